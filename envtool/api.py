@@ -1,0 +1,326 @@
+"""The whole public plugin API. Our own kinds and plugins use this module and nothing else of envtool.
+
+A plugin is a module (or object) under the entry-point group `envtool` whose functions are marked with `hook`:
+
+    from envtool import api
+
+    @api.hook
+    def envtool_layer_kinds() -> list[api.Kind]:
+        return [Pip()]
+
+A **kind** knows how one sort of base or layer is made. It decides and describes; the core fetches, hashes,
+builds, captures and caches. Its life, in order (each step gets only what the steps before decided):
+
+    schema      JSON Schema of the value under the kind's name in the spec
+    inputs      which project files it depends on (they are hashed, and visible to the build at api.PROJECT)
+    resolve     floats -> pins: the one step that may use the network; runs once, its answer is remembered
+    fetches     pins -> exact files, fetched in parallel and checked by hash before the build
+    build       pins -> a Recipe: steps that run offline in a container on the stack below
+
+Import only `envtool.api` at the top of a plugin module, and heavy things inside methods: plugins are loaded on
+every command that reads a spec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
+
+import pluggy
+
+from envtool.errors import BuildError, FetchError, ResolveError, SpecError
+from envtool.events import Event
+from envtool.model import Command, Json, Where
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "BLOBS", "PROJECT", "Bind", "BuildError", "Call", "Command", "Completed", "Detection", "EnvDraft", "Event", "Fetch",
+    "FetchError", "InputFile", "Json", "Kind", "Language", "LayerDraft", "Place", "Project", "Recipe", "Request",
+    "ResolveError", "Run", "Site", "SpecError", "Step", "Unpack", "Where", "hook", "hookspec",
+]  # fmt: skip
+
+hookspec = pluggy.HookspecMarker("envtool")
+hook = pluggy.HookimplMarker("envtool")
+
+PROJECT = "/project"  # where a container sees the project (tasks: the view; builds: the declared inputs)
+BLOBS = "/run/envtool/blobs"  # where a build sees its fetched files, each under its `name`, read-only
+
+
+# ---- values ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetch:
+    """One outside file, exactly. `size` is bytes (0: unknown); `name` the file name a build sees under BLOBS."""
+
+    url: str  # http(s): or file:
+    sha256: str
+    name: str
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class InputFile:
+    """One project file (or symlink) that a layer depends on."""
+
+    path: str  # relative to the project
+    sha256: str  # of the content; of the target text for a symlink
+    executable: bool = False
+    link: str = ""  # target, for a symlink
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What one kind is asked to make: the rendered options and what they stand on."""
+
+    name: str
+    options: Json
+    inputs: tuple[InputFile, ...]
+    where: Where  # of the layer or base in the spec, for errors
+    arch: str  # `uname -m`: "x86_64", "aarch64"
+    epoch: int  # SOURCE_DATE_EPOCH of the stack, seconds
+    below: tuple[str, ...] = ()  # diff IDs of what it stands on, bottom first
+    variables: Mapping[str, str] = field(default_factory=dict)  # set by the layers below
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """A process that ended in a container: exit status and its output (bytes)."""
+
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+
+# ---- what a recipe is made of -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bind:
+    """A host directory or file shown read-only in the container. Never part of a key: use it for tools whose
+    version is in the pins, and for caches."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """Execute a command as container root."""
+
+    command: Command
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: str = "/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unpack:
+    """Unpack a fetched archive (tar, tar.gz/.xz/.bz2/.zst, zip) into `target`, by our own code: the container
+    needs no tar. Hostile members (`..`, absolute, through symlinks) are refused."""
+
+    name: str  # of a Fetch
+    target: str
+    strip: int = 0  # leading path components dropped
+    owners: bool = False  # keep the archive's numeric owners (bases); else everything belongs to root
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Copy a fetched file (`source` under BLOBS) or a declared input (`source` under PROJECT) to `target`;
+    directories recursively. `mode` None keeps only the executable bit (0644/0755)."""
+
+    source: str
+    target: str
+    mode: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """Run a Python function of the plugin *inside* the container, as its root, without exec.
+
+    The function is called as `function(*arguments)` in a forked child after the root has been changed, so `/` is
+    the stack. Nothing can be imported any more at that point: its module must have imported all it needs at its
+    top, or in `prepare`, which is called before the root changes. Raising fails the build.
+    """
+
+    function: Callable[..., None]
+    arguments: tuple[Json, ...] = ()
+    prepare: Callable[[], None] | None = None
+
+
+Step: TypeAlias = Run | Unpack | Place | Call
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How a base or layer is made, offline unless `network`. Steps run in order in one container whose root is
+    the stack below (for a base: an empty directory)."""
+
+    steps: tuple[Step, ...] = ()
+    binds: tuple[Bind, ...] = ()
+    network: bool = False
+    drop: tuple[str, ...] = ()  # glob patterns (absolute, `**` allowed) of what must not be captured: caches, logs
+    mounts: tuple[Bind, ...] = ()  # bases only: shown read-only in every container that stands on it (kind `host`)
+
+
+# ---- what the core offers to `resolve` ------------------------------------------------------------------------------
+
+
+class Site(Protocol):
+    """The outside world as `resolve` may use it. Everything it returns is checked or made in a container."""
+
+    arch: str
+    project: Path
+
+    def get(self, url: str) -> bytes:
+        """Fetch a small file whole, following the host's proxies and CA. Raises FetchError."""
+
+    def fetch(self, fetches: Sequence[Fetch]) -> list[Path]:
+        """Fetch exact files in parallel into the store; paths in the order given. Raises FetchError."""
+
+    def run(
+        self, command: Command, *, env: Mapping[str, str] | None = None, binds: Sequence[Bind] = (), network: bool = False
+    ) -> Completed:
+        """Run a command in a throw-away container on the stack below (inputs at PROJECT). With `network` it has
+        the host's, with the host's CA bundle and proxy variables. Does not raise on a non-zero status."""
+
+    def note(self, text: str) -> None:
+        """Say what is going on ("resolving 12 requirements"): shown as progress."""
+
+
+class Kind:
+    """A kind of base or layer. Subclass it; all methods but `build` have a sensible default.
+
+    Methods are called from several threads at once and must not keep state on self.
+    """
+
+    name: ClassVar[str]  # the key in the spec: `apt`, `pip`, `debian` …
+    schema: ClassVar[Json]  # JSON Schema (2020-12) of the value under that key, with `description`s for the reference
+    version: ClassVar[int] = 1  # part of every key: raise it when the same pins would be built differently
+    needs_only: ClassVar[bool] = False  # True: owns a directory, so it stands on the base and its `needs` alone
+    pinned: ClassVar[bool] = True  # False: shown as not pinned (kind `host`)
+
+    def inputs(self, options: Json) -> tuple[str, ...]:
+        """Project paths, directories or globs whose content determines the layer."""
+        return ()
+
+    def resolve(self, request: Request, site: Site) -> Json:
+        """Settle what floats; the answer (JSON) is the pins. Raises ResolveError, FetchError, SpecError."""
+        return None
+
+    def fresh(self, request: Request, pins: Json) -> bool:
+        """Are remembered pins still right for this request, by looking at this machine alone (no network)?
+        The request's own fields are compared by the core; only kinds that pin the host need this."""
+        return True
+
+    def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
+        """The exact files that the build needs."""
+        return ()
+
+    def material(self, request: Request, pins: Json) -> Json:
+        """What of options and pins determines the result. Default: the options whole (pins and input hashes are
+        always part of the key); override to leave out what cannot matter (a URL whose hash is known)."""
+        return request.options
+
+    def epoch(self, pins: Json) -> int | None:
+        """Bases only: SOURCE_DATE_EPOCH of every stack on it (seconds); None for the default."""
+        return None
+
+    def variables(self, request: Request) -> Mapping[str, str]:
+        """Variables for everything that stands on this layer. `PATH` is *prepended* to the PATH so far."""
+        return {}
+
+    def build(self, request: Request, pins: Json) -> Recipe:
+        """Describe how it is made. Pure."""
+        raise NotImplementedError(self.name)
+
+    def summary(self, request: Request, pins: Json) -> str:
+        """A few words for the progress line: "14 packages"."""
+        return ""
+
+
+# ---- env expansion ----------------------------------------------------------------------------------------------------
+
+
+class Project(Protocol):
+    """The project's files, as pure steps may see them: every read is recorded as something the plan depends on."""
+
+    def read(self, path: str) -> str | None:
+        """Text of a project-relative file, None when there is none (that is recorded too)."""
+
+    def glob(self, pattern: str) -> list[str]:
+        """Project-relative paths, sorted. Git-ignored files are not seen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerDraft:
+    """A layer that a language adds. `after` True: it goes after the layers the user wrote, else before."""
+
+    name: str
+    kind: str
+    options: Json
+    needs: tuple[str, ...] | None = None
+    after: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvDraft:
+    """An env as the user wrote it, rendered, before it is final."""
+
+    name: str
+    base_kind: str
+    options: Mapping[str, Json]  # the language's own keys of the env
+    layer_names: tuple[str, ...]
+    where: Where
+
+
+class Language:
+    """What `language: NAME` means: pure expansion of an env into layers."""
+
+    name: ClassVar[str]
+    options: ClassVar[Mapping[str, Json]] = {}  # env keys it adds: name -> JSON Schema with description
+
+    def layers(self, env: EnvDraft, project: Project) -> tuple[LayerDraft, ...]:
+        """The layers it adds. Raises SpecError where the project's own files are wrong."""
+        raise NotImplementedError(self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detection:
+    """A guess for a project without a spec: shown, and written by `envtool init`."""
+
+    language: str
+    reason: str  # "pyproject.toml with [project]"
+    env: Json  # the env's value as it would stand in the spec
+
+
+# ---- hooks ---------------------------------------------------------------------------------------------------------------
+
+
+@hookspec
+def envtool_base_kinds() -> Iterable[Kind]:  # type: ignore[empty-body]
+    """Called once, when a spec is read: the kinds of base this plugin adds."""
+
+
+@hookspec
+def envtool_layer_kinds() -> Iterable[Kind]:  # type: ignore[empty-body]
+    """Called once, when a spec is read: the kinds of layer this plugin adds."""
+
+
+@hookspec
+def envtool_languages() -> Iterable[Language]:  # type: ignore[empty-body]
+    """Called once, when a spec is read: the values of `language:` this plugin knows."""
+
+
+@hookspec
+def envtool_detect(project: Project) -> Iterable[Detection]:  # type: ignore[empty-body]
+    """Called by commands that find no spec. Must be fast and must not execute anything of the project."""
+
+
+@hookspec
+def envtool_event(event: Event) -> None:
+    """Called for every event of a run, in order, from one thread. Must not block; an exception is shown once."""

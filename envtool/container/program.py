@@ -1,0 +1,85 @@
+"""What a container is, as a value. `Program.flat()` gives the plain dict that `start.run` applies.
+
+Paths of the host are absolute strings; they are opened by the caller's identity before the container's root is
+assumed, so they may lie below directories that only the caller can pass (/root, a 0700 home).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bind:
+    """A host file or directory at a place of the container. Sources that are missing are an error."""
+
+    source: str
+    target: str
+    readonly: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Root:
+    """The root file system.
+
+    `lowers`, top-most first, are layer trees (as the container's ids own them). With neither `upper` nor `scratch`
+    given, writes go to a tmpfs that vanishes. `upper`: a host directory that keeps what is written (a layer being
+    built; `work` beside it, on one file system); with no `lowers` at all `upper` *is* the root (a base being built).
+    `scratch`: an empty host directory used for ephemeral writes in place of memory.
+    """
+
+    lowers: tuple[str, ...] = ()
+    upper: str = ""
+    work: str = ""
+    scratch: str = ""
+    memory: int = 0  # bytes of the tmpfs; 0: half of the machine's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """The project as the container sees it: read-only below, ephemeral above, at `target`.
+
+    `hidden` are project-relative paths (git-ignored entries, directories collapsed) that must not exist inside.
+    """
+
+    project: str
+    hidden: tuple[str, ...] = ()
+    target: str = "/project"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One process: `argv` executed, or `call` run without exec in a forked child (then the Program cannot be
+    marshalled). `prepare` is called before the root changes, to import what `call` needs."""
+
+    argv: tuple[str, ...] = ()
+    call: Callable[..., None] | None = None
+    arguments: tuple[Any, ...] = ()
+    prepare: Callable[[], None] | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: str = "/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """One container: steps run one after the other; the first that fails ends it and gives its status."""
+
+    root: Root
+    steps: tuple[Step, ...]
+    binds: tuple[Bind, ...] = ()  # after the view, in order
+    view: View | None = None
+    env: Mapping[str, str] = field(default_factory=dict)  # the whole environment; a step's `env` is added to it
+    user: Literal["root", "user"] = "user"  # "root" for builds: uid 0 inside with Docker's default capabilities;
+    # "user": id 1000, home /home/envtool (made, empty, writable), no capabilities
+    network: bool = False  # True: the host's network namespace, with its resolv.conf and hosts shown
+    hostname: str = "envtool"
+    timeout: float | None = None  # seconds for all steps together; then TERM, `grace` later KILL of everything
+    grace: float = 2.0
+    outputs: tuple[str, ...] = ()  # patterns relative to the view's target, collected before teardown, always
+    sync: bool = True  # False: fsync and its kin do nothing (builds: the core syncs once at the end)
+
+    def flat(self) -> dict[str, Any]:
+        """A dict of str, int, bool, None, bytes, tuple, list and dict only (but for `call`): see start.py."""
+        raise NotImplementedError

@@ -1,0 +1,64 @@
+"""The one stream that everything shown is made of: terminal, `--json`, JUnit and plugins subscribe to it.
+
+Times are seconds since the epoch (float), sizes bytes. An `id` joins the events of one piece of work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+Subject: TypeAlias = Literal["base", "layer", "fetch", "resolve", "task"]
+Outcome: TypeAlias = Literal["built", "cached", "done", "passed", "failed", "timeout", "interrupted", "error"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """A piece of work begins. `env` is empty for work that several envs share."""
+
+    id: str
+    subject: Subject
+    name: str
+    time: float
+    env: str = ""
+    detail: str = ""  # "88 debs, 41 MB"
+    total: int = 0  # bytes expected, 0 when unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Work goes on: bytes done of total for fetches; a note ("waiting for another envtool") otherwise."""
+
+    id: str
+    done: int = 0
+    total: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """A piece of what a command printed (both streams, in order of arrival), decoded with replacement."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """A piece of work ended. For tasks `status` is the exit status as a shell shows it."""
+
+    id: str
+    subject: Subject
+    name: str
+    outcome: Outcome
+    time: float
+    seconds: float
+    env: str = ""
+    status: int | None = None
+    detail: str = ""  # "14 packages", "exit 1", "timed out after 30s"
+    outputs: tuple[str, ...] = field(default=())  # project-relative paths copied back
+
+
+Event: TypeAlias = Started | Progress | Output | Finished
+Emit: TypeAlias = Callable[[Event], None]

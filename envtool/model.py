@@ -1,0 +1,100 @@
+"""Frozen values that several rooms share. No behaviour, no imports of ours.
+
+What only one room uses lives in that room. Values that came from the spec hold what the user said and
+never gain run-time fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Where:
+    """A place in a file; line and column count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """What to execute: an argv, or a line for `/bin/sh -ec`. Exactly one of the two is set."""
+
+    argv: tuple[str, ...] = ()
+    shell: str = ""
+
+    def words(self) -> tuple[str, ...]:
+        """The argv that is really executed."""
+        return self.argv or ("/bin/sh", "-ec", self.shell)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseSpec:
+    """A base as declared: `kind` is the plugin kind, `options` the rendered value under its name."""
+
+    name: str
+    kind: str
+    options: Json
+    where: Where
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerSpec:
+    """A layer as declared, rendered for one env. `needs` is None where the spec does not say."""
+
+    name: str
+    kind: str
+    options: Json
+    where: Where
+    needs: tuple[str, ...] | None = None
+    set: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """Commands under a verb. They run one after the other in one container; the first failure ends it."""
+
+    name: str
+    commands: tuple[Command, ...]
+    where: Where
+    outputs: tuple[str, ...] = ()
+    timeout: float | None = None  # seconds
+    user: str = "user"  # or "root"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Env:
+    """One env: a point of a matrix has its own, named `group[value,value]`."""
+
+    name: str
+    group: str
+    base: BaseSpec
+    layers: tuple[LayerSpec, ...]
+    tasks: tuple[Task, ...]
+    where: Where
+    point: Mapping[str, str] = field(default_factory=dict)
+    set: Mapping[str, str] = field(default_factory=dict)
+    passed: tuple[str, ...] = ()  # names, with globs, of host variables let through (`pass:`)
+    workdir: str = "."  # relative to the project
+    scratch: str = "memory"  # where ephemeral writes go: "memory" (tmpfs) or "disk"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """A whole spec, all templates rendered, all envs expanded."""
+
+    file: str
+    root: str  # absolute path of the project: the directory of `file`
+    envs: tuple[Env, ...]
+    bases: Mapping[str, BaseSpec]
+    layers: Mapping[str, LayerSpec]
+    read: tuple[str, ...]  # absolute paths of every file that decided this value (includes, pyproject.toml …)

@@ -84,6 +84,8 @@ class Request:
     arch: str  # `uname -m`: "x86_64", "aarch64"
     epoch: int  # SOURCE_DATE_EPOCH of the stack, seconds
     below: tuple[str, ...] = ()  # diff IDs of what it stands on, bottom first
+    base_kind: str = ""  # of the stack's base; empty for a base
+    base_pins: Json = None
     variables: Mapping[str, str] = field(default_factory=dict)  # set by the layers below
 
 
@@ -200,6 +202,8 @@ class Kind:
 
     name: ClassVar[str]  # the key in the spec: `apt`, `pip`, `debian` …
     schema: ClassVar[Json]  # JSON Schema (2020-12) of the value under that key, with `description`s for the reference
+    siblings: ClassVar[Mapping[str, Json]] = {}  # keys it takes beside its own (`inputs:` beside `run:`): name -> schema;
+    # when there are any declared, `options` is always the mapping {name: value, **siblings that were given}
     version: ClassVar[int] = 1  # part of every key: raise it when the same pins would be built differently
     needs_only: ClassVar[bool] = False  # True: owns a directory, so it stands on the base and its `needs` alone
     pinned: ClassVar[bool] = True  # False: shown as not pinned (kind `host`)
@@ -216,6 +220,10 @@ class Kind:
         """Are remembered pins still right for this request, by looking at this machine alone (no network)?
         The request's own fields are compared by the core; only kinds that pin the host need this."""
         return True
+
+    def watches(self, pins: Json) -> tuple[str, ...]:
+        """Host paths (absolute) whose stat must be unchanged for `fresh` to be taken as still true."""
+        return ()
 
     def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
         """The exact files that the build needs."""

@@ -212,6 +212,11 @@ class Kind:
         """Project paths, directories or globs whose content determines the layer."""
         return ()
 
+    def question(self, request: Request) -> Json:
+        """All of the request that `resolve`'s answer depends on: while it is the same, the remembered pins hold (the
+        core adds the kind, its version, the architecture and what lies below). Default: options and all inputs."""
+        return {"options": request.options, "inputs": [[item.path, item.sha256, item.link] for item in request.inputs]}
+
     def resolve(self, request: Request, site: Site) -> Json:
         """Settle what floats; the answer (JSON) is the pins. Raises ResolveError, FetchError, SpecError."""
         return None
@@ -230,8 +235,9 @@ class Kind:
         return ()
 
     def material(self, request: Request, pins: Json) -> Json:
-        """What of options and pins determines the result. Default: the options whole (pins and input hashes are
-        always part of the key); override to leave out what cannot matter (a URL whose hash is known)."""
+        """What of options and pins determines the result, beside what the core adds to every key itself: kind and
+        version, names and hashes of the fetched files, content of the inputs, architecture, epoch, variables and
+        diff IDs below. Default: the options. Leave out what cannot matter (a mirror's host name)."""
         return request.options
 
     def epoch(self, pins: Json) -> int | None:

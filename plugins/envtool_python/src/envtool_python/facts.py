@@ -7,13 +7,24 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from envtool_python.requirements import name_of, own_extras
 
-COMPILING = ("mesonpy", "scikit_build_core", "skbuild", "maturin", "sipbuild", "enscons", "setuptools_rust", "py_build_cmake")
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+COMPILING = (
+    "mesonpy",
+    "scikit_build_core",
+    "skbuild",
+    "maturin",
+    "sipbuild",
+    "enscons",
+    "setuptools_rust",
+    "py_build_cmake",
+)
 COMPILERS = frozenset({"cython", "cffi", "pybind11", "nanobind", "setuptools-rust", "mypyc", "numpy", "scikit-build"})
 VERSIONERS = frozenset(
     {"setuptools-scm", "setuptools-git-versioning", "hatch-vcs", "versioningit", "flit-scm", "pbr", "dunamai"}
@@ -106,7 +117,7 @@ def _table(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _compiled(backend: str, requires: Iterable[str], setup: str, tools: Mapping[str, Any]) -> bool:
-    if backend.split(".")[0] in COMPILING or COMPILERS & {name_of(line) for line in requires}:
+    if backend.split(".", maxsplit=1)[0] in COMPILING or COMPILERS & {name_of(line) for line in requires}:
         return True
     if _table(tools, "setuptools").get("ext-modules") or _table(tools, "poetry").get("build"):
         return True
@@ -144,7 +155,9 @@ def poetry_lines(package: str, value: Any) -> list[str]:
     markers = [f"({value['markers']})"] if value.get("markers") else []
     for bound in re.findall(r"(<=|>=|==|!=|<|>)\s*([\d.]+)", str(value.get("python", ""))):
         markers.append(f"python_version {bound[0]} '{bound[1]}'")
-    return [package + extras + poetry_version(str(value["version"])) + (f"; {' and '.join(markers)}" if markers else "")]
+    return [
+        package + extras + poetry_version(str(value["version"])) + (f"; {' and '.join(markers)}" if markers else "")
+    ]
 
 
 def poetry_version(text: str) -> str:

@@ -12,11 +12,14 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from envtool import api
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 TOOLS = "/run/envtool/python"
 _LISTS = ("extra-index-url", "find-links", "trusted-host")
@@ -124,7 +127,8 @@ def read_index() -> Index:
 
 def host_pip(*arguments: str, variables: Mapping[str, str] | None = None) -> str:
     """Run the host's pip (the one this distribution depends on): its standard output. With `variables` it reads
-    no configuration but those. Raises ResolveError."""
+    no configuration but those. Raises ResolveError.
+    """
     env = dict(os.environ)
     if variables is not None:
         env = {key: value for key, value in env.items() if not key.startswith("PIP_")}

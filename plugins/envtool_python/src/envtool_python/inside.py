@@ -68,7 +68,7 @@ def execute(argv, **options):
 
 
 def unpack_pip(wheel):
-    """pip as a directory that `python DIRECTORY` executes; much faster than out of the zip, which keeps no .pyc."""
+    """Pip as a directory that `python DIRECTORY` executes; much faster than out of the zip, which keeps no .pyc."""
     target = WORK + "/pip"
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(target)
@@ -255,7 +255,7 @@ def build_system(root):
 
 
 def toml_loads(content):
-    """tomllib came with 3.11; pip brings tomli to older Pythons."""
+    """Tomllib came with 3.11; pip brings tomli to older Pythons."""
     text = content.decode()
     try:
         import tomllib
@@ -365,7 +365,8 @@ def install_project(project, files, python, pip):
 
 def point_to_project(wheel, root):
     """Make an editable wheel that was built in the copy point to the project, and say that it is editable
-    (direct_url.json, PEP 610)."""
+    (direct_url.json, PEP 610).
+    """
     with zipfile.ZipFile(wheel) as archive:
         members = [(item, archive.read(item)) for item in archive.infolist()]
     (record,) = [item.filename for item, _ in members if item.filename.endswith(".dist-info/RECORD")]
@@ -387,7 +388,8 @@ def compile_installed(python, names):
     """Write .pyc files for what was installed, that and nothing else (what lies below stays untouched).
 
     Marshal's reference flags depend on what one process compiled before: so always two processes, with the
-    same halves on every machine."""
+    same halves on every machine.
+    """
     site = subprocess.check_output(
         [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib')); print(sysconfig.get_path('platlib'))"],
         env=environment(), universal_newlines=True,

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
 from envtool_python.facts import Facts, WrongFile, read_facts
-from envtool_python.index import TOOLS, Index, file_name, read_index
+from envtool_python.index import Index, file_name, read_index
 from envtool_python.requirements import Lines, WrongRequirement, extra, flatten, group, own_extras, unique
-from envtool_python.resolving import HINT_BUILD, Resolver, fetch_of, inside_bind, inside_command
+from envtool_python.resolving import Resolver, fetch_of, inside_bind, inside_command
 from envtool_python.versions import pretended
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 VENV = "/opt/venv"
 BUILD_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "PKG-INFO", "MANIFEST.in")
 # Where setup.py and build backends look for a version, a description or requirements, beside BUILD_FILES.
-METADATA_FILES = (*BUILD_FILES, "README*", "*requirements*", "requirements/*", "**/__init__.py", "**/*version*.py", "**/__about__.py")
+METADATA_FILES = (
+    *BUILD_FILES,
+    "README*",
+    "*requirements*",
+    "requirements/*",
+    "**/__init__.py",
+    "**/*version*.py",
+    "**/__about__.py",
+)
 
 _STRINGS: api.Json = {"type": "array", "items": {"type": "string", "minLength": 1}}
 
@@ -215,7 +225,8 @@ class PythonProject(_Venv):
 
 def wanted(chosen: Mapping[str, Any], files: _ProjectFiles) -> tuple[Facts, Lines, tuple[str, ...] | None]:
     """The project's facts, all requirement lines, and the extras of the project where only its build backend can say
-    what they require (None otherwise). Raises ResolveError."""
+    what they require (None otherwise). Raises ResolveError.
+    """
     facts = _facts(files, "") if _asks_project(chosen) or chosen.get("groups") else Facts()
     try:
         lines = flatten(files.read, chosen.get("requirements", ()), chosen.get("constraints", ()))
@@ -309,7 +320,12 @@ def _recipe(request: api.Request, pins: api.Json, project: api.Json) -> api.Reci
         "blobs": api.BLOBS,
         "pip": f"{api.BLOBS}/{file_name(pip['url'])}",
         "files": [
-            {"name": entry["name"], "version": entry["version"], "file": file_name(entry["url"]), "build": entry["build"]}
+            {
+                "name": entry["name"],
+                "version": entry["version"],
+                "file": file_name(entry["url"]),
+                "build": entry["build"],
+            }
             for entry in files
         ],
         "install": pins["install"],

@@ -14,13 +14,15 @@ requirements.txt counts where pyproject.toml does not list the dependencies itse
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
 from envtool.errors import Problem
 from envtool_python.facts import Facts, WrongFile, read_facts
 from envtool_python.requirements import WrongRequirement, extra, flatten, group, name_of, normal, own_extras, unique
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 TEST_NAMES = ("test", "tests", "testing")
 TEST_FILES = (
@@ -133,7 +135,8 @@ def _install(facts: Facts) -> str:
 
 def _pip(options: Mapping[str, Any], project: api.Project, facts: Facts) -> dict[str, api.Json]:
     """The pip layer's options; empty where nothing is required. Requirement strings are written out, so that the
-    layer depends on them and not on whatever else pyproject.toml says."""
+    layer depends on them and not on whatever else pyproject.toml says.
+    """
     groups, extras, files = _test_needs(options, project, facts)
     lines: list[str] = list(options.get("packages", ()))
     for name in groups:
@@ -205,7 +208,8 @@ def _has_tests(project: api.Project, facts: Facts) -> bool:
 
 def decisive_files(project: api.Project, facts: Facts) -> tuple[str, ...]:
     """What an editable install depends on: all but the directories of ASIDE, of which the build's files say nothing.
-    Empty: all of the project (no such directory is there)."""
+    Empty: all of the project (no such directory is there).
+    """
     everything = project.glob("**")
     aside = {
         name
@@ -224,7 +228,16 @@ def _build_text(facts: Facts) -> str:
     for line in facts.text.splitlines():
         table = re.match(r"^\[+\s*tool\.([\w-]+)", line)
         if table:
-            keep = table.group(1) in {"setuptools", "setuptools_scm", "hatch", "flit", "poetry", "pdm", "uv", "scikit-build"}
+            keep = table.group(1) in {
+                "setuptools",
+                "setuptools_scm",
+                "hatch",
+                "flit",
+                "poetry",
+                "pdm",
+                "uv",
+                "scikit-build",
+            }
             keep = keep and not re.match(r"^\[+\s*tool\.(hatch\.envs|uv\.workspace|pdm\.scripts)", line)
         elif re.match(r"^\[", line):
             keep = not re.match(r"^\[(dependency-groups|project\.|tool:|flake8|mypy|coverage|options\.extras)", line)

@@ -155,9 +155,12 @@ def group(groups: Mapping[str, Any], name: str, _path: tuple[str, ...] = ()) -> 
     return unique(lines)
 
 
-def extra(project: str, extras: Mapping[str, Iterable[str]], name: str, _seen: frozenset[str] = frozenset()) -> list[str]:
+def extra(
+    project: str, extras: Mapping[str, Iterable[str]], name: str, _seen: frozenset[str] = frozenset()
+) -> list[str]:
     """The requirements of an extra; those that name the project itself with extras (`me[test]`) are expanded.
-    Raises WrongRequirement."""
+    Raises WrongRequirement.
+    """
     table = {normal(key): value for key, value in extras.items()}
     key = normal(name)
     if key not in table:
@@ -170,14 +173,15 @@ def own_extras(
     project: str, extras: Mapping[str, Iterable[str]], lines: Iterable[str], _seen: frozenset[str] = frozenset()
 ) -> list[str]:
     """`lines` with each that names the project itself replaced by what its extras require: the project is
-    installed from its own files, never from an index."""
+    installed from its own files, never from an index.
+    """
     answer: list[str] = []
     for line in lines:
         if not project or name_of(line) != normal(project):
             answer.append(line)
             continue
         inner = re.search(r"\[([^\]]*)\]", line)
-        for nested in (inner.group(1).split(",") if inner else ()):
+        for nested in inner.group(1).split(",") if inner else ():
             if nested.strip() and normal(nested) not in _seen:
                 answer.extend(extra(project, extras, nested, _seen))
     return list(unique(answer))

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from envtool import api
 from envtool_python.index import TOOLS, Index, closed, file_name, host_pip, last_words, read_index
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 Entry: TypeAlias = dict[str, Any]
 
@@ -63,7 +65,9 @@ class Resolver:
         )
         if done.status == NO_PYTHON:
             raise api.ResolveError(
-                f"there is no {self.python} in this env, which layer `{self.layer}` needs", code="no-python", hint=HINT_PYTHON
+                f"there is no {self.python} in this env, which layer `{self.layer}` needs",
+                code="no-python",
+                hint=HINT_PYTHON,
             )
         said = done.stderr.decode(errors="replace")
         if done.status != 0:
@@ -76,12 +80,20 @@ class Resolver:
 
     def _pip(self) -> Entry:
         """The newest pip that runs on the container's Python: the host's own may be too new for it. It is a pinned
-        file like any other, so that what is installed does not depend on the host's."""
+        file like any other, so that what is installed does not depend on the host's.
+        """
         version = ".".join(str(self.info["version"]).split(".")[:2])
         arguments = ("--quiet", "--dry-run", "--ignore-installed", "--no-deps", "--no-input", "--only-binary=:all:")
         report = json.loads(
             host_pip(
-                "install", *arguments, "--python-version", version, "--report", "-", "pip", variables=self.host_variables()
+                "install",
+                *arguments,
+                "--python-version",
+                version,
+                "--report",
+                "-",
+                "pip",
+                variables=self.host_variables(),
             )
         )
         item = report["install"][0]

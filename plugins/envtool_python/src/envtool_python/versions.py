@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from envtool_python.facts import Facts
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from envtool_python.facts import Facts
 
 FALLBACK = "0"
 _TAG = re.compile(r"^(?:.*[-_/])?[vV]?(\d+(?:\.\d+)+(?:\.?(?:post|rev)\d+)?)$")

@@ -40,7 +40,7 @@ class Files(Protocol):
         """Text of a project-relative file, None when there is none."""
 
 
-class WrongFile(ValueError):
+class WrongFileError(ValueError):
     """pyproject.toml cannot be understood: the message, and where in it (line and column from 1)."""
 
     def __init__(self, message: str, *, file: str, line: int = 1, column: int = 1) -> None:
@@ -66,7 +66,7 @@ class Facts:
 
 
 def read_facts(project: Files, root: str = "") -> Facts:
-    """The facts of the project at `root` ("" or "sub/"). Raises WrongFile."""
+    """The facts of the project at `root` ("" or "sub/"). Raises WrongFileError."""
     text = project.read(f"{root}pyproject.toml")
     setup = project.read(f"{root}setup.py")
     config = project.read(f"{root}setup.cfg")
@@ -108,7 +108,7 @@ def _toml(text: str, path: str) -> dict[str, Any]:
         message = re.sub(r" \(at .*\)$", "", str(error))
         place = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
         line, column = (int(place.group(1)), int(place.group(2))) if place else (len(text.splitlines()) or 1, 1)
-        raise WrongFile(message[:1].lower() + message[1:], file=path, line=line, column=column) from None
+        raise WrongFileError(message[:1].lower() + message[1:], file=path, line=line, column=column) from None
 
 
 def _table(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -153,8 +153,8 @@ def poetry_lines(package: str, value: Any) -> list[str]:
         return []
     extras = f"[{','.join(value['extras'])}]" if value.get("extras") else ""
     markers = [f"({value['markers']})"] if value.get("markers") else []
-    for bound in re.findall(r"(<=|>=|==|!=|<|>)\s*([\d.]+)", str(value.get("python", ""))):
-        markers.append(f"python_version {bound[0]} '{bound[1]}'")
+    bounds = re.findall(r"(<=|>=|==|!=|<|>)\s*([\d.]+)", str(value.get("python", "")))
+    markers += [f"python_version {bound[0]} '{bound[1]}'" for bound in bounds]
     return [
         package + extras + poetry_version(str(value["version"])) + (f"; {' and '.join(markers)}" if markers else "")
     ]

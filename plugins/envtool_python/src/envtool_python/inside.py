@@ -23,6 +23,14 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import TextIO, TypeAlias
+
+    Document: TypeAlias = dict[str, Any]
+    Env: TypeAlias = dict[str, str]
 
 WORK = "/tmp/envtool-python"
 PROJECT = "/project"
@@ -44,14 +52,14 @@ with open(answer, "w") as file:
 """
 
 
-class Failure(Exception):
+class FailedError(Exception):
     """Something that the user can mend; printed without a traceback."""
 
 
 # ---- processes -------------------------------------------------------------------------------------------------
 
 
-def environment(**changes):
+def environment(**changes: str) -> Env:
     """The container's own variables, made steady: no .pyc beside sources, one hash seed, no pip configuration."""
     env = dict(os.environ, PYTHONHASHSEED="0", PYTHONPYCACHEPREFIX=WORK + "/pycache", PIP_CONFIG_FILE=os.devnull)
     for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
@@ -60,36 +68,36 @@ def environment(**changes):
     return env
 
 
-def execute(argv, **options):
-    """Run a command with its output on standard error. Raises Failure."""
-    result = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=2, check=False, **options)
+def execute(argv: list[str], env: Env) -> None:
+    """Run a command with its output on standard error. Raises FailedError."""
+    result = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=2, check=False, env=env)
     if result.returncode != 0:
-        raise Failure("%s ended with %d" % (" ".join(argv[:4]), result.returncode))
+        raise FailedError(f"{' '.join(argv[:4])} ended with {result.returncode}")
 
 
-def unpack_pip(wheel):
-    """Pip as a directory that `python DIRECTORY` executes; much faster than out of the zip, which keeps no .pyc."""
+def unpack_pip(wheel: str) -> str:
+    """The directory of pip that `python DIRECTORY` executes; much faster than out of the zip, which keeps no .pyc."""
     target = WORK + "/pip"
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(target)
+        archive.extractall(target)  # noqa: S202 - checked by hash; zipfile stays inside
     return target + "/pip"
 
 
-def make_venv(path):
+def make_venv(path: str) -> str:
     """A virtual environment without pip. Debian's python3 has venv; ensurepip, which it lacks, is not needed."""
     result = subprocess.run(
         [sys.executable, "-m", "venv", "--without-pip", path],
         stdin=subprocess.DEVNULL, stdout=2, check=False, env=environment(),
     )  # fmt: skip
     if result.returncode != 0:
-        raise Failure("python3 cannot make a virtual environment: add python3-venv to the apt layer below")
+        raise FailedError("python3 cannot make a virtual environment: add python3-venv to the apt layer below")
     return path + "/bin/python"
 
 
 # ---- what pip says -----------------------------------------------------------------------------------------------
 
 
-def entries(report, python, pip):
+def entries(report: str, python: str, pip: str) -> list[Document]:
     """The files of one of pip's installation reports (version 1), in the order of installation."""
     with open(report, encoding="utf-8") as file:
         items = json.load(file)["install"]
@@ -100,23 +108,22 @@ def entries(report, python, pip):
         if "dir_info" in info:
             if url.startswith("file://" + WORK):
                 continue  # the project itself: a layer of its own installs it
-            raise Failure("%s comes from the directory %s, which has no hash" % (name, url))
+            raise FailedError(f"{name} comes from the directory {url}, which has no hash")
         if "archive_info" not in info:
-            raise Failure("%s comes from a repository, which has no hash: name a release or an archive" % name)
+            raise FailedError(f"{name} comes from a repository, which has no hash: name a release or an archive")
         sha256 = info["archive_info"].get("hashes", {}).get("sha256", "")
         size = 0
         if not sha256:
-            sha256, size = measure(name, version, url, python, pip)
+            sha256, size = measure(name + "==" + version, url, python, pip)
         answer.append({"name": name, "version": version, "url": url, "sha256": sha256, "size": size})
     return answer
 
 
-def measure(name, version, url, python, pip):
+def measure(wanted: str, url: str, python: str, pip: str) -> tuple[str, int]:
     """Hash and size of a file whose index does not tell: fetched once for that."""
     target = WORK + "/measured"
-    wanted = name + "==" + version
     if not any(word in url.rpartition("/")[2] for word in (".whl", ".tar", ".zip")):
-        raise Failure("%s at %s is neither a wheel nor a source archive" % (name, url))
+        raise FailedError(f"{wanted} at {url} is neither a wheel nor a source archive")
     kind = "--only-binary=:all:" if url.partition("#")[0].endswith(".whl") else "--no-binary=:all:"
     execute([python, pip, "download", *QUIET, "--no-deps", kind, "-d", target, wanted], env=environment())
     (found,) = os.listdir(target)
@@ -126,7 +133,7 @@ def measure(name, version, url, python, pip):
     return hashlib.sha256(content).hexdigest(), len(content)
 
 
-def pip_install(python, pip, arguments, env):
+def pip_install(python: str, pip: str, arguments: list[str], env: Env) -> list[Document]:
     """`pip install` with a report; the files it chose."""
     report = WORK + "/report.json"
     execute([python, pip, "install", *QUIET, "--report", report, *arguments], env=env)
@@ -136,7 +143,7 @@ def pip_install(python, pip, arguments, env):
 # ---- resolving -----------------------------------------------------------------------------------------------------
 
 
-def info(document):
+def info(document: Document) -> Document:
     """What this Python is: all that can decide which files fit it, and whether the venv is there already."""
     import platform
     import sysconfig
@@ -151,14 +158,14 @@ def info(document):
     }
 
 
-def resolve(document):
+def resolve(document: Document) -> Document:
     """Requirement lines, constraints and perhaps the project -> the files that are missing in the venv."""
     pip = unpack_pip(document["pip"])
     lines = list(document["requirements"])
     if document.get("project"):
         root = copy_project(document["project"]["root"])
         extras = ",".join(document["project"]["extras"])
-        lines.append(root + ("[%s]" % extras if extras else ""))
+        lines.append(root + (f"[{extras}]" if extras else ""))
     arguments = ["--dry-run", "-r", write_lines("requirements.txt", lines)]
     if document["constraints"]:
         arguments += ["-c", write_lines("constraints.txt", document["constraints"])]
@@ -169,7 +176,7 @@ def resolve(document):
     return {"files": pip_install(python, pip, arguments, environment(**document["variables"]))}
 
 
-def write_lines(name, lines):
+def write_lines(name: str, lines: list[str]) -> str:
     """A file of lines below WORK; its path."""
     path = os.path.join(WORK, name)
     with open(path, "w", encoding="utf-8") as file:
@@ -177,7 +184,7 @@ def write_lines(name, lines):
     return path
 
 
-def needs(document):
+def needs(document: Document) -> Document:
     """For each source: the files its build needs, static (build-system.requires) and asked from its backend."""
     pip = unpack_pip(document["pip"])
     answer = []
@@ -191,9 +198,9 @@ def needs(document):
         files = []
         if system["requires"]:
             files += pip_install(python, pip, ["-r", write_lines("build.txt", system["requires"])], env)
-        more = []
+        more: list[str] = []
         for hook in source["hooks"]:
-            more += call_hook(python, root, system, "get_requires_for_" + hook, [None], env).get("value") or []
+            more += call_hook(python, root, "get_requires_for_" + hook, [None], env).get("value") or []
         if more:
             files += pip_install(python, pip, ["-r", write_lines("more.txt", more)], env)
         # What a second installation replaced stays out: the last file of a name is the one that is there.
@@ -204,24 +211,24 @@ def needs(document):
 # ---- sources ---------------------------------------------------------------------------------------------------------
 
 
-def fresh(path):
+def fresh(path: str) -> None:
     """Nothing is left at path."""
     shutil.rmtree(path, ignore_errors=True)
 
 
-def copy_project(root):
+def copy_project(root: str) -> str:
     """A writable copy of the project (backends write beside the sources); the copy of `root`."""
     fresh(SOURCE)
     shutil.copytree(PROJECT, SOURCE, symlinks=True)
     return os.path.normpath(SOURCE + "/" + os.path.relpath(root, PROJECT))
 
 
-def unpack(archive):
+def unpack(archive: str) -> str:
     """The one directory of a source distribution, below SOURCE."""
     os.makedirs(SOURCE)
     if archive.endswith(".zip"):
         with zipfile.ZipFile(archive) as file:
-            file.extractall(SOURCE)
+            file.extractall(SOURCE)  # noqa: S202 - zipfile stays inside
     else:
         with tarfile.open(archive) as file:
             if hasattr(tarfile, "data_filter"):
@@ -229,15 +236,15 @@ def unpack(archive):
             else:
                 for member in file.getmembers():
                     if member.name.startswith("/") or ".." in member.name.split("/"):
-                        raise Failure("%s leads outside of %s" % (member.name, archive))
-                file.extractall(SOURCE)
+                        raise FailedError(f"{member.name} leads outside of {archive}")
+                file.extractall(SOURCE)  # noqa: S202 - checked just above
     directories = [name for name in os.listdir(SOURCE) if os.path.isdir(os.path.join(SOURCE, name))]
     if len(directories) != 1:
-        raise Failure("%s is not a source distribution: it has %d directories" % (archive, len(directories)))
+        raise FailedError(f"{archive} is not a source distribution: it has {len(directories)} directories")
     return os.path.join(SOURCE, directories[0])
 
 
-def build_system(root):
+def build_system(root: str) -> Document:
     """PEP 518's table with its defaults."""
     legacy = {"requires": ["setuptools>=40.8.0"], "backend": "setuptools.build_meta:__legacy__", "paths": []}
     try:
@@ -254,19 +261,23 @@ def build_system(root):
     }
 
 
-def toml_loads(content):
+def toml_loads(content: bytes) -> Document:
     """Tomllib came with 3.11; pip brings tomli to older Pythons."""
     text = content.decode()
+    import importlib
+
     try:
-        import tomllib
+        toml = importlib.import_module("tomllib")
     except ImportError:
         sys.path.append(WORK + "/pip")
-        from pip._vendor import tomli as tomllib
-    return tomllib.loads(text)
+        toml = importlib.import_module("pip._vendor.tomli")
+    table: Document = toml.loads(text)
+    return table
 
 
-def call_hook(python, root, system, name, arguments, env):
+def call_hook(python: str, root: str, name: str, arguments: list[str | None], env: Env) -> Document:
     """Call a hook of a build backend (PEP 517, PEP 660) in its environment: {"value": …} or {"missing": True}."""
+    system = build_system(root)
     os.makedirs(WORK + "/hook", exist_ok=True)
     script, answer = WORK + "/hook/hook.py", WORK + "/hook/answer.json"
     with open(script, "w", encoding="utf-8") as file:
@@ -276,25 +287,26 @@ def call_hook(python, root, system, name, arguments, env):
         [python, script, request], cwd=root, env=env, stdin=subprocess.DEVNULL, stdout=2, check=False
     )
     if result.returncode != 0:
-        raise Failure("%s of %s failed in %s" % (name, system["backend"], os.path.basename(root)))
+        raise FailedError("{} of {} failed in {}".format(name, system["backend"], os.path.basename(root)))
     with open(answer, encoding="utf-8") as file:
-        return json.load(file)
+        answered: Document = json.load(file)
+    return answered
 
 
-def build_environment(**changes):
+def build_environment(**changes: str) -> Env:
     """For build backends: no debug information, no path of the build in what compilers write."""
     env = environment(**changes)
     for name in ("CFLAGS", "CXXFLAGS"):
-        steady = "-g0 -ffile-prefix-map=%s=/usr/src" % WORK
+        steady = f"-g0 -ffile-prefix-map={WORK}=/usr/src"
         env[name] = (env.get(name, "") + " " + steady).strip()
     env["PATH"] = WORK + "/env/bin:" + env.get("PATH", os.defpath)
     return env
 
 
-# ---- building ------------------------------------------------------------------------------------------------------------
+# ---- building -------------------------------------------------------------------------------------------------
 
 
-def build(document):
+def build(document: Document) -> Document:
     """Make or extend the virtual environment; everything comes from `blobs`."""
     pip = unpack_pip(document["pip"])
     wheels = WORK + "/wheels"
@@ -320,15 +332,15 @@ def build(document):
     return {}
 
 
-def build_one(root, requires, hook, pip, variables):
-    """A wheel of the source at root, in wheels/: its file name; "" when the backend has no such hook."""
+def build_one(root: str, requires: list[Document], hook: str, pip: str, variables: Env) -> str:
+    """A wheel of the source at root, in wheels/: its file name; "" where the backend lacks that hook."""
     fresh(WORK + "/env")
     python = make_venv(WORK + "/env")
     install(python, pip, requires)
     fresh(WORK + "/new")
     os.makedirs(WORK + "/new")
     env = build_environment(**variables)
-    result = call_hook(python, root, build_system(root), hook, [WORK + "/new", None, None], env)
+    result = call_hook(python, root, hook, [WORK + "/new", None, None], env)
     if "missing" in result:
         return ""
     (name,) = [name for name in os.listdir(WORK + "/new") if name.endswith(".whl")]
@@ -336,8 +348,8 @@ def build_one(root, requires, hook, pip, variables):
     return name
 
 
-def install(python, pip, files, *more):
-    """Install exactly these files' wheels. By name and version, since a path would be written to direct_url.json."""
+def install(python: str, pip: str, files: list[Document], *more: str) -> None:
+    """Install exactly these files' wheels. By name and version: a path would be written to direct_url.json."""
     names = sorted(entry["name"] + "==" + entry["version"] for entry in files)
     if names:
         arguments = ["--no-index", "--no-deps", "--no-compile", "--no-warn-script-location", "--pre"]
@@ -345,7 +357,7 @@ def install(python, pip, files, *more):
         execute([python, pip, "install", *QUIET, *arguments], env=environment())
 
 
-def install_project(project, files, python, pip):
+def install_project(project: Document, files: list[Document], python: str, pip: str) -> str:
     """Build the project and install it over whatever copy of it came along; its name."""
     requires = [files[index] for index in project["build"]]
     root = copy_project(project["root"])
@@ -357,13 +369,13 @@ def install_project(project, files, python, pip):
     if not name:  # a backend from before PEP 660, or a wheel was asked for
         name = build_one(root, requires, "build_wheel", pip, project["variables"])
     if not name:
-        raise Failure("the build backend has no build_wheel")
+        raise FailedError("the build backend has no build_wheel")
     distribution, version = name.split("-")[:2]
     install(python, pip, [{"name": distribution, "version": version}], "--force-reinstall")
     return distribution
 
 
-def point_to_project(wheel, root):
+def point_to_project(wheel: str, root: str) -> None:
     """Make an editable wheel that was built in the copy point to the project, and say that it is editable
     (direct_url.json, PEP 610).
     """
@@ -380,11 +392,11 @@ def point_to_project(wheel, root):
             changed = content.replace(SOURCE.encode(), PROJECT.encode())
             archive.writestr(item, changed)
             digest = base64.urlsafe_b64encode(hashlib.sha256(changed).digest()).rstrip(b"=").decode()
-            rows.append("%s,sha256=%s,%d\n" % (item.filename, digest, len(changed)))
+            rows.append(f"{item.filename},sha256={digest},{len(changed)}\n")
         archive.writestr(record, "".join(rows) + record + ",,\n")
 
 
-def compile_installed(python, names):
+def compile_installed(python: str, names: list[str]) -> None:
     """Write .pyc files for what was installed, that and nothing else (what lies below stays untouched).
 
     Marshal's reference flags depend on what one process compiled before: so always two processes, with the
@@ -395,7 +407,7 @@ def compile_installed(python, names):
         env=environment(), universal_newlines=True,
     ).split("\n")  # fmt: skip
     keys = {name.lower().replace("-", "_").replace(".", "_") for name in names}
-    paths = set()
+    paths: set[str] = set()
     for directory in {line for line in site if line}:
         for found in os.listdir(directory) if os.path.isdir(directory) else ():
             name = found.rpartition(".dist-info")[0].partition("-")[0]
@@ -408,14 +420,14 @@ def compile_installed(python, names):
     env.pop("PYTHONPYCACHEPREFIX")
     children = []
     for index, half in enumerate(halves):
-        listed = write_lines("compile-%d.txt" % index, half)
+        listed = write_lines(f"compile-{index}.txt", half)
         argv = [python, os.path.abspath(__file__), "compile", json.dumps({"list": listed})]
         children.append(subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL))
-    if any([child.wait() for child in children]):
-        raise Failure("the installed files could not be compiled")
+    if any([child.wait() for child in children]):  # noqa: C419 - wait for all, also after a failure
+        raise FailedError("the installed files could not be compiled")
 
 
-def python_files(record, directory):
+def python_files(record: TextIO, directory: str) -> Iterator[str]:
     """Absolute paths of the .py files of a RECORD."""
     import csv
 
@@ -424,7 +436,7 @@ def python_files(record, directory):
             yield os.path.normpath(os.path.join(directory, row[0]))
 
 
-def compile_list(document):
+def compile_list(document: Document) -> Document:
     """Compile each listed file; one that is no Python of this version (a template) is left alone."""
     import py_compile
 
@@ -442,7 +454,7 @@ def compile_list(document):
 MODES = {"info": info, "resolve": resolve, "needs": needs, "build": build, "compile": compile_list}
 
 
-def main():
+def main() -> int:
     """One mode; WORK is gone afterwards."""
     mode, document = sys.argv[1], json.loads(sys.argv[2])
     if mode in ("info", "compile"):
@@ -453,8 +465,8 @@ def main():
     os.makedirs(WORK)
     try:
         answer = MODES[mode](document)
-    except Failure as failure:
-        print("envtool: %s" % failure, file=sys.stderr)
+    except FailedError as failure:
+        print(f"envtool: {failure}", file=sys.stderr)
         return 1
     finally:
         fresh(WORK)

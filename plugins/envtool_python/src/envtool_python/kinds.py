@@ -6,9 +6,9 @@ import posixpath
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
-from envtool_python.facts import Facts, WrongFile, read_facts
+from envtool_python.facts import Facts, WrongFileError, read_facts
 from envtool_python.index import Index, file_name, read_index
-from envtool_python.requirements import Lines, WrongRequirement, extra, flatten, group, own_extras, unique
+from envtool_python.requirements import Lines, WrongRequirementError, extra, flatten, group, own_extras, unique
 from envtool_python.resolving import Resolver, fetch_of, inside_bind, inside_command
 from envtool_python.versions import pretended
 
@@ -27,8 +27,6 @@ METADATA_FILES = (
     "**/*version*.py",
     "**/__about__.py",
 )
-
-_STRINGS: api.Json = {"type": "array", "items": {"type": "string", "minLength": 1}}
 
 
 def _strings(description: str) -> dict[str, api.Json]:
@@ -61,13 +59,27 @@ class _Venv(api.Kind):
         path = _options(request.options).get("path", VENV)
         return {"PATH": f"{path}/bin", "VIRTUAL_ENV": path}
 
-    def fetches(self, request: api.Request, pins: api.Json) -> tuple[api.Fetch, ...]:
-        """Every pinned file. The host's credentials are added here, where no key or lock sees them."""
+    def fetches(self, request: api.Request, pins: api.Json) -> tuple[api.Fetch, ...]:  # noqa: ARG002
+        """Every pinned file. Credentials of the host are added here, where no key or lock sees them."""
         assert isinstance(pins, dict)
         files: list[Any] = pins["files"]  # type: ignore[assignment]
-        remote = any(not str(entry["url"]).startswith("file:") for entry in files)
-        index = read_index() if remote else Index()
+        index = read_index() if pins["private"] else Index()
         return tuple(fetch_of(entry, index) for entry in files)
+
+    def material(self, request: api.Request, pins: api.Json) -> api.Json:
+        """What the build is told; the files' hashes and the inputs are in every key anyway."""
+        return {"python": _python(_options(request.options)), "told": self.told(request, pins)}
+
+    def told(self, request: api.Request, pins: api.Json) -> api.Json:
+        """The document of inside.py's `build`."""
+        raise NotImplementedError(self.name)
+
+    def build(self, request: api.Request, pins: api.Json) -> api.Recipe:
+        """One run of inside.py, offline."""
+        document = self.told(request, pins)
+        env = {"SOURCE_DATE_EPOCH": str(max(request.epoch, 315532800))}  # zip archives begin in 1980
+        run = api.Run(command=inside_command(_python(_options(request.options)), "build", document), env=env)
+        return api.Recipe(steps=(run,), binds=(inside_bind(),), drop=("/tmp/envtool-python", "/root/.cache/**"))
 
     def question(self, request: api.Request) -> api.Json:
         """Resolving depends on the files that say what is needed, not on every source file of the project."""
@@ -125,11 +137,11 @@ class Pip(_Venv):
         chosen = _options(request.options)
         files = _ProjectFiles(request, site)
         facts, lines, extras = wanted(chosen, files)
-        resolver = Resolver(site, layer=request.name, python=_python(chosen), venv=_path(chosen))
+        resolver = Resolver(site, python=_python(chosen), venv=_path(chosen))
         document: dict[str, api.Json] = {
             "requirements": list(lines.requirements),
             "constraints": list(lines.constraints),
-            "variables": pretended(site.project, facts, "", chosen.get("version")),
+            "variables": {**pretended(site.project, facts, "", chosen.get("version"))},
         }
         if extras is not None:
             document["project"] = {"root": api.PROJECT, "extras": list(extras)}
@@ -137,17 +149,12 @@ class Pip(_Venv):
         install = resolver.packages(document)
         return resolver.pins(install=list(install))
 
-    def material(self, request: api.Request, pins: api.Json) -> api.Json:
-        """Everything else that was asked for is in the pins."""
-        chosen = _options(request.options)
-        return {"python": _python(chosen), "path": _path(chosen)}
+    def told(self, request: api.Request, pins: api.Json) -> api.Json:
+        """The files, no project."""
+        return _told(request, pins, None)
 
-    def build(self, request: api.Request, pins: api.Json) -> api.Recipe:
-        """Make or extend the virtual environment."""
-        return _recipe(request, pins, None)
-
-    def summary(self, request: api.Request, pins: api.Json) -> str:
-        """ "14 packages"."""
+    def summary(self, request: api.Request, pins: api.Json) -> str:  # noqa: ARG002
+        """As in `14 packages`."""
         assert isinstance(pins, dict)
         return _count(len(pins["install"]), "package")  # type: ignore[arg-type]
 
@@ -185,37 +192,31 @@ class PythonProject(_Venv):
         facts = _facts(_ProjectFiles(request, site), prefix)
         if not facts.installable:
             raise api.ResolveError(
-                f"layer `{request.name}` finds no project to install in {root}",
+                f"there is no project to install in {root}",
                 code="no-project",
                 hint="it needs a pyproject.toml with [project] or [build-system], or a setup.py",
             )
         install = chosen.get("install") or ("wheel" if facts.compiled else "editable")
         variables = pretended(site.project, facts, prefix, chosen.get("version"))
-        resolver = Resolver(site, layer=request.name, python=_python(chosen), venv=_path(chosen))
+        resolver = Resolver(site, python=_python(chosen), venv=_path(chosen))
         site.note("asking the project what its build needs")
         hooks = ["build_editable"] if install == "editable" else ["build_wheel"]
         build = resolver.project(posixpath.normpath(f"{api.PROJECT}/{root}"), hooks, variables)
-        return resolver.pins(build=list(build), install=install, variables=variables)
+        return resolver.pins(build=list(build), install=install, variables={**variables})
 
-    def material(self, request: api.Request, pins: api.Json) -> api.Json:
-        """Where it goes and which directory it is; the files are inputs, all else is pinned."""
-        chosen = _options(request.options)
-        return {"python": _python(chosen), "path": _path(chosen), "root": chosen.get("root", ".")}
-
-    def build(self, request: api.Request, pins: api.Json) -> api.Recipe:
-        """Build a wheel, editable or not, and install it."""
+    def told(self, request: api.Request, pins: api.Json) -> api.Json:
+        """The files that its build needs, and the project."""
         assert isinstance(pins, dict)
-        root = posixpath.normpath(f"{api.PROJECT}/{_options(request.options).get('root', '.')}")
         project: dict[str, api.Json] = {
-            "root": root,
+            "root": posixpath.normpath(f"{api.PROJECT}/{_options(request.options).get('root', '.')}"),
             "build": pins["build"],
             "install": pins["install"],
             "variables": pins["variables"],
         }
-        return _recipe(request, {**pins, "install": []}, project)
+        return _told(request, {**pins, "install": []}, project)
 
-    def summary(self, request: api.Request, pins: api.Json) -> str:
-        """ "editable"."""
+    def summary(self, request: api.Request, pins: api.Json) -> str:  # noqa: ARG002
+        """As in `editable`."""
         assert isinstance(pins, dict)
         return str(pins["install"])
 
@@ -244,9 +245,9 @@ def wanted(chosen: Mapping[str, Any], files: _ProjectFiles) -> tuple[Facts, Line
             requirements += facts.dependencies or ()
             for name in extras:
                 requirements += extra(facts.name, facts.extras, name)
-    except WrongRequirement as error:
+    except WrongRequirementError as error:
         raise api.ResolveError(str(error), code="requirements") from None
-    except _Outside as error:
+    except _OutsideError as error:
         raise api.ResolveError(
             f"{error} is included, but the layer does not depend on it", code="requirements",
             hint=f"name it: `inputs: [{error}]`",
@@ -254,7 +255,7 @@ def wanted(chosen: Mapping[str, Any], files: _ProjectFiles) -> tuple[Facts, Line
     return facts, Lines(requirements=unique(requirements), constraints=lines.constraints), unknown
 
 
-class _Outside(Exception):
+class _OutsideError(Exception):
     """A file exists, but is not among the inputs."""
 
 
@@ -266,23 +267,23 @@ class _ProjectFiles:
         self.root = site.project
 
     def read(self, path: str) -> str | None:
-        """Text of an input; None when there is no such file. Raises _Outside when it is no input."""
+        """Text of an input; None when there is no such file. Raises _OutsideError when it is no input."""
         file = self.root / path
         if not file.is_file():
             return None
         if path not in self.known:
             if posixpath.basename(path) in BUILD_FILES:
                 return None
-            raise _Outside(path)
+            raise _OutsideError(path)
         return file.read_text(encoding="utf-8", errors="replace")
 
 
 def _facts(files: _ProjectFiles, prefix: str) -> Facts:
     try:
         return read_facts(files, prefix)
-    except WrongFile as error:
+    except WrongFileError as error:
         raise api.ResolveError(f"{error.file}:{error.line}:{error.column}: {error}", code="pyproject") from None
-    except WrongRequirement as error:
+    except WrongRequirementError as error:
         raise api.ResolveError(str(error), code="requirements") from None
 
 
@@ -309,14 +310,13 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _recipe(request: api.Request, pins: api.Json, project: api.Json) -> api.Recipe:
-    """One run of inside.py, offline."""
+def _told(request: api.Request, pins: api.Json, project: api.Json) -> api.Json:
+    """The document of inside.py's `build`: all that it is told."""
     assert isinstance(pins, dict)
-    chosen = _options(request.options)
     files: list[Any] = pins["files"]  # type: ignore[assignment]
     pip = files[int(pins["pip"])]  # type: ignore[arg-type]
-    document: api.Json = {
-        "venv": _path(chosen),
+    return {
+        "venv": _path(_options(request.options)),
         "blobs": api.BLOBS,
         "pip": f"{api.BLOBS}/{file_name(pip['url'])}",
         "files": [
@@ -331,6 +331,3 @@ def _recipe(request: api.Request, pins: api.Json, project: api.Json) -> api.Reci
         "install": pins["install"],
         "project": project,
     }
-    env = {"SOURCE_DATE_EPOCH": str(max(request.epoch, 315532800))}  # zip archives begin in 1980
-    run = api.Run(command=inside_command(_python(chosen), "build", document), env=env)
-    return api.Recipe(steps=(run,), binds=(inside_bind(),), drop=("/tmp/envtool-python", "/root/.cache/**"))

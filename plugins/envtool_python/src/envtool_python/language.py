@@ -18,8 +18,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
 from envtool.errors import Problem
-from envtool_python.facts import Facts, WrongFile, read_facts
-from envtool_python.requirements import WrongRequirement, extra, flatten, group, name_of, normal, own_extras, unique
+from envtool_python.facts import Facts, WrongFileError, read_facts
+from envtool_python.requirements import (
+    WrongRequirementError,
+    extra,
+    flatten,
+    group,
+    name_of,
+    normal,
+    own_extras,
+    unique,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,11 +77,11 @@ class Python(api.Language):
         """See the module. Raises SpecError where the project's own files are wrong."""
         try:
             return _layers(env, project, read_facts(project))
-        except WrongFile as error:
+        except WrongFileError as error:
             where = api.Where(file=error.file, line=error.line, column=error.column)
             text = ((project.read(error.file) or "").splitlines()[error.line - 1 : error.line] or [""])[0]
             raise api.SpecError((Problem(where=where, message=str(error), code="pyproject", text=text),)) from None
-        except WrongRequirement as error:
+        except WrongRequirementError as error:
             raise api.SpecError((Problem(where=env.where, message=str(error), code="requirements"),)) from None
 
 

@@ -20,7 +20,7 @@ _EDITABLE = {"-e", "--editable"}
 _LOCAL = re.compile(r"^(?:file:)?(\.{1,2}(?:/[^\[\s]*)?|\.?/[^\[\s]*)(?:\[([^\]]*)\])?\s*$")
 
 
-class WrongRequirement(ValueError):
+class WrongRequirementError(ValueError):
     """A requirement that cannot be used; the message says which, where and why."""
 
 
@@ -51,7 +51,7 @@ def unique(lines: Iterable[str]) -> tuple[str, ...]:
 
 
 def flatten(read: Read, files: Iterable[str], constraints: Iterable[str] = ()) -> Lines:
-    """All lines of these files with every nested `-r` and `-c` followed. Raises WrongRequirement."""
+    """All lines of these files with every nested `-r` and `-c` followed. Raises WrongRequirementError."""
     state = _Flattening(read)
     for path in files:
         state.file(path, constraint=False, parent="")
@@ -78,16 +78,16 @@ class _Flattening:
 
     def file(self, path: str, *, constraint: bool, parent: str) -> None:
         if "://" in path:
-            raise WrongRequirement(f"{parent} includes {path}, which is not a file of the project")
+            raise WrongRequirementError(f"{parent} includes {path}, which is not a file of the project")
         path = posixpath.normpath(path)
         if path.startswith(("/", "..")):
-            raise WrongRequirement(f"{parent or 'the spec'} names {path}, which is outside of the project")
+            raise WrongRequirementError(f"{parent or 'the spec'} names {path}, which is outside of the project")
         if (path, constraint) in self.seen:
             return
         self.seen.add((path, constraint))
         text = self.read(path)
         if text is None:
-            raise WrongRequirement(f"there is no {path}" + (f", which {parent} includes" if parent else ""))
+            raise WrongRequirementError(f"there is no {path}" + (f", which {parent} includes" if parent else ""))
         self.files.append(path)
         for number, line in _logical(text):
             self.line(line, f"{path}:{number}", path, constraint=constraint)
@@ -108,11 +108,13 @@ class _Flattening:
         found = _LOCAL.match(local)
         if found:
             if posixpath.normpath(found.group(1)) != ".":
-                raise WrongRequirement(f"{where}: {local} is a directory: install it with a layer of its own")
+                raise WrongRequirementError(f"{where}: {local} is a directory: install it with a layer of its own")
             self.extras = [*(self.extras or []), *(normal(e) for e in (found.group(2) or "").split(",") if e.strip())]
             return
         if re.match(r"^(\S+\s*@\s*)?(git|hg|svn|bzr)\+", local):
-            raise WrongRequirement(f"{where}: {local} is a repository, which has no hash: name a release or an archive")
+            raise WrongRequirementError(
+                f"{where}: {local} is a repository, which has no hash: name a release or an archive"
+            )
         (self.constraints if constraint else self.requirements).append(local)
 
 
@@ -134,16 +136,16 @@ def _logical(text: str) -> Iterable[tuple[int, str]]:
 
 
 def group(groups: Mapping[str, Any], name: str, _path: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """The requirements of a dependency group, includes expanded (PEP 735). Raises WrongRequirement."""
+    """The requirements of a dependency group, includes expanded (PEP 735). Raises WrongRequirementError."""
     table = {normal(key): value for key, value in groups.items()}
     key = normal(name)
     if key in _path:
-        raise WrongRequirement(f"dependency groups include each other: {' -> '.join((*_path, key))}")
+        raise WrongRequirementError(f"dependency groups include each other: {' -> '.join((*_path, key))}")
     if key not in table:
         known = ", ".join(sorted(table)) or "none"
-        raise WrongRequirement(f"there is no dependency group `{name}` in pyproject.toml: it has {known}")
+        raise WrongRequirementError(f"there is no dependency group `{name}` in pyproject.toml: it has {known}")
     if not isinstance(table[key], list):
-        raise WrongRequirement(f"the dependency group `{name}` is not a list")
+        raise WrongRequirementError(f"the dependency group `{name}` is not a list")
     lines: list[str] = []
     for item in table[key]:
         if isinstance(item, str):
@@ -151,7 +153,9 @@ def group(groups: Mapping[str, Any], name: str, _path: tuple[str, ...] = ()) -> 
         elif isinstance(item, dict) and isinstance(item.get("include-group"), str):
             lines.extend(group(groups, item["include-group"], (*_path, key)))
         else:
-            raise WrongRequirement(f"the dependency group `{name}` has an entry that is neither text nor include-group")
+            raise WrongRequirementError(
+                f"the dependency group `{name}` has an entry that is neither text nor include-group"
+            )
     return unique(lines)
 
 
@@ -159,13 +163,13 @@ def extra(
     project: str, extras: Mapping[str, Iterable[str]], name: str, _seen: frozenset[str] = frozenset()
 ) -> list[str]:
     """The requirements of an extra; those that name the project itself with extras (`me[test]`) are expanded.
-    Raises WrongRequirement.
+    Raises WrongRequirementError.
     """
     table = {normal(key): value for key, value in extras.items()}
     key = normal(name)
     if key not in table:
         known = ", ".join(sorted(table)) or "none"
-        raise WrongRequirement(f"there is no extra `{name}` in pyproject.toml: it has {known}")
+        raise WrongRequirementError(f"there is no extra `{name}` in pyproject.toml: it has {known}")
     return own_extras(project, extras, table[key], _seen | {key})
 
 

@@ -5,6 +5,7 @@ Pins are JSON:
     {"python": {"version", "implementation", "abi", "platform", "libc", "extends"},
      "pip": index into files,
      "files": [{"name", "version", "url", "sha256", "size", "build": [indices]}],   # `build` of wheels is empty
+     "private": [host names whose files want the credentials of the machine that resolved],
      "install": [indices], …}
 
 Files stand in the order in which builds need each other: every index in `build` is smaller than that of its file.
@@ -15,6 +16,7 @@ from __future__ import annotations
 import json
 import posixpath
 from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import urlsplit
 
 from envtool import api
 from envtool_python.index import TOOLS, Index, closed, file_name, host_pip, last_words, read_index
@@ -44,9 +46,8 @@ def inside_bind() -> api.Bind:
 class Resolver:
     """One resolution: the container's Python, the host's index, and the files settled so far."""
 
-    def __init__(self, site: api.Site, *, layer: str, python: str, venv: str) -> None:
+    def __init__(self, site: api.Site, *, python: str, venv: str) -> None:
         self.site = site
-        self.layer = layer
         self.python = python
         self.venv = venv
         self.index: Index = read_index()
@@ -65,14 +66,14 @@ class Resolver:
         )
         if done.status == NO_PYTHON:
             raise api.ResolveError(
-                f"there is no {self.python} in this env, which layer `{self.layer}` needs",
+                f"there is no {self.python} in this env",
                 code="no-python",
                 hint=HINT_PYTHON,
             )
         said = done.stderr.decode(errors="replace")
         if done.status != 0:
             raise api.ResolveError(
-                f"layer `{self.layer}` could not be settled: {last_words(said)}",
+                f"pip could not settle it: {last_words(said)}",
                 code="resolve",
                 hint=HINT_BUILD if "Getting requirements" in said or "compiler" in said else "",
             )
@@ -180,7 +181,9 @@ class Resolver:
 
     def pins(self, **more: api.Json) -> dict[str, api.Json]:
         """All that was settled."""
-        return {"python": self.info, "pip": self.pip, "files": self.files, **more}  # type: ignore[dict-item]
+        hosts = {urlsplit(entry["url"]).netloc for entry in self.files}
+        private = sorted(hosts & set(self.index.secrets))
+        return {"python": self.info, "pip": self.pip, "files": self.files, "private": private, **more}  # type: ignore[dict-item]
 
 
 def fetch_of(entry: Entry, index: Index) -> api.Fetch:

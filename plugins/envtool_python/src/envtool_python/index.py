@@ -26,6 +26,7 @@ _LISTS = ("extra-index-url", "find-links", "trusted-host")
 _PLAIN = ("index-url", "no-index", "proxy", "timeout", "default-timeout", "retries")
 _FILES = ("cert", "client-cert")
 _SECTIONS = ("global", "install", ":env:")  # the later one wins, as pip has it for `pip install`
+_VERSIONS = re.compile(r"\(from versions: (?:.*, )?((?:[^,)]+, ){4}[^,)]+)\)")  # the last five are enough
 _SECRET = re.compile(r"(?<=://)[^/@\s'\"]+@")
 
 
@@ -151,5 +152,7 @@ def last_words(text: str) -> str:
     lines = [line.strip() for line in redacted(text).splitlines() if line.strip()]
     said = [line.partition(":")[2].strip() for line in lines if line.startswith(("ERROR:", "error:"))]
     own = [line.partition(":")[2].strip() for line in lines if line.startswith("envtool:")]
-    chosen = said[-2:] or own or lines[-2:]
-    return "; ".join(dict.fromkeys(chosen)) or "it said nothing"
+    told = [line for line in said if not line.startswith(("Ignored the following", "ResolutionImpossible"))]
+    chosen = [_VERSIONS.sub(r"(newest versions: \1)", line) for line in told][:2] or own or lines[-2:]
+    sentence = "; ".join(dict.fromkeys(line.rstrip(".") for line in chosen)) or "it said nothing"
+    return sentence[:1].lower() + sentence[1:]

@@ -38,6 +38,19 @@ def inside_command(python: str, mode: str, document: api.Json) -> api.Command:
     return api.Command(argv=("/bin/sh", "-c", script, python, INSIDE, mode, json.dumps(document, sort_keys=True)))
 
 
+def hint_for(said: str) -> str:
+    """What to do about what pip said."""
+    if "No matching distribution" in said:
+        return (
+            "it was looked for where `pip config list` says on this machine; is the name right, the bound too narrow?"
+        )
+    if "conflicting dependencies" in said:
+        return "loosen one of the requirements, or ask for fewer groups and extras"
+    if any(word in said for word in ("metadata-generation-failed", "Failed to build", "gcc", "Python.h", "compiler")):
+        return HINT_BUILD
+    return ""
+
+
 def inside_bind() -> api.Bind:
     """Our program, where `inside_command` expects it. What it does is versioned by `Kind.version`."""
     return api.Bind(source=posixpath.join(posixpath.dirname(__file__), "inside.py"), target=INSIDE)
@@ -75,7 +88,7 @@ class Resolver:
             raise api.ResolveError(
                 f"pip could not settle it: {last_words(said)}",
                 code="resolve",
-                hint=HINT_BUILD if "Getting requirements" in said or "compiler" in said else "",
+                hint=hint_for(said),
             )
         return json.loads(done.stdout.decode().strip().rpartition("\n")[2])
 

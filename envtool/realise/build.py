@@ -18,7 +18,7 @@ from envtool.events import Output
 from envtool.realise import inside
 from envtool.realise.setting import Setting, add_variables, base_environment
 from envtool.realise.settle import Made, Settled
-from envtool.store import blobs, canonical, layers
+from envtool.store import blobs, canonical, download, layers
 
 SCRATCH = ("/run/**", "/tmp/**", "/dev/**", "/proc/**", "/sys/**")  # never part of a layer, whatever wrote there
 
@@ -33,7 +33,7 @@ def build(settled: Settled, below: Sequence[Made], setting: Setting, event_id: s
     with layers.building(setting.store, settled.key, remove=ids.remove, waiting=waiting) as draft:
         if draft.layer is not None:
             return draft.layer
-        net.download(settled.fetches, setting.store, emit=setting.emit, event_id=event_id, cancel=setting.cancel.is_set)
+        download.download(settled.fetches, setting.store, emit=setting.emit, event_id=event_id, cancel=setting.cancel.is_set)
         ids.own(draft.upper)
         with Workbench(setting, settled.fetches, settled.request.inputs) as bench:
             program = _program(recipe, settled, below, bench, draft.upper, draft.work)

@@ -142,7 +142,9 @@ def retrieve(
 def _wrong(url: str, found: str, wanted: str, length: int, size: int) -> FetchError:
     hint = "the file changed at its source, or something between rewrote it: resolve again, or look at what it is"
     if size and length != size:
-        return FetchError(f"{redacted(url)}: {length} bytes, not the {size} that are pinned", code="fetch-size", hint=hint)
+        return FetchError(
+            f"{redacted(url)}: {length} bytes, not the {size} that are pinned", code="fetch-size", hint=hint
+        )
     return FetchError(f"{redacted(url)}: sha256 is {found}, not the pinned {wanted}", code="fetch-hash", hint=hint)
 
 
@@ -224,7 +226,11 @@ def _transfer(
             code="fetch-tls",
             hint="if a proxy of yours signs it, let SSL_CERT_FILE name a bundle with its authority",
         ) from error
-    except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.TooManyRedirects) as error:
+    except (
+        requests.exceptions.InvalidURL,
+        requests.exceptions.InvalidSchema,
+        requests.exceptions.TooManyRedirects,
+    ) as error:
         raise FetchError(f"{redacted(url)}: {_root(error)}", code="fetch-url") from error
     except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError) as error:
         raise _Retry(f"no answer for {patience.read:g} s") from error
@@ -345,7 +351,9 @@ def container_settings() -> tuple[dict[str, str], str]:
 
 # ---- words ----------------------------------------------------------------------------------------------------------
 
-SECRET = re.compile(r"token|secret|password|passwd|signature|credential|^sig$|^auth|api_?key|access_?key", re.IGNORECASE)
+SECRET = re.compile(
+    r"token|secret|password|passwd|signature|credential|^sig$|^auth|api_?key|access_?key", re.IGNORECASE
+)
 
 
 def redacted(url: str) -> str:

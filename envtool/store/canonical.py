@@ -145,7 +145,9 @@ def _canonicalise(top: bytes, epoch: int, drop: re.Pattern[bytes]) -> list[Entry
 
 
 def _walk(
-    top: bytes, dropped: Callable[[bytes], bool] | None = None, clean: Callable[[Entry, list[bytes]], None] | None = None
+    top: bytes,
+    dropped: Callable[[bytes], bool] | None = None,
+    clean: Callable[[Entry, list[bytes]], None] | None = None,
 ) -> Iterator[Entry]:
     """All entries below `top`, each directory before its content. With `dropped` and `clean` it changes the tree."""
     pending = _children(top, b"", dropped)
@@ -177,7 +179,8 @@ def _children(directory: bytes, prefix: bytes, dropped: Callable[[bytes], bool] 
             if item.name.startswith(b".wh."):
                 shown = os.fsdecode(name)
                 raise StoreError(
-                    f"/{shown} cannot be part of a layer: OCI images read names with `.wh.` as deletions", code="capture-name"
+                    f"/{shown} cannot be part of a layer: OCI images read names with `.wh.` as deletions",
+                    code="capture-name",
                 )
             found.append((b".wh." + item.name if kind == WHITEOUT else item.name, Entry(name, path, kind, info)))
     found.sort(key=_first, reverse=True)
@@ -272,13 +275,27 @@ def _stream(entries: list[Entry], put: Callable[[bytes], None], record: Callable
             known = linked.get(inode) if info.st_nlink > 1 else None
             if known is not None:
                 head = ocitar.header(
-                    name, ocitar.HARD, mode=mode, uid=uid, gid=gid, mtime=entry.mtime, link=known[0], xattrs=entry.xattrs
+                    name,
+                    ocitar.HARD,
+                    mode=mode,
+                    uid=uid,
+                    gid=gid,
+                    mtime=entry.mtime,
+                    link=known[0],
+                    xattrs=entry.xattrs,
                 )
                 put(head)
                 mark = known[1]
             else:
                 head = ocitar.header(
-                    name, ocitar.REGULAR, mode=mode, uid=uid, gid=gid, size=info.st_size, mtime=entry.mtime, xattrs=entry.xattrs
+                    name,
+                    ocitar.REGULAR,
+                    mode=mode,
+                    uid=uid,
+                    gid=gid,
+                    size=info.st_size,
+                    mtime=entry.mtime,
+                    xattrs=entry.xattrs,
                 )
                 put(head)
                 mark = b"%d:%08x" % (info.st_size, _content(entry, put))

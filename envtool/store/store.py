@@ -63,7 +63,9 @@ def locate(*, idmap: str = "", environ: Mapping[str, str] | None = None) -> Stor
             stamp = _create(root, idmap)
     except OSError as error:
         raise StoreError(
-            f"the store {root} cannot be used: {error.strerror}", code="store-path", hint="set ENVTOOL_STORE to another place"
+            f"the store {root} cannot be used: {error.strerror}",
+            code="store-path",
+            hint="set ENVTOOL_STORE to another place",
         ) from error
     _check(root, stamp, idmap)
     return Store(root=root)
@@ -94,7 +96,9 @@ def _create(root: str, idmap: str) -> dict[str, object]:
     leftover = next((name for name in os.listdir(root) if name.split("/")[0] not in _known()), None)
     if leftover is not None:
         raise StoreError(
-            f"{root} is not a store: it holds {leftover}", code="store-path", hint="let ENVTOOL_STORE name an empty directory"
+            f"{root} is not a store: it holds {leftover}",
+            code="store-path",
+            hint="let ENVTOOL_STORE name an empty directory",
         )
     os.chmod(root, 0o700)
     for room in ROOMS:

@@ -52,8 +52,8 @@ class Patience:
 PATIENCE = Patience()
 
 
-class _Retry(Exception):  # noqa: N818: a reason, not an error yet
-    """This attempt failed in a way that another may not."""
+class _Retry(Exception):  # noqa: N818 - a reason, not an error yet
+    """An attempt failed in a way that another may not."""
 
     def __init__(self, why: str, *, after: float | None = None, hint: str = "") -> None:
         super().__init__(why)
@@ -297,7 +297,7 @@ _local = threading.local()
 
 
 def session() -> requests.Session:
-    """This thread's session: connections are kept. Proxies and netrc come from the environment."""
+    """The session of this thread: connections are kept. Proxies and netrc come from the environment."""
     kept: requests.Session | None = getattr(_local, "session", None)
     if kept is None:
         import requests

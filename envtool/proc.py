@@ -37,7 +37,7 @@ def run(
     *,
     env: Mapping[str, str] | None = None,
     cwd: str | None = None,
-    input: bytes = b"",  # noqa: A002: what subprocess calls it
+    input: bytes = b"",  # noqa: A002 - what subprocess calls it
     timeout: float | None = 60.0,
 ) -> Completed:
     """Run a program to its end. It sees the variables of KEPT and `env`, nothing else; its stdin is `input`.
@@ -47,7 +47,7 @@ def run(
     environ = {name: os.environ[name] for name in KEPT if name in os.environ} | dict(env or {})
     words = tuple(argv)
     try:
-        ended = subprocess.run(  # noqa: PLW1510: the status is the answer
+        ended = subprocess.run(  # noqa: PLW1510 - the status is the answer
             words, env=environ, cwd=cwd, input=input, capture_output=True, timeout=timeout
         )
     except subprocess.TimeoutExpired as error:

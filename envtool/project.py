@@ -208,7 +208,7 @@ def _make_directories(target: str, below: str) -> None:
         place = os.path.join(place, name)
         try:
             os.mkdir(place)
-            os.chmod(place, 0o755)  # noqa: S103 - builds read it as another user, whatever the umask here
+            os.chmod(place, 0o755)  # builds read it as another user, whatever the umask here
         except FileExistsError:
             continue
 

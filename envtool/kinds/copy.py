@@ -12,7 +12,7 @@ MODE: Json = {
     "description": "permissions of the files, octal (`0755`); default: 0755 for what is executable, else 0644",
     "oneOf": [{"type": "string", "pattern": "^0?[0-7]{3,4}$"}, {"type": "integer", "minimum": 0, "maximum": 4095}],
 }
-TARGET: Json = {"type": "string", "pattern": "^/", "not": {"pattern": r"(^|/)\.\.(/|$)"}}
+TARGET: dict[str, Json] = {"type": "string", "pattern": "^/", "not": {"pattern": r"(^|/)\.\.(/|$)"}}
 
 
 class Copy(Kind):

@@ -168,6 +168,9 @@ class _Tree:
             if error.errno not in (errno.EISDIR, errno.EPERM):
                 raise
             shutil.rmtree(path)
+        gone = [known for known in self._directories if known == path or known.startswith(path + "/")]
+        for known in gone:  # or their modes would be set on what comes in their place
+            del self._directories[known]
         self._safe = {""}
 
     def mode(self, mode: int) -> int:
@@ -182,13 +185,13 @@ class _Tree:
 
 
 def _untar(stream: IO[bytes], tree: _Tree, strip: int) -> None:
-    with stream, tarfile.open(fileobj=stream, mode="r|", bufsize=CHUNK, errorlevel=2) as archive:
+    with stream, tarfile.open(fileobj=stream, mode="r|", bufsize=CHUNK, encoding="utf-8") as archive:
         for member in archive:
             # tarfile takes the slashes off at the ends only; absolute names must be seen as such
             path = tree.place(member.name, strip)
             if path is not None:
                 _member(archive, member, path, tree, strip)
-            archive.members = []  # a million of them need not be remembered: links are made on disk
+            archive.members = []  # type: ignore[attr-defined]  # a million of them need not be remembered: links are made on disk
 
 
 def _member(archive: tarfile.TarFile, member: tarfile.TarInfo, path: str, tree: _Tree, strip: int) -> None:
@@ -231,7 +234,7 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> No
         done = 0
         while piece := data.read(CHUNK):
             done += len(piece)
-            if member.sparse is not None and not piece.strip(b"\0"):  # type: ignore[attr-defined]
+            if member.sparse is not None and not piece.strip(b"\0"):
                 out.seek(len(piece), os.SEEK_CUR)
             else:
                 _write(out.fileno(), piece)
@@ -295,7 +298,7 @@ def _place(source: str, target: str, mode: int | None) -> None:
     if stat.S_ISDIR(info.st_mode):
         if not os.path.isdir(target):
             os.mkdir(target)
-            os.chmod(target, 0o755)  # noqa: S103 - a directory of the image, whatever the umask
+            os.chmod(target, 0o755)  # whatever the umask
         for name in sorted(os.listdir(source)):
             _place(os.path.join(source, name), os.path.join(target, name), mode)
         return
@@ -313,4 +316,4 @@ def _make_parents(path: str) -> None:
     if not os.path.isdir(path):
         _make_parents(os.path.dirname(path.rstrip("/")) or "/")
         os.mkdir(path)
-        os.chmod(path, 0o755)  # noqa: S103 - likewise
+        os.chmod(path, 0o755)

@@ -1,4 +1,4 @@
-"""What is kept between runs. No index that can disagree with the disk: a thing appears whole, by one rename, or not at all.
+"""What is kept between runs. A thing appears whole, by one rename, or not at all; no index can disagree with the disk.
 
 store.py      where it is, and whether it may be used
 locks.py      flock by name, between threads and processes

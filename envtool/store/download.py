@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 
 from envtool import net
 from envtool.api import Fetch
@@ -17,6 +17,7 @@ from envtool.store.scratch import scratch
 from envtool.store.store import Store
 
 EVERY = 0.1  # seconds between two events
+GRACE = 1.0  # seconds that transfers have to end after a failure or a cancel
 
 
 class _Meter:
@@ -80,7 +81,7 @@ def _fetch_all(
     def ended() -> bool:
         return stop.is_set() or (cancel is not None and cancel())
 
-    def worker(top: str) -> None:
+    def work(top: str) -> None:
         try:
             while not ended():
                 with turn:
@@ -88,30 +89,43 @@ def _fetch_all(
                 if fetch is None:
                     return
                 _one(fetch, store, top, meter, emit, event_id, ended, patience)
-        except BaseException:
-            stop.set()
-            raise
         finally:
             net.close()
 
-    with scratch(store) as top, ThreadPoolExecutor(min(jobs, len(missing)), thread_name_prefix="fetch") as pool:
-        running = [pool.submit(worker, top) for _ in range(min(jobs, len(missing)))]
+    with scratch(store) as top:
+        running = [_start(work, top) for _ in range(min(jobs, len(missing)))]
         try:
-            wait(running, return_when=FIRST_EXCEPTION)
-        except BaseException:
+            while wait(running, timeout=0.05, return_when=FIRST_EXCEPTION).not_done:
+                if ended() or any(future.done() and future.exception() for future in running):
+                    break
+        finally:
             stop.set()
-            raise
+            wait(running, timeout=GRACE)
     _judge(running, cancel)
     meter.end()
 
 
+def _start(work: Callable[[str], None], top: str) -> Future[None]:
+    """Run in a daemon thread: one that a dead server holds up must not hold up the end of the program."""
+    future: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work(top))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="fetch", daemon=True).start()
+    return future
+
+
 def _judge(running: list[Future[None]], cancel: net.Cancelled | None) -> None:
     """Raise what went wrong first; the others were only told to stop."""
-    errors = [error for future in running if (error := future.exception()) is not None]
+    errors = [error for future in running if future.done() and (error := future.exception()) is not None]
     real = [error for error in errors if not isinstance(error, Interrupted)]
     if real:
         raise real[0]
-    if errors or (cancel is not None and cancel()):
+    if errors or (cancel is not None and cancel()) or not all(future.done() for future in running):
         raise Interrupted
 
 

@@ -36,13 +36,15 @@ names = (
     .map(lambda raw: raw.replace(b"/", b"_").replace(b"\0", b"\n"))
     .filter(lambda raw: raw not in (b".", b"..") and not raw.startswith(b".wh."))
 ) | st.sampled_from(["é".encode(), b"a\nb", b"x" * 255, "文件".encode(), b"a b", b"-"])
-files = st.fixed_dictionaries({
-    "type": st.sampled_from(["file", "link", "hard", "fifo"]),
-    "content": st.binary(max_size=1500),
-    "mode": st.sampled_from([0o644, 0o755, 0o600, 0o4755, 0o000]),
-    "mtime": st.integers(0, EPOCH * 2),
-    "xattr": st.none() | st.binary(max_size=200),
-})
+files = st.fixed_dictionaries(
+    {
+        "type": st.sampled_from(["file", "link", "hard", "fifo"]),
+        "content": st.binary(max_size=1500),
+        "mode": st.sampled_from([0o644, 0o755, 0o600, 0o4755, 0o000]),
+        "mtime": st.integers(0, EPOCH * 2),
+        "xattr": st.none() | st.binary(max_size=200),
+    }
+)
 trees = st.dictionaries(st.lists(names, min_size=1, max_size=3).map(tuple), files, max_size=8)
 
 
@@ -217,8 +219,12 @@ def manifest(tmp_path, name, tree) -> str:
 
 
 def test_conflicts(tmp_path):
-    one = manifest(tmp_path, "one", {"same": "1", "other": "1", "d/a": "x", "link": "->a", "kind": "x", "sp ace\n": "1"})
-    two = manifest(tmp_path, "two", {"same": "1", "other": "2", "d/b": "x", "link": "->b", "kind/x": "", "sp ace\n": "2"})
+    one = manifest(
+        tmp_path, "one", {"same": "1", "other": "1", "d/a": "x", "link": "->a", "kind": "x", "sp ace\n": "1"}
+    )
+    two = manifest(
+        tmp_path, "two", {"same": "1", "other": "2", "d/b": "x", "link": "->b", "kind/x": "", "sp ace\n": "2"}
+    )
     assert canonical.conflicts(one, two) == ["kind", "link", "other", "sp ace\n"]
     assert canonical.conflicts(one, one) == []
 

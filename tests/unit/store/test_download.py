@@ -95,6 +95,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         time.sleep(0.8)
         self.close_connection = True
 
+    def do_chunked(self, _):
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for start in range(0, len(BODY), 50_000):
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(BODY[start : start + 50_000]), BODY[start : start + 50_000]))
+        self.wfile.write(b"0\r\n\r\n")
+
     def do_gzip(self, _):
         self.send(BODY, Content_Encoding="gzip")  # a mislabelled .gz: the bytes are what counts
 
@@ -110,6 +118,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         except OSError:
             pass
         self.close_connection = True
+
+
+def whole(path):
+    with open(path, "rb") as file:
+        return file.read()
 
 
 @pytest.fixture
@@ -138,26 +151,24 @@ def fetch(server, name, sha256=SHA, size=len(BODY)):
 
 def bring(server, store, *names, events=None, **kwargs):
     emit = events.append if events is not None else (lambda _: None)
-    return download(
-        [fetch(server, name) for name in names], store, emit=emit, event_id="x", patience=QUICK, **kwargs
-    )
+    return download([fetch(server, name) for name in names], store, emit=emit, event_id="x", patience=QUICK, **kwargs)
 
 
 def test_good(server, store):
     events = []
     (path,) = bring(server, store, "good", events=events)
-    assert open(path, "rb").read() == BODY
+    assert whole(path) == BODY
     assert (events[-1].done, events[-1].total) == (len(BODY), len(BODY))
     bring(server, store, "good")
     assert server.count["good"] == 1
     assert os.listdir(store.path("tmp")) == []
 
 
-@pytest.mark.parametrize("name", ["truncates", "norange", "busy", "stalls", "changed", "gzip"])
+@pytest.mark.parametrize("name", ["truncates", "norange", "busy", "stalls", "changed", "gzip", "chunked"])
 def test_comes_in_the_end(server, store, name):
     events = []
     (path,) = bring(server, store, name, events=events)
-    assert hashlib.sha256(open(path, "rb").read()).hexdigest() == SHA
+    assert hashlib.sha256(whole(path)).hexdigest() == SHA
     assert events[-1].done == len(BODY)
 
 
@@ -197,7 +208,7 @@ def test_cancel_ends_a_transfer(server, store):
     began = time.monotonic()
     with pytest.raises(Interrupted):
         bring(server, store, "drips", cancel=lambda: time.monotonic() - began > 0.3)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 1.2
     assert os.listdir(store.path("tmp")) == []
 
 
@@ -216,12 +227,18 @@ def test_one_failure_ends_the_rest(server, store):
 
 
 def test_get(server, tmp_path):
-    assert net.get(server.url + "truncates", patience=QUICK) == BODY
+    assert net.get(server.url + "norange", patience=QUICK) == BODY
+    with pytest.raises(FetchError, match="the connection ended"):
+        net.get(server.url + "truncates", patience=QUICK)
     with pytest.raises(FetchError, match="more than 10 bytes"):
         net.get(server.url + "good", limit=10)
     (tmp_path / "a b").write_bytes(b"x")
     assert net.get((tmp_path / "a b").as_uri()) == b"x"
-    for url, code in (("file:///nonexistent", "fetch-file"), ("ftp://x/y", "fetch-url"), ("file://host/x", "fetch-url")):
+    for url, code in (
+        ("file:///nonexistent", "fetch-file"),
+        ("ftp://x/y", "fetch-url"),
+        ("file://host/x", "fetch-url"),
+    ):
         with pytest.raises(FetchError) as caught:
             net.get(url)
         assert caught.value.code == code

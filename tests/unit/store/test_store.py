@@ -48,7 +48,8 @@ def test_a_store_of_others_is_refused(tmp_path):
     store = locate(environ=environ, idmap="range 100000")
     assert locate(environ=environ, idmap="range 100000") == store
     assert code(locate, environ=environ, idmap="single 1000") == "store-idmap"
-    stamp = json.loads(open(store.path("store.json")).read())
+    with open(store.path("store.json")) as file:
+        stamp = json.load(file)
     for change, expected in (({"uid": 4711}, "store-owner"), ({"format": 99}, "store-format")):
         with open(store.path("store.json"), "w") as file:
             json.dump(stamp | change, file)

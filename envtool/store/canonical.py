@@ -47,10 +47,6 @@ class Entry:
         self.xattrs: dict[bytes, bytes] = {}
 
 
-def prepare() -> None:
-    """Import what `capture` needs, before the root changes: all of it stands at the top of this module."""
-
-
 def capture(tree: str | int, epoch: int, drop: tuple[str, ...] = (), manifest: str | int = "") -> Captured:
     """Make a tree canonical in place, digest it, and write its manifest.
 
@@ -65,7 +61,7 @@ def capture(tree: str | int, epoch: int, drop: tuple[str, ...] = (), manifest: s
     records: list[bytes] = []
     size = _stream(entries, digest.update, records.append)
     if manifest != "":
-        with open(manifest, "wb") as file:
+        with open(manifest, "wb", closefd=not isinstance(manifest, int)) as file:
             file.write(b"".join(records))
     return f"sha256:{digest.hexdigest()}", size, len(records)
 

@@ -195,7 +195,7 @@ def test_an_open_descriptor_is_as_good_as_a_path(tmp_path):
     (tmp_path / "tree" / "a").write_text("a")
     descriptor = os.open(tmp_path / "tree", os.O_RDONLY)
     sheet = os.open(tmp_path / "manifest", os.O_RDWR | os.O_CREAT)
-    by_fd = canonical.capture(descriptor, EPOCH, (), os.dup(sheet))
+    by_fd = canonical.capture(descriptor, EPOCH, (), sheet)
     os.close(descriptor)
     os.close(sheet)
     assert by_fd == canonical.capture(str(tmp_path / "tree"), EPOCH)

@@ -32,7 +32,7 @@ import pluggy
 
 from envtool.errors import BuildError, FetchError, ResolveError, SpecError
 from envtool.events import Event
-from envtool.model import Command, Json, Where
+from envtool.model import Command, InputFile, Json, Where
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,16 +61,6 @@ class Fetch:
     sha256: str
     name: str
     size: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class InputFile:
-    """One project file (or symlink) that a layer depends on."""
-
-    path: str  # relative to the project
-    sha256: str  # of the content; of the target text for a symlink
-    executable: bool = False
-    link: str = ""  # target, for a symlink
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

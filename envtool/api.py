@@ -84,6 +84,7 @@ class Request:
     arch: str  # `uname -m`: "x86_64", "aarch64"
     epoch: int  # SOURCE_DATE_EPOCH of the stack, seconds
     below: tuple[str, ...] = ()  # diff IDs of what it stands on, bottom first
+    directory: str = "."  # paths in options are relative to it, it is relative to the project (included specs)
     variables: Mapping[str, str] = field(default_factory=dict)  # set by the layers below
 
 
@@ -201,11 +202,14 @@ class Kind:
     name: ClassVar[str]  # the key in the spec: `apt`, `pip`, `debian` …
     schema: ClassVar[Json]  # JSON Schema (2020-12) of the value under that key, with `description`s for the reference
     version: ClassVar[int] = 1  # part of every key: raise it when the same pins would be built differently
+    siblings: ClassVar[Mapping[str, Json]] = {}  # keys it owns beside its name (`run` has `inputs:`): name -> schema;
+    # where there are any, options are always the mapping {NAME: value, **the siblings given}
     needs_only: ClassVar[bool] = False  # True: owns a directory, so it stands on the base and its `needs` alone
     pinned: ClassVar[bool] = True  # False: shown as not pinned (kind `host`)
 
     def inputs(self, options: Json) -> tuple[str, ...]:
-        """Project paths, directories or globs whose content determines the layer."""
+        """Paths, directories or globs whose content determines the layer, relative to the spec's own directory
+        (the core joins `directory` to them)."""
         return ()
 
     def resolve(self, request: Request, site: Site) -> Json:

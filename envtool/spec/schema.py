@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 LAYER_KEYS = ("needs", "set")
 SERVICES = "services"  # known to be planned: told apart from a slip
+ENV_KEYS = frozenset(
+    "base extends language layers matrix pass scratch set tasks timeout user workdir".split()
+)
 
 
 def schema(registry: Registry) -> dict[str, Json]:

@@ -5,7 +5,6 @@ This is the only module that asks importlib.metadata what is installed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
@@ -16,7 +15,7 @@ from envtool import api
 from envtool.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from importlib.metadata import EntryPoint
 
 __all__ = ["GROUP", "Registry", "discover"]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jsonschema_rs
 
-from envtool.spec.node import Node, Problems
 from envtool.spec.schema import SERVICES
 from envtool.spec.template import is_template
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from envtool.model import Json
+    from envtool.spec.node import Node, Problems
 
 Path: TypeAlias = "tuple[str | int, ...]"
 
@@ -43,14 +44,15 @@ class Checker:
 
     def check(self, value: Json, node: Node, problems: Problems, *, at: Path = (), rendered: bool = False) -> bool:
         """Note all that is wrong with `value`, which came from `node`. `at` is where `node` stands in the spec, for
-        the words. `rendered`: templates have become text, so that text is judged too. True: all is well."""
+        the words. `rendered`: templates have become text, so that text is judged too. True: all is well.
+        """
         if self.compiled.is_valid(value):
             return True
-        fine = True
-        for error in _leaves(self.compiled.iter_errors(value), rendered=rendered):
-            fine = False
-            _report(error, self.schema, node, problems, at)
-        return fine
+        errors = list(_leaves(self.compiled.iter_errors(value), rendered=rendered))
+        for error in errors:
+            if error.kind.name != "required" or not _misspelt(error, errors):
+                _report(error, self.schema, node, problems, at)
+        return not errors
 
 
 def _leaves(errors: Iterable[Any], *, rendered: bool) -> Iterator[Any]:
@@ -96,7 +98,10 @@ def _report(error: Any, schema: dict[str, Json], root: Node, problems: Problems,
             wanted = words(_lookup(schema, error.schema_path[:-1]), schema)
             got = show(node, error.instance)
             problems.add(
-                node, f"{_subject(full)}: expected {wanted}, got {got}", code="type", hint=_type_hint(node, error, wanted)
+                node,
+                f"{_subject(full)}: expected {wanted}, got {got}",
+                code="type",
+                hint=_type_hint(node, error, wanted),
             )
         case "enum":
             options = [str(option) for option in kind.options]
@@ -114,21 +119,33 @@ def _report(error: Any, schema: dict[str, Json], root: Node, problems: Problems,
             problems.add(node, f"{_subject(full)}: {said[:1].lower()}{said[1:200]}", code="value")
 
 
+def _misspelt(missing: Any, errors: list[Any]) -> bool:
+    """Is the missing key there, misspelt? Then that is what is told."""
+    return any(
+        error.kind.name == "additionalProperties"
+        and error.instance_path == missing.instance_path
+        and difflib.get_close_matches(missing.kind.property, error.kind.unexpected[:20], 1, 0.6)
+        for error in errors
+    )
+
+
 def find(root: Node, path: Sequence[str | int]) -> Node:
     """The node at a path of keys and indices (as far as it exists)."""
     node = root
     for step in path:
         value = node.value
-        if isinstance(value, dict) and isinstance(step, str) and step in value:
-            node = value[step]
-        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
-            node = value[step]
-        else:
+        child: Node | None = None
+        if isinstance(step, str):
+            child = node.get(step)
+        elif isinstance(value, list) and step < len(value):
+            child = value[step]
+        if child is None:
             break
+        node = child
     return node
 
 
-# ---- words ----------------------------------------------------------------------------------------------------------
+# ---- words ---------------------------------------------------------------------------------------------------------
 
 
 def owner(path: Path) -> tuple[str, Path]:
@@ -211,7 +228,7 @@ def _type_hint(node: Node, error: Any, wanted: str) -> str:
     return ""
 
 
-# ---- the schema, asked -------------------------------------------------------------------------------------------------
+# ---- the schema, asked ---------------------------------------------------------------------------------------------
 
 
 def _lookup(schema: dict[str, Json], path: Sequence[str | int]) -> Any:

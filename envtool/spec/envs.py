@@ -45,7 +45,7 @@ class Point:
         return {"matrix": self.values, "env": {"name": self.name, "group": self.group}}
 
 
-def expand(work: Work, group: str, node: Node, at: Node) -> list[tuple[str, dict[str, str]]]:
+def expand(work: Work, group: str, node: Node) -> list[tuple[str, dict[str, str]]]:
     """The names and matrix values of one env of the file; one without values when it has no matrix."""
     axes = node.get("matrix")
     if axes is None or not axes.mapping():
@@ -63,13 +63,19 @@ def make_env(work: Work, point: Point) -> Env | None:
     base = _base(work, point)
     layers = _layers(work, point)
     kind = base.kind if base is not None else ""
-    before, after = language_layers(work, point.name, node, scope, kind, layers, point.project, point.directory)
+    before, after = language_layers(
+        work, point.name, node, scope, base_kind=kind, layers=layers, project=point.project, directory=point.directory
+    )
     _check_names(work, point, before, layers, after)
     stack = (*before, *(spec for spec, _ in layers), *after)
     _check_needs(work, point, stack)
     workdir = _workdir(work, point)
     given = node.get("set")
     passed = node.get("pass")
+    tasks = make_tasks(work, node, scope, point.args, point.directory)
+    variables = {name: work.text(value, scope) for name, value in (given.mapping() if given else {}).items()}
+    names = tuple(work.text(value, scope) for value in (passed.items() if passed else []))
+    scratch = choice(work, point.node.get("scratch"), scope, ("memory", "disk"))
     if base is None:
         return None
     return Env(
@@ -77,13 +83,13 @@ def make_env(work: Work, point: Point) -> Env | None:
         group=point.group,
         base=base,
         layers=stack,
-        tasks=make_tasks(work, node, point.name, scope, point.args, point.directory),
+        tasks=tasks,
         where=point.at.where,
         point=point.values,
-        set={name: work.text(value, scope) for name, value in (given.mapping() if given else {}).items()},
-        passed=tuple(work.text(value, scope) for value in (passed.items() if passed else [])),
+        set=variables,
+        passed=names,
         workdir=workdir,
-        scratch=choice(work, point.node.get("scratch"), scope, ("memory", "disk")),
+        scratch=scratch,
         directory=point.directory,
     )
 

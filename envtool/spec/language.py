@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from envtool.api import EnvDraft, LayerDraft
 from envtool.errors import SpecError
 from envtool.model import LayerSpec
-from envtool.spec.node import Node
 from envtool.spec.schema import ENV_KEYS
 
 if TYPE_CHECKING:
     from envtool.api import Language, Project
     from envtool.model import Json
     from envtool.spec.declare import Work
+    from envtool.spec.node import Node
     from envtool.spec.template import Scope
 
 Added = tuple[tuple[LayerSpec, ...], tuple[LayerSpec, ...]]
@@ -40,6 +40,7 @@ def language_layers(
     env: str,
     node: Node,
     scope: Scope,
+    *,
     base_kind: str,
     layers: list[tuple[LayerSpec, Node]],
     project: Project,
@@ -74,10 +75,11 @@ def language_layers(
         layer_names=tuple(spec.name for spec, _ in layers),
         where=at.where,
     )
-    return _expand(work, language, draft, at, Within(project, directory) if directory != "." else project, directory)
+    seen = Within(project, directory) if directory != "." else project
+    return _expand(work, language, draft, at, project=seen, directory=directory)
 
 
-def _expand(work: Work, language: Language, draft: EnvDraft, at: Node, project: Project, directory: str) -> Added:
+def _expand(work: Work, language: Language, draft: EnvDraft, at: Node, *, project: Project, directory: str) -> Added:
     try:
         drafts = language.layers(draft, project)
     except SpecError as error:
@@ -120,6 +122,4 @@ def _check_keys(work: Work, env: str, node: Node, name: str, language: Language 
         whose = " or ".join(f"`{owner}`" for owner in sorted(owners[key]))
         has = f"has language `{name}`" if name else "has no `language`"
         message = f"the key `{key}` belongs to language {whose}, and env `{env}` {has}"
-        work.problems.add(node.key(key), message, code="unknown-key", hint=f"add `language: {sorted(owners[key])[0]}`")
-
-
+        work.problems.add(node.key(key), message, code="unknown-key", hint=f"add `language: {min(owners[key])}`")

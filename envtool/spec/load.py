@@ -12,7 +12,7 @@ from envtool.errors import UsageError
 from envtool.model import Env, Spec
 from envtool.spec import values
 from envtool.spec.check import Checker
-from envtool.spec.declare import Work, declare_base, declare_layer, leaves, make_base, make_layer
+from envtool.spec.declare import Work, declare_base, declare_layer, make_base, make_layer
 from envtool.spec.envs import HOST, Point, expand, make_env
 from envtool.spec.merge import Inheritance, merge
 from envtool.spec.node import Node, Problems, plain
@@ -68,7 +68,8 @@ def load(
 
 def selected(patterns: Sequence[str], name: str, group: str) -> bool:
     """Does any pattern mean this env: its name, its group (all points of the matrix), or a glob (`*`, `?`) of either?
-    Brackets stand for themselves."""
+    Brackets stand for themselves.
+    """
     for pattern in patterns:
         if pattern in (name, group):
             return True
@@ -78,7 +79,7 @@ def selected(patterns: Sequence[str], name: str, group: str) -> bool:
     return not patterns
 
 
-# ---- files ------------------------------------------------------------------------------------------------------------
+# ---- files ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -163,7 +164,7 @@ def _included(
     return found
 
 
-# ---- names ------------------------------------------------------------------------------------------------------------
+# ---- names ---------------------------------------------------------------------------------------------------------
 
 
 def _declare(work: Work, files: list[_File]) -> None:
@@ -230,7 +231,7 @@ def _cycles(work: Work) -> None:
                 path.pop()
 
 
-# ---- envs -------------------------------------------------------------------------------------------------------------
+# ---- envs ----------------------------------------------------------------------------------------------------------
 
 
 def _envs(work: Work, files: list[_File], project: Project, args: str, only: Sequence[str]) -> list[Env]:
@@ -242,17 +243,17 @@ def _envs(work: Work, files: list[_File], project: Project, args: str, only: Seq
         for name, value, key in _entries(one.node, "envs"):
             if _fresh(work, "env", name, key, keys):
                 nodes[name], defaults[name] = value, one.defaults
-    inheritance = Inheritance(nodes, work.problems)
+    inheritance = Inheritance(nodes, keys, work.problems)
     made: list[Env] = []
     names: dict[str, str] = {}
-    for group, node in nodes.items():
+    for group in nodes:
         at = keys[group]
         assert at is not None
         merged = inheritance.merged(group)
         below = defaults[group]
         if below is not None:
             merged = merge(below, merged)
-        for name, values_ in expand(work, group, merged, at):
+        for name, values_ in expand(work, group, merged):
             inheritance.spend(merged.size, at)
             if name in names:
                 message = f"two envs are called `{name}`"

@@ -31,7 +31,9 @@ def points(matrix: Node, env: str, problems: Problems) -> list[tuple[str, Point]
     if count > POINTS:
         problems.add(matrix, f"the matrix of env `{env}` has {count:,} points, at most {POINTS:,} go", code="limit")
         return []
-    combinations = [dict(zip(axes, chosen, strict=True)) for chosen in itertools.product(*axes.values())] if axes else []
+    combinations = (
+        [dict(zip(axes, chosen, strict=True)) for chosen in itertools.product(*axes.values())] if axes else []
+    )
     combinations = _excluded(combinations, matrix, axes, problems)
     found = [(name_of(env, [point[axis] for axis in axes]), point) for point in combinations]
     found += _included(combinations, matrix, axes, env)

@@ -34,6 +34,7 @@ class Inheritance:
     """Resolves `extends` between all envs; each is merged once."""
 
     envs: Mapping[str, Node]
+    keys: Mapping[str, Node | None]  # where each is declared
     problems: Problems
     done: dict[str, Node] = field(default_factory=dict)
     left: int = BUDGET
@@ -83,7 +84,7 @@ class Inheritance:
         for parent in self._parents(name):
             if parent.value not in self.envs:
                 message = f"unknown env `{parent.value}` in `extends` of env `{name}`"
-                hint = self.problems.near(str(parent.value), self.envs)
+                hint = self.problems.near(str(parent.value), self.keys)
                 self.problems.add(parent, message, code="unknown-env", hint=hint)
             elif parent.value in self.done:
                 inherited = self.done[str(parent.value)]

@@ -12,7 +12,7 @@ from envtool.model import Json, Where
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-Scalar: TypeAlias = "None | bool | int | float | str"
+Scalar: TypeAlias = "bool | int | float | str | None"
 
 SHOWN = 100  # problems; what follows after so many is noise
 GUESSES = 20  # near names looked for: each costs up to some milliseconds when there are thousands of names
@@ -21,7 +21,8 @@ GUESSES = 20  # near names looked for: each costs up to some milliseconds when t
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """One file of the spec. `order` counts files in the order of reading; `directory` is the file's, relative to
-    the project."""
+    the project.
+    """
 
     file: str
     lines: tuple[str, ...]
@@ -38,7 +39,7 @@ class Node:
 
     __slots__ = ("column", "keys", "line", "size", "source", "text", "value", "width")
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - a hundred thousand calls
         self,
         value: Scalar | list[Node] | dict[str, Node],
         source: Source,
@@ -97,7 +98,8 @@ class Problems:
 
     def add(self, node: Node, message: str, *, code: str, hint: str = "") -> None:
         """Say that something is wrong at `node`. What stands there twice (through an alias, or in each point of a
-        matrix) is said once."""
+        matrix) is said once.
+        """
         where = node.where
         lines = node.source.lines
         text = lines[where.line - 1] if where.line <= len(lines) else ""
@@ -115,7 +117,9 @@ class Problems:
         if self.guesses and names:
             self.guesses -= 1
             if len(names) > 500:  # thousands: look only at what could be a slip of the finger
-                names = [n for n in names if abs(len(n) - len(name)) <= 2 and (n[:1] == name[:1] or n[-1:] == name[-1:])]
+                names = [
+                    n for n in names if abs(len(n) - len(name)) <= 2 and (n[:1] == name[:1] or n[-1:] == name[-1:])
+                ]
             close = difflib.get_close_matches(name, names[:500], 1, 0.6)
             if close:
                 place = known[close[0]] if hasattr(known, "keys") else None  # type: ignore[index]

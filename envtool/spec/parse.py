@@ -7,7 +7,7 @@ Scalars are read by YAML 1.2's core schema, as editors do it. What YAML 1.1 read
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
 
@@ -68,7 +68,7 @@ def parse(text: str, source: Source, problems: Problems) -> Node | None:
         return None
     reader = _Reader(source, problems)
     try:
-        return reader.document(yaml.parse(text, Loader=_Loader))  # type: ignore[no-untyped-call]
+        return reader.document(yaml.parse(text, Loader=_Loader))
     except Refused:
         return None
     except yaml.MarkedYAMLError as error:
@@ -130,7 +130,7 @@ class _Reader:
         self.total = 0
         self.root: Node | None = None
 
-    def document(self, events: Iterator[yaml.Event]) -> Node | None:
+    def document(self, events: Iterator[Any]) -> Node | None:
         documents = 0
         for event in events:
             kind = type(event)
@@ -152,7 +152,7 @@ class _Reader:
 
     # -- pieces --
 
-    def at(self, event: yaml.Event, width: int = 1) -> Node:
+    def at(self, event: Any, width: int = 1) -> Node:
         mark = event.start_mark
         return Node(None, self.source, mark.line + 1, mark.column + 1, width)
 
@@ -160,7 +160,7 @@ class _Reader:
         self.problems.add(node, message, code=code, hint=hint)
         raise Refused
 
-    def open(self, event: yaml.Event, value: dict[str, Node] | list[Node], expected: type) -> None:
+    def open(self, event: Any, value: dict[str, Node] | list[Node], expected: type) -> None:
         node = Node(value, self.source, event.start_mark.line + 1, event.start_mark.column + 1, 1)
         if len(self.stack) >= DEPTH:
             self.refuse(node, f"nested more than {DEPTH} deep", "limit")
@@ -178,7 +178,7 @@ class _Reader:
         frame = self.stack.pop()
         self.put(frame.node, frame.anchor, counted=frame.node.size - 1)
 
-    def alias(self, event: yaml.Event) -> None:
+    def alias(self, event: Any) -> None:
         here = self.at(event, len(event.anchor) + 1)
         if event.anchor not in self.anchors:
             known = [name for name, node in self.anchors.items() if node is not None]
@@ -236,7 +236,7 @@ class _Reader:
         mapping[name] = value
         keys[name] = key
 
-    def scalar(self, event: yaml.ScalarEvent) -> Node:
+    def scalar(self, event: Any) -> Node:
         start, end, text = event.start_mark, event.end_mark, event.value
         width = end.column - start.column if end.line == start.line else 1
         node = Node(text, self.source, start.line + 1, start.column + 1, width)

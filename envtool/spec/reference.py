@@ -25,7 +25,8 @@ numbers where text is wanted (`3.10`) are errors that say what to write. Then te
 the filters `default`, `first`, `int`, `join`, `last`, `length`, `lower`, `quote`, `replace`, `title`, `trim`, `upper`.
 There are no loops, calls or assignments. Write `{{ '{{' }}` for two braces.
 
-Times are `30s`, `5m`, `1h30m`, or a number of seconds. Paths are relative to the file they stand in and may not leave the project.
+Times are `30s`, `5m`, `1h30m`, or a number of seconds. Paths are relative to the file they stand in
+and may not leave the project.
 """
 
 

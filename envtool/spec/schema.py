@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from envtool.model import Json
 from envtool.spec import values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from envtool.model import Json
     from envtool.registry import Registry
 
 LAYER_KEYS = ("needs", "set")
 SERVICES = "services"  # known to be planned: told apart from a slip
-ENV_KEYS = frozenset(
-    "base extends language layers matrix pass scratch set tasks timeout user workdir".split()
-)
+ENV_KEYS = frozenset({
+    "base", "extends", "language", "layers", "matrix", "pass", "scratch", "set", "tasks", "timeout", "user", "workdir",
+})  # fmt: skip
 
 
 def schema(registry: Registry) -> dict[str, Json]:
@@ -80,7 +80,10 @@ def _definitions() -> dict[str, Json]:
         "matrix": {
             "type": "object",
             "properties": {
-                "include": {"description": "More points, or more values for points that match.", "$ref": "#/$defs/points"},
+                "include": {
+                    "description": "More points, or more values for points that match.",
+                    "$ref": "#/$defs/points",
+                },
                 "exclude": {"description": "Points to leave out.", "$ref": "#/$defs/points"},
             },
             "propertyNames": {"pattern": values.AXIS},
@@ -190,7 +193,7 @@ def _env(registry: Registry, *, extends: bool) -> Json:
         "pass": {
             "description": "Variables of the caller that are let through, with `*` and `?`.",
             "type": "array",
-            "items": {"type": "string", "pattern": values.PASS},
+            "items": {"type": "string", "pattern": values.PASSED},
         },
         "workdir": {"description": "Where tasks start, relative to this file.", "type": "string", "minLength": 1},
         "scratch": {"description": "Where what tasks write is held: `memory` unless said.", "enum": ["memory", "disk"]},

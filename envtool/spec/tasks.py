@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 USERS = ("user", "root")
 
 
-def make_tasks(work: Work, env: Node, name: str, scope: Scope, args: str, directory: str) -> tuple[Task, ...]:
-    """All tasks of the env `name`, in the order written. `args` is what `{{ args }}` becomes in a line for sh."""
+def make_tasks(work: Work, env: Node, scope: Scope, args: str, directory: str) -> tuple[Task, ...]:
+    """All tasks of an env, in the order written. `args` is what `{{ args }}` becomes in a line for sh."""
     tasks = env.get("tasks")
     if tasks is None or not tasks.mapping():
         return ()
@@ -36,7 +36,7 @@ def make_tasks(work: Work, env: Node, name: str, scope: Scope, args: str, direct
         made.append(
             Task(
                 name=verb,
-                commands=_commands(work, run, scope, f"task `{verb}` of env `{name}`"),
+                commands=_commands(work, run, scope, f"task `{verb}`"),
                 where=tasks.key(verb).where,
                 outputs=_outputs(work, outputs, scope, directory),
                 timeout=own if own is not None else timeout,
@@ -78,8 +78,8 @@ def _commands(work: Work, run: Node, scope: Scope, label: str) -> tuple[Command,
     nodes = run.items() if isinstance(run.value, list) else [run]
     commands = [_command(work, node, scope) for node in nodes]
     for node, command in zip(nodes, commands, strict=True):
-        written = any(text.strip() for text in _texts(node))
-        if command is None and not written and not isinstance(node.value, int | float):
+        blank = isinstance(node.value, str) and node.value != "" and not node.value.strip()
+        if command is None and (blank or (node.items() and not any(text.strip() for text in _texts(node)[:1]))):
             work.problems.add(node, f"a command of {label} is empty", code="empty", hint="remove it")
     return tuple(command for command in commands if command is not None)
 

@@ -94,8 +94,6 @@ class Renderer:
                     raise TemplateError("`args` is known in tasks only", code="undefined")
                 raise _unknown(name, "", tuple(scope))
             return template.render({name: _wrap(name, value) for name, value in scope.items()})
-        except TemplateError:
-            raise
         except jinja2.TemplateSyntaxError as error:
             said = (error.message or "not a template").rstrip(".")
             raise TemplateError(f"template: {said[:1].lower()}{said[1:]}") from None
@@ -103,7 +101,14 @@ class Renderer:
             raise TemplateError(f"template: {error.message}", code="undefined") from None
         except (RecursionError, MemoryError):
             raise TemplateError("template: nested too deep", code="limit") from None
-        except Exception as error:  # what an expression did: "1" + 1, [1][3] …
+        except (
+            TypeError,
+            ValueError,
+            IndexError,
+            jinja2.TemplateError,
+            OverflowError,
+            AttributeError,
+        ) as error:  # what an expression did: "1" + 1, [1][3] …
             raise TemplateError(f"template: {' '.join(str(error).split())[:200]}") from None
 
 

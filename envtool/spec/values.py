@@ -8,19 +8,16 @@ import re
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"  # of envs, layers, bases, tasks
 AXIS = r"^[A-Za-z][A-Za-z0-9_]{0,63}$"  # of a matrix: reached as `matrix.NAME`
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
-PASS = r"^[A-Za-z_*?][A-Za-z0-9_*?]*$"  # a variable's name, with globs
-DURATION = r"^(?=[0-9])([0-9]+(\.[0-9]+)?h)?([0-9]+(\.[0-9]+)?m)?([0-9]+(\.[0-9]+)?s)?$"
-SIZE = r"^[0-9]+(\.[0-9]+)?(B|[kKMGT]i?B?)?$"
+PASSED = r"^[A-Za-z_*?][A-Za-z0-9_*?]*$"  # a variable's name, with globs
 
 _DURATION = re.compile(r"(?:([0-9]+(?:\.[0-9]+)?)h)?(?:([0-9]+(?:\.[0-9]+)?)m)?(?:([0-9]+(?:\.[0-9]+)?)s?)?\Z")
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)(?:B|([kKMGT])(i?)B?)?\Z")
-_POWERS = {"k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
 LONGEST = 366 * 86400.0
 
 
 def duration(text: str | float) -> float | None:
     """Seconds of `30s`, `5m`, `1h30m`, `0.5s`, or a bare number of seconds. None: not a duration, zero, or more than
-    a year."""
+    a year.
+    """
     if isinstance(text, str):
         match = _DURATION.match(text.strip())
         if not text.strip() or match is None:
@@ -32,20 +29,10 @@ def duration(text: str | float) -> float | None:
     return total if 0 < total <= LONGEST else None
 
 
-def size(text: str | int) -> int | None:
-    """Bytes of `2GiB`, `500MB`, `64k`, or a bare number. `k` is 1000, `Ki` 1024. None: not a size."""
-    if not isinstance(text, str):
-        return text if text >= 0 else None
-    match = _SIZE.match(text.strip())
-    if match is None:
-        return None
-    unit = (1024 if match[3] else 1000) ** _POWERS[match[2]] if match[2] else 1
-    return int(float(match[1]) * unit)
-
-
 def inside(path: str, directory: str = ".") -> str | None:
     """`path`, relative to `directory`, as a project-relative path without `.` and `..`. None: it is empty or
-    absolute, begins with `~`, or leaves the project. Patterns are paths too."""
+    absolute, begins with `~`, or leaves the project. Patterns are paths too.
+    """
     if not path or path.startswith(("/", "~")) or "\0" in path or "\n" in path:
         return None
     joined = posixpath.normpath(posixpath.join(directory, path))

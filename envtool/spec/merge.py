@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from envtool.spec.node import Problems
 
-BUDGET = 1_500_000  # values in all merged envs together: a spec of 1,000 envs has 30,000
+BUDGET = 500_000  # values in all merged envs together: a spec of 1,000 envs has 30,000
 WHOLE = frozenset({"base"})  # {debian: x} merged with {image: y} would be two bases
 
 

@@ -23,7 +23,8 @@ Scope: TypeAlias = "Mapping[str, str | Mapping[str, str]]"
 RESULT = 64 * 1024  # characters of one rendered value
 SOURCE = 16 * 1024  # characters of one template
 COMPILED = 500  # different templates that need Jinja2 itself (each costs half a millisecond)
-RENDERED = 500_000  # uses of templates in one spec
+RENDERED = 100_000  # uses of templates in one spec
+TOTAL = 16 * 1024 * 1024  # characters of all results in one spec
 DEPTH = 20  # nesting of one expression
 
 # `{{ matrix.x }}`, `{{ env.name }}` and `{{ args }}` are nearly all there is: rendered here, as Jinja2 would, without
@@ -65,6 +66,7 @@ class Renderer:
 
     compiled: dict[str, tuple[Template, frozenset[str]]] = field(default_factory=dict)
     rendered: int = 0
+    characters: int = 0
 
     def render(self, text: str, scope: Scope) -> str:
         """`text` with `scope` put in. Raises TemplateError."""
@@ -78,6 +80,9 @@ class Renderer:
             result = self._jinja(text, scope)
         if len(result) > RESULT:
             raise TemplateError(f"the result has more than {RESULT // 1024} KiB", code="limit")
+        self.characters += len(result)
+        if self.characters > TOTAL:
+            raise TemplateError(f"all templates together give more than {TOTAL // 2**20} MiB", code="limit")
         return result
 
     def _jinja(self, text: str, scope: Scope) -> str:

@@ -85,6 +85,8 @@ class Request:
     epoch: int  # SOURCE_DATE_EPOCH of the stack, seconds
     below: tuple[str, ...] = ()  # diff IDs of what it stands on, bottom first
     directory: str = "."  # paths in options are relative to it, it is relative to the project (included specs)
+    base_kind: str = ""  # of the stack's base; empty for a base
+    base_pins: Json = None
     variables: Mapping[str, str] = field(default_factory=dict)  # set by the layers below
 
 
@@ -201,9 +203,9 @@ class Kind:
 
     name: ClassVar[str]  # the key in the spec: `apt`, `pip`, `debian` …
     schema: ClassVar[Json]  # JSON Schema (2020-12) of the value under that key, with `description`s for the reference
+    siblings: ClassVar[Mapping[str, Json]] = {}  # keys it takes beside its own (`inputs:` beside `run:`): name -> schema;
+    # when there are any declared, `options` is always the mapping {name: value, **siblings that were given}
     version: ClassVar[int] = 1  # part of every key: raise it when the same pins would be built differently
-    siblings: ClassVar[Mapping[str, Json]] = {}  # keys it owns beside its name (`run` has `inputs:`): name -> schema;
-    # where there are any, options are always the mapping {NAME: value, **the siblings given}
     needs_only: ClassVar[bool] = False  # True: owns a directory, so it stands on the base and its `needs` alone
     pinned: ClassVar[bool] = True  # False: shown as not pinned (kind `host`)
 
@@ -211,6 +213,11 @@ class Kind:
         """Paths, directories or globs whose content determines the layer, relative to the spec's own directory
         (the core joins `directory` to them)."""
         return ()
+
+    def question(self, request: Request) -> Json:
+        """All of the request that `resolve`'s answer depends on: while it is the same, the remembered pins hold (the
+        core adds the kind, its version, the architecture and what lies below). Default: options and all inputs."""
+        return {"options": request.options, "inputs": [[item.path, item.sha256, item.link] for item in request.inputs]}
 
     def resolve(self, request: Request, site: Site) -> Json:
         """Settle what floats; the answer (JSON) is the pins. Raises ResolveError, FetchError, SpecError."""
@@ -221,13 +228,18 @@ class Kind:
         The request's own fields are compared by the core; only kinds that pin the host need this."""
         return True
 
+    def watches(self, pins: Json) -> tuple[str, ...]:
+        """Host paths (absolute) whose stat must be unchanged for `fresh` to be taken as still true."""
+        return ()
+
     def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
         """The exact files that the build needs."""
         return ()
 
     def material(self, request: Request, pins: Json) -> Json:
-        """What of options and pins determines the result. Default: the options whole (pins and input hashes are
-        always part of the key); override to leave out what cannot matter (a URL whose hash is known)."""
+        """What of options and pins determines the result, beside what the core adds to every key itself: kind and
+        version, names and hashes of the fetched files, content of the inputs, architecture, epoch, variables and
+        diff IDs below. Default: the options. Leave out what cannot matter (a mirror's host name)."""
         return request.options
 
     def epoch(self, pins: Json) -> int | None:

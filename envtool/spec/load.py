@@ -253,8 +253,10 @@ def _envs(work: Work, files: list[_File], project: Project, args: str, only: Seq
         below = defaults[group]
         if below is not None:
             merged = merge(below, merged)
-        for name, values_ in expand(work, group, merged):
-            inheritance.spend(merged.size, at)
+        matrix = merged.get("matrix")
+        points = expand(work, group, merged)
+        inheritance.spend(merged.size * len(points) + (matrix.size * len(points) // 10 if matrix else 0), at)
+        for name, values_ in points:
             if name in names:
                 message = f"two envs are called `{name}`"
                 work.problems.add(merged.get("matrix") or at, message, code="duplicate", hint="change a matrix value")

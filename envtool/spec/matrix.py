@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Point: TypeAlias = "dict[str, str]"
 
 POINTS = 2000  # of one matrix
+ENTRIES = 200  # of `include` and of `exclude`: each is compared with each point
 
 
 def points(matrix: Node, env: str, problems: Problems) -> list[tuple[str, Point]]:
@@ -31,6 +32,11 @@ def points(matrix: Node, env: str, problems: Problems) -> list[tuple[str, Point]
     if count > POINTS:
         problems.add(matrix, f"the matrix of env `{env}` has {count:,} points, at most {POINTS:,} go", code="limit")
         return []
+    for key in ("include", "exclude"):
+        entries = len(_entries(matrix, key))
+        if entries > ENTRIES:
+            problems.add(matrix.key(key), f"`{key}` has {entries:,} entries, at most {ENTRIES} go", code="limit")
+            return []
     combinations = (
         [dict(zip(axes, chosen, strict=True)) for chosen in itertools.product(*axes.values())] if axes else []
     )

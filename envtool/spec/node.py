@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 Scalar: TypeAlias = "bool | int | float | str | None"
 
 SHOWN = 100  # problems; what follows after so many is noise
+FOUND = 1000  # then reading ends: this is no spec
 GUESSES = 20  # near names looked for: each costs up to some milliseconds when there are thousands of names
 
 
@@ -98,13 +99,15 @@ class Problems:
 
     def add(self, node: Node, message: str, *, code: str, hint: str = "") -> None:
         """Say that something is wrong at `node`. What stands there twice (through an alias, or in each point of a
-        matrix) is said once.
+        matrix) is said once. Raises SpecError when there are FOUND.
         """
         where = node.where
         lines = node.source.lines
         text = lines[where.line - 1] if where.line <= len(lines) else ""
         problem = Problem(where=where, message=message, code=code, hint=hint, text=text, width=node.width)
         self.found.setdefault((node.source.order, where.line, where.column, message), problem)
+        if len(self.found) >= FOUND:
+            self.raise_any()
 
     def include(self, order: int, problems: Iterable[Problem]) -> None:
         """Take over what a plugin reported about a file of its own, sorted after `order`."""

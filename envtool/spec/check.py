@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jsonschema_rs
 
+from envtool.spec.node import FOUND
 from envtool.spec.schema import SERVICES
 from envtool.spec.template import is_template
 
@@ -48,7 +50,7 @@ class Checker:
         """
         if self.compiled.is_valid(value):
             return True
-        errors = list(_leaves(self.compiled.iter_errors(value), rendered=rendered))
+        errors = list(islice(_leaves(self.compiled.iter_errors(value), rendered=rendered), FOUND))
         for error in errors:
             if error.kind.name != "required" or not _misspelt(error, errors):
                 _report(error, self.schema, node, problems, at)

@@ -62,6 +62,8 @@ class Work:
         except TemplateError as error:
             hint = self.problems.near(error.name, error.known) if error.name else ""
             self.problems.add(node, error.message, code=error.code, hint=hint)
+            if self.renderer.spent:
+                self.problems.raise_any()
             return ""
 
     def json(self, node: Node, scope: Scope | None) -> Json:

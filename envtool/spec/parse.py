@@ -22,7 +22,7 @@ except ImportError:  # PyYAML without libyaml: eight times slower, otherwise the
     from yaml import SafeLoader as _Loader  # type: ignore[assignment]
 
 BYTES = 4 * 1024 * 1024  # of one file
-NODES = 250_000  # of one file, aliases expanded
+NODES = 150_000  # of one file, aliases expanded
 DEPTH = 40
 SCALAR = 256 * 1024  # characters of one scalar
 KEY = 128

@@ -23,7 +23,7 @@ Scope: TypeAlias = "Mapping[str, str | Mapping[str, str]]"
 RESULT = 64 * 1024  # characters of one rendered value
 SOURCE = 16 * 1024  # characters of one template
 COMPILED = 500  # different templates that need Jinja2 itself (each costs half a millisecond)
-RENDERED = 100_000  # uses of templates in one spec
+RENDERED = 50_000  # uses of templates in one spec
 TOTAL = 16 * 1024 * 1024  # characters of all results in one spec
 DEPTH = 20  # nesting of one expression
 
@@ -67,6 +67,11 @@ class Renderer:
     compiled: dict[str, tuple[Template, frozenset[str]]] = field(default_factory=dict)
     rendered: int = 0
     characters: int = 0
+
+    @property
+    def spent(self) -> bool:
+        """Is the budget used up: would all further rendering fail?"""
+        return self.rendered > RENDERED or self.characters > TOTAL or len(self.compiled) >= COMPILED
 
     def render(self, text: str, scope: Scope) -> str:
         """`text` with `scope` put in. Raises TemplateError."""

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF012 - kinds declare their schema as class variables
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any

@@ -159,5 +159,5 @@ def test_no_file(registry):
         def glob(self, pattern):
             return []
 
-    with pytest.raises(UsageError, match="there is no envtool.yaml"):
+    with pytest.raises(UsageError, match="there is no envtool"):
         load(Nothing(), "envtool.yaml", root="/r", registry=registry)

@@ -21,7 +21,8 @@ def nodes(text):
 
 def test_scalars_are_yaml_1_2():
     root, wrong = nodes(
-        "a: text\nb: 12\nc: -3\nd: 3.10\ne: true\nf: ~\ng:\nh: '3.10'\ni: 2024-01-01\nj: 1.2.3\nk: y\nl: 1e3\nm: 8080:80\n"
+        "a: text\nb: 12\nc: -3\nd: 3.10\ne: true\nf: ~\n"
+        "g:\nh: '3.10'\ni: 2024-01-01\nj: 1.2.3\nk: y\nl: 1e3\nm: 8080:80\n"
         "n: !!str 3\no: |\n  two\n  lines\n"
     )
     assert not wrong
@@ -32,7 +33,9 @@ def test_scalars_are_yaml_1_2():
     assert root.get("d").text == "3.10"
 
 
-@pytest.mark.parametrize("surprise", ["on", "Off", "YES", "no", "0644", "0x1F", "0o17", "1_000", "1:30", ".inf", ".NaN"])
+@pytest.mark.parametrize(
+    "surprise", ["on", "Off", "YES", "no", "0644", "0x1F", "0o17", "1_000", "1:30", ".inf", ".NaN"]
+)
 def test_what_readers_differ_on_is_refused(surprise):
     _, wrong = nodes(f"a: {surprise}")
     assert [(line, column, code) for line, column, code, _ in wrong] == [(1, 4, "yaml-surprise")]

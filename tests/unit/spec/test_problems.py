@@ -21,7 +21,7 @@ CASES = [
     ("version: 1\nbases: {b: {}}", "2:12", "empty", "one kind"),
     ("version: 1\nbases: {b: {debian: x, host: {}}}", "2:12", "kinds", "`debian` and `host`"),
     ("version: 1\nbases: {host: {debian: x}}", "2:9", "name", "built in"),
-    ("version: 1\nlayers: {p: {apt: python3}}", "2:19", "type", "list of strings, got \"python3\" -- write it as a list"),
+    ("version: 1\nlayers: {p: {apt: python3}}", "2:19", "type", 'list of strings, got "python3" -- write it as a list'),
     ("version: 1\nlayers: {p: {apt: [x], pip: [y]}}", "2:24", "kinds", "2 kinds"),
     ("version: 1\nlayers: {p: {needs: []}}", "2:10", "kinds", "no kind"),
     ("version: 1\nlayers: {p: {apt: [x], inputs: [y]}}", "2:24", "unknown-key", "a layer of kind `apt`"),
@@ -84,7 +84,8 @@ def test_needs_must_stand_below(wrong):
 
 
 def test_all_at_once_in_the_order_of_the_file(wrong):
-    text = "version: 1\nlayrs: {}\nenvs:\n  a: {layers: [x], tasks: {t: '{{ no }}'}, workdir: /}\n  b: {base: y, sett: {}}\n"
+    text = "version: 1\nlayrs: {}\nenvs:\n  a: {layers: [x], tasks: {t: '{{ no }}'}, workdir: /}\n"
+    text += "  b: {base: y, sett: {}}\n"
     found = wrong(text)
     assert [place for place, _, _ in found] == ["2:1", "4:16", "4:31", "4:53", "5:13", "5:16"]
 

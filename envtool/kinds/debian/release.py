@@ -1,0 +1,170 @@
+"""A signed InRelease, and the hashes that it vouches for. Only the bytes that the signature covers are read.
+
+Format: the Debian wiki, DebianRepository/Format.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+from envtool.api import ResolveError
+
+if TYPE_CHECKING:
+    from pysequoia import Cert
+
+HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "keys")
+HOST_KEYRINGS = "/usr/share/keyrings"
+GRACE = 30 * 24 * 3600  # seconds past Valid-Until that we only remark upon: caching mirrors lag behind
+_ENTRY = re.compile(r"^ ([0-9a-f]{64}) +(\d+) (\S+)$", re.M)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A file of the archive as its Release names it: `path` is below dists/SUITE, `size` bytes."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """What a verified InRelease says. Times are seconds since the epoch; `valid_until` 0: for ever."""
+
+    sha256: str  # of the InRelease file
+    date: int
+    valid_until: int
+    suite: str
+    codename: str
+    by_hash: bool
+    files: dict[str, Entry]
+    signers: tuple[str, ...]  # fingerprints of the certificates
+
+
+def keyrings(archive: str, *, host: str = HOST_KEYRINGS, extra: Sequence[str] = ()) -> tuple[str, ...]:
+    """Files of keys that may sign an archive: ours, the host's, and those named. An unknown archive has them all."""
+    names = [archive] if archive else ["debian", "ubuntu"]
+    found = [f"{HERE}/{name}.pgp" for name in names]
+    for name in names:
+        for ending in ("gpg", "pgp", "asc"):
+            found.extend(sorted(glob.glob(f"{host}/{name}-archive-keyring.{ending}")))
+    return tuple(dict.fromkeys([*found, *extra]))
+
+
+def verify(data: bytes, *, keyrings: Sequence[str], what: str) -> tuple[bytes, tuple[str, ...]]:
+    """The signed text of a clear-signed message and the fingerprints that signed it.
+
+    Raises ResolveError where no key of the keyrings made a valid signature; `what` names the file in it.
+    """
+    if not data.lstrip().startswith(b"-----BEGIN PGP SIGNED MESSAGE-----"):
+        raise ResolveError(f"{what} is not a signed message", code="signature", hint="is this an archive's mirror?")
+    from pysequoia import verify as check
+
+    certificates = [cert for path in keyrings for cert in _certificates(path)]
+    wanted: list[str] = []
+
+    def store(ids: list[str]) -> list[Cert]:
+        wanted.extend(ids)
+        return certificates
+
+    try:
+        result = check(data, store=store)
+    except Exception as error:
+        known = {cert.fingerprint.upper() for cert in certificates}
+        raise _refusal(what, str(error), wanted, known, certificates, keyrings) from error
+    return bytes(result.bytes or b""), tuple(signature.certificate for signature in result.valid_sigs)
+
+
+def _certificates(path: str) -> list[Cert]:
+    from pysequoia import Cert
+
+    try:
+        return list(Cert.split_file(path))
+    except Exception as error:
+        raise ResolveError(f"keyring {path} cannot be read: {error}", code="keyring") from error
+
+
+def _refusal(
+    what: str, why: str, wanted: list[str], known: set[str], certificates: list[Cert], keyrings: Sequence[str]
+) -> ResolveError:
+    by = ", ".join(sorted({item.upper() for item in wanted})) or "nobody"
+    now = time.time()
+    expired = [
+        f"{cert.fingerprint.upper()} expired on {cert.expiration:%Y-%m-%d}"
+        for cert in certificates
+        if cert.expiration and cert.expiration.timestamp() < now
+    ]
+    matching = [text for text in expired if any(text.startswith(item.upper()) for item in wanted)]
+    if matching:
+        return ResolveError(
+            f"{what} is signed by an expired key: {', '.join(matching)}", code="signature-expired", hint=_HINT
+        )
+    hint = _HINT if "missing key" in why.lower() or not known else "the file was changed on its way: try another mirror"
+    return ResolveError(
+        f"the signature of {what} does not hold: {why.strip().rstrip('.')} (signed by {by}; "
+        f"{len(certificates)} keys in {len(keyrings)} keyrings)",
+        code="signature",
+        hint=hint,
+    )
+
+
+_HINT = "name the file of keys that signs this archive with `keyring:`, or update the host's archive keyring"
+
+
+def parse(data: bytes, *, keyrings: Sequence[str], what: str) -> Release:
+    """Verify an InRelease and read it. Raises ResolveError."""
+    signed, signers = verify(data, keyrings=keyrings, what=what)
+    text = signed.decode("utf-8", "replace").replace("\r\n", "\n")
+    head, marker, body = text.partition("\nSHA256:")
+    fields = dict(re.findall(r"^([A-Za-z][A-Za-z-]*): *(.*)$", head + "\n" + re.sub(r"(?m)^ .*\n?", "", body), re.M))
+    if not marker or "Date" not in fields:
+        raise ResolveError(f"{what} has no SHA256 section or no Date: too old an archive", code="release")
+    body = re.split(r"^(?=\S)", body.partition("\n")[2], maxsplit=1, flags=re.M)[0]
+    files = {name: Entry(path=name, sha256=digest, size=int(size)) for digest, size, name in _ENTRY.findall(body)}
+    return Release(
+        sha256=hashlib.sha256(data).hexdigest(),
+        date=_time(fields["Date"], what),
+        valid_until=_time(fields["Valid-Until"], what) if fields.get("Valid-Until") else 0,
+        suite=fields.get("Suite", ""),
+        codename=fields.get("Codename", ""),
+        by_hash=fields.get("Acquire-By-Hash") == "yes",
+        files=files,
+        signers=signers,
+    )
+
+
+def check(release: Release, *, suite: str, what: str, now: float, strict: bool = True) -> str:
+    """Is it the suite that was asked for, and not too old? The answer is a remark for the user, or empty.
+
+    A mirror may answer with another suite, or with an old index that hides security updates: ResolveError.
+    """
+    if suite not in (release.suite, release.codename):
+        raise ResolveError(
+            f"{what} is the index of `{release.codename or release.suite}`, not of `{suite}`", code="release-suite"
+        )
+    late = now - release.valid_until
+    if not release.valid_until or late <= 0:
+        return ""
+    day = time.strftime("%Y-%m-%d", time.gmtime(release.valid_until))
+    if strict and late > GRACE:
+        raise ResolveError(
+            f"{what} was valid until {day} only: the mirror is far behind, or hides updates",
+            code="release-expired",
+            hint="use another `mirror:`, or accept it with `valid_until: false`",
+        )
+    return f"{suite}: the mirror is behind, its index was valid until {day}"
+
+
+def _time(text: str, what: str) -> int:
+    try:
+        return int(parsedate_to_datetime(text).timestamp())
+    except ValueError as error:
+        raise ResolveError(f"{what} has an unreadable date `{text}`", code="release") from error

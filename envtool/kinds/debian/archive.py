@@ -62,6 +62,23 @@ def parts(path: str) -> tuple[tuple[str, bytes], tuple[str, bytes]]:
     return control, data
 
 
+def control_text(path: str) -> str:
+    """The control file of a deb; its data is not read. Raises ArchiveError, OSError."""
+    with open(path, "rb") as file:
+        if file.read(8) != b"!<arch>\n":
+            raise ArchiveError(f"{path} is not a deb")
+        while len(head := file.read(60)) == 60:
+            name, size = head[:16].rstrip().rstrip(b"/").decode(), int(head[48:58])
+            if not name.startswith("control.tar"):
+                file.seek(size + (size & 1), 1)
+                continue
+            data = decompress(name, file.read(size))
+            for item in members(data):
+                if item.path == "control":
+                    return data[item.start : item.start + item.size].decode("utf-8", "surrogateescape")
+    raise ArchiveError(f"{path} has no control file")
+
+
 def decompress(name: str, content: bytes) -> bytes:
     """The tar in a member; its name tells the compression. Raises ArchiveError."""
     ending = name.rpartition(".")[2]

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from envtool.api import Call, Fetch, Json, Kind, Recipe, Request, Site
 from envtool.kinds.debian import bootstrap, lists, mirrors
-from envtool.kinds.debian.closure import closure, minimal
+from envtool.kinds.debian.closure import minimal
 
 _STRINGS: Json = {"type": "array", "items": {"type": "string", "minLength": 1}}
 
@@ -68,7 +68,7 @@ class Debian(Kind):
         site.note(f"reading the index of {wish.suite}")
         archive = lists.find(wish, site, environ=os.environ, sources=mirrors.configured())
         index = lists.load(archive.lists, site)
-        chosen = closure(index, [*minimal(index), *wish.packages], suite=archive.suite)
+        chosen = minimal(index, wish.packages, suite=archive.suite)
         return {
             "epoch": archive.date,
             "suite": archive.suite,

@@ -15,15 +15,18 @@ from envtool.api import ResolveError
 if TYPE_CHECKING:
     from envtool.kinds.debian.index import Index, Package
 
-# Chosen first, where the archive has it: it settles `usrmerge | usr-is-merged` without the converter and its perl
-# modules; what we unpack is merged from the start.
-FIRST = "usr-is-merged"
+# `usrmerge | usr-is-merged` would bring the converter and its perl modules; what we unpack is merged from the start.
+CONVERTER, MERGED = "usrmerge", "usr-is-merged"
 
 
-def minimal(index: Index) -> list[str]:
-    """The seed of a minimal system: FIRST, everything essential or of priority required, and apt."""
-    names = dict.fromkeys([*index.marked("Essential", "yes"), *index.marked("Priority", "required"), "apt"])
-    return [FIRST, *names] if FIRST in index else [*names]
+def minimal(index: Index, more: Iterable[str] = (), *, suite: str) -> list[Package]:
+    """A minimal system: everything essential or of priority required, and apt, with what they need; and `more`."""
+    required = [*index.marked("Essential", "yes"), *index.marked("Priority", "required"), "apt"]
+    seed = [*dict.fromkeys([*required, *more])]
+    chosen = closure(index, seed, suite=suite)
+    if MERGED in index and CONVERTER not in seed and any(package.name == CONVERTER for package in chosen):
+        chosen = closure(index, [MERGED, *seed], suite=suite)
+    return chosen
 
 
 def closure(index: Index, seed: Iterable[str], *, suite: str) -> list[Package]:

@@ -55,18 +55,19 @@ class PackageList:
     sha256: str
     size: int
     inrelease: str
+    form: str  # "xz" or "gz"
 
     def fetch(self) -> Fetch:
         """The file as it is fetched."""
-        name = f"{self.suite}_{self.component}_Packages{os.path.splitext(self.path)[1] if '.' in self.path else ''}"
-        return Fetch(url=f"{self.url}/{self.path}", sha256=self.sha256, size=self.size, name=name.replace("/", "_"))
+        name = f"{self.suite}_{self.component}_Packages.{self.form}".replace("/", "_")
+        return Fetch(url=f"{self.url}/{self.path}", sha256=self.sha256, size=self.size, name=name)
 
     def json(self) -> dict[str, Json]:
         """As it stands in the pins."""
         return {field: getattr(self, field) for field in _LIST_FIELDS}
 
 
-_LIST_FIELDS = ("url", "suite", "component", "path", "sha256", "size", "inrelease")
+_LIST_FIELDS = ("url", "suite", "component", "path", "sha256", "size", "inrelease", "form")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +166,7 @@ def _list(url: str, found: release.Release, suite: str, component: str, arch: st
             sha256=entry.sha256,
             size=entry.size,
             inrelease=found.sha256,
+            form=form,
         )
     raise ResolveError(f"suite `{suite}` has no component `{component}` for {arch}", code="no-component")
 

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from envtool.api import BLOBS, Bind, Call, Command, Completed, Fetch, Json, Kind, Recipe, Request, ResolveError, Run, Site
+from envtool.api import (
+    BLOBS,
+    Bind,
+    Call,
+    Command,
+    Completed,
+    Fetch,
+    Json,
+    Kind,
+    Recipe,
+    Request,
+    ResolveError,
+    Run,
+    Site,
+)
 from envtool.kinds.debian import bootstrap, lists, stack
 from envtool.kinds.debian.closure import near
+
+if TYPE_CHECKING:
+    from envtool.kinds.debian.index import Index
 
 _NAME: Json = {
     "type": "string",
@@ -69,14 +85,18 @@ class Apt(Kind):
         answer = _ask(wish, ground, site, "-qq", "--print-uris")
         if answer.status:
             raise _refusal(wish, ground, site, _ask(wish, ground, site, "--simulate"))
-        debs = [_pin(line, ground) for line in answer.stdout.decode().splitlines() if line.startswith("'")]
+        debs = [_pin(line) for line in answer.stdout.decode().splitlines() if line.startswith("'")]
         used = sorted({item["list"] for item in debs})
         return {
             "suite": ground.suite,
             "arch": ground.arch,
             "lists": [ground.lists[index].json() for index in used],
             "debs": [
-                {key: value for key, value in (item | {"list": used.index(item["list"])}).items() if key != "list" or value}
+                {
+                    key: value
+                    for key, value in (item | {"list": used.index(item["list"])}).items()
+                    if key != "list" or value
+                }
                 for item in sorted(debs, key=lambda item: item["name"])
             ],
         }
@@ -88,7 +108,7 @@ class Apt(Kind):
     def material(self, request: Request, pins: Json) -> Json:
         """The debs (whose names and hashes are in the key), and which of them were asked for."""
         wish = Wish.read(request.options)
-        return {"packages": sorted(wish.packages), "recommends": wish.recommends}
+        return {"packages": [*sorted(wish.packages)], "recommends": wish.recommends}
 
     def build(self, request: Request, pins: Any) -> Recipe:
         """Offer the debs to apt as an archive of their own, and let it install what was asked for."""
@@ -110,7 +130,7 @@ class Apt(Kind):
         )
 
     def summary(self, request: Request, pins: Json) -> str:
-        """"14 packages, 9 MB"."""
+        """As in: 14 packages, 9 MB."""
         return lists.summary(pins)
 
 
@@ -148,7 +168,7 @@ def _list_name(index: int, item: lists.PackageList, arch: str) -> str:
     return f"{index}.invalid_dists_{suite}_{item.component.replace('/', '_')}_binary-{arch}_Packages.{ending}"
 
 
-def _pin(line: str, ground: stack.Ground) -> dict[str, Any]:
+def _pin(line: str) -> dict[str, Any]:
     # 'http://0.invalid/pool/main/h/hello/hello_2.10-3_amd64.deb' hello_2.10-3_amd64.deb 53080 SHA256:…
     url, _, rest = line[1:].partition("' ")
     words = rest.split()
@@ -171,7 +191,7 @@ def _pin(line: str, ground: stack.Ground) -> dict[str, Any]:
 
 def _refusal(wish: Wish, ground: stack.Ground, site: Site, answer: Completed) -> ResolveError:
     said = (answer.stdout + b"\n" + answer.stderr).decode(errors="replace")
-    index: Mapping[str, Any] | None = None
+    index: Index | None = None
     for item in wish.packages:
         name, _, version = item.partition("=")
         plain = name.partition(":")[0]

@@ -9,7 +9,7 @@ from envtool.api import Call, Fetch, Json, Kind, Recipe, Request, Site
 from envtool.kinds.debian import bootstrap, lists, mirrors
 from envtool.kinds.debian.closure import minimal
 
-_STRINGS: Json = {"type": "array", "items": {"type": "string", "minLength": 1}}
+_STRINGS: dict[str, Json] = {"type": "array", "items": {"type": "string", "minLength": 1}}
 
 
 class Debian(Kind):
@@ -104,5 +104,5 @@ class Debian(Kind):
         )
 
     def summary(self, request: Request, pins: Json) -> str:
-        """"88 packages, 41 MB"."""
+        """As in: 88 packages, 41 MB."""
         return lists.summary(pins)

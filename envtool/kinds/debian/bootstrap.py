@@ -53,7 +53,7 @@ def run(script: str, **env: str) -> Run:
 
 
 def configure(arch: str) -> tuple[Run, ...]:
-    """preinst of every package, then postinst of every package in the order that dpkg finds."""
+    """The preinst of every package, then the postinst of every package in the order that dpkg finds."""
     return (
         run(_PREINST, DPKG_MAINTSCRIPT_ARCH=arch, DPKG_ROOT="", DPKG_RUNNING_VERSION="1"),
         run("umask 022\ndpkg --force-unsafe-io --force-depends --force-confold --configure -a\ndpkg --audit"),

@@ -52,7 +52,7 @@ def closure(index: Index, seed: Iterable[str], *, suite: str) -> list[Package]:
 
 
 def near(name: str, index: Iterable[str]) -> str:
-    """"did you mean …" for a name that is not in the index, or empty."""
+    """A hint, "did you mean …" for a name that is not in the index, or empty."""
     if not name:
         return ""
     pool = [item for item in index if item[0] == name[0] or name in item]

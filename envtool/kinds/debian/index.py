@@ -13,9 +13,9 @@ from functools import cached_property
 
 from envtool.api import ResolveError
 
-_FIELD = re.compile(r"^([A-Za-z][A-Za-z0-9-]*):[ \t]*(.*(?:\n[ \t].*)*)", re.M)
-_NAME = re.compile(r"^Package: (\S+)$", re.M)
-_PROVIDES = re.compile(r"^Provides: (.*)$", re.M)
+_FIELD = re.compile(r"^([A-Za-z][A-Za-z0-9-]*):[ \t]*(.*(?:\n[ \t].*)*)", re.MULTILINE)
+_NAME = re.compile(r"^Package: (\S+)$", re.MULTILINE)
+_PROVIDES = re.compile(r"^Provides: (.*)$", re.MULTILINE)
 _IMPORTANCE = {"required": 0, "important": 1, "standard": 2, "optional": 3, "extra": 4}
 
 
@@ -77,7 +77,10 @@ class Index:
             while at >= 0:
                 found.add(self._name_before(text, at))
                 at = text.find(f"\n{field}: {value}\n", at + 1)
-        attribute = {"Essential": lambda item: "yes" if item.essential else "no", "Priority": lambda item: item.priority}
+        attribute = {
+            "Essential": lambda item: "yes" if item.essential else "no",
+            "Priority": lambda item: item.priority,
+        }
         return sorted(name for name in found if attribute[field](self[name]) == value)
 
     @cached_property

@@ -93,14 +93,13 @@ def find(wish: Wish, site: Site, *, environ: Mapping[str, str], sources: tuple[m
     where = mirrors.choose(
         wish.suite, mirror=wish.mirror, security=wish.security_mirror, sources=sources, environ=environ
     )
-    extra = [*where.signed_by, *([str(site.project / wish.keyring)] if wish.keyring else [])]
-    keyrings = release.keyrings(where.archive, extra=[path for path in extra if os.path.exists(path)])
-    if wish.keyring and not os.path.exists(extra[-1]):
-        raise ResolveError(f"there is no keyring `{wish.keyring}`", code="keyring", hint="paths are below the spec")
+    named = [path for path in where.signed_by if os.path.exists(path)]
+    own = [str(site.project / wish.keyring)] if wish.keyring else []
+    keyrings = release.keyrings(where.archive, extra=[*named, *own])
     url, main = _release(where.main, wish.suite, wish, site, keyrings)
     suite = main.codename or wish.suite
     components = wish.components or suites.COMPONENTS.get(where.archive, ("main",))
-    lists = [_list(url, main, wish.suite, component, arch) for component in components]
+    lists = [listed(url, main, wish.suite, component, arch) for component in components]
     asked = wish.pockets is not None
     for pocket in wish.pockets if wish.pockets is not None else suites.pockets(suite):
         name = f"{suite}-{pocket}"
@@ -112,7 +111,7 @@ def find(wish: Wish, site: Site, *, environ: Mapping[str, str], sources: tuple[m
                 raise
             site.note(f"{name}: not on this mirror")
             continue
-        lists += [_list(at, found, name, part, arch) for part in components if _has(found, part, arch)]
+        lists += [listed(at, found, name, part, arch) for part in components if has(found, part, arch)]
     return Archive(suite=suite, arch=arch, date=main.date, lists=tuple(lists))
 
 
@@ -122,7 +121,7 @@ def absent(error: FetchError) -> bool:
 
 
 def _release(
-    urls: tuple[str, ...], suite: str, wish: Wish, site: Site, keyrings: tuple[str, ...]
+    urls: tuple[str, ...], suite: str, wish: Wish, site: Site, keyrings: tuple[release.Keyring, ...]
 ) -> tuple[str, release.Release]:
     first: FetchError | None = None
     for url in urls:
@@ -146,11 +145,13 @@ def _release(
     raise first
 
 
-def _has(found: release.Release, component: str, arch: str) -> bool:
+def has(found: release.Release, component: str, arch: str) -> bool:
+    """Whether a component is there for an architecture."""
     return any(f"{component}/binary-{arch}/Packages.{form}" in found.files for form in _FORMS)
 
 
-def _list(url: str, found: release.Release, suite: str, component: str, arch: str) -> PackageList:
+def listed(url: str, found: release.Release, suite: str, component: str, arch: str) -> PackageList:
+    """The Packages file of a component, by its hash where the archive offers that. Raises ResolveError."""
     for form in _FORMS:
         entry = found.files.get(f"{component}/binary-{arch}/Packages.{form}")
         if entry is None:
@@ -173,7 +174,9 @@ def _list(url: str, found: release.Release, suite: str, component: str, arch: st
 
 def load(lists: tuple[PackageList, ...], site: Site) -> Index:
     """Fetch Packages files (checked by size and hash) and scan them. Raises FetchError, ResolveError."""
-    return Index([_text(path, item) for path, item in zip(site.fetch([it.fetch() for it in lists]), lists, strict=True)])
+    return Index(
+        [_text(path, item) for path, item in zip(site.fetch([it.fetch() for it in lists]), lists, strict=True)]
+    )
 
 
 def _text(path: os.PathLike[str], item: PackageList) -> str:
@@ -229,6 +232,6 @@ def file_name(item: Mapping[str, Any]) -> str:
 
 
 def summary(pins: Any) -> str:
-    """"88 packages, 41 MB"."""
+    """As in: 88 packages, 41 MB."""
     count, size = len(pins["debs"]), sum(item["size"] for item in pins["debs"])
     return f"{count} package{'s' if count != 1 else ''}, {max(1, round(size / 1e6))} MB" if count else "nothing to add"

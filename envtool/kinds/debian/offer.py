@@ -95,7 +95,7 @@ def _installed(status: str) -> set[str]:
 # ---- Java's trusted certificates ------------------------------------------------------------------------------------
 
 _JKS = b"\xfe\xed\xfe\xed\0\0\0\x02"
-_PASSWORD = "changeit".encode("utf-16-be")  # noqa: S105 - the one that every Java ships with
+_PASSWORD = "changeit".encode("utf-16-be")  # the one that every Java ships with
 _WHITENER = b"Mighty Aphrodite"  # what the format mixes into its digest (sun.security.provider.JavaKeyStore)
 
 

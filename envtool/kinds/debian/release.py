@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "keys")
 HOST_KEYRINGS = "/usr/share/keyrings"
 GRACE = 30 * 24 * 3600  # seconds past Valid-Until that we only remark upon: caching mirrors lag behind
-_ENTRY = re.compile(r"^ ([0-9a-f]{64}) +(\d+) (\S+)$", re.M)
+_ENTRY = re.compile(r"^ ([0-9a-f]{64}) +(\d+) (\S+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,17 +49,36 @@ class Release:
     signers: tuple[str, ...]  # fingerprints of the certificates
 
 
-def keyrings(archive: str, *, host: str = HOST_KEYRINGS, extra: Sequence[str] = ()) -> tuple[str, ...]:
-    """Files of keys that may sign an archive: ours, the host's, and those named. An unknown archive has them all."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keyring:
+    """A file of OpenPGP certificates: where it is, for messages, and its content, binary or armoured."""
+
+    path: str
+    data: bytes
+
+
+def keyrings(archive: str, *, host: str = HOST_KEYRINGS, extra: Sequence[str] = ()) -> tuple[Keyring, ...]:
+    """The keys that may sign an archive: ours, the host's, and those named. An unknown archive has them all.
+
+    Raises ResolveError for a named file that cannot be read.
+    """
     names = [archive] if archive else ["debian", "ubuntu"]
     found = [f"{HERE}/{name}.pgp" for name in names]
     for name in names:
         for ending in ("gpg", "pgp", "asc"):
             found.extend(sorted(glob.glob(f"{host}/{name}-archive-keyring.{ending}")))
-    return tuple(dict.fromkeys([*found, *extra]))
+    return tuple(_read(path) for path in dict.fromkeys([*found, *extra]))
 
 
-def verify(data: bytes, *, keyrings: Sequence[str], what: str) -> tuple[bytes, tuple[str, ...]]:
+def _read(path: str) -> Keyring:
+    try:
+        with open(path, "rb") as file:
+            return Keyring(path=path, data=file.read())
+    except OSError as error:
+        raise ResolveError(f"keyring {path} cannot be read: {error.strerror}", code="keyring") from error
+
+
+def verify(data: bytes, *, keyrings: Sequence[Keyring], what: str) -> tuple[bytes, tuple[str, ...]]:
     """The signed text of a clear-signed message and the fingerprints that signed it.
 
     Raises ResolveError where no key of the keyrings made a valid signature; `what` names the file in it.
@@ -68,7 +87,7 @@ def verify(data: bytes, *, keyrings: Sequence[str], what: str) -> tuple[bytes, t
         raise ResolveError(f"{what} is not a signed message", code="signature", hint="is this an archive's mirror?")
     from pysequoia import verify as check
 
-    certificates = [cert for path in keyrings for cert in _certificates(path)]
+    certificates = [cert for keyring in keyrings for cert in _certificates(keyring)]
     wanted: list[str] = []
 
     def store(ids: list[str]) -> list[Cert]:
@@ -78,56 +97,59 @@ def verify(data: bytes, *, keyrings: Sequence[str], what: str) -> tuple[bytes, t
     try:
         result = check(data, store=store)
     except Exception as error:
-        known = {cert.fingerprint.upper() for cert in certificates}
-        raise _refusal(what, str(error), wanted, known, certificates, keyrings) from error
+        raise _refusal(what, str(error), wanted, certificates) from error
     return bytes(result.bytes or b""), tuple(signature.certificate for signature in result.valid_sigs)
 
 
-def _certificates(path: str) -> list[Cert]:
+def _certificates(keyring: Keyring) -> list[Cert]:
     from pysequoia import Cert
 
     try:
-        return list(Cert.split_file(path))
+        return list(Cert.split_bytes(keyring.data))
     except Exception as error:
-        raise ResolveError(f"keyring {path} cannot be read: {error}", code="keyring") from error
+        raise ResolveError(f"{keyring.path} holds no OpenPGP keys: {error}", code="keyring") from error
 
 
-def _refusal(
-    what: str, why: str, wanted: list[str], known: set[str], certificates: list[Cert], keyrings: Sequence[str]
-) -> ResolveError:
-    by = ", ".join(sorted({item.upper() for item in wanted})) or "nobody"
+def _refusal(what: str, why: str, wanted: list[str], certificates: list[Cert]) -> ResolveError:
+    ids = sorted({item.upper() for item in wanted})
     now = time.time()
     expired = [
         f"{cert.fingerprint.upper()} expired on {cert.expiration:%Y-%m-%d}"
         for cert in certificates
-        if cert.expiration and cert.expiration.timestamp() < now
+        if cert.expiration and cert.expiration.timestamp() < now and _names(cert, ids)
     ]
-    matching = [text for text in expired if any(text.startswith(item.upper()) for item in wanted)]
-    if matching:
+    if expired:
         return ResolveError(
-            f"{what} is signed by an expired key: {', '.join(matching)}", code="signature-expired", hint=_HINT
+            f"{what} is signed by a key that has expired: {', '.join(expired)}", code="signature-expired", hint=_HINT
         )
-    hint = _HINT if "missing key" in why.lower() or not known else "the file was changed on its way: try another mirror"
+    known = any(_names(cert, ids) for cert in certificates)
     return ResolveError(
-        f"the signature of {what} does not hold: {why.strip().rstrip('.')} (signed by {by}; "
-        f"{len(certificates)} keys in {len(keyrings)} keyrings)",
-        code="signature",
-        hint=hint,
+        f"the signature of {what} does not hold: {' '.join(why.split()).rstrip('.')} (signed by "
+        f"{', '.join(ids) or 'nobody'}; {len(certificates)} keys are trusted)",
+        code="signature" if known or not ids else "signature-key",
+        hint="the file was changed on its way: try another `mirror:`" if known else _HINT,
     )
+
+
+def _names(cert: Cert, ids: list[str]) -> bool:
+    # A signature names its key by fingerprint or by the last 16 digits of it.
+    return any(cert.fingerprint.upper().endswith(item) for item in ids)
 
 
 _HINT = "name the file of keys that signs this archive with `keyring:`, or update the host's archive keyring"
 
 
-def parse(data: bytes, *, keyrings: Sequence[str], what: str) -> Release:
+def parse(data: bytes, *, keyrings: Sequence[Keyring], what: str) -> Release:
     """Verify an InRelease and read it. Raises ResolveError."""
     signed, signers = verify(data, keyrings=keyrings, what=what)
     text = signed.decode("utf-8", "replace").replace("\r\n", "\n")
     head, marker, body = text.partition("\nSHA256:")
-    fields = dict(re.findall(r"^([A-Za-z][A-Za-z-]*): *(.*)$", head + "\n" + re.sub(r"(?m)^ .*\n?", "", body), re.M))
+    fields = dict(
+        re.findall(r"^([A-Za-z][A-Za-z-]*): *(.*)$", head + "\n" + re.sub(r"(?m)^ .*\n?", "", body), re.MULTILINE)
+    )
     if not marker or "Date" not in fields:
         raise ResolveError(f"{what} has no SHA256 section or no Date: too old an archive", code="release")
-    body = re.split(r"^(?=\S)", body.partition("\n")[2], maxsplit=1, flags=re.M)[0]
+    body = re.split(r"^(?=\S)", body.partition("\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
     files = {name: Entry(path=name, sha256=digest, size=int(size)) for digest, size, name in _ENTRY.findall(body)}
     return Release(
         sha256=hashlib.sha256(data).hexdigest(),

@@ -23,7 +23,7 @@ COMPONENTS = {"debian": ("main",), "ubuntu": ("main", "universe")}
 
 
 def family(suite: str) -> str:
-    """"debian", "ubuntu", or "" for a suite that we don't know; pockets (`bookworm-updates`) count."""
+    """One of "debian", "ubuntu", and "" for a suite that we don't know; pockets (`bookworm-updates`) count."""
     stem = suite.partition("-")[0].partition("/")[0]
     return "debian" if stem in DEBIAN else "ubuntu" if stem in UBUNTU else ""
 

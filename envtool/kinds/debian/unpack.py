@@ -11,6 +11,8 @@ import hashlib
 import marshal
 import os
 import re
+from collections.abc import Callable
+from typing import TypeVar
 
 from envtool.api import BLOBS
 from envtool.kinds.debian.archive import (
@@ -26,8 +28,10 @@ from envtool.kinds.debian.archive import (
 
 SCRIPTS = ("preinst", "postinst", "prerm", "postrm", "config")
 MERGED = ("bin", "sbin", "lib", "lib64")
-_SAME = re.compile(r"^Multi-Arch: *same *$", re.M)
-_FIELD = re.compile(r"^(Package|Architecture): *(\S+)", re.M)
+_SAME = re.compile(r"^Multi-Arch: *same *$", re.MULTILINE)
+_FIELD = re.compile(r"^(Package|Architecture): *(\S+)", re.MULTILINE)
+
+_Made = TypeVar("_Made")
 
 # What one deb leaves for the database: its control files as name -> (content, mtime), the paths it owns, and the
 # md5 of each conffile. Plain types, because it crosses a pipe.
@@ -68,8 +72,8 @@ def in_parallel(names: list[str], workers: int = 0) -> list[Unpacked]:
     for pid, reader in answers:  # a full pipe makes a worker wait for its turn, at its very end
         with open(reader, "rb") as file:
             data = file.read()
-        os.waitpid(pid, 0)
-        results, error = marshal.loads(data) if data else ({}, "a worker was killed")
+        os.waitpid(pid, 0)  # marshal: from our own child
+        results, error = marshal.loads(data) if data else ({}, "a worker was killed")  # noqa: S302
         found.update(results)
         errors += [error] if error else []
     if errors:
@@ -157,7 +161,7 @@ def _make_directory(path: str) -> bool:
     return True
 
 
-def _again(target: str, make):  # type: ignore[no-untyped-def]
+def _again(target: str, make: Callable[[], _Made]) -> _Made:
     # Another package's file is replaced, as dpkg does where `Replaces` allows it; parents may be missing.
     for _ in range(3):
         try:
@@ -192,11 +196,12 @@ class _Record:
 
 
 def write_database(records: list[_Record], root: str = "") -> None:
-    """dpkg's database with every package unpacked and none configured."""
+    """Write dpkg's database with every package unpacked and none configured."""
     top = f"{root}/var/lib/dpkg"
     for name in ("info", "updates", "triggers", "alternatives", "parts"):
         os.makedirs(f"{top}/{name}", 0o755, exist_ok=True)
-    stanzas, by_name, by_file = [], {}, []
+    stanzas, by_file = [], []
+    by_name: dict[str, list[str]] = {}
     for record in sorted(records, key=lambda item: item.key):
         _write_info(record, f"{top}/info")
         stanzas.append(_status(record))

@@ -44,6 +44,11 @@ class Tarball(Kind):
             )
         return {"url": f"file://{path}", "sha256": options["sha256"].lower()}
 
+    def fresh(self, request: Request, pins: Any) -> bool:
+        """A file of the project is where it was: the project may have been moved."""
+        options: Any = request.options
+        return "url" in options or os.path.isfile(pins["url"].removeprefix("file://"))
+
     def fetches(self, request: Request, pins: Any) -> tuple[Fetch, ...]:
         """The archive, named so that its ending tells what it is."""
         ending = max((it for it in _ENDINGS if pins["url"].partition("?")[0].endswith(it)), key=len, default=".tar")

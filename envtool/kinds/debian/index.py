@@ -37,6 +37,10 @@ class Package:
     provides: str
     origin: int  # which of the Packages files it is from
 
+    def marks(self) -> dict[str, str]:
+        """The fields that `Index.marked` can ask for."""
+        return {"Essential": "yes" if self.essential else "no", "Priority": self.priority}
+
     @property
     def rank(self) -> tuple[int, str]:
         """Of several that provide one name: by priority, then by name."""
@@ -77,11 +81,7 @@ class Index:
             while at >= 0:
                 found.add(self._name_before(text, at))
                 at = text.find(f"\n{field}: {value}\n", at + 1)
-        attribute = {
-            "Essential": lambda item: "yes" if item.essential else "no",
-            "Priority": lambda item: item.priority,
-        }
-        return sorted(name for name in found if attribute[field](self[name]) == value)
+        return sorted(name for name in found if self[name].marks()[field] == value)
 
     @cached_property
     def _providers(self) -> dict[str, list[str]]:

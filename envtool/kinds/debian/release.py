@@ -98,7 +98,11 @@ def verify(data: bytes, *, keyrings: Sequence[Keyring], what: str) -> tuple[byte
         result = check(data, store=store)
     except Exception as error:
         raise _refusal(what, str(error), wanted, certificates) from error
-    return bytes(result.bytes or b""), tuple(signature.certificate for signature in result.valid_sigs)
+    # pysequoia takes a signature that was made while its key was valid; apt does not, and a stolen old key is one.
+    signers = {signature.certificate for signature in result.valid_sigs}
+    if all(_expired(cert) for cert in certificates if cert.fingerprint in signers):
+        raise _refusal(what, "its key has expired", wanted, certificates)
+    return bytes(result.bytes or b""), tuple(sorted(signers))
 
 
 def _certificates(keyring: Keyring) -> list[Cert]:
@@ -112,28 +116,39 @@ def _certificates(keyring: Keyring) -> list[Cert]:
 
 def _refusal(what: str, why: str, wanted: list[str], certificates: list[Cert]) -> ResolveError:
     ids = sorted({item.upper() for item in wanted})
-    now = time.time()
     expired = [
-        f"{cert.fingerprint.upper()} expired on {cert.expiration:%Y-%m-%d}"
+        f"{cert.fingerprint.upper()} (on {cert.expiration:%Y-%m-%d})"
         for cert in certificates
-        if cert.expiration and cert.expiration.timestamp() < now and _names(cert, ids)
+        if _expired(cert) and _names(cert, ids)
     ]
     if expired:
         return ResolveError(
             f"{what} is signed by a key that has expired: {', '.join(expired)}", code="signature-expired", hint=_HINT
         )
-    known = any(_names(cert, ids) for cert in certificates)
+    by = ", ".join(ids) or "nobody"
+    if not any(_names(cert, ids) for cert in certificates):
+        return ResolveError(
+            f"{what} is signed by {by}, and none of the {len(certificates)} trusted keys is that",
+            code="signature-key",
+            hint=_HINT,
+        )
     return ResolveError(
-        f"the signature of {what} does not hold: {' '.join(why.split()).rstrip('.')} (signed by "
-        f"{', '.join(ids) or 'nobody'}; {len(certificates)} keys are trusted)",
-        code="signature" if known or not ids else "signature-key",
-        hint="the file was changed on its way: try another `mirror:`" if known else _HINT,
+        f"the signature of {what} does not hold: {why.splitlines()[0].rstrip('.')} (signed by {by})",
+        code="signature",
+        hint="the file was changed on its way, or cut short: try another `mirror:`",
     )
 
 
+def _expired(cert: Cert) -> bool:
+    return bool(cert.expiration and cert.expiration.timestamp() < time.time())
+
+
 def _names(cert: Cert, ids: list[str]) -> bool:
-    # A signature names its key by fingerprint or by the last 16 digits of it.
-    return any(cert.fingerprint.upper().endswith(item) for item in ids)
+    # A signature names a key, often a subkey, by its fingerprint or the end of that. Certificates list no subkeys to
+    # us, but each carries a signature by its subkey which names it. For the message only: pysequoia has decided.
+    return any(
+        cert.fingerprint.upper().endswith(item) or bytes.fromhex(item)[-8:] in bytes(cert) for item in ids
+    )
 
 
 _HINT = "name the file of keys that signs this archive with `keyring:`, or update the host's archive keyring"

@@ -16,6 +16,7 @@ from envtool.kinds.debian import release
 
 MIRROR = "http://mirror.invalid/debian"
 NOW = 1_800_000_000
+CONTROL_TEXT = "Package: a\nVersion: 1\nArchitecture: amd64\n"
 
 
 def make_tar(files, *, format=tarfile.GNU_FORMAT):
@@ -86,9 +87,7 @@ class Mirror:
         head |= {"Acquire-By-Hash": "yes" if by_hash else "no"} | {k.replace("_", "-"): v for k, v in fields.items()}
         path = f"{component}/binary-amd64/Packages.xz"
         text = "".join(f"{k}: {v}\n" for k, v in head.items()) + f"SHA256:\n {digest} {len(packages)} {path}\n"
-        self.files[f"{url}/dists/{name}/InRelease"] = sign(
-            self.key.signer(), text.encode(), mode=SignatureMode.CLEAR
-        )
+        self.files[f"{url}/dists/{name}/InRelease"] = sign(self.key.signer(), text.encode(), mode=SignatureMode.CLEAR)
         place = f"{component}/binary-amd64/by-hash/SHA256/{digest}" if by_hash else path
         self.files[f"{url}/dists/{name}/{place}"] = packages
         return self

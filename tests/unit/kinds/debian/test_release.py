@@ -51,7 +51,9 @@ def test_a_stranger_signed_it(signed):
 @pytest.mark.parametrize("change", [(b"", b""), (b"Codename", b"Kodename")])
 def test_an_expired_key(signed, key, keyring, monkeypatch, change):
     soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)
-    expiring = release.Keyring(path="e.pgp", data=bytes(key.extract_certificate().set_expiration(soon, key.certifier())))
+    expiring = release.Keyring(
+        path="e.pgp", data=bytes(key.extract_certificate().set_expiration(soon, key.certifier()))
+    )
     assert release.parse(signed, keyrings=[expiring], what=URL).codename == "bookworm"
     monkeypatch.setattr(release.time, "time", lambda: soon.timestamp() + 1)
     error = refused(signed.replace(*change), expiring, "signature-expired")
@@ -88,7 +90,9 @@ def test_another_suite_than_asked_for(signed, keyring):
 
 def test_too_old_is_remarked_upon_then_refused(mirror, keyring):
     mirror.suite("sid", ["x"], Valid_Until="Fri, 15 Jan 2027 08:00:00 UTC")
-    found = release.parse(mirror.files["http://mirror.invalid/debian/dists/sid/InRelease"], keyrings=[keyring], what=URL)
+    found = release.parse(
+        mirror.files["http://mirror.invalid/debian/dists/sid/InRelease"], keyrings=[keyring], what=URL
+    )
     until = found.valid_until
     assert release.check(found, suite="sid", what=URL, now=until) == ""
     assert "behind" in release.check(found, suite="sid", what=URL, now=until + 1)

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
 
 import pluggy
 
-from envtool.errors import BuildError, FetchError, ResolveError, SpecError
+from envtool.errors import BuildError, FetchError, Problem, ResolveError, SpecError
 from envtool.events import Event
 from envtool.model import Command, InputFile, Json, Where
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BLOBS", "PROJECT", "Bind", "BuildError", "Call", "Command", "Completed", "Detection", "EnvDraft", "Event", "Fetch",
-    "FetchError", "InputFile", "Json", "Kind", "Language", "LayerDraft", "Place", "Project", "Recipe", "Request",
+    "FetchError", "InputFile", "Json", "Kind", "Language", "LayerDraft", "Place", "Problem", "Project", "Recipe", "Request",
     "ResolveError", "Run", "Site", "SpecError", "Step", "Unpack", "Where", "hook", "hookspec",
 ]  # fmt: skip
 

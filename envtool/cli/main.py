@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -106,11 +107,15 @@ def _usage(error: click.ClickException) -> UsageError:
     elif isinstance(error, click.MissingParameter):
         name = error.param.make_metavar(context) if error.param and context else "a value"
         message = f"`{path}` needs {name}"
+    elif isinstance(error, click.BadParameter) and error.param:
+        message = f"`{max(error.param.opts, key=len)}`: {error.message.rstrip('.')}"
     else:
         message = error.format_message().rstrip(".")
         message = message[:1].lower() + message[1:]
-        if "unexpected extra argument" in message and path.endswith((" test", " build", " run")):
-            hint = "`-e ENV` chooses envs, and what belongs to the task goes after `--`"
+        if found := re.match(r"got unexpected extra arguments? \((.*)\)", message):
+            message = f"`{path}` has no use for `{found[1]}`"
+            if path.endswith((" test", " build", " run")):
+                hint = "`-e ENV` chooses envs, and what belongs to the task goes after `--`"
     return UsageError(message, code="usage", hint=hint)
 
 
@@ -121,15 +126,19 @@ def call(argv: Sequence[str]) -> int:
     if "--" in words:  # click would mix the two up, and would parse options of the command as ours
         at = words.index("--")
         words, tail = words[:at], tuple(words[at + 1 :])
+    if instruction := os.environ.get("_ENVTOOL_COMPLETE"):
+        from click.shell_completion import shell_complete
+
+        return shell_complete(group, {}, "envtool", "_ENVTOOL_COMPLETE", instruction)
     try:
-        status: Any = group.main(words, prog_name="envtool", standalone_mode=False, obj=tail)
+        # Not group.main(): it has its own mind about broken pipes and ^C.
+        with group.make_context("envtool", words, obj=tail) as context:
+            status: Any = group.invoke(context)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return 2
     except click.exceptions.Exit as stop:
         return stop.exit_code
-    except click.Abort:
-        raise Interrupted from None
     except click.ClickException as error:
         raise _usage(error) from error
     return status if isinstance(status, int) else 0

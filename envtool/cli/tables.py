@@ -78,7 +78,7 @@ def plan(value: Any, style: Style) -> str:
             )
     states = [*seen.values()]
     parts = [
-        counted(states.count("build"), "step") + " to build",
+        f"{counted(states.count('build'), 'step')} to build" if "build" in states else "",
         f"{states.count('unknown')} not known yet" if states.count("unknown") else "",
         f"{states.count('cached')} cached",
     ]

@@ -6,6 +6,7 @@ Nothing here has a thread of its own: the stream's ticks move the spinner.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, TextIO
 
 from envtool.events import Event, Finished, Output, Started
@@ -18,6 +19,7 @@ from envtool.report.transcript import Transcript
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
+    from rich.text import Text
 
 PATIENCE = 0.15  # seconds before a running piece is worth a moving line: what is quicker would only flicker
 
@@ -111,6 +113,7 @@ class Terminal:
         if self._live:
             from rich.text import Text
 
+            self._live.update(self._block(list(self._board.pieces.values()), time.time()))  # drawn by the next line
             self._live.console.print(Text.from_ansi(text), soft_wrap=True, highlight=False)
         else:
             self._file.write(text + "\n")
@@ -122,19 +125,24 @@ class Terminal:
             self._file.flush()
             self._fresh = True
 
-    def _draw(self, pieces: list[Piece], now: float) -> None:
-        from rich.console import Console
-        from rich.live import Live
+    def _block(self, pieces: list[Piece], now: float) -> Text:
         from rich.text import Text
 
-        if not self._console:
-            self._console = Console(file=self._file, force_terminal=True, no_color=not self._style.color)
+        assert self._console
         room = max(1, self._console.size.height - 2)
         lines = [words.running(piece, now, style=self._style) for piece in pieces[:room]]
         if len(pieces) > room:
             lines[-1] = self._style.glyphs(f"   … and {len(pieces) - room + 1} more")
         text = Text("\n", no_wrap=True, overflow="ellipsis").join(Text.from_ansi(line) for line in lines)
         text.no_wrap, text.overflow = True, "ellipsis"
+        return text
+
+    def _draw(self, pieces: list[Piece], now: float) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        if not self._console:
+            self._console = Console(file=self._file, force_terminal=True, no_color=not self._style.color)
         if not self._live:
             self._newline()
             self._live = Live(
@@ -145,7 +153,7 @@ class Terminal:
                 redirect_stderr=False,
             )
             self._live.start()
-        self._live.update(text, refresh=True)
+        self._live.update(self._block(pieces, now), refresh=True)
 
     def _hide(self) -> None:
         if self._live:

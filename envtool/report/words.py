@@ -59,7 +59,7 @@ def finished(event: Finished, piece: Piece | None, *, fetched: float | None, sty
         if not detail and not good:
             detail = f"exit {event.status}" if event.outcome == "failed" else event.outcome
         detail = counts if good and counts and not detail else f"{detail}: {counts}" if counts else detail
-        head = f" {sign} {pad(one_line(event.env), 14)}{name}"
+        head = f" {sign} {pad(one_line(event.env), 15)}{name}"
         return _columns(head, detail, "", seconds(event.seconds))
     head = f" {pad(event.subject, 7)}{name}"
     if event.outcome not in _GOOD:
@@ -74,7 +74,7 @@ def begun(piece: Piece) -> str:
     """The line of a piece that has been running for a while, where nothing can move."""
     start = piece.started
     if start.subject == "task":
-        return f"   {pad(one_line(start.env), 14)}{one_line(start.name)} …"
+        return f"   {pad(one_line(start.env), 15)}{one_line(start.name)} …"
     note = one_line(piece.note)
     return _columns(f" {pad(start.subject, 7)}{one_line(start.name)}", one_line(start.detail), note, "…")
 
@@ -91,7 +91,7 @@ def running(piece: Piece, now: float, *, style: Style) -> str:
     frames = _SPINNER if style.unicode else _SPINNER_ASCII
     sign = style.paint("36", frames[int(now * 10) % len(frames)])
     if start.subject == "task":
-        head = f" {sign} {pad(one_line(start.env), 14)}{one_line(start.name)}"
+        head = f" {sign} {pad(one_line(start.env), 15)}{one_line(start.name)}"
         detail = one_line(piece.note)
     else:
         head = f" {sign} {pad(start.subject, 7)}{one_line(start.name)}"

@@ -50,7 +50,7 @@ class Plain:
             if now - piece.started.time >= WONDER:
                 piece.announced = True
                 self._write(self._style.glyphs(words.begun(piece)) + "\n")
-        return bool(waiting)
+        return any(not piece.announced for piece in waiting)
 
     def say(self, text: str) -> None:
         """A line of our own in between. Called by the stream's thread."""

@@ -4,7 +4,6 @@ import importlib.util
 import os
 import re
 import sys
-import types
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from envtool.cli.main import main
 GOLDEN = Path(__file__).parent.parent / "golden" / "messages"
 
 
-def _module(name: str, path: Path) -> types.ModuleType:
+def _module(name: str, path: Path):
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module

@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from envtool import errors, events
 from envtool.api import Detection
@@ -204,7 +203,10 @@ def _run_mixed(request, task, emit, cancel):
     emit(events.Finished(id="l", subject="layer", name="python", outcome="built", time=now, seconds=4.2))
     emit(events.Started(id="c", subject="layer", name="deps", time=now))
     emit(events.Finished(id="c", subject="layer", name="deps", outcome="cached", time=now, seconds=0.0))
-    bad = "F.\n\x1b]0;evil\x07FAILED tests/test_io.py::test_roundtrip - \x1b[31mAssertionError\x1b[0m\n1 failed, 311 passed in 2.31s\n"
+    bad = (
+        "F.\n\x1b]0;evil\x07FAILED tests/test_io.py::test_roundtrip - \x1b[31mAssertionError\x1b[0m\n"
+        "1 failed, 311 passed in 2.31s\n"
+    )
     good = "......\n============ 312 passed, 2 skipped in 2.31s ============\n"
     ends = [_task(emit, "unit[bookworm]", good, 0), _task(emit, "unit[trixie]", bad, 1, 2.6)]
     for end in ends:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -29,7 +30,7 @@ def test_it_is_safe_to_make_safe_twice(said):
 def test_live_output_is_safe_wherever_it_is_cut(said, cuts, color):
     live = text.Live(color=color)
     at = [0, *sorted(min(cut, len(said)) for cut in cuts), len(said)]
-    shown = "".join(live.feed(said[start:end]) for start, end in zip(at, at[1:], strict=False))
+    shown = "".join(live.feed(said[start:end]) for start, end in pairwise(at))
     assert HARMLESS.sub("", shown.replace("\r\x1b[K", "")) == ""
 
 

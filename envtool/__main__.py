@@ -1,21 +1,20 @@
-"""The entry point: a warm `envtool exec ENV -- CMD` is answered before the command line's library is imported."""
-
-from __future__ import annotations
+"""`envtool`: a warm `exec` is answered from one small file, everything else by the command line proper."""
 
 import sys
 
 
 def main() -> int:
-    """Run the command line of this process; returns its exit status (docs/cli.md)."""
-    if sys.argv[1:2] == ["exec"]:
+    """The console script."""
+    arguments = sys.argv[1:]
+    if "exec" in arguments:
         from envtool.cli import fast
 
-        status = fast.attempt(sys.argv[1:])
+        status = fast.try_exec(arguments)
         if status is not None:
             return status
-    from envtool.cli import main as cli
+    from envtool.cli.main import main as run
 
-    return cli.main()
+    return run(arguments)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from envtool.errors import StoreError
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Sequence
 
     from envtool.api import Detection
@@ -22,8 +21,25 @@ if TYPE_CHECKING:
     from envtool.report.stream import Result
 
 
+class Latch(Protocol):
+    """How a run is asked to end: set in a signal handler, asked and waited for by the app."""
+
+    def set(self) -> None: ...
+    def is_set(self) -> bool: ...
+    def close(self) -> None: ...
+
+
+class Latches(Protocol):
+    """The class of latches (realise.setting.Cancel)."""
+
+    def make(self) -> Latch:
+        """A fresh one."""
+
+
 class App(Protocol):
     """envtool.app."""
+
+    Cancel: Latches
 
     def Request(  # noqa: N802 - a class
         self,
@@ -44,10 +60,12 @@ class App(Protocol):
     def plan(self, request: Any, verb: str = "") -> Any:
         """A plan.Plan. Raises SpecError, UsageError."""
 
-    def run(self, request: Any, task: str, emit: Emit, cancel: threading.Event) -> Sequence[Result]:
+    def run(self, request: Any, task: str, emit: Emit, cancel: Latch) -> Sequence[Result]:
         """Run a task wherever it is; returns early, with what is known, when `cancel` is set. Raises EnvtoolError."""
 
-    def execute(self, request: Any, env: str, argv: tuple[str, ...], *, terminal: bool, emit: Emit) -> int:
+    def execute(
+        self, request: Any, env: str, argv: tuple[str, ...], *, terminal: bool, emit: Emit, cancel: Latch
+    ) -> int:
         """Make an env and run a command (a login shell without one) in it; its status. Raises EnvtoolError."""
 
     def schema(self) -> dict[str, Json]:
@@ -105,7 +123,7 @@ class StoreCheck:
 def checks() -> Sequence[Check]:
     """What the probe finds; a store that cannot be used is one more finding, not an end."""
     try:
-        root: str = import_module("envtool.store").locate().root
+        root: str = import_module("envtool.store.store").directory()
     except StoreError as error:
         return [*probe().check(""), StoreCheck(text=error.message, mend=error.hint)]
     return probe().check(root)

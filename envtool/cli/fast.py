@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 
-def attempt(argv: list[str]) -> int | None:
-    """The command's exit status, or None: take the long way. `argv` begins with "exec". Never raises or prints
+def try_exec(arguments: list[str]) -> int | None:
+    """The command's exit status, or None: take the long way. `arguments` contain "exec". Never raises or prints
     anything before the command has started.
     """
-    del argv
+    del arguments
     return None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from envtool.cli import door, screen
-from envtool.errors import UsageError
+from envtool.cli import door, screen, signals
+from envtool.errors import Interrupted, UsageError
 from envtool.events import Event, Finished, Output, Started
 from envtool.report.stream import Stream
 
@@ -22,6 +22,13 @@ def enter(settings: Settings, env: str, argv: tuple[str, ...], *, refresh: bool 
     request = app.Request(directory=settings.directory, file=settings.file, refresh=refresh)
     display = screen.display(settings)
     commands: set[str] = set()
+    cancel = app.Cancel.make()
+
+    def stop(number: int) -> None:
+        if cancel.is_set():  # the second time: do not wait; every container dies with this process
+            raise Interrupted(f"signal {number}")
+        cancel.set()
+
     with Stream([display], display.say) as stream:
 
         def emit(event: Event) -> None:
@@ -35,6 +42,8 @@ def enter(settings: Settings, env: str, argv: tuple[str, ...], *, refresh: bool 
 
         try:
             terminal = sys.stdin.isatty() and sys.stdout.isatty()
-            return app.execute(request, env, argv, terminal=terminal, emit=emit)
+            with signals.caught(stop):
+                status = app.execute(request, env, argv, terminal=terminal, emit=emit, cancel=cancel)
+            return 130 if cancel.is_set() else status
         finally:
             stream.call(display.close)

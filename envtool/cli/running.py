@@ -111,8 +111,9 @@ def _wait(
     """The results and whether we were interrupted. The second signal does not wait for anything: every container
     dies with this process.
     """
+    app = door.app()
     answers: SimpleQueue[int | BaseException | Sequence[Result]] = SimpleQueue()
-    cancel = threading.Event()
+    cancel = app.Cancel.make()
 
     def say(text: str) -> None:
         if display:
@@ -124,7 +125,7 @@ def _wait(
 
         def work() -> None:
             try:
-                answers.put(tuple(door.app().run(request, task, stream.emit, cancel)))
+                answers.put(tuple(app.run(request, task, stream.emit, cancel)))
             except BaseException as error:
                 answers.put(error)
 
@@ -137,6 +138,7 @@ def _wait(
             cancel.set()
             stream.call(lambda: say("interrupted: ending what runs, outputs are kept (again: end at once)"))
             answer = answers.get()
+    # The latch is left open: after a second signal the app's threads may still look at it until the process ends.
     if isinstance(answer, Interrupted):
         return (), True
     if isinstance(answer, BaseException):

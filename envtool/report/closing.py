@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import TYPE_CHECKING
 
@@ -45,11 +46,12 @@ def failure(result: Result, *, again: str, shown: bool, style: words.Style, colu
     text = "" if shown or not result.log else output(result.log, style=style)
     if text:
         parts.append(text)
-    if result.message:
+    said = re.fullmatch(r"exit \d+", result.message)  # by the line of the task already
+    if result.message and not said:
         message = safe(result.message, color=False).rstrip("\n").replace("\n", "\n   ")
         parts.append(f"   {message}")
     if result.outcome in ("failed", "timeout"):
-        if not text and not shown and not result.message:
+        if result.log and not text and not shown and (said or not result.message):
             parts.append("   it printed nothing")
         parts.append(f"   again, inside:  {again} shell {shlex.quote(result.env)}")
     return "\n".join(parts)

@@ -101,13 +101,15 @@ class Junit:
 
 
 def _testcase(env: str, task: str, case: _Case) -> TestCase:
-    from junitparser import Error, Failure, TestCase
+    from junitparser import Error, Failure, Skipped, TestCase
 
     made = TestCase(_valid(task), classname=_valid(env), time=round(case.seconds, 3))
     if case.outcome in ("failed", "timeout"):
         made.result = [Failure(_valid(case.message or case.outcome), case.outcome)]
     elif case.outcome in ("error", "interrupted"):
         made.result = [Error(_valid(case.message or case.outcome), case.outcome)]
+    elif case.outcome == "skipped":
+        made.result = [Skipped(_valid(case.message or "not run"))]
     made.system_out = _valid(safe("".join(case.parts)[-KEPT:]))
     return made
 

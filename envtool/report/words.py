@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from envtool.report.board import Piece
     from envtool.report.stream import Result
 
-_ASCII = str.maketrans("✓✗─━╌│├└…→·", "+x--.||`.>.")
+_ASCII = str.maketrans("✓✗─━╌│├└…→·", "+x-=.||`.>.")
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _SPINNER_ASCII = "-\\|/"
 _GOOD = ("built", "cached", "done", "passed")
@@ -55,10 +55,15 @@ def finished(event: Finished, piece: Piece | None, *, fetched: float | None, sty
     if event.subject == "task":
         good = event.outcome in _GOOD
         sign = style.paint("32" if good else "31", style.glyphs("✓" if good else "✗"))
+        if event.outcome == "skipped":
+            sign, detail = style.glyphs("·"), detail or "not run"
         counts = summary(piece.tail) if piece else ""
         if not detail and not good:
             detail = f"exit {event.status}" if event.outcome == "failed" else event.outcome
         detail = counts if good and counts and not detail else f"{detail}: {counts}" if counts else detail
+        if good and event.outputs:
+            more = f" and {len(event.outputs) - 1} more" if len(event.outputs) > 1 else ""
+            detail = f"{detail} → {one_line(event.outputs[0])}{more}".strip()
         head = f" {sign} {pad(one_line(event.env), 15)}{name}"
         return _columns(head, detail, "", seconds(event.seconds))
     head = f" {pad(event.subject, 7)}{name}"
@@ -117,6 +122,7 @@ def total(results: Sequence[Result], spent: float, *, interrupted: bool, style: 
     broken = sum(result.outcome == "error" for result in results)
     stopped = sum(result.outcome == "interrupted" for result in results)
     passed = sum(result.outcome in _GOOD for result in results)
+    skipped = sum(result.outcome == "skipped" for result in results)
     parts = [
         style.paint(code, f"{number} {word}")
         for number, word, code in (
@@ -124,6 +130,7 @@ def total(results: Sequence[Result], spent: float, *, interrupted: bool, style: 
             (broken, "not made", "1;31"),
             (stopped, "interrupted", "1;33"),
             (passed, "passed", "32"),
+            (skipped, "not run", "2"),
         )
         if number
     ]

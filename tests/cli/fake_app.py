@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 import threading
 import time
@@ -18,6 +19,25 @@ from envtool.model import BaseSpec, Command, Env, LayerSpec, Spec, Task, Where
 HERE = Where(file="envtool.yaml", line=3, column=5)
 requests = []
 logs = os.environ.get("FAKE_LOGS", "/nonexistent")
+
+
+class Cancel:
+    """A pipe that is readable once it is set, as the app's is."""
+
+    @classmethod
+    def make(cls):
+        made = cls()
+        made.reader, made.writer = os.pipe()
+        return made
+
+    def set(self):
+        os.write(self.writer, b"x")
+
+    def is_set(self):
+        return self.wait(0)
+
+    def wait(self, timeout):
+        return bool(select.select([self.reader], [], [], timeout)[0])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +166,7 @@ def detect(request):
     return (Detection(language="python", reason="pyproject.toml with [project]", env=env),)
 
 
-def execute(request, env, argv, *, terminal, emit):
+def execute(request, env, argv, *, terminal, emit, cancel):
     requests.append((request, env, argv, terminal))
     if env == "nope":
         raise errors.UsageError("unknown env `nope`", code="usage.env", hint="`envtool list` shows them")
@@ -154,6 +174,9 @@ def execute(request, env, argv, *, terminal, emit):
     emit(events.Started(id="l", subject="layer", name="python", time=now))
     emit(events.Finished(id="l", subject="layer", name="python", outcome="built", time=now, seconds=1.5))
     emit(events.Started(id="t", subject="task", name="exec", env=env, time=now))
+    if argv == ("wait",):
+        print("waiting", flush=True)
+        return 143 if cancel.wait(20) else 0
     print(f"in {env}: {' '.join(argv) or 'login shell'}", flush=True)
     return 7
 
@@ -235,6 +258,34 @@ def _run_broken(request, task, emit, cancel):
         Result(env="lint", task=task, outcome="passed", status=0, seconds=0.2),
         Result(env="unit", task=task, outcome="error", message=message),
     )
+
+
+def _run_skipped(request, task, emit, cancel):
+    _task(emit, "lint", "", 1, 0.2, task)()
+    return (
+        Result(env="lint", task=task, outcome="failed", status=1, seconds=0.2, message="exit 1"),
+        Result(env="unit", task=task, outcome="skipped", message="not started"),
+    )
+
+
+def _run_outputs(request, task, emit, cancel):
+    now = time.time()
+    outputs = ("dist/a-1.0.tar.gz", "dist/a-1.0-py3-none-any.whl")
+    emit(events.Started(id="t", subject="task", name=task, env="wheel", time=now))
+    emit(
+        events.Finished(
+            id="t",
+            subject="task",
+            name=task,
+            env="wheel",
+            outcome="passed",
+            status=0,
+            time=now,
+            seconds=1,
+            outputs=outputs,
+        )
+    )
+    return (Result(env="wheel", task=task, outcome="passed", status=0, seconds=1.0, outputs=outputs),)
 
 
 def _run_build_error(request, task, emit, cancel):

@@ -17,6 +17,8 @@ CASES = {
     "test-passed-quiet": ("passed", ["run", "lint", "-q"]),
     "test-huge": ("huge", ["test"]),
     "test-broken": ("broken", ["test"]),
+    "test-skipped": ("skipped", ["test", "-x"]),
+    "build-outputs": ("outputs", ["build"]),
     "test-build-error": ("build-error", ["test"]),
     "test-build-error-json": ("build-error", ["test", "--json"]),
     "test-no-such-task": ("empty", ["run", "tset"]),
@@ -67,9 +69,9 @@ def test_spec_error_is_explained(envtool, golden, monkeypatch):
 
 def test_doctor(envtool, golden, monkeypatch):
     monkeypatch.setitem(sys.modules, "envtool.container.probe", _probe("warn"))
-    store = types.ModuleType("envtool.store")
-    store.locate = lambda: types.SimpleNamespace(root="/store")
-    monkeypatch.setitem(sys.modules, "envtool.store", store)
+    store = types.ModuleType("envtool.store.store")
+    store.directory = lambda: "/store"
+    monkeypatch.setitem(sys.modules, "envtool.store.store", store)
     golden("doctor", envtool("doctor").text())
     monkeypatch.setitem(sys.modules, "envtool.container.probe", _probe("fail"))
     assert envtool("doctor").status == 3
@@ -93,12 +95,12 @@ def _probe(state):
 def test_a_store_that_cannot_be_used_is_a_finding(envtool, monkeypatch):
     from envtool.errors import StoreError
 
-    def locate():
+    def directory():
         raise StoreError("the store belongs to another user", hint="set ENVTOOL_STORE")
 
-    store = types.ModuleType("envtool.store")
-    store.locate = locate
-    monkeypatch.setitem(sys.modules, "envtool.store", store)
+    store = types.ModuleType("envtool.store.store")
+    store.directory = directory
+    monkeypatch.setitem(sys.modules, "envtool.store.store", store)
     monkeypatch.setitem(sys.modules, "envtool.container.probe", _probe("ok"))
     ran = envtool("doctor")
     assert ran.status == 3

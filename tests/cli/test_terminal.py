@@ -134,6 +134,15 @@ def test_being_told_to_end_is_an_interrupt(terminal, number):
     assert shown.child.wait() == 130
 
 
+def test_exec_hands_a_signal_on_and_says_so(terminal):
+    shown = terminal("exec", "lint", "wait", scenario="mixed")
+    shown.read(until="waiting")
+    shown.type("\x03")
+    shown.read()
+    assert shown.child.wait() == 130
+    assert shown.restored()
+
+
 def test_narrow_and_low_terminals_are_not_overrun(terminal):
     shown = terminal("test", scenario="moving", rows=3, columns=30)
     text = shown.read()

@@ -6,6 +6,7 @@ handlers then only put a number into a queue (SimpleQueue.put is reentrant).
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -68,8 +69,9 @@ def perform(settings: Settings, task: str, request: Any, junit: str | None) -> i
     begun = time.monotonic()
     results: Sequence[Result] = ()
     written = True
+    abandoned = False
     try:
-        results, interrupted = _wait(request, task, subscribers, display)
+        results, interrupted, abandoned = _wait(request, task, subscribers, display)
     finally:
         if display:
             display.close()
@@ -93,6 +95,12 @@ def perform(settings: Settings, task: str, request: Any, junit: str | None) -> i
             columns=screen.columns(),
         )
         sys.stderr.write(text + "\n")
+    if abandoned:
+        # Threads of the app may still wait for their containers, and Python would wait for them. The containers die
+        # with this process; all that is worth keeping has been written.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     return code
 
 
@@ -107,9 +115,9 @@ def _save(report: Junit, results: Sequence[Result]) -> bool:
 
 def _wait(
     request: Any, task: str, subscribers: Sequence[Subscriber], display: Terminal | Plain | None
-) -> tuple[Sequence[Result], bool]:
-    """The results and whether we were interrupted. The second signal does not wait for anything: every container
-    dies with this process.
+) -> tuple[Sequence[Result], bool, bool]:
+    """The results, whether we were interrupted, and whether twice. The second signal does not wait
+    for anything: every container dies with this process.
     """
     app = door.app()
     answers: SimpleQueue[int | BaseException | Sequence[Result]] = SimpleQueue()
@@ -133,14 +141,13 @@ def _wait(
         answer = answers.get()
         while isinstance(answer, int):
             if cancel.is_set():
-                answer = Interrupted()
-                break
+                return (), True, True
             cancel.set()
             stream.call(lambda: say("interrupted: ending what runs, outputs are kept (again: end at once)"))
             answer = answers.get()
     # The latch is left open: after a second signal the app's threads may still look at it until the process ends.
     if isinstance(answer, Interrupted):
-        return (), True
+        return (), True, False
     if isinstance(answer, BaseException):
         raise answer
-    return answer, cancel.is_set()
+    return answer, cancel.is_set(), False

@@ -11,11 +11,14 @@ import threading
 import time
 from typing import TYPE_CHECKING, Protocol, Self
 
+from envtool.events import Output
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from envtool.events import Event, Outcome
 
+BACKLOG = 64  # pieces of output between the workers and the subscribers
 TICK = 0.1  # seconds between two ticks while a subscriber is busy
 
 
@@ -64,6 +67,8 @@ class Stream:
         self._complain = complain
         self._broken: set[int] = set()
         self._queue: queue.SimpleQueue[Event | Callable[[], object] | None] = queue.SimpleQueue()
+        self._closed = False
+        self._room = threading.Semaphore(BACKLOG)
         self._thread = threading.Thread(target=self._pump, name="report", daemon=True)
 
     def __enter__(self) -> Self:
@@ -71,11 +76,17 @@ class Stream:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._closed = True
+        self._room.release(1 << 20)  # whoever still waits may go: its events are nobody's concern any more
         self._queue.put(None)
         self._thread.join()
 
     def emit(self, event: Event) -> None:
-        """Hand over an event; never blocks. Callable from any thread."""
+        """Hand over an event, from any thread but the subscribers' own. Output waits while BACKLOG pieces of it are
+        under way: a task that prints faster than the terminal takes it is slowed down, as it would be without us.
+        """
+        if isinstance(event, Output) and not self._closed:
+            self._room.acquire()
         self._queue.put(event)
 
     def settle(self) -> None:
@@ -103,6 +114,8 @@ class Stream:
             if not callable(item):
                 for index, subscriber in enumerate(self._subscribers):
                     self._guard(index, subscriber.event, item)
+                if isinstance(item, Output):
+                    self._room.release()
             now = time.time()
             if callable(item) or now - ticked >= TICK or not moving:
                 ticked = now

@@ -68,7 +68,7 @@ class Live:
     def feed(self, text: str) -> str:
         """What may be written to a terminal now. A bare `CR` rewrites its own line and nothing else."""
         text = self._held + text
-        unfinished = _UNFINISHED.search(text)
+        unfinished = _UNFINISHED.search(text, max(0, len(text) - 4200))
         self._held = unfinished[0] if unfinished else ""
         text = text[: unfinished.start()] if unfinished else text
         states = text.replace("\r\n", "\n").split("\r")

@@ -10,6 +10,7 @@ import select
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from envtool import errors, events
@@ -323,7 +324,8 @@ def _run_slow(request, task, emit, cancel):
 def _run_deaf(request, task, emit, cancel):
     emit(events.Started(id="t", subject="task", name=task, env="unit", time=time.time()))
     emit(events.Output(id="t", text="working"))
-    threading.Event().wait(20)
+    with ThreadPoolExecutor() as pool:  # whose threads Python would wait for
+        pool.submit(threading.Event().wait, 20).result()
     return ()
 
 

@@ -4,7 +4,7 @@ import threading
 import time
 
 from envtool.events import Output, Progress
-from envtool.report.stream import Stream
+from envtool.report.stream import BACKLOG, Stream
 
 
 class Recorder:
@@ -80,3 +80,35 @@ def test_ticks_come_only_while_something_moves():
             stream.emit(Progress(id="a"))
             time.sleep(0.5)
         assert least <= subscriber.ticks <= most
+
+
+def test_output_waits_for_slow_subscribers_and_for_closed_ones_no_more():
+    entered, go = threading.Event(), threading.Event()
+
+    class Slow(Recorder):
+        def event(self, event):
+            entered.set()
+            go.wait(10)
+            super().event(event)
+
+    slow = Slow()
+    sent = []
+
+    def work(stream):
+        for number in range(BACKLOG * 3):
+            stream.emit(Output(id="a", text=str(number)))
+            sent.append(number)
+
+    with Stream([slow], print) as stream:
+        worker = threading.Thread(target=work, args=(stream,))
+        worker.start()
+        entered.wait(10)
+        time.sleep(0.2)
+        assert len(sent) == BACKLOG
+        stream.emit(Progress(id="a"))  # everything else goes on
+        go.set()
+        worker.join(10)
+        stream.settle()
+        assert len([event for event in slow.events if isinstance(event, Output)]) == BACKLOG * 3
+    work(stream)
+    assert len(sent) == BACKLOG * 6

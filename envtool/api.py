@@ -74,6 +74,7 @@ class Request:
     arch: str  # `uname -m`: "x86_64", "aarch64"
     epoch: int  # SOURCE_DATE_EPOCH of the stack, seconds
     below: tuple[str, ...] = ()  # diff IDs of what it stands on, bottom first
+    directory: str = "."  # paths in options are relative to it, it is relative to the project (included specs)
     base_kind: str = ""  # of the stack's base; empty for a base
     base_pins: Json = None
     variables: Mapping[str, str] = field(default_factory=dict)  # set by the layers below
@@ -199,7 +200,8 @@ class Kind:
     pinned: ClassVar[bool] = True  # False: shown as not pinned (kind `host`)
 
     def inputs(self, options: Json) -> tuple[str, ...]:
-        """Project paths, directories or globs whose content determines the layer."""
+        """Paths, directories or globs whose content determines the layer, relative to the spec's own directory
+        (the core joins `directory` to them)."""
         return ()
 
     def question(self, request: Request) -> Json:

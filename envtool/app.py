@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from envtool import registry
+from envtool.container import ids
 from envtool.errors import BuildError, EnvtoolError, Interrupted, SpecError, UsageError
 from envtool.events import Emit
 from envtool.model import Env, Json, Spec, Task
@@ -26,7 +27,7 @@ from envtool.run.result import Result
 from envtool.run.tasks import run_task
 from envtool.spec import load as load_spec
 from envtool.spec import schema as spec_schema
-from envtool.store import store, sweep
+from envtool.store import scratch, store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -133,8 +134,8 @@ def find_spec(request: Request) -> str:
 
 
 def _setting(spec: Spec, request: Request, emit: Emit, cancel: Cancel) -> Setting:
-    place = store.locate()
-    sweep.sweep(place)
+    place = store.locate(idmap=ids.describe())
+    scratch.sweep(place, remove=ids.remove)
     return Setting(
         store=place, root=spec.root, arch=os.uname().machine, emit=emit, cancel=cancel, refresh=request.refresh
     )

@@ -128,11 +128,11 @@ _held = _Held()
 
 
 @contextmanager
-def using(store: Store, keys_in_use: Sequence[str]) -> Iterator[None]:
+def using(store: Store, layers: Sequence[Layer]) -> Iterator[None]:
     """Hold layers so that no gc takes them meanwhile. Raises StoreError when one is gone already."""
     taken: list[str] = []
     try:
-        for key in dict.fromkeys(keys_in_use):
+        for key in dict.fromkeys(layer.key for layer in layers):
             _hold(store, key)
             taken.append(key)
             if not os.path.exists(store.path("layers", key, "layer.json")):

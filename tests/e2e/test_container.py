@@ -24,10 +24,10 @@ from envtool.errors import SandboxError
 
 pytestmark = pytest.mark.e2e
 
-TOOLS = (
-    "bash cat chmod chown cp dd env false find grep head id ln ls mkdir mkfifo mknod mv ps readlink rm sh sleep stat stty"
-    " touch true tty uname unshare mount kill seq truncate"
-).split()
+TOOLS = """
+bash cat chmod chown cp dd env false find grep head id ln ls mkdir mkfifo mknod mv ps readlink rm sh sleep stat stty
+touch true tty uname unshare mount kill seq truncate
+""".split()  # noqa: SIM905 - words
 ENV = {"PATH": "/usr/bin:/bin", "HOME": "/home/envtool", "LC_ALL": "C"}
 
 
@@ -52,7 +52,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory):
         for directory, _, files in os.walk(top):
             for name in (".", *files):
                 os.chown(f"{directory}/{name}", owner, owner, follow_symlinks=False)
-    yield str(top)
+    return str(top)
 
 
 @pytest.fixture
@@ -74,8 +74,14 @@ def snapshot(top: Path) -> dict[str, tuple[object, ...]]:
     found = {}
     for path in sorted(top.rglob("*")):
         s = path.lstat()
-        found[str(path.relative_to(top))] = (s.st_mode, s.st_uid, s.st_mtime_ns, s.st_ino, s.st_nlink,
-                                             path.read_bytes() if path.is_file() else b"")  # fmt: skip
+        found[str(path.relative_to(top))] = (
+            s.st_mode,
+            s.st_uid,
+            s.st_mtime_ns,
+            s.st_ino,
+            s.st_nlink,
+            path.read_bytes() if path.is_file() else b"",
+        )
     return found
 
 
@@ -138,7 +144,9 @@ def gone(marker: str) -> bool:
 
 
 def test_a_task_is_user_1000_with_nothing(tree):
-    result = go(tree, "id -u; id -un; id -g; grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status; umask; env | grep -v ^_")
+    result = go(
+        tree, "id -u; id -un; id -g; grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status; umask; env | grep -v ^_"
+    )
     assert result.status == 0
     lines = result.out.split("\n")
     assert lines[:3] == ["1000", "envtool", "1000"]
@@ -175,8 +183,12 @@ def test_only_its_own_processes(tree):
 
 
 def test_proc_is_masked(tree):
-    result = go(tree, "for f in kcore keys timer_list; do test ! -e /proc/$f || head -c 1 /proc/$f 2>&1 || true; done;"
-                " echo b > /proc/sysrq-trigger", user="root")  # fmt: skip
+    result = go(
+        tree,
+        "for f in kcore keys timer_list; do test ! -e /proc/$f || head -c 1 /proc/$f 2>&1 || true; done;"
+        " echo b > /proc/sysrq-trigger",
+        user="root",
+    )
     assert result.status != 0
     assert "sysrq-trigger" in result.out
     result = go(tree, "echo 1 > /proc/sys/kernel/hostname", user="root")
@@ -252,9 +264,13 @@ def test_upper_keeps_what_is_written_and_no_mount_points(tree, tmp_path):
     shown = tmp_path / "shown"
     shown.mkdir()
     try:
-        result = go(tree, "mkdir -p /opt/x; echo 1 > /opt/x/y; rm /bin/uname; echo t > /tmp/t; sleep 0.01",
-                    root=Root(lowers=(tree,), upper=str(upper), work=str(work)), user="root",
-                    binds=(Bind(source=str(shown), target="/srv/a/b"),))  # fmt: skip
+        result = go(
+            tree,
+            "mkdir -p /opt/x; echo 1 > /opt/x/y; rm /bin/uname; echo t > /tmp/t; sleep 0.01",
+            root=Root(lowers=(tree,), upper=str(upper), work=str(work)),
+            user="root",
+            binds=(Bind(source=str(shown), target="/srv/a/b"),),
+        )
         assert result.status == 0, result.out
         found = ids.inside(listed, at=str(upper))
         assert found == ["bin", "bin/uname", "opt", "opt/x", "opt/x/y"]
@@ -289,8 +305,15 @@ def test_scratch_on_disk(tree, tmp_path):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     try:
-        assert go(tree, "echo x > /x; echo x > /tmp/x; cat /x", root=Root(lowers=(tree,), scratch=str(scratch)),
-                  user="root").out == "x\n"  # fmt: skip
+        assert (
+            go(
+                tree,
+                "echo x > /x; echo x > /tmp/x; cat /x",
+                root=Root(lowers=(tree,), scratch=str(scratch)),
+                user="root",
+            ).out
+            == "x\n"
+        )
     finally:
         ids.remove(str(scratch))
 
@@ -305,10 +328,15 @@ def test_binds(tree, tmp_path):
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "f").write_text("f\n")
     (tmp_path / "rw").mkdir()
-    result = go(tree, "cat /opt/d/f /etc/one; echo x > /cache/x; ! echo x > /opt/d/y",
-                binds=(Bind(source=str(tmp_path / "d"), target="/opt/d"),
-                       Bind(source=str(tmp_path / "d" / "f"), target="/etc/one"),
-                       Bind(source=str(tmp_path / "rw"), target="/cache", readonly=False)))  # fmt: skip
+    result = go(
+        tree,
+        "cat /opt/d/f /etc/one; echo x > /cache/x; ! echo x > /opt/d/y",
+        binds=(
+            Bind(source=str(tmp_path / "d"), target="/opt/d"),
+            Bind(source=str(tmp_path / "d" / "f"), target="/etc/one"),
+            Bind(source=str(tmp_path / "rw"), target="/cache", readonly=False),
+        ),
+    )
     assert result.status == 0, result.out
     assert result.out.startswith("f\nf\n")
     assert (tmp_path / "rw" / "x").stat().st_uid == os.geteuid()
@@ -326,8 +354,12 @@ def test_an_images_symlink_cannot_lead_out(tree, tmp_path):
     (layer / "etc").mkdir()
     (layer / "etc" / "passwd").symlink_to(outside / "passwd")
     (tmp_path / "d").mkdir()
-    result = go(tree, "test -d /opt/d; id -un", root=Root(lowers=(str(layer), tree)),
-                binds=(Bind(source=str(tmp_path / "d"), target="/opt/d"),))  # fmt: skip
+    result = go(
+        tree,
+        "test -d /opt/d; id -un",
+        root=Root(lowers=(str(layer), tree)),
+        binds=(Bind(source=str(tmp_path / "d"), target="/opt/d"),),
+    )
     assert list(outside.iterdir()) == []
     assert result.out.endswith("envtool\n")
 
@@ -337,9 +369,13 @@ def test_an_images_symlink_cannot_lead_out(tree, tmp_path):
 
 def test_the_view_hides_and_cannot_change(tree, project):
     before = snapshot(project)
-    result = go(tree, "cd /project; find . | grep -v '^.$'; cat secret; echo new > a.txt; rm src/b.txt; mkdir junk;"
-                " echo x > junk/y; rm secret; chmod 700 src; mv src moved || true; cat a.txt; stat -c %u . a.txt",
-                project=project, hidden=("junk", "src/c.pyc", "nowhere/x", "a.txt/x"))  # fmt: skip
+    result = go(
+        tree,
+        "cd /project; find . | grep -v '^.$'; cat secret; echo new > a.txt; rm src/b.txt; mkdir junk;"
+        " echo x > junk/y; rm secret; chmod 700 src; mv src moved || true; cat a.txt; stat -c %u . a.txt",
+        project=project,
+        hidden=("junk", "src/c.pyc", "nowhere/x", "a.txt/x"),
+    )
     assert result.status == 0, result.out
     lines = result.out.splitlines()
     assert sorted(lines[:4]) == ["./a.txt", "./secret", "./src", "./src/b.txt"]
@@ -359,8 +395,12 @@ def test_the_view_for_container_root(tree, project):
 def test_the_view_is_copied_where_ids_cannot_be_mapped(tree, project, monkeypatch):
     before = snapshot(project)
     monkeypatch.setattr(kernel, "version", lambda: (5, 15))
-    result = go(tree, "cd /project; find . | grep -v '^.$'; cat secret; echo x > a.txt; stat -c %u a.txt secret",
-                project=project, hidden=("junk", "src/c.pyc"))  # fmt: skip
+    result = go(
+        tree,
+        "cd /project; find . | grep -v '^.$'; cat secret; echo x > a.txt; stat -c %u a.txt secret",
+        project=project,
+        hidden=("junk", "src/c.pyc"),
+    )
     assert result.status == 0, result.out
     assert result.out.splitlines()[-3:] == ["s", "1000", "1000"]
     assert "junk" not in result.out
@@ -372,11 +412,16 @@ def test_the_view_is_copied_where_ids_cannot_be_mapped(tree, project, monkeypatc
 
 def test_outputs_come_back_owned_and_safe(tree, project):
     (project / "linked").symlink_to("/tmp")
-    result = go(tree, "cd /project; mkdir -p dist/sub; echo 1 > dist/a; echo 2 > dist/sub/b; chmod 4755 dist/a;"
-                " mkfifo dist/pipe; ln -s a dist/link; ln -s /etc/passwd dist/abs; ln -s ../../x dist/up;"
-                " chmod 000 dist/sub/b; truncate -s 64M sparse; echo end >> sparse; rm linked; mkdir linked;"
-                " echo x > linked/z; exit 3",
-                project=project, outputs=("dist", "sparse", "linked/*", "none/**"), outputs_to=str(project))  # fmt: skip
+    result = go(
+        tree,
+        "cd /project; mkdir -p dist/sub; echo 1 > dist/a; echo 2 > dist/sub/b; chmod 4755 dist/a;"
+        " mkfifo dist/pipe; ln -s a dist/link; ln -s /etc/passwd dist/abs; ln -s ../../x dist/up;"
+        " chmod 000 dist/sub/b; truncate -s 64M sparse; echo end >> sparse; rm linked; mkdir linked;"
+        " echo x > linked/z; exit 3",
+        project=project,
+        outputs=("dist", "sparse", "linked/*", "none/**"),
+        outputs_to=str(project),
+    )
     assert result.status == 3
     assert set(result.exit.outputs) == {"dist/a", "dist/sub/b", "dist/link", "sparse"}
     assert (project / "dist/a").read_text() == "1\n"
@@ -396,8 +441,15 @@ def test_outputs_come_back_owned_and_safe(tree, project):
 
 
 def test_outputs_after_a_timeout(tree, project):
-    result = go(tree, "cd /project; echo log > log; sleep 1000", project=project, outputs=("*",), timeout=0.4, grace=0.2,
-                outputs_to=str(project))  # fmt: skip
+    result = go(
+        tree,
+        "cd /project; echo log > log; sleep 1000",
+        project=project,
+        outputs=("*",),
+        timeout=0.4,
+        grace=0.2,
+        outputs_to=str(project),
+    )
     assert (result.status, result.exit.timed_out) == (124, True)
     assert (project / "log").read_text() == "log\n"
     assert result.exit.seconds < 5
@@ -440,12 +492,19 @@ def test_a_call_cannot_import_from_the_image(tree):
 
 
 def test_signals_are_default(tree):
-    assert go(tree, "grep -E '^Sig(Blk|Ign)' /proc/self/status").out == "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n"
+    assert (
+        go(tree, "grep -E '^Sig(Blk|Ign)' /proc/self/status").out
+        == "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n"
+    )
 
 
 def test_daemons_end_with_the_step(tree):
-    result = go(tree, "(setsid sleep 98761 &) ; (sleep 98761 &); true" if shutil.which("setsid") is None else
-                "(bash -c 'sleep 98761 & disown' &); sleep 0.1")  # fmt: skip
+    result = go(
+        tree,
+        "(setsid sleep 98761 &) ; (sleep 98761 &); true"
+        if shutil.which("setsid") is None
+        else "(bash -c 'sleep 98761 & disown' &); sleep 0.1",
+    )
     assert result.status == 0
     assert gone("98761")
 
@@ -463,8 +522,14 @@ def test_cancel_ends_and_collects(tree, project):
     timer = threading.Timer(0.3, os.write, (write, b"x"))
     timer.start()
     try:
-        result = go(tree, "cd /project; echo partly > log; sleep 98763", project=project, outputs=("log",), cancel=read,
-                    outputs_to=str(project))  # fmt: skip
+        result = go(
+            tree,
+            "cd /project; echo partly > log; sleep 98763",
+            project=project,
+            outputs=("log",),
+            cancel=read,
+            outputs_to=str(project),
+        )
     finally:
         timer.join()
         os.close(read)
@@ -507,7 +572,10 @@ def test_pid1_killed_is_seen(tree):
     def kill() -> None:
         time.sleep(0.3)
         for pid in processes():
-            if Path(f"/proc/{pid}/status").read_text().count("NSpid") and "\t1\n" in Path(f"/proc/{pid}/status").read_text():
+            if (
+                Path(f"/proc/{pid}/status").read_text().count("NSpid")
+                and "\t1\n" in Path(f"/proc/{pid}/status").read_text()
+            ):
                 os.kill(pid, 9)
 
     killer = threading.Thread(target=kill)
@@ -543,8 +611,11 @@ def test_a_terminal(tree):
     child, master = pty.fork()
     if child == 0:
         try:
-            program = Program(root=Root(lowers=(tree,)), env=ENV,
-                              steps=(Step(argv=("/bin/bash", "-c", "tty; stty size; read x; echo got-$x; sleep 98767")),))  # fmt: skip
+            program = Program(
+                root=Root(lowers=(tree,)),
+                env=ENV,
+                steps=(Step(argv=("/bin/bash", "-c", "tty; stty size; read x; echo got-$x; sleep 98767")),),
+            )
             os._exit(start.run(program.flat(), terminal=True).status)
         except BaseException as error:
             print(error)
@@ -583,15 +654,39 @@ def _users() -> list[str]:
 def test_again_as_an_ordinary_user(name, tmp_path_factory):
     user = pwd.getpwnam(name)
     top = Path(__file__).resolve().parents[2]
-    if subprocess.run(["test", "-r", __file__], user=user.pw_uid, group=user.pw_gid, extra_groups=[], check=False).returncode:
+    if subprocess.run(
+        ["test", "-r", __file__], user=user.pw_uid, group=user.pw_gid, extra_groups=[], check=False
+    ).returncode:
         pytest.skip(f"{name} cannot read {top}")
     base = Path("/tmp") / f"envtool-test-{name}-{os.getpid()}"
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-x", "-c", str(top / "pyproject.toml"), "--basetemp", str(base), __file__],
-            cwd=top, user=user.pw_uid, group=user.pw_gid, extra_groups=[], capture_output=True, text=True, check=False,
-            env={"PATH": os.environ["PATH"], "HOME": user.pw_dir, "PYTHONPATH": str(top), "PYTHONDONTWRITEBYTECODE": "1"},
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-q",
+                "-x",
+                "-c",
+                str(top / "pyproject.toml"),
+                "--basetemp",
+                str(base),
+                __file__,
+            ],
+            cwd=top,
+            user=user.pw_uid,
+            group=user.pw_gid,
+            extra_groups=[],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": user.pw_dir,
+                "PYTHONPATH": str(top),
+                "PYTHONDONTWRITEBYTECODE": "1",
+            },
+        )
     finally:
         shutil.rmtree(base, ignore_errors=True)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]

@@ -30,16 +30,16 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
 
 import pluggy
 
-from envtool.errors import BuildError, FetchError, ResolveError, SpecError
+from envtool.errors import BuildError, FetchError, Problem, ResolveError, SpecError
 from envtool.events import Event
-from envtool.model import Command, Json, Where
+from envtool.model import Command, InputFile, Json, Where
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
     "BLOBS", "PROJECT", "Bind", "BuildError", "Call", "Command", "Completed", "Detection", "EnvDraft", "Event", "Fetch",
-    "FetchError", "InputFile", "Json", "Kind", "Language", "LayerDraft", "Place", "Project", "Recipe", "Request",
+    "FetchError", "InputFile", "Json", "Kind", "Language", "LayerDraft", "Place", "Problem", "Project", "Recipe", "Request",
     "ResolveError", "Run", "Site", "SpecError", "Step", "Unpack", "Where", "hook", "hookspec",
 ]  # fmt: skip
 
@@ -63,16 +63,6 @@ class Fetch:
     size: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class InputFile:
-    """One project file (or symlink) that a layer depends on."""
-
-    path: str  # relative to the project
-    sha256: str  # of the content; of the target text for a symlink
-    executable: bool = False
-    link: str = ""  # target, for a symlink
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What one kind is asked to make: the rendered options and what they stand on."""
@@ -84,6 +74,9 @@ class Request:
     arch: str  # `uname -m`: "x86_64", "aarch64"
     epoch: int  # SOURCE_DATE_EPOCH of the stack, seconds
     below: tuple[str, ...] = ()  # diff IDs of what it stands on, bottom first
+    directory: str = "."  # paths in options are relative to it, it is relative to the project (included specs)
+    base_kind: str = ""  # of the stack's base; empty for a base
+    base_pins: Json = None
     variables: Mapping[str, str] = field(default_factory=dict)  # set by the layers below
 
 
@@ -200,13 +193,21 @@ class Kind:
 
     name: ClassVar[str]  # the key in the spec: `apt`, `pip`, `debian` …
     schema: ClassVar[Json]  # JSON Schema (2020-12) of the value under that key, with `description`s for the reference
+    siblings: ClassVar[Mapping[str, Json]] = {}  # keys it takes beside its own (`inputs:` beside `run:`): name -> schema;
+    # when there are any declared, `options` is always the mapping {name: value, **siblings that were given}
     version: ClassVar[int] = 1  # part of every key: raise it when the same pins would be built differently
     needs_only: ClassVar[bool] = False  # True: owns a directory, so it stands on the base and its `needs` alone
     pinned: ClassVar[bool] = True  # False: shown as not pinned (kind `host`)
 
     def inputs(self, options: Json) -> tuple[str, ...]:
-        """Project paths, directories or globs whose content determines the layer."""
+        """Paths, directories or globs whose content determines the layer, relative to the spec's own directory
+        (the core joins `directory` to them)."""
         return ()
+
+    def question(self, request: Request) -> Json:
+        """All of the request that `resolve`'s answer depends on: while it is the same, the remembered pins hold (the
+        core adds the kind, its version, the architecture and what lies below). Default: options and all inputs."""
+        return {"options": request.options, "inputs": [[item.path, item.sha256, item.link] for item in request.inputs]}
 
     def resolve(self, request: Request, site: Site) -> Json:
         """Settle what floats; the answer (JSON) is the pins. Raises ResolveError, FetchError, SpecError."""
@@ -217,13 +218,18 @@ class Kind:
         The request's own fields are compared by the core; only kinds that pin the host need this."""
         return True
 
+    def watches(self, pins: Json) -> tuple[str, ...]:
+        """Host paths (absolute) whose stat must be unchanged for `fresh` to be taken as still true."""
+        return ()
+
     def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
         """The exact files that the build needs."""
         return ()
 
     def material(self, request: Request, pins: Json) -> Json:
-        """What of options and pins determines the result. Default: the options whole (pins and input hashes are
-        always part of the key); override to leave out what cannot matter (a URL whose hash is known)."""
+        """What of options and pins determines the result, beside what the core adds to every key itself: kind and
+        version, names and hashes of the fetched files, content of the inputs, architecture, epoch, variables and
+        diff IDs below. Default: the options. Leave out what cannot matter (a mirror's host name)."""
         return request.options
 
     def epoch(self, pins: Json) -> int | None:

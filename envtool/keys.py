@@ -20,15 +20,33 @@ def digest(document: Json) -> str:
     return hashlib.sha256(canonical(document)).hexdigest()
 
 
-def layer_document(*, kind: str, material: Json, pins: Json, arch: str, epoch: int, below: list[str]) -> dict[str, Json]:
-    """All that determines a layer. `below` are the diff IDs it stands on, bottom first: not keys, so a layer
-    that was rebuilt and came out the same leaves everything above it valid (early cutoff)."""
+def layer_document(
+    *,
+    kind: str,
+    version: int,
+    material: Json,
+    files: list[Json],
+    inputs: list[Json],
+    variables: dict[str, Json],
+    arch: str,
+    epoch: int,
+    below: list[Json],
+) -> dict[str, Json]:
+    """All that determines a layer: its key is the digest of this, and it is kept beside the layer.
+
+    `files` are [name, sha256] of what is fetched, `inputs` [path, sha256, executable, link] of project files.
+    `below` are the diff IDs it stands on, bottom first: not keys, so a layer that was rebuilt and came out the same
+    leaves everything above it valid (early cutoff).
+    """
     return {
         "format": FORMAT,
         "kind": kind,
+        "version": version,
         "material": material,
-        "pins": pins,
+        "files": files,
+        "inputs": inputs,
+        "variables": variables,
         "arch": arch,
         "epoch": epoch,
-        "below": [*below],
+        "below": below,
     }

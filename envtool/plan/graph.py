@@ -1,0 +1,94 @@
+"""The DAG of bases and layers behind a spec's envs.
+
+A node is one base or layer *on what it stands on*: two envs that ask for the same thing on the same things share
+the node, and so its build. Nodes know nothing of pins, keys or diff IDs: those are settled bottom up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from envtool.api import Kind
+from envtool.keys import digest
+from envtool.model import BaseSpec, Env, Json, LayerSpec, Spec
+from envtool.registry import Registry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """`below` are the ids it stands on, bottom first: what its build sees, and all that can decide it."""
+
+    id: str
+    subject: Literal["base", "layer"]
+    spec: BaseSpec | LayerSpec
+    kind: Kind
+    below: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graph:
+    """`stacks`: env name -> node ids, bottom first. `nodes` are in an order in which each comes after its below."""
+
+    nodes: Mapping[str, Node]
+    stacks: Mapping[str, tuple[str, ...]]
+
+
+def graph(spec: Spec, registry: Registry) -> Graph:
+    """The whole DAG of a spec, linear in the layers written (and in what each `needs`)."""
+    nodes: dict[str, Node] = {}
+    stacks: dict[str, tuple[str, ...]] = {}
+    chains: dict[tuple[str, ...], str] = {}  # a long chain is named by one digest, not hashed again per layer
+    for env in spec.envs:
+        stacks[env.name] = _stack(env, registry, nodes, chains)
+    return Graph(nodes=nodes, stacks=stacks)
+
+
+def _stack(
+    env: Env, registry: Registry, nodes: dict[str, Node], chains: dict[tuple[str, ...], str]
+) -> tuple[str, ...]:
+    base_kind = registry.bases[env.base.kind]
+    base_id = digest(["base", base_kind.name, env.base.options])
+    if base_id not in nodes:
+        nodes[base_id] = Node(id=base_id, subject="base", spec=env.base, kind=base_kind, below=())
+    stack = [base_id]
+    placed: dict[str, tuple[str, tuple[str, ...], bool]] = {}  # layer name -> (id, below, owns its directory)
+    for layer in env.layers:
+        kind = registry.layers[layer.kind]
+        below = _below(layer, kind, stack, placed)
+        identity: list[Json] = ["layer", layer.name, layer.kind, layer.options, dict(layer.set), _chain(below, chains)]
+        node_id = digest(identity)
+        if node_id not in nodes:
+            nodes[node_id] = Node(id=node_id, subject="layer", spec=layer, kind=kind, below=below)
+        if node_id not in stack:
+            stack.append(node_id)
+        placed[layer.name] = (node_id, below, kind.needs_only)
+    return tuple(stack)
+
+
+def _below(
+    layer: LayerSpec, kind: Kind, stack: list[str], placed: Mapping[str, tuple[str, tuple[str, ...], bool]]
+) -> tuple[str, ...]:
+    """What a layer stands on, in the stack's own order.
+
+    `needs` written: the base and those, with what they stand on. Else everything before it; but a kind that owns a
+    directory (a venv, node_modules) leaves out other layers that own theirs, so one language does not rebuild another.
+    """
+    if layer.needs is not None:
+        wanted = {stack[0]}
+        for name in layer.needs:
+            node_id, below, _ = placed[name]
+            wanted.update((node_id, *below))
+        return tuple(node_id for node_id in stack if node_id in wanted)
+    if kind.needs_only:
+        owners = {node_id for node_id, _, owns in placed.values() if owns}
+        return tuple(node_id for node_id in stack if node_id not in owners)
+    return tuple(stack)
+
+
+def _chain(below: tuple[str, ...], chains: dict[tuple[str, ...], str]) -> str:
+    known = chains.get(below)
+    if known is None:
+        known = chains[below] = digest([*below])
+    return known

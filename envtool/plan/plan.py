@@ -1,0 +1,77 @@
+"""What will happen, as a value: `envtool plan` shows it, nothing else is decided here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from envtool.model import Env, Spec, Where
+from envtool.plan.graph import Graph, Node
+
+State = Literal["cached", "build", "unknown"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is known of a node before anything is built. `key` is empty while what it stands on is unknown."""
+
+    state: State
+    key: str = ""
+    summary: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedStep:
+    """One base or layer of an env's stack."""
+
+    name: str
+    kind: str
+    subject: Literal["base", "layer"]
+    state: State
+    key: str
+    summary: str
+    pinned: bool
+    where: Where | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedEnv:
+    """One env: its stack, bottom first, and the tasks that would run."""
+
+    name: str
+    tasks: tuple[str, ...]
+    steps: tuple[PlannedStep, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All selected envs in the order of the spec."""
+
+    envs: tuple[PlannedEnv, ...]
+
+
+def plan(spec: Spec, graph: Graph, known: Mapping[str, Known], verb: str = "") -> Plan:
+    """Put what is known beside what was asked. With a verb only envs that have that task are shown."""
+    shown = [env for env in spec.envs if not verb or any(task.name == verb for task in env.tasks)]
+    return Plan(envs=tuple(_planned(env, graph, known, verb) for env in shown))
+
+
+def _planned(env: Env, graph: Graph, known: Mapping[str, Known], verb: str) -> PlannedEnv:
+    tasks = tuple(task.name for task in env.tasks if not verb or task.name == verb)
+    steps = tuple(_step(graph.nodes[node_id], known) for node_id in graph.stacks[env.name])
+    return PlannedEnv(name=env.name, tasks=tasks, steps=steps)
+
+
+def _step(node: Node, known: Mapping[str, Known]) -> PlannedStep:
+    state = known.get(node.id, Known(state="unknown"))
+    return PlannedStep(
+        name=node.spec.name,
+        kind=node.spec.kind,
+        subject=node.subject,
+        state=state.state,
+        key=state.key,
+        summary=state.summary,
+        pinned=node.kind.pinned,
+        where=node.spec.where,
+    )

@@ -1,0 +1,158 @@
+"""A recipe -> a layer in the store: fetched first, built offline, captured, and there only when it is whole."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+
+from envtool import net, project
+from envtool.api import BLOBS, PROJECT, Call, Fetch, InputFile, Place, Recipe, Run, Unpack
+from envtool.api import Step as ApiStep
+from envtool.container import ids, start
+from envtool.container.program import Bind, Program, Root, Step, View
+from envtool.errors import BuildError, Interrupted
+from envtool.realise import inside
+from envtool.realise.setting import Setting, add_variables, base_environment
+from envtool.realise.settle import Made, Settled
+from envtool.realise.tee import Tee
+from envtool.store import blobs, canonical, download, layers
+
+SCRATCH = ("/run/**", "/tmp/**", "/dev/**", "/proc/**", "/sys/**")  # never part of a layer, whatever wrote there
+
+
+def build(settled: Settled, below: Sequence[Made], setting: Setting, event_id: str) -> layers.Layer:
+    """Make the layer, or take the one that another process has made meanwhile. Raises MakeError, Interrupted."""
+    recipe = settled.node.kind.build(settled.request, settled.pins)
+
+    def waiting(holder: str) -> None:
+        setting.emit(net.note(event_id, f"waiting for another envtool ({holder})"))
+
+    with layers.building(setting.store, settled.key, remove=ids.remove, waiting=waiting) as draft:
+        if draft.layer is not None:
+            return draft.layer
+        download.download(settled.fetches, setting.store, emit=setting.emit, event_id=event_id, cancel=setting.cancel.is_set)
+        ids.own(draft.upper)
+        ids.own(draft.work)
+        with Workbench(setting, settled.fetches, settled.request.inputs) as bench:
+            program = _program(recipe, settled, below, bench, draft.upper, draft.work)
+            _execute(program, setting, event_id, settled)
+        setting.cancel.check()
+        drop = (*SCRATCH, *recipe.drop)
+        # container root may pass neither to the tree nor write beside it by path: it is put there, and handed the sheet
+        with open(draft.manifest, "wb") as sheet:
+            capture = ids.inside(canonical.capture, ".", settled.epoch, drop, sheet.fileno(), at=draft.upper)
+        return draft.commit(capture, settled.document)
+
+
+class Workbench:
+    """The files a build sees, staged under their names: fetched ones as hard links, inputs as copies of exactly what
+    was hashed (the checkout may be edited meanwhile)."""
+
+    def __init__(self, setting: Setting, fetches: Sequence[Fetch], inputs: Sequence[InputFile]) -> None:
+        self.setting = setting
+        self.fetches = fetches
+        self.inputs = inputs
+        self.blobs = ""
+        self.project = ""
+
+    def __enter__(self) -> Workbench:
+        self._directory = layers.scratch(self.setting.store)
+        top = self._directory.__enter__()
+        try:
+            self.blobs = os.path.join(top, "blobs")
+            os.mkdir(self.blobs, 0o755)
+            for fetch in self.fetches:
+                os.link(blobs.path(self.setting.store, fetch.sha256), os.path.join(self.blobs, fetch.name))
+            if self.inputs:
+                self.project = os.path.join(top, "project")
+                os.mkdir(self.project, 0o755)
+                project.stage(self.setting.root, self.inputs, self.project)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._directory.__exit__(None, None, None)
+
+
+def _program(
+    recipe: Recipe, settled: Settled, below: Sequence[Made], bench: Workbench, upper: str, work: str
+) -> Program:
+    lowers = tuple(made.layer.tree for made in reversed(below))
+    return Program(
+        root=Root(lowers=lowers, upper=upper, work=work if lowers else ""),
+        steps=steps(recipe.steps),
+        binds=(
+            *stack_binds(below),
+            *(Bind(source=bench.blobs, target=BLOBS) for _ in recipe.steps[:1] if bench.fetches),
+            *(Bind(source=bind.source, target=bind.target) for bind in recipe.binds),
+        ),
+        view=View(project=bench.project, target=PROJECT) if bench.project else None,
+        env=build_environment(settled.epoch, settled.request.variables),
+        user="root",
+        network=recipe.network,
+        sync=False,
+    )
+
+
+def build_environment(epoch: int, variables: Mapping[str, str]) -> dict[str, str]:
+    """What a build sees: nothing of this host, so that it comes out the same on another."""
+    environment = base_environment(epoch) | {"HOME": "/root", "USER": "root", "LOGNAME": "root", "TERM": "dumb"}
+    add_variables(environment, dict(variables))
+    return environment
+
+
+def stack_binds(stack: Sequence[Made]) -> tuple[Bind, ...]:
+    """What a base shows of the host in every container on it (kind `host`: its system directories)."""
+    if not stack:
+        return ()
+    base = stack[0].settled
+    recipe = base.node.kind.build(base.request, base.pins)
+    return tuple(Bind(source=bind.source, target=bind.target) for bind in recipe.mounts)
+
+
+def steps(described: Sequence[ApiStep]) -> tuple[Step, ...]:
+    """A recipe's steps as the container takes them."""
+    return tuple(_step(step) for step in described)
+
+
+def _step(step: ApiStep) -> Step:
+    match step:
+        case Run():
+            return Step(argv=step.command.words(), env=dict(step.env), cwd=step.cwd)
+        case Call():
+            return Step(call=step.function, arguments=step.arguments, prepare=step.prepare)
+        case Unpack():
+            arguments = (f"{BLOBS}/{step.name}", step.target, step.strip, step.owners)
+            return Step(call=inside.unpack, arguments=arguments, prepare=inside.prepare)
+        case Place():
+            return Step(call=inside.place, arguments=(step.source, step.target, step.mode), prepare=inside.prepare)
+
+
+def _execute(program: Program, setting: Setting, event_id: str, settled: Settled) -> None:
+    if not program.steps:
+        return
+    with tempfile.TemporaryFile() as log, Tee(log, setting.emit, event_id) as tee:
+        ended = start.run(program.flat(), stdout=tee.writer, stderr=tee.writer, cancel=setting.cancel.reader)
+        tee.close()
+        if ended.interrupted:
+            raise Interrupted
+        if ended.status:
+            request = settled.request
+            where = f"{request.where.file}:{request.where.line}"
+            raise BuildError(
+                f"{where}: {settled.node.subject} `{request.name}` could not be built: exit {ended.status}",
+                hint=_advice(ended.status, tee.text()),
+                output=tee.text(),
+            )
+
+
+def _advice(status: int, output: str) -> str:
+    low = output.lower()
+    if any(word in low for word in ("could not resolve", "name resolution", "network is unreachable")):
+        return "builds have no network; a `run` layer may ask for it with `network: true`"
+    if status == 127:
+        return "the command is not in this stack: add the layer that brings it before this one"
+    return ""

@@ -1,0 +1,78 @@
+"""What realising and running need of the world, as one value that is handed down."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from envtool.errors import Interrupted
+from envtool.events import Emit
+from envtool.store.store import Store
+
+DEFAULT_EPOCH = 1577836800  # 2020-01-01: for bases whose archive has no date; zip files cannot say less than 1980
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel:
+    """A latch that threads can ask and poll() can wait for: the read end of a pipe, readable once it is set."""
+
+    reader: int
+    writer: int
+
+    @classmethod
+    def make(cls) -> Cancel:
+        """A fresh latch; `close` it when nothing uses it any more."""
+        reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        return cls(reader=reader, writer=writer)
+
+    def set(self) -> None:
+        """Ask everything to end. Safe in a signal handler; setting twice is nothing new."""
+        try:
+            os.write(self.writer, b"x")
+        except BlockingIOError:
+            pass
+
+    def is_set(self) -> bool:
+        """Whether the end was asked for."""
+        import select
+
+        poll = select.poll()
+        poll.register(self.reader, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def check(self) -> None:
+        """Raise Interrupted when the end was asked for."""
+        if self.is_set():
+            raise Interrupted
+
+    def close(self) -> None:
+        """Give the two descriptors back."""
+        os.close(self.reader)
+        os.close(self.writer)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """The store, the project, the machine, and where news goes."""
+
+    store: Store
+    root: str  # absolute path of the project
+    arch: str  # uname -m
+    emit: Emit
+    cancel: Cancel
+    refresh: bool = False  # ask `resolve` again though answers are remembered
+
+
+def base_environment(epoch: int) -> dict[str, str]:
+    """The variables of every container, before layers and envs add theirs."""
+    return {"PATH": PATH, "LANG": "C.UTF-8", "TZ": "UTC", "SOURCE_DATE_EPOCH": str(epoch)}
+
+
+def add_variables(environment: dict[str, str], more: dict[str, str]) -> None:
+    """Lay variables over an environment in place. A PATH comes before the PATH so far: layers add, never hide."""
+    for name, value in more.items():
+        if name == "PATH" and environment.get("PATH"):
+            environment["PATH"] = f"{value}:{environment['PATH']}"
+        else:
+            environment[name] = value

@@ -6,7 +6,7 @@ bytes down. Nothing may be imported after the root has changed: it would come fr
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found]
 import _socket
 import fcntl
 import marshal
@@ -35,7 +35,14 @@ class Refused(Exception):  # noqa: N818 - it is what happened
         self.report = ("error", stage, error.errno or 0, text or str(error.strerror or error))
 
 
-def first(program: dict[str, Any], own: ids.Ids, sock: int, stdio: tuple[int, int, int], output: int, maps: dict[tuple[int, int], int]) -> None:
+def first(
+    program: dict[str, Any],
+    own: ids.Ids,
+    sock: int,
+    stdio: tuple[int, int, int],
+    output: int,
+    maps: dict[tuple[int, int], int],
+) -> None:
     """The forked child of the supervisor: make the namespaces, then pid 1 beside this process, and end."""
     try:
         sock, output = _arrange(sock, stdio, output, set(maps.values()))
@@ -261,8 +268,8 @@ def _call(step: dict[str, Any], sock: int) -> NoReturn:
     os.environ.clear()
     os.environ.update(step["env"])
     # The supervisor's own objects may hold text that was never flushed: not ours to print.
-    sys.stdout = open(1, "w", encoding="utf-8", errors="replace", closefd=False, buffering=1)
-    sys.stderr = open(2, "w", encoding="utf-8", errors="replace", closefd=False, buffering=1)
+    sys.stdout = open(1, "w", encoding="utf-8", errors="replace", closefd=False, buffering=1)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", errors="replace", closefd=False, buffering=1)  # noqa: SIM115
     status = 0
     try:
         step["call"](*step["arguments"])
@@ -278,7 +285,7 @@ def _call(step: dict[str, Any], sock: int) -> NoReturn:
 
 
 def execute(argv: tuple[str, ...], env: dict[str, str]) -> NoReturn:
-    """execve with PATH searched in the step's own environment (os.execvpe imports, and looks at ours)."""
+    """Execute, with PATH searched in the step's own environment (os.execvpe imports, and looks at ours)."""
     name = argv[0]
     paths = [name] if "/" in name else [f"{d or '.'}/{name}" for d in env.get("PATH", "").split(":")]
     status, reason = 127, "not found"

@@ -15,6 +15,7 @@ import stat
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
 _CHUNK = 1 << 18
 
@@ -133,14 +134,14 @@ def _send_file(pipe: int, path: str, found: os.stat_result) -> None:
         os.close(descriptor)
 
 
-def _frame(pipe: int, frame: tuple[object, ...], data: bytes = b"") -> None:
+def _frame(pipe: int, frame: tuple[Any, ...], data: bytes = b"") -> None:
     head = marshal.dumps(frame)
     rest = memoryview(len(head).to_bytes(4, "little") + head + data)
     while rest:
         rest = rest[os.write(pipe, rest) :]
 
 
-# ---- outside -----------------------------------------------------------------------------------------------------------
+# ---- outside -------------------------------------------------------------------------------------------------------
 
 
 class Receiver:

@@ -25,7 +25,7 @@ _EMPTY_PROC = ("scsi", "acpi")
 _READONLY_PROC = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 
 
-class Unopened(OSError):
+class Unopened(OSError):  # noqa: N818 - it is what happened
     """A source of the host could not be opened."""
 
 
@@ -116,7 +116,7 @@ def build(program: dict[str, Any], own: ids.Ids, sources: Sources) -> list[str]:
     else:
         _overlay_root(program, own, sources, place)
     detached = _prepare(program, place)
-    view = _view(program, sources, place) if program["view"] is not None else -1
+    view = _view(program, place) if program["view"] is not None else -1
     mounts.pivot("root")
     return _populate(program, sources, detached, view, kept=plain)
 
@@ -175,17 +175,15 @@ def _prepare(program: dict[str, Any], place: str) -> dict[str, int]:
     except OSError:  # a container that masks its own /proc: the kernel wants it whole to give a new one
         detached["proc"] = mounts.clone("/proc", pseudo)
     try:
-        if program["network"]:
-            raise OSError
         detached["sys"] = mounts.filesystem("sysfs", pseudo | mounts.RDONLY)
-    except OSError:
+    except OSError:  # the host's network namespace is not ours to show
         detached["sys"] = mounts.clone("/sys", pseudo | mounts.RDONLY)
     if program["network"] and os.path.exists("/etc/resolv.conf"):
         detached["resolv"] = mounts.clone("/etc/resolv.conf", _PLAIN | mounts.RDONLY)
     return detached
 
 
-def _view(program: dict[str, Any], sources: Sources, place: str) -> int:
+def _view(program: dict[str, Any], place: str) -> int:
     """The project under a layer that whites out what is hidden, writes above; detached."""
     _, hidden, _ = program["view"]
     lowers = ["p"]
@@ -322,10 +320,9 @@ def _names(program: dict[str, Any], detached: dict[str, int], made: list[str], *
             if not any(entry.split(b":")[2:3] == [b"1000"] for entry in text.split(b"\n")):
                 gap = b"" if not text or text.endswith(b"\n") else b"\n"
                 _show(name, text + gap + line.encode(), made, kept=kept)
-    if "resolv" in detached:
-        if not kept or os.path.exists("/etc/resolv.conf"):
-            _ensure("/etc/resolv.conf", made, directory=False)
-            mounts.attach(detached["resolv"], "/etc/resolv.conf")
+    if "resolv" in detached and (not kept or os.path.exists("/etc/resolv.conf")):
+        _ensure("/etc/resolv.conf", made, directory=False)
+        mounts.attach(detached["resolv"], "/etc/resolv.conf")
 
 
 def _show(name: str, text: bytes, made: list[str], *, kept: bool) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _socket
 import _thread
+import codecs
 import marshal
 import os
 import select
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _MESSAGE = 65536
+_CODECS = ("ascii", "utf-8", "latin-1", "utf-8-sig", "cp437", "idna")
 _STUCK = 10.0  # seconds that pid 1 has to end by itself after everything else was killed
 
 _maps: dict[tuple[object, ...], int] = {}
@@ -69,6 +71,9 @@ def run(
     for step in program["steps"]:
         if step["prepare"] is not None:
             step["prepare"]()
+        if step["call"] is not None:  # codecs are modules too: a call may open files as text
+            for name in _CODECS:
+                codecs.lookup(name)
     own = ids.here()
     program = {**program, "terminal": terminal}
     receiver = None
@@ -121,7 +126,8 @@ class _Supervisor:
     def __init__(self, program: dict[str, Any], own: ids.Ids, cancel: int, receiver: Any) -> None:
         self.program, self.own, self.cancel, self.receiver = program, own, cancel, receiver
         self.result = Exit()
-        self.failure: tuple[str, int, str] | None = None
+        self.failure: tuple[str, int, str] | None = None  # what the container said
+        self.refused: tuple[str, int, str] | None = None  # what was refused to us, perhaps since it had ended
         self.helper = self.pid1 = 0
         self.sock: Any = None
         self.terminal: Any = None
@@ -172,10 +178,11 @@ class _Supervisor:
             elif self.deadline is not None and time.monotonic() >= self.deadline:
                 self._overdue()
         self._reap()
-        if self.failure is not None:
+        failure = self.failure or self.refused
+        if failure is not None:
             from envtool.container.refusals import refusal
 
-            raise refusal(*self.failure)
+            raise refusal(*failure)
         self._conclude()
 
     def _conclude(self) -> None:
@@ -224,7 +231,10 @@ class _Supervisor:
         self.deadline = time.monotonic() + _STUCK
 
     def _message(self) -> bool:
-        data, rights, _, _ = self.sock.recvmsg(_MESSAGE, 64)
+        try:
+            data, rights, _, _ = self.sock.recvmsg(_MESSAGE, 64)
+        except ConnectionResetError:  # it ended without reading our last answer; what it sent is still to be read
+            return True
         if not data:
             return False
         if data == b"m":
@@ -232,13 +242,13 @@ class _Supervisor:
             try:
                 ids.write_map(self.helper, uids, gids, self.own.mode)
             except OSError as error:
-                self.failure = ("ids", error.errno or 0, str(error.strerror))
-            self.sock.send(b"k" if self.failure is None else b"x")
+                self.refused = ("ids", error.errno or 0, str(error.strerror))
+            self._answer(b"k" if self.refused is None else b"x")
             return True
         kind, *values = marshal.loads(data)
         if kind == "pid":
             self.pid1 = values[0]
-            self.sock.send(b"g")
+            self._answer(b"g")
         elif kind == "up":
             self.up = True
         elif kind == "error":
@@ -254,8 +264,14 @@ class _Supervisor:
             self.terminal = Terminal()
             self.terminal.attach(int.from_bytes(rights[0][2][:4], sys.byteorder), self.poll)
             self.open += 1
-            self.sock.send(b"t")
+            self._answer(b"t")
         return True
+
+    def _answer(self, byte: bytes) -> None:
+        try:
+            self.sock.send(byte)
+        except OSError:  # it has ended: the socket's end says so
+            pass
 
     def _signal(self, number: int) -> None:
         for child in (self.pid1,) if number != kernel.SIGKILL else (self.helper, self.pid1):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found]
 import fcntl
 import os
 import select
@@ -101,7 +101,7 @@ class Terminal:
         """The caller's terminal as it was; safe to call at any time."""
         self._poll = None
         if self._main:
-            _signal.signal(_signal.SIGWINCH, self._handler or _signal.SIG_DFL)  # type: ignore[arg-type]
+            _signal.signal(_signal.SIGWINCH, self._handler or _signal.SIG_DFL)
             self._main = False
         if self._saved is not None:
             termios.tcsetattr(0, termios.TCSADRAIN, self._saved)  # type: ignore[arg-type]

@@ -64,8 +64,9 @@ def _table(properties: Mapping[str, Any], whole: dict[str, Json], required: Iter
     for key, sub in properties.items():
         value = _value(sub, whole)
         meaning = _cell(str(sub.get("description", "")) if isinstance(sub, dict) else "")
-        must = " Required." if key in required else ""
-        lines.append(f"| `{key}` | {value} | {meaning}{must} |")
+        if key in required:
+            meaning = f"{meaning.rstrip('.')}. Required.".lstrip(". ")
+        lines.append(f"| `{key}` | {value} | {meaning} |")
     return lines
 
 

@@ -38,8 +38,11 @@ class Registry:
     plugins: tuple[object, ...] = ()
 
 
-def discover(builtin: Sequence[object] | None = None, entry_points: Iterable[EntryPoint] | None = None) -> Registry:
-    """Gather `builtin` modules (None: our own), then every entry point of the group `envtool` (or those given), sorted by name.
+def discover(
+    builtin: Sequence[object] | None = None,
+    entry_points: Iterable[EntryPoint] | None = None,
+) -> Registry:
+    """Gather `builtin` modules (None: our own), then the group `envtool` of entry points (or those given), by name.
 
     Raises UsageError (code "plugin") naming the distribution when a plugin cannot be imported, fails in a hook, or
     offers what is not a kind; naming both when two offer the same name.

@@ -81,8 +81,9 @@ def _cell(text: str) -> str:
 
 
 def _kinds(title: str, kinds: Iterable[Kind], whole: dict[str, Json]) -> list[str]:
-    out = [f"## {title}", ""]
-    for kind in sorted(kinds, key=lambda kind: kind.name):
+    known = sorted(kinds, key=lambda kind: kind.name)
+    out = [f"## {title}", ""] if known else []
+    for kind in known:
         out += [f"### `{kind.name}`", ""]
         described: Any = kind.schema
         if isinstance(described, dict) and described.get("description"):

@@ -1,4 +1,7 @@
-"""docs/reference.md is what the schema says, and each example is a spec. `ENVTOOL_UPDATE=1 pytest` writes the page anew."""
+"""docs/reference.md is what the schema says, and each example is a spec.
+
+`ENVTOOL_UPDATE=1 pytest tests/unit/docs` writes the page anew.
+"""
 
 from __future__ import annotations
 

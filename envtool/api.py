@@ -30,16 +30,16 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
 
 import pluggy
 
-from envtool.errors import BuildError, FetchError, ResolveError, SpecError
+from envtool.errors import BuildError, FetchError, Problem, ResolveError, SpecError
 from envtool.events import Event
-from envtool.model import Command, Json, Where
+from envtool.model import Command, InputFile, Json, Where
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
     "BLOBS", "PROJECT", "Bind", "BuildError", "Call", "Command", "Completed", "Detection", "EnvDraft", "Event", "Fetch",
-    "FetchError", "InputFile", "Json", "Kind", "Language", "LayerDraft", "Place", "Project", "Recipe", "Request",
+    "FetchError", "InputFile", "Json", "Kind", "Language", "LayerDraft", "Place", "Problem", "Project", "Recipe", "Request",
     "ResolveError", "Run", "Site", "SpecError", "Step", "Unpack", "Where", "hook", "hookspec",
 ]  # fmt: skip
 
@@ -61,16 +61,6 @@ class Fetch:
     sha256: str
     name: str
     size: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class InputFile:
-    """One project file (or symlink) that a layer depends on."""
-
-    path: str  # relative to the project
-    sha256: str  # of the content; of the target text for a symlink
-    executable: bool = False
-    link: str = ""  # target, for a symlink
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

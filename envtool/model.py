@@ -37,6 +37,16 @@ class Command:
         return self.argv or ("/bin/sh", "-ec", self.shell)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class InputFile:
+    """One project file (or symlink) that a layer depends on."""
+
+    path: str  # relative to the project
+    sha256: str  # of the content; of the target text for a symlink
+    executable: bool = False
+    link: str = ""  # target, for a symlink
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseSpec:
     """A base as declared: `kind` is the plugin kind, `options` the rendered value under its name.

@@ -16,7 +16,7 @@ from envtool.realise import inside
 from envtool.realise.setting import Setting, add_variables, base_environment
 from envtool.realise.settle import Made, Settled
 from envtool.realise.tee import Tee
-from envtool.store import blobs, canonical, layers
+from envtool.store import blobs, canonical, download, layers
 
 SCRATCH = ("/run/**", "/tmp/**", "/dev/**", "/proc/**", "/sys/**")  # never part of a layer, whatever wrote there
 
@@ -31,15 +31,17 @@ def build(settled: Settled, below: Sequence[Made], setting: Setting, event_id: s
     with layers.building(setting.store, settled.key, remove=ids.remove, waiting=waiting) as draft:
         if draft.layer is not None:
             return draft.layer
-        net.download(settled.fetches, setting.store, emit=setting.emit, event_id=event_id, cancel=setting.cancel.is_set)
+        download.download(settled.fetches, setting.store, emit=setting.emit, event_id=event_id, cancel=setting.cancel.is_set)
         ids.own(draft.upper)
+        ids.own(draft.work)
         with Workbench(setting, settled.fetches, settled.request.inputs) as bench:
             program = _program(recipe, settled, below, bench, draft.upper, draft.work)
             _execute(program, setting, event_id, settled)
         setting.cancel.check()
-        capture = ids.inside(
-            canonical.capture, draft.upper, settled.epoch, (*SCRATCH, *recipe.drop), draft.manifest, prepare=canonical.prepare
-        )
+        drop = (*SCRATCH, *recipe.drop)
+        # container root may pass neither to the tree nor write beside it by path: it is put there, and handed the sheet
+        with open(draft.manifest, "wb") as sheet:
+            capture = ids.inside(canonical.capture, ".", settled.epoch, drop, sheet.fileno(), at=draft.upper)
         return draft.commit(capture, settled.document)
 
 

@@ -1,0 +1,1 @@
+"""The kinds of base and layer that come with envtool. Each imports `envtool.api` alone, as a plugin would."""

@@ -19,6 +19,7 @@ from envtool.model import InputFile
 
 OWN = ".envtool"  # our directory in a checkout: results, logs
 GIT = ("git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-c", "core.untrackedCache=false")
+IGNORED = ("ls-files", "-oi", "--exclude-standard", "--directory", "-z", "--", ".")
 MAX_READ = 8 << 20
 
 
@@ -46,9 +47,14 @@ def hidden(root: str) -> tuple[str, ...]:
     found = {OWN}  # there or not: the run itself may be about to make it
     if _in_repository(root):
         for prefix, directory, _ in _repositories(root):
-            names = _git(directory, "ls-files", "-oi", "--exclude-standard", "--directory", "-z", "--", ".")
+            names = _git(directory, *IGNORED)
             found |= {prefix + name.rstrip("/") for name in names}
     return tuple(sorted(path for path in found if path == OWN or not _own(path)))
+
+
+def repositories(root: str) -> list[tuple[str, str]]:
+    """(prefix, directory) of every repository that `hidden` asks; none outside git."""
+    return [(prefix, directory) for prefix, directory, _ in _repositories(root)] if _in_repository(root) else []
 
 
 def _own(path: str) -> bool:

@@ -133,6 +133,11 @@ def settled(node: Node, request: Request, pins: Json) -> Settled:
     )
 
 
+def memory(made: Made, setting: Setting) -> str:
+    """The file that remembers the pins of a node: while it is unchanged, so are they."""
+    return memo.path(setting.store, _question(made.settled.node, made.settled.request))
+
+
 def _question(node: Node, request: Request) -> Json:
     return {
         "kind": f"{node.subject}:{node.kind.name}",

@@ -65,7 +65,7 @@ def _table(properties: Mapping[str, Any], whole: dict[str, Json], required: Iter
         value = _value(sub, whole)
         meaning = _cell(str(sub.get("description", "")) if isinstance(sub, dict) else "")
         if key in required:
-            meaning = f"{meaning.rstrip('.')}. Required.".lstrip(". ")
+            meaning = f"{meaning}{'' if meaning.endswith(('.', '…')) else '.'} Required.".lstrip(". ")
         lines.append(f"| `{key}` | {value} | {meaning} |")
     return lines
 

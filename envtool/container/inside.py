@@ -54,8 +54,13 @@ def first(
         except OSError as error:
             raise Refused("unshare", error) from error
         os.write(sock, b"m")
+        # While the supervisor writes the maps, which takes newuidmap a while: what needs no ids.
         if sources is None:
             sources = roots.open_sources(program, own, maps)
+        if not program["network"]:
+            _loopback_up()
+        _socket.sethostname(program["hostname"])
+        kernel.bound_capabilities(DOCKER_CAPABILITIES if program["user"] == "root" else 0)
         if os.read(sock, 1) != b"k":
             os._exit(125)
         ids.become_root(own.mode)
@@ -117,9 +122,6 @@ def _pid1(program: dict[str, Any], own: ids.Ids, sock: int, output: int, sources
         os.umask(0o022)
         if os.read(sock, 1) != b"g":
             os._exit(125)
-        if not program["network"]:
-            _loopback_up()
-        _socket.sethostname(program["hostname"])
         made = roots.build(program, own, sources)
         sys.path.clear()
         sys.path_hooks.clear()
@@ -251,11 +253,9 @@ def _step(program: dict[str, Any], step: dict[str, Any], own: ids.Ids, sock: int
 
 def _restrict(program: dict[str, Any], own: ids.Ids) -> None:
     if program["user"] == "root":
-        kernel.drop_capabilities(DOCKER_CAPABILITIES)
         kernel.set_capabilities(DOCKER_CAPABILITIES)
         kernel.load_seccomp(program["seccomp_single" if own.mode == "single" else "seccomp"])
         return
-    kernel.drop_capabilities(0)
     if own.mode != "single":
         os.setgroups([])
         os.setresgid(ids.USER, ids.USER, ids.USER)

@@ -91,8 +91,8 @@ def close_on_exec(first: int) -> None:
     syscall("close_range", first, 0x7FFFFFFF, 4)
 
 
-def drop_capabilities(keep: int) -> None:
-    """Leave only the capabilities of the bit mask `keep`, in every set; none can come back by exec."""
+def bound_capabilities(keep: int) -> None:
+    """Only the capabilities of the bit mask `keep` can be gained by exec from here on; those that are held stay."""
     for capability in range(64):
         if not keep >> capability & 1:
             try:

@@ -250,13 +250,13 @@ def _populate(
         mounts.attach(detached["home"], HOME)
     else:
         os.close(detached["home"])
-    _names(program, detached, made, kept=kept)
     if view >= 0:
         _ensure(program["view"][2], made, directory=True)
         mounts.attach(view, program["view"][2])
     for (_, target, _, _), (descriptor, directory) in zip(program["binds"], sources.binds, strict=True):
         _ensure(target, made, directory=directory)
         mounts.attach(descriptor, target)
+    _names(program, detached, made, kept=kept)  # last: a bind may have brought another /etc
     return made if kept else []
 
 
@@ -328,7 +328,10 @@ def _names(program: dict[str, Any], detached: dict[str, int], made: list[str], *
 def _show(name: str, text: bytes, made: list[str], *, kept: bool) -> None:
     if kept and not os.path.exists(f"/etc/{name}"):
         return
-    _ensure(f"/etc/{name}", made, directory=False)
+    try:
+        _ensure(f"/etc/{name}", made, directory=False)
+    except OSError:  # /etc is a read-only bind without it
+        return
     descriptor = os.open(f"/run/.{name}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644)
     os.write(descriptor, text)
     os.close(descriptor)

@@ -32,7 +32,7 @@ import pluggy
 
 from envtool.errors import BuildError, FetchError, Problem, ResolveError, SpecError
 from envtool.events import Event
-from envtool.model import Command, Json, Where
+from envtool.model import Command, InputFile, Json, Where
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,16 +63,6 @@ class Fetch:
     size: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class InputFile:
-    """One project file (or symlink) that a layer depends on."""
-
-    path: str  # relative to the project
-    sha256: str  # of the content; of the target text for a symlink
-    executable: bool = False
-    link: str = ""  # target, for a symlink
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What one kind is asked to make: the rendered options and what they stand on."""
@@ -84,6 +74,7 @@ class Request:
     arch: str  # `uname -m`: "x86_64", "aarch64"
     epoch: int  # SOURCE_DATE_EPOCH of the stack, seconds
     below: tuple[str, ...] = ()  # diff IDs of what it stands on, bottom first
+    directory: str = "."  # paths in options are relative to it, it is relative to the project (included specs)
     base_kind: str = ""  # of the stack's base; empty for a base
     base_pins: Json = None
     variables: Mapping[str, str] = field(default_factory=dict)  # set by the layers below
@@ -209,7 +200,8 @@ class Kind:
     pinned: ClassVar[bool] = True  # False: shown as not pinned (kind `host`)
 
     def inputs(self, options: Json) -> tuple[str, ...]:
-        """Project paths, directories or globs whose content determines the layer."""
+        """Paths, directories or globs whose content determines the layer, relative to the spec's own directory
+        (the core joins `directory` to them)."""
         return ()
 
     def question(self, request: Request) -> Json:

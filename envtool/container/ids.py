@@ -134,7 +134,9 @@ def write_map(process: int, uids: list[Extent], gids: list[Extent], mode: str) -
     if mode == "range":
         running = [
             os.posix_spawn(
-                helper(name), [name, str(process), *(str(n) for extent in extents for n in extent)], {"PATH": "/usr/bin:/bin"}
+                helper(name),
+                [name, str(process), *(str(n) for extent in extents for n in extent)],
+                {"PATH": "/usr/bin:/bin"},
             )
             for name, extents in (("newuidmap", uids), ("newgidmap", gids))
         ]
@@ -166,7 +168,8 @@ def become_root(mode: str) -> None:
 
 def fork() -> int:
     """os.fork, which is atomic in C and runs every handler, without its warning about threads (3.12): the child
-    of a container only makes system calls, with locks that those handlers put right."""
+    of a container only makes system calls, with locks that those handlers put right.
+    """
     if sys.version_info < (3, 12):
         return os.fork()
     import _warnings
@@ -209,12 +212,14 @@ def user_namespace(uids: list[Extent], gids: list[Extent]) -> int:
 
 def moved(owner: int, to: int, base: int, count: int) -> list[Extent]:
     """An id map for an id-mapped mount: what `owner` has on disk belongs to the container's id `to`, whose own
-    files take the place of `owner`; every other id below `count` stays what it is. `base` is the container's 0."""
+    files take the place of `owner`; every other id below `count` stays what it is. `base` is the container's 0.
+    """
     extents: list[Extent] = [(owner, base + to, 1)]
     if owner != to and owner < count:
         extents.append((to, base + owner, 1))
     stops = sorted({-1, to, count, *([owner] if owner < count else [])})
-    for before, after in zip(stops, stops[1:], strict=False):
+    for position, after in enumerate(stops[1:]):
+        before = stops[position]
         if after - before > 1:
             extents.append((before + 1, base + before + 1, after - before - 1))
     return extents

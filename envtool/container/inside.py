@@ -6,7 +6,7 @@ bytes down. Nothing may be imported after the root has changed: it would come fr
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found]
 import _socket
 import fcntl
 import marshal
@@ -14,7 +14,7 @@ import os
 import resource
 import sys
 
-from envtool.container import ids, kernel, mounts, roots
+from envtool.container import ids, kernel, roots
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,20 +35,27 @@ class Refused(Exception):  # noqa: N818 - it is what happened
         self.report = ("error", stage, error.errno or 0, text or str(error.strerror or error))
 
 
-def first(program: dict[str, Any], own: ids.Ids, sock: int, stdio: tuple[int, int, int], output: int, idmap: int) -> None:
+def first(
+    program: dict[str, Any],
+    own: ids.Ids,
+    sock: int,
+    stdio: tuple[int, int, int],
+    output: int,
+    maps: dict[tuple[int, int], int],
+) -> None:
     """The forked child of the supervisor: make the namespaces, then pid 1 beside this process, and end."""
     try:
-        sock, output, idmap = _arrange(sock, stdio, output, idmap)
+        sock, output = _arrange(sock, stdio, output, set(maps.values()))
         # The caller's privileges over its files are in the namespace where they come from: as root sources are
         # cloned before, as a user after the new mount namespace gives the right to clone.
-        sources = roots.open_sources(program, own, idmap) if own.mode == "root" else None
+        sources = roots.open_sources(program, own, maps) if own.mode == "root" else None
         try:
             kernel.unshare(_NAMESPACES | (0 if program["network"] else kernel.CLONE_NEWNET))
         except OSError as error:
             raise Refused("unshare", error) from error
         os.write(sock, b"m")
         if sources is None:
-            sources = roots.open_sources(program, own, -1)
+            sources = roots.open_sources(program, own, maps)
         if os.read(sock, 1) != b"k":
             os._exit(125)
         ids.become_root(own.mode)
@@ -62,16 +69,17 @@ def first(program: dict[str, Any], own: ids.Ids, sock: int, stdio: tuple[int, in
         os._exit(125)
 
 
-def _arrange(sock: int, stdio: tuple[int, int, int], output: int, idmap: int) -> tuple[int, int, int]:
-    # Everything goes above 20 first: the caller's descriptors may be 0, 1 and 2 in any order.
-    high = [fcntl.fcntl(n, fcntl.F_DUPFD_CLOEXEC, 20) if n >= 0 else -1 for n in (sock, *stdio, output, idmap)]
+def _arrange(sock: int, stdio: tuple[int, int, int], output: int, kept: set[int]) -> tuple[int, int]:
+    """The standard descriptors in their places, everything else closed but what is ours; the new numbers of those."""
+    # All go above the others first: the caller's may be 0, 1 and 2 in any order.
+    floor = max((*kept, 19)) + 1
+    high = [fcntl.fcntl(n, fcntl.F_DUPFD_CLOEXEC, floor) if n >= 0 else -1 for n in (sock, *stdio, output)]
     if high[1] < 0:
         high[1] = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
     for target in range(3):
         os.dup2(high[1 + target], target, inheritable=True)
-    kept = {n for n in (high[0], high[4], high[5]) if n >= 0}
-    kernel.keep_only({0, 1, 2, *kept})
-    return high[0], high[4], high[5]
+    kernel.keep_only({0, 1, 2, high[0], *kept, *([high[4]] if output >= 0 else [])})
+    return high[0], high[4]
 
 
 def _report(sock: int, error: BaseException) -> None:
@@ -118,8 +126,9 @@ def _pid1(program: dict[str, Any], own: ids.Ids, sock: int, output: int, sources
         sys.path_importer_cache.clear()
         sys.meta_path[:] = [finder for finder in sys.meta_path if getattr(finder, "__name__", "") != "PathFinder"]
         terminal = _terminal(sock) if program.get("terminal") else -1
-        init = _Init(sock)
-        status = init.run(program, own, terminal)
+        init = _Init()
+        os.write(sock, marshal.dumps(("up",)))
+        status = init.run(program, own, sock, terminal)
         init.end_all()
         os.write(sock, marshal.dumps(("end", status)))
         if output >= 0:
@@ -157,10 +166,9 @@ def _terminal(sock: int) -> int:
 class _Init:
     """pid 1 while steps run: which one is running, and whether all is to end."""
 
-    __slots__ = ("ending", "running", "sock")
+    __slots__ = ("ending", "running")
 
-    def __init__(self, sock: int) -> None:
-        self.sock = sock
+    def __init__(self) -> None:
         self.running = 0
         self.ending = False
         for number in (1, 2, 3, 12, 15):
@@ -185,14 +193,14 @@ class _Init:
         except ProcessLookupError:
             pass
 
-    def run(self, program: dict[str, Any], own: ids.Ids, terminal: int) -> int:
+    def run(self, program: dict[str, Any], own: ids.Ids, sock: int, terminal: int) -> int:
         """The steps one after the other: the status of the first that fails, as a shell shows it."""
         for step in program["steps"]:
             if self.ending:
                 return 128 + kernel.SIGTERM
             child = os.fork()
             if child == 0:
-                _step(program, step, own, self.sock, terminal)
+                _step(program, step, own, sock, terminal)
             self.running = child
             status = self._wait(child)
             self.running = 0
@@ -260,8 +268,8 @@ def _call(step: dict[str, Any], sock: int) -> NoReturn:
     os.environ.clear()
     os.environ.update(step["env"])
     # The supervisor's own objects may hold text that was never flushed: not ours to print.
-    sys.stdout = open(1, "w", encoding="utf-8", errors="replace", closefd=False, buffering=1)
-    sys.stderr = open(2, "w", encoding="utf-8", errors="replace", closefd=False, buffering=1)
+    sys.stdout = open(1, "w", encoding="utf-8", errors="replace", closefd=False, buffering=1)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", errors="replace", closefd=False, buffering=1)  # noqa: SIM115
     status = 0
     try:
         step["call"](*step["arguments"])
@@ -277,7 +285,7 @@ def _call(step: dict[str, Any], sock: int) -> NoReturn:
 
 
 def execute(argv: tuple[str, ...], env: dict[str, str]) -> NoReturn:
-    """execve with PATH searched in the step's own environment (os.execvpe imports, and looks at ours)."""
+    """Execute, with PATH searched in the step's own environment (os.execvpe imports, and looks at ours)."""
     name = argv[0]
     paths = [name] if "/" in name else [f"{d or '.'}/{name}" for d in env.get("PATH", "").split(":")]
     status, reason = 127, "not found"

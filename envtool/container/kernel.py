@@ -41,7 +41,11 @@ _prctl.restype = c_int
 def syscall(name: str, *arguments: int | str | bytes | None) -> int:
     """Call by name; str becomes a path as the file system encodes it, bytes and None are passed as pointers."""
     raw = [
-        c_long(a) if isinstance(a, int) else None if a is None else c_char_p(a if isinstance(a, bytes) else os.fsencode(a))
+        c_long(a)
+        if isinstance(a, int)
+        else None
+        if a is None
+        else c_char_p(a if isinstance(a, bytes) else os.fsencode(a))
         for a in arguments
     ]
     result = int(_syscall(c_long(NUMBERS[name]), *raw))
@@ -52,19 +56,19 @@ def syscall(name: str, *arguments: int | str | bytes | None) -> int:
 
 
 def prctl(option: int, argument: int = 0, third: int = 0) -> None:
-    """prctl(2) with integer arguments."""
+    """Change this process (man 2 prctl) by integer arguments."""
     if _prctl(c_int(option), c_long(argument), c_long(third), c_long(0), c_long(0)) < 0:
         error = get_errno()
         raise OSError(error, f"prctl {option}: {os.strerror(error)}")
 
 
 def unshare(flags: int) -> None:
-    """unshare(2): os.unshare exists from Python 3.12 on only."""
+    """Enter new namespaces; os.unshare exists from Python 3.12 on only."""
     syscall("unshare", flags)
 
 
 def clone(flags: int) -> int:
-    """A raw clone(2) without a new stack, like fork; 0 in the child.
+    """Fork by the raw system call, without a new stack, like fork; 0 in the child.
 
     Only for a process that has one thread: glibc's and Python's handlers for fork are passed by.
     """

@@ -42,7 +42,8 @@ def _log(context: int) -> str:
 
 def overlay(target: str, lowers: list[str], upper: str, work: str, *, volatile: bool) -> None:
     """Mount an overlay at `target`, top-most lower first. All paths are short and relative to the current directory:
-    so mount(2)'s page of options holds the kernel's limit of 500 lowers, and one way serves every kernel."""
+    so mount(2)'s page of options holds the kernel's limit of 500 lowers, and one way serves every kernel.
+    """
     options = f"lowerdir={':'.join(lowers)},upperdir={upper},workdir={work},userxattr"
     if volatile:
         options += ",volatile"

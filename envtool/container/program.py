@@ -6,11 +6,13 @@ assumed, so they may lie below directories that only the caller can pass (/root,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from envtool.container import seccomp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +58,8 @@ class View:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One process: `argv` executed, or `call` run without exec in a forked child (then the Program cannot be
-    marshalled). `prepare` is called before the root changes, to import what `call` needs."""
+    marshalled). `prepare` is called before the root changes, to import what `call` needs.
+    """
 
     argv: tuple[str, ...] = ()
     call: Callable[..., None] | None = None

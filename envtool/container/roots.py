@@ -25,7 +25,7 @@ _EMPTY_PROC = ("scsi", "acpi")
 _READONLY_PROC = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 
 
-class Unopened(OSError):
+class Unopened(OSError):  # noqa: N818 - it is what happened
     """A source of the host could not be opened."""
 
 
@@ -47,42 +47,57 @@ def _source(path: str, attributes: int = 0, *, recursive: bool = True) -> int:
         raise Unopened(error.errno, str(error.strerror)) from error
 
 
-def open_sources(program: dict[str, Any], own: ids.Ids, idmap: int) -> Sources:
+def open_sources(program: dict[str, Any], own: ids.Ids, maps: dict[tuple[int, int], int]) -> Sources:
     """Clone all that comes from the host, with the caller's own rights over paths.
 
-    `idmap`: a user namespace's descriptor (caller root) in which the project's owner is the container's user.
+    `maps`, when the caller is root: for an owner (uid, gid) the user namespace, as a descriptor, in which what it
+    owns belongs to the container's user.
     """
     sources = Sources()
     lowers, upper, work, scratch, _ = program["root"]
     root = own.mode == "root"
     sources.lowers = [_source(path) for path in lowers]
-    for path, attribute in ((upper, "upper"), (scratch, "scratch")):
-        if path:
-            if root:
-                for each in {path, work if attribute == "upper" and work else path}:
-                    if os.stat(each).st_uid == 0:
-                        os.chown(each, own.uids[0][1], own.gids[0][1])
-            # An overlay's upper and work must be of one mount: their common parent is what is staged.
-            sources_path = os.path.dirname(path) if attribute == "upper" and lowers else path
-            setattr(sources, attribute, _source(sources_path, recursive=False))
+    if root:
+        for path in (upper, work, scratch):
+            if path and os.stat(path).st_uid == 0:
+                os.chown(path, own.uids[0][1], own.gids[0][1])
+    if upper:
+        # An overlay's upper and work must be of one mount: their common parent is what is staged.
+        sources.upper = _source(os.path.dirname(upper) if lowers else upper, recursive=False)
+    if scratch:
+        sources.scratch = _source(scratch, recursive=False)
     if program["view"] is not None:
-        sources.project = _source(program["view"][0], recursive=not root)
-        if idmap >= 0:
-            _map_ids(sources.project, idmap)
-    for source, _, readonly, _ in program["binds"]:
-        attributes = _PLAIN | (mounts.RDONLY if readonly else 0)
-        sources.binds.append((_source(source, attributes), os.path.isdir(source)))
+        project, hidden, _ = program["view"]
+        sources.project = _source(project, recursive=not root)
+        if root and not _map_owner(sources.project, project, maps):
+            from envtool.container import copies
+
+            os.close(sources.project)
+            sources.project = copies.project(project, hidden, own, 0 if program["user"] == "root" else ids.USER)
+    for source, _, readonly, mapped in program["binds"]:
+        descriptor = _source(source, _PLAIN | (mounts.RDONLY if readonly else 0), recursive=not mapped and readonly)
+        if root and (mapped or not readonly):
+            _map_owner(descriptor, source, maps)
+        sources.binds.append((descriptor, os.path.isdir(source)))
     return sources
 
 
-def _map_ids(project: int, idmap: int) -> None:
-    mounts.change(project, mounts.IDMAP, idmap=idmap, recursive=False)
+def _map_owner(descriptor: int, path: str, maps: dict[tuple[int, int], int]) -> bool:
+    """Show the owner as the container's user, where the file system and the kernel can."""
+    owner = os.stat(path)
+    if kernel.version() < (5, 19):  # an overlay takes an id-mapped layer from then on
+        return False
+    try:
+        mounts.change(descriptor, mounts.IDMAP, idmap=maps[owner.st_uid, owner.st_gid], recursive=False)
+    except OSError:
+        return False
+    return True
 
 
 def build(program: dict[str, Any], own: ids.Ids, sources: Sources) -> list[str]:
     """Make every mount and change the root. Returns the mount points that were made in a root that is kept."""
     mounts.make_private()
-    lowers, upper, work, _, memory = program["root"]
+    lowers, upper, _, _, memory = program["root"]
     mounts.attach(mounts.filesystem("tmpfs", _PLAIN, mode="0755", **({"size": str(memory)} if memory else {})), _STAGE)
     os.chdir(_STAGE)
     _stage(sources)
@@ -99,9 +114,9 @@ def build(program: dict[str, Any], own: ids.Ids, sources: Sources) -> list[str]:
         if own.mode == "range":
             os.chown("root", 0, 0)
     else:
-        _overlay_root(program, sources, upper, work, place)
+        _overlay_root(program, own, sources, place)
     detached = _prepare(program, place)
-    view = _view(program, sources, place) if program["view"] is not None else -1
+    view = _view(program, place) if program["view"] is not None else -1
     mounts.pivot("root")
     return _populate(program, sources, detached, view, kept=plain)
 
@@ -116,7 +131,8 @@ def _stage(sources: Sources) -> None:
             mounts.attach(descriptor, str(name))
 
 
-def _overlay_root(program: dict[str, Any], sources: Sources, upper: str, work: str, place: str) -> None:
+def _overlay_root(program: dict[str, Any], own: ids.Ids, sources: Sources, place: str) -> None:
+    _, upper, work, _, _ = program["root"]
     targets = [HOME] if program["user"] == "user" else []
     targets += [program["view"][2]] if program["view"] is not None else []
     for name in (*_FRESH, *(t.strip("/") for t in targets)):
@@ -132,7 +148,8 @@ def _overlay_root(program: dict[str, Any], sources: Sources, upper: str, work: s
         top, bottom = f"k/{os.path.basename(upper)}", f"k/{os.path.basename(work)}"
     else:
         top, bottom = place + "up", place + "work"
-    os.chown(top, 0, 0)
+    if own.mode != "single":
+        os.chown(top, 0, 0)
     os.chmod(top, stat.S_IMODE(os.stat(lowers[0]).st_mode))
     mounts.overlay("root", lowers, top, bottom, volatile=bool(upper) or place != "")
 
@@ -158,23 +175,20 @@ def _prepare(program: dict[str, Any], place: str) -> dict[str, int]:
     except OSError:  # a container that masks its own /proc: the kernel wants it whole to give a new one
         detached["proc"] = mounts.clone("/proc", pseudo)
     try:
-        if program["network"]:
-            raise OSError
         detached["sys"] = mounts.filesystem("sysfs", pseudo | mounts.RDONLY)
-    except OSError:
+    except OSError:  # the host's network namespace is not ours to show
         detached["sys"] = mounts.clone("/sys", pseudo | mounts.RDONLY)
     if program["network"] and os.path.exists("/etc/resolv.conf"):
         detached["resolv"] = mounts.clone("/etc/resolv.conf", _PLAIN | mounts.RDONLY)
     return detached
 
 
-def _view(program: dict[str, Any], sources: Sources, place: str) -> int:
+def _view(program: dict[str, Any], place: str) -> int:
     """The project under a layer that whites out what is hidden, writes above; detached."""
     _, hidden, _ = program["view"]
     lowers = ["p"]
     if hidden:
         os.mkdir("h")
-        _like("h", "p")
         _white_out(hidden)
         lowers = ["h", "p"]
     _like(place + "view-up", "p")
@@ -185,39 +199,40 @@ def _view(program: dict[str, Any], sources: Sources, place: str) -> int:
 
 def _like(path: str, model: str) -> None:
     found = os.stat(model, follow_symlinks=False)
-    try:
-        os.chown(path, found.st_uid, found.st_gid)
-    except OSError:  # an owner that has no id here stays nobody's
-        pass
+    for owner in ((found.st_uid, -1), (-1, found.st_gid)):
+        try:
+            os.chown(path, *owner)
+        except OSError:  # one that has no id here
+            pass
     os.chmod(path, stat.S_IMODE(found.st_mode))
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
 def _white_out(hidden: tuple[str, ...]) -> None:
     os.mknod("white", stat.S_IFCHR | 0o600, 0)
-    made: set[str] = set()
+    made: dict[str, bool] = {"": True}
     for path in hidden:
-        parent = os.path.dirname(path.rstrip("/"))
-        if parent and parent not in made:
-            whole = ""
-            for part in parent.split("/"):
-                whole = f"{whole}/{part}" if whole else part
-                if whole in made:
-                    continue
-                try:
-                    if not stat.S_ISDIR(os.lstat(f"p/{whole}").st_mode):
-                        break
-                    os.mkdir(f"h/{whole}")
-                    _like(f"h/{whole}", f"p/{whole}")
-                except FileExistsError:
-                    pass
-                except OSError:
-                    break
-                made.add(whole)
-        if not parent or parent in made:
+        parent, _, name = path.rstrip("/").rpartition("/")
+        if _parents(parent, made) and not os.path.lexists(place := f"h/{parent}/{name}"):
+            os.link("white", place)
+    for directory, there in made.items():  # last: what was linked changed their times
+        if there:
+            _like(f"h/{directory}", f"p/{directory}")
+
+
+def _parents(path: str, made: dict[str, bool]) -> bool:
+    """Make a directory of the project in the whiteout layer; False where the project has none, or hides it."""
+    if path not in made:
+        there = _parents(path.rpartition("/")[0], made) and not os.path.lexists(f"h/{path}")
+        if there:
             try:
-                os.link("white", f"h/{path.rstrip('/')}")
-            except FileExistsError:
-                pass
+                there = stat.S_ISDIR(os.lstat(f"p/{path}").st_mode)
+            except OSError:
+                there = False
+        if there:
+            os.mkdir(f"h/{path}")
+        made[path] = there
+    return made[path]
 
 
 def _populate(
@@ -305,10 +320,9 @@ def _names(program: dict[str, Any], detached: dict[str, int], made: list[str], *
             if not any(entry.split(b":")[2:3] == [b"1000"] for entry in text.split(b"\n")):
                 gap = b"" if not text or text.endswith(b"\n") else b"\n"
                 _show(name, text + gap + line.encode(), made, kept=kept)
-    if "resolv" in detached:
-        if not kept or os.path.exists("/etc/resolv.conf"):
-            _ensure("/etc/resolv.conf", made, directory=False)
-            mounts.attach(detached["resolv"], "/etc/resolv.conf")
+    if "resolv" in detached and (not kept or os.path.exists("/etc/resolv.conf")):
+        _ensure("/etc/resolv.conf", made, directory=False)
+        mounts.attach(detached["resolv"], "/etc/resolv.conf")
 
 
 def _show(name: str, text: bytes, made: list[str], *, kept: bool) -> None:

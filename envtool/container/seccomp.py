@@ -103,7 +103,8 @@ def _device(index: int) -> bytes:
 
 def build(*, single: bool, sync: bool, machine: str = "") -> bytes:
     """The filter of a container. `single`: chown and its kin answer 0 without effect (and mknod of devices);
-    `sync` False: fsync and its kin too. Raises KeyError for a machine we have no numbers for."""
+    `sync` False: fsync and its kin too. Raises KeyError for a machine we have no numbers for.
+    """
     machine = machine or os.uname().machine
     audit, own = _ARCHITECTURES[machine]
     numbers = {**own, **_COMMON}

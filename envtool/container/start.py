@@ -9,6 +9,8 @@ clone by hand.
 from __future__ import annotations
 
 import _socket
+import _thread
+import codecs
 import marshal
 import os
 import select
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 _MESSAGE = 65536
+_CODECS = ("ascii", "utf-8", "latin-1", "utf-8-sig", "cp437", "idna")
+_STUCK = 10.0  # seconds that pid 1 has to end by itself after everything else was killed
+
+_maps: dict[tuple[object, ...], int] = {}
+_maps_lock = _thread.allocate_lock()
 
 
 class Exit:
@@ -64,6 +71,9 @@ def run(
     for step in program["steps"]:
         if step["prepare"] is not None:
             step["prepare"]()
+        if step["call"] is not None:  # codecs are modules too: a call may open files as text
+            for name in _CODECS:
+                codecs.lookup(name)
     own = ids.here()
     program = {**program, "terminal": terminal}
     receiver = None
@@ -72,30 +82,42 @@ def run(
 
         program["collect"] = outputs.collect
         receiver = outputs.Receiver(outputs_to, owned=own.mode == "root")
-    idmap = _project_map(program, own)
     supervisor = _Supervisor(program, own, cancel, receiver)
     try:
-        supervisor.start((stdin, stdout, stderr), idmap)
+        supervisor.start((stdin, stdout, stderr))
         supervisor.watch()
     finally:
         supervisor.close()
-        if idmap >= 0:
-            os.close(idmap)
     result = supervisor.result
     result.seconds = time.monotonic() - begin
     return result
 
 
-def _project_map(program: dict[str, Any], own: ids.Ids) -> int:
-    """As root: a user namespace in which the project's owner is the container's user (root: its root)."""
-    if own.mode != "root" or program["view"] is None:
-        return -1
-    owner = os.stat(program["view"][0])
+def _id_maps(program: dict[str, Any], own: ids.Ids) -> dict[tuple[int, int], int]:
+    """As root: for each owner of what is shown as the container user's own, the user namespace that maps it so."""
+    if own.mode != "root":
+        return {}
+    shown = [program["view"][0]] if program["view"] is not None else []
+    shown += [source for source, _, readonly, mapped in program["binds"] if mapped or not readonly]
     to = 0 if program["user"] == "root" else ids.USER
-    (_, base, count), (_, group, groups) = own.uids[0], own.gids[0]
-    return ids.user_namespace(
-        ids.moved(owner.st_uid, to, base, count), ids.moved(owner.st_gid, to, group, groups)
-    )
+    found: dict[tuple[int, int], int] = {}
+    for path in shown:
+        try:
+            owner = os.stat(path)
+        except OSError:  # opening it will say so
+            continue
+        found[owner.st_uid, owner.st_gid] = _id_map(owner.st_uid, owner.st_gid, to, own)
+    return found
+
+
+def _id_map(uid: int, gid: int, to: int, own: ids.Ids) -> int:
+    """The namespace is made once and kept as long as this process: it costs a fork."""
+    key = (uid, gid, to, own.uids[0], own.gids[0])
+    with _maps_lock:
+        if key not in _maps:
+            (_, base, count), (_, group, groups) = own.uids[0], own.gids[0]
+            _maps[key] = ids.user_namespace(ids.moved(uid, to, base, count), ids.moved(gid, to, group, groups))
+        return _maps[key]
 
 
 class _Supervisor:
@@ -104,14 +126,20 @@ class _Supervisor:
     def __init__(self, program: dict[str, Any], own: ids.Ids, cancel: int, receiver: Any) -> None:
         self.program, self.own, self.cancel, self.receiver = program, own, cancel, receiver
         self.result = Exit()
-        self.failure: tuple[str, int, str] | None = None
+        self.failure: tuple[str, int, str] | None = None  # what the container said
+        self.refused: tuple[str, int, str] | None = None  # what was refused to us, perhaps since it had ended
         self.helper = self.pid1 = 0
         self.sock: Any = None
+        self.terminal: Any = None
         self.output = -1
-        self.master = -1
-        self.ended = False
+        self.up = self.ended = self.killed = False
+        timeout = program["timeout"]
+        self.deadline = time.monotonic() + timeout if timeout is not None else None
+        self.poll = select.poll()
+        self.open = 1
 
-    def start(self, stdio: tuple[int, int, int], idmap: int) -> None:
+    def start(self, stdio: tuple[int, int, int]) -> None:
+        maps = _id_maps(self.program, self.own)
         self.sock, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
         write = -1
         try:
@@ -121,7 +149,7 @@ class _Supervisor:
                 self._give_pipes(stdio[1:])
             self.helper = ids.fork()
             if self.helper == 0:
-                inside.first(self.program, self.own, far.fileno(), stdio, write, idmap)
+                inside.first(self.program, self.own, far.fileno(), stdio, write, maps)
                 os._exit(125)
         finally:
             far.close()
@@ -137,58 +165,76 @@ class _Supervisor:
                 os.fchown(descriptor, outside, -1)
 
     def watch(self) -> None:
-        """Answer the container until its socket closes, with its deadline and the caller's wish to end."""
-        timeout = self.program["timeout"]
-        deadline = time.monotonic() + timeout if timeout is not None else None
-        killed = False
-        poll = select.poll()
-        poll.register(self.sock.fileno(), select.POLLIN)
-        if self.output >= 0:
-            poll.register(self.output, select.POLLIN)
-        if self.cancel >= 0:
-            poll.register(self.cancel, select.POLLIN)
-        open_ends = 2 if self.output >= 0 else 1
-        while open_ends:
-            wait = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
-            ready = [descriptor for descriptor, _ in poll.poll(wait)]
-            if self.sock.fileno() in ready and not self._message():
-                poll.unregister(self.sock.fileno())
-                open_ends -= 1
-            if self.output in ready and not self.receiver.feed(self.output):
-                poll.unregister(self.output)
-                open_ends -= 1
-            if self.cancel in ready and self.pid1:
-                poll.unregister(self.cancel)
-                self.cancel = -1
-                if not self.ended and not self.result.timed_out:
-                    self.result.interrupted = True
-                    self._signal(kernel.SIGTERM)
-                    deadline = time.monotonic() + self.program["grace"]
-            elif deadline is not None and time.monotonic() >= deadline and not self.ended:
-                if self.result.timed_out or self.result.interrupted:
-                    self._signal(kernel.SIGUSR1 if not killed else kernel.SIGKILL)
-                    deadline = time.monotonic() + 10.0
-                    killed = True
-                else:
-                    self.result.timed_out = True
-                    self._signal(kernel.SIGTERM)
-                    deadline = time.monotonic() + self.program["grace"]
+        """Answer the container until all that it holds is closed, with its deadline and the caller's wish to end."""
+        for descriptor in (self.sock.fileno(), self.output, self.cancel):
+            if descriptor >= 0:
+                self.poll.register(descriptor, select.POLLIN)
+        self.open += self.output >= 0
+        while self.open:
+            wait = None if self.deadline is None else max(0.0, self.deadline - time.monotonic()) * 1000
+            self._serve([descriptor for descriptor, _ in self.poll.poll(wait)])
             if self.ended:
-                deadline = None
+                self.deadline = None
+            elif self.deadline is not None and time.monotonic() >= self.deadline:
+                self._overdue()
         self._reap()
-        if self.failure is not None:
+        failure = self.failure or self.refused
+        if failure is not None:
             from envtool.container.refusals import refusal
 
-            raise refusal(*self.failure)
-        if not self.ended and not (self.result.timed_out or self.result.interrupted):
-            self.result.status = 137  # someone killed pid 1
-        if self.result.timed_out:
-            self.result.status = 124
+            raise refusal(*failure)
+        self._conclude()
+
+    def _conclude(self) -> None:
+        result = self.result
+        if not self.ended:
+            result.status = 130 if result.interrupted else 137  # someone killed pid 1
+        if result.timed_out:
+            result.status = 124
         if self.receiver is not None:
-            self.result.outputs, self.result.notes = self.receiver.finish()
+            result.outputs, result.notes = self.receiver.finish()
+
+    def _serve(self, ready: list[int]) -> None:
+        if self.sock.fileno() in ready and not self._message():
+            self._close(self.sock.fileno())
+        if self.output in ready and not self.receiver.feed(self.output):
+            self._close(self.output)
+        if self.cancel in ready:
+            self.poll.unregister(self.cancel)
+            self.cancel = -1
+            if not self.ended and not self.result.timed_out:
+                self.result.interrupted = True
+                self._end()
+        if self.terminal is not None:
+            if 0 in ready:
+                self.terminal.input()
+            if self.terminal.master in ready and not self.terminal.serve():
+                self.terminal.leave(self.poll)
+                self.open -= 1
+
+    def _close(self, descriptor: int) -> None:
+        self.poll.unregister(descriptor)
+        self.open -= 1
+
+    def _end(self) -> None:
+        """Ask the step to end; what does not have `grace`. While the container is being made nothing is lost."""
+        self._signal(kernel.SIGTERM if self.up else kernel.SIGKILL)
+        self.deadline = time.monotonic() + self.program["grace"]
+
+    def _overdue(self) -> None:
+        if not (self.result.timed_out or self.result.interrupted):
+            self.result.timed_out = True
+            self._end()
+            return
+        self._signal(kernel.SIGUSR1 if self.up and not self.killed else kernel.SIGKILL)
+        self.killed = True
+        self.deadline = time.monotonic() + _STUCK
 
     def _message(self) -> bool:
-        data, rights, _, _ = self.sock.recvmsg(_MESSAGE, 64)
+        try:
+            data, rights, _, _ = self.sock.recvmsg(_MESSAGE, 64)
+        except ConnectionResetError:  # it ended without reading our last answer; what it sent is still to be read
+            return True
         if not data:
             return False
         if data == b"m":
@@ -196,33 +242,44 @@ class _Supervisor:
             try:
                 ids.write_map(self.helper, uids, gids, self.own.mode)
             except OSError as error:
-                self.failure = ("ids", error.errno or 0, str(error.strerror))
-                self.sock.send(b"x")
-                return True
-            self.sock.send(b"k")
+                self.refused = ("ids", error.errno or 0, str(error.strerror))
+            self._answer(b"k" if self.refused is None else b"x")
             return True
         kind, *values = marshal.loads(data)
         if kind == "pid":
             self.pid1 = values[0]
-            self.sock.send(b"g")
+            self._answer(b"g")
+        elif kind == "up":
+            self.up = True
         elif kind == "error":
-            if self.failure is None:
-                self.failure = (values[0], values[1], values[2])
+            self.failure = self.failure or (values[0], values[1], values[2])
         elif kind == "raised":
             self.result.error = values[0]
         elif kind == "end":
             self.ended = True
             self.result.status = values[0]
         elif kind == "pty":
-            self.master = int.from_bytes(rights[0][2][:4], sys.byteorder)
+            from envtool.container.terminal import Terminal
+
+            self.terminal = Terminal()
+            self.terminal.attach(int.from_bytes(rights[0][2][:4], sys.byteorder), self.poll)
+            self.open += 1
+            self._answer(b"t")
         return True
 
+    def _answer(self, byte: bytes) -> None:
+        try:
+            self.sock.send(byte)
+        except OSError:  # it has ended: the socket's end says so
+            pass
+
     def _signal(self, number: int) -> None:
-        if self.pid1:
-            try:
-                os.kill(self.pid1, number)
-            except ProcessLookupError:
-                pass
+        for child in (self.pid1,) if number != kernel.SIGKILL else (self.helper, self.pid1):
+            if child:
+                try:
+                    os.kill(child, number)
+                except ProcessLookupError:
+                    pass
 
     def _reap(self) -> None:
         for child in (self.helper, self.pid1):
@@ -234,17 +291,14 @@ class _Supervisor:
         self.helper = self.pid1 = 0
 
     def close(self) -> None:
-        """Whatever happened: nothing of the container is left."""
-        if self.helper or self.pid1:
-            for child in (self.helper, self.pid1):
-                if child:
-                    try:
-                        os.kill(child, kernel.SIGKILL)
-                    except ProcessLookupError:
-                        pass
-            self._reap()
+        """Whatever happened: nothing of the container is left, and the terminal is as it was."""
+        self._signal(kernel.SIGKILL)
+        self._reap()
+        if self.terminal is not None:
+            self.terminal.restore()
+        if self.receiver is not None:
+            self.receiver.finish()
         if self.sock is not None:
             self.sock.close()
-        for descriptor in (self.output, self.master):
-            if descriptor >= 0:
-                os.close(descriptor)
+        if self.output >= 0:
+            os.close(self.output)

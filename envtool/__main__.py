@@ -1,0 +1,21 @@
+"""`envtool`: a warm `exec` is answered from one small file, everything else by the command line proper."""
+
+import sys
+
+
+def main() -> int:
+    """The console script."""
+    arguments = sys.argv[1:]
+    if "exec" in arguments:
+        from envtool.cli import fast
+
+        status = fast.try_exec(arguments)
+        if status is not None:
+            return status
+    from envtool.cli.main import main as run
+
+    return run(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,478 @@
+"""The one file that runs in containers, with the container's own Python: standard library only, 3.8 and later.
+
+    python3 inside.py MODE DOCUMENT      DOCUMENT is JSON; the answer is JSON on standard output, talk goes to
+                                         standard error; status 1 when it failed
+
+    info      what this Python is
+    resolve   requirement lines -> the files that pip would install (network)
+    needs     source distributions or the project -> the files that their builds need (network)
+    build     files -> a virtual environment (offline)
+    compile   a list of .py files -> their .pyc files
+
+Everything happens below WORK, always the same path, so that no file that is kept can tell one build from another.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import TextIO, TypeAlias
+
+    Document: TypeAlias = dict[str, Any]
+    Env: TypeAlias = dict[str, str]
+
+WORK = "/tmp/envtool-python"
+PROJECT = "/project"
+SOURCE = WORK + "/source"
+QUIET = ("--quiet", "--no-input", "--disable-pip-version-check", "--no-cache-dir", "--root-user-action=ignore")
+
+HOOK = """\
+import importlib, json, sys
+spec, paths, name, arguments, answer = json.loads(sys.argv[1])
+sys.path[:0] = paths
+module, _, attribute = spec.partition(":")
+backend = importlib.import_module(module)
+for part in attribute.split(".") if attribute else ():
+    backend = getattr(backend, part)
+hook = getattr(backend, name, None)
+result = {"missing": True} if hook is None else {"value": hook(*arguments)}
+with open(answer, "w") as file:
+    json.dump(result, file)
+"""
+
+
+class FailedError(Exception):
+    """Something that the user can mend; printed without a traceback."""
+
+
+# ---- processes -------------------------------------------------------------------------------------------------
+
+
+def environment(**changes: str) -> Env:
+    """The container's own variables, made steady: no .pyc beside sources, one hash seed, no pip configuration."""
+    env = dict(os.environ, PYTHONHASHSEED="0", PYTHONPYCACHEPREFIX=WORK + "/pycache", PIP_CONFIG_FILE=os.devnull)
+    for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
+        env.pop(name, None)
+    env.update(changes)
+    return env
+
+
+def execute(argv: list[str], env: Env) -> None:
+    """Run a command with its output on standard error. Raises FailedError."""
+    result = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=2, check=False, env=env)
+    if result.returncode != 0:
+        raise FailedError(f"{' '.join(argv[:4])} ended with {result.returncode}")
+
+
+def unpack_pip(wheel: str) -> str:
+    """The directory of pip that `python DIRECTORY` executes; much faster than out of the zip, which keeps no .pyc."""
+    target = WORK + "/pip"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(target)  # noqa: S202 - checked by hash; zipfile stays inside
+    return target + "/pip"
+
+
+def make_venv(path: str) -> str:
+    """A virtual environment without pip. Debian's python3 has venv; ensurepip, which it lacks, is not needed."""
+    result = subprocess.run(
+        [sys.executable, "-m", "venv", "--without-pip", path],
+        stdin=subprocess.DEVNULL, stdout=2, check=False, env=environment(),
+    )  # fmt: skip
+    if result.returncode != 0:
+        raise FailedError("python3 cannot make a virtual environment: add python3-venv to the apt layer below")
+    return path + "/bin/python"
+
+
+# ---- what pip says -----------------------------------------------------------------------------------------------
+
+
+def entries(report: str, python: str, pip: str) -> list[Document]:
+    """The files of one of pip's installation reports (version 1), in the order of installation."""
+    with open(report, encoding="utf-8") as file:
+        items = json.load(file)["install"]
+    answer = []
+    for item in items:
+        info, metadata = item["download_info"], item["metadata"]
+        name, version, url = metadata["name"], metadata["version"], info["url"]
+        if "dir_info" in info:
+            if url.startswith("file://" + WORK):
+                continue  # the project itself: a layer of its own installs it
+            raise FailedError(f"{name} comes from the directory {url}, which has no hash")
+        if "archive_info" not in info:
+            raise FailedError(f"{name} comes from a repository, which has no hash: name a release or an archive")
+        sha256 = info["archive_info"].get("hashes", {}).get("sha256", "")
+        size = 0
+        if not sha256:
+            sha256, size = measure(name + "==" + version, url, python, pip)
+        answer.append({"name": name, "version": version, "url": url, "sha256": sha256, "size": size})
+    return answer
+
+
+def measure(wanted: str, url: str, python: str, pip: str) -> tuple[str, int]:
+    """Hash and size of a file whose index does not tell: fetched once for that."""
+    target = WORK + "/measured"
+    if not any(word in url.rpartition("/")[2] for word in (".whl", ".tar", ".zip")):
+        raise FailedError(f"{wanted} at {url} is neither a wheel nor a source archive")
+    kind = "--only-binary=:all:" if url.partition("#")[0].endswith(".whl") else "--no-binary=:all:"
+    execute([python, pip, "download", *QUIET, "--no-deps", kind, "-d", target, wanted], env=environment())
+    (found,) = os.listdir(target)
+    with open(os.path.join(target, found), "rb") as file:
+        content = file.read()
+    shutil.rmtree(target)
+    return hashlib.sha256(content).hexdigest(), len(content)
+
+
+def pip_install(python: str, pip: str, arguments: list[str], env: Env) -> list[Document]:
+    """`pip install` with a report; the files it chose."""
+    report = WORK + "/report.json"
+    execute([python, pip, "install", *QUIET, "--report", report, *arguments], env=env)
+    return entries(report, python, pip)
+
+
+# ---- resolving -----------------------------------------------------------------------------------------------------
+
+
+def info(document: Document) -> Document:
+    """What this Python is: all that can decide which files fit it, and whether the venv is there already."""
+    import platform
+    import sysconfig
+
+    return {
+        "version": platform.python_version(),
+        "implementation": sys.implementation.name,
+        "abi": sysconfig.get_config_var("SOABI") or sys.implementation.cache_tag,
+        "platform": sysconfig.get_platform(),
+        "libc": " ".join(platform.libc_ver()).strip() or "musl or unknown",
+        "extends": os.path.exists(document["venv"] + "/bin/python"),
+    }
+
+
+def resolve(document: Document) -> Document:
+    """Requirement lines, constraints and perhaps the project -> the files that are missing in the venv."""
+    pip = unpack_pip(document["pip"])
+    lines = list(document["requirements"])
+    if document.get("project"):
+        root = copy_project(document["project"]["root"])
+        extras = ",".join(document["project"]["extras"])
+        lines.append(root + (f"[{extras}]" if extras else ""))
+    arguments = ["--dry-run", "-r", write_lines("requirements.txt", lines)]
+    if document["constraints"]:
+        arguments += ["-c", write_lines("constraints.txt", document["constraints"])]
+    python = document["venv"] + "/bin/python"
+    if not os.path.exists(python):
+        # A fresh environment, so that what Debian installed beside its python3 does not count.
+        python = make_venv(WORK + "/env")
+    return {"files": pip_install(python, pip, arguments, environment(**document["variables"]))}
+
+
+def write_lines(name: str, lines: list[str]) -> str:
+    """A file of lines below WORK; its path."""
+    path = os.path.join(WORK, name)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("".join(line + "\n" for line in lines))
+    return path
+
+
+def needs(document: Document) -> Document:
+    """For each source: the files its build needs, static (build-system.requires) and asked from its backend."""
+    pip = unpack_pip(document["pip"])
+    answer = []
+    for source in document["sources"]:
+        fresh(SOURCE)
+        root = copy_project(source["root"]) if "root" in source else unpack(source["file"])
+        system = build_system(root)
+        fresh(WORK + "/env")
+        python = make_venv(WORK + "/env")
+        env = build_environment(**document["variables"])
+        files = []
+        if system["requires"]:
+            files += pip_install(python, pip, ["-r", write_lines("build.txt", system["requires"])], env)
+        more: list[str] = []
+        for hook in source["hooks"]:
+            more += call_hook(python, root, "get_requires_for_" + hook, [None], env).get("value") or []
+        if more:
+            files += pip_install(python, pip, ["-r", write_lines("more.txt", more)], env)
+        # What a second installation replaced stays out: the last file of a name is the one that is there.
+        answer.append(list({entry["name"].lower(): entry for entry in files}.values()))
+    return {"needs": answer}
+
+
+# ---- sources ---------------------------------------------------------------------------------------------------------
+
+
+def fresh(path: str) -> None:
+    """Nothing is left at path."""
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def copy_project(root: str) -> str:
+    """A writable copy of the project (backends write beside the sources); the copy of `root`."""
+    fresh(SOURCE)
+    shutil.copytree(PROJECT, SOURCE, symlinks=True)
+    return os.path.normpath(SOURCE + "/" + os.path.relpath(root, PROJECT))
+
+
+def unpack(archive: str) -> str:
+    """The one directory of a source distribution, below SOURCE."""
+    os.makedirs(SOURCE)
+    if archive.endswith(".zip"):
+        with zipfile.ZipFile(archive) as file:
+            file.extractall(SOURCE)  # noqa: S202 - zipfile stays inside
+    else:
+        with tarfile.open(archive) as file:
+            if hasattr(tarfile, "data_filter"):
+                file.extractall(SOURCE, filter="data")
+            else:
+                for member in file.getmembers():
+                    if member.name.startswith("/") or ".." in member.name.split("/"):
+                        raise FailedError(f"{member.name} leads outside of {archive}")
+                file.extractall(SOURCE)  # noqa: S202 - checked just above
+    directories = [name for name in os.listdir(SOURCE) if os.path.isdir(os.path.join(SOURCE, name))]
+    if len(directories) != 1:
+        raise FailedError(f"{archive} is not a source distribution: it has {len(directories)} directories")
+    return os.path.join(SOURCE, directories[0])
+
+
+def build_system(root: str) -> Document:
+    """PEP 518's table with its defaults."""
+    legacy = {"requires": ["setuptools>=40.8.0"], "backend": "setuptools.build_meta:__legacy__", "paths": []}
+    try:
+        with open(os.path.join(root, "pyproject.toml"), "rb") as file:
+            table = toml_loads(file.read()).get("build-system")
+    except FileNotFoundError:
+        return legacy
+    if table is None:
+        return legacy
+    return {
+        "requires": table.get("requires", []),
+        "backend": table.get("build-backend", legacy["backend"]),
+        "paths": [os.path.join(root, path) for path in table.get("backend-path", [])],
+    }
+
+
+def toml_loads(content: bytes) -> Document:
+    """Tomllib came with 3.11; pip brings tomli to older Pythons."""
+    text = content.decode()
+    import importlib
+
+    try:
+        toml = importlib.import_module("tomllib")
+    except ImportError:
+        sys.path.append(WORK + "/pip")
+        toml = importlib.import_module("pip._vendor.tomli")
+    table: Document = toml.loads(text)
+    return table
+
+
+def call_hook(python: str, root: str, name: str, arguments: list[str | None], env: Env) -> Document:
+    """Call a hook of a build backend (PEP 517, PEP 660) in its environment: {"value": …} or {"missing": True}."""
+    system = build_system(root)
+    os.makedirs(WORK + "/hook", exist_ok=True)
+    script, answer = WORK + "/hook/hook.py", WORK + "/hook/answer.json"
+    with open(script, "w", encoding="utf-8") as file:
+        file.write(HOOK)
+    request = json.dumps([system["backend"], system["paths"], name, arguments, answer])
+    result = subprocess.run(
+        [python, script, request], cwd=root, env=env, stdin=subprocess.DEVNULL, stdout=2, check=False
+    )
+    if result.returncode != 0:
+        raise FailedError("{} of {} failed in {}".format(name, system["backend"], os.path.basename(root)))
+    with open(answer, encoding="utf-8") as file:
+        answered: Document = json.load(file)
+    return answered
+
+
+def build_environment(**changes: str) -> Env:
+    """For build backends: no debug information, no path of the build in what compilers write."""
+    env = environment(**changes)
+    for name in ("CFLAGS", "CXXFLAGS"):
+        steady = f"-g0 -ffile-prefix-map={WORK}=/usr/src"
+        env[name] = (env.get(name, "") + " " + steady).strip()
+    env["PATH"] = WORK + "/env/bin:" + env.get("PATH", os.defpath)
+    return env
+
+
+# ---- building -------------------------------------------------------------------------------------------------
+
+
+def build(document: Document) -> Document:
+    """Make or extend the virtual environment; everything comes from `blobs`."""
+    pip = unpack_pip(document["pip"])
+    wheels = WORK + "/wheels"
+    os.makedirs(wheels)
+    files = document["files"]
+    for entry in files:
+        if entry["file"].endswith(".whl"):
+            os.symlink(os.path.join(document["blobs"], entry["file"]), os.path.join(wheels, entry["file"]))
+    for entry in files:  # they are in the order in which they need each other
+        if not entry["file"].endswith(".whl"):
+            fresh(SOURCE)
+            root = unpack(os.path.join(document["blobs"], entry["file"]))
+            build_one(root, [files[index] for index in entry["build"]], "build_wheel", pip, {})
+    python = document["venv"] + "/bin/python"
+    if not os.path.exists(python):
+        make_venv(document["venv"])
+    install(python, pip, [files[index] for index in document["install"]])
+    wanted = [files[index]["name"] for index in document["install"]]
+    project = document.get("project")
+    if project:
+        wanted = [install_project(project, files, python, pip)]
+    compile_installed(python, wanted)
+    return {}
+
+
+def build_one(root: str, requires: list[Document], hook: str, pip: str, variables: Env) -> str:
+    """A wheel of the source at root, in wheels/: its file name; "" where the backend lacks that hook."""
+    fresh(WORK + "/env")
+    python = make_venv(WORK + "/env")
+    install(python, pip, requires)
+    fresh(WORK + "/new")
+    os.makedirs(WORK + "/new")
+    env = build_environment(**variables)
+    result = call_hook(python, root, hook, [WORK + "/new", None, None], env)
+    if "missing" in result:
+        return ""
+    (name,) = [name for name in os.listdir(WORK + "/new") if name.endswith(".whl")]
+    os.replace(os.path.join(WORK + "/new", name), os.path.join(WORK + "/wheels", name))
+    return name
+
+
+def install(python: str, pip: str, files: list[Document], *more: str) -> None:
+    """Install exactly these files' wheels. By name and version: a path would be written to direct_url.json."""
+    names = sorted(entry["name"] + "==" + entry["version"] for entry in files)
+    if names:
+        arguments = ["--no-index", "--no-deps", "--no-compile", "--no-warn-script-location", "--pre"]
+        arguments += ["--find-links", WORK + "/wheels", *more, *names]
+        execute([python, pip, "install", *QUIET, *arguments], env=environment())
+
+
+def install_project(project: Document, files: list[Document], python: str, pip: str) -> str:
+    """Build the project and install it over whatever copy of it came along; its name."""
+    requires = [files[index] for index in project["build"]]
+    root = copy_project(project["root"])
+    name = ""
+    if project["install"] == "editable":
+        name = build_one(root, requires, "build_editable", pip, project["variables"])
+        if name:
+            point_to_project(WORK + "/wheels/" + name, project["root"])
+    if not name:  # a backend from before PEP 660, or a wheel was asked for
+        name = build_one(root, requires, "build_wheel", pip, project["variables"])
+    if not name:
+        raise FailedError("the build backend has no build_wheel")
+    distribution, version = name.split("-")[:2]
+    install(python, pip, [{"name": distribution, "version": version}], "--force-reinstall")
+    return distribution
+
+
+def point_to_project(wheel: str, root: str) -> None:
+    """Make an editable wheel that was built in the copy point to the project, and say that it is editable
+    (direct_url.json, PEP 610).
+    """
+    with zipfile.ZipFile(wheel) as archive:
+        members = [(item, archive.read(item)) for item in archive.infolist()]
+    (record,) = [item.filename for item, _ in members if item.filename.endswith(".dist-info/RECORD")]
+    address = json.dumps({"dir_info": {"editable": True}, "url": "file://" + root}, sort_keys=True).encode()
+    added = (zipfile.ZipInfo(os.path.dirname(record) + "/direct_url.json", (1980, 1, 1, 0, 0, 0)), address)
+    rows = []
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for item, content in [*members, added]:
+            if item.filename == record:
+                continue
+            changed = content.replace(SOURCE.encode(), PROJECT.encode())
+            archive.writestr(item, changed)
+            digest = base64.urlsafe_b64encode(hashlib.sha256(changed).digest()).rstrip(b"=").decode()
+            rows.append(f"{item.filename},sha256={digest},{len(changed)}\n")
+        archive.writestr(record, "".join(rows) + record + ",,\n")
+
+
+def compile_installed(python: str, names: list[str]) -> None:
+    """Write .pyc files for what was installed, that and nothing else (what lies below stays untouched).
+
+    Marshal's reference flags depend on what one process compiled before: so always two processes, with the
+    same halves on every machine.
+    """
+    site = subprocess.check_output(
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib')); print(sysconfig.get_path('platlib'))"],
+        env=environment(), universal_newlines=True,
+    ).split("\n")  # fmt: skip
+    keys = {name.lower().replace("-", "_").replace(".", "_") for name in names}
+    paths: set[str] = set()
+    for directory in {line for line in site if line}:
+        for found in os.listdir(directory) if os.path.isdir(directory) else ():
+            name = found.rpartition(".dist-info")[0].partition("-")[0]
+            if found.endswith(".dist-info") and name.lower().replace("-", "_").replace(".", "_") in keys:
+                with open(os.path.join(directory, found, "RECORD"), encoding="utf-8", newline="") as file:
+                    paths.update(python_files(file, directory))
+    ordered = sorted(paths)
+    halves = [ordered[0::2], ordered[1::2]]
+    env = environment()
+    env.pop("PYTHONPYCACHEPREFIX")
+    children = []
+    for index, half in enumerate(halves):
+        listed = write_lines(f"compile-{index}.txt", half)
+        argv = [python, os.path.abspath(__file__), "compile", json.dumps({"list": listed})]
+        children.append(subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL))
+    if any([child.wait() for child in children]):  # noqa: C419 - wait for all, also after a failure
+        raise FailedError("the installed files could not be compiled")
+
+
+def python_files(record: TextIO, directory: str) -> Iterator[str]:
+    """Absolute paths of the .py files of a RECORD."""
+    import csv
+
+    for row in csv.reader(record):
+        if row and row[0].endswith(".py"):
+            yield os.path.normpath(os.path.join(directory, row[0]))
+
+
+def compile_list(document: Document) -> Document:
+    """Compile each listed file; one that is no Python of this version (a template) is left alone."""
+    import py_compile
+
+    mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    with open(document["list"], encoding="utf-8") as file:
+        paths = file.read().splitlines()
+    for path in paths:
+        try:
+            py_compile.compile(path, doraise=True, invalidation_mode=mode)
+        except (py_compile.PyCompileError, SyntaxError, ValueError, OSError):
+            continue
+    return {}
+
+
+MODES = {"info": info, "resolve": resolve, "needs": needs, "build": build, "compile": compile_list}
+
+
+def main() -> int:
+    """One mode; WORK is gone afterwards."""
+    mode, document = sys.argv[1], json.loads(sys.argv[2])
+    if mode in ("info", "compile"):
+        print(json.dumps(MODES[mode](document)))
+        return 0
+    os.umask(0o022)
+    fresh(WORK)
+    os.makedirs(WORK)
+    try:
+        answer = MODES[mode](document)
+    except FailedError as failure:
+        print(f"envtool: {failure}", file=sys.stderr)
+        return 1
+    finally:
+        fresh(WORK)
+    print(json.dumps(answer))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

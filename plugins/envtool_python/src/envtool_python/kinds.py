@@ -1,0 +1,333 @@
+"""The layer kinds `pip` (third-party files into a virtual environment) and `python-project` (the project itself)."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from envtool import api
+from envtool_python.facts import Facts, WrongFileError, read_facts
+from envtool_python.index import Index, file_name, read_index
+from envtool_python.requirements import Lines, WrongRequirementError, extra, flatten, group, own_extras, unique
+from envtool_python.resolving import Resolver, fetch_of, inside_bind, inside_command
+from envtool_python.versions import pretended
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+VENV = "/opt/venv"
+BUILD_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "PKG-INFO", "MANIFEST.in")
+# Where setup.py and build backends look for a version, a description or requirements, beside BUILD_FILES.
+METADATA_FILES = (
+    *BUILD_FILES,
+    "README*",
+    "*requirements*",
+    "requirements/*",
+    "**/__init__.py",
+    "**/*version*.py",
+    "**/__about__.py",
+)
+
+
+def _strings(description: str) -> dict[str, api.Json]:
+    return {"type": "array", "items": {"type": "string", "minLength": 1}, "description": description}
+
+
+_COMMON: dict[str, api.Json] = {
+    "python": {"type": "string", "description": "the interpreter in the env (default: python3)"},
+    "path": {
+        "type": "string",
+        "pattern": "^/[^:]+$",
+        "description": "where the virtual environment is (default: /opt/venv); a layer that needs another one with "
+        "the same path extends it",
+    },
+    "inputs": _strings("further project files that this layer depends on, or globs"),
+    "version": {
+        "type": "string",
+        "description": "the project's version, where its build backend asks version control (default: its newest tag)",
+    },
+}
+
+
+class _Venv(api.Kind):
+    """What both kinds share: they own a virtual environment."""
+
+    needs_only: ClassVar[bool] = True
+
+    def variables(self, request: api.Request) -> Mapping[str, str]:
+        """The virtual environment's commands come first."""
+        path = _options(request.options).get("path", VENV)
+        return {"PATH": f"{path}/bin", "VIRTUAL_ENV": path}
+
+    def fetches(self, request: api.Request, pins: api.Json) -> tuple[api.Fetch, ...]:  # noqa: ARG002
+        """Every pinned file. Credentials of the host are added here, where no key or lock sees them."""
+        assert isinstance(pins, dict)
+        files: list[Any] = pins["files"]  # type: ignore[assignment]
+        index = read_index() if pins["private"] else Index()
+        return tuple(fetch_of(entry, index) for entry in files)
+
+    def material(self, request: api.Request, pins: api.Json) -> api.Json:
+        """What the build is told; the files' hashes and the inputs are in every key anyway."""
+        return {"python": _python(_options(request.options)), "told": self.told(request, pins)}
+
+    def told(self, request: api.Request, pins: api.Json) -> api.Json:
+        """The document of inside.py's `build`."""
+        raise NotImplementedError(self.name)
+
+    def build(self, request: api.Request, pins: api.Json) -> api.Recipe:
+        """One run of inside.py, offline."""
+        document = self.told(request, pins)
+        env = {"SOURCE_DATE_EPOCH": str(max(request.epoch, 315532800))}  # zip archives begin in 1980
+        run = api.Run(command=inside_command(_python(_options(request.options)), "build", document), env=env)
+        return api.Recipe(steps=(run,), binds=(inside_bind(),), drop=("/tmp/envtool-python", "/root/.cache/**"))
+
+    def question(self, request: api.Request) -> api.Json:
+        """Resolving depends on the files that say what is needed, not on every source file of the project."""
+        root = posixpath.normpath(str(_options(request.options).get("root", ".")))
+        decisive = {posixpath.normpath(posixpath.join(root, name)) for name in BUILD_FILES}
+        return [
+            request.options,
+            [[item.path, item.sha256] for item in request.inputs if item.path in decisive or not self.whole],
+        ]
+
+    whole: ClassVar[bool] = False  # True: its inputs are the whole project
+
+
+class Pip(_Venv):
+    """`pip: [attrs, "pytest>=8"]`: packages in a virtual environment, pinned to exact files."""
+
+    name: ClassVar[str] = "pip"
+    schema: ClassVar[api.Json] = {
+        "description": "Python packages in a virtual environment, settled by pip for the env's own Python, "
+        "fetched by hash and installed offline",
+        "oneOf": [
+            {**_strings("requirements"), "minItems": 1},
+            {
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {
+                    "packages": _strings("requirements, as in `attrs>=24`"),
+                    "requirements": _strings("requirement files; what they include is followed"),
+                    "constraints": _strings("constraint files"),
+                    "groups": _strings("dependency groups of pyproject.toml"),
+                    "extras": _strings("extras of the project: its own requirements and these"),
+                    "project": {"type": "boolean", "description": "what the project itself requires (not the project)"},
+                    **_COMMON,
+                },
+            },
+        ],
+    }
+
+    def inputs(self, options: api.Json) -> tuple[str, ...]:
+        """The named files, what they may include from beside them, and pyproject.toml where it is asked."""
+        chosen = _options(options)
+        paths: list[str] = []
+        for path in (*chosen.get("requirements", ()), *chosen.get("constraints", ())):
+            directory = posixpath.dirname(path)
+            beside = ["*.txt", "*.in"] if "requirements" in directory else ["*requirements*.txt", "*constraints*.txt"]
+            paths += [path, *(posixpath.join(directory, pattern) for pattern in beside)]
+        if _asks_project(chosen):
+            paths += METADATA_FILES
+        elif chosen.get("groups"):
+            paths.append("pyproject.toml")
+        return unique([*paths, *chosen.get("inputs", ())])
+
+    def resolve(self, request: api.Request, site: api.Site) -> api.Json:
+        """Settle every requirement to a file. Raises ResolveError, FetchError."""
+        chosen = _options(request.options)
+        files = _ProjectFiles(request, site)
+        facts, lines, extras = wanted(chosen, files)
+        resolver = Resolver(site, python=_python(chosen), venv=_path(chosen))
+        document: dict[str, api.Json] = {
+            "requirements": list(lines.requirements),
+            "constraints": list(lines.constraints),
+            "variables": {**pretended(site.project, facts, "", chosen.get("version"))},
+        }
+        if extras is not None:
+            document["project"] = {"root": api.PROJECT, "extras": list(extras)}
+        site.note(f"resolving {len(lines.requirements)} requirements")
+        install = resolver.packages(document)
+        return resolver.pins(install=list(install))
+
+    def told(self, request: api.Request, pins: api.Json) -> api.Json:
+        """The files, no project."""
+        return _told(request, pins, None)
+
+    def summary(self, request: api.Request, pins: api.Json) -> str:  # noqa: ARG002
+        """As in `14 packages`."""
+        assert isinstance(pins, dict)
+        return _count(len(pins["install"]), "package")  # type: ignore[arg-type]
+
+
+class PythonProject(_Venv):
+    """`python-project: {}`: the project itself, installed into the virtual environment of the layer it needs."""
+
+    name: ClassVar[str] = "python-project"
+    whole: ClassVar[bool] = True
+    schema: ClassVar[api.Json] = {
+        "description": "the project itself in the virtual environment of a pip layer, without its requirements",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "root": {"type": "string", "description": "its directory (default: that of the spec)"},
+            "install": {
+                "enum": ["editable", "wheel"],
+                "description": "default: editable, but a wheel where something is compiled",
+            },
+            "files": _strings("the project files that decide what is installed (default: all)"),
+            **_COMMON,
+        },
+    }
+
+    def inputs(self, options: api.Json) -> tuple[str, ...]:
+        """All of the project, unless `files` says which."""
+        chosen = _options(options)
+        return unique([*chosen.get("files", (chosen.get("root", "."),)), *chosen.get("inputs", ())])
+
+    def resolve(self, request: api.Request, site: api.Site) -> api.Json:
+        """Settle what its build needs. Raises ResolveError, FetchError."""
+        chosen = _options(request.options)
+        root = posixpath.normpath(chosen.get("root", "."))
+        prefix = "" if root == "." else f"{root}/"
+        facts = _facts(_ProjectFiles(request, site), prefix)
+        if not facts.installable:
+            raise api.ResolveError(
+                f"there is no project to install in {root}",
+                code="no-project",
+                hint="it needs a pyproject.toml with [project] or [build-system], or a setup.py",
+            )
+        install = chosen.get("install") or ("wheel" if facts.compiled else "editable")
+        variables = pretended(site.project, facts, prefix, chosen.get("version"))
+        resolver = Resolver(site, python=_python(chosen), venv=_path(chosen))
+        site.note("asking the project what its build needs")
+        hooks = ["build_editable"] if install == "editable" else ["build_wheel"]
+        build = resolver.project(posixpath.normpath(f"{api.PROJECT}/{root}"), hooks, variables)
+        return resolver.pins(build=list(build), install=install, variables={**variables})
+
+    def told(self, request: api.Request, pins: api.Json) -> api.Json:
+        """The files that its build needs, and the project."""
+        assert isinstance(pins, dict)
+        project: dict[str, api.Json] = {
+            "root": posixpath.normpath(f"{api.PROJECT}/{_options(request.options).get('root', '.')}"),
+            "build": pins["build"],
+            "install": pins["install"],
+            "variables": pins["variables"],
+        }
+        return _told(request, {**pins, "install": []}, project)
+
+    def summary(self, request: api.Request, pins: api.Json) -> str:  # noqa: ARG002
+        """As in `editable`."""
+        assert isinstance(pins, dict)
+        return str(pins["install"])
+
+
+# ---- what is wanted ------------------------------------------------------------------------------------------------
+
+
+def wanted(chosen: Mapping[str, Any], files: _ProjectFiles) -> tuple[Facts, Lines, tuple[str, ...] | None]:
+    """The project's facts, all requirement lines, and the extras of the project where only its build backend can say
+    what they require (None otherwise). Raises ResolveError.
+    """
+    facts = _facts(files, "") if _asks_project(chosen) or chosen.get("groups") else Facts()
+    try:
+        lines = flatten(files.read, chosen.get("requirements", ()), chosen.get("constraints", ()))
+        extras = chosen.get("extras", []) if _asks_project(chosen) else None
+        if lines.extras is not None:
+            facts = facts if facts.installable else _facts(files, "")
+            extras = [*(extras or []), *lines.extras]
+        requirements = [*chosen.get("packages", ()), *lines.requirements]
+        for name in chosen.get("groups", ()):
+            requirements += own_extras(facts.name, facts.extras, group(facts.groups, name))
+        unknown: tuple[str, ...] | None = None
+        if extras is not None and facts.dependencies is None:
+            unknown = unique(extras)
+        elif extras is not None:
+            requirements += facts.dependencies or ()
+            for name in extras:
+                requirements += extra(facts.name, facts.extras, name)
+    except WrongRequirementError as error:
+        raise api.ResolveError(str(error), code="requirements") from None
+    except _OutsideError as error:
+        raise api.ResolveError(
+            f"{error} is included, but the layer does not depend on it", code="requirements",
+            hint=f"name it: `inputs: [{error}]`",
+        ) from None  # fmt: skip
+    return facts, Lines(requirements=unique(requirements), constraints=lines.constraints), unknown
+
+
+class _OutsideError(Exception):
+    """A file exists, but is not among the inputs."""
+
+
+class _ProjectFiles:
+    """The project's files as a layer may read them: what is not among its inputs does not exist."""
+
+    def __init__(self, request: api.Request, site: api.Site) -> None:
+        self.known = {item.path for item in request.inputs}
+        self.root = site.project
+
+    def read(self, path: str) -> str | None:
+        """Text of an input; None when there is no such file. Raises _OutsideError when it is no input."""
+        file = self.root / path
+        if not file.is_file():
+            return None
+        if path not in self.known:
+            if posixpath.basename(path) in BUILD_FILES:
+                return None
+            raise _OutsideError(path)
+        return file.read_text(encoding="utf-8", errors="replace")
+
+
+def _facts(files: _ProjectFiles, prefix: str) -> Facts:
+    try:
+        return read_facts(files, prefix)
+    except WrongFileError as error:
+        raise api.ResolveError(f"{error.file}:{error.line}:{error.column}: {error}", code="pyproject") from None
+    except WrongRequirementError as error:
+        raise api.ResolveError(str(error), code="requirements") from None
+
+
+# ---- options and the recipe ----------------------------------------------------------------------------------------
+
+
+def _options(options: api.Json) -> dict[str, Any]:
+    return {"packages": options} if isinstance(options, list) else dict(options or {})  # type: ignore[arg-type]
+
+
+def _asks_project(chosen: Mapping[str, Any]) -> bool:
+    return bool(chosen.get("project") or "extras" in chosen)
+
+
+def _python(chosen: Mapping[str, Any]) -> str:
+    return str(chosen.get("python", "python3"))
+
+
+def _path(chosen: Mapping[str, Any]) -> str:
+    return posixpath.normpath(str(chosen.get("path", VENV)))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _told(request: api.Request, pins: api.Json, project: api.Json) -> api.Json:
+    """The document of inside.py's `build`: all that it is told."""
+    assert isinstance(pins, dict)
+    files: list[Any] = pins["files"]  # type: ignore[assignment]
+    pip = files[int(pins["pip"])]  # type: ignore[arg-type]
+    return {
+        "venv": _path(_options(request.options)),
+        "blobs": api.BLOBS,
+        "pip": f"{api.BLOBS}/{file_name(pip['url'])}",
+        "files": [
+            {
+                "name": entry["name"],
+                "version": entry["version"],
+                "file": file_name(entry["url"]),
+                "build": entry["build"],
+            }
+            for entry in files
+        ],
+        "install": pins["install"],
+        "project": project,
+    }

@@ -1,0 +1,266 @@
+"""`language: python`: what a test env of a Python project needs, read from the project's own files. Pure.
+
+The layers, in order:
+
+    python3          apt: [python3 …], on a `debian` base and where `python:` names no other interpreter
+    requirements     pip: what the project requires, with what its tests require, pytest where nothing brings it
+    project          python-project: the project itself, over whatever copy of it came along
+
+What its tests require: the dependency groups test, tests, testing and the extras of the same names; where there are
+none of these, requirement files by name (TEST_FILES); where there are none, group or extra dev, then DEV_FILES.
+requirements.txt counts where pyproject.toml does not list the dependencies itself.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from envtool import api
+from envtool.errors import Problem
+from envtool_python.facts import Facts, WrongFileError, read_facts
+from envtool_python.requirements import (
+    WrongRequirementError,
+    extra,
+    flatten,
+    group,
+    name_of,
+    normal,
+    own_extras,
+    unique,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TEST_NAMES = ("test", "tests", "testing")
+TEST_FILES = (
+    "requirements-test.txt", "requirements-tests.txt", "requirements_test.txt", "requirements_tests.txt",
+    "test-requirements.txt", "test_requirements.txt", "requirements/test.txt", "requirements/tests.txt",
+    "requirements/testing.txt", "tests/requirements.txt", "test/requirements.txt",
+)  # fmt: skip
+DEV_FILES = (
+    "requirements-dev.txt", "requirements_dev.txt", "dev-requirements.txt", "dev_requirements.txt",
+    "requirements/dev.txt",
+)  # fmt: skip
+# Directories that no build of an editable install looks into, unless the build's own files name them.
+ASIDE = ("tests", "test", "testing", "docs", "doc", "examples", "benchmarks", "bench", ".github", "changelog.d", "news")
+
+
+def _strings(description: str) -> api.Json:
+    return {"type": "array", "items": {"type": "string", "minLength": 1}, "description": description}
+
+
+class Python(api.Language):
+    """An env that runs a Python project's tests."""
+
+    name: ClassVar[str] = "python"
+    options: ClassVar[Mapping[str, api.Json]] = {
+        "python": {"type": "string", "description": "the interpreter in the env (default: python3)"},
+        "packages": _strings("further requirements, as in `pytest-cov>=5`"),
+        "requirements": _strings("requirement files (default: those found by name)"),
+        "constraints": _strings("constraint files"),
+        "groups": _strings("dependency groups (default: test, tests, testing, else dev, where they exist)"),
+        "extras": _strings("extras of the project (default: test, tests, testing, else dev, where they exist)"),
+        "install": {
+            "enum": ["editable", "wheel", "none"],
+            "description": "how the project itself is installed (default: editable, but a wheel where something "
+            "is compiled, and none where there is nothing to install)",
+        },
+        "version": {
+            "type": "string",
+            "description": "the project's version, where its build backend asks version control (default: newest tag)",
+        },
+    }
+
+    def layers(self, env: api.EnvDraft, project: api.Project) -> tuple[api.LayerDraft, ...]:
+        """See the module. Raises SpecError where the project's own files are wrong."""
+        try:
+            return _layers(env, project, read_facts(project))
+        except WrongFileError as error:
+            where = api.Where(file=error.file, line=error.line, column=error.column)
+            text = ((project.read(error.file) or "").splitlines()[error.line - 1 : error.line] or [""])[0]
+            raise api.SpecError((Problem(where=where, message=str(error), code="pyproject", text=text),)) from None
+        except WrongRequirementError as error:
+            raise api.SpecError((Problem(where=env.where, message=str(error), code="requirements"),)) from None
+
+
+def _layers(env: api.EnvDraft, project: api.Project, facts: Facts) -> tuple[api.LayerDraft, ...]:
+    options: Mapping[str, Any] = env.options
+    names = _Names(env.layer_names)
+    python = str(options.get("python", "python3"))
+    install = options.get("install") or _install(facts)
+    drafts: list[api.LayerDraft] = []
+    if env.base_kind == "debian" and python == "python3":
+        packages = ["python3", *(["python3-dev", "build-essential"] if facts.compiled else [])]
+        drafts.append(api.LayerDraft(name=names.new("python3"), kind="apt", options=[*packages], after=False))
+    needs = (*(draft.name for draft in drafts), *env.layer_names)
+    pip = _pip(options, project, facts)
+    if pip:
+        drafts.append(
+            api.LayerDraft(name=names.new("requirements"), kind="pip", options=_with(pip, python, options), needs=needs)
+        )
+        needs = (*needs, drafts[-1].name)
+    if install != "none":
+        chosen: dict[str, api.Json] = {"install": install}
+        if install == "editable":
+            files = decisive_files(project, facts)
+            if files:
+                chosen["files"] = [*files]
+        drafts.append(
+            api.LayerDraft(
+                name=names.new("project"), kind="python-project", options=_with(chosen, python, options), needs=needs
+            )
+        )
+    return tuple(drafts)
+
+
+class _Names:
+    """Layer names that the env does not have yet."""
+
+    def __init__(self, taken: tuple[str, ...]) -> None:
+        self.taken = set(taken)
+
+    def new(self, name: str) -> str:
+        while name in self.taken:
+            name = f"python-{name}"
+        self.taken.add(name)
+        return name
+
+
+def _with(chosen: dict[str, api.Json], python: str, options: Mapping[str, Any]) -> api.Json:
+    if python != "python3":
+        chosen["python"] = python
+    if options.get("version"):
+        chosen["version"] = options["version"]
+    return chosen
+
+
+def _install(facts: Facts) -> str:
+    if not facts.installable:
+        return "none"
+    return "wheel" if facts.compiled else "editable"
+
+
+def _pip(options: Mapping[str, Any], project: api.Project, facts: Facts) -> dict[str, api.Json]:
+    """The pip layer's options; empty where nothing is required. Requirement strings are written out, so that the
+    layer depends on them and not on whatever else pyproject.toml says.
+    """
+    groups, extras, files = _test_needs(options, project, facts)
+    lines: list[str] = list(options.get("packages", ()))
+    for name in groups:
+        lines += own_extras(facts.name, facts.extras, group(facts.groups, name))
+    found = flatten(project.read, files, options.get("constraints", ()))
+    extras = unique([*extras, *(found.extras or ())])
+    answer: dict[str, api.Json] = {}
+    if facts.dependencies is not None:
+        lines += facts.dependencies
+        for name in extras:
+            lines += extra(facts.name, facts.extras, name)
+        project_too = False
+    else:
+        project_too = True
+        answer["project"] = True
+        if extras:
+            answer["extras"] = [*extras]
+    names = {name_of(line) for line in (*lines, *found.requirements)}
+    if _has_tests(project, facts) and not any(name == "pytest" or name.startswith("pytest-") for name in names):
+        lines.append("pytest")
+    if lines:
+        answer["packages"] = [*unique(lines)]
+    if files:
+        answer["requirements"] = [*files]
+        nested = [path for path in found.files if path not in files]
+        if nested:
+            answer["inputs"] = [*nested]
+    if options.get("constraints") and (lines or files or project_too):
+        answer["constraints"] = options["constraints"]
+    return answer
+
+
+def _test_needs(
+    options: Mapping[str, Any], project: api.Project, facts: Facts
+) -> tuple[list[str], tuple[str, ...], list[str]]:
+    """Groups, extras and requirement files: what the spec says, else what is found."""
+    groups = [key for key in facts.groups if normal(key) in TEST_NAMES]
+    extras = [key for key in facts.extras if normal(key) in TEST_NAMES]
+    files = ["requirements.txt"] if _plain_requirements(facts) and project.read("requirements.txt") is not None else []
+    if not (groups or extras):
+        test_files = [path for path in TEST_FILES if project.read(path) is not None]
+        if test_files:
+            files += test_files
+        elif any(normal(key) == "dev" for table in (facts.groups, facts.extras) for key in table):
+            groups = [key for key in facts.groups if normal(key) == "dev"]
+            extras = [] if groups else [key for key in facts.extras if normal(key) == "dev"]
+        else:
+            files += [path for path in DEV_FILES if project.read(path) is not None]
+    return (
+        list(options.get("groups", groups)),
+        tuple(options.get("extras", extras)),
+        list(options.get("requirements", files)),
+    )
+
+
+def _plain_requirements(facts: Facts) -> bool:
+    return facts.dependencies is None or not facts.installable
+
+
+def _has_tests(project: api.Project, facts: Facts) -> bool:
+    if "pytest" in facts.tools or project.read("pytest.ini") is not None or project.read("conftest.py") is not None:
+        return True
+    if any("[pytest]" in (project.read(path) or "") for path in ("tox.ini",)):
+        return True
+    if "[tool:pytest]" in facts.text:
+        return True
+    return any(project.glob(pattern) for pattern in ("tests/**", "test/**", "test_*.py", "**/test_*.py"))
+
+
+def decisive_files(project: api.Project, facts: Facts) -> tuple[str, ...]:
+    """What an editable install depends on: all but the directories of ASIDE, of which the build's files say nothing.
+    Empty: all of the project (no such directory is there).
+    """
+    everything = project.glob("**")
+    aside = {
+        name
+        for name in {path.partition("/")[0] for path in everything if "/" in path}
+        if name in ASIDE and not re.search(rf"\b{re.escape(name)}\b", _build_text(facts))
+    }
+    if not aside:
+        return ()
+    top = {path.partition("/")[0] for path in everything}
+    return tuple(sorted(name for name in top - aside if name not in {".git", ".envtool"}))
+
+
+def _build_text(facts: Facts) -> str:
+    """The build's files without the tables of tools that build nothing (pytest, ruff, …)."""
+    kept, keep = [], True
+    for line in facts.text.splitlines():
+        table = re.match(r"^\[+\s*tool\.([\w-]+)", line)
+        if table:
+            keep = table.group(1) in {
+                "setuptools",
+                "setuptools_scm",
+                "hatch",
+                "flit",
+                "poetry",
+                "pdm",
+                "uv",
+                "scikit-build",
+            }
+            keep = keep and not re.match(r"^\[+\s*tool\.(hatch\.envs|uv\.workspace|pdm\.scripts)", line)
+        elif re.match(r"^\[", line):
+            keep = not re.match(r"^\[(dependency-groups|project\.|tool:|flake8|mypy|coverage|options\.extras)", line)
+        if keep:
+            kept.append(line)
+    return "\n".join(kept)
+
+
+def detect(project: api.Project) -> list[api.Detection]:
+    """A guess from file names alone: pyproject.toml, setup.py, requirements.txt."""
+    for path in ("pyproject.toml", "setup.py", "setup.cfg", "requirements.txt"):
+        text = project.read(path)
+        if text is not None:
+            detail = " with [project]" if path == "pyproject.toml" and "[project]" in text else ""
+            env: api.Json = {"language": "python", "tasks": {"test": "pytest {{ args }}"}}
+            return [api.Detection(language="python", reason=path + detail, env=env)]
+    return []

@@ -1,0 +1,25 @@
+"""The hooks: what this distribution adds to envtool."""
+
+from __future__ import annotations
+
+from envtool import api
+from envtool_python.kinds import Pip, PythonProject
+from envtool_python.language import Python, detect
+
+
+@api.hook
+def envtool_layer_kinds() -> list[api.Kind]:
+    """`pip` and `python-project`."""
+    return [Pip(), PythonProject()]
+
+
+@api.hook
+def envtool_languages() -> list[api.Language]:
+    """`language: python`."""
+    return [Python()]
+
+
+@api.hook
+def envtool_detect(project: api.Project) -> list[api.Detection]:
+    """A project with pyproject.toml, setup.py or a requirements file is a Python project."""
+    return detect(project)

@@ -1,0 +1,191 @@
+"""Requirement files, dependency groups and extras -> lines for pip. Pure: files come through a `read` function.
+
+Formats: pip's requirements file format (pip documentation), PEP 735 (dependency groups), PEP 508 (requirements).
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+Read: TypeAlias = Callable[[str], str | None]
+
+_COMMENT = re.compile(r"(^|\s+)#.*$")
+_OPTION = re.compile(r"^(--[a-z-]+|-[a-zA-Z])[=\s]*(.*)$")
+_INCLUDE = {"-r": "requirement", "--requirement": "requirement", "-c": "constraint", "--constraint": "constraint"}
+_EDITABLE = {"-e", "--editable"}
+_LOCAL = re.compile(r"^(?:file:)?(\.{1,2}(?:/[^\[\s]*)?|\.?/[^\[\s]*)(?:\[([^\]]*)\])?\s*$")
+
+
+class WrongRequirementError(ValueError):
+    """A requirement that cannot be used; the message says which, where and why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lines:
+    """What pip is asked for. `extras` is None where no file names the project itself (`-e .[test]`)."""
+
+    requirements: tuple[str, ...] = ()
+    constraints: tuple[str, ...] = ()
+    extras: tuple[str, ...] | None = None
+    files: tuple[str, ...] = ()  # every file that was read, in order
+
+
+def normal(name: str) -> str:
+    """A project, extra or group name as PEP 503 compares it."""
+    return re.sub(r"[-_.]+", "-", name).strip().lower()
+
+
+def name_of(line: str) -> str:
+    """The normalised project name that a requirement line begins with; "" for options and URLs."""
+    match = re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?=$|[\[\s@<>=!~;(,])", line)
+    return normal(match.group(1)) if match else ""
+
+
+def unique(lines: Iterable[str]) -> tuple[str, ...]:
+    """The lines without repetitions, in order."""
+    return tuple(dict.fromkeys(lines))
+
+
+def flatten(read: Read, files: Iterable[str], constraints: Iterable[str] = ()) -> Lines:
+    """All lines of these files with every nested `-r` and `-c` followed. Raises WrongRequirementError."""
+    state = _Flattening(read)
+    for path in files:
+        state.file(path, constraint=False, parent="")
+    for path in constraints:
+        state.file(path, constraint=True, parent="")
+    return Lines(
+        requirements=unique(state.requirements),
+        constraints=unique(state.constraints),
+        extras=None if state.extras is None else unique(state.extras),
+        files=unique(state.files),
+    )
+
+
+class _Flattening:
+    """Collects while files include each other."""
+
+    def __init__(self, read: Read) -> None:
+        self.read = read
+        self.requirements: list[str] = []
+        self.constraints: list[str] = []
+        self.extras: list[str] | None = None
+        self.files: list[str] = []
+        self.seen: set[tuple[str, bool]] = set()
+
+    def file(self, path: str, *, constraint: bool, parent: str) -> None:
+        if "://" in path:
+            raise WrongRequirementError(f"{parent} includes {path}, which is not a file of the project")
+        path = posixpath.normpath(path)
+        if path.startswith(("/", "..")):
+            raise WrongRequirementError(f"{parent or 'the spec'} names {path}, which is outside of the project")
+        if (path, constraint) in self.seen:
+            return
+        self.seen.add((path, constraint))
+        text = self.read(path)
+        if text is None:
+            raise WrongRequirementError(f"there is no {path}" + (f", which {parent} includes" if parent else ""))
+        self.files.append(path)
+        for number, line in _logical(text):
+            self.line(line, f"{path}:{number}", path, constraint=constraint)
+
+    def line(self, line: str, where: str, path: str, *, constraint: bool) -> None:
+        option = _OPTION.match(line)
+        local = line
+        if option:
+            flag, value = option.group(1), option.group(2).strip()
+            if flag in _INCLUDE:
+                nested = value if "://" in value else posixpath.join(posixpath.dirname(path), value)
+                self.file(nested, constraint=constraint or _INCLUDE[flag] == "constraint", parent=where)
+                return
+            if flag not in _EDITABLE:
+                (self.constraints if constraint else self.requirements).append(line)
+                return
+            local = value
+        found = _LOCAL.match(local)
+        if found:
+            if posixpath.normpath(found.group(1)) != ".":
+                raise WrongRequirementError(f"{where}: {local} is a directory: install it with a layer of its own")
+            self.extras = [*(self.extras or []), *(normal(e) for e in (found.group(2) or "").split(",") if e.strip())]
+            return
+        if re.match(r"^(\S+\s*@\s*)?(git|hg|svn|bzr)\+", local):
+            raise WrongRequirementError(
+                f"{where}: {local} is a repository, which has no hash: name a release or an archive"
+            )
+        (self.constraints if constraint else self.requirements).append(local)
+
+
+def _logical(text: str) -> Iterable[tuple[int, str]]:
+    """Lines with their numbers: continued ones joined, comments and blank ones dropped."""
+    number, joined = 0, ""
+    for index, raw in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
+        if not joined:
+            number = index
+        if raw.endswith("\\") and not raw.lstrip().startswith("#"):
+            joined += raw[:-1] + " "
+            continue
+        line = _COMMENT.sub("", joined + raw).strip()
+        joined = ""
+        if line:
+            yield number, line
+    if joined.strip():
+        yield number, _COMMENT.sub("", joined).strip()
+
+
+def group(groups: Mapping[str, Any], name: str, _path: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The requirements of a dependency group, includes expanded (PEP 735). Raises WrongRequirementError."""
+    table = {normal(key): value for key, value in groups.items()}
+    key = normal(name)
+    if key in _path:
+        raise WrongRequirementError(f"dependency groups include each other: {' -> '.join((*_path, key))}")
+    if key not in table:
+        known = ", ".join(sorted(table)) or "none"
+        raise WrongRequirementError(f"there is no dependency group `{name}` in pyproject.toml: it has {known}")
+    if not isinstance(table[key], list):
+        raise WrongRequirementError(f"the dependency group `{name}` is not a list")
+    lines: list[str] = []
+    for item in table[key]:
+        if isinstance(item, str):
+            lines.append(item)
+        elif isinstance(item, dict) and isinstance(item.get("include-group"), str):
+            lines.extend(group(groups, item["include-group"], (*_path, key)))
+        else:
+            raise WrongRequirementError(
+                f"the dependency group `{name}` has an entry that is neither text nor include-group"
+            )
+    return unique(lines)
+
+
+def extra(
+    project: str, extras: Mapping[str, Iterable[str]], name: str, _seen: frozenset[str] = frozenset()
+) -> list[str]:
+    """The requirements of an extra; those that name the project itself with extras (`me[test]`) are expanded.
+    Raises WrongRequirementError.
+    """
+    table = {normal(key): value for key, value in extras.items()}
+    key = normal(name)
+    if key not in table:
+        known = ", ".join(sorted(table)) or "none"
+        raise WrongRequirementError(f"there is no extra `{name}` in pyproject.toml: it has {known}")
+    return own_extras(project, extras, table[key], _seen | {key})
+
+
+def own_extras(
+    project: str, extras: Mapping[str, Iterable[str]], lines: Iterable[str], _seen: frozenset[str] = frozenset()
+) -> list[str]:
+    """`lines` with each that names the project itself replaced by what its extras require: the project is
+    installed from its own files, never from an index.
+    """
+    answer: list[str] = []
+    for line in lines:
+        if not project or name_of(line) != normal(project):
+            answer.append(line)
+            continue
+        inner = re.search(r"\[([^\]]*)\]", line)
+        for nested in inner.group(1).split(",") if inner else ():
+            if nested.strip() and normal(nested) not in _seen:
+                answer.extend(extra(project, extras, nested, _seen))
+    return list(unique(answer))

@@ -1,0 +1,205 @@
+"""Lines -> pins: exactly the files that pip installs on the stack below, and what building them needs.
+
+Pins are JSON:
+
+    {"python": {"version", "implementation", "abi", "platform", "libc", "extends"},
+     "pip": index into files,
+     "files": [{"name", "version", "url", "sha256", "size", "build": [indices]}],   # `build` of wheels is empty
+     "private": [host names whose files want the credentials of the machine that resolved],
+     "install": [indices], …}
+
+Files stand in the order in which builds need each other: every index in `build` is smaller than that of its file.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import urlsplit
+
+from envtool import api
+from envtool_python.index import TOOLS, Index, closed, file_name, host_pip, last_words, read_index
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Entry: TypeAlias = dict[str, Any]
+
+INSIDE = f"{TOOLS}/inside.py"
+NO_PYTHON = 97
+HINT_PYTHON = "add a layer that has it, such as `apt: [python3]`, and name it in this layer's `needs`"
+HINT_BUILD = "a build from source may want a compiler and headers: `apt: [build-essential, python3-dev]` below it"
+
+
+def inside_command(python: str, mode: str, document: api.Json) -> api.Command:
+    """Our program under the container's Python; status NO_PYTHON where there is none."""
+    script = f'command -v "$0" >/dev/null 2>&1 || exit {NO_PYTHON}; exec "$0" "$@"'
+    return api.Command(argv=("/bin/sh", "-c", script, python, INSIDE, mode, json.dumps(document, sort_keys=True)))
+
+
+def hint_for(said: str) -> str:
+    """What to do about what pip said."""
+    if "No matching distribution" in said:
+        return (
+            "it was looked for where `pip config list` says on this machine; is the name right, the bound too narrow?"
+        )
+    if "conflicting dependencies" in said:
+        return "loosen one of the requirements, or ask for fewer groups and extras"
+    if any(word in said for word in ("metadata-generation-failed", "Failed to build", "gcc", "Python.h", "compiler")):
+        return HINT_BUILD
+    return ""
+
+
+def inside_bind() -> api.Bind:
+    """Our program, where `inside_command` expects it. What it does is versioned by `Kind.version`."""
+    return api.Bind(source=posixpath.join(posixpath.dirname(__file__), "inside.py"), target=INSIDE)
+
+
+class Resolver:
+    """One resolution: the container's Python, the host's index, and the files settled so far."""
+
+    def __init__(self, site: api.Site, *, python: str, venv: str) -> None:
+        self.site = site
+        self.python = python
+        self.venv = venv
+        self.index: Index = read_index()
+        self.files: list[Entry] = []
+        self.info: dict[str, Any] = self.inside("info", {"venv": venv}, network=False)
+        self.pip = self.add(self._pip())
+        self.pip_bind = self._bind(self.pip)
+
+    def inside(self, mode: str, document: api.Json, *, binds: Sequence[api.Bind] = (), network: bool = True) -> Any:
+        """Run one mode of inside.py in a container. Raises ResolveError."""
+        done = self.site.run(
+            inside_command(self.python, mode, document),
+            env=self.index.variables if network else {},
+            binds=(inside_bind(), *(self.index.binds if network else ()), *binds),
+            network=network,
+        )
+        if done.status == NO_PYTHON:
+            raise api.ResolveError(
+                f"there is no {self.python} in this env",
+                code="no-python",
+                hint=HINT_PYTHON,
+            )
+        said = done.stderr.decode(errors="replace")
+        if done.status != 0:
+            raise api.ResolveError(
+                f"pip could not settle it: {last_words(said)}",
+                code="resolve",
+                hint=hint_for(said),
+            )
+        return json.loads(done.stdout.decode().strip().rpartition("\n")[2])
+
+    def _pip(self) -> Entry:
+        """The newest pip that runs on the container's Python: the host's own may be too new for it. It is a pinned
+        file like any other, so that what is installed does not depend on the host's.
+        """
+        version = ".".join(str(self.info["version"]).split(".")[:2])
+        arguments = ("--quiet", "--dry-run", "--ignore-installed", "--no-deps", "--no-input", "--only-binary=:all:")
+        report = json.loads(
+            host_pip(
+                "install",
+                *arguments,
+                "--python-version",
+                version,
+                "--report",
+                "-",
+                "pip",
+                variables=self.host_variables(),
+            )
+        )
+        item = report["install"][0]
+        return {
+            "name": "pip",
+            "version": item["metadata"]["version"],
+            "url": item["download_info"]["url"],
+            "sha256": item["download_info"]["archive_info"]["hashes"]["sha256"],
+            "size": 0,
+        }
+
+    def host_variables(self) -> dict[str, str]:
+        """The index's variables with the paths that hold on the host."""
+        there = {bind.target: bind.source for bind in self.index.binds}
+        return {name: there.get(value, value) for name, value in self.index.variables.items()}
+
+    def add(self, entry: Entry, build: Sequence[int] = ()) -> int:
+        """The index of a file, new or known."""
+        for index, known in enumerate(self.files):
+            if known["sha256"] == entry["sha256"]:
+                return index
+        url = closed(str(entry["url"]))
+        if any(file_name(known["url"]) == file_name(url) for known in self.files):
+            raise api.ResolveError(f"two different files are called {file_name(url)}", code="resolve")
+        self.files.append({**entry, "url": url, "build": list(build)})
+        return len(self.files) - 1
+
+    def _bind(self, index: int) -> api.Bind:
+        """A settled file, fetched and shown in the container under its own name."""
+        entry = self.files[index]
+        (path,) = self.site.fetch([fetch_of(entry, self.index)])
+        return api.Bind(source=str(path), target=f"{TOOLS}/files/{file_name(entry['url'])}")
+
+    def packages(self, document: Mapping[str, api.Json]) -> list[int]:
+        """Settle requirement lines, and all builds that they need: indices of what is to be installed."""
+        answer = self.inside(
+            "resolve", {**document, "venv": self.venv, "pip": self.pip_bind.target}, binds=[self.pip_bind]
+        )
+        return self.settle(answer["files"])
+
+    def settle(self, entries: Sequence[Entry], parents: tuple[str, ...] = ()) -> list[int]:
+        """Indices of these files; for source distributions, first those of all that their builds need."""
+        sources = [entry for entry in entries if not file_name(entry["url"]).endswith(".whl")]
+        known = {entry["sha256"] for entry in self.files}
+        fresh = [entry for entry in sources if entry["sha256"] not in known]
+        for entry in fresh:
+            if entry["sha256"] in parents:
+                raise api.ResolveError(f"building {entry['name']} needs {entry['name']} itself", code="resolve")
+        if fresh:
+            self.site.note(f"asking {len(fresh)} source distributions what their builds need")
+            self._builds(fresh, parents)
+        return [self.add(entry) for entry in entries]
+
+    def _builds(self, sources: Sequence[Entry], parents: tuple[str, ...]) -> None:
+        fetches = [fetch_of({**entry, "url": closed(entry["url"])}, self.index) for entry in sources]
+        binds = [
+            api.Bind(source=str(path), target=f"{TOOLS}/files/{fetch.name}")
+            for fetch, path in zip(fetches, self.site.fetch(fetches), strict=True)
+        ]
+        answer = self.inside(
+            "needs",
+            {
+                "pip": self.pip_bind.target,
+                "variables": {},
+                "sources": [{"file": bind.target, "hooks": ["build_wheel"]} for bind in binds],
+            },
+            binds=[self.pip_bind, *binds],
+        )
+        for entry, needed in zip(sources, answer["needs"], strict=True):
+            self.add(entry, self.settle(needed, (*parents, entry["sha256"])))
+
+    def project(self, root: str, hooks: Sequence[str], variables: Mapping[str, str]) -> list[int]:
+        """Indices of what the build of the project at `root` needs."""
+        answer = self.inside(
+            "needs",
+            {
+                "pip": self.pip_bind.target,
+                "variables": dict(variables),
+                "sources": [{"root": root, "hooks": list(hooks)}],
+            },
+            binds=[self.pip_bind],
+        )
+        return self.settle(answer["needs"][0])
+
+    def pins(self, **more: api.Json) -> dict[str, api.Json]:
+        """All that was settled."""
+        hosts = {urlsplit(entry["url"]).netloc for entry in self.files}
+        private = sorted(hosts & set(self.index.secrets))
+        return {"python": self.info, "pip": self.pip, "files": self.files, "private": private, **more}  # type: ignore[dict-item]
+
+
+def fetch_of(entry: Entry, index: Index) -> api.Fetch:
+    """The fetch of a pinned file."""
+    url = str(entry["url"])
+    return api.Fetch(url=index.opened(url), sha256=entry["sha256"], name=file_name(url), size=int(entry["size"]))

@@ -1,0 +1,108 @@
+"""What a project's files say, and which version a project without its history gets."""
+
+from __future__ import annotations
+
+import pytest
+from envtool_python.facts import WrongFileError, poetry_lines, poetry_version, read_facts
+from envtool_python.versions import newest_tag, pretended
+
+
+class Files(dict):
+    def read(self, path):
+        return self.get(path)
+
+
+def facts(**files):
+    return read_facts(Files({name.replace("__", "."): text for name, text in files.items()}))
+
+
+PROJECT = '[project]\nname = "Me"\nversion = "1"\ndependencies = ["click"]\n'
+
+
+def test_static_dependencies_are_read():
+    found = facts(pyproject__toml=PROJECT + '[project.optional-dependencies]\ntest = ["pytest"]\n')
+    assert found.installable
+    assert found.dependencies == ("click",)
+    assert found.extras == {"test": ("pytest",)}
+    assert not found.compiled
+    assert not found.versioned
+
+
+def test_dynamic_dependencies_and_setup_py_are_unknown():
+    dynamic = '[project]\nname = "me"\ndynamic = ["dependencies"]\n'
+    assert facts(pyproject__toml=dynamic).dependencies is None
+    assert facts(setup__py="setup()").dependencies is None
+
+
+def test_a_pyproject_of_tools_alone_is_no_project():
+    found = facts(pyproject__toml="[tool.ruff]\nline-length = 1\n")
+    assert not found.installable
+    assert found.dependencies == ()
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"setup__py": "setup(ext_modules=[...])"},
+        {"pyproject__toml": '[build-system]\nrequires = ["meson-python"]\nbuild-backend = "mesonpy"\n'},
+        {"pyproject__toml": '[build-system]\nrequires = ["setuptools", "Cython>=3"]\n'},
+        {"pyproject__toml": '[build-system]\nrequires=["maturin"]\nbuild-backend = "maturin"\n'},
+        {"pyproject__toml": "[[tool.setuptools.ext-modules]]\nname = 'x'\n", "setup__py": ""},
+    ],
+)
+def test_compiled_projects_are_seen(files):
+    assert facts(**files).compiled
+
+
+def test_a_version_from_version_control_is_seen_but_not_in_a_source_distribution():
+    text = '[project]\nname = "me"\ndynamic = ["version"]\n[build-system]\nrequires = ["hatchling", "hatch-vcs"]\n'
+    assert facts(pyproject__toml=text).versioned
+    assert not read_facts(Files({"pyproject.toml": text, "PKG-INFO": "Version: 1"})).versioned
+
+
+def test_wrong_toml_is_reported_with_its_place():
+    with pytest.raises(WrongFileError) as caught:
+        facts(pyproject__toml="[project]\nname = \n")
+    assert (caught.value.file, caught.value.line) == ("pyproject.toml", 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("^1.2.3", ">=1.2.3,<2"),
+        ("^0.2.3", ">=0.2.3,<0.3"),
+        ("^0.0.3", ">=0.0.3,<0.0.4"),
+        ("^0", ">=0,<1"),
+        ("~1.2.3", ">=1.2.3,<1.3"),
+        ("~1", ">=1,<2"),
+        ("1.2", "==1.2"),
+        ("*", ""),
+        (">= 1, <3", ">=1,<3"),
+    ],
+)
+def test_poetry_versions(text, lines):
+    assert poetry_version(text) == lines
+
+
+def test_poetry_dependencies_with_markers_and_paths():
+    value = {"version": "^1", "extras": ["a"], "python": "<3.11", "markers": "sys_platform == 'linux'"}
+    assert poetry_lines("x", value) == ["x[a]>=1,<2; (sys_platform == 'linux') and python_version < '3.11'"]
+    assert poetry_lines("x", {"path": "../x"}) == []
+
+
+def test_the_newest_tag_is_by_number_and_from_packed_and_loose_refs(tmp_path):
+    refs = tmp_path / ".git" / "refs" / "tags" / "release"
+    refs.mkdir(parents=True)
+    (refs / "1.9.0").write_text("0" * 40)
+    packed = "\n".join("a" * 40 + " refs/tags/" + tag for tag in ("v1.10.0", "v2.0.0rc1", "nightly", "1.2.post3"))
+    (tmp_path / ".git" / "packed-refs").write_text("# pack-refs with: peeled\n" + packed + "\n")
+    assert newest_tag(tmp_path) == "1.10.0"
+    text = '[project]\nname = "me"\ndynamic = ["version"]\n[build-system]\nrequires = ["setuptools-scm"]\n'
+    asking = facts(pyproject__toml=text)
+    assert pretended(tmp_path, asking, "", None)["SETUPTOOLS_SCM_PRETEND_VERSION"] == "1.10.0+envtool"
+    assert pretended(tmp_path, asking, "", "3.1")["SETUPTOOLS_SCM_PRETEND_VERSION"] == "3.1"
+    assert pretended(tmp_path, facts(pyproject__toml=PROJECT), "", None) == {}
+
+
+def test_no_repository_no_tag(tmp_path):
+    assert newest_tag(tmp_path / "deep") == ""

@@ -22,7 +22,7 @@ from envtool.plan.plan import plan as make_plan
 from envtool.project import Files
 from envtool.realise.setting import Cancel, Setting
 from envtool.realise.stacks import Stacks, known
-from envtool.run import evidence, ready
+from envtool.run import evidence, ready, warm
 from envtool.run.result import Result
 from envtool.run.tasks import run_task
 from envtool.spec import load as load_spec
@@ -99,7 +99,7 @@ def execute(request: Request, env: str, argv: tuple[str, ...], *, terminal: bool
     setting = _setting(spec, request, emit, cancel)
     stack = Stacks(graph(spec, kinds), setting).stack(chosen.name)
     prepared = ready.prepare(chosen, stack, spec, files, setting)
-    return ready.launch(prepared, argv, terminal=terminal, cancel=cancel.reader)
+    return warm.launch(prepared, argv, terminal=terminal, cancel=cancel.reader)
 
 
 def _open(request: Request) -> tuple[Spec, Files, registry.Registry]:

@@ -94,7 +94,11 @@ class Result:
 
 def go(tree: str, *script: str, step: Step | None = None, project: Path | None = None, **more) -> Result:
     """Run shell lines (or one step) in a container; both streams are captured in a file."""
-    steps = (step,) if step else tuple(Step(argv=("/bin/sh", "-ec", line)) for line in script)
+    steps = (
+        more.pop("steps", None)
+        or ((step,) if step else ())
+        or tuple(Step(argv=("/bin/sh", "-ec", line)) for line in script)
+    )
     options = {k: more.pop(k) for k in ("cancel", "outputs_to") if k in more}
     view = View(project=str(project), hidden=more.pop("hidden", ())) if project else None
     program = Program(root=more.pop("root", Root(lowers=(tree,))), steps=steps, env=ENV, view=view, **more)
@@ -407,6 +411,18 @@ def test_the_view_is_copied_where_ids_cannot_be_mapped(tree, project, monkeypatc
     assert snapshot(project) == before
 
 
+def test_a_project_of_a_foreign_group_can_be_worked_in(tree, project):
+    others = [g for g in os.getgroups() if g != os.getegid()] or ([12] if os.geteuid() == 0 else [])
+    if not others:
+        pytest.skip("this user is in one group only")
+    for path in (project, *project.rglob("*")):
+        os.chown(path, -1, others[0])
+    before = snapshot(project)
+    result = go(tree, "cd /project; echo new > a.txt; echo x > src/x; ls", project=project, hidden=("junk",))
+    assert (result.status, result.out.split()) == (0, ["a.txt", "secret", "src"]), result.out
+    assert snapshot(project) == before
+
+
 # ---- outputs ---------------------------------------------------------------------------------------------------------
 
 
@@ -465,6 +481,8 @@ def test_statuses_are_a_shells(tree):
     assert go(tree, step=Step(argv=("nosuch",))).status == 127
     assert go(tree, step=Step(argv=("nosuch",))).out == "envtool: nosuch: not found\n"
     assert go(tree, step=Step(argv=("/etc/os-release",))).status == 126
+    script = (Step(argv=("/bin/sh", "-c", "echo 'echo got $1' > /tmp/s; chmod +x /tmp/s")), Step(argv=("/tmp/s", "x")))
+    assert go(tree, steps=script).out == "got x\n"
     with pytest.raises(SandboxError) as caught:
         go(tree, step=Step(argv=("true",), cwd="/nowhere"))
     assert caught.value.code == "cwd"
@@ -614,7 +632,9 @@ def test_a_terminal(tree):
             program = Program(
                 root=Root(lowers=(tree,)),
                 env=ENV,
-                steps=(Step(argv=("/bin/bash", "-c", "tty; stty size; read x; echo got-$x; sleep 98767")),),
+                steps=(
+                    Step(argv=("/bin/bash", "-ec", "tty; test -w $(tty); stty size; read x; echo got-$x; sleep 98767")),
+                ),
             )
             os._exit(start.run(program.flat(), terminal=True).status)
         except BaseException as error:
@@ -676,7 +696,7 @@ def test_again_as_an_ordinary_user(name, tmp_path_factory):
             cwd=top,
             user=user.pw_uid,
             group=user.pw_gid,
-            extra_groups=[],
+            extra_groups=[12],  # one that no range has
             capture_output=True,
             text=True,
             check=False,

@@ -272,7 +272,7 @@ def _populate(
         _ensure(target, made, directory=directory)
         mounts.attach(descriptor, target)
     _names(program, detached, sources.hosts, made, kept=kept)  # last: a bind may have brought another /etc
-    return made if kept else []
+    return made if program["root"][1] else []
 
 
 def _ensure(target: str, made: list[str], *, directory: bool) -> None:

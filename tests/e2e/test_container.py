@@ -287,6 +287,48 @@ def listed() -> list[str]:
     return sorted(os.path.join(d, n)[2:] for d, dirs, files in os.walk(".") for n in (*dirs, *files))
 
 
+def test_a_mount_point_behind_an_images_symlink_is_not_kept(tree, tmp_path):
+    layer, upper, work, shown = (tmp_path / name for name in ("layer", "up/upper", "up/work", "shown"))
+    for path in (layer, upper, work, shown):
+        path.mkdir(parents=True)
+    (layer / "real").mkdir()
+    (layer / "srv").symlink_to("real")
+    (layer / "real").chmod(0o777)
+    ids.own(str(layer / "real"))
+    try:
+        result = go(tree, "test -d /srv/tool", root=Root(lowers=(str(layer), tree), upper=str(upper), work=str(work)),
+                    user="root", binds=(Bind(source=str(shown), target="/srv/tool"),))  # fmt: skip
+        assert result.status == 0, result.out
+        assert ids.inside(listed, at=str(upper)) in ([], ["real"])
+    finally:
+        ids.remove(str(tmp_path / "up"))
+
+
+def test_work_inside_from_threads_is_not_held_up_by_each_other(tree):
+    with ThreadPoolExecutor(8) as pool:
+        slow = [pool.submit(ids.inside, time.sleep, 1.5) for _ in range(3)]
+        quick = [pool.submit(ids.inside, os.getuid) for _ in range(3)]
+        containers = [pool.submit(go, tree, "true") for _ in range(3)]
+        began = time.monotonic()
+        assert [q.result() for q in quick] == [0, 0, 0]
+        assert [c.result().status for c in containers] == [0, 0, 0]
+        assert time.monotonic() - began < 1.2
+        assert [s.result() for s in slow] == [None] * 3
+
+
+def raising() -> None:
+    os.mkdir("/proc/none")
+
+
+def test_errors_come_out_of_inside(tmp_path):
+    with pytest.raises(OSError, match="/proc/none"):
+        ids.inside(raising)
+    with pytest.raises(RuntimeError, match="ValueError: loud"):
+        ids.inside(fail, "loud")
+    with pytest.raises(RuntimeError, match="unmarshallable"):
+        ids.inside(object)
+
+
 def fill() -> None:
     os.mkdir("/etc")
     with open("/etc/hostname", "w", encoding="ascii") as file:

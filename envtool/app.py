@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from envtool import registry
+from envtool.container import ids
 from envtool.errors import BuildError, EnvtoolError, Interrupted, SpecError, UsageError
 from envtool.events import Emit
 from envtool.model import Env, Json, Spec, Task
@@ -21,12 +22,12 @@ from envtool.plan.plan import plan as make_plan
 from envtool.project import Files
 from envtool.realise.setting import Cancel, Setting
 from envtool.realise.stacks import Stacks, known
-from envtool.run import evidence, ready
+from envtool.run import evidence, ready, warm
 from envtool.run.result import Result
 from envtool.run.tasks import run_task
 from envtool.spec import load as load_spec
 from envtool.spec import schema as spec_schema
-from envtool.store import store, sweep
+from envtool.store import scratch, store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,7 +99,7 @@ def execute(request: Request, env: str, argv: tuple[str, ...], *, terminal: bool
     setting = _setting(spec, request, emit, cancel)
     stack = Stacks(graph(spec, kinds), setting).stack(chosen.name)
     prepared = ready.prepare(chosen, stack, spec, files, setting)
-    return ready.launch(prepared, argv, terminal=terminal, cancel=cancel.reader)
+    return warm.launch(prepared, argv, terminal=terminal, cancel=cancel.reader)
 
 
 def _open(request: Request) -> tuple[Spec, Files, registry.Registry]:
@@ -133,8 +134,8 @@ def find_spec(request: Request) -> str:
 
 
 def _setting(spec: Spec, request: Request, emit: Emit, cancel: Cancel) -> Setting:
-    place = store.locate()
-    sweep.sweep(place)
+    place = store.locate(idmap=ids.describe())
+    scratch.sweep(place, remove=ids.remove)
     return Setting(
         store=place, root=spec.root, arch=os.uname().machine, emit=emit, cancel=cancel, refresh=request.refresh
     )

@@ -32,6 +32,11 @@ class Completed:
         return f"{line}: {why}" + (f": {said[-1]}" if said else "")
 
 
+def environment(more: Mapping[str, str]) -> dict[str, str]:
+    """The variables of KEPT as the caller has them, and `more`."""
+    return {name: os.environ[name] for name in KEPT if name in os.environ} | dict(more)
+
+
 def run(
     argv: Sequence[str],
     *,
@@ -44,7 +49,7 @@ def run(
 
     Never raises for what the program does: a status says so. `timeout` is seconds.
     """
-    environ = {name: os.environ[name] for name in KEPT if name in os.environ} | dict(env or {})
+    environ = environment(env or {})
     words = tuple(argv)
     try:
         ended = subprocess.run(  # noqa: PLW1510 - the status is the answer

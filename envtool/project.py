@@ -19,6 +19,7 @@ from envtool.model import InputFile
 
 OWN = ".envtool"  # our directory in a checkout: results, logs
 GIT = ("git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-c", "core.untrackedCache=false")
+IGNORED = ("ls-files", "-oi", "--exclude-standard", "--directory", "-z", "--", ".")
 MAX_READ = 8 << 20
 
 
@@ -31,14 +32,10 @@ def listed(root: str) -> list[str]:
     if not _in_repository(root):
         return sorted(path for path in _walk(root) if not _own(path))
     found: set[str] = set()
-    for prefix, directory in _repositories(root):
-        listing = _git(directory, "ls-files", "-co", "--exclude-standard", "-z", "--", ".")
-        for name in listing:
+    for prefix, _, names in _repositories(root):
+        for name in names:
             path = prefix + name
-            # an embedded repository is one name (with a slash), a submodule one without: they are asked themselves
-            if name.endswith("/") or _own(path):
-                continue
-            mode = _mode(os.path.join(root, path))
+            mode = None if _own(path) else _mode(os.path.join(root, path))
             if mode is not None and not stat.S_ISDIR(mode):
                 found.add(path)
     return sorted(found)
@@ -47,12 +44,17 @@ def listed(root: str) -> list[str]:
 def hidden(root: str) -> tuple[str, ...]:
     """Project-relative entries that a container must not see: what git ignores (whole directories collapsed, without a
     slash at the end) and `.envtool`; sorted. Raises EnvtoolError (code project-git)."""
-    found: set[str] = {OWN} if os.path.lexists(os.path.join(root, OWN)) else set()
+    found = {OWN}  # there or not: the run itself may be about to make it
     if _in_repository(root):
-        for prefix, directory in _repositories(root):
-            names = _git(directory, "ls-files", "-oi", "--exclude-standard", "--directory", "-z", "--", ".")
+        for prefix, directory, _ in _repositories(root):
+            names = _git(directory, *IGNORED)
             found |= {prefix + name.rstrip("/") for name in names}
     return tuple(sorted(path for path in found if path == OWN or not _own(path)))
+
+
+def repositories(root: str) -> list[tuple[str, str]]:
+    """(prefix, directory) of every repository that `hidden` asks; none outside git."""
+    return [(prefix, directory) for prefix, directory, _ in _repositories(root)] if _in_repository(root) else []
 
 
 def _own(path: str) -> bool:
@@ -75,31 +77,38 @@ def _in_repository(root: str) -> bool:
         if "not a git repository" in said:
             return False
         raise EnvtoolError(f"git cannot read the project: {asked.failure()}", code="project-git")
+    if directory == os.path.realpath(root):
+        return True
     # a project in a directory that the surrounding repository ignores is a project of its own
     return _run(root, "check-ignore", "-q", ".").status != 0
 
 
-def _repositories(root: str) -> Iterator[tuple[str, str]]:
-    """(prefix, directory) of the project and of each submodule and embedded repository in it, at any depth."""
+def _repositories(root: str) -> Iterator[tuple[str, str, list[str]]]:
+    """(prefix, directory, files) of the project and of each submodule and embedded repository in it, at any depth."""
     pending = [("", root)]
     while pending:
         prefix, directory = pending.pop()
-        yield prefix, directory
-        inner = {
-            entry.partition("\t")[2]
-            for entry in _git(directory, "ls-files", "-s", "-z", "--", ".")
-            if entry.startswith("160000 ")
-        }
-        # `--directory` is not given: an embedded repository shows as `name/` in any case
-        inner |= {
-            name.rstrip("/")
-            for name in _git(directory, "ls-files", "-o", "--exclude-standard", "-z", "--", ".")
-            if name.endswith("/")
-        }
+        names, inner = _listing(directory)
+        yield prefix, directory, names
         for name in sorted(inner):
             below = os.path.join(directory, name)
             if os.path.lexists(os.path.join(below, ".git")) and not os.path.islink(below):
                 pending.append((f"{prefix}{name}/", below))
+
+
+def _listing(directory: str) -> tuple[list[str], list[str]]:
+    """The files of one repository, tracked and untracked, and the repositories in it: a submodule is an index entry of
+    mode 160000, an embedded one an untracked name with a slash at its end. One call: each costs a start of git."""
+    names: list[str] = []
+    inner: list[str] = []
+    for line in _git(directory, "ls-files", "-t", "-s", "-c", "-o", "--exclude-standard", "-z", "--", "."):
+        tag, _, rest = line.partition(" ")
+        if tag == "?":
+            (inner if rest.endswith("/") else names).append(rest.rstrip("/"))
+        else:
+            entry, _, name = rest.partition("\t")
+            (inner if entry.startswith("160000 ") else names).append(name)
+    return names, inner
 
 
 def _git(directory: str, *arguments: str) -> list[str]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["GROUP", "Registry", "discover"]
 
 GROUP = "envtool"  # of entry points
+PACKAGE = "envtool.kinds"
+BUILTIN = "envtool.kinds.builtin"  # the module whose hooks offer all of them
 RESERVED = frozenset({"needs", "set"})  # keys of every layer: no kind may own them
 
 T = TypeVar("T", api.Kind, api.Language)
@@ -36,8 +38,11 @@ class Registry:
     plugins: tuple[object, ...] = ()
 
 
-def discover(builtin: Sequence[object] = (), entry_points: Iterable[EntryPoint] | None = None) -> Registry:
-    """Gather `builtin` modules, then every entry point of the group `envtool` (or those given), sorted by name.
+def discover(
+    builtin: Sequence[object] | None = None,
+    entry_points: Iterable[EntryPoint] | None = None,
+) -> Registry:
+    """Gather `builtin` modules (None: our own), then the group `envtool` of entry points (or those given), by name.
 
     Raises UsageError (code "plugin") naming the distribution when a plugin cannot be imported, fails in a hook, or
     offers what is not a kind; naming both when two offer the same name.
@@ -45,7 +50,7 @@ def discover(builtin: Sequence[object] = (), entry_points: Iterable[EntryPoint] 
     manager = pluggy.PluginManager("envtool")
     manager.add_hookspecs(api)
     plugins: list[tuple[object, str]] = []
-    for module in builtin:
+    for module in _ours() if builtin is None else builtin:
         _register(manager, module, "envtool itself")
         plugins.append((module, "envtool itself"))
     for entry in sorted(_installed() if entry_points is None else entry_points, key=lambda e: (e.name, e.value)):
@@ -64,6 +69,15 @@ def discover(builtin: Sequence[object] = (), entry_points: Iterable[EntryPoint] 
         languages=_collect(plugins, "envtool_languages", api.Language, "language", _check_language),
         plugins=tuple(plugin for plugin, _ in plugins),
     )
+
+
+def _ours() -> Sequence[object]:
+    """By name, not by import: kinds stand above this module, which knows no more of them than of a plugin's."""
+    import importlib.util
+
+    if importlib.util.find_spec(PACKAGE) is None:
+        return ()
+    return (importlib.import_module(BUILTIN),)
 
 
 def _installed() -> Iterable[EntryPoint]:

@@ -27,7 +27,7 @@ def enter(settings: Settings, env: str, argv: tuple[str, ...], *, refresh: bool 
     def stop(number: int) -> None:
         if cancel.is_set():  # the second time: do not wait; every container dies with this process
             raise Interrupted(f"signal {number}")
-        cancel.set()
+        cancel.set(number)
 
     with Stream([display], display.say) as stream:
 

@@ -142,7 +142,7 @@ def _wait(
         while isinstance(answer, int):
             if cancel.is_set():
                 return (), True, True
-            cancel.set()
+            cancel.set(answer)
             stream.call(lambda: say("interrupted: ending what runs, outputs are kept (again: end at once)"))
             answer = answers.get()
     # The latch is left open: after a second signal the app's threads may still look at it until the process ends.

@@ -184,7 +184,7 @@ class _Init:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
 
     def _forward(self, number: int, _frame: object) -> None:
-        if number == kernel.SIGTERM:
+        if number in {kernel.SIGHUP, kernel.SIGINT, kernel.SIGTERM}:
             self.ending = True  # no further step
         if self.running:
             try:

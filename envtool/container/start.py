@@ -120,6 +120,12 @@ def _id_map(uid: int, gid: int, to: int, own: ids.Ids) -> int:
         return _maps[key]
 
 
+def _asked(cancel: int) -> int:
+    """Many containers look at one pipe, so nothing is taken out of it: how much waits there is the message."""
+    waiting = int.from_bytes(fcntl.ioctl(cancel, kernel.FIONREAD, b"\0\0\0\0"), sys.byteorder)
+    return waiting if waiting in (kernel.SIGHUP, kernel.SIGINT, kernel.SIGTERM) else kernel.SIGTERM
+
+
 class _Supervisor:
     """One running container as its supervisor sees it."""
 
@@ -132,7 +138,7 @@ class _Supervisor:
         self.sock: Any = None
         self.terminal: Any = None
         self.output = -1
-        self.up = self.ended = self.killed = False
+        self.up = self.ended = self.killed = self.gentle = False
         timeout = program["timeout"]
         self.deadline = time.monotonic() + timeout if timeout is not None else None
         self.poll = select.poll()
@@ -204,11 +210,12 @@ class _Supervisor:
         if self.output in ready and not self.receiver.feed(self.output):
             self._close(self.output)
         if self.cancel in ready:
+            number = _asked(self.cancel)
             self.poll.unregister(self.cancel)
             self.cancel = -1
             if not self.ended and not self.result.timed_out:
                 self.result.interrupted = True
-                self._end()
+                self._end(number)
         if self.terminal is not None:
             if 0 in ready:
                 self.terminal.input()
@@ -220,14 +227,18 @@ class _Supervisor:
         self.poll.unregister(descriptor)
         self.open -= 1
 
-    def _end(self) -> None:
-        """Ask the step to end; what does not have `grace`. While the container is being made nothing is lost."""
-        self._signal(kernel.SIGTERM if self.up else kernel.SIGKILL)
+    def _end(self, number: int = kernel.SIGTERM) -> None:
+        """Ask the step to end; what does not has `grace`. While the container is being made nothing is lost."""
+        self._signal(number if self.up else kernel.SIGKILL)
+        self.gentle = number != kernel.SIGTERM
         self.deadline = time.monotonic() + self.program["grace"]
 
     def _overdue(self) -> None:
         if not (self.result.timed_out or self.result.interrupted):
             self.result.timed_out = True
+            self._end()
+            return
+        if self.gentle:  # ^C may be something that the step handles and goes on
             self._end()
             return
         self._signal(kernel.SIGUSR1 if self.up and not self.killed else kernel.SIGKILL)

@@ -1,1 +1,1 @@
-"""The kinds of base and layer that come with envtool. Each imports `envtool.api` alone, as a plugin would."""
+"""Our own kinds of base and layer. Each uses `envtool.api` and nothing else of envtool, as a plugin would."""

@@ -38,6 +38,7 @@ def build(settled: Settled, below: Sequence[Made], setting: Setting, event_id: s
             program = _program(recipe, settled, below, bench, draft.upper, draft.work)
             _execute(program, setting, event_id, settled)
         setting.cancel.check()
+        ids.remove(draft.work)
         drop = (*SCRATCH, *recipe.drop)
         # container root may pass neither to the tree nor write beside it by path: it is put there, and handed the sheet
         with open(draft.manifest, "wb") as sheet:

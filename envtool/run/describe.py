@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import posixpath
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 from envtool.api import PROJECT
@@ -63,3 +64,8 @@ def container(
         timeout=task.timeout if task else None,
         outputs=task.outputs if task else (),
     )
+
+
+def with_step(program: Program, step: Step) -> Program:
+    """The same container with one step."""
+    return replace(program, steps=(step,))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 from envtool import project
-from envtool.container import start
+from envtool.container import ids, start
 from envtool.errors import EnvtoolError
 from envtool.events import Finished, Outcome, Started
 from envtool.model import Env, Task
@@ -95,5 +96,5 @@ def _outcome(ended: start.Exit, task: Task) -> tuple[Outcome, str]:
     return "passed", notes
 
 
-def _scratch(env: Env, setting: Setting) -> layers.Scratch:
-    return layers.scratch(setting.store, wanted=env.scratch == "disk")
+def _scratch(env: Env, setting: Setting) -> AbstractContextManager[str]:
+    return layers.scratch(setting.store, remove=ids.remove) if env.scratch == "disk" else nullcontext("")

@@ -260,11 +260,12 @@ def _wants(sub: Any, schema: dict[str, Json], depth: int) -> list[str]:
     if "$ref" in sub:
         return _wants(_lookup(schema, str(sub["$ref"]).removeprefix("#/").split("/")), schema, depth - 1)
     for several in ("anyOf", "oneOf"):
-        if several in sub:
-            return [word for branch in sub[several] for word in _wants(branch, schema, depth - 1)]
+        branches = [word for branch in sub.get(several, []) for word in _wants(branch, schema, depth - 1)]
+        if branches:
+            return branches
     if "enum" in sub:
         return [f"`{option}`" for option in sub["enum"]]
-    types = sub.get("type", [])
+    types = sub.get("type", "object" if "properties" in sub else [])
     words = [_TYPES.get(name, name) for name in ([types] if isinstance(types, str) else types)]
     if "a list" in words:
         members = [_PLURALS.get(word, "") for word in _wants(sub.get("items"), schema, depth - 1)]

@@ -104,6 +104,8 @@ def declare_base(work: Work, name: str, node: Node, at: Node) -> Declared | None
 def declare_layer(work: Work, name: str, node: Node, at: Node) -> Declared | None:
     """A layer from its mapping; None where that is wrong. `name` empty: the kind's name."""
     entries = node.mapping()
+    if not entries:
+        return None
     kinds = [key for key in entries if key in work.registry.layers]
     if len(kinds) == 2:  # a key may be a kind here and belong to the other kind there
         kinds = [k for k in kinds if not any(k in work.registry.layers[other].siblings for other in kinds)] or kinds

@@ -43,7 +43,7 @@ def points(matrix: Node, env: str, problems: Problems) -> list[tuple[str, Point]
     combinations = _excluded(combinations, matrix, axes, problems)
     found = [(name_of(env, [point[axis] for axis in axes]), point) for point in combinations]
     found += _included(combinations, matrix, axes, env)
-    if not found:
+    if not found and (matrix.get("exclude") or not axes):
         problems.add(matrix, f"the matrix of env `{env}` has no points", code="empty", hint="all are excluded")
     return found
 

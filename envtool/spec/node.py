@@ -95,6 +95,7 @@ class Problems:
     """All that is wrong so far."""
 
     found: dict[tuple[int, int, int, str], Problem] = field(default_factory=dict)
+    typed: set[tuple[int, int, int]] = field(default_factory=set)
     guesses: int = GUESSES
 
     def add(self, node: Node, message: str, *, code: str, hint: str = "") -> None:
@@ -102,10 +103,15 @@ class Problems:
         matrix) is said once. Raises SpecError when there are FOUND.
         """
         where = node.where
+        place = (node.source.order, where.line, where.column)
+        if code == "type":
+            if place in self.typed:  # a wrong type is told once, by the schema or by the kind
+                return
+            self.typed.add(place)
         lines = node.source.lines
         text = lines[where.line - 1] if where.line <= len(lines) else ""
         problem = Problem(where=where, message=message, code=code, hint=hint, text=text, width=node.width)
-        self.found.setdefault((node.source.order, where.line, where.column, message), problem)
+        self.found.setdefault((*place, message), problem)
         if len(self.found) >= FOUND:
             self.raise_any()
 

@@ -64,8 +64,9 @@ def _table(properties: Mapping[str, Any], whole: dict[str, Json], required: Iter
     for key, sub in properties.items():
         value = _value(sub, whole)
         meaning = _cell(str(sub.get("description", "")) if isinstance(sub, dict) else "")
-        must = " Required." if key in required else ""
-        lines.append(f"| `{key}` | {value} | {meaning}{must} |")
+        if key in required:
+            meaning = f"{meaning}{'' if meaning.endswith(('.', '…')) else '.'} Required.".lstrip(". ")
+        lines.append(f"| `{key}` | {value} | {meaning} |")
     return lines
 
 
@@ -80,8 +81,9 @@ def _cell(text: str) -> str:
 
 
 def _kinds(title: str, kinds: Iterable[Kind], whole: dict[str, Json]) -> list[str]:
-    out = [f"## {title}", ""]
-    for kind in sorted(kinds, key=lambda kind: kind.name):
+    known = sorted(kinds, key=lambda kind: kind.name)
+    out = [f"## {title}", ""] if known else []
+    for kind in known:
         out += [f"### `{kind.name}`", ""]
         described: Any = kind.schema
         if isinstance(described, dict) and described.get("description"):

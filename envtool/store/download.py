@@ -111,9 +111,11 @@ def _start(work: Callable[[str], None], top: str) -> Future[None]:
 
     def run() -> None:
         try:
-            future.set_result(work(top))
+            work(top)
         except BaseException as error:
             future.set_exception(error)
+        else:
+            future.set_result(None)
 
     threading.Thread(target=run, name="fetch", daemon=True).start()
     return future

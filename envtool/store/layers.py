@@ -62,7 +62,7 @@ class Draft:
     def __init__(self, store: Store, key: str, top: str, layer: Layer | None) -> None:
         self.layer = layer
         self.upper = os.path.join(top, "layer", "tree")
-        self.work = os.path.join(top, "work")
+        self.work = os.path.join(top, "layer", "work")  # beside the tree, as overlayfs wants it
         self.manifest = os.path.join(top, "layer", "manifest")
         self._store = store
         self._key = key
@@ -96,7 +96,7 @@ def building(
     cancelled: locks.Cancelled | None = None,
 ) -> Iterator[Draft]:
     """Be the one builder of a layer. When another has made it meanwhile, `layer` of the draft is set and there is
-    nothing to do; else fill `upper` (with `work` beside it, on the store's file system), capture, `commit`. Without a
+    nothing to do; else fill `upper` (with `work` beside it for the overlay; it must be gone), capture, `commit`. Without a
     commit nothing is left. `remove` deletes trees that container ids own. Raises Interrupted, StoreError.
     """
     with ExitStack() as stack:
@@ -128,11 +128,11 @@ _held = _Held()
 
 
 @contextmanager
-def using(store: Store, keys_in_use: Sequence[str]) -> Iterator[None]:
+def using(store: Store, layers: Sequence[Layer]) -> Iterator[None]:
     """Hold layers so that no gc takes them meanwhile. Raises StoreError when one is gone already."""
     taken: list[str] = []
     try:
-        for key in dict.fromkeys(keys_in_use):
+        for key in dict.fromkeys(layer.key for layer in layers):
             _hold(store, key)
             taken.append(key)
             if not os.path.exists(store.path("layers", key, "layer.json")):

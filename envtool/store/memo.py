@@ -17,7 +17,7 @@ from envtool.store.store import Store
 def get(store: Store, question: Json) -> Any:
     """The remembered answer, None when there is none (or it is damaged: then it is asked again)."""
     try:
-        with open(_path(store, question), encoding="utf-8") as file:
+        with open(path(store, question), encoding="utf-8") as file:
             entry = json.load(file)
     except (FileNotFoundError, ValueError):
         return None
@@ -28,7 +28,7 @@ def get(store: Store, question: Json) -> Any:
 
 def put(store: Store, question: Json, answer: Json) -> None:
     """Remember an answer in place of the one before, whole or not at all."""
-    target = _path(store, question)
+    target = path(store, question)
     mine = store.path("tmp", f"memo.{os.getpid()}.{os.urandom(4).hex()}")
     try:
         with open(mine, "wb") as file:
@@ -51,5 +51,6 @@ def asking(
         yield
 
 
-def _path(store: Store, question: Json) -> str:
+def path(store: Store, question: Json) -> str:
+    """The file that remembers the answer (or would)."""
     return store.path("memo", f"{keys.digest(question)}.json")

@@ -164,7 +164,7 @@ def _check_file_system(root: str) -> None:
         os.setxattr(probe, "user.envtool", b"y")
     except OSError as error:
         raise StoreError(
-            f"the store {root} is on {kind or 'a file system'} without user xattrs: overlays need them ({error.strerror})",
+            f"the store {root} is on {kind or 'a file system'} without user xattrs, which overlays need",
             code="store-filesystem",
             hint=ELSEWHERE,
         ) from error

@@ -44,7 +44,7 @@ def test_listed_and_hidden(repository):
 def test_a_project_below_the_repository(repository):
     write(repository, "package/e.py", "package/e.log", "package/node_modules/z")
     assert project.listed(str(repository / "package")) == ["e.py"]
-    assert project.hidden(str(repository / "package")) == ("e.log", "node_modules")
+    assert project.hidden(str(repository / "package")) == (".envtool", "e.log", "node_modules")
 
 
 def test_submodules_embedded_repositories_and_worktrees(repository, tmp_path):
@@ -66,7 +66,7 @@ def test_submodules_embedded_repositories_and_worktrees(repository, tmp_path):
     tree = tmp_path / "tree"
     git(repository, "worktree", "add", "-q", str(tree))
     write(tree, "w.log")
-    assert project.hidden(str(tree)) == ("w.log",)
+    assert project.hidden(str(tree)) == (".envtool", "w.log")
     assert "a.py" in project.listed(str(tree))
 
 

@@ -20,11 +20,12 @@ from envtool.api import (
     Run,
     Site,
 )
-from envtool.kinds.debian import bootstrap, lists, stack
-from envtool.kinds.debian.closure import near
+from envtool.kinds.debian import bootstrap
+from envtool.kinds.debian import pins as pinned
 
 if TYPE_CHECKING:
     from envtool.kinds.debian.index import Index
+    from envtool.kinds.debian.stack import Ground
 
 _NAME: Json = {
     "type": "string",
@@ -80,6 +81,8 @@ class Apt(Kind):
 
     def resolve(self, request: Request, site: Site) -> Json:
         """Ask the apt of the stack what it would install, without network, from the verified index."""
+        from envtool.kinds.debian import stack
+
         wish = Wish.read(request.options)
         ground = stack.ground(request, site)
         answer = _ask(wish, ground, site, "-qq", "--print-uris")
@@ -103,7 +106,7 @@ class Apt(Kind):
 
     def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
         """The debs."""
-        return lists.fetches(pins)
+        return pinned.fetches(pins)
 
     def material(self, request: Request, pins: Json) -> Json:
         """The debs (whose names and hashes are in the key), and which of them were asked for."""
@@ -116,7 +119,8 @@ class Apt(Kind):
 
         wish = Wish.read(request.options)
         debs: list[Json] = [
-            [lists.file_name(item), item["size"], item["sha256"]] for item in sorted(pins["debs"], key=lists.file_name)
+            [pinned.file_name(item), item["size"], item["sha256"]]
+            for item in sorted(pins["debs"], key=pinned.file_name)
         ]
         names = sorted(item["name"] for item in pins["debs"])
         environment = bootstrap.ENVIRONMENT | {"APT_CONFIG": offer.CONFIG}
@@ -131,7 +135,7 @@ class Apt(Kind):
 
     def summary(self, request: Request, pins: Json) -> str:
         """As in: 14 packages, 9 MB."""
-        return lists.summary(pins)
+        return pinned.summary(pins)
 
 
 def _flags(names: list[str]) -> tuple[bool]:
@@ -139,33 +143,44 @@ def _flags(names: list[str]) -> tuple[bool]:
     return (any(name.startswith("postgresql") for name in names),)
 
 
-def _ask(wish: Wish, ground: stack.Ground, site: Site, *how: str) -> Completed:
+# apt can read compressed lists, but looks each package up from the start of the file: ten seconds for a hundred.
+# apt-helper unpacks them where the system has no xz.
+_SCRIPT = """
+mkdir -p /var/lib/apt/lists/partial
+cd /run/envtool-lists
+for file in *; do /usr/lib/apt/apt-helper cat-file "$file" > "/var/lib/apt/lists/${file%.*}"; done
+cd /
+printf '%s\\n' "$SOURCES" > /run/envtool.list
+exec "$@"
+"""
+
+
+def _ask(wish: Wish, ground: Ground, site: Site, *how: str) -> Completed:
     sources = "\n".join(
         f"deb [arch={ground.arch} trusted=yes] http://{index}.invalid {item.suite} {item.component}"
         for index, item in enumerate(ground.lists)
     )
-    script = f"cat >/tmp/envtool.list <<'end'\n{sources}\nend\nmkdir -p /var/lib/apt/lists/partial\nexec \"$@\""
     options = (
         "Acquire::ForceHash=SHA256",
         "APT::Sandbox::User=root",
-        "Dir::Etc::SourceList=/tmp/envtool.list",
+        "Dir::Etc::SourceList=/run/envtool.list",
         "Dir::Etc::SourceParts=-",
         "Dir::Cache::pkgcache=",
         "Dir::Cache::srcpkgcache=",
     )
     argv = [*wish.install(), *how, *(word for option in options for word in ("-o", option)), *wish.packages]
     binds = [
-        Bind(source=str(path), target=f"/var/lib/apt/lists/{_list_name(index, item, ground.arch)}")
+        Bind(source=str(path), target=f"/run/envtool-lists/{_list_name(index, item, ground.arch)}")
         for index, (item, path) in enumerate(zip(ground.lists, ground.paths, strict=True))
     ]
-    return site.run(Command(argv=("/bin/sh", "-ec", script, "sh", *argv)), env=bootstrap.ENVIRONMENT, binds=binds)
+    environment = bootstrap.ENVIRONMENT | {"SOURCES": sources}
+    return site.run(Command(argv=("/bin/sh", "-ec", _SCRIPT, "sh", *argv)), env=environment, binds=binds)
 
 
-def _list_name(index: int, item: lists.PackageList, arch: str) -> str:
-    # How apt names the file of an index: its URL, slashes as underscores. apt reads compressed ones as well.
+def _list_name(index: int, item: pinned.PackageList, arch: str) -> str:
+    # How apt names the file of an index: its URL, slashes as underscores.
     suite = item.suite.replace("/", "_")
-    ending = "xz" if item.form == "xz" else "gz"
-    return f"{index}.invalid_dists_{suite}_{item.component.replace('/', '_')}_binary-{arch}_Packages.{ending}"
+    return f"{index}.invalid_dists_{suite}_{item.component.replace('/', '_')}_binary-{arch}_Packages.{item.form}"
 
 
 def _pin(line: str) -> dict[str, Any]:
@@ -189,7 +204,10 @@ def _pin(line: str) -> dict[str, Any]:
     }
 
 
-def _refusal(wish: Wish, ground: stack.Ground, site: Site, answer: Completed) -> ResolveError:
+def _refusal(wish: Wish, ground: Ground, site: Site, answer: Completed) -> ResolveError:
+    from envtool.kinds.debian import lists
+    from envtool.kinds.debian.closure import near
+
     said = (answer.stdout + b"\n" + answer.stderr).decode(errors="replace")
     index: Index | None = None
     for item in wish.packages:

@@ -6,8 +6,9 @@ import os
 from typing import Any, ClassVar
 
 from envtool.api import Call, Fetch, Json, Kind, Recipe, Request, Site
-from envtool.kinds.debian import bootstrap, lists, mirrors
-from envtool.kinds.debian.closure import minimal
+from envtool.kinds.debian import bootstrap
+from envtool.kinds.debian import pins as pinned
+from envtool.kinds.debian.wish import Wish
 
 _STRINGS: dict[str, Json] = {"type": "array", "items": {"type": "string", "minLength": 1}}
 
@@ -59,12 +60,15 @@ class Debian(Kind):
 
     def inputs(self, options: Json) -> tuple[str, ...]:
         """The keyring, when the project brings one."""
-        keyring = lists.Wish.read(options).keyring
+        keyring = Wish.read(options).keyring
         return (keyring,) if keyring else ()
 
     def resolve(self, request: Request, site: Site) -> Json:
         """Verify the suite's index, and choose the packages of a minimal system."""
-        wish = lists.Wish.read(request.options)
+        from envtool.kinds.debian import lists, mirrors
+        from envtool.kinds.debian.closure import minimal
+
+        wish = Wish.read(request.options)
         site.note(f"reading the index of {wish.suite}")
         archive = lists.find(wish, site, environ=os.environ, sources=mirrors.configured())
         index = lists.load(archive.lists, site)
@@ -74,12 +78,12 @@ class Debian(Kind):
             "suite": archive.suite,
             "arch": archive.arch,
             "lists": [item.json() for item in archive.lists],
-            "debs": [lists.pin(package) for package in chosen],
+            "debs": [pinned.pin(package) for package in chosen],
         }
 
     def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
         """The debs."""
-        return lists.fetches(pins)
+        return pinned.fetches(pins)
 
     def material(self, request: Request, pins: Json) -> Json:
         """The debs (whose names and hashes are in the key) decide; mirrors, pockets and keys do not."""
@@ -96,7 +100,7 @@ class Debian(Kind):
         debs = sorted(pins["debs"], key=lambda item: (-item["size"], item["name"]))
         return Recipe(
             steps=(
-                Call(function=unpack.unpack, arguments=([lists.file_name(item) for item in debs], True)),
+                Call(function=unpack.unpack, arguments=([pinned.file_name(item) for item in debs], True)),
                 *bootstrap.configure(pins["arch"]),
                 Call(function=unpack.finish),
             ),
@@ -105,4 +109,4 @@ class Debian(Kind):
 
     def summary(self, request: Request, pins: Json) -> str:
         """As in: 88 packages, 41 MB."""
-        return lists.summary(pins)
+        return pinned.summary(pins)

@@ -1,4 +1,4 @@
-"""The index of a suite: its InReleases verified, its Packages files fetched, as values that pins can hold."""
+"""The index of a suite: its InReleases verified, its Packages files fetched."""
 
 from __future__ import annotations
 
@@ -6,68 +6,14 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from envtool.api import Fetch, FetchError, Json, ResolveError, Site
+from envtool.api import FetchError, ResolveError, Site
 from envtool.kinds.debian import mirrors, release, suites
-from envtool.kinds.debian.index import Index, Package
+from envtool.kinds.debian.index import Index
+from envtool.kinds.debian.pins import PackageList
+from envtool.kinds.debian.wish import Wish
 
 _FORMS = ("xz", "gz")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """What the spec says of a Debian base. `pockets` None: those that the suite has."""
-
-    suite: str
-    mirror: str = ""
-    security_mirror: str = ""
-    components: tuple[str, ...] = ()
-    packages: tuple[str, ...] = ()
-    pockets: tuple[str, ...] | None = None
-    keyring: str = ""
-    valid_until: bool = True
-
-    @classmethod
-    def read(cls, options: Json) -> Wish:
-        """From the options of the spec: `SUITE`, or a mapping (checked against the schema before)."""
-        value: Any = {"suite": options} if isinstance(options, str) else options
-        return cls(
-            suite=value["suite"],
-            mirror=value.get("mirror", ""),
-            security_mirror=value.get("security_mirror", ""),
-            components=tuple(value.get("components", ())),
-            packages=tuple(value.get("packages", ())),
-            pockets=tuple(value["pockets"]) if "pockets" in value else None,
-            keyring=value.get("keyring", ""),
-            valid_until=value.get("valid_until", True),
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackageList:
-    """One Packages file: `path` is below `url`; `size` bytes; `inrelease` the sha256 of what vouches for it."""
-
-    url: str
-    suite: str
-    component: str
-    path: str
-    sha256: str
-    size: int
-    inrelease: str
-    form: str  # "xz" or "gz"
-
-    def fetch(self) -> Fetch:
-        """The file as it is fetched."""
-        name = f"{self.suite}_{self.component}_Packages.{self.form}".replace("/", "_")
-        return Fetch(url=f"{self.url}/{self.path}", sha256=self.sha256, size=self.size, name=name)
-
-    def json(self) -> dict[str, Json]:
-        """As it stands in the pins."""
-        return {field: getattr(self, field) for field in _LIST_FIELDS}
-
-
-_LIST_FIELDS = ("url", "suite", "component", "path", "sha256", "size", "inrelease", "form")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +63,9 @@ def find(wish: Wish, site: Site, *, environ: Mapping[str, str], sources: tuple[m
 
 def absent(error: FetchError) -> bool:
     """Whether a fetch failed because the file is not there, rather than because the network is not."""
-    return error.code in ("not-found", "fetch-missing") or "404" in error.message
+    return error.code == "fetch-missing" or any(
+        text in error.message for text in ("HTTP 404", "HTTP 410", "No such file")
+    )
 
 
 def _release(
@@ -190,48 +138,3 @@ def _text(path: os.PathLike[str], item: PackageList) -> str:
     except (lzma.LZMAError, zlib.error) as error:
         raise ResolveError(f"the package list of {item.suite} is damaged: {error}", code="index") from error
     return plain.decode("utf-8", "replace")
-
-
-# ---- pins ----------------------------------------------------------------------------------------------------------
-
-
-def from_pins(pins: Any) -> tuple[PackageList, ...]:
-    """The lists that a base's pins name."""
-    return tuple(PackageList(**{field: item[field] for field in _LIST_FIELDS}) for item in pins["lists"])
-
-
-def pin(package: Package) -> dict[str, Json]:
-    """A package as it stands in the pins; `list` says which of the lists it is from, 0 is left out."""
-    found: dict[str, Json] = {
-        "name": package.name,
-        "version": package.version,
-        "arch": package.architecture,
-        "path": package.path,
-        "sha256": package.sha256,
-        "size": package.size,
-    }
-    return found | ({"list": package.origin} if package.origin else {})
-
-
-def fetches(pins: Any) -> tuple[Fetch, ...]:
-    """The debs of pins (`lists` and `debs`) as files to fetch, named as apt names them."""
-    return tuple(
-        Fetch(
-            url=f"{pins['lists'][item.get('list', 0)]['url']}/{item['path']}",
-            sha256=item["sha256"],
-            size=item["size"],
-            name=file_name(item),
-        )
-        for item in pins["debs"]
-    )
-
-
-def file_name(item: Mapping[str, Any]) -> str:
-    """`name_version_arch.deb`, an epoch's colon written %3a."""
-    return f"{item['name']}_{item['version'].replace(':', '%3a')}_{item['arch']}.deb"
-
-
-def summary(pins: Any) -> str:
-    """As in: 88 packages, 41 MB."""
-    count, size = len(pins["debs"]), sum(item["size"] for item in pins["debs"])
-    return f"{count} package{'s' if count != 1 else ''}, {max(1, round(size / 1e6))} MB" if count else "nothing to add"

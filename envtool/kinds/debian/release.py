@@ -146,9 +146,7 @@ def _expired(cert: Cert) -> bool:
 def _names(cert: Cert, ids: list[str]) -> bool:
     # A signature names a key, often a subkey, by its fingerprint or the end of that. Certificates list no subkeys to
     # us, but each carries a signature by its subkey which names it. For the message only: pysequoia has decided.
-    return any(
-        cert.fingerprint.upper().endswith(item) or bytes.fromhex(item)[-8:] in bytes(cert) for item in ids
-    )
+    return any(cert.fingerprint.upper().endswith(item) or bytes.fromhex(item)[-8:] in bytes(cert) for item in ids)
 
 
 _HINT = "name the file of keys that signs this archive with `keyring:`, or update the host's archive keyring"

@@ -15,6 +15,7 @@ from typing import Any
 from envtool.api import Command, FetchError, Problem, Request, ResolveError, Site, SpecError
 from envtool.kinds.debian import lists, mirrors, release
 from envtool.kinds.debian.archive import members
+from envtool.kinds.debian.pins import PackageList, from_pins
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +24,7 @@ class Ground:
 
     suite: str
     arch: str
-    lists: tuple[lists.PackageList, ...]
+    lists: tuple[PackageList, ...]
     paths: Sequence[PathLike[str]]
 
 
@@ -39,11 +40,11 @@ def ground(request: Request, site: Site) -> Ground:
         raise SpecError((problem,))
     if request.base_kind == "debian":
         pins: Any = request.base_pins
-        return _at_hand(pins["suite"], pins["arch"], lists.from_pins(pins), site)
+        return _at_hand(pins["suite"], pins["arch"], from_pins(pins), site)
     return _own(request, site)
 
 
-def _at_hand(suite: str, arch: str, found: tuple[lists.PackageList, ...], site: Site) -> Ground:
+def _at_hand(suite: str, arch: str, found: tuple[PackageList, ...], site: Site) -> Ground:
     try:
         paths = site.fetch([item.fetch() for item in found])
     except FetchError as error:
@@ -81,7 +82,7 @@ def _own(request: Request, site: Site) -> Ground:
         )
     files = {item.path: answer.stdout[item.start : item.start + item.size] for item in members(answer.stdout)}
     sources = [item for item in _sources(files) if item.url.startswith(("http://", "https://", "file:"))]
-    found: list[lists.PackageList] = []
+    found: list[PackageList] = []
     for url, suite in dict.fromkeys((item.url, item.suite) for item in sources):
         of_suite = [item for item in sources if (item.url, item.suite) == (url, suite)]
         what = f"{url}/dists/{suite}/InRelease"

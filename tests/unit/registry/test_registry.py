@@ -80,6 +80,12 @@ def test_doubles_name_both():
     assert "envtool itself and the plugin `dist-0`" in refused(load, ours=[load()])
 
 
+def test_our_own_kinds_are_there():
+    registry = discover(entry_points=())
+    assert {"debian", "tarball"} <= set(registry.bases)
+    assert {"apt", "copy", "fetch", "run"} <= set(registry.layers)
+
+
 def test_entry_points_are_asked_by_group(monkeypatch):
     asked = []
 
@@ -88,5 +94,5 @@ def test_entry_points_are_asked_by_group(monkeypatch):
         return [EntryPoint(name="x", value="json", group=group)]
 
     monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
-    assert dict(discover().layers) == {}
+    assert dict(discover(()).layers) == {}
     assert asked == ["envtool"]

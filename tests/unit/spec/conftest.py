@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from envtool import api
-from envtool.errors import SpecError
+from envtool.errors import Problem, SpecError
+from envtool.model import Where
 from envtool.registry import Registry
 from envtool.spec import load
 
@@ -78,6 +79,10 @@ class Python(api.Language):
 
     def layers(self, env: api.EnvDraft, project: api.Project) -> tuple[api.LayerDraft, ...]:
         project.read("pyproject.toml")
+        if project.glob("bad"):
+            raise SpecError(
+                (Problem(where=Where(file="pyproject.toml", line=3, column=1), message="bad", code="toml"),)
+            )
         files = [*env.options.get("requirements", [])]  # type: ignore[misc]
         return (
             api.LayerDraft(name="interpreter", kind="apt", options=["python3"], after=False),
@@ -95,7 +100,7 @@ class Files:
         return self.files.get(path)
 
     def glob(self, pattern: str) -> list[str]:
-        return []
+        return sorted(path for path in self.files if path == pattern)
 
 
 @pytest.fixture(scope="session")

@@ -122,3 +122,35 @@ def test_explain_is_safe_and_aligned():
     assert max(map(len, shown.splitlines())) < 130
     line, carets = shown.splitlines()[1:]
     assert len(line[: line.index("·")]) + 2 == carets.index("^"), "two characters take two columns each"
+
+
+def test_what_a_language_finds_wrong_is_told_beside_the_rest(wrong):
+    text = "version: 1\nenvs: {a: {language: python, base: x}, b: {language: python, layers: [y]}}"
+    found = wrong(text, files={"bad": ""})
+    assert [(place, code) for place, code, _ in found] == [
+        ("2:36", "unknown-base"),
+        ("2:71", "unknown-layer"),
+        ("3:1", "toml"),
+    ]
+
+
+def test_a_language_of_an_included_file_sees_its_directory(read):
+    files = {"pkg/x.yaml": "version: 1\nenvs: {a: {language: python}}", "pkg/bad": ""}
+    with pytest.raises(SpecError) as error:
+        read("version: 1\ninclude: [pkg/x.yaml]", files=files)
+    assert error.value.problems[0].code == "toml"
+
+
+def test_names_are_shared_between_files(read):
+    files = {"pkg/x.yaml": "version: 1\nlayers: {a: {apt: [x]}}\nenvs: {e: {}}"}
+    with pytest.raises(SpecError) as error:
+        read("version: 1\ninclude: [pkg/x.yaml]\nlayers: {a: {apt: [x]}}\nenvs: {e: {}}", files=files)
+    assert [(str(p.where), p.message) for p in error.value.problems] == [
+        ("pkg/x.yaml:2:10", "layer `a` is declared twice"),
+        ("pkg/x.yaml:3:8", "env `e` is declared twice"),
+    ]
+
+
+def test_a_path_may_not_leave_through_an_included_file(wrong):
+    files = {"pkg/x.yaml": "version: 1\nlayers: {a: {run: x, inputs: [../../y]}, b: {run: x, inputs: [../y]}}"}
+    assert [code for _, code, _ in wrong("version: 1\ninclude: [pkg/x.yaml]", files=files)] == ["path"]

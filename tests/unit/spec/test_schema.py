@@ -179,3 +179,34 @@ def test_hostile_specs_are_refused_quickly(wrong, name):
     found = wrong("version: 1\nenvs:\n" + HOSTILE_SPECS[name])
     assert time.process_time() - start < 2
     assert "limit" in {code for _, code, _ in found}
+
+
+WORDS = st.sampled_from(
+    ["a", "b", "x", "host", "sid", "{{ matrix.a }}", "{{ args }}", "{{ no }}", "{% if", "../x", "", "30s", "python"]
+)
+KEYS = st.sampled_from(
+    [
+        *ENV_KEYS, "bases", "layers", "envs", "defaults", "include", "version", "apt", "pip", "run", "inputs",
+        "network",
+        "needs", "debian", "host", "suite", "requirements", "packages", "exclude", "outputs", "a", "b", "test",
+        "services",
+    ]
+)  # fmt: skip
+ANY = st.recursive(
+    WORDS | st.none() | st.booleans() | st.integers(-2, 3) | st.floats(0, 4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=12,
+)
+NAMED = st.dictionaries(st.sampled_from(["a", "b", "x"]), st.dictionaries(KEYS, ANY, max_size=4) | ANY, max_size=3)
+
+
+@settings(max_examples=250, deadline=None)
+@given(envs=NAMED, layers=NAMED, bases=NAMED, more=st.dictionaries(KEYS, ANY, max_size=2))
+def test_whatever_is_written_gives_a_spec_or_problems(wrong, envs, layers, bases, more):
+    """Never a traceback; and each problem is in the file."""
+    text = yaml.safe_dump({"version": 1, "envs": envs, "layers": layers, "bases": bases, **more})
+    lines = text.count("\n") + 1
+    for place, code, said in wrong(text):
+        assert code
+        assert said
+        assert 1 <= int(place.split(":")[0]) <= lines

@@ -145,7 +145,7 @@ def server(monkeypatch):
     served.server_close()
 
 
-def fetch(server, name, sha256=SHA, size=len(BODY)):
+def fetch(server, name, sha256=SHA, size=400_000):
     return Fetch(url=server.url + name, sha256=sha256, name=name, size=size)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import stat
@@ -264,8 +265,8 @@ def test_ten_builders_build_once(store):
 
 
 def test_a_builder_does_not_wait_for_users(store):
-    build(store, KEY)
-    with layers.using(store, [KEY, KEY]), layers.using(store, [KEY]):
+    made = build(store, KEY)
+    with layers.using(store, [made, made]), layers.using(store, [made]):
         assert build(store, KEY, cancelled=lambda: True).key == KEY
         with pytest.raises(Interrupted), locks.exclusive(store, f"layer-{KEY}", cancelled=lambda: True):
             pass
@@ -274,10 +275,11 @@ def test_a_builder_does_not_wait_for_users(store):
 
 
 def test_using_what_is_gone_or_damaged(store):
-    with pytest.raises(StoreError) as caught, layers.using(store, [KEY]):
+    made = build(store, KEY)
+    gone = dataclasses.replace(made, key="cd" * 32)
+    with pytest.raises(StoreError) as caught, layers.using(store, [gone]):
         pass
     assert caught.value.code == "layer-gone"
-    made = build(store, KEY)
     with open(os.path.join(os.path.dirname(made.tree), "layer.json"), "w") as file:
         file.write("{")
     assert code(layers.find, store, KEY) == "layer-damaged"

@@ -19,10 +19,10 @@ NOW = 1_800_000_000
 CONTROL_TEXT = "Package: a\nVersion: 1\nArchitecture: amd64\n"
 
 
-def make_tar(files, *, format=tarfile.GNU_FORMAT):
+def make_tar(files, *, form=tarfile.GNU_FORMAT):
     """A tar of {name: content}; a name that ends in `/` is a directory, `->` in content a symlink."""
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=format) as tar:
+    with tarfile.open(fileobj=out, mode="w", format=form) as tar:
         for name, content in files.items():
             info = tarfile.TarInfo(name)
             info.mtime, info.uid, info.gid, info.mode = 1_600_000_000, os.getuid(), os.getgid(), 0o644
@@ -102,7 +102,7 @@ class FakeSite:
 
     def get(self, url):
         if url not in self.files:
-            raise FetchError(f"{url}: 404 not found", code="not-found")
+            raise FetchError(f"{url}: HTTP 404 Not Found", code="fetch-status")
         return self.files[url]
 
     def fetch(self, fetches):

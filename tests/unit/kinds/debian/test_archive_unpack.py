@@ -24,7 +24,7 @@ CONTROL = "Package: a\nVersion: 1\nArchitecture: amd64\n"
     st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]),
 )
 def test_what_tarfile_writes_is_read_back(files, form):
-    data = make_tar({f"./{name}": content for name, content in files.items()}, format=form)
+    data = make_tar({f"./{name}": content for name, content in files.items()}, form=form)
     assert {item.path: data[item.start : item.start + item.size] for item in members(data)} == files
 
 

@@ -138,7 +138,7 @@ def test_schemas(kind, good, bad):
     assert not any(validator.is_valid(value) for value in bad)
 
 
-# ---- apt ---------------------------------------------------------------------------------------------------------------
+# ---- apt -----------------------------------------------------------------------------------------------
 
 PRINTED = (
     "'http://0.invalid/pool/main/h/hello/hello_1%3a2.10-3_amd64.deb' hello_1%3a2.10-3_amd64.deb 53080 SHA256:"
@@ -237,8 +237,7 @@ def test_another_system_with_apt_is_asked_for_its_sources(mirror, site, request_
     mirror.suite("noble", [stanza("hello")], url="http://u.invalid/ubuntu")
     etc = make_tar({
         "etc/apt/": b"",
-        "etc/apt/sources.list": f"deb [signed-by=/usr/share/keyrings/u.pgp] http://u.invalid/ubuntu noble main\n"
-        .encode(),
+        "etc/apt/sources.list": b"deb [signed-by=/usr/share/keyrings/u.pgp] http://u.invalid/ubuntu noble main\n",
         "usr/share/keyrings/u.pgp": keyring.data,
     })  # fmt: skip
     printed = PRINTED.splitlines()[0] + "\n"
@@ -254,7 +253,7 @@ def test_a_system_without_apt(site, request_for):
     assert caught.value.code == "no-apt"
 
 
-# ---- inside the container -------------------------------------------------------------------------------------------------
+# ---- inside the container --------------------------------------------------------------------------
 
 
 @pytest.fixture

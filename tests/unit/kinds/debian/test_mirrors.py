@@ -66,7 +66,7 @@ def test_configured_reads_both_styles_in_order(tmp_path):
     assert mirrors.configured(str(tmp_path / "none")) == ()
 
 
-SOURCES = tuple(mirrors.deb822(DEB822)) + (Source(url="http://third.invalid/apt", suite="nodistro"),)
+SOURCES = (*mirrors.deb822(DEB822), Source(url="http://third.invalid/apt", suite="nodistro"))
 
 
 def test_another_suite_of_the_archive_is_on_the_same_mirror():

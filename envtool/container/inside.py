@@ -9,6 +9,7 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]
 import _socket
 import fcntl
+import gc
 import marshal
 import os
 import resource
@@ -44,6 +45,7 @@ def first(
     maps: dict[tuple[int, int], int],
 ) -> None:
     """The forked child of the supervisor: make the namespaces, then pid 1 beside this process, and end."""
+    gc.disable()  # a collection would touch, and so copy, every page that the supervisor has
     try:
         sock, output = _arrange(sock, stdio, output, set(maps.values()))
         # The caller's privileges over its files are in the namespace where they come from: as root sources are
@@ -269,6 +271,8 @@ def _restrict(program: dict[str, Any], own: ids.Ids) -> None:
 
 
 def _call(step: dict[str, Any], sock: int) -> NoReturn:
+    gc.freeze()
+    gc.enable()
     os.environ.clear()
     os.environ.update(step["env"])
     # The supervisor's own objects may hold text that was never flushed: not ours to print.

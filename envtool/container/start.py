@@ -11,6 +11,7 @@ from __future__ import annotations
 import _socket
 import _thread
 import codecs
+import fcntl
 import marshal
 import os
 import select

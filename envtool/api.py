@@ -30,17 +30,17 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
 
 import pluggy
 
-from envtool.errors import BuildError, FetchError, ResolveError, SpecError
+from envtool.errors import BuildError, FetchError, Problem, ResolveError, SpecError
 from envtool.events import Event
-from envtool.model import Command, Json, Where
+from envtool.model import Command, InputFile, Json, Where
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
-    "BLOBS", "PROJECT", "Bind", "BuildError", "Call", "Command", "Completed", "Detection", "EnvDraft", "Event", "Fetch",
-    "FetchError", "InputFile", "Json", "Kind", "Language", "LayerDraft", "Place", "Project", "Recipe", "Request",
-    "ResolveError", "Run", "Site", "SpecError", "Step", "Unpack", "Where", "hook", "hookspec",
+    "BLOBS", "PROJECT", "Bind", "BuildError", "Call", "Command", "Completed", "Detection", "EnvDraft", "Event",
+    "Fetch", "FetchError", "InputFile", "Json", "Kind", "Language", "LayerDraft", "Place", "Problem", "Project",
+    "Recipe", "Request", "ResolveError", "Run", "Site", "SpecError", "Step", "Unpack", "Where", "hook", "hookspec",
 ]  # fmt: skip
 
 hookspec = pluggy.HookspecMarker("envtool")
@@ -63,16 +63,6 @@ class Fetch:
     size: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class InputFile:
-    """One project file (or symlink) that a layer depends on."""
-
-    path: str  # relative to the project
-    sha256: str  # of the content; of the target text for a symlink
-    executable: bool = False
-    link: str = ""  # target, for a symlink
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What one kind is asked to make: the rendered options and what they stand on."""
@@ -84,6 +74,7 @@ class Request:
     arch: str  # `uname -m`: "x86_64", "aarch64"
     epoch: int  # SOURCE_DATE_EPOCH of the stack, seconds
     below: tuple[str, ...] = ()  # diff IDs of what it stands on, bottom first
+    directory: str = "."  # paths in options are relative to it, it is relative to the project (included specs)
     base_kind: str = ""  # of the stack's base; empty for a base
     base_pins: Json = None
     variables: Mapping[str, str] = field(default_factory=dict)  # set by the layers below
@@ -98,7 +89,7 @@ class Completed:
     stderr: bytes
 
 
-# ---- what a recipe is made of -------------------------------------------------------------------------------------
+# ---- what a recipe is made of ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +160,7 @@ class Recipe:
     mounts: tuple[Bind, ...] = ()  # bases only: shown read-only in every container that stands on it (kind `host`)
 
 
-# ---- what the core offers to `resolve` ------------------------------------------------------------------------------
+# ---- what the core offers to `resolve` ---------------------------------------------------------------------------
 
 
 class Site(Protocol):
@@ -185,7 +176,12 @@ class Site(Protocol):
         """Fetch exact files in parallel into the store; paths in the order given. Raises FetchError."""
 
     def run(
-        self, command: Command, *, env: Mapping[str, str] | None = None, binds: Sequence[Bind] = (), network: bool = False
+        self,
+        command: Command,
+        *,
+        env: Mapping[str, str] | None = None,
+        binds: Sequence[Bind] = (),
+        network: bool = False,
     ) -> Completed:
         """Run a command in a throw-away container on the stack below (inputs at PROJECT). With `network` it has
         the host's, with the host's CA bundle and proxy variables. Does not raise on a non-zero status."""
@@ -202,14 +198,17 @@ class Kind:
 
     name: ClassVar[str]  # the key in the spec: `apt`, `pip`, `debian` …
     schema: ClassVar[Json]  # JSON Schema (2020-12) of the value under that key, with `description`s for the reference
-    siblings: ClassVar[Mapping[str, Json]] = {}  # keys it takes beside its own (`inputs:` beside `run:`): name -> schema;
+    siblings: ClassVar[
+        Mapping[str, Json]
+    ] = {}  # keys it takes beside its own (`inputs:` beside `run:`): name -> schema;
     # when there are any declared, `options` is always the mapping {name: value, **siblings that were given}
     version: ClassVar[int] = 1  # part of every key: raise it when the same pins would be built differently
     needs_only: ClassVar[bool] = False  # True: owns a directory, so it stands on the base and its `needs` alone
     pinned: ClassVar[bool] = True  # False: shown as not pinned (kind `host`)
 
     def inputs(self, options: Json) -> tuple[str, ...]:
-        """Project paths, directories or globs whose content determines the layer."""
+        """Paths, directories or globs whose content determines the layer, relative to the spec's own directory
+        (the core joins `directory` to them)."""
         return ()
 
     def question(self, request: Request) -> Json:
@@ -257,7 +256,7 @@ class Kind:
         return ""
 
 
-# ---- env expansion ----------------------------------------------------------------------------------------------------
+# ---- env expansion -----------------------------------------------------------------------------------------------
 
 
 class Project(Protocol):
@@ -312,7 +311,7 @@ class Detection:
     env: Json  # the env's value as it would stand in the spec
 
 
-# ---- hooks ---------------------------------------------------------------------------------------------------------------
+# ---- hooks -------------------------------------------------------------------------------------------------------
 
 
 @hookspec

@@ -37,13 +37,15 @@ class EnvtoolError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing that is wrong with a spec. `text` is the source line, shown under the message."""
+    """One thing that is wrong with a spec. `text` is the source line, shown under the message with `width`
+    characters marked from `where` on (0: none, the line as a whole)."""
 
     where: Where
     message: str
     code: str
     hint: str = ""
     text: str = ""
+    width: int = 1
 
 
 class SpecError(EnvtoolError):
@@ -93,7 +95,7 @@ class SandboxError(MakeError):
     """The kernel or the host's policy refuses a container; the hint says how to mend it."""
 
 
-class Interrupted(EnvtoolError):
+class Interrupted(EnvtoolError):  # noqa: N818 - it is no error
     """The user or the system asked envtool to stop."""
 
     exit_status = 130

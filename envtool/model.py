@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -37,19 +37,35 @@ class Command:
         return self.argv or ("/bin/sh", "-ec", self.shell)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class InputFile:
+    """One project file (or symlink) that a layer depends on."""
+
+    path: str  # relative to the project
+    sha256: str  # of the content; of the target text for a symlink
+    executable: bool = False
+    link: str = ""  # target, for a symlink
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseSpec:
-    """A base as declared: `kind` is the plugin kind, `options` the rendered value under its name."""
+    """A base as declared: `kind` is the plugin kind, `options` the rendered value under its name.
+
+    Paths in `options` are relative to `directory`: the directory of the (included) file it stands in, itself
+    relative to the project.
+    """
 
     name: str
     kind: str
     options: Json
     where: Where
+    directory: str = "."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerSpec:
-    """A layer as declared, rendered for one env. `needs` is None where the spec does not say."""
+    """A layer as declared, rendered for one env. `needs` is None where the spec does not say. For `directory` see
+    BaseSpec."""
 
     name: str
     kind: str
@@ -57,6 +73,7 @@ class LayerSpec:
     where: Where
     needs: tuple[str, ...] | None = None
     set: Mapping[str, str] = field(default_factory=dict)
+    directory: str = "."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +83,10 @@ class Task:
     name: str
     commands: tuple[Command, ...]
     where: Where
-    outputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()  # patterns, relative to the project
     timeout: float | None = None  # seconds
     user: str = "user"  # or "root"
+    uses_args: bool = False  # a command has `{{ args }}`: arguments after `--` reach it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,11 +104,13 @@ class Env:
     passed: tuple[str, ...] = ()  # names, with globs, of host variables let through (`pass:`)
     workdir: str = "."  # relative to the project
     scratch: str = "memory"  # where ephemeral writes go: "memory" (tmpfs) or "disk"
+    directory: str = "."  # of the file it stands in, relative to the project; `workdir` already has it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
-    """A whole spec, all templates rendered, all envs expanded."""
+    """A whole spec, all templates rendered, all envs expanded. Only `bases` and `layers`, which are as declared and
+    belong to no env, keep their templates as text."""
 
     file: str
     root: str  # absolute path of the project: the directory of `file`

@@ -6,9 +6,13 @@ assumed, so they may lie below directories that only the caller can pass (/root,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from envtool.container import seccomp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +22,8 @@ class Bind:
     source: str
     target: str
     readonly: bool = True
+    mapped: bool = False  # when the caller is root: its owner appears as the container's user, so that files which
+    # only their owner may read can be read (the caller's own inputs; never the system's). Writable binds always are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +58,8 @@ class View:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One process: `argv` executed, or `call` run without exec in a forked child (then the Program cannot be
-    marshalled). `prepare` is called before the root changes, to import what `call` needs."""
+    marshalled). `prepare` is called before the root changes, to import what `call` needs.
+    """
 
     argv: tuple[str, ...] = ()
     call: Callable[..., None] | None = None
@@ -82,4 +89,28 @@ class Program:
 
     def flat(self) -> dict[str, Any]:
         """A dict of str, int, bool, None, bytes, tuple, list and dict only (but for `call`): see start.py."""
-        raise NotImplementedError
+        return {
+            "root": (self.root.lowers, self.root.upper, self.root.work, self.root.scratch, self.root.memory),
+            "binds": tuple((bind.source, bind.target, bind.readonly, bind.mapped) for bind in self.binds),
+            "view": (self.view.project, self.view.hidden, self.view.target) if self.view else None,
+            "steps": tuple(
+                {
+                    "argv": step.argv,
+                    "call": step.call,
+                    "arguments": step.arguments,
+                    "prepare": step.prepare,
+                    "env": {**self.env, **step.env},
+                    "cwd": step.cwd,
+                }
+                for step in self.steps
+            ),
+            "user": self.user,
+            "network": self.network,
+            "hostname": self.hostname,
+            "timeout": self.timeout,
+            "grace": self.grace,
+            "outputs": self.outputs,
+            "outputs_at": self.view.target if self.view else "/",
+            "seccomp": seccomp.build(single=False, sync=self.sync),
+            "seccomp_single": seccomp.build(single=True, sync=self.sync) if self.user == "root" else b"",
+        }

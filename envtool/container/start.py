@@ -1,17 +1,320 @@
-"""Run one container from a flat program. (Contract; the helper that builds this room replaces the body.)"""
-# Imports at module level: os, sys, and envtool.container.{kernel,mounts} only. No typing, dataclasses, re, json …
+"""Run one container from a flat program: the supervisor's side. On the hot path of every command.
 
-# class Exit:  (plain class with __slots__: no dataclasses here)
-#     status: int          exit status as a shell shows it (128+n for signals); 124 timed out; 125 the container
-#                          could not be made (error says why: a SandboxError is raised instead by `run`)
-#     timed_out: bool
-#     interrupted: bool
-#     seconds: float
-#
-# def run(program: dict, *, stdin: int = -1, stdout: int = 1, stderr: int = 2, terminal: bool = False,
-#         cancel: int = -1, outputs_to: str = "") -> Exit
-#     stdin -1: /dev/null.  terminal: a pty is made *inside* the container and proxied to fds 0/1 of this process
-#     (raw mode, SIGWINCH, restored on exit).  cancel: a readable fd means "end now": TERM, grace, KILL, outputs are
-#     still collected, Exit.interrupted is set.  outputs_to: host directory into which collected outputs are written
-#     (owned by the caller; as root: by the owner of that directory).  Thread-safe: several may run at once.
-#     SIGINT/SIGTERM/SIGHUP handling belongs to the caller (CLI), but in terminal mode ^C is just a byte to the pty.
+    supervisor --fork--> namespaces, sources --clone--> pid 1 (a child of the supervisor too) --fork--> each step
+
+A real fork comes first, since the supervisor may have threads: only in its child, which has one, is it safe to
+clone by hand.
+"""
+
+from __future__ import annotations
+
+import _socket
+import _thread
+import codecs
+import fcntl
+import marshal
+import os
+import select
+import stat
+import sys
+import time
+
+from envtool.container import ids, inside, kernel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_MESSAGE = 65536
+_CODECS = ("ascii", "utf-8", "latin-1", "utf-8-sig", "cp437", "idna")
+_STUCK = 10.0  # seconds that pid 1 has to end by itself after everything else was killed
+
+_maps: dict[tuple[object, ...], int] = {}
+_maps_lock = _thread.allocate_lock()
+
+
+class Exit:
+    """How a container ended."""
+
+    __slots__ = ("error", "interrupted", "notes", "outputs", "seconds", "status", "timed_out")
+
+    def __init__(self) -> None:
+        self.status = 125  # as a shell shows it (128+n for signals); 124 timed out
+        self.timed_out = False
+        self.interrupted = False
+        self.seconds = 0.0
+        self.outputs: tuple[str, ...] = ()  # relative paths that were copied back
+        self.notes: tuple[str, ...] = ()  # what could not be copied back, and why
+        self.error = ""  # of a `call` step that raised: type and text
+
+    def __repr__(self) -> str:
+        return f"Exit({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__slots__)})"
+
+
+def run(
+    program: dict[str, Any],
+    *,
+    stdin: int = -1,
+    stdout: int = 1,
+    stderr: int = 2,
+    terminal: bool = False,
+    cancel: int = -1,
+    outputs_to: str = "",
+) -> Exit:
+    """Run `program` (of Program.flat()) to its end.
+
+    stdin -1 is /dev/null. With `terminal` a pty is made inside the container and joined to the descriptors 0 and 1
+    of this process. `cancel`, once readable, means: end now, outputs are still collected. `outputs_to` is the
+    directory that gets the outputs, owned by the caller (as root: by that directory's owner).
+    Several may run at once, from threads. Raises SandboxError where the container could not be made.
+    """
+    begin = time.monotonic()
+    for step in program["steps"]:
+        if step["prepare"] is not None:
+            step["prepare"]()
+        if step["call"] is not None:  # codecs are modules too: a call may open files as text
+            for name in _CODECS:
+                codecs.lookup(name)
+    own = ids.here()
+    program = {**program, "terminal": terminal}
+    receiver = None
+    if program["outputs"] and outputs_to:
+        from envtool.container import outputs
+
+        program["collect"] = outputs.collect
+        receiver = outputs.Receiver(outputs_to, owned=own.mode == "root")
+    supervisor = _Supervisor(program, own, cancel, receiver)
+    try:
+        supervisor.start((stdin, stdout, stderr))
+        supervisor.watch()
+    finally:
+        supervisor.close()
+    result = supervisor.result
+    result.seconds = time.monotonic() - begin
+    return result
+
+
+def _id_maps(program: dict[str, Any], own: ids.Ids) -> dict[tuple[int, int], int]:
+    """As root: for each owner of what is shown as the container user's own, the user namespace that maps it so."""
+    if own.mode != "root":
+        return {}
+    shown = [program["view"][0]] if program["view"] is not None else []
+    shown += [source for source, _, readonly, mapped in program["binds"] if mapped or not readonly]
+    to = 0 if program["user"] == "root" else ids.USER
+    found: dict[tuple[int, int], int] = {}
+    for path in shown:
+        try:
+            owner = os.stat(path)
+        except OSError:  # opening it will say so
+            continue
+        found[owner.st_uid, owner.st_gid] = _id_map(owner.st_uid, owner.st_gid, to, own)
+    return found
+
+
+def _id_map(uid: int, gid: int, to: int, own: ids.Ids) -> int:
+    """The namespace is made once and kept as long as this process: it costs a fork."""
+    key = (uid, gid, to, own.uids[0], own.gids[0])
+    with _maps_lock:
+        if key not in _maps:
+            (_, base, count), (_, group, groups) = own.uids[0], own.gids[0]
+            _maps[key] = ids.user_namespace(ids.moved(uid, to, base, count), ids.moved(gid, to, group, groups))
+        return _maps[key]
+
+
+def _asked(cancel: int) -> int:
+    """Many containers look at one pipe, so nothing is taken out of it: how much waits there is the message."""
+    waiting = int.from_bytes(fcntl.ioctl(cancel, kernel.FIONREAD, b"\0\0\0\0"), sys.byteorder)
+    return waiting if waiting in (kernel.SIGHUP, kernel.SIGINT, kernel.SIGTERM) else kernel.SIGTERM
+
+
+class _Supervisor:
+    """One running container as its supervisor sees it."""
+
+    def __init__(self, program: dict[str, Any], own: ids.Ids, cancel: int, receiver: Any) -> None:
+        self.program, self.own, self.cancel, self.receiver = program, own, cancel, receiver
+        self.result = Exit()
+        self.failure: tuple[str, int, str] | None = None  # what the container said
+        self.refused: tuple[str, int, str] | None = None  # what was refused to us, perhaps since it had ended
+        self.helper = self.pid1 = 0
+        self.sock: Any = None
+        self.terminal: Any = None
+        self.output = -1
+        self.up = self.ended = self.killed = self.gentle = False
+        timeout = program["timeout"]
+        self.deadline = time.monotonic() + timeout if timeout is not None else None
+        self.poll = select.poll()
+        self.open = 1
+
+    def start(self, stdio: tuple[int, int, int]) -> None:
+        maps = _id_maps(self.program, self.own)
+        if self.own.mode == "root":
+            self._give_pipes(stdio[1:])
+        with ids.forking:
+            self._fork(stdio, maps)
+
+    def _fork(self, stdio: tuple[int, int, int], maps: dict[tuple[int, int], int]) -> None:
+        self.sock, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+        write = -1
+        try:
+            if self.receiver is not None:
+                self.output, write = os.pipe()
+            self.helper = ids.fork()
+            if self.helper == 0:
+                inside.first(self.program, self.own, far.fileno(), stdio, write, maps)
+                os._exit(125)
+        finally:
+            far.close()
+            if write >= 0:
+                os.close(write)
+
+    def _give_pipes(self, descriptors: tuple[int, ...]) -> None:
+        # /dev/stdout of a pipe is opened anew by its owner's id: let that be the container's user.
+        outside = self.own.outside(0 if self.program["user"] == "root" else ids.USER)
+        for descriptor in descriptors:
+            found = os.fstat(descriptor)
+            if stat.S_ISFIFO(found.st_mode) and found.st_uid != outside:
+                os.fchown(descriptor, outside, -1)
+
+    def watch(self) -> None:
+        """Answer the container until all that it holds is closed, with its deadline and the caller's wish to end."""
+        for descriptor in (self.sock.fileno(), self.output, self.cancel):
+            if descriptor >= 0:
+                self.poll.register(descriptor, select.POLLIN)
+        self.open += self.output >= 0
+        while self.open:
+            wait = None if self.deadline is None else max(0.0, self.deadline - time.monotonic()) * 1000
+            self._serve([descriptor for descriptor, _ in self.poll.poll(wait)])
+            if self.ended:
+                self.deadline = None
+            elif self.deadline is not None and time.monotonic() >= self.deadline:
+                self._overdue()
+        self._reap()
+        failure = self.failure or self.refused
+        if failure is not None:
+            from envtool.container.refusals import refusal
+
+            raise refusal(*failure)
+        self._conclude()
+
+    def _conclude(self) -> None:
+        result = self.result
+        if not self.ended:
+            result.status = 130 if result.interrupted else 137  # someone killed pid 1
+        if result.timed_out:
+            result.status = 124
+        if self.receiver is not None:
+            result.outputs, result.notes = self.receiver.finish()
+
+    def _serve(self, ready: list[int]) -> None:
+        if self.sock.fileno() in ready and not self._message():
+            self._close(self.sock.fileno())
+        if self.output in ready and not self.receiver.feed(self.output):
+            self._close(self.output)
+        if self.cancel in ready:
+            number = _asked(self.cancel)
+            self.poll.unregister(self.cancel)
+            self.cancel = -1
+            if not self.ended and not self.result.timed_out:
+                self.result.interrupted = True
+                self._end(number)
+        if self.terminal is not None:
+            if 0 in ready:
+                self.terminal.input()
+            if self.terminal.master in ready and not self.terminal.serve():
+                self.terminal.leave(self.poll)
+                self.open -= 1
+
+    def _close(self, descriptor: int) -> None:
+        self.poll.unregister(descriptor)
+        self.open -= 1
+
+    def _end(self, number: int = kernel.SIGTERM) -> None:
+        """Ask the step to end; what does not has `grace`. While the container is being made nothing is lost."""
+        self._signal(number if self.up else kernel.SIGKILL)
+        self.gentle = number != kernel.SIGTERM
+        self.deadline = time.monotonic() + self.program["grace"]
+
+    def _overdue(self) -> None:
+        if not (self.result.timed_out or self.result.interrupted):
+            self.result.timed_out = True
+            self._end()
+            return
+        if self.gentle:  # ^C may be something that the step handles and goes on
+            self._end()
+            return
+        self._signal(kernel.SIGUSR1 if self.up and not self.killed else kernel.SIGKILL)
+        self.killed = True
+        self.deadline = time.monotonic() + _STUCK
+
+    def _message(self) -> bool:
+        try:
+            data, rights, _, _ = self.sock.recvmsg(_MESSAGE, 64)
+        except ConnectionResetError:  # it ended without reading our last answer; what it sent is still to be read
+            return True
+        if not data:
+            return False
+        if data == b"m":
+            uids, gids = self.own.extents(user=self.program["user"] == "user")
+            try:
+                ids.write_map(self.helper, uids, gids, self.own.mode)
+            except OSError as error:
+                self.refused = ("ids", error.errno or 0, str(error.strerror))
+            self._answer(b"k" if self.refused is None else b"x")
+            return True
+        kind, *values = marshal.loads(data)
+        if kind == "pid":
+            self.pid1 = values[0]
+            self._answer(b"g")
+        elif kind == "up":
+            self.up = True
+        elif kind == "error":
+            self.failure = self.failure or (values[0], values[1], values[2])
+        elif kind == "raised":
+            self.result.error = values[0]
+        elif kind == "end":
+            self.ended = True
+            self.result.status = values[0]
+        elif kind == "pty":
+            from envtool.container.terminal import Terminal
+
+            self.terminal = Terminal()
+            self.terminal.attach(int.from_bytes(rights[0][2][:4], sys.byteorder), self.poll)
+            self.open += 1
+            self._answer(b"t")
+        return True
+
+    def _answer(self, byte: bytes) -> None:
+        try:
+            self.sock.send(byte)
+        except OSError:  # it has ended: the socket's end says so
+            pass
+
+    def _signal(self, number: int) -> None:
+        for child in (self.pid1,) if number != kernel.SIGKILL else (self.helper, self.pid1):
+            if child:
+                try:
+                    os.kill(child, number)
+                except ProcessLookupError:
+                    pass
+
+    def _reap(self) -> None:
+        for child in (self.helper, self.pid1):
+            if child:
+                try:
+                    os.waitpid(child, 0)
+                except ChildProcessError:
+                    pass
+        self.helper = self.pid1 = 0
+
+    def close(self) -> None:
+        """Whatever happened: nothing of the container is left, and the terminal is as it was."""
+        self._signal(kernel.SIGKILL)
+        self._reap()
+        if self.terminal is not None:
+            self.terminal.restore()
+        if self.receiver is not None:
+            self.receiver.finish()
+        if self.sock is not None:
+            self.sock.close()
+        if self.output >= 0:
+            os.close(self.output)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-import threading
 from collections.abc import Mapping, Sequence
-from typing import IO
 
 from envtool import net, project
 from envtool.api import BLOBS, PROJECT, Call, Fetch, InputFile, Place, Recipe, Run, Unpack
@@ -14,11 +12,11 @@ from envtool.api import Step as ApiStep
 from envtool.container import ids, start
 from envtool.container.program import Bind, Program, Root, Step, View
 from envtool.errors import BuildError, Interrupted
-from envtool.events import Output
 from envtool.realise import inside
 from envtool.realise.setting import Setting, add_variables, base_environment
 from envtool.realise.settle import Made, Settled
-from envtool.store import blobs, canonical, layers
+from envtool.realise.tee import Tee
+from envtool.store import blobs, canonical, download, layers
 
 SCRATCH = ("/run/**", "/tmp/**", "/dev/**", "/proc/**", "/sys/**")  # never part of a layer, whatever wrote there
 
@@ -33,15 +31,20 @@ def build(settled: Settled, below: Sequence[Made], setting: Setting, event_id: s
     with layers.building(setting.store, settled.key, remove=ids.remove, waiting=waiting) as draft:
         if draft.layer is not None:
             return draft.layer
-        net.download(settled.fetches, setting.store, emit=setting.emit, event_id=event_id, cancel=setting.cancel.is_set)
+        download.download(
+            settled.fetches, setting.store, emit=setting.emit, event_id=event_id, cancel=setting.cancel.is_set
+        )
         ids.own(draft.upper)
+        ids.own(draft.work)
         with Workbench(setting, settled.fetches, settled.request.inputs) as bench:
             program = _program(recipe, settled, below, bench, draft.upper, draft.work)
             _execute(program, setting, event_id, settled)
         setting.cancel.check()
-        capture = ids.inside(
-            canonical.capture, draft.upper, settled.epoch, (*SCRATCH, *recipe.drop), draft.manifest, prepare=canonical.prepare
-        )
+        ids.remove(draft.work)
+        drop = (*SCRATCH, *recipe.drop)
+        # container root may pass neither to the tree nor write beside it by path: it is put there, and handed the sheet
+        with open(draft.manifest, "wb") as sheet:
+            capture = ids.inside(canonical.capture, ".", settled.epoch, drop, sheet.fileno(), at=draft.upper)
         return draft.commit(capture, settled.document)
 
 
@@ -134,7 +137,7 @@ def _step(step: ApiStep) -> Step:
 def _execute(program: Program, setting: Setting, event_id: str, settled: Settled) -> None:
     if not program.steps:
         return
-    with tempfile.TemporaryFile() as log, Tee(log, setting, event_id) as tee:
+    with tempfile.TemporaryFile() as log, Tee(log, setting.emit, event_id) as tee:
         ended = start.run(program.flat(), stdout=tee.writer, stderr=tee.writer, cancel=setting.cancel.reader)
         tee.close()
         if ended.interrupted:
@@ -156,45 +159,3 @@ def _advice(status: int, output: str) -> str:
     if status == 127:
         return "the command is not in this stack: add the layer that brings it before this one"
     return ""
-
-
-class Tee:
-    """A pipe whose reader thread keeps everything in a file and passes it on as Output events."""
-
-    def __init__(self, log: IO[bytes], setting: Setting, event_id: str) -> None:
-        self.log = log
-        self.setting = setting
-        self.event_id = event_id
-
-    def __enter__(self) -> Tee:
-        reader, self.writer = os.pipe2(os.O_CLOEXEC)
-        self._thread = threading.Thread(target=self._pump, args=(reader,), daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Wait until everything that was written has arrived."""
-        if self.writer >= 0:
-            os.close(self.writer)
-            self.writer = -1
-            self._thread.join()
-
-    def text(self, limit: int = 1 << 20) -> str:
-        """The last `limit` bytes, decoded."""
-        size = self.log.seek(0, os.SEEK_END)
-        self.log.seek(max(0, size - limit))
-        return self.log.read().decode(errors="replace")
-
-    def _pump(self, reader: int) -> None:
-        import codecs
-
-        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        with open(reader, "rb", buffering=0) as pipe:
-            while piece := pipe.read(1 << 16):
-                self.log.write(piece)
-                self.setting.emit(Output(id=self.event_id, text=decode(piece)))
-        self.log.flush()
-

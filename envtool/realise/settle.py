@@ -6,6 +6,7 @@ never used for another question. The lock file is that same memory, written down
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -43,13 +44,14 @@ class Made:
 def request_for(node: Node, below: Sequence[Made], setting: Setting) -> Request:
     """The request of a node on what it stands on. Raises SpecError for inputs that are not there."""
     spec = node.spec
-    patterns = node.kind.inputs(spec.options)
+    patterns = tuple(posixpath.join(spec.directory, pattern) for pattern in node.kind.inputs(spec.options))
     base = below[0].settled if below else None
     return Request(
         name=spec.name,
         options=spec.options,
         inputs=_inputs(setting.root, patterns, spec) if patterns else (),
         where=spec.where,
+        directory=spec.directory,
         arch=setting.arch,
         epoch=base.epoch if base else DEFAULT_EPOCH,
         below=tuple(made.layer.diff_id for made in below),
@@ -92,7 +94,9 @@ def resolve(node: Node, request: Request, setting: Setting, site: Site, *, again
         except SpecError:
             raise
         except EnvtoolError as error:
-            error.message = f"{request.where.file}:{request.where.line}: {node.subject} `{request.name}`: {error.message}"
+            error.message = (
+                f"{request.where.file}:{request.where.line}: {node.subject} `{request.name}`: {error.message}"
+            )
             error.args = (error.message,)
             raise
         memo.put(setting.store, question, {"pins": pins})
@@ -131,6 +135,11 @@ def settled(node: Node, request: Request, pins: Json) -> Settled:
         key=keys.digest(document),
         epoch=epoch,
     )
+
+
+def memory(made: Made, setting: Setting) -> str:
+    """The file that remembers the pins of a node: while it is unchanged, so are they."""
+    return memo.path(setting.store, _question(made.settled.node, made.settled.request))
 
 
 def _question(node: Node, request: Request) -> Json:

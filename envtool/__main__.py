@@ -1,0 +1,23 @@
+"""`envtool`: a warm `exec` is answered from one small file, everything else by the command line proper."""
+
+import os
+import sys
+
+
+def main() -> int:
+    """The console script."""
+    arguments = sys.argv[1:]
+    if "exec" in arguments:
+        from envtool.cli import fast
+
+        status = fast.try_exec(arguments)
+        if status is not None:
+            # nothing of ours is buffered or open: what an interpreter does to end in order is a millisecond of nothing
+            os._exit(status)
+    from envtool.cli.main import main as run
+
+    return run(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

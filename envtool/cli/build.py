@@ -1,0 +1,27 @@
+"""`envtool build`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from envtool.cli.options import Verb, running, settings
+
+EXAMPLES = """
+envtool build
+envtool build -e 'wheel[*]' --jobs 2
+"""
+
+
+@click.command("build", cls=Verb, examples=EXAMPLES, tail=True)
+@running
+@click.pass_context
+def command(ctx: click.Context, /, junit: str | None, **said: Any) -> int:
+    """Run the task `build` of every env that has one, and copy its outputs back.
+
+    What stands after `--` reaches the task as {{ args }}.
+    """
+    from envtool.cli.running import perform, wanted
+
+    return perform(settings(ctx), "build", wanted(settings(ctx), ctx.obj, **said), junit)

@@ -1,0 +1,26 @@
+"""`envtool completion SHELL`."""
+
+from __future__ import annotations
+
+import click
+
+from envtool.cli.options import Verb
+
+EXAMPLES = """
+eval "$(envtool completion bash)"
+envtool completion zsh > ~/.zfunc/_envtool
+envtool completion fish > ~/.config/fish/completions/envtool.fish
+"""
+
+
+@click.command("completion", cls=Verb, examples=EXAMPLES)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def command(ctx: click.Context, shell: str) -> None:
+    """Print the completion script of SHELL: verbs, options, and the envs and tasks of the spec at hand."""
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    made = kind(ctx.find_root().command, {}, "envtool", "_ENVTOOL_COMPLETE")
+    print(made.source_template % made.source_vars())

@@ -1,0 +1,38 @@
+"""`envtool doctor`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from envtool.cli.options import Verb, settings
+
+EXAMPLES = """
+envtool doctor
+envtool doctor --print apparmor-profile | sudo tee /etc/apparmor.d/envtool
+"""
+
+
+@click.command("doctor", cls=Verb, examples=EXAMPLES)
+@click.option("--print", "text", type=click.Choice(["apparmor-profile"]), help="Print a text that a mend asks for.")
+@click.pass_context
+def command(ctx: click.Context, text: str | None) -> int:
+    """Show what this machine can do, what is missing, and the command that mends it.
+
+    Exit status 3 if containers cannot run here.
+    """
+    from envtool.cli import door, screen, tables
+
+    if text:
+        print(door.probe().apparmor_profile().rstrip("\n"))
+        return 0
+    said = settings(ctx)
+    checks = door.checks()
+    if said.json:
+        from envtool.report.lines import write
+
+        write(sys.stdout, tables.checks_json(checks))
+    else:
+        print(tables.checks(checks, screen.style(sys.stdout, said.color), quiet=said.verbosity < 0))
+    return 3 if any(check.state == "fail" for check in checks) else 0

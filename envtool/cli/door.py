@@ -1,0 +1,129 @@
+"""How verbs reach the rest. The Protocols say all that the command line needs of it, and no more.
+
+Imported by name, when a verb needs them: `envtool --help` must not load what reads specs, and a test puts a fake
+module in their place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from envtool.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from envtool.api import Detection
+    from envtool.events import Emit
+    from envtool.model import Json, Spec
+    from envtool.report.stream import Result
+
+
+class Latch(Protocol):
+    """How a run is asked to end: set in a signal handler, asked and waited for by the app."""
+
+    def set(self, number: int = 15) -> None: ...
+    def is_set(self) -> bool: ...
+    def close(self) -> None: ...
+
+
+class Latches(Protocol):
+    """The class of latches (realise.setting.Cancel)."""
+
+    def make(self) -> Latch:
+        """A fresh one."""
+
+
+class App(Protocol):
+    """envtool.app."""
+
+    Cancel: Latches
+
+    def Request(  # noqa: N802 - a class
+        self,
+        *,
+        directory: str = ".",
+        file: str = "",
+        envs: tuple[str, ...] = (),
+        jobs: int = 0,
+        fail_fast: bool = False,
+        args: tuple[str, ...] = (),
+        refresh: bool = False,
+    ) -> Any:
+        """What the command line asks for."""
+
+    def load(self, request: Any) -> Spec:
+        """Raises SpecError, UsageError."""
+
+    def plan(self, request: Any, verb: str = "") -> Any:
+        """A plan.Plan. Raises SpecError, UsageError."""
+
+    def run(self, request: Any, task: str, emit: Emit, cancel: Latch) -> Sequence[Result]:
+        """Run a task wherever it is; returns early, with what is known, when `cancel` is set. Raises EnvtoolError."""
+
+    def execute(
+        self, request: Any, env: str, argv: tuple[str, ...], *, terminal: bool, emit: Emit, cancel: Latch
+    ) -> int:
+        """Make an env and run a command (a login shell without one) in it; its status. Raises EnvtoolError."""
+
+    def schema(self) -> dict[str, Json]:
+        """The JSON Schema of a spec."""
+
+    def detect(self, request: Any) -> Sequence[Detection]:
+        """What a project without a spec looks like to the plugins."""
+
+
+class Check(Protocol):
+    """What the probe found about one thing."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def state(self) -> str:
+        """One of "ok", "warn", "fail"."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def mend(self) -> str: ...
+
+
+class Probe(Protocol):
+    """envtool.container.probe."""
+
+    def check(self, store: str) -> Sequence[Check]:
+        """All that matters of this machine."""
+
+    def apparmor_profile(self) -> str:
+        """The text that lets envtool make user namespaces where AppArmor refuses them."""
+
+
+def app() -> App:
+    """The app."""
+    return cast("App", import_module("envtool.app"))
+
+
+def probe() -> Probe:
+    """The probe."""
+    return cast("Probe", import_module("envtool.container.probe"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreCheck:
+    """A Check about the store itself."""
+
+    name: str = "store"
+    state: str = "fail"
+    text: str
+    mend: str
+
+
+def checks() -> Sequence[Check]:
+    """What the probe finds; a store that cannot be used is one more finding, not an end."""
+    try:
+        root: str = import_module("envtool.store.store").directory()
+    except StoreError as error:
+        return [*probe().check(""), StoreCheck(text=error.message, mend=error.hint)]
+    return probe().check(root)

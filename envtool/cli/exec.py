@@ -1,0 +1,33 @@
+"""`envtool exec ENV -- CMD…`."""
+
+from __future__ import annotations
+
+import click
+
+from envtool.cli.options import Verb, env_names, settings
+from envtool.errors import UsageError
+
+EXAMPLES = """
+envtool exec unit -- python -m pytest -x
+envtool exec 'unit[trixie]' -- cat /etc/os-release
+"""
+
+
+@click.command("exec", cls=Verb, examples=EXAMPLES, tail=True, options_metavar="[OPTIONS]")
+@click.argument("env", shell_complete=env_names)
+@click.argument("words", nargs=-1, metavar="-- CMD...")
+@click.option("--refresh", is_flag=True, help="Settle what floats anew: versions, suites, tags.")
+@click.pass_context
+def command(ctx: click.Context, env: str, words: tuple[str, ...], refresh: bool) -> int:
+    """Run a command in an env, in a throw-away container. Its exit status is ours.
+
+    The command's output is ours too, byte for byte; what envtool has to say goes to standard error.
+    """
+    argv = words + tuple(ctx.obj)
+    if not argv:
+        raise UsageError(
+            f"no command to run in `{env}`", code="usage.command", hint=f"`envtool shell {env}` opens a shell"
+        )
+    from envtool.cli.inside import enter
+
+    return enter(settings(ctx), env, argv, refresh=refresh)

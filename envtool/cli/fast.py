@@ -1,0 +1,86 @@
+"""The short way of `envtool exec ENV -- CMD…`: taken when the answer is already on disk. Imports os and sys only."""
+
+from __future__ import annotations
+
+import os
+
+
+def try_exec(arguments: list[str]) -> int | None:
+    """The command's exit status, or None: take the long way. `arguments` contain "exec". Never raises or prints
+    anything before the command has started.
+    """
+    directory, rest = ".", arguments
+    if len(rest) > 2 and rest[0] == "-C":
+        directory, rest = rest[1], rest[2:]
+    # exec ENV -- CMD…, or a first word that can be no option of ours
+    if len(rest) < 3 or rest[0] != "exec" or rest[1].startswith("-"):
+        return None
+    argv = rest[3:] if rest[2] == "--" else rest[2:]
+    if not argv or argv[0].startswith("-"):
+        return None
+    spec = _spec(directory)
+    store = _store()
+    if not spec or not store:
+        return None
+    from envtool.run import warm
+
+    plan = warm.read(store, spec, rest[1])
+    if plan is None:
+        return None
+    return _launch(plan, tuple(argv))
+
+
+def _launch(plan: dict[str, object], argv: tuple[str, ...]) -> int | None:
+    import _signal  # type: ignore[import-not-found]  # what `signal` wraps in enums, ten times as slow to import
+
+    from envtool.run import warm
+
+    reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+
+    def stop(number: int, _frame: object) -> None:
+        # how many bytes wait is the signal (realise.setting.Cancel): only the first one counts
+        _signal.signal(number, _signal.SIG_DFL)
+        os.write(writer, b"x" * number)
+
+    before = {number: _signal.getsignal(number) for number in (1, 2, 15)}
+    for number, handler in before.items():
+        if handler is not _signal.SIG_IGN:
+            _signal.signal(number, stop)
+    try:
+        return warm.launch(plan, argv, terminal=os.isatty(0) and os.isatty(1), cancel=reader)
+    except Exception as error:  # a refusal of the kernel: the long way has the words for it
+        if type(error).__name__ == "SandboxError":
+            return None
+        raise
+    finally:
+        for number, handler in before.items():
+            _signal.signal(number, handler)
+        os.close(reader)
+        os.close(writer)
+
+
+def _spec(directory: str) -> str:
+    """The nearest envtool.yaml upward, as app.find_spec finds it; empty when there is none."""
+    place = os.path.abspath(directory)
+    while True:
+        candidate = f"{place}/envtool.yaml".replace("//", "/")
+        if os.path.isfile(candidate):
+            return os.path.realpath(candidate)
+        parent = os.path.dirname(place)
+        if parent == place:
+            return ""
+        place = parent
+
+
+def _store() -> str:
+    """store.directory(), without its errors: those are for the long way to say."""
+    own = os.environ.get("ENVTOOL_STORE", "")
+    if own:
+        return os.path.normpath(own) if os.path.isabs(own) else ""
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(cache):
+        home = os.path.expanduser("~")
+        if not os.path.isabs(home):
+            return ""
+        cache = f"{home}/.cache"
+    return f"{cache}/envtool"

@@ -1,0 +1,49 @@
+"""What exec and shell share: make an env, then hand the terminal to a command in it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from envtool.cli import door, screen, signals
+from envtool.errors import Interrupted, UsageError
+from envtool.events import Event, Finished, Output, Started
+from envtool.report.stream import Stream
+
+if TYPE_CHECKING:
+    from envtool.cli.options import Settings
+
+
+def enter(settings: Settings, env: str, argv: tuple[str, ...], *, refresh: bool = False) -> int:
+    """The command's own exit status. Raises EnvtoolError."""
+    if settings.json:
+        raise UsageError("`--json` means nothing here: standard output belongs to the command", code="usage.json")
+    app = door.app()
+    request = app.Request(directory=settings.directory, file=settings.file, refresh=refresh)
+    display = screen.display(settings)
+    commands: set[str] = set()
+    cancel = app.Cancel.make()
+
+    def stop(number: int) -> None:
+        if cancel.is_set():  # the second time: do not wait; every container dies with this process
+            raise Interrupted(f"signal {number}")
+        cancel.set(number)
+
+    with Stream([display], display.say) as stream:
+
+        def emit(event: Event) -> None:
+            # From the moment the command has the terminal, nobody else may write to it: our lines are gone before.
+            if isinstance(event, Started) and event.subject == "task":
+                commands.add(event.id)
+            if event.id not in commands:
+                stream.emit(event)
+            if not isinstance(event, Output) and (event.id in commands or isinstance(event, Finished)):
+                stream.settle()
+
+        try:
+            terminal = sys.stdin.isatty() and sys.stdout.isatty()
+            with signals.caught(stop):
+                status = app.execute(request, env, argv, terminal=terminal, emit=emit, cancel=cancel)
+            return 130 if cancel.is_set() else status
+        finally:
+            stream.call(display.close)

@@ -1,0 +1,31 @@
+"""`envtool list`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from envtool.cli.options import Verb, settings
+
+EXAMPLES = """
+envtool list
+envtool list --json | jq -r '.envs[].name'
+"""
+
+
+@click.command("list", cls=Verb, examples=EXAMPLES)
+@click.pass_context
+def command(ctx: click.Context) -> None:
+    """Show the envs of the spec: base, layers, tasks."""
+    from envtool.cli import door, screen, tables
+
+    said = settings(ctx)
+    app = door.app()
+    spec = app.load(app.Request(directory=said.directory, file=said.file))
+    if said.json:
+        from envtool.report.lines import write
+
+        write(sys.stdout, tables.envs_json(spec))
+    else:
+        print(tables.envs(spec, screen.style(sys.stdout, said.color)))

@@ -1,0 +1,211 @@
+"""From argv to an exit status. The only place that turns errors into words and numbers (docs/cli.md)."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from envtool.cli import signals
+from envtool.cli.options import Settings, common, settings
+from envtool.errors import EnvtoolError, Interrupted, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# In the order of help. The text stands here so that `envtool --help` need not import a verb.
+VERBS = {
+    "test": "Run the task `test` of every env that has one.",
+    "build": "Run the task `build` and copy its outputs back.",
+    "run": "Run any other task.",
+    "exec": "Run a command in an env.",
+    "shell": "Open a shell in an env.",
+    "list": "Show envs, what they stand on, and their tasks.",
+    "plan": "Show what would be built, and what is cached.",
+    "init": "Write a first envtool.yaml for this project.",
+    "schema": "Print the JSON Schema of envtool.yaml.",
+    "doctor": "Show what this machine can do, and how to mend what it cannot.",
+    "version": "Show the versions that matter in a report.",
+    "completion": "Print the completion script of a shell.",
+}
+EXAMPLES = """
+  envtool test                        every test env, in throw-away containers
+  envtool test -e 'unit*' -- -k slow  some envs, with arguments for the task
+  envtool shell unit                  look around in one
+"""
+STATUSES = """
+  0 all passed    1 a task failed    2 the spec or the command line is wrong
+  3 an environment could not be made    130 interrupted
+  exec and shell: the command's own
+"""
+
+
+class Verbs(click.Group):
+    """The group: a verb's module is imported when the verb is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, in the order of help."""
+        return [*VERBS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a verb; an unknown one is an error with the near name."""
+        if cmd_name in VERBS:
+            command: click.Command = import_module(f"envtool.cli.{cmd_name}").command
+            return command
+        if ctx.resilient_parsing or cmd_name.startswith("-"):
+            return None
+        from difflib import get_close_matches
+
+        near = get_close_matches(cmd_name, VERBS, 1)
+        hint = f"did you mean `envtool {near[0]}`?" if near else "`envtool --help` lists the verbs"
+        raise UsageError(f"unknown verb `{cmd_name}`", code="usage.verb", hint=hint)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The verbs, without importing them."""
+        with formatter.section("Verbs"):
+            formatter.write_dl([*VERBS.items()])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Examples and exit statuses."""
+        for title, text in (("Examples", EXAMPLES), ("Exit status", STATUSES)):
+            with formatter.section(title):
+                formatter.write(text.strip("\n") + "\n")
+
+
+def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:  # noqa: ARG001 - click's signature
+    if value and not ctx.resilient_parsing:
+        from envtool import __version__
+
+        click.echo(f"envtool {__version__}")
+        ctx.exit()
+
+
+@click.group(cls=Verbs, subcommand_metavar="VERB ...", context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version.")
+def group() -> None:
+    """Test and build commands in throw-away containers, from one YAML file."""
+
+
+group.params += common()
+
+
+def _usage(error: click.ClickException) -> UsageError:
+    """Click's error in our words."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "envtool"
+    hint = f"see `{path} --help`"
+    if isinstance(error, click.NoSuchOption):
+        message = f"unknown option `{error.option_name}`"
+        if error.possibilities:
+            hint = f"did you mean `{min(error.possibilities, key=len)}`?"
+        elif path.endswith((" exec", " test", " build", " run")):
+            hint = f"what belongs to the command goes after `--`; see `{path} --help`"
+    elif isinstance(error, click.MissingParameter):
+        name = error.param.make_metavar(context) if error.param and context else "a value"
+        message = f"`{path}` needs {name}"
+    elif isinstance(error, click.BadParameter) and error.param:
+        message = f"`{max(error.param.opts, key=len)}`: {error.message.rstrip('.')}"
+    else:
+        message = error.format_message().rstrip(".")
+        message = message[:1].lower() + message[1:]
+        if found := re.match(r"got unexpected extra arguments? \((.*)\)", message):
+            message = f"`{path}` has no use for `{found[1]}`"
+            if path.endswith((" test", " build", " run")):
+                hint = "`-e ENV` chooses envs, and what belongs to the task goes after `--`"
+    return UsageError(message, code="usage", hint=hint)
+
+
+def call(argv: Sequence[str]) -> int:
+    """Parse and run one command line. Raises EnvtoolError; whatever else is a bug."""
+    words = list(argv)
+    tail: tuple[str, ...] = ()
+    if "--" in words:  # click would mix the two up, and would parse options of the command as ours
+        at = words.index("--")
+        words, tail = words[:at], tuple(words[at + 1 :])
+    if instruction := os.environ.get("_ENVTOOL_COMPLETE"):
+        from click.shell_completion import shell_complete
+
+        return shell_complete(group, {}, "envtool", "_ENVTOOL_COMPLETE", instruction)
+    try:
+        # Not group.main(): it has its own mind about broken pipes and ^C.
+        with group.make_context("envtool", words, obj=tail) as context:
+            status: Any = group.invoke(context)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 2
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        raise _usage(error) from error
+    return status if isinstance(status, int) else 0
+
+
+def _said(argv: Sequence[str]) -> Settings:
+    """The global options once more, for an error's sake: parsing may have stopped before them."""
+    words = list(argv)[: list(argv).index("--")] if "--" in argv else list(argv)
+    try:
+        context = group.make_context("envtool", words, resilient_parsing=True)
+        if words := [*context._protected_args, *context.args]:  # noqa: SLF001 - click's own completion reads it so
+            command = group.get_command(context, words[0])
+            if command:
+                context = command.make_context(words[0], words[1:], parent=context, resilient_parsing=True)
+        return settings(context)
+    except Exception:
+        return Settings()
+
+
+def _report(error: EnvtoolError, argv: Sequence[str]) -> int:
+    from envtool.cli.screen import style
+    from envtool.report.errors import render
+
+    said = _said(argv)
+    if said.json:
+        from envtool.report import lines
+
+        lines.write(sys.stdout, lines.error(error))
+    text = "interrupted" if isinstance(error, Interrupted) else render(error, style=style(sys.stderr, said.color))
+    print(text, file=sys.stderr)
+    return error.exit_status
+
+
+def _bug(error: Exception, argv: Sequence[str]) -> int:
+    if os.environ.get("ENVTOOL_DEBUG") or _said(argv).verbosity > 0:
+        import traceback
+
+        traceback.print_exception(error)
+        hint = ""
+    else:
+        hint = "ENVTOOL_DEBUG=1 shows where; please report it with what `envtool version` prints"
+    message = " ".join(f"{type(error).__name__}: {error}".split())
+    return _report(EnvtoolError(f"internal error: {message} (this is a bug)", code="internal", hint=hint), argv)
+
+
+def _stop(number: int) -> NoReturn:
+    raise Interrupted(f"signal {number}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status of one command line. Never raises, whatever happens."""
+    words = sys.argv[1:] if argv is None else argv
+    try:
+        try:
+            with signals.caught(_stop):
+                status = call(words)
+        except EnvtoolError as error:
+            status = _report(error, words)
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            status = _bug(error, words)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read us has gone (`envtool list | head -1`): no words, and the status that a shell gives SIGPIPE.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (KeyboardInterrupt, Interrupted):
+        return 130
+    return status

@@ -1,0 +1,145 @@
+"""What every verb understands, before or after its name, and how help is laid out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import click
+
+from envtool.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Color: TypeAlias = Literal["auto", "always", "never"]
+_META = "envtool."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The global options. Said twice, what stands after the verb wins."""
+
+    directory: str = "."
+    file: str = ""
+    verbosity: int = 0  # -1 quiet, 1 verbose
+    json: bool = False
+    color: Color = "auto"
+
+    def again(self) -> str:
+        """How this envtool was called, for hints that can be pasted."""
+        from shlex import quote
+
+        words = ["envtool"]
+        words += ["-C", quote(self.directory)] if self.directory != "." else []
+        words += ["-f", quote(self.file)] if self.file else []
+        return " ".join(words)
+
+
+def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    if value not in (None, False):
+        ctx.meta[_META + str(param.name)] = value
+
+
+def common() -> list[click.Parameter]:
+    """Fresh copies of the options that the group and every verb take."""
+    options: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
+        (
+            ("-C", "directory"),
+            {"metavar": "DIR", "type": click.Path(), "help": "Work in the project of this directory."},
+        ),
+        (("-f", "--file"), {"metavar": "FILE", "type": click.Path(), "help": "The spec (default: envtool.yaml)."}),
+        (("-v", "--verbose"), {"is_flag": True, "help": "Show all output as it comes."}),
+        (("-q", "--quiet"), {"is_flag": True, "help": "Show failures and the last line only."}),
+        (("--json",), {"is_flag": True, "help": "Write JSON to standard output (docs/json.md)."}),
+        (
+            ("--color",),
+            {"type": click.Choice(["auto", "always", "never"]), "metavar": "WHEN", "help": "auto, always or never."},
+        ),
+    )
+    return [click.Option(names, expose_value=False, callback=_keep, **rest) for names, rest in options]
+
+
+def settings(ctx: click.Context) -> Settings:
+    """The global options of a command line. Raises UsageError where they contradict each other."""
+    said = {name.removeprefix(_META): value for name, value in ctx.meta.items() if name.startswith(_META)}
+    if said.get("verbose") and said.get("quiet"):
+        raise UsageError("`-v` and `-q` contradict each other", code="usage.contradiction")
+    return Settings(
+        directory=said.get("directory", "."),
+        file=said.get("file", ""),
+        verbosity=1 if said.get("verbose") else -1 if said.get("quiet") else 0,
+        json=bool(said.get("json")),
+        color=said.get("color", "auto"),
+    )
+
+
+class Verb(click.Command):
+    """One verb: knows its examples, and whether words after `--` mean anything to it."""
+
+    def __init__(self, *args: Any, examples: str, tail: bool = False, **rest: Any) -> None:
+        rest["context_settings"] = {"help_option_names": ["-h", "--help"]}
+        super().__init__(*args, **rest)
+        self.examples = examples
+        self.tail = tail
+        self.params += common()
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The examples, as they are written."""
+        with formatter.section("Examples"):
+            for line in self.examples.strip().splitlines():
+                formatter.write(f"  {line.strip()}\n")
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Call the verb; refuse what was said after `--` where nobody would read it."""
+        if ctx.obj and not self.tail:
+            raise UsageError(
+                f"`{self.name}` takes nothing after `--`: {' '.join(ctx.obj)}",
+                code="usage.tail",
+                hint=f"see `envtool {self.name} --help`",
+            )
+        return super().invoke(ctx)
+
+
+def env_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 - click's call
+    """Completion: the envs of the spec. Completion never fails: what cannot be read has no names."""
+    return [name for name in _known(ctx)[0] if name.startswith(incomplete)]
+
+
+def task_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 - click's call
+    """Completion: the tasks of the spec."""
+    return [name for name in _known(ctx)[1] if name.startswith(incomplete)]
+
+
+def _known(ctx: click.Context) -> tuple[list[str], list[str]]:
+    from envtool.cli.door import app
+
+    try:
+        said = settings(ctx)
+        spec = app().load(app().Request(directory=said.directory, file=said.file))
+    except Exception:
+        return [], []
+    return [env.name for env in spec.envs], sorted({task.name for env in spec.envs for task in env.tasks})
+
+
+def running(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of verbs that run a task in many envs."""
+    for option in (
+        click.option("--refresh", is_flag=True, help="Settle what floats anew: versions, suites, tags."),
+        click.option("--junit", metavar="FILE", type=click.Path(dir_okay=False), help="Write JUnit XML."),
+        click.option("-x", "--fail-fast", is_flag=True, help="Stop everything at the first failure."),
+        click.option(
+            "-j", "--jobs", metavar="N", type=click.IntRange(min=1), help="Run at most N at once (default: processors)."
+        ),
+        click.option(
+            "-e",
+            "--env",
+            "envs",
+            metavar="ENV",
+            multiple=True,
+            shell_complete=env_names,
+            help="Only envs of this name or glob; may be repeated.",
+        ),
+    ):
+        function = option(function)
+    return function

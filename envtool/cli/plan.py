@@ -1,0 +1,37 @@
+"""`envtool plan`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from envtool.cli.options import Verb, env_names, settings, task_names
+
+EXAMPLES = """
+envtool plan
+envtool plan test -e 'unit*'
+"""
+
+
+@click.command("plan", cls=Verb, examples=EXAMPLES)
+@click.argument("task", required=False, default="", shell_complete=task_names)
+@click.option("-e", "--env", "envs", metavar="ENV", multiple=True, shell_complete=env_names, help="Only these envs.")
+@click.option("--refresh", is_flag=True, help="Settle what floats anew: versions, suites, tags.")
+@click.pass_context
+def command(ctx: click.Context, task: str, envs: tuple[str, ...], refresh: bool) -> None:
+    """Show what stands under each env, and whether it is cached or would be built. Builds nothing.
+
+    With TASK, only the envs that have it. A key is unknown above what has yet to be built.
+    """
+    from envtool.cli import door, screen, tables
+
+    said = settings(ctx)
+    app = door.app()
+    plan = app.plan(app.Request(directory=said.directory, file=said.file, envs=envs, refresh=refresh), task)
+    if said.json:
+        from envtool.report.lines import write
+
+        write(sys.stdout, tables.plan_json(plan))
+    else:
+        print(tables.plan(plan, screen.style(sys.stdout, said.color)))

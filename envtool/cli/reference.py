@@ -1,0 +1,67 @@
+"""docs/cli.md, written from the command line itself: `python -m envtool.cli.reference > docs/cli.md`."""
+
+from __future__ import annotations
+
+import click
+
+from envtool.cli.main import VERBS, group
+
+HEAD = """\
+# The command line
+
+Written by `python -m envtool.cli.reference`; a test holds it to the code.
+
+Global options may stand before or after the verb; said twice, the one after the verb wins. What stands after `--`
+belongs to the task (it reaches the spec as `{{ args }}`) or is the command of `exec`; envtool does not read it.
+Standard output is data (`list`, `plan`, `schema`, `--json`, and what a command of `exec` prints), standard error is
+talk.
+
+## Exit status
+
+| status | meaning |
+|---|---|
+| 0 | all passed |
+| 1 | a task failed or ran out of time |
+| 2 | the spec or the command line is wrong; nothing was run |
+| 3 | an environment could not be made, `doctor` found that containers cannot run, or envtool has a bug |
+| 130 | interrupted: ^C, SIGTERM, or the terminal went away |
+| 141 | whoever read standard output closed it (`envtool list \\| head -1`) |
+
+Interrupted outweighs failed, failed outweighs not made. `exec` and `shell` end with the command's own status (128 + n
+when signal n ended it); 2, 3 and 130 are then possible before it has started.
+
+The first ^C ends the tasks (TERM, then KILL), keeps their outputs and writes the reports; the second does not wait.
+
+## Environment
+
+| variable | effect |
+|---|---|
+| `NO_COLOR` | no colours and nothing that moves (`--color always` wins for colours) |
+| `FORCE_COLOR` | colours also where standard output or error is no terminal |
+| `CI`, `TERM=dumb` | nothing that moves |
+| `ENVTOOL_DEBUG=1` | a bug shows its traceback |
+"""
+
+
+def reference() -> str:
+    """The whole page, Markdown."""
+    parts = [HEAD, "## envtool", _help(_context(group, "envtool", None))]
+    for name in VERBS:
+        root = _context(group, "envtool", None)
+        command = group.get_command(root, name)
+        assert command is not None
+        parts += [f"## envtool {name}", _help(_context(command, name, root))]
+    return "\n".join(parts)
+
+
+def _context(command: click.Command, name: str, parent: click.Context | None) -> click.Context:
+    return click.Context(command, info_name=name, parent=parent, **command.context_settings)
+
+
+def _help(context: click.Context) -> str:
+    context.terminal_width = 100
+    return f"\n```text\n{context.get_help().rstrip()}\n```\n"
+
+
+if __name__ == "__main__":
+    print(reference(), end="")

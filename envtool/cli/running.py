@@ -1,0 +1,153 @@
+"""What test, build and run share: run a task in many envs, show it, say how it ended.
+
+The app works in a thread of its own and the main thread waits for its answer or a signal, whichever comes first:
+handlers then only put a number into a queue (SimpleQueue.put is reentrant).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from envtool.cli import door, screen, signals
+from envtool.errors import Interrupted, UsageError
+from envtool.report.closing import closing
+from envtool.report.junit import Junit
+from envtool.report.lines import Lines, result, write
+from envtool.report.stream import Result, Stream, Subscriber
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from envtool.cli.options import Settings
+    from envtool.report.plain import Plain
+    from envtool.report.terminal import Terminal
+
+
+def status(results: Sequence[Result], *, interrupted: bool = False) -> int:
+    """The exit status of a run. A failed task (1) is certain knowledge, so it outweighs an env not made (3)."""
+    outcomes = {each.outcome for each in results}
+    if interrupted or ("interrupted" in outcomes and not outcomes & {"failed", "timeout"}):
+        return 130
+    if outcomes & {"failed", "timeout"}:
+        return 1
+    return 3 if "error" in outcomes else 0
+
+
+def wanted(
+    settings: Settings,
+    args: tuple[str, ...],
+    *,
+    envs: tuple[str, ...],
+    jobs: int | None,
+    fail_fast: bool,
+    refresh: bool,
+) -> Any:
+    """The app's Request for what the command line says."""
+    return door.app().Request(
+        directory=settings.directory,
+        file=settings.file,
+        envs=envs,
+        jobs=jobs or 0,
+        fail_fast=fail_fast,
+        args=args,
+        refresh=refresh,
+    )
+
+
+def perform(settings: Settings, task: str, request: Any, junit: str | None) -> int:
+    """Run `task`; returns the exit status. Raises EnvtoolError."""
+    display = None if settings.json and settings.verbosity <= 0 else screen.display(settings)
+    report = Junit(junit) if junit else None
+    subscribers: list[Subscriber] = [each for each in (display, report) if each]
+    if settings.json:
+        subscribers.append(Lines(sys.stdout))
+    begun = time.monotonic()
+    results: Sequence[Result] = ()
+    written = True
+    abandoned = False
+    try:
+        results, interrupted, abandoned = _wait(request, task, subscribers, display)
+    finally:
+        if display:
+            display.close()
+        if report:
+            written = _save(report, results)
+    if not results and not interrupted:
+        raise UsageError(f"no env has a task `{task}`", code="usage.task", hint="`envtool list` shows envs and tasks")
+    spent = time.monotonic() - begun
+    code = status(results, interrupted=interrupted)
+    code = code if code or written else 3
+    if settings.json:
+        write(sys.stdout, result(results, spent, code))
+    if display:
+        text = closing(
+            results,
+            spent,
+            interrupted=interrupted,
+            again=settings.again(),
+            shown=display.shown,
+            style=screen.style(sys.stderr, settings.color),
+            columns=screen.columns(),
+        )
+        sys.stderr.write(text + "\n")
+    if abandoned:
+        # Threads of the app may still wait for their containers, and Python would wait for them. The containers die
+        # with this process; all that is worth keeping has been written.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _save(report: Junit, results: Sequence[Result]) -> bool:
+    try:
+        report.write(results)
+    except OSError as error:
+        print(f"error: the JUnit file cannot be written: {error}", file=sys.stderr)
+        return False
+    return True
+
+
+def _wait(
+    request: Any, task: str, subscribers: Sequence[Subscriber], display: Terminal | Plain | None
+) -> tuple[Sequence[Result], bool, bool]:
+    """The results, whether we were interrupted, and whether twice. The second signal does not wait
+    for anything: every container dies with this process.
+    """
+    app = door.app()
+    answers: SimpleQueue[int | BaseException | Sequence[Result]] = SimpleQueue()
+    cancel = app.Cancel.make()
+
+    def say(text: str) -> None:
+        if display:
+            display.say(text)
+        else:
+            print(text, file=sys.stderr)
+
+    with Stream(subscribers, say) as stream, signals.caught(answers.put):
+
+        def work() -> None:
+            try:
+                answers.put(tuple(app.run(request, task, stream.emit, cancel)))
+            except BaseException as error:
+                answers.put(error)
+
+        threading.Thread(target=work, name="app", daemon=True).start()
+        answer = answers.get()
+        while isinstance(answer, int):
+            if cancel.is_set():
+                return (), True, True
+            cancel.set(answer)
+            stream.call(lambda: say("interrupted: ending what runs, outputs are kept (again: end at once)"))
+            answer = answers.get()
+    # The latch is left open: after a second signal the app's threads may still look at it until the process ends.
+    if isinstance(answer, Interrupted):
+        return (), True, False
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer, cancel.is_set(), False

@@ -1,0 +1,52 @@
+"""What the standard streams can show, and the display that suits them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+from envtool.report.words import Style
+
+if TYPE_CHECKING:
+    from envtool.cli.options import Color, Settings
+    from envtool.report.plain import Plain
+    from envtool.report.terminal import Terminal
+
+
+def style(file: TextIO, color: Color) -> Style:
+    """Colours by --color, then NO_COLOR (no-color.org) and FORCE_COLOR, then by what the stream is."""
+    if color == "auto":
+        if os.environ.get("NO_COLOR"):
+            wanted = False
+        elif os.environ.get("FORCE_COLOR"):
+            wanted = True
+        else:
+            wanted = file.isatty() and os.environ.get("TERM") != "dumb"
+    else:
+        wanted = color == "always"
+    try:
+        "✓✗─━╌│├└⠋…".encode(file.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return Style(color=wanted, unicode=False)
+    return Style(color=wanted)
+
+
+def columns() -> int:
+    """How wide a rule across the screen is: 62, or less where there is less."""
+    return min(62, shutil.get_terminal_size((62, 24)).columns)
+
+
+def display(settings: Settings) -> Terminal | Plain:
+    """A moving display on a terminal; plain lines for pipes, CI, dumb terminals, NO_COLOR and -q."""
+    environ = os.environ
+    still = environ.get("CI") or environ.get("NO_COLOR") or environ.get("TERM") == "dumb" or settings.color == "never"
+    shown = style(sys.stderr, settings.color)
+    if sys.stderr.isatty() and not still and settings.verbosity >= 0:
+        from envtool.report.terminal import Terminal
+
+        return Terminal(sys.stderr, style=shown, verbosity=settings.verbosity)
+    from envtool.report.plain import Plain
+
+    return Plain(sys.stderr, style=shown, verbosity=settings.verbosity)

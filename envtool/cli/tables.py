@@ -1,0 +1,111 @@
+"""Values of the app as tables, trees and JSON: what list, plan and doctor print."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from envtool.report.text import one_line, pad, width
+from envtool.report.words import Style, counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from envtool.cli.door import Check
+    from envtool.model import Json, Spec
+
+_STATES = {"cached": "32", "build": "33", "unknown": "2"}
+_SIGNS = {"ok": ("✓", "32"), "warn": ("!", "33"), "fail": ("✗", "31")}
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(width(cell) for cell in column) + 2 for column in zip(*rows, strict=True)]
+    return ["".join(pad(cell, size) for cell, size in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def envs(spec: Spec, style: Style) -> str:
+    """One line an env."""
+    rows = [("env", "base", "layers", "tasks")]
+    rows += [
+        (
+            one_line(env.name),
+            env.base.name if env.base.name == env.base.kind else f"{one_line(env.base.name)} ({env.base.kind})",
+            ", ".join(one_line(layer.name) for layer in env.layers) or "-",
+            ", ".join(one_line(task.name) for task in env.tasks) or "-",
+        )
+        for env in spec.envs
+    ]
+    head, *lines = _table(rows)
+    return "\n".join([style.paint("2", head), *lines])
+
+
+def envs_json(spec: Spec) -> Json:
+    """The same as a value (docs/json.md)."""
+    return {
+        "file": spec.file,
+        "root": spec.root,
+        "envs": [
+            {
+                "name": env.name,
+                "group": env.group,
+                "point": {**env.point},
+                "base": {"name": env.base.name, "kind": env.base.kind},
+                "layers": [{"name": layer.name, "kind": layer.kind} for layer in env.layers],
+                "tasks": [task.name for task in env.tasks],
+                "where": str(env.where),
+            }
+            for env in spec.envs
+        ],
+    }
+
+
+def plan(value: Any, style: Style) -> str:
+    """A tree for each env, bottom first, and the sum."""
+    lines: list[str] = []
+    seen: dict[tuple[str, str, str], str] = {}
+    for env in value.envs:
+        tasks = ", ".join(one_line(task) for task in env.tasks)
+        lines.append(f"{style.paint('1', one_line(env.name))}  {tasks}".rstrip())
+        for number, step in enumerate(env.steps):
+            seen[step.subject, step.name, step.key] = step.state
+            branch = style.glyphs("└─" if number == len(env.steps) - 1 else "├─")
+            key = step.key[:12] or "-"
+            words = [one_line(step.summary) or step.kind]
+            words += [] if step.pinned else [style.paint("33", "not pinned")]
+            state = pad(style.paint(_STATES[step.state], step.state), 9)
+            lines.append(
+                f" {branch} {pad(step.subject, 6)}{pad(one_line(step.name), 18)}{state}{pad(key, 14)}{', '.join(words)}"
+            )
+    states = [*seen.values()]
+    parts = [
+        f"{counted(states.count('build'), 'step')} to build" if "build" in states else "",
+        f"{states.count('unknown')} not known yet" if states.count("unknown") else "",
+        f"{states.count('cached')} cached",
+    ]
+    return "\n".join([*lines, "", ", ".join(part for part in parts if part)])
+
+
+def plan_json(value: Any) -> Json:
+    """The same as a value (docs/json.md)."""
+    document: dict[str, Json] = asdict(value)
+    return document
+
+
+def checks(found: Iterable[Check], style: Style, *, quiet: bool = False) -> str:
+    """A line for each, and under what is wrong the command that mends it."""
+    lines: list[str] = []
+    for check in found:
+        if quiet and check.state == "ok":
+            continue
+        sign, code = _SIGNS[check.state]
+        lines.append(f" {style.paint(code, style.glyphs(sign))} {check.name}: {check.text}")
+        if check.mend:
+            lines += [f"   {line}" for line in check.mend.splitlines()]
+    return "\n".join(lines)
+
+
+def checks_json(found: Iterable[Check]) -> Json:
+    """The same as a value (docs/json.md)."""
+    return {
+        "checks": [{"name": each.name, "state": each.state, "text": each.text, "mend": each.mend} for each in found]
+    }

@@ -1,0 +1,28 @@
+"""`envtool test`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from envtool.cli.options import Verb, running, settings
+
+EXAMPLES = """
+envtool test
+envtool test -e unit -e 'lint*' -x
+envtool test -C services/api --junit report.xml -- -k slow
+"""
+
+
+@click.command("test", cls=Verb, examples=EXAMPLES, tail=True)
+@running
+@click.pass_context
+def command(ctx: click.Context, /, junit: str | None, **said: Any) -> int:
+    """Run the task `test` of every env that has one, each in a throw-away container.
+
+    A point of a matrix is an env of its own. What stands after `--` reaches the task as {{ args }}.
+    """
+    from envtool.cli.running import perform, wanted
+
+    return perform(settings(ctx), "test", wanted(settings(ctx), ctx.obj, **said), junit)

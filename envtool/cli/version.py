@@ -1,0 +1,36 @@
+"""`envtool version`."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+
+import click
+
+from envtool import __version__
+from envtool.cli.options import Verb, settings
+
+EXAMPLES = """
+envtool version
+envtool version --json
+"""
+
+
+@click.command("version", cls=Verb, examples=EXAMPLES)
+@click.pass_context
+def command(ctx: click.Context) -> None:
+    """Show the versions that matter in a report: ours, Python's, the kernel's."""
+    system = os.uname()
+    values = {
+        "envtool": __version__,
+        "python": platform.python_version(),
+        "kernel": system.release,
+        "machine": system.machine,
+    }
+    if settings(ctx).json:
+        from envtool.report.lines import write
+
+        write(sys.stdout, {**values})
+    else:
+        print(f"envtool {__version__} (python {values['python']}, linux {system.release}, {system.machine})")

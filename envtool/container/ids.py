@@ -1,0 +1,357 @@
+"""Which user and group ids a container has on this machine, and Python work under those ids outside any container.
+
+Three modes, one for a store (`describe()` is what a store remembers):
+
+    root     the caller is root: a range of ids that nobody has; the host's root is never mapped
+    range    a user with ranges in /etc/subuid and /etc/subgid and newuidmap(1): container 1000 is the caller, every
+             other id is of the range, so that container root has no right to the caller's files by ownership
+    single   any other user: there is one id. It is 0 in builds, 1000 in tasks
+"""
+
+from __future__ import annotations
+
+import _thread
+import marshal
+import os
+import sys
+
+from envtool.container import kernel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+Extent = tuple[int, int, int]  # first id inside, first id outside, how many
+
+COUNT = 65536
+USER = 1000
+# High in the range that systemd's "Users, Groups, UIDs and GIDs" sets aside for containers: useradd's own ranges,
+# which grow upward from 100000, don't come here.
+_ROOT_BASE = 0x60000000
+
+
+class Ids:
+    """The maps of one caller: `mode`, and what the kernel is told."""
+
+    __slots__ = ("gids", "mode", "uids")
+
+    def __init__(self, mode: str, uids: list[Extent], gids: list[Extent]) -> None:
+        self.mode = mode
+        self.uids = uids
+        self.gids = gids
+
+    def extents(self, *, user: bool) -> tuple[list[Extent], list[Extent]]:
+        """The maps of one container: a single id is 1000 for a task, 0 otherwise."""
+        if self.mode == "single" and user:
+            return [(USER, self.uids[0][1], 1)], [(USER, self.gids[0][1], 1)]
+        return self.uids, self.gids
+
+    def outside(self, inside: int) -> int:
+        """The host's user id of a container's id, -1 when there is none."""
+        for first, host, count in self.uids:
+            if first <= inside < first + count:
+                return host + inside - first
+        return -1
+
+
+def here() -> Ids:
+    """The ids of the caller, the same every time for one user of one machine."""
+    uid, gid = os.geteuid(), os.getegid()
+    if uid == 0:
+        base, count = _root_range()
+        return Ids("root", [(0, base, count)], [(0, base, count)])
+    uids, gids = _ranges("/etc/subuid"), _ranges("/etc/subgid")
+    if uids and gids and helper("newuidmap") and helper("newgidmap"):
+        return Ids("range", _around(uid, uids[0]), _around(gid, gids[0]))
+    return Ids("single", [(0, uid, 1)], [(0, gid, 1)])
+
+
+def describe() -> str:
+    """One line that is the same as long as trees made before can be used: a store belongs to one map."""
+    ids = here()
+    maps = (";".join("-".join(map(str, extent)) for extent in side) for side in (ids.uids, ids.gids))
+    return f"{ids.mode} {' '.join(maps)}"
+
+
+def helper(name: str) -> str:
+    """Where newuidmap or newgidmap is; empty when it is not installed."""
+    for directory in ("/usr/bin", "/bin", "/usr/local/bin", *os.environ.get("PATH", "").split(":")):
+        if directory and os.access(f"{directory}/{name}", os.X_OK):
+            return f"{directory}/{name}"
+    return ""
+
+
+def _around(own: int, base: int) -> list[Extent]:
+    return [(0, base, USER), (USER, own, 1), (USER + 1, base + USER, COUNT - USER - 1)]
+
+
+def _lines(path: str) -> list[list[str]]:
+    try:
+        with open(path, "rb") as file:
+            return [line.split(":") for line in file.read().decode("utf-8", "replace").split("\n") if ":" in line]
+    except OSError:
+        return []
+
+
+def _ranges(path: str) -> list[int]:
+    """The first ids of the caller's ranges that are long enough, in the order of the file."""
+    own = {str(os.geteuid()), *(f[0] for f in _lines("/etc/passwd") if len(f) > 2 and f[2] == str(os.geteuid()))}
+    if len(own) == 1:  # not a local user: the name services know
+        import pwd
+
+        try:
+            own.add(pwd.getpwuid(os.geteuid()).pw_name)
+        except KeyError:
+            pass
+    found = [f for f in _lines(path) if len(f) == 3 and f[0] in own and f[1].isdigit() and f[2].strip().isdigit()]
+    return [int(f[1]) for f in found if int(f[2]) >= COUNT - 1]
+
+
+def _root_range() -> tuple[int, int]:
+    own = [base for base in _ranges("/etc/subuid") if base in _ranges("/etc/subgid")]
+    if own:
+        return own[0], COUNT - 1
+    used = [
+        (int(f[1]), int(f[1]) + int(f[2]))
+        for path in ("/etc/subuid", "/etc/subgid")
+        for f in _lines(path)
+        if len(f) == 3 and f[1].isdigit() and f[2].strip().isdigit()
+    ]
+    used += [(int(f[2]), int(f[2]) + 1) for f in _lines("/etc/passwd") if len(f) > 2 and f[2].isdigit()]
+    base = _ROOT_BASE
+    while any(start < base + COUNT and base < end for start, end in used):
+        base += COUNT
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        end = max(int(first) + int(count) for first, _, count in (line.split() for line in file))
+    if base + COUNT <= end:
+        return base, COUNT
+    # Root of a container that has few ids itself: what is left above the ones that are in use there.
+    return 2 * USER, max(end - 2 * USER, 1)
+
+
+def write_map(process: int, uids: list[Extent], gids: list[Extent], mode: str) -> None:
+    """Give the user namespace of `process` its maps. Raises OSError."""
+    if mode == "range":
+        running = [
+            os.posix_spawn(
+                helper(name),
+                [name, str(process), *(str(n) for extent in extents for n in extent)],
+                {"PATH": "/usr/bin:/bin"},
+            )
+            for name, extents in (("newuidmap", uids), ("newgidmap", gids))
+        ]
+        failed = [os.waitpid(child, 0)[1] for child in running]
+        if any(failed):
+            raise OSError(1, "newuidmap refused the range of /etc/subuid and /etc/subgid")
+        return
+    if mode == "single":
+        _write(f"/proc/{process}/setgroups", "deny")
+    for name, extents in (("uid_map", uids), ("gid_map", gids)):
+        _write(f"/proc/{process}/{name}", "\n".join(" ".join(map(str, extent)) for extent in extents))
+
+
+def _write(path: str, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
+
+
+def become_root(mode: str) -> None:
+    """In a namespace that has its maps: be its id 0 (single id: whoever the caller is there)."""
+    if mode != "single":
+        os.setgroups([])
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
+
+
+# Held from the making of a pipe until the child's end of it is closed here, so that no other child of ours inherits
+# that end and keeps the pipe open for as long as it runs.
+forking = _thread.allocate_lock()
+
+
+def fork() -> int:
+    """os.fork, which is atomic in C and runs every handler, without its warning about threads (3.12): the child
+    of a container only makes system calls, with locks that those handlers put right.
+    """
+    child = _fork()
+    if child == 0:
+        global forking  # noqa: PLW0603
+        forking = _thread.allocate_lock()  # the one that is held stays with the parent
+    return child
+
+
+def _fork() -> int:
+    if sys.version_info < (3, 12):
+        return os.fork()
+    import _warnings
+
+    filters = getattr(sys.modules.get("warnings"), "filters", None) or _warnings.filters
+    entry = ("ignore", None, DeprecationWarning, None, 0)
+    filters.insert(0, entry)
+    try:
+        return os.fork()
+    finally:
+        if entry in filters:
+            filters.remove(entry)
+
+
+def user_namespace(uids: list[Extent], gids: list[Extent]) -> int:
+    """A descriptor of a new user namespace with these maps (caller: root), for id-mapped mounts."""
+    with forking:
+        ready_read, ready_write = os.pipe()
+        end_read, end_write = os.pipe()
+        child = fork()
+        if child == 0:
+            try:
+                kernel.unshare(kernel.CLONE_NEWUSER)
+                os.write(ready_write, b"k")
+                os.read(end_read, 1)
+            finally:
+                os._exit(0)
+        os.close(ready_write)
+        os.close(end_read)
+    try:
+        if os.read(ready_read, 1) != b"k":
+            raise OSError(1, "unshare: user namespaces are refused")
+        write_map(child, uids, gids, "root")
+        return os.open(f"/proc/{child}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        try:
+            os.write(end_write, b"k")
+        except BrokenPipeError:
+            pass
+        os.close(end_write)
+        os.close(ready_read)
+        os.waitpid(child, 0)
+
+
+def moved(owner: int, to: int, base: int, count: int) -> list[Extent]:
+    """An id map for an id-mapped mount: what `owner` has on disk belongs to the container's id `to`, whose own
+    files take the place of `owner`; every other id below `count` stays what it is. `base` is the container's 0.
+    """
+    extents: list[Extent] = [(owner, base + to, 1)]
+    if owner != to and owner < count:
+        extents.append((to, base + owner, 1))
+    stops = sorted({-1, to, count, *([owner] if owner < count else [])})
+    for position, after in enumerate(stops[1:]):
+        before = stops[position]
+        if after - before > 1:
+            extents.append((before + 1, base + before + 1, after - before - 1))
+    return extents
+
+
+def inside(function: Callable[..., Any], *arguments: Any, at: str = "") -> Any:
+    """Run `function(*arguments)` as container root in a namespace like a build's, outside any container.
+
+    It sees the host's files, with owners as a container sees them, and may delete, read and change what belongs to
+    its ids. `at` (a directory) is entered with the caller's rights and is the function's working directory: use it
+    for what lies below a directory that only the caller can pass. Descriptors of the caller stay open in the
+    function. The return value must be marshal-able; an OSError comes back as one, any other exception as
+    RuntimeError with its type and text. Raises SandboxError when the kernel refuses.
+    """
+    ids = here()
+    with forking:
+        down_read, down_write = os.pipe()
+        up_read, up_write = os.pipe()
+        child = fork()
+        if child == 0:
+            os.close(down_write)
+            os.close(up_read)
+            _inside_child(ids.mode, at, down_read, up_write, function, arguments)
+        os.close(down_read)
+        os.close(up_write)
+    try:
+        if os.read(up_read, 1) == b"m":
+            write_map(child, ids.uids, ids.gids, ids.mode)
+            os.write(down_write, b"k")
+        answer = b"".join(iter(lambda: os.read(up_read, 1 << 20), b""))
+    except OSError as error:
+        from envtool.container.refusals import refusal
+
+        raise refusal("ids", error.errno or 0, str(error.strerror)) from error
+    finally:
+        os.close(down_write)
+        os.close(up_read)
+        os.waitpid(child, 0)
+    kind, value = marshal.loads(answer) if answer else ("died", "the process died")
+    if kind == "value":
+        return value
+    if kind == "os":
+        raise OSError(*value)
+    if kind == "refused":
+        from envtool.container.refusals import refusal
+
+        raise refusal("unshare", *value)
+    raise RuntimeError(value)
+
+
+def _inside_child(
+    mode: str, at: str, down: int, up: int, function: Callable[..., Any], arguments: tuple[Any, ...]
+) -> None:
+    answer: tuple[str, Any] = ("died", "")
+    try:
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, kernel.SIGKILL)
+        try:
+            if at:
+                os.chdir(at)
+            kernel.unshare(kernel.CLONE_NEWUSER | kernel.CLONE_NEWNS)
+        except OSError as error:
+            os.write(up, b"-")
+            answer = ("refused", (error.errno, str(error.strerror)))
+        else:
+            os.write(up, b"m")
+            if os.read(down, 1) != b"k":
+                os._exit(1)
+            become_root(mode)
+            kernel.prctl(kernel.PR_SET_PDEATHSIG, kernel.SIGKILL)
+            kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
+            os.umask(0o022)
+            answer = ("value", function(*arguments))
+    except OSError as error:
+        answer = ("os", tuple(a for a in (error.errno, error.strerror, error.filename) if a is not None))
+    except BaseException as error:
+        answer = ("raised", f"{type(error).__name__}: {error}")
+    try:
+        data = memoryview(marshal.dumps(answer))
+        while data:
+            data = data[os.write(up, data) :]
+    except BaseException as error:
+        os.write(up, marshal.dumps(("raised", f"{type(error).__name__}: {error}")))
+    finally:
+        os._exit(0)
+
+
+def own(path: str) -> None:
+    """Let container root write to a directory that the caller has just made."""
+    ids = here()
+    if ids.mode == "root":
+        os.chown(path, ids.uids[0][1], ids.gids[0][1], follow_symlinks=False)
+
+
+def remove(path: str) -> None:
+    """Delete a tree that container ids own, as container root; a path that is not there is not an error."""
+    if not os.path.lexists(path):
+        return
+    parent, name = os.path.split(os.path.abspath(path))
+    import shutil
+
+    if here().mode == "root":
+        shutil.rmtree(path)
+        return
+    inside(_remove_tree, name, at=parent)
+    if os.path.lexists(path):
+        shutil.rmtree(path)
+
+
+def _remove_tree(name: str) -> None:
+    import shutil
+
+    for directory, names, _ in os.walk(name):  # overlay's work/work is mode 000
+        for below in names:
+            full = f"{directory}/{below}"
+            if not os.path.islink(full):
+                os.chmod(full, 0o700)
+    shutil.rmtree(name, ignore_errors=True)

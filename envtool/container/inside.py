@@ -1,0 +1,316 @@
+"""The container's side of a start: from the fork to pid 1, which makes the mounts, runs the steps and reaps.
+
+Runs in forked children of the supervisor (start.py) and talks to it over one socket: marshalled tuples up, single
+bytes down. Nothing may be imported after the root has changed: it would come from the image.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]
+import _socket
+import fcntl
+import gc
+import marshal
+import os
+import resource
+import sys
+
+from envtool.container import ids, kernel, roots
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+DOCKER_CAPABILITIES = 0xA80425FB  # what Docker leaves to root by default
+_NAMESPACES = (
+    kernel.CLONE_NEWUSER | kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS | kernel.CLONE_NEWCGROUP
+)
+_END_ALL = kernel.SIGUSR1  # from the supervisor: kill everything now, then collect
+
+
+class Refused(Exception):  # noqa: N818 - it is what happened
+    """A stage of the start failed: what the supervisor will raise."""
+
+    def __init__(self, stage: str, error: OSError, text: str = "") -> None:
+        super().__init__(stage)
+        self.report = ("error", stage, error.errno or 0, text or str(error.strerror or error))
+
+
+def first(
+    program: dict[str, Any],
+    own: ids.Ids,
+    sock: int,
+    stdio: tuple[int, int, int],
+    output: int,
+    maps: dict[tuple[int, int], int],
+) -> None:
+    """The forked child of the supervisor: make the namespaces, then pid 1 beside this process, and end."""
+    gc.disable()  # a collection would touch, and so copy, every page that the supervisor has
+    try:
+        sock, output = _arrange(sock, stdio, output, set(maps.values()))
+        # The caller's privileges over its files are in the namespace where they come from: as root sources are
+        # cloned before, as a user after the new mount namespace gives the right to clone.
+        sources = roots.open_sources(program, own, maps) if own.mode == "root" else None
+        try:
+            kernel.unshare(_NAMESPACES | (0 if program["network"] else kernel.CLONE_NEWNET))
+        except OSError as error:
+            raise Refused("unshare", error) from error
+        os.write(sock, b"m")
+        # While the supervisor writes the maps, which takes newuidmap a while: what needs no ids.
+        if sources is None:
+            sources = roots.open_sources(program, own, maps)
+        if not program["network"]:
+            _loopback_up()
+        _socket.sethostname(program["hostname"])
+        kernel.bound_capabilities(DOCKER_CAPABILITIES if program["user"] == "root" else 0)
+        if os.read(sock, 1) != b"k":
+            os._exit(125)
+        if own.mode != "root":
+            roots.copy_foreign(program, own, sources)
+        ids.become_root(own.mode)
+        child = kernel.clone(kernel.CLONE_NEWPID | kernel.CLONE_PARENT)
+        if child == 0:
+            _pid1(program, own, sock, output, sources)
+        os.write(sock, marshal.dumps(("pid", child)))
+        os._exit(0)
+    except BaseException as error:
+        _report(sock, error)
+        os._exit(125)
+
+
+def _arrange(sock: int, stdio: tuple[int, int, int], output: int, kept: set[int]) -> tuple[int, int]:
+    """The standard descriptors in their places, everything else closed but what is ours; the new numbers of those."""
+    # All go above the others first: the caller's may be 0, 1 and 2 in any order.
+    floor = max((*kept, 19)) + 1
+    high = [fcntl.fcntl(n, fcntl.F_DUPFD_CLOEXEC, floor) if n >= 0 else -1 for n in (sock, *stdio, output)]
+    if high[1] < 0:
+        high[1] = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+    for target in range(3):
+        os.dup2(high[1 + target], target, inheritable=True)
+    kernel.keep_only({0, 1, 2, high[0], *kept, *([high[4]] if output >= 0 else [])})
+    return high[0], high[4]
+
+
+def _report(sock: int, error: BaseException) -> None:
+    if isinstance(error, Refused):
+        report = error.report
+    elif isinstance(error, roots.Unopened):
+        report = ("error", "source", error.errno or 0, str(error.strerror))
+    elif isinstance(error, OSError):
+        named = f"{error.filename}: " if error.filename else ""
+        report = ("error", "mounts", error.errno or 0, f"{named}{error.strerror or error}{where(error)}")
+    else:
+        report = ("error", "internal", 0, f"{type(error).__name__}: {error}{where(error)}")
+    try:
+        os.write(sock, marshal.dumps(report))
+    except OSError:
+        pass
+
+
+def where(error: BaseException) -> str:
+    """The last places of a traceback, by hand: `traceback` reads sources and imports."""
+    places = []
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        places.append(f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} {code.co_name}")
+        trace = trace.tb_next
+    return f" ({' < '.join(reversed(places[-4:]))})" if places else ""
+
+
+def _pid1(program: dict[str, Any], own: ids.Ids, sock: int, output: int, sources: roots.Sources) -> NoReturn:
+    try:
+        # After the change of ids, which clears it. A supervisor that died before it is seen by the socket.
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, kernel.SIGKILL)
+        os.setsid()
+        os.umask(0o022)
+        if os.read(sock, 1) != b"g":
+            os._exit(125)
+        made = roots.build(program, own, sources)
+        sys.path.clear()
+        sys.path_hooks.clear()
+        sys.path_importer_cache.clear()
+        sys.meta_path[:] = [finder for finder in sys.meta_path if getattr(finder, "__name__", "") != "PathFinder"]
+        terminal = _terminal(sock, user=program["user"] == "user") if program.get("terminal") else -1
+        init = _Init()
+        os.write(sock, marshal.dumps(("up",)))
+        status = init.run(program, own, sock, terminal)
+        init.end_all()
+        os.write(sock, marshal.dumps(("end", status)))
+        if output >= 0:
+            program["collect"](program["outputs_at"], program["outputs"], output)
+        roots.remove_made(made)
+        os._exit(0)
+    except BaseException as error:
+        _report(sock, error)
+        os._exit(125)
+
+
+def _loopback_up() -> None:
+    control = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC, 0)
+    try:  # SIOCSIFFLAGS: UP, LOOPBACK, RUNNING
+        fcntl.ioctl(control.fileno(), 0x8914, b"lo".ljust(16, b"\0") + (0x49).to_bytes(2, sys.byteorder) + bytes(22))
+    finally:
+        control.close()
+
+
+def _terminal(sock: int, *, user: bool) -> int:
+    """Make a pty of the container's own devpts; its master goes to the supervisor, the other end is returned."""
+    master = os.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    fcntl.ioctl(master, 0x40045431, bytes(4))  # TIOCSPTLCK: unlock
+    number = int.from_bytes(fcntl.ioctl(master, 0x80045430, bytes(4)), sys.byteorder)  # TIOCGPTN
+    slave = os.open(f"/dev/pts/{number}", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    if user:
+        os.fchown(slave, ids.USER, -1)
+    channel = _socket.socket(fileno=os.dup(sock))
+    rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, master.to_bytes(4, sys.byteorder))
+    channel.sendmsg([marshal.dumps(("pty",))], [rights])
+    channel.close()
+    os.close(master)
+    os.read(sock, 1)  # the window has its size before the step looks
+    return slave
+
+
+class _Init:
+    """pid 1 while steps run: which one is running, and whether all is to end."""
+
+    __slots__ = ("ending", "running")
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.ending = False
+        for number in (1, 2, 3, 12, 15):
+            _signal.signal(number, self._forward)
+        _signal.signal(_END_ALL, self._end)
+        _signal.signal(17, _signal.SIG_DFL)
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
+
+    def _forward(self, number: int, _frame: object) -> None:
+        if number in {kernel.SIGHUP, kernel.SIGINT, kernel.SIGTERM}:
+            self.ending = True  # no further step
+        if self.running:
+            try:
+                os.killpg(self.running, number)
+            except ProcessLookupError:  # between the fork and its setsid
+                os.kill(self.running, number)
+
+    def _end(self, _number: int, _frame: object) -> None:
+        self.ending = True
+        try:
+            os.kill(-1, kernel.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+    def run(self, program: dict[str, Any], own: ids.Ids, sock: int, terminal: int) -> int:
+        """The steps one after the other: the status of the first that fails, as a shell shows it."""
+        for step in program["steps"]:
+            if self.ending:
+                return 128 + kernel.SIGTERM
+            child = os.fork()
+            if child == 0:
+                _step(program, step, own, sock, terminal)
+            self.running = child
+            status = self._wait(child)
+            self.running = 0
+            if status:
+                return status
+        return 0
+
+    def _wait(self, child: int) -> int:
+        while True:
+            process, state = os.waitpid(-1, 0)
+            if process == child:
+                status = os.waitstatus_to_exitcode(state)
+                return status if status >= 0 else 128 - status
+
+    def end_all(self) -> None:
+        """Nothing runs any more but this process: what a task left must not write while outputs are collected."""
+        try:
+            os.kill(-1, kernel.SIGKILL)
+            while True:
+                os.waitpid(-1, 0)
+        except (ProcessLookupError, ChildProcessError):
+            pass
+
+
+def _step(program: dict[str, Any], step: dict[str, Any], own: ids.Ids, sock: int, terminal: int) -> NoReturn:
+    try:
+        for number in (1, 2, 3, 10, 12, 13, 15, 25):  # what Python and pid 1 changed: SIGPIPE, SIGXFSZ, ours
+            _signal.signal(number, _signal.SIG_DFL)
+        os.setsid()
+        if terminal >= 0:
+            fcntl.ioctl(terminal, 0x540E, 0)  # TIOCSCTTY
+            for target in range(3):
+                os.dup2(terminal, target, inheritable=True)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        _restrict(program, own)
+        try:
+            os.chdir(step["cwd"])
+        except OSError as error:
+            raise Refused("cwd", error, f"{step['cwd']}: {error.strerror}") from error
+        if step["call"] is not None:
+            _call(step, sock)
+        kernel.close_on_exec(3)
+        execute(step["argv"], step["env"])
+    except BaseException as error:
+        _report(sock, error)
+        os._exit(125)
+
+
+def _restrict(program: dict[str, Any], own: ids.Ids) -> None:
+    if program["user"] == "root":
+        kernel.set_capabilities(DOCKER_CAPABILITIES)
+        kernel.load_seccomp(program["seccomp_single" if own.mode == "single" else "seccomp"])
+        return
+    if own.mode != "single":
+        os.setgroups([])
+        os.setresgid(ids.USER, ids.USER, ids.USER)
+        os.setresuid(ids.USER, ids.USER, ids.USER)
+    kernel.set_capabilities(0)
+    kernel.load_seccomp(program["seccomp"])
+
+
+def _call(step: dict[str, Any], sock: int) -> NoReturn:
+    gc.freeze()
+    gc.enable()
+    os.environ.clear()
+    os.environ.update(step["env"])
+    # The supervisor's own objects may hold text that was never flushed: not ours to print.
+    sys.stdout = open(1, "w", encoding="utf-8", errors="replace", closefd=False, buffering=1)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", errors="replace", closefd=False, buffering=1)  # noqa: SIM115
+    status = 0
+    try:
+        step["call"](*step["arguments"])
+    except BaseException as error:
+        status = 1
+        os.write(sock, marshal.dumps(("raised", f"{type(error).__name__}: {error}{where(error)}"[:8000])))
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            status = status or 1
+    os._exit(status)
+
+
+def execute(argv: tuple[str, ...], env: dict[str, str]) -> NoReturn:
+    """Execute, with PATH searched in the step's own environment (os.execvpe imports, and looks at ours)."""
+    name = argv[0]
+    paths = [name] if "/" in name else [f"{d or '.'}/{name}" for d in env.get("PATH", "").split(":")]
+    status, reason = 127, "not found"
+    for path in paths:
+        try:
+            os.execve(path, argv, env)
+        except (FileNotFoundError, NotADirectoryError):
+            if os.path.isfile(path):  # it is there: what it names in its first line, or its loader, is not
+                status, reason = 127, "its interpreter or loader is not found"
+        except OSError as error:
+            if error.errno == 8 and os.access(path, os.X_OK):  # ENOEXEC: a script without #!, as a shell takes it
+                argv, name = ("/bin/sh", path, *argv[1:]), "/bin/sh"
+                try:
+                    os.execve("/bin/sh", argv, env)
+                except OSError as second:
+                    error = second
+            if status == 127:
+                status, reason = 126, str(error.strerror).lower()
+    os.write(2, f"envtool: {name}: {reason}\n".encode())
+    os._exit(status)

@@ -1,0 +1,130 @@
+"""System calls that `os` lacks, on x86_64 and aarch64. On the hot path: imports only os and ctypes.
+
+Numbers are those of the kernel's `arch/x86/entry/syscalls/syscall_64.tbl` and `include/uapi/asm-generic/unistd.h`;
+calls from 424 on have one number everywhere. Every function raises OSError with the call's name as its text.
+"""
+
+from __future__ import annotations
+
+import os
+from ctypes import PyDLL, addressof, c_char_p, c_int, c_long, create_string_buffer, get_errno
+
+MACHINE = os.uname().machine
+X86_64 = MACHINE == "x86_64"
+AUDIT_ARCH = 0xC000003E if X86_64 else 0xC00000B7
+
+# fmt: off
+NUMBERS = {
+    "pidfd_send_signal": 424, "open_tree": 428, "move_mount": 429, "fsopen": 430, "fsconfig": 431, "fsmount": 432,
+    "close_range": 436, "mount_setattr": 442,
+    **({"clone": 56, "pivot_root": 155, "mount": 165, "umount2": 166, "capset": 126, "seccomp": 317, "unshare": 272}
+       if X86_64 else
+       {"clone": 220, "pivot_root": 41, "mount": 40, "umount2": 39, "capset": 91, "seccomp": 277, "unshare": 97}),
+}
+# fmt: on
+
+CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
+CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET, CLONE_PARENT = 0x10000000, 0x20000000, 0x40000000, 0x8000
+
+SIGHUP, SIGINT, SIGKILL, SIGUSR1, SIGTERM, SIGCHLD = 1, 2, 9, 10, 15, 17
+FIONREAD = 0x541B  # ioctl_tty(2); the same on x86_64 and aarch64
+
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 1, 4, 24, 38, 47
+
+# PyDLL keeps the GIL: these calls are short, and nothing else may run between a fork and what follows it.
+_libc = PyDLL(None, use_errno=True)
+_syscall = _libc.syscall
+_syscall.restype = c_long
+_prctl = _libc.prctl
+_prctl.restype = c_int
+
+
+def syscall(name: str, *arguments: int | str | bytes | None) -> int:
+    """Call by name; str becomes a path as the file system encodes it, bytes and None are passed as pointers."""
+    raw = [
+        c_long(a)
+        if isinstance(a, int)
+        else None
+        if a is None
+        else c_char_p(a if isinstance(a, bytes) else os.fsencode(a))
+        for a in arguments
+    ]
+    result = int(_syscall(c_long(NUMBERS[name]), *raw))
+    if result < 0:
+        error = get_errno()
+        raise OSError(error, f"{name}: {os.strerror(error)}")
+    return result
+
+
+def prctl(option: int, argument: int = 0, third: int = 0) -> None:
+    """Change this process (man 2 prctl) by integer arguments."""
+    if _prctl(c_int(option), c_long(argument), c_long(third), c_long(0), c_long(0)) < 0:
+        error = get_errno()
+        raise OSError(error, f"prctl {option}: {os.strerror(error)}")
+
+
+def unshare(flags: int) -> None:
+    """Enter new namespaces; os.unshare exists from Python 3.12 on only."""
+    syscall("unshare", flags)
+
+
+def clone(flags: int) -> int:
+    """Fork by the raw system call, without a new stack, like fork; 0 in the child.
+
+    Only for a process that has one thread: glibc's and Python's handlers for fork are passed by.
+    """
+    return syscall("clone", flags | SIGCHLD, 0, 0, 0, 0)
+
+
+def keep_only(descriptors: set[int]) -> None:
+    """Close every descriptor but these (close_range(2), Linux 5.9)."""
+    first = 0
+    for descriptor in sorted(descriptors):
+        if descriptor > first:
+            syscall("close_range", first, descriptor - 1, 0)
+        first = descriptor + 1
+    syscall("close_range", first, 0x7FFFFFFF, 0)
+
+
+def close_on_exec(first: int) -> None:
+    """Set FD_CLOEXEC on every descriptor from `first` on (close_range(2), Linux 5.11)."""
+    syscall("close_range", first, 0x7FFFFFFF, 4)
+
+
+def bound_capabilities(keep: int) -> None:
+    """Only the capabilities of the bit mask `keep` can be gained by exec from here on; those that are held stay."""
+    for capability in range(64):
+        if not keep >> capability & 1:
+            try:
+                prctl(PR_CAPBSET_DROP, capability)
+            except OSError as error:
+                if error.errno != 22:  # EINVAL: past the last that this kernel knows
+                    raise
+                break
+    prctl(PR_CAP_AMBIENT, 4)  # PR_CAP_AMBIENT_CLEAR_ALL
+
+
+def set_capabilities(mask: int) -> None:
+    """Effective and permitted become `mask`, inheritable becomes empty (capset(2), version 3)."""
+    low, high = (mask & 0xFFFFFFFF).to_bytes(4, "little"), (mask >> 32).to_bytes(4, "little")
+    header = (0x20080522).to_bytes(4, "little") + bytes(4)
+    syscall("capset", header, low + low + bytes(4) + high + high + bytes(4))
+
+
+def load_seccomp(program: bytes) -> None:
+    """Install a classic BPF filter for this process and what it becomes (seccomp(2))."""
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+    code = create_string_buffer(program, len(program))
+    filters = (len(program) // 8).to_bytes(8, "little") + addressof(code).to_bytes(8, "little")
+    syscall("seccomp", 1, 0, filters)  # SECCOMP_SET_MODE_FILTER
+
+
+def version() -> tuple[int, int]:
+    """The kernel's (major, minor)."""
+    major, _, rest = os.uname().release.partition(".")
+    minor = ""
+    for character in rest:
+        if not character.isdigit():
+            break
+        minor += character
+    return int(major), int(minor or 0)

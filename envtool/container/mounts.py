@@ -1,0 +1,101 @@
+"""Mount operations, each one system call or a few (mount_setattr(2), open_tree(2), move_mount(2), Linux >= 5.12).
+
+A mount is made or cloned *detached*, as a descriptor, while the old root is there, and attached after the root has
+changed: so targets resolve inside the container, and a symlink of an image cannot lead out of it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from envtool.container.kernel import syscall
+
+RDONLY, NOSUID, NODEV, NOEXEC, IDMAP = 1, 2, 4, 8, 0x100000
+_AT_FDCWD, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x1000, 0x8000
+_OPEN_TREE_CLONE, _CLOEXEC = 1, 0o2000000
+_MS_NODEV, _MS_REC, _MS_PRIVATE = 4, 0x4000, 0x40000
+OVERLAY_LIMIT = 500  # OVL_MAX_STACK of the kernel
+
+
+def filesystem(kind: str, attributes: int = 0, *flags: str, **options: str) -> int:
+    """A new file system, detached; its error carries what the kernel logged about it."""
+    context = syscall("fsopen", kind, 1)
+    try:
+        for flag in flags:
+            syscall("fsconfig", context, 0, flag, None, 0)  # FSCONFIG_SET_FLAG
+        for name, value in options.items():
+            syscall("fsconfig", context, 1, name, value, 0)  # FSCONFIG_SET_STRING
+        syscall("fsconfig", context, 6, None, None, 0)  # FSCONFIG_CMD_CREATE
+        return syscall("fsmount", context, 1, attributes)
+    except OSError as error:
+        raise OSError(error.errno, f"{kind}: {error.strerror}{_log(context)}") from None
+    finally:
+        os.close(context)
+
+
+def _log(context: int) -> str:
+    try:
+        return f" ({os.read(context, 4096).decode(errors='replace').strip()})"
+    except OSError:
+        return ""
+
+
+def overlay(target: str, lowers: list[str], upper: str, work: str, *, volatile: bool) -> None:
+    """Mount an overlay at `target`, top-most lower first. All paths are short and relative to the current directory:
+    so mount(2)'s page of options holds the kernel's limit of 500 lowers, and one way serves every kernel.
+    """
+    if len(lowers) > OVERLAY_LIMIT:
+        raise OSError(7, f"a stack has at most {OVERLAY_LIMIT - 2} layers, not {len(lowers)}")
+    options = f"lowerdir={':'.join(lowers)},upperdir={upper},workdir={work},userxattr"
+    if volatile:
+        options += ",volatile"
+    try:
+        syscall("mount", "overlay", target, "overlay", _MS_NODEV, options)
+    except OSError as error:
+        raise OSError(error.errno, f"overlay of {len(lowers)} layers: {os.strerror(error.errno or 0)}") from None
+
+
+def make_private() -> None:
+    """Nothing that happens to the host's mounts reaches this namespace any more, nor the other way."""
+    syscall("mount", None, "/", None, _MS_REC | _MS_PRIVATE, None)
+
+
+def clone(source: str, attributes: int = 0, *, recursive: bool = True) -> int:
+    """A detached copy of the mount at `source` (a directory or a file)."""
+    flags = _OPEN_TREE_CLONE | _CLOEXEC | (_AT_RECURSIVE if recursive else 0)
+    try:
+        descriptor = syscall("open_tree", _AT_FDCWD, source, flags)
+    except OSError as error:
+        raise OSError(error.errno, f"{source}: {os.strerror(error.errno or 0)}") from None
+    if attributes:
+        change(descriptor, attributes)
+    return descriptor
+
+
+def change(descriptor: int, attributes: int, *, idmap: int = 0, recursive: bool = True) -> None:
+    """Set attributes of a detached mount; with IDMAP, `idmap` is the descriptor of a user namespace."""
+    block = b"".join(value.to_bytes(8, "little") for value in (attributes, 0, 0, idmap))
+    syscall("mount_setattr", descriptor, "", _AT_EMPTY_PATH | (_AT_RECURSIVE if recursive else 0), block, len(block))
+
+
+def attach(descriptor: int, target: str) -> None:
+    """Put a detached mount at `target`, following symlinks there, and close the descriptor."""
+    try:
+        syscall("move_mount", descriptor, "", _AT_FDCWD, target, 0x4 | 0x10)  # F_EMPTY_PATH, T_SYMLINKS
+    except OSError as error:
+        raise OSError(error.errno, f"mounting at {target}: {os.strerror(error.errno or 0)}") from None
+    finally:
+        os.close(descriptor)
+
+
+def pivot(new_root: str) -> None:
+    """Make `new_root` the root, and let go of the old one: the pivot_root(".", ".") of pivot_root(2)."""
+    os.chdir(new_root)
+    syscall("pivot_root", ".", ".")
+    unmount(".")
+    os.chdir("/")
+
+
+def unmount(target: str) -> None:
+    """Lazily unmount (MNT_DETACH)."""
+    syscall("umount2", target, 2)

@@ -1,0 +1,274 @@
+"""What this machine can do for containers, really tried where trying is cheap; for `envtool doctor`.
+
+Each check is a sentence and, where something is missing, the exact command that mends it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import pwd
+import shutil
+import stat
+import sys
+import tempfile
+from dataclasses import dataclass
+from typing import Literal
+
+from envtool.container import ids, kernel, mounts, seccomp
+from envtool.container.kernel import syscall
+from envtool.errors import SandboxError
+
+_OLDEST = (5, 12)
+_SPACE = 2 << 30  # bytes below which a base and its layers hardly fit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing that was looked at. `mend` is a command, or empty."""
+
+    name: str
+    state: Literal["ok", "warn", "fail"]
+    text: str
+    mend: str = ""
+
+
+def check(store: str = "") -> tuple[Check, ...]:
+    """Everything that containers want of this machine, the decisive things first. `store`: where layers will be."""
+    namespaces = _namespaces()
+    found = [_kernel(), *namespaces]
+    if all(each.state != "fail" for each in found):
+        found += [_ids(), _overlay("overlay", ""), _overlay("tmpfs as upper layer", "tmpfs"), _proc()]
+        if os.geteuid() == 0:
+            found.append(_idmapped())
+    found += [_seccomp(), _limits()]
+    if store:
+        found.append(_space(store))
+    return tuple(found)
+
+
+def apparmor_profile(interpreter: str = "") -> str:
+    """The profile that lets envtool's interpreter make user namespaces where AppArmor (Ubuntu 23.10 on) refuses them
+    to programs without one; the same as its own profiles for browsers: unconfined, with `userns`.
+    """
+    path = os.path.realpath(interpreter or sys.executable)
+    return (
+        "abi <abi/4.0>,\n"
+        "include <tunables/global>\n\n"
+        f'profile envtool "{path}" flags=(unconfined) {{\n'
+        "  userns,\n"
+        "  include if exists <local/envtool>\n"
+        "}\n"
+    )
+
+
+def _setting(path: str) -> str:
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def _kernel() -> Check:
+    release, machine = os.uname().release, os.uname().machine
+    if machine not in seccomp.MACHINES:
+        return Check(
+            name="kernel",
+            state="fail",
+            text=f"no system call numbers for {machine}: {', '.join(seccomp.MACHINES)} only",
+        )
+    if kernel.version() < _OLDEST:
+        return Check(name="kernel", state="fail", text=f"Linux {release}: containers need 5.12 at least")
+    if kernel.version() < (6, 6):
+        return Check(
+            name="kernel",
+            state="warn",
+            text=f"Linux {release}: a tmpfs cannot hold layers before 6.6; use `scratch: disk`",
+        )
+    return Check(name="kernel", state="ok", text=f"Linux {release} on {machine}")
+
+
+def _namespaces() -> list[Check]:
+    name = "user namespaces"
+    if _setting("/proc/sys/user/max_user_namespaces") == "0":
+        mend = "sudo sysctl -w user.max_user_namespaces=65536"
+        return [Check(name=name, state="fail", text="switched off (user.max_user_namespaces=0)", mend=mend)]
+    try:
+        ids.inside(os.getpid)
+    except SandboxError as error:
+        return [Check(name=name, state="fail", text=error.message, mend=_mend(error))]
+    try:
+        ids.inside(_mount_something)
+    except OSError as error:
+        if _setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
+            text = "made, but without rights (AppArmor, kernel.apparmor_restrict_unprivileged_userns=1)"
+            return [Check(name=name, state="fail", text=text, mend=_APPARMOR)]
+        text = f"made, but mounting in them is refused: {error.strerror}"
+        return [Check(name=name, state="fail", text=text)]
+    return [Check(name=name, state="ok", text="made and mounted in")]
+
+
+_APPARMOR = (
+    "envtool doctor --print apparmor-profile | sudo tee /etc/apparmor.d/envtool && "
+    "sudo apparmor_parser -r /etc/apparmor.d/envtool"
+)
+
+
+def _mend(error: SandboxError) -> str:
+    if error.code == "userns-apparmor":
+        return _APPARMOR
+    return error.hint.removeprefix("as root: ") if error.hint != "envtool doctor" else ""
+
+
+def _mount_something() -> None:
+    os.close(mounts.filesystem("tmpfs"))
+
+
+def _ids() -> Check:
+    mode = ids.here().mode
+    name = "user ids"
+    if mode == "root":
+        _, base, count = ids.here().uids[0]
+        state: Literal["ok", "warn"] = "ok" if count >= ids.COUNT - 1 else "warn"
+        return Check(
+            name=name, state=state, text=f"root of this machine is never root inside: ids from {base}, {count}"
+        )
+    if mode == "range":
+        return Check(name=name, state="ok", text=f"a range of ids for each container, from {ids.here().uids[0][1]}")
+    who = _user()
+    missing = [n for n in ("newuidmap", "newgidmap") if not ids.helper(n)]
+    if missing:
+        text = f"{' and '.join(missing)} not installed: containers have one id; databases that refuse root need more"
+        return Check(name=name, state="warn", text=text, mend="sudo apt-get install uidmap")
+    free = _free_range()
+    return Check(
+        name=name,
+        state="warn",
+        text=f"no subuid and subgid range for `{who}`: containers have one id; databases that refuse root need more",
+        mend=f"sudo usermod --add-subuids {free} --add-subgids {free} {who}",
+    )
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+def _free_range() -> str:
+    ends = [100000]
+    for path in ("/etc/subuid", "/etc/subgid"):
+        for line in _setting(path).splitlines():
+            fields = line.split(":")
+            if len(fields) == 3 and fields[1].isdigit() and fields[2].isdigit():
+                ends.append(int(fields[1]) + int(fields[2]))
+    return f"{max(ends)}-{max(ends) + ids.COUNT - 1}"
+
+
+def _overlay(name: str, upper: str) -> Check:
+    with tempfile.TemporaryDirectory(prefix="envtool-") as place:
+        try:
+            ids.inside(_try_overlay, upper, at=place)
+        except OSError as error:
+            if upper:
+                text = f"refused ({error.strerror}): ephemeral writes must go to disk; use `scratch: disk`"
+                return Check(name=name, state="warn", text=text)
+            mend = "sudo modprobe overlay" if error.errno == errno.ENODEV else ""
+            return Check(name=name, state="fail", text=f"overlay in a user namespace is refused: {error}", mend=mend)
+    return Check(name=name, state="ok", text="in user namespaces")
+
+
+def _try_overlay(upper: str) -> None:
+    """In a directory of its own, in a mount namespace of its own."""
+    mounts.make_private()
+    mounts.attach(mounts.filesystem("tmpfs", mode="0755"), "/tmp")
+    os.chdir("/tmp")
+    for directory in ("low", "root"):
+        os.mkdir(directory)
+    if upper:
+        os.mkdir("up")
+        os.mkdir("work")
+        mounts.overlay("root", ["low"], "up", "work", volatile=False)
+        os.mkdir("root/made")
+        os.rmdir("root/made")
+    else:
+        os.mkdir("other")
+        syscall("mount", "overlay", "root", "overlay", 0, "lowerdir=low:other,userxattr")
+
+
+def _proc() -> Check:
+    try:
+        masked = [line.split()[4] for line in open("/proc/self/mountinfo", encoding="utf-8") if " /proc/" in line]  # noqa: SIM115
+    except OSError:
+        masked = []
+    masked = [
+        place for place in masked if place.startswith("/proc/") and not place.startswith("/proc/sys/fs/binfmt_misc")
+    ]
+    if not masked:
+        return Check(name="/proc", state="ok", text="whole: each container has its own")
+    return Check(
+        name="/proc",
+        state="warn",
+        text=f"masked by the container that envtool runs in ({masked[0]}): its processes are visible inside ours",
+        mend="docker run --security-opt systempaths=unconfined …, or podman run --security-opt unmask=ALL …",
+    )
+
+
+def _idmapped() -> Check:
+    name = "id-mapped mounts"
+    with tempfile.TemporaryDirectory(prefix="envtool-") as place:
+        try:
+            own = ids.here()
+            (_, base, count), (_, group, groups) = own.uids[0], own.gids[0]
+            space = ids.user_namespace(ids.moved(0, ids.USER, base, count), ids.moved(0, ids.USER, group, groups))
+            try:
+                mount = mounts.clone(place, recursive=False)
+                try:
+                    mounts.change(mount, mounts.IDMAP, idmap=space, recursive=False)
+                finally:
+                    os.close(mount)
+            finally:
+                os.close(space)
+        except OSError as error:
+            return Check(
+                name=name, state="warn", text=f"refused ({error.strerror}): projects of root are copied at each start"
+            )
+    if kernel.version() < (5, 19):
+        return Check(
+            name=name, state="warn", text="not as overlay layers before Linux 5.19: projects of root are copied"
+        )
+    return Check(name=name, state="ok", text="projects of root are shown without a copy")
+
+
+def _seccomp() -> Check:
+    actions = _setting("/proc/sys/kernel/seccomp/actions_avail").split()
+    if "errno" in actions:
+        return Check(name="seccomp", state="ok", text="filters")
+    return Check(name="seccomp", state="fail", text="this kernel has no seccomp filters (CONFIG_SECCOMP_FILTER)")
+
+
+def _limits() -> Check:
+    """Whether a cgroup is ours to divide; the commands say nothing: it depends on how the session was begun."""
+    place = next(
+        (line[3:].strip() for line in _setting("/proc/self/cgroup").splitlines() if line.startswith("0::")), ""
+    )
+    for top in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"):
+        directory = top + place
+        if place and os.access(f"{directory}/cgroup.procs", os.W_OK) and _setting(f"{top}/cgroup.controllers"):
+            return Check(name="limits", state="ok", text="cgroup v2 is writable here")
+    return Check(name="limits", state="ok", text="no cgroup of our own: times are supervised, memory is not limited")
+
+
+def _space(store: str) -> Check:
+    place = store
+    while not os.path.isdir(place):
+        place = os.path.dirname(place) or "/"
+    free = shutil.disk_usage(place).free
+    if not os.access(place, os.W_OK):
+        return Check(name="store", state="fail", text=f"{place} is not writable", mend="export ENVTOOL_STORE=DIRECTORY")
+    if stat.S_ISDIR(os.stat(place).st_mode) and free < _SPACE:
+        text = f"{free >> 20} MiB free at {place}: a base with layers takes some 2 GiB"
+        return Check(name="store", state="warn", text=text, mend="envtool gc, or export ENVTOOL_STORE=DIRECTORY")
+    return Check(name="store", state="ok", text=f"{free >> 30} GiB free at {place}")

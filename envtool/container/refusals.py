@@ -1,0 +1,67 @@
+"""The kernel's refusals as sentences that say what to do. Imported only when something failed."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from envtool.container.kernel import version
+from envtool.errors import SandboxError
+
+
+def _setting(path: str) -> str:
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def refusal(stage: str, number: int, text: str) -> SandboxError:
+    """A SandboxError for the error `number` of the step `stage` ("unshare", "ids", "mounts", "step" …)."""
+    refused = number in (errno.EPERM, errno.EACCES)
+    if stage == "unshare" and number == errno.ENOSPC:
+        return SandboxError(
+            "no more user namespaces: the limit of this machine or user is reached",
+            code="userns-limit",
+            hint="as root: sysctl -w user.max_user_namespaces=65536",
+        )
+    if number == errno.ENOSYS or (stage == "unshare" and number == errno.EINVAL):
+        return SandboxError(
+            f"this kernel ({os.uname().release}) lacks a call that containers need: {text}",
+            code="kernel-old",
+            hint="containers need Linux 5.12 with user namespaces; see `envtool doctor`",
+        )
+    if refused and stage in ("unshare", "ids", "mounts"):
+        if _setting("/proc/sys/kernel/unprivileged_userns_clone") == "0":
+            return SandboxError(
+                "user namespaces are refused to ordinary users (kernel.unprivileged_userns_clone=0)",
+                code="userns-refused",
+                hint="as root: sysctl -w kernel.unprivileged_userns_clone=1",
+            )
+        if os.geteuid() and _setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
+            return SandboxError(
+                "user namespaces are refused to ordinary programs (AppArmor)",
+                code="userns-apparmor",
+                hint="as root: envtool doctor --print apparmor-profile > /etc/apparmor.d/envtool && "
+                "apparmor_parser -r /etc/apparmor.d/envtool",
+            )
+    if stage == "mounts" and "overlay" in text and number == errno.EINVAL and version() < (6, 6):
+        return SandboxError(
+            "this kernel cannot keep a container's writes in memory: tmpfs lacks user attributes before Linux 6.6",
+            code="tmpfs-upper",
+            hint="set `scratch: disk` for the env",
+        )
+    if stage == "unshare":
+        return SandboxError(f"user namespaces are refused here: {text}", code="userns-refused", hint="envtool doctor")
+    if stage == "ids":
+        return SandboxError(
+            f"the container's user ids could not be set: {text}",
+            code="ids",
+            hint="look at /etc/subuid and /etc/subgid; `envtool doctor` says more",
+        )
+    if stage == "source":
+        return SandboxError(f"cannot show {text} in the container", code="source", hint="")
+    if stage == "cwd":
+        return SandboxError(f"cannot enter the working directory {text}", code="cwd", hint="")
+    return SandboxError(f"the container could not be made: {text}", code=f"container-{stage}", hint="envtool doctor")

@@ -1,0 +1,371 @@
+"""The container's file systems: sources opened as the caller, everything staged on one tmpfs, then the change of root.
+
+The staging tmpfs holds, under short names, the layers ("0", "1" …), the ephemeral writes ("up", "tmp", "run", "home"
+…) and the mount points that an image may lack ("skel", the lowest layer: so they don't show up in what is captured).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from envtool.container import ids, kernel, mounts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+HOME = "/home/envtool"
+_STAGES = ("/tmp", "/run", "/mnt", "/var/tmp", "/home")  # any directory will do: what it holds is cloned by then
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+_FRESH = ("dev", "proc", "sys", "tmp", "run")
+_PLAIN = mounts.NOSUID | mounts.NODEV
+_HIDDEN_PROC = ("kcore", "keys", "timer_list", "latency_stats", "sched_debug", "kallsyms", "interrupts")
+_EMPTY = ("/proc/scsi", "/proc/acpi", "/proc/asound", "/sys/firmware", "/sys/devices/virtual/powercap")
+_READONLY_PROC = ("bus", "fs", "irq", "sys", "sysrq-trigger")
+
+
+class Unopened(OSError):  # noqa: N818 - it is what happened
+    """A source of the host could not be opened."""
+
+
+class Sources:
+    """Detached mounts of what the host shows: descriptors, and whether a bind is a directory."""
+
+    __slots__ = ("binds", "hosts", "lowers", "project", "scratch", "upper")
+
+    def __init__(self) -> None:
+        self.lowers: list[int] = []
+        self.upper = self.scratch = self.project = -1
+        self.binds: list[tuple[int, bool]] = []
+        self.hosts = b""
+
+
+def _source(path: str, attributes: int = 0, *, recursive: bool = True) -> int:
+    try:
+        return mounts.clone(path, attributes, recursive=recursive)
+    except OSError as error:
+        raise Unopened(error.errno, str(error.strerror)) from error
+
+
+def open_sources(program: dict[str, Any], own: ids.Ids, maps: dict[tuple[int, int], int]) -> Sources:
+    """Clone all that comes from the host, with the caller's own rights over paths.
+
+    `maps`, when the caller is root: for an owner (uid, gid) the user namespace, as a descriptor, in which what it
+    owns belongs to the container's user.
+    """
+    sources = Sources()
+    lowers, upper, work, scratch, _ = program["root"]
+    root = own.mode == "root"
+    sources.lowers = [_source(path) for path in lowers]
+    if root:
+        for path in (upper, work, scratch):
+            if path and os.stat(path).st_uid == 0:
+                os.chown(path, own.uids[0][1], own.gids[0][1])
+    if upper:
+        # An overlay's upper and work must be of one mount: their common parent is what is staged.
+        sources.upper = _source(os.path.dirname(upper) if lowers else upper, recursive=False)
+    if scratch:
+        sources.scratch = _source(scratch, recursive=False)
+    if program["view"] is not None:
+        project, hidden, _ = program["view"]
+        sources.project = _source(project, recursive=not root)
+        if root and not _map_owner(sources.project, project, maps):
+            from envtool.container import copies
+
+            os.close(sources.project)
+            sources.project = copies.project(project, hidden, own, 0 if program["user"] == "root" else ids.USER)
+    for source, _, readonly, mapped in program["binds"]:
+        descriptor = _source(source, _PLAIN | (mounts.RDONLY if readonly else 0), recursive=not mapped and readonly)
+        if root and (mapped or not readonly):
+            _map_owner(descriptor, source, maps)
+        sources.binds.append((descriptor, os.path.isdir(source)))
+    sources.hosts = _read("/etc/hosts") if program["network"] else b""
+    return sources
+
+
+def copy_foreign(program: dict[str, Any], own: ids.Ids, sources: Sources) -> None:
+    """As the caller, with the maps written: a project of a group that has no id inside is copied. An overlay could
+    show it but not change it: a copy to the upper layer has to keep the group (EOVERFLOW).
+    """
+    if program["view"] is None or os.stat(program["view"][0]).st_gid == os.getegid():
+        return
+    from envtool.container import copies
+
+    os.close(sources.project)
+    sources.project = copies.project(program["view"][0], program["view"][1], own, None)
+
+
+def _map_owner(descriptor: int, path: str, maps: dict[tuple[int, int], int]) -> bool:
+    """Show the owner as the container's user, where the file system and the kernel can."""
+    owner = os.stat(path)
+    if kernel.version() < (5, 19):  # an overlay takes an id-mapped layer from then on
+        return False
+    try:
+        mounts.change(descriptor, mounts.IDMAP, idmap=maps[owner.st_uid, owner.st_gid], recursive=False)
+    except OSError:
+        return False
+    return True
+
+
+def build(program: dict[str, Any], own: ids.Ids, sources: Sources) -> list[str]:
+    """Make every mount and change the root. Returns the mount points that were made in a root that is kept."""
+    mounts.make_private()
+    stage = next(place for place in _STAGES if os.path.isdir(place))
+    lowers, upper, _, _, memory = program["root"]
+    mounts.attach(mounts.filesystem("tmpfs", _PLAIN, mode="0755", **({"size": str(memory)} if memory else {})), stage)
+    os.chdir(stage)
+    _stage(sources)
+    place = "e/" if sources.scratch >= 0 else ""
+    for name, mode in (("tmp", 0o1777), ("run", 0o755), ("home", 0o755), ("dev", 0o755), ("shm", 0o1777), ("up", 0o755),
+                       ("work", 0o700), ("view-up", 0o755), ("view-work", 0o700)):  # fmt: skip
+        os.mkdir(place + name)
+        os.chmod(place + name, mode)
+    if program["user"] == "user":
+        os.chown(place + "home", ids.USER, ids.USER)
+    plain = bool(upper) and not lowers
+    if plain:
+        mounts.attach(mounts.clone("k", recursive=False), "root")
+        if own.mode == "range":
+            os.chown("root", 0, 0)
+    else:
+        _overlay_root(program, own, sources, place)
+    detached = _prepare(program, place)
+    view = _view(program, place) if program["view"] is not None else -1
+    mounts.pivot("root")
+    return _populate(program, sources, detached, view, kept=plain)
+
+
+def _stage(sources: Sources) -> None:
+    os.mkdir("root")
+    os.mkdir("skel")
+    staged = [*enumerate(sources.lowers), ("k", sources.upper), ("e", sources.scratch), ("p", sources.project)]
+    for name, descriptor in staged:
+        if descriptor >= 0:
+            os.mkdir(str(name))
+            mounts.attach(descriptor, str(name))
+
+
+def _overlay_root(program: dict[str, Any], own: ids.Ids, sources: Sources, place: str) -> None:
+    _, upper, work, _, _ = program["root"]
+    targets = [HOME] if program["user"] == "user" else []
+    targets += [program["view"][2]] if program["view"] is not None else []
+    for name in (*_FRESH, *(t.strip("/") for t in targets)):
+        os.makedirs(f"skel/{name}", exist_ok=True)
+    for (_, target, _, _), (_, directory) in zip(program["binds"], sources.binds, strict=True):
+        if target.strip("/").split("/", 1)[0] not in _FRESH:
+            _make(f"skel/{target.strip('/')}", directory)
+    names = ["hosts"] + (["passwd", "group"] if program["user"] == "user" else [])
+    for name in names + (["resolv.conf"] if program["network"] else []):
+        _make(f"skel/etc/{name}", directory=False)
+    lowers = [*(str(n) for n in range(len(sources.lowers))), "skel"]
+    if upper:
+        top, bottom = f"k/{os.path.basename(upper)}", f"k/{os.path.basename(work)}"
+    else:
+        top, bottom = place + "up", place + "work"
+    if own.mode != "single":
+        os.chown(top, 0, 0)
+    os.chmod(top, stat.S_IMODE(os.stat(lowers[0]).st_mode))
+    mounts.overlay("root", lowers, top, bottom, volatile=bool(upper) or place != "")
+
+
+def _make(path: str, directory: bool) -> None:
+    if directory:
+        os.makedirs(path, exist_ok=True)
+        return
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    if not os.path.lexists(path):
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+
+
+def _prepare(program: dict[str, Any], place: str) -> dict[str, int]:
+    """What needs the old root or the staging area, detached."""
+    pseudo = mounts.NOSUID | mounts.NODEV | mounts.NOEXEC
+    detached = {name: mounts.clone(place + name, _PLAIN) for name in ("tmp", "run", "home", "shm")}
+    detached["dev"] = mounts.clone(place + "dev", mounts.NOSUID)
+    for name in _DEVICES:
+        detached["dev/" + name] = mounts.clone("/dev/" + name, mounts.NOSUID | mounts.NOEXEC, recursive=False)
+    try:
+        detached["proc"] = mounts.filesystem("proc", pseudo)
+    except OSError:  # a container that masks its own /proc: the kernel wants it whole to give a new one
+        detached["proc"] = mounts.clone("/proc", pseudo)
+    try:
+        detached["sys"] = mounts.filesystem("sysfs", pseudo | mounts.RDONLY)
+    except OSError:  # the host's network namespace is not ours to show
+        detached["sys"] = mounts.clone("/sys", pseudo | mounts.RDONLY)
+    if program["network"] and os.path.exists("/etc/resolv.conf"):
+        detached["resolv"] = mounts.clone("/etc/resolv.conf", _PLAIN | mounts.RDONLY)
+    return detached
+
+
+def _view(program: dict[str, Any], place: str) -> int:
+    """The project under a layer that whites out what is hidden, writes above; detached."""
+    _, hidden, _ = program["view"]
+    lowers = ["p"]
+    if hidden:
+        os.mkdir("h")
+        _white_out(hidden)
+        lowers = ["h", "p"]
+    _like(place + "view-up", "p")
+    os.mkdir("view")
+    mounts.overlay("view", lowers, place + "view-up", place + "view-work", volatile=place != "")
+    return mounts.clone("view", mounts.NOSUID | mounts.NODEV, recursive=False)
+
+
+def _like(path: str, model: str) -> None:
+    found = os.stat(model, follow_symlinks=False)
+    for owner in ((found.st_uid, -1), (-1, found.st_gid)):
+        try:
+            os.chown(path, *owner)
+        except OSError:  # one that has no id here
+            pass
+    os.chmod(path, stat.S_IMODE(found.st_mode))
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def _white_out(hidden: tuple[str, ...]) -> None:
+    os.mknod("white", stat.S_IFCHR | 0o600, 0)
+    made: dict[str, bool] = {"": True}
+    for path in hidden:
+        parent, _, name = path.rstrip("/").rpartition("/")
+        if _parents(parent, made) and not os.path.lexists(place := f"h/{parent}/{name}"):
+            os.link("white", place)
+    for directory, there in made.items():  # last: what was linked changed their times
+        if there:
+            _like(f"h/{directory}", f"p/{directory}")
+
+
+def _parents(path: str, made: dict[str, bool]) -> bool:
+    """Make a directory of the project in the whiteout layer; False where the project has none, or hides it."""
+    if path not in made:
+        there = _parents(path.rpartition("/")[0], made) and not os.path.lexists(f"h/{path}")
+        if there:
+            try:
+                there = stat.S_ISDIR(os.lstat(f"p/{path}").st_mode)
+            except OSError:
+                there = False
+        if there:
+            os.mkdir(f"h/{path}")
+        made[path] = there
+    return made[path]
+
+
+def _populate(
+    program: dict[str, Any], sources: Sources, detached: dict[str, int], view: int, *, kept: bool
+) -> list[str]:
+    """In the new root: attach everything, in an order in which nothing covers what came before."""
+    made: list[str] = []
+    for name in ("proc", "sys", "dev", "tmp", "run"):
+        _ensure(f"/{name}", made, directory=True)
+        mounts.attach(detached[name], f"/{name}")
+    _devices(detached)
+    _mask()
+    if program["user"] == "user":
+        _ensure(HOME, made, directory=True)
+        mounts.attach(detached["home"], HOME)
+    else:
+        os.close(detached["home"])
+    if view >= 0:
+        _ensure(program["view"][2], made, directory=True)
+        mounts.attach(view, program["view"][2])
+    for (_, target, _, _), (descriptor, directory) in zip(program["binds"], sources.binds, strict=True):
+        _ensure(target, made, directory=directory)
+        mounts.attach(descriptor, target)
+    _names(program, detached, sources.hosts, made, kept=kept)  # last: a bind may have brought another /etc
+    return made if program["root"][1] else []
+
+
+def _ensure(target: str, made: list[str], *, directory: bool) -> None:
+    real = os.path.realpath(target)
+    if os.path.lexists(real):
+        return
+    missing = [real]
+    while not os.path.lexists(parent := os.path.dirname(missing[-1])):
+        missing.append(parent)
+    for path in reversed(missing[1:]):
+        os.mkdir(path)
+    _make(real, directory)
+    made.extend(reversed(missing))
+
+
+def _mask() -> None:
+    for name in _HIDDEN_PROC:
+        if os.path.exists(f"/proc/{name}"):
+            mounts.attach(mounts.clone("/dev/null", recursive=False), f"/proc/{name}")
+    for name in _READONLY_PROC:
+        if os.path.exists(f"/proc/{name}"):
+            mounts.attach(mounts.clone(f"/proc/{name}", mounts.RDONLY), f"/proc/{name}")
+    for path in _EMPTY:
+        if os.path.exists(path):
+            mounts.attach(mounts.filesystem("tmpfs", _PLAIN | mounts.RDONLY, size="4096"), path)
+
+
+def _devices(detached: dict[str, int]) -> None:
+    for name in _DEVICES:
+        os.close(os.open(f"/dev/{name}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o666))
+        mounts.attach(detached["dev/" + name], f"/dev/{name}")
+    for name in ("pts", "shm", "mqueue"):
+        os.mkdir(f"/dev/{name}")
+    noexec = mounts.NOSUID | mounts.NOEXEC
+    mounts.attach(mounts.filesystem("devpts", noexec, "newinstance", ptmxmode="0666", mode="620"), "/dev/pts")
+    mounts.attach(detached["shm"], "/dev/shm")
+    mounts.attach(mounts.filesystem("mqueue", _PLAIN | mounts.NOEXEC), "/dev/mqueue")
+    for text, name in (("/proc/self/fd", "fd"), ("/proc/self/fd/0", "stdin"), ("/proc/self/fd/1", "stdout"),
+                       ("/proc/self/fd/2", "stderr"), ("pts/ptmx", "ptmx")):  # fmt: skip
+        os.symlink(text, f"/dev/{name}")
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
+def _names(program: dict[str, Any], detached: dict[str, int], hosts: bytes, made: list[str], *, kept: bool) -> None:
+    """hosts, resolv.conf, and for tasks a passwd and group that know the user: shown, never written."""
+    if kept and not os.path.isdir("/etc"):
+        return
+    local = f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {program['hostname']}\n"
+    _show("hosts", local.encode() + hosts, made, kept=kept)
+    if program["user"] == "user":
+        for name, line in (("passwd", f"envtool:x:1000:1000::{HOME}:/bin/sh\n"), ("group", "envtool:x:1000:\n")):
+            text = _read(f"/etc/{name}")
+            if not any(entry.split(b":")[2:3] == [b"1000"] for entry in text.split(b"\n")):
+                gap = b"" if not text or text.endswith(b"\n") else b"\n"
+                _show(name, text + gap + line.encode(), made, kept=kept)
+    if "resolv" in detached and (not kept or os.path.exists("/etc/resolv.conf")):
+        _ensure("/etc/resolv.conf", made, directory=False)
+        mounts.attach(detached["resolv"], "/etc/resolv.conf")
+
+
+def _show(name: str, text: bytes, made: list[str], *, kept: bool) -> None:
+    if kept and not os.path.exists(f"/etc/{name}"):
+        return
+    try:
+        _ensure(f"/etc/{name}", made, directory=False)
+    except OSError:  # /etc is a read-only bind without it
+        return
+    descriptor = os.open(f"/run/.{name}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644)
+    os.write(descriptor, text)
+    os.close(descriptor)
+    mounts.attach(mounts.clone(f"/run/.{name}", _PLAIN | mounts.RDONLY, recursive=False), f"/etc/{name}")
+    os.unlink(f"/run/.{name}")
+
+
+def remove_made(made: list[str]) -> None:
+    """Take away the mount points that were made in a kept root, as far as they are empty."""
+    os.chdir("/")
+    for path in reversed(made):
+        try:
+            mounts.unmount(path)
+        except OSError:
+            pass
+        try:
+            if stat.S_ISDIR(os.lstat(path).st_mode):
+                os.rmdir(path)
+            elif os.lstat(path).st_size == 0:
+                os.unlink(path)
+        except OSError:
+            pass

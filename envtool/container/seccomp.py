@@ -1,0 +1,135 @@
+"""Filters for system calls, as bytes of classic BPF (seccomp(2), include/uapi/linux/seccomp.h). Pure.
+
+What is refused follows Docker's default profile where it matters without capabilities over the host, and more: no
+nested user namespaces, no io_uring, no keyrings, no injection into terminals. In a build with a single id, calls
+that need more ids (chown, setuid …) succeed without doing anything, as Charliecloud does it: so packages install.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+
+_ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x50000
+EPERM, ENOSYS = 1, 38
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
+_TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
+_S_IFCHR, _S_IFMT = 0o020000, 0o170000
+_NEW_NAMESPACES = 0x10000000  # CLONE_NEWUSER
+
+# fmt: off
+# Names and numbers: arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h
+_X86_64 = {
+    "ioctl": 16, "mknod": 133, "mknodat": 259, "clone": 56, "unshare": 272, "clone3": 435, "setns": 308,
+    "chown": 92, "fchown": 93, "lchown": 94, "fchownat": 260,
+    "setuid": 105, "setgid": 106, "setreuid": 113, "setregid": 114, "setgroups": 116, "setresuid": 117,
+    "setresgid": 119, "setfsuid": 122, "setfsgid": 123, "capset": 126,
+    "fsync": 74, "fdatasync": 75, "msync": 26, "sync": 162, "syncfs": 306, "sync_file_range": 277,
+    "keyctl": 250, "add_key": 248, "request_key": 249, "bpf": 321, "perf_event_open": 298, "userfaultfd": 323,
+    "kexec_load": 246, "kexec_file_load": 320, "init_module": 175, "finit_module": 313, "delete_module": 176,
+    "create_module": 174, "open_by_handle_at": 304, "acct": 163, "swapon": 167, "swapoff": 168, "reboot": 169,
+    "settimeofday": 164, "clock_settime": 227, "clock_adjtime": 305, "adjtimex": 159, "quotactl": 179,
+    "quotactl_fd": 443, "lookup_dcookie": 212, "nfsservctl": 180, "vhangup": 153, "syslog": 103, "iopl": 172,
+    "ioperm": 173, "ustat": 136, "sysfs": 139, "_sysctl": 156, "uselib": 134, "fanotify_init": 300,
+    "mount": 165, "umount2": 166, "pivot_root": 155, "chroot": 161,
+}
+_AARCH64 = {
+    "ioctl": 29, "mknodat": 33, "clone": 220, "unshare": 97, "clone3": 435, "setns": 268,
+    "fchown": 55, "fchownat": 54, "setuid": 146, "setgid": 144, "setreuid": 145, "setregid": 143, "setgroups": 159,
+    "setresuid": 147, "setresgid": 149, "setfsuid": 151, "setfsgid": 152, "capset": 91,
+    "fsync": 82, "fdatasync": 83, "msync": 227, "sync": 81, "syncfs": 267, "sync_file_range": 84,
+    "keyctl": 219, "add_key": 217, "request_key": 218, "bpf": 280, "perf_event_open": 241, "userfaultfd": 282,
+    "kexec_load": 104, "kexec_file_load": 294, "init_module": 105, "finit_module": 273, "delete_module": 106,
+    "open_by_handle_at": 265, "acct": 89, "swapon": 224, "swapoff": 225, "reboot": 142,
+    "settimeofday": 170, "clock_settime": 112, "clock_adjtime": 266, "adjtimex": 171, "quotactl": 60,
+    "quotactl_fd": 443, "lookup_dcookie": 18, "nfsservctl": 42, "vhangup": 58, "syslog": 116, "fanotify_init": 262,
+    "mount": 40, "umount2": 39, "pivot_root": 41, "chroot": 51,
+}
+_COMMON = {
+    "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "open_tree": 428, "move_mount": 429,
+    "fsopen": 430, "fsconfig": 431, "fsmount": 432, "fspick": 433, "mount_setattr": 442, "open_tree_attr": 467,
+}
+_ARCHITECTURES = {"x86_64": (0xC000003E, _X86_64), "aarch64": (0xC00000B7, _AARCH64)}
+MACHINES = tuple(_ARCHITECTURES)
+
+_REFUSED = (
+    "keyctl", "add_key", "request_key", "bpf", "perf_event_open", "userfaultfd", "kexec_load", "kexec_file_load",
+    "init_module", "finit_module", "delete_module", "create_module", "open_by_handle_at", "acct", "swapon", "swapoff",
+    "reboot", "settimeofday", "clock_settime", "clock_adjtime", "quotactl", "quotactl_fd", "lookup_dcookie",
+    "nfsservctl", "vhangup", "syslog", "iopl", "ioperm", "ustat", "sysfs", "_sysctl", "uselib", "fanotify_init",
+    "setns", "mount", "umount2", "pivot_root", "open_tree", "move_mount", "fsopen", "fsconfig", "fsmount", "fspick",
+    "mount_setattr", "open_tree_attr",
+)
+# A C library takes ENOSYS as "an older kernel" and uses the old way, which is filtered; EPERM it would believe.
+_ABSENT = ("clone3", "io_uring_setup", "io_uring_enter", "io_uring_register")
+_SYNC = ("fsync", "fdatasync", "msync", "sync", "syncfs", "sync_file_range")
+_OWNERS = (
+    "chown", "fchown", "lchown", "fchownat", "setuid", "setgid", "setreuid", "setregid", "setgroups", "setresuid",
+    "setresgid", "setfsuid", "setfsgid", "capset",
+)
+# fmt: on
+
+
+def _instruction(code: int, value: int, yes: int = 0, no: int = 0) -> bytes:
+    return struct.pack("<HBBI", code, yes, no, value)
+
+
+def _argument(index: int) -> bytes:
+    return _instruction(_LOAD, 16 + 8 * index)  # the low half of seccomp_data.args[index], little-endian
+
+
+def _rule(number: int, answer: int) -> bytes:
+    return _instruction(_EQUAL, number, 0, 1) + _instruction(_RETURN, answer)
+
+
+def _rule_if(number: int, tests: bytes, answer: int) -> bytes:
+    """`tests` load an argument and end with a jump that falls through when the answer applies, else skips one."""
+    body = tests + _instruction(_RETURN, answer) + _instruction(_LOAD, 0)
+    return _instruction(_EQUAL, number, 0, len(body) // 8) + body
+
+
+def _bits(index: int, mask: int) -> bytes:
+    return _argument(index) + _instruction(_ANY_BIT, mask, 0, 1)
+
+
+def _equals(index: int, value: int) -> bytes:
+    return _argument(index) + _instruction(_EQUAL, value, 0, 1)
+
+
+def _device(index: int) -> bytes:
+    # S_IFCHR and S_IFBLK (0o060000) are the only types with this bit but S_IFDIR-less ones: sockets (0o140000) and
+    # fifos (0o010000) lack it.
+    return _argument(index) + _instruction(_AND, _S_IFMT) + _instruction(_ANY_BIT, _S_IFCHR, 0, 1)
+
+
+def build(*, single: bool, sync: bool, machine: str = "") -> bytes:
+    """The filter of a container. `single`: chown and its kin answer 0 without effect (and mknod of devices);
+    `sync` False: fsync and its kin too. Raises KeyError for a machine we have no numbers for.
+    """
+    machine = machine or os.uname().machine
+    audit, own = _ARCHITECTURES[machine]
+    numbers = {**own, **_COMMON}
+    program = _instruction(_LOAD, 4) + _instruction(_EQUAL, audit, 1, 0) + _instruction(_RETURN, _KILL)
+    program += _instruction(_LOAD, 0)
+    if machine == "x86_64":  # the x32 numbers name the same calls again
+        program += _instruction(_AT_LEAST, 0x40000000, 0, 1) + _instruction(_RETURN, _ERRNO | ENOSYS)
+    for name in _ABSENT:
+        program += _rule(numbers[name], _ERRNO | ENOSYS)
+    for name in ("clone", "unshare"):
+        program += _rule_if(numbers[name], _bits(0, _NEW_NAMESPACES), _ERRNO | EPERM)
+    for request in (_TIOCSTI, _TIOCLINUX):
+        program += _rule_if(numbers["ioctl"], _equals(1, request), _ERRNO | EPERM)
+    if single:
+        for name in _OWNERS:
+            if name in numbers:
+                program += _rule(numbers[name], _ERRNO)
+        for name, index in (("mknod", 1), ("mknodat", 2)):
+            if name in numbers:
+                program += _rule_if(numbers[name], _device(index), _ERRNO)
+    if not sync:
+        for name in _SYNC:
+            program += _rule(numbers[name], _ERRNO)
+    for name in _REFUSED:
+        if name in numbers:
+            program += _rule(numbers[name], _ERRNO | EPERM)
+    return program + _instruction(_RETURN, _ALLOW)

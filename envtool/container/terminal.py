@@ -1,0 +1,120 @@
+"""The caller's terminal joined to a pty of a container: bytes both ways, the window's size, modes put back."""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]
+import fcntl
+import os
+import select
+import termios
+import tty
+
+_GET_SIZE, _SET_SIZE = termios.TIOCGWINSZ, termios.TIOCSWINSZ
+
+
+class Terminal:
+    """`attach` once, then `input` and `serve` as the poll object says, `leave` at the end of the pty, `restore`."""
+
+    def __init__(self) -> None:
+        self.master = -1
+        self._poll: select.poll | None = None
+        self._pending = b""  # typed, but the pty has no room yet
+        self._saved: list[object] | None = None
+        self._handler: object = None
+        self._main = False
+
+    def attach(self, master: int, poll: select.poll) -> None:
+        """Take the pty's master: copy the size, make the caller's terminal raw, follow SIGWINCH."""
+        self.master = master
+        self._poll = poll
+        os.set_blocking(master, False)
+        os.set_inheritable(master, False)
+        self._copy_size()
+        if os.isatty(0):
+            self._saved = termios.tcgetattr(0)
+            tty.setraw(0, termios.TCSADRAIN)
+        try:
+            self._handler = _signal.signal(_signal.SIGWINCH, lambda _number, _frame: self._copy_size())
+            self._main = True
+        except ValueError:  # not the main thread: the size stays
+            pass
+        poll.register(master, select.POLLIN)
+        poll.register(0, select.POLLIN)
+
+    def _copy_size(self) -> None:
+        for descriptor in (0, 1):
+            try:
+                fcntl.ioctl(self.master, _SET_SIZE, fcntl.ioctl(descriptor, _GET_SIZE, bytes(8)))
+            except OSError:
+                continue
+            return
+
+    def _unregister_input(self) -> None:
+        if self._poll is not None:
+            try:
+                self._poll.unregister(0)
+            except KeyError:
+                pass
+
+    def input(self) -> None:
+        """Bytes from the caller to the pty; at the end of input, what a terminal sends for it."""
+        try:
+            data = os.read(0, 4096)
+        except OSError:
+            data = b""
+        self._unregister_input()
+        self._pending += data or b"\x04"
+        self._flush(more=bool(data))
+
+    def _flush(self, *, more: bool = True) -> None:
+        try:
+            self._pending = self._pending[os.write(self.master, self._pending) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._pending = b""
+        if self._poll is not None:
+            self._poll.modify(self.master, select.POLLIN | (select.POLLOUT if self._pending else 0))
+            if not self._pending and more:
+                self._poll.register(0, select.POLLIN)
+
+    def serve(self) -> bool:
+        """The pty is ready: bytes from it to the caller, and what waits for it; False when it is closed (EIO)."""
+        if self._pending:
+            self._flush()
+        try:
+            data = os.read(self.master, 65536)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        _write(1, data)
+        return bool(data)
+
+    def leave(self, poll: select.poll) -> None:
+        """Nothing more to wait for."""
+        poll.unregister(self.master)
+        self._unregister_input()
+        self._poll = None
+
+    def restore(self) -> None:
+        """The caller's terminal as it was; safe to call at any time."""
+        self._poll = None
+        if self._main:
+            _signal.signal(_signal.SIGWINCH, self._handler or _signal.SIG_DFL)
+            self._main = False
+        if self._saved is not None:
+            termios.tcsetattr(0, termios.TCSADRAIN, self._saved)  # type: ignore[arg-type]
+            self._saved = None
+        if self.master >= 0:
+            os.close(self.master)
+            self.master = -1
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(descriptor, rest) :]
+        except OSError:
+            return

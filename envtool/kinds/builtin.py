@@ -1,0 +1,24 @@
+"""Offers our own kinds by the hooks that a plugin uses: `registry.discover()` asks this module by its name."""
+
+from __future__ import annotations
+
+from envtool import api
+
+
+@api.hook
+def envtool_base_kinds() -> list[api.Kind]:
+    from envtool.kinds.debian.base import Debian
+    from envtool.kinds.host import Host
+    from envtool.kinds.tarball import Tarball
+
+    return [Host(), Debian(), Tarball()]
+
+
+@api.hook
+def envtool_layer_kinds() -> list[api.Kind]:
+    from envtool.kinds.copy import Copy
+    from envtool.kinds.debian.apt import Apt
+    from envtool.kinds.fetch import FetchLayer
+    from envtool.kinds.run import RunLayer
+
+    return [Apt(), Copy(), FetchLayer(), RunLayer()]

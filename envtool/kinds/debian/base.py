@@ -1,0 +1,113 @@
+"""`debian: SUITE`: a minimal Debian or Ubuntu system, bootstrapped from the signed archive."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, ClassVar
+
+from envtool.api import Call, Fetch, Json, Kind, Recipe, Request, Site
+from envtool.kinds.debian import bootstrap
+from envtool.kinds.debian import pins as pinned
+from envtool.kinds.debian.wish import Wish
+
+_STRINGS: dict[str, Json] = {"type": "array", "items": {"type": "string", "minLength": 1}}
+
+
+class Debian(Kind):
+    """The base kind. Its pins: `epoch` (date of the index), `suite`, `arch`, `lists` (Packages files and the
+    InRelease that vouches for each), `debs`.
+    """
+
+    name: ClassVar[str] = "debian"
+    schema: ClassVar[Json] = {
+        "description": "A minimal Debian or Ubuntu system from its signed archive: a suite, or a mapping.",
+        "anyOf": [
+            {"type": "string", "pattern": "^[a-z][a-z0-9.-]*$", "description": "The suite: bookworm, trixie, noble …"},
+            {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["suite"],
+                "properties": {
+                    "suite": {"type": "string", "pattern": "^[a-z][a-z0-9.-]*$", "description": "bookworm, noble …"},
+                    "mirror": {
+                        "type": "string",
+                        "pattern": "^(https?|file):",
+                        "description": "URL of the archive (the directory that has `dists/`). Default: the variable "
+                        "ENVTOOL_DEBIAN_MIRROR or ENVTOOL_UBUNTU_MIRROR, else what the host's own apt uses.",
+                    },
+                    "security_mirror": {
+                        "type": "string",
+                        "pattern": "^(https?|file):",
+                        "description": "URL of the security archive. Default: the host's, or the mirror's with "
+                        "`-security` at its end.",
+                    },
+                    "components": _STRINGS | {"description": "Default: [main], for Ubuntu [main, universe]."},
+                    "packages": _STRINGS | {"description": "More packages for the base itself."},
+                    "pockets": _STRINGS
+                    | {"description": "Which of the suite's pockets count. Default: [updates, security]; [] for none."},
+                    "keyring": {
+                        "type": "string",
+                        "minLength": 1,
+                        "description": "File of OpenPGP keys, in the project, that also may sign the archive.",
+                    },
+                    "valid_until": {
+                        "type": "boolean",
+                        "description": "false: accept an index long past its Valid-Until (archived suites, snapshots).",
+                    },
+                },
+            },
+        ],
+    }
+
+    def inputs(self, options: Json) -> tuple[str, ...]:
+        """The keyring, when the project brings one."""
+        keyring = Wish.read(options).keyring
+        return (keyring,) if keyring else ()
+
+    def resolve(self, request: Request, site: Site) -> Json:
+        """Verify the suite's index, and choose the packages of a minimal system."""
+        from envtool.kinds.debian import lists, mirrors
+        from envtool.kinds.debian.closure import minimal
+
+        wish = Wish.read(request.options)
+        site.note(f"reading the index of {wish.suite}")
+        archive = lists.find(wish, site, environ=os.environ, sources=mirrors.configured())
+        index = lists.load(archive.lists, site)
+        chosen = minimal(index, wish.packages, suite=archive.suite)
+        return {
+            "epoch": archive.date,
+            "suite": archive.suite,
+            "arch": archive.arch,
+            "lists": [item.json() for item in archive.lists],
+            "debs": [pinned.pin(package) for package in chosen],
+        }
+
+    def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
+        """The debs."""
+        return pinned.fetches(pins)
+
+    def material(self, request: Request, pins: Json) -> Json:
+        """The debs (whose names and hashes are in the key) decide; mirrors, pockets and keys do not."""
+        return {}
+
+    def epoch(self, pins: Any) -> int:
+        """The date of the suite's index, pockets left out: these change every day."""
+        return int(pins["epoch"])
+
+    def build(self, request: Request, pins: Any) -> Recipe:
+        """Unpack all, write dpkg's database, run what the packages bring."""
+        from envtool.kinds.debian import unpack
+
+        debs = sorted(pins["debs"], key=lambda item: (-item["size"], item["name"]))
+        return Recipe(
+            steps=(
+                Call(function=unpack.unpack, arguments=([pinned.file_name(item) for item in debs], True)),
+                *bootstrap.configure(pins["arch"]),
+                Call(function=unpack.finish),
+            ),
+            drop=bootstrap.DROP,
+        )
+
+    def summary(self, request: Request, pins: Json) -> str:
+        """As in: 88 packages, 41 MB."""
+        return pinned.summary(pins)

@@ -1,0 +1,60 @@
+"""The commands that make a configured system of an unpacked tree, and what of it nobody wants captured."""
+
+from __future__ import annotations
+
+from envtool.api import Command, Run
+
+ENVIRONMENT = {
+    "DEBIAN_FRONTEND": "noninteractive",
+    "DEBCONF_NONINTERACTIVE_SEEN": "true",
+    "LC_ALL": "C.UTF-8",
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "TERM": "dumb",
+}
+
+# Caches, logs and spare copies: they differ from one run to the next, and everything that reads them makes them anew.
+DROP = (
+    "/etc/*-",
+    "/etc/.pwd.lock",
+    "/var/backups/**",
+    "/var/cache/apt/*.bin",
+    "/var/cache/apt/archives/**",
+    "/var/cache/debconf/*-old",
+    "/var/cache/ldconfig/aux-cache",
+    "/var/cache/man/**",
+    "/var/lib/apt/lists/**",
+    "/var/lib/dpkg/*-old",
+    "/var/lib/dbus/machine-id",
+    "/var/lib/systemd/random-seed",
+    "/var/log/alternatives.log",
+    "/var/log/apt/**",
+    "/var/log/bootstrap.log",
+    "/var/log/dpkg.log",
+    "/var/log/fontconfig.log",
+)
+
+# What dpkg does before it unpacks. base-passwd's comes first: it makes /etc/passwd, which the others look into.
+_PREINST = """
+umask 022
+cd /var/lib/dpkg/info
+first=$(ls base-passwd.preinst 2>/dev/null || true)
+for script in $first $(ls | grep '[.]preinst$' | grep -v '^base-passwd[.]'); do
+  key=${script%.preinst}
+  export DPKG_MAINTSCRIPT_PACKAGE=${key%%:*} DPKG_MAINTSCRIPT_NAME=preinst DEBCONF_PACKAGE=${key%%:*}
+  (cd / && "/var/lib/dpkg/info/$script" install) || { echo "preinst of $key failed" >&2; exit 1; }
+done
+"""
+
+
+def run(script: str, **env: str) -> Run:
+    """A shell step in the environment that maintainer scripts expect."""
+    return Run(command=Command(shell=script), env=ENVIRONMENT | env)
+
+
+def configure(arch: str) -> tuple[Run, ...]:
+    """The preinst of every package, then the postinst of every package in the order that dpkg finds."""
+    return (
+        run(_PREINST, DPKG_MAINTSCRIPT_ARCH=arch, DPKG_ROOT="", DPKG_RUNNING_VERSION="1"),
+        run("umask 022\ndpkg --force-unsafe-io --force-depends --force-confold --configure -a\ndpkg --audit"),
+    )

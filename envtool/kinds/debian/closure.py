@@ -1,0 +1,142 @@
+"""Names -> all that they need, as apt would choose on an empty system.
+
+Only `Depends` and `Pre-Depends` count. Of alternatives, one that is already chosen is taken, else the first that
+exists in a fitting version; of providers the one of the highest priority.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+from envtool.api import ResolveError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from envtool.kinds.debian.index import Index, Package
+
+# `usrmerge | usr-is-merged` would bring the converter and its perl modules; what we unpack is merged from the start.
+CONVERTER, MERGED = "usrmerge", "usr-is-merged"
+
+
+def minimal(index: Index, more: Iterable[str] = (), *, suite: str) -> list[Package]:
+    """A minimal system: everything essential or of priority required, and apt, with what they need; and `more`."""
+    required = [*index.marked("Essential", "yes"), *index.marked("Priority", "required"), "apt"]
+    seed = [*dict.fromkeys([*required, *more])]
+    chosen = closure(index, seed, suite=suite)
+    if MERGED in index and CONVERTER not in seed and any(package.name == CONVERTER for package in chosen):
+        chosen = closure(index, [MERGED, *seed], suite=suite)
+    return chosen
+
+
+def closure(index: Index, seed: Iterable[str], *, suite: str) -> list[Package]:
+    """All packages needed by the seed, sorted by name. Raises ResolveError for what cannot be satisfied."""
+    chosen: dict[str, Package] = {}
+    offered: dict[str, list[Package]] = {}  # virtual name -> chosen packages that provide it
+    todo: list[tuple[str, str]] = [(name, "") for name in seed]
+    while todo:
+        name, wanted_by = todo.pop(0)
+        package = _named(index, name, wanted_by, suite)
+        if package.name in chosen:
+            continue
+        chosen[package.name] = package
+        for virtual in _provided(package):
+            offered.setdefault(virtual, []).append(package)
+        pending = {item for item, _ in todo}
+        for alternatives in _relations(package):
+            if any(_met(item, index, chosen, offered, pending) for item in alternatives):
+                continue
+            todo.append((_pick(index, alternatives, package, suite), package.name))
+            pending.add(todo[-1][0])
+    return [chosen[name] for name in sorted(chosen)]
+
+
+def near(name: str, index: Iterable[str]) -> str:
+    """A hint, "did you mean …" for a name that is not in the index, or empty."""
+    if not name:
+        return ""
+    pool = [item for item in index if item[0] == name[0] or name in item]
+    close = difflib.get_close_matches(name, pool, n=3, cutoff=0.75)
+    return f"did you mean {', '.join(f'`{item}`' for item in close)}?" if close else ""
+
+
+def _named(index: Index, name: str, wanted_by: str, suite: str) -> Package:
+    if name in index:
+        return index[name]
+    providers = index.providers(name)
+    if providers:
+        return providers[0]
+    because = f", which `{wanted_by}` needs" if wanted_by else ""
+    raise ResolveError(f"no package `{name}` in {suite}{because}", code="no-package", hint=near(name, index))
+
+
+def _provided(package: Package) -> list[str]:
+    return [item.strip().partition(" ")[0].partition(":")[0] for item in package.provides.split(",") if item.strip()]
+
+
+def _relations(package: Package) -> list[list[dict[str, object]]]:
+    from debian.deb822 import PkgRelation
+
+    found: list[list[dict[str, object]]] = []
+    for text in (package.pre_depends, package.depends):
+        if text.strip():
+            found.extend([dict(item) for item in group] for group in PkgRelation.parse_relations(text))
+    return found
+
+
+def _met(
+    item: dict[str, object],
+    index: Index,
+    chosen: dict[str, Package],
+    offered: dict[str, list[Package]],
+    pending: set[str],
+) -> bool:
+    name = str(item["name"])
+    if name in chosen:
+        return _fits(chosen[name], item)
+    if name in pending:
+        return name not in index or _fits(index[name], item)
+    if item.get("version") is None and name in offered:
+        return True
+    return any(provider.name in pending or provider.name in chosen for provider in _virtual(item, index))
+
+
+def _virtual(item: dict[str, object], index: Index) -> list[Package]:
+    # A versioned relation is met by a versioned Provides alone; those are rare below a minimal system (perlapi-*,
+    # *-abi-*), and name the version in their own name or hold by construction of the archive.
+    return index.providers(str(item["name"]))
+
+
+def _pick(index: Index, alternatives: list[dict[str, object]], package: Package, suite: str) -> str:
+    for item in alternatives:
+        name = str(item["name"])
+        if name in index and _fits(index[name], item):
+            return name
+        providers = _virtual(item, index)
+        if providers:
+            return providers[0].name
+    text = " | ".join(str(item["name"]) for item in alternatives)
+    raise ResolveError(f"package `{package.name}` needs `{text}`, which {suite} does not have", code="unsatisfied")
+
+
+def _fits(package: Package, item: dict[str, object]) -> bool:
+    version = item.get("version")
+    if not isinstance(version, tuple):
+        return True
+    from debian.debian_support import Version
+
+    relation, wanted = str(version[0]), Version(str(version[1]))
+    have = Version(package.version)
+    match relation:
+        case ">=":
+            return bool(have >= wanted)
+        case "<=":
+            return bool(have <= wanted)
+        case "=":
+            return bool(have == wanted)
+        case ">>":
+            return bool(have > wanted)
+        case "<<":
+            return bool(have < wanted)
+    return True

@@ -1,0 +1,149 @@
+"""Packages files: 60,000 stanzas, of which a hundred are wanted.
+
+The text is scanned once for names; a stanza is parsed only when somebody asks for it. Reading all of them with
+python-debian would take longer than the whole bootstrap.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from envtool.api import ResolveError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_FIELD = re.compile(r"^([A-Za-z][A-Za-z0-9-]*):[ \t]*(.*(?:\n[ \t].*)*)", re.MULTILINE)
+_NAME = re.compile(r"^Package: (\S+)$", re.MULTILINE)
+_PROVIDES = re.compile(r"^Provides: (.*)$", re.MULTILINE)
+_IMPORTANCE = {"required": 0, "important": 1, "standard": 2, "optional": 3, "extra": 4}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Package:
+    """One binary package of an index. Relations are the text of the field; `size` bytes."""
+
+    name: str
+    version: str
+    architecture: str
+    path: str  # below the mirror
+    sha256: str
+    size: int
+    essential: bool
+    priority: str
+    multi_arch: str
+    depends: str
+    pre_depends: str
+    provides: str
+    origin: int  # which of the Packages files it is from
+
+    def marks(self) -> dict[str, str]:
+        """The fields that `Index.marked` can ask for."""
+        return {"Essential": "yes" if self.essential else "no", "Priority": self.priority}
+
+    @property
+    def rank(self) -> tuple[int, str]:
+        """Of several that provide one name: by priority, then by name."""
+        return _IMPORTANCE.get(self.priority, 5), self.name
+
+
+class Index:
+    """All packages of several Packages files; the highest version of a name wins. Immutable once made."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = texts
+        self._places: dict[str, list[tuple[int, int]]] = {}
+        for origin, text in enumerate(texts):
+            for found in _NAME.finditer(text):
+                self._places.setdefault(found[1], []).append((origin, found.start()))
+        self._parsed: dict[str, Package] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __getitem__(self, name: str) -> Package:
+        if name not in self._parsed:
+            self._parsed[name] = self._best(self.versions(name))
+        return self._parsed[name]
+
+    def versions(self, name: str) -> list[Package]:
+        """Every version of a name that is on offer; empty for an unknown one."""
+        return [self._package(origin, start) for origin, start in self._places.get(name, ())]
+
+    def marked(self, field: str, value: str) -> list[str]:
+        """Sorted names of packages whose `field` is `value`; the winning version decides."""
+        found = set()
+        for text in self._texts:
+            at = text.find(f"\n{field}: {value}\n")
+            while at >= 0:
+                found.add(self._name_before(text, at))
+                at = text.find(f"\n{field}: {value}\n", at + 1)
+        return sorted(name for name in found if self[name].marks()[field] == value)
+
+    @cached_property
+    def _providers(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for text in self._texts:
+            for line in _PROVIDES.finditer(text):
+                name = self._name_before(text, line.start())
+                for item in line[1].split(","):
+                    found.setdefault(item.strip().partition(" ")[0].partition(":")[0], []).append(name)
+        return found
+
+    def providers(self, virtual: str) -> list[Package]:
+        """Packages that provide a name, the one to prefer first."""
+        names = dict.fromkeys(self._providers.get(virtual, ()))
+        return sorted((self[name] for name in names), key=lambda item: item.rank)
+
+    def _name_before(self, text: str, at: int) -> str:
+        start = text.rfind("\n\n", 0, at) + 2 if text.rfind("\n\n", 0, at) >= 0 else 0
+        found = _NAME.search(text, start)
+        return found[1] if found else ""
+
+    def _package(self, origin: int, start: int) -> Package:
+        text = self._texts[origin]
+        end = text.find("\n\n", start)
+        stanza = text[start : end if end >= 0 else len(text)]
+        fields = {name.lower(): value for name, value in _FIELD.findall(stanza)}
+        try:
+            return Package(
+                name=fields["package"],
+                version=fields["version"],
+                architecture=fields["architecture"],
+                path=_safe(fields["filename"]),
+                sha256=fields["sha256"].lower(),
+                size=int(fields["size"]),
+                essential=fields.get("essential") == "yes",
+                priority=fields.get("priority", "optional"),
+                multi_arch=fields.get("multi-arch", ""),
+                depends=fields.get("depends", ""),
+                pre_depends=fields.get("pre-depends", ""),
+                provides=fields.get("provides", ""),
+                origin=origin,
+            )
+        except (KeyError, ValueError) as error:
+            raise ResolveError(
+                f"the index describes package `{fields.get('package', '?')}` badly: {error}", code="index"
+            ) from error
+
+    def _best(self, items: list[Package]) -> Package:
+        if len(items) == 1:
+            return items[0]
+        if not items:
+            raise KeyError
+        from debian.debian_support import Version
+
+        return max(items, key=lambda item: (Version(item.version), -item.origin))
+
+
+def _safe(path: str) -> str:
+    # The path is joined to the mirror's URL and, for file: mirrors, to a directory.
+    if path.startswith("/") or ".." in path.split("/"):
+        raise ValueError(f"file name `{path}` leaves the mirror")
+    return path

@@ -1,0 +1,144 @@
+"""The index of a suite: its InReleases verified, its Packages files fetched."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from envtool.api import FetchError, ResolveError, Site
+from envtool.kinds.debian import mirrors, release, suites
+from envtool.kinds.debian.index import Index
+from envtool.kinds.debian.pins import PackageList
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from envtool.kinds.debian.wish import Wish
+
+_FORMS = ("xz", "gz")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archive:
+    """A suite with its pockets, verified. `date` (seconds) is the main suite's; `suite` its code name."""
+
+    suite: str
+    arch: str  # as Debian calls it
+    date: int
+    lists: tuple[PackageList, ...]
+
+
+def architecture(machine: str) -> str:
+    """Debian's name of what `uname -m` says. Raises ResolveError."""
+    if machine not in suites.ARCHITECTURES:
+        raise ResolveError(f"there is no Debian for `{machine}` machines", code="arch")
+    return suites.ARCHITECTURES[machine]
+
+
+def find(wish: Wish, site: Site, *, environ: Mapping[str, str], sources: tuple[mirrors.Source, ...]) -> Archive:
+    """Ask the mirrors for a suite and its pockets. Raises ResolveError, FetchError."""
+    arch = architecture(site.arch)
+    where = mirrors.choose(
+        wish.suite, mirror=wish.mirror, security=wish.security_mirror, sources=sources, environ=environ
+    )
+    named = [path for path in where.signed_by if os.path.exists(path)]
+    own = [str(site.project / wish.keyring)] if wish.keyring else []
+    keyrings = release.keyrings(where.archive, extra=[*named, *own])
+    url, main = _release(where.main, wish.suite, wish, site, keyrings)
+    suite = main.codename or wish.suite
+    components = wish.components or suites.COMPONENTS.get(where.archive, ("main",))
+    lists = [listed(url, main, wish.suite, component, arch) for component in components]
+    asked = wish.pockets is not None
+    for pocket in wish.pockets if wish.pockets is not None else suites.pockets(suite):
+        name = f"{suite}-{pocket}"
+        places = where.security if pocket == "security" else (url,)
+        try:
+            at, found = _release(places, name, wish, site, keyrings)
+        except FetchError as error:
+            if asked or not absent(error):
+                raise
+            site.note(f"{name}: not on this mirror")
+            continue
+        lists += [listed(at, found, name, part, arch) for part in components if has(found, part, arch)]
+    return Archive(suite=suite, arch=arch, date=main.date, lists=tuple(lists))
+
+
+def absent(error: FetchError) -> bool:
+    """Whether a fetch failed because the file is not there, rather than because the network is not."""
+    return error.code == "fetch-missing" or any(
+        text in error.message for text in ("HTTP 404", "HTTP 410", "No such file")
+    )
+
+
+def _release(
+    urls: tuple[str, ...], suite: str, wish: Wish, site: Site, keyrings: tuple[release.Keyring, ...]
+) -> tuple[str, release.Release]:
+    first: FetchError | None = None
+    for url in urls:
+        what = f"{url}/dists/{suite}/InRelease"
+        try:
+            data = site.get(what)
+        except FetchError as error:
+            # A network that is down says more than a mirror beside it that never had the suite.
+            first = error if first is None or absent(first) else first
+            continue
+        found = release.parse(data, keyrings=keyrings, what=what)
+        remark = release.check(found, suite=suite, what=what, now=time.time(), strict=wish.valid_until)
+        if remark:
+            site.note(remark)
+        return url, found
+    assert first is not None
+    if absent(first) and suite == wish.suite:
+        raise ResolveError(
+            f"no suite `{suite}` on {' or '.join(urls)}", code="no-suite", hint="name a mirror that has it: `mirror:`"
+        ) from first
+    raise first
+
+
+def has(found: release.Release, component: str, arch: str) -> bool:
+    """Whether a component is there for an architecture."""
+    return any(f"{component}/binary-{arch}/Packages.{form}" in found.files for form in _FORMS)
+
+
+def listed(url: str, found: release.Release, suite: str, component: str, arch: str) -> PackageList:
+    """The Packages file of a component, by its hash where the archive offers that. Raises ResolveError."""
+    for form in _FORMS:
+        entry = found.files.get(f"{component}/binary-{arch}/Packages.{form}")
+        if entry is None:
+            continue
+        folder = os.path.dirname(entry.path)
+        # Without by-hash a mirror that is being updated serves a Packages file that its InRelease does not know.
+        path = f"{folder}/by-hash/SHA256/{entry.sha256}" if found.by_hash else entry.path
+        return PackageList(
+            url=url,
+            suite=suite,
+            component=component,
+            path=f"dists/{suite}/{path}",
+            sha256=entry.sha256,
+            size=entry.size,
+            inrelease=found.sha256,
+            form=form,
+        )
+    raise ResolveError(f"suite `{suite}` has no component `{component}` for {arch}", code="no-component")
+
+
+def load(lists: tuple[PackageList, ...], site: Site) -> Index:
+    """Fetch Packages files (checked by size and hash) and scan them. Raises FetchError, ResolveError."""
+    return Index(
+        [_text(path, item) for path, item in zip(site.fetch([it.fetch() for it in lists]), lists, strict=True)]
+    )
+
+
+def _text(path: os.PathLike[str], item: PackageList) -> str:
+    import lzma
+    import zlib
+
+    with open(path, "rb") as file:
+        data = file.read()
+    try:
+        plain = lzma.decompress(data) if data.startswith(b"\xfd7zXZ") else zlib.decompress(data, wbits=31)
+    except (lzma.LZMAError, zlib.error) as error:
+        raise ResolveError(f"the package list of {item.suite} is damaged: {error}", code="index") from error
+    return plain.decode("utf-8", "replace")

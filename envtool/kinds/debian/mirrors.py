@@ -1,0 +1,144 @@
+"""Where an archive is. No host name is built in: the spec says it, a variable, or the host's apt configuration.
+
+Formats: sources.list(5), both the one-line and the deb822 style.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from envtool.api import ResolveError
+from envtool.kinds.debian.suites import family
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+VARIABLES = {"debian": "ENVTOOL_DEBIAN_MIRROR", "ubuntu": "ENVTOOL_UBUNTU_MIRROR"}
+_ONE_LINE = re.compile(r"deb\s+(?:\[(?P<options>[^]]*)\]\s+)?(?P<url>\S+)\s+(?P<suite>\S+)\s*(?P<components>[^#]*)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One entry of an apt configuration: `signed_by` is a path, or empty."""
+
+    url: str  # without a slash at its end
+    suite: str
+    components: tuple[str, ...] = ()
+    signed_by: str = ""
+
+
+def one_line(text: str) -> Iterator[Source]:
+    """Entries of a sources.list."""
+    for line in text.splitlines():
+        found = _ONE_LINE.match(line.strip())
+        if not found:
+            continue
+        options = dict(item.partition("=")[::2] for item in (found["options"] or "").split())
+        signed = options.get("signed-by", "")
+        yield Source(
+            url=found["url"].rstrip("/"),
+            suite=found["suite"],
+            components=tuple(found["components"].split()),
+            signed_by=signed if signed.startswith("/") else "",
+        )
+
+
+def deb822(text: str) -> Iterator[Source]:
+    """Entries of a .sources file: every URI with every suite. Disabled and deb-src stanzas are left out."""
+    for stanza in re.split(r"\n\s*\n", text):
+        fields: dict[str, str] = {}
+        last = ""
+        for line in stanza.splitlines():
+            if line.startswith("#"):
+                continue
+            if line[:1] in " \t" and last:
+                fields[last] += "\n" + line.strip()
+            elif ":" in line:
+                name, _, value = line.partition(":")
+                last = name.strip().lower()
+                fields[last] = value.strip()
+        if fields.get("enabled", "yes").lower() == "no" or "deb" not in fields.get("types", "").split():
+            continue
+        signed = fields.get("signed-by", "")
+        for url in fields.get("uris", "").split():
+            for suite in fields.get("suites", "").split():
+                yield Source(
+                    url=url.rstrip("/"),
+                    suite=suite,
+                    components=tuple(fields.get("components", "").split()),
+                    signed_by=signed if signed.startswith("/") else "",
+                )
+
+
+def configured(etc: str = "/etc/apt") -> tuple[Source, ...]:
+    """What the host's own apt is told, in the order of its files; empty on a host without apt."""
+    found: list[Source] = []
+    parts = f"{etc}/sources.list.d"
+    names = sorted(os.listdir(parts)) if os.path.isdir(parts) else []
+    for path in [f"{etc}/sources.list", *(f"{parts}/{name}" for name in names)]:
+        reader = deb822 if path.endswith(".sources") else one_line if path.endswith(".list") else None
+        if reader is None:
+            continue
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                found.extend(reader(file.read()))
+        except OSError:
+            continue  # unreadable to this user: as if it were not there
+    return tuple(item for item in found if item.url.startswith(("http://", "https://", "file:")))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mirrors:
+    """Where to look for a suite (`main`), and for its security pocket; in the order in which to try."""
+
+    main: tuple[str, ...]
+    security: tuple[str, ...]
+    archive: str  # "debian", "ubuntu" or "" (the suite is unknown: every mirror of the host is tried)
+    signed_by: tuple[str, ...] = ()  # keyrings that the host's configuration names for them
+
+
+def choose(
+    suite: str,
+    *,
+    mirror: str = "",
+    security: str = "",
+    sources: Iterable[Source],
+    environ: Mapping[str, str],
+) -> Mirrors:
+    """The mirrors for a suite. Raises ResolveError where nothing says where the archive is."""
+    archive = family(suite)
+    ours = [item for item in sources if family(item.suite) and archive in ("", family(item.suite))]
+    exact = [item for item in ours if item.suite == suite]
+    plain = [item for item in ours if not _is_security(item.suite)]
+    told = mirror or environ.get(VARIABLES.get(archive, ""), "")
+    if not told and not archive:
+        told = next((environ[name] for name in VARIABLES.values() if environ.get(name)), "")
+    main = _unique([told] if told else [item.url for item in (*exact, *plain)])
+    if not main:
+        raise ResolveError(
+            f"no mirror is known for suite `{suite}`: this host's apt configuration names none",
+            code="no-mirror",
+            hint=f"give the base a `mirror:` (an URL), or set {VARIABLES.get(archive, 'ENVTOOL_DEBIAN_MIRROR')}",
+        )
+    # The security archive of Debian lies beside the main one; Ubuntu's is a pocket of it. A mirror that the user
+    # names is believed to have both, before the host's are asked.
+    beside = [f"{url}-security" for url in main] if archive != "ubuntu" else []
+    hosts = [item.url for item in ours if _is_security(item.suite)]
+    candidates = [security] if security else [*beside, *main, *hosts] if told else [*hosts, *beside, *main]
+    return Mirrors(
+        main=main,
+        security=_unique(candidates),
+        archive=archive,
+        signed_by=_unique([item.signed_by for item in ours]) if not told else (),
+    )
+
+
+def _is_security(suite: str) -> bool:
+    return suite.endswith(("-security", "/updates"))
+
+
+def _unique(items: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(item.rstrip("/") for item in items if item))

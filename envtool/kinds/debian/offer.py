@@ -1,0 +1,130 @@
+"""Inside the container: fetched debs as a small archive that apt installs from, and what is put right afterwards.
+
+The archive is made of the debs themselves, so a layer is decided by them alone: not by the index that they were
+chosen from, which changes every day. apt then orders, configures and marks as it always does; `dpkg -i *.deb` would
+fail on pre-dependencies, and mark everything as asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+from envtool.kinds.debian.archive import ArchiveError, control_text
+
+PLACE = "/run/envtool-apt"
+CONFIG = f"{PLACE}/apt.conf"
+POLICY = "/usr/sbin/policy-rc.d"
+CLUSTER = "/etc/postgresql-common/createcluster.d/envtool.conf"
+MACHINE_ID = "/etc/machine-id"
+CACERTS = "/etc/ssl/certs/java/cacerts"
+SNAKEOIL = ("/etc/ssl/certs/ssl-cert-snakeoil.pem", "/etc/ssl/private/ssl-cert-snakeoil.key")
+
+DROP = (CLUSTER, POLICY, MACHINE_ID, *SNAKEOIL)
+
+_CONFIG = f"""
+APT::Sandbox::User "root";
+APT::Get::Assume-Yes "true";
+Acquire::Languages "none";
+Dir::Etc::SourceList "{PLACE}/sources.list";
+Dir::Etc::SourceParts "-";
+Dir::State::Lists "{PLACE}/lists";
+Dir::Cache "{PLACE}/cache";
+Dir::Cache::pkgcache "";
+Dir::Cache::srcpkgcache "";
+Dir::Log "{PLACE}/log";
+Dpkg::Options {{ "--force-unsafe-io"; "--force-confold"; }};
+Dpkg::Use-Pty "false";
+quiet "1";
+"""
+
+
+def prepare(debs: list[tuple[str, int, str]], arch: str, blobs: str, cluster: bool) -> None:
+    """Describe debs [file name, size, sha256] to apt, and keep packages from what an image must not do: start
+    services, draw random identities. `cluster`: PostgreSQL is among them. Raises ArchiveError, OSError.
+    """
+    os.umask(0o022)
+    for name in ("lists/partial", "cache/archives/partial", "log"):
+        os.makedirs(f"{PLACE}/{name}", exist_ok=True)
+    _write(CONFIG, _CONFIG)
+    _write(f"{PLACE}/sources.list", f"deb [arch={arch} trusted=yes] file:{blobs} ./\n")
+    stanzas = [
+        f"{control_text(f'{blobs}/{name}').rstrip()}\nFilename: ./{name}\nSize: {size}\nSHA256: {digest}\n"
+        for name, size, digest in debs
+    ]
+    _write(f"{PLACE}/lists/{blobs.replace('/', '_')}_._Packages", "\n".join(stanzas))
+    if not os.path.lexists(POLICY):
+        _write(POLICY, "#!/bin/sh\nexit 101\n", mode=0o755)
+    if cluster:
+        os.makedirs(os.path.dirname(CLUSTER), exist_ok=True)
+        _write(CLUSTER, "create_main_cluster = false\n")
+    if not os.path.exists(MACHINE_ID) or not os.path.getsize(MACHINE_ID):
+        _write(MACHINE_ID, "0123456789abcdef0123456789abcdef\n")  # else dbus and systemd draw one
+
+
+def settle(debs: list[tuple[str, int, str]]) -> None:
+    """Check that apt installed all that was chosen, and make what packages generated the same on every machine.
+
+    Raises ArchiveError where a deb was left out: then the choice was not made on this stack.
+    """
+    with open("/var/lib/dpkg/status", encoding="utf-8", errors="surrogateescape") as file:
+        installed = _installed(file.read())
+    missing = [name for name, _, _ in debs if name.removesuffix(".deb") not in installed]
+    if missing:
+        raise ArchiveError(f"apt did not install {', '.join(missing)}")
+    if os.path.isfile(CACERTS):
+        with open(CACERTS, "rb") as file:
+            data = file.read()
+        if data.startswith(_JKS):
+            _write(CACERTS, canonical_keystore(data), mode=0o644)
+
+
+def _installed(status: str) -> set[str]:
+    found = set()
+    for stanza in status.split("\n\n"):
+        fields = dict(
+            line.split(": ", 1)
+            for line in stanza.split("\n")
+            if line.startswith(("Package: ", "Version: ", "Architecture: ", "Status: "))
+        )
+        if fields.get("Status", "").endswith(" installed"):
+            version = fields["Version"].replace(":", "%3a")
+            found.add(f"{fields['Package']}_{version}_{fields['Architecture']}")
+    return found
+
+
+# ---- Java's trusted certificates ------------------------------------------------------------------------------------
+
+_JKS = b"\xfe\xed\xfe\xed\0\0\0\x02"
+_PASSWORD = "changeit".encode("utf-16-be")  # the one that every Java ships with
+_WHITENER = b"Mighty Aphrodite"  # what the format mixes into its digest (sun.security.provider.JavaKeyStore)
+
+
+def canonical_keystore(data: bytes) -> bytes:
+    """A JKS of trusted certificates, sorted by alias, each made at the epoch of 1970: Java writes the time and the
+    order of the moment. What holds anything else than certificates comes back as it is.
+    """
+    count, at = int.from_bytes(data[8:12], "big"), 12
+    entries = []
+    for _ in range(count):
+        if data[at : at + 4] != b"\0\0\0\x02":  # a private key
+            return data
+        start = at = at + 4
+        at += 2 + int.from_bytes(data[at : at + 2], "big")
+        alias = data[start:at]
+        at += 8
+        start = at
+        at += 2 + int.from_bytes(data[at : at + 2], "big")
+        at += 4 + int.from_bytes(data[at : at + 4], "big")
+        entries.append((alias, data[start:at]))
+    if at + 20 != len(data):
+        return data
+    body = _JKS + count.to_bytes(4, "big")
+    body += b"".join(b"\0\0\0\x02" + alias + bytes(8) + certificate for alias, certificate in sorted(entries))
+    return body + hashlib.sha1(_PASSWORD + _WHITENER + body, usedforsecurity=False).digest()
+
+
+def _write(path: str, content: str | bytes, *, mode: int = 0o644) -> None:
+    data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
+    with open(path, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+        file.write(data)

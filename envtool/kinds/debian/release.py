@@ -1,0 +1,206 @@
+"""A signed InRelease, and the hashes that it vouches for. Only the bytes that the signature covers are read.
+
+Format: the Debian wiki, DebianRepository/Format.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import re
+import time
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+from envtool.api import ResolveError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pysequoia import Cert
+
+HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "keys")
+HOST_KEYRINGS = "/usr/share/keyrings"
+GRACE = 30 * 24 * 3600  # seconds past Valid-Until that we only remark upon: caching mirrors lag behind
+_ENTRY = re.compile(r"^ ([0-9a-f]{64}) +(\d+) (\S+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A file of the archive as its Release names it: `path` is below dists/SUITE, `size` bytes."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """What a verified InRelease says. Times are seconds since the epoch; `valid_until` 0: for ever."""
+
+    sha256: str  # of the InRelease file
+    date: int
+    valid_until: int
+    suite: str
+    codename: str
+    by_hash: bool
+    files: dict[str, Entry]
+    signers: tuple[str, ...]  # fingerprints of the certificates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keyring:
+    """A file of OpenPGP certificates: where it is, for messages, and its content, binary or armoured."""
+
+    path: str
+    data: bytes
+
+
+def keyrings(archive: str, *, host: str = HOST_KEYRINGS, extra: Sequence[str] = ()) -> tuple[Keyring, ...]:
+    """The keys that may sign an archive: ours, the host's, and those named. An unknown archive has them all.
+
+    Raises ResolveError for a named file that cannot be read.
+    """
+    names = [archive] if archive else ["debian", "ubuntu"]
+    found = [f"{HERE}/{name}.pgp" for name in names]
+    for name in names:
+        for ending in ("gpg", "pgp", "asc"):
+            found.extend(sorted(glob.glob(f"{host}/{name}-archive-keyring.{ending}")))
+    return tuple(_read(path) for path in dict.fromkeys([*found, *extra]))
+
+
+def _read(path: str) -> Keyring:
+    try:
+        with open(path, "rb") as file:
+            return Keyring(path=path, data=file.read())
+    except OSError as error:
+        raise ResolveError(f"keyring {path} cannot be read: {error.strerror}", code="keyring") from error
+
+
+def verify(data: bytes, *, keyrings: Sequence[Keyring], what: str) -> tuple[bytes, tuple[str, ...]]:
+    """The signed text of a clear-signed message and the fingerprints that signed it.
+
+    Raises ResolveError where no key of the keyrings made a valid signature; `what` names the file in it.
+    """
+    if not data.lstrip().startswith(b"-----BEGIN PGP SIGNED MESSAGE-----"):
+        raise ResolveError(f"{what} is not a signed message", code="signature", hint="is this an archive's mirror?")
+    from pysequoia import verify as check
+
+    certificates = [cert for keyring in keyrings for cert in _certificates(keyring)]
+    wanted: list[str] = []
+
+    def store(ids: list[str]) -> list[Cert]:
+        wanted.extend(ids)
+        return certificates
+
+    try:
+        result = check(data, store=store)
+    except Exception as error:
+        raise _refusal(what, str(error), wanted, certificates) from error
+    # pysequoia takes a signature that was made while its key was valid; apt does not, and a stolen old key is one.
+    signers = {signature.certificate for signature in result.valid_sigs}
+    if all(_expired(cert) for cert in certificates if cert.fingerprint in signers):
+        raise _refusal(what, "its key has expired", wanted, certificates)
+    return bytes(result.bytes or b""), tuple(sorted(signers))
+
+
+def _certificates(keyring: Keyring) -> list[Cert]:
+    from pysequoia import Cert
+
+    try:
+        return list(Cert.split_bytes(keyring.data))
+    except Exception as error:
+        raise ResolveError(f"{keyring.path} holds no OpenPGP keys: {error}", code="keyring") from error
+
+
+def _refusal(what: str, why: str, wanted: list[str], certificates: list[Cert]) -> ResolveError:
+    ids = sorted({item.upper() for item in wanted})
+    expired = [
+        f"{cert.fingerprint.upper()} (on {cert.expiration:%Y-%m-%d})"
+        for cert in certificates
+        if _expired(cert) and _names(cert, ids)
+    ]
+    if expired:
+        return ResolveError(
+            f"{what} is signed by a key that has expired: {', '.join(expired)}", code="signature-expired", hint=_HINT
+        )
+    by = ", ".join(ids) or "nobody"
+    if not any(_names(cert, ids) for cert in certificates):
+        return ResolveError(
+            f"{what} is signed by {by}, and none of the {len(certificates)} trusted keys is that",
+            code="signature-key",
+            hint=_HINT,
+        )
+    return ResolveError(
+        f"the signature of {what} does not hold: {why.splitlines()[0].rstrip('.')} (signed by {by})",
+        code="signature",
+        hint="the file was changed on its way, or cut short: try another `mirror:`",
+    )
+
+
+def _expired(cert: Cert) -> bool:
+    return bool(cert.expiration and cert.expiration.timestamp() < time.time())
+
+
+def _names(cert: Cert, ids: list[str]) -> bool:
+    # A signature names a key, often a subkey, by its fingerprint or the end of that. Certificates list no subkeys to
+    # us, but each carries a signature by its subkey which names it. For the message only: pysequoia has decided.
+    return any(cert.fingerprint.upper().endswith(item) or bytes.fromhex(item)[-8:] in bytes(cert) for item in ids)
+
+
+_HINT = "name the file of keys that signs this archive with `keyring:`, or update the host's archive keyring"
+
+
+def parse(data: bytes, *, keyrings: Sequence[Keyring], what: str) -> Release:
+    """Verify an InRelease and read it. Raises ResolveError."""
+    signed, signers = verify(data, keyrings=keyrings, what=what)
+    text = signed.decode("utf-8", "replace").replace("\r\n", "\n")
+    head, marker, body = text.partition("\nSHA256:")
+    fields = dict(
+        re.findall(r"^([A-Za-z][A-Za-z-]*): *(.*)$", head + "\n" + re.sub(r"(?m)^ .*\n?", "", body), re.MULTILINE)
+    )
+    if not marker or "Date" not in fields:
+        raise ResolveError(f"{what} has no SHA256 section or no Date: too old an archive", code="release")
+    body = re.split(r"^(?=\S)", body.partition("\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
+    files = {name: Entry(path=name, sha256=digest, size=int(size)) for digest, size, name in _ENTRY.findall(body)}
+    return Release(
+        sha256=hashlib.sha256(data).hexdigest(),
+        date=_time(fields["Date"], what),
+        valid_until=_time(fields["Valid-Until"], what) if fields.get("Valid-Until") else 0,
+        suite=fields.get("Suite", ""),
+        codename=fields.get("Codename", ""),
+        by_hash=fields.get("Acquire-By-Hash") == "yes",
+        files=files,
+        signers=signers,
+    )
+
+
+def check(release: Release, *, suite: str, what: str, now: float, strict: bool = True) -> str:
+    """Is it the suite that was asked for, and not too old? The answer is a remark for the user, or empty.
+
+    A mirror may answer with another suite, or with an old index that hides security updates: ResolveError.
+    """
+    if suite not in (release.suite, release.codename):
+        raise ResolveError(
+            f"{what} is the index of `{release.codename or release.suite}`, not of `{suite}`", code="release-suite"
+        )
+    late = now - release.valid_until
+    if not release.valid_until or late <= 0:
+        return ""
+    day = time.strftime("%Y-%m-%d", time.gmtime(release.valid_until))
+    if strict and late > GRACE:
+        raise ResolveError(
+            f"{what} was valid until {day} only: the mirror is far behind, or hides updates",
+            code="release-expired",
+            hint="use another `mirror:`, or accept it with `valid_until: false`",
+        )
+    return f"{suite}: the mirror is behind, its index was valid until {day}"
+
+
+def _time(text: str, what: str) -> int:
+    try:
+        return int(parsedate_to_datetime(text).timestamp())
+    except ValueError as error:
+        raise ResolveError(f"{what} has an unreadable date `{text}`", code="release") from error

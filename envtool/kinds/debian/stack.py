@@ -1,0 +1,117 @@
+"""What an apt layer stands on: the index that its packages are chosen from.
+
+On a `debian` base that is the index of the base's pins. On any other system with apt (an image, a tarball) it is
+what the system's own sources and keyrings say, verified in the same way.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from envtool.api import Command, FetchError, Problem, Request, ResolveError, Site, SpecError
+from envtool.kinds.debian import lists, mirrors, release
+from envtool.kinds.debian.archive import members
+from envtool.kinds.debian.pins import PackageList, from_pins
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from os import PathLike
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """The lists to choose from, and where each lies on this machine."""
+
+    suite: str
+    arch: str
+    lists: tuple[PackageList, ...]
+    paths: Sequence[PathLike[str]]
+
+
+def ground(request: Request, site: Site) -> Ground:
+    """The index under a layer. Raises SpecError, ResolveError, FetchError."""
+    if request.base_kind == "host":
+        problem = Problem(
+            where=request.where,
+            message=f"layer `{request.name}` installs packages, but the host's own system is read-only",
+            code="apt-on-host",
+            hint="stand on a base of kind `debian`: {debian: bookworm}",
+        )
+        raise SpecError((problem,))
+    if request.base_kind == "debian":
+        pins: Any = request.base_pins
+        return _at_hand(pins["suite"], pins["arch"], from_pins(pins), site)
+    return _own(request, site)
+
+
+def _at_hand(suite: str, arch: str, found: tuple[PackageList, ...], site: Site) -> Ground:
+    try:
+        paths = site.fetch([item.fetch() for item in found])
+    except FetchError as error:
+        if not lists.absent(error):
+            raise
+        raise ResolveError(
+            f"the index that base {suite} was made from is gone from its mirror: {error.message}",
+            code="index-gone",
+            hint="resolve the base anew, so that base and layers come from one index",
+        ) from error
+    return Ground(suite=suite, arch=arch, lists=found, paths=paths)
+
+
+# ---- systems that we did not make ----------------------------------------------------------------------------
+
+# One tar on standard output holds all that apt is told there; the architecture goes to standard error. Links are
+# followed, so that what is read is what apt would read.
+_READ = """
+dpkg --print-architecture >&2
+cd /
+set -- etc/apt
+for path in usr/share/keyrings etc/apt/keyrings; do [ -d "$path" ] && set -- "$@" "$path"; done
+exec tar -chf - --ignore-failed-read "$@" 2>/dev/null
+"""
+
+
+def _own(request: Request, site: Site) -> Ground:
+    answer = site.run(Command(argv=("/bin/sh", "-c", _READ)))
+    arch = answer.stderr.decode(errors="replace").strip().splitlines()[:1]
+    if answer.status not in (0, 2) or not arch or not answer.stdout:
+        raise ResolveError(
+            f"what layer `{request.name}` stands on has no apt",
+            code="no-apt",
+            hint="stand on a Debian or Ubuntu system: a base of kind `debian`, or an image of one",
+        )
+    files = {item.path: answer.stdout[item.start : item.start + item.size] for item in members(answer.stdout)}
+    sources = [item for item in _sources(files) if item.url.startswith(("http://", "https://", "file:"))]
+    found: list[PackageList] = []
+    for url, suite in dict.fromkeys((item.url, item.suite) for item in sources):
+        of_suite = [item for item in sources if (item.url, item.suite) == (url, suite)]
+        what = f"{url}/dists/{suite}/InRelease"
+        index = release.parse(site.get(what), keyrings=_keyrings(files, of_suite), what=what)
+        remark = release.check(index, suite=suite, what=what, now=time.time())
+        if remark:
+            site.note(remark)
+        components = dict.fromkeys(part for item in of_suite for part in item.components)
+        found += [lists.listed(url, index, suite, it, arch[0]) for it in components if lists.has(index, it, arch[0])]
+    if not found:
+        raise ResolveError(f"the apt that layer `{request.name}` stands on is told of no archive", code="no-sources")
+    return _at_hand(sources[0].suite, arch[0], tuple(found), site)
+
+
+def _sources(files: dict[str, bytes]) -> list[mirrors.Source]:
+    found: list[mirrors.Source] = []
+    for path in sorted(files, key=lambda name: (name != "etc/apt/sources.list", name)):
+        text = files[path].decode(errors="replace")
+        if path.startswith("etc/apt/sources.list.d/") and path.endswith(".sources"):
+            found.extend(mirrors.deb822(text))
+        elif path == "etc/apt/sources.list" or (path.startswith("etc/apt/sources.list.d/") and path.endswith(".list")):
+            found.extend(mirrors.one_line(text))
+    return found
+
+
+def _keyrings(files: dict[str, bytes], sources: list[mirrors.Source]) -> tuple[release.Keyring, ...]:
+    # As apt does: the keys that the source names, else all that the system trusts.
+    named = [item.signed_by.lstrip("/") for item in sources if item.signed_by]
+    trusted = [path for path in files if path.startswith("etc/apt/trusted.gpg") and path.endswith((".gpg", ".asc"))]
+    return tuple(release.Keyring(path=path, data=files[path]) for path in named or trusted if files.get(path))

@@ -1,0 +1,33 @@
+"""Names: which suite is whose, what a machine is called in an archive, which pockets a suite has."""
+
+from __future__ import annotations
+
+DEBIAN = (
+    "bullseye", "bookworm", "trixie", "forky", "duke", "sid", "unstable", "testing", "stable", "oldstable",
+    "oldoldstable", "experimental",
+)  # fmt: skip
+UBUNTU = ("bionic", "focal", "jammy", "noble", "oracular", "plucky", "questing", "resolute", "devel")
+ROLLING = ("sid", "unstable", "experimental")  # suites without pockets
+
+ARCHITECTURES = {
+    "x86_64": "amd64",
+    "aarch64": "arm64",
+    "armv7l": "armhf",
+    "i686": "i386",
+    "ppc64le": "ppc64el",
+    "riscv64": "riscv64",
+    "s390x": "s390x",
+}
+POCKETS = ("updates", "security")
+COMPONENTS = {"debian": ("main",), "ubuntu": ("main", "universe")}
+
+
+def family(suite: str) -> str:
+    """One of "debian", "ubuntu", and "" for a suite that we don't know; pockets (`bookworm-updates`) count."""
+    stem = suite.partition("-")[0].partition("/")[0]
+    return "debian" if stem in DEBIAN else "ubuntu" if stem in UBUNTU else ""
+
+
+def pockets(suite: str) -> tuple[str, ...]:
+    """The pockets that a suite has by default."""
+    return () if suite in ROLLING or "-" in suite else POCKETS

@@ -1,0 +1,263 @@
+"""Debs -> files and dpkg's database, as `dpkg --unpack` would leave them, in one go and on every processor.
+
+Runs inside the container, forked without exec: everything it needs is imported here.
+dpkg's database: the layout of dpkg's own `lib/dpkg/` (status, info/*, triggers/*), see deb-triggers(5), dpkg(1).
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import marshal
+import os
+import re
+from typing import TYPE_CHECKING, TypeVar
+
+from envtool.api import BLOBS
+from envtool.kinds.debian.archive import (
+    DIRECTORY,
+    HARDLINK,
+    SYMLINK,
+    ArchiveError,
+    Member,
+    decompress,
+    members,
+    parts,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SCRIPTS = ("preinst", "postinst", "prerm", "postrm", "config")
+MERGED = ("bin", "sbin", "lib", "lib64")
+_SAME = re.compile(r"^Multi-Arch: *same *$", re.MULTILINE)
+_FIELD = re.compile(r"^(Package|Architecture): *(\S+)", re.MULTILINE)
+
+_Made = TypeVar("_Made")
+
+# What one deb leaves for the database: its control files as name -> (content, mtime), the paths it owns, and the
+# md5 of each conffile. Plain types, because it crosses a pipe.
+Unpacked = tuple[dict[str, tuple[bytes, int]], list[str], dict[str, str]]
+
+
+def unpack(names: list[str], merged: bool) -> None:
+    """Unpack debs of BLOBS (the largest first in `names`) into `/` and write dpkg's database about them.
+
+    `merged`: /bin, /sbin and /lib are links into /usr. Raises ArchiveError, OSError.
+    """
+    os.umask(0o022)
+    if merged:
+        for name in MERGED:
+            os.makedirs(f"/usr/{name}", 0o755, exist_ok=True)
+            if not os.path.lexists(f"/{name}"):
+                os.symlink(f"usr/{name}", f"/{name}")
+    write_database([_Record(result) for result in in_parallel(names)])
+
+
+def in_parallel(names: list[str], workers: int = 0) -> list[Unpacked]:
+    """Extract debs on several processes, which take the next name from a pipe. In the order of the names."""
+    queue, feed = os.pipe()
+    os.write(feed, b"".join(index.to_bytes(2, "little") for index in range(len(names))))
+    os.close(feed)
+    answers = []
+    for _ in range(min(workers or len(os.sched_getaffinity(0)), len(names))):
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(reader)
+            _work(names, queue, writer)
+        os.close(writer)
+        answers.append((pid, reader))
+    os.close(queue)
+    found: dict[int, Unpacked] = {}
+    errors = []
+    for pid, reader in answers:  # a full pipe makes a worker wait for its turn, at its very end
+        with open(reader, "rb") as file:
+            data = file.read()
+        os.waitpid(pid, 0)  # marshal: from our own child
+        results, error = marshal.loads(data) if data else ({}, "a worker was killed")  # noqa: S302
+        found.update(results)
+        errors += [error] if error else []
+    if errors:
+        raise ArchiveError(errors[0])
+    return [found[index] for index in range(len(names))]
+
+
+def _work(names: list[str], queue: int, writer: int) -> None:
+    results: dict[int, Unpacked] = {}
+    error = ""
+    try:
+        while taken := os.read(queue, 2):
+            index = int.from_bytes(taken, "little")
+            error = names[index]
+            results[index] = extract(f"{BLOBS}/{names[index]}", "")
+        error = ""
+    except BaseException as reason:
+        error = f"{error}: {reason}"
+    with open(writer, "wb") as file:
+        file.write(marshal.dumps((results, error)))
+    os._exit(0)
+
+
+def extract(deb: str, root: str) -> Unpacked:
+    """Extract one deb below `root` (empty: `/`). Existing directories, and links to such, stay as they are."""
+    packed_control, packed_data = parts(deb)
+    text = decompress(*packed_control)
+    control = {
+        item.path: (text[item.start : item.start + item.size], item.mtime) for item in members(text) if item.size
+    }
+    conffiles = {
+        line.strip(): "" for line in control.get("conffiles", (b"", 0))[0].decode().split("\n") if line.startswith("/")
+    }
+    data = decompress(*packed_data)
+    owned = []
+    for item in members(data):
+        owned.append(f"/{item.path}" if item.path else "/.")
+        if item.path:
+            _place(item, data, root)
+        if owned[-1] in conffiles:
+            content = data[item.start : item.start + item.size]
+            conffiles[owned[-1]] = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    return control, owned, {name: digest for name, digest in conffiles.items() if digest}
+
+
+def _place(item: Member, data: bytes, root: str) -> None:
+    target = f"{root}/{item.path}"
+    if item.kind == DIRECTORY:
+        if _make_directory(target):
+            os.chown(target, item.uid, item.gid)
+            os.chmod(target, item.mode)
+        return
+    if item.kind == SYMLINK:
+        if os.path.isdir(target):  # /lib of a package, where /lib is a link into /usr already
+            return
+        _again(target, lambda: os.symlink(item.link, target))
+        os.chown(target, item.uid, item.gid, follow_symlinks=False)
+        os.utime(target, (item.mtime, item.mtime), follow_symlinks=False)
+        return
+    if item.kind == HARDLINK:
+        _again(target, lambda: os.link(f"{root}/{item.link}", target, follow_symlinks=False))
+        return
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = _again(target, lambda: os.open(target, flags, 0o600))
+    try:
+        view = memoryview(data)[item.start : item.start + item.size]
+        while view:
+            view = view[os.write(fd, view) :]
+        os.fchown(fd, item.uid, item.gid)
+        os.fchmod(fd, item.mode)
+        os.utime(fd, (item.mtime, item.mtime))
+    finally:
+        os.close(fd)
+
+
+def _make_directory(path: str) -> bool:
+    try:
+        os.mkdir(path, 0o755)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+        return False
+    except FileNotFoundError:  # a package that does not ship its parents
+        os.makedirs(path, 0o755, exist_ok=True)
+    return True
+
+
+def _again(target: str, make: Callable[[], _Made]) -> _Made:
+    # Another package's file is replaced, as dpkg does where `Replaces` allows it; parents may be missing.
+    for _ in range(3):
+        try:
+            return make()
+        except FileExistsError:
+            os.unlink(target)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(target), 0o755, exist_ok=True)
+    raise OSError(errno.EEXIST, "cannot be replaced", target)
+
+
+def finish() -> None:
+    """What a system has that no package ships: an empty machine-id, to be filled by who boots it."""
+    _write("/etc/machine-id", "")
+
+
+# ---- the database ------------------------------------------------------------------------------------------------
+
+
+class _Record:
+    # One unpacked package as the database names it: `key` is `name`, or `name:arch` where several may be installed.
+    __slots__ = ("arch", "conffiles", "control", "files", "key", "name", "owned", "stanza")
+
+    def __init__(self, unpacked: Unpacked) -> None:
+        self.files, self.owned, self.conffiles = unpacked
+        if "control" not in self.files:
+            raise ArchiveError("a deb has no control file")
+        self.stanza = self.files["control"][0].decode().rstrip("\n")
+        fields = dict(_FIELD.findall(self.stanza))
+        self.name, self.arch = fields["Package"], fields["Architecture"]
+        self.key = f"{self.name}:{self.arch}" if _SAME.search(self.stanza) else self.name
+
+
+def write_database(records: list[_Record], root: str = "") -> None:
+    """Write dpkg's database with every package unpacked and none configured."""
+    top = f"{root}/var/lib/dpkg"
+    for name in ("info", "updates", "triggers", "alternatives", "parts"):
+        os.makedirs(f"{top}/{name}", 0o755, exist_ok=True)
+    stanzas, by_file = [], []
+    by_name: dict[str, list[str]] = {}
+    for record in sorted(records, key=lambda item: item.key):
+        _write_info(record, f"{top}/info")
+        stanzas.append(_status(record))
+        for what, line in _interests(record):
+            if what.startswith("/"):
+                by_file.append(f"{what} {line}\n")
+            else:
+                by_name.setdefault(what, []).append(f"{line}\n")
+    _write(f"{top}/status", "\n".join(stanzas))
+    for name in ("available", "diversions"):
+        _write(f"{top}/{name}", "")
+    _write(f"{top}/info/format", "1\n")
+    _write(f"{top}/triggers/File", "".join(by_file))
+    _write(f"{top}/triggers/Unincorp", "")
+    for name, lines in by_name.items():
+        _write(f"{top}/triggers/{name}", "".join(lines))
+    _write(f"{top}/lock", "", mode=0o640)
+    _write(f"{top}/triggers/Lock", "", mode=0o600)
+
+
+def _write_info(record: _Record, info: str) -> None:
+    for name, (content, mtime) in record.files.items():
+        if name == "control" or "/" in name:
+            continue
+        path = f"{info}/{record.key}.{name}"
+        _write(path, content, mode=0o755 if name in SCRIPTS else 0o644)
+        os.utime(path, (mtime, mtime))
+    _write(f"{info}/{record.key}.list", "".join(f"{path}\n" for path in record.owned))
+
+
+def _status(record: _Record) -> str:
+    lines = [record.stanza]
+    if record.conffiles:
+        lines.append("Conffiles:")
+        lines += [f" {path} {digest}" for path, digest in record.conffiles.items()]
+    return "\n".join([*lines, "Status: install ok unpacked", ""])
+
+
+def _interests(record: _Record) -> list[tuple[str, str]]:
+    found = []
+    for line in record.files.get("triggers", (b"", 0))[0].decode().split("\n"):
+        words = line.partition("#")[0].split()
+        if len(words) == 2 and words[0].startswith("interest"):
+            found.append((words[1], f"{record.key}{'/noawait' if words[0].endswith('noawait') else ''}"))
+    return found
+
+
+def _write(path: str, content: str | bytes, *, mode: int = 0o644) -> None:
+    data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        os.fchmod(fd, mode)
+    finally:
+        os.close(fd)

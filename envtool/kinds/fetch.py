@@ -1,0 +1,78 @@
+"""`fetch`: a file from a URL, pinned by its sha256, placed or unpacked."""
+
+from __future__ import annotations
+
+import posixpath
+import urllib.parse
+from typing import Any, ClassVar, cast
+
+from envtool.api import BLOBS, Fetch, Json, Kind, Place, Recipe, Request, Unpack
+from envtool.kinds.copy import MODE, TARGET, parse_mode
+
+
+class FetchLayer(Kind):
+    """A layer of one fetched file, or of what is in it."""
+
+    name: ClassVar[str] = "fetch"
+    schema: ClassVar[Json] = {
+        "description": "fetch a file by URL and put it, or what is in it, into the environment",
+        "type": "object",
+        "required": ["url", "sha256", "to"],
+        "additionalProperties": False,
+        "properties": {
+            "url": {"description": "http, https or file URL", "type": "string", "pattern": "^(https?|file)://"},
+            "sha256": {"description": "of the file, in hex", "type": "string", "pattern": "^[0-9a-fA-F]{64}$"},
+            "to": {"description": "absolute path: of the file, or of the directory it is unpacked to", **TARGET},
+            "unpack": {"description": "unpack it: tar (gz, xz, bz2, zst) or zip", "type": "boolean", "default": False},
+            "strip": {"description": "leading directories dropped when unpacking", "type": "integer", "minimum": 0},
+            "mode": MODE,
+        },
+        "dependentSchemas": {"strip": {"properties": {"unpack": {"const": True}}, "required": ["unpack"]}},
+    }
+
+    def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
+        """See Kind."""
+        options = _options(request)
+        return (Fetch(url=options["url"], sha256=options["sha256"].lower(), name=file_name(options["url"])),)
+
+    def material(self, request: Request, pins: Json) -> Json:
+        """What is done with the file; not where it comes from, since its hash says what it is."""
+        options = _options(request)
+        target, mode = _place(options)
+        return {
+            "to": target,
+            "unpack": bool(options.get("unpack", False)),
+            "strip": int(options.get("strip", 0)),
+            "mode": mode,
+        }
+
+    def build(self, request: Request, pins: Json) -> Recipe:
+        """See Kind."""
+        options = _options(request)
+        name = file_name(options["url"])
+        target, mode = _place(options)
+        if options.get("unpack", False):
+            return Recipe(steps=(Unpack(name=name, target=target, strip=int(options.get("strip", 0))),))
+        return Recipe(steps=(Place(source=f"{BLOBS}/{name}", target=target, mode=mode),))
+
+    def summary(self, request: Request, pins: Json) -> str:
+        """The file's name."""
+        return file_name(_options(request)["url"])
+
+
+def file_name(url: str) -> str:
+    """The last component of a URL's path, safe as a file name."""
+    last = posixpath.basename(urllib.parse.unquote(urllib.parse.urlsplit(url).path).rstrip("/"))
+    safe = "".join(character if character.isprintable() and character not in '/\\:"' else "_" for character in last)
+    return safe if safe not in ("", ".", "..") else "file"
+
+
+def _place(options: dict[str, Any]) -> tuple[str, int | None]:
+    to = str(options["to"])
+    if to.endswith("/") and not options.get("unpack", False):
+        to = posixpath.join(to, file_name(options["url"]))
+    return to, parse_mode(options.get("mode"))
+
+
+def _options(request: Request) -> dict[str, Any]:
+    return cast("dict[str, Any]", request.options)

@@ -1,0 +1,209 @@
+"""`host: {}`: this machine's own system as a base, read-only and without a download.
+
+Its programs and libraries are shown as they are (`/usr` and what belongs to it); of `/etc` a copy is made that holds
+what root gave everybody to read. Home directories, /root, /var, /run, sockets and mounted disks are not shown, whoever
+runs envtool. What is installed is its identity: an upgrade of the machine makes other layers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+from typing import Any, ClassVar
+
+from envtool.api import Bind, Call, Json, Kind, Recipe, Request, Site
+
+SYSTEM = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
+EMPTY = (
+    "home", "mnt", "opt", "proc", "root", "run", "srv", "sys", "dev",
+    "var/lib", "var/cache", "var/log", "var/spool",
+)  # fmt: skip
+ETC = "/run/envtool/etc"
+# Of the machine itself, or of its administrator, not of what is installed
+LEFT_OUT = frozenset(
+    [
+        "fstab",
+        "mtab",
+        "hostname",
+        "hosts",
+        "resolv.conf",
+        "machine-id",
+        "passwd",
+        "group",
+        "shadow",
+        "gshadow",
+        "passwd-",
+        "group-",
+        "shadow-",
+        "gshadow-",
+        "subuid",
+        "subgid",
+        "subuid-",
+        "subgid-",
+        "ssh",
+        "sudoers",
+        "sudoers.d",
+        "crontab",
+        "cron.d",
+        "cron.daily",
+        "cron.hourly",
+        "cron.weekly",
+        "cron.monthly",
+        "apt",
+        "pip.conf",
+        "npmrc",
+        "netrc",
+        "docker",
+        "containers",
+        "NetworkManager",
+        "network",
+        "netplan",
+        "systemd",
+        "wireguard",
+        "environment",
+        "motd",
+        "issue",
+        ".pwd.lock",
+        ".updated",
+        "adjtime",
+        "blkid.tab",
+        "ld.so.cache~",
+    ]
+)
+ACCOUNTS = {
+    "passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+    "group": "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n",
+}
+# What says which packages are installed, on every family of systems; the databases change with each transaction
+DATABASES = (
+    "/var/lib/dpkg/status",
+    "/usr/lib/sysimage/rpm/rpmdb.sqlite",
+    "/var/lib/rpm/rpmdb.sqlite",
+    "/var/lib/rpm/Packages",
+    "/lib/apk/db/installed",
+    "/var/lib/pacman/local",
+    "/usr/lib/os-release",
+    "/etc/os-release",
+    "/usr/local/bin",
+    "/usr/local/lib",
+    "/etc",
+    "/etc/ld.so.cache",
+)
+
+
+class Host(Kind):
+    """The base kind. Its pins are only true here and now: it is shown as not pinned."""
+
+    name: ClassVar[str] = "host"
+    schema: ClassVar[Json] = {
+        "description": "This machine's own system, read-only: no download, and nothing can be installed into it.",
+        "anyOf": [{"type": "object", "additionalProperties": False, "properties": {}}, {"type": "null"}],
+    }
+    pinned: ClassVar[bool] = False
+
+    def resolve(self, request: Request, site: Site) -> Json:
+        """What is installed now."""
+        return _identity()
+
+    def fresh(self, request: Request, pins: Json) -> bool:
+        """Whether the machine is still the same."""
+        return pins == _identity()
+
+    def watches(self, pins: Json) -> tuple[str, ...]:
+        """The package databases."""
+        return DATABASES
+
+    def material(self, request: Request, pins: Json) -> Json:
+        """What is installed."""
+        return pins
+
+    def build(self, request: Request, pins: Json) -> Recipe:
+        """A copy of what is public in /etc, and links and empty directories where a system has them."""
+        shown = [name for name in SYSTEM if os.path.isdir(f"/{name}") and not os.path.islink(f"/{name}")]
+        links: list[Json] = [[name, os.readlink(f"/{name}")] for name in SYSTEM if os.path.islink(f"/{name}")]
+        return Recipe(
+            steps=(Call(function=_lay_out, arguments=([*shown], links)),),
+            binds=(Bind(source="/etc", target=ETC),),
+            mounts=tuple(Bind(source=f"/{name}", target=f"/{name}") for name in shown),
+        )
+
+    def summary(self, request: Request, pins: Any) -> str:
+        """As in: Debian GNU/Linux 12 (bookworm), this machine."""
+        return f"{pins['system']}, this machine"
+
+
+def _identity() -> dict[str, Json]:
+    states: dict[str, Json] = {}
+    for path in DATABASES:
+        if os.path.isfile(path) and os.path.getsize(path) < 64 << 20:
+            with open(path, "rb") as file:
+                states[path] = hashlib.file_digest(file, "sha256").hexdigest()
+        elif os.path.isdir(path):
+            states[path] = _names(path)
+    return {"system": _system(), "installed": states}
+
+
+def _names(path: str) -> str:
+    """Names and times of a directory's entries: packages come and go, and /usr/local is installed into by hand."""
+    rows = []
+    with os.scandir(path) as entries:
+        for entry in entries:
+            found = entry.stat(follow_symlinks=False)
+            private = path == "/etc" and entry.name in LEFT_OUT
+            rows.append(entry.name if private else f"{entry.name} {found.st_mode} {found.st_size} {found.st_mtime_ns}")
+    return hashlib.sha256("\n".join(sorted(rows)).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _system() -> str:
+    for path in ("/etc/os-release", "/usr/lib/os-release"):
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                for line in file:
+                    if line.startswith("PRETTY_NAME="):
+                        return line.partition("=")[2].strip().strip('"')
+        except OSError:
+            continue
+    return "Linux"
+
+
+# ---- inside the container ----------------------------------------------------------------------------------------
+
+
+def _lay_out(shown: list[str], links: list[list[str]]) -> None:
+    os.umask(0o022)
+    for name in (*shown, *EMPTY, "etc", "tmp", "var/tmp"):
+        os.makedirs(f"/{name}", exist_ok=True)
+    for name in ("tmp", "var/tmp"):
+        os.chmod(f"/{name}", 0o1777)
+    for name, target in links:
+        os.symlink(target, f"/{name}")
+    os.symlink("/run", "/var/run")
+    _copy_public(ETC, "/etc", top=True)
+    for name, text in ACCOUNTS.items():
+        with open(f"/etc/{name}", "w", encoding="ascii") as file:
+            file.write(text)
+
+
+def _copy_public(source: str, target: str, *, top: bool = False) -> None:
+    """What the host's root gave everybody to read. Host root has no id here: its files are nobody's (65534)."""
+    for name in sorted(os.listdir(source)):
+        if top and name in LEFT_OUT:
+            continue
+        path, copy = f"{source}/{name}", f"{target}/{name}"
+        found = os.lstat(path)
+        if found.st_uid != 65534:
+            continue
+        if stat.S_ISLNK(found.st_mode):
+            os.symlink(os.readlink(path), copy)
+        elif stat.S_ISDIR(found.st_mode) and found.st_mode & 0o005 == 0o005:
+            os.mkdir(copy, 0o755)
+            _copy_public(path, copy)
+        elif stat.S_ISREG(found.st_mode) and found.st_mode & 0o004:
+            try:
+                shutil.copyfile(path, copy)
+            except OSError:
+                continue  # readable by its mode, refused by the machine's policy
+            os.chmod(copy, 0o755 if found.st_mode & 0o111 else 0o644)
+            os.utime(copy, ns=(found.st_mtime_ns, found.st_mtime_ns))

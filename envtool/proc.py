@@ -1,0 +1,67 @@
+"""The one door to processes on the host (git and its like; containers have their own)."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "XDG_CONFIG_HOME")
+NOT_FOUND, TIMED_OUT = 127, 124
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """A process that ended. `status` is as a shell shows it: 128+n for signals, 127 not found, 124 timed out."""
+
+    argv: tuple[str, ...]
+    status: int
+    stdout: bytes
+    stderr: bytes
+    cwd: str = ""
+
+    def failure(self) -> str:
+        """One sentence that can be pasted into a shell, with the last line that it said."""
+        line = shlex.join(self.argv)
+        if self.cwd:
+            line = f"(cd {shlex.quote(self.cwd)} && {line})"
+        said = self.stderr.decode(errors="replace").strip().splitlines()
+        why = {NOT_FOUND: "not found", TIMED_OUT: "timed out"}.get(self.status, f"exit {self.status}")
+        return f"{line}: {why}" + (f": {said[-1]}" if said else "")
+
+
+def environment(more: Mapping[str, str]) -> dict[str, str]:
+    """The variables of KEPT as the caller has them, and `more`."""
+    return {name: os.environ[name] for name in KEPT if name in os.environ} | dict(more)
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: str | None = None,
+    input: bytes = b"",  # noqa: A002 - what subprocess calls it
+    timeout: float | None = 60.0,
+) -> Completed:
+    """Run a program to its end. It sees the variables of KEPT and `env`, nothing else; its stdin is `input`.
+
+    Never raises for what the program does: a status says so. `timeout` is seconds.
+    """
+    environ = environment(env or {})
+    words = tuple(argv)
+    try:
+        ended = subprocess.run(  # noqa: PLW1510 - the status is the answer
+            words, env=environ, cwd=cwd, input=input, capture_output=True, timeout=timeout
+        )
+    except subprocess.TimeoutExpired as error:
+        return _ended(words, TIMED_OUT, error.stdout or b"", error.stderr or b"", cwd)
+    except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
+        return _ended(words, NOT_FOUND, b"", str(error).encode(), cwd)
+    status = ended.returncode if ended.returncode >= 0 else 128 - ended.returncode
+    return _ended(words, status, ended.stdout, ended.stderr, cwd)
+
+
+def _ended(argv: tuple[str, ...], status: int, stdout: bytes, stderr: bytes, cwd: str | None) -> Completed:
+    return Completed(argv=argv, status=status, stdout=stdout, stderr=stderr, cwd=cwd or "")

@@ -1,0 +1,160 @@
+"""The kinds and languages that a spec may name: a frozen value, gathered once from our own modules and from plugins.
+
+This is the only module that asks importlib.metadata what is installed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, TypeVar
+
+import pluggy
+
+from envtool import api
+from envtool.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from importlib.metadata import EntryPoint
+
+__all__ = ["GROUP", "Registry", "discover"]
+
+GROUP = "envtool"  # of entry points
+PACKAGE = "envtool.kinds"
+BUILTIN = "envtool.kinds.builtin"  # the module whose hooks offer all of them
+RESERVED = frozenset({"needs", "set"})  # keys of every layer: no kind may own them
+
+T = TypeVar("T", api.Kind, api.Language)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registry:
+    """What is known by name. `plugins` are the hook objects themselves, for detection and events."""
+
+    bases: Mapping[str, api.Kind] = field(default_factory=dict)
+    layers: Mapping[str, api.Kind] = field(default_factory=dict)
+    languages: Mapping[str, api.Language] = field(default_factory=dict)
+    plugins: tuple[object, ...] = ()
+
+
+def discover(
+    builtin: Sequence[object] | None = None,
+    entry_points: Iterable[EntryPoint] | None = None,
+) -> Registry:
+    """Gather `builtin` modules (None: our own), then the group `envtool` of entry points (or those given), by name.
+
+    Raises UsageError (code "plugin") naming the distribution when a plugin cannot be imported, fails in a hook, or
+    offers what is not a kind; naming both when two offer the same name.
+    """
+    manager = pluggy.PluginManager("envtool")
+    manager.add_hookspecs(api)
+    plugins: list[tuple[object, str]] = []
+    for module in _ours() if builtin is None else builtin:
+        _register(manager, module, "envtool itself")
+        plugins.append((module, "envtool itself"))
+    for entry in sorted(_installed() if entry_points is None else entry_points, key=lambda e: (e.name, e.value)):
+        owner = f"the plugin {_distribution(entry)}"
+        try:
+            plugin = entry.load()
+        except Exception as error:
+            raise _broken(owner, f"cannot be imported: {_short(error)}") from error
+        if any(plugin is known for known, _ in plugins):  # an old and a new install of one distribution name it twice
+            continue
+        _register(manager, plugin, owner)
+        plugins.append((plugin, owner))
+    return Registry(
+        bases=_collect(plugins, "envtool_base_kinds", api.Kind, "base kind", _check_kind),
+        layers=_collect(plugins, "envtool_layer_kinds", api.Kind, "layer kind", _check_kind),
+        languages=_collect(plugins, "envtool_languages", api.Language, "language", _check_language),
+        plugins=tuple(plugin for plugin, _ in plugins),
+    )
+
+
+def _ours() -> Sequence[object]:
+    """By name, not by import: kinds stand above this module, which knows no more of them than of a plugin's."""
+    import importlib.util
+
+    if importlib.util.find_spec(PACKAGE) is None:
+        return ()
+    return (importlib.import_module(BUILTIN),)
+
+
+def _installed() -> Iterable[EntryPoint]:
+    from importlib.metadata import entry_points
+
+    return entry_points(group=GROUP)
+
+
+def _distribution(entry: EntryPoint) -> str:
+    found = entry.dist
+    return f"`{found.name}` {found.version}" if found is not None else f"`{entry.name}`"
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
+def _broken(owner: str, what: str) -> UsageError:
+    hint = "" if owner == "envtool itself" else "update it, or uninstall it"
+    return UsageError(f"{owner} {what}", code="plugin", hint=hint)
+
+
+def _register(manager: pluggy.PluginManager, plugin: object, owner: str) -> None:
+    try:
+        manager.register(plugin)
+        manager.check_pending()
+    except (ValueError, pluggy.PluginValidationError) as error:
+        raise _broken(owner, f"does not fit this envtool: {_short(error)}") from error
+
+
+def _collect(
+    plugins: list[tuple[object, str]],
+    hook: str,
+    wanted: type[T],
+    noun: str,
+    check: Callable[[T], str],
+) -> Mapping[str, T]:
+    """Call one hook on each plugin by itself: so that whoever fails, or doubles a name, can be named."""
+    found: dict[str, T] = {}
+    owners: dict[str, str] = {}
+    for plugin, owner in plugins:
+        function = getattr(plugin, hook, None)
+        if function is None:
+            continue
+        try:
+            offered = list(function())
+        except Exception as error:
+            raise _broken(owner, f"failed in {hook}: {_short(error)}") from error
+        for value in offered:
+            if not isinstance(value, wanted):
+                raise _broken(owner, f"offers {value!r} as a {noun}, which is no {wanted.__module__}.{wanted.__name__}")
+            name = getattr(value, "name", None)
+            if not isinstance(name, str) or not name:
+                raise _broken(owner, f"offers a {noun} without a name: {type(value).__name__}")
+            if wrong := check(value):
+                raise _broken(owner, f"offers a {noun} `{name}` {wrong}")
+            if name in found:
+                raise UsageError(
+                    f"two plugins offer the {noun} `{name}`: {owners[name]} and {owner}",
+                    code="plugin",
+                    hint="uninstall one of them",
+                )
+            found[name], owners[name] = value, owner
+    return MappingProxyType(found)
+
+
+def _check_kind(kind: api.Kind) -> str:
+    if not isinstance(getattr(kind, "schema", None), dict | bool):
+        return "without a schema"
+    taken = RESERVED & {kind.name, *kind.siblings}
+    if taken:
+        return f"with the key `{min(taken)}`, which every layer has already"
+    if kind.name in kind.siblings:
+        return "that has itself as a sibling key"
+    return ""
+
+
+def _check_language(language: api.Language) -> str:
+    wrong = [name for name, schema in language.options.items() if not isinstance(schema, dict | bool)]
+    return f"with the key `{wrong[0]}`, which has no schema" if wrong else ""

@@ -1,0 +1,79 @@
+"""What is said when all is over: the failing commands' output, where nobody has to search for it, and the sum."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import TYPE_CHECKING
+
+from envtool.report import words
+from envtool.report.text import safe
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from envtool.report.stream import Result
+
+WHOLE = 200  # lines of output that are shown whole
+LAST = 100  # lines shown of an output that is longer
+READ = 1 << 20  # bytes read from the end of a log
+
+
+def _read(path: str) -> tuple[str, bool]:
+    """The end of a log and whether something before it was left out. A missing log is an empty one."""
+    try:
+        with open(path, "rb") as file:
+            length = file.seek(0, 2)
+            file.seek(max(0, length - READ))
+            return file.read().decode(errors="replace"), length > READ
+    except OSError:
+        return "", False
+
+
+def output(path: str, *, style: words.Style) -> str:
+    """The output that a log holds as it may be shown: whole, or its last lines and the path of the rest."""
+    text, cut = _read(path)
+    lines = safe(text, color=style.color).strip("\n").split("\n")
+    if cut or len(lines) > WHOLE:
+        left = "what came before" if cut else f"{len(lines) - LAST} lines before"
+        lines = [style.glyphs(f"… {left}: {path}"), *lines[-LAST:]]
+    return "\n".join(lines) if any(lines) else ""
+
+
+def failure(result: Result, *, again: str, shown: bool, style: words.Style, columns: int) -> str:
+    """All about one task that did not pass."""
+    parts = [words.rule(f"{result.env} {result.task}", columns, style=style)]
+    text = "" if shown or not result.log else output(result.log, style=style)
+    if text:
+        parts.append(text)
+    said = re.fullmatch(r"exit \d+", result.message)  # by the line of the task already
+    if result.message and not said:
+        message = safe(result.message, color=False).rstrip("\n").replace("\n", "\n   ")
+        parts.append(f"   {message}")
+    if result.outcome in ("failed", "timeout"):
+        if result.log and not text and not shown and (said or not result.message):
+            parts.append("   it printed nothing")
+        parts.append(f"   again, inside:  {again} shell {shlex.quote(result.env)}")
+    return "\n".join(parts)
+
+
+def closing(
+    results: Sequence[Result],
+    spent: float,
+    *,
+    interrupted: bool,
+    again: str,
+    shown: Collection[tuple[str, str]],
+    style: words.Style,
+    columns: int,
+) -> str:
+    """The whole end, without the last newline. `again` is how this envtool was called ("envtool -C dir"),
+    `shown` the (env, task) whose output is on the screen already, `spent` seconds.
+    """
+    bad = [result for result in results if result.outcome in ("failed", "timeout", "error")]
+    parts = [
+        failure(each, again=again, shown=(each.env, each.task) in shown, style=style, columns=columns) for each in bad
+    ]
+    return "\n".join(
+        [*(["", *parts] if parts else []), words.total(results, spent, interrupted=interrupted, style=style)]
+    )

@@ -1,0 +1,118 @@
+"""JUnit XML, as CI systems read it: a testsuite for each env, a testcase for each task.
+
+junitparser knows which attributes a counting reader wants; it is imported when the file is written.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from envtool.events import Event, Finished, Output, Started
+from envtool.report.text import safe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from junitparser import TestCase
+
+    from envtool.report.stream import Result
+
+KEPT = 1 << 20  # characters of output kept for a task: the end, where failures stand
+_INVALID = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
+
+
+@dataclass(slots=True, kw_only=True)
+class _Case:
+    started: float
+    parts: list[str] = field(default_factory=list)
+    length: int = 0
+    outcome: str = "interrupted"  # until it is known
+    seconds: float = 0.0
+    message: str = ""
+
+
+class Junit:
+    """Gathers the tasks of a run; `write` puts what is known into the file, also when the run was cut short."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._cases: dict[tuple[str, str], _Case] = {}
+        self._ids: dict[str, _Case] = {}
+
+    def event(self, event: Event) -> None:
+        """Follow the stream."""
+        if isinstance(event, Started) and event.subject == "task":
+            self._ids[event.id] = self._cases[event.env, event.name] = _Case(started=event.time)
+        elif isinstance(event, Output) and (case := self._ids.get(event.id)):
+            case.parts.append(event.text)
+            case.length += len(event.text)
+            while len(case.parts) > 1 and case.length - len(case.parts[0]) > KEPT:
+                case.length -= len(case.parts.pop(0))
+        elif isinstance(event, Finished) and (case := self._ids.pop(event.id, None)):
+            case.outcome, case.seconds = event.outcome, event.seconds
+            case.message = event.detail or (f"exit {event.status}" if event.status else "")
+
+    def tick(self, now: float) -> bool:
+        """Nothing moves."""
+        return False
+
+    def write(self, results: Sequence[Result] = ()) -> None:
+        """Write the file, whole or not at all. `results` add what no event told: tasks whose env was not made.
+        Raises OSError.
+        """
+        for result in results:
+            case = self._cases.setdefault((result.env, result.task), _Case(started=result.started))
+            case.outcome, case.seconds = result.outcome, result.seconds
+            case.message = result.message or case.message or (f"exit {result.status}" if result.status else "")
+        directory = os.path.dirname(os.path.abspath(self._path))
+        os.makedirs(directory, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=".junit-", dir=directory)
+        try:
+            umask = os.umask(0)
+            os.umask(umask)
+            os.fchmod(handle, 0o666 & ~umask)  # mkstemp's 0600 would hide it from the CI system
+            with open(handle, "wb") as file:
+                file.write(self._xml())
+            os.replace(temporary, self._path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+
+    def _xml(self) -> bytes:
+        from junitparser import JUnitXml, TestSuite
+
+        document = JUnitXml("envtool")
+        for env in dict.fromkeys(env for env, _ in self._cases):
+            suite = TestSuite(_valid(env))
+            mine = [(task, case) for (owner, task), case in self._cases.items() if owner == env]
+            suite.timestamp = datetime.fromtimestamp(min(case.started for _, case in mine), UTC).isoformat(
+                "T", "seconds"
+            )
+            suite.add_testcases([_testcase(env, task, case) for task, case in mine])
+            document.add_testsuite(suite)
+        document.update_statistics()  # type: ignore[no-untyped-call]
+        xml: bytes = document.tostring()  # type: ignore[no-untyped-call]
+        return xml
+
+
+def _testcase(env: str, task: str, case: _Case) -> TestCase:
+    from junitparser import Error, Failure, Skipped, TestCase
+
+    made = TestCase(_valid(task), classname=_valid(env), time=round(case.seconds, 3))
+    if case.outcome in ("failed", "timeout"):
+        made.result = [Failure(_valid(case.message or case.outcome), case.outcome)]
+    elif case.outcome in ("error", "interrupted"):
+        made.result = [Error(_valid(case.message or case.outcome), case.outcome)]
+    elif case.outcome == "skipped":
+        made.result = [Skipped(_valid(case.message or "not run"))]
+    made.system_out = _valid(safe("".join(case.parts)[-KEPT:]))
+    return made
+
+
+def _valid(text: str) -> str:
+    return _INVALID.sub("\ufffd", text)

@@ -1,0 +1,90 @@
+"""`--json`: one object a line on standard output, each as soon as it happens. docs/json.md is its reference."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, TextIO
+
+from envtool.errors import EnvtoolError, SpecError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from envtool.events import Event
+    from envtool.model import Json
+    from envtool.report.stream import Result
+
+
+class Lines:
+    """Writes every event of a run."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._open = True
+
+    def event(self, event: Event) -> None:
+        """One line for one event."""
+        try:
+            if self._open:
+                write(self._file, {"event": type(event).__name__.lower(), **asdict(event)})
+        except BrokenPipeError:  # the reader has seen enough; the run's own end notices it
+            self._open = False
+
+    def tick(self, now: float) -> bool:
+        """Nothing moves."""
+        return False
+
+
+def write(file: TextIO, value: Json) -> None:
+    """One object, one line, at once."""
+    file.write(json.dumps(value, ensure_ascii=True) + "\n")
+    file.flush()
+
+
+def result(results: Sequence[Result], spent: float, status: int) -> Json:
+    """The last object of a run."""
+    return {
+        "event": "result",
+        "status": status,
+        "seconds": round(spent, 3),
+        "results": [
+            {
+                "env": each.env,
+                "task": each.task,
+                "outcome": each.outcome,
+                "status": each.status,
+                "started": each.started,
+                "seconds": each.seconds,
+                "log": each.log,
+                "outputs": [*each.outputs],
+                "message": each.message,
+            }
+            for each in results
+        ],
+    }
+
+
+def error(problem: EnvtoolError) -> Json:
+    """The last object where a command ended in an error."""
+    problems: list[Json] = []
+    if isinstance(problem, SpecError):
+        problems = [
+            {
+                "file": each.where.file,
+                "line": each.where.line,
+                "column": each.where.column,
+                "code": each.code,
+                "message": each.message,
+                "hint": each.hint,
+            }
+            for each in problem.problems
+        ]
+    return {
+        "event": "error",
+        "status": problem.exit_status,
+        "code": problem.code,
+        "message": problem.message,
+        "hint": problem.hint,
+        "problems": problems,
+    }

@@ -1,0 +1,69 @@
+"""The display where nothing can move: pipes, CI, dumb terminals, -q. One line when a piece ends, and one when it
+has been running for so long that somebody may wonder.
+"""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from envtool.events import Event, Finished, Output
+from envtool.report import words
+from envtool.report.board import Board
+from envtool.report.transcript import Transcript
+
+WONDER = 2.0  # seconds after which a running piece is announced
+
+
+class Plain:
+    """Verbosity -1: failures only; 0: what was made and run; 1: and all output as it comes."""
+
+    def __init__(self, file: TextIO, *, style: words.Style, verbosity: int = 0) -> None:
+        self._file = file
+        self._style = style
+        self._verbosity = verbosity
+        self._board = Board()
+        self._transcript = Transcript(color=style.color)
+        self.shown: set[tuple[str, str]] = set()  # (env, task) whose whole output is on the screen
+
+    def event(self, event: Event) -> None:
+        """Follow the stream."""
+        piece = self._board.apply(event)
+        if isinstance(event, Output) and piece and self._verbosity > 0:
+            self._write(self._transcript.feed(event.id, event.text, self._prefix(event.id)))
+        elif isinstance(event, Finished):
+            if self._verbosity > 0:
+                if piece:
+                    self._board.pieces[event.id] = piece
+                    self._write(self._transcript.end(event.id, self._prefix(event.id)))
+                    del self._board.pieces[event.id]
+                self.shown.add((event.env, event.name))
+            if words.worth(event, self._verbosity):
+                fetched = None if event.subject in ("task", "fetch") else self._board.fetched.get(event.name)
+                self._write(words.finished(event, piece, fetched=fetched, style=self._style) + "\n")
+
+    def tick(self, now: float) -> bool:
+        """Announce what takes long."""
+        if self._verbosity < 0:
+            return False
+        waiting = [piece for piece in self._board.pieces.values() if not piece.announced]
+        for piece in waiting:
+            if now - piece.started.time >= WONDER:
+                piece.announced = True
+                self._write(self._style.glyphs(words.begun(piece)) + "\n")
+        return any(not piece.announced for piece in waiting)
+
+    def say(self, text: str) -> None:
+        """A line of our own in between. Called by the stream's thread."""
+        self._write(text + "\n")
+
+    def close(self) -> None:
+        """Nothing to put back."""
+
+    def _prefix(self, id: str) -> str:  # noqa: A002 - the events' own word
+        several = self._board.tasks > 1 or len(self._board.pieces) > 1
+        return words.prefix(self._board.pieces[id], style=self._style) if several else ""
+
+    def _write(self, text: str) -> None:
+        if text:
+            self._file.write(text)
+            self._file.flush()

@@ -1,0 +1,161 @@
+"""The live display: running pieces at the bottom, finished lines scroll above, one lone task's output as it comes.
+
+rich does the drawing; it is imported when there is something to show that lasts, so a warm run never pays for it.
+Nothing here has a thread of its own: the stream's ticks move the spinner.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, TextIO
+
+from envtool.events import Event, Finished, Output, Started
+from envtool.report import words
+from envtool.report.board import Board, Piece
+from envtool.report.text import Live as LiveText
+from envtool.report.text import one_line
+from envtool.report.transcript import Transcript
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+PATIENCE = 0.15  # seconds before a running piece is worth a moving line: what is quicker would only flicker
+
+
+class Terminal:
+    """Writes to a terminal. `verbosity` 1 shows all output as it comes."""
+
+    def __init__(self, file: TextIO, *, style: words.Style, verbosity: int = 0) -> None:
+        self._file = file
+        self._style = style
+        self._verbosity = verbosity
+        self._board = Board()
+        self._transcript = Transcript(color=style.color)
+        self._live: Live | None = None
+        self._console: Console | None = None
+        self._lone = ""  # id of the only running piece, a task, whose output goes straight to the screen
+        self._lone_text = LiveText(color=style.color)
+        self._begun = False  # the lone task has printed something
+        self._fresh = True  # the cursor stands at the start of a line
+        self.shown: set[tuple[str, str]] = set()  # (env, task) whose whole output is on the screen
+
+    def event(self, event: Event) -> None:
+        """Follow the stream."""
+        piece = self._board.apply(event)
+        if isinstance(event, Started):
+            self._start(event)
+        elif isinstance(event, Output) and piece:
+            self._output(event, piece)
+        elif isinstance(event, Finished):
+            self._finish(event, piece)
+
+    def tick(self, now: float) -> bool:
+        """Move the spinners; True as long as there is something that moves."""
+        pieces = [] if self._lone else list(self._board.pieces.values())
+        if not pieces:
+            self._hide()
+        elif self._live or any(now - piece.started.time >= PATIENCE for piece in pieces):
+            self._draw(pieces, now)
+        return bool(pieces)
+
+    def say(self, text: str) -> None:
+        """A line of our own in between. Called by the stream's thread."""
+        self._print(text)
+
+    def close(self) -> None:
+        """Give the terminal back: moving lines gone, cursor shown, at the start of a line."""
+        self._hide()
+        self._newline()
+
+    def _start(self, event: Started) -> None:
+        if event.subject == "task" and len(self._board.pieces) == 1:
+            self._hide()
+            self._lone, self._begun = event.id, False
+            self._lone_text = LiveText(color=self._style.color)
+        elif self._lone:  # company: its output is shown whole at the end, if it fails
+            self._lone = ""
+            self._newline()
+
+    def _output(self, event: Output, piece: Piece) -> None:
+        if event.id == self._lone:
+            if not self._begun:
+                start = piece.started
+                self._print(words.rule(f"{one_line(start.env)} {one_line(start.name)}", 62, style=self._style))
+                self._begun = True
+            text = self._lone_text.feed(event.text)
+            if text:
+                self._file.write(text)
+                self._file.flush()
+                self._fresh = text.endswith("\n")
+        elif self._verbosity > 0:
+            self._lines(self._transcript.feed(event.id, event.text, words.prefix(piece, style=self._style)))
+
+    def _finish(self, event: Finished, piece: Piece | None) -> None:
+        if event.id == self._lone:
+            self._lone = ""
+            self._newline()
+            self.shown.add((event.env, event.name))
+        elif self._verbosity > 0 and piece:
+            self._lines(self._transcript.end(event.id, words.prefix(piece, style=self._style)))
+        if words.worth(event, self._verbosity):
+            fetched = None if event.subject in ("task", "fetch") else self._board.fetched.get(event.name)
+            self._print(words.finished(event, piece, fetched=fetched, style=self._style))
+
+    def _lines(self, text: str) -> None:
+        if text:
+            self._print(text.removesuffix("\n"))
+
+    def _print(self, text: str) -> None:
+        """Put finished lines above what moves."""
+        self._newline()
+        if self._live:
+            from rich.text import Text
+
+            self._live.update(self._block(list(self._board.pieces.values()), time.time()))  # drawn by the next line
+            self._live.console.print(Text.from_ansi(text), soft_wrap=True, highlight=False)
+        else:
+            self._file.write(text + "\n")
+            self._file.flush()
+
+    def _newline(self) -> None:
+        if not self._fresh:
+            self._file.write(("\x1b[0m" if self._style.color else "") + "\n")
+            self._file.flush()
+            self._fresh = True
+
+    def _block(self, pieces: list[Piece], now: float) -> Text:
+        from rich.text import Text
+
+        assert self._console
+        room = max(1, self._console.size.height - 2)
+        lines = [words.running(piece, now, style=self._style) for piece in pieces[:room]]
+        if len(pieces) > room:
+            lines[-1] = self._style.glyphs(f"   … and {len(pieces) - room + 1} more")
+        text = Text("\n", no_wrap=True, overflow="ellipsis").join(Text.from_ansi(line) for line in lines)
+        text.no_wrap, text.overflow = True, "ellipsis"
+        return text
+
+    def _draw(self, pieces: list[Piece], now: float) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        if not self._console:
+            self._console = Console(file=self._file, force_terminal=True, no_color=not self._style.color)
+        if not self._live:
+            self._newline()
+            self._live = Live(
+                console=self._console,
+                auto_refresh=False,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._live.start()
+        self._live.update(self._block(pieces, now), refresh=True)
+
+    def _hide(self) -> None:
+        if self._live:
+            self._live.stop()
+            self._live = None

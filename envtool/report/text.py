@@ -1,0 +1,128 @@
+"""Text of others, made safe to show; numbers, made short. Pure.
+
+What a task prints is not trusted: its control sequences could rewrite what is above, set the window's title or
+read the clipboard. SGR (colours), newlines and tabs pass; all else is dropped or made visible. The grammar is
+ECMA-48 section 5.4 and 8.3.
+"""
+
+from __future__ import annotations
+
+import re
+from unicodedata import east_asian_width
+
+_STRING = r"[\]PX^_][^\x07\x1b\n]{0,4096}"  # OSC, DCS, SOS, PM, APC: bounded, so that an unended one hides little
+_SEQUENCE = re.compile(
+    r"(?P<sgr>\x1b\[[0-9;:]*m)"
+    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI
+    rf"|\x1b{_STRING}(?:\x07|\x1b\\)?"
+    r"|\x1b[ -/]*[0-~]?"
+)
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\u200e\u200f]")
+_SGR = re.compile(r"\x1b\[[0-9;:]*m")
+_UNFINISHED = re.compile(rf"(?:\x1b(?:\[[0-?]*[ -/]*|{_STRING}\x1b?)?|\r)\Z")
+_RESET = "\x1b[0m"
+
+
+def _visible(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if code in (0x07, 0x08):  # bells and backspaces carry nothing to read
+        return ""
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "\u2421" if code == 0x7F else f"<U+{code:04X}>"
+
+
+def _neutral(text: str, *, color: bool) -> str:
+    """`text` without any sequence but SGR (without that too, unless `color`); other controls made visible."""
+    parts: list[str] = []
+    end = 0
+    for match in _SEQUENCE.finditer(text):
+        parts.append(_CONTROL.sub(_visible, text[end : match.start()]))
+        if color and match["sgr"]:
+            parts.append(match["sgr"])
+        end = match.end()
+    parts.append(_CONTROL.sub(_visible, text[end:]))
+    return "".join(parts)
+
+
+def safe(text: str, *, color: bool = False) -> str:
+    """Whole output of others as it may be shown: progress lines rewritten by `CR` come down to their last state.
+
+    With `color`, every line that sets a colour ends with a reset, so that nothing bleeds into ours.
+    """
+    lines: list[str] = []
+    for line in text.split("\n"):
+        states = [state for state in line.split("\r") if state]
+        shown = _neutral(states[-1] if states else "", color=color)
+        lines.append(shown + _RESET if "\x1b" in shown and not shown.endswith(_RESET) else shown)
+    return "\n".join(lines)
+
+
+class Live:
+    """Output of others shown as it comes, in pieces that may end anywhere: inside a line or a control sequence."""
+
+    def __init__(self, *, color: bool) -> None:
+        self._color = color
+        self._held = ""
+
+    def feed(self, text: str) -> str:
+        """What may be written to a terminal now. A bare `CR` rewrites its own line and nothing else."""
+        text = self._held + text
+        unfinished = _UNFINISHED.search(text, max(0, len(text) - 4200))
+        self._held = unfinished[0] if unfinished else ""
+        text = text[: unfinished.start()] if unfinished else text
+        states = text.replace("\r\n", "\n").split("\r")
+        return "\r\x1b[K".join(_neutral(state, color=self._color) for state in states)
+
+
+def one_line(text: str) -> str:
+    """Names, details and messages of others on one safe line without colours."""
+    return _neutral(text.replace("\n", " ").replace("\r", " "), color=False)
+
+
+def plain(text: str) -> str:
+    """Our own text without its colours."""
+    return _SGR.sub("", text)
+
+
+def width(text: str) -> int:
+    """Columns that `text` takes (wide characters two, colours none)."""
+    return sum(2 if east_asian_width(char) in "WF" else 1 for char in plain(text))
+
+
+def pad(text: str, columns: int) -> str:
+    """`text` filled up with spaces to `columns`; at least one space follows it."""
+    return text + " " * max(1, columns - width(text))
+
+
+def seconds(value: float) -> str:
+    """A duration: "2.4s", "1m15s", "1h02m"."""
+    if value < 59.95:
+        return f"{max(value, 0.0):.1f}s"
+    whole = round(value)
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02}m"
+
+
+def size(value: int) -> str:
+    """Bytes in powers of 1000: "812 B", "4.1 MB", "41 MB"."""
+    if value < 1000:
+        return f"{value} B"
+    amount = float(value)
+    for unit in ("kB", "MB", "GB", "TB"):
+        amount /= 1000
+        if amount < 999.5 or unit == "TB":
+            break
+    return f"{amount:.1f} {unit}" if amount < 9.95 else f"{amount:.0f} {unit}"
+
+
+_COUNTS = r"(?:\d+ (?:failed|passed|skipped|deselected|xfailed|xpassed|warnings?|errors?|rerun)(?:, )?)+"
+_PYTEST = re.compile(rf"^(?:=+ )?(?P<counts>{_COUNTS}) in [\d.]+s(?: \([\d:]+\))?(?: =+)?$")
+
+
+def summary(output: str) -> str:
+    """What pytest's last line counts ("312 passed, 2 skipped"); empty for anything that is not exactly that."""
+    line = plain(safe(output).rstrip("\n").rpartition("\n")[2]).strip()
+    found = _PYTEST.match(line)
+    return found["counts"] if found else ""

@@ -1,0 +1,73 @@
+"""An env on its stack -> the container that its commands run in, as a plain value. Pure."""
+
+from __future__ import annotations
+
+import fnmatch
+import posixpath
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
+
+from envtool.api import PROJECT
+from envtool.container.program import Bind, Program, Root, Step, View
+from envtool.model import Env, Task
+from envtool.realise.setting import add_variables, base_environment
+from envtool.realise.stacks import Stack, stack_binds
+
+HOME = "/home/envtool"
+
+
+def environment(
+    env: Env, stack: Stack, host: Mapping[str, str], *, user: str, terminal: str = "dumb"
+) -> dict[str, str]:
+    """The whole environment of a task: base, layers (bottom first), env, and what `pass:` lets through."""
+    home, name = (HOME, "envtool") if user == "user" else ("/root", "root")
+    variables = base_environment(stack.epoch) | {"HOME": home, "USER": name, "LOGNAME": name, "TERM": terminal}
+    add_variables(variables, stack.variables)
+    add_variables(variables, dict(env.set))
+    variables |= {"ENVTOOL_ENV": env.name}
+    variables |= {name: value for name, value in host.items() if passes(name, env.passed)}
+    return variables
+
+
+def passes(name: str, patterns: tuple[str, ...]) -> bool:
+    """Whether `pass:` lets a host variable through."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def workdir(env: Env) -> str:
+    """Where commands start: `workdir:` below the project."""
+    return posixpath.normpath(posixpath.join(PROJECT, env.workdir))
+
+
+def container(
+    env: Env,
+    stack: Stack,
+    *,
+    project: str,
+    hidden: tuple[str, ...],
+    host: Mapping[str, str],
+    scratch: str = "",
+    task: Task | None = None,
+    user: Literal["root", "user"] = "user",
+    terminal: str = "dumb",
+) -> Program:
+    """The container of a task, or (`task` None) of `exec` and `shell`, whose steps are put in when it starts."""
+    if task is not None:
+        user = "root" if task.user == "root" else "user"
+    cwd = workdir(env)
+    return Program(
+        root=Root(lowers=tuple(made.layer.tree for made in reversed(stack.made)), scratch=scratch),
+        steps=tuple(Step(argv=command.words(), cwd=cwd) for command in task.commands) if task else (),
+        binds=tuple(Bind(source=bind.source, target=bind.target) for bind in stack_binds(stack.made)),
+        view=View(project=project, hidden=hidden, target=PROJECT),
+        env=environment(env, stack, host, user=user, terminal=terminal),
+        user=user,
+        timeout=task.timeout if task else None,
+        outputs=task.outputs if task else (),
+    )
+
+
+def with_step(program: Program, step: Step) -> Program:
+    """The same container with one step."""
+    return replace(program, steps=(step,))

@@ -1,0 +1,35 @@
+"""What a run came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from envtool.events import Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One task of one env. `status` is None when no command was started; `log` is the path of its whole output
+    (empty when there is none); `message` says why, for everything but passed and failed."""
+
+    env: str
+    task: str
+    outcome: Outcome
+    status: int | None
+    seconds: float
+    started: float  # seconds since the epoch
+    log: str = ""
+    outputs: tuple[str, ...] = ()  # project-relative paths that were copied back
+    message: str = ""
+
+
+def exit_status(results: tuple[Result, ...]) -> int:
+    """0 all passed, 1 a task failed or timed out, 3 an environment could not be made, 130 interrupted."""
+    outcomes = {result.outcome for result in results}
+    if "interrupted" in outcomes:
+        return 130
+    if "error" in outcomes:
+        return 3
+    if outcomes & {"failed", "timeout"}:
+        return 1
+    return 0

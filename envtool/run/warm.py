@@ -1,0 +1,128 @@
+"""The plan cache, read: one small file tells whether nothing changed, and then what to start.
+
+This is the inner loop: a warm `envtool exec` imports this module, the container's, and nothing else of ours. What it
+trusts was written by `ready.py`; whatever is not exactly as it was then sends the caller the long way.
+"""
+
+from __future__ import annotations
+
+import binascii
+import fcntl
+import marshal
+import os
+import sys
+
+from envtool import __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+FORMAT = 1
+
+
+def path(store: str, spec: str, env: str) -> str:
+    """Where the plan of an env is kept. The name is short and cheap; the content says whose it is."""
+    name = binascii.crc32(f"{os.geteuid()}\0{spec}\0{env}".encode("utf-8", "surrogateescape"))
+    return f"{store}/plans/{name:08x}"
+
+
+def signature(place: str) -> tuple[int, ...]:
+    """How a path stands: device, inode, mode, size, mtime and ctime (ns); empty when there is nothing."""
+    try:
+        found = os.stat(place)
+    except OSError:
+        return ()
+    return (found.st_dev, found.st_ino, found.st_mode, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def read(store: str, spec: str, env: str) -> dict[str, Any] | None:
+    """The plan of an env, None when there is none or anything that decided it has changed."""
+    try:
+        with open(path(store, spec, env), "rb") as file:
+            plan: dict[str, Any] = marshal.loads(file.read())  # noqa: S302 - our own file in our own 0700 store
+        if plan["version"] != version() or plan["spec"] != spec or plan["env"] != env:
+            return None
+    except (OSError, ValueError, EOFError, TypeError, KeyError):
+        return None
+    return plan if all(signature(place) == state for place, state in plan["watch"]) else None
+
+
+def version() -> tuple[object, ...]:
+    """What wrote a plan: another envtool or another Python may mean other things by it."""
+    return (FORMAT, __version__, sys.version_info[:3], os.geteuid())
+
+
+def ask(plan: dict[str, Any]) -> list[tuple[str, int, int]]:
+    """Start git in each repository of the project: what it ignores is read by `hidden`, when that is needed."""
+    running = []
+    for prefix, directory in plan["repositories"]:
+        reader, writer = os.pipe()
+        actions = [(os.POSIX_SPAWN_DUP2, writer, 1)]
+        child = os.posix_spawnp(
+            "git", [*plan["git"][:1], "-C", directory, *plan["git"][1:]], plan["git_env"], file_actions=actions
+        )
+        os.close(writer)
+        running.append((prefix, reader, child))
+    return running
+
+
+def hidden(plan: dict[str, Any], running: list[tuple[str, int, int]]) -> tuple[str, ...] | None:
+    """What git ignores now; None when git failed."""
+    found = {*plan["hidden"]}
+    failed = False
+    for prefix, reader, child in running:
+        with open(reader, "rb") as pipe:
+            names = pipe.read().split(b"\0")
+        failed |= os.waitpid(child, 0)[1] != 0
+        found.update(prefix + os.fsdecode(name.rstrip(b"/")) for name in names if name)
+    return None if failed else tuple(sorted(found))
+
+
+def environment(plan: dict[str, Any], *, terminal: bool) -> dict[str, str]:
+    """The environment of a command, with what `pass:` lets through of the caller's."""
+    variables = dict(plan["environment"])
+    if terminal:
+        variables["TERM"] = os.environ.get("TERM", "dumb")
+    if plan["passed"]:
+        import fnmatch
+
+        passed = plan["passed"]
+        variables |= {
+            name: value
+            for name, value in os.environ.items()
+            if any(fnmatch.fnmatchcase(name, pattern) for pattern in passed)
+        }
+    return variables
+
+
+def launch(plan: dict[str, Any], argv: tuple[str, ...], *, terminal: bool, cancel: int) -> int | None:
+    """Run a command (none: a login shell) in the container of a plan; its status, 130 when `cancel` ended it. None
+    when git could not say what is hidden. Raises SandboxError."""
+    running = ask(plan)  # git works while we import
+    from envtool.container import start
+
+    ignored = hidden(plan, running)
+    if ignored is None:
+        return None
+    held = [_hold(place) for place in plan["locks"]]
+    program = dict(plan["program"])
+    project, _, target = program["view"]
+    program["view"] = (project, ignored, target)
+    step = dict(program["steps"][0])
+    step["argv"] = argv or ("/bin/sh", "-c", "exec $(command -v bash || command -v sh) -l")
+    step["env"] = environment(plan, terminal=terminal)
+    program["steps"] = (step,)
+    try:
+        ended = start.run(program, stdin=0, stdout=1, stderr=2, terminal=terminal, cancel=cancel)
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+    return 130 if ended.interrupted else ended.status
+
+
+def _hold(place: str) -> int:
+    # a shared lock on each layer: no gc may take it while it is mounted
+    descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor

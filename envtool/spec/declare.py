@@ -1,0 +1,252 @@
+"""Bases and layers as declared, and rendered for one env."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from envtool.api import Kind
+from envtool.errors import SpecError
+from envtool.model import BaseSpec, Json, LayerSpec
+from envtool.spec import values
+from envtool.spec.check import Checker
+from envtool.spec.node import Node, Problems, plain
+from envtool.spec.schema import LAYER_KEYS, options_schema
+from envtool.spec.template import Renderer, Scope, TemplateError, is_template
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from envtool.registry import Registry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Declared:
+    """One base or layer of the spec, checked against the schema but not rendered."""
+
+    name: str
+    kind: Kind
+    node: Node  # what options are made of: a mapping, or the value alone
+    at: Node  # where to point
+    directory: str
+    templated: bool
+    needs: tuple[Node, ...] | None = None
+    set: Node | None = None
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Work:
+    """What all steps of one `load` share."""
+
+    registry: Registry
+    problems: Problems
+    renderer: Renderer = field(default_factory=Renderer)
+    checkers: dict[tuple[str, str], Checker] = field(default_factory=dict)
+    bases: dict[str, Declared] = field(default_factory=dict)
+    layers: dict[str, Declared] = field(default_factory=dict)
+    known_bases: dict[str, Node | None] = field(default_factory=dict)  # also those that were declared wrongly
+    known_layers: dict[str, Node | None] = field(default_factory=dict)
+    ready_bases: dict[int, BaseSpec] = field(default_factory=dict)  # without templates: made once; by id of Declared
+    ready_layers: dict[int, LayerSpec] = field(default_factory=dict)
+    places: dict[int, tuple[Node, Declared]] = field(default_factory=dict)  # written in place, by id of their node
+
+    def text(self, node: Node, scope: Scope | None) -> str:
+        """A scalar as text, rendered. `scope` None: left as written."""
+        value = node.value
+        if not isinstance(value, str):
+            return node.text
+        if scope is None or not is_template(value):
+            return value
+        try:
+            return self.renderer.render(value, scope)
+        except TemplateError as error:
+            hint = self.problems.near(error.name, error.known) if error.name else ""
+            self.problems.add(node, error.message, code=error.code, hint=hint)
+            if self.renderer.spent:
+                self.problems.raise_any()
+            return ""
+
+    def json(self, node: Node, scope: Scope | None) -> Json:
+        """A value with its scalars rendered; keys and structure stay."""
+        value = node.value
+        if isinstance(value, str):
+            return self.text(node, scope)
+        if isinstance(value, dict):
+            return {key: self.json(child, scope) for key, child in value.items()}
+        if isinstance(value, list):
+            return [self.json(child, scope) for child in value]
+        return value
+
+    def checker(self, sort: str, name: str, keys: Mapping[str, Json]) -> Checker:
+        """The compiled schema of one kind's or language's options."""
+        if (sort, name) not in self.checkers:
+            self.checkers[sort, name] = Checker(options_schema(keys))
+        return self.checkers[sort, name]
+
+
+def declare_base(work: Work, name: str, node: Node, at: Node) -> Declared | None:
+    """A base from its mapping; None where that is wrong (the schema has said so)."""
+    entries = node.mapping()
+    kinds = [key for key in entries if key in work.registry.bases]
+    if len(kinds) != 1 or len(entries) != 1:
+        return None
+    value = entries[kinds[0]]
+    return Declared(
+        name=name,
+        kind=work.registry.bases[kinds[0]],
+        node=value,
+        at=at,
+        directory=node.source.directory,
+        templated=has_template(value),
+    )
+
+
+def declare_layer(work: Work, name: str, node: Node, at: Node) -> Declared | None:
+    """A layer from its mapping; None where that is wrong. `name` empty: the kind's name."""
+    entries = node.mapping()
+    if not entries:
+        return None
+    kinds = [key for key in entries if key in work.registry.layers]
+    if len(kinds) == 2:  # a key may be a kind here and belong to the other kind there
+        kinds = [k for k in kinds if not any(k in work.registry.layers[other].siblings for other in kinds)] or kinds
+    label = f"layer `{name}`" if name else "this layer"
+    if len(kinds) != 1:
+        if kinds:
+            message = f"{label} has {len(kinds)} kinds: {', '.join(f'`{k}`' for k in kinds)}"
+            work.problems.add(node.key(kinds[1]), message, code="kinds", hint="make them layers of their own")
+        elif not set(entries) - set(LAYER_KEYS) or not set(entries) - _all_siblings(work) - set(LAYER_KEYS):
+            hint = work.problems.near("", work.registry.layers)
+            work.problems.add(at, f"{label} has no kind", code="kinds", hint=hint)
+        return None
+    kind = work.registry.layers[kinds[0]]
+    wrong = [key for key in entries if key not in (kind.name, *kind.siblings, *LAYER_KEYS)]
+    for key in wrong:
+        if key in _all_siblings(work) or key in work.registry.layers:
+            hint = work.problems.near(key, (*kind.siblings, *LAYER_KEYS))
+            message = f"unknown key `{key}` in a layer of kind `{kind.name}`"
+            work.problems.add(node.key(key), message, code="unknown-key", hint=hint)
+    if wrong:
+        return None
+    options = entries[kind.name]
+    if kind.siblings:
+        own = {key: value for key, value in entries.items() if key not in LAYER_KEYS}
+        options = Node(own, node.source, node.line, node.column, node.width, keys=node.keys)
+    needs, given = entries.get("needs"), entries.get("set")
+    return Declared(
+        name=name or kind.name,
+        kind=kind,
+        node=options,
+        at=at,
+        directory=node.source.directory,
+        templated=has_template(options) or (given is not None and has_template(given)),
+        needs=None if needs is None else tuple(n for n in needs.items() if isinstance(n.value, str)),
+        set=given,
+    )
+
+
+def _all_siblings(work: Work) -> set[str]:
+    return {key for kind in work.registry.layers.values() for key in kind.siblings}
+
+
+def has_template(node: Node) -> bool:
+    return any(is_template(scalar.value) for scalar in scalars(node))
+
+
+def scalars(node: Node) -> Iterator[Node]:
+    """All scalars in a value."""
+    if isinstance(node.value, dict):
+        for child in node.value.values():
+            yield from scalars(child)
+    elif isinstance(node.value, list):
+        for child in node.value:
+            yield from scalars(child)
+    else:
+        yield node
+
+
+def make_base(work: Work, declared: Declared, scope: Scope | None) -> BaseSpec:
+    """The base for one env (or, with `scope` None, as declared)."""
+    if not declared.templated and id(declared) in work.ready_bases:
+        return work.ready_bases[id(declared)]
+    made = BaseSpec(
+        name=declared.name,
+        kind=declared.kind.name,
+        options=_options(work, declared, scope, "bases"),
+        where=declared.at.where,
+        directory=declared.directory,
+    )
+    if not declared.templated:
+        work.ready_bases[id(declared)] = made
+    return made
+
+
+def make_layer(work: Work, declared: Declared, scope: Scope | None) -> LayerSpec:
+    """The layer for one env (or, with `scope` None, as declared)."""
+    if not declared.templated and id(declared) in work.ready_layers:
+        return work.ready_layers[id(declared)]
+    given = declared.set.mapping() if declared.set is not None else {}
+    made = LayerSpec(
+        name=declared.name,
+        kind=declared.kind.name,
+        options=_options(work, declared, scope, "layers"),
+        where=declared.at.where,
+        needs=None if declared.needs is None else tuple(str(need.value) for need in declared.needs),
+        set={name: work.text(value, scope) for name, value in given.items()},
+        directory=declared.directory,
+    )
+    if not declared.templated:
+        work.ready_layers[id(declared)] = made
+    return made
+
+
+def _options(work: Work, declared: Declared, scope: Scope | None, sort: str) -> Json:
+    """Rendered options, checked: by the kind's schema where a template had a say, and for paths that leave."""
+    kind = declared.kind
+    if not declared.templated:
+        options = plain(declared.node)
+    else:
+        before = len(work.problems.found)
+        options = work.json(declared.node, scope)
+        if scope is None or len(work.problems.found) > before:
+            return options
+        keys: Mapping[str, Json] = {kind.name: kind.schema, **kind.siblings}
+        checker = work.checker(sort, kind.name, keys)
+        at: tuple[str | int, ...] = (sort, declared.name)
+        if kind.siblings:
+            fine = checker.check(options, declared.node, work.problems, at=at, rendered=True)
+        else:
+            alone = Node({kind.name: declared.node}, declared.node.source, declared.node.line, declared.node.column)
+            fine = checker.check({kind.name: options}, alone, work.problems, at=at, rendered=True)
+        if not fine:
+            return options
+    _check_paths(work, declared, options)
+    return options
+
+
+def _check_paths(work: Work, declared: Declared, options: Json) -> None:
+    if type(declared.kind).inputs is Kind.inputs:
+        return
+    try:
+        paths = declared.kind.inputs(options)
+    except SpecError as error:
+        work.problems.include(declared.at.source.order, error.problems)
+        return
+    except (TypeError, KeyError, ValueError, AttributeError, IndexError):
+        if work.problems.found:  # the options are wrong, and that has been said
+            return
+        raise
+    for path in paths:
+        if values.inside(path, declared.directory) is None:
+            node = next((s for s in scalars(declared.node) if s.value == path), declared.node)
+            leaves(work, node, path)
+
+
+def leaves(work: Work, node: Node, path: str) -> None:
+    """Note that `path` is no path inside the project."""
+    if path.startswith(("/", "~")):
+        message, hint = f"the path `{path}` is absolute", "paths are relative to the spec"
+    elif not path:
+        message, hint = "the path is empty", "`.` is the spec's own directory"
+    else:
+        message, hint = f"the path `{path}` leaves the project", "only the project's own files can be used"
+    work.problems.add(node, message, code="path", hint=hint)

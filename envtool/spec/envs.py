@@ -1,0 +1,257 @@
+"""One env of the file -> its `Env`s, one for each point of its matrix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from envtool.model import BaseSpec, Env, LayerSpec, Where
+from envtool.spec import matrix, values
+from envtool.spec.declare import Work, declare_base, declare_layer, leaves, make_base, make_layer
+from envtool.spec.language import language_layers
+from envtool.spec.tasks import make_tasks
+from envtool.spec.template import is_template
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from envtool.api import Project
+    from envtool.spec.declare import Declared
+    from envtool.spec.node import Node
+    from envtool.spec.template import Scope
+
+HOST = "host"  # the base that is always there
+LAYERS = 1000  # of one env; the kernel takes fewer in one mount, the container room splits them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One env to make: its group's node with all it inherits, and where in the matrix it is."""
+
+    name: str
+    group: str
+    node: Node
+    at: Node  # the key in `envs:`
+    values: dict[str, str]
+    args: str  # what `{{ args }}` becomes
+    project: Project
+
+    @property
+    def directory(self) -> str:
+        return self.at.source.directory
+
+    @property
+    def scope(self) -> Scope:
+        return {"matrix": self.values, "env": {"name": self.name, "group": self.group}}
+
+
+def expand(work: Work, group: str, node: Node) -> list[tuple[str, dict[str, str]]]:
+    """The names and matrix values of one env of the file; one without values when it has no matrix."""
+    axes = node.get("matrix")
+    if axes is None or not axes.mapping():
+        return [(group, {})]
+    for axis in axes.mapping().values():
+        for value in axis.items():
+            if is_template(value.value):
+                work.problems.add(value, "a template in a matrix", code="template", hint="write the values out")
+    return matrix.points(axes, group, work.problems)
+
+
+def make_env(work: Work, point: Point) -> Env | None:
+    """The env, all templates rendered. What is wrong is noted; None when there is nothing to go on with."""
+    node, scope = point.node, point.scope
+    base = _base(work, point)
+    layers = _layers(work, point)
+    kind = base.kind if base is not None else ""
+    before, after = language_layers(
+        work, point.name, node, scope, base_kind=kind, layers=layers, project=point.project, directory=point.directory
+    )
+    _check_names(work, point, before, layers, after)
+    stack = (*before, *(spec for spec, _ in layers), *after)
+    _check_needs(work, point, stack)
+    workdir = _workdir(work, point)
+    given = node.get("set")
+    passed = node.get("pass")
+    tasks = make_tasks(work, node, scope, point.args, point.directory)
+    variables = {name: work.text(value, scope) for name, value in (given.mapping() if given else {}).items()}
+    names = tuple(work.text(value, scope) for value in (passed.items() if passed else []))
+    scratch = choice(work, point.node.get("scratch"), scope, ("memory", "disk"))
+    if base is None:
+        return None
+    return Env(
+        name=point.name,
+        group=point.group,
+        base=base,
+        layers=stack,
+        tasks=tasks,
+        where=point.at.where,
+        point=point.values,
+        set=variables,
+        passed=names,
+        workdir=workdir,
+        scratch=scratch,
+        directory=point.directory,
+    )
+
+
+def choice(work: Work, node: Node | None, scope: Scope, options: tuple[str, ...]) -> str:
+    """One of `options`, the first when nothing is said. What the schema could not see (a template) is judged here."""
+    if node is None:
+        return options[0]
+    chosen = work.text(node, scope)
+    if chosen not in options and is_template(node.value) and chosen:
+        wanted = " or ".join(f"`{option}`" for option in options)
+        work.problems.add(node, f"expected {wanted}, got `{chosen}`", code="value")
+    return chosen if chosen in options else options[0]
+
+
+def _base(work: Work, point: Point) -> BaseSpec | None:
+    node = point.node.get("base")
+    name = HOST if node is None else ""
+    declared: Declared | None
+    if node is not None and isinstance(node.value, dict):
+        declared = _in_place(work, node, lambda: declare_base(work, _place_name(node), node, node))
+        return make_base(work, declared, point.scope) if declared is not None else None
+    if node is not None:
+        name = work.text(node, point.scope) if isinstance(node.value, str) else ""
+        if not name:
+            return None
+    declared = work.bases.get(name)
+    if declared is not None:
+        return make_base(work, declared, point.scope)
+    if name == HOST and HOST in work.registry.bases:
+        return BaseSpec(name=HOST, kind=HOST, options={}, where=(node or point.at).where)
+    if name not in work.known_bases:
+        known = {**work.known_bases, HOST: None} if HOST in work.registry.bases else work.known_bases
+        hint = work.problems.near(name, known)
+        work.problems.add(node or point.at, f"unknown base `{name}`", code="unknown-base", hint=hint)
+    return None
+
+
+def _place_name(node: Node) -> str:
+    """What a base written in place is called: `debian:bookworm`, or its kind."""
+    for kind, value in node.mapping().items():
+        return f"{kind}:{value.value}" if isinstance(value.value, str) and not is_template(value.value) else kind
+    return ""
+
+
+def _in_place(work: Work, node: Node, declare: Callable[[], Declared | None]) -> Declared | None:
+    """What is written in place is declared once, however many envs inherit it."""
+    found = work.places.get(id(node))
+    if found is None:
+        declared = declare()
+        if declared is None:
+            return None
+        found = work.places[id(node)] = (node, declared)
+    return found[1]
+
+
+def _layers(work: Work, point: Point) -> list[tuple[LayerSpec, Node]]:
+    """The user's layers with the nodes that brought them."""
+    node = point.node.get("layers")
+    entries = node.items() if node is not None else []
+    if node is not None and len(entries) > LAYERS:
+        work.problems.add(node, f"env `{point.group}` has {len(entries):,} layers, at most {LAYERS:,} go", code="limit")
+        return []
+    out: list[tuple[LayerSpec, Node]] = []
+    for entry in entries:
+        declared: Declared | None = None
+        if isinstance(entry.value, dict):
+            declared = _in_place(work, entry, lambda entry=entry: declare_layer(work, "", entry, entry))  # type: ignore[misc]
+        elif isinstance(entry.value, str):
+            name = work.text(entry, point.scope)
+            declared = work.layers.get(name)
+            if declared is None and name and name not in work.known_layers:
+                hint = work.problems.near(name, work.known_layers)
+                work.problems.add(entry, f"unknown layer `{name}`", code="unknown-layer", hint=hint)
+        if declared is not None:
+            out.append((make_layer(work, declared, point.scope), entry))
+    return _numbered(out)
+
+
+def _numbered(layers: list[tuple[LayerSpec, Node]]) -> list[tuple[LayerSpec, Node]]:
+    """Layers written in place are called by their kind; the second of a kind `apt-2`."""
+    taken = {spec.name for spec, entry in layers if not isinstance(entry.value, dict)}
+    for index, (spec, entry) in enumerate(layers):
+        if not isinstance(entry.value, dict):
+            continue
+        name = next(n for n in _names(spec.kind) if n not in taken)
+        taken.add(name)
+        if name != spec.name:
+            layers[index] = (_renamed(spec, name), entry)
+    return layers
+
+
+def _names(kind: str) -> Iterator[str]:
+    yield kind
+    number = 2
+    while True:
+        yield f"{kind}-{number}"
+        number += 1
+
+
+def _renamed(spec: LayerSpec, name: str) -> LayerSpec:
+    from dataclasses import replace
+
+    return replace(spec, name=name)
+
+
+def _check_names(
+    work: Work,
+    point: Point,
+    before: tuple[LayerSpec, ...],
+    layers: list[tuple[LayerSpec, Node]],
+    after: tuple[LayerSpec, ...],
+) -> None:
+    seen: dict[str, Where] = {}
+    for spec, entry in layers:
+        if spec.name in seen:
+            message = f"layer `{spec.name}` is in env `{point.group}` twice"
+            work.problems.add(entry, message, code="duplicate", hint="remove one of them")
+        seen[spec.name] = spec.where
+    language = point.node.get("language")
+    for spec in (*before, *after):
+        if spec.name in seen and language is not None:
+            message = f"`language` adds a layer `{spec.name}`, and env `{point.group}` has one of this name"
+            work.problems.add(language, message, code="duplicate", hint="rename yours")
+        seen[spec.name] = spec.where
+
+
+def _check_needs(work: Work, point: Point, stack: tuple[LayerSpec, ...]) -> None:
+    below: set[str] = set()
+    every = {spec.name for spec in stack}
+    node = point.node.get("layers")
+    for spec in stack:
+        for need in spec.needs or ():
+            if need in below or need == spec.name:  # a layer that needs itself is a cycle, reported once
+                continue
+            if need not in every and need not in work.known_layers:  # reported where the layer is declared
+                if spec.name in work.layers:
+                    continue
+                hint = work.problems.near(need, every)
+                at = point.node.get("language") or node or point.at
+                message = f"layer `{spec.name}` needs the unknown layer `{need}`"
+            elif need in every:
+                at, hint = node or point.at, f"put `{need}` before `{spec.name}`"
+                message = f"layer `{spec.name}` needs `{need}`, which comes after it in env `{point.group}`"
+            else:
+                at, hint = node or point.at, f"add `{need}` before `{spec.name}`"
+                message = f"layer `{spec.name}` needs `{need}`, which is not in env `{point.group}`"
+            work.problems.add(_entry(at, spec.name), message, code="needs", hint=hint)
+        below.add(spec.name)
+
+
+def _entry(layers: Node, name: str) -> Node:
+    """The very item of `layers:`, where it is written by name."""
+    return next((item for item in layers.items() if item.value == name), layers)
+
+
+def _workdir(work: Work, point: Point) -> str:
+    node = point.node.get("workdir")
+    if node is None or not isinstance(node.value, str):
+        return point.directory
+    path = work.text(node, point.scope)
+    found = values.inside(path, point.directory)
+    if found is None:
+        leaves(work, node, path)
+    return found or "."

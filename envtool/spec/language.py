@@ -1,0 +1,125 @@
+"""`language: NAME` -> the layers that the plugin adds to an env."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import TYPE_CHECKING
+
+from envtool.api import EnvDraft, LayerDraft
+from envtool.errors import SpecError
+from envtool.model import LayerSpec
+from envtool.spec.schema import ENV_KEYS
+
+if TYPE_CHECKING:
+    from envtool.api import Language, Project
+    from envtool.model import Json
+    from envtool.spec.declare import Work
+    from envtool.spec.node import Node
+    from envtool.spec.template import Scope
+
+Added = tuple[tuple[LayerSpec, ...], tuple[LayerSpec, ...]]
+
+
+class Within:
+    """The project as a spec in `directory` sees it: paths are relative to that."""
+
+    def __init__(self, project: Project, directory: str) -> None:
+        self.project = project
+        self.directory = directory
+
+    def read(self, path: str) -> str | None:
+        return self.project.read(posixpath.normpath(posixpath.join(self.directory, path)))
+
+    def glob(self, pattern: str) -> list[str]:
+        found = self.project.glob(posixpath.normpath(posixpath.join(self.directory, pattern)))
+        return sorted(posixpath.relpath(path, self.directory) for path in found)
+
+
+def language_layers(
+    work: Work,
+    env: str,
+    node: Node,
+    scope: Scope,
+    *,
+    base_kind: str,
+    layers: list[tuple[LayerSpec, Node]],
+    project: Project,
+    directory: str,
+) -> Added:
+    """What goes before and after the user's layers."""
+    at = node.get("language")
+    name = work.text(at, scope) if at is not None else ""
+    language = work.registry.languages.get(name)
+    _check_keys(work, env, node, name, language)
+    if at is None:
+        return (), ()
+    if language is None:
+        if name and not (work.registry.languages and name == at.value):  # else the schema has said so
+            hint = work.problems.near(name, work.registry.languages) or "is its plugin installed?"
+            work.problems.add(at, f"unknown language `{name}`", code="unknown-language", hint=hint)
+        return (), ()
+    before = len(work.problems.found)
+    options: dict[str, Json] = {
+        key: work.json(value, scope) for key, value in node.mapping().items() if key in language.options
+    }
+    if len(work.problems.found) > before or not base_kind:
+        return (), ()
+    if options and not work.checker("envs", name, language.options).check(
+        options, node, work.problems, at=("envs", env), rendered=True
+    ):
+        return (), ()
+    draft = EnvDraft(
+        name=env,
+        base_kind=base_kind,
+        options=options,
+        layer_names=tuple(spec.name for spec, _ in layers),
+        where=at.where,
+    )
+    seen = Within(project, directory) if directory != "." else project
+    return _expand(work, language, draft, at, project=seen, directory=directory)
+
+
+def _expand(work: Work, language: Language, draft: EnvDraft, at: Node, *, project: Project, directory: str) -> Added:
+    try:
+        drafts = language.layers(draft, project)
+    except SpecError as error:
+        work.problems.include(at.source.order, error.problems)
+        return (), ()
+    made = [(one.after, _layer(work, language.name, one, at, directory)) for one in drafts]
+    return (
+        tuple(spec for after, spec in made if spec is not None and not after),
+        tuple(spec for after, spec in made if spec is not None and after),
+    )
+
+
+def _layer(work: Work, language: str, draft: LayerDraft, at: Node, directory: str) -> LayerSpec | None:
+    kind = work.registry.layers.get(draft.kind)
+    if kind is None:
+        message = f"language `{language}` adds a layer of the unknown kind `{draft.kind}`"
+        work.problems.add(at, message, code="unknown-kind", hint="is the plugin that has this kind installed?")
+        return None
+    return LayerSpec(
+        name=draft.name,
+        kind=draft.kind,
+        options=draft.options,
+        where=at.where,
+        needs=draft.needs,
+        directory=directory,
+    )
+
+
+def _check_keys(work: Work, env: str, node: Node, name: str, language: Language | None) -> None:
+    """Keys of a language that is not this env's."""
+    owners: dict[str, list[str]] = {}
+    for each in work.registry.languages.values():
+        for key in each.options:
+            owners.setdefault(key, []).append(each.name)
+    for key in node.mapping():
+        if key in ENV_KEYS or key not in owners or (language is not None and key in language.options):
+            continue
+        if name and language is None:  # an unknown language has been reported, whose key it may be
+            continue
+        whose = " or ".join(f"`{owner}`" for owner in sorted(owners[key]))
+        has = f"has language `{name}`" if name else "has no `language`"
+        message = f"the key `{key}` belongs to language {whose}, and env `{env}` {has}"
+        work.problems.add(node.key(key), message, code="unknown-key", hint=f"add `language: {min(owners[key])}`")

@@ -1,0 +1,273 @@
+"""The road from the project's text to a Spec."""
+
+from __future__ import annotations
+
+import fnmatch
+import posixpath
+import shlex
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from envtool.errors import UsageError
+from envtool.model import Env, Spec
+from envtool.spec import values
+from envtool.spec.check import Checker
+from envtool.spec.declare import Work, declare_base, declare_layer, make_base, make_layer
+from envtool.spec.envs import HOST, Point, expand, make_env
+from envtool.spec.merge import Inheritance, merge
+from envtool.spec.node import Node, Problems, plain
+from envtool.spec.parse import parse, source_of
+from envtool.spec.schema import schema
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from envtool.api import Project
+    from envtool.registry import Registry
+
+FILES = 200  # of one spec
+ENVS = 10_000  # all points of all matrices
+
+
+def load(
+    project: Project,
+    file: str,
+    *,
+    root: str,
+    registry: Registry,
+    args: Sequence[str] = (),
+    only: Sequence[str] = (),
+) -> Spec:
+    """Read `file` (relative to the project, whose absolute path is `root`) and all it includes.
+
+    `args` become `{{ args }}`. `only`: names or globs of envs; the others are checked against the schema but not
+    expanded, and are not in the Spec. Raises SpecError with everything that is wrong, in the order of the files, and
+    UsageError when there is no such file.
+    """
+    problems = Problems()
+    recorder = _Recorder(project)
+    files = _read(recorder, file, problems)
+    checker = Checker(schema(registry))
+    for one in files:
+        checker.check(plain(one.node), one.node, problems)
+    work = Work(registry=registry, problems=problems)
+    _declare(work, files)
+    envs = _envs(work, files, recorder, shlex.join(args), only)
+    bases = {name: make_base(work, declared, None) for name, declared in work.bases.items()}
+    layers = {name: make_layer(work, declared, None) for name, declared in work.layers.items()}
+    problems.raise_any()
+    return Spec(
+        file=file,
+        root=root,
+        envs=tuple(envs),
+        bases=bases,
+        layers=layers,
+        read=tuple(posixpath.normpath(posixpath.join(root, path)) for path in recorder.paths),
+    )
+
+
+def selected(patterns: Sequence[str], name: str, group: str) -> bool:
+    """Does any pattern mean this env: its name, its group (all points of the matrix), or a glob (`*`, `?`) of either?
+    Brackets stand for themselves.
+    """
+    for pattern in patterns:
+        if pattern in (name, group):
+            return True
+        escaped = pattern.replace("[", "[[]")
+        if fnmatch.fnmatchcase(name, escaped) or fnmatch.fnmatchcase(group, escaped):
+            return True
+    return not patterns
+
+
+# ---- files ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Recorder:
+    """The project, remembering what was read: also what was looked for and is not there."""
+
+    project: Project
+    seen: dict[str, None] = field(default_factory=dict)
+
+    def read(self, path: str) -> str | None:
+        self.seen[path] = None
+        return self.project.read(path)
+
+    def glob(self, pattern: str) -> list[str]:
+        return self.project.glob(pattern)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return tuple(self.seen)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """One parsed file; `defaults` are its own over those of the files that include it."""
+
+    node: Node
+    defaults: Node | None
+
+
+def _read(project: _Recorder, file: str, problems: Problems) -> list[_File]:
+    """The file and, depth first, all it includes."""
+    text = project.read(file)
+    if text is None:
+        raise UsageError(f"there is no {file}", code="no-spec", hint="write one, or let `envtool init` write it")
+    files: list[_File] = []
+    seen: dict[str, Node | None] = {posixpath.normpath(file): None}
+    pending: list[tuple[str, str, Node | None]] = [(file, text, None)]
+    while pending:
+        name, text, below = pending.pop()
+        source = source_of(text, name, order=len(files), directory=posixpath.dirname(name) or ".")
+        node = parse(text.removeprefix("\ufeff"), source, problems)
+        if node is None:
+            if not problems.found:
+                problems.add(Node(None, source, 1, 1, 0), "the file is empty", code="empty", hint="begin: version: 1")
+            files.append(_File(Node({}, source, 1, 1, 0, keys={}), None))
+            problems.raise_any()
+        assert node is not None
+        own = node.get("defaults")
+        own = own if own is not None and isinstance(own.value, dict) else None
+        defaults = own if below is None else below if own is None else merge(below, own)
+        files.append(_File(node, defaults))
+        pending += reversed(_included(project, node, defaults, seen, problems))
+    return files
+
+
+def _included(
+    project: _Recorder, node: Node, defaults: Node | None, seen: dict[str, Node | None], problems: Problems
+) -> list[tuple[str, str, Node | None]]:
+    found: list[tuple[str, str, Node | None]] = []
+    include = node.get("include")
+    for entry in include.items() if include is not None else []:
+        if not isinstance(entry.value, str):
+            continue
+        path = values.inside(entry.value, node.source.directory)
+        if path is None:
+            message = f"`include` of `{entry.value}`: the path leaves the project"
+            problems.add(entry, message, code="path", hint="paths are relative to this file, inside the project")
+        elif path in seen:
+            first = seen[path]
+            hint = f"first in {first.source.file}:{first.line}" if first is not None else "it is where all begins"
+            problems.add(entry, f"{path} is included twice", code="duplicate", hint=hint)
+        elif len(seen) >= FILES:
+            problems.add(entry, f"more than {FILES} files are included", code="limit")
+            break
+        else:
+            seen[path] = entry
+            text = project.read(path)
+            if text is None:
+                problems.add(entry, f"there is no file {path}", code="no-file")
+            else:
+                found.append((path, text, defaults))
+    return found
+
+
+# ---- names ---------------------------------------------------------------------------------------------------------
+
+
+def _declare(work: Work, files: list[_File]) -> None:
+    """All bases and layers of all files, each name once."""
+    for one in files:
+        for name, value, key in _entries(one.node, "bases"):
+            if _fresh(work, "base", name, key, work.known_bases):
+                declared = declare_base(work, name, value, key)
+                if declared is not None:
+                    work.bases[name] = declared
+            if name == HOST and HOST not in value.mapping():
+                work.problems.add(key, "the base `host` is built in", code="name", hint="choose another name")
+        for name, value, key in _entries(one.node, "layers"):
+            if _fresh(work, "layer", name, key, work.known_layers):
+                layer = declare_layer(work, name, value, key)
+                if layer is not None:
+                    work.layers[name] = layer
+    for name, layer in work.layers.items():
+        for need in layer.needs or ():
+            if str(need.value) not in work.known_layers:
+                hint = work.problems.near(str(need.value), work.known_layers)
+                message = f"layer `{name}` needs the unknown layer `{need.value}`"
+                work.problems.add(need, message, code="unknown-layer", hint=hint)
+    _cycles(work)
+
+
+def _entries(root: Node, section: str) -> list[tuple[str, Node, Node]]:
+    node = root.get(section)
+    return [] if node is None else [(name, value, node.key(name)) for name, value in node.mapping().items()]
+
+
+def _fresh(work: Work, noun: str, name: str, key: Node, known: dict[str, Node | None]) -> bool:
+    """Is the name new? What is said twice in one file, the parser has found already."""
+    first = known.get(name)
+    if first is not None:
+        hint = f"the first is {first.source.file}:{first.line}; included files share all names"
+        work.problems.add(key, f"{noun} `{name}` is declared twice", code="duplicate", hint=hint)
+        return False
+    known[name] = key
+    return True
+
+
+def _cycles(work: Work) -> None:
+    """Layers that need themselves, by way of others or directly; each cycle is told once."""
+    state: dict[str, int] = {}  # 1: on the path, 2: done
+    for start in work.layers:
+        path: list[str] = [start]
+        while path and state.get(start) != 2:
+            here = path[-1]
+            state[here] = 1
+            following = ""
+            for need in work.layers[here].needs or ():
+                target = str(need.value)
+                if state.get(target) == 1:
+                    cycle = " → ".join([*path[path.index(target) :], target])
+                    work.problems.add(need, f"layer `{target}` needs itself: {cycle}", code="cycle")
+                elif target in work.layers and state.get(target) is None:
+                    following = target
+                    break
+            if following:
+                path.append(following)
+            else:
+                state[here] = 2
+                path.pop()
+
+
+# ---- envs ----------------------------------------------------------------------------------------------------------
+
+
+def _envs(work: Work, files: list[_File], project: Project, args: str, only: Sequence[str]) -> list[Env]:
+    """Every env of every file, expanded; `only` those asked for."""
+    keys: dict[str, Node | None] = {}
+    nodes: dict[str, Node] = {}
+    defaults: dict[str, Node | None] = {}
+    for one in files:
+        for name, value, key in _entries(one.node, "envs"):
+            if _fresh(work, "env", name, key, keys):
+                nodes[name], defaults[name] = value, one.defaults
+    inheritance = Inheritance(nodes, keys, work.problems)
+    made: list[Env] = []
+    names: dict[str, str] = {}
+    for group in nodes:
+        at = keys[group]
+        assert at is not None
+        merged = inheritance.merged(group)
+        below = defaults[group]
+        if below is not None:
+            merged = merge(below, merged)
+        matrix = merged.get("matrix")
+        points = expand(work, group, merged)
+        inheritance.spend(merged.size * len(points) + (matrix.size * len(points) // 10 if matrix else 0), at)
+        for name, values_ in points:
+            if name in names:
+                message = f"two envs are called `{name}`"
+                work.problems.add(merged.get("matrix") or at, message, code="duplicate", hint="change a matrix value")
+                continue
+            names[name] = group
+            if len(names) > ENVS:
+                work.problems.add(at, f"more than {ENVS:,} envs", code="limit")
+                work.problems.raise_any()
+            if selected(only, name, group):
+                point = Point(name=name, group=group, node=merged, at=at, values=values_, args=args, project=project)
+                env = make_env(work, point)
+                if env is not None:
+                    made.append(env)
+    return made

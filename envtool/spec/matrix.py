@@ -1,0 +1,97 @@
+"""A matrix as CI systems have it -> its points.
+
+`exclude` takes away every combination that has all of an entry's values. Each entry of `include` then adds its further
+values to every combination that has the entry's values of the matrix's own axes; where there is none it is a point of
+its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, TypeAlias
+
+from envtool.spec.values import label
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from envtool.spec.node import Node, Problems
+
+Point: TypeAlias = "dict[str, str]"
+
+POINTS = 2000  # of one matrix
+ENTRIES = 200  # of `include` and of `exclude`: each is compared with each point
+
+
+def points(matrix: Node, env: str, problems: Problems) -> list[tuple[str, Point]]:
+    """Each point with the name of its env, in the order of the axes as written; [] when something is wrong."""
+    axes = {name: [text(value) for value in node.items()] for name, node in _axes(matrix).items()}
+    count = 1
+    for values in axes.values():
+        count *= len(values)
+    if count > POINTS:
+        problems.add(matrix, f"the matrix of env `{env}` has {count:,} points, at most {POINTS:,} go", code="limit")
+        return []
+    for key in ("include", "exclude"):
+        entries = len(_entries(matrix, key))
+        if entries > ENTRIES:
+            problems.add(matrix.key(key), f"`{key}` has {entries:,} entries, at most {ENTRIES} go", code="limit")
+            return []
+    combinations = (
+        [dict(zip(axes, chosen, strict=True)) for chosen in itertools.product(*axes.values())] if axes else []
+    )
+    combinations = _excluded(combinations, matrix, axes, problems)
+    found = [(name_of(env, [point[axis] for axis in axes]), point) for point in combinations]
+    found += _included(combinations, matrix, axes, env)
+    if not found and (matrix.get("exclude") or not axes):
+        problems.add(matrix, f"the matrix of env `{env}` has no points", code="empty", hint="all are excluded")
+    return found
+
+
+def name_of(env: str, values: list[str]) -> str:
+    """`unit[bookworm,3.12]`."""
+    return f"{env}[{','.join(label(value) for value in values)}]"
+
+
+def text(node: Node) -> str:
+    """A matrix value: numbers are taken as they were written."""
+    return node.value if isinstance(node.value, str) else node.text
+
+
+def _axes(matrix: Node) -> Mapping[str, Node]:
+    return {name: node for name, node in matrix.mapping().items() if name not in ("include", "exclude")}
+
+
+def _entries(matrix: Node, key: str) -> list[tuple[Node, Point]]:
+    node = matrix.get(key)
+    return [(entry, {k: text(v) for k, v in entry.mapping().items()}) for entry in (node.items() if node else [])]
+
+
+def _excluded(
+    combinations: list[Point], matrix: Node, axes: Mapping[str, list[str]], problems: Problems
+) -> list[Point]:
+    for node, entry in _entries(matrix, "exclude"):
+        unknown = [name for name in entry if name not in axes]
+        for name in unknown:
+            hint = problems.near(name, axes)
+            problems.add(node.key(name), f"unknown axis `{name}` in `exclude`", code="unknown-axis", hint=hint)
+        left = [point for point in combinations if any(point.get(k) != v for k, v in entry.items())]
+        if len(left) == len(combinations) and not unknown:
+            problems.add(node, "this entry of `exclude` excludes nothing", code="exclude")
+        combinations = left
+    return combinations
+
+
+def _included(
+    combinations: list[Point], matrix: Node, axes: Mapping[str, list[str]], env: str
+) -> list[tuple[str, Point]]:
+    """Extends `combinations` in place; gives the points that stand for themselves."""
+    alone: list[tuple[str, Point]] = []
+    for _, entry in _entries(matrix, "include"):
+        own = {name: value for name, value in entry.items() if name in axes}
+        matching = [point for point in combinations if all(point[name] == value for name, value in own.items())]
+        for point in matching:
+            point.update(entry)
+        if not matching:
+            alone.append((name_of(env, list(entry.values())), entry))
+    return alone

@@ -1,0 +1,97 @@
+"""`extends` and `defaults`: mappings merge key by key, everything else replaces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from envtool.spec.node import Node
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from envtool.spec.node import Problems
+
+BUDGET = 500_000  # values in all merged envs together: a spec of 1,000 envs has 30,000
+WHOLE = frozenset({"base"})  # {debian: x} merged with {image: y} would be two bases
+
+
+def merge(below: Node, above: Node, *, top: bool = True) -> Node:
+    """`above` laid over `below`. Both stay as they are; the places of what is taken are kept."""
+    if not (isinstance(below.value, dict) and isinstance(above.value, dict)):
+        return above
+    values, keys = dict(below.value), dict(below.keys or {})
+    for name, value in above.value.items():
+        old = values.get(name)
+        values[name] = value if old is None or (top and name in WHOLE) else merge(old, value, top=False)
+        keys[name] = above.key(name)
+    size = 1 + sum(value.size for value in values.values())
+    return Node(values, above.source, above.line, above.column, above.width, keys=keys, size=size)
+
+
+@dataclass(slots=True)
+class Inheritance:
+    """Resolves `extends` between all envs; each is merged once."""
+
+    envs: Mapping[str, Node]
+    keys: Mapping[str, Node | None]  # where each is declared
+    problems: Problems
+    done: dict[str, Node] = field(default_factory=dict)
+    left: int = BUDGET
+
+    def spend(self, size: int, node: Node) -> None:
+        """Count values that came by inheriting and by matrices. Raises SpecError when they are too many."""
+        self.left -= size
+        if self.left < 0:
+            message = f"more than {BUDGET:,} values, counting what envs inherit and each point of a matrix"
+            self.problems.add(node, message, code="limit")
+            self.problems.raise_any()
+
+    def merged(self, name: str) -> Node:
+        """The env `name` with all it inherits, without defaults. What is wrong with `extends` is noted."""
+        pending = [name]
+        while pending:  # by hand, not by recursion: a chain may be as long as the file
+            this = pending[-1]
+            if this in self.done:
+                pending.pop()
+                continue
+            ready = True
+            for parent in self._parents(this):
+                if parent.value in self.done or parent.value not in self.envs:
+                    continue
+                if parent.value in pending:
+                    self._cycle(pending, parent)
+                    continue
+                pending.append(str(parent.value))
+                ready = False
+                break
+            if ready:
+                merged = self.done[this] = self._lay(this)
+                self.spend(merged.size if merged is not self.envs[this] else 1, self.envs[this])
+                pending.pop()
+        return self.done[name]
+
+    def _parents(self, name: str) -> list[Node]:
+        extends = self.envs[name].get("extends")
+        if extends is None:
+            return []
+        nodes = extends.items() if isinstance(extends.value, list) else [extends]
+        return [node for node in nodes if isinstance(node.value, str)]
+
+    def _lay(self, name: str) -> Node:
+        own = self.envs[name]
+        below: Node | None = None
+        for parent in self._parents(name):
+            if parent.value not in self.envs:
+                message = f"unknown env `{parent.value}` in `extends` of env `{name}`"
+                hint = self.problems.near(str(parent.value), self.keys)
+                self.problems.add(parent, message, code="unknown-env", hint=hint)
+            elif parent.value in self.done:
+                inherited = self.done[str(parent.value)]
+                below = inherited if below is None else merge(below, inherited)
+        return own if below is None else merge(below, own)
+
+    def _cycle(self, pending: list[str], parent: Node) -> None:
+        start = pending.index(str(parent.value))
+        path = " → ".join([*pending[start:], str(parent.value)])
+        self.problems.add(parent, f"env `{parent.value}` extends itself: {path}", code="cycle")

@@ -1,0 +1,292 @@
+"""YAML text -> Node, from PyYAML's events, so that limits hold *before* anything grows.
+
+Scalars are read by YAML 1.2's core schema, as editors do it. What YAML 1.1 readers would take otherwise (`on`, `0644`,
+`1:30`) is refused and explained: nobody should have to know which YAML this is.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import yaml
+
+from envtool.spec.node import Node, Problems, Scalar, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+try:
+    from yaml import CSafeLoader as _Loader
+except ImportError:  # PyYAML without libyaml: eight times slower, otherwise the same
+    from yaml import SafeLoader as _Loader  # type: ignore[assignment]
+
+BYTES = 4 * 1024 * 1024  # of one file
+NODES = 150_000  # of one file, aliases expanded
+DEPTH = 40
+SCALAR = 256 * 1024  # characters of one scalar
+KEY = 128
+
+_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+_BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_WORDS = {
+    spelt: meaning
+    for meaning, words in (("true", ("on", "yes")), ("false", ("off", "no")))
+    for word in words
+    for spelt in (word, word.capitalize(), word.upper())
+}
+_INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})\Z")
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z")
+_OTHER_NUMBER = re.compile(
+    r"[-+]?(?:0[0-9_]+|0[xob][0-9a-fA-F_]+|[0-9][0-9_]*_[0-9_.]*|[1-9][0-9]*(?::[0-5]?[0-9])+(?:\.[0-9]*)?|[0-9]{19,})\Z"
+)
+_SPECIAL = re.compile(r"[-+]?\.(?:inf|Inf|INF)\Z|\.(?:nan|NaN|NAN)\Z")
+_LINES = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+_ODD = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NUMBERISH = frozenset("+-.0123456789")
+_TAGS = {
+    "tag:yaml.org,2002:str": str,
+    "tag:yaml.org,2002:map": dict,
+    "tag:yaml.org,2002:seq": list,
+}
+
+
+class Refused(Exception):  # noqa: N818 - never leaves this module
+    """Reading cannot go on; the problem has been noted."""
+
+
+def source_of(text: str, file: str, *, order: int = 0, directory: str = ".") -> Source:
+    """`text` in lines, as YAML counts them."""
+    return Source(file=file, lines=tuple(_LINES.split(text[:BYTES])), order=order, directory=directory)
+
+
+def parse(text: str, source: Source, problems: Problems) -> Node | None:
+    """The document's root. None when it cannot be read at all; duplicate keys and the like are noted and read over."""
+    start = Node(None, source, 1, 1, width=0)
+    if len(text) > BYTES:
+        problems.add(start, f"the file is larger than {BYTES // 2**20} MiB", code="limit")
+        return None
+    reader = _Reader(source, problems)
+    try:
+        return reader.document(yaml.parse(text, Loader=_Loader))
+    except Refused:
+        return None
+    except yaml.MarkedYAMLError as error:
+        _explain_syntax(error, source, problems)
+        return None
+    except (yaml.YAMLError, UnicodeEncodeError):  # a character that no YAML may hold
+        upto = _ODD.split(text, maxsplit=1)[0]
+        lines = _LINES.split(upto)
+        at = Node(None, source, len(lines), len(lines[-1]) + 1)
+        odd = f"U+{ord(text[len(upto)]):04X}" if len(upto) < len(text) else "one"
+        problems.add(at, f"a character that YAML does not allow: {odd}", code="yaml", hint="write it as an escape")
+        return None
+    except RecursionError:  # only the scanner in pure Python
+        problems.add(start, f"nested more than {DEPTH} deep", code="limit")
+        return None
+
+
+def _explain_syntax(error: yaml.MarkedYAMLError, source: Source, problems: Problems) -> None:
+    mark = error.problem_mark or error.context_mark
+    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    text = source.lines[line - 1] if line <= len(source.lines) else ""
+    said = str(error.problem or error.context or "not YAML").strip()
+    hint = ""
+    if "\t" in text[: len(text) - len(text.lstrip())] or "'\\t'" in said:
+        column = max(text.find("\t"), 0) + 1
+        said, hint = "a tab: YAML is indented with spaces", "replace the tab by spaces"
+    elif "mapping values are not allowed" in said:
+        said, hint = "a second `: ` in one line", "put the value in quotes, or the key on its own line"
+    elif "could not find expected ':'" in said:
+        said, hint = "a key without `:`", "write `key: value`; is a quote or a bracket left open above?"
+    elif "cannot start any token" in said:
+        said, hint = "a character that cannot begin a value", "put the value in quotes"
+    elif "did not find expected" in said or "unexpected end" in said:
+        hint = "is the indentation right, and each quote and bracket closed?"
+    if error.context and error.context_mark and error.context_mark.line + 1 != line:
+        said += f" ({error.context} that begins in line {error.context_mark.line + 1})"
+    problems.add(Node(None, source, line, column), said, code="yaml", hint=hint)
+
+
+class _Frame:
+    """A list or mapping that is being read."""
+
+    __slots__ = ("anchor", "key", "node")
+
+    def __init__(self, node: Node, anchor: str | None) -> None:
+        self.node = node
+        self.anchor = anchor
+        self.key: Node | None = None
+
+
+class _Reader:
+    """Composes one document. A loop over events with a stack of its own: depth is checked, never suffered."""
+
+    def __init__(self, source: Source, problems: Problems) -> None:
+        self.source = source
+        self.problems = problems
+        self.anchors: dict[str, Node | None] = {}  # None: still being read
+        self.stack: list[_Frame] = []
+        self.total = 0
+        self.root: Node | None = None
+
+    def document(self, events: Iterator[Any]) -> Node | None:
+        documents = 0
+        for event in events:
+            kind = type(event)
+            if kind is yaml.ScalarEvent:
+                self.put(self.scalar(event), event.anchor)
+            elif kind is yaml.MappingStartEvent:
+                self.open(event, {}, dict)
+            elif kind is yaml.SequenceStartEvent:
+                self.open(event, [], list)
+            elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
+                self.close()
+            elif kind is yaml.AliasEvent:
+                self.alias(event)
+            elif kind is yaml.DocumentStartEvent:
+                documents += 1
+                if documents > 1:
+                    self.refuse(self.at(event, 3), "a second document: a spec is one", "yaml", "remove the `---`")
+        return self.root
+
+    # -- pieces --
+
+    def at(self, event: Any, width: int = 1) -> Node:
+        mark = event.start_mark
+        return Node(None, self.source, mark.line + 1, mark.column + 1, width)
+
+    def refuse(self, node: Node, message: str, code: str, hint: str = "") -> NoReturn:
+        self.problems.add(node, message, code=code, hint=hint)
+        raise Refused
+
+    def open(self, event: Any, value: dict[str, Node] | list[Node], expected: type) -> None:
+        node = Node(value, self.source, event.start_mark.line + 1, event.start_mark.column + 1, 1)
+        if len(self.stack) >= DEPTH:
+            self.refuse(node, f"nested more than {DEPTH} deep", "limit")
+        if event.tag is not None and _TAGS.get(event.tag) is not expected:
+            self.problems.add(node, f"a YAML tag: `{_tag(event.tag)}`", code="yaml", hint="remove it")
+        if self.stack and isinstance(self.stack[-1].node.value, dict) and self.stack[-1].key is None:
+            self.refuse(node, "a key that is not plain text", "yaml", "keys are words; is a quote missing around `{{`?")
+        if expected is dict:
+            node.keys = {}
+        if event.anchor:
+            self.anchors[event.anchor] = None
+        self.stack.append(_Frame(node, event.anchor))
+
+    def close(self) -> None:
+        frame = self.stack.pop()
+        self.put(frame.node, frame.anchor, counted=frame.node.size - 1)
+
+    def alias(self, event: Any) -> None:
+        here = self.at(event, len(event.anchor) + 1)
+        if event.anchor not in self.anchors:
+            known = [name for name, node in self.anchors.items() if node is not None]
+            self.refuse(here, f"unknown anchor `{event.anchor}`", "yaml", self.problems.near(event.anchor, known))
+        target = self.anchors[event.anchor]
+        if target is None:
+            self.refuse(here, f"`*{event.anchor}` contains itself", "yaml")
+        if self.stack and isinstance(self.stack[-1].node.value, dict) and self.stack[-1].key is None:
+            self.refuse(here, "an alias as a key", "yaml", "write the key out")
+        self.put(target, None, at=here)
+
+    def put(self, node: Node, anchor: str | None, counted: int = 0, at: Node | None = None) -> None:
+        """A whole value has been read: give it to the list or mapping around it."""
+        self.total += node.size - counted
+        if self.total > NODES:
+            self.refuse(at or node, f"more than {NODES:,} values (each use of an alias counts)", "limit")
+        if anchor:
+            self.anchors[anchor] = node
+        if not self.stack:
+            self.root = node
+            return
+        frame = self.stack[-1]
+        around = frame.node
+        around.size += node.size
+        if isinstance(around.value, list):
+            around.value.append(node)
+        elif frame.key is None:
+            frame.key = node
+        else:
+            self.entry(frame, node)
+
+    def entry(self, frame: _Frame, value: Node) -> None:
+        key, frame.key = frame.key, None
+        mapping, keys = frame.node.value, frame.node.keys
+        assert key is not None
+        assert isinstance(mapping, dict)
+        assert keys is not None
+        name = key.value
+        if not isinstance(name, str):
+            shown = key.text or "null"
+            hint = f'write it in quotes: "{shown}"' if key.text else "write a name before the `:`"
+            self.problems.add(key, f"the key `{shown}` is {kind_of(name)}, not text", code="yaml-surprise", hint=hint)
+            name = shown
+        elif name == "<<" and key.text:
+            hint = "use `extends:` for envs; a plain alias (`key: *name`) works too"
+            self.problems.add(key, "YAML merge keys are not supported", code="yaml", hint=hint)
+            return
+        elif len(name) > KEY:
+            self.problems.add(key, f"a key of more than {KEY} characters", code="limit")
+            return
+        if name in mapping:
+            hint = f"the first is in line {keys[name].line}"
+            self.problems.add(key, f"the key `{name}` is there twice", code="duplicate", hint=hint)
+            return
+        mapping[name] = value
+        keys[name] = key
+
+    def scalar(self, event: Any) -> Node:
+        start, end, text = event.start_mark, event.end_mark, event.value
+        width = end.column - start.column if end.line == start.line else 1
+        node = Node(text, self.source, start.line + 1, start.column + 1, width)
+        if len(text) > SCALAR:
+            self.refuse(node, f"a value of more than {SCALAR // 1024} KiB", "limit", "put it into a file")
+        tag = event.tag
+        if tag is not None and tag != "!" and _TAGS.get(tag) is not str:
+            self.problems.add(node, f"a YAML tag: `{_tag(tag)}`", code="yaml", hint="remove it")
+        elif event.implicit[0]:  # plain, without a tag
+            node.text = text
+            node.value = self.resolve(text, node)
+        return node
+
+    def resolve(self, text: str, node: Node) -> Scalar:
+        """What a plain scalar means."""
+        if text in _NULLS:
+            return None
+        if text in _BOOLS:
+            return _BOOLS[text]
+        if text in _WORDS:
+            meaning = _WORDS[text]
+            hint = f'write {meaning}, or "{text}" in quotes'
+            self.problems.add(
+                node, f"`{text}` is {meaning} to some YAML readers and text to others", code="yaml-surprise", hint=hint
+            )
+            return text
+        if text[0] not in _NUMBERISH:
+            return text
+        if _INT.match(text):
+            return int(text)
+        if _OTHER_NUMBER.match(text) or _SPECIAL.match(text):
+            hint = f'write it in quotes: "{text}", or as a plain decimal number'
+            message = f"`{text}` is a number to some YAML readers and another, or text, to others"
+            self.problems.add(node, message, code="yaml-surprise", hint=hint)
+            return text
+        return float(text) if _FLOAT.match(text) else text
+
+
+def _tag(tag: str) -> str:
+    return tag.replace("tag:yaml.org,2002:", "!!")
+
+
+def kind_of(value: object) -> str:
+    """A value's type in words: "the number", "a list" …"""
+    if value is None:
+        return "empty"
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, int | float):
+        return "a number"
+    if isinstance(value, str):
+        return "text"
+    return "a list" if isinstance(value, list) else "a mapping"

@@ -1,0 +1,238 @@
+"""The one schema: it validates, it is what `envtool schema` prints for editors, and reference.py makes a page of it.
+
+Core keys are here; kinds and languages bring theirs. Text that a template may stand for is not bound by patterns here
+(an editor would complain about `{{`); the values are checked once rendered.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from envtool.spec import values
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from envtool.model import Json
+    from envtool.registry import Registry
+
+LAYER_KEYS = ("needs", "set")
+SERVICES = "services"  # known to be planned: told apart from a slip
+ENV_KEYS = frozenset({
+    "base", "extends", "language", "layers", "matrix", "pass", "scratch", "set", "tasks", "timeout", "user", "workdir",
+})  # fmt: skip
+
+
+def schema(registry: Registry) -> dict[str, Json]:
+    """The JSON Schema (2020-12) of a spec, for these kinds and languages."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "envtool.yaml",
+        "description": "Environments and the tasks to run in them.",
+        "type": "object",
+        "properties": {
+            "version": {"description": "Version of this format: 1.", "const": 1},
+            "bases": _named("Bases by name: what a stack stands on. `host` is always there.", "base"),
+            "layers": _named("Layers by name: steps on top of a base.", "layer"),
+            "defaults": {
+                "description": "What every env of this file has where it does not say otherwise. Mappings are merged "
+                "key by key; lists and scalars of the env replace those given here; `base` is replaced as a whole.",
+                "$ref": "#/$defs/defaults",
+            },
+            "envs": _named("Environments by name.", "env"),
+            "include": {
+                "description": "Other spec files, relative to this one. All names are shared, so each may be used "
+                "once; paths in an included file are relative to it, and its envs run in its directory.",
+                "$ref": "#/$defs/strings",
+            },
+        },
+        "required": ["version"],
+        "additionalProperties": False,
+        "$defs": {
+            **_definitions(),
+            "base": _base(registry),
+            "layer": _layer(registry),
+            "env": _env(registry, extends=True),
+            "defaults": _env(registry, extends=False),
+        },
+    }
+
+
+def _named(description: str, what: str) -> Json:
+    return {
+        "description": description,
+        "type": "object",
+        "propertyNames": {"pattern": values.NAME},
+        "additionalProperties": {"$ref": f"#/$defs/{what}"},
+    }
+
+
+def _definitions() -> dict[str, Json]:
+    text: Json = {"type": ["string", "integer"]}
+    return {
+        "strings": {"type": "array", "items": {"type": "string", "minLength": 1}},
+        "variables": {
+            "type": "object",
+            "propertyNames": {"pattern": values.VARIABLE},
+            "additionalProperties": text,
+        },
+        "duration": {"type": ["string", "number"], "examples": ["30s", "5m", "1h30m", 90]},
+        "matrix": {
+            "type": "object",
+            "properties": {
+                "include": {
+                    "description": "More points, or more values for points that match.",
+                    "$ref": "#/$defs/points",
+                },
+                "exclude": {"description": "Points to leave out.", "$ref": "#/$defs/points"},
+            },
+            "propertyNames": {"pattern": values.AXIS},
+            "additionalProperties": {"type": "array", "items": text, "minItems": 1},
+        },
+        "points": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "minProperties": 1,
+                "propertyNames": {"pattern": values.AXIS},
+                "additionalProperties": text,
+            },
+        },
+        "command": {
+            "description": "A line for `sh`, or a list of words that is executed as it is.",
+            "anyOf": [{"type": "string", "minLength": 1}, {"$ref": "#/$defs/argv"}],
+        },
+        "argv": {"type": "array", "items": text, "minItems": 1},
+        "commands": {
+            "description": "One line for `sh`, or a list of commands that run one after the other: each a line, or a "
+            "list of words that is executed as it is.",
+            "anyOf": [
+                {"type": "string", "minLength": 1},
+                {"type": "array", "items": {"$ref": "#/$defs/command"}, "minItems": 1},
+            ],
+        },
+        "task": {
+            "anyOf": [
+                {"type": "string", "minLength": 1},
+                {"type": "array", "items": {"$ref": "#/$defs/command"}, "minItems": 1},
+                {"$ref": "#/$defs/long-task"},
+            ]
+        },
+        "long-task": {
+            "type": "object",
+            "properties": {
+                "run": {
+                    "description": "One line for `sh`, or a list of commands that run one after the other: each a "
+                    "line, or a list of words that is executed as it is. `{{ args }}` is what follows `--` on the "
+                    "command line.",
+                    "$ref": "#/$defs/commands",
+                },
+                "outputs": {
+                    "description": "Files and directories (patterns) that are copied back, also when the task fails.",
+                    "$ref": "#/$defs/strings",
+                },
+                "timeout": {"description": "The task is ended after this time.", "$ref": "#/$defs/duration"},
+                "user": {"description": "Who runs it; an ordinary user unless said.", "enum": ["user", "root"]},
+            },
+            "required": ["run"],
+            "additionalProperties": False,
+        },
+    }
+
+
+def _base(registry: Registry) -> Json:
+    return {
+        "description": "One kind of base with its options.",
+        "type": "object",
+        "properties": {name: kind.schema for name, kind in sorted(registry.bases.items())},
+        "minProperties": 1,
+        "maxProperties": 1,
+        "additionalProperties": False,
+    }
+
+
+def _layer(registry: Registry) -> Json:
+    siblings: dict[str, list[Json]] = {}
+    for _, kind in sorted(registry.layers.items()):
+        for key, value in kind.siblings.items():
+            siblings.setdefault(key, []).append(value)
+    return {
+        "description": "One kind of layer with its options.",
+        "type": "object",
+        "properties": {
+            **_either(siblings),
+            **{name: kind.schema for name, kind in sorted(registry.layers.items())},
+            "needs": {
+                "description": "Layers that must stand below it. Without it a layer stands on all before it.",
+                "$ref": "#/$defs/strings",
+            },
+            "set": {"description": "Variables for all that stands on it.", "$ref": "#/$defs/variables"},
+        },
+        "minProperties": 1,
+        "additionalProperties": False,
+    }
+
+
+def _env(registry: Registry, *, extends: bool) -> Json:
+    own: dict[str, Json] = {
+        "base": {
+            "description": "The name of a base, or one written in place. `host` unless said.",
+            "anyOf": [{"type": "string", "minLength": 1}, {"$ref": "#/$defs/base"}],
+        },
+        "layers": {
+            "description": "Layers, bottom first: names, or layers written in place.",
+            "type": "array",
+            "items": {"anyOf": [{"type": "string", "minLength": 1}, {"$ref": "#/$defs/layer"}]},
+        },
+        "matrix": {
+            "description": "Axes with their values: one env for each combination, named `env[value,value]`. Values "
+            "are put in as `{{ matrix.AXIS }}`. `include` and `exclude` work as in CI matrices.",
+            "$ref": "#/$defs/matrix",
+        },
+        "set": {"description": "Variables of its tasks.", "$ref": "#/$defs/variables"},
+        "pass": {
+            "description": "Variables of the caller that are let through, with `*` and `?`.",
+            "type": "array",
+            "items": {"type": "string", "pattern": values.PASSED},
+        },
+        "workdir": {"description": "Where tasks start, relative to this file.", "type": "string", "minLength": 1},
+        "scratch": {"description": "Where what tasks write is held: `memory` unless said.", "enum": ["memory", "disk"]},
+        "timeout": {"description": "For each task that has none of its own.", "$ref": "#/$defs/duration"},
+        "user": {"description": "For each task that has none of its own.", "enum": ["user", "root"]},
+        "language": {"description": "Adds the layers that a project in this language needs.", **_languages(registry)},
+        "tasks": {
+            "description": "Commands under a verb: `test`, `build`, or any other.",
+            "type": "object",
+            "propertyNames": {"pattern": values.NAME},
+            "additionalProperties": {"$ref": "#/$defs/task"},
+        },
+    }
+    if extends:
+        own["extends"] = {
+            "description": "An env, or several, to inherit from. Mappings are merged key by key; lists and scalars "
+            "replace what was inherited, the later the stronger; `base` is replaced as a whole.",
+            "anyOf": [{"type": "string"}, {"$ref": "#/$defs/strings"}],
+        }
+    options: dict[str, list[Json]] = {}
+    for _, language in sorted(registry.languages.items()):
+        for key, value in language.options.items():
+            options.setdefault(key, []).append(value)
+    return {"type": "object", "properties": {**_either(options), **own}, "additionalProperties": False}
+
+
+def _languages(registry: Registry) -> dict[str, Json]:
+    return {"enum": [*sorted(registry.languages)]} if registry.languages else {"type": "string"}
+
+
+def _either(offers: Mapping[str, list[Json]]) -> dict[str, Json]:
+    """Keys that several plugins own: any of their schemas will do here; each checks its own afterwards."""
+    out: dict[str, Json] = {}
+    for key, several in sorted(offers.items()):
+        different = [one for index, one in enumerate(several) if one not in several[:index]]
+        out[key] = different[0] if len(different) == 1 else {"anyOf": different}
+    return out
+
+
+def options_schema(keys: Mapping[str, Json]) -> dict[str, Json]:
+    """The schema of a mapping with (only) these keys: for checking a kind's or a language's rendered options."""
+    return {"type": "object", "properties": {**keys}}

@@ -1,0 +1,120 @@
+"""The tasks of one env."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from envtool.model import Command, Task
+from envtool.spec import values
+from envtool.spec.declare import leaves
+from envtool.spec.template import is_arguments, is_template, uses_args
+
+if TYPE_CHECKING:
+    from envtool.spec.declare import Work
+    from envtool.spec.node import Node
+    from envtool.spec.template import Scope
+
+USERS = ("user", "root")
+
+
+def make_tasks(work: Work, env: Node, scope: Scope, args: str, directory: str) -> tuple[Task, ...]:
+    """All tasks of an env, in the order written. `args` is what `{{ args }}` becomes in a line for sh."""
+    tasks = env.get("tasks")
+    if tasks is None or not tasks.mapping():
+        return ()
+    scope = {**scope, "args": args}
+    timeout = seconds(work, env.get("timeout"), scope)
+    user = _user(work, env.get("user"), scope)
+    made: list[Task] = []
+    for verb, node in tasks.mapping().items():
+        long = isinstance(node.value, dict)
+        run = node.get("run") if long else node
+        if run is None:
+            continue
+        outputs = node.get("outputs")
+        own = seconds(work, node.get("timeout"), scope)
+        made.append(
+            Task(
+                name=verb,
+                commands=_commands(work, run, scope, f"task `{verb}`"),
+                where=tasks.key(verb).where,
+                outputs=_outputs(work, outputs, scope, directory),
+                timeout=own if own is not None else timeout,
+                user=_user(work, node.get("user"), scope) or user or USERS[0],
+                uses_args=any(uses_args(text) for text in _texts(run)),
+            )
+        )
+    return tuple(made)
+
+
+def seconds(work: Work, node: Node | None, scope: Scope) -> float | None:
+    """A duration in seconds; None when there is none or it is wrong (which is noted)."""
+    if node is None or isinstance(node.value, bool) or not isinstance(node.value, str | int | float):
+        return None
+    value = work.text(node, scope) if isinstance(node.value, str) else node.value
+    found = values.duration(value)
+    if found is None and value != "":
+        hint = "write 30s, 5m, 1h30m, or a number of seconds"
+        work.problems.add(node, f"`{value}` is no duration", code="duration", hint=hint)
+    return found
+
+
+def _user(work: Work, node: Node | None, scope: Scope) -> str:
+    if node is None:
+        return ""
+    chosen = work.text(node, scope)
+    if chosen not in USERS and is_template(node.value) and chosen:
+        work.problems.add(node, f"expected `user` or `root`, got `{chosen}`", code="value")
+    return chosen
+
+
+def _texts(run: Node) -> list[str]:
+    if isinstance(run.value, str):
+        return [run.value]
+    return [text for item in run.items() for text in _texts(item)]
+
+
+def _commands(work: Work, run: Node, scope: Scope, label: str) -> tuple[Command, ...]:
+    nodes = run.items() if isinstance(run.value, list) else [run]
+    commands = [_command(work, node, scope) for node in nodes]
+    for node, command in zip(nodes, commands, strict=True):
+        blank = isinstance(node.value, str) and node.value != "" and not node.value.strip()
+        if command is None and (blank or (node.items() and not any(text.strip() for text in _texts(node)[:1]))):
+            work.problems.add(node, f"a command of {label} is empty", code="empty", hint="remove it")
+    return tuple(command for command in commands if command is not None)
+
+
+def _command(work: Work, node: Node, scope: Scope) -> Command | None:
+    if isinstance(node.value, str):
+        line = work.text(node, scope)
+        return Command(shell=line) if line.strip() else None
+    words: list[str] = []
+    for item in node.items():
+        if isinstance(item.value, str) and is_arguments(item.value.strip()):
+            words += _split(scope)
+        else:
+            words.append(work.text(item, scope))
+    return Command(argv=tuple(words)) if words and words[0] else None
+
+
+def _split(scope: Scope) -> list[str]:
+    """In an argv, `{{ args }}` alone is each argument as a word."""
+    import shlex
+
+    args = scope["args"]
+    assert isinstance(args, str)
+    return shlex.split(args)
+
+
+def _outputs(work: Work, node: Node | None, scope: Scope, directory: str) -> tuple[str, ...]:
+    found: list[str] = []
+    for item in node.items() if node is not None else []:
+        if not isinstance(item.value, str):
+            continue
+        path = work.text(item, scope)
+        inside = values.inside(path, directory)
+        if inside is not None:
+            found.append(inside)
+        elif path or not is_template(item.value):
+            leaves(work, item, path)
+    return tuple(found)

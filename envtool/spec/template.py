@@ -1,0 +1,268 @@
+"""Jinja2 on one scalar: an allow-list of what an expression may contain, so that time and memory are bounded.
+
+Nothing repeats (no loops, macros, calls, assignments, `*`, `**`, `%`), and no attribute of a Python object can be
+reached: `a.b` looks into our own namespaces and nowhere else. What is left can only choose and join text; the result
+is at most as long as the template plus its values, and that is capped too.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+    from jinja2.sandbox import SandboxedEnvironment
+
+Scope: TypeAlias = "Mapping[str, str | Mapping[str, str]]"
+
+RESULT = 64 * 1024  # characters of one rendered value
+SOURCE = 16 * 1024  # characters of one template
+COMPILED = 500  # different templates that need Jinja2 itself (each costs half a millisecond)
+RENDERED = 50_000  # uses of templates in one spec
+TOTAL = 16 * 1024 * 1024  # characters of all results in one spec
+DEPTH = 20  # nesting of one expression
+
+# `{{ matrix.x }}`, `{{ env.name }}` and `{{ args }}` are nearly all there is: rendered here, as Jinja2 would, without
+# importing it (30 ms) or compiling anything. A property test holds the two together.
+_SIMPLE = re.compile(r"\{\{[ \t]*(matrix|env|args)(?:\.([A-Za-z][A-Za-z0-9_]*))?[ \t]*\}\}")
+_MARK = re.compile(r"\{[{%#]")
+_ARGS = re.compile(r"\{\{-?\s*args\s*-?\}\}\Z")
+_USES_ARGS = re.compile(r"\{[{%][^}]*\bargs\b")
+
+
+class TemplateError(Exception):
+    """A template is wrong: the sentence, a code, and for unknown names the name and what is known beside it."""
+
+    def __init__(self, message: str, *, code: str = "template", name: str = "", known: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.name = name
+        self.known = known
+
+
+def is_template(value: object) -> bool:
+    """Would rendering this scalar do anything?"""
+    return isinstance(value, str) and ("{{" in value or "{%" in value)
+
+
+def is_arguments(text: str) -> bool:
+    """Is this exactly `{{ args }}`: in an argv, the place where each argument becomes a word of its own."""
+    return _ARGS.match(text) is not None
+
+
+def uses_args(text: str) -> bool:
+    return "args" in text and _USES_ARGS.search(text) is not None
+
+
+@dataclass(slots=True)
+class Renderer:
+    """Renders templates of one spec within one budget. Not thread-safe."""
+
+    compiled: dict[str, tuple[Template, frozenset[str]]] = field(default_factory=dict)
+    rendered: int = 0
+    characters: int = 0
+
+    @property
+    def spent(self) -> bool:
+        """Is the budget used up: would all further rendering fail?"""
+        return self.rendered > RENDERED or self.characters > TOTAL or len(self.compiled) >= COMPILED
+
+    def render(self, text: str, scope: Scope) -> str:
+        """`text` with `scope` put in. Raises TemplateError."""
+        if len(text) > SOURCE:
+            raise TemplateError(f"a template of more than {SOURCE // 1024} KiB", code="limit")
+        self.rendered += 1
+        if self.rendered > RENDERED:
+            raise TemplateError(f"more than {RENDERED:,} uses of templates in one spec", code="limit")
+        result = _simple(text, scope)
+        if result is None:
+            result = self._jinja(text, scope)
+        if len(result) > RESULT:
+            raise TemplateError(f"the result has more than {RESULT // 1024} KiB", code="limit")
+        self.characters += len(result)
+        if self.characters > TOTAL:
+            raise TemplateError(f"all templates together give more than {TOTAL // 2**20} MiB", code="limit")
+        return result
+
+    def _jinja(self, text: str, scope: Scope) -> str:
+        import jinja2
+
+        try:
+            if text not in self.compiled:
+                if len(self.compiled) >= COMPILED:
+                    raise TemplateError(f"more than {COMPILED} different templates in one spec", code="limit")
+                self.compiled[text] = _compile(text)
+            template, names = self.compiled[text]
+            for name in sorted(names - set(scope)):
+                if name == "args":
+                    raise TemplateError("`args` is known in tasks only", code="undefined")
+                raise _unknown(name, "", tuple(scope))
+            return template.render({name: _wrap(name, value) for name, value in scope.items()})
+        except jinja2.TemplateSyntaxError as error:
+            said = (error.message or "not a template").rstrip(".")
+            raise TemplateError(f"template: {said[:1].lower()}{said[1:]}") from None
+        except jinja2.UndefinedError as error:
+            raise TemplateError(f"template: {error.message}", code="undefined") from None
+        except (RecursionError, MemoryError):
+            raise TemplateError("template: nested too deep", code="limit") from None
+        except (
+            TypeError,
+            ValueError,
+            IndexError,
+            jinja2.TemplateError,
+            OverflowError,
+            AttributeError,
+        ) as error:  # what an expression did: "1" + 1, [1][3] …
+            raise TemplateError(f"template: {' '.join(str(error).split())[:200]}") from None
+
+
+def _simple(text: str, scope: Scope) -> str | None:
+    """The result, or None when it takes Jinja2 to say."""
+    parts: list[str] = []
+    at = 0
+    for match in _SIMPLE.finditer(text):
+        value = scope.get(match[1])
+        if match[2] is None:
+            if not isinstance(value, str):
+                return None
+        elif isinstance(value, Mapping) and match[2] in value:
+            value = value[match[2]]
+        else:
+            return None
+        parts += (text[at : match.start()], value)
+        at = match.end()
+    rest = text[at:]
+    literal = parts[::2]
+    if any(_MARK.search(part) for part in (*literal, rest)) or any(p.endswith("{") for p in literal) or "\r" in text:
+        return None
+    return "".join(parts) + rest
+
+
+class _Names(Mapping[str, str]):
+    """`matrix` or `env` inside a template. Only its entries can be seen, whatever they are called."""
+
+    def __init__(self, name: str, values: Mapping[str, str]) -> None:
+        self.name = name
+        self.values_ = values
+
+    def __getitem__(self, key: str) -> str:
+        return self.values_[key]
+
+    def __iter__(self) -> Any:
+        return iter(self.values_)
+
+    def __len__(self) -> int:
+        return len(self.values_)
+
+    def __str__(self) -> str:
+        first = next(iter(self.values_), "name")
+        raise TemplateError(f"`{self.name}` is not a text: write `{self.name}.{first}`")
+
+
+def _wrap(name: str, value: str | Mapping[str, str]) -> str | _Names:
+    return value if isinstance(value, str) else _Names(name, value)
+
+
+def _unknown(name: str, within: str, known: tuple[str, ...]) -> TemplateError:
+    full = f"{within}.{name}" if within else name
+    return TemplateError(f"unknown name `{full}` in a template", code="undefined", name=name, known=known)
+
+
+def _bounded_replace(value: Any, old: str, new: str) -> str:
+    text = str(value)
+    if len(text) + text.count(old) * (len(new) - len(old)) > RESULT:
+        raise TemplateError(f"the result has more than {RESULT // 1024} KiB", code="limit")
+    return text.replace(old, new)
+
+
+def _bounded_join(value: Sequence[Any] | str, separator: str = "") -> str:
+    words = [str(word) for word in value]
+    if sum(map(len, words)) + len(words) * len(separator) > RESULT:
+        raise TemplateError(f"the result has more than {RESULT // 1024} KiB", code="limit")
+    return separator.join(words)
+
+
+_FILTERS = {
+    "default": None, "d": None, "first": None, "last": None, "length": None, "lower": None, "upper": None,
+    "title": None, "capitalize": None, "trim": None, "int": None, "string": None,
+    "replace": _bounded_replace, "join": _bounded_join, "quote": lambda value: shlex.quote(str(value)),
+}  # fmt: skip
+_TESTS = ("defined", "undefined", "eq", "equalto", "ne", "in", "string", "none", "==", "!=")
+
+
+@cache
+def _environment() -> SandboxedEnvironment:
+    import jinja2
+    from jinja2.sandbox import SandboxedEnvironment
+
+    class Environment(SandboxedEnvironment):
+        """Attribute and item access that knows our namespaces and nothing of Python's."""
+
+        def getattr(self, obj: Any, attribute: str) -> Any:
+            if isinstance(obj, _Names):
+                if attribute in obj:
+                    return obj[attribute]
+
+                def unknown(_: str | None) -> TemplateError:
+                    return _unknown(attribute, obj.name, tuple(obj))
+
+                return jinja2.StrictUndefined(name=attribute, exc=unknown)  # type: ignore[arg-type]
+            if isinstance(obj, jinja2.Undefined):
+                return obj  # the first unknown name is the one to be told
+            raise TemplateError(f"`.{attribute}` of a text: only `matrix` and `env` have names in them")
+
+        def getitem(self, obj: Any, argument: Any) -> Any:
+            if isinstance(obj, _Names):
+                return self.getattr(obj, str(argument))
+            if isinstance(obj, str | list | tuple) and isinstance(argument, int | slice):
+                return obj[argument]
+            return self.getattr(obj, str(argument))
+
+    environment = Environment(
+        undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=True, cache_size=0, optimized=False
+    )
+    environment.globals.clear()
+    environment.filters = {name: own or environment.filters[name] for name, own in _FILTERS.items()}
+    environment.tests = {name: environment.tests[name] for name in _TESTS}
+    return environment
+
+
+def _compile(text: str) -> tuple[Template, frozenset[str]]:
+    """Parse, look at every node, and only then compile. The second is the names it needs."""
+    from jinja2 import Template, nodes
+
+    allowed = (
+        nodes.Template, nodes.Output, nodes.TemplateData, nodes.If, nodes.CondExpr, nodes.Const, nodes.Name,
+        nodes.Getattr, nodes.Getitem, nodes.Slice, nodes.Filter, nodes.Test, nodes.Compare, nodes.Operand, nodes.And,
+        nodes.Or, nodes.Not, nodes.Add, nodes.Sub, nodes.Neg, nodes.Concat, nodes.List, nodes.Tuple, nodes.Keyword,
+    )  # fmt: skip
+    environment = _environment()
+    tree = environment.parse(text)
+    names: set[str] = set()
+    pending: list[tuple[nodes.Node, int]] = [(tree, 0)]
+    while pending:
+        node, depth = pending.pop()
+        if depth > DEPTH:
+            raise TemplateError("template: nested too deep", code="limit")
+        if not isinstance(node, allowed):
+            what = _WORDS.get(type(node).__name__, type(node).__name__.lower())
+            raise TemplateError(f"template: {what} is not for a spec: values may be put in and chosen, no more")
+        if isinstance(node, nodes.Filter) and node.name not in _FILTERS:
+            raise TemplateError(f"unknown filter `{node.name}`", name=str(node.name), known=tuple(_FILTERS))
+        if isinstance(node, nodes.Name):
+            names.add(node.name)
+        pending += [(child, depth + 1) for child in node.iter_child_nodes()]
+    return Template.from_code(environment, environment.compile(tree), {}), frozenset(names)
+
+
+_WORDS = {
+    "For": "a loop", "Call": "a call", "Assign": "`set`", "AssignBlock": "`set`", "Macro": "a macro", "Mul": "`*`",
+    "Pow": "`**`", "Mod": "`%`", "Div": "`/`", "FloorDiv": "`//`", "Include": "`include`", "Import": "`import`",
+    "FilterBlock": "a filter block", "With": "`with`", "Dict": "a mapping",
+}  # fmt: skip

@@ -1,0 +1,44 @@
+"""Small texts with a meaning: durations, paths, names. Each function gives the value, or None when it is not one."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"  # of envs, layers, bases, tasks
+AXIS = r"^[A-Za-z][A-Za-z0-9_]{0,63}$"  # of a matrix: reached as `matrix.NAME`
+VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
+PASSED = r"^[A-Za-z_*?][A-Za-z0-9_*?]*$"  # a variable's name, with globs
+
+_DURATION = re.compile(r"(?:([0-9]+(?:\.[0-9]+)?)h)?(?:([0-9]+(?:\.[0-9]+)?)m)?(?:([0-9]+(?:\.[0-9]+)?)s?)?\Z")
+LONGEST = 366 * 86400.0
+
+
+def duration(text: str | float) -> float | None:
+    """Seconds of `30s`, `5m`, `1h30m`, `0.5s`, or a bare number of seconds. None: not a duration, zero, or more than
+    a year.
+    """
+    if isinstance(text, str):
+        match = _DURATION.match(text.strip())
+        if not text.strip() or match is None:
+            return None
+        hours, minutes, seconds = (float(part or 0) for part in match.groups())
+        total = hours * 3600 + minutes * 60 + seconds
+    else:
+        total = float(text)
+    return total if 0 < total <= LONGEST else None
+
+
+def inside(path: str, directory: str = ".") -> str | None:
+    """`path`, relative to `directory`, as a project-relative path without `.` and `..`. None: it is empty or
+    absolute, begins with `~`, or leaves the project. Patterns are paths too.
+    """
+    if not path or path.startswith(("/", "~")) or "\0" in path or "\n" in path:
+        return None
+    joined = posixpath.normpath(posixpath.join(directory, path))
+    return None if joined == ".." or joined.startswith("../") else joined
+
+
+def label(value: str) -> str:
+    """A matrix value as it stands in an env's name: no blanks, slashes, commas or brackets."""
+    return re.sub(r"[^A-Za-z0-9._:+@=-]+", "-", value) or "-"

@@ -1,0 +1,54 @@
+"""Fetched files, by the sha256 of their content: `blobs/sha256/ab/<hex>`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+from envtool.errors import StoreError
+from envtool.store.store import Store
+
+
+def path(store: Store, sha256: str) -> str:
+    """Absolute path of a blob, there or not. `sha256` is lower-case hex."""
+    if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
+        raise StoreError(f"not a sha256 in lower-case hex: {sha256}", code="blob-name")
+    return store.path("blobs", "sha256", sha256[:2], sha256)
+
+
+def has(store: Store, sha256: str, size: int = 0) -> bool:
+    """Whether it is there; with a known `size` (bytes), also not cut short by a crash of the machine."""
+    try:
+        found = os.stat(path(store, sha256))
+    except FileNotFoundError:
+        return False
+    return not size or found.st_size == size
+
+
+def put(store: Store, source: str, sha256: str) -> str:
+    """Move a file whose content was checked (on the store's file system) to its place; the path of the blob."""
+    target = path(store, sha256)
+    os.chmod(source, 0o644)  # builds see it as another user
+    descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    parent = os.path.dirname(target)
+    try:
+        os.mkdir(parent)
+        os.chmod(parent, 0o755)
+    except FileExistsError:
+        pass
+    os.rename(source, target)
+    return target
+
+
+def verify(store: Store, sha256: str) -> bool:
+    """Whether its content still has its name; what has not is moved out of the way, to be fetched again."""
+    where = path(store, sha256)
+    with open(where, "rb") as file:
+        right = hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    if not right:
+        os.rename(where, f"{where}.corrupt")
+    return right

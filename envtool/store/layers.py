@@ -1,0 +1,182 @@
+"""Captured layers, by key: `layers/<key>/{tree/,layer.json,manifest}`."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from envtool import keys
+from envtool.errors import StoreError
+from envtool.model import Json
+from envtool.store import locks
+from envtool.store.canonical import Captured
+from envtool.store.scratch import Remove, scratch
+from envtool.store.store import Store
+
+__all__ = ["Draft", "Layer", "building", "find", "scratch", "using"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """A layer that stands in the store, whole. `size` is its tar's, in bytes."""
+
+    key: str
+    tree: str  # absolute path
+    manifest: str  # absolute path: see canonical.py
+    diff_id: str  # "sha256:…"
+    size: int
+    entries: int
+    document: Mapping[str, Json]  # all that determined it
+
+
+def find(store: Store, key: str) -> Layer | None:
+    """The layer under a key, None when there is none. Raises StoreError when what is there is damaged."""
+    where = store.path("layers", key)
+    try:
+        with open(os.path.join(where, "layer.json"), encoding="utf-8") as file:
+            stored = json.load(file)
+        return Layer(
+            key=key,
+            tree=os.path.join(where, "tree"),
+            manifest=os.path.join(where, "manifest"),
+            diff_id=stored["diff_id"],
+            size=stored["size"],
+            entries=stored["entries"],
+            document=stored["document"],
+        )
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{where}/layer.json is damaged", code="layer-damaged", hint=f"move {where} away") from error
+
+
+class Draft:
+    """A layer being made, in a directory of its own. `layer` is set when it stands (another may have made it)."""
+
+    def __init__(self, store: Store, key: str, top: str, layer: Layer | None) -> None:
+        self.layer = layer
+        self.upper = os.path.join(top, "layer", "tree")
+        self.work = os.path.join(top, "layer", "work")  # beside the tree, as overlayfs wants it
+        self.manifest = os.path.join(top, "layer", "manifest")
+        self._store = store
+        self._key = key
+        self._top = top
+
+    def commit(self, captured: Captured, document: Mapping[str, Json]) -> Layer:
+        """Put it into the store: synced, then by one rename. Raises StoreError when the disk refuses."""
+        diff_id, size, entries = captured
+        made = os.path.join(self._top, "layer")
+        stored: Json = {"diff_id": diff_id, "size": size, "entries": entries, "document": dict(document)}
+        try:
+            with open(os.path.join(made, "layer.json"), "wb") as file:
+                file.write(keys.canonical(stored))
+            _sync(made)
+            os.rename(made, self._store.path("layers", self._key))
+            _sync_directory(self._store.path("layers"))
+        except OSError as error:
+            raise StoreError(f"layer {self._key[:12]} could not be kept: {error}", code="layer-commit") from error
+        self.layer = find(self._store, self._key)
+        assert self.layer is not None
+        return self.layer
+
+
+@contextmanager
+def building(
+    store: Store,
+    key: str,
+    *,
+    remove: Remove | None = None,
+    waiting: locks.Waiting | None = None,
+    cancelled: locks.Cancelled | None = None,
+) -> Iterator[Draft]:
+    """Be the one builder of a layer. When another has made it meanwhile, `layer` of the draft is set and there is
+    nothing to do; else fill `upper` (with `work` beside it for the overlay, which must be gone again), capture,
+    `commit`. Without a commit nothing is left. `remove` deletes trees that container ids own. Raises Interrupted,
+    StoreError.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(locks.exclusive(store, f"build-{key}", waiting=waiting, cancelled=cancelled))
+        layer = find(store, key)
+        if layer is not None:
+            yield Draft(store, key, "", layer)
+            return
+        try:
+            top = stack.enter_context(scratch(store, remove=remove))
+            draft = Draft(store, key, top, None)
+            for path in (os.path.dirname(draft.upper), draft.upper, draft.work):
+                os.mkdir(path)
+                os.chmod(path, 0o755)  # container root may be another id; whatever the umask
+        except OSError as error:
+            raise StoreError(f"no room to build in {store.root}: {error.strerror}", code="store-space") from error
+        yield draft
+
+
+class _Held:
+    """Shared locks of this process, counted: two hundred layers in ten containers are two hundred descriptors."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.open: dict[tuple[str, str], tuple[int, int]] = {}
+
+
+_held = _Held()
+
+
+@contextmanager
+def using(store: Store, layers: Sequence[Layer]) -> Iterator[None]:
+    """Hold layers so that no gc takes them meanwhile. Raises StoreError when one is gone already."""
+    taken: list[str] = []
+    try:
+        for key in dict.fromkeys(layer.key for layer in layers):
+            _hold(store, key)
+            taken.append(key)
+            if not os.path.exists(store.path("layers", key, "layer.json")):
+                raise StoreError(f"layer {key[:12]} is gone from the store", code="layer-gone", hint="run it again")
+        yield
+    finally:
+        for key in taken:
+            _release(store, key)
+
+
+def _hold(store: Store, key: str) -> None:
+    with _held.lock:
+        descriptor, count = _held.open.get((store.root, key), (-1, 0))
+        if not count:
+            path = store.path("locks", f"layer-{key}")
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            locks.acquire(descriptor, fcntl.LOCK_SH)
+        _held.open[store.root, key] = (descriptor, count + 1)
+
+
+def _release(store: Store, key: str) -> None:
+    with _held.lock:
+        descriptor, count = _held.open.pop((store.root, key))
+        if count > 1:
+            _held.open[store.root, key] = (descriptor, count - 1)
+        else:
+            os.close(descriptor)
+
+
+def _sync(path: str) -> None:
+    """syncfs(2): one call for thousands of files."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(descriptor):
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+    finally:
+        os.close(descriptor)
+
+
+def _sync_directory(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,85 @@
+"""Advisory locks by name: flock(2) on `locks/<name>`.
+
+A lock belongs to the open file, so it holds between threads of one process as between processes, and the kernel gives
+it back when its holder dies. Lock files are never unlinked: another may just be waiting on the same inode.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
+
+from envtool.errors import Interrupted
+from envtool.store.store import Store
+
+Waiting: TypeAlias = Callable[[str], None]  # told once who holds the lock: "pid 4711", or "another"
+Cancelled: TypeAlias = Callable[[], bool]
+SHORT, LONG = 0.005, 0.1  # seconds between two tries
+
+
+@contextmanager
+def exclusive(
+    store: Store, name: str, *, waiting: Waiting | None = None, cancelled: Cancelled | None = None
+) -> Iterator[None]:
+    """Hold the lock alone. `waiting` is called once if it is taken; `cancelled` is asked meanwhile.
+
+    Raises Interrupted when `cancelled` says so.
+    """
+    descriptor = _open(store, name)
+    try:
+        acquire(descriptor, fcntl.LOCK_EX, waiting=waiting, cancelled=cancelled)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+        try:
+            yield
+        finally:
+            os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def shared(
+    store: Store, name: str, *, waiting: Waiting | None = None, cancelled: Cancelled | None = None
+) -> Iterator[None]:
+    """Hold the lock together with other sharers, so that nobody holds it alone."""
+    descriptor = _open(store, name)
+    try:
+        acquire(descriptor, fcntl.LOCK_SH, waiting=waiting, cancelled=cancelled)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def attempt(descriptor: int, operation: int = fcntl.LOCK_EX) -> bool:
+    """Take the lock of an open file now, or say no."""
+    try:
+        fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def acquire(
+    descriptor: int, operation: int, *, waiting: Waiting | None = None, cancelled: Cancelled | None = None
+) -> None:
+    """Take the lock of an open file, trying again until it is free: a blocked flock could not be cancelled."""
+    if attempt(descriptor, operation):
+        return
+    if waiting is not None:
+        holder = os.pread(descriptor, 20, 0).strip().decode("ascii", "replace")
+        waiting(f"pid {holder}" if holder else "another")
+    pause = SHORT
+    while not attempt(descriptor, operation):
+        if cancelled is not None and cancelled():
+            raise Interrupted
+        time.sleep(pause)
+        pause = min(LONG, pause * 1.5)
+
+
+def _open(store: Store, name: str) -> int:
+    return os.open(store.path("locks", name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

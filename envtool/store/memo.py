@@ -1,0 +1,56 @@
+"""Remembered answers (pins, conflict checks), by question. Both are JSON; the question is kept beside its answer."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from envtool import keys
+from envtool.model import Json
+from envtool.store import locks
+from envtool.store.store import Store
+
+
+def get(store: Store, question: Json) -> Any:
+    """The remembered answer, None when there is none (or it is damaged: then it is asked again)."""
+    try:
+        with open(path(store, question), encoding="utf-8") as file:
+            entry = json.load(file)
+    except (FileNotFoundError, ValueError):
+        return None
+    if not isinstance(entry, dict) or entry.get("question") != json.loads(keys.canonical(question)):
+        return None
+    return entry.get("answer")
+
+
+def put(store: Store, question: Json, answer: Json) -> None:
+    """Remember an answer in place of the one before, whole or not at all."""
+    target = path(store, question)
+    mine = store.path("tmp", f"memo.{os.getpid()}.{os.urandom(4).hex()}")
+    try:
+        with open(mine, "wb") as file:
+            file.write(keys.canonical({"question": question, "answer": answer}))
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(mine, target)
+    except BaseException:
+        if os.path.exists(mine):
+            os.unlink(mine)
+        raise
+
+
+@contextmanager
+def asking(
+    store: Store, question: Json, *, waiting: locks.Waiting | None = None, cancelled: locks.Cancelled | None = None
+) -> Iterator[None]:
+    """Be the one who asks: others with the same question wait here, and should then `get` again."""
+    with locks.exclusive(store, f"memo-{keys.digest(question)}", waiting=waiting, cancelled=cancelled):
+        yield
+
+
+def path(store: Store, question: Json) -> str:
+    """The file that remembers the answer (or would)."""
+    return store.path("memo", f"{keys.digest(question)}.json")

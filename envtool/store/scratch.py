@@ -1,0 +1,99 @@
+"""Directories below tmp/ that end with their owner: each is flocked, so a lock that can be had tells a dead one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
+
+from envtool.store import locks
+from envtool.store.store import Store
+
+Remove: TypeAlias = Callable[[str], None]  # removes a tree, also one that container ids own
+
+
+@contextmanager
+def scratch(store: Store, *, remove: Remove | None = None) -> Iterator[str]:
+    """A fresh directory (absolute path, mode 0755) on the store's file system, removed at the end, and by the next
+    run's `sweep` when this process dies. Raises OSError when the disk is full."""
+    path, descriptor = _claim(store)
+    try:
+        yield path
+    finally:
+        try:
+            remove_tree(path, remove)
+        finally:
+            os.close(descriptor)
+
+
+def _claim(store: Store) -> tuple[str, int]:
+    while True:
+        path = store.path("tmp", os.urandom(8).hex())
+        os.mkdir(path)
+        os.chmod(path, 0o755)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:  # a sweeper came between mkdir and open
+            continue
+        if locks.attempt(descriptor) and _same(path, descriptor):
+            return path, descriptor
+        os.close(descriptor)  # the sweeper came between open and flock
+
+
+def _same(path: str, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def sweep(store: Store, *, remove: Remove | None = None) -> int:
+    """Remove what crashed runs left in tmp/; how many there were. Costs a listdir when there is nothing."""
+    gone = 0
+    for name in os.listdir(store.path("tmp")):
+        path = store.path("tmp", name)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:  # gone meanwhile, or nothing of ours
+            continue
+        try:
+            # plain files live for moments only (store.json's makings): an hour tells that nobody finishes them
+            if os.path.isfile(path) and os.fstat(descriptor).st_mtime > _an_hour_ago():
+                continue
+            if locks.attempt(descriptor):
+                remove_tree(path, remove)
+                gone += 1
+        except OSError:
+            continue  # what cannot be removed today may be tomorrow; it harms nobody
+        finally:
+            os.close(descriptor)
+    return gone
+
+
+def _an_hour_ago() -> float:
+    import time
+
+    return time.time() - 3600
+
+
+def remove_tree(path: str, remove: Remove | None = None) -> None:
+    """Remove a tree or file: by our own rights where they are enough, else by `remove`. Missing is fine.
+
+    Raises OSError when neither can.
+    """
+    try:
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+    except FileNotFoundError:
+        if os.path.lexists(path):
+            raise
+    except OSError:
+        if remove is None:
+            raise
+        remove(path)
+        if os.path.lexists(path):  # the top belongs to us: container ids may have emptied it only
+            shutil.rmtree(path)

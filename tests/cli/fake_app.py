@@ -1,0 +1,342 @@
+"""A stand-in for envtool.app: the interface that the verbs call, with scripted runs instead of containers.
+
+`scenario` (or $FAKE_SCENARIO in a process of its own) names what happens.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from envtool import errors, events
+from envtool.api import Detection
+from envtool.model import BaseSpec, Command, Env, LayerSpec, Spec, Task, Where
+
+HERE = Where(file="envtool.yaml", line=3, column=5)
+requests = []
+logs = os.environ.get("FAKE_LOGS", "/nonexistent")
+
+
+class Cancel:
+    """A pipe that is readable once it is set, as the app's is."""
+
+    @classmethod
+    def make(cls):
+        made = cls()
+        made.reader, made.writer = os.pipe()
+        return made
+
+    def set(self, number=15):
+        os.write(self.writer, b"x")
+
+    def is_set(self):
+        return self.wait(0)
+
+    def wait(self, timeout):
+        return bool(select.select([self.reader], [], [], timeout)[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    directory: str = "."
+    file: str = ""
+    envs: tuple = ()
+    jobs: int = 0
+    fail_fast: bool = False
+    args: tuple = ()
+    refresh: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    env: str
+    task: str
+    outcome: str
+    status: int | None = None
+    seconds: float = 0.0
+    started: float = 1_700_000_000.0
+    log: str = ""
+    outputs: tuple = ()
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedStep:
+    name: str
+    kind: str
+    subject: str
+    state: str
+    key: str = ""
+    summary: str = ""
+    pinned: bool = True
+    where: Where | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedEnv:
+    name: str
+    tasks: tuple
+    steps: tuple
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    envs: tuple
+
+
+def scenario():
+    return os.environ.get("FAKE_SCENARIO", "mixed")
+
+
+def load(request):
+    requests.append(request)
+    if scenario() == "spec-error":
+        raise errors.SpecError(
+            (
+                errors.Problem(
+                    where=Where(file="envtool.yaml", line=14, column=17),
+                    message="unknown layer `pyton`",
+                    code="spec.unknown",
+                    hint="did you mean `python`? (envtool.yaml:6)",
+                    text="    layers: [pyton, deps]",
+                ),
+            )
+        )
+    base = BaseSpec(name="bookworm", kind="debian", options="bookworm", where=HERE)
+    host = BaseSpec(name="host", kind="host", options={}, where=HERE)
+    python = LayerSpec(name="python", kind="apt", options=["python3"], where=HERE)
+    deps = LayerSpec(name="deps", kind="pip", options={}, where=HERE)
+
+    def tasks(*names):
+        return tuple(Task(name=name, commands=(Command(shell="true"),), where=HERE) for name in names)
+
+    envs = (
+        Env(
+            name="unit[bookworm]",
+            group="unit",
+            base=base,
+            layers=(python, deps),
+            tasks=tasks("test", "build"),
+            where=HERE,
+        ),
+        Env(name="unit[trixie]", group="unit", base=base, layers=(python, deps), tasks=tasks("test"), where=HERE),
+        Env(name="lint", group="lint", base=host, layers=(), tasks=tasks("lint"), where=HERE),
+    )
+    return Spec(file="envtool.yaml", root="/src", envs=envs, bases={}, layers={}, read=())
+
+
+def plan(request, verb=""):
+    spec = load(request)
+    steps = (
+        PlannedStep(name="bookworm", kind="debian", subject="base", state="cached", key="3f9c" * 16, summary="88 debs"),
+        PlannedStep(
+            name="python",
+            kind="apt",
+            subject="layer",
+            state="build",
+            key="77aa" * 16,
+            summary="14 packages",
+            where=HERE,
+        ),
+        PlannedStep(name="deps", kind="pip", subject="layer", state="unknown"),
+    )
+    host = (PlannedStep(name="host", kind="host", subject="base", state="cached", key="01" * 32, pinned=False),)
+    return Plan(
+        envs=tuple(
+            PlannedEnv(name=env.name, tasks=tuple(task.name for task in env.tasks), steps=steps if env.layers else host)
+            for env in spec.envs
+            if not verb or verb in [task.name for task in env.tasks]
+        )
+    )
+
+
+def schema():
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "envtool.yaml"}
+
+
+def detect(request):
+    requests.append(request)
+    if scenario() == "nothing":
+        return ()
+    env = {"language": "python", "tasks": {"test": "pytest"}}
+    return (Detection(language="python", reason="pyproject.toml with [project]", env=env),)
+
+
+def execute(request, env, argv, *, terminal, emit, cancel):
+    requests.append((request, env, argv, terminal))
+    if env == "nope":
+        raise errors.UsageError("unknown env `nope`", code="usage.env", hint="`envtool list` shows them")
+    now = time.time()
+    emit(events.Started(id="l", subject="layer", name="python", time=now))
+    emit(events.Finished(id="l", subject="layer", name="python", outcome="built", time=now, seconds=1.5))
+    emit(events.Started(id="t", subject="task", name="exec", env=env, time=now))
+    if argv == ("wait",):
+        print("waiting", flush=True)
+        return 143 if cancel.wait(20) else 0
+    print(f"in {env}: {' '.join(argv) or 'login shell'}", flush=True)
+    return 7
+
+
+def _task(emit, env, text, status, seconds=2.4, name="test"):
+    now = time.time()
+    emit(events.Started(id=f"{env}/{name}", subject="task", name=name, env=env, time=now))
+    return lambda: (
+        emit(events.Output(id=f"{env}/{name}", text=text)),
+        emit(
+            events.Finished(
+                id=f"{env}/{name}",
+                subject="task",
+                name=name,
+                env=env,
+                outcome="failed" if status else "passed",
+                status=status,
+                time=now,
+                seconds=seconds,
+            )
+        ),
+    )
+
+
+def _log(name, text):
+    os.makedirs(logs, exist_ok=True)
+    path = os.path.join(logs, name)
+    with open(path, "w") as file:
+        file.write(text)
+    return path
+
+
+def run(request, task, emit, cancel):
+    requests.append((request, task))
+    return globals()["_run_" + scenario().replace("-", "_")](request, task, emit, cancel)
+
+
+def _run_mixed(request, task, emit, cancel):
+    now = time.time()
+    emit(events.Started(id="b", subject="base", name="bookworm", time=now, detail="88 debs, 41 MB"))
+    emit(events.Started(id="f", subject="fetch", name="bookworm", time=now, total=41_000_000))
+    emit(events.Progress(id="f", done=20_000_000, total=41_000_000))
+    emit(events.Finished(id="f", subject="fetch", name="bookworm", outcome="done", time=now, seconds=3.1))
+    emit(events.Finished(id="b", subject="base", name="bookworm", outcome="built", time=now, seconds=6.0))
+    emit(events.Started(id="l", subject="layer", name="python", time=now, detail="apt: 14 packages"))
+    emit(events.Output(id="l", text="Setting up python3\n"))
+    emit(events.Finished(id="l", subject="layer", name="python", outcome="built", time=now, seconds=4.2))
+    emit(events.Started(id="c", subject="layer", name="deps", time=now))
+    emit(events.Finished(id="c", subject="layer", name="deps", outcome="cached", time=now, seconds=0.0))
+    bad = (
+        "F.\n\x1b]0;evil\x07FAILED tests/test_io.py::test_roundtrip - \x1b[31mAssertionError\x1b[0m\n"
+        "1 failed, 311 passed in 2.31s\n"
+    )
+    good = "......\n============ 312 passed, 2 skipped in 2.31s ============\n"
+    ends = [_task(emit, "unit[bookworm]", good, 0), _task(emit, "unit[trixie]", bad, 1, 2.6)]
+    for end in ends:
+        end()
+    return (
+        Result(env="unit[bookworm]", task=task, outcome="passed", status=0, seconds=2.4, log=_log("good", good)),
+        Result(env="unit[trixie]", task=task, outcome="failed", status=1, seconds=2.6, log=_log("bad", bad)),
+    )
+
+
+def _run_passed(request, task, emit, cancel):
+    _task(emit, "lint", "all good\n", 0, 0.2, task)()
+    return (Result(env="lint", task=task, outcome="passed", status=0, seconds=0.2),)
+
+
+def _run_huge(request, task, emit, cancel):
+    text = "".join(f"line {number}\n" for number in range(1000))
+    _task(emit, "lint", text, 3, 0.2, task)()
+    return (Result(env="lint", task=task, outcome="failed", status=3, seconds=0.2, log=_log("huge", text)),)
+
+
+def _run_broken(request, task, emit, cancel):
+    _task(emit, "lint", "ok\n", 0, 0.2, task)()
+    message = "layer `deps` could not be built: pip exited with 1"
+    return (
+        Result(env="lint", task=task, outcome="passed", status=0, seconds=0.2),
+        Result(env="unit", task=task, outcome="error", message=message),
+    )
+
+
+def _run_skipped(request, task, emit, cancel):
+    _task(emit, "lint", "", 1, 0.2, task)()
+    return (
+        Result(env="lint", task=task, outcome="failed", status=1, seconds=0.2, message="exit 1"),
+        Result(env="unit", task=task, outcome="skipped", message="not started"),
+    )
+
+
+def _run_outputs(request, task, emit, cancel):
+    now = time.time()
+    outputs = ("dist/a-1.0.tar.gz", "dist/a-1.0-py3-none-any.whl")
+    emit(events.Started(id="t", subject="task", name=task, env="wheel", time=now))
+    emit(
+        events.Finished(
+            id="t",
+            subject="task",
+            name=task,
+            env="wheel",
+            outcome="passed",
+            status=0,
+            time=now,
+            seconds=1,
+            outputs=outputs,
+        )
+    )
+    return (Result(env="wheel", task=task, outcome="passed", status=0, seconds=1.0, outputs=outputs),)
+
+
+def _run_build_error(request, task, emit, cancel):
+    raise errors.BuildError(
+        "layer `tool` failed: `make install` exited with 2",
+        hint="`envtool shell unit` without the layer may help",
+        output="".join(f"cc -c {n}.c\n" for n in range(50)) + "make: *** no rule to make target\n",
+    )
+
+
+def _run_empty(request, task, emit, cancel):
+    return ()
+
+
+def _run_bug(request, task, emit, cancel):
+    return (1 / 0,)
+
+
+def _run_slow(request, task, emit, cancel):
+    """Prints, then goes on until it is cancelled: what ^C meets."""
+    now = time.time()
+    emit(events.Started(id="t", subject="task", name=task, env="unit", time=now))
+    emit(events.Output(id="t", text="working"))
+    if not cancel.wait(20):
+        sys.exit("nobody cancelled")
+    emit(events.Output(id="t", text=" stopped\n"))
+    emit(
+        events.Finished(
+            id="t", subject="task", name=task, env="unit", outcome="interrupted", time=time.time(), seconds=1.0
+        )
+    )
+    return (Result(env="unit", task=task, outcome="interrupted", seconds=1.0),)
+
+
+def _run_deaf(request, task, emit, cancel):
+    emit(events.Started(id="t", subject="task", name=task, env="unit", time=time.time()))
+    emit(events.Output(id="t", text="working"))
+    with ThreadPoolExecutor() as pool:  # whose threads Python would wait for
+        pool.submit(threading.Event().wait, 20).result()
+    return ()
+
+
+def _run_moving(request, task, emit, cancel):
+    """Long enough for the moving display to be drawn several times."""
+    now = time.time()
+    emit(events.Started(id="f", subject="fetch", name="bookworm", time=now, total=40_000_000))
+    emit(events.Started(id="l", subject="layer", name="deps", time=now, detail="pip: 12 wheels"))
+    for done in range(5):
+        emit(events.Progress(id="f", done=done * 10_000_000))
+        time.sleep(0.12)
+    emit(events.Finished(id="f", subject="fetch", name="bookworm", outcome="done", time=now, seconds=0.6))
+    emit(events.Finished(id="l", subject="layer", name="deps", outcome="built", time=now, seconds=0.6))
+    return _run_passed(request, task, emit, cancel)

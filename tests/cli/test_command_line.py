@@ -1,0 +1,194 @@
+"""What the words of a command line come to: requests, statuses, files."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from envtool.cli.main import VERBS, main
+
+DRIVER = str(Path(__file__).parent / "driver.py")
+
+
+def drive(*argv, scenario="mixed", env=(), **rest):
+    environ = {**os.environ, "FAKE_SCENARIO": scenario, **dict(env)}
+    return subprocess.run(
+        [sys.executable, DRIVER, *argv], env=environ, capture_output=True, text=True, timeout=60, check=False, **rest
+    )
+
+
+def test_options_reach_the_request_before_and_after_the_verb(envtool, fake):
+    envtool(
+        "-C", "one", "-f", "x.yaml", "test", "-e", "a*", "-e", "b", "-x", "--jobs", "3", "--refresh", "--", "-k", "-v"
+    )
+    request, task = fake.requests[-1]
+    assert task == "test"
+    assert request == fake.Request(
+        directory="one", file="x.yaml", envs=("a*", "b"), jobs=3, fail_fast=True, args=("-k", "-v"), refresh=True
+    )
+    envtool("-C", "one", "test", "-C", "two")
+    assert fake.requests[-1][0].directory == "two"
+
+
+def test_exec_takes_everything_after_the_dashes_as_it_is(envtool, fake):
+    assert envtool("exec", "-C", "d", "lint", "--", "sh", "-c", "exit 7", "--", "--help").status == 7
+    request, env, argv, terminal = fake.requests[-1]
+    assert (request.directory, env, argv, terminal) == ("d", "lint", ("sh", "-c", "exit 7", "--", "--help"), False)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "status"),
+    [("passed", 0), ("mixed", 1), ("broken", 3), ("build-error", 3), ("empty", 2), ("bug", 3), ("huge", 1)],
+)
+def test_exit_status(envtool, scenario, status):
+    assert envtool("test", scenario=scenario).status == status
+
+
+def test_a_failed_task_outweighs_an_env_that_was_not_made(fake):
+    from envtool.cli.running import status
+
+    failed = fake.Result(env="a", task="t", outcome="failed", status=1)
+    error = fake.Result(env="b", task="t", outcome="error")
+    assert status([failed, error]) == 1
+    assert status([error]) == 3
+    assert status([fake.Result(env="a", task="t", outcome="interrupted")]) == 130
+    assert status([failed], interrupted=True) == 130
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_help_has_an_example_that_parses(envtool, verb):
+    ran = envtool(verb, "--help")
+    assert ran.status == 0
+    examples = ran.out.partition("Examples:\n")[2].splitlines()
+    assert examples, ran.out
+    assert all("envtool " + verb in line for line in examples), examples
+    assert len(max(ran.out.splitlines(), key=len)) <= 90
+
+
+def test_a_bug_shows_its_trace_only_when_asked(envtool, monkeypatch):
+    assert "Traceback" not in envtool("test", scenario="bug").err
+    assert "ZeroDivisionError" in envtool("test", "-v", scenario="bug").err.partition("Traceback")[2]
+    monkeypatch.setenv("ENVTOOL_DEBUG", "1")
+    assert "Traceback" in envtool("test", scenario="bug").err
+
+
+def test_json_ends_with_one_result_or_error(envtool):
+    lines = [json.loads(line) for line in envtool("test", "--json").out.splitlines()]
+    assert lines[0]["event"] == "started"
+    assert [line["event"] for line in lines].count("result") == 1
+    assert lines[-1]["status"] == 1
+    assert lines[-1]["results"][1]["env"] == "unit[trixie]"
+    wrong = envtool("--json", "test", "--jbos")
+    assert json.loads(wrong.out)["code"] == "usage"
+    assert wrong.err.startswith("error: unknown option `--jbos`")
+
+
+def test_junit_is_written(envtool, tmp_path):
+    path = tmp_path / "sub" / "report.xml"
+    assert envtool("test", "--junit", str(path)).status == 1
+    suites = ET.parse(path).getroot()
+    assert [(suite.get("name"), suite.get("failures")) for suite in suites] == [
+        ("unit[bookworm]", "0"),
+        ("unit[trixie]", "1"),
+    ]
+    case = suites[1][0]
+    assert case.find("failure").get("message") == "exit 1"
+    assert "FAILED tests/test_io.py" in case.find("system-out").text
+    assert "\x1b" not in path.read_text()
+    assert os.listdir(path.parent) == ["report.xml"]
+
+
+def test_junit_is_written_when_the_app_gives_up(envtool, tmp_path):
+    path = tmp_path / "report.xml"
+    assert envtool("test", "--junit", str(path), scenario="build-error").status == 3
+    assert ET.parse(path).getroot().get("tests") == "0"
+
+
+def test_junit_that_cannot_be_written_is_not_a_pass(envtool, tmp_path):
+    (tmp_path / "file").touch()
+    ran = envtool("test", "--junit", str(tmp_path / "file" / "x.xml"), scenario="passed")
+    assert ran.status == 3
+    assert "JUnit file cannot be written" in ran.err
+
+
+def test_init_writes_once(envtool, tmp_path):
+    ran = envtool("-C", str(tmp_path), "init")
+    assert ran.status == 0
+    assert "language: python" in (tmp_path / "envtool.yaml").read_text()
+    again = envtool("-C", str(tmp_path), "init")
+    assert again.status == 2
+    assert "exists" in again.err
+    other = tmp_path / "other"
+    other.mkdir()
+    envtool("-C", str(other), "init", scenario="nothing")
+    assert "base: host" in (other / "envtool.yaml").read_text()
+
+
+def test_version(envtool):
+    ran = envtool("--version")
+    assert re.fullmatch(r"envtool \S+\n", ran.out)
+    assert json.loads(envtool("version", "--json").out).keys() == {"envtool", "python", "kernel", "machine"}
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    read, write = os.pipe()
+    os.close(read)
+    for verb in (["list"], ["test", "--json"]):
+        ran = subprocess.run(
+            [sys.executable, DRIVER, *verb], stdout=write, stderr=subprocess.PIPE, timeout=60, text=True, check=False
+        )
+        assert ran.returncode == 141, ran.stderr
+        assert ran.stderr == ""
+    os.close(write)
+
+
+def test_ascii_terminals_get_ascii():
+    ran = drive("test", env={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
+    assert ran.returncode == 1
+    assert " x unit[trixie]" in ran.stderr
+    assert "-- 1 failed, 1 passed in" in ran.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(envtool, shell):
+    ran = envtool("completion", shell)
+    assert ran.status == 0
+    assert "_ENVTOOL_COMPLETE" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("envtool te", {"test"}),
+        ("envtool exec ", {"unit[bookworm]", "unit[trixie]", "lint"}),
+        ("envtool test -e l", {"lint"}),
+        ("envtool run ", {"build", "lint", "test"}),
+        ("envtool test --ju", {"--junit"}),
+    ],
+)
+def test_completion_knows_verbs_options_envs_and_tasks(words, expected):
+    typed = words.split(" ")
+    ran = drive(
+        env={"ENVTOOL_COMPLETE_ME": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(typed) - 1)}.items()
+    )
+    assert {line.partition(",")[2] for line in ran.stdout.splitlines()} == expected
+
+
+def test_completion_of_a_broken_spec_is_silent():
+    ran = drive(
+        scenario="spec-error",
+        env={"ENVTOOL_COMPLETE_ME": "bash_complete", "COMP_WORDS": "envtool exec ", "COMP_CWORD": "2"}.items(),
+    )
+    assert (ran.stdout.strip(), ran.stderr) == ("", "")
+
+
+def test_main_returns_what_it_says(fake, capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("envtool ")

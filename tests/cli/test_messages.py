@@ -1,0 +1,108 @@
+"""Whole outputs, as a user sees them, against committed files (tests/golden/messages)."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+
+import pytest
+
+CASES = {
+    "test-mixed": ("mixed", ["test"]),
+    "test-mixed-again": ("mixed", ["-C", "a dir", "test", "-q"]),
+    "test-mixed-verbose": ("mixed", ["test", "-v"]),
+    "test-mixed-color": ("mixed", ["test", "--color", "always"]),
+    "test-mixed-json": ("mixed", ["test", "--json"]),
+    "test-passed-quiet": ("passed", ["run", "lint", "-q"]),
+    "test-huge": ("huge", ["test"]),
+    "test-broken": ("broken", ["test"]),
+    "test-skipped": ("skipped", ["test", "-x"]),
+    "build-outputs": ("outputs", ["build"]),
+    "test-build-error": ("build-error", ["test"]),
+    "test-build-error-json": ("build-error", ["test", "--json"]),
+    "test-no-such-task": ("empty", ["run", "tset"]),
+    "test-bug": ("bug", ["test"]),
+    "list": ("mixed", ["list"]),
+    "list-json": ("mixed", ["list", "--json"]),
+    "plan": ("mixed", ["plan"]),
+    "plan-test": ("mixed", ["plan", "lint", "--color", "always"]),
+    "plan-json": ("mixed", ["plan", "--json"]),
+    "schema": ("mixed", ["schema"]),
+    "exec": ("mixed", ["exec", "lint", "--", "ls", "-l", "--json"]),
+    "exec-unknown": ("mixed", ["exec", "nope", "true"]),
+    "exec-nothing": ("mixed", ["exec", "lint"]),
+    "exec-json": ("mixed", ["--json", "exec", "lint", "true"]),
+    "exec-no-dashes": ("mixed", ["exec", "lint", "ls", "-l"]),
+    "shell": ("mixed", ["shell", "lint"]),
+    "unknown-verb": ("mixed", ["tset"]),
+    "unknown-verb-far": ("mixed", ["frobnicate"]),
+    "unknown-option": ("mixed", ["test", "--jbos", "2"]),
+    "unknown-option-k": ("mixed", ["test", "-k", "slow"]),
+    "extra-argument": ("mixed", ["test", "unit"]),
+    "missing-argument": ("mixed", ["run"]),
+    "bad-value": ("mixed", ["test", "--jobs", "0"]),
+    "tail-unwanted": ("mixed", ["list", "--", "x"]),
+    "contradiction": ("mixed", ["-q", "test", "-v"]),
+    "no-verb": ("mixed", []),
+    "help": ("mixed", ["--help"]),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_message(name, envtool, golden):
+    scenario, argv = CASES[name]
+    golden(name, envtool(*argv, scenario=scenario).text())
+
+
+def test_spec_error_is_explained(envtool, golden, monkeypatch):
+    render = types.ModuleType("envtool.spec.render")
+    render.explain = lambda problem: (
+        f"{problem.where}: error: {problem.message}\n {problem.where.line} │ {problem.text}\n"
+        f"    │              ^^^^^ {problem.hint}"
+    )
+    monkeypatch.setitem(sys.modules, "envtool.spec", types.ModuleType("envtool.spec"))
+    monkeypatch.setitem(sys.modules, "envtool.spec.render", render)
+    golden("spec-error", envtool("list", "--json", scenario="spec-error").text())
+    golden("spec-error-color", envtool("list", "--color=always", scenario="spec-error").text())
+
+
+def test_doctor(envtool, golden, monkeypatch):
+    monkeypatch.setitem(sys.modules, "envtool.container.probe", _probe("warn"))
+    store = types.ModuleType("envtool.store.store")
+    store.directory = lambda: "/store"
+    monkeypatch.setitem(sys.modules, "envtool.store.store", store)
+    golden("doctor", envtool("doctor").text())
+    monkeypatch.setitem(sys.modules, "envtool.container.probe", _probe("fail"))
+    assert envtool("doctor").status == 3
+    assert [check["state"] for check in json.loads(envtool("doctor", "--json").out)["checks"]] == ["ok", "fail"]
+    assert envtool("doctor", "--print", "apparmor-profile").out == "profile envtool {}\n"
+
+
+def _probe(state):
+    def check(name, state, text, mend=""):
+        return types.SimpleNamespace(name=name, state=state, text=text, mend=mend)
+
+    probe = types.ModuleType("envtool.container.probe")
+    probe.check = lambda root: (
+        check("kernel", "ok", "kernel 6.8, overlay in user namespaces"),
+        check("subuid", state, "no subuid range for `ann`", "mend once, as root:   usermod --add-subuids 1-2 ann"),
+    )
+    probe.apparmor_profile = lambda: "profile envtool {}\n"
+    return probe
+
+
+def test_a_store_that_cannot_be_used_is_a_finding(envtool, monkeypatch):
+    from envtool.errors import StoreError
+
+    def directory():
+        raise StoreError("the store belongs to another user", hint="set ENVTOOL_STORE")
+
+    store = types.ModuleType("envtool.store.store")
+    store.directory = directory
+    monkeypatch.setitem(sys.modules, "envtool.store.store", store)
+    monkeypatch.setitem(sys.modules, "envtool.container.probe", _probe("ok"))
+    ran = envtool("doctor")
+    assert ran.status == 3
+    assert "the store belongs to another user" in ran.out
+    assert "set ENVTOOL_STORE" in ran.out

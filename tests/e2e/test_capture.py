@@ -1,0 +1,62 @@
+"""A layer whose tree belongs to container ids: built into, captured, found and removed."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from envtool.container import ids
+from envtool.store import canonical, layers
+from envtool.store.scratch import sweep
+from envtool.store.store import locate
+
+pytestmark = pytest.mark.e2e
+
+
+def fill() -> None:
+    os.mkdir("closed", 0o700)
+    with open("closed/secret", "w") as file:
+        file.write("x")
+    os.chmod("closed/secret", 0)
+    os.chown("closed/secret", 0, 0)
+    os.mknod("gone", 0o020000, 0)
+    os.chmod("closed", 0)
+
+
+def test_a_tree_of_container_ids(tmp_path):
+    store = locate(environ={"ENVTOOL_STORE": str(tmp_path / "store")})
+    assert os.stat(store.root).st_mode & 0o777 == 0o700
+    with layers.building(store, "k" * 64, remove=ids.remove) as draft:
+        ids.own(draft.upper)
+        ids.inside(fill, at=draft.upper)
+        with open(draft.manifest, "wb") as sheet:
+            captured = ids.inside(canonical.capture, ".", 1000, ("/none",), sheet.fileno(), at=draft.upper)
+        layer = draft.commit(captured, {"kind": "test"})
+    assert layer.entries == 3
+    with open(layer.manifest, "rb") as file:
+        records = file.read().split(b"\0")
+    assert [record.split(b" ")[:4] for record in records[:-1]] == [
+        [b"w", b"0", b"0", b"0"],
+        [b"d", b"0", b"0", b"0"],
+        [b"f", b"0", b"0", b"0"],
+    ]
+    assert json.dumps(dict(layer.document)) == '{"kind": "test"}'
+    ids.remove(os.path.dirname(layer.tree))
+    assert os.listdir(store.path("layers")) == []
+
+
+def test_a_build_that_fails_or_dies_leaves_nothing(tmp_path):
+    store = locate(environ={"ENVTOOL_STORE": str(tmp_path / "store")})
+    with pytest.raises(RuntimeError), layers.building(store, "k" * 64, remove=ids.remove) as draft:
+        ids.own(draft.upper)
+        ids.inside(fill, at=draft.upper)
+        raise RuntimeError
+    assert os.listdir(store.path("tmp")) == []
+    dead = store.path("tmp", "dead")
+    os.mkdir(dead)
+    ids.own(dead)
+    ids.inside(fill, at=dead)
+    assert sweep(store, remove=ids.remove) == 1
+    assert os.listdir(store.path("tmp")) == []

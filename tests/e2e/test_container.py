@@ -1,0 +1,754 @@
+"""Real containers: what they show, what they hide, how they end. Run as root it runs itself again as two users."""
+
+from __future__ import annotations
+
+import os
+import pty
+import pwd
+import select
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from envtool.container import ids, kernel, start
+from envtool.container.program import Bind, Program, Root, Step, View
+from envtool.errors import SandboxError
+
+pytestmark = pytest.mark.e2e
+
+TOOLS = """
+bash cat chmod chown cp dd env false find grep head id ln ls mkdir mkfifo mknod mv ps readlink rm sh sleep stat stty
+touch true tty uname unshare mount kill seq truncate
+""".split()  # noqa: SIM905 - words
+ENV = {"PATH": "/usr/bin:/bin", "HOME": "/home/envtool", "LC_ALL": "C"}
+
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory: pytest.TempPathFactory):
+    """A root made of the host's own tools and their libraries."""
+    top = tmp_path_factory.mktemp("root") / "tree"
+    for directory in ("bin", "usr/bin", "etc", "lib64", "lib"):
+        (top / directory).mkdir(parents=True, exist_ok=True)
+    for tool in TOOLS:
+        path = os.path.realpath(shutil.which(tool) or pytest.skip(f"the host has no {tool}"))
+        shutil.copy(path, top / "bin" / tool)
+        listed = subprocess.run(["ldd", path], capture_output=True, text=True, check=False).stdout
+        for word in listed.split():
+            if word.startswith("/"):
+                target = top / word.lstrip("/")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(word, target)
+    (top / "etc" / "os-release").write_text("ID=test\n")
+    if ids.here().mode == "root":
+        owner = ids.here().uids[0][1]
+        for directory, _, files in os.walk(top):
+            for name in (".", *files):
+                os.chown(f"{directory}/{name}", owner, owner, follow_symlinks=False)
+    return str(top)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    top = tmp_path / "home" / "project"
+    (top / "src").mkdir(parents=True)
+    (top / "junk" / "deep").mkdir(parents=True)
+    (top / "a.txt").write_text("old\n")
+    (top / "src" / "b.txt").write_text("b\n")
+    (top / "src" / "c.pyc").write_text("c\n")
+    (top / "junk" / "deep" / "d").write_text("d\n")
+    (top / "secret").write_text("s\n")
+    (top / "secret").chmod(0o600)
+    top.parent.chmod(0o700)
+    return top
+
+
+def snapshot(top: Path) -> dict[str, tuple[object, ...]]:
+    found = {}
+    for path in sorted(top.rglob("*")):
+        s = path.lstat()
+        found[str(path.relative_to(top))] = (
+            s.st_mode,
+            s.st_uid,
+            s.st_mtime_ns,
+            s.st_ino,
+            s.st_nlink,
+            path.read_bytes() if path.is_file() else b"",
+        )
+    return found
+
+
+class Result:
+    def __init__(self, exit_: start.Exit, out: str) -> None:
+        self.exit = exit_
+        self.status = exit_.status
+        self.out = out
+
+
+def go(tree: str, *script: str, step: Step | None = None, project: Path | None = None, **more) -> Result:
+    """Run shell lines (or one step) in a container; both streams are captured in a file."""
+    steps = (
+        more.pop("steps", None)
+        or ((step,) if step else ())
+        or tuple(Step(argv=("/bin/sh", "-ec", line)) for line in script)
+    )
+    options = {k: more.pop(k) for k in ("cancel", "outputs_to") if k in more}
+    view = View(project=str(project), hidden=more.pop("hidden", ())) if project else None
+    program = Program(root=more.pop("root", Root(lowers=(tree,))), steps=steps, env=ENV, view=view, **more)
+    log = os.memfd_create("log")
+    try:
+        exit_ = start.run(program.flat(), stdout=log, stderr=log, **options)
+        return Result(exit_, os.pread(log, 1 << 20, 0).decode())
+    finally:
+        os.close(log)
+
+
+def processes() -> set[int]:
+    """Processes below this one."""
+    parents = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                parents[int(name)] = int(Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+    found: set[int] = set()
+    while more := {p for p, parent in parents.items() if parent in found | {os.getpid()}} - found:
+        found |= more
+    return found
+
+
+def running(marker: str) -> bool:
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                if marker in Path(f"/proc/{name}/cmdline").read_bytes().decode(errors="replace").split("\0"):
+                    return True
+            except OSError:
+                continue
+    return False
+
+
+def gone(marker: str) -> bool:
+    for _ in range(100):
+        if not running(marker):
+            return True
+        time.sleep(0.03)
+    return False
+
+
+# ---- what a task sees ----------------------------------------------------------------------------------------------
+
+
+def test_a_task_is_user_1000_with_nothing(tree):
+    result = go(
+        tree, "id -u; id -un; id -g; grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status; umask; env | grep -v ^_"
+    )
+    assert result.status == 0
+    lines = result.out.split("\n")
+    assert lines[:3] == ["1000", "envtool", "1000"]
+    for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert f"{name}:\t0000000000000000" in lines
+    assert "NoNewPrivs:\t1" in lines
+    assert "Seccomp:\t2" in lines
+    assert "0022" in lines
+    assert sorted(line.partition("=")[0] for line in lines if "=" in line) == ["HOME", "LC_ALL", "PATH", "PWD"]
+
+
+def test_host_root_is_never_mapped(tree):
+    for user in ("root", "user"):
+        rows = [row.split() for row in go(tree, "cat /proc/self/uid_map", user=user).out.splitlines()]
+        if os.geteuid() == 0:
+            assert all(int(outside) >= 1000 for _, outside, _ in rows)
+        else:
+            assert rows
+
+
+def test_container_root_has_dockers_capabilities(tree):
+    result = go(tree, "id -u; grep CapBnd /proc/self/status", user="root")
+    assert result.out == "0\nCapBnd:\t00000000a80425fb\n"
+
+
+def test_home_tmp_and_run_are_writable_and_empty(tree):
+    result = go(tree, "ls -A ~; ls -A /tmp; for d in ~ /tmp /dev/shm; do echo x > $d/x; done")
+    assert (result.status, result.out) == (0, "")
+
+
+def test_only_its_own_processes(tree):
+    result = go(tree, "ls /proc | grep -E '^[0-9]+$' | head -20")
+    assert len(result.out.split()) <= 6
+
+
+def test_proc_is_masked(tree):
+    result = go(
+        tree,
+        "for f in kcore keys timer_list; do test ! -e /proc/$f || head -c 1 /proc/$f 2>&1 || true; done;"
+        " echo b > /proc/sysrq-trigger",
+        user="root",
+    )
+    assert result.status != 0
+    assert "sysrq-trigger" in result.out
+    result = go(tree, "echo 1 > /proc/sys/kernel/hostname", user="root")
+    assert "Read-only file system" in result.out
+    assert go(tree, "mkdir /sys/kernel/x", user="root").status != 0
+
+
+def test_no_network_but_loopback(tree):
+    assert go(tree, "ls /sys/class/net").out == "lo\n"
+    result = go(tree, "true", step=Step(argv=("/bin/bash", "-c", "echo > /dev/tcp/127.0.0.1/9")))
+    assert "Connection refused" in result.out
+    result = go(tree, "true", step=Step(argv=("/bin/bash", "-c", "echo > /dev/tcp/198.51.100.1/80")))
+    assert "Network is unreachable" in result.out
+    assert "localhost" in go(tree, "cat /etc/hosts").out
+
+
+def test_with_network_it_is_the_hosts(tree):
+    assert go(tree, "ls /sys/class/net", network=True).out.split() == sorted(os.listdir("/sys/class/net"))
+
+
+def test_the_hosts_files_are_not_there(tree, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    for user in ("root", "user"):
+        assert go(tree, f"cat {secret} /proc/1/root{secret} /proc/1/cwd/{secret}", user=user).status != 0
+        assert go(tree, "cat /proc/1/environ", user=user).status != 0
+        assert go(tree, "ls /proc/self/fd/", user=user).out.split() == ["0", "1", "2", "3"]
+
+
+def test_nothing_of_the_kernel_can_be_had(tree):
+    for line in ("mount -t tmpfs t /tmp", "unshare -U true", "unshare -m true", "mknod /tmp/d b 7 0 && cat /tmp/d"):
+        for user in ("root", "user"):
+            assert go(tree, line, user=user).status != 0, (line, user)
+
+
+def test_the_stack_is_not_changed(tree):
+    before = snapshot(Path(tree) / "etc")
+    result = go(tree, "echo x > /etc/os-release; echo x > /etc/new; rm /bin/uname; cat /etc/os-release", user="root")
+    assert (result.status, result.out) == (0, "x\n")
+    assert snapshot(Path(tree) / "etc") == before
+    assert (Path(tree) / "bin" / "uname").exists()
+
+
+def test_standard_streams_can_be_opened_by_name(tree):
+    read, write = os.pipe()
+    program = Program(root=Root(lowers=(tree,)), steps=(Step(argv=("/bin/sh", "-c", "echo x > /dev/stdout")),), env=ENV)
+    try:
+        assert start.run(program.flat(), stdout=write, stderr=write).status == 0
+        assert os.read(read, 100) == b"x\n"
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+# ---- roots, binds --------------------------------------------------------------------------------------------------
+
+
+def test_two_hundred_layers(tree, tmp_path):
+    layers = []
+    for n in range(200):
+        layer = tmp_path / f"a-rather-long-name-of-a-layer-{n:04}"
+        layer.mkdir()
+        (layer / f"f{n}").touch()
+        layers.append(str(layer))
+    result = go(tree, "ls / | grep -c '^f[0-9]'", root=Root(lowers=(*layers, tree)))
+    assert result.out == "200\n"
+
+
+def test_upper_keeps_what_is_written_and_no_mount_points(tree, tmp_path):
+    upper, work = tmp_path / "layer" / "upper", tmp_path / "layer" / "work"
+    upper.mkdir(parents=True)
+    work.mkdir()
+    shown = tmp_path / "shown"
+    shown.mkdir()
+    try:
+        result = go(
+            tree,
+            "mkdir -p /opt/x; echo 1 > /opt/x/y; rm /bin/uname; echo t > /tmp/t; sleep 0.01",
+            root=Root(lowers=(tree,), upper=str(upper), work=str(work)),
+            user="root",
+            binds=(Bind(source=str(shown), target="/srv/a/b"),),
+        )
+        assert result.status == 0, result.out
+        found = ids.inside(listed, at=str(upper))
+        assert found == ["bin", "bin/uname", "opt", "opt/x", "opt/x/y"]
+    finally:
+        ids.remove(str(tmp_path / "layer"))
+    assert not (tmp_path / "layer").exists()
+
+
+def listed() -> list[str]:
+    return sorted(os.path.join(d, n)[2:] for d, dirs, files in os.walk(".") for n in (*dirs, *files))
+
+
+def test_a_mount_point_behind_an_images_symlink_is_not_kept(tree, tmp_path):
+    layer, upper, work, shown = (tmp_path / name for name in ("layer", "up/upper", "up/work", "shown"))
+    for path in (layer, upper, work, shown):
+        path.mkdir(parents=True)
+    (layer / "real").mkdir()
+    (layer / "srv").symlink_to("real")
+    (layer / "real").chmod(0o777)
+    ids.own(str(layer / "real"))
+    try:
+        result = go(tree, "test -d /srv/tool", root=Root(lowers=(str(layer), tree), upper=str(upper), work=str(work)),
+                    user="root", binds=(Bind(source=str(shown), target="/srv/tool"),))  # fmt: skip
+        assert result.status == 0, result.out
+        assert ids.inside(listed, at=str(upper)) in ([], ["real"])
+    finally:
+        ids.remove(str(tmp_path / "up"))
+
+
+def test_work_inside_from_threads_is_not_held_up_by_each_other(tree):
+    with ThreadPoolExecutor(8) as pool:
+        slow = [pool.submit(ids.inside, time.sleep, 1.5) for _ in range(3)]
+        quick = [pool.submit(ids.inside, os.getuid) for _ in range(3)]
+        containers = [pool.submit(go, tree, "true") for _ in range(3)]
+        began = time.monotonic()
+        assert [q.result() for q in quick] == [0, 0, 0]
+        assert [c.result().status for c in containers] == [0, 0, 0]
+        assert time.monotonic() - began < 1.2
+        assert [s.result() for s in slow] == [None] * 3
+
+
+def raising() -> None:
+    os.mkdir("/proc/none")
+
+
+def test_errors_come_out_of_inside(tmp_path):
+    with pytest.raises(OSError, match="/proc/none"):
+        ids.inside(raising)
+    with pytest.raises(RuntimeError, match="ValueError: loud"):
+        ids.inside(fail, "loud")
+    with pytest.raises(RuntimeError, match="unmarshallable"):
+        ids.inside(object)
+
+
+def fill() -> None:
+    os.mkdir("/etc")
+    with open("/etc/hostname", "w", encoding="ascii") as file:
+        file.write("x")
+    os.chown("/etc/hostname", 0, 42)
+
+
+def test_a_directory_as_root(tmp_path):
+    upper = tmp_path / "base"
+    upper.mkdir()
+    try:
+        result = go("", step=Step(call=fill), root=Root(upper=str(upper)), user="root")
+        assert result.status == 0, (result.out, result.exit.error)
+        assert ids.inside(listed, at=str(upper)) == ["etc", "etc/hostname"]
+    finally:
+        ids.remove(str(upper))
+
+
+def test_scratch_on_disk(tree, tmp_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    try:
+        assert (
+            go(
+                tree,
+                "echo x > /x; echo x > /tmp/x; cat /x",
+                root=Root(lowers=(tree,), scratch=str(scratch)),
+                user="root",
+            ).out
+            == "x\n"
+        )
+    finally:
+        ids.remove(str(scratch))
+
+
+def test_a_full_memory_disk_fills_only_itself(tree):
+    result = go(tree, "dd if=/dev/zero of=/tmp/x bs=1M count=64", root=Root(lowers=(tree,), memory=16 << 20))
+    assert result.status != 0
+    assert "No space left on device" in result.out
+
+
+def test_binds(tree, tmp_path):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "f").write_text("f\n")
+    (tmp_path / "rw").mkdir()
+    result = go(
+        tree,
+        "cat /opt/d/f /etc/one; echo x > /cache/x; ! echo x > /opt/d/y",
+        binds=(
+            Bind(source=str(tmp_path / "d"), target="/opt/d"),
+            Bind(source=str(tmp_path / "d" / "f"), target="/etc/one"),
+            Bind(source=str(tmp_path / "rw"), target="/cache", readonly=False),
+        ),
+    )
+    assert result.status == 0, result.out
+    assert result.out.startswith("f\nf\n")
+    assert (tmp_path / "rw" / "x").stat().st_uid == os.geteuid()
+    with pytest.raises(SandboxError) as caught:
+        go(tree, "true", binds=(Bind(source=str(tmp_path / "none"), target="/x"),))
+    assert caught.value.code == "source"
+
+
+def test_an_images_symlink_cannot_lead_out(tree, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    layer = tmp_path / "layer"
+    layer.mkdir()
+    (layer / "opt").symlink_to(outside)
+    (layer / "etc").mkdir()
+    (layer / "etc" / "passwd").symlink_to(outside / "passwd")
+    (tmp_path / "d").mkdir()
+    result = go(
+        tree,
+        "test -d /opt/d; id -un",
+        root=Root(lowers=(str(layer), tree)),
+        binds=(Bind(source=str(tmp_path / "d"), target="/opt/d"),),
+    )
+    assert list(outside.iterdir()) == []
+    assert result.out.endswith("envtool\n")
+
+
+# ---- the view --------------------------------------------------------------------------------------------------------
+
+
+def test_the_view_hides_and_cannot_change(tree, project):
+    before = snapshot(project)
+    result = go(
+        tree,
+        "cd /project; find . | grep -v '^.$'; cat secret; echo new > a.txt; rm src/b.txt; mkdir junk;"
+        " echo x > junk/y; rm secret; chmod 700 src; mv src moved || true; cat a.txt; stat -c %u . a.txt",
+        project=project,
+        hidden=("junk", "src/c.pyc", "nowhere/x", "a.txt/x"),
+    )
+    assert result.status == 0, result.out
+    lines = result.out.splitlines()
+    assert sorted(lines[:4]) == ["./a.txt", "./secret", "./src", "./src/b.txt"]
+    assert lines[4] == "s"
+    assert lines[-3:] == ["new", "1000", "1000"]
+    assert snapshot(project) == before
+
+
+def test_the_view_for_container_root(tree, project):
+    before = snapshot(project)
+    result = go(tree, "cd /project; cat secret; echo new > a.txt; rm -r src; touch x", project=project, user="root")
+    assert (result.status, result.out) == (0, "s\n")
+    assert snapshot(project) == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="ids are mapped for root only")
+def test_the_view_is_copied_where_ids_cannot_be_mapped(tree, project, monkeypatch):
+    before = snapshot(project)
+    monkeypatch.setattr(kernel, "version", lambda: (5, 15))
+    result = go(
+        tree,
+        "cd /project; find . | grep -v '^.$'; cat secret; echo x > a.txt; stat -c %u a.txt secret",
+        project=project,
+        hidden=("junk", "src/c.pyc"),
+    )
+    assert result.status == 0, result.out
+    assert result.out.splitlines()[-3:] == ["s", "1000", "1000"]
+    assert "junk" not in result.out
+    assert snapshot(project) == before
+
+
+def test_a_project_of_a_foreign_group_can_be_worked_in(tree, project):
+    others = [g for g in os.getgroups() if g != os.getegid()] or ([12] if os.geteuid() == 0 else [])
+    if not others:
+        pytest.skip("this user is in one group only")
+    for path in (project, *project.rglob("*")):
+        os.chown(path, -1, others[0])
+    before = snapshot(project)
+    result = go(tree, "cd /project; echo new > a.txt; echo x > src/x; ls", project=project, hidden=("junk",))
+    assert (result.status, result.out.split()) == (0, ["a.txt", "secret", "src"]), result.out
+    assert snapshot(project) == before
+
+
+# ---- outputs ---------------------------------------------------------------------------------------------------------
+
+
+def test_outputs_come_back_owned_and_safe(tree, project):
+    (project / "linked").symlink_to("/tmp")
+    result = go(
+        tree,
+        "cd /project; mkdir -p dist/sub; echo 1 > dist/a; echo 2 > dist/sub/b; chmod 4755 dist/a;"
+        " mkfifo dist/pipe; ln -s a dist/link; ln -s /etc/passwd dist/abs; ln -s ../../x dist/up;"
+        " chmod 000 dist/sub/b; truncate -s 64M sparse; echo end >> sparse; rm linked; mkdir linked;"
+        " echo x > linked/z; exit 3",
+        project=project,
+        outputs=("dist", "sparse", "linked/*", "none/**"),
+        outputs_to=str(project),
+    )
+    assert result.status == 3
+    assert set(result.exit.outputs) == {"dist/a", "dist/sub/b", "dist/link", "sparse"}
+    assert (project / "dist/a").read_text() == "1\n"
+    assert stat.S_IMODE((project / "dist/a").stat().st_mode) == 0o755
+    assert (project / "dist/sub/b").read_text() == "2\n"
+    assert os.readlink(project / "dist/link") == "a"
+    assert (project / "sparse").stat().st_size == (64 << 20) + 4
+    assert (project / "sparse").stat().st_blocks * 512 < 1 << 20
+    assert {p.name for p in (project / "dist").iterdir()} == {"a", "sub", "link"}
+    assert not os.path.exists("/tmp/z")
+    text = "\n".join(result.exit.notes)
+    for name in ("dist/pipe", "dist/abs", "dist/up", "linked/z", "none/**"):
+        assert name in text
+    owner = project.stat()
+    for path in (project / "dist").rglob("*"):
+        assert (path.lstat().st_uid, path.lstat().st_gid) == (owner.st_uid, owner.st_gid)
+
+
+def test_outputs_after_a_timeout(tree, project):
+    result = go(
+        tree,
+        "cd /project; echo log > log; sleep 1000",
+        project=project,
+        outputs=("*",),
+        timeout=0.4,
+        grace=0.2,
+        outputs_to=str(project),
+    )
+    assert (result.status, result.exit.timed_out) == (124, True)
+    assert (project / "log").read_text() == "log\n"
+    assert result.exit.seconds < 5
+
+
+# ---- steps and their ends --------------------------------------------------------------------------------------------
+
+
+def test_statuses_are_a_shells(tree):
+    assert go(tree, "exit 7", "echo no").status == 7
+    assert go(tree, "exit 7", "echo no").out == ""
+    assert go(tree, "kill -9 $$").status == 137
+    assert go(tree, step=Step(argv=("nosuch",))).status == 127
+    assert go(tree, step=Step(argv=("nosuch",))).out == "envtool: nosuch: not found\n"
+    assert go(tree, step=Step(argv=("/etc/os-release",))).status == 126
+    script = (Step(argv=("/bin/sh", "-c", "echo 'echo got $1' > /tmp/s; chmod +x /tmp/s")), Step(argv=("/tmp/s", "x")))
+    assert go(tree, steps=script).out == "got x\n"
+    with pytest.raises(SandboxError) as caught:
+        go(tree, step=Step(argv=("true",), cwd="/nowhere"))
+    assert caught.value.code == "cwd"
+
+
+def fail(word: str) -> None:
+    print("said", word)
+    raise ValueError(word)
+
+
+def test_a_call_that_raises(tree):
+    result = go(tree, step=Step(call=fail, arguments=("loud",)), user="root")
+    assert result.status == 1
+    assert result.out == "said loud\n"
+    assert result.exit.error.startswith("ValueError: loud")
+
+
+def importing() -> None:
+    import tabnanny  # noqa: F401 - a module that nobody has imported yet
+
+
+def test_a_call_cannot_import_from_the_image(tree):
+    result = go(tree, step=Step(call=importing), user="root")
+    assert result.exit.error.startswith("ModuleNotFoundError")
+
+
+def test_signals_are_default(tree):
+    assert (
+        go(tree, "grep -E '^Sig(Blk|Ign)' /proc/self/status").out
+        == "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n"
+    )
+
+
+def test_daemons_end_with_the_step(tree):
+    result = go(
+        tree,
+        "(setsid sleep 98761 &) ; (sleep 98761 &); true"
+        if shutil.which("setsid") is None
+        else "(bash -c 'sleep 98761 & disown' &); sleep 0.1",
+    )
+    assert result.status == 0
+    assert gone("98761")
+
+
+def test_timeout_terms_then_kills_everything(tree):
+    result = go(tree, "trap 'echo caught' TERM; sleep 98762 & while :; do sleep 0.05; done", timeout=0.3, grace=0.3)
+    assert result.status == 124
+    assert result.exit.timed_out
+    assert "caught" in result.out
+    assert gone("98762")
+
+
+def test_cancel_ends_and_collects(tree, project):
+    read, write = os.pipe()
+    timer = threading.Timer(0.3, os.write, (write, b"x"))
+    timer.start()
+    try:
+        result = go(
+            tree,
+            "cd /project; echo partly > log; sleep 98763",
+            project=project,
+            outputs=("log",),
+            cancel=read,
+            outputs_to=str(project),
+        )
+    finally:
+        timer.join()
+        os.close(read)
+        os.close(write)
+    assert result.exit.interrupted
+    assert result.exit.outputs == ("log",)
+    assert gone("98763")
+
+
+def test_cancelled_before_it_began(tree):
+    read, write = os.pipe()
+    os.write(write, b"x")
+    try:
+        result = go(tree, "sleep 98764", cancel=read)
+    finally:
+        os.close(read)
+        os.close(write)
+    assert result.exit.interrupted
+    assert result.exit.seconds < 3
+
+
+def test_kill_9_of_the_supervisor_takes_all(tree):
+    child = os.fork()
+    if child == 0:
+        try:
+            go(tree, "(sleep 98765 &) ; sleep 98765")
+        finally:
+            os._exit(0)
+    for _ in range(200):
+        if running("98765"):
+            break
+        time.sleep(0.02)
+    assert running("98765")
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert gone("98765")
+
+
+def test_pid1_killed_is_seen(tree):
+    def kill() -> None:
+        time.sleep(0.3)
+        for pid in processes():
+            if (
+                Path(f"/proc/{pid}/status").read_text().count("NSpid")
+                and "\t1\n" in Path(f"/proc/{pid}/status").read_text()
+            ):
+                os.kill(pid, 9)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    result = go(tree, "sleep 98766")
+    killer.join()
+    assert result.status == 137
+
+
+# ---- many at once, and nothing left --------------------------------------------------------------------------------
+
+
+def test_thirty_at_once_from_threads_leave_nothing(tree, project):
+    go(tree, "true", project=project)
+    descriptors = set(os.listdir("/proc/self/fd"))
+    mounts = Path("/proc/self/mountinfo").read_text()
+
+    def one(number: int) -> str:
+        return go(tree, f"echo {number} > /tmp/x; cd /project; echo {number} > n; cat /tmp/x n", project=project).out
+
+    with ThreadPoolExecutor(30) as pool:
+        results = list(pool.map(one, range(30)))
+    assert results == [f"{n}\n{n}\n" for n in range(30)]
+    assert set(os.listdir("/proc/self/fd")) == descriptors
+    assert Path("/proc/self/mountinfo").read_text() == mounts
+    assert not processes()
+
+
+# ---- terminals -------------------------------------------------------------------------------------------------------
+
+
+def test_a_terminal(tree):
+    child, master = pty.fork()
+    if child == 0:
+        try:
+            program = Program(
+                root=Root(lowers=(tree,)),
+                env=ENV,
+                steps=(
+                    Step(argv=("/bin/bash", "-ec", "tty; test -w $(tty); stty size; read x; echo got-$x; sleep 98767")),
+                ),
+            )
+            os._exit(start.run(program.flat(), terminal=True).status)
+        except BaseException as error:
+            print(error)
+            os._exit(99)
+    seen = b""
+
+    def until(text: bytes) -> None:
+        nonlocal seen
+        end = time.monotonic() + 10
+        while text not in seen:
+            assert time.monotonic() < end, seen
+            if select.select([master], [], [], 0.1)[0]:
+                seen += os.read(master, 4096)
+
+    until(b"/dev/pts/0")
+    os.write(master, b"word\r")
+    until(b"got-word")
+    os.write(master, b"\x03")
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 130
+    os.close(master)
+
+
+# ---- the same as other users -----------------------------------------------------------------------------------------
+
+
+def _users() -> list[str]:
+    with open("/etc/subuid", encoding="utf-8") as file:
+        ranged = {line.split(":")[0] for line in file}
+    real = [u for u in pwd.getpwall() if u.pw_uid >= 1000 and u.pw_uid != 65534 and os.path.isdir(u.pw_dir)]
+    picked = [next((u.pw_name for u in real if (u.pw_name in ranged) == wanted), "") for wanted in (True, False)]
+    return [name for name in picked if name]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+@pytest.mark.parametrize("name", _users() if os.geteuid() == 0 and os.path.exists("/etc/subuid") else [])
+def test_again_as_an_ordinary_user(name, tmp_path_factory):
+    user = pwd.getpwnam(name)
+    top = Path(__file__).resolve().parents[2]
+    if subprocess.run(
+        ["test", "-r", __file__], user=user.pw_uid, group=user.pw_gid, extra_groups=[], check=False
+    ).returncode:
+        pytest.skip(f"{name} cannot read {top}")
+    base = Path("/tmp") / f"envtool-test-{name}-{os.getpid()}"
+    try:
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-q",
+                "-x",
+                "-c",
+                str(top / "pyproject.toml"),
+                "--basetemp",
+                str(base),
+                __file__,
+            ],
+            cwd=top,
+            user=user.pw_uid,
+            group=user.pw_gid,
+            extra_groups=[12],  # one that no range has
+            capture_output=True,
+            text=True,
+            check=False,
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": user.pw_dir,
+                "PYTHONPATH": str(top),
+                "PYTHONDONTWRITEBYTECODE": "1",
+            },
+        )
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import io
+
+from envtool.events import Finished, Output, Progress, Started
+from envtool.report.board import TAIL, Board
+from envtool.report.plain import WONDER, Plain
+from envtool.report.terminal import Terminal
+from envtool.report.words import Style
+
+
+def started(key, subject="layer", name="deps", env="", **rest):
+    return Started(id=key, subject=subject, name=name, time=100.0, env=env, **rest)
+
+
+def finished(key, outcome="built", subject="layer", name="deps", env="", **rest):
+    return Finished(id=key, subject=subject, name=name, outcome=outcome, time=102.0, seconds=2.0, env=env, **rest)
+
+
+def test_plain_announces_once_what_takes_long():
+    file = io.StringIO()
+    display = Plain(file, style=Style())
+    display.event(started("a", detail="12 wheels"))
+    assert display.tick(100.0 + WONDER - 0.1)
+    assert file.getvalue() == ""
+    assert not display.tick(100.0 + WONDER)
+    display.tick(200.0)
+    assert file.getvalue() == " layer  deps              12 wheels                         …\n"
+
+
+def test_quiet_shows_failures_only():
+    file = io.StringIO()
+    display = Plain(file, style=Style(), verbosity=-1)
+    display.event(started("a"))
+    assert not display.tick(1000.0)
+    display.event(finished("a"))
+    assert file.getvalue() == ""
+    display.event(started("t", "task", "test", "unit"))
+    display.event(finished("t", "timeout", "task", "test", "unit", detail="timed out after 30s"))
+    assert file.getvalue() == " ✗ unit           test    timed out after 30s               2.0s\n"
+
+
+def test_streaming_stops_when_company_comes():
+    file = io.StringIO()
+    display = Terminal(file, style=Style())
+    display.event(started("t", "task", "test", "unit"))
+    display.event(Output(id="t", text="alone..."))
+    display.event(started("l"))
+    display.event(Output(id="t", text="not shown now\n"))
+    display.event(finished("t", "failed", "task", "test", "unit", status=1))
+    assert "alone...\n" in file.getvalue()
+    assert "not shown now" not in file.getvalue()
+    assert display.shown == set(), "its output must be shown whole at the end"
+
+
+def test_what_a_lone_task_printed_counts_as_shown():
+    file = io.StringIO()
+    display = Terminal(file, style=Style())
+    display.event(started("t", "task", "test", "unit"))
+    display.event(Output(id="t", text="no newline"))
+    display.event(finished("t", "failed", "task", "test", "unit", status=1))
+    assert display.shown == {("unit", "test")}
+    assert file.getvalue().endswith("no newline\n ✗ unit           test    exit 1                            2.0s\n")
+
+
+def test_events_of_unknown_work_are_harmless():
+    for display in (
+        Plain(io.StringIO(), style=Style(), verbosity=1),
+        Terminal(io.StringIO(), style=Style(), verbosity=1),
+    ):
+        display.event(Output(id="?", text="x"))
+        display.event(Progress(id="?", done=1))
+        display.event(finished("?"))
+        display.tick(1.0)
+        display.close()
+
+
+def test_the_board_keeps_a_bounded_tail():
+    board = Board()
+    board.apply(started("t", "task", "test", "unit"))
+    for _ in range(100):
+        piece = board.apply(Output(id="t", text="x" * 1000))
+    assert len(piece.tail) == TAIL
+
+
+def test_names_of_others_cannot_move_the_cursor():
+    file = io.StringIO()
+    display = Plain(file, style=Style())
+    display.event(finished("l", name="a\x1b[2J\nb", detail="c\rd"))
+    assert "\x1b" not in file.getvalue()
+    assert file.getvalue().count("\n") == 1
+    assert "\r" not in file.getvalue()

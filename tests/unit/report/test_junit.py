@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from xml.etree import ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envtool.events import Finished, Output, Started
+from envtool.report.junit import KEPT, Junit
+
+
+def case(report, env, task, *outputs, outcome="passed", status=0):
+    report.event(Started(id=env + task, subject="task", name=task, env=env, time=1.7e9))
+    for text in outputs:
+        report.event(Output(id=env + task, text=text))
+    if outcome:
+        report.event(
+            Finished(
+                id=env + task,
+                subject="task",
+                name=task,
+                env=env,
+                outcome=outcome,
+                status=status,
+                time=1.7e9,
+                seconds=1.25,
+            )
+        )
+
+
+def test_a_suite_an_env_a_case_a_task(tmp_path):
+    report = Junit(str(tmp_path / "r.xml"))
+    case(report, "unit", "test", "fine\n")
+    case(report, "unit", "lint", "bad\n", outcome="failed", status=1)
+    case(report, "slow", "test", outcome="timeout", status=124)
+    case(report, "cut", "test", "half", outcome=None)
+    report.write()
+    root = ET.parse(tmp_path / "r.xml").getroot()
+    assert root.attrib["tests"] == "4"
+    assert (root.attrib["failures"], root.attrib["errors"]) == ("2", "1")
+    assert [(suite.get("name"), suite.get("tests")) for suite in root] == [("unit", "2"), ("slow", "1"), ("cut", "1")]
+    assert root[0].get("timestamp") == "2023-11-14T22:13:20+00:00"
+    assert root[0][0].get("time") == "1.25"
+    assert root[2][0].find("error").get("type") == "interrupted"
+    assert root[2][0].find("system-out").text == "half"
+
+
+@given(st.text(), st.text())
+def test_any_output_makes_valid_xml(tmp_path_factory, output, name):
+    path = tmp_path_factory.mktemp("junit") / "r.xml"
+    report = Junit(str(path))
+    case(report, name, "test", output)
+    report.write()
+    assert ET.parse(path).getroot().get("tests") == "1"
+
+
+def test_the_end_of_a_huge_output_is_kept_in_bounded_memory(tmp_path):
+    report = Junit(str(tmp_path / "r.xml"))
+    case(report, "unit", "test", *("x" * 65536 for _ in range(100)), "the end")
+    assert sum(len(part) for each in report._cases.values() for part in each.parts) <= KEPT + 65536
+    report.write()
+    text = ET.parse(tmp_path / "r.xml").getroot()[0][0].find("system-out").text
+    assert text.endswith("the end")
+    assert len(text) <= KEPT
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "r.xml"
+    path.write_text("old")
+    report = Junit(str(path))
+    monkeypatch.setattr(Junit, "_xml", lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        report.write()
+    assert path.read_text() == "old"
+    assert [each.name for each in tmp_path.iterdir()] == ["r.xml"]

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import time
+import tracemalloc
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from envtool.spec import parse as module
+from envtool.spec.node import Problems, plain
+from envtool.spec.parse import parse, source_of
+
+
+def nodes(text):
+    problems = Problems()
+    root = parse(text, source_of(text, "f.yaml"), problems)
+    return root, [(p.where.line, p.where.column, p.code, f"{p.message} -- {p.hint}") for p in problems.found.values()]
+
+
+def test_scalars_are_yaml_1_2():
+    root, wrong = nodes(
+        "a: text\nb: 12\nc: -3\nd: 3.10\ne: true\nf: ~\n"
+        "g:\nh: '3.10'\ni: 2024-01-01\nj: 1.2.3\nk: y\nl: 1e3\nm: 8080:80\n"
+        "n: !!str 3\no: |\n  two\n  lines\n"
+    )
+    assert not wrong
+    assert plain(root) == {
+        "a": "text", "b": 12, "c": -3, "d": 3.1, "e": True, "f": None, "g": None, "h": "3.10", "i": "2024-01-01",
+        "j": "1.2.3", "k": "y", "l": 1000.0, "m": "8080:80", "n": "3", "o": "two\nlines\n",
+    }  # fmt: skip
+    assert root.get("d").text == "3.10"
+
+
+@pytest.mark.parametrize(
+    "surprise", ["on", "Off", "YES", "no", "0644", "0x1F", "0o17", "1_000", "1:30", ".inf", ".NaN"]
+)
+def test_what_readers_differ_on_is_refused(surprise):
+    _, wrong = nodes(f"a: {surprise}")
+    assert [(line, column, code) for line, column, code, _ in wrong] == [(1, 4, "yaml-surprise")]
+    assert f'"{surprise}" in quotes' in wrong[0][3] or f'in quotes: "{surprise}"' in wrong[0][3]
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "said"),
+    [
+        ("a: 1\na: 2", (2, 1), "there twice -- the first is in line 1"),
+        ("on: 1", (1, 1), "`on` is true"),
+        ("3.10: 1", (1, 1), 'write it in quotes: "3.10"'),
+        ("? [a]\n: 1", (1, 3), "not plain text"),
+        ("a: {{ b }}", (1, 5), "quote missing around `{{`"),
+        ("a: 1\n---\nb: 2", (2, 1), "second document"),
+        ("a: &x 1\nb: {<<: *x}", (2, 5), "merge keys"),
+        ("a: *b", (1, 4), "unknown anchor `b`"),
+        ("a: &a [*a]", (1, 8), "contains itself"),
+        ("a: !foo 1", (1, 4), "YAML tag: `!foo`"),
+        ("a: !!python/object:os.system x", (1, 4), "YAML tag"),
+        ("a:\n\tb: 1", (2, 1), "a tab"),
+        ("a: b: c", (1, 5), "second `: `"),
+        ("a: [1, 2", (2, 1), "quote and bracket closed"),
+        ("a: x\x01y", (1, 5), "U+0001"),
+        ("a: @x", (1, 4), "cannot begin a value"),
+    ],
+)
+def test_each_yaml_error_is_explained(text, place, said):
+    _, wrong = nodes(text)
+    assert wrong, text
+    assert wrong[0][:2] == place, wrong
+    assert said in wrong[0][3]
+
+
+def bombs():
+    laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+        f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12)
+    )
+    return {
+        "laughs": laughs,
+        "deep": "[" * 100_000,
+        "deep block": "".join(" " * n + "a:\n" for n in range(2000)),
+        "file": "a: " + "x" * (5 * 2**20),
+        "scalar": "a: '" + "x" * 2**20 + "'",
+        "many": "[" + "1," * 1_500_000 + "]",
+        "key": "x" * 1000 + ": 1",
+    }
+
+
+@pytest.mark.parametrize("name", list(bombs()))
+def test_hostile_files_are_refused_quickly(name):
+    text = bombs()[name]
+    tracemalloc.start()
+    start = time.process_time()
+    _, wrong = nodes(text)
+    spent = time.process_time() - start
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert wrong[0][2] == "limit", wrong
+    assert spent < 5, "a second, and tracemalloc makes it several"
+    assert peak < 300 * 2**20
+
+
+def test_aliases_are_values():
+    root, wrong = nodes("a: &x {b: [1]}\nc: *x\n")
+    assert not wrong
+    assert plain(root) == {"a": {"b": [1]}, "c": {"b": [1]}}
+
+
+TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), max_size=8)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**9), 10**9) | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(VALUES, st.booleans())
+def test_every_value_stands_where_it_says(value, flow):
+    """Round trip: dump, parse, and read each scalar again from the place it claims to have."""
+    text = yaml.safe_dump(value, allow_unicode=True, default_flow_style=flow, width=10_000)
+    root, wrong = nodes(text)
+    assert not [w for w in wrong if w[2] != "yaml-surprise"], text
+    if not wrong:
+        assert plain(root) == value
+    lines = root.source.lines
+    pending = [root]
+    while pending:
+        node = pending.pop()
+        pending += [*node.items(), *node.mapping().values(), *(node.keys or {}).values()]
+        written = lines[node.line - 1][node.column - 1 :] if node.line <= len(lines) else ""
+        if node.text:
+            assert written.startswith(node.text.split("\n")[0][:1])
+        elif isinstance(node.value, str):
+            assert written[:1] in "'\"|>?!"
+        elif isinstance(node.value, dict | list):
+            assert written
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(max_size=60) | st.text("{}[]:,-&*!|>'\"%@`#? \n\tab1<", max_size=40))
+def test_no_text_breaks_the_reader(text):
+    root, wrong = nodes(text)
+    assert root is None or root.line >= 1
+    assert all(line >= 1 and column >= 1 for line, column, _, _ in wrong)
+
+
+def test_the_pure_python_loader_does_the_same(monkeypatch):
+    monkeypatch.setattr(module, "_Loader", yaml.SafeLoader)
+    root, wrong = nodes("a: [1, {b: 'x'}]\n")
+    assert (plain(root), wrong) == ({"a": [1, {"b": "x"}]}, [])
+    assert nodes("[" * 5000)[1][0][2] == "limit"

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from envtool.spec.template import COMPILED, Renderer, TemplateError, _simple, is_arguments, is_template, uses_args
+
+SCOPE = {
+    "matrix": {"suite": "bookworm", "items": "3", "v": "3.12"},
+    "env": {"name": "e[x]", "group": "e"},
+    "args": "-k x",
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        ("{{ matrix.suite }}", "bookworm"),
+        ("a {{matrix.v}}-{{ args }} b\n", "a 3.12--k x b\n"),
+        ("{{ matrix.items }}", "3"),
+        ("{{ matrix['v'] }}", "3.12"),
+        ("{{ matrix.v | replace('.', '') }}", "312"),
+        ("{{ matrix.no | default('x') }}", "x"),
+        ("{% if matrix.v == '3.12' %}new{% else %}old{% endif %}", "new"),
+        ("{{ 'a' if matrix.no is defined else 'b' }}", "b"),
+        ("{{ '{{' }} {% raw %}{{ x }}{% endraw %}", "{{ {{ x }}"),
+        ("{{ env.name | upper }}{{ matrix.v[:1] }}", "E[X]3"),
+        ("{{ matrix.v ~ '-' ~ args }}", "3.12--k x"),
+    ],
+)
+def test_what_may_be_written(text, result):
+    assert Renderer().render(text, SCOPE) == result
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{% for x in [1] %}{% endfor %}", "a loop"),
+        ("{% for x in range(10**9) %}{% endfor %}", "a"),
+        ("{{ 'x' * 1000000000 }}", "`*`"),
+        ("{{ 9 ** 9 ** 9 }}", "`**`"),
+        ("{{ '%1000000000d' % 1 }}", "`%`"),
+        ("{{ 'x'.ljust(1000000000) }}", "a call"),
+        ("{{ ''.__class__ }}", "only `matrix` and `env`"),
+        ("{{ matrix.__class__ }}", "unknown name `matrix.__class__`"),
+        ("{{ matrix['__class__'] }}", "unknown name"),
+        ("{{ args.__class__.__mro__ }}", "only `matrix` and `env`"),
+        ("{{ ''['__class__'] }}", "only `matrix` and `env`"),
+        ("{{ self._TemplateReference__context }}", "unknown name `self`"),
+        ("{{ cycler }}", "unknown name `cycler`"),
+        ("{{ lipsum() }}", "a call"),
+        ("{% set x = 'a' %}", "`set`"),
+        ("{% include 'x' %}", "`include`"),
+        ("{{ args | attr('x') }}", "filter"),
+        ("{{ args | pprint }}", "filter"),
+        ("{{ matrix }}", "write `matrix.suite`"),
+        ("{{ matrix.siute }}", "unknown name `matrix.siute`"),
+        ("{{ (((((((((((((((((((((((((1))))))))))))))))))))))))) ", "template:"),
+        ("{{ " + "(" * 5000, "template:"),
+        ("{{ " + "not " * 500 + "1 }}", "nested too deep"),
+        ("{{ args | int + args }}", "template:"),
+        ("{{ matrix.v", "template:"),
+    ],
+)
+def test_what_may_not(text, said):
+    start = time.process_time()
+    with pytest.raises(TemplateError) as error:
+        Renderer().render(text, SCOPE)
+    assert said in error.value.message
+    assert time.process_time() - start < 1
+
+
+def test_growth_is_bounded():
+    text = "{{ 'aaaaaaaaaa'" + " | replace('a', 'aaaaaaaaaa')" * 12 + " }}"
+    with pytest.raises(TemplateError, match="more than 64 KiB"):
+        Renderer().render(text, SCOPE)
+    with pytest.raises(TemplateError, match="more than 64 KiB"):
+        Renderer().render("{{ 'aaaaaaaaaa'" + " | join('aaaaaaaaaa')" * 12 + " }}", SCOPE)
+    with pytest.raises(TemplateError, match="16 KiB"):
+        Renderer().render("{{ args }}" * 2000, SCOPE)
+
+
+def test_the_number_of_templates_is_bounded():
+    renderer = Renderer()
+    for number in range(COMPILED):
+        renderer.render(f"{{{{ args ~ {number} }}}}", SCOPE)
+    with pytest.raises(TemplateError, match="different templates"):
+        renderer.render("{{ args ~ 'one more' }}", SCOPE)
+    assert renderer.spent
+
+
+PIECES = st.sampled_from(
+    [
+        "{{ matrix.suite }}",
+        "{{env.name}}",
+        "{{ args }}",
+        "{",
+        "}",
+        "}}",
+        "{#",
+        "#}",
+        " ",
+        "a",
+        "\n",
+        "\r\n",
+        "é",
+        "{% raw %}",
+    ]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(PIECES, max_size=6).map("".join))
+def test_the_short_way_is_jinja2(text):
+    short = _simple(text, SCOPE)
+    if short is not None and is_template(text):
+        assert Renderer()._jinja(text, SCOPE) == short
+
+
+def test_args_are_seen():
+    assert is_arguments("{{ args }}")
+    assert is_arguments("{{args}}")
+    assert not is_arguments("-k {{ args }}")
+    assert uses_args("pytest {{ args | quote }}")
+    assert not uses_args("cargs {{ matrix.x }} args")

@@ -1,0 +1,285 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import stat
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from envtool import keys
+from envtool.errors import Interrupted, StoreError
+from envtool.store import blobs, canonical, layers, locks, memo
+from envtool.store.scratch import scratch, sweep
+from envtool.store.store import directory, file_system, locate
+
+KEY = "ab" * 32
+HELLO = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+
+
+def code(call, *args, **kwargs) -> str:
+    with pytest.raises(StoreError) as caught:
+        call(*args, **kwargs)
+    return caught.value.code
+
+
+def test_where_it_is():
+    assert directory({"ENVTOOL_STORE": "/a/b/"}) == "/a/b"
+    assert directory({"XDG_CACHE_HOME": "/c"}) == "/c/envtool"
+    assert directory({"XDG_CACHE_HOME": "relative"}).endswith("/.cache/envtool")
+    assert code(directory, {"ENVTOOL_STORE": "relative"}) == "store-path"
+
+
+def test_it_is_private_but_can_be_walked_inside_whatever_the_umask(tmp_path):
+    old = os.umask(0o077)
+    try:
+        store = locate(environ={"ENVTOOL_STORE": str(tmp_path / "s")})
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(os.stat(store.root).st_mode) == 0o700
+    assert {stat.S_IMODE(os.stat(store.path(room)).st_mode) for room in ("layers", "blobs/sha256", "tmp")} == {0o755}
+
+
+def test_a_store_of_others_is_refused(tmp_path):
+    environ = {"ENVTOOL_STORE": str(tmp_path / "s")}
+    store = locate(environ=environ, idmap="range 100000")
+    assert locate(environ=environ, idmap="range 100000") == store
+    assert code(locate, environ=environ, idmap="single 1000") == "store-idmap"
+    with open(store.path("store.json")) as file:
+        stamp = json.load(file)
+    for change, expected in (({"uid": 4711}, "store-owner"), ({"format": 99}, "store-format")):
+        with open(store.path("store.json"), "w") as file:
+            json.dump(stamp | change, file)
+        assert code(locate, environ=environ) == expected
+    with open(store.path("store.json"), "w") as file:
+        file.write("{")
+    assert code(locate, environ=environ) == "store-format"
+
+
+def test_a_directory_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("")
+    assert code(locate, environ={"ENVTOOL_STORE": str(tmp_path)}) == "store-path"
+    assert os.listdir(tmp_path) == ["thesis.tex"]
+
+
+def test_file_system_by_mountinfo(tmp_path):
+    device = os.stat(tmp_path).st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    table = tmp_path / "mountinfo"
+    table.write_text(
+        "1 0 0:1 / / rw - ext4 /dev/a rw\n"
+        f"2 1 {number} / {str(tmp_path).replace(' ', chr(92) + '040')} rw shared:1 - nfs4 host:/x rw\n"
+    )
+    assert file_system(str(tmp_path), str(table)) == "nfs4"
+    assert file_system(str(tmp_path), "/nonexistent") == ""
+
+
+def test_many_may_make_it_at_once(tmp_path):
+    root = str(tmp_path / "s")
+    program = "from envtool.store.store import locate; locate(idmap='x')"
+    running = [
+        subprocess.Popen([sys.executable, "-c", program], env=os.environ | {"ENVTOOL_STORE": root}) for _ in range(4)
+    ]
+    assert [process.wait() for process in running] == [0] * 4
+    assert os.listdir(os.path.join(root, "tmp")) == []
+
+
+# ---- locks ----
+
+
+def test_locks_hold_between_threads_and_say_who_waits(store):
+    said, order = [], []
+    held = threading.Event()
+
+    def other():
+        with locks.exclusive(store, "x", waiting=said.append):
+            order.append("other")
+
+    with locks.exclusive(store, "x"):
+        thread = threading.Thread(target=other)
+        thread.start()
+        held.wait(0.1)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "other"]
+    assert said == [f"pid {os.getpid()}"]
+
+
+def test_shared_locks_do_not_exclude_each_other(store):
+    with locks.shared(store, "x"), locks.shared(store, "x"):
+        with pytest.raises(Interrupted), locks.exclusive(store, "x", cancelled=lambda: True):
+            pass
+
+
+def test_a_dead_holder_holds_nothing(store):
+    program = (
+        "import sys, os\nfrom envtool.store import locks\nfrom envtool.store.store import Store\n"
+        f"with locks.exclusive(Store(root={store.root!r}), 'x'):\n print('held', flush=True); sys.stdin.read()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"held\n"
+    descriptor = os.open(store.path("locks", "x"), os.O_RDWR)
+    assert not locks.attempt(descriptor)
+    process.kill()
+    process.wait()
+    process.stdin.close()
+    process.stdout.close()
+    with locks.exclusive(store, "x", cancelled=lambda: False):
+        pass
+    os.close(descriptor)
+
+
+# ---- scratch ----
+
+
+def test_scratch_ends_with_its_owner(store):
+    with scratch(store) as path:
+        open(os.path.join(path, "f"), "w").close()
+        assert sweep(store) == 0
+        assert os.path.exists(path)
+    assert not os.path.exists(path)
+    dead = store.path("tmp", "dead")
+    os.makedirs(os.path.join(dead, "deep"))
+    assert sweep(store) == 1
+    assert os.listdir(store.path("tmp")) == []
+
+
+def test_sweep_uses_the_given_remover_where_ours_cannot(store, monkeypatch):
+    dead = store.path("tmp", "dead")
+    os.makedirs(dead)
+    import shutil
+
+    real = shutil.rmtree
+    calls = []
+
+    def refuse(path):
+        if not calls:
+            raise PermissionError
+        real(path)
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    assert sweep(store) == 0  # without help nothing happens, and nothing breaks
+    assert sweep(store, remove=calls.append) == 1
+    assert calls == [dead]
+    assert not os.path.exists(dead)
+
+
+# ---- blobs, memo ----
+
+
+def test_blobs(store, tmp_path):
+    assert not blobs.has(store, HELLO)
+    (tmp_path / "f").write_bytes(b"hello")
+    path = blobs.put(store, str(tmp_path / "f"), HELLO)
+    assert blobs.has(store, HELLO)
+    assert blobs.has(store, HELLO, 5)
+    assert not blobs.has(store, HELLO, 6)
+    assert blobs.verify(store, HELLO)
+    with open(path, "ab") as file:
+        file.write(b"!")
+    assert not blobs.verify(store, HELLO)
+    assert not blobs.has(store, HELLO)
+    assert code(blobs.path, store, "../../etc/passwd") == "blob-name"
+
+
+def test_memo(store):
+    question = {"what": ["a", 1]}
+    assert memo.get(store, question) is None
+    memo.put(store, question, {"pins": None})
+    assert memo.get(store, question) == {"pins": None}
+    assert memo.get(store, {"what": ["a", 2]}) is None
+    path = store.path("memo", f"{keys.digest(question)}.json")
+    with open(path, "w") as file:
+        file.write("{")
+    assert memo.get(store, question) is None
+    assert os.listdir(store.path("tmp")) == []
+
+
+def test_a_question_is_asked_once(store):
+    asked = []
+
+    def one():
+        with memo.asking(store, "q"):
+            if memo.get(store, "q") is None:
+                asked.append(1)
+                time.sleep(0.02)
+                memo.put(store, "q", 42)
+
+    threads = [threading.Thread(target=one) for _ in range(6)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert asked == [1]
+
+
+# ---- layers ----
+
+
+def build(store, key, **kwargs):
+    with layers.building(store, key, **kwargs) as draft:
+        if draft.layer is None:
+            with open(os.path.join(draft.upper, "f"), "w") as file:
+                file.write("x")
+            draft.commit(canonical.capture(draft.upper, 0, (), draft.manifest), {"kind": "test"})
+        return draft.layer
+
+
+def test_a_layer_appears_whole(store):
+    assert layers.find(store, KEY) is None
+    made = build(store, KEY)
+    assert made == layers.find(store, KEY)
+    assert made.diff_id.startswith("sha256:")
+    assert (made.entries, made.document) == (1, {"kind": "test"})
+    assert os.listdir(made.tree) == ["f"]
+    assert os.path.getsize(made.manifest) > 0
+    assert os.listdir(store.path("tmp")) == []
+
+
+def test_a_build_that_fails_leaves_nothing(store):
+    with pytest.raises(RuntimeError), layers.building(store, KEY) as draft:
+        assert os.path.isdir(draft.work)
+        raise RuntimeError
+    assert layers.find(store, KEY) is None
+    assert os.listdir(store.path("tmp")) == os.listdir(store.path("layers")) == []
+
+
+def test_ten_builders_build_once(store):
+    built = []
+    said = []
+
+    def one():
+        with layers.building(store, KEY, waiting=said.append) as draft:
+            if draft.layer is None:
+                built.append(1)
+                time.sleep(0.05)
+                draft.commit(canonical.capture(draft.upper, 0, (), draft.manifest), {})
+
+    threads = [threading.Thread(target=one) for _ in range(10)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert built == [1]
+    assert len(said) == 9
+
+
+def test_a_builder_does_not_wait_for_users(store):
+    made = build(store, KEY)
+    with layers.using(store, [made, made]), layers.using(store, [made]):
+        assert build(store, KEY, cancelled=lambda: True).key == KEY
+        with pytest.raises(Interrupted), locks.exclusive(store, f"layer-{KEY}", cancelled=lambda: True):
+            pass
+    with locks.exclusive(store, f"layer-{KEY}", cancelled=lambda: True):
+        pass
+
+
+def test_using_what_is_gone_or_damaged(store):
+    made = build(store, KEY)
+    gone = dataclasses.replace(made, key="cd" * 32)
+    with pytest.raises(StoreError) as caught, layers.using(store, [gone]):
+        pass
+    assert caught.value.code == "layer-gone"
+    with open(os.path.join(os.path.dirname(made.tree), "layer.json"), "w") as file:
+        file.write("{")
+    assert code(layers.find, store, KEY) == "layer-damaged"

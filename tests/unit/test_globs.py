@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import fnmatch
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envtool import globs
+
+
+@pytest.mark.parametrize(
+    ("pattern", "yes", "no"),
+    [
+        ("*.py", ["a.py", ".py"], ["a/b.py", "a.pyc"]),
+        ("**/*.py", ["a.py", "a/b/c.py"], ["a.pyc"]),
+        ("a/**", ["a/b", "a/b/c", "a/\n"], ["a", "ab/c"]),
+        ("a/**/z", ["a/z", "a/b/c/z"], ["az", "b/a/z"]),
+        ("[!a-c]?", ["dx"], ["ax", "d/"]),
+        ("[", ["["], ["a"]),
+        ("/var/cache/[ab]*", ["/var/cache/apt"], ["/var/cache/x", "/var/cache/a/b"]),
+    ],
+)
+def test_matches(pattern, yes, no):
+    expression = globs.matcher((pattern,))
+    assert [name for name in yes + no if expression.fullmatch(name)] == yes
+
+
+def test_nothing_matches_nothing():
+    assert not globs.matcher(()).fullmatch("")
+
+
+@given(st.text("ab*?.[]!-^\\", max_size=8), st.text("ab.^\\-", max_size=6))
+def test_one_component_is_as_fnmatch_has_it(pattern, name):
+    if "**" in pattern or "[" in pattern:
+        globs.matcher((pattern,))  # never an invalid expression
+        return
+    assert bool(globs.matcher((pattern,)).fullmatch(name)) == fnmatch.fnmatchcase(name, pattern)

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+
+import pytest
+
+from envtool import project
+from envtool.errors import UsageError
+
+
+def git(where, *words):
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.invalid", "-c", "protocol.file.allow=always"]
+    subprocess.run(["git", *identity, *words], cwd=where, check=True, capture_output=True, env=clean)
+
+
+def write(root, *paths, text="x"):
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+
+
+@pytest.fixture
+def repository(tmp_path):
+    root = tmp_path / "repository"
+    root.mkdir()
+    git(root, "init", "-q")
+    (root / ".gitignore").write_text("node_modules/\n*.log\n")
+    write(root, "a.py", "src/b.py", "src/c d\n.py", "node_modules/x/y", "debug.log", ".envtool/last/log", "new.py")
+    git(root, "add", "a.py", "src", ".gitignore")
+    git(root, "commit", "-qm", "x")
+    return root
+
+
+def test_listed_and_hidden(repository):
+    assert project.listed(str(repository)) == [".gitignore", "a.py", "new.py", "src/b.py", "src/c d\n.py"]
+    assert project.hidden(str(repository)) == (".envtool", "debug.log", "node_modules")
+    (repository / "a.py").unlink()
+    assert "a.py" not in project.listed(str(repository))
+
+
+def test_a_project_below_the_repository(repository):
+    write(repository, "package/e.py", "package/e.log", "package/node_modules/z")
+    assert project.listed(str(repository / "package")) == ["e.py"]
+    assert project.hidden(str(repository / "package")) == (".envtool", "e.log", "node_modules")
+
+
+def test_submodules_embedded_repositories_and_worktrees(repository, tmp_path):
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    git(inner, "init", "-q")
+    write(inner, "in.py")
+    (inner / ".gitignore").write_text("*.o\n")
+    git(inner, "add", ".")
+    git(inner, "commit", "-qm", "x")
+    git(repository, "submodule", "add", "-q", str(inner), "sub/module")
+    git(repository, "clone", "-q", str(inner), "embedded")
+    write(repository, "sub/module/in.o", "embedded/in.o", "embedded/free.py")
+    names = project.listed(str(repository))
+    assert {"sub/module/in.py", "embedded/in.py", "embedded/free.py"} <= set(names)
+    assert not [name for name in names if name.endswith(".o")]
+    assert {"sub/module/in.o", "embedded/in.o"} <= set(project.hidden(str(repository)))
+    git(repository, "commit", "-qm", "sub")
+    tree = tmp_path / "tree"
+    git(repository, "worktree", "add", "-q", str(tree))
+    write(tree, "w.log")
+    assert project.hidden(str(tree)) == (".envtool", "w.log")
+    assert "a.py" in project.listed(str(tree))
+
+
+def test_no_repository(tmp_path):
+    write(tmp_path, "a", "b/c", ".envtool/x")
+    assert project.listed(str(tmp_path)) == ["a", "b/c"]
+    assert project.hidden(str(tmp_path)) == (".envtool",)
+
+
+def test_no_git(repository, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert project.hidden(str(repository)) == (".envtool",)
+    assert "debug.log" in project.listed(str(repository))
+
+
+def test_the_callers_git_variables_do_not_matter(repository, monkeypatch, tmp_path):
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "index"))
+    assert "a.py" in project.listed(str(repository))
+
+
+def test_hooks_of_the_checkout_are_not_run(repository, tmp_path):
+    hook = tmp_path / "hook"
+    hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    hook.chmod(0o755)
+    git(repository, "config", "core.fsmonitor", str(hook))
+    project.listed(str(repository))
+    project.hidden(str(repository))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_checkout_of_another_user(repository):
+    if os.geteuid():
+        pytest.skip("giving files away needs root")
+    for top, directories, files in os.walk(repository):
+        for name in (*directories, *files, "."):
+            os.lchown(os.path.join(top, name), 4711, 4711)
+    assert project.hidden(str(repository)) == (".envtool", "debug.log", "node_modules")
+
+
+def test_inputs(repository):
+    (repository / "src" / "run.sh").write_text("x")
+    (repository / "src" / "run.sh").chmod(0o755)
+    os.symlink("b.py", repository / "src" / "link")
+    found = {item.path: item for item in project.inputs(str(repository), ["src/", "debug.log", "./*.py"])}
+    assert list(found) == ["a.py", "debug.log", "new.py", "src/b.py", "src/c d\n.py", "src/link", "src/run.sh"]
+    assert found["a.py"].sha256 == hashlib.sha256(b"x").hexdigest()
+    assert found["src/run.sh"].executable
+    assert not found["a.py"].executable
+    assert found["src/link"].link == "b.py"
+    assert found["src/link"].sha256 == hashlib.sha256(b"b.py").hexdigest()
+    assert [item.path for item in project.inputs(str(repository), ["**/b.py"])] == ["src/b.py"]
+    assert len(project.inputs(str(repository), ["."])) == 7
+
+
+@pytest.mark.parametrize(
+    ("pattern", "code"),
+    [
+        ("../x", "input-outside"),
+        ("/etc/passwd", "input-outside"),
+        ("src/../../x", "input-outside"),
+        ("out/passwd", "input-outside"),
+        ("nothing", "input-missing"),
+        ("*.rs", "input-missing"),
+        ("node_modules", "input-missing"),
+        ("pipe", "input-kind"),
+    ],
+)
+def test_wrong_inputs(repository, pattern, code):
+    os.symlink("/etc", repository / "out")
+    os.mkfifo(repository / "pipe")
+    with pytest.raises(UsageError) as caught:
+        project.inputs(str(repository), [pattern])
+    assert caught.value.code == code
+    assert pattern in caught.value.message
+
+
+def test_stage_copies_what_was_hashed(repository, tmp_path):
+    os.symlink("b.py", repository / "src" / "link")
+    (repository / "src" / "b.py").chmod(0o700)
+    items = project.inputs(str(repository), ["src"])
+    old = os.umask(0o077)
+    try:
+        (tmp_path / "one").mkdir()
+        project.stage(str(repository), items, str(tmp_path / "one"))
+    finally:
+        os.umask(old)
+    assert sorted(os.listdir(tmp_path / "one" / "src")) == ["b.py", "c d\n.py", "link"]
+    assert (tmp_path / "one" / "src").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "one/src/b.py").stat().st_mode & 0o777 == 0o755
+    (repository / "src" / "b.py").write_text("changed")
+    (tmp_path / "two").mkdir()
+    with pytest.raises(UsageError) as caught:
+        project.stage(str(repository), items, str(tmp_path / "two"))
+    assert caught.value.code == "input-changed"
+
+
+def test_files_remember_what_was_looked_at(repository):
+    files = project.Files(str(repository))
+    assert files.read("a.py") == "x"
+    assert files.read("setup.cfg") is None
+    assert files.glob("**/*.py") == ["a.py", "new.py", "src/b.py", "src/c d\n.py"]
+    assert files.glob("*.log") == []
+    seen = files.seen()
+    assert all(project.signature(item.path) == item.state for item in seen)
+
+    def stale():
+        return {os.path.relpath(item.path, repository) for item in seen if project.signature(item.path) != item.state}
+
+    write(repository, "setup.cfg")
+    assert "setup.cfg" in stale()
+    write(repository, "src/later.py")
+    assert "src" in stale()
+    (repository / ".gitignore").write_text("")
+    assert ".gitignore" in stale()
+    with pytest.raises(UsageError):
+        files.read("../x")

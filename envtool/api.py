@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
-    "BLOBS", "PROJECT", "Bind", "BuildError", "Call", "Command", "Completed", "Detection", "EnvDraft", "Event", "Fetch",
-    "FetchError", "InputFile", "Json", "Kind", "Language", "LayerDraft", "Place", "Problem", "Project", "Recipe", "Request",
-    "ResolveError", "Run", "Site", "SpecError", "Step", "Unpack", "Where", "hook", "hookspec",
+    "BLOBS", "PROJECT", "Bind", "BuildError", "Call", "Command", "Completed", "Detection", "EnvDraft", "Event",
+    "Fetch", "FetchError", "InputFile", "Json", "Kind", "Language", "LayerDraft", "Place", "Problem", "Project",
+    "Recipe", "Request", "ResolveError", "Run", "Site", "SpecError", "Step", "Unpack", "Where", "hook", "hookspec",
 ]  # fmt: skip
 
 hookspec = pluggy.HookspecMarker("envtool")
@@ -89,7 +89,7 @@ class Completed:
     stderr: bytes
 
 
-# ---- what a recipe is made of -------------------------------------------------------------------------------------
+# ---- what a recipe is made of ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +160,7 @@ class Recipe:
     mounts: tuple[Bind, ...] = ()  # bases only: shown read-only in every container that stands on it (kind `host`)
 
 
-# ---- what the core offers to `resolve` ------------------------------------------------------------------------------
+# ---- what the core offers to `resolve` ---------------------------------------------------------------------------
 
 
 class Site(Protocol):
@@ -176,7 +176,12 @@ class Site(Protocol):
         """Fetch exact files in parallel into the store; paths in the order given. Raises FetchError."""
 
     def run(
-        self, command: Command, *, env: Mapping[str, str] | None = None, binds: Sequence[Bind] = (), network: bool = False
+        self,
+        command: Command,
+        *,
+        env: Mapping[str, str] | None = None,
+        binds: Sequence[Bind] = (),
+        network: bool = False,
     ) -> Completed:
         """Run a command in a throw-away container on the stack below (inputs at PROJECT). With `network` it has
         the host's, with the host's CA bundle and proxy variables. Does not raise on a non-zero status."""
@@ -193,7 +198,9 @@ class Kind:
 
     name: ClassVar[str]  # the key in the spec: `apt`, `pip`, `debian` …
     schema: ClassVar[Json]  # JSON Schema (2020-12) of the value under that key, with `description`s for the reference
-    siblings: ClassVar[Mapping[str, Json]] = {}  # keys it takes beside its own (`inputs:` beside `run:`): name -> schema;
+    siblings: ClassVar[
+        Mapping[str, Json]
+    ] = {}  # keys it takes beside its own (`inputs:` beside `run:`): name -> schema;
     # when there are any declared, `options` is always the mapping {name: value, **siblings that were given}
     version: ClassVar[int] = 1  # part of every key: raise it when the same pins would be built differently
     needs_only: ClassVar[bool] = False  # True: owns a directory, so it stands on the base and its `needs` alone
@@ -249,7 +256,7 @@ class Kind:
         return ""
 
 
-# ---- env expansion ----------------------------------------------------------------------------------------------------
+# ---- env expansion -----------------------------------------------------------------------------------------------
 
 
 class Project(Protocol):
@@ -304,7 +311,7 @@ class Detection:
     env: Json  # the env's value as it would stand in the spec
 
 
-# ---- hooks ---------------------------------------------------------------------------------------------------------------
+# ---- hooks -------------------------------------------------------------------------------------------------------
 
 
 @hookspec

@@ -6,17 +6,15 @@ import difflib
 import os
 import re
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from envtool import registry
 from envtool.container import ids
-from envtool.errors import BuildError, EnvtoolError, Interrupted, SpecError, UsageError
+from envtool.errors import BuildError, EnvtoolError, Interrupted, MakeError, SpecError, UsageError
 from envtool.events import Emit
 from envtool.model import Env, Json, Spec, Task
-from envtool.plan.graph import Graph, graph
+from envtool.plan.graph import graph
 from envtool.plan.plan import Plan
 from envtool.plan.plan import plan as make_plan
 from envtool.project import Files
@@ -28,9 +26,6 @@ from envtool.run.tasks import run_task
 from envtool.spec import load as load_spec
 from envtool.spec import schema as spec_schema
 from envtool.store import scratch, store
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 SPEC = "envtool.yaml"
 
@@ -60,7 +55,7 @@ def schema() -> dict[str, Json]:
 
 def plan(request: Request, verb: str = "") -> Plan:
     """What would be used and what built, as far as it can be known without building."""
-    spec, files, kinds = _open(request)
+    spec, _, kinds = _open(request)
     setting = _setting(spec, request, _silent, Cancel.make())
     nodes = graph(spec, kinds)
     return make_plan(spec, nodes, known(nodes, setting), verb)
@@ -68,7 +63,7 @@ def plan(request: Request, verb: str = "") -> Plan:
 
 def run(request: Request, task: str, emit: Emit, cancel: Cancel) -> tuple[Result, ...]:
     """Run a task in every selected env that has it, side by side. Raises SpecError, UsageError, StoreError."""
-    spec, files, kinds = _open(request)
+    spec, _, kinds = _open(request)
     chosen = [(env, each) for env in spec.envs for each in env.tasks if each.name == task]
     if not chosen:
         raise UsageError(_no_task(spec, task), code="no-task", hint="`envtool list` shows envs and their tasks")
@@ -99,7 +94,10 @@ def execute(request: Request, env: str, argv: tuple[str, ...], *, terminal: bool
     setting = _setting(spec, request, emit, cancel)
     stack = Stacks(graph(spec, kinds), setting).stack(chosen.name)
     prepared = ready.prepare(chosen, stack, spec, files, setting)
-    return warm.launch(prepared, argv, terminal=terminal, cancel=cancel.reader)
+    status = warm.launch(prepared, argv, terminal=terminal, cancel=cancel.reader)
+    if status is None:
+        raise MakeError("git cannot say which files of the project it ignores", code="project-git")
+    return status
 
 
 def _open(request: Request) -> tuple[Spec, Files, registry.Registry]:
@@ -214,5 +212,3 @@ def _ended(env: Env, task: Task, outcome: str, message: str, log: str = "") -> R
 
 def _silent(_: object) -> None:
     pass
-
-

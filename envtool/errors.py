@@ -95,7 +95,7 @@ class SandboxError(MakeError):
     """The kernel or the host's policy refuses a container; the hint says how to mend it."""
 
 
-class Interrupted(EnvtoolError):
+class Interrupted(EnvtoolError):  # noqa: N818 - it is no error
     """The user or the system asked envtool to stop."""
 
     exit_status = 130

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 Subject: TypeAlias = Literal["base", "layer", "fetch", "resolve", "task"]
-Outcome: TypeAlias = Literal["built", "cached", "done", "passed", "failed", "timeout", "interrupted", "error", "skipped"]
+Outcome: TypeAlias = Literal[
+    "built", "cached", "done", "passed", "failed", "timeout", "interrupted", "error", "skipped"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,7 @@ def try_exec(arguments: list[str]) -> int | None:
 
 
 def _launch(plan: dict[str, object], argv: tuple[str, ...]) -> int | None:
-    import _signal
+    import _signal  # type: ignore[import-not-found]  # what `signal` wraps in enums, ten times as slow to import
 
     from envtool.run import warm
 

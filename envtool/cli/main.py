@@ -47,7 +47,7 @@ STATUSES = """
 class Verbs(click.Group):
     """The group: a verb's module is imported when the verb is called."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+    def list_commands(self, ctx: click.Context) -> list[str]:
         """All names, in the order of help."""
         return [*VERBS]
 
@@ -64,12 +64,12 @@ class Verbs(click.Group):
         hint = f"did you mean `envtool {near[0]}`?" if near else "`envtool --help` lists the verbs"
         raise UsageError(f"unknown verb `{cmd_name}`", code="usage.verb", hint=hint)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The verbs, without importing them."""
         with formatter.section("Verbs"):
             formatter.write_dl([*VERBS.items()])
 
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Examples and exit statuses."""
         for title, text in (("Examples", EXAMPLES), ("Exit status", STATUSES)):
             with formatter.section(title):

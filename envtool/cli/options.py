@@ -84,7 +84,7 @@ class Verb(click.Command):
         self.tail = tail
         self.params += common()
 
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The examples, as they are written."""
         with formatter.section("Examples"):
             for line in self.examples.strip().splitlines():

@@ -1,4 +1,4 @@
-"""A copy of the project where its owner cannot be mapped (caller root on old kernels or odd file systems)."""
+"""A copy of the project where its owner or group cannot be mapped (old kernels, odd file systems, foreign groups)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import stat
 from envtool.container import ids, mounts
 
 
-def project(source: str, hidden: tuple[str, ...], own: ids.Ids, user: int) -> int:
-    """A detached tmpfs with the project in it, without what is hidden, owned by the container's `user`."""
+def project(source: str, hidden: tuple[str, ...], own: ids.Ids, user: int | None) -> int:
+    """A detached tmpfs with the project in it, without what is hidden, owned by the container's `user` (None: by
+    the caller, who makes it).
+    """
     target = mounts.filesystem("tmpfs", mounts.NOSUID | mounts.NODEV, mode="0755")
-    owner = (own.uids[0][1] + user, own.gids[0][1] + user)
+    owner = (-1, -1) if user is None else (own.uids[0][1] + user, own.gids[0][1] + user)
     _copy(source, f"/proc/self/fd/{target}", "", {path.rstrip("/") for path in hidden}, owner)
     os.chown(f"/proc/self/fd/{target}", *owner)
     return target

@@ -10,6 +10,7 @@ Three modes, one for a store (`describe()` is what a store remembers):
 
 from __future__ import annotations
 
+import _thread
 import marshal
 import os
 import sys
@@ -166,10 +167,23 @@ def become_root(mode: str) -> None:
         os.setresuid(0, 0, 0)
 
 
+# Held from the making of a pipe until the child's end of it is closed here, so that no other child of ours inherits
+# that end and keeps the pipe open for as long as it runs.
+forking = _thread.allocate_lock()
+
+
 def fork() -> int:
     """os.fork, which is atomic in C and runs every handler, without its warning about threads (3.12): the child
     of a container only makes system calls, with locks that those handlers put right.
     """
+    child = _fork()
+    if child == 0:
+        global forking  # noqa: PLW0603
+        forking = _thread.allocate_lock()  # the one that is held stays with the parent
+    return child
+
+
+def _fork() -> int:
     if sys.version_info < (3, 12):
         return os.fork()
     import _warnings
@@ -186,26 +200,30 @@ def fork() -> int:
 
 def user_namespace(uids: list[Extent], gids: list[Extent]) -> int:
     """A descriptor of a new user namespace with these maps (caller: root), for id-mapped mounts."""
-    ready_read, ready_write = os.pipe()
-    end_read, end_write = os.pipe()
-    child = fork()
-    if child == 0:
-        try:
-            os.close(end_write)
-            kernel.unshare(kernel.CLONE_NEWUSER)
-            os.write(ready_write, b"k")
-            os.read(end_read, 1)
-        finally:
-            os._exit(0)
-    try:
+    with forking:
+        ready_read, ready_write = os.pipe()
+        end_read, end_write = os.pipe()
+        child = fork()
+        if child == 0:
+            try:
+                kernel.unshare(kernel.CLONE_NEWUSER)
+                os.write(ready_write, b"k")
+                os.read(end_read, 1)
+            finally:
+                os._exit(0)
         os.close(ready_write)
+        os.close(end_read)
+    try:
         if os.read(ready_read, 1) != b"k":
             raise OSError(1, "unshare: user namespaces are refused")
         write_map(child, uids, gids, "root")
         return os.open(f"/proc/{child}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     finally:
+        try:
+            os.write(end_write, b"k")
+        except BrokenPipeError:
+            pass
         os.close(end_write)
-        os.close(end_read)
         os.close(ready_read)
         os.waitpid(child, 0)
 
@@ -225,7 +243,7 @@ def moved(owner: int, to: int, base: int, count: int) -> list[Extent]:
     return extents
 
 
-def inside(function: Callable[..., Any], *arguments: Any, at: str = "", descriptors: tuple[int, ...] = ()) -> Any:
+def inside(function: Callable[..., Any], *arguments: Any, at: str = "") -> Any:
     """Run `function(*arguments)` as container root in a namespace like a build's, outside any container.
 
     It sees the host's files, with owners as a container sees them, and may delete, read and change what belongs to
@@ -234,18 +252,18 @@ def inside(function: Callable[..., Any], *arguments: Any, at: str = "", descript
     function. The return value must be marshal-able; an OSError comes back as one, any other exception as
     RuntimeError with its type and text. Raises SandboxError when the kernel refuses.
     """
-    del descriptors  # all stay open
     ids = here()
-    down_read, down_write = os.pipe()
-    up_read, up_write = os.pipe()
-    child = fork()
-    if child == 0:
-        os.close(down_write)
-        os.close(up_read)
-        _inside_child(ids.mode, at, down_read, up_write, function, arguments)
-    try:
+    with forking:
+        down_read, down_write = os.pipe()
+        up_read, up_write = os.pipe()
+        child = fork()
+        if child == 0:
+            os.close(down_write)
+            os.close(up_read)
+            _inside_child(ids.mode, at, down_read, up_write, function, arguments)
         os.close(down_read)
         os.close(up_write)
+    try:
         if os.read(up_read, 1) == b"m":
             write_map(child, ids.uids, ids.gids, ids.mode)
             os.write(down_write, b"k")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]
 import _socket
 import fcntl
+import gc
 import marshal
 import os
 import resource
@@ -44,6 +45,7 @@ def first(
     maps: dict[tuple[int, int], int],
 ) -> None:
     """The forked child of the supervisor: make the namespaces, then pid 1 beside this process, and end."""
+    gc.disable()  # a collection would touch, and so copy, every page that the supervisor has
     try:
         sock, output = _arrange(sock, stdio, output, set(maps.values()))
         # The caller's privileges over its files are in the namespace where they come from: as root sources are
@@ -63,6 +65,8 @@ def first(
         kernel.bound_capabilities(DOCKER_CAPABILITIES if program["user"] == "root" else 0)
         if os.read(sock, 1) != b"k":
             os._exit(125)
+        if own.mode != "root":
+            roots.copy_foreign(program, own, sources)
         ids.become_root(own.mode)
         child = kernel.clone(kernel.CLONE_NEWPID | kernel.CLONE_PARENT)
         if child == 0:
@@ -127,7 +131,7 @@ def _pid1(program: dict[str, Any], own: ids.Ids, sock: int, output: int, sources
         sys.path_hooks.clear()
         sys.path_importer_cache.clear()
         sys.meta_path[:] = [finder for finder in sys.meta_path if getattr(finder, "__name__", "") != "PathFinder"]
-        terminal = _terminal(sock) if program.get("terminal") else -1
+        terminal = _terminal(sock, user=program["user"] == "user") if program.get("terminal") else -1
         init = _Init()
         os.write(sock, marshal.dumps(("up",)))
         status = init.run(program, own, sock, terminal)
@@ -150,12 +154,14 @@ def _loopback_up() -> None:
         control.close()
 
 
-def _terminal(sock: int) -> int:
+def _terminal(sock: int, *, user: bool) -> int:
     """Make a pty of the container's own devpts; its master goes to the supervisor, the other end is returned."""
     master = os.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     fcntl.ioctl(master, 0x40045431, bytes(4))  # TIOCSPTLCK: unlock
     number = int.from_bytes(fcntl.ioctl(master, 0x80045430, bytes(4)), sys.byteorder)  # TIOCGPTN
     slave = os.open(f"/dev/pts/{number}", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    if user:
+        os.fchown(slave, ids.USER, -1)
     channel = _socket.socket(fileno=os.dup(sock))
     rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, master.to_bytes(4, sys.byteorder))
     channel.sendmsg([marshal.dumps(("pty",))], [rights])
@@ -265,6 +271,8 @@ def _restrict(program: dict[str, Any], own: ids.Ids) -> None:
 
 
 def _call(step: dict[str, Any], sock: int) -> NoReturn:
+    gc.freeze()
+    gc.enable()
     os.environ.clear()
     os.environ.update(step["env"])
     # The supervisor's own objects may hold text that was never flushed: not ours to print.

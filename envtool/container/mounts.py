@@ -44,6 +44,8 @@ def overlay(target: str, lowers: list[str], upper: str, work: str, *, volatile: 
     """Mount an overlay at `target`, top-most lower first. All paths are short and relative to the current directory:
     so mount(2)'s page of options holds the kernel's limit of 500 lowers, and one way serves every kernel.
     """
+    if len(lowers) > OVERLAY_LIMIT:
+        raise OSError(7, f"a stack has at most {OVERLAY_LIMIT - 2} layers, not {len(lowers)}")
     options = f"lowerdir={':'.join(lowers)},upperdir={upper},workdir={work},userxattr"
     if volatile:
         options += ",volatile"

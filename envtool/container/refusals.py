@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
+from envtool.container.kernel import version
 from envtool.errors import SandboxError
 
 
@@ -45,6 +46,12 @@ def refusal(stage: str, number: int, text: str) -> SandboxError:
                 hint="as root: envtool doctor --print apparmor-profile > /etc/apparmor.d/envtool && "
                 "apparmor_parser -r /etc/apparmor.d/envtool",
             )
+    if stage == "mounts" and "overlay" in text and number == errno.EINVAL and version() < (6, 6):
+        return SandboxError(
+            "this kernel cannot keep a container's writes in memory: tmpfs lacks user attributes before Linux 6.6",
+            code="tmpfs-upper",
+            hint="set `scratch: disk` for the env",
+        )
     if stage == "unshare":
         return SandboxError(f"user namespaces are refused here: {text}", code="userns-refused", hint="envtool doctor")
     if stage == "ids":

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from typing import Any
 
 HOME = "/home/envtool"
-_STAGE = "/tmp"
+_STAGES = ("/tmp", "/run", "/mnt", "/var/tmp", "/home")  # any directory will do: what it holds is cloned by then
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _FRESH = ("dev", "proc", "sys", "tmp", "run")
 _PLAIN = mounts.NOSUID | mounts.NODEV
-_HIDDEN_PROC = ("kcore", "keys", "timer_list", "latency_stats", "sched_debug", "kallsyms")
-_EMPTY_PROC = ("scsi", "acpi")
+_HIDDEN_PROC = ("kcore", "keys", "timer_list", "latency_stats", "sched_debug", "kallsyms", "interrupts")
+_EMPTY = ("/proc/scsi", "/proc/acpi", "/proc/asound", "/sys/firmware", "/sys/devices/virtual/powercap")
 _READONLY_PROC = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 
 
@@ -32,12 +32,13 @@ class Unopened(OSError):  # noqa: N818 - it is what happened
 class Sources:
     """Detached mounts of what the host shows: descriptors, and whether a bind is a directory."""
 
-    __slots__ = ("binds", "lowers", "project", "scratch", "upper")
+    __slots__ = ("binds", "hosts", "lowers", "project", "scratch", "upper")
 
     def __init__(self) -> None:
         self.lowers: list[int] = []
         self.upper = self.scratch = self.project = -1
         self.binds: list[tuple[int, bool]] = []
+        self.hosts = b""
 
 
 def _source(path: str, attributes: int = 0, *, recursive: bool = True) -> int:
@@ -79,7 +80,20 @@ def open_sources(program: dict[str, Any], own: ids.Ids, maps: dict[tuple[int, in
         if root and (mapped or not readonly):
             _map_owner(descriptor, source, maps)
         sources.binds.append((descriptor, os.path.isdir(source)))
+    sources.hosts = _read("/etc/hosts") if program["network"] else b""
     return sources
+
+
+def copy_foreign(program: dict[str, Any], own: ids.Ids, sources: Sources) -> None:
+    """As the caller, with the maps written: a project of a group that has no id inside is copied. An overlay could
+    show it but not change it: a copy to the upper layer has to keep the group (EOVERFLOW).
+    """
+    if program["view"] is None or os.stat(program["view"][0]).st_gid == os.getegid():
+        return
+    from envtool.container import copies
+
+    os.close(sources.project)
+    sources.project = copies.project(program["view"][0], program["view"][1], own, None)
 
 
 def _map_owner(descriptor: int, path: str, maps: dict[tuple[int, int], int]) -> bool:
@@ -97,9 +111,10 @@ def _map_owner(descriptor: int, path: str, maps: dict[tuple[int, int], int]) -> 
 def build(program: dict[str, Any], own: ids.Ids, sources: Sources) -> list[str]:
     """Make every mount and change the root. Returns the mount points that were made in a root that is kept."""
     mounts.make_private()
+    stage = next(place for place in _STAGES if os.path.isdir(place))
     lowers, upper, _, _, memory = program["root"]
-    mounts.attach(mounts.filesystem("tmpfs", _PLAIN, mode="0755", **({"size": str(memory)} if memory else {})), _STAGE)
-    os.chdir(_STAGE)
+    mounts.attach(mounts.filesystem("tmpfs", _PLAIN, mode="0755", **({"size": str(memory)} if memory else {})), stage)
+    os.chdir(stage)
     _stage(sources)
     place = "e/" if sources.scratch >= 0 else ""
     for name, mode in (("tmp", 0o1777), ("run", 0o755), ("home", 0o755), ("dev", 0o755), ("shm", 0o1777), ("up", 0o755),
@@ -244,7 +259,7 @@ def _populate(
         _ensure(f"/{name}", made, directory=True)
         mounts.attach(detached[name], f"/{name}")
     _devices(detached)
-    _mask_proc()
+    _mask()
     if program["user"] == "user":
         _ensure(HOME, made, directory=True)
         mounts.attach(detached["home"], HOME)
@@ -256,8 +271,8 @@ def _populate(
     for (_, target, _, _), (descriptor, directory) in zip(program["binds"], sources.binds, strict=True):
         _ensure(target, made, directory=directory)
         mounts.attach(descriptor, target)
-    _names(program, detached, made, kept=kept)  # last: a bind may have brought another /etc
-    return made if kept else []
+    _names(program, detached, sources.hosts, made, kept=kept)  # last: a bind may have brought another /etc
+    return made if program["root"][1] else []
 
 
 def _ensure(target: str, made: list[str], *, directory: bool) -> None:
@@ -273,16 +288,16 @@ def _ensure(target: str, made: list[str], *, directory: bool) -> None:
     made.extend(reversed(missing))
 
 
-def _mask_proc() -> None:
+def _mask() -> None:
     for name in _HIDDEN_PROC:
         if os.path.exists(f"/proc/{name}"):
             mounts.attach(mounts.clone("/dev/null", recursive=False), f"/proc/{name}")
     for name in _READONLY_PROC:
         if os.path.exists(f"/proc/{name}"):
             mounts.attach(mounts.clone(f"/proc/{name}", mounts.RDONLY), f"/proc/{name}")
-    for name in _EMPTY_PROC:
-        if os.path.exists(f"/proc/{name}"):
-            mounts.attach(mounts.filesystem("tmpfs", _PLAIN | mounts.RDONLY, size="0"), f"/proc/{name}")
+    for path in _EMPTY:
+        if os.path.exists(path):
+            mounts.attach(mounts.filesystem("tmpfs", _PLAIN | mounts.RDONLY, size="4096"), path)
 
 
 def _devices(detached: dict[str, int]) -> None:
@@ -308,12 +323,12 @@ def _read(path: str) -> bytes:
         return b""
 
 
-def _names(program: dict[str, Any], detached: dict[str, int], made: list[str], *, kept: bool) -> None:
+def _names(program: dict[str, Any], detached: dict[str, int], hosts: bytes, made: list[str], *, kept: bool) -> None:
     """hosts, resolv.conf, and for tasks a passwd and group that know the user: shown, never written."""
     if kept and not os.path.isdir("/etc"):
         return
-    hosts = f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {program['hostname']}\n"
-    _show("hosts", hosts.encode(), made, kept=kept)
+    local = f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {program['hostname']}\n"
+    _show("hosts", local.encode() + hosts, made, kept=kept)
     if program["user"] == "user":
         for name, line in (("passwd", f"envtool:x:1000:1000::{HOME}:/bin/sh\n"), ("group", "envtool:x:1000:\n")):
             text = _read(f"/etc/{name}")

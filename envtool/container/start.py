@@ -11,6 +11,7 @@ from __future__ import annotations
 import _socket
 import _thread
 import codecs
+import fcntl
 import marshal
 import os
 import select
@@ -146,13 +147,17 @@ class _Supervisor:
 
     def start(self, stdio: tuple[int, int, int]) -> None:
         maps = _id_maps(self.program, self.own)
+        if self.own.mode == "root":
+            self._give_pipes(stdio[1:])
+        with ids.forking:
+            self._fork(stdio, maps)
+
+    def _fork(self, stdio: tuple[int, int, int], maps: dict[tuple[int, int], int]) -> None:
         self.sock, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
         write = -1
         try:
             if self.receiver is not None:
                 self.output, write = os.pipe()
-            if self.own.mode == "root":
-                self._give_pipes(stdio[1:])
             self.helper = ids.fork()
             if self.helper == 0:
                 inside.first(self.program, self.own, far.fileno(), stdio, write, maps)

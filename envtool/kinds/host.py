@@ -16,16 +16,20 @@ from typing import Any, ClassVar
 from envtool.api import Bind, Call, Json, Kind, Recipe, Request, Site
 
 SYSTEM = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
-EMPTY = ("home", "mnt", "opt", "proc", "root", "run", "srv", "sys", "dev", "var/lib", "var/cache", "var/log", "var/spool")
+EMPTY = (
+    "home", "mnt", "opt", "proc", "root", "run", "srv", "sys", "dev",
+    "var/lib", "var/cache", "var/log", "var/spool",
+)  # fmt: skip
 ETC = "/run/envtool/etc"
 # Of the machine itself, or of its administrator, not of what is installed
-LEFT_OUT = frozenset({
-    "fstab", "mtab", "hostname", "hosts", "resolv.conf", "machine-id", "passwd", "group", "shadow", "gshadow", "passwd-",
-    "group-", "shadow-", "gshadow-", "subuid", "subgid", "subuid-", "subgid-", "ssh", "sudoers", "sudoers.d", "crontab",
-    "cron.d", "cron.daily", "cron.hourly", "cron.weekly", "cron.monthly", "apt", "pip.conf", "npmrc", "netrc", "docker",
-    "containers", "NetworkManager", "network", "netplan", "systemd", "wireguard", "environment", "motd", "issue",
-    ".pwd.lock", ".updated", "adjtime", "blkid.tab", "ld.so.cache~",
-})  # fmt: skip
+LEFT_OUT = frozenset(
+    """
+    fstab mtab hostname hosts resolv.conf machine-id passwd group shadow gshadow passwd- group- shadow- gshadow-
+    subuid subgid subuid- subgid- ssh sudoers sudoers.d crontab cron.d cron.daily cron.hourly cron.weekly
+    cron.monthly apt pip.conf npmrc netrc docker containers NetworkManager network netplan systemd wireguard
+    environment motd issue .pwd.lock .updated adjtime blkid.tab ld.so.cache~
+    """.split()
+)
 ACCOUNTS = {
     "passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
     "group": "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n",
@@ -52,7 +56,7 @@ class Host(Kind):
 
     name: ClassVar[str] = "host"
     schema: ClassVar[Json] = {
-        "description": "This machine's own system, read-only. Nothing is downloaded and nothing can be installed into it.",
+        "description": "This machine's own system, read-only: no download, and nothing can be installed into it.",
         "anyOf": [{"type": "object", "additionalProperties": False, "properties": {}}, {"type": "null"}],
     }
     pinned: ClassVar[bool] = False
@@ -122,7 +126,7 @@ def _system() -> str:
     return "Linux"
 
 
-# ---- inside the container -----------------------------------------------------------------------------------------------
+# ---- inside the container ----------------------------------------------------------------------------------------
 
 
 def _lay_out(shown: list[str], links: list[list[str]]) -> None:

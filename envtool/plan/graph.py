@@ -45,9 +45,7 @@ def graph(spec: Spec, registry: Registry) -> Graph:
     return Graph(nodes=nodes, stacks=stacks)
 
 
-def _stack(
-    env: Env, registry: Registry, nodes: dict[str, Node], chains: dict[tuple[str, ...], str]
-) -> tuple[str, ...]:
+def _stack(env: Env, registry: Registry, nodes: dict[str, Node], chains: dict[tuple[str, ...], str]) -> tuple[str, ...]:
     base_kind = registry.bases[env.base.kind]
     base_id = digest(["base", base_kind.name, env.base.directory, env.base.options])
     if base_id not in nodes:
@@ -57,7 +55,15 @@ def _stack(
     for layer in env.layers:
         kind = registry.layers[layer.kind]
         below = _below(layer, kind, stack, placed)
-        identity: list[Json] = ["layer", layer.name, layer.kind, layer.directory, layer.options, dict(layer.set), _chain(below, chains)]
+        identity: list[Json] = [
+            "layer",
+            layer.name,
+            layer.kind,
+            layer.directory,
+            layer.options,
+            dict(layer.set),
+            _chain(below, chains),
+        ]
         node_id = digest(identity)
         if node_id not in nodes:
             nodes[node_id] = Node(id=node_id, subject="layer", spec=layer, kind=kind, below=below)

@@ -31,7 +31,9 @@ def build(settled: Settled, below: Sequence[Made], setting: Setting, event_id: s
     with layers.building(setting.store, settled.key, remove=ids.remove, waiting=waiting) as draft:
         if draft.layer is not None:
             return draft.layer
-        download.download(settled.fetches, setting.store, emit=setting.emit, event_id=event_id, cancel=setting.cancel.is_set)
+        download.download(
+            settled.fetches, setting.store, emit=setting.emit, event_id=event_id, cancel=setting.cancel.is_set
+        )
         ids.own(draft.upper)
         ids.own(draft.work)
         with Workbench(setting, settled.fetches, settled.request.inputs) as bench:

@@ -94,7 +94,9 @@ def resolve(node: Node, request: Request, setting: Setting, site: Site, *, again
         except SpecError:
             raise
         except EnvtoolError as error:
-            error.message = f"{request.where.file}:{request.where.line}: {node.subject} `{request.name}`: {error.message}"
+            error.message = (
+                f"{request.where.file}:{request.where.line}: {node.subject} `{request.name}`: {error.message}"
+            )
             error.args = (error.message,)
             raise
         memo.put(setting.store, question, {"pins": pins})

@@ -37,7 +37,9 @@ class StackSite:
     def fetch(self, fetches: Sequence[Fetch]) -> list[Path]:
         """See api.Site."""
         setting = self._setting
-        download.download(fetches, setting.store, emit=setting.emit, event_id=self._event_id, cancel=setting.cancel.is_set)
+        download.download(
+            fetches, setting.store, emit=setting.emit, event_id=self._event_id, cancel=setting.cancel.is_set
+        )
         return [Path(blobs.path(setting.store, fetch.sha256)) for fetch in fetches]
 
     def note(self, text: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from envtool.api import Request
 from envtool.errors import BuildError, EnvtoolError
 from envtool.events import Finished, Outcome, Started
 from envtool.model import Json
@@ -86,7 +87,7 @@ class Stacks:
                 return Made(settled=settled, layer=layer)
         return self._work(node, request, below, pins, known=known)
 
-    def _work(self, node: Node, request: settle.Request, below: list[Made], pins: Json, *, known: bool) -> Made:
+    def _work(self, node: Node, request: Request, below: list[Made], pins: Json, *, known: bool) -> Made:
         setting = self._setting
         began = time.time()
         event_id = f"{node.subject}:{node.id}"
@@ -173,5 +174,3 @@ def _agree(stack: Stack, setting: Setting) -> None:
                 hint=f"say which comes first: give `{upper.settled.node.spec.name}` a `needs:` with the other in it",
                 output="\n".join(paths),
             )
-
-

@@ -57,7 +57,7 @@ class Junit:
             case.outcome, case.seconds = event.outcome, event.seconds
             case.message = event.detail or (f"exit {event.status}" if event.status else "")
 
-    def tick(self, now: float) -> bool:  # noqa: ARG002 - nothing moves here
+    def tick(self, now: float) -> bool:
         """Nothing moves."""
         return False
 

@@ -31,7 +31,7 @@ class Lines:
         except BrokenPipeError:  # the reader has seen enough; the run's own end notices it
             self._open = False
 
-    def tick(self, now: float) -> bool:  # noqa: ARG002 - nothing moves here
+    def tick(self, now: float) -> bool:
         """Nothing moves."""
         return False
 

@@ -17,7 +17,9 @@ from envtool.realise.stacks import Stack, stack_binds
 HOME = "/home/envtool"
 
 
-def environment(env: Env, stack: Stack, host: Mapping[str, str], *, user: str, terminal: str = "dumb") -> dict[str, str]:
+def environment(
+    env: Env, stack: Stack, host: Mapping[str, str], *, user: str, terminal: str = "dumb"
+) -> dict[str, str]:
     """The whole environment of a task: base, layers (bottom first), env, and what `pass:` lets through."""
     home, name = (HOME, "envtool") if user == "user" else ("/root", "root")
     variables = base_environment(stack.epoch) | {"HOME": home, "USER": name, "LOGNAME": name, "TERM": terminal}

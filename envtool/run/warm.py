@@ -40,7 +40,7 @@ def read(store: str, spec: str, env: str) -> dict[str, Any] | None:
     """The plan of an env, None when there is none or anything that decided it has changed."""
     try:
         with open(path(store, spec, env), "rb") as file:
-            plan: dict[str, Any] = marshal.loads(file.read())
+            plan: dict[str, Any] = marshal.loads(file.read())  # noqa: S302 - our own file in our own 0700 store
         if plan["version"] != version() or plan["spec"] != spec or plan["env"] != env:
             return None
     except (OSError, ValueError, EOFError, TypeError, KeyError):
@@ -59,7 +59,9 @@ def hidden(plan: dict[str, Any]) -> tuple[str, ...] | None:
     for prefix, directory in plan["repositories"]:
         reader, writer = os.pipe()
         actions = [(os.POSIX_SPAWN_DUP2, writer, 1)]
-        child = os.posix_spawnp("git", [*plan["git"][:1], "-C", directory, *plan["git"][1:]], plan["git_env"], file_actions=actions)
+        child = os.posix_spawnp(
+            "git", [*plan["git"][:1], "-C", directory, *plan["git"][1:]], plan["git_env"], file_actions=actions
+        )
         os.close(writer)
         running.append((prefix, reader, child))
     found = {*plan["hidden"]}
@@ -80,9 +82,12 @@ def environment(plan: dict[str, Any], *, terminal: bool) -> dict[str, str]:
     if plan["passed"]:
         import fnmatch
 
-        for name, value in os.environ.items():
-            if any(fnmatch.fnmatchcase(name, pattern) for pattern in plan["passed"]):
-                variables[name] = value
+        passed = plan["passed"]
+        variables |= {
+            name: value
+            for name, value in os.environ.items()
+            if any(fnmatch.fnmatchcase(name, pattern) for pattern in passed)
+        }
     return variables
 
 

@@ -40,7 +40,7 @@ class Node:
 
     __slots__ = ("column", "keys", "line", "size", "source", "text", "value", "width")
 
-    def __init__(  # noqa: PLR0917 - a hundred thousand calls
+    def __init__(
         self,
         value: Scalar | list[Node] | dict[str, Node],
         source: Source,

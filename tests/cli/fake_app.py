@@ -31,7 +31,7 @@ class Cancel:
         made.reader, made.writer = os.pipe()
         return made
 
-    def set(self):
+    def set(self, number=15):
         os.write(self.writer, b"x")
 
     def is_set(self):

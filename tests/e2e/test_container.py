@@ -94,7 +94,11 @@ class Result:
 
 def go(tree: str, *script: str, step: Step | None = None, project: Path | None = None, **more) -> Result:
     """Run shell lines (or one step) in a container; both streams are captured in a file."""
-    steps = (step,) if step else tuple(Step(argv=("/bin/sh", "-ec", line)) for line in script)
+    steps = (
+        more.pop("steps", None)
+        or ((step,) if step else ())
+        or tuple(Step(argv=("/bin/sh", "-ec", line)) for line in script)
+    )
     options = {k: more.pop(k) for k in ("cancel", "outputs_to") if k in more}
     view = View(project=str(project), hidden=more.pop("hidden", ())) if project else None
     program = Program(root=more.pop("root", Root(lowers=(tree,))), steps=steps, env=ENV, view=view, **more)
@@ -283,6 +287,48 @@ def listed() -> list[str]:
     return sorted(os.path.join(d, n)[2:] for d, dirs, files in os.walk(".") for n in (*dirs, *files))
 
 
+def test_a_mount_point_behind_an_images_symlink_is_not_kept(tree, tmp_path):
+    layer, upper, work, shown = (tmp_path / name for name in ("layer", "up/upper", "up/work", "shown"))
+    for path in (layer, upper, work, shown):
+        path.mkdir(parents=True)
+    (layer / "real").mkdir()
+    (layer / "srv").symlink_to("real")
+    (layer / "real").chmod(0o777)
+    ids.own(str(layer / "real"))
+    try:
+        result = go(tree, "test -d /srv/tool", root=Root(lowers=(str(layer), tree), upper=str(upper), work=str(work)),
+                    user="root", binds=(Bind(source=str(shown), target="/srv/tool"),))  # fmt: skip
+        assert result.status == 0, result.out
+        assert ids.inside(listed, at=str(upper)) in ([], ["real"])
+    finally:
+        ids.remove(str(tmp_path / "up"))
+
+
+def test_work_inside_from_threads_is_not_held_up_by_each_other(tree):
+    with ThreadPoolExecutor(8) as pool:
+        slow = [pool.submit(ids.inside, time.sleep, 1.5) for _ in range(3)]
+        quick = [pool.submit(ids.inside, os.getuid) for _ in range(3)]
+        containers = [pool.submit(go, tree, "true") for _ in range(3)]
+        began = time.monotonic()
+        assert [q.result() for q in quick] == [0, 0, 0]
+        assert [c.result().status for c in containers] == [0, 0, 0]
+        assert time.monotonic() - began < 1.2
+        assert [s.result() for s in slow] == [None] * 3
+
+
+def raising() -> None:
+    os.mkdir("/proc/none")
+
+
+def test_errors_come_out_of_inside(tmp_path):
+    with pytest.raises(OSError, match="/proc/none"):
+        ids.inside(raising)
+    with pytest.raises(RuntimeError, match="ValueError: loud"):
+        ids.inside(fail, "loud")
+    with pytest.raises(RuntimeError, match="unmarshallable"):
+        ids.inside(object)
+
+
 def fill() -> None:
     os.mkdir("/etc")
     with open("/etc/hostname", "w", encoding="ascii") as file:
@@ -407,6 +453,18 @@ def test_the_view_is_copied_where_ids_cannot_be_mapped(tree, project, monkeypatc
     assert snapshot(project) == before
 
 
+def test_a_project_of_a_foreign_group_can_be_worked_in(tree, project):
+    others = [g for g in os.getgroups() if g != os.getegid()] or ([12] if os.geteuid() == 0 else [])
+    if not others:
+        pytest.skip("this user is in one group only")
+    for path in (project, *project.rglob("*")):
+        os.chown(path, -1, others[0])
+    before = snapshot(project)
+    result = go(tree, "cd /project; echo new > a.txt; echo x > src/x; ls", project=project, hidden=("junk",))
+    assert (result.status, result.out.split()) == (0, ["a.txt", "secret", "src"]), result.out
+    assert snapshot(project) == before
+
+
 # ---- outputs ---------------------------------------------------------------------------------------------------------
 
 
@@ -465,6 +523,8 @@ def test_statuses_are_a_shells(tree):
     assert go(tree, step=Step(argv=("nosuch",))).status == 127
     assert go(tree, step=Step(argv=("nosuch",))).out == "envtool: nosuch: not found\n"
     assert go(tree, step=Step(argv=("/etc/os-release",))).status == 126
+    script = (Step(argv=("/bin/sh", "-c", "echo 'echo got $1' > /tmp/s; chmod +x /tmp/s")), Step(argv=("/tmp/s", "x")))
+    assert go(tree, steps=script).out == "got x\n"
     with pytest.raises(SandboxError) as caught:
         go(tree, step=Step(argv=("true",), cwd="/nowhere"))
     assert caught.value.code == "cwd"
@@ -614,7 +674,9 @@ def test_a_terminal(tree):
             program = Program(
                 root=Root(lowers=(tree,)),
                 env=ENV,
-                steps=(Step(argv=("/bin/bash", "-c", "tty; stty size; read x; echo got-$x; sleep 98767")),),
+                steps=(
+                    Step(argv=("/bin/bash", "-ec", "tty; test -w $(tty); stty size; read x; echo got-$x; sleep 98767")),
+                ),
             )
             os._exit(start.run(program.flat(), terminal=True).status)
         except BaseException as error:
@@ -676,7 +738,7 @@ def test_again_as_an_ordinary_user(name, tmp_path_factory):
             cwd=top,
             user=user.pw_uid,
             group=user.pw_gid,
-            extra_groups=[],
+            extra_groups=[12],  # one that no range has
             capture_output=True,
             text=True,
             check=False,

@@ -41,7 +41,9 @@ def envtool(tmp_path):
         (project / "envtool.yaml").write_text(spec)
         environ = dict(os.environ, ENVTOOL_STORE=str(tmp_path / store), PYTHONPATH=str(REPOSITORY), **variables)
         command = [sys.executable, "-m", "envtool", *arguments]
-        return subprocess.run(command, cwd=project, env=environ, capture_output=True, text=True, timeout=600, check=False)
+        return subprocess.run(
+            command, cwd=project, env=environ, capture_output=True, text=True, timeout=600, check=False
+        )
 
     yield run
     from envtool.container import ids
@@ -115,7 +117,12 @@ def test_as_a_user(user, tmp_path):
     )
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"}
     ended = subprocess.run(
-        ["su", user, "-s", "/bin/sh", "-c", command], env=environ, capture_output=True, text=True, timeout=900, check=False
+        ["su", user, "-s", "/bin/sh", "-c", command],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "1 passed" in ended.stdout

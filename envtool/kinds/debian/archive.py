@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import lzma
 import zlib
-from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 try:
     import zstandard
@@ -26,7 +28,8 @@ class ArchiveError(ValueError):
 
 class Member(NamedTuple):
     """One member: `path` relative without `./` (empty for the top), `kind` one of the constants above, `mtime` in
-    seconds, data at `start`:`start + size` of the archive."""
+    seconds, data at `start`:`start + size` of the archive.
+    """
 
     path: str
     kind: str

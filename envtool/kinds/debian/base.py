@@ -15,7 +15,8 @@ _STRINGS: dict[str, Json] = {"type": "array", "items": {"type": "string", "minLe
 
 class Debian(Kind):
     """The base kind. Its pins: `epoch` (date of the index), `suite`, `arch`, `lists` (Packages files and the
-    InRelease that vouches for each), `debs`."""
+    InRelease that vouches for each), `debs`.
+    """
 
     name: ClassVar[str] = "debian"
     schema: ClassVar[Json] = {

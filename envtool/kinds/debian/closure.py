@@ -7,12 +7,13 @@ exists in a fitting version; of providers the one of the highest priority.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from envtool.api import ResolveError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from envtool.kinds.debian.index import Index, Package
 
 # `usrmerge | usr-is-merged` would bring the converter and its perl modules; what we unpack is merged from the start.

@@ -7,11 +7,14 @@ python-debian would take longer than the whole bootstrap.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from envtool.api import ResolveError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 _FIELD = re.compile(r"^([A-Za-z][A-Za-z0-9-]*):[ \t]*(.*(?:\n[ \t].*)*)", re.MULTILINE)
 _NAME = re.compile(r"^Package: (\S+)$", re.MULTILINE)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from envtool.api import FetchError, ResolveError, Site
 from envtool.kinds.debian import mirrors, release, suites
 from envtool.kinds.debian.index import Index
 from envtool.kinds.debian.pins import PackageList
-from envtool.kinds.debian.wish import Wish
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from envtool.kinds.debian.wish import Wish
 
 _FORMS = ("xz", "gz")
 

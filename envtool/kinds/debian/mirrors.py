@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from envtool.api import ResolveError
 from envtool.kinds.debian.suites import family
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
 
 VARIABLES = {"debian": "ENVTOOL_DEBIAN_MIRROR", "ubuntu": "ENVTOOL_UBUNTU_MIRROR"}
 _ONE_LINE = re.compile(r"deb\s+(?:\[(?P<options>[^]]*)\]\s+)?(?P<url>\S+)\s+(?P<suite>\S+)\s*(?P<components>[^#]*)")

@@ -41,7 +41,8 @@ quiet "1";
 
 def prepare(debs: list[tuple[str, int, str]], arch: str, blobs: str, cluster: bool) -> None:
     """Describe debs [file name, size, sha256] to apt, and keep packages from what an image must not do: start
-    services, draw random identities. `cluster`: PostgreSQL is among them. Raises ArchiveError, OSError."""
+    services, draw random identities. `cluster`: PostgreSQL is among them. Raises ArchiveError, OSError.
+    """
     os.umask(0o022)
     for name in ("lists/partial", "cache/archives/partial", "log"):
         os.makedirs(f"{PLACE}/{name}", exist_ok=True)
@@ -101,7 +102,8 @@ _WHITENER = b"Mighty Aphrodite"  # what the format mixes into its digest (sun.se
 
 def canonical_keystore(data: bytes) -> bytes:
     """A JKS of trusted certificates, sorted by alias, each made at the epoch of 1970: Java writes the time and the
-    order of the moment. What holds anything else than certificates comes back as it is."""
+    order of the moment. What holds anything else than certificates comes back as it is.
+    """
     count, at = int.from_bytes(data[8:12], "big"), 12
     entries = []
     for _ in range(count):

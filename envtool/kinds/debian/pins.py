@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from envtool.api import Fetch, Json
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from envtool.kinds.debian.index import Package
 
 

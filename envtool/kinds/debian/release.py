@@ -10,7 +10,6 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
@@ -18,6 +17,8 @@ from typing import TYPE_CHECKING
 from envtool.api import ResolveError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pysequoia import Cert
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "keys")

@@ -7,15 +7,17 @@ what the system's own sources and keyrings say, verified in the same way.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from envtool.api import Command, FetchError, Problem, Request, ResolveError, Site, SpecError
 from envtool.kinds.debian import lists, mirrors, release
 from envtool.kinds.debian.archive import members
 from envtool.kinds.debian.pins import PackageList, from_pins
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from os import PathLike
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,8 +11,7 @@ import hashlib
 import marshal
 import os
 import re
-from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from envtool.api import BLOBS
 from envtool.kinds.debian.archive import (
@@ -25,6 +24,9 @@ from envtool.kinds.debian.archive import (
     members,
     parts,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SCRIPTS = ("preinst", "postinst", "prerm", "postrm", "config")
 MERGED = ("bin", "sbin", "lib", "lib64")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from envtool.api import Json
+if TYPE_CHECKING:
+    from envtool.api import Json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

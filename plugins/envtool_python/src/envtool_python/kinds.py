@@ -59,7 +59,7 @@ class _Venv(api.Kind):
         path = _options(request.options).get("path", VENV)
         return {"PATH": f"{path}/bin", "VIRTUAL_ENV": path}
 
-    def fetches(self, request: api.Request, pins: api.Json) -> tuple[api.Fetch, ...]:  # noqa: ARG002
+    def fetches(self, request: api.Request, pins: api.Json) -> tuple[api.Fetch, ...]:
         """Every pinned file. Credentials of the host are added here, where no key or lock sees them."""
         assert isinstance(pins, dict)
         files: list[Any] = pins["files"]  # type: ignore[assignment]
@@ -153,7 +153,7 @@ class Pip(_Venv):
         """The files, no project."""
         return _told(request, pins, None)
 
-    def summary(self, request: api.Request, pins: api.Json) -> str:  # noqa: ARG002
+    def summary(self, request: api.Request, pins: api.Json) -> str:
         """As in `14 packages`."""
         assert isinstance(pins, dict)
         return _count(len(pins["install"]), "package")  # type: ignore[arg-type]
@@ -215,7 +215,7 @@ class PythonProject(_Venv):
         }
         return _told(request, {**pins, "install": []}, project)
 
-    def summary(self, request: api.Request, pins: api.Json) -> str:  # noqa: ARG002
+    def summary(self, request: api.Request, pins: api.Json) -> str:
         """As in `editable`."""
         assert isinstance(pins, dict)
         return str(pins["install"])

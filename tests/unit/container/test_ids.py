@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import io
+import os
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envtool.container import ids
+
+
+@given(owner=st.integers(0, 1 << 31), to=st.sampled_from([0, 1000]), base=st.just(1 << 20))
+def test_a_moved_map_is_a_bijection_that_puts_the_owner_right(owner, to, base):
+    extents = ids.moved(owner, to, base, ids.COUNT)
+
+    def through(number):
+        return [out + number - first for first, out, count in extents if first <= number < first + count]
+
+    assert through(owner) == [base + to]
+    for number in {0, 1, 999, 1001, 65535} - {owner, to}:
+        assert through(number) == [base + number]
+    inside = sorted((first, first + count) for first, _, count in extents)
+    outside = sorted((out, out + count) for _, out, count in extents)
+    for spans in (inside, outside):
+        assert all(end <= start for (_, end), (start, _) in pairwise(spans))
+    assert all(base <= out and out + count <= base + ids.COUNT for _, out, count in extents)
+    assert len(extents) <= 340  # what the kernel takes
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine of which only these files exist."""
+    files = {"/etc/passwd": "root:x:0:0::/root:/bin/sh\nann:x:1234:1234::/home/ann:/bin/sh\n"}
+    files["/proc/self/uid_map"] = "0 0 4294967295\n"
+
+    def fake(path, mode="r", **_):
+        if path not in files:
+            raise FileNotFoundError(path)
+        return io.BytesIO(files[path].encode()) if "b" in mode else io.StringIO(files[path])
+
+    monkeypatch.setattr("builtins.open", fake)
+    monkeypatch.setattr(ids, "helper", lambda name: f"/usr/bin/{name}")
+    return files
+
+
+def become(monkeypatch, uid, gid=None):
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    monkeypatch.setattr(os, "getegid", lambda: uid if gid is None else gid)
+
+
+def test_a_user_without_a_range_has_one_id(machine, monkeypatch):
+    become(monkeypatch, 1234)
+    own = ids.here()
+    assert own.mode == "single"
+    assert own.extents(user=True) == ([(1000, 1234, 1)], [(1000, 1234, 1)])
+    assert own.extents(user=False) == ([(0, 1234, 1)], [(0, 1234, 1)])
+
+
+@pytest.mark.parametrize("who", ["ann", "1234"])
+def test_a_range_puts_the_caller_at_1000(machine, monkeypatch, who):
+    machine["/etc/subuid"] = f"bob:1:70000\n{who}:200000:65536\n"
+    machine["/etc/subgid"] = f"{who}:300000:65536\n"
+    become(monkeypatch, 1234, 55)
+    own = ids.here()
+    assert own.mode == "range"
+    assert own.uids == [(0, 200000, 1000), (1000, 1234, 1), (1001, 201000, 64535)]
+    assert own.gids == [(0, 300000, 1000), (1000, 55, 1), (1001, 301000, 64535)]
+    assert own.outside(1000) == 1234
+    assert own.outside(0) == 200000
+
+
+@pytest.mark.parametrize("count", ["10", "x", ""])
+def test_a_range_that_is_too_short_is_none(machine, monkeypatch, count):
+    machine["/etc/subuid"] = machine["/etc/subgid"] = f"ann:200000:{count}\n"
+    become(monkeypatch, 1234)
+    assert ids.here().mode == "single"
+
+
+def test_a_range_without_newuidmap_is_none(machine, monkeypatch):
+    machine["/etc/subuid"] = machine["/etc/subgid"] = "ann:200000:65536\n"
+    monkeypatch.setattr(ids, "helper", lambda _: "")
+    become(monkeypatch, 1234)
+    assert ids.here().mode == "single"
+
+
+def test_root_takes_what_nobody_has(machine, monkeypatch):
+    become(monkeypatch, 0)
+    first = ids.here().uids[0][1]
+    assert first >= 100000
+    machine["/etc/subgid"] = f"ann:{first + 65535}:65536\n"
+    second = ids.here().uids[0][1]
+    assert second >= first + 65535 + 65536
+    machine["/etc/passwd"] += f"x:x:{second + 7}:1::/:/bin/sh\n"
+    assert ids.here().uids[0][1] > second + 7
+
+
+def test_root_takes_its_own_entry(machine, monkeypatch):
+    become(monkeypatch, 0)
+    machine["/etc/subuid"] = machine["/etc/subgid"] = "root:500000:65536\n"
+    assert ids.here().uids == [(0, 500000, 65535)]
+
+
+def test_root_of_a_small_namespace_takes_what_is_there_and_never_its_own_root(machine, monkeypatch):
+    become(monkeypatch, 0)
+    machine["/proc/self/uid_map"] = "0 1000 1\n1 100000 65536\n"
+    (_, base, count) = ids.here().uids[0]
+    assert base >= 1000
+    assert base + count <= 65537
+
+
+def test_the_description_is_the_same_for_the_same_machine(machine, monkeypatch):
+    become(monkeypatch, 1234)
+    assert ids.describe() == ids.describe() == "single 0-1234-1 0-1234-1"

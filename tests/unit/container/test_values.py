@@ -1,0 +1,99 @@
+"""Programs as plain values, refusals as sentences, and what the hot path may import."""
+
+from __future__ import annotations
+
+import errno
+import marshal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from envtool.container import probe, refusals
+from envtool.container.program import Bind, Program, Root, Step, View
+
+TOP = Path(__file__).resolve().parents[3]
+
+
+def test_a_program_is_marshallable_and_complete():
+    program = Program(
+        root=Root(lowers=("/b", "/a"), memory=5),
+        steps=(Step(argv=("true",), env={"A": "2", "C": "3"}, cwd="/x"),),
+        binds=(Bind(source="/s", target="/t"),),
+        view=View(project="/p", hidden=("h",)),
+        env={"A": "1", "B": "1"},
+        outputs=("*.log",),
+    )
+    flat = marshal.loads(marshal.dumps(program.flat()))
+    assert flat["root"] == (("/b", "/a"), "", "", "", 5)
+    assert flat["steps"][0]["env"] == {"A": "2", "B": "1", "C": "3"}
+    assert flat["binds"] == (("/s", "/t", True, False),)
+    assert flat["view"] == ("/p", ("h",), "/project")
+    assert flat["outputs_at"] == "/project"
+    assert flat["user"] == "user"
+    assert flat["seccomp_single"] == b""
+
+
+def test_the_hot_path_imports_little():
+    code = (
+        f"import sys; sys.path[:0] = [{str(TOP)!r}]; before = set(sys.modules); import envtool.container.start;"
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    banned = {"re", "enum", "typing", "json", "socket", "subprocess", "signal", "dataclasses", "contextlib", "inspect",
+              "collections", "functools", "threading", "logging", "pathlib", "envtool.errors", "shutil"}  # fmt: skip
+    assert not loaded & banned
+    assert {name for name in loaded if name.startswith("envtool")} == {
+        "envtool",
+        "envtool.container",
+        *(f"envtool.container.{name}" for name in ("ids", "inside", "kernel", "mounts", "roots", "start")),
+    }
+
+
+@pytest.mark.parametrize(
+    ("stage", "number", "code"),
+    [
+        ("unshare", errno.ENOSPC, "userns-limit"),
+        ("unshare", errno.EINVAL, "kernel-old"),
+        ("mounts", errno.ENOSYS, "kernel-old"),
+        ("ids", errno.EINVAL, "ids"),
+        ("source", errno.ENOENT, "source"),
+        ("cwd", errno.ENOENT, "cwd"),
+        ("mounts", errno.EINVAL, "container-mounts"),
+    ],
+)
+def test_refusals_have_codes(stage, number, code):
+    error = refusals.refusal(stage, number, "/x: gone")
+    assert error.code == code
+    assert not error.message.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("setting", "code", "mend"),
+    [
+        ("unprivileged_userns_clone", "userns-refused", "sysctl -w kernel.unprivileged_userns_clone=1"),
+        ("apparmor_restrict_unprivileged_userns", "userns-apparmor", "apparmor_parser -r"),
+    ],
+)
+def test_the_hosts_policy_is_named(monkeypatch, setting, code, mend):
+    values = {"unprivileged_userns_clone": "0", "apparmor_restrict_unprivileged_userns": "1"}
+    monkeypatch.setattr(refusals, "_setting", lambda path: values[setting] if path.endswith(setting) else "")
+    monkeypatch.setattr(refusals.os, "geteuid", lambda: 1000)
+    error = refusals.refusal("mounts", errno.EPERM, "mount")
+    assert error.code == code
+    assert mend in error.hint
+
+
+def test_the_apparmor_profile_names_the_interpreter():
+    text = probe.apparmor_profile("/opt/python")
+    assert 'profile envtool "/opt/python" flags=(unconfined)' in text
+    assert "userns," in text
+
+
+def test_a_kernel_that_is_too_old(monkeypatch):
+    monkeypatch.setattr(probe.kernel, "version", lambda: (5, 4))
+    assert probe._kernel().state == "fail"
+    monkeypatch.setattr(probe.kernel, "version", lambda: (6, 1))
+    assert probe._kernel().state == "warn"

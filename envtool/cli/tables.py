@@ -98,7 +98,7 @@ def checks(found: Iterable[Check], style: Style, *, quiet: bool = False) -> str:
         if quiet and check.state == "ok":
             continue
         sign, code = _SIGNS[check.state]
-        lines.append(f" {style.paint(code, style.glyphs(sign))} {check.text}")
+        lines.append(f" {style.paint(code, style.glyphs(sign))} {check.name}: {check.text}")
         if check.mend:
             lines += [f"   {line}" for line in check.mend.splitlines()]
     return "\n".join(lines)

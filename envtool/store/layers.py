@@ -97,7 +97,8 @@ def building(
 ) -> Iterator[Draft]:
     """Be the one builder of a layer. When another has made it meanwhile, `layer` of the draft is set and there is
     nothing to do; else fill `upper` (with `work` beside it for the overlay, which must be gone again), capture,
-    `commit`. Without a commit nothing is left. `remove` deletes trees that container ids own. Raises Interrupted, StoreError.
+    `commit`. Without a commit nothing is left. `remove` deletes trees that container ids own. Raises Interrupted,
+    StoreError.
     """
     with ExitStack() as stack:
         stack.enter_context(locks.exclusive(store, f"build-{key}", waiting=waiting, cancelled=cancelled))

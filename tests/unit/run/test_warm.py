@@ -6,7 +6,6 @@ import pytest
 
 from envtool.run import warm
 from envtool.run.describe import passes
-from envtool.run.result import Result, exit_status
 
 
 @pytest.fixture
@@ -84,19 +83,3 @@ def test_only_what_is_passed_reaches_a_command(monkeypatch):
     assert warm.environment(made, terminal=False) == {"PATH": "/bin", "TERM": "dumb", "MY_TOKEN": "1"}
     assert passes("MY_TOKEN", ("MY_*",))
     assert not passes("MY", ("MY_*",))
-
-
-@pytest.mark.parametrize(
-    ("outcomes", "status"),
-    [
-        ([], 0),
-        (["passed", "passed"], 0),
-        (["passed", "failed", "skipped"], 1),
-        (["timeout"], 1),
-        (["failed", "error"], 3),
-        (["error", "interrupted"], 130),
-    ],
-)
-def test_exit_status(outcomes, status):
-    results = [Result(env="e", task="test", outcome=outcome, status=None, seconds=0, started=0) for outcome in outcomes]
-    assert exit_status(tuple(results)) == status

@@ -2,9 +2,7 @@ import subprocess
 
 
 def test_shows_the_most_frequent_words():
-    done = subprocess.run(
-        ["wordcount", "--top", "2"], input="b a b c a b", capture_output=True, text=True, check=True
-    )
+    done = subprocess.run(["wordcount", "--top", "2"], input="b a b c a b", capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["3", "b", "2", "a"]
 
 

@@ -51,7 +51,8 @@ def example(request, store, tmp_path):
 def outcomes(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
     """Env -> outcome, from `--json`."""
     events = [json.loads(line) for line in done.stdout.splitlines()]
-    return {event["env"]: event["outcome"] for event in events if event.get("event") == "result"}
+    (result,) = [event for event in events if event.get("event") == "result"]
+    return {each["env"]: each["outcome"] for each in result["results"]}
 
 
 @pytest.mark.parametrize("example", ["quickstart"], indirect=True)

@@ -26,7 +26,7 @@ from envtool.run import evidence, ready, warm
 from envtool.run.result import Result
 from envtool.run.tasks import run_task
 from envtool.spec import load as load_spec
-from envtool.spec import schema as spec_schema
+from envtool.spec import published
 from envtool.store import scratch, store
 
 SPEC = "envtool.yaml"
@@ -52,7 +52,7 @@ def load(request: Request) -> Spec:
 
 def schema() -> dict[str, Json]:
     """The JSON Schema of envtool.yaml with the kinds that are installed here."""
-    return spec_schema(registry.discover())
+    return published(registry.discover())
 
 
 def detect(request: Request) -> tuple[Detection, ...]:

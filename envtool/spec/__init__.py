@@ -9,6 +9,6 @@ from __future__ import annotations
 
 from envtool.spec.load import load
 from envtool.spec.reference import reference
-from envtool.spec.schema import schema
+from envtool.spec.schema import published, schema
 
-__all__ = ["load", "reference", "schema"]
+__all__ = ["load", "published", "reference", "schema"]

@@ -236,3 +236,20 @@ def _either(offers: Mapping[str, list[Json]]) -> dict[str, Json]:
 def options_schema(keys: Mapping[str, Json]) -> dict[str, Json]:
     """The schema of a mapping with (only) these keys: for checking a kind's or a language's rendered options."""
     return {"type": "object", "properties": {**keys}}
+
+
+def published(registry: Registry) -> dict[str, Json]:
+    """The schema as editors see it: where a value has to look like something, it may also be a template, which is
+    judged when it is rendered."""
+    return {key: _with_templates(value) for key, value in schema(registry).items()}
+
+
+def _with_templates(value: Json) -> Json:
+    if isinstance(value, list):
+        return [_with_templates(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    widened = {key: inner if key == "not" else _with_templates(inner) for key, inner in value.items()}
+    if isinstance(value.get("pattern"), str):
+        widened["pattern"] = f"(?:{value['pattern']})|\\{{[{{%]"
+    return widened

@@ -48,7 +48,9 @@ def test_wheels_hold_their_package_and_nothing_else(wheels):
         assert not [name for name in names if name.endswith((".pyc", ".orig")) or "/tests/" in name]
         assert [name for name in names if name.endswith("licenses/LICENSE")]
     with zipfile.ZipFile(wheels["envtool_core"]) as archive:
-        assert {"envtool/kinds/debian/keys/debian.pgp", "envtool/kinds/debian/keys/ubuntu.pgp"} <= set(archive.namelist())
+        assert {"envtool/kinds/debian/keys/debian.pgp", "envtool/kinds/debian/keys/ubuntu.pgp"} <= set(
+            archive.namelist()
+        )
 
 
 def test_no_requirement_is_the_strangers_name(wheels):

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from envtool.registry import discover
-from envtool.spec import reference, schema
+from envtool.spec import published, reference
 
 TOP = Path(__file__).parents[3]
 EXAMPLES = sorted(TOP.glob("examples/**/envtool.yaml"))
@@ -29,4 +29,4 @@ def test_the_page_is_up_to_date():
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
 def test_each_example_is_valid(path):
-    jsonschema_rs.Draft202012Validator(schema(discover())).validate(yaml.safe_load(path.read_text()))
+    jsonschema_rs.Draft202012Validator(published(discover())).validate(yaml.safe_load(path.read_text()))

@@ -1,5 +1,6 @@
 """`envtool`: a warm `exec` is answered from one small file, everything else by the command line proper."""
 
+import os
 import sys
 
 
@@ -11,7 +12,8 @@ def main() -> int:
 
         status = fast.try_exec(arguments)
         if status is not None:
-            return status
+            # nothing of ours is buffered or open: what an interpreter does to end in order is a millisecond of nothing
+            os._exit(status)
     from envtool.cli.main import main as run
 
     return run(arguments)

@@ -23,12 +23,54 @@ EMPTY = (
 ETC = "/run/envtool/etc"
 # Of the machine itself, or of its administrator, not of what is installed
 LEFT_OUT = frozenset(
-    """
-    fstab mtab hostname hosts resolv.conf machine-id passwd group shadow gshadow passwd- group- shadow- gshadow-
-    subuid subgid subuid- subgid- ssh sudoers sudoers.d crontab cron.d cron.daily cron.hourly cron.weekly
-    cron.monthly apt pip.conf npmrc netrc docker containers NetworkManager network netplan systemd wireguard
-    environment motd issue .pwd.lock .updated adjtime blkid.tab ld.so.cache~
-    """.split()
+    [
+        "fstab",
+        "mtab",
+        "hostname",
+        "hosts",
+        "resolv.conf",
+        "machine-id",
+        "passwd",
+        "group",
+        "shadow",
+        "gshadow",
+        "passwd-",
+        "group-",
+        "shadow-",
+        "gshadow-",
+        "subuid",
+        "subgid",
+        "subuid-",
+        "subgid-",
+        "ssh",
+        "sudoers",
+        "sudoers.d",
+        "crontab",
+        "cron.d",
+        "cron.daily",
+        "cron.hourly",
+        "cron.weekly",
+        "cron.monthly",
+        "apt",
+        "pip.conf",
+        "npmrc",
+        "netrc",
+        "docker",
+        "containers",
+        "NetworkManager",
+        "network",
+        "netplan",
+        "systemd",
+        "wireguard",
+        "environment",
+        "motd",
+        "issue",
+        ".pwd.lock",
+        ".updated",
+        "adjtime",
+        "blkid.tab",
+        "ld.so.cache~",
+    ]
 )
 ACCOUNTS = {
     "passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",

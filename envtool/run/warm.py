@@ -53,8 +53,8 @@ def version() -> tuple[object, ...]:
     return (FORMAT, __version__, sys.version_info[:3], os.geteuid())
 
 
-def hidden(plan: dict[str, Any]) -> tuple[str, ...] | None:
-    """What git ignores now, asked with one process for each repository; None when git fails."""
+def ask(plan: dict[str, Any]) -> list[tuple[str, int, int]]:
+    """Start git in each repository of the project: what it ignores is read by `hidden`, when that is needed."""
     running = []
     for prefix, directory in plan["repositories"]:
         reader, writer = os.pipe()
@@ -64,6 +64,11 @@ def hidden(plan: dict[str, Any]) -> tuple[str, ...] | None:
         )
         os.close(writer)
         running.append((prefix, reader, child))
+    return running
+
+
+def hidden(plan: dict[str, Any], running: list[tuple[str, int, int]]) -> tuple[str, ...] | None:
+    """What git ignores now; None when git failed."""
     found = {*plan["hidden"]}
     failed = False
     for prefix, reader, child in running:
@@ -94,9 +99,10 @@ def environment(plan: dict[str, Any], *, terminal: bool) -> dict[str, str]:
 def launch(plan: dict[str, Any], argv: tuple[str, ...], *, terminal: bool, cancel: int) -> int | None:
     """Run a command (none: a login shell) in the container of a plan; its status, 130 when `cancel` ended it. None
     when git could not say what is hidden. Raises SandboxError."""
+    running = ask(plan)  # git works while we import
     from envtool.container import start
 
-    ignored = hidden(plan)
+    ignored = hidden(plan, running)
     if ignored is None:
         return None
     held = [_hold(place) for place in plan["locks"]]

@@ -62,11 +62,11 @@ def envtool(fake, capsys, monkeypatch):
 
 @pytest.fixture
 def golden():
-    """Compare with a committed file; ENVTOOL_ACCEPT=1 writes it instead (look at the diff)."""
+    """Compare with a committed file; ENVTOOL_UPDATE=1 writes it instead (look at the diff)."""
 
     def compare(name: str, text: str) -> None:
         path = GOLDEN / f"{name}.txt"
-        if os.environ.get("ENVTOOL_ACCEPT"):
+        if os.environ.get("ENVTOOL_UPDATE"):
             path.write_text(text)
         assert text == path.read_text()
 

@@ -71,7 +71,9 @@ def _user(mode: str) -> tuple[str, bool]:
     if not shutil.which("useradd") or not shutil.which("usermod"):
         pytest.skip("no ordinary user here, and no useradd to make one")
     name = f"envtool-{mode}"
-    subprocess.run(["useradd", "--system", "--create-home", "--user-group", name], check=True)  # a system user has no range
+    subprocess.run(
+        ["useradd", "--system", "--create-home", "--user-group", name], check=True
+    )  # a system user has no range
     if mode == "range":
         if not ids.helper("newuidmap"):
             pytest.skip("newuidmap is not installed")
@@ -84,7 +86,11 @@ def _user(mode: str) -> tuple[str, bool]:
 def _runtime() -> tuple[str, str]:
     """A Python and a PYTHONPATH that everybody can read: ours, or (a checkout below /root) copies."""
     ours = (sys.executable, ":".join(map(str, SOURCES)))
-    probe = [ours[0], "-c", "import envtool.app, envtool.cli.main, envtool_python, jsonschema_rs, rich, requests, jinja2"]
+    probe = [
+        ours[0],
+        "-c",
+        "import envtool.app, envtool.cli.main, envtool_python, jsonschema_rs, rich, requests, jinja2",
+    ]
     nobody = {"user": 65534, "group": 65534, "extra_groups": [], "cwd": "/", "env": {"PYTHONPATH": ours[1]}}
     with contextlib.suppress(OSError):
         if subprocess.run(probe, **nobody, capture_output=True, check=False).returncode == 0:

@@ -32,7 +32,9 @@ def test_statuses_of_test(place):
 
 
 def test_the_status_of_a_task_is_a_shells(place):
-    place.spec("envs: {a: {tasks: {test: 'kill -KILL $$'}}, b: {tasks: {test: 'exit 5'}}, c: {tasks: {test: [[no-such]]}}}\n")
+    place.spec(
+        "envs: {a: {tasks: {test: 'kill -KILL $$'}}, b: {tasks: {test: 'exit 5'}}, c: {tasks: {test: [[no-such]]}}}\n"
+    )
     done = place.envtool("test", "--json")
     assert done.status == 1
     assert [(r["env"], r["status"]) for r in done.events[-1]["results"]] == [("a", 137), ("b", 5), ("c", 127)]
@@ -40,7 +42,9 @@ def test_the_status_of_a_task_is_a_shells(place):
 
 
 def test_a_timeout_ends_what_ignores_it(place):
-    place.task(f"trap 'echo asked' TERM\n(setsid sleep {place.nap} &)\nwhile :; do sleep 0.05; done", options="timeout: 1s")
+    place.task(
+        f"trap 'echo asked' TERM\n(setsid sleep {place.nap} &)\nwhile :; do sleep 0.05; done", options="timeout: 1s"
+    )
     done = place.envtool("test", "--json")
     assert done.status == 1
     result = done.events[-1]["results"][0]

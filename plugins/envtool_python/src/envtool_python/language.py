@@ -17,7 +17,6 @@ import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
-from envtool.errors import Problem
 from envtool_python.facts import Facts, WrongFileError, read_facts
 from envtool_python.requirements import (
     WrongRequirementError,
@@ -80,9 +79,9 @@ class Python(api.Language):
         except WrongFileError as error:
             where = api.Where(file=error.file, line=error.line, column=error.column)
             text = ((project.read(error.file) or "").splitlines()[error.line - 1 : error.line] or [""])[0]
-            raise api.SpecError((Problem(where=where, message=str(error), code="pyproject", text=text),)) from None
+            raise api.SpecError((api.Problem(where=where, message=str(error), code="pyproject", text=text),)) from None
         except WrongRequirementError as error:
-            raise api.SpecError((Problem(where=env.where, message=str(error), code="requirements"),)) from None
+            raise api.SpecError((api.Problem(where=env.where, message=str(error), code="requirements"),)) from None
 
 
 def _layers(env: api.EnvDraft, project: api.Project, facts: Facts) -> tuple[api.LayerDraft, ...]:

@@ -1,0 +1,217 @@
+"""For tests of plugins: a project and a site in memory, and what every kind has to keep.
+
+    from envtool import testing
+
+    def test_pip():
+        site = testing.MemorySite(answers={"pip": testing.completed(b"…")})
+        pins = testing.check_kind(Pip(), ["attrs"], site=site, wrong=[[], 3])
+
+`check_kind` holds a kind to the contract of `envtool.api.Kind` without a container: it settles the same request to the
+same pins, its pins and material are JSON, what it fetches is exact, its recipe is pure, and it refuses what is wrong by
+its schema. Each broken promise is an AssertionError that says which.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import jsonschema_rs
+
+from envtool import api, globs, keys
+
+if TYPE_CHECKING:
+    from envtool.api import Json
+
+__all__ = ["MemoryProject", "MemorySite", "check_kind", "check_language", "completed", "request"]
+
+
+class MemoryProject:
+    """`api.Project` over a mapping of paths to text; `seen` records what was read."""
+
+    def __init__(self, files: Mapping[str, str] | None = None) -> None:
+        self.files = dict(files or {})
+        self.seen: list[str] = []
+
+    def read(self, path: str) -> str | None:
+        """See api.Project."""
+        self.seen.append(path)
+        return self.files.get(path)
+
+    def glob(self, pattern: str) -> list[str]:
+        """See api.Project."""
+        self.seen.append(pattern)
+        return sorted(path for path in self.files if globs.matcher((pattern,)).fullmatch(path))
+
+
+class MemorySite:
+    """`api.Site` without a world: URLs and the first words of commands have answers, anything else is refused.
+
+    `fetched`, `ran` and `notes` record what was asked for. An answer may be a function of the command.
+    """
+
+    def __init__(
+        self,
+        *,
+        urls: Mapping[str, bytes] | None = None,
+        answers: Mapping[str, api.Completed | Callable[[api.Command], api.Completed]] | None = None,
+        project: str = "/nonexistent",
+        arch: str = "x86_64",
+    ) -> None:
+        self.arch = arch
+        self.project = Path(project)
+        self.urls = dict(urls or {})
+        self.answers = dict(answers or {})
+        self.fetched: list[str] = []
+        self.ran: list[api.Command] = []
+        self.notes: list[str] = []
+
+    def get(self, url: str) -> bytes:
+        """See api.Site."""
+        self.fetched.append(url)
+        if url not in self.urls:
+            raise api.FetchError(f"{url}: not in this test's site", code="fetch-missing")
+        return self.urls[url]
+
+    def fetch(self, fetches: Sequence[api.Fetch]) -> list[Path]:
+        """Not offered: a kind under test names its files, the core fetches them."""
+        raise api.FetchError(f"{len(fetches)} files asked for in a test's site", code="fetch-missing")
+
+    def run(
+        self,
+        command: api.Command,
+        *,
+        env: Mapping[str, str] | None = None,
+        binds: Sequence[api.Bind] = (),
+        network: bool = False,
+    ) -> api.Completed:
+        """See api.Site. The answer is looked up by the first word, then by any word, of the command."""
+        self.ran.append(command)
+        for word in command.words():
+            answer = self.answers.get(word)
+            if answer is not None:
+                return answer(command) if callable(answer) else answer
+        raise api.ResolveError(f"no answer for `{' '.join(command.words())}` in this test's site", code="no-answer")
+
+    def note(self, text: str) -> None:
+        """See api.Site."""
+        self.notes.append(text)
+
+
+def completed(stdout: bytes = b"", *, status: int = 0, stderr: bytes = b"") -> api.Completed:
+    """A command's answer for MemorySite."""
+    return api.Completed(status=status, stdout=stdout, stderr=stderr)
+
+
+def request(
+    options: Json,
+    inputs: Mapping[str, str] | None = None,
+    *,
+    name: str = "tested",
+    base_kind: str = "debian",
+    base_pins: Json = None,
+    variables: Mapping[str, str] | None = None,
+    epoch: int = 1_700_000_000,
+) -> api.Request:
+    """A request as the core would make it; `inputs` are paths and sha256s."""
+    return api.Request(
+        name=name,
+        options=options,
+        inputs=tuple(api.InputFile(path=path, sha256=sha256) for path, sha256 in sorted((inputs or {}).items())),
+        where=api.Where(file="envtool.yaml", line=1, column=1),
+        arch="x86_64",
+        epoch=epoch,
+        base_kind=base_kind,
+        base_pins=base_pins,
+        variables=variables or {},
+    )
+
+
+def check_kind(
+    kind: api.Kind,
+    options: Json,
+    *,
+    site: api.Site | None = None,
+    wrong: Sequence[Json] = (),
+    asked: api.Request | None = None,
+) -> Json:
+    """Hold a kind to its contract for right `options` and for `wrong` ones. Returns the pins.
+
+    `asked` overrides the request made of `options`. Raises AssertionError.
+    """
+    _check_schema(kind, options, wrong)
+    asked = asked or request(options)
+    site = site or MemorySite()
+    pins = kind.resolve(asked, site)
+    document = _json(f"{kind.name}: pins", pins)
+    assert _json("pins", kind.resolve(asked, site)) == document, f"{kind.name}: resolve gave other pins the second time"
+    # Pins are kept as JSON: what is not the same after a round trip would be another layer tomorrow.
+    pins = json.loads(document)
+    _json(f"{kind.name}: question", kind.question(asked))
+    material = _json(f"{kind.name}: material", kind.material(asked, pins))
+    assert _json("material", kind.material(asked, pins)) == material, f"{kind.name}: material changes between calls"
+    _check_paths(kind, asked)
+    _check_fetches(kind, asked, pins)
+    recipe = kind.build(asked, pins)
+    assert recipe == kind.build(asked, pins), f"{kind.name}: build is not pure: two calls, two recipes"
+    for pattern in recipe.drop:
+        assert pattern.startswith("/"), f"{kind.name}: drop pattern {pattern!r} is not absolute"
+    for name, value in kind.variables(asked).items():
+        assert isinstance(value, str), f"{kind.name}: variable {name} is not text"
+    assert "\n" not in kind.summary(asked, pins), f"{kind.name}: the summary is more than a line"
+    return cast("Json", pins)
+
+
+def check_language(language: api.Language, files: Mapping[str, str], **options: Json) -> tuple[api.LayerDraft, ...]:
+    """The layers that a language adds for a project of these files: the same twice, under names of their own."""
+    draft = api.EnvDraft(
+        name="tested",
+        base_kind="debian",
+        options=options,
+        layer_names=("mine",),
+        where=api.Where(file="envtool.yaml", line=1, column=1),
+    )
+    for name, value in options.items():
+        schema = cast("dict[str, object]", language.options[name])
+        assert jsonschema_rs.is_valid(schema, value), f"{language.name}: `{name}: {value}` does not fit its schema"
+    layers = language.layers(draft, MemoryProject(files))
+    assert layers == language.layers(draft, MemoryProject(files)), f"{language.name}: two calls, two answers"
+    names = [layer.name for layer in layers]
+    assert len({*names, "mine"}) == len(names) + 1, f"{language.name}: a layer's name is taken: {names}"
+    return layers
+
+
+def _json(what: str, value: Json) -> bytes:
+    try:
+        return keys.canonical(value)
+    except (TypeError, ValueError) as error:
+        raise AssertionError(f"{what}: not JSON: {error}") from None
+
+
+def _check_schema(kind: api.Kind, options: Json, wrong: Sequence[Json]) -> None:
+    schema = cast("dict[str, object]", kind.schema)
+    assert schema.get("description"), f"{kind.name}: the schema has no description for the reference page"
+    checker = jsonschema_rs.validator_for(schema)
+    value = options.get(kind.name) if kind.siblings and isinstance(options, dict) else options
+    assert checker.is_valid(value), f"{kind.name}: {value!r} does not fit the schema"
+    for each in wrong:
+        assert not checker.is_valid(each), f"{kind.name}: the schema takes {each!r}"
+
+
+def _check_paths(kind: api.Kind, asked: api.Request) -> None:
+    for path in kind.inputs(asked.options):
+        assert not path.startswith("/"), f"{kind.name}: input {path!r} is not relative"
+        assert ".." not in path.split("/"), f"{kind.name}: input {path!r} leads out of the project"
+
+
+def _check_fetches(kind: api.Kind, asked: api.Request, pins: Json) -> None:
+    fetches = kind.fetches(asked, pins)
+    names = [fetch.name for fetch in fetches]
+    assert len(set(names)) == len(names), f"{kind.name}: two fetched files have one name: {sorted(names)}"
+    for fetch in fetches:
+        assert re.fullmatch("[0-9a-f]{64}", fetch.sha256), f"{kind.name}: {fetch.name}: sha256 is not 64 hex digits"
+        assert re.fullmatch("[^/]+", fetch.name), f"{kind.name}: {fetch.name!r} is no file name"
+        assert re.match("https?://|file:", fetch.url), f"{kind.name}: {fetch.url}: neither http nor file"

@@ -1,0 +1,140 @@
+"""Made-up pins in the shape that each kind's `resolve` gives: the keys of examples are computed without any network."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from envtool import keys
+from envtool.plan.graph import graph
+from envtool.project import Files
+from envtool.realise import settle
+from envtool.realise.setting import Cancel, Setting
+from envtool.spec import load
+
+if TYPE_CHECKING:
+    from envtool.registry import Registry
+
+ARCHIVE = "https://archive.invalid/debian"
+INDEX = "https://index.invalid/files"
+
+
+def sha(text):
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def debian(request):
+    suite = request.options if isinstance(request.options, str) else request.options["suite"]
+    return {
+        "suite": suite,
+        "arch": "amd64",
+        "epoch": 1_735_689_600,
+        "debs": debs("base-files", "dash"),
+        "lists": lists(suite),
+    }
+
+
+def apt(request):
+    names = request.options if isinstance(request.options, list) else request.options["packages"]
+    suite = request.base_pins["suite"]
+    return {"suite": suite, "arch": "amd64", "debs": debs(*names), "lists": lists(suite)}
+
+
+def pip(request):
+    files = [wheel("pip", "26.0"), wheel("pytest", "9.0")]
+    return {"files": files, "install": [1], "pip": 0, "private": [], "python": python(extends=False)}
+
+
+def python_project(request):
+    files = [wheel("pip", "26.0"), wheel("hatchling", "1.27")]
+    install = request.options.get("install", "editable")
+    return {
+        "build": [1],
+        "files": files,
+        "install": install,
+        "pip": 0,
+        "private": [],
+        "python": python(extends=True),
+        "variables": {},
+    }
+
+
+def sdist(request):
+    name = request.options["name"]
+    return {"file": wheel(name, str(request.options.get("version", "1")))}
+
+
+def host(request):
+    return {"system": "Golden 1", "identity": sha("host")}
+
+
+PINS = {"debian": debian, "apt": apt, "pip": pip, "python-project": python_project, "sdist": sdist, "host": host}
+
+
+def debs(*names):
+    return [
+        {
+            "arch": "amd64",
+            "name": name,
+            "path": f"pool/{name}_1_amd64.deb",
+            "sha256": sha(name),
+            "size": 1,
+            "version": "1",
+        }
+        for name in sorted(names)
+    ]
+
+
+def lists(suite):
+    path = f"dists/{suite}/main/binary-amd64/Packages.xz"
+    file = {
+        "component": "main",
+        "form": "xz",
+        "inrelease": sha(f"{suite} InRelease"),
+        "path": path,
+        "sha256": sha(suite),
+    }
+    return [file | {"size": 1, "suite": suite, "url": ARCHIVE}]
+
+
+def wheel(name, version):
+    url = f"{INDEX}/{name}-{version}-py3-none-any.whl"
+    return {"build": [], "name": name, "sha256": sha(url), "size": 0, "url": url, "version": version}
+
+
+def python(*, extends):
+    facts = {
+        "abi": "cpython-311-x86_64-linux-gnu",
+        "implementation": "cpython",
+        "libc": "glibc 2.36",
+        "version": "3.11.2",
+    }
+    return facts | {"extends": extends, "platform": "linux-x86_64"}
+
+
+@dataclass(frozen=True)
+class Layer:
+    diff_id: str
+
+
+def documents(root, registry: Registry):
+    """Key and key document of every layer of every env of a spec, in the order of stacks; diff IDs are made of keys."""
+    files = Files(str(root))
+    spec = load(files, "envtool.yaml", root=str(root), registry=registry, args=())
+    nodes = graph(spec, registry)
+    setting = Setting(
+        store=None, root=str(root), arch="x86_64", emit=lambda event: None, cancel=Cancel.make(), refresh=False
+    )
+    made = {}
+    for node in nodes.nodes.values():
+        request = settle.request_for(node, [made[each] for each in node.below], setting)
+        pins = PINS[node.kind.name](request) if node.kind.name in PINS else node.kind.resolve(request, None)
+        settled = settle.settled(node, request, pins)
+        made[node.id] = settle.Made(settled=settled, layer=Layer(diff_id=keys.digest(["golden", settled.key])))
+    return {
+        env: [
+            [made[each].settled.node.spec.name, made[each].settled.key, made[each].settled.document] for each in stack
+        ]
+        for env, stack in nodes.stacks.items()
+    }

@@ -1,0 +1,93 @@
+"""The two distributions as they would be published: built, looked into, and installed where no index can be asked."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+STRANGER = re.compile(r"^envtool(?![\w-])", re.IGNORECASE)  # on indexes this name is not ours
+
+
+def run(*command, **options):
+    ran = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=600, check=False, **options)
+    assert ran.returncode == 0, f"{command}\n{ran.stdout[-3000:]}{ran.stderr[-3000:]}"
+    return ran.stdout
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory):
+    pytest.importorskip("build")
+    pytest.importorskip("hatchling")
+    out = tmp_path_factory.mktemp("wheels")
+    for project in (ROOT, ROOT / "plugins" / "envtool_python"):
+        run(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", out, project)
+    return {path.name.partition("-")[0]: path for path in out.glob("*.whl")}
+
+
+def metadata(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        return archive.read(name).decode()
+
+
+def test_wheels_hold_their_package_and_nothing_else(wheels):
+    assert set(wheels) == {"envtool_core", "envtool_python"}
+    for distribution, package in (("envtool_core", "envtool"), ("envtool_python", "envtool_python")):
+        with zipfile.ZipFile(wheels[distribution]) as archive:
+            names = archive.namelist()
+        tops = {name.partition("/")[0] for name in names}
+        assert tops == {package, next(top for top in tops if top.endswith(".dist-info"))}
+        assert f"{package}/py.typed" in names
+        assert not [name for name in names if name.endswith((".pyc", ".orig")) or "/tests/" in name]
+        assert [name for name in names if name.endswith("licenses/LICENSE")]
+    with zipfile.ZipFile(wheels["envtool_core"]) as archive:
+        assert {"envtool/kinds/debian/keys/debian.pgp", "envtool/kinds/debian/keys/ubuntu.pgp"} <= set(archive.namelist())
+
+
+def test_no_requirement_is_the_strangers_name(wheels):
+    for wheel in wheels.values():
+        text = metadata(wheel)
+        requirements = re.findall(r"^Requires-Dist: (.*)$", text, re.MULTILINE)
+        assert requirements
+        assert not [line for line in requirements if STRANGER.match(line)]
+    core = re.findall(r"^Requires-Dist: (envtool-core.*)$", metadata(wheels["envtool_python"]), re.MULTILINE)
+    assert core == ["envtool-core<0.4,>=0.3"]
+    for path in [ROOT / "pyproject.toml", *ROOT.glob("plugins/*/pyproject.toml")]:
+        assert not re.search(r"""["']envtool(?![\w-])\s*[><=~!\[]""", path.read_text()), path
+
+
+def test_it_runs_from_the_wheels_without_any_index(wheels, tmp_path):
+    """A venv that sees this one's third-party packages: pip is told of no index, and installs our two files alone."""
+    run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv")
+    python = tmp_path / "venv" / "bin" / "python"
+    environ = {key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "PYTHON"))}
+    environ |= {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    pip = [sys.executable, "-m", "pip", "--python", python]
+    (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    (site / "theirs.pth").write_text("".join(f"{path}\n" for path in sys.path if path.endswith("site-packages")))
+    run(*pip, "install", "--no-deps", "--force-reinstall", *wheels.values(), env=environ)
+    assert "envtool 0." in run(tmp_path / "venv" / "bin" / "envtool", "version", cwd=tmp_path, env=environ)
+    schema = run(tmp_path / "venv" / "bin" / "envtool", "schema", cwd=tmp_path, env=environ)
+    assert '"pip"' in schema
+    assert '"debian"' in schema
+    where = run(python, "-c", "import envtool; print(envtool.__file__)", cwd=tmp_path, env=environ).strip()
+    assert where.startswith(str(site))
+
+
+@pytest.mark.e2e
+@pytest.mark.network
+def test_setup_makes_an_environment_that_works(tmp_path):
+    """What README says first, on a fresh clone, also where the system's Python refuses to be installed into."""
+    run("git", "-c", "safe.directory=*", "clone", "-q", ROOT, tmp_path / "clone")
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    run("./setup", cwd=tmp_path / "clone", env=environ)
+    run("./setup", cwd=tmp_path / "clone", env=environ)  # again is no harm
+    assert "envtool 0." in run(".venv/bin/envtool", "version", cwd=tmp_path / "clone", env=environ)
+    assert not run("git", "-c", "safe.directory=*", "status", "--porcelain", cwd=tmp_path / "clone")

@@ -31,7 +31,7 @@ from envtool.container import ids
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SOURCES = (REPOSITORY, REPOSITORY / "plugins" / "envtool_python" / "src")
-LIMIT = 120  # seconds that any one command may take
+LIMIT = 60  # seconds that any one command may take
 
 
 # ---- callers -------------------------------------------------------------------------------------------------------
@@ -302,7 +302,7 @@ class Place:
                 found.append(f"{name} {text[:200]!r}")
         return found
 
-    def until(self, condition, what: str, seconds: float = 30.0) -> None:
+    def until(self, condition, what: str, seconds: float = 15.0) -> None:
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, f"not within {seconds} s: {what}"

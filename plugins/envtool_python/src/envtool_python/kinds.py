@@ -119,18 +119,20 @@ class Pip(_Venv):
     }
 
     def inputs(self, options: api.Json) -> tuple[str, ...]:
-        """The named files, what they may include from beside them, and pyproject.toml where it is asked."""
+        """The named files, and pyproject.toml where it is asked."""
+        chosen = _options(options)
+        named = [*chosen.get("requirements", ()), *chosen.get("constraints", ()), *chosen.get("inputs", ())]
+        return unique([*named, *(["pyproject.toml"] if chosen.get("groups") else ())])
+
+    def optional_inputs(self, options: api.Json) -> tuple[str, ...]:
+        """What requirement files may include from beside them, and what a build backend reads for the metadata."""
         chosen = _options(options)
         paths: list[str] = []
         for path in (*chosen.get("requirements", ()), *chosen.get("constraints", ())):
             directory = posixpath.dirname(path)
             beside = ["*.txt", "*.in"] if "requirements" in directory else ["*requirements*.txt", "*constraints*.txt"]
-            paths += [path, *(posixpath.join(directory, pattern) for pattern in beside)]
-        if _asks_project(chosen):
-            paths += METADATA_FILES
-        elif chosen.get("groups"):
-            paths.append("pyproject.toml")
-        return unique([*paths, *chosen.get("inputs", ())])
+            paths += [posixpath.join(directory, pattern) for pattern in beside]
+        return unique([*paths, *(METADATA_FILES if _asks_project(chosen) else ())])
 
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
         """Settle every requirement to a file. Raises ResolveError, FetchError."""

@@ -211,6 +211,10 @@ class Kind:
         (the core joins `directory` to them)."""
         return ()
 
+    def optional_inputs(self, options: Json) -> tuple[str, ...]:
+        """Like `inputs`, for what may be there: a pattern that matches nothing is no error."""
+        return ()
+
     def question(self, request: Request) -> Json:
         """All of the request that `resolve`'s answer depends on: while it is the same, the remembered pins hold (the
         core adds the kind, its version, the architecture and what lies below). Default: options and all inputs."""

@@ -6,13 +6,15 @@ import difflib
 import os
 import re
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from envtool import registry
+from envtool.api import Detection
 from envtool.container import ids
 from envtool.errors import BuildError, EnvtoolError, Interrupted, MakeError, SpecError, UsageError
-from envtool.events import Emit
+from envtool.events import Emit, Event
 from envtool.model import Env, Json, Spec, Task
 from envtool.plan.graph import graph
 from envtool.plan.plan import Plan
@@ -51,6 +53,19 @@ def load(request: Request) -> Spec:
 def schema() -> dict[str, Json]:
     """The JSON Schema of envtool.yaml with the kinds that are installed here."""
     return spec_schema(registry.discover())
+
+
+def detect(request: Request) -> tuple[Detection, ...]:
+    """What the plugins make of a project that has no spec yet, in the order of their names."""
+    files = Files(os.path.abspath(request.directory))
+    hooks = [getattr(plugin, "envtool_detect", None) for plugin in registry.discover().plugins]
+    return tuple(found for hook in hooks if hook is not None for found in hook(project=files))
+
+
+def listeners() -> tuple[Callable[[Event], None], ...]:
+    """The plugins that want to hear what happens: see api.envtool_event."""
+    hooks = [getattr(plugin, "envtool_event", None) for plugin in registry.discover().plugins]
+    return tuple(hook for hook in hooks if hook is not None)
 
 
 def plan(request: Request, verb: str = "") -> Plan:

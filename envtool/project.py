@@ -145,15 +145,16 @@ def _mode(path: str) -> int | None:
 # ---- what a layer depends on ----------------------------------------------------------------------------------------
 
 
-def inputs(root: str, patterns: Iterable[str]) -> tuple[InputFile, ...]:
+def inputs(root: str, patterns: Iterable[str], optional: Iterable[str] = ()) -> tuple[InputFile, ...]:
     """The files that patterns mean, with what of them counts; sorted by path.
 
     A pattern is a file, a directory (all that is listed in it) or a glob. Ignored files are left out unless a pattern
-    names one exactly. Raises UsageError (codes input-outside, input-missing, input-kind), EnvtoolError.
+    names one exactly. Of `optional` patterns those that match nothing are passed over.
+    Raises UsageError (codes input-outside, input-missing, input-kind), EnvtoolError.
     """
     paths: set[str] = set()
     everything: list[str] | None = None
-    for pattern in patterns:
+    for pattern, needed in [*((one, True) for one in patterns), *((one, False) for one in optional)]:
         wanted = _inside(pattern)
         mode = None if wanted in ("", ".") else _mode(os.path.join(root, wanted))
         _check_way(root, wanted)
@@ -169,7 +170,7 @@ def inputs(root: str, patterns: Iterable[str]) -> tuple[InputFile, ...]:
         else:
             expression = globs.matcher((wanted, wanted + "/**"))
             matched = [path for path in everything if expression.fullmatch(path)] if globs.is_glob(wanted) else []
-        if not matched:
+        if needed and not matched:
             why = "there is no such file" if mode is None else "no file in it is part of the project"
             if mode is None and globs.is_glob(wanted):
                 why = "no file matches"

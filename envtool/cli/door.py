@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from envtool.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from envtool.api import Detection
-    from envtool.events import Emit
+    from envtool.events import Emit, Event
     from envtool.model import Json, Spec
     from envtool.report.stream import Result
 
@@ -73,6 +73,9 @@ class App(Protocol):
 
     def detect(self, request: Any) -> Sequence[Detection]:
         """What a project without a spec looks like to the plugins."""
+
+    def listeners(self) -> Sequence[Callable[[Event], None]]:
+        """The plugins that want every event."""
 
 
 class Check(Protocol):

@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Any
 from envtool.cli import door, screen, signals
 from envtool.errors import Interrupted, UsageError
 from envtool.report.closing import closing
-from envtool.report.junit import Junit
 from envtool.report.lines import Lines, result, write
 from envtool.report.stream import Result, Stream, Subscriber
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from envtool.cli.options import Settings
+    from envtool.events import Event
+    from envtool.report.junit import Junit
     from envtool.report.plain import Plain
     from envtool.report.terminal import Terminal
 
@@ -62,8 +63,9 @@ def wanted(
 def perform(settings: Settings, task: str, request: Any, junit: str | None) -> int:
     """Run `task`; returns the exit status. Raises EnvtoolError."""
     display = None if settings.json and settings.verbosity <= 0 else screen.display(settings)
-    report = Junit(junit) if junit else None
+    report = _junit(junit)
     subscribers: list[Subscriber] = [each for each in (display, report) if each]
+    subscribers += [Listener(hear) for hear in door.app().listeners()]
     if settings.json:
         subscribers.append(Lines(sys.stdout))
     begun = time.monotonic()
@@ -102,6 +104,30 @@ def perform(settings: Settings, task: str, request: Any, junit: str | None) -> i
         sys.stderr.flush()
         os._exit(code)
     return code
+
+
+def _junit(path: str | None) -> Junit | None:
+    if not path:
+        return None
+    from envtool.report import junit
+
+    return junit.Junit(path)
+
+
+class Listener:
+    """A plugin that hears every event (api.envtool_event)."""
+
+    def __init__(self, hear: Callable[[Event], None]) -> None:
+        self._hear = hear
+
+    def event(self, event: Event) -> None:
+        """Hand it on."""
+        self._hear(event)
+
+    def tick(self, now: float) -> bool:
+        """Plugins are told of events only."""
+        del now
+        return False
 
 
 def _save(report: Junit, results: Sequence[Result]) -> bool:

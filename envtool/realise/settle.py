@@ -44,12 +44,15 @@ class Made:
 def request_for(node: Node, below: Sequence[Made], setting: Setting) -> Request:
     """The request of a node on what it stands on. Raises SpecError for inputs that are not there."""
     spec = node.spec
-    patterns = tuple(posixpath.join(spec.directory, pattern) for pattern in node.kind.inputs(spec.options))
+    patterns, optional = (
+        tuple(posixpath.join(spec.directory, pattern) for pattern in some)
+        for some in (node.kind.inputs(spec.options), node.kind.optional_inputs(spec.options))
+    )
     base = below[0].settled if below else None
     return Request(
         name=spec.name,
         options=spec.options,
-        inputs=_inputs(setting.root, patterns, spec) if patterns else (),
+        inputs=_inputs(setting.root, patterns, optional, spec) if patterns or optional else (),
         where=spec.where,
         directory=spec.directory,
         arch=setting.arch,
@@ -152,9 +155,11 @@ def _question(node: Node, request: Request) -> Json:
     }
 
 
-def _inputs(root: str, patterns: tuple[str, ...], spec: BaseSpec | LayerSpec) -> tuple[InputFile, ...]:
+def _inputs(
+    root: str, patterns: tuple[str, ...], optional: tuple[str, ...], spec: BaseSpec | LayerSpec
+) -> tuple[InputFile, ...]:
     try:
-        return project.inputs(root, patterns)
+        return project.inputs(root, patterns, optional)
     except SpecError:
         raise
     except EnvtoolError as error:

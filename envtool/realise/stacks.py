@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -150,15 +150,15 @@ def known(graph: Graph, setting: Setting) -> dict[str, Known]:
     return states
 
 
+def _strangers(stack: Stack) -> Iterator[tuple[Made, Made]]:
+    for index, upper in enumerate(stack.made):
+        ground = {*upper.settled.node.below}
+        yield from ((lower, upper) for lower in stack.made[:index] if lower.settled.node.id not in ground)
+
+
 def _agree(stack: Stack, setting: Setting) -> None:
     """Raise BuildError where two layers of which neither stands on the other wrote one path differently."""
-    pairs = [
-        (lower, upper)
-        for index, upper in enumerate(stack.made)
-        for lower in stack.made[:index]
-        if lower.settled.node.id not in upper.settled.node.below
-    ]
-    for lower, upper in pairs:
+    for lower, upper in _strangers(stack):
         question: Mapping[str, str] = {"conflicts": lower.layer.key, "with": upper.layer.key}
         answer = memo.get(setting.store, dict(question))
         if answer is None:

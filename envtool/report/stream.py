@@ -68,7 +68,8 @@ class Stream:
         self._broken: set[int] = set()
         self._queue: queue.SimpleQueue[Event | Callable[[], object] | None] = queue.SimpleQueue()
         self._closed = False
-        self._room = threading.Semaphore(BACKLOG)
+        self._room = threading.Condition()
+        self._under_way = 0  # pieces of output that no subscriber has seen yet
         self._thread = threading.Thread(target=self._pump, name="report", daemon=True)
 
     def __enter__(self) -> Self:
@@ -76,8 +77,9 @@ class Stream:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._closed = True
-        self._room.release(1 << 20)  # whoever still waits may go: its events are nobody's concern any more
+        with self._room:
+            self._closed = True
+            self._room.notify_all()  # whoever still waits may go: its events are nobody's concern any more
         self._queue.put(None)
         self._thread.join()
 
@@ -85,8 +87,10 @@ class Stream:
         """Hand over an event, from any thread but the subscribers' own. Output waits while BACKLOG pieces of it are
         under way: a task that prints faster than the terminal takes it is slowed down, as it would be without us.
         """
-        if isinstance(event, Output) and not self._closed:
-            self._room.acquire()
+        if isinstance(event, Output):
+            with self._room:
+                self._room.wait_for(lambda: self._closed or self._under_way < BACKLOG)
+                self._under_way += 1
         self._queue.put(event)
 
     def settle(self) -> None:
@@ -115,7 +119,9 @@ class Stream:
                 for index, subscriber in enumerate(self._subscribers):
                     self._guard(index, subscriber.event, item)
                 if isinstance(item, Output):
-                    self._room.release()
+                    with self._room:
+                        self._under_way -= 1
+                        self._room.notify()
             now = time.time()
             if callable(item) or now - ticked >= TICK or not moving:
                 ticked = now

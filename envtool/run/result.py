@@ -21,15 +21,3 @@ class Result:
     log: str = ""
     outputs: tuple[str, ...] = ()  # project-relative paths that were copied back
     message: str = ""
-
-
-def exit_status(results: tuple[Result, ...]) -> int:
-    """0 all passed, 1 a task failed or timed out, 3 an environment could not be made, 130 interrupted."""
-    outcomes = {result.outcome for result in results}
-    if "interrupted" in outcomes:
-        return 130
-    if "error" in outcomes:
-        return 3
-    if outcomes & {"failed", "timeout"}:
-        return 1
-    return 0

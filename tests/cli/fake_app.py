@@ -159,6 +159,10 @@ def schema():
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "envtool.yaml"}
 
 
+def listeners():
+    return ()
+
+
 def detect(request):
     requests.append(request)
     if scenario() == "nothing":

@@ -306,13 +306,13 @@ def test_a_mount_point_behind_an_images_symlink_is_not_kept(tree, tmp_path):
 
 def test_work_inside_from_threads_is_not_held_up_by_each_other(tree):
     with ThreadPoolExecutor(8) as pool:
-        slow = [pool.submit(ids.inside, time.sleep, 1.5) for _ in range(3)]
+        slow = [pool.submit(ids.inside, time.sleep, 3) for _ in range(3)]
         quick = [pool.submit(ids.inside, os.getuid) for _ in range(3)]
         containers = [pool.submit(go, tree, "true") for _ in range(3)]
         began = time.monotonic()
         assert [q.result() for q in quick] == [0, 0, 0]
         assert [c.result().status for c in containers] == [0, 0, 0]
-        assert time.monotonic() - began < 1.2
+        assert time.monotonic() - began < 2.5
         assert [s.result() for s in slow] == [None] * 3
 
 
@@ -632,10 +632,11 @@ def test_pid1_killed_is_seen(tree):
     def kill() -> None:
         time.sleep(0.3)
         for pid in processes():
-            if (
-                Path(f"/proc/{pid}/status").read_text().count("NSpid")
-                and "\t1\n" in Path(f"/proc/{pid}/status").read_text()
-            ):
+            try:
+                lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+            except OSError:  # it has ended meanwhile
+                continue
+            if any(line.startswith("NSpid") and line.endswith("\t1") for line in lines):
                 os.kill(pid, 9)
 
     killer = threading.Thread(target=kill)

@@ -26,7 +26,13 @@ def sha(text):
 
 def debian(request):
     suite = request.options if isinstance(request.options, str) else request.options["suite"]
-    return {"suite": suite, "arch": "amd64", "epoch": 1_735_689_600, "debs": debs("base-files", "dash"), "lists": lists(suite)}
+    return {
+        "suite": suite,
+        "arch": "amd64",
+        "epoch": 1_735_689_600,
+        "debs": debs("base-files", "dash"),
+        "lists": lists(suite),
+    }
 
 
 def apt(request):
@@ -43,7 +49,15 @@ def pip(request):
 def python_project(request):
     files = [wheel("pip", "26.0"), wheel("hatchling", "1.27")]
     install = request.options.get("install", "editable")
-    return {"build": [1], "files": files, "install": install, "pip": 0, "private": [], "python": python(extends=True), "variables": {}}
+    return {
+        "build": [1],
+        "files": files,
+        "install": install,
+        "pip": 0,
+        "private": [],
+        "python": python(extends=True),
+        "variables": {},
+    }
 
 
 def sdist(request):
@@ -60,14 +74,27 @@ PINS = {"debian": debian, "apt": apt, "pip": pip, "python-project": python_proje
 
 def debs(*names):
     return [
-        {"arch": "amd64", "name": name, "path": f"pool/{name}_1_amd64.deb", "sha256": sha(name), "size": 1, "version": "1"}
+        {
+            "arch": "amd64",
+            "name": name,
+            "path": f"pool/{name}_1_amd64.deb",
+            "sha256": sha(name),
+            "size": 1,
+            "version": "1",
+        }
         for name in sorted(names)
     ]
 
 
 def lists(suite):
     path = f"dists/{suite}/main/binary-amd64/Packages.xz"
-    file = {"component": "main", "form": "xz", "inrelease": sha(f"{suite} InRelease"), "path": path, "sha256": sha(suite)}
+    file = {
+        "component": "main",
+        "form": "xz",
+        "inrelease": sha(f"{suite} InRelease"),
+        "path": path,
+        "sha256": sha(suite),
+    }
     return [file | {"size": 1, "suite": suite, "url": ARCHIVE}]
 
 
@@ -77,7 +104,12 @@ def wheel(name, version):
 
 
 def python(*, extends):
-    facts = {"abi": "cpython-311-x86_64-linux-gnu", "implementation": "cpython", "libc": "glibc 2.36", "version": "3.11.2"}
+    facts = {
+        "abi": "cpython-311-x86_64-linux-gnu",
+        "implementation": "cpython",
+        "libc": "glibc 2.36",
+        "version": "3.11.2",
+    }
     return facts | {"extends": extends, "platform": "linux-x86_64"}
 
 
@@ -91,7 +123,9 @@ def documents(root, registry: Registry):
     files = Files(str(root))
     spec = load(files, "envtool.yaml", root=str(root), registry=registry, args=())
     nodes = graph(spec, registry)
-    setting = Setting(store=None, root=str(root), arch="x86_64", emit=lambda event: None, cancel=Cancel.make(), refresh=False)
+    setting = Setting(
+        store=None, root=str(root), arch="x86_64", emit=lambda event: None, cancel=Cancel.make(), refresh=False
+    )
     made = {}
     for node in nodes.nodes.values():
         request = settle.request_for(node, [made[each] for each in node.below], setting)
@@ -99,6 +133,8 @@ def documents(root, registry: Registry):
         settled = settle.settled(node, request, pins)
         made[node.id] = settle.Made(settled=settled, layer=Layer(diff_id=keys.digest(["golden", settled.key])))
     return {
-        env: [[made[each].settled.node.spec.name, made[each].settled.key, made[each].settled.document] for each in stack]
+        env: [
+            [made[each].settled.node.spec.name, made[each].settled.key, made[each].settled.document] for each in stack
+        ]
         for env, stack in nodes.stacks.items()
     }

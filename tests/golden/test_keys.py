@@ -17,7 +17,9 @@ from tests.golden.pins import documents
 ROOT = Path(__file__).parents[2]
 KEYS = Path(__file__).parent / "keys"
 SPECS = {
-    str(path.parent.relative_to(ROOT)).replace("/", "-").replace(".", "envtool", 1) if path.parent != ROOT else "envtool": path
+    str(path.parent.relative_to(ROOT)).replace("/", "-").replace(".", "envtool", 1)
+    if path.parent != ROOT
+    else "envtool": path
     for path in [ROOT / "envtool.yaml", *sorted(ROOT.glob("examples/**/envtool.yaml"))]
 }
 

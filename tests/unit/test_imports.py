@@ -54,4 +54,6 @@ def test_every_room_is_in_the_picture():
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     rooms = {room for layer in contracts[0]["layers"] for room in layer.split(" | ")}
     page = (ROOT / "docs" / "architecture.md").read_text()
-    assert not {room for room in rooms if f"`{room}`" not in page and f"{room}/" not in page and f"{room}.py" not in page}
+    assert not {
+        room for room in rooms if f"`{room}`" not in page and f"{room}/" not in page and f"{room}.py" not in page
+    }

@@ -54,7 +54,8 @@ def test_directories_and_certificates_are_shown_at_known_places(tmp_path):
 def test_the_reason_is_what_pip_called_an_error():
     text = (
         "WARNING: old\nERROR: Could not find a version that satisfies the requirement x==9 "
-        "(from versions: 1, 2, 3, 4, 5, 6, 7)\nERROR: No matching distribution found for x==9\nenvtool: pip ended with 1\n"
+        "(from versions: 1, 2, 3, 4, 5, 6, 7)\nERROR: No matching distribution found for x==9\n"
+        "envtool: pip ended with 1\n"
     )
     assert last_words(text) == (
         "could not find a version that satisfies the requirement x==9 (newest versions: 3, 4, 5, 6, 7); "

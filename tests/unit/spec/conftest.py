@@ -1,4 +1,3 @@
-# ruff: noqa: RUF012 - kinds declare their schema as class variables
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any

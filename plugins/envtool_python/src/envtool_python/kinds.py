@@ -84,10 +84,11 @@ class _Venv(api.Kind):
     def question(self, request: api.Request) -> api.Json:
         """Resolving depends on the files that say what is needed, not on every source file of the project."""
         root = posixpath.normpath(str(_options(request.options).get("root", ".")))
-        decisive = {posixpath.normpath(posixpath.join(root, name)) for name in BUILD_FILES}
+        decisive = {posixpath.normpath(posixpath.join(request.directory, root, name)) for name in BUILD_FILES}
         return [
             request.options,
-            [[item.path, item.sha256] for item in request.inputs if item.path in decisive or not self.whole],
+            request.directory,
+            [[item.path, item.sha256, item.link] for item in request.inputs if item.path in decisive or not self.whole],
         ]
 
     whole: ClassVar[bool] = False  # True: its inputs are the whole project
@@ -119,18 +120,22 @@ class Pip(_Venv):
     }
 
     def inputs(self, options: api.Json) -> tuple[str, ...]:
-        """The named files, what they may include from beside them, and pyproject.toml where it is asked."""
+        """The files that are named, and pyproject.toml for its groups."""
+        chosen = _options(options)
+        paths = [*chosen.get("requirements", ()), *chosen.get("constraints", ())]
+        if chosen.get("groups"):
+            paths.append("pyproject.toml")
+        return unique([*paths, *chosen.get("inputs", ())])
+
+    def optional_inputs(self, options: api.Json) -> tuple[str, ...]:
+        """What requirement files include from beside them, and what says what the project requires."""
         chosen = _options(options)
         paths: list[str] = []
         for path in (*chosen.get("requirements", ()), *chosen.get("constraints", ())):
             directory = posixpath.dirname(path)
-            beside = ["*.txt", "*.in"] if "requirements" in directory else ["*requirements*.txt", "*constraints*.txt"]
-            paths += [path, *(posixpath.join(directory, pattern) for pattern in beside)]
-        if _asks_project(chosen):
-            paths += METADATA_FILES
-        elif chosen.get("groups"):
-            paths.append("pyproject.toml")
-        return unique([*paths, *chosen.get("inputs", ())])
+            beside = ("*.txt", "*.in") if "requirements" in directory else ("*requirements*.txt", "*constraints*.txt")
+            paths += (posixpath.join(directory, pattern) for pattern in beside)
+        return unique([*paths, *(METADATA_FILES if _asks_project(chosen) else ())])
 
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
         """Settle every requirement to a file. Raises ResolveError, FetchError."""
@@ -141,10 +146,10 @@ class Pip(_Venv):
         document: dict[str, api.Json] = {
             "requirements": list(lines.requirements),
             "constraints": list(lines.constraints),
-            "variables": {**pretended(site.project, facts, "", chosen.get("version"))},
+            "variables": {**pretended(site.project, facts, _prefix(request.directory), chosen.get("version"))},
         }
         if extras is not None:
-            document["project"] = {"root": api.PROJECT, "extras": list(extras)}
+            document["project"] = {"root": _at(request, "."), "extras": list(extras)}
         site.note(f"resolving {len(lines.requirements)} requirements")
         install = resolver.packages(document)
         return resolver.pins(install=list(install))
@@ -188,8 +193,7 @@ class PythonProject(_Venv):
         """Settle what its build needs. Raises ResolveError, FetchError."""
         chosen = _options(request.options)
         root = posixpath.normpath(chosen.get("root", "."))
-        prefix = "" if root == "." else f"{root}/"
-        facts = _facts(_ProjectFiles(request, site), prefix)
+        facts = _facts(_ProjectFiles(request, site), _prefix(root))
         if not facts.installable:
             raise api.ResolveError(
                 f"there is no project to install in {root}",
@@ -197,18 +201,20 @@ class PythonProject(_Venv):
                 hint="it needs a pyproject.toml with [project] or [build-system], or a setup.py",
             )
         install = chosen.get("install") or ("wheel" if facts.compiled else "editable")
-        variables = pretended(site.project, facts, prefix, chosen.get("version"))
+        variables = pretended(
+            site.project, facts, _prefix(posixpath.join(request.directory, root)), chosen.get("version")
+        )
         resolver = Resolver(site, python=_python(chosen), venv=_path(chosen))
         site.note("asking the project what its build needs")
         hooks = ["build_editable"] if install == "editable" else ["build_wheel"]
-        build = resolver.project(posixpath.normpath(f"{api.PROJECT}/{root}"), hooks, variables)
+        build = resolver.project(_at(request, root), hooks, variables)
         return resolver.pins(build=list(build), install=install, variables={**variables})
 
     def told(self, request: api.Request, pins: api.Json) -> api.Json:
         """The files that its build needs, and the project."""
         assert isinstance(pins, dict)
         project: dict[str, api.Json] = {
-            "root": posixpath.normpath(f"{api.PROJECT}/{_options(request.options).get('root', '.')}"),
+            "root": _at(request, str(_options(request.options).get("root", "."))),
             "build": pins["build"],
             "install": pins["install"],
             "variables": pins["variables"],
@@ -265,13 +271,15 @@ class _ProjectFiles:
     def __init__(self, request: api.Request, site: api.Site) -> None:
         self.known = {item.path for item in request.inputs}
         self.root = site.project
+        self.directory = request.directory
 
     def read(self, path: str) -> str | None:
         """Text of an input; None when there is no such file. Raises _OutsideError when it is no input."""
-        file = self.root / path
+        whole = posixpath.normpath(posixpath.join(self.directory, path))
+        file = self.root / whole
         if not file.is_file():
             return None
-        if path not in self.known:
+        if whole not in self.known:
             if posixpath.basename(path) in BUILD_FILES:
                 return None
             raise _OutsideError(path)
@@ -296,6 +304,16 @@ def _options(options: api.Json) -> dict[str, Any]:
 
 def _asks_project(chosen: Mapping[str, Any]) -> bool:
     return bool(chosen.get("project") or "extras" in chosen)
+
+
+def _prefix(directory: str) -> str:
+    directory = posixpath.normpath(directory)
+    return "" if directory == "." else f"{directory}/"
+
+
+def _at(request: api.Request, root: str) -> str:
+    """Where a container sees a directory that is relative to the spec's."""
+    return posixpath.normpath(posixpath.join(api.PROJECT, request.directory, root))
 
 
 def _python(chosen: Mapping[str, Any]) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from envtool import api
 from envtool_python.kinds import Pip, PythonProject
 from envtool_python.language import Python, detect
+from envtool_python.sdist import Sdist
 
 
 @api.hook
 def envtool_layer_kinds() -> list[api.Kind]:
-    """`pip` and `python-project`."""
-    return [Pip(), PythonProject()]
+    """`pip`, `python-project` and `sdist`."""
+    return [Pip(), PythonProject(), Sdist()]
 
 
 @api.hook

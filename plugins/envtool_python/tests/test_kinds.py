@@ -1,0 +1,193 @@
+"""The kinds against a site that answers as containers would."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from envtool_python import resolving
+from envtool_python.index import Index
+from envtool_python.kinds import Pip, PythonProject
+
+from envtool import api
+
+INFO = {"version": "3.11.2", "extends": False}
+PIP_REPORT = {
+    "install": [
+        {
+            "metadata": {"name": "pip", "version": "26"},
+            "download_info": {
+                "url": "https://h.invalid/pip-26-py3-none-any.whl",
+                "archive_info": {"hashes": {"sha256": "p" * 64}},
+            },
+        }
+    ]
+}
+
+
+def entry(name, *, suffix="-py3-none-any.whl"):
+    url = f"https://ann:s3cret@h.invalid/{name}-1{suffix}#sha256=0"
+    return {"name": name, "version": "1", "url": url, "sha256": name * 8, "size": 5}
+
+
+class Site:
+    arch = "x86_64"
+
+    def __init__(self, project, answers, status=0, stderr=b""):
+        self.project = Path(project)
+        self.answers = answers
+        self.asked = []
+        self.status = status
+        self.stderr = stderr
+
+    def fetch(self, fetches):
+        return [Path("/store") / fetch.sha256 for fetch in fetches]
+
+    def note(self, text):
+        pass
+
+    def run(self, command, *, env=None, binds=(), network=False):
+        mode, document = command.argv[-2], json.loads(command.argv[-1])
+        self.asked.append((mode, document, dict(env), [bind.target for bind in binds], network))
+        if mode == "info":
+            return api.Completed(status=self.status, stdout=json.dumps(INFO).encode(), stderr=self.stderr)
+        answer = self.answers[mode].pop(0)
+        return api.Completed(status=0, stdout=b"talk\n" + json.dumps(answer).encode() + b"\n", stderr=b"")
+
+
+@pytest.fixture(autouse=True)
+def host(monkeypatch):
+    """No test starts the host's pip."""
+    index = Index(variables={"PIP_TIMEOUT": "9"}, secrets={"h.invalid": "ann:s3cret"})
+    monkeypatch.setattr(resolving, "read_index", lambda: index)
+    monkeypatch.setattr("envtool_python.kinds.read_index", lambda: index)
+    monkeypatch.setattr(resolving, "host_pip", lambda *_, **__: json.dumps(PIP_REPORT))
+
+
+def request(options, *, inputs=(), epoch=1_700_000_000):
+    return api.Request(
+        name="deps",
+        options=options,
+        inputs=tuple(api.InputFile(path=path, sha256="0" * 64) for path in inputs),
+        where=api.Where(file="envtool.yaml", line=1, column=1),
+        arch="x86_64",
+        epoch=epoch,
+    )
+
+
+def test_pins_hold_files_in_build_order_without_credentials(tmp_path):
+    site = Site(
+        tmp_path,
+        {
+            "resolve": [{"files": [entry("a"), entry("b", suffix=".tar.gz")]}],
+            "needs": [{"needs": [[entry("c", suffix=".tar.gz"), entry("d")]]}, {"needs": [[entry("d")]]}],
+        },
+    )
+    asked = request(["a", "b"])
+    pins = Pip().resolve(asked, site)
+    names = [file["name"] for file in pins["files"]]
+    assert [names[index] for index in pins["install"]] == ["a", "b"]
+    assert all(index < place for place, file in enumerate(pins["files"]) for index in file["build"])
+    assert "s3cret" not in json.dumps(pins)
+    assert pins["private"] == ["h.invalid"]
+    assert "s3cret" not in json.dumps(Pip().material(asked, pins))
+    fetches = Pip().fetches(asked, pins)
+    assert fetches[names.index("a")].url == "https://ann:s3cret@h.invalid/a-1-py3-none-any.whl"
+    assert fetches[names.index("a")].name == "a-1-py3-none-any.whl"
+    modes = [(mode, network) for mode, _, _, _, network in site.asked]
+    assert modes == [("info", False), ("resolve", True), ("needs", True), ("needs", True)]
+
+
+def test_a_build_that_needs_itself_is_refused(tmp_path):
+    loop = entry("b", suffix=".tar.gz")
+    site = Site(tmp_path, {"resolve": [{"files": [loop]}], "needs": [{"needs": [[loop]]}]})
+    with pytest.raises(api.ResolveError, match="building b needs b itself"):
+        Pip().resolve(request(["b"]), site)
+
+
+def test_no_python_says_which_layer_to_add(tmp_path):
+    with pytest.raises(api.ResolveError, match="there is no python3 in this env") as caught:
+        Pip().resolve(request(["a"]), Site(tmp_path, {}, status=97))
+    assert "apt: [python3]" in caught.value.hint
+    assert caught.value.code == "no-python"
+
+
+def test_failures_keep_no_credentials(tmp_path):
+    site = Site(tmp_path, {}, status=1, stderr=b"ERROR: 401 for https://ann:s3cret@h.invalid/simple/")
+    with pytest.raises(api.ResolveError) as caught:
+        Pip().resolve(request(["a"]), site)
+    assert "401" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_requirement_files_groups_and_extras_become_lines(tmp_path):
+    (tmp_path / "pyproject.toml").write_text(
+        '[project]\nname = "me"\nversion = "1"\ndependencies = ["c"]\n'
+        '[project.optional-dependencies]\nx = ["d"]\n[dependency-groups]\ng = ["me[x]", "e"]\n'
+    )
+    (tmp_path / "r.txt").write_text("a\n-c l.txt\n")
+    (tmp_path / "l.txt").write_text("a<2\n")
+    site = Site(tmp_path, {"resolve": [{"files": []}]})
+    options = {"packages": ["p"], "requirements": ["r.txt"], "groups": ["g"], "extras": [], "inputs": ["l.txt"]}
+    Pip().resolve(request(options, inputs=["pyproject.toml", "r.txt", "l.txt"]), site)
+    document = site.asked[-1][1]
+    assert document["requirements"] == ["p", "a", "d", "e", "c"]
+    assert document["constraints"] == ["a<2"]
+    assert "project" not in document
+
+
+def test_a_file_that_is_no_input_cannot_decide(tmp_path):
+    (tmp_path / "r.txt").write_text("-r deep/other\n")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "other").write_text("a\n")
+    with pytest.raises(api.ResolveError, match="deep/other is included") as caught:
+        Pip().resolve(request({"requirements": ["r.txt"]}, inputs=["r.txt"]), Site(tmp_path, {}))
+    assert caught.value.hint == "name it: `inputs: [deep/other]`"
+
+
+def test_a_project_with_setup_py_is_asked_in_the_container(tmp_path):
+    (tmp_path / "setup.py").write_text("setup()")
+    site = Site(tmp_path, {"resolve": [{"files": []}]})
+    Pip().resolve(request({"extras": ["test"]}, inputs=["setup.py"]), site)
+    assert site.asked[-1][1]["project"] == {"root": "/project", "extras": ["test"]}
+
+
+def test_the_project_is_editable_and_a_wheel_where_something_is_compiled(tmp_path):
+    (tmp_path / "setup.py").write_text("setup()")
+    site = Site(tmp_path, {"needs": [{"needs": [[entry("s")]]}]})
+    asked = request({}, inputs=["setup.py"])
+    pins = PythonProject().resolve(asked, site)
+    assert (pins["install"], site.asked[-1][1]["sources"][0]["hooks"]) == ("editable", ["build_editable"])
+    told = PythonProject().told(asked, pins)
+    assert told["project"] == {"root": "/project", "build": [1], "install": "editable", "variables": {}}
+    (tmp_path / "setup.py").write_text("setup(ext_modules=[x])")
+    site = Site(tmp_path, {"needs": [{"needs": [[]]}]})
+    assert PythonProject().resolve(asked, site)["install"] == "wheel"
+
+
+def test_nothing_to_install_is_said(tmp_path):
+    with pytest.raises(api.ResolveError, match="there is no project to install"):
+        PythonProject().resolve(request({}), Site(tmp_path, {}))
+
+
+def test_the_recipe_is_offline_and_names_blobs(tmp_path):
+    site = Site(tmp_path, {"resolve": [{"files": [entry("a")]}]})
+    asked = request(["a"], epoch=0)
+    recipe = Pip().build(asked, Pip().resolve(asked, site))
+    (step,) = recipe.steps
+    assert not recipe.network
+    assert step.env["SOURCE_DATE_EPOCH"] == "315532800"
+    assert json.loads(step.command.argv[-1])["pip"] == f"{api.BLOBS}/pip-26-py3-none-any.whl"
+
+
+def test_resolving_again_is_a_question_of_build_files_alone():
+    before = request({}, inputs=["pyproject.toml", "src/me/a.py"])
+    after = request({}, inputs=["pyproject.toml", "src/me/b.py"])
+    assert PythonProject().question(before) == PythonProject().question(after)
+    assert Pip().question(before) != Pip().question(after)
+
+
+def test_variables_put_the_virtual_environment_first():
+    assert Pip().variables(request(["a"])) == {"PATH": "/opt/venv/bin", "VIRTUAL_ENV": "/opt/venv"}
+    assert Pip().variables(request({"path": "/srv/v"}))["PATH"] == "/srv/v/bin"

@@ -1,0 +1,116 @@
+"""`language: python` expands into the layers that a project needs."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatch
+
+import pytest
+from envtool_python.facts import read_facts
+from envtool_python.language import Python, decisive_files, detect
+
+from envtool import api
+
+WHERE = api.Where(file="envtool.yaml", line=3, column=5)
+PROJECT = '[project]\nname = "me"\nversion = "1"\ndependencies = ["click"]\n[build-system]\nrequires = ["hatchling"]\n'
+
+
+class Project:
+    def __init__(self, **files):
+        self.files = {name.replace("__", ".").replace("_S_", "/"): text for name, text in files.items()}
+
+    def read(self, path):
+        return self.files.get(path)
+
+    def glob(self, pattern):
+        return sorted(path for path in self.files if fnmatch(path, pattern.replace("**/", "*")))
+
+
+def expand(project, base="host", names=(), **options):
+    env = api.EnvDraft(name="unit", base_kind=base, options=options, layer_names=names, where=WHERE)
+    return Python().layers(env, project)
+
+
+def one(drafts, kind):
+    (found,) = [draft for draft in drafts if draft.kind == kind]
+    return found
+
+
+def test_a_library_gets_its_requirements_those_of_its_tests_and_itself():
+    text = PROJECT + '[dependency-groups]\ntest = ["pytest>=8", "me[x]"]\ndocs = ["sphinx"]\n'
+    text += '[project.optional-dependencies]\nx = ["attrs"]\n'
+    drafts = expand(Project(pyproject__toml=text, tests_S_test_a__py=""))
+    assert [draft.kind for draft in drafts] == ["pip", "python-project"]
+    assert drafts[0].options == {"packages": ["pytest>=8", "attrs", "click"]}
+    assert drafts[1].needs == ("requirements",)
+    assert drafts[1].options["install"] == "editable"
+
+
+def test_pytest_is_added_where_there_are_tests_and_nothing_brings_it():
+    assert one(expand(Project(pyproject__toml=PROJECT, tests_S_test_a__py="")), "pip").options == {
+        "packages": ["click", "pytest"]
+    }
+    assert one(expand(Project(pyproject__toml=PROJECT)), "pip").options == {"packages": ["click"]}
+    brought = Project(pyproject__toml=PROJECT, tests_S_test_a__py="", requirements_S_test__txt="pytest-xdist\n")
+    assert one(expand(brought), "pip").options == {"packages": ["click"], "requirements": ["requirements/test.txt"]}
+
+
+def test_on_debian_python_comes_by_apt_before_the_users_layers():
+    drafts = expand(Project(pyproject__toml=PROJECT), base="debian", names=("libs", "python3"))
+    assert (drafts[0].name, drafts[0].kind, drafts[0].after) == ("python-python3", "apt", False)
+    assert drafts[0].options == ["python3"]
+    assert drafts[1].needs == ("python-python3", "libs", "python3")
+    assert [draft.kind for draft in expand(Project(pyproject__toml=PROJECT), base="debian", python="python3.11")] == [
+        "pip",
+        "python-project",
+    ]
+
+
+def test_a_compiled_project_gets_a_compiler_and_a_wheel():
+    drafts = expand(Project(setup__py="setup(ext_modules=[])"), base="debian")
+    assert drafts[0].options == ["python3", "python3-dev", "build-essential"]
+    assert drafts[-1].options == {"install": "wheel"}
+
+
+def test_an_application_with_requirements_alone_installs_no_project():
+    drafts = expand(Project(requirements__txt="-r more.txt\n", more__txt="flask\n", app__py="", test_app__py=""))
+    assert [draft.kind for draft in drafts] == ["pip"]
+    assert drafts[0].options == {"packages": ["pytest"], "requirements": ["requirements.txt"], "inputs": ["more.txt"]}
+
+
+def test_setup_py_leaves_dependencies_to_the_container():
+    options = one(expand(Project(setup__py="setup()")), "pip").options
+    assert options == {"project": True}
+
+
+def test_options_come_before_what_is_found():
+    text = PROJECT + '[dependency-groups]\ntest = ["a"]\nslow = ["b"]\n'
+    drafts = expand(Project(pyproject__toml=text), groups=["slow"], packages=["c"], install="none", version="3")
+    assert [draft.options for draft in drafts] == [{"packages": ["c", "b", "click"], "version": "3"}]
+
+
+@pytest.mark.parametrize(
+    ("project", "options", "code", "file"),
+    [
+        (Project(pyproject__toml="[project\n"), {}, "pyproject", "pyproject.toml"),
+        (Project(pyproject__toml=PROJECT), {"groups": ["gone"]}, "requirements", "envtool.yaml"),
+        (Project(requirements__txt="-r gone.txt"), {}, "requirements", "envtool.yaml"),
+    ],
+)
+def test_wrong_files_are_errors_of_the_spec_with_a_place(project, options, code, file):
+    with pytest.raises(api.SpecError) as caught:
+        expand(project, **options)
+    (problem,) = caught.value.problems
+    assert (problem.code, problem.where.file) == (code, file)
+
+
+def test_tests_and_docs_do_not_decide_an_editable_install_unless_the_build_names_them():
+    files = {"src_S_me_S_a__py": "", "tests_S_test_a__py": "", "docs_S_x__md": "", "README__md": ""}
+    project = Project(pyproject__toml=PROJECT + '[tool.pytest.ini_options]\ntestpaths = ["tests"]\n', **files)
+    assert decisive_files(project, read_facts(project)) == ("README.md", "pyproject.toml", "src")
+    named = Project(pyproject__toml=PROJECT + '[tool.hatch.build]\ninclude = ["tests", "docs"]\n', **files)
+    assert decisive_files(named, read_facts(named)) == ()
+
+
+def test_detection():
+    assert detect(Project(pyproject__toml=PROJECT))[0].reason == "pyproject.toml with [project]"
+    assert detect(Project(main__go="")) == []

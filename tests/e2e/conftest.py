@@ -1,0 +1,440 @@
+"""The installed-like command on small projects, as whoever runs pytest, and as root also as two ordinary users.
+
+`place` is a directory of one caller with a project and a store in it; what runs in it can be told by its `token`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import http.server
+import importlib.util
+import json
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socketserver
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from envtool.container import ids
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SOURCES = (REPOSITORY, REPOSITORY / "plugins" / "envtool_python" / "src")
+LIMIT = 120  # seconds that any one command may take
+
+
+# ---- callers -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls: `mode` is what its containers' ids are (root, range, single)."""
+
+    name: str
+    mode: str
+    uid: int
+    gid: int
+    home: str
+    command: tuple[str, ...]
+    path: str  # PYTHONPATH
+
+    def spawn(self, *words: str, **more) -> subprocess.Popen:
+        if os.geteuid() != self.uid:
+            more |= {"user": self.uid, "group": self.gid, "extra_groups": []}
+        return subprocess.Popen(words, **more)
+
+
+def _subordinate() -> set[str]:
+    with contextlib.suppress(OSError):
+        return {line.split(":")[0] for line in Path("/etc/subuid").read_text().splitlines()}
+    return set()
+
+
+def _user(mode: str) -> tuple[str, bool]:
+    """Name of an ordinary user with a range of ids or without one, and whether it was made for us."""
+    ranged = _subordinate()
+    for user in pwd.getpwall():
+        ordinary = user.pw_uid >= 1000 and user.pw_uid < 60000 and os.path.isdir(user.pw_dir)
+        if ordinary and (user.pw_name in ranged) == (mode == "range"):
+            return user.pw_name, False
+    if not shutil.which("useradd") or not shutil.which("usermod"):
+        pytest.skip("no ordinary user here, and no useradd to make one")
+    name = f"envtool-{mode}"
+    subprocess.run(
+        ["useradd", "--system", "--create-home", "--user-group", name], check=True
+    )  # a system user has no range
+    if mode == "range":
+        if not ids.helper("newuidmap"):
+            pytest.skip("newuidmap is not installed")
+        for kind in ("uids", "gids"):
+            subprocess.run(["usermod", f"--add-sub{kind}", "1879048192-1879113727", name], check=True)
+    return name, True
+
+
+@functools.cache
+def _runtime() -> tuple[str, str]:
+    """A Python and a PYTHONPATH that everybody can read: ours, or (a checkout below /root) copies."""
+    ours = (sys.executable, ":".join(map(str, SOURCES)))
+    probe = [
+        ours[0],
+        "-c",
+        "import envtool.app, envtool.cli.main, envtool_python, jsonschema_rs, rich, requests, jinja2",
+    ]
+    nobody = {"user": 65534, "group": 65534, "extra_groups": [], "cwd": "/", "env": {"PYTHONPATH": ours[1]}}
+    with contextlib.suppress(OSError):
+        if subprocess.run(probe, **nobody, capture_output=True, check=False).returncode == 0:
+            return ours
+    top = tempfile.mkdtemp(prefix="envtool-e2e-python-")
+    os.chmod(top, 0o755)
+    copies = [os.path.join(top, str(number)) for number in range(3)]
+    found = importlib.util.find_spec("click")
+    site = Path(found.origin).parents[1]
+    wanted = [(SOURCES[0] / "envtool", copies[0] + "/envtool"), (SOURCES[1], copies[1]), (site, copies[2])]
+    for source, target in wanted:
+        shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns("*.pth"))
+    subprocess.run(["chmod", "-R", "a+rX", top], check=True)
+    _made.append(top)
+    base = os.path.realpath(sys.executable)
+    nobody["env"] = {"PYTHONPATH": ":".join(copies)}
+    done = subprocess.run([base, *probe[1:]], **nobody, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"{base} is for root only: {done.stderr[-300:]}")
+    return base, ":".join(copies)
+
+
+_made: list[str] = []
+
+
+def _me() -> Caller:
+    user = pwd.getpwuid(os.geteuid())
+    return Caller(
+        name=user.pw_name,
+        mode=ids.here().mode,
+        uid=user.pw_uid,
+        gid=os.getegid(),
+        home=user.pw_dir,
+        command=(sys.executable, "-m", "envtool"),
+        path=":".join(map(str, SOURCES)),
+    )
+
+
+@pytest.fixture(scope="session", params=["root", "range", "single"] if os.geteuid() == 0 else ["me"])
+def caller(request: pytest.FixtureRequest) -> Iterator[Caller]:
+    if request.param in ("root", "me"):
+        yield _me()
+        return
+    python, path = _runtime()
+    name, made = _user(request.param)
+    try:
+        user = pwd.getpwnam(name)
+        yield Caller(
+            name=name,
+            mode=request.param,
+            uid=user.pw_uid,
+            gid=user.pw_gid,
+            home=user.pw_dir,
+            command=(python, "-m", "envtool"),
+            path=path,
+        )
+    finally:
+        if made:
+            subprocess.run(["userdel", "--remove", name], capture_output=True, check=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _copies_are_removed() -> Iterator[None]:
+    yield
+    for top in _made:
+        shutil.rmtree(top, ignore_errors=True)
+
+
+# ---- places --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Done:
+    """A command that ended. `out` and `err` are text; `raw` is what came on standard output."""
+
+    status: int
+    raw: bytes
+    err: str
+    seconds: float
+
+    @property
+    def out(self) -> str:
+        return self.raw.decode(errors="replace")
+
+    @property
+    def said(self) -> str:
+        return self.out + self.err
+
+    @property
+    def events(self) -> list[dict]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    def finished(self, subject: str) -> list[dict]:
+        return [event for event in self.events if event["event"] == "finished" and event["subject"] == subject]
+
+    def log(self) -> str:
+        """What the only task printed."""
+        return "".join(event["text"] for event in self.events if event["event"] == "output")
+
+
+@dataclass
+class Place:
+    caller: Caller
+    top: Path
+    token: str
+    project: Path
+    store: Path
+    environ: dict[str, str] = field(default_factory=dict)
+    running: list[subprocess.Popen] = field(default_factory=list)
+
+    @property
+    def nap(self) -> str:
+        """Seconds for `sleep` that nobody else sleeps: how its processes are recognised."""
+        return f"3600.{int(self.token, 16)}"
+
+    def write(self, name: str, text: str | bytes, *, mode: int = 0o644, at: Path | None = None) -> Path:
+        path = (at or self.project) / name
+        for parent in reversed(path.parents):
+            if not parent.exists():
+                parent.mkdir()
+                self.give(parent)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        path.chmod(mode)
+        self.give(path)
+        return path
+
+    def give(self, path: Path) -> Path:
+        os.chown(path, self.caller.uid, self.caller.gid, follow_symlinks=False)
+        return path
+
+    def directory(self, name: str, mode: int = 0o755) -> Path:
+        path = self.top / name
+        path.mkdir(mode)
+        return self.give(path)
+
+    def spec(self, text: str, *, at: Path | None = None) -> None:
+        self.write("envtool.yaml", "version: 1\n" + text, at=at)
+
+    def task(self, script: str, *, options: str = "", env: str = "") -> None:
+        """A spec of one env with one task on this machine's base; `script` is shell."""
+        block = "\n".join("          " + line for line in script.splitlines())
+        more = "".join(f"        {line}\n" for line in options.splitlines())
+        own = "".join(f"    {line}\n" for line in env.splitlines())
+        self.spec(f"envs:\n  unit:\n{own}    tasks:\n      test:\n{more}        run: |\n{block}\n")
+
+    def variables(self) -> dict[str, str]:
+        return {
+            "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+            "HOME": str(self.top),
+            "TMPDIR": str(self.top / "tmp"),
+            "ENVTOOL_STORE": str(self.store),
+            "PYTHONPATH": self.caller.path,
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "LC_ALL": "C.UTF-8",
+            **self.environ,
+        }
+
+    def start(self, *words: str, **more) -> subprocess.Popen:
+        more.setdefault("stdin", subprocess.DEVNULL)
+        more.setdefault("stdout", subprocess.PIPE)
+        more.setdefault("stderr", subprocess.PIPE)
+        more.setdefault("cwd", self.project)
+        more.setdefault("start_new_session", True)
+        process = self.caller.spawn(*self.caller.command, *words, env=self.variables(), **more)
+        self.running.append(process)
+        return process
+
+    def finish(self, process: subprocess.Popen, data: bytes | None = None, *, since: float = 0.0) -> Done:
+        try:
+            out, err = process.communicate(data, timeout=LIMIT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, err = process.communicate()
+            pytest.fail(f"did not end in {LIMIT} s:\n{out!r}\n{err!r}")
+        said = (err or b"").decode(errors="replace")
+        assert "Traceback" not in said, said
+        assert "internal error" not in said, said
+        return Done(process.returncode, out or b"", said, time.monotonic() - since)
+
+    def envtool(self, *words: str, data: bytes | None = None, **more) -> Done:
+        since = time.monotonic()
+        if data is not None:
+            more["stdin"] = subprocess.PIPE
+        return self.finish(self.start(*words, **more), data, since=since)
+
+    def shell(self, script: str, cwd: Path | None = None) -> str:
+        """Run shell lines as the caller, outside."""
+        process = self.caller.spawn(
+            "/bin/sh", "-ec", script, cwd=cwd or self.project, env=self.variables(), stdout=-1, stderr=-2
+        )
+        out = process.communicate()[0].decode()
+        assert process.returncode == 0, out
+        return out
+
+    # what must be gone afterwards
+
+    def processes(self) -> list[str]:
+        """Processes of this place, envtool's own and those of its containers."""
+        found = []
+        marks = (self.token.encode(), self.nap.encode(), str(self.top).encode())
+        for name in os.listdir("/proc"):
+            if not name.isdigit() or int(name) == os.getpid():
+                continue
+            text = b""
+            for part in ("cmdline", "environ", "stat"):
+                with contextlib.suppress(OSError):
+                    text += Path(f"/proc/{name}/{part}").read_bytes()
+            if any(mark in text for mark in marks):
+                found.append(f"{name} {text[:200]!r}")
+        return found
+
+    def until(self, condition, what: str, seconds: float = 30.0) -> None:
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, f"not within {seconds} s: {what}"
+            time.sleep(0.01)
+
+    def asleep(self) -> bool:
+        """Whether a process of ours sleeps for the nap."""
+        return any(f"sleep\\x00{self.nap}" in text for text in self.processes())
+
+    def left(self) -> list[str]:
+        """What should not be there when nothing runs."""
+        rows = [row for row in Path("/proc/self/mountinfo").read_text().splitlines() if str(self.top) in row]
+        for room in (self.store / "tmp", self.top / "tmp"):
+            if room.is_dir():
+                rows += [str(path) for path in room.iterdir()]
+        return rows
+
+    def check_nothing_left(self, *, seconds: float = 5.0) -> None:
+        self.until(lambda: not self.processes(), f"no processes: {self.processes()}", seconds)
+        assert not self.left()
+
+    def layers(self) -> list[dict]:
+        """The documents of the layers that stand in the store."""
+        return [json.loads(path.read_text()) for path in sorted(self.store.glob("layers/*/layer.json"))]
+
+
+@pytest.fixture(scope="session")
+def warm_store(caller: Caller) -> Iterator[Path]:
+    """A store of the caller in which the base of this machine stands already."""
+    with _top(caller) as top:
+        place = _place(caller, top, top / "store")
+        place.task("true")
+        done = place.envtool("test")
+        if done.status == 3:
+            pytest.skip(f"no containers for {caller.name} here: {done.err}")
+        assert done.status == 0, done.said
+        yield place.store
+
+
+@contextlib.contextmanager
+def _top(caller: Caller) -> Iterator[Path]:
+    top = Path(tempfile.mkdtemp(prefix="envtool-e2e-"))
+    os.chown(top, caller.uid, caller.gid)
+    try:
+        yield top
+    finally:
+        ids.remove(str(top))
+
+
+def _place(caller: Caller, top: Path, store: Path) -> Place:
+    token = secrets.token_hex(6)
+    place = Place(caller, top, token, top / f"project-{token}", store)
+    place.directory("tmp")
+    place.directory(place.project.name)
+    return place
+
+
+@pytest.fixture
+def place(caller: Caller, warm_store: Path) -> Iterator[Place]:
+    """A project of its own on a store that has this machine's base; at the end nothing of it may run."""
+    yield from _used(caller, warm_store)
+
+
+@pytest.fixture
+def fresh(caller: Caller) -> Iterator[Place]:
+    """A project of its own on an empty store of its own."""
+    yield from _used(caller, None)
+
+
+def _used(caller: Caller, store: Path | None) -> Iterator[Place]:
+    with _top(caller) as top:
+        made = _place(caller, top, store or top / "store")
+        try:
+            yield made
+            made.until(lambda: not made.processes(), f"nothing runs any more: {made.processes()}", 5)
+        finally:
+            for process in made.running:
+                if process.poll() is None:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+                for pipe in (process.stdin, process.stdout, process.stderr):
+                    if pipe is not None:
+                        pipe.close()
+
+
+# ---- a server ------------------------------------------------------------------------------------------------------
+
+
+class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
+    """`files` by path; `pause` seconds before each 64 KiB; `asked` counts requests."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.files: dict[str, bytes] = {}
+        self.pause = 0.0
+        self.asked: list[str] = []
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+    def handle_error(self, request, client_address) -> None:
+        """Clients that go away are what some tests are about."""
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        data = self.server.files.get(self.path)
+        if data is None:
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        for start in range(0, len(data), 1 << 16):
+            time.sleep(self.server.pause)
+            self.wfile.write(data[start : start + (1 << 16)])
+
+    def log_message(self, format, *args) -> None:
+        """Silent."""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server()
+    thread = threading.Thread(target=made.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    yield made
+    made.shutdown()
+    made.server_close()
+    thread.join()

@@ -1,0 +1,115 @@
+"""`language: python` for real, on this machine's own system: resolved from the index, built and run in containers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("envtool_python")
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.network,
+    pytest.mark.skipif(not Path("/usr/bin/python3").exists(), reason="this machine's system has no python3"),
+]
+
+REPOSITORY = Path(__file__).parents[2]
+SPEC = "version: 1\nenvs:\n  unit: {language: python, tasks: {test: pytest -q}}\n"
+# flask brings a released click.
+PYPROJECT = """\
+[project]
+name = "click"
+dynamic = ["version"]
+dependencies = []
+
+[dependency-groups]
+test = ["pytest", "flask"]
+
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+
+[tool.hatch.version]
+path = "src/click/__init__.py"
+"""
+SOURCE = "__version__ = '99'\n"
+TEST = """\
+import importlib.metadata, json, click
+def test_it_is_ours():
+    assert click.__file__ == "/project/src/click/__init__.py"
+    assert importlib.metadata.version("click") == "99"
+    address = importlib.metadata.distribution("click").read_text("direct_url.json")
+    assert json.loads(address) == {"dir_info": {"editable": True}, "url": "file:///project"}
+"""
+
+
+@pytest.fixture
+def envtool(tmp_path):
+    """Runs envtool in a project of its own, with a store of its own."""
+    project = tmp_path / "project"
+    project.mkdir()
+
+    def run(files: dict[str, str], *arguments: str, store: str = "store"):
+        for name, text in files.items():
+            (project / name).parent.mkdir(parents=True, exist_ok=True)
+            (project / name).write_text(text)
+        path = f"{REPOSITORY}:{REPOSITORY}/plugins/envtool_python/src"
+        environ = dict(os.environ, ENVTOOL_STORE=str(tmp_path / store), PYTHONPATH=path)
+        command = [sys.executable, "-m", "envtool", *arguments]
+        return subprocess.run(
+            command, cwd=project, env=environ, capture_output=True, text=True, timeout=600, check=False
+        )
+
+    yield run
+    from envtool.container import ids
+
+    for store in tmp_path.glob("store*"):
+        ids.remove(str(store))
+
+
+def layers(store: Path) -> set[tuple[str, str]]:
+    """(kind, diff ID) of every layer in a store."""
+    found = set()
+    for file in store.rglob("layer.json"):
+        about = json.loads(file.read_text())
+        found.add((about["document"]["kind"], about["diff_id"]))
+    return found
+
+
+def test_a_project_replaces_the_copy_its_own_test_tool_brought(envtool):
+    files = {"envtool.yaml": SPEC, "pyproject.toml": PYPROJECT, "src/click/__init__.py": SOURCE}
+    files["tests/test_ours.py"] = TEST
+    first = envtool(files, "test")
+    assert first.returncode == 0, first.stdout + first.stderr
+    changed = {"tests/test_ours.py": TEST + "def test_more(): pass\n"}
+    second = envtool(changed, "test")
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert "2 passed" in second.stdout + second.stderr
+    assert "built" not in second.stdout + second.stderr
+
+
+def test_a_compiled_source_distribution_comes_out_the_same_in_two_stores(envtool, tmp_path):
+    files = {
+        "envtool.yaml": SPEC,
+        "requirements.txt": "--no-binary markupsafe\nmarkupsafe\npytest\n",
+        "test_it.py": "def test():\n    import markupsafe._speedups\n",
+    }
+    for store in ("store-one", "store-two"):
+        done = envtool(files, "test", store=store)
+        assert done.returncode == 0, done.stdout + done.stderr
+    one, two = layers(tmp_path / "store-one"), layers(tmp_path / "store-two")
+    assert {kind for kind, _ in one} >= {"layer:pip"}
+    assert one == two
+
+
+def test_what_cannot_be_found_is_said_with_its_place(envtool):
+    spec = "version: 1\nenvs:\n  unit:\n    layers:\n      - {pip: [no-such-package-of-envtool]}\n    tasks: {test: 'true'}\n"
+    done = envtool({"envtool.yaml": spec}, "test")
+    said = done.stdout + done.stderr
+    assert done.returncode == 3, said
+    assert "no matching distribution" in said.lower()
+    assert "Traceback" not in said

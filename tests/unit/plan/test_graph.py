@@ -1,0 +1,110 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envtool.api import Kind
+from envtool.model import BaseSpec, Env, LayerSpec, Spec, Where
+from envtool.plan.graph import graph
+from envtool.plan.plan import Known, plan
+from envtool.registry import Registry
+
+HERE = Where(file="envtool.yaml", line=1, column=1)
+
+
+class Box(Kind):
+    name = "box"
+    schema = {}
+
+
+class Run(Kind):
+    name = "run"
+    schema = {}
+
+
+class Venv(Kind):
+    name = "venv"
+    schema = {}
+    needs_only = True
+
+
+REGISTRY = Registry(bases={"box": Box()}, layers={"run": Run(), "venv": Venv()})
+
+
+def layer(name, kind="run", needs=None, options=None):
+    return LayerSpec(name=name, kind=kind, options=options or name, where=HERE, needs=needs)
+
+
+def env(name, *layers, base="one"):
+    base = BaseSpec(name=base, kind="box", options=base, where=HERE)
+    return Env(name=name, group=name, base=base, layers=layers, tasks=(), where=HERE)
+
+
+def spec(*envs):
+    return Spec(file="envtool.yaml", root="/p", envs=envs, bases={}, layers={}, read=())
+
+
+def below(made, env_name, layer_name):
+    by_id = {node.id: node for node in made.nodes.values()}
+    node = next(by_id[i] for i in made.stacks[env_name] if by_id[i].spec.name == layer_name)
+    return [by_id[i].spec.name for i in node.below]
+
+
+def test_layers_are_a_chain_in_the_order_written():
+    made = graph(spec(env("e", layer("a"), layer("b"), layer("c"))), REGISTRY)
+    assert below(made, "e", "c") == ["one", "a", "b"]
+    assert [made.nodes[i].spec.name for i in made.stacks["e"]] == ["one", "a", "b", "c"]
+
+
+def test_needs_cut_the_chain_and_bring_what_they_stand_on():
+    made = graph(
+        spec(env("e", layer("a"), layer("b", needs=()), layer("c", needs=("b",)), layer("d", needs=("a",)))), REGISTRY
+    )
+    assert below(made, "e", "b") == ["one"]
+    assert below(made, "e", "c") == ["one", "b"]
+    assert below(made, "e", "d") == ["one", "a"]
+
+
+def test_what_owns_its_directory_does_not_stand_on_its_like():
+    made = graph(spec(env("e", layer("apt"), layer("py", "venv"), layer("js", "venv"), layer("last"))), REGISTRY)
+    assert below(made, "e", "py") == ["one", "apt"]
+    assert below(made, "e", "js") == ["one", "apt"]  # changing requirements does not rebuild node_modules
+    assert below(made, "e", "last") == ["one", "apt", "py", "js"]
+
+
+def test_envs_share_what_is_the_same_on_the_same():
+    made = graph(spec(env("x", layer("a"), layer("b")), env("y", layer("a"), layer("c"))), REGISTRY)
+    assert made.stacks["x"][:2] == made.stacks["y"][:2]
+    assert made.stacks["x"][2] != made.stacks["y"][2]
+    assert len(made.nodes) == 4
+
+
+def test_another_base_makes_every_layer_another():
+    made = graph(spec(env("x", layer("a")), env("y", layer("a"), base="two")), REGISTRY)
+    assert not set(made.stacks["x"]) & set(made.stacks["y"])
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.booleans()), max_size=8, unique_by=lambda pair: pair[0]))
+def test_every_node_comes_after_what_it_stands_on(drawn):
+    layers = [layer(name, "venv" if owns else "run") for name, owns in drawn]
+    made = graph(spec(env("e", *layers)), REGISTRY)
+    seen = set()
+    for node in made.nodes.values():
+        assert set(node.below) <= seen
+        seen.add(node.id)
+    stack = made.stacks["e"]
+    for node_id in stack:
+        order = [stack.index(lower) for lower in made.nodes[node_id].below]
+        assert order == sorted(order)
+
+
+def test_the_plan_says_what_is_known_and_what_is_not():
+    wanted = spec(env("e", layer("a"), layer("b")))
+    made = graph(wanted, REGISTRY)
+    base, first, _ = made.stacks["e"]
+    known = {base: Known(state="cached", key="k1"), first: Known(state="build", key="k2", summary="2 things")}
+    shown = plan(wanted, made, known)
+    assert [(step.name, step.state, step.key) for step in shown.envs[0].steps] == [
+        ("one", "cached", "k1"),
+        ("a", "build", "k2"),
+        ("b", "unknown", ""),
+    ]
+    assert plan(wanted, made, known, "test").envs == ()  # no env has that task

@@ -1,0 +1,85 @@
+import marshal
+import os
+import subprocess
+
+import pytest
+
+from envtool.run import warm
+from envtool.run.describe import passes
+
+
+@pytest.fixture
+def plan(tmp_path):
+    (tmp_path / "store/plans").mkdir(parents=True)
+    spec = tmp_path / "envtool.yaml"
+    spec.write_text("version: 1\n")
+    store = str(tmp_path / "store")
+    made = {
+        "version": warm.version(),
+        "spec": str(spec),
+        "env": "unit",
+        "watch": [(str(spec), warm.signature(str(spec))), (str(tmp_path / "absent"), ())],
+    }
+
+    def write(**changes):
+        with open(warm.path(store, str(spec), "unit"), "wb") as file:
+            file.write(marshal.dumps({**made, **changes}))
+        return warm.read(store, str(spec), "unit")
+
+    write.spec, write.store, write.top = spec, store, tmp_path
+    return write
+
+
+def test_an_unchanged_project_is_ready(plan):
+    assert plan()["env"] == "unit"
+
+
+def test_any_change_sends_the_long_way(plan):
+    assert plan(version=("older",)) is None
+    assert plan(spec="/other") is None  # two names with one short hash
+    assert plan(env="other") is None
+    plan()
+    plan.spec.write_text("version: 1 \n")
+    assert warm.read(plan.store, str(plan.spec), "unit") is None
+
+
+def test_what_was_not_there_counts_when_it_comes(plan):
+    plan()
+    (plan.top / "absent").write_text("")
+    assert warm.read(plan.store, str(plan.spec), "unit") is None
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", marshal.dumps([1]), marshal.dumps({"version": 1})])
+def test_a_damaged_plan_is_no_plan(plan, content):
+    plan()
+    with open(warm.path(plan.store, str(plan.spec), "unit"), "wb") as file:
+        file.write(content)
+    assert warm.read(plan.store, str(plan.spec), "unit") is None
+
+
+def test_what_git_ignores_is_asked_anew(tmp_path):
+    from envtool import project
+
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    (tmp_path / ".gitignore").write_text("*.o\nout/\n")
+    (tmp_path / "a.o").write_text("")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/x").write_text("")
+    described = {
+        "repositories": tuple(project.repositories(str(tmp_path))),
+        "git": (*project.GIT, *project.IGNORED),
+        "git_env": {"PATH": os.environ["PATH"]},
+        "hidden": (project.OWN,),
+    }
+    assert warm.hidden(described, warm.ask(described)) == project.hidden(str(tmp_path)) == (".envtool", "a.o", "out")
+    broken = {**described, "repositories": (("", str(tmp_path / "nowhere")),)}
+    assert warm.hidden(broken, warm.ask(broken)) is None
+
+
+def test_only_what_is_passed_reaches_a_command(monkeypatch):
+    monkeypatch.setenv("MY_TOKEN", "1")
+    monkeypatch.setenv("OTHER", "2")
+    made = {"environment": {"PATH": "/bin", "TERM": "dumb"}, "passed": ("MY_*",)}
+    assert warm.environment(made, terminal=False) == {"PATH": "/bin", "TERM": "dumb", "MY_TOKEN": "1"}
+    assert passes("MY_TOKEN", ("MY_*",))
+    assert not passes("MY", ("MY_*",))

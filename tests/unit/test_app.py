@@ -1,0 +1,58 @@
+import pytest
+
+from envtool import app
+from envtool.errors import UsageError
+
+SPEC = """\
+version: 1
+envs:
+  unit:
+    matrix: {suite: [one, two]}
+    tasks: {test: "true {{ matrix.suite }}"}
+  lint: {tasks: {lint: "true"}}
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    (tmp_path / "envtool.yaml").write_text(SPEC)
+    (tmp_path / "a/b").mkdir(parents=True)
+    return tmp_path
+
+
+def names(project, *patterns):
+    return [env.name for env in app.load(app.Request(directory=str(project), envs=patterns)).envs]
+
+
+def test_the_spec_is_found_upward(project):
+    found = app.find_spec(app.Request(directory=str(project / "a/b")))
+    assert found == str(project / "envtool.yaml")
+
+
+def test_no_spec_says_how_to_begin(tmp_path):
+    with pytest.raises(UsageError) as caught:
+        app.find_spec(app.Request(directory=str(tmp_path)))
+    assert caught.value.code == "no-spec"
+    assert "envtool init" in caught.value.hint
+
+
+def test_envs_are_chosen_by_name_group_or_glob(project):
+    assert names(project) == ["unit[one]", "unit[two]", "lint"]
+    assert names(project, "unit") == ["unit[one]", "unit[two]"]
+    assert names(project, "unit[one]") == ["unit[one]"]
+    assert names(project, "*two]", "lint") == ["unit[two]", "lint"]
+
+
+def test_an_unknown_env_suggests_the_near_one(project):
+    with pytest.raises(UsageError) as caught:
+        names(project, "unti")
+    assert caught.value.hint == "did you mean `unit`?"
+
+
+def test_exec_wants_one_point_of_a_matrix(project):
+    spec = app.load(app.Request(directory=str(project)))
+    with pytest.raises(UsageError) as caught:
+        app._one_env(spec, "unit")
+    assert caught.value.code == "env-ambiguous"
+    assert app._one_env(spec, "unit[two]").name == "unit[two]"
+    assert app._one_env(spec, "lint").name == "lint"

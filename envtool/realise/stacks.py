@@ -169,7 +169,7 @@ def _agree(stack: Stack, setting: Setting) -> None:
         if paths:
             raise BuildError(
                 f"layers `{lower.settled.node.spec.name}` and `{upper.settled.node.spec.name}` both write"
-                f" {paths[0]}, differently, and neither stands on the other",
+                f" /{paths[0].lstrip('/')}, differently, and neither stands on the other",
                 code="layer-conflict",
                 hint=f"say which comes first: give `{upper.settled.node.spec.name}` a `needs:` with the other in it",
                 output="\n".join(paths),

@@ -27,7 +27,7 @@ def snapshot(top: Path) -> dict[str, tuple[object, ...]]:
     found = {}
     for path in [top, *sorted(top.rglob("*"))]:
         relative = str(path.relative_to(top))
-        if relative.split("/")[0] == ".envtool" or relative == ".":  # ours, and what its coming changes
+        if relative.split("/", maxsplit=1)[0] == ".envtool" or relative == ".":  # ours, and what its coming changes
             continue
         s = path.lstat()
         content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""

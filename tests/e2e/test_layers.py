@@ -1,0 +1,239 @@
+"""The layer kinds that come with envtool, in real containers: what they put there, what they may not, what is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+
+def archive(files: dict[str, bytes], *, mode: int = 0o644, top: str = "") -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as tar:
+        for name, data in files.items():
+            member = tarfile.TarInfo(top + name)
+            member.size, member.mode, member.uid, member.gid = len(data), mode, 0, 0
+            tar.addfile(member, io.BytesIO(data))
+    return out.getvalue()
+
+
+def sha(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def test_run_sees_its_inputs_and_nothing_else(place):
+    place.write("tools/one.txt", "1")
+    place.write("secret.txt", "2")
+    place.spec("""\
+layers:
+  tool: {run: "mkdir -p /opt/t && ls -A /project > /opt/t/seen && cat tools/one.txt > /opt/t/one", inputs: [tools/]}
+envs:
+  unit: {layers: [tool], tasks: {test: "cat /opt/t/seen /opt/t/one"}}
+""")
+    done = place.envtool("test", "-v")
+    assert done.status == 0, done.said
+    assert "tools\n1" in done.said
+    assert "secret" not in done.said.replace("secret.txt: 2", "")
+
+
+def test_an_edited_input_rebuilds_and_another_file_does_not(place):
+    place.write("tools/one.txt", "1")
+    place.spec("""\
+envs:
+  unit:
+    layers: [{run: "cp -r /project/tools /opt/tools", inputs: [tools]}]
+    tasks: {test: "cat /opt/tools/*"}
+""")
+    assert place.envtool("test").status == 0
+    place.write("other.txt", "x")
+    again = place.envtool("test", "--json")
+    assert not again.finished("layer"), "an unrelated file rebuilt the layer"
+    place.write("tools/one.txt", "2")
+    changed = place.envtool("test", "--json")
+    assert [event["outcome"] for event in changed.finished("layer")] == ["built"]
+    assert "2" in place.envtool("exec", "unit", "--", "cat", "/opt/tools/one.txt").out
+
+
+def test_builds_have_no_network_unless_they_ask(place, server):
+    server.files["/x"] = b"from outside"
+    place.write(
+        "get.py",
+        f"""\
+import sys, urllib.request
+try:
+    print(urllib.request.urlopen("{server.url}/x", timeout=5).read())
+except OSError as error:
+    sys.exit(f"refused: {{error}}")
+""",
+    )
+    spec = """\
+envs:
+  unit:
+    layers: [{{run: "python3 get.py > /opt/got", inputs: [get.py]{more}}}]
+    tasks: {{test: "cat /opt/got"}}
+"""
+    place.spec(spec.format(more=""))
+    refused = place.envtool("test")
+    assert refused.status == 3
+    assert not server.asked
+    place.spec(spec.format(more=", network: true"))
+    done = place.envtool("test", "-v")
+    assert done.status == 0, done.said
+    assert "from outside" in done.said
+
+
+def test_a_build_that_fails_shows_its_output_and_leaves_no_layer(place):
+    place.spec("envs:\n  unit: {layers: [{run: 'echo what happened; exit 7'}], tasks: {test: 'true'}}\n")
+    before = len(place.layers())
+    done = place.envtool("test")
+    assert done.status == 3
+    assert "what happened" in done.said
+    assert "exit 7" in done.said
+    assert re.search(r"envtool\.yaml:\d", done.said)
+    assert len(place.layers()) == before
+    place.check_nothing_left()
+
+
+def test_copy_puts_files_where_it_says(place):
+    place.write("etc/app.conf", "a=1")
+    place.write("bin/tool", "#!/bin/sh\necho tool", mode=0o755)
+    place.spec("""\
+envs:
+  unit:
+    layers:
+      - copy: {from: etc/app.conf, to: /opt/app.conf, mode: "0600"}
+      - copy: {from: bin, to: /opt/bin}
+    tasks: {test: "stat -c '%a %U' /opt/app.conf && /opt/bin/tool"}
+""")
+    done = place.envtool("test", "-v")
+    assert done.status == 0, done.said
+    assert "600" in done.said
+    assert "tool" in done.said
+
+
+def test_fetch_checks_unpacks_and_asks_once(place, server):
+    data = archive({"a/x.txt": b"hello", "a/b/y.txt": b"there"}, top="pkg-1/")
+    server.files["/pkg.tar.gz"] = data
+    place.spec(f"""\
+envs:
+  unit:
+    layers:
+      - fetch: {{url: "{server.url}/pkg.tar.gz", sha256: {sha(data)}, to: /opt/pkg, unpack: true, strip: 1}}
+    tasks: {{test: "cat /opt/pkg/a/x.txt /opt/pkg/a/b/y.txt"}}
+""")
+    done = place.envtool("test", "-v")
+    assert done.status == 0, done.said
+    assert "hello" in done.said
+    assert place.envtool("test").status == 0
+    assert server.asked == ["/pkg.tar.gz"]
+
+
+def test_a_fetch_that_is_not_what_its_hash_says_is_refused(place, server):
+    server.files["/x"] = b"something else"
+    place.spec(f"""\
+envs:
+  unit:
+    layers: [{{fetch: {{url: "{server.url}/x", sha256: {sha(b"x")}, to: /opt/x}}}}]
+    tasks: {{test: "true"}}
+""")
+    done = place.envtool("test")
+    assert done.status == 3
+    assert sha(b"x")[:12] in done.said
+    place.check_nothing_left()
+
+
+def test_layers_that_disagree_about_a_path_are_an_error(place):
+    place.spec("""\
+layers:
+  one: {run: "echo 1 > /opt/same", needs: []}
+  two: {run: "echo 2 > /opt/same", needs: []}
+envs:
+  bad: {layers: [one, two], tasks: {test: "cat /opt/same"}}
+""")
+    done = place.envtool("test")
+    assert done.status == 3
+    assert "`one` and `two` both write /opt/same" in done.said
+    assert "needs:" in done.said
+    place.spec("""\
+layers:
+  one: {run: "echo 1 > /opt/same", needs: []}
+  two: {run: "echo 2 > /opt/same", needs: [one]}
+envs:
+  good: {layers: [one, two], tasks: {test: "cat /opt/same"}}
+""")
+    done = place.envtool("test", "-v")
+    assert done.status == 0, done.said
+    assert "2" in done.said
+
+
+def test_variables_of_layers_reach_builds_and_tasks_and_change_the_key(place):
+    spec = """\
+layers:
+  env: {{run: "mkdir -p /opt/e/bin", set: {{PATH: /opt/e/bin, GREETING: {word}}}}}
+  use: {{run: "echo $GREETING > /opt/said"}}
+envs:
+  unit: {{layers: [env, use], tasks: {{test: "cat /opt/said; echo $PATH"}}}}
+"""
+    place.spec(spec.format(word="hello"))
+    done = place.envtool("test", "-v")
+    assert "hello" in done.said, done.said
+    assert "/opt/e/bin:/usr/local/sbin" in done.said
+    place.spec(spec.format(word="goodbye"))
+    assert "goodbye" in place.envtool("test", "-v").said
+
+
+def small_root() -> dict[str, Path]:
+    """A shell, cat and ls of this machine with what they load: name in the archive -> file here."""
+    found: dict[str, Path] = {}
+    for program in ("/bin/sh", "/bin/cat", "/bin/ls"):
+        real = Path(program).resolve()
+        found[f"bin/{Path(program).name}"] = real
+        listed = subprocess.run(["ldd", str(real)], capture_output=True, text=True, check=True).stdout
+        for library in re.findall(r"(/\S+) \(0x", listed):
+            found[library.lstrip("/")] = Path(library).resolve()
+    return found
+
+
+def test_a_tarball_is_a_base(place):
+    data = archive({name: path.read_bytes() for name, path in small_root().items()}, mode=0o755)
+    place.write("root.tar.gz", data)
+    place.spec(f"""\
+bases:
+  tiny: {{tarball: {{path: root.tar.gz, sha256: {sha(data)}}}}}
+envs:
+  unit:
+    base: tiny
+    layers: [{{run: "echo made > /made"}}]
+    tasks: {{test: "cat /made; ls / ; cat /etc/debian_version"}}
+""")
+    done = place.envtool("test", "-v")
+    assert done.status == 1, done.said  # this machine's /etc is not there
+    assert "made" in done.said
+    assert "debian_version" in done.said
+    place.write("root.tar.gz", data + b"x")
+    place.spec(
+        (place.project / "envtool.yaml").read_text().removeprefix("version: 1\n").replace(sha(data), sha(data + b"y"))
+    )
+    wrong = place.envtool("test")
+    assert wrong.status == 3
+    place.check_nothing_left()
+
+
+def test_ids_are_what_a_task_expects(place):
+    place.spec("""\
+envs:
+  unit:
+    tasks:
+      test: 'test "$(id -u):$(id -g):$(id -un)" = 1000:1000:envtool && touch ~/x /tmp/y new && stat -c %U new'
+      admin: {run: 'test "$(id -u)" = 0', user: root}
+""")
+    assert place.envtool("test").status == 0
+    assert place.envtool("run", "admin").status == 0
+    assert not (place.project / "new").exists()

@@ -25,6 +25,7 @@ DOCKER_CAPABILITIES = 0xA80425FB  # what Docker leaves to root by default
 _NAMESPACES = (
     kernel.CLONE_NEWUSER | kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS | kernel.CLONE_NEWCGROUP
 )
+_MOST = 8192  # processes and threads of one container; limits of the caller that are lower stay
 _END_ALL = kernel.SIGUSR1  # from the supervisor: kill everything now, then collect
 
 
@@ -243,6 +244,9 @@ def _step(program: dict[str, Any], step: dict[str, Any], own: ids.Ids, sock: int
             for target in range(3):
                 os.dup2(terminal, target, inheritable=True)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        # A fork bomb is the container's own trouble: counted by user namespace (5.14; before, by user of the host).
+        most = [_MOST if limit < 0 else min(limit, _MOST) for limit in resource.getrlimit(resource.RLIMIT_NPROC)]
+        resource.setrlimit(resource.RLIMIT_NPROC, (most[0], most[1]))
         _restrict(program, own)
         try:
             os.chdir(step["cwd"])

@@ -28,7 +28,9 @@ def build(settled: Settled, below: Sequence[Made], setting: Setting, event_id: s
     def waiting(holder: str) -> None:
         setting.emit(net.note(event_id, f"waiting for another envtool ({holder})"))
 
-    with layers.building(setting.store, settled.key, remove=ids.remove, waiting=waiting) as draft:
+    with layers.building(
+        setting.store, settled.key, remove=ids.remove, waiting=waiting, cancelled=setting.cancel.is_set
+    ) as draft:
         if draft.layer is not None:
             return draft.layer
         download.download(

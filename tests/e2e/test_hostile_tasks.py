@@ -60,20 +60,21 @@ def test_daemons_of_a_layer_end_with_it(place):
 
 
 def test_a_fork_bomb_ends_at_its_timeout(place):
-    script = f"ulimit -u 400\nbomb() {{ sleep {place.nap} & bomb 2>/dev/null & bomb 2>/dev/null & wait; }}\nbomb"
-    done = None
+    script = f"ulimit -p 400\nbomb() {{ sleep {place.nap} & bomb 2>/dev/null & bomb 2>/dev/null & wait; }}\necho lit\nbomb"
     place.task(script, options="timeout: 2s")
-    done = place.envtool("test")
+    done = place.envtool("test", "--json")
     assert done.status == 1
+    assert done.events[-1]["results"][0]["outcome"] == "timeout"
+    assert done.log().startswith("lit\n")
     assert done.seconds < 25
     place.check_nothing_left(seconds=10)
 
 
 def test_the_number_of_processes_is_bounded(place):
-    place.task("ulimit -Hu")
-    done = place.envtool("test", "--json")
-    assert done.log().strip() != "unlimited"
-    assert int(done.log()) <= 1 << 15
+    for user in ("user", "root"):
+        limit = run(place, "ulimit -H -p", options=f"user: {user}").strip()
+        assert limit != "unlimited"
+        assert int(limit) <= 8192
 
 
 def test_no_container_runs_as_the_hosts_root(place):
@@ -121,7 +122,7 @@ def test_a_full_disk_is_the_tasks_own(place):
 
 
 def test_all_that_a_task_writes_to_memory_is_bounded(place):
-    total = next(int(line.split()[1]) << 10 for line in open("/proc/meminfo") if line.startswith("MemTotal"))
+    total = int(Path("/proc/meminfo").read_text().split()[1]) << 10  # MemTotal stands first
     log = run(place, "for d in /tmp . ~ /dev/shm /run /; do stat -f -c '%b %S' $d; done")
     for line in log.splitlines():
         blocks, size = map(int, line.split())
@@ -226,17 +227,15 @@ def test_the_hosts_files_are_not_there(place, user):
     script = "\n".join(f"if test -d '{p}'; then ls -A '{p}/'; else cat '{p}'; fi 2>/dev/null" for p in wanted)
     log = run(
         place,
-        "set +e\n" + script + f"\ngrep -rs SECRET-{place.token} / --exclude-dir=proc --exclude-dir=sys --exclude-dir=usr\n"
-        "echo homes; ls -A /home /root\nfind / -xdev -perm /6000 -type f | head -3\n"
-        "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c pytest; true",
+        "set +e\n" + script + f"\ngrep -rs SECRET-{place.token} / --exclude-dir=proc --exclude-dir=sys --exclude-dir=usr --exclude=envtool.yaml\n"
+        "echo homes; ls -A /home /root\ntrue",
         options=f"user: {user}",
     )
     assert place.token not in log.replace("project-" + place.token, ""), log
     before, _, after = log.partition("homes\n")
     assert before == "", before
     shown = {line for line in after.split() if not line.startswith("/")}
-    assert shown <= {"envtool", "0"}, after
-    assert after.endswith("\n0\n") or after.strip().endswith("0")
+    assert shown <= {"envtool"}, after
 
 
 @needs_python
@@ -269,7 +268,6 @@ umount -l /project && echo GOT umount
 umount -l /proc/sys && echo GOT umount-proc
 unshare -Ur true && echo GOT unshare
 unshare -m true && echo GOT unshare-m
-chroot /tmp /bin/true && echo GOT chroot-works-only-with-a-tree
 mknod /tmp/sda b 8 0 && cat /tmp/sda && echo GOT device
 echo 1 > /proc/sys/kernel/panic && echo GOT sysctl
 echo c > /proc/sysrq-trigger && echo GOT sysrq
@@ -289,8 +287,7 @@ true
     for user in ("user", "root"):
         log = run(place, script, options=f"user: {user}")
         got = {line.split()[1] for line in log.splitlines() if line.startswith("GOT")}
-        allowed = {"hostname", "clock"} if user == "root" else set()  # its own UTS namespace; clock is checked below
-        assert got <= allowed - {"clock"}, log
+        assert got <= ({"su"} if user == "root" else set()), log  # root may become root
     after = os.stat("/usr/bin/env")
     assert (before.st_ino, before.st_mtime_ns, before.st_size) == (after.st_ino, after.st_mtime_ns, after.st_size)
     assert socket.gethostname() != "evil"

@@ -153,6 +153,7 @@ def _terminal(place, *words: str):
 
         fcntl.ioctl(0, 0x540E, 0)
 
+    place.environ["TERM"] = "xterm"
     process = place.start(
         *words, stdin=slave, stdout=slave, stderr=slave, start_new_session=False, preexec_fn=lead
     )
@@ -176,10 +177,10 @@ def _read(master: int, wanted: bytes, seconds: float = 10) -> bytes:
 
 
 def test_on_a_terminal(place):
-    place.task(f"echo partly > kept; sleep {place.nap}", options="outputs: [kept]")
+    place.task(f"echo partly | tee kept; sleep {place.nap}", options="outputs: [kept]")
     process, master = _terminal(place, "test")
     try:
-        _read(master, b"unit")
+        _read(master, b"partly")
         place.until(place.asleep, "the task runs")
         os.write(master, b"\x03")
         said = _read(master, b"")
@@ -212,9 +213,9 @@ def test_exec_on_a_terminal(place):
 
 
 def test_a_terminal_that_is_closed(place):
-    place.task(f"echo partly > kept; sleep {place.nap}", options="outputs: [kept]")
+    place.task(f"echo partly | tee kept; sleep {place.nap}", options="outputs: [kept]")
     process, master = _terminal(place, "test")
-    _read(master, b"unit")
+    _read(master, b"partly")
     place.until(place.asleep, "the task runs")
     os.close(master)  # SIGHUP, and EIO for whatever is written
     assert process.wait(10) != 0

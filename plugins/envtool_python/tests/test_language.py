@@ -5,8 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatch
 
 import pytest
-from envtool_python.facts import read_facts
-from envtool_python.language import Python, decisive_files, detect
+from envtool_python.language import Python, detect
 
 from envtool import api
 
@@ -101,14 +100,6 @@ def test_wrong_files_are_errors_of_the_spec_with_a_place(project, options, code,
         expand(project, **options)
     (problem,) = caught.value.problems
     assert (problem.code, problem.where.file) == (code, file)
-
-
-def test_tests_and_docs_do_not_decide_an_editable_install_unless_the_build_names_them():
-    files = {"src_S_me_S_a__py": "", "tests_S_test_a__py": "", "docs_S_x__md": "", "README__md": ""}
-    project = Project(pyproject__toml=PROJECT + '[tool.pytest.ini_options]\ntestpaths = ["tests"]\n', **files)
-    assert decisive_files(project, read_facts(project)) == ("README.md", "pyproject.toml", "src")
-    named = Project(pyproject__toml=PROJECT + '[tool.hatch.build]\ninclude = ["tests", "docs"]\n', **files)
-    assert decisive_files(named, read_facts(named)) == ()
 
 
 def test_detection():

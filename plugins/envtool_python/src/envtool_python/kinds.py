@@ -6,6 +6,7 @@ import posixpath
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
+from envtool_python.editable import BUILD_FILES, METADATA_FILES
 from envtool_python.facts import Facts, WrongFileError, read_facts
 from envtool_python.index import Index, file_name, read_index
 from envtool_python.requirements import Lines, WrongRequirementError, extra, flatten, group, own_extras, unique
@@ -16,17 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 VENV = "/opt/venv"
-BUILD_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "PKG-INFO", "MANIFEST.in")
-# Where setup.py and build backends look for a version, a description or requirements, beside BUILD_FILES.
-METADATA_FILES = (
-    *BUILD_FILES,
-    "README*",
-    "*requirements*",
-    "requirements/*",
-    "**/__init__.py",
-    "**/*version*.py",
-    "**/__about__.py",
-)
 
 
 def _strings(description: str) -> dict[str, api.Json]:

@@ -13,10 +13,10 @@ requirements.txt counts where pyproject.toml does not list the dependencies itse
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
+from envtool_python.editable import decisive_files
 from envtool_python.facts import Facts, WrongFileError, read_facts
 from envtool_python.requirements import (
     WrongRequirementError,
@@ -42,8 +42,6 @@ DEV_FILES = (
     "requirements-dev.txt", "requirements_dev.txt", "dev-requirements.txt", "dev_requirements.txt",
     "requirements/dev.txt",
 )  # fmt: skip
-# Directories that no build of an editable install looks into, unless the build's own files name them.
-ASIDE = ("tests", "test", "testing", "docs", "doc", "examples", "benchmarks", "bench", ".github", "changelog.d", "news")
 
 
 def _strings(description: str) -> api.Json:
@@ -212,46 +210,6 @@ def _has_tests(project: api.Project, facts: Facts) -> bool:
     if "[tool:pytest]" in facts.text:
         return True
     return any(project.glob(pattern) for pattern in ("tests/**", "test/**", "test_*.py", "**/test_*.py"))
-
-
-def decisive_files(project: api.Project, facts: Facts) -> tuple[str, ...]:
-    """What an editable install depends on: all but the directories of ASIDE, of which the build's files say nothing.
-    Empty: all of the project (no such directory is there).
-    """
-    everything = project.glob("**")
-    aside = {
-        name
-        for name in {path.partition("/")[0] for path in everything if "/" in path}
-        if name in ASIDE and not re.search(rf"\b{re.escape(name)}\b", _build_text(facts))
-    }
-    if not aside:
-        return ()
-    top = {path.partition("/")[0] for path in everything}
-    return tuple(sorted(name for name in top - aside if name not in {".git", ".envtool"}))
-
-
-def _build_text(facts: Facts) -> str:
-    """The build's files without the tables of tools that build nothing (pytest, ruff, …)."""
-    kept, keep = [], True
-    for line in facts.text.splitlines():
-        table = re.match(r"^\[+\s*tool\.([\w-]+)", line)
-        if table:
-            keep = table.group(1) in {
-                "setuptools",
-                "setuptools_scm",
-                "hatch",
-                "flit",
-                "poetry",
-                "pdm",
-                "uv",
-                "scikit-build",
-            }
-            keep = keep and not re.match(r"^\[+\s*tool\.(hatch\.envs|uv\.workspace|pdm\.scripts)", line)
-        elif re.match(r"^\[", line):
-            keep = not re.match(r"^\[(dependency-groups|project\.|tool:|flake8|mypy|coverage|options\.extras)", line)
-        if keep:
-            kept.append(line)
-    return "\n".join(kept)
 
 
 def detect(project: api.Project) -> list[api.Detection]:

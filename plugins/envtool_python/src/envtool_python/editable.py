@@ -1,0 +1,118 @@
+"""Which files of a project an editable install depends on. Pure.
+
+An editable install points to the sources: their content decides nothing, so an edit must not build it again. What does:
+the build's own files, what they name, where packages are (`__init__.py`), and where a version is written. Where the
+build runs code of the project that may read anything, all of the project counts but directories like `tests`.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from typing import TYPE_CHECKING
+
+from envtool_python.requirements import normal
+
+if TYPE_CHECKING:
+    from envtool import api
+    from envtool_python.facts import Facts
+
+# Where setup.py and build backends look for a version, a description or requirements.
+BUILD_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "PKG-INFO", "MANIFEST.in")
+METADATA_FILES = (
+    *BUILD_FILES, "README*", "LICEN[CS]E*", "COPYING*", "NOTICE*", "AUTHORS*", "*requirements*", "requirements/*",
+    "*.py", "src/*.py", "**/__init__.py", "**/*version*.py", "**/__about__.py",
+)  # fmt: skip
+# Directories that no build of an editable install looks into, unless the build's own files name them.
+ASIDE = ("tests", "test", "testing", "docs", "doc", "examples", "benchmarks", "bench", ".github", "changelog.d", "news")
+
+_ANY_FILE = re.compile(  # code that finds files by itself, or runs more of the project than can be seen
+    r"\b(glob|rglob|walk|listdir|scandir|iterdir|import_module|__import__|backend-path|sys\.path)\b"
+    r"|hatch\.(build|metadata)(\.targets\.\w+)?\.hooks\.custom|^\s*build\s*=\s*['\"{].*\.py",
+    re.MULTILINE,
+)
+_TOKEN = re.compile(r"[\w./*-]+")
+_LITERAL = re.compile(r"^__version__\s*(:\s*[\w.]+\s*)?=\s*['\"]", re.MULTILINE)
+_BUILDERS = frozenset({"setuptools", "setuptools_scm", "hatch", "flit", "poetry", "pdm", "uv", "scikit-build"})
+
+
+def decisive_files(project: api.Project, facts: Facts) -> tuple[str, ...]:
+    """Files and globs, each of which matches. Empty: all of the project."""
+    everything = project.glob("**")
+    text = build_text(facts)
+    if _ANY_FILE.search(text) or not _version_is_plain(project, facts, text, everything):
+        return _all_but_aside(everything, text)
+    chosen = {pattern for pattern in METADATA_FILES if project.glob(pattern)}
+    tokens = set(_TOKEN.findall(text))
+    names = {posixpath.basename(token) for token in tokens if token[-1:] not in "./"}
+    chosen |= {path for path in everything if path in tokens or posixpath.basename(path) in names}
+    chosen |= {module for token in tokens for module in _modules(token)} & set(everything)
+    return tuple(sorted(chosen | _namespaces(everything, text)))
+
+
+def _modules(token: str) -> list[str]:
+    """Files that a dotted name may mean: of `a.b.c`, a/b/c.py, a/b.py and a.py, also below src."""
+    if "/" in token or "." not in token:
+        return []
+    parts = token.split(".")
+    found = ["/".join(parts[:count]) + ".py" for count in range(1, len(parts) + 1)]
+    return [*found, *(f"src/{path}" for path in found)]
+
+
+def _namespaces(everything: list[str], text: str) -> set[str]:
+    """One file of each directory that has modules but no __init__.py: it may be a package without one."""
+    first: dict[str, str] = {}
+    packages = {posixpath.dirname(path) for path in everything if path.endswith("/__init__.py")}
+    for path in sorted(everything):
+        directory = posixpath.dirname(path)
+        aside = path.partition("/")[0] in ASIDE and not _named(path.partition("/")[0], text)
+        if path.endswith(".py") and directory and directory not in packages and not aside:
+            first.setdefault(directory, path)
+    return set(first.values())
+
+
+def _version_is_plain(project: api.Project, facts: Facts, text: str, everything: list[str]) -> bool:
+    """Whether reading the version imports nothing: `attr:` and flit import a module whose version is no literal."""
+    tops = {
+        path.removeprefix("src/").partition("/")[0].removesuffix(".py") for path in everything if path.endswith(".py")
+    }
+    imported = re.findall(r"^\s*(?:from|import)\s+(\w+)", project.read("setup.py") or "", re.MULTILINE)
+    if tops & set(imported) - {"setup"}:
+        return False
+    if facts.backend.startswith("flit") and re.search(r"^dynamic\s*=", text, re.MULTILINE):
+        name = normal(facts.name).replace("-", "_")
+        homes = [f"{top}{name}{end}" for top in ("", "src/") for end in (".py", "/__init__.py")]
+        return any(_LITERAL.search(project.read(path) or "") for path in homes)
+    for dotted in re.findall(r"\battr\s*[:=]\s*[\"']?([\w.]+)", text):
+        module = dotted.rpartition(".")[0].replace(".", "/")
+        homes = [f"{top}{module}{end}" for top in ("", "src/", "lib/") for end in (".py", "/__init__.py")]
+        assigned = re.compile(rf"^{re.escape(dotted.rpartition('.')[2])}\s*(:\s*[\w.]+\s*)?=\s*['\"(\[]", re.MULTILINE)
+        if not any(assigned.search(project.read(path) or "") for path in homes if path in everything):
+            return False
+    return True
+
+
+def _named(directory: str, text: str) -> bool:
+    return bool(re.search(rf"\b{re.escape(directory)}\b", text))
+
+
+def _all_but_aside(everything: list[str], text: str) -> tuple[str, ...]:
+    top = {path.partition("/")[0] for path in everything}
+    inner = {path.partition("/")[0] for path in everything if "/" in path}
+    aside = {name for name in inner if name in ASIDE and not _named(name, text)}
+    return tuple(sorted(name for name in top - aside if name not in {".git", ".envtool"})) if aside else ()
+
+
+def build_text(facts: Facts) -> str:
+    """The build's files without the tables of tools that build nothing (pytest, ruff, …)."""
+    kept, keep = [], True
+    for line in facts.text.splitlines():
+        table = re.match(r"^\[+\s*tool\.([\w-]+)", line)
+        if table:
+            keep = table.group(1) in _BUILDERS
+            keep = keep and not re.match(r"^\[+\s*tool\.(hatch\.envs|uv\.workspace|pdm\.scripts)", line)
+        elif re.match(r"^\[", line):
+            keep = not re.match(r"^\[(dependency-groups|project\.|tool:|flake8|mypy|coverage|options\.extras)", line)
+        if keep:
+            kept.append(line)
+    return "\n".join(kept)

@@ -1,0 +1,103 @@
+"""What an editable install depends on: enough for its build, and not each source file."""
+
+from __future__ import annotations
+
+import pytest
+from envtool_python.editable import decisive_files
+from envtool_python.facts import read_facts
+
+from envtool import globs
+
+HATCH = '[project]\nname = "me"\nversion = "1"\nreadme = "doc/intro.md"\n[build-system]\nrequires = ["hatchling"]\n'
+
+
+class Project:
+    def __init__(self, **files):
+        self.files = {
+            name.replace("__I", "__init__").replace("_S_", "/").replace("_D_", "."): text
+            for name, text in files.items()
+        }
+
+    def read(self, path):
+        return self.files.get(path)
+
+    def glob(self, pattern):
+        return sorted(path for path in self.files if globs.matcher((pattern,)).fullmatch(path))
+
+
+SOURCES = {
+    "src_S_me_S___I_D_py": "",
+    "src_S_me_S_core_D_py": "",
+    "src_S_me_S_data_S_b_D_py": "",
+    "src_S_me_S_data_S_a_D_py": "",
+    "tests_S_deep_S_test_a_D_py": "",
+    "doc_S_intro_D_md": "",
+    "README_D_md": "",
+}
+
+
+def decided(text, **more):
+    """The files that the answer's patterns match."""
+    project = Project(pyproject_D_toml=text, **SOURCES, **more)
+    patterns = decisive_files(project, read_facts(project))
+    for pattern in patterns:
+        assert project.glob(pattern) or project.glob(f"{pattern}/**"), f"{pattern} matches nothing, which is an error"
+    shown = globs.matcher([each for pattern in patterns for each in (pattern, f"{pattern}/**")])
+    return {path for path in project.files if shown.fullmatch(path)}, patterns
+
+
+def test_the_builds_files_what_they_name_and_where_packages_are():
+    files, _ = decided(HATCH)
+    assert files == {
+        "pyproject.toml",
+        "README.md",
+        "doc/intro.md",
+        "src/me/__init__.py",
+        "src/me/data/a.py",  # a package without __init__.py is seen by one of its files
+    }
+
+
+def test_tables_of_other_tools_name_nothing():
+    files, _ = decided(
+        HATCH + '[tool.pytest.ini_options]\ntestpaths = ["tests"]\n[tool.ruff]\nsrc = ["src/me/core.py"]\n'
+    )
+    assert "src/me/core.py" not in files
+    assert "tests/deep/test_a.py" not in files
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"setup_D_py": "from glob import glob\nsetup(data_files=glob('x/*'))"},
+        {"setup_D_py": "from me import core\nsetup(version=core.v)"},
+    ],
+)
+def test_a_build_that_may_read_anything_depends_on_everything_but_tests(more):
+    _, patterns = decided("", **more)
+    assert patterns == ("README.md", "pyproject.toml", "setup.py", "src")
+
+
+def test_a_version_that_is_read_by_import_depends_on_everything():
+    text = '[project]\nname = "me"\ndynamic = ["version"]\n[tool.setuptools.dynamic]\nversion = {attr = "me.meta.V"}\n'
+    files, _ = decided(text, src_S_me_S_meta_D_py='V = "1"\n')
+    assert "src/me/meta.py" in files
+    assert "src/me/core.py" not in files
+    _, patterns = decided(text, src_S_me_S_meta_D_py="from .core import V\n")
+    assert "src" in patterns
+
+
+def test_flit_reads_a_literal_and_imports_anything_else():
+    text = '[project]\nname = "me"\ndynamic = ["version"]\n[build-system]\nrequires=["flit_core"]\nbuild-backend = "flit_core.buildapi"\n'
+    _, patterns = decided(text)
+    assert "src" in patterns
+
+
+def test_setup_py_names_its_files():
+    files, _ = decided(
+        "",
+        setup_D_py="setup(scripts=['bin/me'], long_description=open('notes.txt').read())",
+        bin_S_me="",
+        notes_D_txt="",
+    )
+    assert {"bin/me", "notes.txt"} <= files
+    assert "src/me/core.py" not in files

@@ -119,7 +119,9 @@ def _libraries(program: str) -> list[str]:
 def once(argv: list[str]) -> float:
     """Milliseconds from start to end of one process. Raises when it fails."""
     began = time.perf_counter()
-    ended = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+    ended = subprocess.run(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
+    )
     spent = time.perf_counter() - began
     if ended.returncode != 0:
         raise SystemExit(f"{' '.join(argv)}: {ended.returncode}: {ended.stderr.decode(errors='replace')[-600:]}")
@@ -224,7 +226,7 @@ def _without_hybrid_cgroups() -> None:
         mounts = [line.split() for line in file]
     hybrid = [line[1] for line in mounts if line[2] == "cgroup2" and line[1] != "/sys/fs/cgroup"]
     if hybrid and os.geteuid() == 0:
-        script = f"umount -l {' '.join(hybrid)} && exec \"$@\""
+        script = f'umount -l {" ".join(hybrid)} && exec "$@"'
         os.execvp("unshare", ["unshare", "--mount", "sh", "-c", script, "sh", sys.executable, *sys.argv])
 
 
@@ -240,7 +242,9 @@ def main() -> None:
     envtool = os.path.abspath(asked.envtool)
     results = {"root" if os.geteuid() == 0 else "a user": measure(envtool, asked.rounds)}
     if asked.user:
-        results["a user"] = as_user(asked.user, _python(envtool), ["--envtool", envtool, "--rounds", str(asked.rounds), "--json"])
+        results["a user"] = as_user(
+            asked.user, _python(envtool), ["--envtool", envtool, "--rounds", str(asked.rounds), "--json"]
+        )
     if asked.json:
         print(json.dumps(next(iter(results.values()))))
         return

@@ -13,7 +13,9 @@ import pytest
 
 pytestmark = pytest.mark.e2e
 
-needs_python = pytest.mark.skipif(not os.path.exists("/usr/bin/python3"), reason="the host base has no /usr/bin/python3")
+needs_python = pytest.mark.skipif(
+    not os.path.exists("/usr/bin/python3"), reason="the host base has no /usr/bin/python3"
+)
 
 
 def run(place, script: str, *, status: int = 0, **more) -> str:
@@ -60,7 +62,9 @@ def test_daemons_of_a_layer_end_with_it(place):
 
 
 def test_a_fork_bomb_ends_at_its_timeout(place):
-    script = f"ulimit -p 400\nbomb() {{ sleep {place.nap} & bomb 2>/dev/null & bomb 2>/dev/null & wait; }}\necho lit\nbomb"
+    script = (
+        f"ulimit -p 400\nbomb() {{ sleep {place.nap} & bomb 2>/dev/null & bomb 2>/dev/null & wait; }}\necho lit\nbomb"
+    )
     place.task(script, options="timeout: 2s")
     done = place.envtool("test", "--json")
     assert done.status == 1
@@ -93,7 +97,9 @@ def test_no_container_runs_as_the_hosts_root(place):
     own = os.stat("/proc/self/ns/pid").st_ino
     for row in place.processes():
         number = row.split()[0]
-        status = dict(line.split(":\t", 1) for line in Path(f"/proc/{number}/status").read_text().splitlines() if ":\t" in line)
+        status = dict(
+            line.split(":\t", 1) for line in Path(f"/proc/{number}/status").read_text().splitlines() if ":\t" in line
+        )
         if len(status["NSpid"].split()) == 1:
             continue  # envtool itself
         assert "0" not in status["Uid"].split(), row
@@ -227,7 +233,9 @@ def test_the_hosts_files_are_not_there(place, user):
     script = "\n".join(f"if test -d '{p}'; then ls -A '{p}/'; else cat '{p}'; fi 2>/dev/null" for p in wanted)
     log = run(
         place,
-        "set +e\n" + script + f"\ngrep -rs SECRET-{place.token} / --exclude-dir=proc --exclude-dir=sys --exclude-dir=usr --exclude=envtool.yaml\n"
+        "set +e\n"
+        + script
+        + f"\ngrep -rs SECRET-{place.token} / --exclude-dir=proc --exclude-dir=sys --exclude-dir=usr --exclude=envtool.yaml\n"
         "echo homes; ls -A /home /root\ntrue",
         options=f"user: {user}",
     )

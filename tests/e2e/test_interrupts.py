@@ -154,9 +154,7 @@ def _terminal(place, *words: str):
         fcntl.ioctl(0, 0x540E, 0)
 
     place.environ["TERM"] = "xterm"
-    process = place.start(
-        *words, stdin=slave, stdout=slave, stderr=slave, start_new_session=False, preexec_fn=lead
-    )
+    process = place.start(*words, stdin=slave, stdout=slave, stderr=slave, start_new_session=False, preexec_fn=lead)
     os.close(slave)
     return process, master
 
@@ -235,7 +233,9 @@ def test_killed_at_any_moment(fresh):
     place = fresh
     place.task("true")
     assert place.envtool("test").status == 0  # the base
-    mark = "for n in 1 2 3 4 5 6 7 8; do head -c 20000 /dev/zero > /opt/f$n; echo {0} > /opt/n$n; done; ln -s n1 /opt/made"
+    mark = (
+        "for n in 1 2 3 4 5 6 7 8; do head -c 20000 /dev/zero > /opt/f$n; echo {0} > /opt/n$n; done; ln -s n1 /opt/made"
+    )
     spec = (
         "layers: {{one: {{run: '" + mark + "'}}, two: {{run: 'cat /opt/f? | sha256sum > /opt/sum'}}}}\n"
         "envs: {{unit: {{layers: [one, two], tasks: {{test: 'ls /opt | wc -l; cat /opt/made; (setsid sleep {1} &); "

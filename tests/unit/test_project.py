@@ -187,7 +187,9 @@ def test_files_remember_what_was_looked_at(repository):
 
 
 def test_optional_inputs_count_where_they_are(repository):
-    found = project.inputs(str(repository), ["src/b.py"], optional=["src/b.py", "none.txt", "no/", "*.nothing", "debug.log"])
+    found = project.inputs(
+        str(repository), ["src/b.py"], optional=["src/b.py", "none.txt", "no/", "*.nothing", "debug.log"]
+    )
     assert [item.path for item in found] == ["debug.log", "src/b.py"]
     with pytest.raises(UsageError):
         project.inputs(str(repository), [], optional=["../x"])

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
@@ -54,6 +55,23 @@ def hint_for(said: str) -> str:
 def inside_bind() -> api.Bind:
     """Our program, where `inside_command` expects it. What it does is versioned by `Kind.version`."""
     return api.Bind(source=posixpath.join(posixpath.dirname(__file__), "inside.py"), target=INSIDE)
+
+
+@lru_cache
+def _newest_pip(version: str, variables: tuple[tuple[str, str], ...]) -> Entry:
+    # asked once a process: several layers of one run ask for the same
+    arguments = ("--quiet", "--dry-run", "--ignore-installed", "--no-deps", "--no-input", "--only-binary=:all:")
+    report = json.loads(
+        host_pip("install", *arguments, "--python-version", version, "--report", "-", "pip", variables=dict(variables))
+    )
+    item = report["install"][0]
+    return {
+        "name": "pip",
+        "version": item["metadata"]["version"],
+        "url": item["download_info"]["url"],
+        "sha256": item["download_info"]["archive_info"]["hashes"]["sha256"],
+        "size": 0,
+    }
 
 
 class Resolver:
@@ -97,27 +115,7 @@ class Resolver:
         file like any other, so that what is installed does not depend on the host's.
         """
         version = ".".join(str(self.info["version"]).split(".")[:2])
-        arguments = ("--quiet", "--dry-run", "--ignore-installed", "--no-deps", "--no-input", "--only-binary=:all:")
-        report = json.loads(
-            host_pip(
-                "install",
-                *arguments,
-                "--python-version",
-                version,
-                "--report",
-                "-",
-                "pip",
-                variables=self.host_variables(),
-            )
-        )
-        item = report["install"][0]
-        return {
-            "name": "pip",
-            "version": item["metadata"]["version"],
-            "url": item["download_info"]["url"],
-            "sha256": item["download_info"]["archive_info"]["hashes"]["sha256"],
-            "size": 0,
-        }
+        return dict(_newest_pip(version, tuple(sorted(self.host_variables().items()))))
 
     def host_variables(self) -> dict[str, str]:
         """The index's variables with the paths that hold on the host."""

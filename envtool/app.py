@@ -24,7 +24,7 @@ from envtool.realise.setting import Cancel, Setting
 from envtool.realise.stacks import Stacks, known
 from envtool.run import evidence, ready, warm
 from envtool.run.result import Result
-from envtool.run.tasks import run_task
+from envtool.run.tasks import run_task, scratch_for
 from envtool.spec import load as load_spec
 from envtool.spec import published
 from envtool.store import scratch, store
@@ -108,8 +108,9 @@ def execute(request: Request, env: str, argv: tuple[str, ...], *, terminal: bool
     chosen = _one_env(spec, env)
     setting = _setting(spec, request, emit, cancel)
     stack = Stacks(graph(spec, kinds), setting).stack(chosen.name)
-    prepared = ready.prepare(chosen, stack, spec, files, setting)
-    status = warm.launch(prepared, argv, terminal=terminal, cancel=cancel.reader)
+    with scratch_for(chosen, setting) as directory:
+        prepared = ready.prepare(chosen, stack, spec, files, setting, scratch=directory)
+        status = warm.launch(prepared, argv, terminal=terminal, cancel=cancel.reader)
     if status is None:
         raise MakeError("git cannot say which files of the project it ignores", code="project-git")
     return status

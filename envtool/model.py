@@ -103,6 +103,7 @@ class Env:
     set: Mapping[str, str] = field(default_factory=dict)
     passed: tuple[str, ...] = ()  # names, with globs, of host variables let through (`pass:`)
     workdir: str = "."  # relative to the project
+    network: bool = False  # the host's network, for its tasks, exec and shell
     scratch: str = "memory"  # where ephemeral writes go: "memory" (tmpfs) or "disk"
     directory: str = "."  # of the file it stands in, relative to the project; `workdir` already has it
 

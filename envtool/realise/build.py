@@ -13,7 +13,7 @@ from envtool.container import ids, start
 from envtool.container.program import Bind, Program, Root, Step, View
 from envtool.errors import BuildError, Interrupted
 from envtool.realise import inside
-from envtool.realise.setting import Setting, add_variables, base_environment
+from envtool.realise.setting import Setting, add_variables, base_environment, outside
 from envtool.realise.settle import Made, Settled
 from envtool.realise.tee import Tee
 from envtool.store import blobs, canonical, download, layers
@@ -86,6 +86,7 @@ def _program(
     recipe: Recipe, settled: Settled, below: Sequence[Made], bench: Workbench, upper: str, work: str
 ) -> Program:
     lowers = tuple(made.layer.tree for made in reversed(below))
+    variables, shown = outside() if recipe.network else ({}, ())
     return Program(
         root=Root(lowers=lowers, upper=upper, work=work if lowers else ""),
         steps=steps(recipe.steps),
@@ -93,9 +94,10 @@ def _program(
             *stack_binds(below),
             *(Bind(source=bench.blobs, target=BLOBS) for _ in recipe.steps[:1] if bench.fetches),
             *(Bind(source=bind.source, target=bind.target) for bind in recipe.binds),
+            *shown,
         ),
         view=View(project=bench.project, target=PROJECT) if bench.project else None,
-        env=build_environment(settled.epoch, settled.request.variables),
+        env=build_environment(settled.epoch, settled.request.variables) | variables,
         user="root",
         network=recipe.network,
         sync=False,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from envtool import net
+from envtool.container.program import Bind
 from envtool.errors import Interrupted
 from envtool.events import Emit
 from envtool.store.store import Store
@@ -64,6 +66,13 @@ class Setting:
     emit: Emit
     cancel: Cancel
     refresh: bool = False  # ask `resolve` again though answers are remembered
+
+
+def outside() -> tuple[dict[str, str], tuple[Bind, ...]]:
+    """What a container with the host's network gets beside it: proxy and CA variables, and the CA bundle, shown at its
+    own path. Never part of a key, and never copied into a layer."""
+    variables, bundle = net.container_settings()
+    return variables, (Bind(source=bundle, target=bundle),) if bundle else ()
 
 
 def base_environment(epoch: int) -> dict[str, str]:

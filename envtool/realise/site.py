@@ -13,7 +13,7 @@ from envtool.container import program as container
 from envtool.container import start
 from envtool.errors import Interrupted, ResolveError
 from envtool.realise.build import Workbench, build_environment, stack_binds
-from envtool.realise.setting import Setting
+from envtool.realise.setting import Setting, outside
 from envtool.realise.settle import Made
 from envtool.store import blobs, download
 
@@ -60,9 +60,9 @@ class StackSite:
         environment = build_environment(self._request.epoch, self._request.variables)
         shown = [container.Bind(source=bind.source, target=bind.target) for bind in binds]
         if network:
-            proxies, bundle = net.container_settings()
-            environment |= proxies
-            shown += [container.Bind(source=bundle, target=bundle)] if bundle else []
+            variables, more = outside()
+            environment |= variables
+            shown += more
         environment |= dict(env or {})
         with (
             Workbench(self._setting, (), self._request.inputs) as bench,

@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Literal
 
 from envtool.api import PROJECT
-from envtool.container.program import Bind, Program, Root, Step, View
+from envtool.container.program import Program, Root, Step, View
 from envtool.model import Env, Task
-from envtool.realise.setting import add_variables, base_environment
+from envtool.realise.setting import add_variables, base_environment, outside
 from envtool.realise.stacks import Stack, stack_binds
 
 HOME = "/home/envtool"
@@ -56,12 +56,14 @@ def container(
     if task is not None:
         user = "root" if task.user == "root" else "user"
     cwd = workdir(env)
+    variables, shown = outside() if env.network else ({}, ())
     return Program(
         root=Root(lowers=tuple(made.layer.tree for made in reversed(stack.made)), scratch=scratch),
         steps=tuple(Step(argv=command.words(), cwd=cwd) for command in task.commands) if task else (),
-        binds=tuple(Bind(source=bind.source, target=bind.target) for bind in stack_binds(stack.made)),
+        binds=(*stack_binds(stack.made), *shown),
         view=View(project=project, hidden=hidden, target=PROJECT),
-        env=environment(env, stack, host, user=user, terminal=terminal),
+        env=variables | environment(env, stack, host, user=user, terminal=terminal),
+        network=env.network,
         user=user,
         timeout=task.timeout if task else None,
         outputs=task.outputs if task else (),

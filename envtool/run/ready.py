@@ -22,9 +22,9 @@ from envtool.run import describe, warm
 MOST = 20_000  # watched paths: beyond, looking at them all is no short cut any more
 
 
-def prepare(env: Env, stack: Stack, spec: Spec, files: Files, setting: Setting) -> dict[str, Any]:
+def prepare(env: Env, stack: Stack, spec: Spec, files: Files, setting: Setting, *, scratch: str = "") -> dict[str, Any]:
     """The plan of an env whose stack stands, as `warm.launch` takes it; kept for the next time."""
-    program = describe.container(env, stack, project=setting.root, hidden=(), host={})
+    program = describe.container(env, stack, project=setting.root, hidden=(), host={}, scratch=scratch)
     # names are found while the container is described once more for each command: the step is only a place for it
     flat = describe.with_step(program, Step(cwd=describe.workdir(env))).flat()
     plan: dict[str, Any] = {
@@ -44,7 +44,7 @@ def prepare(env: Env, stack: Stack, spec: Spec, files: Files, setting: Setting) 
     watched = {seen.path: tuple(seen.state) for seen in files.seen()}
     for place in _decided(stack, spec, setting):
         watched.setdefault(place, warm.signature(place))
-    if len(watched) <= MOST and env.scratch == "memory":
+    if len(watched) <= MOST and not scratch and not env.network:
         plan["watch"] = sorted(watched.items())
         _write(warm.path(setting.store.root, plan["spec"], env.name), plan)
     return plan

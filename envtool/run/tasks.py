@@ -29,7 +29,7 @@ def run_task(env: Env, task: Task, stack: Stack, setting: Setting, *, log: str, 
     outputs: tuple[str, ...] = ()
     message = ""
     try:
-        with layers.using(setting.store, [made.layer for made in stack.made]), _scratch(env, setting) as scratch:
+        with layers.using(setting.store, [made.layer for made in stack.made]), scratch_for(env, setting) as scratch:
             program = describe.container(
                 env,
                 stack,
@@ -96,5 +96,6 @@ def _outcome(ended: start.Exit, task: Task) -> tuple[Outcome, str]:
     return "passed", notes
 
 
-def _scratch(env: Env, setting: Setting) -> AbstractContextManager[str]:
+def scratch_for(env: Env, setting: Setting) -> AbstractContextManager[str]:
+    """A directory for what the env's commands write, gone afterwards; empty for memory."""
     return layers.scratch(setting.store, remove=ids.remove) if env.scratch == "disk" else nullcontext("")

@@ -76,6 +76,7 @@ def make_env(work: Work, point: Point) -> Env | None:
     variables = {name: work.text(value, scope) for name, value in (given.mapping() if given else {}).items()}
     names = tuple(work.text(value, scope) for value in (passed.items() if passed else []))
     scratch = choice(work, point.node.get("scratch"), scope, ("memory", "disk"))
+    network = point.node.get("network")
     if base is None:
         return None
     return Env(
@@ -90,6 +91,7 @@ def make_env(work: Work, point: Point) -> Env | None:
         passed=names,
         workdir=workdir,
         scratch=scratch,
+        network=network is not None and network.value is True,
         directory=point.directory,
     )
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 LAYER_KEYS = ("needs", "set")
 SERVICES = "services"  # known to be planned: told apart from a slip
 ENV_KEYS = frozenset({
-    "base", "extends", "language", "layers", "matrix", "pass", "scratch", "set", "tasks", "timeout", "user", "workdir",
+    "base", "extends", "language", "layers", "matrix", "network", "pass", "scratch", "set", "tasks", "timeout", "user",
+    "workdir",
 })  # fmt: skip
 
 
@@ -196,6 +197,11 @@ def _env(registry: Registry, *, extends: bool) -> Json:
             "items": {"type": "string", "pattern": values.PASSED},
         },
         "workdir": {"description": "Where tasks start, relative to this file.", "type": "string", "minLength": 1},
+        "network": {
+            "description": "Whether its commands see this machine's network. Without it there is only loopback, and a "
+            "result cannot depend on anything outside.",
+            "type": "boolean",
+        },
         "scratch": {"description": "Where what tasks write is held: `memory` unless said.", "enum": ["memory", "disk"]},
         "timeout": {"description": "For each task that has none of its own.", "$ref": "#/$defs/duration"},
         "user": {"description": "For each task that has none of its own.", "enum": ["user", "root"]},

@@ -237,3 +237,20 @@ envs:
     assert place.envtool("test").status == 0
     assert place.envtool("run", "admin").status == 0
     assert not (place.project / "new").exists()
+
+
+def test_an_env_may_ask_for_the_network(place, server):
+    server.files["/x"] = b"from outside"
+    script = f"""python3 -c 'import urllib.request as u; print(u.urlopen("{server.url}/x", timeout=5).read())'"""
+    place.write("get.sh", script)
+    for network, status in (("false", 1), ("true", 0)):
+        place.spec(f"envs:\n  unit: {{network: {network}, tasks: {{test: sh get.sh 2>&1 | tail -1 | grep outside}}}}\n")
+        assert place.envtool("test").status == status
+    assert place.envtool("exec", "unit", "--", "sh", "get.sh").out == "b'from outside'\n"
+
+
+def test_scratch_on_disk_goes_with_the_task(place):
+    place.spec("envs:\n  unit: {scratch: disk, tasks: {test: 'dd if=/dev/zero of=big bs=1M count=64 && sync && ls -l'}}\n")
+    assert place.envtool("test").status == 0
+    assert place.envtool("exec", "unit", "--", "sh", "-c", "echo x > /var/tmp/y && cat /var/tmp/y").out == "x\n"
+    place.check_nothing_left()

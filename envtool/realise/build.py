@@ -12,7 +12,7 @@ from envtool.api import Step as ApiStep
 from envtool.container import ids, start
 from envtool.container.program import Bind, Program, Root, Step, View
 from envtool.errors import BuildError, Interrupted
-from envtool.realise import inside
+from envtool.realise import advice, inside
 from envtool.realise.setting import Setting, add_variables, base_environment, outside
 from envtool.realise.settle import Made, Settled
 from envtool.realise.tee import Tee
@@ -151,15 +151,6 @@ def _execute(program: Program, setting: Setting, event_id: str, settled: Settled
             where = f"{request.where.file}:{request.where.line}"
             raise BuildError(
                 f"{where}: {settled.node.subject} `{request.name}` could not be built: exit {ended.status}",
-                hint=_advice(ended.status, tee.text()),
+                hint=advice.of_build(ended.status, tee.text(), base=request.base_kind),
                 output=tee.text(),
             )
-
-
-def _advice(status: int, output: str) -> str:
-    low = output.lower()
-    if any(word in low for word in ("could not resolve", "name resolution", "network is unreachable")):
-        return "builds have no network; a `run` layer may ask for it with `network: true`"
-    if status == 127:
-        return "the command is not in this stack: add the layer that brings it before this one"
-    return ""

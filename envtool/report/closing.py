@@ -46,12 +46,12 @@ def failure(result: Result, *, again: str, shown: bool, style: words.Style, colu
     text = "" if shown or not result.log else output(result.log, style=style)
     if text:
         parts.append(text)
-    said = re.fullmatch(r"exit \d+", result.message)  # by the line of the task already
-    if result.message and not said:
-        message = safe(result.message, color=False).rstrip("\n").replace("\n", "\n   ")
+    message = re.sub(r"\Aexit \d+(\n|\Z)", "", result.message)  # the line of the task said so already
+    if message:
+        message = safe(message, color=False).rstrip("\n").replace("\n", "\n   ")
         parts.append(f"   {message}")
     if result.outcome in ("failed", "timeout"):
-        if result.log and not text and not shown and (said or not result.message):
+        if result.log and not text and not shown and not message:
             parts.append("   it printed nothing")
         parts.append(f"   again, inside:  {again} shell {shlex.quote(result.env)}")
     return "\n".join(parts)

@@ -11,6 +11,7 @@ from envtool.container import ids, start
 from envtool.errors import EnvtoolError
 from envtool.events import Finished, Outcome, Started
 from envtool.model import Env, Task
+from envtool.realise import advice
 from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stack
 from envtool.realise.tee import Tee
@@ -27,7 +28,7 @@ def run_task(env: Env, task: Task, stack: Stack, setting: Setting, *, log: str, 
     outcome: Outcome = "error"
     status: int | None = None
     outputs: tuple[str, ...] = ()
-    message = ""
+    message = hint = ""
     try:
         with layers.using(setting.store, [made.layer for made in stack.made]), scratch_for(env, setting) as scratch:
             program = describe.container(
@@ -47,8 +48,13 @@ def run_task(env: Env, task: Task, stack: Stack, setting: Setting, *, log: str, 
                     cancel=setting.cancel.reader,
                     outputs_to=setting.root if task.outputs else "",
                 )
+                tee.close()
+                said = tee.text(1 << 16) if ended.status else ""
         status, outputs = ended.status, ended.outputs
         outcome, message = _outcome(ended, task)
+        if outcome == "failed":
+            base = stack.made[0].settled.node.kind.name
+            hint = advice.of_task(ended.status, said, network=env.network, scratch=env.scratch, base=base)
     except EnvtoolError as error:
         message = error.message
         outcome = "interrupted" if error.exit_status == 130 else "error"
@@ -78,7 +84,7 @@ def run_task(env: Env, task: Task, stack: Stack, setting: Setting, *, log: str, 
         started=began,
         log=log,
         outputs=outputs,
-        message=message,
+        message=f"{message}\n{hint}" if hint else message,
     )
 
 

@@ -21,8 +21,9 @@ from envtool.store import blobs, canonical, download, layers
 SCRATCH = ("/run/**", "/tmp/**", "/dev/**", "/proc/**", "/sys/**")  # never part of a layer, whatever wrote there
 
 
-def build(settled: Settled, below: Sequence[Made], setting: Setting, event_id: str) -> layers.Layer:
-    """Make the layer, or take the one that another process has made meanwhile. Raises MakeError, Interrupted."""
+def build(settled: Settled, below: Sequence[Made], setting: Setting, event_id: str) -> tuple[layers.Layer, bool]:
+    """Make the layer (True), or take the one that another process has made meanwhile (False). Raises MakeError,
+    Interrupted."""
     recipe = settled.node.kind.build(settled.request, settled.pins)
 
     def waiting(holder: str) -> None:
@@ -32,7 +33,7 @@ def build(settled: Settled, below: Sequence[Made], setting: Setting, event_id: s
         setting.store, settled.key, remove=ids.remove, waiting=waiting, cancelled=setting.cancel.is_set
     ) as draft:
         if draft.layer is not None:
-            return draft.layer
+            return draft.layer, False
         download.download(
             settled.fetches, setting.store, emit=setting.emit, event_id=event_id, cancel=setting.cancel.is_set
         )
@@ -47,7 +48,7 @@ def build(settled: Settled, below: Sequence[Made], setting: Setting, event_id: s
         # container root may pass neither to the tree nor write beside it by path: it is put there, and handed the sheet
         with open(draft.manifest, "wb") as sheet:
             capture = ids.inside(canonical.capture, ".", settled.epoch, drop, sheet.fileno(), at=draft.upper)
-        return draft.commit(capture, settled.document)
+        return draft.commit(capture, settled.document), True
 
 
 class Workbench:

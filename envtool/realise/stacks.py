@@ -104,8 +104,8 @@ class Stacks:
             outcome = "cached"
             if layer is None:
                 outcome = "error"
-                layer = build(settled, below, setting, event_id)
-                outcome = "built"
+                layer, ours = build(settled, below, setting, event_id)
+                outcome = "built" if ours else "cached"
             return Made(settled=settled, layer=layer)
         except BuildError:
             outcome = "failed"

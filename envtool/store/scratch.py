@@ -32,8 +32,8 @@ def _claim(store: Store) -> tuple[str, int]:
     while True:
         path = store.path("tmp", os.urandom(8).hex())
         os.mkdir(path)
-        os.chmod(path, 0o755)
         try:
+            os.chmod(path, 0o755)
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:  # a sweeper came between mkdir and open
             continue

@@ -159,7 +159,8 @@ def _check_file_system(root: str) -> None:
             hint=ELSEWHERE,
         )
     probe = os.path.join(root, "tmp", f"probe.{os.getpid()}.{os.urandom(4).hex()}")
-    os.mkdir(probe)
+    with open(probe, "x", encoding="ascii"):  # a file: directories without a lock are what another starter sweeps
+        pass
     try:
         os.setxattr(probe, "user.envtool", b"y")
     except OSError as error:
@@ -169,7 +170,7 @@ def _check_file_system(root: str) -> None:
             hint=ELSEWHERE,
         ) from error
     finally:
-        os.rmdir(probe)
+        os.unlink(probe)
 
 
 def file_system(path: str, mountinfo: str = "/proc/self/mountinfo") -> str:

@@ -15,7 +15,7 @@ from envtool import keys
 from envtool.errors import Interrupted, StoreError
 from envtool.store import blobs, canonical, layers, locks, memo
 from envtool.store.scratch import scratch, sweep
-from envtool.store.store import directory, file_system, locate
+from envtool.store.store import Store, directory, file_system, locate
 
 KEY = "ab" * 32
 HELLO = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
@@ -134,6 +134,22 @@ def test_a_dead_holder_holds_nothing(store):
 
 
 # ---- scratch ----
+
+
+def test_a_sweeper_that_comes_between_is_outrun(store, monkeypatch):
+    mkdir = os.mkdir
+    swept = []
+
+    def made_and_swept(path, *rest):
+        mkdir(path, *rest)
+        if not swept:
+            swept.append(path)
+            os.rmdir(path)
+
+    monkeypatch.setattr(os, "mkdir", made_and_swept)
+    with scratch(store) as path:
+        assert os.path.isdir(path)
+        assert swept != [path]
 
 
 def test_scratch_ends_with_its_owner(store):
@@ -283,3 +299,15 @@ def test_using_what_is_gone_or_damaged(store):
     with open(os.path.join(os.path.dirname(made.tree), "layer.json"), "w") as file:
         file.write("{")
     assert code(layers.find, store, KEY) == "layer-damaged"
+
+
+def test_a_store_can_be_made_while_another_sweeps_it(tmp_path, monkeypatch):
+    root = tmp_path / "new"
+    setxattr = os.setxattr
+
+    def swept_first(*arguments):
+        sweep(Store(root=str(root)))
+        setxattr(*arguments)
+
+    monkeypatch.setattr(os, "setxattr", swept_first)
+    assert locate(environ={"ENVTOOL_STORE": str(root)}).root == str(root)

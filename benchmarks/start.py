@@ -119,7 +119,9 @@ def _libraries(program: str) -> list[str]:
 def once(argv: list[str]) -> float:
     """Milliseconds from start to end of one process. Raises when it fails."""
     began = time.perf_counter()
-    ended = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+    ended = subprocess.run(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False, cwd="/"
+    )
     spent = time.perf_counter() - began
     if ended.returncode != 0:
         raise SystemExit(f"{' '.join(argv)}: {ended.returncode}: {ended.stderr.decode(errors='replace')[-600:]}")
@@ -224,7 +226,7 @@ def _without_hybrid_cgroups() -> None:
         mounts = [line.split() for line in file]
     hybrid = [line[1] for line in mounts if line[2] == "cgroup2" and line[1] != "/sys/fs/cgroup"]
     if hybrid and os.geteuid() == 0:
-        script = f"umount -l {' '.join(hybrid)} && exec \"$@\""
+        script = f'umount -l {" ".join(hybrid)} && exec "$@"'
         os.execvp("unshare", ["unshare", "--mount", "sh", "-c", script, "sh", sys.executable, *sys.argv])
 
 
@@ -236,11 +238,15 @@ def main() -> None:
     parser.add_argument("--user", help="as root: measure as this user too")
     parser.add_argument("--json", action="store_true", help="medians as JSON instead of a table")
     asked = parser.parse_args()
+    for name in [name for name in os.environ if name.startswith("PYTHON")]:
+        del os.environ[name]  # another place's modules would be measured
     _without_hybrid_cgroups()
     envtool = os.path.abspath(asked.envtool)
     results = {"root" if os.geteuid() == 0 else "a user": measure(envtool, asked.rounds)}
     if asked.user:
-        results["a user"] = as_user(asked.user, _python(envtool), ["--envtool", envtool, "--rounds", str(asked.rounds), "--json"])
+        results["a user"] = as_user(
+            asked.user, _python(envtool), ["--envtool", envtool, "--rounds", str(asked.rounds), "--json"]
+        )
     if asked.json:
         print(json.dumps(next(iter(results.values()))))
         return

@@ -120,7 +120,7 @@ def once(argv: list[str]) -> float:
     """Milliseconds from start to end of one process. Raises when it fails."""
     began = time.perf_counter()
     ended = subprocess.run(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False, cwd="/"
     )
     spent = time.perf_counter() - began
     if ended.returncode != 0:
@@ -238,6 +238,8 @@ def main() -> None:
     parser.add_argument("--user", help="as root: measure as this user too")
     parser.add_argument("--json", action="store_true", help="medians as JSON instead of a table")
     asked = parser.parse_args()
+    for name in [name for name in os.environ if name.startswith("PYTHON")]:
+        del os.environ[name]  # another place's modules would be measured
     _without_hybrid_cgroups()
     envtool = os.path.abspath(asked.envtool)
     results = {"root" if os.geteuid() == 0 else "a user": measure(envtool, asked.rounds)}

@@ -270,5 +270,5 @@ def _space(store: str) -> Check:
         return Check(name="store", state="fail", text=f"{place} is not writable", mend="export ENVTOOL_STORE=DIRECTORY")
     if stat.S_ISDIR(os.stat(place).st_mode) and free < _SPACE:
         text = f"{free >> 20} MiB free at {place}: a base with layers takes some 2 GiB"
-        return Check(name="store", state="warn", text=text, mend="envtool gc, or export ENVTOOL_STORE=DIRECTORY")
+        return Check(name="store", state="warn", text=text, mend="export ENVTOOL_STORE=DIRECTORY")
     return Check(name="store", state="ok", text=f"{free >> 30} GiB free at {place}")

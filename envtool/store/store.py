@@ -145,7 +145,7 @@ def _check(root: str, stamp: Mapping[str, object], idmap: str) -> None:
         raise StoreError(
             f"the store {root} was made with the container ids `{made}`, containers here have `{idmap}`",
             code="store-idmap",
-            hint=f"set ENVTOOL_STORE to another place, or remove this one in the same ids: envtool gc --all ({root})",
+            hint="set ENVTOOL_STORE to another place, or remove this one: docs/troubleshooting.md says how",
         )
 
 

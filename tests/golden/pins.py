@@ -61,8 +61,9 @@ def python_project(request):
 
 
 def sdist(request):
-    name = request.options["name"]
-    return {"file": wheel(name, str(request.options.get("version", "1")))}
+    name, version = request.options["name"], request.options["version"]
+    url = f"{INDEX}/{name}-{version}.tar.gz"
+    return {"url": url, "private": []}
 
 
 def host(request):

@@ -1,6 +1,6 @@
 """What starting a container costs, beside other ways to start one, interleaved in one run: medians and ratios.
 
-    python benchmarks/start.py --envtool .venv/bin/envtool [--rounds 40] [--user NAME] [--podman-image NAME] [--markdown]
+    python benchmarks/start.py --envtool .venv/bin/envtool [--rounds 40] [--user NAME] [--podman-image NAME] [--json]
 
 Run as root it measures as root, and with `--user` as that user too (which needs a range of ids for podman). Contenders
 that are not installed are left out and named. podman needs an image: give one, or one is made (`podman import`) of the

@@ -250,7 +250,9 @@ def test_an_env_may_ask_for_the_network(place, server):
 
 
 def test_scratch_on_disk_goes_with_the_task(place):
-    place.spec("envs:\n  unit: {scratch: disk, tasks: {test: 'dd if=/dev/zero of=big bs=1M count=64 && sync && ls -l'}}\n")
+    place.spec(
+        "envs:\n  unit: {scratch: disk, tasks: {test: 'dd if=/dev/zero of=big bs=1M count=64 && sync && ls -l'}}\n"
+    )
     assert place.envtool("test").status == 0
     assert place.envtool("exec", "unit", "--", "sh", "-c", "echo x > /var/tmp/y && cat /var/tmp/y").out == "x\n"
     place.check_nothing_left()

@@ -53,7 +53,9 @@ envs:
 
 
 def test_copies_that_fail_all_say_so(fresh):
-    fresh.spec("layers: {bad: {run: 'sleep 0.2; echo why; exit 4'}}\nenvs: {unit: {layers: [bad], tasks: {test: 'true'}}}\n")
+    fresh.spec(
+        "layers: {bad: {run: 'sleep 0.2; echo why; exit 4'}}\nenvs: {unit: {layers: [bad], tasks: {test: 'true'}}}\n"
+    )
     running = [fresh.start("test") for _ in range(4)]
     for process in running:
         done = fresh.finish(process)
@@ -106,7 +108,9 @@ def test_two_hundred_layers(place, capsys):
     assert place.envtool("exec", "unit", "--", "true").status == 0
     short = time.monotonic() - began
     with capsys.disabled():
-        print(f"\n200 layers as {place.caller.mode}: cold {cold:.1f} s, warm test {warm:.2f} s, warm exec {short:.2f} s")
+        print(
+            f"\n200 layers as {place.caller.mode}: cold {cold:.1f} s, warm test {warm:.2f} s, warm exec {short:.2f} s"
+        )
     assert warm < 5
     assert short < 2
 
@@ -115,7 +119,8 @@ def test_two_hundred_layers(place, capsys):
 def test_a_thousand_envs_and_five_thousand_layers(place, capsys):
     layers = "".join(f"  l{n}: {{run: 'touch /opt/n{n}', inputs: []}}\n" for n in range(5000))
     envs = "".join(
-        f"  e{n}: {{layers: [{', '.join(f'l{n * 5 + k}' for k in range(5))}], tasks: {{test: 'true'}}}}\n" for n in range(1000)
+        f"  e{n}: {{layers: [{', '.join(f'l{n * 5 + k}' for k in range(5))}], tasks: {{test: 'true'}}}}\n"
+        for n in range(1000)
     )
     place.spec(f"layers:\n{layers}envs:\n{envs}")
     times = {}

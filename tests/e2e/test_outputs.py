@@ -11,7 +11,8 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.mark.parametrize(
-    ("end", "options", "status"), [("exit 0", "", 0), ("exit 3", "", 1), ("kill -9 $$", "", 1), ("sleep 100", "timeout: 1s", 1)]
+    ("end", "options", "status"),
+    [("exit 0", "", 0), ("exit 3", "", 1), ("kill -9 $$", "", 1), ("sleep 100", "timeout: 1s", 1)],
 )
 def test_they_come_back_however_it_ends(place, end, options, status):
     place.task(

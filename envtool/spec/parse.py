@@ -24,6 +24,7 @@ except ImportError:  # PyYAML without libyaml: eight times slower, otherwise the
 BYTES = 4 * 1024 * 1024  # of one file
 NODES = 150_000  # of one file, aliases expanded
 DEPTH = 40
+_DEEP = f"nested more than {DEPTH} deep"
 SCALAR = 256 * 1024  # characters of one scalar
 KEY = 128
 
@@ -72,7 +73,10 @@ def parse(text: str, source: Source, problems: Problems) -> Node | None:
     except Refused:
         return None
     except yaml.MarkedYAMLError as error:
-        _explain_syntax(error, source, problems)
+        if "maximum nesting depth" in str(error.problem):  # libyaml's own limit, since 0.2.6
+            problems.add(start, _DEEP, code="limit")
+        else:
+            _explain_syntax(error, source, problems)
         return None
     except (yaml.YAMLError, UnicodeEncodeError):  # a character that no YAML may hold
         upto = _ODD.split(text, maxsplit=1)[0]
@@ -82,7 +86,7 @@ def parse(text: str, source: Source, problems: Problems) -> Node | None:
         problems.add(at, f"a character that YAML does not allow: {odd}", code="yaml", hint="write it as an escape")
         return None
     except RecursionError:  # only the scanner in pure Python
-        problems.add(start, f"nested more than {DEPTH} deep", code="limit")
+        problems.add(start, _DEEP, code="limit")
         return None
 
 
@@ -163,7 +167,7 @@ class _Reader:
     def open(self, event: Any, value: dict[str, Node] | list[Node], expected: type) -> None:
         node = Node(value, self.source, event.start_mark.line + 1, event.start_mark.column + 1, 1)
         if len(self.stack) >= DEPTH:
-            self.refuse(node, f"nested more than {DEPTH} deep", "limit")
+            self.refuse(node, _DEEP, "limit")
         if event.tag is not None and _TAGS.get(event.tag) is not expected:
             self.problems.add(node, f"a YAML tag: `{_tag(event.tag)}`", code="yaml", hint="remove it")
         if self.stack and isinstance(self.stack[-1].node.value, dict) and self.stack[-1].key is None:

@@ -89,7 +89,7 @@ def test_setup_makes_an_environment_that_works(tmp_path):
     """What README says first, on a fresh clone, also where the system's Python refuses to be installed into."""
     run("git", "-c", "safe.directory=*", "clone", "-q", ROOT, tmp_path / "clone")
     environ = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    run("./setup", cwd=tmp_path / "clone", env=environ)
-    run("./setup", cwd=tmp_path / "clone", env=environ)  # again is no harm
+    run(".ci/setup", cwd=tmp_path / "clone", env=environ)
+    run(".ci/setup", cwd=tmp_path / "clone", env=environ)  # again is no harm
     assert "envtool 0." in run(".venv/bin/envtool", "version", cwd=tmp_path / "clone", env=environ)
     assert not run("git", "-c", "safe.directory=*", "status", "--porcelain", cwd=tmp_path / "clone")

@@ -131,7 +131,7 @@ def build(program: dict[str, Any], own: ids.Ids, sources: Sources) -> list[str]:
     else:
         _overlay_root(program, own, sources, place)
     detached = _prepare(program, place)
-    view = _view(program, place) if program["view"] is not None else -1
+    view = _view(program, own, place) if program["view"] is not None else -1
     mounts.pivot("root")
     return _populate(program, sources, detached, view, kept=plain)
 
@@ -198,7 +198,7 @@ def _prepare(program: dict[str, Any], place: str) -> dict[str, int]:
     return detached
 
 
-def _view(program: dict[str, Any], place: str) -> int:
+def _view(program: dict[str, Any], own: ids.Ids, place: str) -> int:
     """The project under a layer that whites out what is hidden, writes above; detached."""
     _, hidden, _ = program["view"]
     lowers = ["p"]
@@ -207,9 +207,20 @@ def _view(program: dict[str, Any], place: str) -> int:
         _white_out(hidden)
         lowers = ["h", "p"]
     _like(place + "view-up", "p")
+    if own.mode == "root" and program["user"] == "user" and _mixed("p"):
+        from envtool.container import copies
+
+        copies.adopt("p", place + "view-up", {path.rstrip("/") for path in hidden})
     os.mkdir("view")
     mounts.overlay("view", lowers, place + "view-up", place + "view-work", volatile=place != "")
     return mounts.clone("view", mounts.NOSUID | mounts.NODEV, recursive=False)
+
+
+def _mixed(project: str) -> bool:
+    """Whether not all that is seen at first belongs to the container's user: root unpacks archives with their owners,
+    and may write to all of it."""
+    with os.scandir(project) as entries:
+        return any(entry.stat(follow_symlinks=False).st_uid != ids.USER for entry in entries)
 
 
 def _like(path: str, model: str) -> None:

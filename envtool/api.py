@@ -215,6 +215,11 @@ class Kind:
         """Like `inputs`, for what may be there: a pattern that matches nothing is no error."""
         return ()
 
+    def named_inputs(self, options: Json) -> tuple[str, ...]:
+        """Like `optional_inputs`, for files of which only the name counts: a build sees them empty, and no edit of
+        them makes the layer anew."""
+        return ()
+
     def question(self, request: Request) -> Json:
         """All of the request that `resolve`'s answer depends on: while it is the same, the remembered pins hold (the
         core adds the kind, its version, the architecture and what lies below). Default: options and all inputs."""

@@ -145,21 +145,30 @@ def _mode(path: str) -> int | None:
 # ---- what a layer depends on ----------------------------------------------------------------------------------------
 
 
-def inputs(root: str, patterns: Iterable[str], optional: Iterable[str] = ()) -> tuple[InputFile, ...]:
+def inputs(
+    root: str, patterns: Iterable[str], optional: Iterable[str] = (), named: Iterable[str] = ()
+) -> tuple[InputFile, ...]:
     """The files that patterns mean, with what of them counts; sorted by path.
 
     A pattern is a file, a directory (all that is listed in it) or a glob. Ignored files are left out unless a pattern
-    names one exactly. Of `optional` patterns those that match nothing are passed over.
+    names one exactly. Of `optional` patterns those that match nothing are passed over; likewise of `named` ones, whose
+    files count by their names alone unless another pattern means them too.
     Raises UsageError (codes input-outside, input-missing, input-kind), EnvtoolError.
     """
     paths: set[str] = set()
+    bare: set[str] = set()
     everything: list[str] | None = None
-    for pattern, needed in [*((one, True) for one in patterns), *((one, False) for one in optional)]:
+    wishes = [
+        *((one, True, paths) for one in patterns),
+        *((one, False, paths) for one in optional),
+        *((one, False, bare) for one in named),
+    ]
+    for pattern, needed, found in wishes:
         wanted = _inside(pattern)
         mode = None if wanted in ("", ".") else _mode(os.path.join(root, wanted))
         _check_way(root, wanted)
         if mode is not None and not stat.S_ISDIR(mode):
-            paths.add(wanted)
+            found.add(wanted)
             continue
         if everything is None:
             everything = listed(root)
@@ -179,8 +188,8 @@ def inputs(root: str, patterns: Iterable[str], optional: Iterable[str] = ()) -> 
                 code="input-missing",
                 hint="files that git ignores are seen only when they are named exactly",
             )
-        paths.update(matched)
-    return tuple(_input(root, path) for path in sorted(paths))
+        found.update(matched)
+    return tuple(_input(root, path, content=path in paths) for path in sorted(paths | bare))
 
 
 def stage(root: str, files: Sequence[InputFile], target: str) -> None:
@@ -189,6 +198,11 @@ def stage(root: str, files: Sequence[InputFile], target: str) -> None:
     for item in files:
         source, place = os.path.join(root, item.path), os.path.join(target, item.path)
         _make_directories(target, os.path.dirname(item.path))
+        if not item.content:
+            with open(place, "xb") as out:
+                os.fchmod(out.fileno(), 0o644)
+            os.utime(place, (0, 0))
+            continue
         if item.link:
             if not os.path.islink(source) or os.readlink(source) != item.link:
                 raise _changed(item.path)
@@ -242,7 +256,9 @@ def _check_way(root: str, path: str) -> None:
         raise UsageError(f"input `{path}` leaves the project through a symlink", code="input-outside")
 
 
-def _input(root: str, path: str) -> InputFile:
+def _input(root: str, path: str, *, content: bool) -> InputFile:
+    if not content:
+        return InputFile(path=path, sha256=hashlib.sha256().hexdigest(), content=False)
     place = os.path.join(root, path)
     try:
         mode = os.lstat(place).st_mode

@@ -44,15 +44,16 @@ class Made:
 def request_for(node: Node, below: Sequence[Made], setting: Setting) -> Request:
     """The request of a node on what it stands on. Raises SpecError for inputs that are not there."""
     spec = node.spec
-    patterns, optional = (
+    kind, options = node.kind, spec.options
+    patterns, optional, named = (
         tuple(posixpath.join(spec.directory, pattern) for pattern in some)
-        for some in (node.kind.inputs(spec.options), node.kind.optional_inputs(spec.options))
+        for some in (kind.inputs(options), kind.optional_inputs(options), kind.named_inputs(options))
     )
     base = below[0].settled if below else None
     return Request(
         name=spec.name,
         options=spec.options,
-        inputs=_inputs(setting.root, patterns, optional, spec) if patterns or optional else (),
+        inputs=_inputs(setting.root, (patterns, optional, named), spec) if patterns or optional or named else (),
         where=spec.where,
         directory=spec.directory,
         arch=setting.arch,
@@ -155,11 +156,9 @@ def _question(node: Node, request: Request) -> Json:
     }
 
 
-def _inputs(
-    root: str, patterns: tuple[str, ...], optional: tuple[str, ...], spec: BaseSpec | LayerSpec
-) -> tuple[InputFile, ...]:
+def _inputs(root: str, patterns: tuple[tuple[str, ...], ...], spec: BaseSpec | LayerSpec) -> tuple[InputFile, ...]:
     try:
-        return project.inputs(root, patterns, optional)
+        return project.inputs(root, *patterns)
     except SpecError:
         raise
     except EnvtoolError as error:

@@ -193,3 +193,16 @@ def test_optional_inputs_count_where_they_are(repository):
     assert [item.path for item in found] == ["debug.log", "src/b.py"]
     with pytest.raises(UsageError):
         project.inputs(str(repository), [], optional=["../x"])
+
+
+def test_named_inputs_count_by_their_names(repository, tmp_path_factory):
+    found = project.inputs(str(repository), ["src/b.py"], named=["src/*.py", "none.txt"])
+    by_name = [item.path for item in found if not item.content]
+    assert by_name
+    assert "src/b.py" not in by_name
+    place = tmp_path_factory.mktemp("stage")
+    (repository / by_name[0]).write_text("edited meanwhile")
+    assert project.inputs(str(repository), ["src/b.py"], named=["src/*.py"]) == found
+    project.stage(str(repository), found, str(place))
+    assert (place / by_name[0]).read_bytes() == b""
+    assert (place / "src/b.py").read_bytes() == (repository / "src/b.py").read_bytes()

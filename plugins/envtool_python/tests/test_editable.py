@@ -37,28 +37,42 @@ SOURCES = {
 
 
 def decided(text, **more):
-    """The files that the answer's patterns match."""
+    """The files that the answer's patterns match, by content and by name; the patterns of the first."""
     project = Project(pyproject_D_toml=text, **SOURCES, **more)
-    patterns = decisive_files(project, read_facts(project))
-    for pattern in patterns:
+    patterns, names = decisive_files(project, read_facts(project))
+    for pattern in (*patterns, *names):
         assert project.glob(pattern) or project.glob(f"{pattern}/**"), f"{pattern} matches nothing, which is an error"
-    shown = globs.matcher([each for pattern in patterns for each in (pattern, f"{pattern}/**")])
-    return {path for path in project.files if shown.fullmatch(path)}, patterns
+
+    def matched(some):
+        shown = globs.matcher([each for pattern in some for each in (pattern, f"{pattern}/**")])
+        return {path for path in project.files if shown.fullmatch(path)}
+
+    return matched(patterns), matched(names), patterns
 
 
 def test_the_builds_files_what_they_name_and_where_packages_are():
-    files, _ = decided(HATCH)
-    assert files == {
-        "pyproject.toml",
-        "README.md",
-        "doc/intro.md",
-        "src/me/__init__.py",
-        "src/me/data/a.py",  # a package without __init__.py is seen by one of its files
-    }
+    files, names, _ = decided(HATCH)
+    assert files == {"pyproject.toml", "README.md", "doc/intro.md"}
+    # a package without __init__.py is seen by one of its files
+    assert names == {"src/me/__init__.py", "src/me/data/a.py"}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"text": HATCH.replace('version = "1"', 'dynamic = ["version"]')},
+        {"text": HATCH, "setup_D_cfg": "[options]\npackages = find:\n"},
+        {"text": HATCH.replace('"hatchling"', '"hatchling", "versioningit"')},
+    ],
+)
+def test_modules_count_by_content_where_a_build_may_read_them(more):
+    files, names, _ = decided(**more)
+    assert {"src/me/__init__.py", "src/me/data/a.py"} <= files
+    assert not names
 
 
 def test_tables_of_other_tools_name_nothing():
-    files, _ = decided(
+    files, _, _ = decided(
         HATCH + '[tool.pytest.ini_options]\ntestpaths = ["tests"]\n[tool.ruff]\nsrc = ["src/me/core.py"]\n'
     )
     assert "src/me/core.py" not in files
@@ -73,27 +87,27 @@ def test_tables_of_other_tools_name_nothing():
     ],
 )
 def test_a_build_that_may_read_anything_depends_on_everything_but_tests(more):
-    _, patterns = decided("", **more)
+    _, _, patterns = decided("", **more)
     assert patterns == ("README.md", "pyproject.toml", "setup.py", "src")
 
 
 def test_a_version_that_is_read_by_import_depends_on_everything():
     text = '[project]\nname = "me"\ndynamic = ["version"]\n[tool.setuptools.dynamic]\nversion = {attr = "me.meta.V"}\n'
-    files, _ = decided(text, src_S_me_S_meta_D_py='V = "1"\n')
+    files, _, _ = decided(text, src_S_me_S_meta_D_py='V = "1"\n')
     assert "src/me/meta.py" in files
     assert "src/me/core.py" not in files
-    _, patterns = decided(text, src_S_me_S_meta_D_py="from .core import V\n")
+    _, _, patterns = decided(text, src_S_me_S_meta_D_py="from .core import V\n")
     assert "src" in patterns
 
 
 def test_flit_reads_a_literal_and_imports_anything_else():
     text = '[project]\nname = "me"\ndynamic = ["version"]\n[build-system]\nrequires=["flit_core"]\nbuild-backend = "flit_core.buildapi"\n'
-    _, patterns = decided(text)
+    _, _, patterns = decided(text)
     assert "src" in patterns
 
 
 def test_setup_py_names_its_files():
-    files, _ = decided(
+    files, _, _ = decided(
         "",
         setup_D_py="setup(scripts=['bin/me'], long_description=open('notes.txt').read())",
         bin_S_me="",

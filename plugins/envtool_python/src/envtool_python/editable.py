@@ -1,8 +1,9 @@
 """Which files of a project an editable install depends on. Pure.
 
 An editable install points to the sources: their content decides nothing, so an edit must not build it again. What does:
-the build's own files, what they name, where packages are (`__init__.py`), and where a version is written. Where the
-build runs code of the project that may read anything, all of the project counts but directories like `tests`.
+the build's own files, what they name, and where packages are (`__init__.py`): by their names alone where pyproject.toml
+says all there is to say, else also by their content, where a version may be written. Where the build runs code of the
+project that may read anything, all of the project counts but directories like `tests`.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 BUILD_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "PKG-INFO", "MANIFEST.in")
 METADATA_FILES = (
     *BUILD_FILES, "README*", "LICEN[CS]E*", "COPYING*", "NOTICE*", "AUTHORS*", "*requirements*", "requirements/*",
-    "*.py", "src/*.py", "**/__init__.py", "**/*version*.py", "**/__about__.py",
 )  # fmt: skip
+MODULES = ("*.py", "src/*.py", "**/__init__.py")  # where packages and modules are
+VERSIONS = ("**/*version*.py", "**/__about__.py")
 # Directories that no build of an editable install looks into, unless the build's own files name them.
 ASIDE = ("tests", "test", "testing", "docs", "doc", "examples", "benchmarks", "bench", ".github", "changelog.d", "news")
 
@@ -36,18 +38,22 @@ _LITERAL = re.compile(r"^__version__\s*(:\s*[\w.]+\s*)?=\s*['\"]", re.MULTILINE)
 _BUILDERS = frozenset({"setuptools", "setuptools_scm", "hatch", "flit", "poetry", "pdm", "uv", "scikit-build"})
 
 
-def decisive_files(project: api.Project, facts: Facts) -> tuple[str, ...]:
-    """Files and globs, each of which matches. Empty: all of the project."""
+def decisive_files(project: api.Project, facts: Facts) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Files and globs, each of which matches; and more, of which only the names count. Both empty: everything."""
     everything = project.glob("**")
     text = build_text(facts)
     if _ANY_FILE.search(text) or not _version_is_plain(project, facts, text, everything):
-        return _all_but_aside(everything, text)
+        return _all_but_aside(everything, text), ()
     chosen = {pattern for pattern in METADATA_FILES if project.glob(pattern)}
     tokens = set(_TOKEN.findall(text))
     names = {posixpath.basename(token) for token in tokens if token[-1:] not in "./"}
     chosen |= {path for path in everything if path in tokens or posixpath.basename(path) in names}
     chosen |= {module for token in tokens for module in _modules(token)} & set(everything)
-    return tuple(sorted(chosen | _namespaces(everything, text)))
+    modules = {pattern for pattern in MODULES if project.glob(pattern)} | _namespaces(everything, text)
+    if facts.declared:
+        return tuple(sorted(chosen)), tuple(sorted(modules))
+    versions = {pattern for pattern in VERSIONS if project.glob(pattern)}
+    return tuple(sorted(chosen | modules | versions)), ()
 
 
 def _modules(token: str) -> list[str]:

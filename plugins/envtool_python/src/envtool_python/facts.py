@@ -61,6 +61,7 @@ class Facts:
     backend: str = ""
     compiled: bool = False
     versioned: bool = False  # its version comes from version control, which builds do not see
+    declared: bool = False  # all metadata is written in pyproject.toml: no build reads modules for it
     tools: Mapping[str, Any] = field(default_factory=dict)  # the [tool] table
     text: str = ""  # what decides the build, for "is this directory named in it?"
 
@@ -96,6 +97,7 @@ def read_facts(project: Files, root: str = "") -> Facts:
         backend=backend,
         compiled=_compiled(backend, requires, setup or "", tools),
         versioned=version_unknown and _versioned(requires, setup or "", tools) and not project.read(f"{root}PKG-INFO"),
+        declared=_declared(meta, tools, requires) and setup is None and config is None,
         tools=tools,
         text="\n".join(part for part in (text, setup, config) if part),
     )
@@ -129,6 +131,11 @@ def _versioned(requires: Iterable[str], setup: str, tools: Mapping[str, Any]) ->
         return True
     version = _table(_table(tools, "pdm"), "version")
     return version.get("source") == "scm"
+
+
+def _declared(meta: Mapping[str, Any], tools: Mapping[str, Any], requires: Iterable[str]) -> bool:
+    table = meta or _table(tools, "poetry")
+    return "version" in table and not meta.get("dynamic") and not VERSIONERS & {name_of(line) for line in requires}
 
 
 def _poetry_groups(tools: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -470,7 +470,8 @@ def main() -> int:
         return 1
     finally:
         fresh(WORK)
-    print(json.dumps(answer))
+    if answer:  # what a build makes is no text
+        print(json.dumps(answer))
     return 0
 
 

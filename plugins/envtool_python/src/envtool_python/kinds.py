@@ -170,6 +170,7 @@ class PythonProject(_Venv):
                 "description": "default: editable, but a wheel where something is compiled",
             },
             "files": _strings("the project files that decide what is installed (default: all)"),
+            "names": _strings("with `files`: more of them, of which only the names count; the build sees them empty"),
             **_COMMON,
         },
     }
@@ -178,6 +179,10 @@ class PythonProject(_Venv):
         """All of the project, unless `files` says which."""
         chosen = _options(options)
         return unique([*chosen.get("files", (chosen.get("root", "."),)), *chosen.get("inputs", ())])
+
+    def named_inputs(self, options: api.Json) -> tuple[str, ...]:
+        """Where modules are."""
+        return tuple(_options(options).get("names", ()))
 
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
         """Settle what its build needs. Raises ResolveError, FetchError."""

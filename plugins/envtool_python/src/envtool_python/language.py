@@ -101,9 +101,8 @@ def _layers(env: api.EnvDraft, project: api.Project, facts: Facts) -> tuple[api.
     if install != "none":
         chosen: dict[str, api.Json] = {"install": install}
         if install == "editable":
-            files = decisive_files(project, facts)
-            if files:
-                chosen["files"] = [*files]
+            files, by_name = decisive_files(project, facts)
+            chosen |= {key: [*paths] for key, paths in (("files", files), ("names", by_name)) if paths}
         drafts.append(
             api.LayerDraft(
                 name=names.new("project"), kind="python-project", options=_with(chosen, python, options), needs=needs

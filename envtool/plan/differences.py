@@ -69,15 +69,15 @@ def _names(members: Sequence[Json]) -> list[str] | None:
     """A name for each member, None where one has none or two have the same."""
     found: list[str] = []
     for member in members:
-        name = member.get("name") if isinstance(member, dict) else member[0] if _is_row(member) else None
+        name: Json = None
+        if isinstance(member, dict):
+            name = member.get("name")
+        elif isinstance(member, list) and len(member) > 1:
+            name = member[0]
         if not isinstance(name, str):
             return None
         found.append(name)
     return found if len(set(found)) == len(found) else None
-
-
-def _is_row(member: Json) -> bool:
-    return isinstance(member, list) and len(member) > 1
 
 
 def _named(old: dict[str, Json], new: dict[str, Json], path: Path) -> Iterator[Difference]:

@@ -1,0 +1,299 @@
+"""Why a base or layer is cached, built or asked for: documents in, an Explanation out. Pure.
+
+The earlier build that a miss is compared with is the nearest one: of the same kind, with the fewest and least
+weighty differences, and of several the newest.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from envtool.keys import canonical
+from envtool.model import Json, Where
+from envtool.plan import pins
+from envtool.plan.changes import Change, Facts, Ground, Places
+from envtool.plan.compare import compare, compare_question
+from envtool.plan.differences import MISSING, Side, differences
+
+State: TypeAlias = Literal["cached", "build", "ask", "wait"]
+FAR = 6  # what another name adds to the distance of an earlier build
+MOST = 8  # what any one part of a document adds at most
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """An earlier build, as it stands in the store. What older envtools did not write is empty: `name` and `project` (of
+    the first who built it), `options` MISSING."""
+
+    key: str
+    document: Mapping[str, Json]
+    diff_id: str = ""
+    time: float = 0.0  # seconds since the epoch
+    name: str = ""
+    project: str = ""  # absolute path
+    options: Side = MISSING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """An earlier question to a kind's `resolve`, with the time of its answer."""
+
+    question: Mapping[str, Json]
+    time: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """A base or layer as it stands now. `document` is None where its key is not known yet: then `question` says what is
+    to be asked, or (both None) `waits` what has to be made first. `inputs` are rows as in documents."""
+
+    name: str
+    subject: Literal["base", "layer"]
+    kind: str
+    where: Where
+    pinned: bool = True
+    envs: tuple[str, ...] = ()
+    project: str = ""
+    options: Json = None
+    inputs: tuple[Json, ...] = ()
+    below: tuple[Ground, ...] = ()
+    waits: tuple[str, ...] = ()
+    question: Mapping[str, Json] | None = None
+    document: Mapping[str, Json] | None = None
+    key: str = ""
+    summary: str = ""
+
+    @property
+    def sort(self) -> str:
+        """Its kind as documents name it."""
+        return f"{self.subject}:{self.kind}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What a cached base or layer is made of."""
+
+    diff_id: str
+    size: int  # bytes of its tar
+    entries: int
+    arch: str
+    epoch: int
+    pins: tuple[tuple[str, str], ...]  # name and version, or name and hash
+    inputs: tuple[str, ...]
+    variables: Mapping[str, str]
+    below: tuple[tuple[str, str], ...]  # (subject, name), bottom first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """What is said of one base or layer.
+
+    `since` is the earlier build that `changes` are counted from (its key is empty where it is an earlier question),
+    None where there is none; `same` says what is as it was; `waits` what has to be made before more can be known."""
+
+    name: str
+    subject: Literal["base", "layer"]
+    kind: str
+    where: Where
+    state: State
+    envs: tuple[str, ...] = ()
+    key: str = ""
+    summary: str = ""
+    project: str = ""
+    since: Past | None = None
+    changes: tuple[Change, ...] = ()
+    same: tuple[str, ...] = ()
+    waits: tuple[str, ...] = ()
+    content: Content | None = None
+
+
+# ---- the nearest ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Nearest:
+    """Looks at earlier builds one after the other and keeps the nearest: there may be thousands."""
+
+    subject: Subject
+    best: Past | None = None
+    _score: tuple[float, float] = field(default=(float("inf"), 0.0))
+
+    def offer(self, past: Past) -> None:
+        """Consider one more."""
+        score = distance(self.subject, past)
+        if score is not None and (score, -past.time) < self._score:
+            self.best, self._score = past, (score, -past.time)
+
+
+def distance(subject: Subject, past: Past) -> float | None:
+    """How far an earlier build is from what is wanted now; None when it is no earlier build of it: another kind, or
+    nothing in common but the kind."""
+    old = past.document
+    if old.get("kind") != subject.sort:
+        return None
+    new: Mapping[str, Json] = subject.document or {"inputs": [*subject.inputs]}
+    far, common = 0, False
+    for part in ("files", "inputs", "below"):
+        if part in new:
+            other, shared = _rows_apart(old.get(part), new[part])
+            far += other
+            common |= shared and part != "below"
+    if "material" in new:
+        other = len(differences(old.get("material"), new["material"]))
+        far += min(MOST, 2 * other)
+        common |= not other
+    elif past.options is not MISSING:
+        other = len(differences(past.options, subject.options))
+        far += min(MOST, 2 * other)
+        common |= not other
+    for part, weight in (("arch", MOST), ("version", 2), ("format", 2), ("epoch", 1), ("variables", 1)):
+        if part in new:
+            far += weight * (canonical(old.get(part)) != canonical(new[part]))
+    same_name = past.name == subject.name
+    same_project = bool(past.project) and _base(past.project) == _base(subject.project)
+    if not common and not (same_name and same_project):
+        return None
+    far += 0 if same_name else FAR if past.name else FAR // 2
+    return far + (0.0 if past.project == subject.project else 0.25 if same_project else 0.5)
+
+
+def _rows_apart(old: Json, new: Json) -> tuple[int, bool]:
+    before = Counter(canonical(row) for row in old) if isinstance(old, list) else Counter[bytes]()
+    after = Counter(canonical(row) for row in new) if isinstance(new, list) else Counter[bytes]()
+    apart = max((before - after).total(), (after - before).total())
+    return min(MOST, apart + (0 if apart else canonical(old) != canonical(new))), bool(before & after)
+
+
+def _base(path: str) -> str:
+    """The project's own directory: checkouts of one project stand at many places."""
+    return path.rstrip("/").rpartition("/")[2]
+
+
+def nearest_question(subject: Subject, asked: Iterable[Asked]) -> Asked | None:
+    """The earlier question with the fewest differences, of several the newest; None when nothing is the same but the
+    kind."""
+    best: Asked | None = None
+    score: tuple[int, float] = (1 << 30, 0.0)
+    assert subject.question is not None
+    for one in asked:
+        if one.question.get("kind") != subject.sort:
+            continue
+        apart = len(differences({**one.question}, {**subject.question}))
+        if (apart, -one.time) < score:
+            best, score = one, (apart, -one.time)
+    return best
+
+
+# ---- the explanation -----------------------------------------------------------------------------------------------
+
+
+def explain(
+    subject: Subject,
+    *,
+    past: Past | None = None,
+    ground: tuple[Ground, ...] = (),
+    asked: Asked | None = None,
+    content: Content | None = None,
+    places: Places | None = None,
+) -> Explanation:
+    """All that can be said of a base or layer. `past` is the nearest earlier build and `ground` what that stood on;
+    `asked` the nearest earlier question where there is no key yet; `content` is given when it is cached."""
+    changes: tuple[Change, ...] = ()
+    same: tuple[str, ...] = ()
+    state: State = "wait" if subject.waits else "ask" if subject.document is None else "build"
+    if content is not None:
+        state, past = "cached", None
+    elif subject.document is not None and past is not None:
+        old = Facts(document=past.document, below=ground, options=past.options)
+        new = Facts(document=subject.document, below=subject.below, options=subject.options)
+        changes = compare(old, new, places=places, pinned=subject.pinned)
+        same = unchanged(old, new)
+    elif state == "ask" and asked is not None:
+        assert subject.question is not None
+        old = Facts(document=asked.question, below=ground)
+        new = Facts(document=subject.question, below=subject.below, options=subject.options)
+        paths = [str(row[0]) for row in subject.inputs if isinstance(row, list)]
+        changes = compare_question(old, new, inputs=paths, places=places)
+        past = Past(key="", document={}, time=asked.time)
+    elif state == "wait" and past is not None:
+        changes = own_changes(subject, past, places)
+    else:
+        past = None
+    return Explanation(
+        name=subject.name,
+        subject=subject.subject,
+        kind=subject.kind,
+        where=subject.where,
+        state=state,
+        envs=subject.envs,
+        key=subject.key,
+        summary=subject.summary,
+        project=subject.project,
+        since=past,
+        changes=changes,
+        same=same,
+        waits=subject.waits,
+        content=content,
+    )
+
+
+def own_changes(subject: Subject, past: Past, places: Places | None) -> tuple[Change, ...]:
+    """What a layer that waits for another says otherwise by itself: in its options and inputs, all that is known."""
+    old: dict[str, Json] = {"inputs": past.document.get("inputs"), "material": None}
+    new: dict[str, Json] = {"inputs": [*subject.inputs], "material": None}
+    if past.options is not MISSING:
+        old["material"], new["material"] = past.options, subject.options
+    sides = Facts(document=old, options=past.options), Facts(document=new, options=subject.options)
+    return compare(*sides, places=places, pinned=subject.pinned)
+
+
+def unchanged(old: Facts, new: Facts) -> tuple[str, ...]:
+    """What is as it was, in a few words: ("the base", "layer python", "11 pins", "the spec")."""
+    kept = {*_ids(old.document)} & {*_ids(new.document)}
+    ground = [one for one in new.below if one.diff_id in kept]
+    words = ["the base" if one.subject == "base" else f"layer {one.name}" for one in ground]
+    for key, word in (("files", "pin"), ("inputs", "input")):
+        rows = {canonical(row) for row in _list(old.document, key)} & {
+            canonical(row) for row in _list(new.document, key)
+        }
+        if rows:
+            words.append(f"{len(rows)} {word}{'s' if len(rows) != 1 else ''}")
+    if canonical(old.document.get("material")) == canonical(new.document.get("material")):
+        words.append("the spec")
+    if new.document.get("variables") and old.document.get("variables") == new.document.get("variables"):
+        words.append("variables")
+    return tuple(words)
+
+
+def content(document: Mapping[str, Json], below: Iterable[Ground], *, diff_id: str, size: int, entries: int) -> Content:
+    """What a layer that stands in the store is made of, from its own document."""
+    variables = document.get("variables")
+    epoch = document.get("epoch")
+    return Content(
+        diff_id=diff_id,
+        size=size,
+        entries=entries,
+        arch=str(document.get("arch", "")),
+        epoch=epoch if isinstance(epoch, int) else 0,
+        pins=tuple(_pin(row) for row in _list(document, "files")),
+        inputs=tuple(str(row[0]) for row in _list(document, "inputs") if isinstance(row, list)),
+        variables={name: str(value) for name, value in variables.items()} if isinstance(variables, dict) else {},
+        below=tuple((one.subject, one.name) for one in below),
+    )
+
+
+def _pin(row: Any) -> tuple[str, str]:
+    name, version = pins.name_and_version(str(row[0]))
+    return name, version or str(row[1])[:12]
+
+
+def _ids(document: Mapping[str, Json]) -> list[str]:
+    return [str(one) for one in _list(document, "below")]
+
+
+def _list(document: Mapping[str, Json], key: str) -> list[Json]:
+    value = document.get(key)
+    return value if isinstance(value, list) else []

@@ -13,15 +13,19 @@ from dataclasses import dataclass
 from envtool import registry
 from envtool.api import Detection
 from envtool.container import ids
-from envtool.errors import BuildError, EnvtoolError, Interrupted, MakeError, SpecError, UsageError
+from envtool.errors import BuildError, EnvtoolError, Interrupted, MakeError, NotCachedError, SpecError, UsageError
 from envtool.events import Emit, Event
 from envtool.model import Env, Json, Spec, Task
-from envtool.plan.graph import graph
+from envtool.plan.graph import Graph, graph
 from envtool.plan.plan import Plan
 from envtool.plan.plan import plan as make_plan
+from envtool.plan.subjects import choose
+from envtool.plan.why import Explanation
 from envtool.project import Files
+from envtool.realise.explain import explain
+from envtool.realise.look import known
 from envtool.realise.setting import Cancel, Setting
-from envtool.realise.stacks import Stacks, known
+from envtool.realise.stacks import Stacks
 from envtool.run import evidence, ready, warm
 from envtool.run.result import Result
 from envtool.run.tasks import run_task, scratch_for
@@ -43,6 +47,7 @@ class Request:
     fail_fast: bool = False
     args: tuple[str, ...] = ()
     refresh: bool = False
+    expect_cached: bool = False
 
 
 def load(request: Request) -> Spec:
@@ -76,14 +81,28 @@ def plan(request: Request, verb: str = "") -> Plan:
     return make_plan(spec, nodes, known(nodes, setting), verb)
 
 
+def why(request: Request, names: tuple[str, ...] = ()) -> tuple[Explanation, ...]:
+    """Why bases and layers are cached or not, those that names mean (choose); without names, all that are not cached.
+    Each comes after what it stands on. Raises SpecError, UsageError, StoreError."""
+    spec, _, kinds = _open(request)
+    nodes = graph(spec, kinds)
+    chosen = choose(spec, nodes, names)
+    return explain(nodes, _setting(spec, request, _silent, Cancel.make()), chosen.nodes, misses=not names)
+
+
 def run(request: Request, task: str, emit: Emit, cancel: Cancel) -> tuple[Result, ...]:
     """Run a task in every selected env that has it, side by side. Raises SpecError, UsageError, StoreError."""
+    if request.expect_cached and request.refresh:
+        raise UsageError("`--expect-cached` and `--refresh` contradict each other", code="usage.contradiction")
     spec, _, kinds = _open(request)
     chosen = [(env, each) for env in spec.envs for each in env.tasks if each.name == task]
     if not chosen:
         raise UsageError(_no_task(spec, task), code="no-task", hint="`envtool list` shows envs and their tasks")
     setting = _setting(spec, request, emit, cancel)
-    stacks = Stacks(graph(spec, kinds), setting)
+    nodes = graph(spec, kinds)
+    if request.expect_cached:
+        _check_cached(nodes, {env.name for env, _ in chosen}, setting)
+    stacks = Stacks(nodes, setting)
     directory = evidence.open_run(spec.root)
     stop = threading.Event()
 
@@ -114,6 +133,17 @@ def execute(request: Request, env: str, argv: tuple[str, ...], *, terminal: bool
     if status is None:
         raise MakeError("git cannot say which files of the project it ignores", code="project-git")
     return status
+
+
+def _check_cached(nodes: Graph, envs: set[str], setting: Setting) -> None:
+    """Raise NotCachedError, with what `why` says, where a base or layer of these envs is not cached."""
+    wanted = {node_id for env in envs for node_id in nodes.stacks[env]}
+    misses = explain(nodes, setting, wanted, misses=True)
+    if misses:
+        count = f"{len(misses)} of {len(wanted)} bases and layers"
+        verb = "is" if len(misses) == 1 else "are"
+        hint = "without `--expect-cached` they are made; `envtool why NAME` says more of one"
+        raise NotCachedError(f"{count} {verb} not cached", misses=misses, hint=hint)
 
 
 def _open(request: Request) -> tuple[Spec, Files, registry.Registry]:
@@ -151,7 +181,13 @@ def _setting(spec: Spec, request: Request, emit: Emit, cancel: Cancel) -> Settin
     place = store.locate(idmap=ids.describe())
     scratch.sweep(place, remove=ids.remove)
     return Setting(
-        store=place, root=spec.root, arch=os.uname().machine, emit=emit, cancel=cancel, refresh=request.refresh
+        store=place,
+        root=spec.root,
+        arch=os.uname().machine,
+        emit=emit,
+        cancel=cancel,
+        refresh=request.refresh,
+        cached_only=request.expect_cached,
     )
 
 

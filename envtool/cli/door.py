@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from envtool.api import Detection
     from envtool.events import Emit, Event
     from envtool.model import Json, Spec
+    from envtool.plan.why import Explanation
     from envtool.report.stream import Result
 
 
@@ -51,6 +52,7 @@ class App(Protocol):
         fail_fast: bool = False,
         args: tuple[str, ...] = (),
         refresh: bool = False,
+        expect_cached: bool = False,
     ) -> Any:
         """What the command line asks for."""
 
@@ -59,6 +61,9 @@ class App(Protocol):
 
     def plan(self, request: Any, verb: str = "") -> Any:
         """A plan.Plan. Raises SpecError, UsageError."""
+
+    def why(self, request: Any, names: tuple[str, ...] = ()) -> Sequence[Explanation]:
+        """Why things are cached or not; without names, all that are not. Raises SpecError, UsageError."""
 
     def run(self, request: Any, task: str, emit: Emit, cancel: Latch) -> Sequence[Result]:
         """Run a task wherever it is; returns early, with what is known, when `cancel` is set. Raises EnvtoolError."""

@@ -57,8 +57,8 @@ def compare_question(
     for one in differences(before.get("question"), after.get("question")):
         row = one.new if one.new is not MISSING else one.old
         path = str(one.path[-2]) if len(one.path) > 1 else ""
-        if one.how in ("added", "removed") and _is_input(row):
-            found.append(Change(part="input", name=str(row[0]), how=one.how))
+        if one.how in ("added", "removed") and (name := _input_name(row)):
+            found.append(Change(part="input", name=name, how=one.how))
         elif path in inputs:
             found.append(Change(part="input", name=path, note="content" if _is_hash(row) else "link"))
         else:
@@ -71,27 +71,25 @@ def _is_hash(value: Side) -> bool:
     return isinstance(value, str) and len(value) == 64 and not set(value) - set("0123456789abcdef")
 
 
-def _is_input(value: Side) -> bool:
-    return isinstance(value, list) and len(value) > 1 and isinstance(value[0], str) and _is_hash(value[1])
+def _input_name(row: Side) -> str:
+    """The path of a row like those of inputs, empty for anything else."""
+    is_row = isinstance(row, list) and len(row) > 1 and isinstance(row[0], str) and _is_hash(row[1])
+    return str(row[0]) if is_row and isinstance(row, list) else ""
 
 
 def _in_options(one: Difference, question: Json, options: Side) -> bool:
     """Whether the way to a difference leads through the layer's own options."""
-    if options is MISSING or options is None:
+    if options in (MISSING, None):
         return False
-    at = question
-    wanted = canonical(options)
-    for step in ("", *one.path):
-        if step != "":
-            if isinstance(at, dict) and step in at:
-                at = at[step]  # type: ignore[index]
-            elif isinstance(at, list) and isinstance(step, int) and step < len(at):
-                at = at[step]
-            else:
-                return False
-        if canonical(at) == wanted:
+    at: Any = question
+    for step in one.path:
+        if canonical(at) == canonical(options):
             return True
-    return False
+        try:
+            at = at[step]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return canonical(at) == canonical(options)
 
 
 def _follow(change: Change, follows: bool) -> Change:

@@ -91,8 +91,8 @@ class Content:
 class Explanation:
     """What is said of one base or layer.
 
-    `since` is the earlier build that `changes` are counted from (its key is empty where it is an earlier question),
-    None where there is none; `same` says what is as it was; `waits` what has to be made before more can be known."""
+    `since` is the earlier build that `changes` are counted from (its key is empty where it is an earlier question; of
+    what is cached: its own build), None where there is none; `same` says what is as it was; `waits` what has to be made before more can be known."""
 
     name: str
     subject: Literal["base", "layer"]
@@ -205,7 +205,7 @@ def explain(
     same: tuple[str, ...] = ()
     state: State = "wait" if subject.waits else "ask" if subject.document is None else "build"
     if content is not None:
-        state, past = "cached", None
+        state = "cached"
     elif subject.document is not None and past is not None:
         old = Facts(document=past.document, below=ground, options=past.options)
         new = Facts(document=subject.document, below=subject.below, options=subject.options)

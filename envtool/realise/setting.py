@@ -66,6 +66,7 @@ class Setting:
     emit: Emit
     cancel: Cancel
     refresh: bool = False  # ask `resolve` again though answers are remembered
+    cached_only: bool = False  # nothing may be resolved or built
 
 
 def outside() -> tuple[dict[str, str], tuple[Bind, ...]]:

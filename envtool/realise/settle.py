@@ -79,7 +79,7 @@ def remembered(node: Node, request: Request, setting: Setting) -> tuple[bool, Js
     """(True, pins) when no one has to be asked: nothing floats, or the answer is known and still fits this host."""
     if type(node.kind).resolve is Kind.resolve:
         return True, None
-    known = memo.get(setting.store, _question(node, request))
+    known = memo.get(setting.store, question(node, request))
     if known is None or not node.kind.fresh(request, known["pins"]):
         return False, None
     return True, known["pins"]
@@ -87,8 +87,8 @@ def remembered(node: Node, request: Request, setting: Setting) -> tuple[bool, Js
 
 def resolve(node: Node, request: Request, setting: Setting, site: Site, *, again: bool) -> Json:
     """The pins of a node, asked for once: other processes with the same question wait for this answer."""
-    question = _question(node, request)
-    with memo.asking(setting.store, question):
+    asked = question(node, request)
+    with memo.asking(setting.store, asked):
         if not again:
             known, pins = remembered(node, request, setting)
             if known:
@@ -103,7 +103,7 @@ def resolve(node: Node, request: Request, setting: Setting, site: Site, *, again
             )
             error.args = (error.message,)
             raise
-        memo.put(setting.store, question, {"pins": pins})
+        memo.put(setting.store, asked, {"pins": pins})
         return pins
 
 
@@ -143,10 +143,11 @@ def settled(node: Node, request: Request, pins: Json) -> Settled:
 
 def memory(made: Made, setting: Setting) -> str:
     """The file that remembers the pins of a node: while it is unchanged, so are they."""
-    return memo.path(setting.store, _question(made.settled.node, made.settled.request))
+    return memo.path(setting.store, question(made.settled.node, made.settled.request))
 
 
-def _question(node: Node, request: Request) -> Json:
+def question(node: Node, request: Request) -> dict[str, Json]:
+    """All that the answer of `resolve` depends on: pins are remembered under it."""
     return {
         "kind": f"{node.subject}:{node.kind.name}",
         "version": node.kind.version,

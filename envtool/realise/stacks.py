@@ -9,11 +9,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from envtool.api import Request
-from envtool.errors import BuildError, EnvtoolError
+from envtool.errors import BuildError, EnvtoolError, MakeError
 from envtool.events import Finished, Outcome, Started
 from envtool.model import Json
 from envtool.plan.graph import Graph, Node
-from envtool.plan.plan import Known
 from envtool.realise import settle
 from envtool.realise.build import build, stack_binds
 from envtool.realise.setting import Setting
@@ -21,7 +20,7 @@ from envtool.realise.settle import Made
 from envtool.realise.site import StackSite
 from envtool.store import canonical, layers, memo
 
-__all__ = ["Made", "Stack", "Stacks", "known", "stack_binds"]
+__all__ = ["Made", "Stack", "Stacks", "stack_binds"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +84,8 @@ class Stacks:
             layer = layers.find(setting.store, settled.key)
             if layer is not None:
                 return Made(settled=settled, layer=layer)
+        if setting.cached_only:
+            raise MakeError(f"{node.subject} `{node.spec.name}` is not cached", code="not-cached")
         return self._work(node, request, below, pins, known=known)
 
     def _work(self, node: Node, request: Request, below: list[Made], pins: Json, *, known: bool) -> Made:
@@ -126,28 +127,6 @@ class Stacks:
                     detail=detail,
                 )
             )
-
-
-def known(graph: Graph, setting: Setting) -> dict[str, Known]:
-    """What can be said of every node without asking or building anything: what `envtool plan` shows."""
-    made: dict[str, Made] = {}
-    states: dict[str, Known] = {}
-    for node in graph.nodes.values():
-        if any(node_id not in made for node_id in node.below):
-            states[node.id] = Known(state="unknown")
-            continue
-        request = settle.request_for(node, [made[node_id] for node_id in node.below], setting)
-        remembered, pins = settle.remembered(node, request, setting)
-        if not remembered:
-            states[node.id] = Known(state="unknown", summary="not resolved yet")
-            continue
-        settled = settle.settled(node, request, pins)
-        layer = layers.find(setting.store, settled.key)
-        summary = node.kind.summary(request, pins)
-        states[node.id] = Known(state="cached" if layer else "build", key=settled.key, summary=summary)
-        if layer is not None:
-            made[node.id] = Made(settled=settled, layer=layer)
-    return states
 
 
 def _strangers(stack: Stack) -> Iterator[tuple[Made, Made]]:

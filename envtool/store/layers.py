@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from envtool import keys
 from envtool.errors import StoreError
@@ -33,6 +33,7 @@ class Layer:
     size: int
     entries: int
     document: Mapping[str, Json]  # all that determined it
+    built: Mapping[str, Json] = field(default_factory=dict)  # who built it first, when, and as what: not in its key
 
 
 def find(store: Store, key: str) -> Layer | None:
@@ -49,6 +50,7 @@ def find(store: Store, key: str) -> Layer | None:
             size=stored["size"],
             entries=stored["entries"],
             document=stored["document"],
+            built=stored.get("built", {}),
         )
     except FileNotFoundError:
         return None
@@ -68,11 +70,16 @@ class Draft:
         self._key = key
         self._top = top
 
-    def commit(self, captured: Captured, document: Mapping[str, Json]) -> Layer:
-        """Put it into the store: synced, then by one rename. Raises StoreError when the disk refuses."""
+    def commit(
+        self, captured: Captured, document: Mapping[str, Json], built: Mapping[str, Json] | None = None
+    ) -> Layer:
+        """Put it into the store: synced, then by one rename. `built` is kept beside the document, for people: it is no
+        part of the key. Raises StoreError when the disk refuses."""
         diff_id, size, entries = captured
         made = os.path.join(self._top, "layer")
-        stored: Json = {"diff_id": diff_id, "size": size, "entries": entries, "document": dict(document)}
+        stored: dict[str, Json] = {"diff_id": diff_id, "size": size, "entries": entries, "document": dict(document)}
+        if built is not None:
+            stored["built"] = dict(built)
         try:
             with open(os.path.join(made, "layer.json"), "wb") as file:
                 file.write(keys.canonical(stored))

@@ -1,0 +1,163 @@
+"""Gathers what `envtool why` is told from: the graph as it stands, and earlier builds and questions in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from envtool.model import Json
+from envtool.plan import why
+from envtool.plan.changes import Ground
+from envtool.plan.differences import MISSING
+from envtool.plan.graph import Graph
+from envtool.plan.subjects import envs_of
+from envtool.plan.why import Asked, Explanation, Nearest, Past, Subject
+from envtool.realise import settle
+from envtool.realise.look import Look, look, made
+from envtool.realise.places import Lock, places
+from envtool.realise.setting import Setting
+from envtool.store import history
+
+
+def explain(
+    graph: Graph, setting: Setting, wanted: Collection[str], *, lock: Lock | None = None, misses: bool = False
+) -> tuple[Explanation, ...]:
+    """What is said of some nodes (ids), each after what it stands on; with `misses` only of those that are not cached.
+    `lock` knows places of pins in a lock. Reads the store once for all of them. Raises SpecError."""
+    looks = look(graph, setting)
+    envs = envs_of(graph)
+    shown = [one for one in looks.values() if one.node.id in wanted and not (misses and one.layer)]
+    subjects = {one.node.id: _subject(one, looks, envs[one.node.id], setting) for one in shown}
+    missing = [subjects[one.node.id] for one in shown if one.layer is None]
+    nearest = _nearest(missing, setting)
+    questions = _questions(missing, setting)
+    ground = _grounds([*nearest.values(), *questions.values()], setting)
+    told = []
+    for one in shown:
+        subject = subjects[one.node.id]
+        past, asked = nearest.get(id(subject)), questions.get(id(subject))
+        below = (past.document if past else asked.question if asked else {}).get("below")
+        content = None
+        if one.layer is not None:
+            layer = one.layer
+            content = why.content(
+                layer.document, subject.below, diff_id=layer.diff_id, size=layer.size, entries=layer.entries
+            )
+            past = _own(one, setting)
+        told.append(
+            why.explain(
+                subject,
+                past=past,
+                ground=_stood_on(below, subject, ground),
+                asked=asked,
+                content=content,
+                places=places(one, made(one.node.below, looks), setting, lock),
+            )
+        )
+    return tuple(told)
+
+
+def _subject(one: Look, looks: Mapping[str, Look], envs: tuple[str, ...], setting: Setting) -> Subject:
+    node, request = one.node, one.request
+    if request is None:  # its inputs do not depend on what is below
+        request = settle.request_for(node, (), setting)
+    waits = [looks[node_id] for node_id in node.below if looks[node_id].layer is None]
+    asks = one.settled is None and not waits
+    return Subject(
+        name=node.spec.name,
+        subject=node.subject,
+        kind=node.kind.name,
+        where=node.spec.where,
+        pinned=node.kind.pinned,
+        envs=envs,
+        project=setting.root,
+        options=node.spec.options,
+        inputs=tuple([item.path, item.sha256, item.executable, item.link] for item in request.inputs),
+        below=tuple(_ground(looks[node_id]) for node_id in node.below if looks[node_id].layer),
+        waits=tuple(other.node.spec.name for other in waits if other.request is not None),
+        question=settle.question(node, request) if asks else None,
+        document=one.settled.document if one.settled else None,
+        key=one.settled.key if one.settled else "",
+        summary=node.kind.summary(request, one.settled.pins) if one.settled else "",
+    )
+
+
+def _ground(one: Look) -> Ground:
+    assert one.layer is not None
+    document = one.layer.document
+    return Ground(diff_id=one.layer.diff_id, name=one.node.spec.name, subject=one.node.subject, document=document)
+
+
+def _nearest(missing: Sequence[Subject], setting: Setting) -> dict[int, Past]:
+    """The nearest earlier build of each subject, where there is one."""
+    by_kind: dict[str, list[Nearest]] = {}
+    seekers = {id(subject): Nearest(subject) for subject in missing if subject.question is None}
+    for seeker in seekers.values():
+        by_kind.setdefault(seeker.subject.sort, []).append(seeker)
+    if by_kind:
+        for built in history.built(setting.store, kinds=by_kind):
+            past = _past(built)
+            for seeker in by_kind.get(str(built.document["kind"]), ()):
+                seeker.offer(past)
+    return {number: seeker.best for number, seeker in seekers.items() if seeker.best is not None}
+
+
+def _questions(missing: Sequence[Subject], setting: Setting) -> dict[int, Asked]:
+    asking = [subject for subject in missing if subject.question is not None]
+    if not asking:
+        return {}
+    kinds = {subject.sort for subject in asking}
+    known = [Asked(question=one.question, time=one.time) for one in history.asked(setting.store, kinds)]
+    found = {id(subject): why.nearest_question(subject, known) for subject in asking}
+    return {number: asked for number, asked in found.items() if asked is not None}
+
+
+def _past(built: history.Built) -> Past:
+    noted = built.built
+    return Past(
+        key=built.key,
+        document=built.document,
+        diff_id=built.diff_id,
+        time=built.time,
+        name=str(noted.get("name", "")),
+        project=str(noted.get("project", "")),
+        options=noted.get("options", MISSING),
+    )
+
+
+def _own(one: Look, setting: Setting) -> Past | None:
+    """The build that a cached node came from."""
+    assert one.layer is not None
+    found = history.one(setting.store, one.layer.key)
+    return _past(found) if found else None
+
+
+def _grounds(pasts: Iterable[Past | Asked], setting: Setting) -> dict[str, list[Past]]:
+    """The layers, by diff ID, that earlier builds stood on, as far as they are still in the store."""
+    wanted: set[str] = set()
+    for past in pasts:
+        below = (past.document if isinstance(past, Past) else past.question).get("below")
+        wanted.update(str(diff_id) for diff_id in (below if isinstance(below, list) else ()))
+    found: dict[str, list[Past]] = {}
+    if wanted:
+        for built in history.built(setting.store, diff_ids=wanted):
+            found.setdefault(built.diff_id, []).append(_past(built))
+    return found
+
+
+def _stood_on(below: Json, subject: Subject, found: Mapping[str, list[Past]]) -> tuple[Ground, ...]:
+    """What an earlier build stood on, by the names of now where it is the same."""
+    now = {one.diff_id: one for one in subject.below}
+    names = {one.name for one in subject.below}
+    out = []
+    for diff_id in below if isinstance(below, list) else ():
+        if str(diff_id) in now:
+            out.append(now[str(diff_id)])
+        elif candidates := found.get(str(diff_id)):
+            best = max(candidates, key=lambda past: (past.name in names, past.time))
+            base = str(best.document.get("kind", "")).startswith("base:")
+            kind = str(best.document.get("kind", "")).partition(":")[2]
+            name = best.name or (kind if base else "")
+            out.append(
+                Ground(diff_id=best.diff_id, name=name, subject="base" if base else "layer", document=best.document)
+            )
+    return tuple(out)

@@ -67,10 +67,12 @@ class Facts:
 
 
 def change_of(part: Part, one: Difference, places: Places | None = None) -> Change:
+    """A difference as a change. A path in a file system is name enough; else the whole way to it is."""
     words = [step for step in one.path if isinstance(step, str)]
     name = words[-1] if words and words[-1].startswith("/") else ".".join(words)
-    old, new = ("", "") if one.how == "order" else (text(one.old), text(one.new))
-    where = places.option(new or (words[-1] if words else "")) if places else ""
+    old, new = text(one.old), text(one.new)
+    fresh = next((line for line in new.splitlines() if line not in old.splitlines()), new)
+    where = places.option(fresh or (words[-1] if words else "")) if places else ""
     return Change(part=part, name=name, how=one.how, old=old, new=new, where=where)
 
 

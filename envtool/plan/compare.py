@@ -42,7 +42,7 @@ def compare(old: Facts, new: Facts, *, places: Places | None = None, pinned: boo
     every = [*ground, *found, *spec, *options, *inputs, *pinned_files, *rest, *variables, *others]
     if not every:  # a document that no envtool has written is compared all the same
         every = [change_of("other", one) for one in differences({**before}, {**after})]
-    return tuple(sorted(every, key=lambda change: change.follows))
+    return tuple(sorted((_called(change, after) for change in every), key=lambda change: change.follows))
 
 
 def compare_question(
@@ -62,9 +62,10 @@ def compare_question(
         elif path in inputs:
             found.append(Change(part="input", name=path, note="content" if _is_hash(row) else "link"))
         else:
-            part: Part = "spec" if _in_options(one, after.get("question"), new.options) else "question"
-            found.append(change_of(part, one, places))
-    return tuple(found)
+            depth = _below_options(one, after.get("question"), new.options)
+            part: Part = "question" if depth < 0 else "spec"
+            found.append(change_of(part, replace(one, path=one.path[max(0, depth) :]), places))
+    return tuple(_called(change, after) for change in found)
 
 
 def _is_hash(value: Side) -> bool:
@@ -77,19 +78,24 @@ def _input_name(row: Side) -> str:
     return str(row[0]) if is_row and isinstance(row, list) else ""
 
 
-def _in_options(one: Difference, question: Json, options: Side) -> bool:
-    """Whether the way to a difference leads through the layer's own options."""
-    if options in (MISSING, None):
-        return False
+def _below_options(one: Difference, question: Json, options: Side) -> int:
+    """How many steps of the way to a difference lead to the layer's own options; -1 where it leads past them."""
     at: Any = question
-    for step in one.path:
-        if canonical(at) == canonical(options):
-            return True
+    for depth, step in enumerate((*one.path, "")):
+        if options not in (MISSING, None) and canonical(at) == canonical(options):
+            return depth
         try:
             at = at[step]
         except (KeyError, IndexError, TypeError):
-            return False
-    return canonical(at) == canonical(options)
+            break
+    return -1
+
+
+def _called(change: Change, document: Mapping[str, Json]) -> Change:
+    """What has no name in the spec (the options as a whole, or one of their list) is called by the kind."""
+    if change.name or change.part not in ("spec", "material", "machine"):
+        return change
+    return replace(change, name=str(document.get("kind", "")).rpartition(":")[2])
 
 
 def _follow(change: Change, follows: bool) -> Change:

@@ -92,7 +92,8 @@ class Explanation:
     """What is said of one base or layer.
 
     `since` is the earlier build that `changes` are counted from (its key is empty where it is an earlier question; of
-    what is cached: its own build), None where there is none; `same` says what is as it was; `waits` what has to be made before more can be known."""
+    what is cached: its own build), None where there is none. `same` says what is as it was, `waits` what has to be made
+    before more can be known."""
 
     name: str
     subject: Literal["base", "layer"]
@@ -149,8 +150,9 @@ def distance(subject: Subject, past: Past) -> float | None:
         other = len(differences(past.options, subject.options))
         far += min(MOST, 2 * other)
         common |= not other
+    moved = _first(old.get("below")) != _first(new.get("below"))  # another base has another date
     for part, weight in (("arch", MOST), ("version", 2), ("format", 2), ("epoch", 1), ("variables", 1)):
-        if part in new:
+        if part in new and not (part == "epoch" and moved):
             far += weight * (canonical(old.get(part)) != canonical(new[part]))
     same_name = past.name == subject.name
     same_project = bool(past.project) and _base(past.project) == _base(subject.project)
@@ -165,6 +167,10 @@ def _rows_apart(old: Json, new: Json) -> tuple[int, bool]:
     after = Counter(canonical(row) for row in new) if isinstance(new, list) else Counter[bytes]()
     apart = max((before - after).total(), (after - before).total())
     return min(MOST, apart + (0 if apart else canonical(old) != canonical(new))), bool(before & after)
+
+
+def _first(below: Json) -> Json:
+    return below[0] if isinstance(below, list) and below else None
 
 
 def _base(path: str) -> str:

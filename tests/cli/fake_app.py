@@ -50,6 +50,7 @@ class Request:
     fail_fast: bool = False
     args: tuple = ()
     refresh: bool = False
+    expect_cached: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

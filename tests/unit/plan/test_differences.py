@@ -46,22 +46,31 @@ def test_differences_turn_around(old, new):
     assert sorted(one.how for one in forward) == sorted(mirrored[one.how] for one in back)
 
 
-@given(VALUES.filter(leaves), st.data())
-def test_one_changed_leaf_is_one_difference_with_its_values(value, data):
-    path = data.draw(st.sampled_from(leaves(value)))
-    changed = copy.deepcopy(value)
+OBJECTS = st.recursive(SCALARS, lambda inner: st.dictionaries(st.sampled_from(["a", "b", "c"]), inner), max_leaves=12)
+
+
+def changed(value, path):
     if not path:
-        changed = "another"
-    else:
-        at = changed
-        for step in path[:-1]:
-            at = at[step]
-        at[path[-1]] = "another"
-    found = differences(value, changed)
-    # a member whose name changed is another member: one gone, one come
-    assert 1 <= len(found) <= 2
-    shown = [str(side) for one in found for side in (one.new,)]
-    assert any("another" in text for text in shown)
+        return "another"
+    value = copy.deepcopy(value)
+    at = value
+    for step in path[:-1]:
+        at = at[step]
+    at[path[-1]] = "another"
+    return value
+
+
+@given(VALUES.filter(leaves), st.data())
+def test_a_changed_leaf_is_told(value, data):
+    found = differences(value, changed(value, data.draw(st.sampled_from(leaves(value)))))
+    assert any("another" in str(one.new) for one in found)
+
+
+@given(OBJECTS.filter(leaves), st.data())
+def test_a_changed_leaf_of_objects_is_one_difference_with_its_place(value, data):
+    path = data.draw(st.sampled_from(leaves(value)))
+    (one,) = differences(value, changed(value, path))
+    assert (one.path, one.new, one.how) == (path, "another", "changed")
 
 
 def test_members_with_names_are_compared_by_name():

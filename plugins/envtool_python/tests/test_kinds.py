@@ -197,6 +197,14 @@ def test_resolving_again_is_a_question_of_build_files_alone():
     assert Pip().question(before) != Pip().question(after)
 
 
+def test_a_declared_build_is_the_whole_question():
+    options = {"build": "0" * 64, "files": ["pyproject.toml"], "install": "editable"}
+    before = request(options, inputs=["pyproject.toml"])
+    edited = replace(before, inputs=(replace(before.inputs[0], sha256="1" * 64),), options={**options, "files": ["x"]})
+    assert PythonProject().question(before) == PythonProject().question(edited)
+    assert PythonProject().question(before) != PythonProject().question(request({**options, "build": "1" * 64}))
+
+
 def test_variables_put_the_virtual_environment_first():
     assert Pip().variables(request(["a"])) == {"PATH": "/opt/venv/bin", "VIRTUAL_ENV": "/opt/venv"}
     assert Pip().variables(request({"path": "/srv/v"}))["PATH"] == "/srv/v/bin"

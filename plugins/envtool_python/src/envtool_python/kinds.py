@@ -173,6 +173,11 @@ class PythonProject(_Venv):
                 "description": "default: editable, but a wheel where something is compiled",
             },
             "files": _strings("the project files that decide what is installed (default: all)"),
+            "build": {
+                "type": "string",
+                "description": "digest of what in pyproject.toml decides the build, where nothing else does; "
+                "`language: python` writes it",
+            },
             "names": _strings("with `files`: more of them, of which only the names count; the build sees them empty"),
             **_COMMON,
         },
@@ -186,6 +191,13 @@ class PythonProject(_Venv):
     def named_inputs(self, options: api.Json) -> tuple[str, ...]:
         """Where modules are."""
         return tuple(_options(options).get("names", ()))
+
+    def question(self, request: api.Request) -> api.Json:
+        """Where pyproject.toml says it all, what of it decides the build, and no other file."""
+        chosen = _options(request.options)
+        if "build" not in chosen:
+            return super().question(request)
+        return [{key: value for key, value in chosen.items() if key not in ("files", "names")}, request.directory, []]
 
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
         """Settle what its build needs. Raises ResolveError, FetchError."""

@@ -12,7 +12,7 @@ from envtool.plan.differences import MISSING, Difference, Side
 
 Part: TypeAlias = Literal[
     "format", "kind", "arch", "epoch", "base", "layer", "spec", "machine", "material", "input", "file", "pin",
-    "variable", "question", "other",
+    "variable", "question", "lock", "other",
 ]  # fmt: skip
 How: TypeAlias = Literal["changed", "added", "removed", "renamed", "order"]
 
@@ -34,7 +34,7 @@ class Change:
     because: tuple[Change, ...] = ()
 
 
-def _nowhere(_: str) -> str:
+def _nowhere(*_: str) -> str:
     return ""
 
 
@@ -42,7 +42,7 @@ def _nowhere(_: str) -> str:
 class Places:
     """Where things stand, as far as somebody knows: each takes a name and returns `file:line`, or nothing."""
 
-    pin: Callable[[str], str] = _nowhere  # of a pin, in the lock and where it is asked for
+    pin: Callable[[str, str], str] = _nowhere  # of a pin (name, version), in the lock and where it is asked for
     option: Callable[[str], str] = _nowhere  # of a text in the layer's options, in the spec
     variable: Callable[[str], str] = _nowhere  # who sets it
 

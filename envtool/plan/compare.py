@@ -54,6 +54,10 @@ def compare_question(
     before, after = old.document, new.document
     found = [*below(old.below, new.below, _list(before, "below"), _list(after, "below"))]
     found += [one for one in _scalars(before, after) if one.name in ("kind", "version", "arch")]
+    if before.get("ground") != after.get("ground"):
+        found.append(Change(part="lock", name="ground", note="what it stands on is pinned otherwise"))
+    if before.get("keep") != after.get("keep"):
+        found.append(Change(part="lock", name="keep", note="the pins that it stays near to are others"))
     for one in differences(before.get("question"), after.get("question")):
         row = one.new if one.new is not MISSING else one.old
         path = str(one.path[-2]) if len(one.path) > 1 else ""
@@ -184,7 +188,7 @@ def _pins(old: Mapping[str, list[Json]], new: Mapping[str, list[Json]], places: 
     gone, come = _by_name(file for file in old if file not in new), _by_name(file for file in new if file not in old)
     for file in new:
         name, version = pins.name_and_version(file)
-        where = places.pin(name)
+        where = places.pin(name, version)
         rivals, partners = come[pins.normal(name)], gone[pins.normal(name)]
         if file in old:
             if canonical(old[file]) != canonical(new[file]):

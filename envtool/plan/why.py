@@ -39,10 +39,11 @@ class Past:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """An earlier question to a kind's `resolve`, with the time of its answer."""
+    """An earlier question to a kind's `resolve`, with the time of its answer, or (`locked`) that of the lock."""
 
     question: Mapping[str, Json]
     time: float = 0.0
+    locked: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,9 +92,9 @@ class Content:
 class Explanation:
     """What is said of one base or layer.
 
-    `since` is the earlier build that `changes` are counted from (its key is empty where it is an earlier question; of
-    what is cached: its own build), None where there is none. `same` says what is as it was, `waits` what has to be made
-    before more can be known."""
+    `since` is the earlier build that `changes` are counted from, None where there is none. Its key is empty where it is
+    an earlier question, with `locked` that of the lock; of what is cached it is its own build. `same` says what is as
+    it was, `waits` what has to be made before more can be known."""
 
     name: str
     subject: Literal["base", "layer"]
@@ -105,6 +106,7 @@ class Explanation:
     summary: str = ""
     project: str = ""
     since: Past | None = None
+    locked: bool = False
     changes: tuple[Change, ...] = ()
     same: tuple[str, ...] = ()
     waits: tuple[str, ...] = ()
@@ -209,6 +211,7 @@ def explain(
     `asked` the nearest earlier question where there is no key yet; `content` is given when it is cached."""
     changes: tuple[Change, ...] = ()
     same: tuple[str, ...] = ()
+    locked = False
     state: State = "wait" if subject.waits else "ask" if subject.document is None else "build"
     if content is not None:
         state = "cached"
@@ -224,6 +227,7 @@ def explain(
         paths = [str(row[0]) for row in subject.inputs if isinstance(row, list)]
         changes = compare_question(old, new, inputs=paths, places=places)
         past = Past(key="", document={}, time=asked.time)
+        locked = asked.locked
     elif state == "wait" and past is not None:
         changes = own_changes(subject, past, places)
     else:
@@ -239,6 +243,7 @@ def explain(
         summary=subject.summary,
         project=subject.project,
         since=past,
+        locked=locked,
         changes=changes,
         same=same,
         waits=subject.waits,

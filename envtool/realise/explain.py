@@ -13,13 +13,13 @@ from envtool.plan.subjects import envs_of
 from envtool.plan.why import Asked, Explanation, Nearest, Past, Subject
 from envtool.realise import settle
 from envtool.realise.look import Look, look, made
-from envtool.realise.places import Lock, places
+from envtool.realise.places import Lines, places
 from envtool.realise.setting import Setting
 from envtool.store import history
 
 
 def explain(
-    graph: Graph, setting: Setting, wanted: Collection[str], *, lock: Lock | None = None, misses: bool = False
+    graph: Graph, setting: Setting, wanted: Collection[str], *, lock: Lines | None = None, misses: bool = False
 ) -> tuple[Explanation, ...]:
     """What is said of some nodes (ids), each after what it stands on; with `misses` only of those that are not cached.
     `lock` knows places of pins in a lock. Reads the store once for all of them. Raises SpecError."""
@@ -29,7 +29,7 @@ def explain(
     subjects = {one.node.id: _subject(one, looks, envs[one.node.id], setting) for one in shown}
     missing = [subjects[one.node.id] for one in shown if one.layer is None]
     nearest = _nearest(missing, setting)
-    questions = _questions(missing, setting)
+    questions = _questions(missing, setting) | _locked(shown, subjects, looks, setting)
     ground = _grounds([*nearest.values(), *questions.values()], setting)
     told = []
     for one in shown:
@@ -74,7 +74,7 @@ def _subject(one: Look, looks: Mapping[str, Look], envs: tuple[str, ...], settin
         inputs=tuple([item.path, item.sha256, item.executable, item.link] for item in request.inputs),
         below=tuple(_ground(looks[node_id]) for node_id in node.below if looks[node_id].layer),
         waits=tuple(other.node.spec.name for other in waits if other.request is not None),
-        question=settle.question(node, request) if asks else None,
+        question=settle.memo_question(node, request) if asks else None,
         document=one.settled.document if one.settled else None,
         key=one.settled.key if one.settled else "",
         summary=node.kind.summary(request, one.settled.pins) if one.settled else "",
@@ -109,6 +109,24 @@ def _questions(missing: Sequence[Subject], setting: Setting) -> dict[int, Asked]
     known = [Asked(question=one.question, time=one.time) for one in history.asked(setting.store, kinds)]
     found = {id(subject): why.nearest_question(subject, known) for subject in asking}
     return {number: asked for number, asked in found.items() if asked is not None}
+
+
+def _locked(
+    shown: Sequence[Look], subjects: Mapping[str, Subject], looks: Mapping[str, Look], setting: Setting
+) -> dict[int, Asked]:
+    """What the lock answers to another question under the same name, for each subject that has to be asked."""
+    found: dict[int, Asked] = {}
+    for one in shown:
+        subject = subjects[one.node.id]
+        if subject.question is None or one.request is None:
+            continue
+        question = settle.question(one.node, one.request, [each.settled for each in made(one.node.below, looks)])
+        entry = setting.lock.nearest(question)
+        if entry is not None:
+            other = {**subject.question, "question": entry.question.asked}
+            other |= {"ground": entry.question.ground} if entry.question.ground != question.ground else {}
+            found[id(subject)] = Asked(question=other, locked=True)
+    return found
 
 
 def _past(built: history.Built) -> Past:

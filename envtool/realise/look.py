@@ -4,18 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
-from envtool.api import Kind, Request
+from envtool.api import Request
 from envtool.errors import EnvtoolError, ResolveError
-from envtool.model import Json
 from envtool.plan.graph import Graph, Node
 from envtool.plan.plan import Known
 from envtool.realise import settle
 from envtool.realise.setting import Setting
-from envtool.realise.settle import Made, Settled
+from envtool.realise.settle import Made, Settled, Wanted
 from envtool.store import layers, memo
 from envtool.store.layers import Layer
 
@@ -40,8 +39,9 @@ def look(graph: Graph, setting: Setting) -> dict[str, Look]:
             looks[node.id] = Look(node=node)
             continue
         request = settle.request_for(node, below, setting)
-        known, pins = _pins(node, request, setting)
-        settled = settle.settled(node, request, pins) if known else None
+        wanted = _wanted(node, request, below, setting)
+        request = wanted.request
+        settled = settle.settled(node, request, wanted.pins) if wanted.known else None
         layer = layers.find(setting.store, settled.key) if settled else None
         looks[node.id] = Look(node=node, request=request, settled=settled, layer=layer)
     return looks
@@ -65,19 +65,15 @@ def _known(one: Look) -> Known:
     return Known(state="cached" if one.layer else "build", key=one.settled.key, summary=summary)
 
 
-def _pins(node: Node, request: Request, setting: Setting) -> tuple[bool, Json]:
-    known, pins = settle.remembered(node, request, setting)
-    if (
-        known
-        or type(node.kind).resolve is Kind.resolve
-        or memo.get(setting.store, settle.question(node, request)) is None
-    ):
-        return known, pins
+def _wanted(node: Node, request: Request, below: Sequence[Made], setting: Setting) -> Wanted:
+    wanted = settle.wanted(node, request, below, setting)
+    if wanted.known or memo.get(setting.store, settle.memo_question(node, wanted.request)) is None:
+        return wanted
     # What is remembered does not fit this machine any more. Kinds that pin the machine itself look at it alone.
     try:
-        return True, node.kind.resolve(request, Nobody(setting))
+        return replace(wanted, known=True, pins=node.kind.resolve(wanted.request, Nobody(setting)))
     except EnvtoolError:
-        return False, None
+        return wanted
 
 
 class Nobody:
@@ -92,6 +88,9 @@ class Nobody:
         raise ResolveError("nobody may be asked now", code="nobody")
 
     fetch = run = get
+
+    def seen(self, sha256: str, url: str) -> None:
+        """Nothing is seen."""
 
     def note(self, text: str) -> None:
         """Nobody listens either."""

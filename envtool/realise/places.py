@@ -15,11 +15,11 @@ from envtool.realise.look import Look
 from envtool.realise.setting import Setting
 from envtool.realise.settle import Made
 
-Lock: TypeAlias = Callable[[str, str], str]  # (layer, pin) -> "envtool.lock:118", or nothing
+Lines: TypeAlias = Callable[[str, str], str]  # (name, version) of a pin -> "envtool.lock:118", or nothing
 LARGEST = 1 << 18  # bytes of a file that is searched for names
 
 
-def places(look: Look, below: Iterable[Made], setting: Setting, lock: Lock | None) -> Places:
+def places(look: Look, below: Iterable[Made], setting: Setting, lock: Lines | None) -> Places:
     """The places of one node's pins, options and variables."""
     spec = look.node.spec
     setters = _setters(below)
@@ -27,8 +27,8 @@ def places(look: Look, below: Iterable[Made], setting: Setting, lock: Lock | Non
     def option(text: str) -> str:
         return _in_spec(setting.root, spec.where, text)
 
-    def pin(name: str) -> str:
-        known = lock(spec.name, name) if lock else ""
+    def pin(name: str, version: str) -> str:
+        known = lock(name, version) if lock else ""
         asked = _asked(look, name, setting.root)
         return ", from ".join(word for word in (known, asked) if word)
 

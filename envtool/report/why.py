@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from envtool.report.words import Style
 
 SHOWN = 12  # changes of one part, and items of one list, that are shown without -v
+FOLLOWING = 5  # of those that only follow from another
 WIDEST = 60  # characters of an old and of a new value
 
 
@@ -66,27 +67,34 @@ def _headline(each: Explanation, now: float) -> str:
     if not since.key:
         if not each.changes:
             return f"its remembered answer no longer fits this machine ({place})"
-        return f"{things} changed since it was asked {when(since.time, now)}"
+        asked = "locked" if each.locked else f"asked {when(since.time, now)}"
+        return f"{things} changed since it was {asked}"
     other = f" as `{one_line(since.name)}`" if since.name and since.name != each.name else ""
     elsewhere = f" in {one_line(since.project)}" if since.project and since.project != each.project else ""
     return f"{things} changed since {when(since.time, now)}{other}{elsewhere} (build {since.key[:12]})"
 
 
 def _changes(changes: Sequence[Change], style: Style, most: int | None) -> list[str]:
-    rows: list[tuple[str, str, str, str]] = []
-    lines: list[str] = []
+    """A row for each change: causes, then what followed from them."""
+    rows: list[tuple[str, ...]] = []
     for follows in (False, True):
-        for part in dict.fromkeys(change.part for change in changes if change.follows == follows):
-            some = [change for change in changes if change.part == part and change.follows == follows]
-            for change in some[:most]:
-                rows.append((part, *_cells(change, style), _where(change, follows=follows)))
-                rows += [("", f"  {because.part}", *_because(because, style)) for because in change.because[:3]]
-            if most is not None and len(some) > most:
-                rows.append((part, f"and {len(some) - most} more", "", ""))
-    widths = [max((width(row[column]) + 2 for row in rows if any(row[column + 1 :])), default=0) for column in range(3)]
+        some = [change for change in changes if change.follows == follows]
+        if follows and some:
+            rows.append(("in consequence:",))
+        for part in dict.fromkeys(change.part for change in some):
+            these = [change for change in some if change.part == part]
+            shown = these if most is None else these[: FOLLOWING if follows else most]
+            for change in shown:
+                rows.append((part, *_cells(change, style), _where(change)))
+                rows += [(f"  because {why.part} {' '.join(_cells(why, style))}",) for why in change.because[:3]]
+            if len(these) > len(shown):
+                rows.append((f"{part}  and {len(these) - len(shown)} more",))
+    full = [row for row in rows if len(row) > 1]
+    widths = [max((width(row[column]) + 2 for row in full if any(row[column + 1 :])), default=0) for column in range(3)]
+    lines = []
     for row in rows:
-        cells = "".join(pad(cell, columns) for cell, columns in zip(row[:3], widths, strict=True))
-        lines.append(f"  {cells}{row[3]}".rstrip())
+        cells = "".join(pad(cell, columns) for cell, columns in zip(row, widths, strict=False) if len(row) > 1)
+        lines.append(f"  {cells}{row[-1]}".rstrip())
     return lines
 
 
@@ -107,15 +115,8 @@ def _cells(change: Change, style: Style) -> tuple[str, str]:
     return name, " → ".join(_apart(change.old, change.new))
 
 
-def _because(change: Change, style: Style) -> tuple[str, str]:
-    name, values = _cells(change, style)
-    return f"{name} {values}".strip(), ""
-
-
-def _where(change: Change, *, follows: bool) -> str:
-    where = change.where
-    words = [change.note, where, "in consequence" if follows else ""]
-    return ", ".join(one_line(word) for word in words if word)
+def _where(change: Change) -> str:
+    return ", ".join(one_line(word) for word in (change.note, change.where) if word)
 
 
 def _apart(old: str, new: str) -> tuple[str, str]:

@@ -11,11 +11,13 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from envtool import errors, events
 from envtool.api import Detection
 from envtool.model import BaseSpec, Command, Env, LayerSpec, Spec, Task, Where
+from envtool.plan import changes as why_changes
+from envtool.plan.why import Content, Explanation, Past
 
 HERE = Where(file="envtool.yaml", line=3, column=5)
 requests = []
@@ -50,6 +52,8 @@ class Request:
     fail_fast: bool = False
     args: tuple = ()
     refresh: bool = False
+    locked: bool | None = None
+    offline: bool = False
     expect_cached: bool = False
 
 
@@ -156,6 +160,78 @@ def plan(request, verb=""):
     )
 
 
+PAST = Past(key="3f9c" * 16, document={}, time=1_700_000_000.0, name="deps", project="/src")
+
+
+def why(request, names=()):
+    requests.append((request, names))
+    if scenario() == "nothing":
+        return ()
+    if scenario() == "hit":
+        content = Content(
+            diff_id="sha256:" + "ab" * 32,
+            size=41_000_000,
+            entries=2100,
+            arch="x86_64",
+            epoch=1_600_000_000,
+            pins=tuple((f"name{number}", f"{number}.0") for number in range(14)),
+            inputs=("requirements.txt",),
+            variables={"PATH": "/opt/venv/bin"},
+            below=(("base", "bookworm"), ("layer", "python")),
+        )
+        return (
+            Explanation(
+                name="deps",
+                subject="layer",
+                kind="pip",
+                where=HERE,
+                state="cached",
+                key="77aa" * 16,
+                summary="14 wheels",
+                project="/src",
+                since=PAST,
+                content=content,
+            ),
+        )
+    return _misses()
+
+
+def _misses():
+    def one(name, state, *changes, **more):
+        more = {"kind": "pip", "project": "/src", "envs": ("unit[bookworm]",)} | more
+        return Explanation(name=name, subject="layer", where=HERE, state=state, changes=changes, **more)
+
+    below = why_changes.Change(part="spec", name="apt", how="added", new="gcc")
+    return (
+        one(
+            "deps",
+            "build",
+            why_changes.Change(part="layer", name="python", old="3f9c3f9c3f9c", new="77aa77aa77aa", because=(below,)),
+            why_changes.Change(part="spec", name="packages", how="added", new="pytest-\x1b[31mcov", where="envtool.yaml:14"),
+            why_changes.Change(part="input", name="src/new.c", how="renamed", old="src/old.c", new="src/new.c"),
+            why_changes.Change(part="input", name="tools/gen", note="content, executable now"),
+            why_changes.Change(
+                part="pin", name="attrs", old="24.2.0", new="25.3.0", follows=True,
+                where="envtool.lock:118, from requirements.txt:4",
+            ),
+            *(why_changes.Change(part="pin", name=f"more{n}", how="removed", old="1.0", follows=True) for n in range(14)),
+            since=PAST,
+            same=("the base", "11 pins"),
+            key="77aa" * 16,
+        ),
+        one("deps", "ask", why_changes.Change(part="input", name="requirements.txt", note="content"), since=replace(PAST, key=""),
+            locked=True, envs=("unit[trixie]",)),
+        one("web", "wait", waits=("deps", "node"), since=PAST),
+        one("docs", "build", kind="run"),
+        one("text", "build", why_changes.Change(part="spec", name="run", old="a\nmake\nb", new="a\nmake -j2\nb"),
+            since=replace(PAST, name="words", project="/elsewhere"), kind="run"),
+    )  # fmt: skip
+
+
+def _run_not_cached(request, task, emit, cancel):
+    raise errors.NotCachedError("2 of 5 bases and layers are not cached", misses=_misses()[2:4], hint="see why")
+
+
 def schema():
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "envtool.yaml"}
 
@@ -170,6 +246,33 @@ def detect(request):
         return ()
     env = {"language": "python", "tasks": {"test": "pytest"}}
     return (Detection(language="python", reason="pyproject.toml with [project]", env=env),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    entry: str
+    name: str
+    old: str
+    new: str
+    platform: str = "x86_64"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Locked:
+    file: str
+    changes: tuple
+    entries: int
+    written: bool
+
+
+def lock(request, upgrade, emit, cancel):
+    requests.append((request, upgrade))
+    if upgrade and "nope" in upgrade:
+        raise errors.UsageError("nothing here is called nope", code="lock-name", hint="there are deps, bookworm")
+    moved = (Change(entry="layer deps", name="attrs", old="24.2.0", new="25.3.0"),)
+    new = (Change(entry="layer tools", name="", old="", new="14 pinned"),)
+    done = moved if upgrade else new if upgrade is None else ()
+    return Locked(file="envtool.lock", changes=done, entries=3, written=bool(done))
 
 
 def execute(request, env, argv, *, terminal, emit, cancel):

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
@@ -80,20 +81,21 @@ class Crate(Kind):
         return tuple(options.get("inputs", ()))
 
     def resolve(self, request, site):
-        return [[name, *self.index[name]] for name in request.options["crate"]]
+        found = [(name, *self.index[name]) for name in request.options["crate"]]
+        return [{"name": name, "version": path[-7:-4], "path": path, "sha256": sha} for name, path, sha in found]
 
     def fetches(self, request, pins):
-        return tuple(Fetch(url=f"file://{path}", sha256=sha, name=os.path.basename(path)) for _, path, sha in pins)
+        return tuple(Fetch(url=f"file://{pin['path']}", sha256=pin["sha256"], name=file(pin)) for pin in pins)
 
     def material(self, request, pins):
-        return {"told": [{"name": name, "file": os.path.basename(path)} for name, path, _ in pins]}
+        return {"told": [{"name": pin["name"], "file": file(pin)} for pin in pins]}
 
     def build(self, request, pins):
-        return Recipe(
-            steps=tuple(
-                Place(source=f"{BLOBS}/{os.path.basename(path)}", target=f"/opt/{name}") for name, path, _ in pins
-            )
-        )
+        return Recipe(steps=tuple(Place(source=f"{BLOBS}/{file(pin)}", target=f"/opt/{pin['name']}") for pin in pins))
+
+
+def file(pin):
+    return os.path.basename(pin["path"])
 
 
 class World:
@@ -107,6 +109,7 @@ class World:
         self.database = top / "status"
 
     def set_up(self) -> None:
+        self.monkeypatch.delenv("CI", raising=False)
         self.monkeypatch.setenv("ENVTOOL_STORE", str(self.top / "store"))
         self.monkeypatch.setattr(host, "DATABASES", (str(self.database),))
         found = registry.discover()
@@ -154,11 +157,17 @@ class World:
     def make(self, *envs, refresh=False) -> None:
         """Build the stacks of envs, without names of all."""
         request = app.Request(directory=str(self.project), refresh=refresh, envs=envs)
-        spec, _, kinds = app._open(request)
+        spec, files, kinds = app._open(request)
         cancel = app.Cancel.make()
-        stacks = Stacks(graph(spec, kinds), app._setting(spec, request, lambda _: None, cancel))
+        nodes = graph(spec, kinds)
+        stacks = Stacks(nodes, app._setting(spec, files, nodes, request, lambda _: None, cancel))
         for env in spec.envs:
             stacks.stack(env.name)
+        cancel.close()
+
+    def lock(self) -> None:
+        cancel = app.Cancel.make()
+        app.lock(app.Request(directory=str(self.project)), None, lambda _: None, cancel)
         cancel.close()
 
     def why(self, *names):
@@ -299,6 +308,22 @@ def wanted_file(world):
     world.write("wants.txt", "right")
 
 
+def locked_pin(world):
+    world.lock()
+    old, new = world.crate.index["left"], world.file("left-3.0.tar", "three")
+    world.edit(old[0], new[0], "envtool.lock")
+    world.edit(old[1], new[1], "envtool.lock")
+    world.edit('"left", "version": "1.0"', '"left", "version": "3.0"', "envtool.lock")
+
+
+def unlocked_requirement(world):
+    world.lock()
+    shutil.rmtree(world.top / "store" / "memo")
+    (world.top / "store" / "memo").mkdir()
+    world.make("lone")  # the machine itself is in no lock
+    world.edit("[left, right]", "[left]")
+
+
 def base(world):
     world.edit("based: {base: one, ", "based: {")
 
@@ -317,14 +342,15 @@ def forget(world, kind) -> None:
     from envtool.realise.look import look, made
 
     request = app.Request(directory=str(world.project))
-    spec, _, kinds = app._open(request)
-    setting = app._setting(spec, request, lambda _: None, app.Cancel.make())
+    spec, files, kinds = app._open(request)
     nodes = graph(spec, kinds)
+    setting = app._setting(spec, files, nodes, request, lambda _: None, app.Cancel.make())
     looks = look(nodes, setting)
     for one in looks.values():
         if f"{one.node.subject}:{one.node.kind.name}" == kind:
             below = made(one.node.below, looks)
-            settle.resolve(one.node, settle.request_for(one.node, below, setting), setting, None, again=True)
+            request = settle.request_for(one.node, below, setting)
+            settle.resolve(one.node, request, setting, SimpleNamespace(found={}), again=True)
 
 
 CASES = {
@@ -346,6 +372,8 @@ CASES = {
     "a fetch's target": (fetch_target, "got", "build", {("spec", "to", "changed")}),
     "a fetch's name": (fetch_name, "got", "build", {("spec", "url", "changed")}),
     "a pin": (pin, "made", "build", {("pin", "left", "changed")}),
+    "a pin of the lock": (locked_pin, "made", "build", {("pin", "left", "changed")}),
+    "a requirement that is not locked yet": (unlocked_requirement, "made", "ask", {("spec", "crate", "removed")}),
     "a requirement": (requirement, "made", "ask", {("spec", "crate", "added")}),
     "a file that says what is required": (wanted_file, "made", "ask", {("input", "wants.txt", "changed")}),
     "another base": (base, "placed", "build", {("base", "host", "changed")}),
@@ -410,6 +438,23 @@ def test_pins_are_told_by_their_versions(world):
     assert (change.part, change.name, change.old, change.new) == ("pin", "left", "1.0", "2.0")
     assert change.where == "wants.txt:1"
     assert told.same == ("the base", "layer got", "1 pin", "1 input")
+
+
+def test_a_pin_of_the_lock_is_told_with_its_line(world):
+    locked_pin(world)
+    (told,) = world.why("made")
+    (change,) = told.changes
+    assert (change.old, change.new) == ("1.0", "3.0")
+    line = next(
+        n for n, text in enumerate((world.project / "envtool.lock").read_text().splitlines(), 1) if '"3.0"' in text
+    )
+    assert change.where == f"envtool.lock:{line}, from wants.txt:1"
+
+
+def test_a_question_that_the_lock_does_not_answer_is_compared_with_the_lock(world):
+    unlocked_requirement(world)
+    (told,) = world.why("made")
+    assert (told.state, told.locked, told.since.key) == ("ask", True, "")
 
 
 def test_a_lower_layers_own_change_is_told_with_it(world):

@@ -6,6 +6,7 @@ part that this version does not know.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -251,7 +252,11 @@ def _what_of_input(old: Sequence[Json], new: Sequence[Json]) -> str:
 def _matched_by(path: str, options: Side) -> str:
     for word in _texts(options):
         wanted = "/".join(part for part in word.split("/") if part not in ("", "."))
-        if wanted != path and globs.is_glob(wanted) and globs.matcher((wanted, wanted + "/**")).fullmatch(path):
+        try:
+            matched = globs.is_glob(wanted) and globs.matcher((wanted, wanted + "/**")).fullmatch(path)
+        except re.error:  # options are not all patterns
+            continue
+        if matched and wanted != path:
             return f"matched by `{word}`"
         if wanted and path.startswith(wanted + "/"):
             return f"in `{word}`"

@@ -6,9 +6,8 @@ weighty differences, and of several the newest.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from envtool.keys import canonical
@@ -116,59 +115,65 @@ class Explanation:
 # ---- the nearest ---------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
 class Nearest:
-    """Looks at earlier builds one after the other and keeps the nearest: there may be thousands."""
+    """Looks at earlier builds one after the other and keeps the nearest: there may be thousands, so what can be known
+    of the subject is made once, and a build that is too far already is not looked at further."""
 
-    subject: Subject
-    best: Past | None = None
-    _score: tuple[float, float] = field(default=(float("inf"), 0.0))
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self.best: Past | None = None
+        self._score: tuple[float, float] = (float("inf"), 0.0)
+        self._new: Mapping[str, Json] = subject.document or {"inputs": [*subject.inputs]}
+        self._rows = {part: _rows(self._new[part]) for part in ("files", "inputs") if part in self._new}
 
     def offer(self, past: Past) -> None:
         """Consider one more."""
-        score = distance(self.subject, past)
-        if score is not None and (score, -past.time) < self._score:
-            self.best, self._score = past, (score, -past.time)
+        far = self.distance(past, self._score[0])
+        if far is not None and (far, -past.time) < self._score:
+            self.best, self._score = past, (far, -past.time)
+
+    def distance(self, past: Past, limit: float = float("inf")) -> float | None:
+        """How far an earlier build is from what is wanted now; None when it is no earlier build of it (another kind, or
+        nothing in common but the kind), or further than `limit`."""
+        old, new, subject = past.document, self._new, self.subject
+        if old.get("kind") != subject.sort:
+            return None
+        same_name = past.name == subject.name
+        same_project = bool(past.project) and _base(past.project) == _base(subject.project)
+        far = 0.0 if same_name else FAR if past.name else FAR / 2
+        far += 0.0 if past.project == subject.project else 0.25 if same_project else 0.5
+        moved = _first(old.get("below")) != _first(new.get("below"))  # another base has another date
+        for part, weight in (("arch", MOST), ("version", 2), ("format", 2), ("epoch", 1), ("variables", 1)):
+            if part in new and not (part == "epoch" and moved):
+                far += weight * (old.get(part) != new[part])
+        far += min(MOST, _apart(_rows(old.get("below")), _rows(new["below"]))) if "below" in new else 0
+        if far > limit:
+            return None
+        common = same_name and same_project
+        for part, rows in self._rows.items():
+            before = _rows(old.get(part))
+            common = common or not before.isdisjoint(rows)
+            far += min(MOST, _apart(before, rows))
+        if far > limit:
+            return None
+        known, wanted = (old.get("material"), new["material"]) if "material" in new else (past.options, subject.options)
+        if known is not MISSING:
+            other = 0 if known == wanted else len(differences(known, wanted))
+            far += min(MOST, 2 * other)
+            common = common or (not other and bool(wanted))
+        return far if common else None
 
 
-def distance(subject: Subject, past: Past) -> float | None:
-    """How far an earlier build is from what is wanted now; None when it is no earlier build of it: another kind, or
-    nothing in common but the kind."""
-    old = past.document
-    if old.get("kind") != subject.sort:
-        return None
-    new: Mapping[str, Json] = subject.document or {"inputs": [*subject.inputs]}
-    far, common = 0, False
-    for part in ("files", "inputs", "below"):
-        if part in new:
-            other, shared = _rows_apart(old.get(part), new[part])
-            far += other
-            common |= shared and part != "below"
-    if "material" in new:
-        other = len(differences(old.get("material"), new["material"]))
-        far += min(MOST, 2 * other)
-        common |= not other
-    elif past.options is not MISSING:
-        other = len(differences(past.options, subject.options))
-        far += min(MOST, 2 * other)
-        common |= not other
-    moved = _first(old.get("below")) != _first(new.get("below"))  # another base has another date
-    for part, weight in (("arch", MOST), ("version", 2), ("format", 2), ("epoch", 1), ("variables", 1)):
-        if part in new and not (part == "epoch" and moved):
-            far += weight * (canonical(old.get(part)) != canonical(new[part]))
-    same_name = past.name == subject.name
-    same_project = bool(past.project) and _base(past.project) == _base(subject.project)
-    if not common and not (same_name and same_project):
-        return None
-    far += 0 if same_name else FAR if past.name else FAR // 2
-    return far + (0.0 if past.project == subject.project else 0.25 if same_project else 0.5)
+def _rows(rows: Json) -> frozenset[object]:
+    """Rows so that they can be counted: only for how much is the same, so duplicates do not matter."""
+    try:
+        return frozenset([tuple(row) if isinstance(row, list) else row for row in rows])  # type: ignore[union-attr]
+    except TypeError:  # a document of nobody's
+        return frozenset([repr(rows)])
 
 
-def _rows_apart(old: Json, new: Json) -> tuple[int, bool]:
-    before = Counter(canonical(row) for row in old) if isinstance(old, list) else Counter[bytes]()
-    after = Counter(canonical(row) for row in new) if isinstance(new, list) else Counter[bytes]()
-    apart = max((before - after).total(), (after - before).total())
-    return min(MOST, apart + (0 if apart else canonical(old) != canonical(new))), bool(before & after)
+def _apart(old: frozenset[object], new: frozenset[object]) -> int:
+    return max(len(old - new), len(new - old))
 
 
 def _first(below: Json) -> Json:

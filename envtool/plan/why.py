@@ -17,7 +17,7 @@ from envtool.plan.changes import Change, Facts, Ground, Places
 from envtool.plan.compare import compare, compare_question
 from envtool.plan.differences import MISSING, Side, differences
 
-State: TypeAlias = Literal["cached", "build", "ask", "wait"]
+State: TypeAlias = Literal["cached", "build", "ask", "wait", "run"]  # the last: a task that is run (again)
 FAR = 6  # what another name adds to the distance of an earlier build
 MOST = 8  # what any one part of a document adds at most
 
@@ -89,14 +89,14 @@ class Content:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """What is said of one base or layer.
+    """What is said of one base, layer or task.
 
     `since` is the earlier build that `changes` are counted from, None where there is none. Its key is empty where it is
     an earlier question, with `locked` that of the lock; of what is cached it is its own build. `same` says what is as
     it was, `waits` what has to be made before more can be known."""
 
     name: str
-    subject: Literal["base", "layer"]
+    subject: Literal["base", "layer", "task"]
     kind: str
     where: Where
     state: State
@@ -268,9 +268,7 @@ def own_changes(subject: Subject, past: Past, places: Places | None) -> tuple[Ch
 
 def unchanged(old: Facts, new: Facts) -> tuple[str, ...]:
     """What is as it was, in a few words: ("the base", "layer python", "11 pins", "the spec")."""
-    kept = {*_ids(old.document)} & {*_ids(new.document)}
-    ground = [one for one in new.below if one.diff_id in kept]
-    words = ["the base" if one.subject == "base" else f"layer {one.name}" for one in ground]
+    words = ground_words(_list(old.document, "below"), _list(new.document, "below"), new.below)
     for key, word in (("files", "pin"), ("inputs", "input")):
         rows = {canonical(row) for row in _list(old.document, key)} & {
             canonical(row) for row in _list(new.document, key)
@@ -282,6 +280,12 @@ def unchanged(old: Facts, new: Facts) -> tuple[str, ...]:
     if new.document.get("variables") and old.document.get("variables") == new.document.get("variables"):
         words.append("variables")
     return tuple(words)
+
+
+def ground_words(old: Iterable[Json], new: Iterable[Json], ground: Iterable[Ground]) -> list[str]:
+    """The part of `ground` whose diff IDs are in both."""
+    kept = {str(one) for one in old} & {str(one) for one in new}
+    return ["the base" if one.subject == "base" else f"layer {one.name}" for one in ground if one.diff_id in kept]
 
 
 def content(document: Mapping[str, Json], below: Iterable[Ground], *, diff_id: str, size: int, entries: int) -> Content:
@@ -304,10 +308,6 @@ def content(document: Mapping[str, Json], below: Iterable[Ground], *, diff_id: s
 def _pin(row: Any) -> tuple[str, str]:
     name, version = pins.name_and_version(str(row[0]))
     return name, version or str(row[1])[:12]
-
-
-def _ids(document: Mapping[str, Json]) -> list[str]:
-    return [str(one) for one in _list(document, "below")]
 
 
 def _list(document: Mapping[str, Json], key: str) -> list[Json]:

@@ -39,13 +39,20 @@ def explanations(told: Sequence[Explanation], style: Style, *, now: float, whole
 
 def _one(each: Explanation, envs: str, style: Style, now: float, most: int | None) -> list[str]:
     name = style.paint("1", one_line(each.name)) + envs
+    if each.subject == "task" and each.state != "run":
+        return [f"{name} {_task(each, style, now)}"]
     if each.state == "cached":
         return [f"{name} is {style.paint('32', 'cached')}: {_made_of(each, now)}", *_content(each, most)]
     waits = ", ".join(f"`{one_line(other)}`" for other in each.waits)
     if each.state == "wait" and not each.changes:
         own = "nothing of its own changed" if each.since else "no earlier build of it is in the store"
         return [f"{name} waits for {waits} below it: {own}"]
-    what = {"build": "will be built", "ask": "will be resolved", "wait": f"waits for {waits} below it"}[each.state]
+    what = {
+        "build": "will be built",
+        "ask": "will be resolved",
+        "run": "will be run",
+        "wait": f"waits for {waits} below it",
+    }[each.state]
     head = f"{name} {style.paint('33', what)}: {_headline(each, now)}"
     lines = [head, *_changes(each.changes, style, most)]
     if each.same:
@@ -53,14 +60,21 @@ def _one(each: Explanation, envs: str, style: Style, now: float, most: int | Non
     return lines
 
 
+def _task(each: Explanation, style: Style, now: float) -> str:
+    """Of a task that is not run again, or cannot be spoken of yet."""
+    if each.state == "wait" or each.since is None:
+        return f"waits for {', '.join(f'`{one_line(other)}`' for other in each.waits)}"
+    passed = f"it passed {when(each.since.time, now)} {one_line(each.summary)}".rstrip()
+    return f"is {style.paint('32', 'unchanged')} and not run again: {passed} (result {each.key[:12]})"
+
+
 def _headline(each: Explanation, now: float) -> str:
     since = each.since
     place = f"{each.where.file}:{each.where.line}"
     if since is None:
-        nothing = (
-            "no such question was asked before" if each.state == "ask" else "no earlier build of it is in the store"
-        )
-        return f"{nothing} ({place})"
+        nothing = {"ask": "nothing like it was asked before", "run": "no run of it that passed is remembered"}
+        none = each.summary if each.state == "run" else ""
+        return f"{none or nothing.get(each.state, 'no earlier build of it is in the store')} ({place})"
     causes = sum(not change.follows for change in each.changes)
     things = "one thing" if causes == 1 else f"{causes} things"
     things += " of its own" if each.state == "wait" else ""
@@ -69,6 +83,8 @@ def _headline(each: Explanation, now: float) -> str:
             return f"its remembered answer no longer fits this machine ({place})"
         asked = "locked" if each.locked else f"asked {when(since.time, now)}"
         return f"{things} changed since it was {asked}"
+    if each.state == "run":
+        return f"{things} changed since it passed {when(since.time, now)}"
     other = f" as `{one_line(since.name)}`" if since.name and since.name != each.name else ""
     elsewhere = f" in {one_line(since.project)}" if since.project and since.project != each.project else ""
     return f"{things} changed since {when(since.time, now)}{other}{elsewhere} (build {since.key[:12]})"
@@ -200,6 +216,7 @@ def summary(told: Sequence[Explanation]) -> str:
     parts = [
         (states.count("build"), "to build"),
         (states.count("ask"), "to resolve"),
+        (states.count("run"), "to run"),
         (states.count("wait"), "waiting for what is below"),
     ]
     return ", ".join(f"{counted(number, 'step')} {word}" for number, word in parts if number)

@@ -56,9 +56,9 @@ def compare_question(
     found = [*below(old.below, new.below, _list(before, "below"), _list(after, "below"))]
     found += [one for one in _scalars(before, after) if one.name in ("kind", "version", "arch")]
     if before.get("ground") != after.get("ground"):
-        found.append(Change(part="lock", name="ground", note="what it stands on is pinned otherwise"))
+        found.append(Change(part="lock", name="pins below it", note="changed"))
     if before.get("keep") != after.get("keep"):
-        found.append(Change(part="lock", name="keep", note="the pins that it stays near to are others"))
+        found.append(Change(part="lock", name="pins it stays near to", note="changed"))
     for one in differences(before.get("question"), after.get("question")):
         row = one.new if one.new is not MISSING else one.old
         path = str(one.path[-2]) if len(one.path) > 1 else ""
@@ -69,7 +69,10 @@ def compare_question(
         else:
             depth = _below_options(one, after.get("question"), new.options)
             part: Part = "question" if depth < 0 else "spec"
-            found.append(change_of(part, replace(one, path=one.path[max(0, depth) :]), places))
+            inside = replace(one, path=one.path[max(0, depth) :])
+            found.append(change_of(part, inside, places if depth >= 0 else None))
+    moved = any(change.part in ("base", "layer") for change in found)
+    found = sorted((_follow(one, moved and one.part == "question") for one in found), key=lambda one: one.follows)
     return tuple(_called(change, after) for change in found)
 
 

@@ -157,6 +157,8 @@ def _apart(old: str, new: str) -> tuple[str, str]:
 
 def _cut(text: str) -> str:
     text = one_line(text)
+    if len(text) == 64 and not set(text) - set("0123456789abcdef"):
+        return f"{text[:12]}…"
     return text if len(text) <= WIDEST else text[:WIDEST] + "…"
 
 

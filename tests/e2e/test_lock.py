@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -148,3 +149,29 @@ def test_a_locked_project_is_the_same_for_two_users_in_two_places():
             done = first.envtool("lock", "--upgrade", "markupsafe", "--json")
             moved = [(change["entry"], change["name"]) for change in done.events[-1]["changes"]]
             assert set(moved) <= {("layer deps", "markupsafe")}
+
+
+def test_a_file_that_is_gone_is_said_with_what_moves_it(fresh):
+    """An index drops a locked file: the store has it still, ENVTOOL_BLOBS may have it, and else the error says what now."""
+    wheels = fresh.directory("wheels")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(wheels), "pip", "iniconfig==2.0.0"],
+        check=True,
+    )
+    subprocess.run(["chmod", "-R", "a+rX", str(wheels)], check=True)
+    fresh.environ |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels), "CI": "1"}
+    fresh.spec(HOST.format(wanted="iniconfig"))
+    done = fresh.envtool("lock", "-q")
+    assert done.status == 0, done.said
+    assert str(wheels) not in (fresh.project / "envtool.lock").read_text()
+    (old,) = wheels.glob("iniconfig-*")
+    kept = fresh.directory("kept")
+    old.rename(kept / old.name)
+    assert fresh.envtool("test").status == 0, "the store has what was fetched"
+    fresh.store = fresh.top / "another"
+    done = fresh.envtool("test")
+    assert done.status == 3, done.said
+    assert f"{old.name}: no index of this machine has it" in done.err
+    assert "`envtool lock --upgrade deps`" in done.err
+    (kept / old.name).rename(old)
+    assert fresh.envtool("test").status == 0

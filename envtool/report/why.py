@@ -23,12 +23,17 @@ WIDEST = 60  # characters of an old and of a new value
 
 
 def explanations(told: Sequence[Explanation], style: Style, *, now: float, whole: bool = False) -> str:
-    """One paragraph for each; layers that only wait for another are one line. `whole`: nothing is cut short."""
-    names = [each.name for each in told]
-    parts: list[str] = []
+    """One paragraph for each; layers that only wait for another are one line. What would read the same (points of a
+    matrix) is said once. `whole`: nothing is cut short."""
+    groups: dict[tuple[str, str], list[str]] = {}
     for each in told:
-        envs = f" ({', '.join(map(one_line, each.envs))})" if names.count(each.name) > 1 and each.envs else ""
-        parts.append("\n".join(_one(each, envs, style, now, None if whole else SHOWN)))
+        name, *lines = _one(each, style, now, None if whole else SHOWN)
+        groups.setdefault((name, "\n".join(lines)), []).extend(each.envs)
+    names = [name for name, _ in groups]
+    parts: list[str] = []
+    for (name, rest), envs in groups.items():
+        many = names.count(name) > 1 and bool(envs)
+        parts.append(f"{name} ({_listed([*dict.fromkeys(envs)], None if whole else 3)}){rest}" if many else name + rest)
     short = ["\n" not in part for part in parts]
     out = ""
     for index, part in enumerate(parts):
@@ -37,24 +42,25 @@ def explanations(told: Sequence[Explanation], style: Style, *, now: float, whole
     return style.glyphs(out)
 
 
-def _one(each: Explanation, envs: str, style: Style, now: float, most: int | None) -> list[str]:
-    name = style.paint("1", one_line(each.name)) + envs
+def _one(each: Explanation, style: Style, now: float, most: int | None) -> list[str]:
+    """The name, the rest of its line, and the lines below."""
+    name = style.paint("1", one_line(each.name))
     if each.subject == "task" and each.state != "run":
-        return [f"{name} {_task(each, style, now)}"]
+        return [name, f" {_task(each, style, now)}"]
     if each.state == "cached":
-        return [f"{name} is {style.paint('32', 'cached')}: {_made_of(each, now)}", *_content(each, most)]
+        return [name, f" is {style.paint('32', 'cached')}: {_made_of(each, now)}", *_content(each, most)]
     waits = ", ".join(f"`{one_line(other)}`" for other in each.waits)
     if each.state == "wait" and not each.changes:
         own = "nothing of its own changed" if each.since else "no earlier build of it is in the store"
-        return [f"{name} waits for {waits} below it: {own}"]
+        return [name, f" waits for {waits} below it: {own}"]
     what = {
         "build": "will be built",
         "ask": "will be resolved",
         "run": "will be run",
         "wait": f"waits for {waits} below it",
     }[each.state]
-    head = f"{name} {style.paint('33', what)}: {_headline(each, now)}"
-    lines = [head, *_changes(each.changes, style, most)]
+    head = f" {style.paint('33', what)}: {_headline(each, now)}"
+    lines = [name, head, *_changes(each.changes, style, most)]
     if each.same:
         lines.append(f"same as before: {', '.join(map(one_line, each.same))}")
     return lines

@@ -56,11 +56,14 @@ def _lines(root: str, file: str) -> list[str]:
 
 
 def _block(lines: list[str], where: Where) -> Iterable[tuple[int, str]]:
-    """The lines of one item of a spec: from where it begins to the next line that is no deeper. Line numbers from 1."""
+    """The lines of one item of a spec (numbers from 1): from where it begins to the next that is not its own. Keys of a
+    list's item stand as deep as the first one; those of a mapping are its siblings."""
+    first = lines[where.line - 1 : where.line]
+    depth = where.column - 1 if first and first[0].lstrip().startswith("-") else where.column
     for number in range(where.line, len(lines) + 1):
         line = lines[number - 1]
         indent = len(line) - len(line.lstrip())
-        if number > where.line and line.strip() and not line.lstrip().startswith("#") and indent < where.column - 1:
+        if number > where.line and line.strip() and not line.lstrip().startswith("#") and indent < depth:
             return
         yield number, line
 

@@ -10,7 +10,7 @@ import sysconfig
 from collections.abc import Iterator
 from typing import Any
 
-from envtool import project
+from envtool import git, project
 from envtool.container.program import Step
 from envtool.model import Env, Spec
 from envtool.project import Files
@@ -37,8 +37,8 @@ def prepare(env: Env, stack: Stack, spec: Spec, files: Files, setting: Setting, 
         "passed": env.passed,
         "hidden": (project.OWN,),
         "repositories": tuple(project.repositories(setting.root)),
-        "git": (*project.GIT, *project.IGNORED),
-        "git_env": _git_environment(),
+        "git": (*git.WORDS, *git.IGNORED),
+        "git_env": git.environment(),
         "locks": tuple(setting.store.path("locks", f"layer-{made.layer.key}") for made in stack.made),
     }
     watched = {seen.path: tuple(seen.state) for seen in files.seen()}
@@ -67,12 +67,6 @@ def _decided(stack: Stack, spec: Spec, setting: Setting) -> Iterator[str]:
                 yield place
     for _, directory in project.repositories(setting.root):
         yield os.path.join(directory, ".gitmodules")
-
-
-def _git_environment() -> dict[str, str]:
-    from envtool import proc
-
-    return proc.environment({"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"})
 
 
 def _write(place: str, plan: dict[str, Any]) -> None:

@@ -22,9 +22,9 @@ from envtool.plan.plan import plan as make_plan
 from envtool.project import Files
 from envtool.realise.setting import Cancel, Setting
 from envtool.realise.stacks import Stacks, known
-from envtool.run import evidence, ready, warm
+from envtool.run import evidence, ready, remember, warm
 from envtool.run.result import Result
-from envtool.run.tasks import run_task, scratch_for
+from envtool.run.tasks import scratch_for
 from envtool.spec import load as load_spec
 from envtool.spec import published
 from envtool.store import scratch, store
@@ -43,6 +43,7 @@ class Request:
     fail_fast: bool = False
     args: tuple[str, ...] = ()
     refresh: bool = False
+    again: bool = False  # run tasks whose result is remembered
 
 
 def load(request: Request) -> Spec:
@@ -90,8 +91,10 @@ def run(request: Request, task: str, emit: Emit, cancel: Cancel) -> tuple[Result
     def one(env: Env, each: Task) -> Result:
         if stop.is_set() or cancel.is_set():
             return _ended(env, each, "interrupted" if cancel.is_set() else "skipped", "not started")
-        result = _result(env, each, stacks, setting, evidence.log_path(directory, env.name, each.name))
-        if request.fail_fast and result.outcome != "passed":
+        log = evidence.log_path(directory, env.name, each.name)
+        asked = remember.Asked(env=env, task=each, setting=setting, log=log, host=os.environ)
+        result = _result(asked, stacks, again=request.again)
+        if request.fail_fast and result.outcome not in ("passed", "cached"):
             stop.set()
         return result
 
@@ -194,9 +197,10 @@ def _no_task(spec: Spec, task: str) -> str:
     return f"no env has a task `{task}`"
 
 
-def _result(env: Env, task: Task, stacks: Stacks, setting: Setting, log: str) -> Result:
+def _result(asked: remember.Asked, stacks: Stacks, *, again: bool) -> Result:
+    env, task, log = asked.env, asked.task, asked.log
     try:
-        return run_task(env, task, stacks.stack(env.name), setting, log=log, host=os.environ)
+        return remember.perform(asked, stacks, again=again)
     except SpecError:
         raise
     except Interrupted:

@@ -54,6 +54,15 @@ def repositories(root: str) -> list[tuple[str, str]]:
     return [(prefix, directory) for prefix, directory, _ in _repositories(root)] if _in_repository(root) else []
 
 
+def history(root: str) -> str:
+    """What of git's history versions are made of, as one digest: the commit, and the tags. Empty without a repository.
+    Raises EnvtoolError (code project-git)."""
+    if not _in_repository(root):
+        return ""
+    asked = [_run(root, "rev-parse", "-q", "--verify", "HEAD"), _run(root, "show-ref", "--tags")]
+    return hashlib.sha256(b"\0".join(each.stdout for each in asked)).hexdigest()
+
+
 def _own(path: str) -> bool:
     return path == OWN or path.startswith(OWN + "/")
 

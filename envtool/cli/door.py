@@ -51,6 +51,7 @@ class App(Protocol):
         fail_fast: bool = False,
         args: tuple[str, ...] = (),
         refresh: bool = False,
+        again: bool = False,
     ) -> Any:
         """What the command line asks for."""
 

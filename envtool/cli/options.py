@@ -126,6 +126,7 @@ def running(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options of verbs that run a task in many envs."""
     for option in (
         click.option("--refresh", is_flag=True, help="Settle what floats anew: versions, suites, tags."),
+        click.option("--again", is_flag=True, help="Run also what is unchanged since it passed."),
         click.option("--junit", metavar="FILE", type=click.Path(dir_okay=False), help="Write JUnit XML."),
         click.option("-x", "--fail-fast", is_flag=True, help="Stop everything at the first failure."),
         click.option(

@@ -47,6 +47,7 @@ def wanted(
     jobs: int | None,
     fail_fast: bool,
     refresh: bool,
+    again: bool,
 ) -> Any:
     """The app's Request for what the command line says."""
     return door.app().Request(
@@ -57,6 +58,7 @@ def wanted(
         fail_fast=fail_fast,
         args=args,
         refresh=refresh,
+        again=again,
     )
 
 

@@ -6,6 +6,7 @@ import difflib
 import os
 import re
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -85,6 +86,7 @@ def plan(request: Request, verb: str = "") -> Plan:
 
 def run(request: Request, task: str, emit: Emit, cancel: Cancel) -> tuple[Result, ...]:
     """Run a task in every selected env that has it, side by side. Raises SpecError, UsageError, StoreError."""
+    began = time.time_ns()
     spec, files, kinds = _open(request)
     chosen = [(env, each) for env in spec.envs for each in env.tasks if each.name == task]
     if not chosen:
@@ -94,22 +96,29 @@ def run(request: Request, task: str, emit: Emit, cancel: Cancel) -> tuple[Result
     stacks = Stacks(nodes, setting)
     directory = evidence.open_run(spec.root)
     stop = threading.Event()
+    traces: list[remember.Trace] = []
 
     def one(env: Env, each: Task) -> Result:
         if stop.is_set() or cancel.is_set():
             return _ended(env, each, "interrupted" if cancel.is_set() else "skipped", "not started")
         log = evidence.log_path(directory, env.name, each.name)
         asked = remember.Asked(env=env, task=each, setting=setting, log=log, host=os.environ)
-        result = _result(asked, stacks, again=request.again)
+        result, trace = _result(asked, stacks, again=request.again)
+        traces.extend([trace] if trace else [])
         if request.fail_fast and result.outcome not in ("passed", "cached"):
             stop.set()
         return result
 
     try:
         with ThreadPoolExecutor(request.jobs or os.cpu_count() or 1, thread_name_prefix="env") as pool:
-            return tuple(pool.map(lambda pair: one(*pair), chosen))
+            done = tuple(pool.map(lambda pair: one(*pair), chosen))
     finally:
         evidence.close_run(spec.root, directory)
+    if len(traces) == len(chosen) and not request.args and not request.refresh and not listeners():
+        order = {(env.name, each.name): number for number, (env, each) in enumerate(chosen)}
+        traces.sort(key=lambda trace: order[trace.env.name, trace.task])
+        ready.unchanged(traces, spec, files, setting, selected=request.envs, began=began)
+    return done
 
 
 def lock(request: Request, upgrade: tuple[str, ...] | None, emit: Emit, cancel: Cancel) -> Locked:
@@ -266,14 +275,14 @@ def _no_task(spec: Spec, task: str) -> str:
     return f"no env has a task `{task}`"
 
 
-def _result(asked: remember.Asked, stacks: Stacks, *, again: bool) -> Result:
+def _result(asked: remember.Asked, stacks: Stacks, *, again: bool) -> tuple[Result, remember.Trace | None]:
     env, task, log = asked.env, asked.task, asked.log
     try:
         return remember.perform(asked, stacks, again=again)
     except SpecError:
         raise
     except Interrupted:
-        return _ended(env, task, "interrupted", "interrupted")
+        return _ended(env, task, "interrupted", "interrupted"), None
     except EnvtoolError as error:
         if isinstance(error, BuildError) and error.output:
             with open(log, "w") as file:
@@ -281,12 +290,10 @@ def _result(asked: remember.Asked, stacks: Stacks, *, again: bool) -> Result:
         else:
             log = ""
         text = f"{error.message}\n  {error.hint}" if error.hint else error.message
-        return _ended(env, task, "error", text, log=log)
+        return _ended(env, task, "error", text, log=log), None
 
 
 def _ended(env: Env, task: Task, outcome: str, message: str, log: str = "") -> Result:
-    import time
-
     return Result(
         env=env.name,
         task=task.name,

@@ -42,7 +42,18 @@ class Asked:
     host: Mapping[str, str]  # the caller's variables
 
 
-def perform(asked: Asked, stacks: Stacks, *, again: bool) -> Result:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """A result that stands in the store, and what it was told or remembered of."""
+
+    env: Env
+    task: str
+    stack: Stack
+    view: str  # digest
+    found: results.Remembered
+
+
+def perform(asked: Asked, stacks: Stacks, *, again: bool) -> tuple[Result, Trace | None]:
     """Tell the result that is remembered, or run the task and remember what it came to. `again` runs it anyway. Raises
     what making the stack and the container raise."""
     env, setting = asked.env, asked.setting
@@ -55,16 +66,23 @@ def perform(asked: Asked, stacks: Stacks, *, again: bool) -> Result:
             return told
     stack = stacks.stack(env.name)
     if env.network:
-        return run_task(env, asked.task, stack, setting, log=asked.log, host=asked.host)
+        return run_task(env, asked.task, stack, setting, log=asked.log, host=asked.host), None
     if not view or recalled is None or stack.made != recalled.made:  # something was made: that took its time
         view = _look(setting)
     before = _before(asked, stack, view) if isinstance(view, View) else view
     result = run_task(env, asked.task, stack, setting, log=asked.log, host=asked.host)
-    if result.outcome == "passed":
-        why = _keep(asked, stack, before, result) if isinstance(before, _Before) else before
-        if why:
-            setting.emit(net.note(_id(asked), f"not remembered: {why}"))
-    return result
+    if result.outcome != "passed":
+        return result, None
+    why = _keep(asked, stack, before, result) if isinstance(before, _Before) else before
+    if why or not isinstance(before, _Before):
+        setting.emit(net.note(_id(asked), f"not remembered: {why}"))
+        return result, None
+    return result, _trace(asked, stack, before.view.digest, before.document)
+
+
+def _trace(asked: Asked, stack: Stack, view: str, document: Mapping[str, Json]) -> Trace | None:
+    found = results.find(asked.setting.store, keys.digest(dict(document)))
+    return Trace(env=asked.env, task=asked.task.name, stack=stack, view=view, found=found) if found else None
 
 
 def document(asked: Asked, stack: Stack, view: str) -> dict[str, Json]:
@@ -114,7 +132,7 @@ def _look(setting: Setting) -> View | str:
 # ---- telling ---------------------------------------------------------------------------------------------------------
 
 
-def _tell(asked: Asked, stack: Stack, view: View) -> Result | None:
+def _tell(asked: Asked, stack: Stack, view: View) -> tuple[Result, Trace] | None:
     """The result that is remembered, its log and outputs where a run would have left them; None when there is none."""
     setting = asked.setting
     try:
@@ -151,7 +169,8 @@ def _tell(asked: Asked, stack: Stack, view: View) -> Result | None:
             host=found.run.host,
         )
     )
-    return Result(
+    trace = Trace(env=asked.env, task=asked.task.name, stack=stack, view=view.digest, found=found)
+    result = Result(
         env=asked.env.name,
         task=asked.task.name,
         outcome="cached",
@@ -163,6 +182,7 @@ def _tell(asked: Asked, stack: Stack, view: View) -> Result | None:
         message=found.run.message,
         host=found.run.host,
     )
+    return result, trace
 
 
 def _restore(found: results.Remembered, root: str) -> bool:

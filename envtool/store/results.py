@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import time
@@ -29,6 +30,7 @@ AGE = 30 * 86400  # seconds
 LOG = 64 << 20  # bytes of a log that is kept
 OUTPUTS = 512 << 20  # bytes of all outputs together
 FILES = 20_000  # number of outputs
+_PLAN = re.compile(r"[0-9a-f]{8}(\.(view|view\.hashes|told))?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,7 +236,7 @@ def _bound(store: Store, owner: str) -> None:
 
 
 def _sweep(store: Store) -> None:
-    """Once a day: forget what nobody used for long, and manifests that no result names."""
+    """Once a day: forget what nobody used for long, manifests that no result names, and plans."""
     stamp = store.path("results", "of", ".swept")
     now = time.time()
     try:
@@ -255,6 +257,10 @@ def _sweep(store: Store) -> None:
             views.discard(str(found.document.get("view")))
     for name in views:
         _unlink(store.path("views", name))
+    for name in _names(store.path("plans")):  # short cuts: what is half written, and what was long of no use
+        path = store.path("plans", name)
+        if _age(path, now) > (AGE if _PLAN.fullmatch(name) else 3600):
+            _unlink(path)
     for owner in _names(store.path("results", "of")):
         directory = store.path("results", "of", owner)
         for key in _names(directory):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 
+from envtool.store.scratch import scratch
 from envtool.store.store import Store
 from envtool.view.look import digest_of
 
@@ -16,15 +17,11 @@ def put(store: Store, digest: str, text: bytes) -> None:
         os.utime(target)
         return
     os.makedirs(store.path("views"), mode=0o755, exist_ok=True)
-    mine = store.path("tmp", f"view.{os.getpid()}.{os.urandom(4).hex()}")
-    try:
+    with scratch(store) as top:
+        mine = os.path.join(top, digest)
         with open(mine, "xb") as file:
             file.write(zlib.compress(text, 1))
         os.rename(mine, target)
-    except BaseException:
-        if os.path.exists(mine):
-            os.unlink(mine)
-        raise
 
 
 def get(store: Store, digest: str) -> dict[str, tuple[int, str]] | None:

@@ -66,6 +66,7 @@ class App(Protocol):
         fail_fast: bool = False,
         args: tuple[str, ...] = (),
         refresh: bool = False,
+        again: bool = False,
         locked: bool | None = None,
         offline: bool = False,
         expect_cached: bool = False,

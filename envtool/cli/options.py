@@ -156,6 +156,7 @@ def running(function: Callable[..., Any]) -> Callable[..., Any]:
     function = settling(function)
     for option in (
         click.option("--expect-cached", is_flag=True, help="Build nothing: say what is not cached, and why, and fail."),
+        click.option("--again", is_flag=True, help="Run also what is unchanged since it passed."),
         click.option("--junit", metavar="FILE", type=click.Path(dir_okay=False), help="Write JUnit XML."),
         click.option("-x", "--fail-fast", is_flag=True, help="Stop everything at the first failure."),
         click.option(

@@ -17,6 +17,7 @@ class Chosen:
     """Node ids, each after what it stands on, and tasks with their envs, in the order of the spec."""
 
     nodes: tuple[str, ...]
+    named: frozenset[str] = frozenset()  # those of them that are not only what a task stands on
     tasks: tuple[tuple[Env, Task], ...] = ()
 
 
@@ -34,9 +35,10 @@ def choose(spec: Spec, graph: Graph, names: Sequence[str]) -> Chosen:
         nodes |= found
         for env, task in some:
             tasks[env.name, task.name] = (env, task)
+    named = frozenset(nodes)
     for env, _ in tasks.values():
         nodes.update(graph.stacks[env.name])
-    return Chosen(nodes=tuple(one for one in graph.nodes if one in nodes), tasks=tuple(tasks.values()))
+    return Chosen(nodes=tuple(one for one in graph.nodes if one in nodes), named=named, tasks=tuple(tasks.values()))
 
 
 def envs_of(graph: Graph) -> dict[str, tuple[str, ...]]:

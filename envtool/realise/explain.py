@@ -19,18 +19,26 @@ from envtool.store import history
 
 
 def explain(
-    graph: Graph, setting: Setting, wanted: Collection[str], *, lock: Lines | None = None, misses: bool = False
+    graph: Graph,
+    setting: Setting,
+    wanted: Collection[str],
+    *,
+    looks: Mapping[str, Look] | None = None,
+    lock: Lines | None = None,
+    misses: bool = False,
 ) -> tuple[Explanation, ...]:
     """What is said of some nodes (ids), each after what it stands on; with `misses` only of those that are not cached.
-    `lock` knows places of pins in a lock. Reads the store once for all of them. Raises SpecError."""
-    looks = look(graph, setting)
+    `looks` are those of the whole graph, `lock` knows places of pins in a lock. Reads the store once for all of them.
+    Raises SpecError."""
+    looks = looks if looks is not None else look(graph, setting)
     envs = envs_of(graph)
     shown = [one for one in looks.values() if one.node.id in wanted and not (misses and one.layer)]
     subjects = {one.node.id: _subject(one, looks, envs[one.node.id], setting) for one in shown}
     missing = [subjects[one.node.id] for one in shown if one.layer is None]
     nearest = _nearest(missing, setting)
     questions = _questions(missing, setting) | _locked(shown, subjects, looks, setting)
-    ground = _grounds([*nearest.values(), *questions.values()], setting)
+    documents = [past.document for past in nearest.values()] + [asked.question for asked in questions.values()]
+    ground = grounds([document.get("below") for document in documents], setting)
     told = []
     for one in shown:
         subject = subjects[one.node.id]
@@ -47,7 +55,7 @@ def explain(
             why.explain(
                 subject,
                 past=past,
-                ground=_stood_on(below, subject, ground),
+                ground=stood_on(below, subject.below, ground),
                 asked=asked,
                 content=content,
                 places=places(one, made(one.node.below, looks), setting, lock),
@@ -72,7 +80,7 @@ def _subject(one: Look, looks: Mapping[str, Look], envs: tuple[str, ...], settin
         project=setting.root,
         options=node.spec.options,
         inputs=tuple([item.path, item.sha256, item.executable, item.link] for item in request.inputs),
-        below=tuple(_ground(looks[node_id]) for node_id in node.below if looks[node_id].layer),
+        below=tuple(ground_of(looks[node_id]) for node_id in node.below if looks[node_id].layer),
         waits=tuple(other.node.spec.name for other in waits if other.request is not None),
         question=settle.memo_question(node, request) if asks else None,
         document=one.settled.document if one.settled else None,
@@ -81,7 +89,8 @@ def _subject(one: Look, looks: Mapping[str, Look], envs: tuple[str, ...], settin
     )
 
 
-def _ground(one: Look) -> Ground:
+def ground_of(one: Look) -> Ground:
+    """A node that is cached, as something to stand on."""
     assert one.layer is not None
     document = one.layer.document
     return Ground(diff_id=one.layer.diff_id, name=one.node.spec.name, subject=one.node.subject, document=document)
@@ -149,12 +158,10 @@ def _own(one: Look, setting: Setting) -> Past | None:
     return _past(found) if found else None
 
 
-def _grounds(pasts: Iterable[Past | Asked], setting: Setting) -> dict[str, list[Past]]:
-    """The layers, by diff ID, that earlier builds stood on, as far as they are still in the store."""
-    wanted: set[str] = set()
-    for past in pasts:
-        below = (past.document if isinstance(past, Past) else past.question).get("below")
-        wanted.update(str(diff_id) for diff_id in (below if isinstance(below, list) else ()))
+def grounds(belows: Iterable[Json], setting: Setting) -> dict[str, list[Past]]:
+    """The layers, by diff ID, that earlier builds stood on (lists of diff IDs), as far as they are still in the
+    store."""
+    wanted = {str(diff_id) for below in belows if isinstance(below, list) for diff_id in below}
     found: dict[str, list[Past]] = {}
     if wanted:
         for built in history.built(setting.store, diff_ids=wanted):
@@ -162,20 +169,24 @@ def _grounds(pasts: Iterable[Past | Asked], setting: Setting) -> dict[str, list[
     return found
 
 
-def _stood_on(below: Json, subject: Subject, found: Mapping[str, list[Past]]) -> tuple[Ground, ...]:
-    """What an earlier build stood on, by the names of now where it is the same."""
-    now = {one.diff_id: one for one in subject.below}
-    names = {one.name for one in subject.below}
+def stood_on(below: Json, here: Sequence[Ground], found: Mapping[str, list[Past]]) -> tuple[Ground, ...]:
+    """What an earlier build stood on, by the names of now (`here`) where it is the same."""
+    now = {one.diff_id: one for one in here}
+    names = {one.name for one in here}
     out = []
     for diff_id in below if isinstance(below, list) else ():
         if str(diff_id) in now:
             out.append(now[str(diff_id)])
         elif candidates := found.get(str(diff_id)):
             best = max(candidates, key=lambda past: (past.name in names, past.time))
-            base = str(best.document.get("kind", "")).startswith("base:")
-            kind = str(best.document.get("kind", "")).partition(":")[2]
-            name = best.name or (kind if base else "")
+            subject, _, kind = str(best.document.get("kind", "")).partition(":")
+            base = subject == "base"
             out.append(
-                Ground(diff_id=best.diff_id, name=name, subject="base" if base else "layer", document=best.document)
+                Ground(
+                    diff_id=best.diff_id,
+                    name=best.name or (kind if base else ""),
+                    subject="base" if base else "layer",
+                    document=best.document,
+                )
             )
     return tuple(out)

@@ -25,7 +25,7 @@ def places(look: Look, below: Iterable[Made], setting: Setting, lock: Lines | No
     setters = _setters(below)
 
     def option(text: str) -> str:
-        return _in_spec(setting.root, spec.where, text)
+        return in_spec(setting.root, spec.where, text)
 
     def pin(name: str, version: str) -> str:
         known = lock(name, version) if lock else ""
@@ -68,7 +68,7 @@ def _block(lines: list[str], where: Where) -> Iterable[tuple[int, str]]:
         yield number, line
 
 
-def _in_spec(root: str, where: Where, text: str) -> str:
+def in_spec(root: str, where: Where, text: str) -> str:
     """The line of a layer's item that holds a text (the first line of it), else the item's own."""
     wanted = next((line.strip() for line in text.splitlines() if line.strip()), "")
     for number, line in _block(_lines(root, where.file), where):

@@ -51,12 +51,42 @@ class Stacks:
         self._setting = setting
         self._futures: dict[str, Future[Made]] = {}
         self._lock = threading.Lock()
+        self._recalled: dict[str, Made | None] = {}
+        self._recalling = threading.Lock()
 
     def stack(self, env: str) -> Stack:
         """The whole stack of an env, made where it was not. Raises MakeError, SpecError, Interrupted."""
         stack = Stack(made=tuple(self._node(node_id) for node_id in self._graph.stacks[env]))
         _agree(stack, self._setting)
         return stack
+
+    def recalled(self, env: str) -> Stack | None:
+        """The stack of an env as it came out before, without making, asking or fetching anything; None where that is
+        not known. Layers that are gone from the store are in it too, with an empty `tree`. Raises SpecError."""
+        if self._setting.refresh:
+            return None
+        with self._recalling:
+            found = [self._recall(self._graph.nodes[node_id]) for node_id in self._graph.stacks[env]]
+        made = tuple(each for each in found if each is not None)
+        return Stack(made=made) if len(made) == len(found) else None
+
+    def _recall(self, node: Node) -> Made | None:
+        if node.id in self._recalled:
+            return self._recalled[node.id]
+        made: Made | None = None
+        found = [self._recall(self._graph.nodes[node_id]) for node_id in node.below]
+        below = [each for each in found if each is not None]
+        if len(below) == len(found):
+            request = settle.request_for(node, below, self._setting)
+            wanted = settle.wanted(node, request, below, self._setting)
+            if wanted.known:
+                settled = settle.settled(node, wanted.request, wanted.pins)
+                layer = layers.find(self._setting.store, settled.key) or layers.recall(
+                    self._setting.store, settled.key, settled.document
+                )
+                made = Made(settled=settled, layer=layer) if layer else None
+        self._recalled[node.id] = made
+        return made
 
     def made(self) -> tuple[Made, ...]:
         """Every node that stands so far."""
@@ -80,6 +110,10 @@ class Stacks:
     def _make(self, node: Node) -> Made:
         setting = self._setting
         below = [self._node(node_id) for node_id in node.below]
+        seen = self._recalled.get(node.id)
+        ground = tuple(made.layer.diff_id for made in below)
+        if seen is not None and seen.layer.tree and seen.settled.request.below == ground:
+            return seen
         setting.cancel.check()
         wanted = settle.wanted(node, settle.request_for(node, below, setting), below, setting)
         if wanted.known:

@@ -60,6 +60,7 @@ def result(results: Sequence[Result], spent: float, status: int) -> Json:
                 "log": each.log,
                 "outputs": [*each.outputs],
                 "message": each.message,
+                "host": each.host,
             }
             for each in results
         ],

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from envtool import keys
 from envtool.errors import StoreError
 from envtool.model import Json
-from envtool.store import locks
+from envtool.store import locks, memo
 from envtool.store.canonical import Captured
 from envtool.store.scratch import Remove, scratch
 from envtool.store.store import Store
@@ -56,6 +56,20 @@ def find(store: Store, key: str) -> Layer | None:
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{where}/layer.json is damaged", code="layer-damaged", hint=f"move {where} away") from error
+
+
+def recall(store: Store, key: str, document: Mapping[str, Json]) -> Layer | None:
+    """What a layer that is gone from the store came out as, with an empty `tree`; None when nobody noted it."""
+    answer = memo.get(store, {"diff id of": key})
+    if answer is None:
+        return None
+    return Layer(key=key, tree="", manifest="", diff_id=answer, size=0, entries=0, document=document)
+
+
+def note(store: Store, layer: Layer) -> None:
+    """Remember what a layer came out as for longer than it stands. Raises OSError."""
+    if memo.get(store, {"diff id of": layer.key}) is None:
+        memo.put(store, {"diff id of": layer.key}, layer.diff_id)
 
 
 class Draft:

@@ -52,6 +52,7 @@ class Request:
     fail_fast: bool = False
     args: tuple = ()
     refresh: bool = False
+    again: bool = False
     locked: bool | None = None
     offline: bool = False
     expect_cached: bool = False
@@ -68,6 +69,7 @@ class Result:
     log: str = ""
     outputs: tuple = ()
     message: str = ""
+    host: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -352,6 +354,22 @@ def _run_mixed(request, task, emit, cancel):
 def _run_passed(request, task, emit, cancel):
     _task(emit, "lint", "all good\n", 0, 0.2, task)()
     return (Result(env="lint", task=task, outcome="passed", status=0, seconds=0.2),)
+
+
+def _run_unchanged(request, task, emit, cancel):
+    since = time.mktime((2023, 11, 14, 9, 14, 0, 0, 0, -1))
+    for env, host, outputs in (("lint", "", ()), ("wheel", "builder.example", ("dist/a.whl",))):
+        where = {"env": env, "since": since, "host": host or os.uname().nodename, "outputs": outputs}
+        emit(events.Started(id=env, subject="task", name=task, env=env, time=time.time()))
+        emit(
+            events.Finished(
+                id=env, subject="task", name=task, outcome="cached", status=0, time=time.time(), seconds=2.4, **where
+            )
+        )
+    return tuple(
+        Result(env=env, task=task, outcome="cached", status=0, seconds=2.4, started=since, host="builder.example")
+        for env in ("lint", "wheel")
+    )
 
 
 def _run_huge(request, task, emit, cancel):

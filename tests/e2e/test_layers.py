@@ -131,7 +131,7 @@ envs:
     done = place.envtool("test", "-v")
     assert done.status == 0, done.said
     assert "hello" in done.said
-    assert place.envtool("test").status == 0
+    assert place.envtool("test", "--again").status == 0
     assert server.asked == ["/pkg.tar.gz"]
 
 

@@ -541,6 +541,71 @@ def test_expect_cached_fails_before_anything_is_built(world):
         run(refresh=True)
 
 
+def run(world, **more):
+    cancel = app.Cancel.make()
+    (result,) = app.run(app.Request(directory=str(world.project), **more), "test", lambda _: None, cancel)
+    cancel.close()
+    return result.outcome
+
+
+TASK = "work: {layers: [tool], set: {MODE: fast}, pass: [SECRET], tasks: {test: 'true'}}"
+RUNS = {
+    "a file of the project": (lambda w: w.write("notes.txt", "x"), {("file", "notes.txt", "changed")}),
+    "a new file": (lambda w: w.write("more.txt", "x"), {("file", "more.txt", "added")}),
+    "a file's mode": (lambda w: (w.project / "notes.txt").chmod(0o755), {("file", "notes.txt", "changed")}),
+    "a file renamed": (
+        lambda w: (w.project / "notes.txt").rename(w.project / "n.txt"),
+        {("file", "n.txt", "renamed")},
+    ),
+    "a passed variable": (lambda w: w.monkeypatch.setenv("SECRET", "2"), {("variable", "SECRET", "changed")}),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_why_a_task_is_run_again(name, world):
+    change, causes = RUNS[name]
+    world.write("notes.txt", "notes")
+    world.monkeypatch.setenv("SECRET", "1")
+    world.edit("work: {layers: [tool]}", TASK)
+    run(world, again=True)
+    (told,) = world.why("work:test")
+    assert (told.state, told.changes) == ("cached", ())
+    change(world)
+    (told,) = world.why("work:test")
+    assert told.state == "run"
+    assert {(one.part, one.name, one.how) for one in told.changes} == causes
+    assert "layer tool" in told.same
+
+
+def test_why_a_task_is_run_again_after_an_edit_of_the_spec(world):
+    """The spec is a file of the project too."""
+    world.edit("work: {layers: [tool]}", TASK)
+    run(world, again=True)
+    world.edit("MODE: fast", "MODE: slow")
+    world.edit("test: 'true'", "test: 'true x'")
+    (told,) = world.why("test")
+    assert {(one.part, one.name) for one in told.changes} == {
+        ("spec", "commands"),
+        ("variable", "MODE"),
+        ("file", "envtool.yaml"),
+    }
+    content(world)
+    told = world.why("test")
+    assert [(one.name, one.state, one.waits) for one in told] == [
+        ("tool", "build", ()),
+        ("work:test", "wait", ("tool",)),
+    ]
+    world.make("work")
+    (told,) = world.why("test")
+    assert [one.name for one in told.changes if one.part == "layer"] == ["tool"]
+
+
+def test_a_task_with_the_network_is_always_run(world):
+    world.edit("work: {layers: [tool]}", "work: {layers: [tool], network: true, tasks: {test: 'true'}}")
+    (told,) = world.why("test")
+    assert (told.state, told.summary) == ("run", "it has the network, and is run every time")
+
+
 # ---- as a command, by every kind of caller -------------------------------------------------------------------------
 
 
@@ -561,8 +626,12 @@ envs:
     assert place.envtool("test").status == 0
     assert place.envtool("why").out == "nothing would be built: every base and layer is cached\n"
     assert place.envtool("test", "--expect-cached").status == 0
-    assert "copied is cached: run, 1 command" in place.envtool("why", "unit:test").out
+    assert "copied is cached: run, 1 command" in place.envtool("why", "unit").out
+    assert "unit:test is unchanged and not run again: it passed today" in place.envtool("why", "test").out
     place.write("a.txt", "b")
+    told = place.envtool("why", "unit:test").out
+    assert "copied will be built" in told
+    assert told.endswith("unit:test waits for `copied`\n")
     told = place.envtool("why", "copied").out
     assert re.search(r"copied will be built: one thing changed since today \d\d:\d\d \(build [0-9a-f]{12}\)", told)
     assert re.search(r"input +a.txt +content", told)

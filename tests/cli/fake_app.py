@@ -169,6 +169,20 @@ def why(request, names=()):
     requests.append((request, names))
     if scenario() == "nothing":
         return ()
+    if scenario() == "task":
+        changed = why_changes.Change(part="file", name="tests/test_io.py", note="content")
+        passed = why_changes.Change(part="variable", name="TOKEN", note="passed from outside")
+        more = {"subject": "task", "kind": "task", "where": HERE, "project": "/src"}
+        return (
+            Explanation(
+                name="unit:test", state="cached", since=replace(PAST, key="5e" * 32), key="5e" * 32,
+                summary="on build7", **more,
+            ),
+            Explanation(name="unit:lint", state="run", since=PAST, changes=(changed, passed), same=("the base",), **more),
+            Explanation(name="unit:docs", state="wait", waits=("deps",), **more),
+            Explanation(name="unit:new", state="run", **more),
+            Explanation(name="unit:net", state="run", summary="it has the network, and is run every time", **more),
+        )  # fmt: skip
     if scenario() == "hit":
         content = Content(
             diff_id="sha256:" + "ab" * 32,

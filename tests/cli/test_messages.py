@@ -42,6 +42,7 @@ CASES = {
     "why-json": ("mixed", ["why", "--json"]),
     "why-hit": ("hit", ["why", "deps"]),
     "why-hit-json": ("hit", ["why", "deps", "--json"]),
+    "why-task": ("task", ["why", "unit:*"]),
     "why-nothing": ("nothing", ["why"]),
     "test-not-cached": ("not-cached", ["test", "--expect-cached"]),
     "test-not-cached-json": ("not-cached", ["test", "--expect-cached", "--json"]),

@@ -137,7 +137,8 @@ def _tell(asked: Asked, stack: Stack, view: View) -> tuple[Result, Trace] | None
     setting = asked.setting
     try:
         key = keys.digest(document(asked, stack, view.digest))
-    except EnvtoolError:
+        whose = owner(setting.root, asked.env.name, asked.task.name)
+    except (EnvtoolError, UnicodeError):
         return None
     found = results.find(setting.store, key)
     if found is None:
@@ -149,7 +150,7 @@ def _tell(asked: Asked, stack: Stack, view: View) -> tuple[Result, Trace] | None
         shutil.copyfile(found.log, asked.log)
     except OSError:
         return None
-    results.used(setting.store, found, owner(setting.root, asked.env.name, asked.task.name))
+    results.used(setting.store, found, whose)
     event_id, now = _id(asked), time.time()
     outputs = tuple(each.path for each in found.outputs)
     setting.emit(Started(id=event_id, subject="task", name=asked.task.name, env=asked.env.name, time=now))
@@ -271,6 +272,8 @@ def _keep(asked: Asked, stack: Stack, before: _Before, result: Result) -> str:
         )
     except results.TooLarge:
         return "its log and outputs are too large"
+    except UnicodeError:
+        return "a name in it is not UTF-8"
     except (OSError, EnvtoolError, Unknown) as error:
         return str(error)
     return ""

@@ -91,8 +91,9 @@ def document(asked: Asked, stack: Stack, view: str) -> dict[str, Json]:
     passed = {name for name in asked.host if describe.passes(name, env.passed)}
     user = "root" if task.user == "root" else "user"
     variables = describe.environment(env, stack, asked.host, user=user)
+    shows, layered = bool(stack_binds(stack.made)), enumerate(stack.made)
     return keys.result_document(
-        stack=[[made.layer.diff_id, made.layer.key if stack_binds([made]) else ""] for made in stack.made],
+        stack=[[made.layer.diff_id, made.layer.key if shows and not number else ""] for number, made in layered],
         view=view,
         history=project.history(asked.setting.root) if task.outputs else "",
         commands=[[*command.words()] for command in task.commands],
@@ -137,19 +138,22 @@ def _tell(asked: Asked, stack: Stack, view: View) -> tuple[Result, Trace] | None
     setting = asked.setting
     try:
         key = keys.digest(document(asked, stack, view.digest))
-    except EnvtoolError:
+        whose = owner(setting.root, asked.env.name, asked.task.name)
+    except (EnvtoolError, UnicodeError):
         return None
     found = results.find(setting.store, key)
     if found is None:
         return None
-    if not results.verify(found) or not _restore(found, setting.root):
+    if not results.verify(found):
         results.forget(setting.store, key)
         return None
     try:
         shutil.copyfile(found.log, asked.log)
     except OSError:
         return None
-    results.used(setting.store, found, owner(setting.root, asked.env.name, asked.task.name))
+    if not _restore(found, setting.root):  # a run has the words for what is in the way
+        return None
+    results.used(setting.store, found, whose)
     event_id, now = _id(asked), time.time()
     outputs = tuple(each.path for each in found.outputs)
     setting.emit(Started(id=event_id, subject="task", name=asked.task.name, env=asked.env.name, time=now))
@@ -271,6 +275,8 @@ def _keep(asked: Asked, stack: Stack, before: _Before, result: Result) -> str:
         )
     except results.TooLarge:
         return "its log and outputs are too large"
+    except UnicodeError:
+        return "a name in it is not UTF-8"
     except (OSError, EnvtoolError, Unknown) as error:
         return str(error)
     return ""

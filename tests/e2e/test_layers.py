@@ -125,7 +125,7 @@ def test_fetch_checks_unpacks_and_asks_once(place, server):
 envs:
   unit:
     layers:
-      - fetch: {{url: "{server.url}/pkg.tar.gz", sha256: {sha(data)}, to: /opt/pkg, unpack: true, strip: 1}}
+      - fetch: {{url: "{server.url}/pkg.tar.gz", sha256: "{sha(data)}", to: /opt/pkg, unpack: true, strip: 1}}
     tasks: {{test: "cat /opt/pkg/a/x.txt /opt/pkg/a/b/y.txt"}}
 """)
     done = place.envtool("test", "-v")

@@ -215,6 +215,20 @@ def test_fail_fast_goes_on_past_what_is_unchanged(place):
     assert "── 2 unchanged in" in place.envtool("test").err
 
 
+def test_names_that_are_not_utf8(place):
+    place.task("echo x > $(printf 'out-\\377')", options="outputs: ['out-*']")
+    place.write(".gitignore", "out-*\n")
+    place.shell("echo y > $(printf 'in-\\376')")
+    repository(place)
+    done = place.envtool("test", "--json")
+    assert done.status == 0
+    assert "not remembered: a name in it is not UTF-8" in done.out
+    assert outcome(place, "--", os.fsdecode(b"\xff")) == "passed"
+    place.task("true")
+    assert outcome(place) == "passed"
+    assert outcome(place) == "cached"
+
+
 # ---- the short way -------------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from envtool.keys import canonical
 from envtool.model import Json, Where
-from envtool.plan.changes import Change, Facts, Ground, Places, change_of, text
+from envtool.plan.changes import Change, Facts, Ground, Places, change_of, short, text
 from envtool.plan.compare import below
 from envtool.plan.differences import differences
 from envtool.plan.why import Explanation, Past, State, ground_words
@@ -55,7 +55,7 @@ def compare_runs(
     """All that changed between two result documents; empty exactly when they are the same."""
     places = places or Places()
     before, after = old.document, new.document
-    found: list[Change] = [*below(old.below, new.below, _stack(before), _stack(after))]
+    found: list[Change] = [*below(old.below, new.below, _stack(before), _stack(after)), *_shown(before, new)]
     for key, part in (("format", "format"), ("arch", "arch")):
         found += [change_of(part, replace(one, path=(key,))) for one in differences(before.get(key), after.get(key))]  # type: ignore[arg-type]
     for key in SPEC:
@@ -73,7 +73,7 @@ def compare_runs(
             found.append(replace(change, where=places.variable(change.name), follows=ground and not note, **hidden))  # type: ignore[arg-type]
     old_rest, new_rest = ({name: each[name] for name in each if name not in KNOWN} for each in (before, after))
     found += [change_of("other", one) for one in differences(old_rest, new_rest)]
-    if not found:  # keys of what it stands on, or a document of nobody's
+    if not found:  # a document of nobody's
         found = [change_of("other", one) for one in differences({**before}, {**after})]
     return tuple(sorted(found, key=lambda change: change.follows))
 
@@ -88,8 +88,24 @@ def _commands(value: Json) -> Json:
 
 def _stack(document: Mapping[str, Json]) -> list[Json]:
     """The diff IDs of [diff ID, key] rows."""
+    return [row[0] for row in _rows(document)]
+
+
+def _rows(document: Mapping[str, Json]) -> list[list[Json]]:
     rows = document.get("stack")
-    return [row[0] if isinstance(row, list) and row else row for row in rows] if isinstance(rows, list) else []
+    return [row for row in rows if isinstance(row, list) and row] if isinstance(rows, list) else []
+
+
+def _shown(old: Mapping[str, Json], new: Facts) -> Iterator[Change]:
+    """Bases of the same tree that show another system of the machine beside it: then their keys are in the stack."""
+    keys = {str(row[0]): row[1:] for row in _rows(old)}
+    for row in _rows(new.document):
+        was = keys.get(str(row[0]))
+        if was is not None and was != row[1:]:
+            ground = next((one for one in new.below if one.diff_id == row[0]), Ground(diff_id="", subject="base"))
+            sides = short(text(was)), short(text(row[1:]))
+            note = "what it shows of this machine"
+            yield Change(part=ground.subject, name=ground.name, old=sides[0], new=sides[1], note=note)
 
 
 def _files(old: View | None, new: View | None) -> Iterator[Change]:

@@ -548,6 +548,12 @@ def run(world, **more):
     return result.outcome
 
 
+def machine_rebuilt(world):
+    """Other packages, and the same /etc: the base's own tree comes out the same."""
+    world.database.write_text("installed: c")
+    world.make("work")
+
+
 TASK = "work: {layers: [tool], set: {MODE: fast}, pass: [SECRET], tasks: {test: 'true'}}"
 RUNS = {
     "a file of the project": (lambda w: w.write("notes.txt", "x"), {("file", "notes.txt", "changed")}),
@@ -557,6 +563,7 @@ RUNS = {
         lambda w: (w.project / "notes.txt").rename(w.project / "n.txt"),
         {("file", "n.txt", "renamed")},
     ),
+    "the machine": (machine_rebuilt, {("base", "host", "changed")}),
     "a passed variable": (lambda w: w.monkeypatch.setenv("SECRET", "2"), {("variable", "SECRET", "changed")}),
 }
 

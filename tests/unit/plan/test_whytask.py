@@ -36,7 +36,7 @@ LEAVES = {
     "format": ({"format": 2}, ("format", "format")),
     "stack": ({"stack": [["sha256:b", ""], ["sha256:x", ""]]}, ("layer", "")),
     "base": ({"stack": [["sha256:x", ""], ["sha256:l", ""]]}, ("base", "")),
-    "a layer's key": ({"stack": [["sha256:b", "k"], ["sha256:l", ""]]}, ("other", "stack.sha256:b")),
+    "a layer's key": ({"stack": [["sha256:b", "k"], ["sha256:l", ""]]}, ("base", "")),
     "view": ({"view": "v2"}, ("file", "")),
     "history": ({"history": "h2"}, ("file", ".git")),
     "command": ({"commands": [["/bin/sh", "-ec", "pytest"]]}, ("spec", "commands")),

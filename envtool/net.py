@@ -87,34 +87,38 @@ def retrieve(
     url: str,
     path: str,
     *,
-    sha256: str,
+    sha256: str = "",
+    digest: str = "",
     size: int = 0,
+    authorization: str = "",
     progress: Callable[[int], None] | None = None,
     patience: Patience = PATIENCE,
     cancelled: Cancelled | None = None,
 ) -> int:
     """Write an exact file to `path`, checked while it streams; its size in bytes.
 
-    A transfer that breaks is resumed where it broke. `progress` gets the bytes that arrived since its last call
-    (negative when it starts over). Raises FetchError (codes fetch, fetch-hash, fetch-size, fetch-status, fetch-tls),
-    Interrupted.
+    It must have this `sha256`, or `digest` ("<algorithm of hashlib>:<hex>"); with neither, what comes is believed.
+    `authorization` is the header of that name, which does not follow to another host. A transfer that breaks is resumed
+    where it broke. `progress` gets the bytes that arrived since its last call (negative when it starts over). Raises
+    FetchError (codes fetch, fetch-hash, fetch-size, fetch-status, fetch-tls), Interrupted.
     """
     with open(path, "wb") as out:
-        digest = hashlib.sha256()
+        algorithm, _, wanted = (digest or f"sha256:{sha256}").partition(":")
+        found = hashlib.new(algorithm, usedforsecurity=False)
         best = 0
 
         def restart() -> None:
-            nonlocal digest
+            nonlocal found
             if progress is not None and out.tell():
                 progress(-out.tell())
             out.seek(0)
             out.truncate()
-            digest = hashlib.sha256()
+            found = hashlib.new(algorithm, usedforsecurity=False)
 
         def take(piece: bytes) -> None:
             nonlocal best
             out.write(piece)
-            digest.update(piece)
+            found.update(piece)
             best = max(best, out.tell())
             if progress is not None:
                 progress(len(piece))
@@ -126,26 +130,26 @@ def retrieve(
         def attempt() -> None:
             nonlocal resumed
             offset = out.tell()
-            _transfer(url, offset, size, restart, take, patience, cancelled)
-            if digest.hexdigest() == sha256 and (not size or out.tell() == size):
+            _transfer(url, offset, size, restart, take, patience, cancelled, authorization)
+            if (not wanted or found.hexdigest() == wanted) and (not size or out.tell() == size):
                 return
             if offset and not resumed:  # the server may have changed the file between the two halves
                 resumed = True
                 restart()
                 raise _Retry("the resumed file is not what its hash says", after=0.0)
-            raise _wrong(url, digest.hexdigest(), sha256, out.tell(), size)
+            raise _wrong(url, f"{algorithm} is {found.hexdigest()}, not the pinned {wanted}", out.tell(), size)
 
         _retrying(url, attempt, lambda: best, patience, cancelled)
         return out.tell()
 
 
-def _wrong(url: str, found: str, wanted: str, length: int, size: int) -> FetchError:
+def _wrong(url: str, what: str, length: int, size: int) -> FetchError:
     hint = "the file changed at its source, or something between rewrote it: resolve again, or look at what it is"
     if size and length != size:
         return FetchError(
             f"{redacted(url)}: {length} bytes, not the {size} that are pinned", code="fetch-size", hint=hint
         )
-    return FetchError(f"{redacted(url)}: sha256 is {found}, not the pinned {wanted}", code="fetch-hash", hint=hint)
+    return FetchError(f"{redacted(url)}: {what}", code="fetch-hash", hint=hint)
 
 
 def _retrying(
@@ -188,6 +192,7 @@ def _transfer(
     take: Callable[[bytes], None],
     patience: Patience,
     cancelled: Cancelled | None,
+    authorization: str = "",
 ) -> None:
     """One attempt: from `offset` on where the server can, else from the start.
 
@@ -206,7 +211,12 @@ def _transfer(
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={offset}-"} if offset else {})
     try:
         with session().get(
-            url, headers=headers, stream=True, timeout=(patience.connect, patience.read), verify=certificates() or True
+            url,
+            headers=headers,
+            auth=_Authorization(authorization) if authorization else None,
+            stream=True,
+            timeout=(patience.connect, patience.read),
+            verify=certificates() or True,
         ) as answer:
             if not _positioned(url, answer, offset, restart):
                 offset = 0
@@ -240,6 +250,17 @@ def _transfer(
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
         hint = "the proxy is taken from the environment: https_proxy, http_proxy, no_proxy" if _is_proxy(error) else ""
         raise _Retry(_root(error), hint=hint) from error
+
+
+class _Authorization:
+    """The header as it was given: as an `auth` of requests, so that no ~/.netrc takes its place."""
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = self._value
+        return request
 
 
 def _read(answer: requests.Response) -> bytes:

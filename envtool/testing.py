@@ -13,6 +13,7 @@ its schema. Each broken promise is an AssertionError that says which.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -79,6 +80,26 @@ class MemorySite:
     def fetch(self, fetches: Sequence[api.Fetch]) -> list[Path]:
         """Not offered: a kind under test names its files, the core fetches them."""
         raise api.FetchError(f"{len(fetches)} files asked for in a test's site", code="fetch-missing")
+
+    def learn(self, sealed: Sequence[api.Sealed]) -> list[api.Fetch]:
+        """See api.Site. What `urls` holds is checked as the core checks it."""
+        return [self._learn(item) for item in sealed]
+
+    def _learn(self, item: api.Sealed) -> api.Fetch:
+        for url in item.urls:
+            if url in self.urls:
+                self.fetched.append(url)
+                body = self.urls[url]
+                algorithm, _, wanted = api.integrity_digest(item.integrity).partition(":")
+                if wanted and hashlib.new(algorithm, body, usedforsecurity=False).hexdigest() != wanted:
+                    raise api.FetchError(f"{url}: not what its {algorithm} says", code="fetch-hash")
+                sha256 = hashlib.sha256(body).hexdigest()
+                return api.Fetch(
+                    url=url, sha256=sha256, name=item.name, size=len(body), authorization=item.authorization
+                )
+        raise api.FetchError(
+            f"{item.name}: in none of {', '.join(item.urls)} of this test's site", code="fetch-missing"
+        )
 
     def run(
         self,

@@ -155,6 +155,7 @@ def _one(
                 path,
                 sha256=fetch.sha256,
                 size=fetch.size,
+                authorization=fetch.authorization,
                 progress=meter.add,
                 patience=patience,
                 cancelled=ended,

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from envtool.cli import door, screen, signals
 from envtool.errors import Interrupted, UsageError
@@ -23,10 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from envtool.cli.options import Settings
-    from envtool.events import Event
+    from envtool.events import Emit, Event
     from envtool.report.junit import Junit
     from envtool.report.plain import Plain
     from envtool.report.terminal import Terminal
+
+
+Answer = TypeVar("Answer")
 
 
 def status(results: Sequence[Result], *, interrupted: bool = False) -> int:
@@ -47,6 +50,8 @@ def wanted(
     jobs: int | None,
     fail_fast: bool,
     refresh: bool,
+    locked: bool | None,
+    offline: bool,
 ) -> Any:
     """The app's Request for what the command line says."""
     return door.app().Request(
@@ -57,7 +62,29 @@ def wanted(
         fail_fast=fail_fast,
         args=args,
         refresh=refresh,
+        locked=locked,
+        offline=offline,
     )
+
+
+def follow(settings: Settings, work: Callable[[Emit, Any], Answer]) -> Answer:
+    """Do something that makes layers, and show it: its answer. `work` is given where events go, and the latch that asks
+    it to end. Raises EnvtoolError, Interrupted."""
+    display = None if settings.json and settings.verbosity <= 0 else screen.display(settings)
+    subscribers: list[Subscriber] = [display] if display else []
+    subscribers += [Listener(hear) for hear in door.app().listeners()]
+    if settings.json:
+        subscribers.append(Lines(sys.stdout))
+    try:
+        answer, interrupted, abandoned = _wait(work, subscribers, display)
+    finally:
+        if display:
+            display.close()
+    if abandoned:
+        os._exit(130)
+    if answer is None or interrupted:
+        raise Interrupted
+    return answer
 
 
 def perform(settings: Settings, task: str, request: Any, junit: str | None) -> int:
@@ -73,7 +100,10 @@ def perform(settings: Settings, task: str, request: Any, junit: str | None) -> i
     written = True
     abandoned = False
     try:
-        results, interrupted, abandoned = _wait(request, task, subscribers, display)
+        answer, interrupted, abandoned = _wait(
+            lambda emit, cancel: tuple(door.app().run(request, task, emit, cancel)), subscribers, display
+        )
+        results = answer or ()
     finally:
         if display:
             display.close()
@@ -140,13 +170,13 @@ def _save(report: Junit, results: Sequence[Result]) -> bool:
 
 
 def _wait(
-    request: Any, task: str, subscribers: Sequence[Subscriber], display: Terminal | Plain | None
-) -> tuple[Sequence[Result], bool, bool]:
-    """The results, whether we were interrupted, and whether twice. The second signal does not wait
-    for anything: every container dies with this process.
+    work: Callable[[Emit, Any], Answer], subscribers: Sequence[Subscriber], display: Terminal | Plain | None
+) -> tuple[Answer | None, bool, bool]:
+    """The answer (None where there is none), whether we were interrupted, and whether twice. The second signal does not
+    wait for anything: every container dies with this process.
     """
     app = door.app()
-    answers: SimpleQueue[int | BaseException | Sequence[Result]] = SimpleQueue()
+    answers: SimpleQueue[int | BaseException | tuple[Answer]] = SimpleQueue()
     cancel = app.Cancel.make()
 
     def say(text: str) -> None:
@@ -157,23 +187,23 @@ def _wait(
 
     with Stream(subscribers, say) as stream, signals.caught(answers.put):
 
-        def work() -> None:
+        def do() -> None:
             try:
-                answers.put(tuple(app.run(request, task, stream.emit, cancel)))
+                answers.put((work(stream.emit, cancel),))
             except BaseException as error:
                 answers.put(error)
 
-        threading.Thread(target=work, name="app", daemon=True).start()
+        threading.Thread(target=do, name="app", daemon=True).start()
         answer = answers.get()
         while isinstance(answer, int):
             if cancel.is_set():
-                return (), True, True
+                return None, True, True
             cancel.set(answer)
             stream.call(lambda: say("interrupted: ending what runs, outputs are kept (again: end at once)"))
             answer = answers.get()
     # The latch is left open: after a second signal the app's threads may still look at it until the process ends.
     if isinstance(answer, Interrupted):
-        return (), True, False
+        return None, True, False
     if isinstance(answer, BaseException):
         raise answer
-    return answer, cancel.is_set(), False
+    return answer[0], cancel.is_set(), False

@@ -42,20 +42,20 @@ def ground(request: Request, site: Site) -> Ground:
         raise SpecError((problem,))
     if request.base_kind == "debian":
         pins: Any = request.base_pins
-        return _at_hand(pins["suite"], pins["arch"], from_pins(pins), site)
+        return _at_hand(pins["suite"], pins["arch"], from_pins(pins), site, int(pins["epoch"]))
     return _own(request, site)
 
 
-def _at_hand(suite: str, arch: str, found: tuple[PackageList, ...], site: Site) -> Ground:
+def _at_hand(suite: str, arch: str, found: tuple[PackageList, ...], site: Site, epoch: int = 0) -> Ground:
     try:
-        paths = site.fetch([item.fetch() for item in found])
+        paths = site.fetch([item.fetch(mirrors.places(item.url, suite, item.suite, epoch)) for item in found])
     except FetchError as error:
         if not lists.absent(error):
             raise
         raise ResolveError(
             f"the index that base {suite} was made from is gone from its mirror: {error.message}",
             code="index-gone",
-            hint="resolve the base anew, so that base and layers come from one index",
+            hint="`envtool lock --upgrade BASE` resolves the base anew, so that base and layers come from one index",
         ) from error
     return Ground(suite=suite, arch=arch, lists=found, paths=paths)
 

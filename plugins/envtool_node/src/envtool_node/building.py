@@ -21,8 +21,8 @@ def prepare(document: dict[str, Any]) -> None:
     """Fill the cache, and rewrite the lock file, package.json files and .npmrc in the view, which nobody keeps.
 
     `document`: "blobs" (directory), "root" (of the project that is installed), "lock" (path of the lock file, or its
-    packages), "files": [{"name", "digest" ("sha512:<hex>"), "identity", "said", "integrity"}], "manifests": [paths], "links":
-    [directories].
+    packages), "files": [{"name", "digest" ("sha512:<hex>"), "identity", "said", "integrity"}], "manifests": [paths],
+    "links": [directories].
     """
     os.makedirs(f"{WORK}/home", exist_ok=True)
     for item in document["files"]:

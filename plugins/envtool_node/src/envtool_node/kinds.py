@@ -6,11 +6,12 @@ import base64
 import os
 import posixpath
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from envtool import api
 from envtool_node import building, resolving
-from envtool_node.lockfile import NAMES, OMIT, REGISTRY, WrongLockError, read, wanted
+from envtool_node.lockfile import NAMES, OMIT, REGISTRY, Platform, WrongLockError, read, wanted
 from envtool_node.npmrc import host_config
 from envtool_node.resolving import WORK, join
 
@@ -56,8 +57,8 @@ class Npm(api.Kind):
     name: ClassVar[str] = "npm"
     needs_only: ClassVar[bool] = True
     schema: ClassVar[api.Json] = {
-        "description": "node_modules of a project: pinned by its lock file (or settled by npm where it has none), fetched"
-        " by hash, installed by the npm of the env, offline",
+        "description": "node_modules of a project: pinned by its lock file (or settled by npm where it has none),"
+        " fetched by hash, installed by the npm of the env, offline",
         "type": ["object", "null"],
         "additionalProperties": False,
         "properties": {
@@ -82,6 +83,19 @@ class Npm(api.Kind):
         chosen = _options(options)
         names = (".npmrc",) if chosen.get("lockfile") else (".npmrc", *NAMES)
         return tuple(posixpath.join(_directory(chosen), name) for name in names)
+
+    def question(self, request: api.Request) -> api.Json:
+        """With a lock file the answer depends on it and on which other files there are, without one on package.json; never
+        on what .npmrc says, which is of one machine."""
+        lock = _options(request.options).get("lockfile")
+        names = {join(request.directory, lock)} if lock else {join(_root(request), name) for name in NAMES}
+        files = [item for item in request.inputs if posixpath.basename(item.path) != ".npmrc"]
+        locked = any(item.path in names for item in files)
+        return [
+            request.options,
+            request.directory,
+            [[item.path, "" if locked and item.path not in names else item.sha256] for item in files],
+        ]
 
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
         """See resolving.py. Raises ResolveError, FetchError."""
@@ -113,12 +127,13 @@ class Npm(api.Kind):
         answer = []
         for fetch in fetches:
             item = files[fetch.sha256]
-            path = item.get("path", "")
-            seen = fetch.url or resolved.get((path, item["integrity"]), "")
-            if path and not seen and not config.registry(item["name"]) and not default:
+            path, url = item.get("path", ""), item.get("url", "")
+            there = resolved.get((path or url, item["integrity"]), "")
+            if path and not (fetch.url or there or config.registry(item["name"]) or default):
                 default = resolving.ask_stack(site, _node(_options(request.options))).registry
-            first, *others = resolving.urls(item["name"], path, item.get("url", ""), seen, config, default)
-            answer.append(_located(fetch, first, others, config.authorization(first)))
+            places = resolving.urls(item["name"], path, url, there, config, default)
+            first, *others = dict.fromkeys([*([fetch.url] if fetch.url else []), *places])
+            answer.append(replace(fetch, url=first, mirrors=(*others,), authorization=config.authorization(first)))
         return answer
 
     def material(self, request: api.Request, pins: api.Json) -> api.Json:
@@ -198,14 +213,10 @@ def _resolved(origin: resolving.Sources) -> dict[tuple[str, str], str]:
     """Where the project's own lock file saw its tarballs."""
     try:
         packages = read(origin.read(origin.lockfile) or "{}", origin.lockfile) or {}
-        found = wanted(packages, resolving.Platform(os="", cpu=""))
+        found = wanted(packages, Platform(os="", cpu=""))
     except WrongLockError:
         return {}
     return {package.identity: package.resolved for package in found.values()}
-
-
-def _located(fetch: api.Fetch, url: str, others: Sequence[str], authorization: str) -> api.Fetch:
-    return api.Fetch(url=url, sha256=fetch.sha256, name=fetch.name, size=fetch.size, authorization=authorization)
 
 
 def _told(item: Mapping[str, Any]) -> api.Json:

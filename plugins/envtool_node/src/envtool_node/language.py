@@ -23,8 +23,8 @@ class Node(api.Language):
     options: ClassVar[Mapping[str, api.Json]] = OPTIONS
 
     def layers(self, env: api.EnvDraft, project: api.Project) -> tuple[api.LayerDraft, ...]:
-        """Node.js by apt where the base has that, and what package.json requires. Raises SpecError where the project's own
-        files are wrong.
+        """Node.js by apt where the base has that, and what package.json requires. Raises SpecError where the project's
+        own files are wrong.
         """
         directory = join(str(env.options.get("directory", ".")))
         path = join(directory, "package.json")

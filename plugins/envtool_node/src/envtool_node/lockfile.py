@@ -1,7 +1,7 @@
 """package-lock.json and npm-shrinkwrap.json -> the tarballs that an installation wants. Pure.
 
-Versions 2 and 3 of the format are read (npm 7 and later); version 1 has too little in it, and is brought to version 3 by
-the npm of the stack (resolving.py). A *place* is a key of `packages`: "node_modules/a/node_modules/b".
+Versions 2 and 3 of the format are read (npm 7 and later); version 1 has too little in it, and is brought to version 3
+by the npm of the stack (resolving.py). A *place* is a key of `packages`: "node_modules/a/node_modules/b".
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Platform:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Package:
-    """A tarball. One of `path` (below whichever registry has the name), `url` and `local` (beside package.json) is set."""
+    """A tarball. Set is one of `path` (below whichever registry has the name), `url`, `local` (beside package.json)."""
 
     name: str
     version: str

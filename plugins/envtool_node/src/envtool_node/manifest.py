@@ -76,8 +76,8 @@ def _table(value: Any, key: str, file: str) -> Mapping[str, Any]:
 
 
 def further_inputs(manifest: Manifest, directory: str, glob: Glob) -> tuple[str, ...]:
-    """The other files that npm looks at: package.json of workspaces and of linked directories, local tarballs; relative
-    to the spec, as `directory` (of this manifest) is. What leads out of the project is left out: npm's word on it is better.
+    """The other files that npm looks at: package.json of workspaces and of linked directories, local tarballs;
+    relative to the spec, as `directory` (of this manifest) is. What leads out of the project is not among them.
     """
     found: set[str] = set()
     for pattern in manifest.workspaces:

@@ -1,9 +1,10 @@
-"""The host's own npm configuration: which registry has a package, and what it is told. Credentials reach the fetches, and
-the container that resolves, as text; never pins, keys or messages.
+"""The host's own npm configuration: which registry has a package, and what it is told. Credentials reach the fetches,
+and the container that resolves, as text; never pins, keys or messages.
 
 Taken: registry, @scope:registry, //host/path/:_authToken, :_auth, :username with :_password; and for the npm that
-resolves in a container, proxy, https-proxy, noproxy, strict-ssl and cafile too. (The core's own fetches take proxies and
-authorities from the environment, as for everything.) Whatever else says *what* is installed is the project's to say.
+resolves in a container, proxy, https-proxy, noproxy, strict-ssl and cafile too. (The core's own fetches take proxies
+and authorities from the environment, as for everything.) Whatever else says *what* is installed is the project's to
+say.
 """
 
 from __future__ import annotations

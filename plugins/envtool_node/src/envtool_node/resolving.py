@@ -248,14 +248,13 @@ def pins(
         "lock": made,
         "lockfile": origin.lockfile if made is None else None,
         "trees": [*tops],
-        "links": sorted({join(origin.root, target) for target in linked.values()}),
+        "links": [*sorted({join(origin.root, target) for target in linked.values()})],
     }
 
 
 def _kept(request: api.Request) -> str | None:
     """The lock file of an earlier answer, to stay near to."""
-    keep = getattr(request, "keep", None)
-    packages = keep.get("lock") if isinstance(keep, dict) else None
+    packages = request.keep.get("lock") if isinstance(request.keep, dict) else None
     return json.dumps({"lockfileVersion": 3, "requires": True, "packages": packages}) if packages else None
 
 
@@ -291,6 +290,10 @@ def _learn(site: api.Site, places: Mapping[str, Package], config: Config, defaul
                 authorization=config.authorization(first),
             )
         )
+    learnt = site.learn(sealed)
+    for package, fetch in zip(chosen, learnt, strict=True):
+        if package.path:
+            site.seen(fetch.sha256, plain_url(fetch.url))
     return [
         {
             "name": package.name,
@@ -301,7 +304,7 @@ def _learn(site: api.Site, places: Mapping[str, Package], config: Config, defaul
             "sha256": fetch.sha256,
             "size": fetch.size,
         }
-        for package, name, fetch in zip(chosen, names, site.learn(sealed), strict=True)
+        for package, name, fetch in zip(chosen, names, learnt, strict=True)
     ]
 
 
@@ -361,8 +364,3 @@ def _check_inside(root: str, tops: Sequence[str]) -> None:
     for top in tops:
         if join(root, top).startswith(("/", "..")):
             raise api.ResolveError(f"{top} would get a node_modules outside of the project", code="npm-link")
-
-
-def seen_url(url: str) -> str:
-    """A URL as it may be remembered: without credentials."""
-    return plain_url(url)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from typing import Any
 
 from envtool_node.lockfile import rewritten
@@ -31,7 +32,7 @@ def prepare(document: dict[str, Any]) -> None:
         os.makedirs(place, exist_ok=True)
         target = f"{place}/{digest[4:]}"
         if not os.path.lexists(target):
-            os.symlink(f"{document['blobs']}/{item['name']}", target)
+            shutil.copyfile(f"{document['blobs']}/{item['name']}", target)  # npm 7 takes a link's size for the file's
     packages = document["lock"]
     if isinstance(packages, str):
         packages = _json(packages)["packages"]

@@ -85,8 +85,8 @@ class Npm(api.Kind):
         return tuple(posixpath.join(_directory(chosen), name) for name in names)
 
     def question(self, request: api.Request) -> api.Json:
-        """With a lock file the answer depends on it and on which other files there are, without one on package.json; never
-        on what .npmrc says, which is of one machine."""
+        """With a lock file the answer depends on it and on which other files there are, without one on package.json;
+        never on what .npmrc says, which is of one machine."""
         lock = _options(request.options).get("lockfile")
         names = {join(request.directory, lock)} if lock else {join(_root(request), name) for name in NAMES}
         files = [item for item in request.inputs if posixpath.basename(item.path) != ".npmrc"]

@@ -112,7 +112,7 @@ class Config:
         user, password = get(f"{base}:username"), get(f"{base}:_password")
         if user and password:
             try:
-                plain = base64.b64decode(password).decode()
+                plain = base64.b64decode(password, validate=True).decode()
             except ValueError:
                 return ""
             return "Basic " + base64.b64encode(f"{user}:{plain}".encode()).decode()

@@ -76,13 +76,13 @@ class Npm(api.Kind):
         """package.json and what is named."""
         chosen = _options(options)
         named = [chosen["lockfile"]] if chosen.get("lockfile") else []
-        return (posixpath.join(_directory(chosen), "package.json"), *named, *chosen.get("inputs", ()))
+        return (join(_directory(chosen), "package.json"), *named, *chosen.get("inputs", ()))
 
     def optional_inputs(self, options: api.Json) -> tuple[str, ...]:
         """The lock file where none is named, and npm's settings."""
         chosen = _options(options)
         names = (".npmrc",) if chosen.get("lockfile") else (".npmrc", *NAMES)
-        return tuple(posixpath.join(_directory(chosen), name) for name in names)
+        return tuple(join(_directory(chosen), name) for name in names)
 
     def question(self, request: api.Request) -> api.Json:
         """With a lock file the answer depends on it and on which other files there are, without one on package.json;

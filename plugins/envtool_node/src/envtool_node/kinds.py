@@ -16,12 +16,20 @@ from envtool_node.npmrc import host_config
 from envtool_node.resolving import WORK, join
 
 TOP = "/opt/npm"  # where node_modules is in the layer; it is seen at its own place in the project
-_CI = """\
-set -eu
-case $1 in */*) PATH="${1%/*}:$PATH" ;; esac
-cd "$2"
+# npm asks a registry for what package.json has and the lock file has not, before it says that the two do not agree.
+_CI = f"""\
+case $1 in */*) PATH="${{1%/*}}:$PATH" ;; esac
+cd "$2" || exit
 shift 2
-exec npm ci --offline "$@"
+npm ci --offline "$@" 2>{WORK}/said
+status=$?
+cat {WORK}/said >&2
+wanted=$(sed -n 's|.*request to {REGISTRY}\\([^ ]*\\) failed.*|\\1|p' {WORK}/said | head -n 1)
+if [ -n "$wanted" ]; then
+    echo "envtool: npm wants $wanted, which is not pinned: package.json and its lock file do not agree;" >&2
+    echo "envtool: \`npm install --package-lock-only\` brings them together" >&2
+fi
+exit $status
 """
 
 

@@ -28,6 +28,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.network, pytest.mark.skipif(bool(_usa
 EXAMPLE = Path(__file__).parents[2] / "examples" / "node"
 SPEC = 'envs:\n  web: {language: node, tasks: {test: "npm test"}}\n'
 OUTSIDE = ("SSL_CERT_FILE", "http_proxy", "https_proxy", "no_proxy", "npm_config_registry")
+ONE = pytest.mark.parametrize("caller", ["root" if os.geteuid() == 0 else "me"], indirect=True)
 SAME: set[str] = set()  # diff IDs of one lock file, whoever builds it
 
 # Beside the example: a command of a package and of a workspace, npx, an alias, two versions of one package, CommonJS from
@@ -98,6 +99,7 @@ def diff_ids(place) -> set[str]:
     return {about["diff_id"] for about in place.layers() if about["document"]["kind"] == "layer:npm"}
 
 
+@ONE
 def test_a_project_without_a_lock_file_then_locked(project):
     """npm settles it; what it settled is locked; the lock builds the same in another store, without asking npm."""
     first = project.envtool("test")
@@ -132,6 +134,7 @@ def test_one_lock_file_is_the_same_layer_for_everybody(project):
     assert len(SAME) == 1
 
 
+@ONE
 def test_what_cannot_be_installed_is_said_with_its_place(project):
     git = {**MANIFEST, "dependencies": {"forked": "git+ssh://git@h.invalid/o/forked.git"}}
     entry = {"version": "1.0.0", "resolved": "git+ssh://git@h.invalid/o/forked.git#0123"}

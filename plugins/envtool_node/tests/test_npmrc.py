@@ -129,7 +129,7 @@ def test_the_longest_place_wins():
 
 
 def test_a_build_sees_what_a_project_says_of_installing():
-    text = "legacy-peer-deps=true\n//r.invalid/:_authToken=T\nregistry=https://r.invalid\n@c:registry = https://c.invalid\n_auth=x\nca[]=y\n omit=dev\n"
+    text = "legacy-peer-deps=true\n//r.invalid/:_authToken=T\nregistry=https://r.invalid\n@c:registry = https://c.invalid\n_auth=x\nca[]=y\ngit=./evil\nnode-options=-r ./evil\n omit=dev\n"
     assert of_project(text) == "legacy-peer-deps=true\n omit=dev\n"
 
 

@@ -27,7 +27,7 @@ cat {WORK}/said >&2
 wanted=$(sed -n 's|.*request to {REGISTRY}\\([^ ]*\\) failed.*|\\1|p' {WORK}/said | head -n 1)
 if [ -n "$wanted" ]; then
     echo "envtool: npm wants $wanted, which is not pinned: package.json and its lock file do not agree;" >&2
-    echo "envtool: \`npm install --package-lock-only\` brings them together" >&2
+    echo "envtool: \\`npm install --package-lock-only\\` brings them together" >&2
 fi
 exit $status
 """

@@ -19,10 +19,11 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 NETWORK = frozenset({"registry", "proxy", "https-proxy", "noproxy", "strict-ssl", "cafile"})
-# What a project's own file may say of this machine and its accounts: nothing that a build needs
+# What a project's own file may not say in a container: places and accounts, and programs to run in place of npm's own
 _PLACES = NETWORK | {
     "ca", "cert", "key", "certfile", "keyfile", "email", "always-auth", "_auth", "_authtoken", "_password", "username",
     "cache", "prefix", "userconfig", "globalconfig", "tmp", "logs-dir", "node-gyp", "python", "shell", "script-shell",
+    "git", "node-options", "onload-script",
 }  # fmt: skip
 _VARIABLE = re.compile(r"(\\*)\$\{([^${}?]+)(\?)?\}")
 _OURS = re.compile(r"NPM|NODE_AUTH|REGISTRY", re.IGNORECASE)  # the variables that a project's own file may name

@@ -61,7 +61,6 @@ test("what npm says of itself", () => run("npm", "ls", "--all"));
 test("caches", () => {
   mkdirSync("node_modules/.cache");
   writeFileSync("node_modules/.cache/x", "1");
-  assert.throws(() => writeFileSync("node_modules/semver/x", "1"));
 });
 test("install scripts ran", () => assert.ok(!readFileSync("node_modules/esbuild/bin/esbuild").subarray(0, 2).equals(Buffer.from("#!"))));
 """

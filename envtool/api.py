@@ -96,6 +96,7 @@ class Request:
     below: tuple[str, ...] = ()  # diff IDs of what it stands on, bottom first
     directory: str = "."  # paths in options are relative to it, it is relative to the project (included specs)
     base_kind: str = ""  # of the stack's base; empty for a base
+    base_name: str = ""
     base_pins: Json = None
     variables: Mapping[str, str] = field(default_factory=dict)  # set by the layers below
     keep: Json = None  # pins of an earlier answer: `resolve` stays as near to them as the question allows
@@ -234,6 +235,7 @@ class Kind:
     version: ClassVar[int] = 1  # part of every key: raise it when the same pins would be built differently
     needs_only: ClassVar[bool] = False  # True: owns a directory, so it stands on the base and its `needs` alone
     pinned: ClassVar[bool] = True  # False: shown as not pinned (kind `host`)
+    of_base: ClassVar[bool] = False  # True: chosen from what the base's pins offer, so only a new base moves the pins
 
     def inputs(self, options: Json) -> tuple[str, ...]:
         """Paths, directories or globs whose content determines the layer, relative to the spec's own directory

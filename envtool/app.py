@@ -16,7 +16,7 @@ from envtool.container import ids
 from envtool.errors import BuildError, EnvtoolError, Interrupted, MakeError, SpecError, UsageError
 from envtool.events import Emit, Event
 from envtool.lock.changes import Change, changes
-from envtool.lock.lock import Lock, merged, upgraded
+from envtool.lock.lock import Lock, items, merged, plain, upgraded
 from envtool.model import Env, Json, Spec, Task
 from envtool.plan.graph import Graph, graph
 from envtool.plan.plan import Plan
@@ -124,6 +124,7 @@ def lock(request: Request, upgrade: tuple[str, ...] | None, emit: Emit, cancel: 
             raise UsageError(
                 f"nothing here is called {', '.join(unknown)}", code="lock-name", hint=_lockable(old, nodes)
             )
+        _movable(old, nodes, upgrade)
         setting = replace(setting, lock=rest, moving=moving)
     stacks = Stacks(nodes, setting)
     with ThreadPoolExecutor(request.jobs or os.cpu_count() or 1, thread_name_prefix="env") as pool:
@@ -143,6 +144,22 @@ class Locked:
     changes: tuple[Change, ...]
     entries: int
     written: bool
+
+
+def _movable(old: Lock, nodes: Graph, names: tuple[str, ...]) -> None:
+    """Raise UsageError for a package that only a newer base can move."""
+    fixed = {node.spec.name: node for node in nodes.nodes.values() if node.kind.of_base}
+    for entry in old.entries:
+        node = fixed.get(entry.question.name)
+        has = {plain(str(item["name"])) for item in items(entry.pins)} if node else set()
+        bound = [name for name in names if plain(name) in has]
+        if node and bound and not {entry.question.name, nodes.nodes[node.below[0]].spec.name} & {*names}:
+            base = nodes.nodes[node.below[0]].spec.name
+            raise UsageError(
+                f"`{bound[0]}` in layer `{node.spec.name}` is chosen from the index of base `{base}`",
+                code="lock-base",
+                hint=f"`envtool lock --upgrade {base}` moves the index, and all that has a newer version in it",
+            )
 
 
 def _lockable(old: Lock, nodes: Graph) -> str:

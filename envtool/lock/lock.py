@@ -7,6 +7,7 @@ chosen for this. It is not made of diff IDs: whether the choice holds must not d
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -91,8 +92,13 @@ def ground(pins: Iterable[Json]) -> str:
     return keys.digest(below) if below else ""
 
 
+def plain(name: str) -> str:
+    """A package's name as people write it: MarkupSafe, markup_safe and markup-safe are one (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def without(pins: Json, names: frozenset[str]) -> Json:
-    """Pins without the items of these names: what `keep` is when these are to move."""
+    """Pins without the items of these (plain) names: what `keep` is when these are to move."""
     if isinstance(pins, dict):
         return {key: without(value, names) for key, value in pins.items()}
     if isinstance(pins, list):
@@ -123,10 +129,11 @@ def upgraded(lock: Lock, names: Iterable[str]) -> tuple[Lock, Mapping[str, Json]
             used.add(entry.question.name)
             kept[entry.question.id] = None
             continue
-        packages = frozenset(str(item["name"]) for item in items(entry.pins)) & frozenset(wanted)
+        has = frozenset(plain(str(item["name"])) for item in items(entry.pins))
+        packages = [name for name in wanted if plain(name) in has]
         if packages:
-            used |= packages
-            kept[entry.question.id] = without(entry.pins, packages)
+            used.update(packages)
+            kept[entry.question.id] = without(entry.pins, frozenset(map(plain, packages)))
     rest = lock_of(entry for entry in lock.entries if entry.question.id not in kept)
     return rest, kept, tuple(name for name in wanted if name not in used)
 
@@ -155,4 +162,4 @@ def _came_out(new: Entry, old: Entry | None) -> Entry:
 
 
 def _name(item: Mapping[str, Json]) -> str:
-    return str(item.get("name", ""))
+    return plain(str(item.get("name", "")))

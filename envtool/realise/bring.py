@@ -34,9 +34,8 @@ def bring(settled: Settled, setting: Setting, event_id: str, site: Site) -> None
             download(kind.locate(request, pins, _missing(settled.fetches, setting), site), setting, event_id)
     except FetchError as error:
         if not error.hint:
-            error.hint = (
-                f"if it is gone for good, `envtool lock --upgrade {settled.node.spec.name}` moves to what there is now"
-            )
+            name = request.base_name if kind.of_base else request.name
+            error.hint = f"if it is gone for good, `envtool lock --upgrade {name}` moves to what there is now"
         raise
 
 

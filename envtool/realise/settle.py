@@ -15,7 +15,7 @@ from typing import Protocol, cast
 from envtool import keys, project
 from envtool.api import Fetch, InputFile, Kind, Request, Site
 from envtool.errors import EnvtoolError, Problem, ResolveError, SpecError
-from envtool.lock.lock import Question, ground
+from envtool.lock.lock import Entry, Question, ground
 from envtool.model import BaseSpec, Json, LayerSpec
 from envtool.plan.graph import Node
 from envtool.realise.setting import DEFAULT_EPOCH, Setting, add_variables
@@ -77,6 +77,7 @@ def request_on(node: Node, below: Sequence[Settled], diff_ids: tuple[str, ...], 
         epoch=base.epoch if base else DEFAULT_EPOCH,
         below=diff_ids,
         base_kind=base.node.kind.name if base else "",
+        base_name=base.node.spec.name if base else "",
         base_pins=base.pins if base else None,
         variables=variables(below),
     )
@@ -120,6 +121,7 @@ class Wanted:
     known: bool
     pins: Json = None
     again: bool = False
+    locked: Entry | None = None  # the answer in the lock
 
 
 def wanted(node: Node, request: Request, below: Sequence[Made], setting: Setting) -> Wanted:
@@ -135,12 +137,20 @@ def wanted(node: Node, request: Request, below: Sequence[Made], setting: Setting
             return Wanted(request=replace(request, keep=setting.moving[asked.id]), known=False, again=True)
         locked = setting.lock.answer(asked)
         if locked is not None:
-            return Wanted(request=request, known=True, pins=locked.pins)
+            return Wanted(request=request, known=True, pins=locked.pins, locked=locked)
         near = setting.lock.nearest(asked)
         if near is not None:
             request = replace(request, keep=near.pins)
     known, pins = remembered(node, request, setting)
     return Wanted(request=request, known=known, pins=pins)
+
+
+def surprise(wanted: Wanted, key: str, diff_id: str) -> str:
+    """What to say of a layer that did not come out as the lock says; empty when it did, or the lock does not say."""
+    locked = wanted.locked
+    if locked is None or locked.key != key or not locked.diff_id or locked.diff_id == diff_id:
+        return ""
+    return f"not as locked: `envtool verify {wanted.request.name}` says what differs"
 
 
 def remembered(node: Node, request: Request, setting: Setting) -> tuple[bool, Json]:

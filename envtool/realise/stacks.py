@@ -110,6 +110,7 @@ class Stacks:
                 outcome = "error"
                 layer, ours = build(settled, below, setting, event_id, site)
                 outcome = "built" if ours else "cached"
+                detail = "; ".join(filter(None, [detail, settle.surprise(wanted, settled.key, layer.diff_id)]))
             return Made(settled=settled, layer=layer)
         except BuildError:
             outcome = "failed"

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import http.server
+import io
 import json
 import os
 import shutil
 import subprocess
+import tarfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -154,3 +160,82 @@ def test_what_cannot_be_installed_is_said_with_its_place(project):
     other = project.envtool("test")
     assert other.status == 2
     assert "yarn.lock is of yarn, which is not supported" in other.err
+
+
+class Registry(http.server.BaseHTTPRequestHandler):
+    """A private registry of one package: who has no token is refused."""
+
+    def do_GET(self) -> None:
+        tarball = self.path.endswith(".tgz")
+        self.server.asked.append((self.path, self.headers.get("Authorization")))
+        if self.headers.get("Authorization") != "Bearer s3cret-t0ken":
+            self.send_error(401)
+            return
+        url = f"http://127.0.0.1:{self.server.server_port}/npm/@corp/secret/-/secret-1.0.0.tgz"
+        dist = {"tarball": url, "integrity": self.server.integrity}
+        version = {"name": "@corp/secret", "version": "1.0.0", "dist": dist}
+        document = {"name": "@corp/secret", "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": version}}
+        body = self.server.tarball if tarball else json.dumps(document).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format, *args) -> None:
+        """Silent."""
+
+
+@pytest.fixture
+def registry():
+    """It serves @corp/secret 1.0.0 to who knows the token."""
+    held = io.BytesIO()
+    with tarfile.open(fileobj=held, mode="w:gz") as archive:
+        for name, text in (
+            ("package.json", '{"name": "@corp/secret", "version": "1.0.0"}'),
+            ("index.js", "module.exports = 42"),
+        ):
+            member = tarfile.TarInfo(f"package/{name}")
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text.encode()))
+    made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Registry)
+    made.daemon_threads = True
+    made.tarball = held.getvalue()
+    made.integrity = "sha512-" + base64.b64encode(hashlib.sha512(made.tarball).digest()).decode()
+    made.asked = []
+    thread = threading.Thread(target=made.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    yield made
+    made.shutdown()
+    made.server_close()
+    thread.join()
+
+
+@ONE
+def test_a_private_registry_of_this_machines_npmrc(fresh, registry):
+    """npm settles it there with the token, the fetch takes it along; and another machine's registry has the same file."""
+    npmrc = f"@corp:registry=http://127.0.0.1:{registry.server_port}/npm/\n//127.0.0.1:{registry.server_port}/npm/:_authToken=${{NPM_TOKEN}}\n"
+    fresh.write(".npmrc", npmrc, at=fresh.top, mode=0o600)
+    fresh.environ["NPM_TOKEN"] = "s3cret-t0ken"
+    fresh.spec(
+        "envs:\n  web: {language: node, tasks: {test: \"node -e 'process.exit(require(`@corp/secret`) - 42)'\"}}\n"
+    )
+    fresh.write("package.json", json.dumps({"name": "x", "dependencies": {"@corp/secret": "^1.0.0"}}))
+    first = fresh.envtool("test")
+    assert first.status == 0, first.said
+    assert fresh.envtool("lock").status == 0
+    lock = (fresh.project / "envtool.lock").read_text()
+    assert '"@corp/secret/-/secret-1.0.0.tgz"' in lock
+    assert "127.0.0.1" not in lock
+    for kept in [path for path in fresh.store.rglob("*") if path.is_file() and path.stat().st_size < 1 << 20]:
+        assert b"s3cret-t0ken" not in kept.read_bytes(), f"the token is kept in {kept}"
+    fresh.store = fresh.top / "other"
+    registry.asked.clear()
+    other = fresh.envtool("test", "--locked")
+    assert other.status == 0, other.said
+    assert registry.asked == [("/npm/@corp/secret/-/secret-1.0.0.tgz", "Bearer s3cret-t0ken")]
+    fresh.store = fresh.top / "third"
+    fresh.environ["NPM_TOKEN"] = "wrong-t0ken"
+    without = fresh.envtool("test", "--locked")
+    assert without.status == 3
+    assert "HTTP 401" in without.err
+    assert "t0ken" not in without.said

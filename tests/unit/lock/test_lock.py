@@ -134,7 +134,7 @@ def test_upgrading_a_layer_a_package_and_nothing():
     rest, moving, unknown = upgraded(lock, ["deps"])
     assert [each.question.name for each in rest.entries] == ["other"]
     assert moving == {question().id: None}
-    rest, moving, unknown = upgraded(lock, ["attrs", "nothing"])
+    rest, moving, unknown = upgraded(lock, ["ATTRS", "nothing"])
     assert rest == Lock()
     assert moving[question().id] == without(pins(attrs="25.1", click="8"), frozenset(["attrs"]))
     assert [item["name"] for item in items(moving[question().id])] == ["click"]

@@ -61,6 +61,7 @@ class Fetch:
     sha256: str
     name: str
     size: int = 0
+    mirrors: tuple[str, ...] = ()  # further URLs of the same file, asked in this order when `url` does not have it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from envtool.realise import advice, inside
 from envtool.realise.setting import Setting, add_variables, base_environment, outside
 from envtool.realise.settle import Made, Settled
 from envtool.realise.tee import Tee
-from envtool.store import blobs, canonical, download, layers
+from envtool.store import blobs, canonical, download, layers, sources
 
 SCRATCH = ("/run/**", "/tmp/**", "/dev/**", "/proc/**", "/sys/**")  # never part of a layer, whatever wrote there
 
@@ -35,7 +35,12 @@ def build(settled: Settled, below: Sequence[Made], setting: Setting, event_id: s
         if draft.layer is not None:
             return draft.layer, False
         download.download(
-            settled.fetches, setting.store, emit=setting.emit, event_id=event_id, cancel=setting.cancel.is_set
+            settled.fetches,
+            setting.store,
+            emit=setting.emit,
+            event_id=event_id,
+            cancel=setting.cancel.is_set,
+            vendor=sources.vendored(setting.root),
         )
         ids.own(draft.upper)
         ids.own(draft.work)

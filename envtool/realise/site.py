@@ -15,7 +15,7 @@ from envtool.errors import Interrupted, ResolveError
 from envtool.realise.build import Workbench, build_environment, stack_binds
 from envtool.realise.setting import Setting, outside
 from envtool.realise.settle import Made
-from envtool.store import blobs, download
+from envtool.store import blobs, download, sources
 
 
 class StackSite:
@@ -32,13 +32,18 @@ class StackSite:
     def get(self, url: str) -> bytes:
         """See api.Site."""
         self._setting.cancel.check()
-        return net.get(url)
+        return net.get(url, cancelled=self._setting.cancel.is_set)
 
     def fetch(self, fetches: Sequence[Fetch]) -> list[Path]:
         """See api.Site."""
         setting = self._setting
         download.download(
-            fetches, setting.store, emit=setting.emit, event_id=self._event_id, cancel=setting.cancel.is_set
+            fetches,
+            setting.store,
+            emit=setting.emit,
+            event_id=self._event_id,
+            cancel=setting.cancel.is_set,
+            vendor=sources.vendored(setting.root),
         )
         return [Path(blobs.path(setting.store, fetch.sha256)) for fetch in fetches]
 

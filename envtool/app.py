@@ -20,6 +20,7 @@ from envtool.plan.graph import graph
 from envtool.plan.plan import Plan
 from envtool.plan.plan import plan as make_plan
 from envtool.project import Files
+from envtool.realise.gather import Gathered, gather
 from envtool.realise.setting import Cancel, Setting
 from envtool.realise.stacks import Stacks, known
 from envtool.run import evidence, ready, warm
@@ -100,6 +101,12 @@ def run(request: Request, task: str, emit: Emit, cancel: Cancel) -> tuple[Result
             return tuple(pool.map(lambda pair: one(*pair), chosen))
     finally:
         evidence.close_run(spec.root, directory)
+
+
+def fetch(request: Request, emit: Emit, cancel: Cancel) -> Gathered:
+    """Bring every pinned file of the selected envs into the store. Raises SpecError, UsageError, MakeError."""
+    spec, _, kinds = _open(request)
+    return gather(graph(spec, kinds), _setting(spec, request, emit, cancel), jobs=request.jobs)
 
 
 def execute(request: Request, env: str, argv: tuple[str, ...], *, terminal: bool, emit: Emit, cancel: Cancel) -> int:

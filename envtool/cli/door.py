@@ -68,6 +68,9 @@ class App(Protocol):
     ) -> int:
         """Make an env and run a command (a login shell without one) in it; its status. Raises EnvtoolError."""
 
+    def fetch(self, request: Any, emit: Emit, cancel: Latch) -> Any:
+        """A gather.Gathered. Raises EnvtoolError."""
+
     def schema(self) -> dict[str, Json]:
         """The JSON Schema of a spec."""
 

@@ -1,32 +1,24 @@
-"""What test, build and run share: run a task in many envs, show it, say how it ended.
-
-The app works in a thread of its own and the main thread waits for its answer or a signal, whichever comes first:
-handlers then only put a number into a queue (SimpleQueue.put is reentrant).
-"""
+"""What test, build and run share: run a task in many envs, show it, say how it ended."""
 
 from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from envtool.cli import door, screen, signals
-from envtool.errors import Interrupted, UsageError
+from envtool.cli import door, screen
+from envtool.cli.working import listeners, wait
+from envtool.errors import UsageError
 from envtool.report.closing import closing
 from envtool.report.lines import Lines, result, write
-from envtool.report.stream import Result, Stream, Subscriber
+from envtool.report.stream import Result, Subscriber
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from envtool.cli.options import Settings
-    from envtool.events import Event
     from envtool.report.junit import Junit
-    from envtool.report.plain import Plain
-    from envtool.report.terminal import Terminal
 
 
 def status(results: Sequence[Result], *, interrupted: bool = False) -> int:
@@ -65,7 +57,7 @@ def perform(settings: Settings, task: str, request: Any, junit: str | None) -> i
     display = None if settings.json and settings.verbosity <= 0 else screen.display(settings)
     report = _junit(junit)
     subscribers: list[Subscriber] = [each for each in (display, report) if each]
-    subscribers += [Listener(hear) for hear in door.app().listeners()]
+    subscribers += listeners()
     if settings.json:
         subscribers.append(Lines(sys.stdout))
     begun = time.monotonic()
@@ -73,7 +65,10 @@ def perform(settings: Settings, task: str, request: Any, junit: str | None) -> i
     written = True
     abandoned = False
     try:
-        results, interrupted, abandoned = _wait(request, task, subscribers, display)
+        answer, interrupted, abandoned = wait(
+            lambda emit, cancel: tuple(door.app().run(request, task, emit, cancel)), subscribers, display
+        )
+        results = answer or ()
     finally:
         if display:
             display.close()
@@ -114,22 +109,6 @@ def _junit(path: str | None) -> Junit | None:
     return junit.Junit(path)
 
 
-class Listener:
-    """A plugin that hears every event (api.envtool_event)."""
-
-    def __init__(self, hear: Callable[[Event], None]) -> None:
-        self._hear = hear
-
-    def event(self, event: Event) -> None:
-        """Hand it on."""
-        self._hear(event)
-
-    def tick(self, now: float) -> bool:
-        """Plugins are told of events only."""
-        del now
-        return False
-
-
 def _save(report: Junit, results: Sequence[Result]) -> bool:
     try:
         report.write(results)
@@ -137,43 +116,3 @@ def _save(report: Junit, results: Sequence[Result]) -> bool:
         print(f"error: the JUnit file cannot be written: {error}", file=sys.stderr)
         return False
     return True
-
-
-def _wait(
-    request: Any, task: str, subscribers: Sequence[Subscriber], display: Terminal | Plain | None
-) -> tuple[Sequence[Result], bool, bool]:
-    """The results, whether we were interrupted, and whether twice. The second signal does not wait
-    for anything: every container dies with this process.
-    """
-    app = door.app()
-    answers: SimpleQueue[int | BaseException | Sequence[Result]] = SimpleQueue()
-    cancel = app.Cancel.make()
-
-    def say(text: str) -> None:
-        if display:
-            display.say(text)
-        else:
-            print(text, file=sys.stderr)
-
-    with Stream(subscribers, say) as stream, signals.caught(answers.put):
-
-        def work() -> None:
-            try:
-                answers.put(tuple(app.run(request, task, stream.emit, cancel)))
-            except BaseException as error:
-                answers.put(error)
-
-        threading.Thread(target=work, name="app", daemon=True).start()
-        answer = answers.get()
-        while isinstance(answer, int):
-            if cancel.is_set():
-                return (), True, True
-            cancel.set(answer)
-            stream.call(lambda: say("interrupted: ending what runs, outputs are kept (again: end at once)"))
-            answer = answers.get()
-    # The latch is left open: after a second signal the app's threads may still look at it until the process ends.
-    if isinstance(answer, Interrupted):
-        return (), True, False
-    if isinstance(answer, BaseException):
-        raise answer
-    return answer, cancel.is_set(), False

@@ -19,10 +19,11 @@ from envtool.model import Env, Json, Spec, Task
 from envtool.plan.graph import graph
 from envtool.plan.plan import Plan
 from envtool.plan.plan import plan as make_plan
-from envtool.project import Files
+from envtool.project import VENDOR, Files
 from envtool.realise.gather import Gathered, gather
 from envtool.realise.setting import Cancel, Setting
 from envtool.realise.stacks import Stacks, known
+from envtool.realise.vendor import Vendored, archive, folder, is_archive
 from envtool.run import evidence, ready, warm
 from envtool.run.result import Result
 from envtool.run.tasks import run_task, scratch_for
@@ -107,6 +108,20 @@ def fetch(request: Request, emit: Emit, cancel: Cancel) -> Gathered:
     """Bring every pinned file of the selected envs into the store. Raises SpecError, UsageError, MakeError."""
     spec, _, kinds = _open(request)
     return gather(graph(spec, kinds), _setting(spec, request, emit, cancel), jobs=request.jobs)
+
+
+def vendor(request: Request, target: str, emit: Emit, cancel: Cancel, *, prune: bool) -> Vendored:
+    """Write every pinned file of the spec to a folder (empty: the one beside the spec) or an archive. Raises as `fetch`
+    does, and StoreError where it cannot be written."""
+    path = os.path.join(os.path.abspath(request.directory), target) if target else ""
+    if prune and is_archive(path):
+        raise UsageError("`--prune` is for folders: an archive is written anew", code="vendor-prune")
+    spec, _, kinds = _open(request)
+    setting = _setting(spec, request, emit, cancel)
+    files = gather(graph(spec, kinds), setting, jobs=request.jobs).files
+    if is_archive(path):
+        return archive(files, setting.store, path, check=cancel.check)
+    return folder(files, setting.store, path or os.path.join(spec.root, VENDOR), prune=prune, check=cancel.check)
 
 
 def execute(request: Request, env: str, argv: tuple[str, ...], *, terminal: bool, emit: Emit, cancel: Cancel) -> int:

@@ -71,6 +71,9 @@ class App(Protocol):
     def fetch(self, request: Any, emit: Emit, cancel: Latch) -> Any:
         """A gather.Gathered. Raises EnvtoolError."""
 
+    def vendor(self, request: Any, target: str, emit: Emit, cancel: Latch, *, prune: bool) -> Any:
+        """A vendor.Vendored. Raises EnvtoolError."""
+
     def schema(self) -> dict[str, Json]:
         """The JSON Schema of a spec."""
 

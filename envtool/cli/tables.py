@@ -107,6 +107,19 @@ def fetched_json(value: Any) -> Json:
     return {"event": "fetched", "files": files, "fetched": value.fetched, "fetched_bytes": value.fetched_bytes}
 
 
+def vendored(value: Any) -> str:
+    """As in: envtool.vendor: 97 files, 45 MB; 12 written, 3 removed."""
+    done = [f"{value.written} written" if value.written else "nothing to write"]
+    done += [f"{value.removed} removed"] if value.removed else []
+    return f"{value.path}: {counted(value.written + value.kept, 'file')}, {size(value.size)}; {', '.join(done)}"
+
+
+def vendored_json(value: Any) -> Json:
+    """The last object of `vendor` (docs/json.md)."""
+    document: dict[str, Json] = asdict(value)
+    return {"event": "vendored", **document}
+
+
 def checks(found: Iterable[Check], style: Style, *, quiet: bool = False) -> str:
     """A line for each, and under what is wrong the command that mends it."""
     lines: list[str] = []

@@ -16,9 +16,9 @@ from pathlib import Path
 from envtool.api import Fetch
 from envtool.errors import FetchError, StoreError
 from envtool.net import Patience
+from envtool.project import VENDOR
 
 VARIABLE = "ENVTOOL_BLOBS"
-VENDOR = "envtool.vendor"  # beside the spec
 WRONG = ("fetch-hash", "fetch-size")
 GONE = "fetch-gone"
 

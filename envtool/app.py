@@ -24,12 +24,13 @@ from envtool.realise.gather import Gathered, gather
 from envtool.realise.setting import Cancel, Setting
 from envtool.realise.stacks import Stacks, known
 from envtool.realise.vendor import Vendored, archive, folder, is_archive
-from envtool.run import evidence, ready, warm
+from envtool.report import bill
+from envtool.run import contents, evidence, ready, warm
 from envtool.run.result import Result
 from envtool.run.tasks import run_task, scratch_for
 from envtool.spec import load as load_spec
 from envtool.spec import published
-from envtool.store import scratch, store
+from envtool.store import layers, scratch, store
 
 SPEC = "envtool.yaml"
 
@@ -122,6 +123,16 @@ def vendor(request: Request, target: str, emit: Emit, cancel: Cancel, *, prune: 
     if is_archive(path):
         return archive(files, setting.store, path, check=cancel.check)
     return folder(files, setting.store, path or os.path.join(spec.root, VENDOR), prune=prune, check=cancel.check)
+
+
+def sbom(request: Request, env: str, form: bill.Format, emit: Emit, cancel: Cancel) -> str:
+    """The bill of materials of one env, whose stack is made where it was not. Raises as `execute` does."""
+    spec, _, kinds = _open(request)
+    chosen = _one_env(spec, env)
+    setting = _setting(spec, request, emit, cancel)
+    stack = Stacks(graph(spec, kinds), setting).stack(chosen.name)
+    with layers.using(setting.store, [made.layer for made in stack.made]):
+        return bill.render(contents.bill(chosen.name, stack, kinds.plugins), form)
 
 
 def execute(request: Request, env: str, argv: tuple[str, ...], *, terminal: bool, emit: Emit, cancel: Cancel) -> int:

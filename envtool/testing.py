@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -26,7 +26,7 @@ from envtool import api, globs, keys
 if TYPE_CHECKING:
     from envtool.api import Json
 
-__all__ = ["MemoryProject", "MemorySite", "check_kind", "check_language", "completed", "request"]
+__all__ = ["MemoryProject", "MemorySite", "MemoryTree", "check_kind", "check_language", "completed", "request"]
 
 
 class MemoryProject:
@@ -45,6 +45,23 @@ class MemoryProject:
         """See api.Project."""
         self.seen.append(pattern)
         return sorted(path for path in self.files if globs.matcher((pattern,)).fullmatch(path))
+
+
+class MemoryTree:
+    """`api.Tree` over a mapping of absolute paths to content; `reads` counts the calls of `read`."""
+
+    def __init__(self, files: Mapping[str, bytes | str]) -> None:
+        self.files = {path: text.encode() if isinstance(text, str) else text for path, text in files.items()}
+        self.reads = 0
+
+    def find(self, pattern: str) -> list[str]:
+        """See api.Tree."""
+        return sorted(path for path in self.files if globs.matcher((pattern,)).fullmatch(path))
+
+    def read(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """See api.Tree."""
+        self.reads += 1
+        return {path: self.files[path] for path in sorted({*paths}) if path in self.files}
 
 
 class MemorySite:

@@ -74,6 +74,9 @@ class App(Protocol):
     def vendor(self, request: Any, target: str, emit: Emit, cancel: Latch, *, prune: bool) -> Any:
         """A vendor.Vendored. Raises EnvtoolError."""
 
+    def sbom(self, request: Any, env: str, form: str, emit: Emit, cancel: Latch) -> str:
+        """A document. Raises EnvtoolError."""
+
     def schema(self) -> dict[str, Json]:
         """The JSON Schema of a spec."""
 

@@ -28,6 +28,7 @@ VERBS = {
     "plan": "Show what would be built, and what is cached.",
     "fetch": "Bring every pinned file into the store.",
     "vendor": "Write every pinned file to a folder or archive that builds without a network.",
+    "sbom": "Write the bill of materials of an env.",
     "init": "Write a first envtool.yaml for this project.",
     "schema": "Print the JSON Schema of envtool.yaml.",
     "doctor": "Show what this machine can do, and how to mend what it cannot.",

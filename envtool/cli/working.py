@@ -51,15 +51,16 @@ def listeners() -> list[Subscriber]:
     return [Listener(hear) for hear in door.app().listeners()]
 
 
-def perform(settings: Settings, job: Job[T]) -> T:
-    """Do a job that is no task; its answer. With `--json` its events go to standard output, else they are shown.
+def perform(settings: Settings, job: Job[T], *, events: bool = True) -> T:
+    """Do a job that is no task; its answer. With `--json` its events go to standard output (`events` False: nowhere,
+    since what goes there is a document), else they are shown.
 
     Raises EnvtoolError.
     """
     display = None if settings.json and settings.verbosity <= 0 else screen.display(settings)
     subscribers: list[Subscriber] = [display] if display else []
     subscribers += listeners()
-    if settings.json:
+    if settings.json and events:
         subscribers.append(Lines(sys.stdout))
     try:
         answer, _, abandoned = wait(job, subscribers, display)

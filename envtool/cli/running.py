@@ -1,24 +1,35 @@
-"""What test, build and run share: run a task in many envs, show it, say how it ended."""
+"""What test, build and run share: run a task in many envs, show it, say how it ended.
+
+The app works in a thread of its own and the main thread waits for its answer or a signal, whichever comes first:
+handlers then only put a number into a queue (SimpleQueue.put is reentrant).
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
-from typing import TYPE_CHECKING, Any
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from envtool.cli import door, screen
-from envtool.cli.working import listeners, wait
-from envtool.errors import UsageError
+from envtool.cli import door, screen, signals
+from envtool.errors import Interrupted, UsageError
 from envtool.report.closing import closing
 from envtool.report.lines import Lines, result, write
-from envtool.report.stream import Result, Subscriber
+from envtool.report.stream import Result, Stream, Subscriber
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from envtool.cli.options import Settings
+    from envtool.events import Emit, Event
     from envtool.report.junit import Junit
+    from envtool.report.plain import Plain
+    from envtool.report.terminal import Terminal
+
+
+Answer = TypeVar("Answer")
 
 
 def status(results: Sequence[Result], *, interrupted: bool = False) -> int:
@@ -39,6 +50,8 @@ def wanted(
     jobs: int | None,
     fail_fast: bool,
     refresh: bool,
+    locked: bool | None,
+    offline: bool,
 ) -> Any:
     """The app's Request for what the command line says."""
     return door.app().Request(
@@ -49,7 +62,30 @@ def wanted(
         fail_fast=fail_fast,
         args=args,
         refresh=refresh,
+        locked=locked,
+        offline=offline,
     )
+
+
+def follow(settings: Settings, work: Callable[[Emit, Any], Answer], *, events: bool = True) -> Answer:
+    """Do something that makes layers, and show it: its answer. `work` is given where events go, and the latch that asks
+    it to end. `events` False: `--json` does not write them, since standard output is for a document. Raises
+    EnvtoolError, Interrupted."""
+    display = None if settings.json and settings.verbosity <= 0 else screen.display(settings)
+    subscribers: list[Subscriber] = [display] if display else []
+    subscribers += [Listener(hear) for hear in door.app().listeners()]
+    if settings.json and events:
+        subscribers.append(Lines(sys.stdout))
+    try:
+        answer, interrupted, abandoned = _wait(work, subscribers, display)
+    finally:
+        if display:
+            display.close()
+    if abandoned:
+        os._exit(130)
+    if answer is None or interrupted:
+        raise Interrupted
+    return answer
 
 
 def perform(settings: Settings, task: str, request: Any, junit: str | None) -> int:
@@ -57,7 +93,7 @@ def perform(settings: Settings, task: str, request: Any, junit: str | None) -> i
     display = None if settings.json and settings.verbosity <= 0 else screen.display(settings)
     report = _junit(junit)
     subscribers: list[Subscriber] = [each for each in (display, report) if each]
-    subscribers += listeners()
+    subscribers += [Listener(hear) for hear in door.app().listeners()]
     if settings.json:
         subscribers.append(Lines(sys.stdout))
     begun = time.monotonic()
@@ -65,7 +101,7 @@ def perform(settings: Settings, task: str, request: Any, junit: str | None) -> i
     written = True
     abandoned = False
     try:
-        answer, interrupted, abandoned = wait(
+        answer, interrupted, abandoned = _wait(
             lambda emit, cancel: tuple(door.app().run(request, task, emit, cancel)), subscribers, display
         )
         results = answer or ()
@@ -109,6 +145,22 @@ def _junit(path: str | None) -> Junit | None:
     return junit.Junit(path)
 
 
+class Listener:
+    """A plugin that hears every event (api.envtool_event)."""
+
+    def __init__(self, hear: Callable[[Event], None]) -> None:
+        self._hear = hear
+
+    def event(self, event: Event) -> None:
+        """Hand it on."""
+        self._hear(event)
+
+    def tick(self, now: float) -> bool:
+        """Plugins are told of events only."""
+        del now
+        return False
+
+
 def _save(report: Junit, results: Sequence[Result]) -> bool:
     try:
         report.write(results)
@@ -116,3 +168,43 @@ def _save(report: Junit, results: Sequence[Result]) -> bool:
         print(f"error: the JUnit file cannot be written: {error}", file=sys.stderr)
         return False
     return True
+
+
+def _wait(
+    work: Callable[[Emit, Any], Answer], subscribers: Sequence[Subscriber], display: Terminal | Plain | None
+) -> tuple[Answer | None, bool, bool]:
+    """The answer (None where there is none), whether we were interrupted, and whether twice. The second signal does not
+    wait for anything: every container dies with this process.
+    """
+    app = door.app()
+    answers: SimpleQueue[int | BaseException | tuple[Answer]] = SimpleQueue()
+    cancel = app.Cancel.make()
+
+    def say(text: str) -> None:
+        if display:
+            display.say(text)
+        else:
+            print(text, file=sys.stderr)
+
+    with Stream(subscribers, say) as stream, signals.caught(answers.put):
+
+        def do() -> None:
+            try:
+                answers.put((work(stream.emit, cancel),))
+            except BaseException as error:
+                answers.put(error)
+
+        threading.Thread(target=do, name="app", daemon=True).start()
+        answer = answers.get()
+        while isinstance(answer, int):
+            if cancel.is_set():
+                return None, True, True
+            cancel.set(answer)
+            stream.call(lambda: say("interrupted: ending what runs, outputs are kept (again: end at once)"))
+            answer = answers.get()
+    # The latch is left open: after a second signal the app's threads may still look at it until the process ends.
+    if isinstance(answer, Interrupted):
+        return None, True, False
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer[0], cancel.is_set(), False

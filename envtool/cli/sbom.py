@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import click
 
-from envtool.cli.options import Verb, env_names, settings
+from envtool.cli.options import Verb, env_names, settings, settling
 from envtool.errors import UsageError
 
 EXAMPLES = """
@@ -22,18 +23,20 @@ envtool sbom 'unit[trixie]' --format spdx -o unit.spdx.json
     "--format", "form", type=click.Choice(["cyclonedx", "spdx"]), default="cyclonedx", help="Default: cyclonedx."
 )
 @click.option("-o", "--output", metavar="FILE", type=click.Path(dir_okay=False), help="Write it there.")
+@settling
 @click.pass_context
-def command(ctx: click.Context, env: str, form: str, output: str | None) -> None:
+def command(ctx: click.Context, /, env: str, form: str, output: str | None, **how: Any) -> None:
     """Write the bill of materials of an env: every package that is really in its stack. Makes the stack if need be.
 
     CycloneDX 1.6 or SPDX 2.3, JSON; the same stack gives the same bytes. Needs the extra `envtool-core[sbom]`.
     """
-    from envtool.cli import door, working
+    from envtool.cli import door
+    from envtool.cli.running import follow
 
     said = settings(ctx)
     app = door.app()
-    request = app.Request(directory=said.directory, file=said.file)
-    text = working.perform(said, lambda emit, cancel: app.sbom(request, env, form, emit, cancel), events=False)
+    request = app.Request(directory=said.directory, file=said.file, **how)
+    text = follow(said, lambda emit, cancel: app.sbom(request, env, form, emit, cancel), events=False)
     if output is None:
         sys.stdout.write(text)
         return

@@ -1,28 +1,30 @@
 """The pinned files of a whole spec, without building more than it takes to know them.
 
-A node whose pins have to be asked for is asked on what it stands on, so that is built; what no such node stands on is
-not. A node whose kind asks nothing is settled on what is *supposed* to lie below it: its files do not depend on that.
+What the lock answers needs nothing to stand. A node whose pins have to be asked for is asked on what it stands on, so
+that is built; what no such node stands on is not. A node whose kind asks nothing is settled on what is *supposed* to
+lie below it: its files do not depend on that.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from envtool.api import Fetch, Kind, Request
+from envtool.api import Fetch
 from envtool.errors import EnvtoolError
 from envtool.events import Finished, Outcome, Started, Subject
-from envtool.model import Json
 from envtool.plan.graph import Graph, Node
 from envtool.realise import settle
+from envtool.realise.bring import bring
 from envtool.realise.setting import Setting
 from envtool.realise.settle import Made, Settled
 from envtool.realise.site import StackSite
 from envtool.realise.stacks import Stacks
-from envtool.store import blobs, download, sources
+from envtool.store import blobs
 from envtool.store.layers import Layer
 
 
@@ -45,21 +47,12 @@ class Gathered:
     fetched_bytes: int
 
 
-def standing(graph: Graph) -> frozenset[str]:
-    """The nodes that have to stand before all pins can be known."""
-    return frozenset(below for node in graph.nodes.values() if asks(node.kind) for below in node.below)
-
-
-def asks(kind: Kind) -> bool:
-    """Whether a kind settles something by asking."""
-    return type(kind).resolve is not Kind.resolve
-
-
 def gather(graph: Graph, setting: Setting, *, jobs: int = 0) -> Gathered:
     """Know every node's files, and bring them into the store. Raises MakeError, SpecError, Interrupted."""
     nodes = _settle(graph, setting, jobs)
     found: dict[str, Wanted] = {}
-    for settled in nodes:
+    for made in nodes:
+        settled = made.settled
         name = f"{settled.node.subject} {settled.node.spec.name}"
         for fetch in settled.fetches:
             known = found.get(fetch.sha256)
@@ -68,15 +61,13 @@ def gather(graph: Graph, setting: Setting, *, jobs: int = 0) -> Gathered:
                 names=_with(known.names if known else (), fetch.name),
                 needed_by=_with(known.needed_by if known else (), name),
             )
-    missing = [
-        item.fetch for item in found.values() if not blobs.has(setting.store, item.fetch.sha256, item.fetch.size)
-    ]
-    _bring([item.fetch for item in found.values()], missing, setting)
+    absent = {sha256 for sha256, item in found.items() if not blobs.has(setting.store, sha256, item.fetch.size)}
+    with ThreadPoolExecutor(2, thread_name_prefix="bring") as pool:  # each brings eight files at once
+        [*pool.map(lambda made: _bring(made, setting), nodes)]
     files = tuple(
         Wanted(fetch=item.fetch, names=item.names, needed_by=item.needed_by, size=_size(setting, item.fetch))
         for _, item in sorted(found.items())
     )
-    absent = {fetch.sha256 for fetch in missing}
     new = [item for item in files if item.fetch.sha256 in absent]
     return Gathered(files=files, fetched=len(new), fetched_bytes=sum(item.size for item in new))
 
@@ -89,92 +80,135 @@ def _size(setting: Setting, fetch: Fetch) -> int:
     return os.stat(blobs.path(setting.store, fetch.sha256)).st_size
 
 
-def _settle(graph: Graph, setting: Setting, jobs: int) -> list[Settled]:
+# ---- knowing ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Supposed(Made):
+    """A node that is known and may not stand, and what it was settled on."""
+
+    below: tuple[Made, ...]
+
+
+def answered(graph: Graph, setting: Setting) -> dict[str, Settled]:
+    """The nodes that are settled without anything standing, by id: those the lock answers, and those that ask nothing
+    and stand on such. What is unpinned is this machine's, and asked at once."""
+    found: dict[str, Settled] = {}
+    for node in graph.nodes.values():
+        below = [found[node_id] for node_id in node.below if node_id in found]
+        if len(below) == len(node.below) and (settled := _answered(node, below, setting)) is not None:
+            found[node.id] = settled
+    return found
+
+
+def _answered(node: Node, below: Sequence[Settled], setting: Setting) -> Settled | None:
+    request = settle.request_on(node, below, (), setting)
+    if not settle.floats(node.kind):
+        return settle.settled(node, request, None)
+    if not node.below and not node.kind.pinned:
+        known, pins = settle.remembered(node, request, setting)
+        if setting.refresh or not known:
+            pins = settle.resolve(node, request, setting, StackSite(setting, request, (), ""), again=setting.refresh)
+        return settle.settled(node, request, pins)
+    question = settle.question(node, request, below)
+    if setting.refresh or question.id in setting.moving:
+        return None
+    locked = setting.lock.answer(question)
+    return settle.settled(node, request, locked.pins) if locked is not None else None
+
+
+def standing(graph: Graph, known: Mapping[str, Settled]) -> frozenset[str]:
+    """The nodes that have to stand before all pins can be known, when those `known` are."""
+    return frozenset(
+        below
+        for node in graph.nodes.values()
+        if node.id not in known and settle.floats(node.kind)
+        for below in node.below
+    )
+
+
+def _settle(graph: Graph, setting: Setting, jobs: int) -> list[_Supposed]:
     """Every node settled, in the graph's order; side by side where one does not need the other."""
     stacks = Stacks(graph, setting)
-    needed = standing(graph)
-    futures: dict[str, Future[Made]] = {}
+    known = answered(graph, setting)
+    needed = standing(graph, known)
+    futures: dict[str, Future[_Supposed]] = {}
 
-    def one(node: Node) -> Made:
+    def one(node: Node) -> _Supposed:
         setting.cancel.check()
+        below = tuple(futures[node_id].result() for node_id in node.below)  # all were started before this one
         if node.id in needed:
-            return stacks.node(node.id)
-        below = [futures[node_id].result() for node_id in node.below]  # all were started before this one
-        return Made(settled=_known(node, below, setting), layer=_supposed())
+            made = stacks.node(node.id)
+            return _Supposed(settled=made.settled, layer=made.layer, below=below)
+        settled = known[node.id] if node.id in known else _ask(node, below, setting)
+        return _Supposed(settled=settled, layer=_nothing(), below=below)
 
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1, thread_name_prefix="settle") as pool:
         for node in graph.nodes.values():
             futures[node.id] = pool.submit(one, node)
         try:
-            return [futures[node_id].result().settled for node_id in graph.nodes]
+            return [futures[node_id].result() for node_id in graph.nodes]
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def _known(node: Node, below: Sequence[Made], setting: Setting) -> Settled:
-    request = settle.request_for(node, below, setting)
-    remembered, pins = settle.remembered(node, request, setting)
-    if asks(node.kind) and (setting.refresh or not remembered):
-        pins = _ask(node, request, below, setting)
-    return settle.settled(node, request, pins)
-
-
-def _ask(node: Node, request: Request, below: Sequence[Made], setting: Setting) -> Json:
-    began = time.time()
+def _ask(node: Node, below: Sequence[Made], setting: Setting) -> Settled:
+    wanted = settle.wanted(node, settle.request_for(node, below, setting), below, setting)
+    if wanted.known:
+        return settle.settled(node, wanted.request, wanted.pins)
     event_id = f"resolve:{node.id}"
-    setting.emit(Started(id=event_id, subject="resolve", name=node.spec.name, time=began))
+    with _told(setting, event_id, "resolve", node.spec.name) as detail:
+        site = StackSite(setting, wanted.request, below, event_id)
+        pins = settle.resolve(node, wanted.request, setting, site, again=wanted.again)
+        detail.append(node.kind.summary(wanted.request, pins))
+    return settle.settled(node, wanted.request, pins)
+
+
+def _nothing() -> Layer:
+    """Stands for a layer that is not built: whoever stands on it asks nothing."""
+    return Layer(key="", tree="", manifest="", diff_id="", size=0, entries=0, document={})
+
+
+# ---- bringing --------------------------------------------------------------------------------------------------------
+
+
+def _bring(made: _Supposed, setting: Setting) -> None:
+    settled = made.settled
+    missing = [fetch for fetch in settled.fetches if not blobs.has(setting.store, fetch.sha256, fetch.size)]
+    if not missing:
+        return
+    setting.cancel.check()
+    event_id = f"fetch:{settled.node.id}"
+    total = sum(fetch.size for fetch in missing)
+    with _told(setting, event_id, "fetch", settled.node.spec.name, total) as detail:
+        detail.append(f"{len(missing)} file{'s' if len(missing) > 1 else ''}")
+        bring(settled, setting, event_id, StackSite(setting, settled.request, made.below, event_id))
+
+
+@contextmanager
+def _told(setting: Setting, event_id: str, subject: Subject, name: str, total: int = 0) -> Iterator[list[str]]:
+    """Say when work begins and how it ends; what is put into the list is said of it."""
+    began = time.time()
+    setting.emit(Started(id=event_id, subject=subject, name=name, time=began, total=total))
     outcome: Outcome = "error"
-    detail = ""
+    said: list[str] = []
     try:
-        site = StackSite(setting, request, below, event_id)
-        pins = settle.resolve(node, request, setting, site, again=setting.refresh)
-        detail = node.kind.summary(request, pins)
+        yield said
         outcome = "done"
     except EnvtoolError as error:
         outcome = "interrupted" if error.exit_status == 130 else "error"
         raise
     finally:
-        setting.emit(_finished(event_id, "resolve", node.spec.name, outcome, began, detail))
-    return pins
-
-
-def _supposed() -> Layer:
-    """Stands for a layer that is not built: whoever stands on it asks nothing."""
-    return Layer(key="", tree="", manifest="", diff_id="", size=0, entries=0, document={})
-
-
-def _bring(fetches: Sequence[Fetch], missing: Sequence[Fetch], setting: Setting) -> None:
-    began = time.time()
-    detail = f"{len(missing)} of {len(fetches)}" if missing else f"{len(fetches)}, all here"
-    total = sum(fetch.size for fetch in missing)
-    setting.emit(Started(id="fetch", subject="fetch", name="files", time=began, detail=detail, total=total))
-    outcome: Outcome = "error"
-    try:
-        download.download(
-            fetches,
-            setting.store,
-            emit=setting.emit,
-            event_id="fetch",
-            cancel=setting.cancel.is_set,
-            vendor=sources.vendored(setting.root),
+        now = time.time()
+        setting.emit(
+            Finished(
+                id=event_id,
+                subject=subject,
+                name=name,
+                outcome=outcome,
+                time=now,
+                seconds=now - began,
+                detail=", ".join(said),
+            )
         )
-        outcome = "done" if missing else "cached"
-    except EnvtoolError as error:
-        outcome = "interrupted" if error.exit_status == 130 else "error"
-        raise
-    finally:
-        setting.emit(_finished("fetch", "fetch", "files", outcome, began, detail))
-
-
-def _finished(event_id: str, subject: Subject, name: str, outcome: Outcome, began: float, detail: str) -> Finished:
-    now = time.time()
-    return Finished(
-        id=event_id,
-        subject=subject,
-        name=name,
-        outcome=outcome,
-        time=now,
-        seconds=now - began,
-        detail=detail,
-    )

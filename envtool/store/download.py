@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
-from typing import TypeAlias
 
 from envtool import net
 from envtool.api import Fetch
@@ -17,8 +16,6 @@ from envtool.store import blobs, locks, sources
 from envtool.store.scratch import scratch
 from envtool.store.sources import Source
 from envtool.store.store import Store
-
-Locate: TypeAlias = Callable[[Sequence[Fetch]], Sequence[Fetch]]  # the same files, with `url` (and mirrors)
 
 EVERY = 0.1  # seconds between two events
 GRACE = 0.3  # seconds that transfers have to end after a failure or a cancel
@@ -57,31 +54,45 @@ def download(
     cancel: net.Cancelled | None = None,
     patience: net.Patience = net.PATIENCE,
     vendor: str = "",
-    locate: Locate | None = None,
 ) -> list[str]:
     """Bring all files into the store; their paths in the order given. Those that are there cost a stat each.
 
     Each is looked for in `vendor` (a folder, see sources.py), at its URL, its mirrors, and where ENVTOOL_BLOBS says.
-    `locate` gives URLs to those that have none; it is asked once, and only when the folder has not all of them.
     Emits Progress (bytes) under `event_id`. The first failure ends all others. Raises FetchError, StoreError,
     Interrupted.
     """
     missing = [*{fetch.sha256: fetch for fetch in fetches if not blobs.has(store, fetch.sha256, fetch.size)}.values()]
-    if not missing:
-        return [blobs.path(store, fetch.sha256) for fetch in fetches]
-    elsewhere = sources.configured()
-    homeless = [fetch for fetch in missing if not fetch.url and not sources.of(fetch, vendor=vendor)]
-    if homeless and locate is not None:
-        try:
-            found = {fetch.sha256: fetch for fetch in locate(homeless)}
-        except FetchError:
-            if not elsewhere:
-                raise
-            found = {}  # what is served by content needs no other address
-        missing = [found.get(fetch.sha256, fetch) for fetch in missing]
-    work = [(fetch, sources.of(fetch, vendor=vendor, blobs=elsewhere)) for fetch in missing]
-    _Transfers(store, emit, event_id, cancel, patience).all(work, jobs)
+    if missing:
+        elsewhere = sources.configured()
+        work = [(fetch, sources.of(fetch, vendor=vendor, blobs=elsewhere)) for fetch in missing]
+        _Transfers(store, emit, event_id, cancel, patience).all(work, jobs)
     return [blobs.path(store, fetch.sha256) for fetch in fetches]
+
+
+def take(
+    fetches: Sequence[Fetch],
+    store: Store,
+    folders: Sequence[str],
+    *,
+    emit: Emit,
+    event_id: str,
+    cancel: net.Cancelled | None = None,
+) -> None:
+    """Take into the store what lies in local folders (see sources.py) and is right; what is not is left to `download`.
+    Touches nothing else. Raises StoreError, Interrupted."""
+    missing = [fetch for fetch in fetches if not blobs.has(store, fetch.sha256, fetch.size)]
+    work = [(fetch, places) for fetch in missing if (places := sources.local(fetch, folders))]
+    if not work:
+        return
+    transfers = _Transfers(store, emit, event_id, cancel, net.PATIENCE)
+    meter = _Meter(emit, event_id, sum(fetch.size for fetch, _ in work))
+    with scratch(store) as top:
+        for fetch, places in work:
+            try:
+                transfers.one(fetch, places, top, meter)
+            except FetchError:
+                continue
+    meter.end()
 
 
 class _Transfers:
@@ -111,7 +122,7 @@ class _Transfers:
                         item = next(queue, None)
                     if item is None:
                         return
-                    self._one(*item, top, meter)
+                    self.one(*item, top, meter)
             finally:
                 net.close()
 
@@ -127,7 +138,9 @@ class _Transfers:
         _judge(running, self._cancel)
         meter.end()
 
-    def _one(self, fetch: Fetch, places: tuple[Source, ...], top: str, meter: _Meter) -> None:
+    def one(self, fetch: Fetch, places: tuple[Source, ...], top: str, meter: _Meter) -> None:
+        """Bring one, by way of the directory `top`. Raises FetchError, StoreError, Interrupted."""
+
         def waiting(holder: str) -> None:
             self._emit(net.note(self._id, f"waiting for another envtool ({holder}) to fetch {fetch.name}"))
 

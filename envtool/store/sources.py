@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -62,6 +62,20 @@ def of(fetch: Fetch, *, vendor: str = "", blobs: tuple[str, ...] = ()) -> tuple[
     found += [Source(url=url) for url in (fetch.url, *fetch.mirrors) if url]
     found += [Source(url=f"{url}/{inside}", what=f"{VARIABLE}: ") for url in blobs]
     return tuple(found)
+
+
+def local(fetch: Fetch, folders: Sequence[str]) -> tuple[Source, ...]:
+    """The folders (absolute paths) that seem to have a file."""
+    places = [os.path.join(folder, fetch.sha256[:2], fetch.sha256) for folder in folders]
+    return tuple(Source(url=Path(place).as_uri()) for place in places if os.path.exists(place))
+
+
+def folders(root: str) -> list[str]:
+    """Absolute paths of what can be read without a network: the folder beside the spec, and ENVTOOL_BLOBS' own.
+    Raises StoreError."""
+    beside = vendored(root)
+    named = [urllib.parse.urlsplit(url) for url in configured()]
+    return ([beside] if beside else []) + [urllib.parse.unquote(url.path) for url in named if url.scheme == "file"]
 
 
 def failure(fetch: Fetch, failed: list[tuple[Source, FetchError]]) -> FetchError:

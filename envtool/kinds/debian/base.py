@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from envtool.api import Call, Fetch, Json, Kind, Recipe, Request, Site
@@ -15,7 +17,7 @@ _STRINGS: dict[str, Json] = {"type": "array", "items": {"type": "string", "minLe
 
 class Debian(Kind):
     """The base kind. Its pins: `epoch` (date of the index), `suite`, `arch`, `lists` (Packages files and the
-    InRelease that vouches for each), `debs`.
+    InRelease that vouches for each; `url` only where the spec names the mirror), `debs`.
     """
 
     name: ClassVar[str] = "debian"
@@ -74,17 +76,23 @@ class Debian(Kind):
         archive = lists.find(wish, site, environ=os.environ, sources=mirrors.configured())
         index = lists.load(archive.lists, site)
         chosen = minimal(index, wish.packages, suite=archive.suite)
+        named = {wish.mirror.rstrip("/"), wish.security_mirror.rstrip("/")}
         return {
             "epoch": archive.date,
             "suite": archive.suite,
             "arch": archive.arch,
-            "lists": [item.json() for item in archive.lists],
+            # a mirror of this machine is nobody else's: only what the spec names is pinned
+            "lists": [(item if item.url in named else replace(item, url="")).json() for item in archive.lists],
             "debs": [pinned.pin(package) for package in chosen],
         }
 
     def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
         """The debs."""
         return pinned.fetches(pins)
+
+    def locate(self, request: Request, pins: Json, fetches: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
+        """On the mirrors of this machine, or of the spec."""
+        return pinned.located(request, pins, fetches)
 
     def material(self, request: Request, pins: Json) -> Json:
         """The debs (whose names and hashes are in the key) decide; mirrors, pockets and keys do not."""

@@ -32,6 +32,8 @@ def graph(*rows):
 def test_what_must_stand_is_what_is_asked_upon():
     base, still, asking = ("base", Asking(), ()), Still(), Asking()
     one = graph(base, ("run", still, ("base",)), ("file", still, ("base", "run")))
-    assert gather.standing(one) == frozenset()
+    assert gather.standing(one, {}) == frozenset()
     two = graph(base, ("apt", asking, ("base",)), ("run", still, ("base", "apt")), ("pip", asking, ("base", "apt")))
-    assert gather.standing(two) == {"base", "apt"}
+    assert gather.standing(two, {}) == {"base", "apt"}
+    assert gather.standing(two, {"base": None, "apt": None}) == {"base", "apt"}
+    assert gather.standing(two, {"base": None, "apt": None, "pip": None}) == frozenset()

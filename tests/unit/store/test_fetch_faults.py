@@ -23,9 +23,9 @@ from envtool import net
 from envtool.api import Fetch
 from envtool.errors import FetchError, Interrupted
 from envtool.net import host
-from envtool.store import blobs
+from envtool.store import blobs, sources
 from envtool.store import store as stores
-from envtool.store.download import download
+from envtool.store.download import download, take
 
 _spec = importlib.util.spec_from_file_location("faulty", Path(__file__).with_name("faulty.py"))
 faulty = importlib.util.module_from_spec(_spec)
@@ -561,30 +561,23 @@ def test_a_host_that_is_down_holds_up_one_file_only(server, store):
     assert time.monotonic() - began < 2 * 0.15 * 3 * 1.25
 
 
-def test_addresses_are_asked_for_once_and_only_for_what_has_none(server, store, tmp_path, monkeypatch):
-    server.routes["x"] = lambda handler, _: handler.resumable(BODY)
-    asked = []
+def test_local_folders_are_taken_from_without_a_network(server, store, tmp_path, monkeypatch):
+    good, wrong = tmp_path / "good", tmp_path / "wrong"
+    put(good)
+    put(wrong, b"?" * len(BODY))
+    fetch = pinned(server, "x")
 
-    def locate(fetches):
-        asked.append([fetch.sha256 for fetch in fetches])
-        return [Fetch(url=server.url + "x", sha256=SHA, name="x")]
+    def taken(*folders):
+        take([fetch], store, [str(folder) for folder in folders], emit=lambda _: None, event_id="x")
+        return blobs.has(store, SHA)
 
-    nowhere = Fetch(url="", sha256=SHA, name="x")
-    bring(store, nowhere, locate=locate)
-    bring(store, nowhere, locate=locate)
-    assert asked == [[SHA]]
-    os.unlink(blobs.path(store, SHA))
-    put(tmp_path / "v")
-    bring(store, nowhere, locate=locate, vendor=str(tmp_path / "v"))
-    assert asked == [[SHA]]
-    os.unlink(blobs.path(store, SHA))
-
-    def fails(_):
-        raise FetchError("no network", code="fetch-unreachable")
-
-    assert refused(store, nowhere, locate=fails).message == "no network"
-    monkeypatch.setenv("ENVTOOL_BLOBS", str(tmp_path / "v"))
-    bring(store, nowhere, locate=fails)
+    assert not taken()
+    assert not taken(wrong, tmp_path / "nothing")
+    assert taken(wrong, good)
+    assert not server.asked
+    monkeypatch.setenv("ENVTOOL_BLOBS", f"{server.url} {tmp_path}/a%20b")
+    (tmp_path / "envtool.vendor").mkdir()
+    assert sources.folders(str(tmp_path)) == [f"{tmp_path}/envtool.vendor", f"{tmp_path}/a%20b"]
 
 
 @pytest.mark.parametrize("value", ["relative/path", "ftp://x/y"])
@@ -656,7 +649,7 @@ import sys
 from envtool import net
 from envtool.api import Fetch
 from envtool.store import store
-from envtool.store.download import download
+from envtool.store.download import download, take
 url, sha256s = sys.argv[1], sys.argv[2:]
 place = store.locate()
 print("begins", flush=True)

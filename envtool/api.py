@@ -39,9 +39,9 @@ from envtool.model import Command, InputFile, Json, Where
 
 __all__ = [
     "BLOBS", "PROJECT", "Bind", "BuildError", "Call", "Command", "Completed", "Detection", "EnvDraft", "Event",
-    "Fetch", "FetchError", "InputFile", "Json", "Kind", "Language", "LayerDraft", "Place", "Problem", "Project",
-    "Recipe", "Request", "ResolveError", "Run", "Sealed", "Site", "SpecError", "Step", "Unpack", "Where", "hook",
-    "hookspec", "integrity_digest",
+    "Fetch", "FetchError", "InputFile", "Json", "Kind", "Language", "LayerDraft", "Package", "Place", "Problem",
+    "Project", "Recipe", "Request", "ResolveError", "Run", "Sealed", "Site", "SpecError", "Step", "Tree", "Unpack",
+    "Where", "hook", "hookspec", "integrity_digest",
 ]  # fmt: skip
 
 hookspec = pluggy.HookspecMarker("envtool")
@@ -369,6 +369,35 @@ class Detection:
     env: Json  # the env's value as it would stand in the spec
 
 
+# ---- what is in a stack --------------------------------------------------------------------------------------------
+
+
+class Tree(Protocol):
+    """The files of a finished stack, as its containers see them. Nothing of it is ever executed."""
+
+    def find(self, pattern: str) -> list[str]:
+        """Absolute paths of regular files that match (`**` for any number of directories), sorted."""
+
+    def read(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """Content by path, of those that are regular files. Ask for many at once: each call is a process."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Package:
+    """One thing that is installed in a stack. `type`, `namespace` and `qualifiers` as in a package URL (purl-spec)."""
+
+    type: str  # "deb", "pypi", "npm" …
+    name: str
+    version: str
+    path: str  # of the file in the stack that says so
+    namespace: str = ""
+    qualifiers: Mapping[str, str] = field(default_factory=dict)
+    licenses: tuple[str, ...] = ()  # SPDX expressions, or names in the ecosystem's own words; all of them apply
+    summary: str = ""
+    homepage: str = ""
+    archives: tuple[str, ...] = ()  # globs for the `name` of the Fetch that it came in, if it was pinned
+
+
 # ---- hooks -------------------------------------------------------------------------------------------------------
 
 
@@ -395,3 +424,9 @@ def envtool_detect(project: Project) -> Iterable[Detection]:  # type: ignore[emp
 @hookspec
 def envtool_event(event: Event) -> None:
     """Called for every event of a run, in order, from one thread. Must not block; an exception is shown once."""
+
+
+@hookspec
+def envtool_packages(tree: Tree) -> Iterable[Package]:  # type: ignore[empty-body]
+    """Called by `envtool sbom`: what this plugin's ecosystem has installed in a stack, whoever installed it. Must not
+    raise for files that are not what they should be: they are a stranger's."""

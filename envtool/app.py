@@ -21,17 +21,20 @@ from envtool.model import Env, Json, Spec, Task
 from envtool.plan.graph import Graph, graph
 from envtool.plan.plan import Plan
 from envtool.plan.plan import plan as make_plan
-from envtool.project import Files
+from envtool.project import VENDOR, Files
+from envtool.realise.gather import Gathered, gather
 from envtool.realise.setting import Cancel, Setting
 from envtool.realise.stacks import Stacks, known
+from envtool.realise.vendor import Vendored, archive, folder, is_archive
+from envtool.report import bill
 from envtool.resolve import file as lock_file
 from envtool.resolve import locking
-from envtool.run import evidence, ready, warm
+from envtool.run import contents, evidence, ready, warm
 from envtool.run.result import Result
 from envtool.run.tasks import run_task, scratch_for
 from envtool.spec import load as load_spec
 from envtool.spec import published
-from envtool.store import scratch, store
+from envtool.store import layers, scratch, store
 
 SPEC = "envtool.yaml"
 
@@ -107,6 +110,39 @@ def run(request: Request, task: str, emit: Emit, cancel: Cancel) -> tuple[Result
             return tuple(pool.map(lambda pair: one(*pair), chosen))
     finally:
         evidence.close_run(spec.root, directory)
+
+
+def fetch(request: Request, emit: Emit, cancel: Cancel) -> Gathered:
+    """Bring every pinned file of the selected envs into the store. Raises SpecError, UsageError, MakeError."""
+    spec, files, kinds = _open(request)
+    nodes = graph(spec, kinds)
+    return gather(nodes, _setting(spec, files, nodes, request, emit, cancel), jobs=request.jobs)
+
+
+def vendor(request: Request, target: str, emit: Emit, cancel: Cancel, *, prune: bool) -> Vendored:
+    """Write every pinned file of the spec to a folder (empty: the one beside the spec) or an archive. Raises as `fetch`
+    does, and StoreError where it cannot be written."""
+    path = os.path.join(os.path.abspath(request.directory), target) if target else ""
+    if prune and is_archive(path):
+        raise UsageError("`--prune` is for folders: an archive is written anew", code="vendor-prune")
+    spec, files, kinds = _open(request)
+    nodes = graph(spec, kinds)
+    setting = _setting(spec, files, nodes, request, emit, cancel)
+    pinned = gather(nodes, setting, jobs=request.jobs).files
+    if is_archive(path):
+        return archive(pinned, setting.store, path, check=cancel.check)
+    return folder(pinned, setting.store, path or os.path.join(spec.root, VENDOR), prune=prune, check=cancel.check)
+
+
+def sbom(request: Request, env: str, form: bill.Format, emit: Emit, cancel: Cancel) -> str:
+    """The bill of materials of one env, whose stack is made where it was not. Raises as `execute` does."""
+    spec, files, kinds = _open(request)
+    chosen = _one_env(spec, env)
+    nodes = graph(spec, kinds)
+    setting = _setting(spec, files, nodes, request, emit, cancel)
+    stack = Stacks(nodes, setting).stack(chosen.name)
+    with layers.using(setting.store, [made.layer for made in stack.made]):
+        return bill.render(contents.bill(chosen.name, stack, kinds.plugins), form)
 
 
 def lock(request: Request, upgrade: tuple[str, ...] | None, emit: Emit, cancel: Cancel) -> Locked:

@@ -18,6 +18,7 @@ from envtool.errors import EnvtoolError, UsageError
 from envtool.model import InputFile
 
 OWN = ".envtool"  # our directory in a checkout: results, logs
+VENDOR = "envtool.vendor"  # pinned files that lie in the checkout: they are no input of what is made of them
 GIT = ("git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-c", "core.untrackedCache=false")
 IGNORED = ("ls-files", "-oi", "--exclude-standard", "--directory", "-z", "--", ".")
 MAX_READ = 8 << 20
@@ -58,7 +59,7 @@ def repositories(root: str) -> list[tuple[str, str]]:
 
 
 def _own(path: str) -> bool:
-    return path == OWN or path.startswith(OWN + "/")
+    return path == OWN or path.startswith((OWN + "/", VENDOR + "/"))
 
 
 def _in_repository(root: str) -> bool:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -28,7 +28,10 @@ from envtool import api, globs, keys
 if TYPE_CHECKING:
     from envtool.api import Json
 
-__all__ = ["MemoryProject", "MemorySite", "check_kind", "check_language", "check_refused", "completed", "request"]
+__all__ = [
+    "MemoryProject", "MemorySite", "MemoryTree", "check_kind", "check_language", "check_refused", "completed",
+    "request",
+]  # fmt: skip
 
 
 class MemoryProject:
@@ -47,6 +50,23 @@ class MemoryProject:
         """See api.Project."""
         self.seen.append(pattern)
         return sorted(path for path in self.files if globs.matcher((pattern,)).fullmatch(path))
+
+
+class MemoryTree:
+    """`api.Tree` over a mapping of absolute paths to content; `reads` counts the calls of `read`."""
+
+    def __init__(self, files: Mapping[str, bytes | str]) -> None:
+        self.files = {path: text.encode() if isinstance(text, str) else text for path, text in files.items()}
+        self.reads = 0
+
+    def find(self, pattern: str) -> list[str]:
+        """See api.Tree."""
+        return sorted(path for path in self.files if globs.matcher((pattern,)).fullmatch(path))
+
+    def read(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """See api.Tree."""
+        self.reads += 1
+        return {path: self.files[path] for path in sorted({*paths}) if path in self.files}
 
 
 class MemorySite:

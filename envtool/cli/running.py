@@ -67,13 +67,14 @@ def wanted(
     )
 
 
-def follow(settings: Settings, work: Callable[[Emit, Any], Answer]) -> Answer:
+def follow(settings: Settings, work: Callable[[Emit, Any], Answer], *, events: bool = True) -> Answer:
     """Do something that makes layers, and show it: its answer. `work` is given where events go, and the latch that asks
-    it to end. Raises EnvtoolError, Interrupted."""
+    it to end. `events` False: `--json` does not write them, since standard output is for a document. Raises
+    EnvtoolError, Interrupted."""
     display = None if settings.json and settings.verbosity <= 0 else screen.display(settings)
     subscribers: list[Subscriber] = [display] if display else []
     subscribers += [Listener(hear) for hear in door.app().listeners()]
-    if settings.json:
+    if settings.json and events:
         subscribers.append(Lines(sys.stdout))
     try:
         answer, interrupted, abandoned = _wait(work, subscribers, display)

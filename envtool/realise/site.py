@@ -35,7 +35,7 @@ class StackSite:
         """See api.Site."""
         self._setting.cancel.check()
         self._online(url)
-        return net.get(url)
+        return net.get(url, cancelled=self._setting.cancel.is_set)
 
     def fetch(self, fetches: Sequence[Fetch]) -> list[Path]:
         """See api.Site."""

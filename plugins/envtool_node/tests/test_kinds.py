@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import pytest
 from envtool_node.kinds import Npm
-from envtool_node.resolving import NO_NODE, NO_NPM, last_words
+from envtool_node.lockfile import Package
+from envtool_node.resolving import NO_NODE, NO_NPM, blob_names, last_words
 
 from envtool import testing
 
@@ -343,3 +344,17 @@ def test_last_words():
 
 def test_summary(project):
     assert Npm().summary(project.request(), project.resolve()) == "4 packages"
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "expected"),
+    [
+        ("a", "a/-/a-1.0.0.tgz", "a-1.0.0.tgz"),
+        ("@s/a", "@s/a/-/a-1.0.0.tgz", "s-a-1.0.0.tgz"),
+        ("a", "a/-/..", "package.tgz"),
+        ("a", "a/-/a b%00\n.tgz", "a_b_.tgz"),
+        ("a", "a/-/" + "x" * 300, "x" * 200),
+    ],
+)
+def test_names_of_blobs_are_file_names(name, path, expected):
+    assert blob_names([Package(name=name, version="1", path=path)]) == [expected]

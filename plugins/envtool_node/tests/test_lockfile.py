@@ -256,3 +256,27 @@ def test_what_is_omitted_is_never_more_than_what_is_there(packages, omit):
     assert {place for place, entry in packages.items() if not set(entry) & {"dev", "optional", "devOptional"}} <= set(
         some
     ), "what is required is left out for nothing"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = ["name", "version", "resolved", "integrity", "link", "inBundle", "os", "cpu", "libc", "optional", "dev", "x"]
+PLACES = st.text(max_size=12) | st.sampled_from(["", "a", "../b"]).map("{}/node_modules/c".format)
+URLS = st.sampled_from(["http://[", "https://h.invalid/c/-/c-1.tgz", "file:../x", "git+ssh://g", "https://h/c/-/../.."])
+
+
+@given(st.dictionaries(PLACES, st.dictionaries(st.sampled_from(KEYS), JSON | URLS, max_size=6), max_size=4))
+def test_whatever_a_strangers_lock_file_holds(packages):
+    assert read(json.dumps({"lockfileVersion": 3, "packages": packages}), "l") == packages
+    links(packages)
+    rewritten(packages, {})
+    trees([place for place in packages if installed(place)])
+    try:
+        found = wanted(packages, LINUX)
+        hostless(packages)
+    except WrongLockError:
+        return
+    assert all(package.path or package.url or package.local for package in found.values())

@@ -198,6 +198,7 @@ class Npm(api.Kind):
             "npm_config_foreground_scripts": "true",
             "npm_config_logs_max": "0",
             "HOME": f"{WORK}/home",
+            "PYTHONDONTWRITEBYTECODE": "1",  # node-gyp is Python in the stack's own directories
         }
         if node["headers"]:
             env["npm_config_nodedir"] = node["headers"]

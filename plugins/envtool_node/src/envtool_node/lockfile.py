@@ -90,7 +90,10 @@ def origin(place: str, entry: Entry) -> Package | None:
     name, version = name_of(place, entry), str(entry.get("version", ""))
     resolved, integrity = str(entry.get("resolved") or ""), str(entry.get("integrity") or "")
     path = url = local = ""
-    scheme = urlsplit(resolved).scheme.lower()
+    try:
+        scheme = urlsplit(resolved).scheme.lower()
+    except ValueError:
+        raise WrongLockError(f"{name} comes from `{resolved}`, which is no URL") from None
     if not resolved:
         path = f"{name}/-/{name.rpartition('/')[2]}-{version}.tgz"
     elif scheme in ("http", "https"):

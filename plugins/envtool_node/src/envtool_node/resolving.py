@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import os
 import posixpath
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -325,8 +326,8 @@ def blob_names(packages: Sequence[Package]) -> list[str]:
     names: list[str] = []
     for package in packages:
         scope = package.name.rpartition("/")[0].lstrip("@")
-        base = file_name(package.path or package.url) or "package.tgz"
-        name = f"{scope}-{base}" if scope else base
+        base = file_name(package.path or package.url)
+        name = re.sub(r"[^\w.+@-]", "_", f"{scope}-{base}" if scope else base)[-200:].lstrip(".") or "package.tgz"
         taken = sum(other == name or other.startswith(f"{name}.") for other in names)
         names.append(f"{name}.{taken}" if taken else name)
     return names

@@ -192,3 +192,12 @@ def test_completion_of_a_broken_spec_is_silent():
 def test_main_returns_what_it_says(fake, capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("envtool ")
+
+
+def test_provenance_is_written_where_it_is_asked_for(envtool, tmp_path):
+    path = tmp_path / "all.jsonl"
+    assert envtool("build", "--provenance", str(path), scenario="passed").status == 0
+    assert path.read_text().startswith('{"subject": ')
+    done = envtool("build", "--provenance", str(tmp_path / "no" / "where"), scenario="passed")
+    assert done.status == 3
+    assert "the provenance file cannot be written" in done.err

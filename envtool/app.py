@@ -6,7 +6,7 @@ import difflib
 import os
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -29,7 +29,7 @@ from envtool.realise.vendor import Vendored, archive, folder, is_archive
 from envtool.report import bill
 from envtool.resolve import file as lock_file
 from envtool.resolve import locking
-from envtool.run import contents, evidence, ready, warm
+from envtool.run import contents, evidence, provenance, ready, warm
 from envtool.run.result import Result
 from envtool.run.tasks import run_task, scratch_for
 from envtool.spec import load as load_spec
@@ -143,6 +143,11 @@ def sbom(request: Request, env: str, form: bill.Format, emit: Emit, cancel: Canc
     stack = Stacks(nodes, setting).stack(chosen.name)
     with layers.using(setting.store, [made.layer for made in stack.made]):
         return bill.render(contents.bill(chosen.name, stack, kinds.plugins), form)
+
+
+def statements(results: Sequence[Result]) -> str:
+    """The provenance of the results that passed, an in-toto statement a line."""
+    return provenance.bundle(results)
 
 
 def lock(request: Request, upgrade: tuple[str, ...] | None, emit: Emit, cancel: Cancel) -> Locked:
@@ -266,6 +271,7 @@ def _setting(spec: Spec, files: Files, nodes: Graph, request: Request, emit: Emi
         refresh=request.refresh,
         lock=locked or Lock(),
         offline=request.offline,
+        arguments=request.args,
     )
     if locked is None and request.locked:
         name = lock_file.name(spec.file)

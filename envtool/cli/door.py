@@ -87,6 +87,9 @@ class App(Protocol):
     ) -> int:
         """Make an env and run a command (a login shell without one) in it; its status. Raises EnvtoolError."""
 
+    def statements(self, results: Sequence[Result]) -> str:
+        """JSON Lines: the provenance of the results that passed."""
+
     def fetch(self, request: Any, emit: Emit, cancel: Latch) -> Any:
         """A gather.Gathered. Raises EnvtoolError."""
 

@@ -86,7 +86,7 @@ def test_an_archive_made_twice_is_one(place, server):
 
 @pytest.mark.network
 def test_a_vendored_python_project_needs_nothing_from_outside(tmp_path):
-    """The pins are remembered answers here, so the store's memory goes along; the files do not."""
+    """Locked, vendored, then made in an empty store with nothing outside to be had."""
     copy = tmp_path / "quickstart"
     shutil.copytree(REPOSITORY / "examples/quickstart", copy, ignore=shutil.ignore_patterns(".envtool", "dist"))
     path = os.pathsep.join([str(REPOSITORY), *(str(source) for source in REPOSITORY.glob("plugins/*/src"))])
@@ -104,18 +104,25 @@ def test_a_vendored_python_project_needs_nothing_from_outside(tmp_path):
         )
 
     try:
+        done = envtool("first", "lock")
+        assert done.returncode == 0, done.stderr
         done = envtool("first", "vendor")
         assert done.returncode == 0, done.stderr
-        assert envtool("second", "plan").returncode == 0  # makes the store
-        shutil.rmtree(tmp_path / "second/memo")
-        shutil.copytree(tmp_path / "first/memo", tmp_path / "second/memo")
+        shutil.copytree(copy / "envtool.vendor", tmp_path / "kept")
+        # what is locked needs nothing to stand: the files come alone
+        done = envtool("fetching", "fetch", "--json")
+        assert done.returncode == 0, done.stderr
+        assert list((tmp_path / "fetching/layers").iterdir()) == []
+        assert len(list((tmp_path / "fetching/blobs/sha256").glob("*/*"))) == len(
+            list((tmp_path / "kept").glob("??/*"))
+        )
         nowhere = {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": "http://127.0.0.1:9/", "PIP_FIND_LINKS": ""}
-        done = envtool("second", "test", **UNREACHABLE, **nowhere)
+        done = envtool("second", "test", "--offline", **UNREACHABLE, **nowhere)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "7 passed" in done.stdout + done.stderr
         assert len(list((tmp_path / "second/blobs/sha256").glob("*/*"))) > 5
     finally:
         from envtool.container import ids
 
-        for name in ("first", "second"):
+        for name in ("first", "second", "fetching"):
             ids.remove(str(tmp_path / name))

@@ -7,14 +7,16 @@ The libraries that write it are an extra of this distribution: only `cyclonedx` 
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from envtool.api import Package
 from envtool.errors import UsageError
+
+if TYPE_CHECKING:
+    import uuid
 
 Format: TypeAlias = Literal["cyclonedx", "spdx"]
 FORMATS: tuple[Format, ...] = ("cyclonedx", "spdx")
@@ -64,6 +66,7 @@ class Bill:
     def identity(self) -> uuid.UUID:
         """A UUID (version 8, RFC 9562: of our own making) of env and stack."""
         import hashlib
+        import uuid
 
         raw = bytearray(hashlib.sha256(f"{self.env}\0{self.digest}".encode()).digest()[:16])
         raw[6] = raw[6] & 0x0F | 0x80

@@ -7,7 +7,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -24,21 +24,24 @@ from envtool.plan.plan import Plan
 from envtool.plan.plan import plan as make_plan
 from envtool.plan.subjects import choose
 from envtool.plan.why import Explanation
-from envtool.project import Files
+from envtool.project import VENDOR, Files
 from envtool.realise.explain import explain
+from envtool.realise.gather import Gathered, gather
 from envtool.realise.look import known, look
 from envtool.realise.places import Lines
 from envtool.realise.setting import Cancel, Setting
 from envtool.realise.stacks import Stacks
+from envtool.realise.vendor import Vendored, archive, folder, is_archive
+from envtool.report import bill
 from envtool.resolve import file as lock_file
 from envtool.resolve import locking
-from envtool.run import evidence, ready, remember, warm
+from envtool.run import contents, evidence, provenance, ready, remember, warm
 from envtool.run.result import Result
 from envtool.run.tasks import scratch_for
 from envtool.run.why import explain_tasks
 from envtool.spec import load as load_spec
 from envtool.spec import published
-from envtool.store import scratch, store
+from envtool.store import layers, scratch, store
 
 SPEC = "envtool.yaml"
 
@@ -149,6 +152,44 @@ def run(request: Request, task: str, emit: Emit, cancel: Cancel) -> tuple[Result
         traces.sort(key=lambda trace: order[trace.env.name, trace.task])
         ready.unchanged(traces, spec, files, setting, selected=request.envs, began=began)
     return done
+
+
+def fetch(request: Request, emit: Emit, cancel: Cancel) -> Gathered:
+    """Bring every pinned file of the selected envs into the store. Raises SpecError, UsageError, MakeError."""
+    spec, files, kinds = _open(request)
+    nodes = graph(spec, kinds)
+    return gather(nodes, _setting(spec, files, nodes, request, emit, cancel), jobs=request.jobs)
+
+
+def vendor(request: Request, target: str, emit: Emit, cancel: Cancel, *, prune: bool) -> Vendored:
+    """Write every pinned file of the spec to a folder (empty: the one beside the spec) or an archive. Raises as `fetch`
+    does, and StoreError where it cannot be written."""
+    path = os.path.join(os.path.abspath(request.directory), target) if target else ""
+    if prune and is_archive(path):
+        raise UsageError("`--prune` is for folders: an archive is written anew", code="vendor-prune")
+    spec, files, kinds = _open(request)
+    nodes = graph(spec, kinds)
+    setting = _setting(spec, files, nodes, request, emit, cancel)
+    pinned = gather(nodes, setting, jobs=request.jobs).files
+    if is_archive(path):
+        return archive(pinned, setting.store, path, check=cancel.check)
+    return folder(pinned, setting.store, path or os.path.join(spec.root, VENDOR), prune=prune, check=cancel.check)
+
+
+def sbom(request: Request, env: str, form: bill.Format, emit: Emit, cancel: Cancel) -> str:
+    """The bill of materials of one env, whose stack is made where it was not. Raises as `execute` does."""
+    spec, files, kinds = _open(request)
+    chosen = _one_env(spec, env)
+    nodes = graph(spec, kinds)
+    setting = _setting(spec, files, nodes, request, emit, cancel)
+    stack = Stacks(nodes, setting).stack(chosen.name)
+    with layers.using(setting.store, [made.layer for made in stack.made]):
+        return bill.render(contents.bill(chosen.name, stack, kinds.plugins), form)
+
+
+def statements(results: Sequence[Result]) -> str:
+    """The provenance of the results that passed, an in-toto statement a line."""
+    return provenance.bundle(results)
 
 
 def lock(request: Request, upgrade: tuple[str, ...] | None, emit: Emit, cancel: Cancel) -> Locked:
@@ -283,6 +324,7 @@ def _setting(spec: Spec, files: Files, nodes: Graph, request: Request, emit: Emi
         lock=locked or Lock(),
         offline=request.offline,
         cached_only=request.expect_cached,
+        arguments=request.args,
     )
     if locked is None and request.locked:
         name = lock_file.name(spec.file)

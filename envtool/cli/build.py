@@ -16,12 +16,18 @@ envtool build -e 'wheel[*]' --jobs 2
 
 @click.command("build", cls=Verb, examples=EXAMPLES, tail=True)
 @running
+@click.option(
+    "--provenance",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="Write how each output was made: in-toto statements, one a line (docs/evidence.md).",
+)
 @click.pass_context
-def command(ctx: click.Context, /, junit: str | None, **said: Any) -> int:
+def command(ctx: click.Context, /, junit: str | None, provenance: str | None, **said: Any) -> int:
     """Run the task `build` of every env that has one, and copy its outputs back.
 
     What stands after `--` reaches the task as {{ args }}.
     """
     from envtool.cli.running import perform, wanted
 
-    return perform(settings(ctx), "build", wanted(settings(ctx), ctx.obj, **said), junit)
+    return perform(settings(ctx), "build", wanted(settings(ctx), ctx.obj, **said), junit, provenance)

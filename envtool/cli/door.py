@@ -93,6 +93,18 @@ class App(Protocol):
     ) -> int:
         """Make an env and run a command (a login shell without one) in it; its status. Raises EnvtoolError."""
 
+    def statements(self, results: Sequence[Result]) -> str:
+        """JSON Lines: the provenance of the results that passed."""
+
+    def fetch(self, request: Any, emit: Emit, cancel: Latch) -> Any:
+        """A gather.Gathered. Raises EnvtoolError."""
+
+    def vendor(self, request: Any, target: str, emit: Emit, cancel: Latch, *, prune: bool) -> Any:
+        """A vendor.Vendored. Raises EnvtoolError."""
+
+    def sbom(self, request: Any, env: str, form: str, emit: Emit, cancel: Latch) -> str:
+        """A document. Raises EnvtoolError."""
+
     def schema(self) -> dict[str, Json]:
         """The JSON Schema of a spec."""
 

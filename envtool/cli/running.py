@@ -71,13 +71,14 @@ def wanted(
     )
 
 
-def follow(settings: Settings, work: Callable[[Emit, Any], Answer]) -> Answer:
+def follow(settings: Settings, work: Callable[[Emit, Any], Answer], *, events: bool = True) -> Answer:
     """Do something that makes layers, and show it: its answer. `work` is given where events go, and the latch that asks
-    it to end. Raises EnvtoolError, Interrupted."""
+    it to end. `events` False: `--json` does not write them, since standard output is for a document. Raises
+    EnvtoolError, Interrupted."""
     display = None if settings.json and settings.verbosity <= 0 else screen.display(settings)
     subscribers: list[Subscriber] = [display] if display else []
     subscribers += [Listener(hear) for hear in door.app().listeners()]
-    if settings.json:
+    if settings.json and events:
         subscribers.append(Lines(sys.stdout))
     try:
         answer, interrupted, abandoned = _wait(work, subscribers, display)
@@ -91,8 +92,9 @@ def follow(settings: Settings, work: Callable[[Emit, Any], Answer]) -> Answer:
     return answer
 
 
-def perform(settings: Settings, task: str, request: Any, junit: str | None) -> int:
-    """Run `task`; returns the exit status. Raises EnvtoolError."""
+def perform(settings: Settings, task: str, request: Any, junit: str | None, provenance: str | None = None) -> int:
+    """Run `task`; returns the exit status. `provenance`: a file for the statements of what passed. Raises
+    EnvtoolError."""
     display = None if settings.json and settings.verbosity <= 0 else screen.display(settings)
     report = _junit(junit)
     subscribers: list[Subscriber] = [each for each in (display, report) if each]
@@ -113,6 +115,8 @@ def perform(settings: Settings, task: str, request: Any, junit: str | None) -> i
             display.close()
         if report:
             written = _save(report, results)
+    if provenance:
+        written &= _say(provenance, door.app().statements(results))
     if not results and not interrupted:
         raise UsageError(f"no env has a task `{task}`", code="usage.task", hint="`envtool list` shows envs and tasks")
     spent = time.monotonic() - begun
@@ -162,6 +166,16 @@ class Listener:
         """Plugins are told of events only."""
         del now
         return False
+
+
+def _say(path: str, text: str) -> bool:
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        print(f"error: the provenance file cannot be written: {error}", file=sys.stderr)
+        return False
+    return True
 
 
 def _save(report: Junit, results: Sequence[Result]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from envtool.report.text import one_line, pad, width
+from envtool.report.text import one_line, pad, size, width
 from envtool.report.words import Style, counted
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _SIGNS = {"ok": ("✓", "32"), "warn": ("!", "33"), "fail": ("✗", "31")}
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(width(cell) for cell in column) + 2 for column in zip(*rows, strict=True)]
-    return ["".join(pad(cell, size) for cell, size in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return ["".join(pad(cell, wide) for cell, wide in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def envs(spec: Spec, style: Style) -> str:
@@ -89,6 +89,35 @@ def plan_json(value: Any) -> Json:
     """The same as a value (docs/json.md)."""
     document: dict[str, Json] = asdict(value)
     return document
+
+
+def fetched(value: Any) -> str:
+    """As in: 97 files, 45 MB; 12 fetched, 3.1 MB."""
+    whole = f"{counted(len(value.files), 'file')}, {size(sum(item.size for item in value.files))}"
+    new = f"{value.fetched} fetched, {size(value.fetched_bytes)}" if value.fetched else "all of them were here"
+    return f"{whole}; {new}" if value.files else "these envs need no files"
+
+
+def fetched_json(value: Any) -> Json:
+    """The last object of `fetch` (docs/json.md)."""
+    files: list[Json] = [
+        {"sha256": item.fetch.sha256, "size": item.size, "names": [*item.names], "needed_by": [*item.needed_by]}
+        for item in value.files
+    ]
+    return {"event": "fetched", "files": files, "fetched": value.fetched, "fetched_bytes": value.fetched_bytes}
+
+
+def vendored(value: Any) -> str:
+    """As in: envtool.vendor: 97 files, 45 MB; 12 written, 3 removed."""
+    done = [f"{value.written} written" if value.written else "nothing to write"]
+    done += [f"{value.removed} removed"] if value.removed else []
+    return f"{value.path}: {counted(value.written + value.kept, 'file')}, {size(value.size)}; {', '.join(done)}"
+
+
+def vendored_json(value: Any) -> Json:
+    """The last object of `vendor` (docs/json.md)."""
+    document: dict[str, Json] = asdict(value)
+    return {"event": "vendored", **document}
 
 
 def locked(done: Locked) -> str:

@@ -22,3 +22,11 @@ def envtool_layer_kinds() -> list[api.Kind]:
     from envtool.kinds.run import RunLayer
 
     return [Apt(), Copy(), FetchLayer(), RunLayer()]
+
+
+@api.hook
+def envtool_packages(tree: api.Tree) -> list[api.Package]:
+    from envtool.kinds import npm_installed
+    from envtool.kinds.debian import installed
+
+    return [*installed.packages(tree), *npm_installed.packages(tree)]

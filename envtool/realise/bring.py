@@ -10,44 +10,73 @@ from envtool.errors import FetchError
 from envtool.realise import settle
 from envtool.realise.setting import Setting
 from envtool.realise.settle import Settled
-from envtool.store import blobs
+from envtool.store import blobs, sources
 from envtool.store import download as store
 
 
 def bring(settled: Settled, setting: Setting, event_id: str, site: Site) -> None:
-    """Have every file of a node in the store. What `resolve` saw is tried first; where that is gone, the kind is asked
-    again. Raises FetchError, ResolveError, StoreError, Interrupted."""
+    """Have every file of a node in the store. Local folders are looked into first; then what `resolve` saw is tried;
+    where that is gone, the kind is asked again. Raises FetchError, ResolveError, StoreError, Interrupted."""
+    _take(settled.fetches, setting, event_id)
     missing = _missing(settled.fetches, setting)
     if not missing:
         return
     if setting.offline:
         raise _offline(missing)
-    kind, request, pins = settled.node.kind, settled.request, settled.pins
+    kind, request = settled.node.kind, settled.request
     seen = settle.seen(settled.node, request, setting)
     hinted = [replace(fetch, url=fetch.url or seen.get(fetch.sha256, "")) for fetch in missing]
     try:
         try:
-            download(kind.locate(request, pins, hinted, site), setting, event_id)
+            download(_located(settled, hinted, site), setting, event_id)
         except FetchError:
             if hinted == missing:
                 raise
-            download(kind.locate(request, pins, _missing(settled.fetches, setting), site), setting, event_id)
+            download(_located(settled, _missing(settled.fetches, setting), site), setting, event_id)
     except FetchError as error:
-        if not error.hint:
+        if not error.hint or error.code == "fetch-gone":
             name = request.base_name if kind.of_base else request.name
             error.hint = f"if it is gone for good, `envtool lock --upgrade {name}` moves to what there is now"
         raise
 
 
 def download(fetches: Sequence[Fetch], setting: Setting, event_id: str) -> None:
-    """Fetch exact files that say where they are. Raises FetchError (code offline, fetch-nowhere, …)."""
+    """Fetch exact files that say where they are, or lie where ENVTOOL_BLOBS says. Raises FetchError (code offline,
+    fetch-nowhere, …), StoreError, Interrupted."""
+    _take(fetches, setting, event_id)
     missing = _missing(fetches, setting)
     if missing and setting.offline:
         raise _offline(missing)
     nowhere = [fetch.name for fetch in missing if not fetch.url]
-    if nowhere:
+    if nowhere and not sources.configured():
         raise FetchError(f"{', '.join(nowhere[:5])}: no index of this machine has it", code="fetch-nowhere")
-    store.download(missing, setting.store, emit=setting.emit, event_id=event_id, cancel=setting.cancel.is_set)
+    store.download(
+        missing,
+        setting.store,
+        emit=setting.emit,
+        event_id=event_id,
+        cancel=setting.cancel.is_set,
+        vendor=sources.vendored(setting.root),
+    )
+
+
+def _take(fetches: Sequence[Fetch], setting: Setting, event_id: str) -> None:
+    """What lies beside the spec comes before all else; offline, so does what ENVTOOL_BLOBS has on this machine."""
+    if not _missing(fetches, setting):
+        return
+    beside = sources.vendored(setting.root)
+    folders = sources.folders(setting.root) if setting.offline else [beside] if beside else []
+    store.take(fetches, setting.store, folders, emit=setting.emit, event_id=event_id, cancel=setting.cancel.is_set)
+
+
+def _located(settled: Settled, missing: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
+    """The same files with their URLs; without, where nobody can be asked but ENVTOOL_BLOBS may have them."""
+    try:
+        return settled.node.kind.locate(settled.request, settled.pins, missing, site)
+    except FetchError:
+        if not sources.configured():
+            raise
+        return missing
 
 
 def _missing(fetches: Sequence[Fetch], setting: Setting) -> list[Fetch]:

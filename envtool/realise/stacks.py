@@ -56,7 +56,7 @@ class Stacks:
 
     def stack(self, env: str) -> Stack:
         """The whole stack of an env, made where it was not. Raises MakeError, SpecError, Interrupted."""
-        stack = Stack(made=tuple(self._node(node_id) for node_id in self._graph.stacks[env]))
+        stack = Stack(made=tuple(self.node(node_id) for node_id in self._graph.stacks[env]))
         _agree(stack, self._setting)
         return stack
 
@@ -94,7 +94,8 @@ class Stacks:
             futures = [*self._futures.values()]
         return tuple(future.result() for future in futures if future.done() and not future.exception())
 
-    def _node(self, node_id: str) -> Made:
+    def node(self, node_id: str) -> Made:
+        """One base or layer, made (with all that it stands on) where it was not. Raises as `stack` does."""
         with self._lock:
             future = self._futures.get(node_id)
             mine = future is None
@@ -109,7 +110,7 @@ class Stacks:
 
     def _make(self, node: Node) -> Made:
         setting = self._setting
-        below = [self._node(node_id) for node_id in node.below]
+        below = [self.node(node_id) for node_id in node.below]
         seen = self._recalled.get(node.id)
         ground = tuple(made.layer.diff_id for made in below)
         if seen is not None and seen.layer.tree and seen.settled.request.below == ground:

@@ -6,6 +6,7 @@ Only success is remembered, and only where no file of the project was touched wh
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -21,7 +22,7 @@ from envtool.events import Finished, Started
 from envtool.model import Env, Json, Task
 from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stack, Stacks, stack_binds
-from envtool.run import describe
+from envtool.run import describe, provenance
 from envtool.run.result import Result
 from envtool.run.tasks import run_task
 from envtool.store import layers, results, views
@@ -70,7 +71,8 @@ def perform(asked: Asked, stacks: Stacks, *, again: bool) -> tuple[Result, Trace
     if not view or recalled is None or stack.made != recalled.made:  # something was made: that took its time
         view = look_at(setting)
     before = _before(asked, stack, view) if isinstance(view, View) else view
-    result = run_task(env, asked.task, stack, setting, log=asked.log, host=asked.host)
+    seen = view.digest if isinstance(view, View) else ""
+    result = run_task(env, asked.task, stack, setting, log=asked.log, host=asked.host, view=seen)
     if result.outcome != "passed":
         return result, None
     why = _keep(asked, stack, before, result) if isinstance(before, _Before) else before
@@ -149,6 +151,8 @@ def _tell(asked: Asked, stack: Stack, view: View) -> tuple[Result, Trace] | None
         return None
     try:
         shutil.copyfile(found.log, asked.log)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copyfile(found.statement, provenance.path_for(asked.log))
     except OSError:
         return None
     if not _restore(found, setting.root):  # a run has the words for what is in the way
@@ -270,6 +274,7 @@ def _keep(asked: Asked, stack: Stack, before: _Before, result: Result) -> str:
             ),
             owner=owner(setting.root, result.env, result.task),
             log=result.log,
+            statement=provenance.path_for(result.log),
             root=setting.root,
             outputs=result.outputs,
         )

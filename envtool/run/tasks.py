@@ -15,13 +15,16 @@ from envtool.realise import advice
 from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stack
 from envtool.realise.tee import Tee
-from envtool.run import describe
+from envtool.run import describe, provenance
 from envtool.run.result import Result
 from envtool.store import layers
 
 
-def run_task(env: Env, task: Task, stack: Stack, setting: Setting, *, log: str, host: Mapping[str, str]) -> Result:
-    """Run it. Raises SandboxError when there can be no container; everything else is in the result."""
+def run_task(
+    env: Env, task: Task, stack: Stack, setting: Setting, *, log: str, host: Mapping[str, str], view: str = ""
+) -> Result:
+    """Run it. `view` is the digest of the project, where it is known: it goes into the evidence. Raises SandboxError
+    when there can be no container; everything else is in the result."""
     began = time.time()
     event_id = f"task:{env.name}:{task.name}"
     setting.emit(Started(id=event_id, subject="task", name=task.name, env=env.name, time=began))
@@ -75,7 +78,7 @@ def run_task(env: Env, task: Task, stack: Stack, setting: Setting, *, log: str, 
                 outputs=outputs,
             )
         )
-    return Result(
+    result = Result(
         env=env.name,
         task=task.name,
         outcome=outcome,
@@ -86,6 +89,9 @@ def run_task(env: Env, task: Task, stack: Stack, setting: Setting, *, log: str, 
         outputs=outputs,
         message=f"{message}\n{hint}" if hint else message,
     )
+    if outcome == "passed":
+        provenance.record(env, task, stack, setting, result, view=view)
+    return result
 
 
 def _outcome(ended: start.Exit, task: Task) -> tuple[Outcome, str]:

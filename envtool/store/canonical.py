@@ -79,9 +79,9 @@ def conflicts(lower: str, upper: str) -> list[str]:
     """Paths that two layers, neither of which stands on the other, write differently; `lower` and `upper` are their
     manifests' paths. The same file in both is no conflict; directories in both are none, unless one hides the other's
     content."""
-    below = dict(_records(lower))
+    below = dict(records(lower))
     clashes: list[str] = []
-    above = dict(_records(upper))
+    above = dict(records(upper))
     for path, record in above.items():
         other = below.get(path)
         if other is None or other == record:
@@ -99,7 +99,8 @@ def _has_content(records: dict[bytes, bytes], directory: bytes) -> bool:
     return any(path.startswith(inside) for path in records)
 
 
-def _records(manifest: str) -> Iterator[tuple[bytes, bytes]]:
+def records(manifest: str) -> Iterator[tuple[bytes, bytes]]:
+    """Path and fields (type, mode, uid, gid, fingerprint) of each entry of a manifest."""
     with open(manifest, "rb") as file:
         for line in file.read().split(b"\0")[:-1]:
             fields, path = line[: (cut := _fifth_space(line))], line[cut + 1 :]

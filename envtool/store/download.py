@@ -12,12 +12,13 @@ from envtool import net
 from envtool.api import Fetch
 from envtool.errors import FetchError, Interrupted, StoreError
 from envtool.events import Emit, Progress
-from envtool.store import blobs, locks
+from envtool.store import blobs, locks, sources
 from envtool.store.scratch import scratch
+from envtool.store.sources import Source
 from envtool.store.store import Store
 
 EVERY = 0.1  # seconds between two events
-GRACE = 1.0  # seconds that transfers have to end after a failure or a cancel
+GRACE = 0.3  # seconds that transfers have to end after a failure or a cancel
 
 
 class _Meter:
@@ -52,57 +53,143 @@ def download(
     jobs: int = 8,
     cancel: net.Cancelled | None = None,
     patience: net.Patience = net.PATIENCE,
+    vendor: str = "",
 ) -> list[str]:
     """Bring all files into the store; their paths in the order given. Those that are there cost a stat each.
 
+    Each is looked for in `vendor` (a folder, see sources.py), at its URL, its mirrors, and where ENVTOOL_BLOBS says.
     Emits Progress (bytes) under `event_id`. The first failure ends all others. Raises FetchError, StoreError,
     Interrupted.
     """
-    missing = {fetch.sha256: fetch for fetch in fetches if not blobs.has(store, fetch.sha256, fetch.size)}
+    missing = [*{fetch.sha256: fetch for fetch in fetches if not blobs.has(store, fetch.sha256, fetch.size)}.values()]
     if missing:
-        _fetch_all(list(missing.values()), store, emit, event_id, jobs, cancel, patience)
+        elsewhere = sources.configured()
+        work = [(fetch, sources.of(fetch, vendor=vendor, blobs=elsewhere)) for fetch in missing]
+        _Transfers(store, emit, event_id, cancel, patience).all(work, jobs)
     return [blobs.path(store, fetch.sha256) for fetch in fetches]
 
 
-def _fetch_all(
-    missing: list[Fetch],
+def take(
+    fetches: Sequence[Fetch],
     store: Store,
+    folders: Sequence[str],
+    *,
     emit: Emit,
     event_id: str,
-    jobs: int,
-    cancel: net.Cancelled | None,
-    patience: net.Patience,
+    cancel: net.Cancelled | None = None,
 ) -> None:
-    stop = threading.Event()
-    meter = _Meter(emit, event_id, sum(fetch.size for fetch in missing))
-    queue = iter(sorted(missing, key=lambda fetch: -fetch.size))  # the longest first: no straggler at the end
-    turn = threading.Lock()
-
-    def ended() -> bool:
-        return stop.is_set() or (cancel is not None and cancel())
-
-    def work(top: str) -> None:
-        try:
-            while not ended():
-                with turn:
-                    fetch = next(queue, None)
-                if fetch is None:
-                    return
-                _one(fetch, store, top, meter, emit, event_id, ended, patience)
-        finally:
-            net.close()
-
+    """Take into the store what lies in local folders (see sources.py) and is right; what is not is left to `download`.
+    Touches nothing else. Raises StoreError, Interrupted."""
+    missing = [fetch for fetch in fetches if not blobs.has(store, fetch.sha256, fetch.size)]
+    work = [(fetch, places) for fetch in missing if (places := sources.local(fetch, folders))]
+    if not work:
+        return
+    transfers = _Transfers(store, emit, event_id, cancel, net.PATIENCE)
+    meter = _Meter(emit, event_id, sum(fetch.size for fetch, _ in work))
     with scratch(store) as top:
-        running = [_start(work, top) for _ in range(min(jobs, len(missing)))]
-        try:
-            while wait(running, timeout=0.05, return_when=FIRST_EXCEPTION).not_done:
-                if ended() or any(future.done() and future.exception() for future in running):
-                    break
-        finally:
-            stop.set()
-            wait(running, timeout=GRACE)
-    _judge(running, cancel)
+        for fetch, places in work:
+            try:
+                transfers.one(fetch, places, top, meter)
+            except FetchError:
+                continue
     meter.end()
+
+
+class _Transfers:
+    """Some files on their way into the store, side by side."""
+
+    def __init__(
+        self, store: Store, emit: Emit, event_id: str, cancel: net.Cancelled | None, patience: net.Patience
+    ) -> None:
+        self._store, self._emit, self._id = store, emit, event_id
+        self._cancel, self._patience = cancel, patience
+        self._stop = threading.Event()
+        self._turn = threading.Lock()
+        self._hosts = sources.Hosts()
+
+    def _ended(self) -> bool:
+        return self._stop.is_set() or (self._cancel is not None and self._cancel())
+
+    def all(self, work: list[tuple[Fetch, tuple[Source, ...]]], jobs: int) -> None:
+        """Bring them all. Raises FetchError, StoreError, Interrupted."""
+        meter = _Meter(self._emit, self._id, sum(fetch.size for fetch, _ in work))
+        queue = iter(sorted(work, key=lambda item: -item[0].size))  # the longest first: no straggler at the end
+
+        def some(top: str) -> None:
+            try:
+                while not self._ended():
+                    with self._turn:
+                        item = next(queue, None)
+                    if item is None:
+                        return
+                    self.one(*item, top, meter)
+            finally:
+                net.close()
+
+        with scratch(self._store) as top:
+            running = [_start(some, top) for _ in range(min(jobs, len(work)))]
+            try:
+                while wait(running, timeout=0.05, return_when=FIRST_EXCEPTION).not_done:
+                    if self._ended() or any(future.done() and future.exception() for future in running):
+                        break
+            finally:
+                self._stop.set()
+                wait(running, timeout=GRACE)
+        _judge(running, self._cancel)
+        meter.end()
+
+    def one(self, fetch: Fetch, places: tuple[Source, ...], top: str, meter: _Meter) -> None:
+        """Bring one, by way of the directory `top`. Raises FetchError, StoreError, Interrupted."""
+
+        def waiting(holder: str) -> None:
+            self._emit(net.note(self._id, f"waiting for another envtool ({holder}) to fetch {fetch.name}"))
+
+        with locks.exclusive(self._store, f"blob-{fetch.sha256}", waiting=waiting, cancelled=self._ended):
+            if blobs.has(self._store, fetch.sha256, fetch.size):
+                meter.add(fetch.size)
+                return
+            path = os.path.join(top, fetch.sha256)
+            failed: list[tuple[Source, FetchError]] = []
+            try:
+                for place in places:
+                    try:
+                        self._from(place, fetch, path, meter, last=place is places[-1])
+                    except FetchError as error:
+                        self._hosts.failed(place.url, error)
+                        failed.append((place, error))
+                    else:
+                        blobs.put(self._store, path, fetch.sha256)
+                        return
+            except OSError as error:
+                raise StoreError(
+                    f"{fetch.name} could not be kept in {self._store.root}: {error.strerror}",
+                    code="store-space",
+                    hint="make room, or let ENVTOOL_STORE name a place that has some",
+                ) from error
+            raise sources.failure(fetch, failed)
+
+    def _from(self, place: Source, fetch: Fetch, path: str, meter: _Meter, *, last: bool) -> None:
+        came = 0
+
+        def progress(count: int) -> None:
+            nonlocal came
+            came += count
+            meter.add(count)
+
+        try:
+            net.retrieve(
+                place.url,
+                path,
+                sha256=fetch.sha256,
+                size=fetch.size,
+                authorization=fetch.authorization if place.url == fetch.url else "",
+                progress=progress,
+                patience=self._hosts.patience(place.url, self._patience, last=last),
+                cancelled=self._ended,
+            )
+        except BaseException:
+            meter.add(-came)
+            raise
 
 
 def _start(work: Callable[[str], None], top: str) -> Future[None]:
@@ -129,42 +216,3 @@ def _judge(running: list[Future[None]], cancel: net.Cancelled | None) -> None:
         raise real[0]
     if errors or (cancel is not None and cancel()) or not all(future.done() for future in running):
         raise Interrupted
-
-
-def _one(
-    fetch: Fetch,
-    store: Store,
-    top: str,
-    meter: _Meter,
-    emit: Emit,
-    event_id: str,
-    ended: net.Cancelled,
-    patience: net.Patience,
-) -> None:
-    def waiting(holder: str) -> None:
-        emit(net.note(event_id, f"waiting for another envtool ({holder}) to fetch {fetch.name}"))
-
-    with locks.exclusive(store, f"blob-{fetch.sha256}", waiting=waiting, cancelled=ended):
-        if blobs.has(store, fetch.sha256, fetch.size):
-            meter.add(fetch.size)
-            return
-        path = os.path.join(top, fetch.sha256)
-        try:
-            net.retrieve(
-                fetch.url,
-                path,
-                sha256=fetch.sha256,
-                size=fetch.size,
-                progress=meter.add,
-                patience=patience,
-                cancelled=ended,
-            )
-            blobs.put(store, path, fetch.sha256)
-        except FetchError:
-            raise
-        except OSError as error:
-            raise StoreError(
-                f"{fetch.name} could not be kept in {store.root}: {error.strerror}",
-                code="store-space",
-                hint="make room, or let ENVTOOL_STORE name a place that has some",
-            ) from error

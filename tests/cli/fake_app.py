@@ -12,6 +12,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 from envtool import errors, events
 from envtool.api import Detection
@@ -98,6 +99,44 @@ class Plan:
 
 def scenario():
     return os.environ.get("FAKE_SCENARIO", "mixed")
+
+
+FILE = SimpleNamespace(
+    fetch=SimpleNamespace(sha256="a" * 64), names=("attrs.whl",), needed_by=("layer deps",), size=63_000
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vendored:
+    path: str
+    written: int
+    kept: int
+    removed: int
+    size: int
+
+
+def fetch(request, emit, cancel):
+    requests.append(request)
+    emit(events.Started(id="fetch:1", subject="fetch", name="deps", time=1.0, total=63_000))
+    emit(events.Finished(id="fetch:1", subject="fetch", name="deps", outcome="done", time=2.0, seconds=1.0))
+    files = () if scenario() == "empty" else (FILE,)
+    new = len(files) if scenario() != "passed" else 0
+    return SimpleNamespace(files=files, fetched=new, fetched_bytes=63_000 * new)
+
+
+def vendor(request, target, emit, cancel, *, prune):
+    requests.append((request, target, prune))
+    return Vendored(path=target or "/p/envtool.vendor", written=1, kept=11, removed=int(prune), size=4_100_000)
+
+
+def sbom(request, env, form, emit, cancel):
+    requests.append((request, env, form))
+    emit(events.Started(id="1", subject="layer", name="deps", time=1.0))
+    return '{"bill": 1}\n'
+
+
+def statements(results):
+    return "".join(f'{{"subject": "{each.env}"}}\n' for each in results if each.outcome == "passed")
 
 
 def load(request):

@@ -215,3 +215,50 @@ def test_completion_of_a_broken_spec_is_silent():
 def test_main_returns_what_it_says(fake, capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("envtool ")
+
+
+def test_provenance_is_written_where_it_is_asked_for(envtool, tmp_path):
+    path = tmp_path / "all.jsonl"
+    assert envtool("build", "--provenance", str(path), scenario="passed").status == 0
+    assert path.read_text().startswith('{"subject": ')
+    done = envtool("build", "--provenance", str(tmp_path / "no" / "where"), scenario="passed")
+    assert done.status == 3
+    assert "the provenance file cannot be written" in done.err
+
+
+def test_fetch_says_what_came(envtool, fake):
+    done = envtool("fetch", "-e", "a*", "--offline")
+    assert (done.status, done.out) == (0, "")
+    assert done.err.endswith("1 file, 63 kB; 1 fetched, 63 kB\n")
+    assert fake.requests[-1] == fake.Request(envs=("a*",), offline=True)
+    assert envtool("fetch", scenario="passed").err.endswith("1 file, 63 kB; all of them were here\n")
+    assert envtool("fetch", scenario="empty").err.endswith("these envs need no files\n")
+    *_, last = envtool("fetch", "--json").out.splitlines()
+    assert json.loads(last) == {
+        "event": "fetched",
+        "files": [{"sha256": "a" * 64, "size": 63000, "names": ["attrs.whl"], "needed_by": ["layer deps"]}],
+        "fetched": 1,
+        "fetched_bytes": 63000,
+    }
+
+
+def test_vendor_says_what_was_written(envtool, fake):
+    done = envtool("vendor")
+    assert done.err == "/p/envtool.vendor: 12 files, 4.1 MB; 1 written\n"
+    assert fake.requests[-1] == (fake.Request(), "", False)
+    done = envtool("vendor", "--prune", "x", "-C", "d")
+    assert done.err == "x: 12 files, 4.1 MB; 1 written, 1 removed\n"
+    assert fake.requests[-1] == (fake.Request(directory="d"), "x", True)
+    assert json.loads(envtool("vendor", "--json").out)["event"] == "vendored"
+
+
+def test_a_bill_goes_to_standard_output_or_a_file_and_nothing_beside_it(envtool, fake, tmp_path):
+    for words in ([], ["--json"], ["-q"]):
+        assert envtool("sbom", "unit", *words).out == '{"bill": 1}\n'
+    assert fake.requests[-1] == (fake.Request(), "unit", "cyclonedx")
+    path = tmp_path / "bill.json"
+    assert envtool("sbom", "unit", "--format", "spdx", "-o", str(path)).out == ""
+    assert path.read_text() == '{"bill": 1}\n'
+    assert fake.requests[-1][2] == "spdx"
+    assert envtool("sbom", "unit", "-o", str(tmp_path / "no" / "x")).status == 2
+    assert envtool("sbom", "unit", "--format", "xml").status == 2

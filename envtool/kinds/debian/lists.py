@@ -67,7 +67,7 @@ def find(wish: Wish, site: Site, *, environ: Mapping[str, str], sources: tuple[m
 
 def absent(error: FetchError) -> bool:
     """Whether a fetch failed because the file is not there, rather than because the network is not."""
-    return error.code == "fetch-missing" or any(
+    return error.code in ("fetch-missing", "fetch-gone") or any(
         text in error.message for text in ("HTTP 404", "HTTP 410", "No such file")
     )
 

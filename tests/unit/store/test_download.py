@@ -13,6 +13,7 @@ import pytest
 from envtool import net
 from envtool.api import Fetch
 from envtool.errors import FetchError, Interrupted
+from envtool.net.transfer import retry_after
 from envtool.store import blobs
 from envtool.store.download import download
 
@@ -180,7 +181,8 @@ def test_a_broken_transfer_is_resumed(server, store):
 
 
 @pytest.mark.parametrize(
-    ("name", "code"), [("lies", "fetch-hash"), ("longer", "fetch-size"), ("down", "fetch"), ("missing", "fetch-status")]
+    ("name", "code"),
+    [("lies", "fetch-hash"), ("longer", "fetch-size"), ("down", "fetch-unreachable"), ("missing", "fetch-gone")],
 )
 def test_does_not_come(server, store, name, code):
     with pytest.raises(FetchError) as caught:
@@ -235,7 +237,7 @@ def test_get(server, tmp_path):
     (tmp_path / "a b").write_bytes(b"x")
     assert net.get((tmp_path / "a b").as_uri()) == b"x"
     for url, code in (
-        ("file:///nonexistent", "fetch-file"),
+        ((tmp_path / "gone").as_uri(), "fetch-gone"),
         ("ftp://x/y", "fetch-url"),
         ("file://host/x", "fetch-url"),
     ):
@@ -268,7 +270,7 @@ def test_certificates(monkeypatch, tmp_path):
 
 
 def test_retry_after():
-    assert net._retry_after("7") == 7
-    assert net._retry_after("") is None
-    assert net._retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
-    assert net._retry_after("soon") is None
+    assert retry_after("7") == 7
+    assert retry_after("") is None
+    assert retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+    assert retry_after("soon") is None

@@ -24,3 +24,11 @@ def envtool_languages() -> list[api.Language]:
 def envtool_detect(project: api.Project) -> list[api.Detection]:
     """A project with pyproject.toml, setup.py or a requirements file is a Python project."""
     return detect(project)
+
+
+@api.hook
+def envtool_packages(tree: api.Tree) -> list[api.Package]:
+    """Python distributions, wherever they are."""
+    from envtool_python.installed import packages
+
+    return packages(tree)

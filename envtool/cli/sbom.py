@@ -1,0 +1,48 @@
+"""`envtool sbom`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from envtool.cli.options import Verb, env_names, settings, settling
+from envtool.errors import UsageError
+
+EXAMPLES = """
+envtool sbom unit > unit.cdx.json
+envtool sbom 'unit[trixie]' --format spdx -o unit.spdx.json
+"""
+
+
+@click.command("sbom", cls=Verb, examples=EXAMPLES)
+@click.argument("env", shell_complete=env_names)
+@click.option(
+    "--format", "form", type=click.Choice(["cyclonedx", "spdx"]), default="cyclonedx", help="Default: cyclonedx."
+)
+@click.option("-o", "--output", metavar="FILE", type=click.Path(dir_okay=False), help="Write it there.")
+@settling
+@click.pass_context
+def command(ctx: click.Context, /, env: str, form: str, output: str | None, **how: Any) -> None:
+    """Write the bill of materials of an env: every package that is really in its stack. Makes the stack if need be.
+
+    CycloneDX 1.6 or SPDX 2.3, JSON; the same stack gives the same bytes. Needs the extra `envtool-core[sbom]`.
+    """
+    from envtool.cli import door
+    from envtool.cli.running import follow
+
+    said = settings(ctx)
+    app = door.app()
+    request = app.Request(directory=said.directory, file=said.file, **how)
+    text = follow(said, lambda emit, cancel: app.sbom(request, env, form, emit, cancel), events=False)
+    if output is None:
+        sys.stdout.write(text)
+        return
+    path = os.path.join(said.directory, output)
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}", code="sbom-output") from error

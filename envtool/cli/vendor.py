@@ -1,0 +1,42 @@
+"""`envtool vendor`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from envtool.cli.options import Verb, settings, settling
+
+EXAMPLES = """
+envtool vendor
+envtool vendor --prune /media/disk/blobs
+envtool vendor project.tar.zst
+"""
+
+
+@click.command("vendor", cls=Verb, examples=EXAMPLES)
+@click.argument("target", metavar="[DIR|FILE.tar]", required=False, default="", type=click.Path())
+@click.option("--prune", is_flag=True, help="Remove from DIR what is no longer pinned.")
+@settling
+@click.pass_context
+def command(ctx: click.Context, /, target: str, prune: bool, **how: Any) -> None:
+    """Write every pinned file of the envs to a folder or an archive, from which they build without a network.
+
+    Without DIR the folder is envtool.vendor beside the spec, which is used before any URL. FILE.tar and FILE.tar.zst
+    are archives of that folder. Only what is missing is written. ENVTOOL_BLOBS=DIR makes any project use a folder.
+    """
+    from envtool.cli import door, tables
+    from envtool.cli.running import follow
+
+    said = settings(ctx)
+    app = door.app()
+    request = app.Request(directory=said.directory, file=said.file, **how)
+    vendored = follow(said, lambda emit, cancel: app.vendor(request, target, emit, cancel, prune=prune))
+    if said.json:
+        from envtool.report.lines import write
+
+        write(sys.stdout, tables.vendored_json(vendored))
+    elif said.verbosity >= 0:
+        print(tables.vendored(vendored), file=sys.stderr)

@@ -1,0 +1,58 @@
+"""Which npm packages a stack has: each package.json that lies where Node looks for packages.
+
+Sees `envtool.api` alone, so that it can move to the plugin that brings Node.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from envtool.api import Package, Tree
+
+PLACE = re.compile(r".*/node_modules/(?:@[^/]+/)?[^/@.][^/]*/package\.json")
+
+
+def packages(tree: Tree) -> list[Package]:
+    """All installed packages, in the order of their paths; a package that is there twice counts twice."""
+    paths = [path for path in tree.find("/**/node_modules/**/package.json") if PLACE.fullmatch(path)]
+    found = (read(path, content) for path, content in tree.read(paths).items())
+    return [package for package in found if package is not None]
+
+
+def read(path: str, content: bytes) -> Package | None:
+    """What one package.json says; None where it names no package."""
+    try:
+        said: Any = json.loads(content)
+    except ValueError:
+        return None
+    if not isinstance(said, dict):
+        return None
+    name, version = said.get("name"), said.get("version")
+    if not isinstance(name, str) or not isinstance(version, str) or not name or not version:
+        return None
+    namespace, _, plain = name.rpartition("/")
+    return Package(
+        type="npm",
+        namespace=namespace,
+        name=plain,
+        version=version,
+        path=path,
+        licenses=_licenses(said),
+        summary=_text(said.get("description")),
+        homepage=_text(said.get("homepage")),
+        archives=(f"{plain}-{version}.tgz", f"{namespace.lstrip('@')}-{plain}-{version}.tgz"),
+    )
+
+
+def _licenses(said: dict[str, Any]) -> tuple[str, ...]:
+    """`license` is an SPDX expression; old packages have objects, or a list of them under `licenses`."""
+    value = said.get("license") or said.get("licenses")
+    values = value if isinstance(value, list) else [value]
+    names = [item.get("type") if isinstance(item, dict) else item for item in values]
+    return tuple(name for name in names if isinstance(name, str) and name)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,187 @@
+"""Whole files: attempt after attempt, until one is there as its hash says."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import threading
+from collections.abc import Callable
+from typing import BinaryIO
+
+from envtool.errors import FetchError, Interrupted
+from envtool.net import host
+from envtool.net.transfer import PATIENCE, Cancelled, Patience, Retry, Sink, check, transfer, wait
+from envtool.net.words import redacted
+
+FAR = 1 << 16  # bytes: an attempt that brought a file this much further is no failure
+CHANGED = "the file changed at its source, or something between rewrote it: resolve again, or look at what it is"
+PAGE = "a login page, or a proxy's? look at the URL with a browser"
+
+
+class _Memory(Sink):
+    def __init__(self, url: str, limit: int) -> None:
+        self._url, self._limit = url, limit
+        self.held = bytearray()
+
+    def restart(self) -> None:
+        self.held.clear()
+        self.length = 0
+
+    def take(self, piece: bytes) -> None:
+        self.held.extend(piece)
+        self.length += len(piece)
+        if self.length > self._limit:
+            raise FetchError(f"{redacted(self._url)}: more than {self._limit} bytes", code="fetch-large")
+
+
+class _Exact(Sink):
+    def __init__(self, url: str, out: BinaryIO, size: int, algorithm: str, progress: Callable[[int], None]) -> None:
+        self._url, self._out, self._progress = url, out, progress
+        self._algorithm = algorithm
+        self.size = size
+        self.digest = hashlib.new(algorithm, usedforsecurity=False)
+        self.best = 0
+
+    def restart(self) -> None:
+        if self.length:
+            self._progress(-self.length)
+        self._out.seek(0)
+        self._out.truncate()
+        self.length = 0
+        self.digest = hashlib.new(self._algorithm, usedforsecurity=False)
+
+    def take(self, piece: bytes) -> None:
+        self._out.write(piece)
+        self.digest.update(piece)
+        self.length += len(piece)
+        self.best = max(self.best, self.length)
+        self._progress(len(piece))
+        if self.size and self.length > self.size:
+            text = f"{redacted(self._url)}: larger than the {self.size} bytes that are pinned"
+            raise FetchError(text, code="fetch-size")
+
+    def wrong(self, wanted: str) -> FetchError | None:
+        """What is wrong with what is there, None when nothing is. `wanted` "": any hash will do."""
+        found = self.digest.hexdigest()
+        short = self.size and self.length != self.size
+        if found == (wanted or found) and not short:
+            return None
+        what = f"{self.length} bytes, not the {self.size}" if short else f"{self._algorithm} is {found}, not the"
+        what += " that are pinned" if short else f" pinned {wanted}"
+        page = "a web page came instead of the file: " if self.page else ""
+        code = "fetch-size" if short else "fetch-hash"
+        return FetchError(f"{redacted(self._url)}: {page}{what}", code=code, hint=PAGE if self.page else CHANGED)
+
+
+def get(url: str, *, limit: int = 64 << 20, patience: Patience = PATIENCE, cancelled: Cancelled | None = None) -> bytes:
+    """A small file whole. Raises FetchError (also when it is larger than `limit` bytes), Interrupted."""
+    sink = _Memory(url, limit)
+
+    def attempt() -> None:
+        sink.restart()
+        transfer(url, sink, patience, cancelled)
+
+    _abandonable(lambda: _retrying(url, attempt, lambda: 0, patience, cancelled), cancelled)
+    return bytes(sink.held)
+
+
+def retrieve(
+    url: str,
+    path: str,
+    *,
+    sha256: str = "",
+    digest: str = "",
+    size: int = 0,
+    authorization: str = "",
+    progress: Callable[[int], None] | None = None,
+    patience: Patience = PATIENCE,
+    cancelled: Cancelled | None = None,
+) -> int:
+    """Write an exact file to `path`, checked while it streams; its size in bytes.
+
+    It must have this `sha256`, or `digest` ("<algorithm of hashlib>:<hex>"); with neither, what comes is believed.
+    `authorization` is the header of that name, which does not follow to another host.
+    A transfer that breaks is resumed where it broke; the hash tells whether the two halves belong together, and when
+    they do not, it is never resumed again. `progress` gets the bytes that arrived since its last call (negative when
+    it starts over). Raises FetchError (codes fetch-unreachable, fetch-hash, fetch-size, and those of
+    `transfer.transfer`), Interrupted.
+    """
+    with open(path, "wb") as out:
+        algorithm, _, wanted = (digest or f"sha256:{sha256}").partition(":")
+        sink = _Exact(url, out, size, algorithm, progress or _ignore)
+        whole = False
+
+        def attempt() -> None:
+            nonlocal whole
+            if whole:
+                sink.restart()
+            offset = sink.length
+            transfer(url, sink, patience, cancelled, authorization)
+            wrong = sink.wrong(wanted)
+            if wrong is None:
+                return
+            if offset:
+                whole = True
+                sink.restart()
+                raise Retry("the resumed file is not what its hash says", after=0.0)
+            if not sink.framed:  # perhaps only cut short, which nothing would have told
+                sink.restart()
+                raise Retry("the file is not what its hash says", verdict=wrong)
+            raise wrong
+
+        _retrying(url, attempt, lambda: sink.best, patience, cancelled)
+        return sink.length
+
+
+def _retrying(
+    url: str, attempt: Callable[[], None], reached: Callable[[], int], patience: Patience, cancelled: Cancelled | None
+) -> None:
+    failures = 0
+    while True:
+        check(cancelled)
+        before = reached()
+        try:
+            return attempt()
+        except Retry as reason:
+            far = reached() - before >= FAR and not reason.slow
+            failures = 1 if far else failures + 1
+            if failures >= patience.attempts:
+                if reason.verdict is not None:
+                    raise reason.verdict from reason
+                message = f"{redacted(url)}: {reason.why} ({failures} attempt{'s' if failures > 1 else ''})"
+                raise FetchError(message, code="fetch-unreachable", hint=reason.hint) from reason
+            pause = patience.pause * 2 ** (failures - 1) * random.uniform(0.75, 1.25)
+            if reason.after is not None:
+                pause = reason.after
+            wait(min(pause, patience.longest), cancelled)
+
+
+def _abandonable(work: Callable[[], None], cancelled: Cancelled | None) -> None:
+    """Do it in a thread that a cancel leaves behind: a socket that waits for a dead server cannot be told to stop."""
+    if cancelled is None:
+        work()
+        return
+    kept = host.session()
+    errors: list[BaseException] = []
+    ended = threading.Event()
+
+    def run() -> None:
+        try:
+            host.adopt(kept)
+            work()
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            ended.set()
+
+    threading.Thread(target=run, name="get", daemon=True).start()
+    while not ended.wait(0.05):
+        if cancelled():
+            host.forget()
+            raise Interrupted
+    if errors:
+        raise errors[0]
+
+
+def _ignore(_: int) -> None:
+    pass

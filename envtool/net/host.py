@@ -1,0 +1,106 @@
+"""What this host says about the network: proxies, netrc, and the certificate authorities it trusts."""
+
+from __future__ import annotations
+
+import os
+import threading
+import urllib.parse
+from typing import TYPE_CHECKING
+
+from envtool import __version__
+from envtool.errors import FetchError
+from envtool.net.words import redacted
+
+if TYPE_CHECKING:
+    import requests
+
+CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE", "PIP_CERT")
+CA_FILES = (
+    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Arch, Alpine
+    "/etc/pki/tls/certs/ca-bundle.crt",  # Fedora, RHEL
+    "/etc/ssl/ca-bundle.pem",  # openSUSE
+    "/etc/ssl/cert.pem",
+)
+PROXY_VARIABLES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
+CONTAINER_CA_VARIABLES = (*CA_VARIABLES, "NODE_EXTRA_CA_CERTS", "CARGO_HTTP_CAINFO", "GIT_SSL_CAINFO")
+REDIRECTS = 10
+
+_local = threading.local()
+
+
+def session() -> requests.Session:
+    """The session of this thread: connections are kept. Proxies and netrc come from the environment."""
+    kept: requests.Session | None = getattr(_local, "session", None)
+    if kept is None:
+        import requests
+
+        class Session(requests.Session):
+            """Follows no redirect from https to anything less, and to http(s) alone."""
+
+            def get_redirect_target(self, resp: requests.Response) -> str | None:
+                target = super().get_redirect_target(resp)
+                if target is not None:
+                    whole = urllib.parse.urljoin(resp.url, target)
+                    wanted = ("https",) if resp.url.lower().startswith("https:") else ("http", "https")
+                    if urllib.parse.urlsplit(whole).scheme not in wanted:
+                        resp.close()
+                        text = f"{redacted(resp.url)}: redirects to {redacted(whole)}, which is not followed"
+                        raise FetchError(text, code="fetch-redirect", hint=f"only {' or '.join(wanted)} is")
+                return target
+
+        kept = Session()
+        kept.max_redirects = REDIRECTS
+        kept.headers["User-Agent"] = f"envtool/{__version__}"
+        _local.session = kept
+    return kept
+
+
+def adopt(kept: requests.Session) -> None:
+    """Use another thread's session in this one, while that one waits."""
+    _local.session = kept
+
+
+def forget() -> None:
+    """Let go of this thread's session without closing it: another thread still uses it."""
+    del _local.session
+
+
+def close() -> None:
+    """Give this thread's connections back."""
+    kept: requests.Session | None = getattr(_local, "session", None)
+    if kept is not None:
+        kept.close()
+        del _local.session
+
+
+def certificates() -> str:
+    """The bundle of authorities this host trusts: named by a variable, else the system's; empty where there is none.
+
+    It is handed to requests with each call: a session's `verify` is ignored when REQUESTS_CA_BUNDLE is set.
+    Raises FetchError when a variable names nothing.
+    """
+    for name in CA_VARIABLES:
+        path = os.environ.get(name)
+        if path:
+            if not os.path.exists(path):
+                raise FetchError(f"{name} names {path}, which is not there", code="fetch-tls", hint=f"unset {name}")
+            return path
+    return next((path for path in CA_FILES if os.path.isfile(path)), "")
+
+
+def container_settings() -> tuple[dict[str, str], str]:
+    """Variables that give a container with network the host's proxies and authorities, and the bundle's path: to be
+    shown in the container at that very path. Never part of a key or a layer."""
+    variables: dict[str, str] = {}
+    for name in PROXY_VARIABLES:
+        value = os.environ.get(name) or os.environ.get(name.upper())
+        if value:
+            variables |= {name: value, name.upper(): value}
+    bundle = certificates()
+    if bundle:
+        bundle = os.path.realpath(bundle)
+        if os.path.isfile(bundle):
+            variables |= dict.fromkeys(CONTAINER_CA_VARIABLES, bundle)
+        else:
+            bundle = ""  # a hashed directory: few programs take one by these names
+    return variables, bundle

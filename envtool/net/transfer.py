@@ -1,0 +1,260 @@
+"""One attempt at one file: what the server says is judged, what arrives handed on, what may be tried again told."""
+
+from __future__ import annotations
+
+import re
+import time
+import urllib.parse
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from envtool.errors import FetchError, Interrupted
+from envtool.net.host import certificates, session
+from envtool.net.words import is_proxy, redacted, root
+
+if TYPE_CHECKING:
+    import requests
+
+Cancelled: TypeAlias = Callable[[], bool]
+
+AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+GONE = frozenset({404, 410})
+CHUNK = 1 << 17
+REFUSED = re.compile(r"tunnel connection failed: (4(?!08|25|29)\d\d .*)", re.IGNORECASE)
+PROXY = "the proxy is taken from the environment: https_proxy, http_proxy, no_proxy"
+BUNDLE = "if a proxy of yours signs it, let SSL_CERT_FILE name a bundle with its authority"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long we try, in seconds. An attempt that brought the file well further does not count."""
+
+    attempts: int = 5
+    pause: float = 0.5  # before the second attempt, doubled each time
+    longest: float = 30.0  # also of what Retry-After may ask
+    connect: float = 15.0
+    read: float = 30.0  # without a byte
+    slow: float = 1024.0  # bytes a second: an attempt that stays below it for `read` seconds is given up
+
+
+PATIENCE = Patience()
+
+
+class Retry(Exception):  # noqa: N818 - a reason, not an error yet
+    """An attempt failed in a way that another may not. `slow`: it counts, however far it came; `verdict` is the error
+    when none does better (None: one is made of `why`)."""
+
+    def __init__(
+        self,
+        why: str,
+        *,
+        after: float | None = None,
+        hint: str = "",
+        slow: bool = False,
+        verdict: FetchError | None = None,
+    ) -> None:
+        super().__init__(why)
+        self.why = why
+        self.after = after
+        self.hint = hint
+        self.slow = slow
+        self.verdict = verdict
+
+
+class Sink:
+    """Where a file goes. `length` bytes are there; `size` is what there should be (0: unknown). The last answer was
+    a web `page`, and was `framed`: its end could be told from a connection that broke."""
+
+    size = 0
+    length = 0
+    page = False
+    framed = True
+
+    def restart(self) -> None:
+        """Forget what is there."""
+        raise NotImplementedError
+
+    def take(self, piece: bytes) -> None:
+        """Append. May raise FetchError: it is enough."""
+        raise NotImplementedError
+
+
+def check(cancelled: Cancelled | None) -> None:
+    """Raise Interrupted when the end was asked for."""
+    if cancelled is not None and cancelled():
+        raise Interrupted
+
+
+class _Authorization:
+    """The header as it was given: as an `auth` of requests, so that no ~/.netrc takes its place."""
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = self._value
+        return request
+
+
+def transfer(url: str, sink: Sink, patience: Patience, cancelled: Cancelled | None, authorization: str = "") -> None:
+    """One attempt: from where the sink is on if the server can, else from the start.
+
+    Raises Retry, FetchError (codes fetch-gone, fetch-status, fetch-size, fetch-tls, fetch-url, fetch-redirect,
+    fetch-file), Interrupted.
+    """
+    scheme = urllib.parse.urlsplit(url).scheme
+    if scheme == "file":
+        sink.restart()
+        _copy(url, sink, cancelled)
+        return
+    if scheme not in ("http", "https"):
+        raise FetchError(f"{redacted(url)}: not an http, https or file URL", code="fetch-url")
+    import requests
+    import urllib3
+
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={sink.length}-"} if sink.length else {})
+    try:
+        with session().get(
+            url,
+            headers=headers,
+            auth=_Authorization(authorization) if authorization else None,
+            stream=True,
+            timeout=(patience.connect, patience.read),
+            verify=certificates() or True,
+        ) as answer:
+            _judge(url, answer, sink)
+            _stream(url, answer, sink, patience, cancelled)
+    except requests.exceptions.SSLError as error:
+        raise _untrusted(url, error) from error
+    except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError) as error:
+        raise Retry(f"no answer for {patience.read:g} s") from error
+    except (
+        requests.exceptions.InvalidURL,
+        requests.exceptions.InvalidSchema,
+        requests.exceptions.TooManyRedirects,
+    ) as error:
+        raise FetchError(f"{redacted(url)}: {root(error)}", code="fetch-url") from error
+    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
+        why = root(error)
+        if refused := REFUSED.match(why):  # by the proxy, before there is a server to ask
+            raise FetchError(
+                f"{redacted(url)}: the proxy says HTTP {refused[1]}", code="fetch-status", hint=PROXY
+            ) from error
+        raise Retry(why, hint=PROXY if is_proxy(error) else "") from error
+
+
+def _untrusted(url: str, error: Exception) -> Exception:
+    """A certificate is wrong for good; a handshake that was cut off is a broken connection like any other."""
+    import ssl
+
+    inner: BaseException | None = error
+    reasons: list[BaseException] = []
+    while inner is not None and inner not in reasons:
+        reasons.append(inner)
+        found = [item for item in (getattr(inner, "reason", None), *inner.args) if isinstance(item, BaseException)]
+        inner = found[0] if found else inner.__cause__ or inner.__context__
+    if any(isinstance(reason, ssl.SSLCertVerificationError) for reason in reasons):
+        text = f"{redacted(url)}: the certificate is not trusted: {root(error)}"
+        return FetchError(text, code="fetch-tls", hint=BUNDLE)
+    if any(isinstance(reason, ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError) for reason in reasons):
+        return Retry(root(error))
+    return FetchError(f"{redacted(url)}: no secure connection: {root(error)}", code="fetch-tls", hint=BUNDLE)
+
+
+def _judge(url: str, answer: requests.Response, sink: Sink) -> None:
+    """Judge an answer before its body: afterwards the body goes on at the sink's length."""
+    status = answer.status_code
+    where = answer.headers.get("Content-Range", "")
+    sink.page = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower() in (
+        "text/html",
+        "application/xhtml+xml",
+    )
+    if status == 206 and sink.length:
+        whole = where.rpartition("/")[2]
+        if where.startswith(f"bytes {sink.length}-") and (not sink.size or whole in ("*", str(sink.size))):
+            return
+        sink.restart()
+        raise Retry("another part of the file came than was asked for")
+    if status == 416 and sink.length:
+        sink.restart()
+        raise Retry("the file cannot be resumed", after=0.0)
+    if status in AGAIN:
+        raise Retry(f"HTTP {status} {answer.reason}", after=retry_after(answer.headers.get("Retry-After", "")))
+    if status != 200:
+        hint, code = "", "fetch-status"
+        if status in (401, 403, 407):
+            hint = "credentials are taken from the URL, ~/.netrc and the proxy variables"
+        elif status in GONE:
+            code, hint = "fetch-gone", "it is not there (any more): resolve again, or name another mirror"
+        raise FetchError(f"{redacted(url)}: HTTP {status} {answer.reason}", code=code, hint=hint)
+    sink.restart()
+
+
+def _stream(url: str, answer: requests.Response, sink: Sink, patience: Patience, cancelled: Cancelled | None) -> None:
+    text = answer.headers.get("Content-Length", "")
+    expected = int(text) if text.isascii() and text.isdigit() else -1
+    sink.framed = expected >= 0 or "chunked" in answer.headers.get("Transfer-Encoding", "").lower()
+    start = sink.length
+    if sink.size and expected >= 0 and start + expected > sink.size:
+        what = "a web page came instead of the file: " if sink.page else ""
+        text = f"{redacted(url)}: {what}{start + expected} bytes, not the {sink.size} that are pinned"
+        raise FetchError(text, code="fetch-size")
+    began, before = time.monotonic(), start
+    while piece := _read(answer):
+        sink.take(piece)
+        check(cancelled)
+        now = time.monotonic()
+        if now - began >= patience.read:
+            if sink.length - before < patience.slow * (now - began):
+                rate = (sink.length - before) / (now - began)
+                raise Retry(f"only {rate:.0f} bytes a second came", slow=True)
+            began, before = now, sink.length
+    arrived = sink.length - start
+    if 0 <= arrived < expected or (sink.size and sink.length < sink.size and expected < 0):
+        raise Retry(f"the connection ended after {sink.length} of {sink.size or start + expected} bytes")
+
+
+def _read(answer: requests.Response) -> bytes:
+    """What has arrived, undecoded: a `.gz` that a server labels as an encoding is what was pinned all the same."""
+    if hasattr(answer.raw, "read1"):  # urllib3 >= 2.1; `read` waits until its buffer is full
+        return bytes(answer.raw.read1(CHUNK, decode_content=False))
+    return bytes(answer.raw.read(CHUNK >> 4, decode_content=False))
+
+
+def retry_after(value: str) -> float | None:
+    """Seconds, or a date (RFC 9110, 10.2.3)."""
+    if value.isascii() and value.isdigit():
+        return float(value)
+    if not value:
+        return None
+    import email.utils
+
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
+
+
+def _copy(url: str, sink: Sink, cancelled: Cancelled | None) -> None:
+    parts = urllib.parse.urlsplit(url)
+    if parts.netloc not in ("", "localhost"):
+        raise FetchError(f"{redacted(url)}: a file URL names no host: file:///path", code="fetch-url")
+    path = urllib.parse.unquote(parts.path)
+    try:
+        with open(path, "rb") as file:
+            while piece := file.read(CHUNK):
+                sink.take(piece)
+                check(cancelled)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FetchError(f"{redacted(url)}: {error.strerror}", code="fetch-gone") from error
+    except OSError as error:
+        raise FetchError(f"{redacted(url)}: {error.strerror}", code="fetch-file") from error
+
+
+def wait(seconds: float, cancelled: Cancelled | None) -> None:
+    """Sleep, but for no longer than nobody asks for the end. Raises Interrupted."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        check(cancelled)
+        time.sleep(min(left, 0.1))

@@ -1,0 +1,50 @@
+"""How URLs and errors of the network may be shown: without secrets, and down to the innermost reason."""
+
+from __future__ import annotations
+
+import re
+import urllib.parse
+
+SECRET = re.compile(
+    r"token|secret|password|passwd|signature|credential|^sig$|^auth|api_?key|access_?key", re.IGNORECASE
+)
+
+
+def redacted(url: str) -> str:
+    """A URL as it may be shown: without user, password, and values that look like keys."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host = parts.netloc.rpartition("@")[2]
+    except ValueError:
+        return "(a malformed URL)"
+    netloc = f"***@{host}" if "@" in parts.netloc else host
+    query = "&".join(
+        f"{name}=***" if equal and SECRET.search(urllib.parse.unquote(name)) else f"{name}{equal}{value}"
+        for name, equal, value in (pair.partition("=") for pair in parts.query.split("&"))
+    )
+    return urllib.parse.urlunsplit((parts.scheme, netloc, parts.path, query, ""))
+
+
+def root(error: BaseException) -> str:
+    """The innermost reason, without the URL (and its secrets) that the libraries put around it."""
+    seen: set[int] = set()
+    while id(error) not in seen:
+        seen.add(id(error))
+        inner = getattr(error, "reason", None)
+        if not isinstance(inner, BaseException):
+            inner = next((item for item in error.args if isinstance(item, BaseException)), None)
+        inner = inner or error.__cause__ or error.__context__
+        if inner is None:
+            break
+        error = inner
+    if type(error).__name__ == "IncompleteRead":
+        return "the connection ended before the file did"
+    text = (error.strerror if isinstance(error, OSError) and error.strerror else str(error)) or type(error).__name__
+    text = re.sub(r"\b(\w+)://[^\s/@]+@", r"\1://***@", text)
+    return (text[:1].lower() + text[1:]).rstrip(".")
+
+
+def is_proxy(error: BaseException) -> bool:
+    import requests
+
+    return isinstance(error, requests.exceptions.ProxyError)

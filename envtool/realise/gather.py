@@ -1,0 +1,214 @@
+"""The pinned files of a whole spec, without building more than it takes to know them.
+
+What the lock answers needs nothing to stand. A node whose pins have to be asked for is asked on what it stands on, so
+that is built; what no such node stands on is not. A node whose kind asks nothing is settled on what is *supposed* to
+lie below it: its files do not depend on that.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from envtool.api import Fetch
+from envtool.errors import EnvtoolError
+from envtool.events import Finished, Outcome, Started, Subject
+from envtool.plan.graph import Graph, Node
+from envtool.realise import settle
+from envtool.realise.bring import bring
+from envtool.realise.setting import Setting
+from envtool.realise.settle import Made, Settled
+from envtool.realise.site import StackSite
+from envtool.realise.stacks import Stacks
+from envtool.store import blobs
+from envtool.store.layers import Layer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A pinned file and what it is for: names as in "base bookworm", "layer deps", in the order of the spec."""
+
+    fetch: Fetch
+    names: tuple[str, ...]  # what builds call it; mostly one
+    needed_by: tuple[str, ...]
+    size: int = 0  # bytes, as it lies in the store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathered:
+    """All files of a spec, sorted by sha256; how many of them (and bytes) were not in the store before."""
+
+    files: tuple[Wanted, ...]
+    fetched: int
+    fetched_bytes: int
+
+
+def gather(graph: Graph, setting: Setting, *, jobs: int = 0) -> Gathered:
+    """Know every node's files, and bring them into the store. Raises MakeError, SpecError, Interrupted."""
+    nodes = _settle(graph, setting, jobs)
+    found: dict[str, Wanted] = {}
+    for made in nodes:
+        settled = made.settled
+        name = f"{settled.node.subject} {settled.node.spec.name}"
+        for fetch in settled.fetches:
+            known = found.get(fetch.sha256)
+            found[fetch.sha256] = Wanted(
+                fetch=known.fetch if known else fetch,
+                names=_with(known.names if known else (), fetch.name),
+                needed_by=_with(known.needed_by if known else (), name),
+            )
+    absent = {sha256 for sha256, item in found.items() if not blobs.has(setting.store, sha256, item.fetch.size)}
+    with ThreadPoolExecutor(2, thread_name_prefix="bring") as pool:  # each brings eight files at once
+        [*pool.map(lambda made: _bring(made, setting), nodes)]
+    files = tuple(
+        Wanted(fetch=item.fetch, names=item.names, needed_by=item.needed_by, size=_size(setting, item.fetch))
+        for _, item in sorted(found.items())
+    )
+    new = [item for item in files if item.fetch.sha256 in absent]
+    return Gathered(files=files, fetched=len(new), fetched_bytes=sum(item.size for item in new))
+
+
+def _with(known: tuple[str, ...], name: str) -> tuple[str, ...]:
+    return known if name in known else (*known, name)
+
+
+def _size(setting: Setting, fetch: Fetch) -> int:
+    return os.stat(blobs.path(setting.store, fetch.sha256)).st_size
+
+
+# ---- knowing ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Supposed(Made):
+    """A node that is known and may not stand, and what it was settled on."""
+
+    below: tuple[Made, ...]
+
+
+def answered(graph: Graph, setting: Setting) -> dict[str, Settled]:
+    """The nodes that are settled without anything standing, by id: those the lock answers, and those that ask nothing
+    and stand on such. What is unpinned is this machine's, and asked at once."""
+    found: dict[str, Settled] = {}
+    for node in graph.nodes.values():
+        below = [found[node_id] for node_id in node.below if node_id in found]
+        if len(below) == len(node.below) and (settled := _answered(node, below, setting)) is not None:
+            found[node.id] = settled
+    return found
+
+
+def _answered(node: Node, below: Sequence[Settled], setting: Setting) -> Settled | None:
+    request = settle.request_on(node, below, (), setting)
+    if not settle.floats(node.kind):
+        return settle.settled(node, request, None)
+    if not node.below and not node.kind.pinned:
+        known, pins = settle.remembered(node, request, setting)
+        if setting.refresh or not known:
+            pins = settle.resolve(node, request, setting, StackSite(setting, request, (), ""), again=setting.refresh)
+        return settle.settled(node, request, pins)
+    question = settle.question(node, request, below)
+    if setting.refresh or question.id in setting.moving:
+        return None
+    locked = setting.lock.answer(question)
+    return settle.settled(node, request, locked.pins) if locked is not None else None
+
+
+def standing(graph: Graph, known: Mapping[str, Settled]) -> frozenset[str]:
+    """The nodes that have to stand before all pins can be known, when those `known` are."""
+    return frozenset(
+        below
+        for node in graph.nodes.values()
+        if node.id not in known and settle.floats(node.kind)
+        for below in node.below
+    )
+
+
+def _settle(graph: Graph, setting: Setting, jobs: int) -> list[_Supposed]:
+    """Every node settled, in the graph's order; side by side where one does not need the other."""
+    stacks = Stacks(graph, setting)
+    known = answered(graph, setting)
+    needed = standing(graph, known)
+    futures: dict[str, Future[_Supposed]] = {}
+
+    def one(node: Node) -> _Supposed:
+        setting.cancel.check()
+        below = tuple(futures[node_id].result() for node_id in node.below)  # all were started before this one
+        if node.id in needed:
+            made = stacks.node(node.id)
+            return _Supposed(settled=made.settled, layer=made.layer, below=below)
+        settled = known[node.id] if node.id in known else _ask(node, below, setting)
+        return _Supposed(settled=settled, layer=_nothing(), below=below)
+
+    with ThreadPoolExecutor(jobs or os.cpu_count() or 1, thread_name_prefix="settle") as pool:
+        for node in graph.nodes.values():
+            futures[node.id] = pool.submit(one, node)
+        try:
+            return [futures[node_id].result() for node_id in graph.nodes]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _ask(node: Node, below: Sequence[Made], setting: Setting) -> Settled:
+    wanted = settle.wanted(node, settle.request_for(node, below, setting), below, setting)
+    if wanted.known:
+        return settle.settled(node, wanted.request, wanted.pins)
+    event_id = f"resolve:{node.id}"
+    with _told(setting, event_id, "resolve", node.spec.name) as detail:
+        site = StackSite(setting, wanted.request, below, event_id)
+        pins = settle.resolve(node, wanted.request, setting, site, again=wanted.again)
+        detail.append(node.kind.summary(wanted.request, pins))
+    return settle.settled(node, wanted.request, pins)
+
+
+def _nothing() -> Layer:
+    """Stands for a layer that is not built: whoever stands on it asks nothing."""
+    return Layer(key="", tree="", manifest="", diff_id="", size=0, entries=0, document={})
+
+
+# ---- bringing --------------------------------------------------------------------------------------------------------
+
+
+def _bring(made: _Supposed, setting: Setting) -> None:
+    settled = made.settled
+    missing = [fetch for fetch in settled.fetches if not blobs.has(setting.store, fetch.sha256, fetch.size)]
+    if not missing:
+        return
+    setting.cancel.check()
+    event_id = f"fetch:{settled.node.id}"
+    total = sum(fetch.size for fetch in missing)
+    with _told(setting, event_id, "fetch", settled.node.spec.name, total) as detail:
+        detail.append(f"{len(missing)} file{'s' if len(missing) > 1 else ''}")
+        bring(settled, setting, event_id, StackSite(setting, settled.request, made.below, event_id))
+
+
+@contextmanager
+def _told(setting: Setting, event_id: str, subject: Subject, name: str, total: int = 0) -> Iterator[list[str]]:
+    """Say when work begins and how it ends; what is put into the list is said of it."""
+    began = time.time()
+    setting.emit(Started(id=event_id, subject=subject, name=name, time=began, total=total))
+    outcome: Outcome = "error"
+    said: list[str] = []
+    try:
+        yield said
+        outcome = "done"
+    except EnvtoolError as error:
+        outcome = "interrupted" if error.exit_status == 130 else "error"
+        raise
+    finally:
+        now = time.time()
+        setting.emit(
+            Finished(
+                id=event_id,
+                subject=subject,
+                name=name,
+                outcome=outcome,
+                time=now,
+                seconds=now - began,
+                detail=", ".join(said),
+            )
+        )

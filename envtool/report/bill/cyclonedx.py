@@ -1,0 +1,84 @@
+"""A bill as CycloneDX 1.6, JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from cyclonedx.contrib.license.factories import LicenseFactory
+from cyclonedx.model import ExternalReference, ExternalReferenceType, HashAlgorithm, HashType, Property, XsUri
+from cyclonedx.model.bom import Bom, BomMetaData
+from cyclonedx.model.component import Component, ComponentType
+from cyclonedx.model.license import DisjunctiveLicense, License, LicenseExpression
+from cyclonedx.output.json import JsonV1Dot6
+from packageurl import PackageURL
+
+from envtool import __version__
+from envtool.report.bill import Bill, Item, Step, plain, purl, webpage
+
+
+def render(bill: Bill) -> str:
+    """The document."""
+    top = Component(
+        type=ComponentType.CONTAINER,
+        name=plain(bill.env),
+        version=bill.digest[:16],
+        bom_ref="env",
+        properties=[
+            Property(name="envtool:stack", value=f"sha256:{bill.digest}"),
+            *(Property(name=f"envtool:layer:{number}", value=_layer(step)) for number, step in enumerate(bill.steps)),
+        ],
+    )
+    base = bill.steps[0]
+    system = Component(
+        type=ComponentType.OPERATING_SYSTEM,
+        name=plain(bill.system) or plain(base.kind),
+        version=plain(bill.release) or None,
+        description=plain(base.summary) or None,
+        bom_ref="base",
+        properties=[
+            Property(name="envtool:base", value=plain(f"{base.name} ({base.kind})")),
+            Property(name="envtool:diff-id", value=base.diff_id),
+            Property(name="envtool:pinned", value="true" if base.pinned else "false"),
+        ],
+    )
+    components = [system, *(_component(item) for item in bill.items)]
+    tool = Component(type=ComponentType.APPLICATION, name="envtool", version=__version__)
+    metadata = BomMetaData(component=top, timestamp=bill.created)
+    metadata.tools.components.add(tool)
+    bom = Bom(serial_number=bill.identity, metadata=metadata, components=components)
+    bom.register_dependency(top, components)
+    document = json.loads(JsonV1Dot6(bom).output_as_string())
+    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _layer(step: Step) -> str:
+    return plain(f"{step.name} ({step.kind}) {step.diff_id}")
+
+
+def _component(item: Item) -> Component:
+    package = item.package
+    page = webpage(package.homepage)
+    url = purl(package)
+    return Component(
+        type=ComponentType.LIBRARY,
+        name=package.name,
+        group=package.namespace or None,
+        version=package.version,
+        description=plain(package.summary) or None,
+        purl=PackageURL.from_string(url),
+        bom_ref=url,
+        licenses=_licenses(package.licenses),
+        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=item.sha256)] if item.sha256 else [],
+        external_references=[ExternalReference(type=ExternalReferenceType.WEBSITE, url=XsUri(page))] if page else [],
+        properties=[Property(name="envtool:path", value=plain(path)) for path in item.paths],
+    )
+
+
+def _licenses(said: Iterable[str]) -> list[License]:
+    """One expression stands alone in CycloneDX: beside others it is a licence that has no identifier."""
+    factory = LicenseFactory()
+    found = [factory.make_from_string(plain(text)) for text in said if plain(text)]
+    if len(found) == 1:
+        return found
+    return [DisjunctiveLicense(name=each.value) if isinstance(each, LicenseExpression) else each for each in found]

@@ -1,0 +1,117 @@
+"""A bill as SPDX 2.3, JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from license_expression import ExpressionError, get_spdx_licensing  # type: ignore[import-untyped]
+from spdx_tools.spdx.jsonschema.document_converter import DocumentConverter
+from spdx_tools.spdx.model.actor import Actor, ActorType
+from spdx_tools.spdx.model.checksum import Checksum, ChecksumAlgorithm
+from spdx_tools.spdx.model.document import CreationInfo, Document
+from spdx_tools.spdx.model.package import ExternalPackageRef, ExternalPackageRefCategory, Package, PackagePurpose
+from spdx_tools.spdx.model.relationship import Relationship, RelationshipType
+from spdx_tools.spdx.model.spdx_no_assertion import SpdxNoAssertion
+
+from envtool import __version__
+from envtool.report.bill import Bill, Item, plain, purl, webpage
+
+DOCUMENT = "SPDXRef-DOCUMENT"
+TOP = "SPDXRef-env"
+BASE = "SPDXRef-base"
+
+
+def render(bill: Bill) -> str:
+    """The document."""
+    converter = DocumentConverter()  # type: ignore[no-untyped-call]
+    document = converter.convert(model(bill))
+    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def model(bill: Bill) -> Document:
+    """The document as the library's own value, which it can validate."""
+    nothing = SpdxNoAssertion()
+    layers = "\n".join(plain(f"{step.name} ({step.kind}) {step.diff_id}") for step in bill.steps)
+    base = bill.steps[0]
+    packages = [
+        Package(
+            spdx_id=TOP,
+            name=plain(bill.env),
+            version=f"sha256:{bill.digest}",
+            download_location=nothing,
+            files_analyzed=False,
+            primary_package_purpose=PackagePurpose.CONTAINER,
+            comment=f"layers, bottom first:\n{layers}",
+        ),
+        Package(
+            spdx_id=BASE,
+            name=plain(bill.system) or plain(base.kind),
+            version=plain(bill.release) or None,
+            download_location=nothing,
+            files_analyzed=False,
+            primary_package_purpose=PackagePurpose.OPERATING_SYSTEM,
+            summary=plain(base.summary) or None,
+            comment=plain(f"{base.name} ({base.kind}) {base.diff_id}{'' if base.pinned else ', not pinned'}"),
+        ),
+        *(_package(item) for item in bill.items),
+    ]
+    inside = [
+        Relationship(TOP, RelationshipType.CONTAINS, package.spdx_id) for package in packages if package.spdx_id != TOP
+    ]
+    return Document(
+        creation_info=CreationInfo(
+            spdx_version="SPDX-2.3",
+            spdx_id=DOCUMENT,
+            name=plain(bill.env),
+            document_namespace=f"urn:uuid:{bill.identity}",
+            creators=[Actor(ActorType.TOOL, f"envtool-{__version__}")],
+            created=bill.created.replace(tzinfo=None),
+        ),
+        packages=packages,
+        relationships=[Relationship(DOCUMENT, RelationshipType.DESCRIBES, TOP), *inside],
+    )
+
+
+def _package(item: Item) -> Package:
+    package = item.package
+    nothing = SpdxNoAssertion()
+    url = purl(package)
+    declared = _license(package.licenses)
+    words = ", ".join(plain(text) for text in package.licenses)
+    return Package(
+        spdx_id=_identifier(package.name, url),
+        name=f"{package.namespace}/{package.name}" if package.type == "npm" and package.namespace else package.name,
+        version=package.version,
+        download_location=nothing,
+        files_analyzed=False,
+        checksums=[Checksum(ChecksumAlgorithm.SHA256, item.sha256)] if item.sha256 else [],
+        homepage=webpage(package.homepage) or None,
+        license_concluded=nothing,
+        license_declared=declared if declared is not None else nothing,
+        license_comment=words if words and declared is None else None,
+        copyright_text=nothing,
+        summary=plain(package.summary) or None,
+        comment="\n".join(plain(path) for path in item.paths),
+        external_references=[ExternalPackageRef(ExternalPackageRefCategory.PACKAGE_MANAGER, "purl", url)],
+    )
+
+
+def _identifier(name: str, url: str) -> str:
+    return f"SPDXRef-{re.sub('[^A-Za-z0-9.-]', '-', name)}-{hashlib.sha256(url.encode()).hexdigest()[:16]}"
+
+
+def _license(said: Sequence[str]) -> Any:
+    """All of them as one expression; None where one is not in SPDX's words."""
+    licensing = get_spdx_licensing()
+    try:
+        found = [licensing.parse(text, validate=True, strict=True) for text in said]
+    except (ExpressionError, AttributeError, TypeError):
+        return None
+    found = [each for each in found if each is not None]
+    if not found:
+        return None
+    return found[0] if len(found) == 1 else licensing.AND(*found)

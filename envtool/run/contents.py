@@ -1,0 +1,71 @@
+"""A finished stack -> what is in it, by what every plugin knows of its own ecosystem."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from envtool import keys
+from envtool.api import Package, Tree
+from envtool.errors import UsageError
+from envtool.realise.stacks import Stack
+from envtool.realise.tree import StackTree
+from envtool.report.bill import Bill, Step, items
+
+RELEASES = ("/usr/lib/os-release", "/etc/os-release")
+
+
+def digest(stack: Stack) -> str:
+    """What names a stack (hex): the digest of its diff IDs, bottom first."""
+    return keys.digest([*stack.diff_ids])
+
+
+def steps(stack: Stack) -> tuple[Step, ...]:
+    """The stack's base and layers, bottom first."""
+    return tuple(
+        Step(
+            name=made.settled.node.spec.name,
+            kind=made.settled.node.kind.name,
+            key=made.layer.key,
+            diff_id=made.layer.diff_id,
+            summary=made.settled.node.kind.summary(made.settled.request, made.settled.pins),
+            pinned=made.settled.node.kind.pinned,
+        )
+        for made in stack.made
+    )
+
+
+def bill(env: str, stack: Stack, plugins: Sequence[object]) -> Bill:
+    """The bill of materials of a stack that stands. Raises UsageError naming the plugin that fails."""
+    tree = StackTree([made.layer for made in stack.made])
+    system, release = _release(tree)
+    files = [(fetch.name, fetch.sha256) for made in stack.made for fetch in made.settled.fetches]
+    return Bill(
+        env=env,
+        digest=digest(stack),
+        epoch=stack.epoch,
+        steps=steps(stack),
+        items=items([*_packages(tree, plugins)], files),
+        system=system,
+        release=release,
+    )
+
+
+def _packages(tree: Tree, plugins: Sequence[object]) -> Iterator[Package]:
+    for plugin in plugins:
+        hook = getattr(plugin, "envtool_packages", None)
+        if hook is None:
+            continue
+        try:
+            yield from hook(tree=tree)
+        except Exception as error:
+            name = getattr(plugin, "__name__", type(plugin).__name__)
+            text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            raise UsageError(f"the plugin {name} failed in envtool_packages: {text}", code="plugin") from error
+
+
+def _release(tree: Tree) -> tuple[str, str]:
+    """What os-release(5) calls the system: as in ("debian", "12")."""
+    for content in tree.read(RELEASES).values():
+        lines = dict(line.split("=", 1) for line in content.decode(errors="replace").splitlines() if "=" in line)
+        return lines.get("ID", "").strip("\"' "), lines.get("VERSION_ID", "").strip("\"' ")
+    return "", ""

@@ -1,0 +1,181 @@
+"""What a passed task was made from and by, as an in-toto Statement v1 with a SLSA Provenance v1 predicate.
+
+docs/evidence.md describes every field, and is what `buildType` stands for. Nothing in it is signed: it says what this
+envtool did, to whoever trusts this machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from envtool import __version__, git, proc
+from envtool.model import Env, Json, Task
+from envtool.realise.setting import Setting
+from envtool.realise.stacks import Stack
+from envtool.run import contents
+from envtool.run.result import Result
+
+STATEMENT = "https://in-toto.io/Statement/v1"
+PREDICATE = "https://slsa.dev/provenance/v1"
+BUILD_TYPE = "urn:envtool:docs:evidence:task:1"
+BUILDER = "urn:envtool:local"
+ENDING = ".intoto.json"
+
+
+def statement(
+    env: Env,
+    task: Task,
+    stack: Stack,
+    result: Result,
+    *,
+    root: str,
+    arch: str,
+    arguments: Sequence[str] = (),
+    commit: str = "",
+    view: str = "",
+) -> dict[str, Json]:
+    """The statement about a task that passed. `commit` is what git says of the project (`<hex>` or `<hex>-dirty`),
+    `view` the digest of the project as the task saw it; both empty where nobody knows.
+
+    Subjects are the outputs; a task without any vouches for what it printed. Raises OSError.
+    """
+    outputs = [_described(name, os.path.join(root, name)) for name in _files(root, result.outputs)]
+    log = [_described(os.path.basename(result.log), result.log)] if result.log else []
+    return {
+        "_type": STATEMENT,
+        "subject": [*(outputs or log)],
+        "predicateType": PREDICATE,
+        "predicate": {
+            "buildDefinition": {
+                "buildType": BUILD_TYPE,
+                "externalParameters": {"env": env.name, "task": task.name, "arguments": [*arguments]},
+                "internalParameters": _internal(env, task, stack, arch),
+                "resolvedDependencies": [*_dependencies(stack, commit, view)],
+            },
+            "runDetails": {
+                "builder": {"id": BUILDER, "version": {"envtool": __version__}},
+                "metadata": {
+                    "invocationId": f"{os.path.basename(os.path.dirname(result.log))}/{env.name}/{task.name}",
+                    "startedOn": _time(result.started),
+                    "finishedOn": _time(result.started + result.seconds),
+                },
+                **({"byproducts": [*log]} if outputs else {}),
+            },
+        },
+    }
+
+
+def record(env: Env, task: Task, stack: Stack, setting: Setting, result: Result, *, view: str = "") -> str:
+    """Write the statement beside the log of a passed task; its path, empty where it could not be written: evidence is
+    a help, never a reason to fail."""
+    path = path_for(result.log)
+    try:
+        said = statement(
+            env,
+            task,
+            stack,
+            result,
+            root=setting.root,
+            arch=setting.arch,
+            arguments=setting.arguments,
+            commit=commit(setting.root),
+            view=view,
+        )
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(json.dumps(said, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    except OSError:
+        return ""
+    return path
+
+
+def path_for(log: str) -> str:
+    """Where the statement of the task with this log is."""
+    return log.removesuffix(".log") + ENDING
+
+
+def bundle(results: Sequence[Any]) -> str:
+    """The statements of those of the results that have one, a line each (JSON Lines)."""
+    lines = []
+    for result in results:
+        try:
+            with open(path_for(result.log), encoding="utf-8") as file:
+                lines.append(json.dumps(json.load(file), sort_keys=True, ensure_ascii=False) + "\n")
+        except OSError:
+            continue  # it did not pass
+    return "".join(lines)
+
+
+def commit(root: str) -> str:
+    """The commit that is checked out, `-dirty` at its end where tracked files differ from it; empty outside git."""
+    words = (*git.WORDS, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    done = proc.run(words, cwd=root, env=git.OWN, timeout=30)
+    return done.stdout.decode("ascii", "replace").strip() if done.status == 0 else ""
+
+
+def _internal(env: Env, task: Task, stack: Stack, arch: str) -> dict[str, Json]:
+    return {
+        "architecture": arch,
+        "commands": [[*command.words()] for command in task.commands],
+        "network": env.network,
+        "passed": [*env.passed],  # names alone: their values are this machine's own
+        "source_date_epoch": stack.epoch,
+        "stack": f"sha256:{contents.digest(stack)}",
+        "user": task.user,
+        "variables": {**env.set},
+        "workdir": env.workdir,
+    }
+
+
+def _dependencies(stack: Stack, commit: str, view: str) -> Iterator[Json]:
+    """The project, the layers bottom first, and every pinned file that they were made of."""
+    if commit or view:
+        name, _, dirty = commit.partition("-")
+        known: dict[str, Json] = {"gitCommit": name} if name else {}
+        seen: dict[str, Json] = {"envtoolView": view} if view else {}
+        yield {"name": "project", "digest": known | seen, **({"annotations": {"dirty": bool(dirty)}} if name else {})}
+    for made, step in zip(stack.made, contents.steps(stack), strict=True):
+        yield {
+            "name": f"{made.settled.node.subject} {step.name}",
+            "digest": {"sha256": step.diff_id.removeprefix("sha256:")},
+            "mediaType": "application/vnd.oci.image.layer.v1.tar",
+            "annotations": {"kind": step.kind, "key": step.key, "pinned": step.pinned},
+        }
+    seen_files: set[tuple[str, str]] = set()
+    for made, step in zip(stack.made, contents.steps(stack), strict=True):
+        for fetch in sorted(made.settled.fetches, key=lambda fetch: fetch.name):
+            if (fetch.name, fetch.sha256) not in seen_files:
+                seen_files.add((fetch.name, fetch.sha256))
+                yield {
+                    "name": fetch.name,
+                    "digest": {"sha256": fetch.sha256},
+                    "annotations": {"of": f"{made.settled.node.subject} {step.name}"},
+                }
+
+
+def _files(root: str, outputs: Sequence[str]) -> list[str]:
+    """The regular files among outputs, and in directories among them; sorted."""
+    found: set[str] = set()
+    for output in outputs:
+        path = os.path.join(root, output)
+        if os.path.isdir(path) and not os.path.islink(path):
+            for directory, _, names in os.walk(path):
+                found |= {os.path.relpath(os.path.join(directory, name), root) for name in names}
+        else:
+            found.add(output)
+    regular = [name for name in found if not os.path.islink(os.path.join(root, name))]
+    return sorted(name for name in regular if os.path.isfile(os.path.join(root, name)))
+
+
+def _described(name: str, path: str) -> dict[str, Json]:
+    with open(path, "rb") as file:
+        return {"name": name, "digest": {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}}
+
+
+def _time(seconds: float) -> str:
+    """RFC 3339, UTC, in whole seconds, as SLSA asks."""
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

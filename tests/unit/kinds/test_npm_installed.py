@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from envtool.kinds import npm_installed
+from envtool.testing import MemoryTree
+
+
+def manifest(**more):
+    return json.dumps({"name": "left-pad", "version": "1.3.0", "license": "WTFPL", **more})
+
+
+def test_packages_lie_where_node_looks_for_them():
+    inner = "/usr/lib/node_modules/npm/node_modules/left-pad"
+    tree = MemoryTree(
+        {
+            "/usr/lib/node_modules/npm/package.json": manifest(name="npm", version="10.0.0"),
+            f"{inner}/package.json": manifest(),
+            f"{inner}/test/package.json": manifest(name="no"),
+            f"{inner}/lib/node_modules.json": manifest(name="no"),
+            "/project/node_modules/@babel/core/package.json": manifest(name="@babel/core"),
+            "/project/node_modules/@babel/core/lib/package.json": manifest(name="no"),
+            "/project/node_modules/.cache/x/package.json": manifest(name="no"),
+            "/project/package.json": manifest(name="no"),
+        }
+    )
+    found = npm_installed.packages(tree)
+    assert [(each.namespace, each.name) for each in found] == [("@babel", "core"), ("", "left-pad"), ("", "npm")]
+    assert found[0].archives == ("core-1.3.0.tgz", "babel-core-1.3.0.tgz")
+    assert tree.reads == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "licenses"),
+    [
+        ({"license": "MIT OR ISC"}, ("MIT OR ISC",)),
+        ({"license": {"type": "MIT", "url": "x"}}, ("MIT",)),
+        ({"license": None, "licenses": [{"type": "MIT"}, {"type": "ISC"}, 3]}, ("MIT", "ISC")),
+        ({"license": None}, ()),
+        ({"license": 3}, ()),
+    ],
+)
+def test_licences_old_and_new(said, licenses):
+    assert npm_installed.read("/x", manifest(**said).encode()).licenses == licenses
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"\xff", b"{}", b'{"name": "x"}', b'{"name": 1, "version": "1"}', b"3"]
+)
+def test_what_names_no_package(content):
+    assert npm_installed.read("/x", content) is None

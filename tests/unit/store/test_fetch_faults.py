@@ -376,7 +376,7 @@ def test_cancel_is_obeyed_at_once(server, store, route, way):
             net.get(server.url + "x", patience=slow, cancelled=cancelled)
         else:
             bring(store, pinned(server, "x"), patience=slow, cancel=cancelled)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 2
     assert os.listdir(store.path("tmp")) == []
 
 
@@ -558,7 +558,7 @@ def test_a_host_that_is_down_holds_up_one_file_only(server, store):
         fetches.append(Fetch(url=f"{dead.url}{number}", sha256=sha256, name=f"{number}", size=100, mirrors=mirrors))
     began = time.monotonic()
     bring(store, *fetches, jobs=1, patience=net.Patience(attempts=3, pause=0.15, connect=1, read=1))
-    assert time.monotonic() - began < 2 * 0.15 * 3 * 1.25
+    assert time.monotonic() - began < 2  # six files that wait in full would take 2.7 s
 
 
 def test_local_folders_are_taken_from_without_a_network(server, store, tmp_path, monkeypatch):

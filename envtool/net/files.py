@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import threading
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import BinaryIO
 
 from envtool.errors import FetchError, Interrupted
 from envtool.net import host
-from envtool.net.transfer import PATIENCE, Cancelled, Patience, Retry, Sink, check, transfer, wait
+from envtool.net.transfer import CHUNK, PATIENCE, Cancelled, Patience, Retry, Sink, check, transfer, wait
 from envtool.net.words import redacted
 
 FAR = 1 << 16  # bytes: an attempt that brought a file this much further is no failure
@@ -40,6 +41,16 @@ class _Exact(Sink):
         self.size = size
         self.digest = hashlib.sha256()
         self.best = 0
+
+    def adopt(self) -> None:
+        """Go on where an earlier process ended: what it left is hashed, and judged with the rest."""
+        while piece := self._out.read(CHUNK):
+            self.digest.update(piece)
+            self.length += len(piece)
+        self._progress(self.length)
+        if self.size and self.length > self.size:
+            self.restart()
+        self.best = self.length
 
     def restart(self) -> None:
         if self.length:
@@ -93,17 +104,22 @@ def retrieve(
     progress: Callable[[int], None] | None = None,
     patience: Patience = PATIENCE,
     cancelled: Cancelled | None = None,
+    resume: bool = False,
 ) -> int:
-    """Write an exact file to `path`, checked while it streams; its size in bytes.
+    """Write an exact file to `path`, checked while it streams; its size in bytes. With `resume` it goes on where the
+    file at `path` ends, if there is one.
 
     A transfer that breaks is resumed where it broke; the hash tells whether the two halves belong together, and when
     they do not, it is never resumed again. `progress` gets the bytes that arrived since its last call (negative when
     it starts over). Raises FetchError (codes fetch-unreachable, fetch-hash, fetch-size, and those of
     `transfer.transfer`), Interrupted.
     """
-    with open(path, "wb") as out:
+    with open(path, "r+b" if resume and os.path.exists(path) else "w+b") as out:
         sink = _Exact(url, out, size, progress or _ignore)
-        whole = False
+        sink.adopt()
+        if sink.length and sink.wrong(sha256) is None:
+            return sink.length
+        whole = bool(size) and sink.length == size
 
         def attempt() -> None:
             nonlocal whole

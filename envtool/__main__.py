@@ -14,6 +14,12 @@ def main() -> int:
         if status is not None:
             # nothing of ours is buffered or open: what an interpreter does to end in order is a millisecond of nothing
             os._exit(status)
+    elif "test" in arguments:
+        from envtool.cli import fast
+
+        status = fast.try_test(arguments)
+        if status is not None:
+            os._exit(status)
     from envtool.cli.main import main as run
 
     return run(arguments)

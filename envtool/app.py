@@ -6,6 +6,7 @@ import difflib
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 from envtool import registry
 from envtool.api import Detection
 from envtool.container import ids
-from envtool.errors import BuildError, EnvtoolError, Interrupted, MakeError, SpecError, UsageError
+from envtool.errors import BuildError, EnvtoolError, Interrupted, MakeError, NotCachedError, SpecError, UsageError
 from envtool.events import Emit, Event
 from envtool.lock.changes import Change, changes
 from envtool.lock.lock import Lock, items, merged, plain, upgraded
@@ -21,17 +22,23 @@ from envtool.model import Env, Json, Spec, Task
 from envtool.plan.graph import Graph, graph
 from envtool.plan.plan import Plan
 from envtool.plan.plan import plan as make_plan
+from envtool.plan.subjects import choose
+from envtool.plan.why import Explanation
 from envtool.project import VENDOR, Files
+from envtool.realise.explain import explain
 from envtool.realise.gather import Gathered, gather
+from envtool.realise.look import known, look
+from envtool.realise.places import Lines
 from envtool.realise.setting import Cancel, Setting
-from envtool.realise.stacks import Stacks, known
+from envtool.realise.stacks import Stacks
 from envtool.realise.vendor import Vendored, archive, folder, is_archive
 from envtool.report import bill
 from envtool.resolve import file as lock_file
 from envtool.resolve import locking
-from envtool.run import contents, evidence, provenance, ready, warm
+from envtool.run import contents, evidence, provenance, ready, remember, warm
 from envtool.run.result import Result
-from envtool.run.tasks import run_task, scratch_for
+from envtool.run.tasks import scratch_for
+from envtool.run.why import explain_tasks
 from envtool.spec import load as load_spec
 from envtool.spec import published
 from envtool.store import layers, scratch, store
@@ -50,8 +57,10 @@ class Request:
     fail_fast: bool = False
     args: tuple[str, ...] = ()
     refresh: bool = False
+    again: bool = False  # run tasks whose result is remembered
     locked: bool | None = None  # a lock that no longer fits is an error; None: in CI it is
     offline: bool = False
+    expect_cached: bool = False
 
 
 def load(request: Request) -> Spec:
@@ -85,31 +94,64 @@ def plan(request: Request, verb: str = "") -> Plan:
     return make_plan(spec, nodes, known(nodes, setting), verb)
 
 
+def why(request: Request, names: tuple[str, ...] = ()) -> tuple[Explanation, ...]:
+    """Why bases, layers and tasks are cached or not, those that names mean (choose); without names, all bases and
+    layers that are not. Each comes after what it stands on. Raises SpecError, UsageError, StoreError."""
+    spec, files, kinds = _open(request)
+    nodes = graph(spec, kinds)
+    chosen = choose(spec, nodes, names)
+    free = replace(request, locked=False)  # a lock that does not fit is explained like all else
+    setting = _setting(spec, files, nodes, free, _silent, Cancel.make())
+    looks = look(nodes, setting)
+    lines = lock_file.lines(files, spec.file)
+    # of what a task stands on, only what is not cached says anything about it
+    wanted = {
+        node_id for node_id in chosen.nodes if node_id in chosen.named or not names or looks[node_id].layer is None
+    }
+    told = explain(nodes, setting, wanted, looks=looks, lock=lines, misses=not names)
+    return told + explain_tasks(chosen.tasks, nodes, looks, setting)
+
+
 def run(request: Request, task: str, emit: Emit, cancel: Cancel) -> tuple[Result, ...]:
     """Run a task in every selected env that has it, side by side. Raises SpecError, UsageError, StoreError."""
+    if request.expect_cached and request.refresh:
+        raise UsageError("`--expect-cached` and `--refresh` contradict each other", code="usage.contradiction")
+    began = time.time_ns()
     spec, files, kinds = _open(request)
     chosen = [(env, each) for env in spec.envs for each in env.tasks if each.name == task]
     if not chosen:
         raise UsageError(_no_task(spec, task), code="no-task", hint="`envtool list` shows envs and their tasks")
     nodes = graph(spec, kinds)
     setting = _setting(spec, files, nodes, request, emit, cancel)
+    if request.expect_cached:
+        wanted = {node_id for env, _ in chosen for node_id in nodes.stacks[env.name]}
+        _check_cached(nodes, wanted, setting, lock_file.lines(files, spec.file))
     stacks = Stacks(nodes, setting)
     directory = evidence.open_run(spec.root)
     stop = threading.Event()
+    traces: list[remember.Trace] = []
 
     def one(env: Env, each: Task) -> Result:
         if stop.is_set() or cancel.is_set():
             return _ended(env, each, "interrupted" if cancel.is_set() else "skipped", "not started")
-        result = _result(env, each, stacks, setting, evidence.log_path(directory, env.name, each.name))
-        if request.fail_fast and result.outcome != "passed":
+        log = evidence.log_path(directory, env.name, each.name)
+        asked = remember.Asked(env=env, task=each, setting=setting, log=log, host=os.environ)
+        result, trace = _result(asked, stacks, again=request.again)
+        traces.extend([trace] if trace else [])
+        if request.fail_fast and result.outcome not in ("passed", "cached"):
             stop.set()
         return result
 
     try:
         with ThreadPoolExecutor(request.jobs or os.cpu_count() or 1, thread_name_prefix="env") as pool:
-            return tuple(pool.map(lambda pair: one(*pair), chosen))
+            done = tuple(pool.map(lambda pair: one(*pair), chosen))
     finally:
         evidence.close_run(spec.root, directory)
+    if len(traces) == len(chosen) and not request.args and not request.refresh and not listeners():
+        order = {(env.name, each.name): number for number, (env, each) in enumerate(chosen)}
+        traces.sort(key=lambda trace: order[trace.env.name, trace.task])
+        ready.unchanged(traces, spec, files, setting, selected=request.envs, began=began)
+    return done
 
 
 def fetch(request: Request, emit: Emit, cancel: Cancel) -> Gathered:
@@ -226,6 +268,16 @@ def execute(request: Request, env: str, argv: tuple[str, ...], *, terminal: bool
     return status
 
 
+def _check_cached(nodes: Graph, wanted: set[str], setting: Setting, lines: Lines) -> None:
+    """Raise NotCachedError, with what `why` says, where one of these bases and layers is not cached."""
+    misses = explain(nodes, setting, wanted, lock=lines, misses=True)
+    if misses:
+        count = f"{len(misses)} of {len(wanted)} bases and layers"
+        verb = "is" if len(misses) == 1 else "are"
+        hint = "without `--expect-cached` they are made; `envtool why NAME` says more of one"
+        raise NotCachedError(f"{count} {verb} not cached", misses=misses, hint=hint)
+
+
 def _open(request: Request) -> tuple[Spec, Files, registry.Registry]:
     path = find_spec(request)
     root = os.path.dirname(path)
@@ -272,6 +324,7 @@ def _setting(spec: Spec, files: Files, nodes: Graph, request: Request, emit: Emi
         lock=locked or Lock(),
         offline=request.offline,
         arguments=request.args,
+        cached_only=request.expect_cached,
     )
     if locked is None and request.locked:
         name = lock_file.name(spec.file)
@@ -322,13 +375,14 @@ def _no_task(spec: Spec, task: str) -> str:
     return f"no env has a task `{task}`"
 
 
-def _result(env: Env, task: Task, stacks: Stacks, setting: Setting, log: str) -> Result:
+def _result(asked: remember.Asked, stacks: Stacks, *, again: bool) -> tuple[Result, remember.Trace | None]:
+    env, task, log = asked.env, asked.task, asked.log
     try:
-        return run_task(env, task, stacks.stack(env.name), setting, log=log, host=os.environ)
+        return remember.perform(asked, stacks, again=again)
     except SpecError:
         raise
     except Interrupted:
-        return _ended(env, task, "interrupted", "interrupted")
+        return _ended(env, task, "interrupted", "interrupted"), None
     except EnvtoolError as error:
         if isinstance(error, BuildError) and error.output:
             with open(log, "w") as file:
@@ -336,12 +390,10 @@ def _result(env: Env, task: Task, stacks: Stacks, setting: Setting, log: str) ->
         else:
             log = ""
         text = f"{error.message}\n  {error.hint}" if error.hint else error.message
-        return _ended(env, task, "error", text, log=log)
+        return _ended(env, task, "error", text, log=log), None
 
 
 def _ended(env: Env, task: Task, outcome: str, message: str, log: str = "") -> Result:
-    import time
-
     return Result(
         env=env.name,
         task=task.name,

@@ -7,6 +7,7 @@
     │   ├── ResolveError         what floats could not be settled (no such package, no candidate)
     │   ├── FetchError           a file could not be fetched, or was not what its hash says
     │   ├── BuildError           a layer's commands failed; carries their output
+    │   ├── NotCachedError       something would have to be built, and it was asked that nothing is
     │   ├── StoreError           the store cannot be used (space, rights, corruption)
     │   └── SandboxError         the kernel or the host refuses a container
     └── Interrupted      130     ^C or SIGTERM
@@ -85,6 +86,14 @@ class BuildError(MakeError):
     def __init__(self, message: str, *, code: str = "build", hint: str = "", output: str = "") -> None:
         super().__init__(message, code=code, hint=hint)
         self.output = output
+
+
+class NotCachedError(MakeError):
+    """Something is not cached though `--expect-cached` says that all is. `misses` are plan.why.Explanations."""
+
+    def __init__(self, message: str, *, misses: tuple[object, ...], code: str = "not-cached", hint: str = "") -> None:
+        super().__init__(message, code=code, hint=hint)
+        self.misses = misses
 
 
 class StoreError(MakeError):

@@ -60,6 +60,8 @@ class Finished:
     status: int | None = None
     detail: str = ""  # "14 packages", "exit 1", "timed out after 30s"
     outputs: tuple[str, ...] = field(default=())  # project-relative paths copied back
+    since: float = 0.0  # tasks that are `cached`: when the run that is remembered began
+    host: str = ""  # and the name of the machine on which it ran
 
 
 Event: TypeAlias = Started | Progress | Output | Finished

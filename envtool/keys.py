@@ -50,3 +50,43 @@ def layer_document(
         "epoch": epoch,
         "below": below,
     }
+
+
+def result_document(
+    *,
+    stack: list[Json],
+    view: str,
+    history: str,
+    commands: list[Json],
+    workdir: str,
+    variables: dict[str, Json],
+    passed: dict[str, Json],
+    user: str,
+    outputs: list[Json],
+    network: bool,
+    arch: str,
+    services: list[Json],
+) -> dict[str, Json]:
+    """All that determines what a task comes to: a result's key is the digest of this, and it is kept beside it.
+
+    `stack` are [diff ID, layer key] bottom first, the key only where a layer shows what is not in its tree (a base of
+    this machine's system): like layers, results outlive layers that were rebuilt and came out the same. `view` is the
+    project's digest, `commands` lists of words, `passed` the sha256 of each variable that `pass:` let through: their
+    values may be secrets. `history` stands for git's commit and tags, for tasks with outputs (versions are made of
+    them), else empty. A timeout is no part of it.
+    """
+    return {
+        "format": FORMAT,
+        "stack": stack,
+        "view": view,
+        "history": history,
+        "commands": commands,
+        "workdir": workdir,
+        "variables": variables,
+        "passed": passed,
+        "user": user,
+        "outputs": outputs,
+        "network": network,
+        "arch": arch,
+        "services": services,
+    }

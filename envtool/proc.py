@@ -8,7 +8,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "XDG_CONFIG_HOME")
+from envtool.git import KEPT
+
 NOT_FOUND, TIMED_OUT = 127, 124
 
 

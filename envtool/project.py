@@ -1,8 +1,7 @@
 """The project's files, as pure steps and containers need them: what git lists, what it hides, what a layer depends on.
 
-git is asked, never imitated: without changing anything (GIT_OPTIONAL_LOCKS=0), without the checkout's own hooks
-(core.fsmonitor), also where the checkout belongs to another user (safe.directory). Where there is no git or no
-repository, everything but `.envtool/` belongs to the project.
+git is asked, never imitated (git.py says how). Where there is no git or no repository, everything but `.envtool/`
+belongs to the project.
 """
 
 from __future__ import annotations
@@ -13,14 +12,12 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from envtool import globs, proc
+from envtool import git, globs, proc
 from envtool.errors import EnvtoolError, UsageError
 from envtool.model import InputFile
+from envtool.view import OWN as OWN  # noqa: PLC0414 - it is this room's word too
 
-OWN = ".envtool"  # our directory in a checkout: results, logs
 VENDOR = "envtool.vendor"  # pinned files that lie in the checkout: they are no input of what is made of them
-GIT = ("git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-c", "core.untrackedCache=false")
-IGNORED = ("ls-files", "-oi", "--exclude-standard", "--directory", "-z", "--", ".")
 MAX_READ = 8 << 20
 
 
@@ -48,7 +45,7 @@ def hidden(root: str) -> tuple[str, ...]:
     found = {OWN}  # there or not: the run itself may be about to make it
     if _in_repository(root):
         for prefix, directory, _ in _repositories(root):
-            names = _git(directory, *IGNORED)
+            names = _git(directory, *git.IGNORED)
             found |= {prefix + name.rstrip("/") for name in names}
     return tuple(sorted(path for path in found if path == OWN or not _own(path)))
 
@@ -56,6 +53,15 @@ def hidden(root: str) -> tuple[str, ...]:
 def repositories(root: str) -> list[tuple[str, str]]:
     """(prefix, directory) of every repository that `hidden` asks; none outside git."""
     return [(prefix, directory) for prefix, directory, _ in _repositories(root)] if _in_repository(root) else []
+
+
+def history(root: str) -> str:
+    """What of git's history versions are made of, as one digest: the commit, and the tags. Empty without a repository.
+    Raises EnvtoolError (code project-git)."""
+    if not _in_repository(root):
+        return ""
+    asked = [_run(root, "rev-parse", "-q", "--verify", "HEAD"), _run(root, "show-ref", "--tags")]
+    return hashlib.sha256(b"\0".join(each.stdout for each in asked)).hexdigest()
 
 
 def _own(path: str) -> bool:
@@ -120,9 +126,7 @@ def _git(directory: str, *arguments: str) -> list[str]:
 
 
 def _run(directory: str, *arguments: str) -> proc.Completed:
-    # every GIT_* of the caller (a hook's GIT_DIR above all) is gone: proc passes an allow-list
-    environment = {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
-    return proc.run((*GIT, *arguments), cwd=directory, env=environment, timeout=120)
+    return proc.run((*git.WORDS, *arguments), cwd=directory, env=git.OWN, timeout=120)
 
 
 def _walk(root: str, below: str = "") -> Iterator[str]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from envtool.events import Emit, Event
     from envtool.lock.changes import Change
     from envtool.model import Json, Spec
+    from envtool.plan.why import Explanation
     from envtool.report.stream import Result
 
 
@@ -65,8 +66,10 @@ class App(Protocol):
         fail_fast: bool = False,
         args: tuple[str, ...] = (),
         refresh: bool = False,
+        again: bool = False,
         locked: bool | None = None,
         offline: bool = False,
+        expect_cached: bool = False,
     ) -> Any:
         """What the command line asks for."""
 
@@ -75,6 +78,9 @@ class App(Protocol):
 
     def plan(self, request: Any, verb: str = "") -> Any:
         """A plan.Plan. Raises SpecError, UsageError."""
+
+    def why(self, request: Any, names: tuple[str, ...] = ()) -> Sequence[Explanation]:
+        """Why things are cached or not; without names, all that are not. Raises SpecError, UsageError."""
 
     def run(self, request: Any, task: str, emit: Emit, cancel: Latch) -> Sequence[Result]:
         """Run a task wherever it is; returns early, with what is known, when `cancel` is set. Raises EnvtoolError."""

@@ -1,8 +1,9 @@
-"""The short way of `envtool exec ENV -- CMD…`: taken when the answer is already on disk. Imports os and sys only."""
+"""The short ways of `envtool exec ENV -- CMD…` and `envtool test`: taken when the answer is already on disk."""
 
 from __future__ import annotations
 
 import os
+import sys
 
 
 def try_exec(arguments: list[str]) -> int | None:
@@ -28,6 +29,62 @@ def try_exec(arguments: list[str]) -> int | None:
     if plan is None:
         return None
     return _launch(plan, tuple(argv))
+
+
+def try_test(arguments: list[str]) -> int | None:
+    """0 where every test passed before and nothing has changed since, with the lines that the long way prints; None:
+    take the long way. `arguments` contain "test". Nothing is printed before that is certain.
+    """
+    asked = _asked(arguments)
+    if asked is None:
+        return None
+    directory, envs, quiet = asked
+    spec = _spec(directory)
+    store = _store()
+    if not spec or not store:
+        return None
+    import time
+
+    from envtool.run import told
+
+    began = time.monotonic()
+    plan = told.read(store, spec, "test", envs)
+    if plan is None or not told.stands(plan) or not told.leave(plan):
+        return None
+    from envtool.report import unchanged
+
+    color, unicode = unchanged.shown(sys.stderr, os.environ)
+    now = time.time()
+    lines = [] if quiet else [unchanged.line(row, now=now, color=color) for row in plan["rows"]]
+    spent = time.monotonic() - began
+    if spent >= 59:
+        return None  # the long way has the words for minutes
+    lines.append(unchanged.closing(len(plan["rows"]), spent, color=color, unicode=unicode))
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
+    sys.stderr.flush()
+    return 0
+
+
+def _asked(arguments: list[str]) -> tuple[str, tuple[str, ...], bool] | None:
+    """Directory, envs and whether quiet, of the plainest command lines; None for others."""
+    directory, envs, quiet, verbs = ".", [], False, 0
+    words = iter(arguments)
+    for word in words:
+        if word == "test" and not verbs:
+            verbs = 1
+        elif word in ("-q", "--quiet"):
+            quiet = True
+        elif word == "-C" or (verbs and word in ("-e", "--env")):
+            value = next(words, "")
+            if not value or value.startswith("-"):
+                return None
+            if word == "-C":
+                directory = value
+            else:
+                envs.append(value)
+        else:
+            return None
+    return (directory, tuple(envs), quiet) if verbs else None
 
 
 def _launch(plan: dict[str, object], argv: tuple[str, ...]) -> int | None:
@@ -65,7 +122,7 @@ def _spec(directory: str) -> str:
     while True:
         candidate = f"{place}/envtool.yaml".replace("//", "/")
         if os.path.isfile(candidate):
-            return os.path.realpath(candidate)
+            return f"{os.path.realpath(place)}/envtool.yaml".replace("//", "/")
         parent = os.path.dirname(place)
         if parent == place:
             return ""

@@ -26,6 +26,7 @@ VERBS = {
     "shell": "Open a shell in an env.",
     "list": "Show envs, what they stand on, and their tasks.",
     "plan": "Show what would be built, and what is cached.",
+    "why": "Say why a layer is cached, or what changed so that it is not.",
     "lock": "Write down exactly what everything was settled to.",
     "fetch": "Bring every pinned file into the store.",
     "vendor": "Write every pinned file to a folder or archive that builds without a network.",

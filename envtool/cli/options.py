@@ -111,6 +111,20 @@ def task_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> l
     return [name for name in _known(ctx)[1] if name.startswith(incomplete)]
 
 
+def subject_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 - click's call
+    """Completion: bases, layers, envs, and tasks of envs."""
+    from envtool.cli.door import app
+
+    try:
+        said = settings(ctx)
+        spec = app().load(app().Request(directory=said.directory, file=said.file))
+    except Exception:
+        return []
+    names = {layer.name for env in spec.envs for layer in env.layers} | {env.base.name for env in spec.envs}
+    names |= {word for env in spec.envs for word in (env.name, *(f"{env.name}:{task.name}" for task in env.tasks))}
+    return sorted(name for name in names if name.startswith(incomplete))
+
+
 def _known(ctx: click.Context) -> tuple[list[str], list[str]]:
     from envtool.cli.door import app
 
@@ -141,6 +155,8 @@ def running(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options of verbs that run a task in many envs."""
     function = settling(function)
     for option in (
+        click.option("--expect-cached", is_flag=True, help="Build nothing: say what is not cached, and why, and fail."),
+        click.option("--again", is_flag=True, help="Run also what is unchanged since it passed."),
         click.option("--junit", metavar="FILE", type=click.Path(dir_okay=False), help="Write JUnit XML."),
         click.option("-x", "--fail-fast", is_flag=True, help="Stop everything at the first failure."),
         click.option(

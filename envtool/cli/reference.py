@@ -13,8 +13,8 @@ Written by `python -m envtool.cli.reference`; a test holds it to the code.
 
 Global options may stand before or after the verb; said twice, the one after the verb wins. What stands after `--`
 belongs to the task (it reaches the spec as `{{ args }}`) or is the command of `exec`; envtool does not read it.
-Standard output is data (`list`, `plan`, `schema`, `--json`, and what a command of `exec` prints), standard error is
-talk.
+Standard output is data (`list`, `plan`, `why`, `schema`, `--json`, and what a command of `exec` prints), standard error
+is talk.
 
 ## Exit status
 
@@ -23,7 +23,8 @@ talk.
 | 0 | all passed |
 | 1 | a task failed or ran out of time |
 | 2 | the spec or the command line is wrong; nothing was run |
-| 3 | an environment could not be made, `doctor` found that containers cannot run, or envtool has a bug |
+| 3 | an environment could not be made (or is not cached: `--expect-cached`), `doctor` found that containers cannot \
+run, or envtool has a bug |
 | 130 | interrupted: ^C, SIGTERM, or the terminal went away |
 | 141 | whoever read standard output closed it (`envtool list \\| head -1`) |
 

@@ -50,8 +50,10 @@ def wanted(
     jobs: int | None,
     fail_fast: bool,
     refresh: bool,
+    again: bool,
     locked: bool | None,
     offline: bool,
+    expect_cached: bool = False,
 ) -> Any:
     """The app's Request for what the command line says."""
     return door.app().Request(
@@ -62,8 +64,10 @@ def wanted(
         fail_fast=fail_fast,
         args=args,
         refresh=refresh,
+        again=again,
         locked=locked,
         offline=offline,
+        expect_cached=expect_cached,
     )
 
 

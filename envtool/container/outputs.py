@@ -178,6 +178,27 @@ class Receiver:
             self._take(frame, payload)
         return True
 
+    def copy(self, source: str, path: str, mode: int, mtime_ns: int) -> None:
+        """Write a file of the host at `path`, as if it came down the stream. What goes wrong is a note."""
+        try:
+            self._abandon()
+            with open(source, "rb", buffering=0) as file:
+                size = os.fstat(file.fileno()).st_size
+                self._begin(("file", path, mode, mtime_ns, size))
+                position = 0
+                while data := file.read(_CHUNK):
+                    if data.strip(b"\0"):  # holes stay holes
+                        self._write(data, position)
+                    position += len(data)
+            self._complete()
+        except OSError as error:
+            self._abandon()
+            self._notes.append(f"{path}: {(error.strerror or str(error)).lower()}, not copied")
+
+    def link(self, path: str, target: str) -> None:
+        """Make a symlink, as if it came down the stream."""
+        self._take(("link", path, target), b"")
+
     def finish(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The paths that were written and the notes about what was not."""
         self._abandon()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 
 from envtool import net, project
@@ -12,6 +13,7 @@ from envtool.api import Step as ApiStep
 from envtool.container import ids, start
 from envtool.container.program import Bind, Program, Root, Step, View
 from envtool.errors import BuildError, Interrupted
+from envtool.model import Json
 from envtool.realise import advice, inside
 from envtool.realise.bring import bring
 from envtool.realise.setting import Setting, add_variables, base_environment, outside
@@ -49,7 +51,19 @@ def build(
         # container root may pass neither to the tree nor write beside it by path: it is put there, and handed the sheet
         with open(draft.manifest, "wb") as sheet:
             capture = ids.inside(canonical.capture, ".", settled.epoch, drop, sheet.fileno(), at=draft.upper)
-        return draft.commit(capture, settled.document), True
+        return draft.commit(capture, settled.document, _built(settled, setting)), True
+
+
+def _built(settled: Settled, setting: Setting) -> dict[str, Json]:
+    """What `envtool why` tells of a build beside its key: later builds are compared with it by name and options."""
+    request = settled.request
+    return {
+        "name": request.name,
+        "where": f"{request.where.file}:{request.where.line}",
+        "project": setting.root,
+        "time": round(time.time(), 3),
+        "options": request.options,
+    }
 
 
 class Workbench:

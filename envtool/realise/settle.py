@@ -155,7 +155,7 @@ def surprise(wanted: Wanted, key: str, diff_id: str) -> str:
 
 def remembered(node: Node, request: Request, setting: Setting) -> tuple[bool, Json]:
     """What the store remembers of a question."""
-    known = memo.get(setting.store, _question(node, request))
+    known = memo.get(setting.store, memo_question(node, request))
     if known is None or not node.kind.fresh(request, known["pins"]):
         return False, None
     return True, known["pins"]
@@ -164,7 +164,7 @@ def remembered(node: Node, request: Request, setting: Setting) -> tuple[bool, Js
 def resolve(node: Node, request: Request, setting: Setting, site: Asked, *, again: bool) -> Json:
     """The pins of a node, asked for once: other processes with the same question wait for this answer. Raises
     ResolveError (code offline) where it would have to be asked offline."""
-    question = _question(node, request)
+    question = memo_question(node, request)
     if setting.offline and node.kind.pinned:
         raise ResolveError(
             f"{request.where.file}:{request.where.line}: {node.subject} `{request.name}` is not settled yet, and"
@@ -193,7 +193,7 @@ def resolve(node: Node, request: Request, setting: Setting, site: Asked, *, agai
 
 def seen(node: Node, request: Request, setting: Setting) -> Mapping[str, str]:
     """Where `resolve` saw files, on this machine: sha256 -> URL."""
-    known = memo.get(setting.store, _question(node, request)) or {}
+    known = memo.get(setting.store, memo_question(node, request)) or {}
     return cast("Mapping[str, str]", known.get("seen", {}))
 
 
@@ -233,10 +233,11 @@ def settled(node: Node, request: Request, pins: Json) -> Settled:
 
 def memory(made: Made, setting: Setting) -> str:
     """The file that remembers the pins of a node: while it is unchanged, so are they."""
-    return memo.path(setting.store, _question(made.settled.node, made.settled.request))
+    return memo.path(setting.store, memo_question(made.settled.node, made.settled.request))
 
 
-def _question(node: Node, request: Request) -> Json:
+def memo_question(node: Node, request: Request) -> dict[str, Json]:
+    """What pins are remembered under in the store: all that `resolve` may look at."""
     return {
         "kind": f"{node.subject}:{node.kind.name}",
         "version": node.kind.version,

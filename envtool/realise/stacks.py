@@ -8,10 +8,9 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from envtool.errors import BuildError, EnvtoolError
+from envtool.errors import BuildError, EnvtoolError, MakeError
 from envtool.events import Finished, Outcome, Started
 from envtool.plan.graph import Graph, Node
-from envtool.plan.plan import Known
 from envtool.realise import settle
 from envtool.realise.build import build, stack_binds
 from envtool.realise.setting import Setting
@@ -19,7 +18,7 @@ from envtool.realise.settle import Made
 from envtool.realise.site import StackSite
 from envtool.store import canonical, layers, memo
 
-__all__ = ["Made", "Stack", "Stacks", "known", "stack_binds"]
+__all__ = ["Made", "Stack", "Stacks", "stack_binds"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +51,42 @@ class Stacks:
         self._setting = setting
         self._futures: dict[str, Future[Made]] = {}
         self._lock = threading.Lock()
+        self._recalled: dict[str, Made | None] = {}
+        self._recalling = threading.Lock()
 
     def stack(self, env: str) -> Stack:
         """The whole stack of an env, made where it was not. Raises MakeError, SpecError, Interrupted."""
         stack = Stack(made=tuple(self.node(node_id) for node_id in self._graph.stacks[env]))
         _agree(stack, self._setting)
         return stack
+
+    def recalled(self, env: str) -> Stack | None:
+        """The stack of an env as it came out before, without making, asking or fetching anything; None where that is
+        not known. Layers that are gone from the store are in it too, with an empty `tree`. Raises SpecError."""
+        if self._setting.refresh:
+            return None
+        with self._recalling:
+            found = [self._recall(self._graph.nodes[node_id]) for node_id in self._graph.stacks[env]]
+        made = tuple(each for each in found if each is not None)
+        return Stack(made=made) if len(made) == len(found) else None
+
+    def _recall(self, node: Node) -> Made | None:
+        if node.id in self._recalled:
+            return self._recalled[node.id]
+        made: Made | None = None
+        found = [self._recall(self._graph.nodes[node_id]) for node_id in node.below]
+        below = [each for each in found if each is not None]
+        if len(below) == len(found):
+            request = settle.request_for(node, below, self._setting)
+            wanted = settle.wanted(node, request, below, self._setting)
+            if wanted.known:
+                settled = settle.settled(node, wanted.request, wanted.pins)
+                layer = layers.find(self._setting.store, settled.key) or layers.recall(
+                    self._setting.store, settled.key, settled.document
+                )
+                made = Made(settled=settled, layer=layer) if layer else None
+        self._recalled[node.id] = made
+        return made
 
     def made(self) -> tuple[Made, ...]:
         """Every node that stands so far."""
@@ -82,6 +111,10 @@ class Stacks:
     def _make(self, node: Node) -> Made:
         setting = self._setting
         below = [self.node(node_id) for node_id in node.below]
+        seen = self._recalled.get(node.id)
+        ground = tuple(made.layer.diff_id for made in below)
+        if seen is not None and seen.layer.tree and seen.settled.request.below == ground:
+            return seen
         setting.cancel.check()
         wanted = settle.wanted(node, settle.request_for(node, below, setting), below, setting)
         if wanted.known:
@@ -89,6 +122,8 @@ class Stacks:
             layer = layers.find(setting.store, settled.key)
             if layer is not None:
                 return Made(settled=settled, layer=layer)
+        if setting.cached_only:
+            raise MakeError(f"{node.subject} `{node.spec.name}` is not cached", code="not-cached")
         return self._work(node, wanted, below)
 
     def _work(self, node: Node, wanted: settle.Wanted, below: list[Made]) -> Made:
@@ -132,29 +167,6 @@ class Stacks:
                     detail=detail,
                 )
             )
-
-
-def known(graph: Graph, setting: Setting) -> dict[str, Known]:
-    """What can be said of every node without asking or building anything: what `envtool plan` shows."""
-    made: dict[str, Made] = {}
-    states: dict[str, Known] = {}
-    for node in graph.nodes.values():
-        if any(node_id not in made for node_id in node.below):
-            states[node.id] = Known(state="unknown")
-            continue
-        below = [made[node_id] for node_id in node.below]
-        wanted = settle.wanted(node, settle.request_for(node, below, setting), below, setting)
-        request, pins = wanted.request, wanted.pins
-        if not wanted.known:
-            states[node.id] = Known(state="unknown", summary="not resolved yet")
-            continue
-        settled = settle.settled(node, request, pins)
-        layer = layers.find(setting.store, settled.key)
-        summary = node.kind.summary(request, pins)
-        states[node.id] = Known(state="cached" if layer else "build", key=settled.key, summary=summary)
-        if layer is not None:
-            made[node.id] = Made(settled=settled, layer=layer)
-    return states
 
 
 def _strangers(stack: Stack) -> Iterator[tuple[Made, Made]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from envtool.errors import BuildError, EnvtoolError, SpecError
+from envtool.errors import BuildError, EnvtoolError, NotCachedError, SpecError
 from envtool.report.text import safe
 
 if TYPE_CHECKING:
+    from envtool.plan.why import Explanation
     from envtool.report.words import Style
 
 TAIL = 40  # lines of a failed build's output
@@ -34,6 +35,12 @@ def render(error: EnvtoolError, *, style: Style) -> str:
     if isinstance(error, SpecError):
         return style.glyphs("\n".join(_spec(error, style)))
     lines: list[str] = []
+    if isinstance(error, NotCachedError):
+        import time
+
+        from envtool.report.why import explanations
+
+        lines += [explanations(cast("tuple[Explanation, ...]", error.misses), style, now=time.time()), ""]
     if isinstance(error, BuildError) and error.output:
         output = safe(error.output, color=style.color).strip("\n").split("\n")
         if len(output) > TAIL:

@@ -34,6 +34,7 @@ class _Case:
     outcome: str = "interrupted"  # until it is known
     seconds: float = 0.0
     message: str = ""
+    host: str = ""
 
 
 class Junit:
@@ -55,6 +56,8 @@ class Junit:
                 case.length -= len(case.parts.pop(0))
         elif isinstance(event, Finished) and (case := self._ids.pop(event.id, None)):
             case.outcome, case.seconds = event.outcome, event.seconds
+            if event.outcome == "cached":
+                case.started, case.host = event.since, event.host
             case.message = event.detail or (f"exit {event.status}" if event.status else "")
 
     def tick(self, now: float) -> bool:
@@ -69,6 +72,8 @@ class Junit:
             case = self._cases.setdefault((result.env, result.task), _Case(started=result.started))
             case.outcome, case.seconds = result.outcome, result.seconds
             case.message = result.message or case.message or (f"exit {result.status}" if result.status else "")
+            if result.outcome == "cached" and not case.parts:  # what it printed then
+                case.parts.append(_end(result.log))
         directory = os.path.dirname(os.path.abspath(self._path))
         os.makedirs(directory, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=".junit-", dir=directory)
@@ -93,11 +98,25 @@ class Junit:
             suite.timestamp = datetime.fromtimestamp(min(case.started for _, case in mine), UTC).isoformat(
                 "T", "seconds"
             )
+            for _, case in mine:
+                if case.outcome == "cached":  # a run has one task an env: its suite says when and where it really ran
+                    suite.add_property("envtool.unchanged_since", suite.timestamp)
+                    suite.add_property("envtool.ran_on", _valid(case.host))
             suite.add_testcases([_testcase(env, task, case) for task, case in mine])
             document.add_testsuite(suite)
         document.update_statistics()  # type: ignore[no-untyped-call]
         xml: bytes = document.tostring()  # type: ignore[no-untyped-call]
         return xml
+
+
+def _end(log: str) -> str:
+    """The end of a log; nothing where there is none any more."""
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(0, file.seek(0, 2) - KEPT))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def _testcase(env: str, task: str, case: _Case) -> TestCase:

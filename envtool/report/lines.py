@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, cast
 
-from envtool.errors import EnvtoolError, SpecError
+from envtool.errors import EnvtoolError, NotCachedError, SpecError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from envtool.events import Event
     from envtool.model import Json
+    from envtool.plan.why import Explanation
     from envtool.report.stream import Result
 
 
@@ -59,6 +60,7 @@ def result(results: Sequence[Result], spent: float, status: int) -> Json:
                 "log": each.log,
                 "outputs": [*each.outputs],
                 "message": each.message,
+                "host": each.host,
             }
             for each in results
         ],
@@ -80,6 +82,11 @@ def error(problem: EnvtoolError) -> Json:
             }
             for each in problem.problems
         ]
+    misses: dict[str, Json] = {}
+    if isinstance(problem, NotCachedError):
+        from envtool.report.why import explanations_json
+
+        misses["misses"] = explanations_json(cast("tuple[Explanation, ...]", problem.misses))
     return {
         "event": "error",
         "status": problem.exit_status,
@@ -87,4 +94,5 @@ def error(problem: EnvtoolError) -> Json:
         "message": problem.message,
         "hint": problem.hint,
         "problems": problems,
+        **misses,
     }

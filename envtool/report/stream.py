@@ -45,6 +45,9 @@ class Result(Protocol):
     def outputs(self) -> tuple[str, ...]: ...
     @property
     def message(self) -> str: ...
+    @property
+    def host(self) -> str:
+        """Of a run that is remembered: on which machine it ran."""
 
 
 class Subscriber(Protocol):

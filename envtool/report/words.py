@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from envtool.report import unchanged
 from envtool.report.text import one_line, pad, seconds, size, summary, width
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def finished(event: Finished, piece: Piece | None, *, fetched: float | None, sty
     """The line of a piece that ended."""
     name, detail = one_line(event.name), one_line(event.detail)
     if event.subject == "task":
+        if event.outcome == "cached":
+            return _unchanged(event, style=style)
         good = event.outcome in _GOOD
         sign = style.paint("32" if good else "31", style.glyphs("✓" if good else "✗"))
         if event.outcome == "skipped":
@@ -61,9 +64,8 @@ def finished(event: Finished, piece: Piece | None, *, fetched: float | None, sty
         if not detail and not good:
             detail = f"exit {event.status}" if event.outcome == "failed" else event.outcome
         detail = counts if good and counts and not detail else f"{detail}: {counts}" if counts else detail
-        if good and event.outputs:
-            more = f" and {len(event.outputs) - 1} more" if len(event.outputs) > 1 else ""
-            detail = f"{detail} → {one_line(event.outputs[0])}{more}".strip()
+        if good:
+            detail = f"{detail}{_made(event, style)}".strip()
         head = f" {sign} {pad(one_line(event.env), 15)}{name}"
         return _columns(head, detail, "", seconds(event.seconds))
     head = f" {pad(event.subject, 7)}{name}"
@@ -73,6 +75,20 @@ def finished(event: Finished, piece: Piece | None, *, fetched: float | None, sty
     middle = f"fetched {seconds(fetched)}" if fetched is not None else ""
     outcome = {"cached": "cached", "done": ""}.get(event.outcome, event.outcome)
     return _columns(head, detail, middle, f"{outcome} {seconds(event.seconds)}".strip())
+
+
+def _unchanged(event: Finished, *, style: Style) -> str:
+    detail = unchanged.detail(event.since, event.host, now=event.time)
+    notes = f"; {one_line(event.detail)}" if event.detail else ""
+    head = f" {style.paint('32', unchanged.SIGN)} {pad(one_line(event.env), 15)}{one_line(event.name)}"
+    return _columns(head, f"{one_line(detail)}{notes}{_made(event, style)}", "", "")
+
+
+def _made(event: Finished, style: Style) -> str:
+    if not event.outputs:
+        return ""
+    more = f" and {len(event.outputs) - 1} more" if len(event.outputs) > 1 else ""
+    return style.glyphs(" → ") + f"{one_line(event.outputs[0])}{more}"
 
 
 def begun(piece: Piece) -> str:
@@ -121,7 +137,8 @@ def total(results: Sequence[Result], spent: float, *, interrupted: bool, style: 
     failed = sum(result.outcome in ("failed", "timeout") for result in results)
     broken = sum(result.outcome == "error" for result in results)
     stopped = sum(result.outcome == "interrupted" for result in results)
-    passed = sum(result.outcome in _GOOD for result in results)
+    same = sum(result.outcome == "cached" for result in results)
+    passed = sum(result.outcome in _GOOD for result in results) - same
     skipped = sum(result.outcome == "skipped" for result in results)
     parts = [
         style.paint(code, f"{number} {word}")
@@ -130,6 +147,7 @@ def total(results: Sequence[Result], spent: float, *, interrupted: bool, style: 
             (broken, "not made", "1;31"),
             (stopped, "interrupted", "1;33"),
             (passed, "passed", "32"),
+            (same, unchanged.WORD, unchanged.COLOR),
             (skipped, "not run", "2"),
         )
         if number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from envtool.errors import UsageError
 from envtool.lock import text
@@ -20,6 +21,18 @@ def read(files: Files, spec: str) -> Lock | None:
     file = name(spec)
     content = files.read(file)
     return None if content is None else text.loads(content, file=file)
+
+
+def lines(files: Files, spec: str) -> Callable[[str, str], str]:
+    """For people: (name, version) of a pinned item -> where it stands in the lock (`envtool.lock:118`), if it does."""
+    file = name(spec)
+    content = files.read(file) or ""
+
+    def line(item: str, version: str) -> str:
+        number = text.line_of(content, item, version)
+        return f"{file}:{number}" if number else ""
+
+    return line
 
 
 def write(root: str, spec: str, lock: Lock) -> bool:

@@ -7,8 +7,6 @@ symlink to the newest that ended. The directory ignores itself in git and is hid
 from __future__ import annotations
 
 import os
-import re
-import shutil
 import time
 
 KEPT = 10  # runs
@@ -39,15 +37,28 @@ def close_run(root: str, path: str) -> None:
         os.symlink(os.path.join("runs", os.path.basename(path)), link)
         os.replace(link, os.path.join(root, ".envtool", "last"))
         for old in sorted(os.listdir(runs))[:-KEPT]:
-            shutil.rmtree(os.path.join(runs, old), ignore_errors=True)
+            _remove(os.path.join(runs, old))
     except OSError:
         pass  # evidence is a help, never a reason to fail
 
 
 def log_path(run: str, env: str, task: str) -> str:
     """The file for a task's output: names may hold anything, file names may not."""
+    import re
+
     safe = re.sub(r"[^\w.,=\[\]-]+", "_", f"{env}.{task}")
     return os.path.join(run, f"{safe}.log")
+
+
+def _remove(run: str) -> None:
+    try:  # a run holds files alone, and the warm way of `envtool test` cannot wait for shutil
+        for name in os.listdir(run):
+            os.unlink(os.path.join(run, name))
+        os.rmdir(run)
+    except OSError:
+        import shutil
+
+        shutil.rmtree(run, ignore_errors=True)
 
 
 def _make_top(top: str) -> None:

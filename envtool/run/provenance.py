@@ -13,9 +13,8 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from envtool import __version__, proc
+from envtool import __version__, git, proc
 from envtool.model import Env, Json, Task
-from envtool.project import GIT
 from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stack
 from envtool.run import contents
@@ -113,8 +112,8 @@ def bundle(results: Sequence[Any]) -> str:
 
 def commit(root: str) -> str:
     """The commit that is checked out, `-dirty` at its end where tracked files differ from it; empty outside git."""
-    words = (*GIT, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
-    done = proc.run(words, cwd=root, env={"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}, timeout=30)
+    words = (*git.WORDS, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    done = proc.run(words, cwd=root, env=git.OWN, timeout=30)
     return done.stdout.decode("ascii", "replace").strip() if done.status == 0 else ""
 
 

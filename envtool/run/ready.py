@@ -1,24 +1,30 @@
 """The plan cache, written: everything that decided the container of an env, so that `warm.py` can tell by a few stats
-that nothing changed. It is only ever a short cut: without it, or with a stale one, the long way is taken.
+that nothing changed; and all that decided that a run need not be run again, for `told.py`. It is only ever a short cut:
+without it, or with a stale one, the long way is taken.
 """
 
 from __future__ import annotations
 
 import marshal
 import os
+import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from envtool import project
+from envtool import git, project
 from envtool.container.program import Step
 from envtool.model import Env, Spec
 from envtool.project import Files
 from envtool.realise import settle
 from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stack
-from envtool.run import describe, warm
+from envtool.registry import discover
+from envtool.run import describe, evidence, told, warm
+from envtool.run.remember import Trace
+from envtool.view import record
 
+MARGIN = 1_000_000_000  # nanoseconds
 MOST = 20_000  # watched paths: beyond, looking at them all is no short cut any more
 
 
@@ -29,7 +35,7 @@ def prepare(env: Env, stack: Stack, spec: Spec, files: Files, setting: Setting, 
     flat = describe.with_step(program, Step(cwd=describe.workdir(env))).flat()
     plan: dict[str, Any] = {
         "version": warm.version(),
-        "spec": os.path.realpath(spec.file if os.path.isabs(spec.file) else os.path.join(spec.root, spec.file)),
+        "spec": _place(spec),
         "env": env.name,
         "watch": [],
         "program": flat,
@@ -37,8 +43,8 @@ def prepare(env: Env, stack: Stack, spec: Spec, files: Files, setting: Setting, 
         "passed": env.passed,
         "hidden": (project.OWN,),
         "repositories": tuple(project.repositories(setting.root)),
-        "git": (*project.GIT, *project.IGNORED),
-        "git_env": _git_environment(),
+        "git": (*git.WORDS, *git.IGNORED),
+        "git_env": git.environment(),
         "locks": tuple(setting.store.path("locks", f"layer-{made.layer.key}") for made in stack.made),
     }
     watched = {seen.path: tuple(seen.state) for seen in files.seen()}
@@ -48,6 +54,84 @@ def prepare(env: Env, stack: Stack, spec: Spec, files: Files, setting: Setting, 
         plan["watch"] = sorted(watched.items())
         _write(warm.path(setting.store.root, plan["spec"], env.name), plan)
     return plan
+
+
+def unchanged(
+    traces: Sequence[Trace], spec: Spec, files: Files, setting: Setting, *, selected: tuple[str, ...], began: int
+) -> None:
+    """Keep what `told.read` needs to tell, the next time, that all tasks of a run passed before. `selected` are the
+    envs as they were asked for, `began` is when this run began to read (ns since the epoch): what was changed after
+    that, or less than MARGIN before it, may have been read in two states, and then nothing is kept."""
+    if len({trace.view for trace in traces}) != 1 or any(not _plain(trace) for trace in traces):
+        return
+    if any(not made.layer.tree for trace in traces for made in trace.stack.made):  # gone from the store
+        return
+    place = _place(spec)
+    watched = {seen.path: tuple(seen.state) for seen in files.seen()}
+    own = setting.store.path("")
+    decided = dict.fromkeys(path for trace in traces for path in _decided(trace.stack, spec, setting))
+    for path in (*decided, *_code(), "/etc/subuid", "/etc/subgid", setting.store.path("store.json")):
+        watched.setdefault(path, warm.signature(path))
+    # memories of pins are written anew when they change; layers and results never change
+    steady = {path for path in watched if path.startswith(own) and not path.startswith(setting.store.path("memo", ""))}
+    if len(watched) > MOST or any(
+        state and max(state[4:]) > began - MARGIN for path, state in watched.items() if path not in steady
+    ):
+        return
+    rows = []
+    for trace in traces:
+        watched[trace.found.log] = warm.signature(trace.found.log)
+        watched[os.path.join(trace.found.directory, "result.json")] = warm.signature(
+            os.path.join(trace.found.directory, "result.json")
+        )
+        rows.append(
+            {
+                "env": trace.env.name,
+                "task": trace.task,
+                "since": trace.found.run.started,
+                "host": trace.found.run.host,
+                "log": trace.found.log,
+                "name": os.path.basename(evidence.log_path("", trace.env.name, trace.task)),
+                "passes": trace.env.passed,
+                "passed": told.passed(trace.env.passed),
+            }
+        )
+    plan = {
+        "version": told.version(),
+        "spec": place,
+        "task": traces[0].task,
+        "envs": selected,
+        "switches": told.switches(os.environ),
+        "watch": sorted(watched.items()),
+        "root": setting.root,
+        "record": record.place(setting.store.root, setting.root),
+        "view": traces[0].view,
+        "rows": rows,
+    }
+    _write(told.path(setting.store.root, place, traces[0].task, selected), plan)
+
+
+def _place(spec: Spec) -> str:
+    # of the directory alone: where several projects link to one spec, each has plans of its own
+    return os.path.join(os.path.realpath(spec.root), os.path.basename(spec.file))
+
+
+def _plain(trace: Trace) -> bool:
+    """What the short way has words for: a result without outputs or notes, and plain names."""
+    name = f"{trace.env.name}{trace.task}"
+    return not trace.found.outputs and not trace.found.run.message and name.isascii() and name.isprintable()
+
+
+def _code() -> Iterator[str]:
+    """The files of ours and of plugins, and the places where plugins are looked for: a plan is what they made of it."""
+    yield from sys.path
+    tops = {"envtool", *(getattr(each, "__name__", type(each).__module__).split(".")[0] for each in discover().plugins)}
+    for top in sorted(tops):
+        directory = os.path.dirname(getattr(sys.modules.get(top), "__file__", None) or "")
+        for parent, directories, names in os.walk(directory) if directory else ():
+            directories[:] = [name for name in directories if name != "__pycache__"]
+            yield parent
+            yield from (os.path.join(parent, name) for name in names if name.endswith(".py"))
 
 
 def _decided(stack: Stack, spec: Spec, setting: Setting) -> Iterator[str]:
@@ -67,12 +151,6 @@ def _decided(stack: Stack, spec: Spec, setting: Setting) -> Iterator[str]:
                 yield place
     for _, directory in project.repositories(setting.root):
         yield os.path.join(directory, ".gitmodules")
-
-
-def _git_environment() -> dict[str, str]:
-    from envtool import proc
-
-    return proc.environment({"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"})
 
 
 def _write(place: str, plan: dict[str, Any]) -> None:

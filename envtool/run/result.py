@@ -21,3 +21,4 @@ class Result:
     log: str = ""
     outputs: tuple[str, ...] = ()  # project-relative paths that were copied back
     message: str = ""
+    host: str = ""  # of a run that is remembered (`cached`): on which machine it ran; `started` is when

@@ -9,12 +9,12 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from envtool import keys
 from envtool.errors import StoreError
 from envtool.model import Json
-from envtool.store import locks
+from envtool.store import locks, memo
 from envtool.store.canonical import Captured
 from envtool.store.scratch import Remove, scratch
 from envtool.store.store import Store
@@ -33,6 +33,7 @@ class Layer:
     size: int
     entries: int
     document: Mapping[str, Json]  # all that determined it
+    built: Mapping[str, Json] = field(default_factory=dict)  # who built it first, when, and as what: not in its key
 
 
 def find(store: Store, key: str) -> Layer | None:
@@ -49,11 +50,26 @@ def find(store: Store, key: str) -> Layer | None:
             size=stored["size"],
             entries=stored["entries"],
             document=stored["document"],
+            built=stored.get("built", {}),
         )
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{where}/layer.json is damaged", code="layer-damaged", hint=f"move {where} away") from error
+
+
+def recall(store: Store, key: str, document: Mapping[str, Json]) -> Layer | None:
+    """What a layer that is gone from the store came out as, with an empty `tree`; None when nobody noted it."""
+    answer = memo.get(store, {"diff id of": key})
+    if answer is None:
+        return None
+    return Layer(key=key, tree="", manifest="", diff_id=answer, size=0, entries=0, document=document)
+
+
+def note(store: Store, layer: Layer) -> None:
+    """Remember what a layer came out as for longer than it stands. Raises OSError."""
+    if memo.get(store, {"diff id of": layer.key}) is None:
+        memo.put(store, {"diff id of": layer.key}, layer.diff_id)
 
 
 class Draft:
@@ -68,11 +84,16 @@ class Draft:
         self._key = key
         self._top = top
 
-    def commit(self, captured: Captured, document: Mapping[str, Json]) -> Layer:
-        """Put it into the store: synced, then by one rename. Raises StoreError when the disk refuses."""
+    def commit(
+        self, captured: Captured, document: Mapping[str, Json], built: Mapping[str, Json] | None = None
+    ) -> Layer:
+        """Put it into the store: synced, then by one rename. `built` is kept beside the document, for people: it is no
+        part of the key. Raises StoreError when the disk refuses."""
         diff_id, size, entries = captured
         made = os.path.join(self._top, "layer")
-        stored: Json = {"diff_id": diff_id, "size": size, "entries": entries, "document": dict(document)}
+        stored: dict[str, Json] = {"diff_id": diff_id, "size": size, "entries": entries, "document": dict(document)}
+        if built is not None:
+            stored["built"] = dict(built)
         try:
             with open(os.path.join(made, "layer.json"), "wb") as file:
                 file.write(keys.canonical(stored))

@@ -11,6 +11,7 @@ from typing import Any
 from envtool import keys
 from envtool.model import Json
 from envtool.store import locks
+from envtool.store.scratch import scratch
 from envtool.store.store import Store
 
 
@@ -29,17 +30,13 @@ def get(store: Store, question: Json) -> Any:
 def put(store: Store, question: Json, answer: Json) -> None:
     """Remember an answer in place of the one before, whole or not at all."""
     target = path(store, question)
-    mine = store.path("tmp", f"memo.{os.getpid()}.{os.urandom(4).hex()}")
-    try:
+    with scratch(store) as top:
+        mine = os.path.join(top, "memo")
         with open(mine, "wb") as file:
             file.write(keys.canonical({"question": question, "answer": answer}))
             file.flush()
             os.fsync(file.fileno())
         os.rename(mine, target)
-    except BaseException:
-        if os.path.exists(mine):
-            os.unlink(mine)
-        raise
 
 
 @contextmanager

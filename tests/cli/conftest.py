@@ -4,6 +4,7 @@ import importlib.util
 import os
 import re
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,8 @@ class Outcome:
 @pytest.fixture
 def fake(monkeypatch, tmp_path):
     """The fake app, in the place of the real one; `fake.scenario(name)` chooses what happens."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
     monkeypatch.setenv("FAKE_LOGS", str(tmp_path / "logs"))
     module = _module("fake_app", Path(__file__).parent / "fake_app.py")
     monkeypatch.setitem(sys.modules, "envtool.app", module)

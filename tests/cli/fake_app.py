@@ -11,12 +11,14 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 from envtool import errors, events
 from envtool.api import Detection
 from envtool.model import BaseSpec, Command, Env, LayerSpec, Spec, Task, Where
+from envtool.plan import changes as why_changes
+from envtool.plan.why import Content, Explanation, Past
 
 HERE = Where(file="envtool.yaml", line=3, column=5)
 requests = []
@@ -51,8 +53,10 @@ class Request:
     fail_fast: bool = False
     args: tuple = ()
     refresh: bool = False
+    again: bool = False
     locked: bool | None = None
     offline: bool = False
+    expect_cached: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +70,7 @@ class Result:
     log: str = ""
     outputs: tuple = ()
     message: str = ""
+    host: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +201,92 @@ def plan(request, verb=""):
     )
 
 
+PAST = Past(key="3f9c" * 16, document={}, time=1_700_000_000.0, name="deps", project="/src")
+
+
+def why(request, names=()):
+    requests.append((request, names))
+    if scenario() == "nothing":
+        return ()
+    if scenario() == "task":
+        changed = why_changes.Change(part="file", name="tests/test_io.py", note="content")
+        passed = why_changes.Change(part="variable", name="TOKEN", note="passed from outside")
+        more = {"subject": "task", "kind": "task", "where": HERE, "project": "/src"}
+        return (
+            Explanation(
+                name="unit:test", state="cached", since=replace(PAST, key="5e" * 32), key="5e" * 32,
+                summary="on build7", **more,
+            ),
+            Explanation(name="unit:lint", state="run", since=PAST, changes=(changed, passed), same=("the base",), **more),
+            Explanation(name="unit:docs", state="wait", waits=("deps",), **more),
+            Explanation(name="unit:new", state="run", **more),
+            Explanation(name="unit:net", state="run", summary="it has the network, and is run every time", **more),
+        )  # fmt: skip
+    if scenario() == "hit":
+        content = Content(
+            diff_id="sha256:" + "ab" * 32,
+            size=41_000_000,
+            entries=2100,
+            arch="x86_64",
+            epoch=1_600_000_000,
+            pins=tuple((f"name{number}", f"{number}.0") for number in range(14)),
+            inputs=("requirements.txt",),
+            variables={"PATH": "/opt/venv/bin"},
+            below=(("base", "bookworm"), ("layer", "python")),
+        )
+        return (
+            Explanation(
+                name="deps",
+                subject="layer",
+                kind="pip",
+                where=HERE,
+                state="cached",
+                key="77aa" * 16,
+                summary="14 wheels",
+                project="/src",
+                since=PAST,
+                content=content,
+            ),
+        )
+    return _misses()
+
+
+def _misses():
+    def one(name, state, *changes, **more):
+        more = {"kind": "pip", "project": "/src", "envs": ("unit[bookworm]",)} | more
+        return Explanation(name=name, subject="layer", where=HERE, state=state, changes=changes, **more)
+
+    below = why_changes.Change(part="spec", name="apt", how="added", new="gcc")
+    return (
+        one(
+            "deps",
+            "build",
+            why_changes.Change(part="layer", name="python", old="3f9c3f9c3f9c", new="77aa77aa77aa", because=(below,)),
+            why_changes.Change(part="spec", name="packages", how="added", new="pytest-\x1b[31mcov", where="envtool.yaml:14"),
+            why_changes.Change(part="input", name="src/new.c", how="renamed", old="src/old.c", new="src/new.c"),
+            why_changes.Change(part="input", name="tools/gen", note="content, executable now"),
+            why_changes.Change(
+                part="pin", name="attrs", old="24.2.0", new="25.3.0", follows=True,
+                where="envtool.lock:118, from requirements.txt:4",
+            ),
+            *(why_changes.Change(part="pin", name=f"more{n}", how="removed", old="1.0", follows=True) for n in range(14)),
+            since=PAST,
+            same=("the base", "11 pins"),
+            key="77aa" * 16,
+        ),
+        one("deps", "ask", why_changes.Change(part="input", name="requirements.txt", note="content"), since=replace(PAST, key=""),
+            locked=True, envs=("unit[trixie]",)),
+        one("web", "wait", waits=("deps", "node"), since=PAST),
+        one("docs", "build", kind="run"),
+        one("text", "build", why_changes.Change(part="spec", name="run", old="a\nmake\nb", new="a\nmake -j2\nb"),
+            since=replace(PAST, name="words", project="/elsewhere"), kind="run"),
+    )  # fmt: skip
+
+
+def _run_not_cached(request, task, emit, cancel):
+    raise errors.NotCachedError("2 of 5 bases and layers are not cached", misses=_misses()[2:4], hint="see why")
+
+
 def schema():
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "envtool.yaml"}
 
@@ -316,6 +407,22 @@ def _run_mixed(request, task, emit, cancel):
 def _run_passed(request, task, emit, cancel):
     _task(emit, "lint", "all good\n", 0, 0.2, task)()
     return (Result(env="lint", task=task, outcome="passed", status=0, seconds=0.2),)
+
+
+def _run_unchanged(request, task, emit, cancel):
+    since = time.mktime((2023, 11, 14, 9, 14, 0, 0, 0, -1))
+    for env, host, outputs in (("lint", "", ()), ("wheel", "builder.example", ("dist/a.whl",))):
+        where = {"env": env, "since": since, "host": host or os.uname().nodename, "outputs": outputs}
+        emit(events.Started(id=env, subject="task", name=task, env=env, time=time.time()))
+        emit(
+            events.Finished(
+                id=env, subject="task", name=task, outcome="cached", status=0, time=time.time(), seconds=2.4, **where
+            )
+        )
+    return tuple(
+        Result(env=env, task=task, outcome="cached", status=0, seconds=2.4, started=since, host="builder.example")
+        for env in ("lint", "wheel")
+    )
 
 
 def _run_huge(request, task, emit, cancel):

@@ -26,12 +26,35 @@ def drive(*argv, scenario="mixed", env=(), **rest):
 
 def test_options_reach_the_request_before_and_after_the_verb(envtool, fake):
     envtool(
-        "-C", "one", "-f", "x.yaml", "test", "-e", "a*", "-e", "b", "-x", "--jobs", "3", "--refresh", "--", "-k", "-v"
+        "-C",
+        "one",
+        "-f",
+        "x.yaml",
+        "test",
+        "-e",
+        "a*",
+        "-e",
+        "b",
+        "-x",
+        "--jobs",
+        "3",
+        "--refresh",
+        "--again",
+        "--",
+        "-k",
+        "-v",
     )
     request, task = fake.requests[-1]
     assert task == "test"
     assert request == fake.Request(
-        directory="one", file="x.yaml", envs=("a*", "b"), jobs=3, fail_fast=True, args=("-k", "-v"), refresh=True
+        directory="one",
+        file="x.yaml",
+        envs=("a*", "b"),
+        jobs=3,
+        fail_fast=True,
+        args=("-k", "-v"),
+        refresh=True,
+        again=True,
     )
     envtool("-C", "one", "test", "-C", "two")
     assert fake.requests[-1][0].directory == "two"

@@ -56,3 +56,12 @@ def test_a_verbs_help_imports_that_verb_alone():
 
 def test_the_entry_point_leaves_the_short_way_short():
     assert not imported("import envtool.__main__") & {"click", "dataclasses", "envtool.cli.main"}
+
+
+def test_the_short_way_of_test_imports_next_to_nothing():
+    names = imported(
+        "import envtool.__main__, envtool.cli.fast, envtool.run.told, envtool.run.evidence, envtool.view.look,"
+        " envtool.report.unchanged"
+    )
+    slow = {"click", "contextlib", "dataclasses", "hashlib", "json", "pathlib", "re", "shutil", "subprocess", "typing"}
+    assert not names & (slow | BANNED | {"envtool.model", "envtool.errors", "envtool.container.start"})

@@ -347,7 +347,7 @@ def test_layers_cannot_be_changed_by_tasks(place):
         "echo evil > /opt/y'}}}}\n"
     )
     for _ in range(2):
-        done = place.envtool("test", "--json")
+        done = place.envtool("test", "--json", "--again")
         assert (done.status, done.log()) == (0, place.token + "\n")
 
 

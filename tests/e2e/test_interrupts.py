@@ -258,7 +258,7 @@ def test_killed_at_any_moment(fresh):
         process.communicate()
         place.until(lambda: not place.processes(), f"nothing runs on: {place.processes()}", 5)
         assert not [row for row in Path("/proc/self/mountinfo").read_text().splitlines() if str(place.top) in row]
-        done = place.envtool("test", "--json")
+        done = place.envtool("test", "--json", "--again")
         assert (done.status, done.log()) == (0, f"18\nround {number}\n"), number
         assert not list((place.store / "tmp").iterdir()), "swept"
         place.until(lambda: not place.processes(), "nothing runs on", 5)

@@ -37,7 +37,7 @@ envs:
         grep -q {digest} /opt/last && cat /opt/first
 """
     )
-    running = [place.start("test", "--json") for _ in range(COPIES)]
+    running = [place.start("test", "--json", "--again") for _ in range(COPIES)]
     ended = [place.finish(process) for process in running]
     assert {done.status for done in ended} == {0}, [done.said[-600:] for done in ended if done.status]
     built = [event["id"] for done in ended for subject in ("base", "layer") for event in done.finished(subject) if event["outcome"] == "built"]  # fmt: skip
@@ -47,7 +47,7 @@ envs:
     assert len(place.layers()) == 4
     assert not (place.project / "mine").exists()
     place.check_nothing_left()
-    again = place.envtool("test", "--json")
+    again = place.envtool("test", "--json", "--again")
     assert not again.finished("layer")
     assert not again.finished("base")
 
@@ -100,7 +100,7 @@ def test_two_hundred_layers(place, capsys):
     assert done.log().split() == ["200", place.token]
     assert len(done.finished("layer")) == 200
     began = time.monotonic()
-    warm_test = place.envtool("test", "--json")
+    warm_test = place.envtool("test", "--json", "--again")
     warm = time.monotonic() - began
     assert not warm_test.finished("layer")
     place.envtool("exec", "unit", "--", "true")

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from envtool.events import Finished, Output, Started
 from envtool.report.junit import KEPT, Junit
+from envtool.run.result import Result
 
 
 def case(report, env, task, *outputs, outcome="passed", status=0):
@@ -44,6 +45,25 @@ def test_a_suite_an_env_a_case_a_task(tmp_path):
     assert root[0][0].get("time") == "1.25"
     assert root[2][0].find("error").get("type") == "interrupted"
     assert root[2][0].find("system-out").text == "half"
+
+
+def test_what_is_unchanged_is_the_case_of_the_run_that_passed(tmp_path):
+    report = Junit(str(tmp_path / "r.xml"))
+    report.event(Started(id="t", subject="task", name="test", env="unit", time=1.7e9))
+    ended = {"id": "t", "subject": "task", "name": "test", "env": "unit", "status": 0, "time": 1.7e9, "seconds": 2.5}
+    report.event(Finished(**ended, outcome="cached", since=1.6e9, host="builder.example"))
+    (tmp_path / "log").write_text("it printed this\n")
+    told = Result(
+        env="unit", task="test", outcome="cached", status=0, seconds=2.5, started=1.6e9, log=str(tmp_path / "log")
+    )
+    report.write([told])
+    root = ET.parse(tmp_path / "r.xml").getroot()
+    assert (root.get("tests"), root.get("failures"), root.get("errors"), root.get("skipped")) == ("1", "0", "0", "0")
+    assert root[0].get("timestamp") == "2020-09-13T12:26:40+00:00"
+    properties = {each.get("name"): each.get("value") for each in root.iter("property")}
+    assert properties == {"envtool.unchanged_since": "2020-09-13T12:26:40+00:00", "envtool.ran_on": "builder.example"}
+    assert root[0][-1].get("time") == "2.5"
+    assert root[0][-1].find("system-out").text == "it printed this\n"
 
 
 @given(st.text(), st.text())

@@ -58,7 +58,7 @@ def test_a_damaged_plan_is_no_plan(plan, content):
 
 
 def test_what_git_ignores_is_asked_anew(tmp_path):
-    from envtool import project
+    from envtool import git, project
 
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     (tmp_path / ".gitignore").write_text("*.o\nout/\n")
@@ -67,7 +67,7 @@ def test_what_git_ignores_is_asked_anew(tmp_path):
     (tmp_path / "out/x").write_text("")
     described = {
         "repositories": tuple(project.repositories(str(tmp_path))),
-        "git": (*project.GIT, *project.IGNORED),
+        "git": (*git.WORDS, *git.IGNORED),
         "git_env": {"PATH": os.environ["PATH"]},
         "hidden": (project.OWN,),
     }

@@ -1,0 +1,44 @@
+"""`envtool why`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from envtool.cli.options import Verb, settings, subject_names
+
+EXAMPLES = """
+envtool why
+envtool why deps
+envtool why 'unit[trixie]' lint:lint
+"""
+
+
+@click.command("why", cls=Verb, examples=EXAMPLES)
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=subject_names)
+@click.pass_context
+def command(ctx: click.Context, names: tuple[str, ...]) -> None:
+    """Say why a base or layer is cached, or what changed since its nearest earlier build.
+
+    NAME is a base, a layer, an env (globs are fine) or a task: TASK or ENV:TASK. Without a name: everything that would
+    be built. Builds nothing and asks nobody. With -v nothing is cut short.
+    """
+    import time
+
+    from envtool.cli import door, screen
+    from envtool.report import why
+
+    said = settings(ctx)
+    app = door.app()
+    told = app.why(app.Request(directory=said.directory, file=said.file), names)
+    if said.json:
+        from envtool.report.lines import write
+
+        write(sys.stdout, {"subjects": why.explanations_json(told)})
+        return
+    if told:
+        style = screen.style(sys.stdout, said.color)
+        print(why.explanations(told, style, now=time.time(), whole=said.verbosity > 0))
+    if not names:
+        print(("\n" if told else "") + why.summary(told))

@@ -1,0 +1,129 @@
+"""Two JSON values -> the places where they differ. Pure.
+
+Lists whose members have names (rows that begin with a text, objects with a `name`) are compared by name, so that one
+new member is one difference; all others as sequences.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from enum import Enum
+from typing import Literal, TypeAlias
+
+from envtool.keys import canonical
+from envtool.model import Json
+
+LONG = 2000  # members of a list beyond which it is compared as a bag: aligning is quadratic
+
+
+class Missing(Enum):
+    """There is no value on this side."""
+
+    missing = 0
+
+
+MISSING = Missing.missing
+Side: TypeAlias = "Json | Missing"
+Path: TypeAlias = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One place. `path` leads to it by keys, positions (of the new list, where it is there) and members' names; `how`
+    is "order" where a list has the same members in another order."""
+
+    path: Path
+    old: Side
+    new: Side
+    how: Literal["changed", "added", "removed", "order"] = "changed"
+
+
+def differences(old: Json, new: Json, path: Path = ()) -> tuple[Difference, ...]:
+    """Every place where two values differ; none exactly when their canonical forms are the same."""
+    return tuple(_differences(old, new, path))
+
+
+def _differences(old: Json, new: Json, path: Path) -> Iterator[Difference]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            if key not in old:
+                yield Difference(path=(*path, key), old=MISSING, new=new[key], how="added")
+            elif key not in new:
+                yield Difference(path=(*path, key), old=old[key], new=MISSING, how="removed")
+            else:
+                yield from _differences(old[key], new[key], (*path, key))
+    elif isinstance(old, list) and isinstance(new, list):
+        names = _names(old), _names(new)
+        if names[0] is not None and names[1] is not None:
+            yield from _named(dict(zip(names[0], old, strict=True)), dict(zip(names[1], new, strict=True)), path)
+        else:
+            yield from _sequence(old, new, path)
+    elif canonical(old) != canonical(new):  # not `!=`: 1, 1.0 and true are equal to Python, and three texts as JSON
+        yield Difference(path=path, old=old, new=new)
+
+
+def _names(members: Sequence[Json]) -> list[str] | None:
+    """A name for each member, None where one has none or two have the same."""
+    found: list[str] = []
+    for member in members:
+        name: Json = None
+        if isinstance(member, dict):
+            name = member.get("name")
+        elif isinstance(member, list) and len(member) > 1:
+            name = member[0]
+        if not isinstance(name, str):
+            return None
+        found.append(name)
+    return found if len(set(found)) == len(found) else None
+
+
+def _named(old: dict[str, Json], new: dict[str, Json], path: Path) -> Iterator[Difference]:
+    before = [name for name in old if name in new]
+    after = [name for name in new if name in old]
+    if before != after:
+        yield Difference(path=path, old=[*old.values()], new=[*new.values()], how="order")
+    for name in (*new, *(name for name in old if name not in new)):
+        if name not in old:
+            yield Difference(path=(*path, name), old=MISSING, new=new[name], how="added")
+        elif name not in new:
+            yield Difference(path=(*path, name), old=old[name], new=MISSING, how="removed")
+        else:
+            yield from _differences(old[name], new[name], (*path, name))
+
+
+def _sequence(old: list[Json], new: list[Json], path: Path) -> Iterator[Difference]:
+    texts = [canonical(member) for member in old], [canonical(member) for member in new]
+    if texts[0] == texts[1]:
+        return
+    if Counter(texts[0]) == Counter(texts[1]):
+        yield Difference(path=path, old=[*old], new=[*new], how="order")
+        return
+    if max(len(old), len(new)) > LONG:
+        yield from _bag(old, new, texts, path)
+        return
+    for tag, a, b, c, d in SequenceMatcher(None, *texts, autojunk=False).get_opcodes():
+        if tag == "equal":
+            continue
+        both = min(b - a, d - c)
+        for index in range(both):
+            yield from _differences(old[a + index], new[c + index], (*path, c + index))
+        for index in range(a + both, b):
+            yield Difference(path=(*path, index), old=old[index], new=MISSING, how="removed")
+        for index in range(c + both, d):
+            yield Difference(path=(*path, index), old=MISSING, new=new[index], how="added")
+
+
+def _bag(old: list[Json], new: list[Json], texts: tuple[list[bytes], list[bytes]], path: Path) -> Iterator[Difference]:
+    counts = Counter(texts[0]), Counter(texts[1])
+    gone, come = counts[0] - counts[1], counts[1] - counts[0]
+    for index, text in enumerate(texts[0]):
+        if gone[text] > 0:
+            gone[text] -= 1
+            yield Difference(path=(*path, index), old=old[index], new=MISSING, how="removed")
+    for index, text in enumerate(texts[1]):
+        if come[text] > 0:
+            come[text] -= 1
+            yield Difference(path=(*path, index), old=MISSING, new=new[index], how="added")

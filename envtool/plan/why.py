@@ -1,0 +1,315 @@
+"""Why a base or layer is cached, built or asked for: documents in, an Explanation out. Pure.
+
+The earlier build that a miss is compared with is the nearest one: of the same kind, with the fewest and least
+weighty differences, and of several the newest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from envtool.keys import canonical
+from envtool.model import Json, Where
+from envtool.plan import pins
+from envtool.plan.changes import Change, Facts, Ground, Places
+from envtool.plan.compare import compare, compare_question
+from envtool.plan.differences import MISSING, Side, differences
+
+State: TypeAlias = Literal["cached", "build", "ask", "wait", "run"]  # the last: a task that is run (again)
+FAR = 6  # what another name adds to the distance of an earlier build
+MOST = 8  # what any one part of a document adds at most
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """An earlier build, as it stands in the store. What older envtools did not write is empty: `name` and `project` (of
+    the first who built it), `options` MISSING."""
+
+    key: str
+    document: Mapping[str, Json]
+    diff_id: str = ""
+    time: float = 0.0  # seconds since the epoch
+    name: str = ""
+    project: str = ""  # absolute path
+    options: Side = MISSING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """An earlier question to a kind's `resolve`, with the time of its answer, or (`locked`) that of the lock."""
+
+    question: Mapping[str, Json]
+    time: float = 0.0
+    locked: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """A base or layer as it stands now. `document` is None where its key is not known yet: then `question` says what is
+    to be asked, or (both None) `waits` what has to be made first. `inputs` are rows as in documents."""
+
+    name: str
+    subject: Literal["base", "layer"]
+    kind: str
+    where: Where
+    pinned: bool = True
+    envs: tuple[str, ...] = ()
+    project: str = ""
+    options: Json = None
+    inputs: tuple[Json, ...] = ()
+    below: tuple[Ground, ...] = ()
+    waits: tuple[str, ...] = ()
+    question: Mapping[str, Json] | None = None
+    document: Mapping[str, Json] | None = None
+    key: str = ""
+    summary: str = ""
+
+    @property
+    def sort(self) -> str:
+        """Its kind as documents name it."""
+        return f"{self.subject}:{self.kind}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What a cached base or layer is made of."""
+
+    diff_id: str
+    size: int  # bytes of its tar
+    entries: int
+    arch: str
+    epoch: int
+    pins: tuple[tuple[str, str], ...]  # name and version, or name and hash
+    inputs: tuple[str, ...]
+    variables: Mapping[str, str]
+    below: tuple[tuple[str, str], ...]  # (subject, name), bottom first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """What is said of one base, layer or task.
+
+    `since` is the earlier build that `changes` are counted from, None where there is none. Its key is empty where it is
+    an earlier question, with `locked` that of the lock; of what is cached it is its own build. `same` says what is as
+    it was, `waits` what has to be made before more can be known."""
+
+    name: str
+    subject: Literal["base", "layer", "task"]
+    kind: str
+    where: Where
+    state: State
+    envs: tuple[str, ...] = ()
+    key: str = ""
+    summary: str = ""
+    project: str = ""
+    since: Past | None = None
+    locked: bool = False
+    changes: tuple[Change, ...] = ()
+    same: tuple[str, ...] = ()
+    waits: tuple[str, ...] = ()
+    content: Content | None = None
+
+
+# ---- the nearest ---------------------------------------------------------------------------------------------------
+
+
+class Nearest:
+    """Looks at earlier builds one after the other and keeps the nearest: there may be thousands, so what can be known
+    of the subject is made once, and a build that is too far already is not looked at further."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self.best: Past | None = None
+        self._score: tuple[float, float] = (float("inf"), 0.0)
+        self._new: Mapping[str, Json] = subject.document or {"inputs": [*subject.inputs]}
+        self._rows = {part: _rows(self._new[part]) for part in ("files", "inputs") if part in self._new}
+
+    def offer(self, past: Past) -> None:
+        """Consider one more."""
+        far = self.distance(past, self._score[0])
+        if far is not None and (far, -past.time) < self._score:
+            self.best, self._score = past, (far, -past.time)
+
+    def distance(self, past: Past, limit: float = float("inf")) -> float | None:
+        """How far an earlier build is from what is wanted now; None when it is no earlier build of it (another kind, or
+        nothing in common but the kind), or further than `limit`."""
+        old, new, subject = past.document, self._new, self.subject
+        if old.get("kind") != subject.sort:
+            return None
+        same_name = past.name == subject.name
+        same_project = bool(past.project) and _base(past.project) == _base(subject.project)
+        far = 0.0 if same_name else FAR if past.name else FAR / 2
+        far += 0.0 if past.project == subject.project else 0.25 if same_project else 0.5
+        moved = _first(old.get("below")) != _first(new.get("below"))  # another base has another date
+        for part, weight in (("arch", MOST), ("version", 2), ("format", 2), ("epoch", 1), ("variables", 1)):
+            if part in new and not (part == "epoch" and moved):
+                far += weight * (old.get(part) != new[part])
+        far += min(MOST, _apart(_rows(old.get("below")), _rows(new["below"]))) if "below" in new else 0
+        if far > limit:
+            return None
+        common = same_name and same_project
+        for part, rows in self._rows.items():
+            before = _rows(old.get(part))
+            common = common or not before.isdisjoint(rows)
+            far += min(MOST, _apart(before, rows))
+        if far > limit:
+            return None
+        known, wanted = (old.get("material"), new["material"]) if "material" in new else (past.options, subject.options)
+        if known is not MISSING:
+            other = 0 if known == wanted else len(differences(known, wanted))
+            far += min(MOST, 2 * other)
+            common = common or (not other and bool(wanted))
+        return far if common else None
+
+
+def _rows(rows: Json) -> frozenset[object]:
+    """Rows so that they can be counted: only for how much is the same, so duplicates do not matter."""
+    try:
+        return frozenset([tuple(row) if isinstance(row, list) else row for row in rows])  # type: ignore[union-attr]
+    except TypeError:  # a document of nobody's
+        return frozenset([repr(rows)])
+
+
+def _apart(old: frozenset[object], new: frozenset[object]) -> int:
+    return max(len(old - new), len(new - old))
+
+
+def _first(below: Json) -> Json:
+    return below[0] if isinstance(below, list) and below else None
+
+
+def _base(path: str) -> str:
+    """The project's own directory: checkouts of one project stand at many places."""
+    return path.rstrip("/").rpartition("/")[2]
+
+
+def nearest_question(subject: Subject, asked: Iterable[Asked]) -> Asked | None:
+    """The earlier question with the fewest differences, of several the newest; None when nothing is the same but the
+    kind."""
+    best: Asked | None = None
+    score: tuple[int, float] = (1 << 30, 0.0)
+    assert subject.question is not None
+    for one in asked:
+        if one.question.get("kind") != subject.sort:
+            continue
+        apart = len(differences({**one.question}, {**subject.question}))
+        if (apart, -one.time) < score:
+            best, score = one, (apart, -one.time)
+    return best
+
+
+# ---- the explanation -----------------------------------------------------------------------------------------------
+
+
+def explain(
+    subject: Subject,
+    *,
+    past: Past | None = None,
+    ground: tuple[Ground, ...] = (),
+    asked: Asked | None = None,
+    content: Content | None = None,
+    places: Places | None = None,
+) -> Explanation:
+    """All that can be said of a base or layer. `past` is the nearest earlier build and `ground` what that stood on;
+    `asked` the nearest earlier question where there is no key yet; `content` is given when it is cached."""
+    changes: tuple[Change, ...] = ()
+    same: tuple[str, ...] = ()
+    locked = False
+    state: State = "wait" if subject.waits else "ask" if subject.document is None else "build"
+    if content is not None:
+        state = "cached"
+    elif subject.document is not None and past is not None:
+        old = Facts(document=past.document, below=ground, options=past.options)
+        new = Facts(document=subject.document, below=subject.below, options=subject.options)
+        changes = compare(old, new, places=places, pinned=subject.pinned)
+        same = unchanged(old, new)
+    elif state == "ask" and asked is not None:
+        assert subject.question is not None
+        old = Facts(document=asked.question, below=ground)
+        new = Facts(document=subject.question, below=subject.below, options=subject.options)
+        paths = [str(row[0]) for row in subject.inputs if isinstance(row, list)]
+        changes = compare_question(old, new, inputs=paths, places=places)
+        past = Past(key="", document={}, time=asked.time)
+        locked = asked.locked
+    elif state == "wait" and past is not None:
+        changes = own_changes(subject, past, places)
+    else:
+        past = None
+    return Explanation(
+        name=subject.name,
+        subject=subject.subject,
+        kind=subject.kind,
+        where=subject.where,
+        state=state,
+        envs=subject.envs,
+        key=subject.key,
+        summary=subject.summary,
+        project=subject.project,
+        since=past,
+        locked=locked,
+        changes=changes,
+        same=same,
+        waits=subject.waits,
+        content=content,
+    )
+
+
+def own_changes(subject: Subject, past: Past, places: Places | None) -> tuple[Change, ...]:
+    """What a layer that waits for another says otherwise by itself: in its options and inputs, all that is known."""
+    old: dict[str, Json] = {"inputs": past.document.get("inputs"), "material": None}
+    new: dict[str, Json] = {"inputs": [*subject.inputs], "material": None}
+    if past.options is not MISSING:
+        old["material"], new["material"] = past.options, subject.options
+    sides = Facts(document=old, options=past.options), Facts(document=new, options=subject.options)
+    return compare(*sides, places=places, pinned=subject.pinned)
+
+
+def unchanged(old: Facts, new: Facts) -> tuple[str, ...]:
+    """What is as it was, in a few words: ("the base", "layer python", "11 pins", "the spec")."""
+    words = ground_words(_list(old.document, "below"), _list(new.document, "below"), new.below)
+    for key, word in (("files", "pin"), ("inputs", "input")):
+        rows = {canonical(row) for row in _list(old.document, key)} & {
+            canonical(row) for row in _list(new.document, key)
+        }
+        if rows:
+            words.append(f"{len(rows)} {word}{'s' if len(rows) != 1 else ''}")
+    if canonical(old.document.get("material")) == canonical(new.document.get("material")):
+        words.append("the spec")
+    if new.document.get("variables") and old.document.get("variables") == new.document.get("variables"):
+        words.append("variables")
+    return tuple(words)
+
+
+def ground_words(old: Iterable[Json], new: Iterable[Json], ground: Iterable[Ground]) -> list[str]:
+    """The part of `ground` whose diff IDs are in both."""
+    kept = {str(one) for one in old} & {str(one) for one in new}
+    return ["the base" if one.subject == "base" else f"layer {one.name}" for one in ground if one.diff_id in kept]
+
+
+def content(document: Mapping[str, Json], below: Iterable[Ground], *, diff_id: str, size: int, entries: int) -> Content:
+    """What a layer that stands in the store is made of, from its own document."""
+    variables = document.get("variables")
+    epoch = document.get("epoch")
+    return Content(
+        diff_id=diff_id,
+        size=size,
+        entries=entries,
+        arch=str(document.get("arch", "")),
+        epoch=epoch if isinstance(epoch, int) else 0,
+        pins=tuple(_pin(row) for row in _list(document, "files")),
+        inputs=tuple(str(row[0]) for row in _list(document, "inputs") if isinstance(row, list)),
+        variables={name: str(value) for name, value in variables.items()} if isinstance(variables, dict) else {},
+        below=tuple((one.subject, one.name) for one in below),
+    )
+
+
+def _pin(row: Any) -> tuple[str, str]:
+    name, version = pins.name_and_version(str(row[0]))
+    return name, version or str(row[1])[:12]
+
+
+def _list(document: Mapping[str, Json], key: str) -> list[Json]:
+    value = document.get(key)
+    return value if isinstance(value, list) else []

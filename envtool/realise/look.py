@@ -1,0 +1,96 @@
+"""What can be said of every base and layer without asking the network and without building: what `envtool plan` and
+`envtool why` show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NoReturn
+
+from envtool.api import Request
+from envtool.errors import EnvtoolError, ResolveError
+from envtool.plan.graph import Graph, Node
+from envtool.plan.plan import Known
+from envtool.realise import settle
+from envtool.realise.setting import Setting
+from envtool.realise.settle import Made, Settled, Wanted
+from envtool.store import layers, memo
+from envtool.store.layers import Layer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """One node. `request` is None where something below it is not made; then and while `resolve` has to be asked
+    `settled` is None; `layer` is None where it is not in the store."""
+
+    node: Node
+    request: Request | None = None
+    settled: Settled | None = None
+    layer: Layer | None = None
+
+
+def look(graph: Graph, setting: Setting) -> dict[str, Look]:
+    """All nodes by id, each after what it stands on. Raises SpecError for inputs that are not there."""
+    looks: dict[str, Look] = {}
+    for node in graph.nodes.values():
+        below = made(node.below, looks)
+        if len(below) < len(node.below):
+            looks[node.id] = Look(node=node)
+            continue
+        request = settle.request_for(node, below, setting)
+        wanted = _wanted(node, request, below, setting)
+        request = wanted.request
+        settled = settle.settled(node, request, wanted.pins) if wanted.known else None
+        layer = layers.find(setting.store, settled.key) if settled else None
+        looks[node.id] = Look(node=node, request=request, settled=settled, layer=layer)
+    return looks
+
+
+def known(graph: Graph, setting: Setting) -> dict[str, Known]:
+    """The same in the few words of a plan."""
+    return {node_id: _known(one) for node_id, one in look(graph, setting).items()}
+
+
+def made(ids: Sequence[str], looks: Mapping[str, Look]) -> list[Made]:
+    """Those of some nodes that stand in the store."""
+    found = [looks[node_id] for node_id in ids]
+    return [Made(settled=one.settled, layer=one.layer) for one in found if one.settled and one.layer]
+
+
+def _known(one: Look) -> Known:
+    if one.settled is None:
+        return Known(state="unknown", summary="not resolved yet" if one.request else "")
+    summary = one.node.kind.summary(one.settled.request, one.settled.pins)
+    return Known(state="cached" if one.layer else "build", key=one.settled.key, summary=summary)
+
+
+def _wanted(node: Node, request: Request, below: Sequence[Made], setting: Setting) -> Wanted:
+    wanted = settle.wanted(node, request, below, setting)
+    if wanted.known or memo.get(setting.store, settle.memo_question(node, wanted.request)) is None:
+        return wanted
+    # What is remembered does not fit this machine any more. Kinds that pin the machine itself look at it alone.
+    try:
+        return replace(wanted, known=True, pins=node.kind.resolve(wanted.request, Nobody(setting)))
+    except EnvtoolError:
+        return wanted
+
+
+class Nobody:
+    """`api.Site` where nobody may be asked."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.arch = setting.arch
+        self.project = Path(setting.root)
+
+    def get(self, *_: object, **__: object) -> NoReturn:
+        """Refuses. Raises ResolveError."""
+        raise ResolveError("nobody may be asked now", code="nobody")
+
+    fetch = run = get
+
+    def seen(self, sha256: str, url: str) -> None:
+        """Nothing is seen."""
+
+    def note(self, text: str) -> None:
+        """Nobody listens either."""

@@ -1,0 +1,284 @@
+"""A task whose stack, view, commands and variables are what they were is not run again: the run that passed is told.
+
+Only success is remembered, and only where no file of the project was touched while the task ran; a task with
+`network:` never is. What decides is one document (keys.result_document), kept beside the result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from envtool import keys, net, project
+from envtool.container import ids
+from envtool.container.outputs import Receiver
+from envtool.errors import EnvtoolError
+from envtool.events import Finished, Started
+from envtool.model import Env, Json, Task
+from envtool.realise.setting import Setting
+from envtool.realise.stacks import Stack, Stacks, stack_binds
+from envtool.run import describe, provenance
+from envtool.run.result import Result
+from envtool.run.tasks import run_task
+from envtool.store import layers, results, views
+from envtool.view import compare, look, record
+from envtool.view.look import Unknown, View
+
+SERVICES: list[Json] = []  # envs have none yet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One task of one env, about to run."""
+
+    env: Env
+    task: Task
+    setting: Setting
+    log: str  # path of the evidence
+    host: Mapping[str, str]  # the caller's variables
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """A result that stands in the store, and what it was told or remembered of."""
+
+    env: Env
+    task: str
+    stack: Stack
+    view: str  # digest
+    found: results.Remembered
+
+
+def perform(asked: Asked, stacks: Stacks, *, again: bool) -> tuple[Result, Trace | None]:
+    """Tell the result that is remembered, or run the task and remember what it came to. `again` runs it anyway. Raises
+    what making the stack and the container raise."""
+    env, setting = asked.env, asked.setting
+    view: View | str = ""
+    recalled: Stack | None = None
+    if not env.network and not again:
+        recalled = stacks.recalled(env.name)
+        view = look_at(setting) if recalled else ""
+        if recalled and isinstance(view, View) and (told := _tell(asked, recalled, view)):
+            return told
+    stack = stacks.stack(env.name)
+    if env.network:
+        return run_task(env, asked.task, stack, setting, log=asked.log, host=asked.host), None
+    if not view or recalled is None or stack.made != recalled.made:  # something was made: that took its time
+        view = look_at(setting)
+    before = _before(asked, stack, view) if isinstance(view, View) else view
+    seen = view.digest if isinstance(view, View) else ""
+    result = run_task(env, asked.task, stack, setting, log=asked.log, host=asked.host, view=seen)
+    if result.outcome != "passed":
+        return result, None
+    why = _keep(asked, stack, before, result) if isinstance(before, _Before) else before
+    if why or not isinstance(before, _Before):
+        setting.emit(net.note(_id(asked), f"not remembered: {why}"))
+        return result, None
+    return result, _trace(asked, stack, before.view.digest, before.document)
+
+
+def _trace(asked: Asked, stack: Stack, view: str, document: Mapping[str, Json]) -> Trace | None:
+    found = results.find(asked.setting.store, keys.digest(dict(document)))
+    return Trace(env=asked.env, task=asked.task.name, stack=stack, view=view, found=found) if found else None
+
+
+def document(asked: Asked, stack: Stack, view: str) -> dict[str, Json]:
+    """All that decides what the task comes to. Raises EnvtoolError where git cannot be asked."""
+    env, task = asked.env, asked.task
+    passed = {name for name in asked.host if describe.passes(name, env.passed)}
+    user = "root" if task.user == "root" else "user"
+    variables = describe.environment(env, stack, asked.host, user=user)
+    shows, layered = bool(stack_binds(stack.made)), enumerate(stack.made)
+    return keys.result_document(
+        stack=[[made.layer.diff_id, made.layer.key if shows and not number else ""] for number, made in layered],
+        view=view,
+        history=project.history(asked.setting.root) if task.outputs else "",
+        commands=[[*command.words()] for command in task.commands],
+        workdir=describe.workdir(env),
+        variables={name: value for name, value in variables.items() if name not in passed},
+        passed={name: digest(variables[name]) for name in sorted(passed)},
+        user=user,
+        outputs=[*task.outputs],
+        network=env.network,
+        arch=asked.setting.arch,
+        services=SERVICES,
+    )
+
+
+def digest(value: str) -> str:
+    """Of a variable's value, which may be a secret."""
+    return hashlib.sha256(value.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def owner(root: str, env: str, task: str) -> str:
+    """Whose a result is: results.py keeps so many of each."""
+    return keys.digest([root, env, task])[:32]
+
+
+def _id(asked: Asked) -> str:
+    return f"task:{asked.env.name}:{asked.task.name}"
+
+
+def look_at(setting: Setting) -> View | str:
+    """How the project stands, or why that cannot be told."""
+    try:
+        return look.look(setting.root, record.place(setting.store.root, setting.root))
+    except Unknown as error:
+        return str(error)
+
+
+# ---- telling ---------------------------------------------------------------------------------------------------------
+
+
+def _tell(asked: Asked, stack: Stack, view: View) -> tuple[Result, Trace] | None:
+    """The result that is remembered, its log and outputs where a run would have left them; None when there is none."""
+    setting = asked.setting
+    try:
+        key = keys.digest(document(asked, stack, view.digest))
+        whose = owner(setting.root, asked.env.name, asked.task.name)
+    except (EnvtoolError, UnicodeError):
+        return None
+    found = results.find(setting.store, key)
+    if found is None:
+        return None
+    if not results.verify(found):
+        results.forget(setting.store, key)
+        return None
+    try:
+        shutil.copyfile(found.log, asked.log)
+    except OSError:
+        return None
+    if not _restore(found, setting.root):  # a run has the words for what is in the way
+        return None
+    results.used(setting.store, found, whose)
+    event_id, now = _id(asked), time.time()
+    outputs = tuple(each.path for each in found.outputs)
+    setting.emit(Started(id=event_id, subject="task", name=asked.task.name, env=asked.env.name, time=now))
+    setting.emit(
+        Finished(
+            id=event_id,
+            subject="task",
+            name=asked.task.name,
+            env=asked.env.name,
+            outcome="cached",
+            status=0,
+            time=now,
+            seconds=found.run.seconds,
+            detail=found.run.message,
+            outputs=outputs,
+            since=found.run.started,
+            host=found.run.host,
+        )
+    )
+    trace = Trace(env=asked.env, task=asked.task.name, stack=stack, view=view.digest, found=found)
+    result = Result(
+        env=asked.env.name,
+        task=asked.task.name,
+        outcome="cached",
+        status=0,
+        seconds=found.run.seconds,
+        started=found.run.started,
+        log=asked.log,
+        outputs=outputs,
+        message=found.run.message,
+        host=found.run.host,
+    )
+    provenance.record(asked.env, asked.task, stack, setting, result, view=view.digest)
+    return result, trace
+
+
+def _restore(found: results.Remembered, root: str) -> bool:
+    """Put back outputs that are missing or different; False where one cannot be."""
+    wrong = [each for each in found.outputs if not _stands(os.path.join(root, each.path), each)]
+    if not wrong:
+        return True
+    receiver = Receiver(root, owned=ids.here().mode == "root")
+    for each in wrong:
+        if each.link:
+            receiver.link(each.path, each.link)
+        else:
+            receiver.copy(found.source(each), each.path, each.mode, each.mtime_ns)
+    return not receiver.finish()[1]
+
+
+def _stands(path: str, output: results.Output) -> bool:
+    try:
+        if output.link:
+            return os.readlink(path) == output.link
+        state = os.lstat(path)
+        if state.st_mode != 0o100000 | output.mode or state.st_size != output.size:
+            return False
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == output.sha256
+    except OSError:
+        return False
+
+
+# ---- remembering -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Before:
+    """What stood when a task began."""
+
+    view: View
+    document: dict[str, Json]
+    manifest: bytes
+
+
+def _before(asked: Asked, stack: Stack, view: View) -> _Before | str:
+    try:
+        return _Before(view=view, document=document(asked, stack, view.digest), manifest=compare.text(view))
+    except (EnvtoolError, Unknown) as error:
+        return str(error)
+
+
+def _keep(asked: Asked, stack: Stack, before: _Before, result: Result) -> str:
+    """Remember a run that passed, unless somebody touched the project meanwhile; else why not. Never raises: it is only
+    a help."""
+    setting = asked.setting
+    after = look_at(setting)
+    try:
+        if not isinstance(after, View):
+            return after
+        if touched := compare.changed(before.view, after) - {*result.outputs}:
+            more = f" and {len(touched) - 1} more" if len(touched) > 1 else ""
+            return f"{min(touched)}{more} was touched while it ran"
+        documents = [before.document]
+        now = document(asked, stack, after.digest)
+        if now != before.document:
+            if now != {**before.document, "view": after.digest}:  # a commit, while it ran
+                return "git's history changed while it ran"
+            # its own outputs are files of the project: the next run sees another view, and yet nothing new
+            documents.append(now)
+            views.put(setting.store, after.digest, compare.text(after))
+        views.put(setting.store, before.view.digest, before.manifest)
+        for made in stack.made:
+            layers.note(setting.store, made.layer)
+        results.keep(
+            setting.store,
+            documents,
+            results.Run(
+                env=result.env,
+                task=result.task,
+                started=result.started,
+                seconds=result.seconds,
+                host=os.uname().nodename,
+                message=result.message,
+            ),
+            owner=owner(setting.root, result.env, result.task),
+            log=result.log,
+            root=setting.root,
+            outputs=result.outputs,
+        )
+    except results.TooLarge:
+        return "its log and outputs are too large"
+    except UnicodeError:
+        return "a name in it is not UTF-8"
+    except (OSError, EnvtoolError, Unknown) as error:
+        return str(error)
+    return ""

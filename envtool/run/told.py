@@ -1,0 +1,99 @@
+"""The plan cache of `envtool test`, read: whether every task of it passed before and nothing that decided so changed.
+
+The warm way of an unchanged project. What it trusts was written by `ready.unchanged`: the long way's own answer, the
+stat signatures of every file that decided it, the variables that did, and the digest of the project. Whatever is not
+exactly as it was sends the caller the long way, which alone knows words for anything else.
+"""
+
+from __future__ import annotations
+
+import binascii
+import marshal
+import os
+import sys
+
+from envtool.run import warm
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+FORMAT = 1
+
+
+def path(store: str, spec: str, task: str, envs: tuple[str, ...]) -> str:
+    """Where the plan of a run is kept. The name is short and cheap; the content says whose it is."""
+    name = binascii.crc32("\0".join((str(os.geteuid()), spec, task, *envs)).encode("utf-8", "surrogateescape"))
+    return f"{store}/plans/{name:08x}.told"
+
+
+def version() -> tuple[object, ...]:
+    """What wrote a plan, and where it looked for plugins."""
+    return (FORMAT, *warm.version(), tuple(sys.path))
+
+
+def switches(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Variables of ours that change what the long way does: ENVTOOL_*, and CI, in which a lock has to fit."""
+    return sorted((name, value) for name, value in environ.items() if name.startswith("ENVTOOL_") or name == "CI")
+
+
+def read(store: str, spec: str, task: str, envs: tuple[str, ...]) -> dict[str, Any] | None:
+    """The plan of a run, None when there is none or anything that decided it has changed. The project's files are for
+    `stands` to look at."""
+    try:
+        with open(path(store, spec, task, envs), "rb") as file:
+            plan: dict[str, Any] = marshal.loads(file.read())  # noqa: S302 - our own file in our own 0700 store
+        if plan["version"] != version() or (plan["spec"], plan["task"], plan["envs"]) != (spec, task, envs):
+            return None
+    except (OSError, ValueError, EOFError, TypeError, KeyError):
+        return None
+    if plan["switches"] != switches(os.environ) or any(
+        passed(each["passes"]) != each["passed"] for each in plan["rows"]
+    ):
+        return None
+    return plan if all(warm.signature(place) == state for place, state in plan["watch"]) else None
+
+
+def passed(patterns: tuple[str, ...]) -> dict[str, str]:
+    """sha256 of the value of each variable that `pass:` lets through."""
+    if not patterns:
+        return {}
+    import fnmatch
+    from hashlib import sha256
+
+    return {
+        name: sha256(value.encode("utf-8", "surrogateescape")).hexdigest()
+        for name, value in os.environ.items()
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+    }
+
+
+def stands(plan: dict[str, Any]) -> bool:
+    """Whether the project's files are those of the plan."""
+    from envtool.view import look
+
+    try:
+        found = look.settle(look.ask(plan["root"], plan["record"]), unchanged=True)
+    except look.Unknown:
+        return False
+    return found is not None and found.digest == plan["view"]
+
+
+def leave(plan: dict[str, Any]) -> bool:
+    """Leave the remembered logs where a run would have left its own, and note that the results were of use. False
+    where that cannot be."""
+    from envtool.run import evidence
+
+    directory = evidence.open_run(plan["root"])
+    try:
+        for row in plan["rows"]:
+            with open(row["log"], "rb") as log, open(os.path.join(directory, row["name"]), "wb") as copy:
+                while piece := log.read(1 << 20):
+                    copy.write(piece)
+            os.utime(os.path.dirname(row["log"]))
+    except OSError:
+        return False
+    finally:
+        evidence.close_run(plan["root"], directory)
+    return True

@@ -1,0 +1,90 @@
+"""Gathers what `envtool why TASK` is told from: the task as it stands, and what is remembered of it in the store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+from envtool import keys
+from envtool.errors import EnvtoolError
+from envtool.model import Env, Json, Task
+from envtool.plan import whytask
+from envtool.plan.changes import Ground, Places
+from envtool.plan.graph import Graph
+from envtool.plan.why import Explanation
+from envtool.realise.explain import ground_of, grounds, stood_on
+from envtool.realise.look import Look, made
+from envtool.realise.places import in_spec
+from envtool.realise.setting import Setting
+from envtool.realise.stacks import Stack
+from envtool.run import remember
+from envtool.store import results, views
+from envtool.view import compare
+from envtool.view.look import Unknown, View
+
+
+def explain_tasks(
+    tasks: Sequence[tuple[Env, Task]], graph: Graph, looks: Mapping[str, Look], setting: Setting
+) -> tuple[Explanation, ...]:
+    """Why tasks would be run, or told as unchanged."""
+    if not tasks:
+        return ()
+    view = remember.look_at(setting)
+    return tuple(_explain(env, task, graph, looks, setting, view) for env, task in tasks)
+
+
+def _explain(
+    env: Env, task: Task, graph: Graph, looks: Mapping[str, Look], setting: Setting, view: View | str
+) -> Explanation:
+    stack = [looks[node_id] for node_id in graph.stacks[env.name]]
+    waits = tuple(one.node.spec.name for one in stack if one.layer is None and one.request is not None)
+    here = tuple(ground_of(one) for one in stack if one.layer is not None)
+    never = "it has the network, and is run every time" if env.network else view if isinstance(view, str) else ""
+    document: Mapping[str, Json] | None = None
+    if isinstance(view, View) and not waits and not never:
+        asked = remember.Asked(env=env, task=task, setting=setting, log="", host=os.environ)
+        found = Stack(made=tuple(made(graph.stacks[env.name], looks)))
+        try:
+            document = remember.document(asked, found, view.digest)
+        except EnvtoolError as error:
+            never = error.message
+    owner = remember.owner(setting.root, env.name, task.name)
+    runs = [
+        whytask.Run(key=each.key, document=each.document, time=each.run.started, host=each.run.host)
+        for each in results.of(setting.store, owner)
+    ]
+    earlier = grounds([_diff_ids(run.document) for run in runs], setting)
+
+    def ground(old: Mapping[str, Json]) -> tuple[Ground, ...]:
+        return stood_on(_diff_ids(old), here, earlier)
+
+    return whytask.explain_task(
+        whytask.Task(
+            env=env.name,
+            name=task.name,
+            where=task.where,
+            project=setting.root,
+            document=document,
+            key=keys.digest({**document}) if document else "",
+            below=here,
+            waits=waits,
+            never=never,
+        ),
+        runs,
+        view=lambda digest: views.get(setting.store, digest),
+        now=_files(view),
+        ground=ground,
+        places=Places(option=lambda text: in_spec(setting.root, task.where, text)),
+    )
+
+
+def _files(view: View | str) -> whytask.View | None:
+    try:
+        return views.rows(compare.text(view)) if isinstance(view, View) else None
+    except Unknown:
+        return None
+
+
+def _diff_ids(document: Mapping[str, Json]) -> list[Json]:
+    rows = document.get("stack")
+    return [row[0] for row in rows if isinstance(row, list) and row] if isinstance(rows, list) else []

@@ -1,0 +1,94 @@
+"""Earlier builds and earlier questions, read from what lies in the store: there is no index that could disagree.
+
+Thousands of files are read in one go, so each is looked at as bytes first and parsed only when it is wanted. What is
+damaged, or goes away meanwhile, is passed over: history explains, it decides nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from envtool.model import Json
+from envtool.store.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """An earlier build. `built` is what was noted beside it (empty for layers of older envtools)."""
+
+    key: str
+    diff_id: str
+    time: float  # seconds since the epoch
+    document: Mapping[str, Json]
+    built: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """An earlier question whose answer is remembered, and when it was asked last."""
+
+    question: Mapping[str, Json]
+    time: float
+
+
+def built(store: Store, *, kinds: Collection[str] = (), diff_ids: Collection[str] = ()) -> Iterator[Built]:
+    """All layers in the store of any of these kinds ("layer:pip"), or with any of these diff IDs."""
+    words = [f'"kind":{json.dumps(kind, ensure_ascii=False)}'.encode() for kind in kinds]
+    words += [diff_id.encode() for diff_id in diff_ids]
+    for name in _names(store, "layers"):
+        found = one(store, name, words)
+        if found is not None and (found.document.get("kind") in kinds or found.diff_id in diff_ids):
+            yield found
+
+
+def one(store: Store, key: str, words: Collection[bytes] = (b"",)) -> Built | None:
+    """The build of a layer, None when it is not in the store (or its sheet has none of `words` in it)."""
+    path = store.path("layers", key, "layer.json")
+    data = _read(path, words)
+    if data is None:
+        return None
+    try:
+        stored: Any = json.loads(data)
+        noted = stored.get("built", {})
+        when = float(noted.get("time") or os.stat(path).st_mtime)
+        document = {**stored["document"]}
+        return Built(key=key, diff_id=str(stored["diff_id"]), time=when, document=document, built=noted)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def asked(store: Store, kinds: Collection[str]) -> Iterator[Asked]:
+    """All remembered questions to kinds of these names."""
+    words = [f'"kind":{json.dumps(kind, ensure_ascii=False)}'.encode() for kind in kinds]
+    for name in _names(store, "memo"):
+        path = store.path("memo", name)
+        data = _read(path, words)
+        if data is None:
+            continue
+        try:
+            question: Any = json.loads(data)["question"]
+            if question.get("kind") in kinds:
+                yield Asked(question=question, time=os.stat(path).st_mtime)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+
+
+def _names(store: Store, room: str) -> list[str]:
+    try:
+        return sorted(os.listdir(store.path(room)))
+    except FileNotFoundError:
+        return []
+
+
+def _read(path: str, words: Collection[bytes]) -> bytes | None:
+    """The whole file when any of the words is in it."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            data = file.read()
+    except OSError:
+        return None
+    return data if any(word in data for word in words) else None

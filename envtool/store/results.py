@@ -1,0 +1,297 @@
+"""Remembered results, by key: `results/<key>/{result.json,log,outputs/}`, each there whole or not at all.
+
+Nothing is synced: what a crash of the machine cut short is noticed by its sizes and hashes, ignored, and replaced.
+`results/of/<owner>/<key>` says whose a result is: of each owner (a task of an env of a project) the newest KEPT stay,
+and none that was not used for AGE. Both are looked after when a result is added.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from envtool import keys
+from envtool.model import Json
+from envtool.store.scratch import scratch
+from envtool.store.store import Store
+
+FORMAT = 1
+KEPT = 8  # results of one task of one env
+AGE = 30 * 86400  # seconds
+LOG = 64 << 20  # bytes of a log that is kept
+OUTPUTS = 512 << 20  # bytes of all outputs together
+FILES = 20_000  # number of outputs
+_PLAN = re.compile(r"[0-9a-f]{8}(\.(view|view\.hashes|told))?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """A file or symlink that was copied back."""
+
+    path: str  # relative to the project
+    mode: int = 0
+    size: int = 0
+    mtime_ns: int = 0
+    sha256: str = ""
+    link: str = ""  # target, for a symlink
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What is said of a run that passed. Times are seconds since the epoch."""
+
+    env: str
+    task: str
+    started: float
+    seconds: float
+    host: str
+    message: str = ""  # what was said beside the outcome: of outputs that could not be copied back
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remembered:
+    """A result in the store, whole as far as sizes tell."""
+
+    key: str
+    directory: str
+    document: Mapping[str, Json]
+    run: Run
+    outputs: tuple[Output, ...]
+
+    @property
+    def log(self) -> str:
+        """Path of the whole output."""
+        return os.path.join(self.directory, "log")
+
+    def source(self, output: Output) -> str:
+        """Path of the remembered file."""
+        return os.path.join(self.directory, "outputs", output.path)
+
+
+class TooLarge(Exception):  # noqa: N818 - it is what it is
+    """More than is worth remembering."""
+
+
+def find(store: Store, key: str) -> Remembered | None:
+    """The result under a key; None when there is none, or none that is whole."""
+    directory = store.path("results", key)
+    try:
+        with open(os.path.join(directory, "result.json"), encoding="utf-8") as file:
+            stored: dict[str, Any] = json.load(file)
+        found = Remembered(
+            key=key,
+            directory=directory,
+            document=stored["document"],
+            run=Run(**stored["run"]),
+            outputs=tuple(Output(**each) for each in stored["outputs"]),
+        )
+        whole = stored["format"] == FORMAT and keys.digest(stored["document"]) == key
+        whole = whole and os.path.getsize(found.log) == stored["log"]
+        for each in found.outputs:
+            state = os.lstat(found.source(each))
+            whole = whole and (stat.S_ISLNK(state.st_mode) if each.link else state.st_size == each.size)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if whole else None
+
+
+def of(store: Store, owner: str) -> list[Remembered]:
+    """All results of an owner that are whole."""
+    found = [find(store, key) for key in _names(store.path("results", "of", owner))]
+    return [each for each in found if each is not None]
+
+
+def verify(found: Remembered) -> bool:
+    """Whether the remembered outputs still are what they were."""
+    try:
+        return all(
+            os.readlink(found.source(each)) == each.link if each.link else _hash(found.source(each)) == each.sha256
+            for each in found.outputs
+        )
+    except OSError:
+        return False
+
+
+def used(store: Store, found: Remembered, owner: str) -> None:
+    """Note that it was of use: it stays for longer."""
+    for path in (found.directory, store.path("results", "of", owner, found.key)):
+        try:
+            os.utime(path)
+        except OSError:
+            continue  # somebody swept it: then it is not there next time
+
+
+def keep(
+    store: Store,
+    keyed: Sequence[Mapping[str, Json]],
+    run: Run,
+    *,
+    owner: str,
+    log: str,
+    root: str,
+    outputs: Iterable[str],
+) -> None:
+    """Remember a run under the keys of documents (one, or also that of the project with the run's own outputs in it).
+    `outputs` are project-relative paths below `root`. Raises OSError, TooLarge."""
+    with scratch(store) as top:
+        for document in keyed:
+            key = keys.digest(dict(document))
+            made = os.path.join(top, key)
+            os.mkdir(made, 0o755)
+            size = os.path.getsize(log)
+            if size > LOG:
+                raise TooLarge
+            shutil.copyfile(log, os.path.join(made, "log"))
+            stored: Json = {
+                "format": FORMAT,
+                "document": dict(document),
+                "run": asdict(run),
+                "log": size,
+                "outputs": [asdict(each) for each in _take(root, outputs, os.path.join(made, "outputs"))],
+            }
+            with open(os.path.join(made, "result.json"), "wb") as file:
+                file.write(keys.canonical(stored))
+            _place(made, store.path("results", key), os.path.join(top, f"{key}.old"))
+            _own(store, owner, key)
+    _bound(store, owner)
+    _sweep(store)
+
+
+def forget(store: Store, key: str) -> None:
+    """Take a result away."""
+    shutil.rmtree(store.path("results", key), ignore_errors=True)
+
+
+def _take(root: str, outputs: Iterable[str], target: str) -> list[Output]:
+    taken: list[Output] = []
+    room = OUTPUTS
+    for path in sorted(set(outputs)):
+        source, place = os.path.join(root, path), os.path.join(target, path)
+        os.makedirs(os.path.dirname(place), exist_ok=True)
+        state = os.lstat(source)
+        room -= state.st_size
+        if room < 0 or len(taken) >= FILES:
+            raise TooLarge
+        if stat.S_ISLNK(state.st_mode):
+            link = os.readlink(source)
+            os.symlink(link, place)
+            taken.append(Output(path=path, link=link))
+            continue
+        descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file, open(place, "xb") as copy:
+            shutil.copyfileobj(file, copy, 1 << 20)
+        taken.append(
+            Output(
+                path=path,
+                mode=stat.S_IMODE(state.st_mode),
+                size=os.path.getsize(place),
+                mtime_ns=state.st_mtime_ns,
+                sha256=_hash(place),
+            )
+        )
+    return taken
+
+
+def _hash(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _place(made: str, target: str, old: str) -> None:
+    os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
+    try:
+        os.rename(made, target)
+    except OSError:  # one stands there: an older one, a damaged one
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(target, old)
+        os.rename(made, target)
+
+
+# ---- bounds --------------------------------------------------------------------------------------------------------
+
+
+def _own(store: Store, owner: str, key: str) -> None:
+    directory = store.path("results", "of", owner)
+    os.makedirs(directory, mode=0o755, exist_ok=True)
+    with open(os.path.join(directory, key), "wb"):
+        pass
+    os.utime(os.path.join(directory, key))
+
+
+def _bound(store: Store, owner: str) -> None:
+    """Forget all but the newest few of an owner."""
+    directory = store.path("results", "of", owner)
+    ages: list[tuple[float, str]] = []
+    for name in os.listdir(directory):
+        try:
+            ages.append((os.stat(os.path.join(directory, name)).st_mtime, name))
+        except FileNotFoundError:
+            continue
+    for _, key in sorted(ages)[:-KEPT]:
+        forget(store, key)
+        _unlink(os.path.join(directory, key))
+
+
+def _sweep(store: Store) -> None:
+    """Once a day: forget what nobody used for long, manifests that no result names, and plans."""
+    stamp = store.path("results", "of", ".swept")
+    now = time.time()
+    try:
+        if now - os.stat(stamp).st_mtime < 86400:
+            return
+    except FileNotFoundError:
+        pass
+    with open(stamp, "wb"):
+        pass
+    os.utime(stamp)
+    views = {name for name in _names(store.path("views")) if _age(store.path("views", name), now) > 3600}
+    for key in _names(store.path("results")):
+        if key == "of":
+            continue
+        if _age(store.path("results", key), now) > AGE:
+            forget(store, key)
+        elif found := find(store, key):
+            views.discard(str(found.document.get("view")))
+    for name in views:
+        _unlink(store.path("views", name))
+    for name in _names(store.path("plans")):  # short cuts: what is half written, and what was long of no use
+        path = store.path("plans", name)
+        if _age(path, now) > (AGE if _PLAN.fullmatch(name) else 3600):
+            _unlink(path)
+    for owner in _names(store.path("results", "of")):
+        directory = store.path("results", "of", owner)
+        for key in _names(directory):
+            if not os.path.isdir(store.path("results", key)):
+                _unlink(os.path.join(directory, key))
+        try:
+            os.rmdir(directory)
+        except OSError:
+            continue  # not empty
+
+
+def _age(path: str, now: float) -> float:
+    try:
+        return now - os.stat(path).st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _unlink(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)

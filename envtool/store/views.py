@@ -1,0 +1,55 @@
+"""Manifests of views, by digest: `views/<digest>`, compressed. A result names the digest; this says what it was of."""
+
+from __future__ import annotations
+
+import os
+import zlib
+
+from envtool.store.scratch import scratch
+from envtool.store.store import Store
+from envtool.view.look import digest_of
+
+
+def put(store: Store, digest: str, text: bytes) -> None:
+    """Keep a manifest (view.compare.text), whole or not at all. Raises OSError."""
+    target = store.path("views", digest)
+    if os.path.exists(target):
+        os.utime(target)
+        return
+    os.makedirs(store.path("views"), mode=0o755, exist_ok=True)
+    with scratch(store) as top:
+        mine = os.path.join(top, digest)
+        with open(mine, "xb") as file:
+            file.write(zlib.compress(text, 1))
+        os.rename(mine, target)
+
+
+def get(store: Store, digest: str) -> dict[str, tuple[int, str]] | None:
+    """Path -> (type and executable bits, sha256 of content or target) of every file of a view; None when it is not
+    known any more, or damaged."""
+    try:
+        with open(store.path("views", digest), "rb") as file:
+            text = zlib.decompress(file.read())
+    except (OSError, zlib.error):
+        return None
+    if digest_of(text) != digest:
+        return None
+    return rows(text)
+
+
+def rows(text: bytes) -> dict[str, tuple[int, str]]:
+    """The same of a manifest's text."""
+    fields = text.split(b"\0")
+    return {
+        os.fsdecode(path): (int(mode, 8), sha256.decode())
+        for path, mode, sha256 in zip(fields[:-1:3], fields[1::3], fields[2::3], strict=True)
+    }
+
+
+def difference(before: dict[str, tuple[int, str]], after: dict[str, tuple[int, str]]) -> dict[str, str]:
+    """Path -> what happened to it ("new", "gone", "changed"), sorted by path."""
+    words: dict[str, str] = {}
+    for path in sorted(before.keys() | after.keys()):
+        if before.get(path) != after.get(path):
+            words[path] = "new" if path not in before else "gone" if path not in after else "changed"
+    return words

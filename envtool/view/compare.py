@@ -1,0 +1,44 @@
+"""Two looks at a project, and what a digest is of."""
+
+from __future__ import annotations
+
+import os
+
+from envtool.view import record
+from envtool.view.look import ROW, Unknown, View, digest_of, rows_text
+
+
+def text(view: View) -> bytes:
+    """What a view's digest is of: path, mode (octal) and hash (hex) of each file, each ended by a zero, sorted by path.
+    Raises Unknown where the project has moved on since."""
+    hashes = view.hashes
+    if not hashes:
+        kept = record.load(view.place, view.root)
+        hashes = record.hashes(view.place, kept) if kept.get("names") == view.names else b""
+    if len(hashes) == 32 * len(view.names):
+        found = rows_text(view.names, view.stats, hashes)
+        if digest_of(found) == view.digest:
+            return found
+    raise Unknown("the project has changed since")
+
+
+def changed(before: View, after: View) -> set[str]:
+    """Paths that were touched between two moments, also those whose content came out the same; "." where something was
+    that cannot be named. Raises Unknown."""
+    if before.names == after.names and before.stats == after.stats:
+        return set() if before.digest == after.digest else {"."}
+    old, new = _rows(before), _rows(after)
+    touched = {os.fsdecode(name) for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+    if before.hashes:  # something was hashed so shortly after it was written that its times prove nothing
+        was, now = _contents(text(before)), _contents(text(after))
+        touched |= {os.fsdecode(name) for name in was.keys() & now.keys() if was[name] != now[name]}
+    return touched
+
+
+def _rows(view: View) -> dict[bytes, bytes]:
+    return {name: view.stats[ROW * number : ROW * (number + 1)] for number, name in enumerate(view.names)}
+
+
+def _contents(rows: bytes) -> dict[bytes, bytes]:
+    fields = rows.split(b"\0")
+    return dict(zip(fields[:-1:3], fields[2::3], strict=True))

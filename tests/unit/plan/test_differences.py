@@ -1,0 +1,85 @@
+"""What differs between two JSON values: all of it, and nothing else."""
+
+import copy
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envtool.keys import canonical
+from envtool.plan import differences as module
+from envtool.plan.differences import MISSING, differences
+
+SCALARS = st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from([0.0, 1.0, -0.0]) | st.text("ab", max_size=2)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["name", "a", "b"]), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+def leaves(value, path=()):
+    if isinstance(value, dict):
+        return [leaf for key, member in value.items() for leaf in leaves(member, (*path, key))]
+    if isinstance(value, list):
+        return [leaf for index, member in enumerate(value) for leaf in leaves(member, (*path, index))]
+    return [path]
+
+
+@given(VALUES, VALUES)
+def test_there_is_a_difference_exactly_when_the_canonical_forms_differ(old, new):
+    assert bool(differences(old, new)) == (canonical(old) != canonical(new))
+
+
+@given(VALUES, VALUES)
+def test_a_long_list_is_no_exception(old, new):
+    before, module.LONG = module.LONG, 0
+    try:
+        assert bool(differences(old, new)) == (canonical(old) != canonical(new))
+    finally:
+        module.LONG = before
+
+
+OBJECTS = st.recursive(SCALARS, lambda inner: st.dictionaries(st.sampled_from(["a", "b", "c"]), inner), max_leaves=12)
+
+
+def changed(value, path):
+    if not path:
+        return "another"
+    value = copy.deepcopy(value)
+    at = value
+    for step in path[:-1]:
+        at = at[step]
+    at[path[-1]] = "another"
+    return value
+
+
+@given(VALUES.filter(leaves), st.data())
+def test_a_changed_leaf_is_told(value, data):
+    found = differences(value, changed(value, data.draw(st.sampled_from(leaves(value)))))
+    assert any("another" in str(one.new) for one in found)
+
+
+@given(OBJECTS.filter(leaves), st.data())
+def test_a_changed_leaf_of_objects_is_one_difference_with_its_place(value, data):
+    path = data.draw(st.sampled_from(leaves(value)))
+    (one,) = differences(value, changed(value, path))
+    assert (one.path, one.new, one.how) == (path, "another", "changed")
+
+
+def test_members_with_names_are_compared_by_name():
+    old = [["a.txt", "1", False], ["b.txt", "2", False]]
+    new = [["0.txt", "9", False], ["a.txt", "1", False], ["b.txt", "2", True]]
+    assert [(one.path, one.how) for one in differences(old, new)] == [(("0.txt",), "added"), (("b.txt", 2), "changed")]
+    assert [one.path for one in differences([{"name": "x", "v": 1}], [{"name": "x", "v": 2}])] == [("x", "v")]
+
+
+def test_sequences_are_aligned():
+    (one,) = differences(["a", "b", "c"], ["a", "x", "b", "c"])
+    assert (one.path, one.old, one.new) == ((1,), MISSING, "x")
+    (one,) = differences(["a", "b"], ["b", "a"])
+    assert one.how == "order"
+
+
+def test_numbers_and_booleans_are_not_mixed_up():
+    assert differences({"strip": 1}, {"strip": True})
+    assert differences(1, 1.0)

@@ -1,0 +1,78 @@
+"""What the short way prints, against the long way's words."""
+
+from __future__ import annotations
+
+import io
+import os
+import string
+import time
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envtool.cli import screen
+from envtool.events import Finished
+from envtool.report import unchanged, words
+from envtool.report.words import Style
+
+NOW = time.mktime((2026, 3, 30, 9, 30, 0, 0, 0, -1))  # the day after Europe's clocks change
+names = st.text(string.ascii_letters + string.digits + "[]=,._-", min_size=1, max_size=40)
+
+
+def finished(env, task, since, host, **rest):
+    return Finished(
+        id="t", subject="task", name=task, env=env, outcome="cached", status=0, time=NOW, seconds=1.5, since=since,
+        host=host, **rest,
+    )  # fmt: skip
+
+
+@given(names, names, st.floats(0, NOW), st.sampled_from(["", "builder.example", os.uname().nodename]), st.booleans())
+def test_the_short_line_is_the_long_ways(env, task, since, host, color):
+    row = {"env": env, "task": task, "since": since, "host": host}
+    style = Style(color=color)
+    assert unchanged.line(row, now=NOW, color=color) == words.finished(
+        finished(env, task, since, host), None, fetched=None, style=style
+    )
+
+
+@given(st.integers(1, 300), st.floats(0, 58), st.booleans(), st.booleans())
+def test_the_short_end_is_the_long_ways(count, spent, color, unicode):
+    results = [SimpleNamespace(outcome="cached")] * count
+    style = Style(color=color, unicode=unicode)
+    assert unchanged.closing(count, spent, color=color, unicode=unicode) == words.total(
+        results, spent, interrupted=False, style=style
+    )
+
+
+@pytest.mark.parametrize("variables", [{}, {"NO_COLOR": "1"}, {"FORCE_COLOR": "1"}, {"TERM": "dumb"}, {"NO_COLOR": ""}])
+@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+def test_the_short_way_paints_where_the_long_way_does(variables, terminal, encoding, monkeypatch):
+    for name in ("NO_COLOR", "FORCE_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    file.isatty = lambda: terminal
+    style = screen.style(file, "auto")
+    assert unchanged.shown(file, os.environ) == (style.color, style.unicode)
+
+
+def test_the_day_is_named_where_it_is_not_todays():
+    assert unchanged.moment(NOW - 60, now=NOW) == "09:29"
+    assert unchanged.moment(NOW - 10 * 3600, now=NOW) == "yesterday 23:30"
+    assert unchanged.moment(NOW - 86400 * 10, now=NOW).startswith("2026-03-20 ")
+
+
+def test_what_was_said_of_the_run_is_said_again():
+    text = words.finished(
+        finished("unit", "build", NOW, "", detail="x: nothing matches", outputs=("dist/a", "dist/b")),
+        None,
+        fetched=None,
+        style=Style(unicode=False),
+    )
+    assert (
+        text == " = unit           build   unchanged since 09:30, not run again; x: nothing matches > dist/a and 1 more"
+    )

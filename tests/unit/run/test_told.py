@@ -1,0 +1,169 @@
+"""The plan of a run that was told: whatever decided it and is not as it was sends the long way."""
+
+from __future__ import annotations
+
+import marshal
+import os
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from envtool.cli import fast
+from envtool.model import BaseSpec, Env, Spec, Where
+from envtool.realise.stacks import Stack
+from envtool.run import ready, told
+from envtool.run.remember import Trace
+from envtool.store import results
+from envtool.view import look, record
+
+HERE = Where(file="envtool.yaml", line=1, column=1)
+
+
+@pytest.fixture
+def run(tmp_path, store, monkeypatch):
+    """A project, a result in the store, and `write()`, which keeps a plan of it and says whether it did."""
+    root = tmp_path / "project"
+    root.mkdir()
+    (root / "envtool.yaml").write_text("version: 1\n")
+    result = tmp_path / "store-result"
+    result.mkdir()
+    for name in ("log", "result.json"):
+        (result / name).write_text("said\n")
+    monkeypatch.setenv("MY_TOKEN", "1")
+    monkeypatch.setattr(fast, "_store", lambda: store.root)
+    monkeypatch.setattr(ready, "MARGIN", -(10**10))  # what was just made may be read
+    monkeypatch.setattr(ready, "_decided", lambda stack, spec, setting: iter([str(root / "envtool.yaml")]))
+    monkeypatch.setattr(look, "GRAIN", -(10**10))
+    base = BaseSpec(name="host", kind="host", options=None, where=HERE)
+    env = Env(name="unit", group="unit", base=base, layers=(), tasks=(), where=HERE, passed=("MY_*",))
+    found = results.Remembered(
+        key="k",
+        directory=str(result),
+        document={},
+        run=results.Run(env="unit", task="test", started=time.time(), seconds=1.0, host=""),
+        outputs=(),
+    )
+    made = SimpleNamespace(layer=SimpleNamespace(tree="/somewhere"))
+    view = look.look(str(root), record.place(store.root, str(root)))
+    trace = Trace(env=env, task="test", stack=Stack(made=(made,)), view=view.digest, found=found)
+    spec = Spec(file="envtool.yaml", root=str(root), envs=(env,), bases={}, layers={}, read=())
+    files = SimpleNamespace(seen=list)
+    setting = SimpleNamespace(store=store, root=str(root))
+
+    def write(*, selected=(), began=None, **changes):
+        merged = {name: getattr(trace, name) for name in ("env", "task", "stack", "view", "found")} | changes
+        began = time.time_ns() if began is None else began
+        ready.unchanged([Trace(**merged)], spec, files, setting, selected=selected, began=began)
+        return told.read(store.root, f"{root}/envtool.yaml", "test", selected) is not None
+
+    write.root, write.found, write.made, write.result, write.store = root, found, made, result, store
+    return write
+
+
+def short(run, *words):
+    return fast.try_test(["-C", str(run.root), "test", *words])
+
+
+def test_an_unchanged_run_is_told(run, capsys):
+    assert run()
+    assert short(run) == 0
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(" = unit           test    unchanged since ")
+    assert "── 1 unchanged in 0." in said.err
+    assert (run.root / ".envtool/last/unit.test.log").read_text() == "said\n"
+    assert short(run, "-q") == 0
+    assert capsys.readouterr().err.startswith("── 1 unchanged in 0.")
+    assert short(run, "-e", "unit") is None
+    assert run(selected=("unit",))
+    assert short(run, "-e", "unit") == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["-v"], ["--again"], ["--json"], ["-x"], ["--refresh"], ["--locked"], ["--", "a"], ["-j", "2"], ["-e"], ["-C", "-q"],
+     ["test"], ["x"], ["--color", "never"], ["--junit", "x"], ["-f", "envtool.yaml"]],
+)  # fmt: skip
+def test_only_the_plainest_words_are_understood(run, words):
+    assert run()
+    assert short(run, *words) is None
+
+
+def test_whatever_decided_it_counts(run, monkeypatch, tmp_path):
+    assert run()
+
+    def differs(patch):
+        with monkeypatch.context() as changed:
+            patch(changed)
+            assert short(run) is None
+        assert short(run) == 0
+
+    differs(lambda m: m.setenv("MY_TOKEN", "2"))
+    differs(lambda m: m.delenv("MY_TOKEN"))
+    differs(lambda m: m.setenv("MY_OTHER", ""))
+    differs(lambda m: m.setenv("ENVTOOL_DEBIAN_MIRROR", "http://mirror.example"))
+    differs(lambda m: m.setenv("CI", "1"))
+    differs(lambda m: m.syspath_prepend(str(tmp_path)))
+    differs(lambda m: m.setattr("envtool.run.warm.__version__", "99"))
+    differs(lambda m: m.setattr(os, "geteuid", lambda: 4711))
+    (run.root / "new").write_text("")
+    assert short(run) is None
+    (run.root / "new").unlink()
+    assert short(run) == 0
+    (run.root / "envtool.yaml").write_text("version: 1 \n")
+    assert short(run) is None
+
+
+@pytest.mark.parametrize("name", ["log", "result.json"])
+def test_without_its_result_it_is_the_long_ways_matter(run, name):
+    assert run()
+    (run.result / name).write_text("")
+    assert short(run) is None
+    (run.result / name).unlink()
+    assert short(run) is None
+
+
+def test_what_is_not_plain_gets_no_plan(run):
+    def with_run(**changes):
+        values = {"env": "unit", "task": "test", "started": 1.0, "seconds": 1.0, "host": "", **changes}
+        return results.Remembered(
+            key="k", directory=run.found.directory, document={}, run=results.Run(**values), outputs=()
+        )
+
+    assert not run(found=with_run(message="x: nothing matches"))
+    outputs = (results.Output(path="a"),)
+    kept = {"key": "k", "directory": run.found.directory, "document": {}, "run": run.found.run}
+    assert not run(found=results.Remembered(**kept, outputs=outputs))
+    gone = SimpleNamespace(layer=SimpleNamespace(tree=""))
+    assert not run(stack=Stack(made=(gone,)))
+    env = Env(name="ünit", group="u", base=None, layers=(), tasks=(), where=HERE)
+    assert not run(env=env)
+
+
+def test_what_changed_while_it_was_read_gets_no_plan(run, monkeypatch):
+    monkeypatch.setattr(ready, "MARGIN", 0)
+    assert not run(began=os.stat(run.root / "envtool.yaml").st_ctime_ns - 1)
+    assert run(began=time.time_ns() + 10**9)
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", marshal.dumps([1]), marshal.dumps({"version": 1})])
+def test_a_damaged_plan_is_no_plan(run, content):
+    assert run()
+    with open(told.path(run.store.root, f"{run.root}/envtool.yaml", "test", ()), "wb") as file:
+        file.write(content)
+    assert short(run) is None
+
+
+def test_a_spec_that_links_elsewhere_is_each_projects_own(run):
+    assert run()
+    other = run.root.parent / "other"
+    other.mkdir()
+    os.symlink(run.root / "envtool.yaml", other / "envtool.yaml")
+    assert fast.try_test(["-C", str(other), "test"]) is None
+
+
+def test_without_a_record_nobody_knows_the_view(run):
+    assert run()
+    os.unlink(record.place(run.store.root, str(run.root)))
+    assert short(run) is None

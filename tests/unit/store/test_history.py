@@ -1,0 +1,88 @@
+"""Earlier builds from what lies in the store, and how long that takes."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from envtool import keys
+from envtool.model import Where
+from envtool.plan.why import Nearest, Past, Subject
+from envtool.store import history, memo
+
+
+def put(store, number, kind="layer:run", **built):
+    document = keys.layer_document(
+        kind=kind,
+        version=1,
+        material={"run": [f"make {number}"]},
+        files=[[f"pkg{n}_{number}_amd64.deb", f"{n:064x}"] for n in range(40)],
+        inputs=[[f"src/{n}.c", f"{n * number:064x}", False, ""] for n in range(40)],
+        variables={},
+        arch="x86_64",
+        epoch=1,
+        below=["sha256:b"],
+    )
+    stored = {"diff_id": f"sha256:{number}", "size": 1, "entries": 1, "document": document}
+    if built:
+        stored["built"] = built
+    key = keys.digest(document)
+    place = Path(store.path("layers", key))
+    place.mkdir()
+    (place / "layer.json").write_bytes(keys.canonical(stored))
+    return key
+
+
+def test_kinds_and_diff_ids_are_found(store):
+    one = put(store, 1, name="tool", project="/p", time=5.0, options="x")
+    two = put(store, 2, kind="layer:pip")
+    (found,) = history.built(store, kinds=["layer:run"])
+    assert (found.key, found.diff_id, found.time, found.built["name"]) == (one, "sha256:1", 5.0, "tool")
+    (found,) = history.built(store, diff_ids=["sha256:2"])
+    assert (found.key, dict(found.built)) == (two, {})
+    assert found.time == pytest.approx(time.time(), abs=60)
+    assert history.one(store, one).diff_id == "sha256:1"
+    assert history.one(store, "0" * 64) is None
+
+
+def test_what_is_damaged_is_passed_over(store):
+    key = put(store, 1)
+    path = store.path("layers", key, "layer.json")
+    for text in ("", "{", '{"document": 1, "x": {"kind":"layer:run"}}', json.dumps([{"kind": "layer:run"}])):
+        with open(path, "w") as file:
+            file.write(text)
+        assert [*history.built(store, kinds=["layer:run"])] == []
+
+
+def test_questions_are_found_by_their_kind(store):
+    memo.put(store, {"kind": "layer:pip", "question": 1}, {"pins": 1})
+    memo.put(store, {"kind": "layer:apt", "question": 2}, {"pins": 2})
+    memo.put(store, {"conflicts": "a", "with": "b"}, {"paths": []})
+    (found,) = history.asked(store, ["layer:apt"])
+    assert found.question["question"] == 2
+
+
+@pytest.mark.slow
+def test_five_thousand_layers_take_less_than_a_second(store):
+    for number in range(5000):
+        put(store, number, name="tool", project="/p", time=float(number), options=f"make {number}")
+    document = history.one(store, put(store, 6000)).document
+    subject = Subject(
+        name="tool",
+        subject="layer",
+        kind="run",
+        where=Where(file="e", line=1, column=1),
+        project="/p",
+        document=document,
+    )
+    began, worked = time.perf_counter(), time.process_time()
+    seeker = Nearest(subject)
+    for built in history.built(store, kinds=["layer:run"]):
+        if built.built:
+            seeker.offer(Past(key=built.key, document=built.document, time=built.time, name="tool", project="/p"))
+    spent = time.perf_counter() - began
+    worked = time.process_time() - worked
+    print(f"nearest of 5000 layers of one kind: {spent:.2f} s, {worked:.2f} s of them working")
+    assert seeker.best is not None
+    assert worked < 1  # of the processor: other tests run beside this one

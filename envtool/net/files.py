@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import threading
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import BinaryIO
 
 from envtool.errors import FetchError, Interrupted
 from envtool.net import host
-from envtool.net.transfer import PATIENCE, Cancelled, Patience, Retry, Sink, check, transfer, wait
+from envtool.net.transfer import CHUNK, PATIENCE, Cancelled, Patience, Retry, Sink, check, transfer, wait
 from envtool.net.words import redacted
 
 FAR = 1 << 16  # bytes: an attempt that brought a file this much further is no failure
@@ -41,6 +42,16 @@ class _Exact(Sink):
         self.size = size
         self.digest = hashlib.new(algorithm, usedforsecurity=False)
         self.best = 0
+
+    def adopt(self) -> None:
+        """Go on where an earlier process ended: what it left is hashed, and judged with the rest."""
+        while piece := self._out.read(CHUNK):
+            self.digest.update(piece)
+            self.length += len(piece)
+        self._progress(self.length)
+        if self.size and self.length > self.size:
+            self.restart()
+        self.best = self.length
 
     def restart(self) -> None:
         if self.length:
@@ -96,8 +107,10 @@ def retrieve(
     progress: Callable[[int], None] | None = None,
     patience: Patience = PATIENCE,
     cancelled: Cancelled | None = None,
+    resume: bool = False,
 ) -> int:
-    """Write an exact file to `path`, checked while it streams; its size in bytes.
+    """Write an exact file to `path`, checked while it streams; its size in bytes. With `resume` it goes on where the
+    file at `path` ends, if there is one.
 
     It must have this `sha256`, or `digest` ("<algorithm of hashlib>:<hex>"); with neither, what comes is believed.
     `authorization` is the header of that name, which does not follow to another host.
@@ -106,10 +119,13 @@ def retrieve(
     it starts over). Raises FetchError (codes fetch-unreachable, fetch-hash, fetch-size, and those of
     `transfer.transfer`), Interrupted.
     """
-    with open(path, "wb") as out:
-        algorithm, _, wanted = (digest or f"sha256:{sha256}").partition(":")
+    algorithm, _, wanted = (digest or f"sha256:{sha256}").partition(":")
+    with open(path, "r+b" if resume and os.path.exists(path) else "w+b") as out:
         sink = _Exact(url, out, size, algorithm, progress or _ignore)
-        whole = False
+        sink.adopt()
+        if sink.length and wanted and sink.wrong(wanted) is None:
+            return sink.length
+        whole = bool(size) and sink.length == size
 
         def attempt() -> None:
             nonlocal whole

@@ -1,9 +1,10 @@
-"""Fetched files, by the sha256 of their content: `blobs/sha256/ab/<hex>`."""
+"""Fetched files, by the sha256 of their content: `blobs/sha256/ab/<hex>`; what is on its way, `blobs/partial/<hex>`."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import time
 
 from envtool.errors import StoreError
 from envtool.store.store import Store
@@ -14,6 +15,25 @@ def path(store: Store, sha256: str) -> str:
     if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
         raise StoreError(f"not a sha256 in lower-case hex: {sha256}", code="blob-name")
     return store.path("blobs", "sha256", sha256[:2], sha256)
+
+
+def partial(store: Store, sha256: str) -> str:
+    """Absolute path of what has arrived of a blob so far, there or not: the next process goes on from it."""
+    directory = store.path("blobs", "partial")
+    os.makedirs(directory, exist_ok=True)
+    return os.path.join(directory, os.path.basename(path(store, sha256)))
+
+
+def forget(store: Store, *, older: float = 7 * 86400.0) -> None:
+    """Remove partial blobs that nobody has gone on with for so many seconds."""
+    directory = store.path("blobs", "partial")
+    for name in os.listdir(directory) if os.path.isdir(directory) else ():
+        place = os.path.join(directory, name)
+        try:
+            if os.stat(place).st_mtime < time.time() - older:
+                os.unlink(place)
+        except FileNotFoundError:
+            continue  # finished meanwhile
 
 
 def has(store: Store, sha256: str, size: int = 0) -> bool:

@@ -13,7 +13,6 @@ from envtool.api import Fetch
 from envtool.errors import FetchError, Interrupted, StoreError
 from envtool.events import Emit, Progress
 from envtool.store import blobs, locks, sources
-from envtool.store.scratch import scratch
 from envtool.store.sources import Source
 from envtool.store.store import Store
 
@@ -86,12 +85,11 @@ def take(
         return
     transfers = _Transfers(store, emit, event_id, cancel, net.PATIENCE)
     meter = _Meter(emit, event_id, sum(fetch.size for fetch, _ in work))
-    with scratch(store) as top:
-        for fetch, places in work:
-            try:
-                transfers.one(fetch, places, top, meter)
-            except FetchError:
-                continue
+    for fetch, places in work:
+        try:
+            transfers.one(fetch, places, meter)
+        except FetchError:
+            continue
     meter.end()
 
 
@@ -115,31 +113,31 @@ class _Transfers:
         meter = _Meter(self._emit, self._id, sum(fetch.size for fetch, _ in work))
         queue = iter(sorted(work, key=lambda item: -item[0].size))  # the longest first: no straggler at the end
 
-        def some(top: str) -> None:
+        def some() -> None:
             try:
                 while not self._ended():
                     with self._turn:
                         item = next(queue, None)
                     if item is None:
                         return
-                    self.one(*item, top, meter)
+                    self.one(*item, meter)
             finally:
                 net.close()
 
-        with scratch(self._store) as top:
-            running = [_start(some, top) for _ in range(min(jobs, len(work)))]
-            try:
-                while wait(running, timeout=0.05, return_when=FIRST_EXCEPTION).not_done:
-                    if self._ended() or any(future.done() and future.exception() for future in running):
-                        break
-            finally:
-                self._stop.set()
-                wait(running, timeout=GRACE)
+        blobs.forget(self._store)
+        running = [_start(some) for _ in range(min(jobs, len(work)))]
+        try:
+            while wait(running, timeout=0.05, return_when=FIRST_EXCEPTION).not_done:
+                if self._ended() or any(future.done() and future.exception() for future in running):
+                    break
+        finally:
+            self._stop.set()
+            wait(running, timeout=GRACE)
         _judge(running, self._cancel)
         meter.end()
 
-    def one(self, fetch: Fetch, places: tuple[Source, ...], top: str, meter: _Meter) -> None:
-        """Bring one, by way of the directory `top`. Raises FetchError, StoreError, Interrupted."""
+    def one(self, fetch: Fetch, places: tuple[Source, ...], meter: _Meter) -> None:
+        """Bring one. Raises FetchError, StoreError, Interrupted."""
 
         def waiting(holder: str) -> None:
             self._emit(net.note(self._id, f"waiting for another envtool ({holder}) to fetch {fetch.name}"))
@@ -148,7 +146,7 @@ class _Transfers:
             if blobs.has(self._store, fetch.sha256, fetch.size):
                 meter.add(fetch.size)
                 return
-            path = os.path.join(top, fetch.sha256)
+            path = blobs.partial(self._store, fetch.sha256)
             failed: list[tuple[Source, FetchError]] = []
             try:
                 for place in places:
@@ -157,6 +155,8 @@ class _Transfers:
                     except FetchError as error:
                         self._hosts.failed(place.url, error)
                         failed.append((place, error))
+                        if error.code in sources.WRONG:
+                            os.unlink(path)
                     else:
                         blobs.put(self._store, path, fetch.sha256)
                         return
@@ -186,19 +186,20 @@ class _Transfers:
                 progress=progress,
                 patience=self._hosts.patience(place.url, self._patience, last=last),
                 cancelled=self._ended,
+                resume=True,
             )
         except BaseException:
             meter.add(-came)
             raise
 
 
-def _start(work: Callable[[str], None], top: str) -> Future[None]:
+def _start(work: Callable[[], None]) -> Future[None]:
     """Run in a daemon thread: one that a dead server holds up must not hold up the end of the program."""
     future: Future[None] = Future()
 
     def run() -> None:
         try:
-            work(top)
+            work()
         except BaseException as error:
             future.set_exception(error)
         else:

@@ -36,6 +36,7 @@ STANDS_FOR = {
     "-- gcc --version": "-- cat --version",
     "--upgrade bookworm": "--upgrade deps",
     "--upgrade attrs": "--upgrade iniconfig",
+    "sbom unit": "sbom lint",
 }
 
 

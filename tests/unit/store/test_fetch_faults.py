@@ -230,6 +230,55 @@ def test_what_breaks_is_resumed_where_it_broke(server, store):
     assert starts == [None, "bytes=80000-", "bytes=160000-", "bytes=240000-"]
 
 
+def test_another_process_goes_on_where_one_ended(server, store):
+    server.routes["x"] = lambda handler, turn: handler.resumable(BODY, cut=80_000 if turn == 1 else None)
+    once = net.Patience(attempts=1, pause=0.01, connect=2, read=0.3)
+    assert refused(store, pinned(server, "x"), patience=once).code == "fetch-unreachable"
+    assert os.path.getsize(blobs.partial(store, SHA)) == 80_000
+    events = []
+    download([pinned(server, "x")], store, emit=events.append, event_id="x", patience=once)
+    assert [headers.get("Range") for _, headers in server.asked] == [None, "bytes=80000-"]
+    assert events[-1].done == len(BODY)
+    assert not os.path.exists(blobs.partial(store, SHA))
+
+
+@pytest.mark.parametrize(
+    ("left", "ranges"),
+    [
+        (BODY, []),
+        (b"?" * 80_000, ["bytes=80000-", None]),
+        (BODY[:-1] + b"?", [None]),
+        (BODY + b"?", [None]),
+        (b"", [None]),
+    ],
+    ids=["whole", "wrong", "wrong to the last byte", "longer", "empty"],
+)
+def test_what_an_earlier_process_left_is_judged_like_all_else(server, store, left, ranges):
+    server.routes["x"] = lambda handler, _: handler.resumable(BODY)
+    Path(blobs.partial(store, SHA)).write_bytes(left)
+    (path,) = bring(store, pinned(server, "x"))
+    assert Path(path).read_bytes() == BODY
+    assert [headers.get("Range") for _, headers in server.asked] == ranges
+
+
+def test_a_mirror_goes_on_where_another_ended(server, store):
+    server.routes |= {"url": lambda h, _: h.resumable(BODY, cut=80_000), "good": lambda h, _: h.resumable(BODY)}
+    once = net.Patience(attempts=1, pause=0.01, connect=2, read=0.3)
+    bring(store, pinned(server, "url", mirrors=(server.url + "good",)), patience=once)
+    assert [headers.get("Range") for _, headers in server.asked] == [None, "bytes=80000-"]
+
+
+def test_what_nobody_goes_on_with_is_forgotten(server, store):
+    server.routes["x"] = lambda handler, _: handler.resumable(BODY)
+    old = Path(blobs.partial(store, "a" * 64))
+    old.write_bytes(b"x")
+    os.utime(old, (1, 1))
+    young = Path(blobs.partial(store, "b" * 64))
+    young.write_bytes(b"x")
+    bring(store, pinned(server, "x"))
+    assert (old.exists(), young.exists()) == (False, True)
+
+
 def test_files_come_side_by_side_and_no_more_than_asked(server, store):
     bodies = [os.urandom(1000) for _ in range(12)]
 
@@ -376,7 +425,7 @@ def test_cancel_is_obeyed_at_once(server, store, route, way):
             net.get(server.url + "x", patience=slow, cancelled=cancelled)
         else:
             bring(store, pinned(server, "x"), patience=slow, cancel=cancelled)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 2
     assert os.listdir(store.path("tmp")) == []
 
 
@@ -558,7 +607,7 @@ def test_a_host_that_is_down_holds_up_one_file_only(server, store):
         fetches.append(Fetch(url=f"{dead.url}{number}", sha256=sha256, name=f"{number}", size=100, mirrors=mirrors))
     began = time.monotonic()
     bring(store, *fetches, jobs=1, patience=net.Patience(attempts=3, pause=0.15, connect=1, read=1))
-    assert time.monotonic() - began < 2 * 0.15 * 3 * 1.25
+    assert time.monotonic() - began < 2  # six files that wait in full would take 2.7 s
 
 
 def test_local_folders_are_taken_from_without_a_network(server, store, tmp_path, monkeypatch):

@@ -34,13 +34,14 @@ import pluggy
 
 from envtool.errors import BuildError, FetchError, Problem, ResolveError, SpecError
 from envtool.events import Event
+from envtool.integrity import integrity_digest
 from envtool.model import Command, InputFile, Json, Where
 
 __all__ = [
     "BLOBS", "PROJECT", "Bind", "BuildError", "Call", "Command", "Completed", "Detection", "EnvDraft", "Event",
     "Fetch", "FetchError", "InputFile", "Json", "Kind", "Language", "LayerDraft", "Package", "Place", "Problem",
-    "Project", "Recipe", "Request", "ResolveError", "Run", "Site", "SpecError", "Step", "Tree", "Unpack", "Where",
-    "hook", "hookspec",
+    "Project", "Recipe", "Request", "ResolveError", "Run", "Sealed", "Site", "SpecError", "Step", "Tree", "Unpack",
+    "Where", "hook", "hookspec", "integrity_digest",
 ]  # fmt: skip
 
 hookspec = pluggy.HookspecMarker("envtool")
@@ -62,6 +63,24 @@ class Fetch:
     url: str = ""  # http(s): or file:; empty: `Kind.locate` says where it is for this machine
     size: int = 0
     mirrors: tuple[str, ...] = ()  # further URLs, tried in order where the ones before do not have it
+    authorization: str = field(default="", repr=False)  # of this machine, sent with `url` alone: the whole value of
+    # the HTTP header, as in "Bearer …"; never in pins, keys or messages
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sealed:
+    """An outside file that is known by another hash than its sha256: what `Site.learn` makes a Fetch of.
+
+    `integrity` is what package managers write (W3C Subresource Integrity: "sha512-<base64>", several separated by
+    blanks: the strongest counts); empty where nothing is known, and the first answer is believed. `urls` are tried in
+    order; `authorization` is sent with the first alone.
+    """
+
+    urls: tuple[str, ...]
+    name: str
+    integrity: str = ""
+    size: int = 0  # bytes, 0: unknown
+    authorization: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +197,10 @@ class Site(Protocol):
     def fetch(self, fetches: Sequence[Fetch]) -> list[Path]:
         """Fetch exact files in parallel into the store; paths in the order given. Raises FetchError."""
 
+    def learn(self, sealed: Sequence[Sealed]) -> list[Fetch]:
+        """Fetch files in parallel into the store, checked while they stream by the hash that is known of each: the same
+        as Fetches with sha256, size and the URL that had it, in the order given. Raises FetchError."""
+
     def run(
         self,
         command: Command,
@@ -274,6 +297,12 @@ class Kind:
 
     def variables(self, request: Request) -> Mapping[str, str]:
         """Variables for everything that stands on this layer. `PATH` is *prepended* to the PATH so far."""
+        return {}
+
+    def in_project(self, request: Request, pins: Json) -> Mapping[str, str]:
+        """Directories of this layer that are seen inside the project, in its own build and in all that stands on it:
+        project-relative path -> absolute path in the container. They cover what the project has there. For package
+        managers that want their directory beside the sources (node_modules)."""
         return {}
 
     def build(self, request: Request, pins: Json) -> Recipe:

@@ -323,8 +323,8 @@ def _setting(spec: Spec, files: Files, nodes: Graph, request: Request, emit: Emi
         refresh=request.refresh,
         lock=locked or Lock(),
         offline=request.offline,
-        arguments=request.args,
         cached_only=request.expect_cached,
+        arguments=request.args,
     )
     if locked is None and request.locked:
         name = lock_file.name(spec.file)

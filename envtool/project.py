@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from envtool import git, globs, proc
 from envtool.errors import EnvtoolError, UsageError
 from envtool.model import InputFile
-from envtool.view import OWN as OWN  # noqa: PLC0414 - it is this room's word too
+from envtool.view import OWN as OWN  # noqa: PLC0414 - they are this room's words too
+from envtool.view import VENDOR as VENDOR  # noqa: PLC0414
 
-VENDOR = "envtool.vendor"  # pinned files that lie in the checkout: they are no input of what is made of them
 MAX_READ = 8 << 20
 
 
@@ -43,11 +43,13 @@ def hidden(root: str) -> tuple[str, ...]:
     """Project-relative entries that a container must not see: what git ignores (whole directories collapsed, without a
     slash at the end) and `.envtool`; sorted. Raises EnvtoolError (code project-git)."""
     found = {OWN}  # there or not: the run itself may be about to make it
+    if os.path.isdir(os.path.join(root, VENDOR)):
+        found.add(VENDOR)
     if _in_repository(root):
         for prefix, directory, _ in _repositories(root):
             names = _git(directory, *git.IGNORED)
             found |= {prefix + name.rstrip("/") for name in names}
-    return tuple(sorted(path for path in found if path == OWN or not _own(path)))
+    return tuple(sorted(path for path in found if path in (OWN, VENDOR) or not _own(path)))
 
 
 def repositories(root: str) -> list[tuple[str, str]]:

@@ -7,12 +7,14 @@
         pins = testing.check_kind(Pip(), ["attrs"], site=site, wrong=[[], 3])
 
 `check_kind` holds a kind to the contract of `envtool.api.Kind` without a container: it settles the same request to the
-same pins, its pins and material are JSON and name no place of this machine, what it fetches is exact, its recipe is
-pure, and it refuses what is wrong by its schema. Each broken promise is an AssertionError that says which.
+same pins, its pins and material are JSON, what it fetches is exact, it knows where that is, its recipe is pure and
+offline, and it refuses what is wrong by its schema; `check_refused`, that it fails clearly. Each broken promise is an
+AssertionError that says which.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,7 +28,10 @@ from envtool import api, globs, keys
 if TYPE_CHECKING:
     from envtool.api import Json
 
-__all__ = ["MemoryProject", "MemorySite", "MemoryTree", "check_kind", "check_language", "completed", "request"]
+__all__ = [
+    "MemoryProject", "MemorySite", "MemoryTree", "check_kind", "check_language", "check_refused", "completed",
+    "request",
+]  # fmt: skip
 
 
 class MemoryProject:
@@ -97,6 +102,26 @@ class MemorySite:
     def fetch(self, fetches: Sequence[api.Fetch]) -> list[Path]:
         """Not offered: a kind under test names its files, the core fetches them."""
         raise api.FetchError(f"{len(fetches)} files asked for in a test's site", code="fetch-missing")
+
+    def learn(self, sealed: Sequence[api.Sealed]) -> list[api.Fetch]:
+        """See api.Site. What `urls` holds is checked as the core checks it."""
+        return [self._learn(item) for item in sealed]
+
+    def _learn(self, item: api.Sealed) -> api.Fetch:
+        for url in item.urls:
+            if url in self.urls:
+                self.fetched.append(url)
+                body = self.urls[url]
+                algorithm, _, wanted = api.integrity_digest(item.integrity).partition(":")
+                if wanted and hashlib.new(algorithm, body, usedforsecurity=False).hexdigest() != wanted:
+                    raise api.FetchError(f"{url}: not what its {algorithm} says", code="fetch-hash")
+                sha256 = hashlib.sha256(body).hexdigest()
+                return api.Fetch(
+                    url=url, sha256=sha256, name=item.name, size=len(body), authorization=item.authorization
+                )
+        raise api.FetchError(
+            f"{item.name}: in none of {', '.join(item.urls)} of this test's site", code="fetch-missing"
+        )
 
     def run(
         self,
@@ -175,16 +200,34 @@ def check_kind(
     _json(f"{kind.name}: question", kind.question(asked))
     material = _json(f"{kind.name}: material", kind.material(asked, pins))
     assert _json("material", kind.material(asked, pins)) == material, f"{kind.name}: material changes between calls"
-    _check_paths(kind, asked)
-    _check_fetches(kind, asked, pins)
-    recipe = kind.build(asked, pins)
-    assert recipe == kind.build(asked, pins), f"{kind.name}: build is not pure: two calls, two recipes"
-    for pattern in recipe.drop:
-        assert pattern.startswith("/"), f"{kind.name}: drop pattern {pattern!r} is not absolute"
+    _check_paths(kind, asked, pins)
+    _check_fetches(kind, asked, pins, site)
+    _check_recipe(kind, asked, pins)
     for name, value in kind.variables(asked).items():
         assert isinstance(value, str), f"{kind.name}: variable {name} is not text"
     assert "\n" not in kind.summary(asked, pins), f"{kind.name}: the summary is more than a line"
     return cast("Json", pins)
+
+
+def check_refused(
+    kind: api.Kind, options: Json, *saying: str, site: api.Site | None = None, asked: api.Request | None = None
+) -> api.ResolveError | api.FetchError | api.SpecError:
+    """A kind refuses to settle what it cannot: with an error of envtool's that says each of these words, in a sentence
+    that a person can act on. Returns the error; raises AssertionError for any other outcome."""
+    try:
+        kind.resolve(asked or request(options), site or MemorySite())
+    except (api.ResolveError, api.FetchError, api.SpecError) as error:
+        problems = error.problems if isinstance(error, api.SpecError) else ()
+        said = " ".join([str(error), error.hint, *(f"{problem.message} {problem.hint}" for problem in problems)])
+        for word in saying:
+            assert word in said, f"{kind.name}: the error does not say {word!r}: {said}"
+        assert not re.search(r"Traceback|\n\n|<.* object at 0x", said), f"{kind.name}: not for people: {said}"
+        return error
+    except Exception as error:
+        raise AssertionError(
+            f"{kind.name}: refused with a {type(error).__name__}, which is a crash: {error}"
+        ) from error
+    raise AssertionError(f"{kind.name}: {options!r} is not refused")
 
 
 def check_language(language: api.Language, files: Mapping[str, str], **options: Json) -> tuple[api.LayerDraft, ...]:
@@ -223,13 +266,17 @@ def _check_schema(kind: api.Kind, options: Json, wrong: Sequence[Json]) -> None:
         assert not checker.is_valid(each), f"{kind.name}: the schema takes {each!r}"
 
 
-def _check_paths(kind: api.Kind, asked: api.Request) -> None:
-    for path in kind.inputs(asked.options):
+def _check_paths(kind: api.Kind, asked: api.Request, pins: Json) -> None:
+    options = asked.options
+    for path in (*kind.inputs(options), *kind.optional_inputs(options), *kind.named_inputs(options)):
         assert not path.startswith("/"), f"{kind.name}: input {path!r} is not relative"
         assert ".." not in path.split("/"), f"{kind.name}: input {path!r} leads out of the project"
+    for place, source in kind.in_project(asked, pins).items():
+        assert not place.startswith(("/", "..")), f"{kind.name}: {place!r} is not in the project"
+        assert source.startswith("/"), f"{kind.name}: {source!r}, seen at {place!r}, is not absolute"
 
 
-def _check_fetches(kind: api.Kind, asked: api.Request, pins: Json) -> None:
+def _check_fetches(kind: api.Kind, asked: api.Request, pins: Json, site: api.Site) -> None:
     fetches = kind.fetches(asked, pins)
     names = [fetch.name for fetch in fetches]
     assert len(set(names)) == len(names), f"{kind.name}: two fetched files have one name: {sorted(names)}"
@@ -237,5 +284,30 @@ def _check_fetches(kind: api.Kind, asked: api.Request, pins: Json) -> None:
         assert re.fullmatch("[0-9a-f]{64}", fetch.sha256), f"{kind.name}: {fetch.name}: sha256 is not 64 hex digits"
         assert re.fullmatch("[^/]+", fetch.name), f"{kind.name}: {fetch.name!r} is no file name"
         assert re.match("https?://|file:|$", fetch.url), f"{kind.name}: {fetch.url}: neither http nor file"
+        assert not fetch.authorization, f"{kind.name}: {fetch.name}: credentials belong into `locate`"
         located = type(kind).locate is not api.Kind.locate
         assert fetch.url or located, f"{kind.name}: {fetch.name} has no URL, and `locate` does not say where it is"
+    found = kind.locate(asked, pins, fetches, site)
+    same = [(fetch.sha256, fetch.name) for fetch in fetches] == [(fetch.sha256, fetch.name) for fetch in found]
+    assert same, f"{kind.name}: `locate` gives other files, or in another order"
+    for fetch in found:
+        assert re.match("https?://|file:", fetch.url), f"{kind.name}: {fetch.name}: `locate` does not say where it is"
+
+
+def _check_recipe(kind: api.Kind, asked: api.Request, pins: Json) -> None:
+    recipe = kind.build(asked, pins)
+    assert recipe == kind.build(asked, pins), f"{kind.name}: build is not pure: two calls, two recipes"
+    assert not recipe.network or not kind.fetches(asked, pins), (
+        f"{kind.name}: a build of fetched files needs no network"
+    )
+    there = {fetch.name for fetch in kind.fetches(asked, pins)}
+    for pattern in recipe.drop:
+        assert pattern.startswith("/"), f"{kind.name}: drop pattern {pattern!r} is not absolute"
+    for step in recipe.steps:
+        if isinstance(step, api.Unpack):
+            assert step.name in there, f"{kind.name}: unpacks {step.name}, which is not among its fetches"
+        if isinstance(step, api.Place) and step.source.startswith(f"{api.BLOBS}/"):
+            name = step.source.removeprefix(f"{api.BLOBS}/")
+            assert name in there, f"{kind.name}: places {name}, which is not among its fetches"
+        if isinstance(step, api.Call):
+            _json(f"{kind.name}: the arguments of {step.function.__name__}", [*step.arguments])

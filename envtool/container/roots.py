@@ -279,6 +279,10 @@ def _populate(
     if view >= 0:
         _ensure(program["view"][2], made, directory=True)
         mounts.attach(view, program["view"][2])
+    for source, target in program.get("joins", ()):
+        os.makedirs(source, exist_ok=True)  # of a layer that is being built: it fills it, and it stays
+        _ensure(target, [], directory=True)  # in the view, whose writes nobody keeps
+        mounts.attach(mounts.clone(source, recursive=False), target)
     for (_, target, _, _), (descriptor, directory) in zip(program["binds"], sources.binds, strict=True):
         _ensure(target, made, directory=directory)
         mounts.attach(descriptor, target)

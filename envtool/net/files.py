@@ -36,10 +36,11 @@ class _Memory(Sink):
 
 
 class _Exact(Sink):
-    def __init__(self, url: str, out: BinaryIO, size: int, progress: Callable[[int], None]) -> None:
+    def __init__(self, url: str, out: BinaryIO, size: int, algorithm: str, progress: Callable[[int], None]) -> None:
         self._url, self._out, self._progress = url, out, progress
+        self._algorithm = algorithm
         self.size = size
-        self.digest = hashlib.sha256()
+        self.digest = hashlib.new(algorithm, usedforsecurity=False)
         self.best = 0
 
     def adopt(self) -> None:
@@ -58,7 +59,7 @@ class _Exact(Sink):
         self._out.seek(0)
         self._out.truncate()
         self.length = 0
-        self.digest = hashlib.sha256()
+        self.digest = hashlib.new(self._algorithm, usedforsecurity=False)
 
     def take(self, piece: bytes) -> None:
         self._out.write(piece)
@@ -70,14 +71,14 @@ class _Exact(Sink):
             text = f"{redacted(self._url)}: larger than the {self.size} bytes that are pinned"
             raise FetchError(text, code="fetch-size")
 
-    def wrong(self, sha256: str) -> FetchError | None:
-        """What is wrong with what is there, None when nothing is."""
+    def wrong(self, wanted: str) -> FetchError | None:
+        """What is wrong with what is there, None when nothing is. `wanted` "": any hash will do."""
         found = self.digest.hexdigest()
         short = self.size and self.length != self.size
-        if found == sha256 and not short:
+        if found == (wanted or found) and not short:
             return None
-        what = f"{self.length} bytes, not the {self.size}" if short else f"sha256 is {found}, not the"
-        what += " that are pinned" if short else f" pinned {sha256}"
+        what = f"{self.length} bytes, not the {self.size}" if short else f"{self._algorithm} is {found}, not the"
+        what += " that are pinned" if short else f" pinned {wanted}"
         page = "a web page came instead of the file: " if self.page else ""
         code = "fetch-size" if short else "fetch-hash"
         return FetchError(f"{redacted(self._url)}: {page}{what}", code=code, hint=PAGE if self.page else CHANGED)
@@ -99,8 +100,10 @@ def retrieve(
     url: str,
     path: str,
     *,
-    sha256: str,
+    sha256: str = "",
+    digest: str = "",
     size: int = 0,
+    authorization: str = "",
     progress: Callable[[int], None] | None = None,
     patience: Patience = PATIENCE,
     cancelled: Cancelled | None = None,
@@ -109,25 +112,28 @@ def retrieve(
     """Write an exact file to `path`, checked while it streams; its size in bytes. With `resume` it goes on where the
     file at `path` ends, if there is one.
 
+    It must have this `sha256`, or `digest` ("<algorithm of hashlib>:<hex>"); with neither, what comes is believed.
+    `authorization` is the header of that name, which does not follow to another host.
     A transfer that breaks is resumed where it broke; the hash tells whether the two halves belong together, and when
     they do not, it is never resumed again. `progress` gets the bytes that arrived since its last call (negative when
     it starts over). Raises FetchError (codes fetch-unreachable, fetch-hash, fetch-size, and those of
     `transfer.transfer`), Interrupted.
     """
     with open(path, "r+b" if resume and os.path.exists(path) else "w+b") as out:
-        sink = _Exact(url, out, size, progress or _ignore)
+        algorithm, _, wanted = (digest or f"sha256:{sha256}").partition(":")
+        sink = _Exact(url, out, size, algorithm, progress or _ignore)
         sink.adopt()
-        if sink.length and sink.wrong(sha256) is None:
+        if sink.length and sink.wrong(wanted) is None:
             return sink.length
-        whole = bool(size) and sink.length == size
+        whole = not wanted or (bool(size) and sink.length == size)  # without a hash nobody could tell two halves apart
 
         def attempt() -> None:
             nonlocal whole
             if whole:
                 sink.restart()
             offset = sink.length
-            transfer(url, sink, patience, cancelled)
-            wrong = sink.wrong(sha256)
+            transfer(url, sink, patience, cancelled, authorization)
+            wrong = sink.wrong(wanted)
             if wrong is None:
                 return
             if offset:

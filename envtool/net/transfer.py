@@ -86,7 +86,18 @@ def check(cancelled: Cancelled | None) -> None:
         raise Interrupted
 
 
-def transfer(url: str, sink: Sink, patience: Patience, cancelled: Cancelled | None) -> None:
+class _Authorization:
+    """The header as it was given: as an `auth` of requests, so that no ~/.netrc takes its place."""
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = self._value
+        return request
+
+
+def transfer(url: str, sink: Sink, patience: Patience, cancelled: Cancelled | None, authorization: str = "") -> None:
     """One attempt: from where the sink is on if the server can, else from the start.
 
     Raises Retry, FetchError (codes fetch-gone, fetch-status, fetch-size, fetch-tls, fetch-url, fetch-redirect,
@@ -105,7 +116,12 @@ def transfer(url: str, sink: Sink, patience: Patience, cancelled: Cancelled | No
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={sink.length}-"} if sink.length else {})
     try:
         with session().get(
-            url, headers=headers, stream=True, timeout=(patience.connect, patience.read), verify=certificates() or True
+            url,
+            headers=headers,
+            auth=_Authorization(authorization) if authorization else None,
+            stream=True,
+            timeout=(patience.connect, patience.read),
+            verify=certificates() or True,
         ) as answer:
             _judge(url, answer, sink)
             _stream(url, answer, sink, patience, cancelled)

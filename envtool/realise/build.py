@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -119,10 +120,20 @@ def _program(
             *shown,
         ),
         view=View(project=bench.project, target=PROJECT) if bench.project else None,
+        joins=joins([*(made.settled for made in below), settled]),
         env=build_environment(settled.epoch, settled.request.variables) | variables,
         user="root",
         network=recipe.network,
         sync=False,
+    )
+
+
+def joins(stack: Sequence[Settled]) -> tuple[tuple[str, str], ...]:
+    """What layers of a stack show inside the project: (directory in the container, place in the project)."""
+    return tuple(
+        (source, posixpath.normpath(posixpath.join(PROJECT, place)))
+        for settled in stack
+        for place, source in sorted(settled.node.kind.in_project(settled.request, settled.pins).items())
     )
 
 

@@ -87,7 +87,7 @@ class Nobody:
         """Refuses. Raises ResolveError."""
         raise ResolveError("nobody may be asked now", code="nobody")
 
-    fetch = run = get
+    fetch = learn = run = get
 
     def seen(self, sha256: str, url: str) -> None:
         """Nothing is seen."""

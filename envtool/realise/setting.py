@@ -72,8 +72,8 @@ class Setting:
     lock: Lock = field(default_factory=Lock)
     moving: Mapping[str, Json] = field(default_factory=dict)  # ids of questions asked again -> pins to stay near to
     offline: bool = False  # nothing but the store is touched
-    arguments: tuple[str, ...] = ()  # what stood after `--`: already in the commands, kept for what is said of a run
     cached_only: bool = False  # nothing may be resolved or built
+    arguments: tuple[str, ...] = ()  # what stood after `--`: already in the commands, kept for what is said of a run
 
 
 def outside() -> tuple[dict[str, str], tuple[Bind, ...]]:

@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from envtool import net
-from envtool.api import PROJECT, Bind, Command, Completed, Fetch, Request
+from envtool.api import PROJECT, Bind, Command, Completed, Fetch, Request, Sealed
 from envtool.container import program as container
 from envtool.container import start
 from envtool.errors import FetchError, Interrupted, ResolveError
 from envtool.realise import bring
-from envtool.realise.build import Workbench, build_environment, stack_binds
+from envtool.realise.build import Workbench, build_environment, joins, stack_binds
 from envtool.realise.setting import Setting, outside
 from envtool.realise.settle import Made
-from envtool.store import blobs
+from envtool.store import blobs, learn
 
 
 class StackSite:
@@ -46,6 +46,15 @@ class StackSite:
     def seen(self, sha256: str, url: str) -> None:
         """See api.Site."""
         self.found[sha256] = url
+
+    def learn(self, sealed: Sequence[Sealed]) -> list[Fetch]:
+        """See api.Site."""
+        setting = self._setting
+        for item in sealed:
+            self._online(item.urls[0])
+        return learn.learn(
+            sealed, setting.store, emit=setting.emit, event_id=self._event_id, cancel=setting.cancel.is_set
+        )
 
     def note(self, text: str) -> None:
         """See api.Site."""
@@ -80,6 +89,7 @@ class StackSite:
                 steps=(container.Step(argv=command.words()),),
                 binds=(*stack_binds(self._below), *shown),
                 view=container.View(project=bench.project, target=PROJECT) if bench.project else None,
+                joins=joins([made.settled for made in self._below]),
                 env=environment,
                 user="root",
                 network=network,

@@ -11,6 +11,7 @@ from typing import Literal
 from envtool.api import PROJECT
 from envtool.container.program import Program, Root, Step, View
 from envtool.model import Env, Task
+from envtool.realise.build import joins
 from envtool.realise.setting import add_variables, base_environment, outside
 from envtool.realise.stacks import Stack, stack_binds
 
@@ -62,6 +63,7 @@ def container(
         steps=tuple(Step(argv=command.words(), cwd=cwd) for command in task.commands) if task else (),
         binds=(*stack_binds(stack.made), *shown),
         view=View(project=project, hidden=hidden, target=PROJECT),
+        joins=joins([made.settled for made in stack.made]),
         env=variables | environment(env, stack, host, user=user, terminal=terminal),
         network=env.network,
         user=user,

@@ -136,9 +136,9 @@ def _dependencies(stack: Stack, commit: str, view: str) -> Iterator[Json]:
     """The project, the layers bottom first, and every pinned file that they were made of."""
     if commit or view:
         name, _, dirty = commit.partition("-")
-        git: dict[str, Json] = {"gitCommit": name} if name else {}
+        known: dict[str, Json] = {"gitCommit": name} if name else {}
         seen: dict[str, Json] = {"envtoolView": view} if view else {}
-        yield {"name": "project", "digest": git | seen, **({"annotations": {"dirty": bool(dirty)}} if name else {})}
+        yield {"name": "project", "digest": known | seen, **({"annotations": {"dirty": bool(dirty)}} if name else {})}
     for made, step in zip(stack.made, contents.steps(stack), strict=True):
         yield {
             "name": f"{made.settled.node.subject} {step.name}",

@@ -20,7 +20,7 @@ from envtool.realise import settle
 from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stack
 from envtool.registry import discover
-from envtool.run import describe, evidence, told, warm
+from envtool.run import describe, evidence, provenance, told, warm
 from envtool.run.remember import Trace
 from envtool.view import record
 
@@ -90,8 +90,7 @@ def unchanged(
                 "task": trace.task,
                 "since": trace.found.run.started,
                 "host": trace.found.run.host,
-                "log": trace.found.log,
-                "name": os.path.basename(evidence.log_path("", trace.env.name, trace.task)),
+                "copies": _copies(trace),
                 "passes": trace.env.passed,
                 "passed": told.passed(trace.env.passed),
             }
@@ -109,6 +108,15 @@ def unchanged(
         "rows": rows,
     }
     _write(told.path(setting.store.root, place, traces[0].task, selected), plan)
+
+
+def _copies(trace: Trace) -> list[tuple[str, str]]:
+    """What a run leaves as evidence: (path in the store, name beside the others)."""
+    log = evidence.log_path("", trace.env.name, trace.task)
+    found = [(trace.found.log, os.path.basename(log))]
+    if os.path.exists(trace.found.statement):
+        found.append((trace.found.statement, os.path.basename(provenance.path_for(log))))
+    return found
 
 
 def _place(spec: Spec) -> str:

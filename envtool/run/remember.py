@@ -6,6 +6,7 @@ Only success is remembered, and only where no file of the project was touched wh
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -150,6 +151,8 @@ def _tell(asked: Asked, stack: Stack, view: View) -> tuple[Result, Trace] | None
         return None
     try:
         shutil.copyfile(found.log, asked.log)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copyfile(found.statement, provenance.path_for(asked.log))
     except OSError:
         return None
     if not _restore(found, setting.root):  # a run has the words for what is in the way
@@ -272,6 +275,7 @@ def _keep(asked: Asked, stack: Stack, before: _Before, result: Result) -> str:
             ),
             owner=owner(setting.root, result.env, result.task),
             log=result.log,
+            statement=provenance.path_for(result.log),
             root=setting.root,
             outputs=result.outputs,
         )

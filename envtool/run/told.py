@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-FORMAT = 1
+FORMAT = 2
 
 
 def path(store: str, spec: str, task: str, envs: tuple[str, ...]) -> str:
@@ -81,17 +81,18 @@ def stands(plan: dict[str, Any]) -> bool:
 
 
 def leave(plan: dict[str, Any]) -> bool:
-    """Leave the remembered logs where a run would have left its own, and note that the results were of use. False
+    """Leave the remembered evidence where a run would have left its own, and note that the results were of use. False
     where that cannot be."""
     from envtool.run import evidence
 
     directory = evidence.open_run(plan["root"])
     try:
         for row in plan["rows"]:
-            with open(row["log"], "rb") as log, open(os.path.join(directory, row["name"]), "wb") as copy:
-                while piece := log.read(1 << 20):
-                    copy.write(piece)
-            os.utime(os.path.dirname(row["log"]))
+            for source, name in row["copies"]:
+                with open(source, "rb") as file, open(os.path.join(directory, name), "wb") as copy:
+                    while piece := file.read(1 << 20):
+                        copy.write(piece)
+                os.utime(os.path.dirname(source))
     except OSError:
         return False
     finally:

@@ -25,6 +25,7 @@ from envtool.store.scratch import scratch
 from envtool.store.store import Store
 
 FORMAT = 1
+STATEMENT = "statement"
 KEPT = 8  # results of one task of one env
 AGE = 30 * 86400  # seconds
 LOG = 64 << 20  # bytes of a log that is kept
@@ -71,6 +72,11 @@ class Remembered:
     def log(self) -> str:
         """Path of the whole output."""
         return os.path.join(self.directory, "log")
+
+    @property
+    def statement(self) -> str:
+        """Path of the provenance of the run, there or not."""
+        return os.path.join(self.directory, STATEMENT)
 
     def source(self, output: Output) -> str:
         """Path of the remembered file."""
@@ -137,11 +143,13 @@ def keep(
     *,
     owner: str,
     log: str,
+    statement: str = "",
     root: str,
     outputs: Iterable[str],
 ) -> None:
     """Remember a run under the keys of documents (one, or also that of the project with the run's own outputs in it).
-    `outputs` are project-relative paths below `root`. Raises OSError, TooLarge."""
+    `statement` is the path of its provenance, there or not; `outputs` are project-relative paths below `root`. Raises
+    OSError, TooLarge."""
     with scratch(store) as top:
         for document in keyed:
             key = keys.digest(dict(document))
@@ -151,6 +159,8 @@ def keep(
             if size > LOG:
                 raise TooLarge
             shutil.copyfile(log, os.path.join(made, "log"))
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copyfile(statement, os.path.join(made, STATEMENT))
             stored: Json = {
                 "format": FORMAT,
                 "document": dict(document),

@@ -6,3 +6,4 @@ compare.py  what was touched between two looks; the manifest that a digest is of
 """
 
 OWN = ".envtool"  # our directory in a checkout, never part of the view: results, logs
+VENDOR = "envtool.vendor"  # pinned files that lie in the checkout: no part of the view either, but of what it stands on

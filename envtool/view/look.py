@@ -19,7 +19,7 @@ from array import array
 from itertools import chain
 
 from envtool import git
-from envtool.view import OWN, record
+from envtool.view import OWN, VENDOR, record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ _FIELDS = 5
 ROW = 8 * _FIELDS
 _KIND, _DIRECTORY, _LINK, _FILE = 0o170000, 0o040000, 0o120000, 0o100000
 _COUNTS = _KIND | 0o111  # of a mode
+_OURS = (OWN.encode(), VENDOR.encode())
 _DISTRUSTED = array("q", [-1]).tobytes()
 sha256 = _hashlib.openssl_sha256
 
@@ -230,7 +231,7 @@ def _walk(root: bytes, below: bytes) -> Iterator[bytes]:
             for entry in entries:
                 path = below + b"/" + entry.name if below else entry.name
                 if entry.is_dir(follow_symlinks=False):
-                    if entry.name != b".git" and path != OWN.encode():
+                    if entry.name != b".git" and path not in _OURS:
                         yield from _walk(root, path)
                 else:
                     yield path
@@ -327,7 +328,8 @@ def digest_of(text: bytes) -> str:
 
 
 def _own(name: bytes) -> bool:
-    return name.startswith(OWN.encode()) and (len(name) == len(OWN) or name[len(OWN)] == 47)
+    first, below, _ = name.partition(b"/")
+    return first == _OURS[0] or (first == _OURS[1] and bool(below))
 
 
 def _hash(path: bytes, mode: int, row: bytes) -> tuple[bytes, bool]:

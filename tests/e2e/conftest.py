@@ -31,7 +31,7 @@ import pytest
 from envtool.container import ids
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SOURCES = (REPOSITORY, REPOSITORY / "plugins" / "envtool_python" / "src")
+SOURCES = (REPOSITORY, *sorted(REPOSITORY.glob("plugins/*/src")))
 LIMIT = 60  # seconds that any one command may take
 
 
@@ -90,7 +90,7 @@ def _runtime() -> tuple[str, str]:
     probe = [
         ours[0],
         "-c",
-        "import envtool.app, envtool.cli.main, envtool_python, jsonschema_rs, rich, requests, jinja2",
+        "import envtool.app, envtool.cli.main, envtool_node, envtool_python, jsonschema_rs, rich, requests, jinja2",
     ]
     nobody = {"user": 65534, "group": 65534, "extra_groups": [], "cwd": "/", "env": {"PYTHONPATH": ours[1]}}
     with contextlib.suppress(OSError):
@@ -98,10 +98,11 @@ def _runtime() -> tuple[str, str]:
             return ours
     top = tempfile.mkdtemp(prefix="envtool-e2e-python-")
     os.chmod(top, 0o755)
-    copies = [os.path.join(top, str(number)) for number in range(3)]
+    copies = [os.path.join(top, str(number)) for number in range(len(SOURCES) + 1)]
     found = importlib.util.find_spec("click")
     site = Path(found.origin).parents[1]
-    wanted = [(SOURCES[0] / "envtool", copies[0] + "/envtool"), (SOURCES[1], copies[1]), (site, copies[2])]
+    wanted = [(SOURCES[0] / "envtool", copies[0] + "/envtool"), *zip(SOURCES[1:], copies[1:-1], strict=True)]
+    wanted.append((site, copies[-1]))
     for source, target in wanted:
         shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns("*.pth"))
     subprocess.run(["chmod", "-R", "a+rX", top], check=True)

@@ -753,3 +753,17 @@ def test_again_as_an_ordinary_user(name, tmp_path_factory):
     finally:
         shutil.rmtree(base, ignore_errors=True)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+def test_a_directory_of_the_root_is_seen_in_the_project(tree: str, project: Path, tmp_path: Path) -> None:
+    before = snapshot(project)
+    script = (
+        "test ! -e junk/deep/d && echo joined > junk/new && cat /made/new",
+        "cat src/more/new; echo 1 > src/more/other; ls /made",
+    )
+    steps = tuple(Step(argv=("/bin/sh", "-ec", line), cwd="/project") for line in script)
+    joins = (("/made", "/project/junk"), ("/made", "/project/src/more"))
+    done = go(tree, steps=steps, project=project, hidden=("junk",), joins=joins, user="root")
+    assert done.status == 0, done.out
+    assert done.out == "joined\njoined\nnew\nother\n"
+    assert snapshot(project) == before

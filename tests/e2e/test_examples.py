@@ -100,3 +100,21 @@ def test_suites(example):
     for suite, number in suites.items():
         shown = example("exec", f"portable[{suite}]", "--", "cat", "/etc/debian_version")
         assert shown.stdout.startswith(number), shown.stderr
+
+
+@pytest.mark.parametrize("example", ["node"], indirect=True)
+def test_node(example):
+    """Debian's own npm installs what is pinned; the bundle comes back, node_modules does not."""
+    before = {path.name for path in example.project.iterdir()}
+    done = example("test")
+    assert done.returncode == 0, done.stdout + done.stderr
+    built = example("build")
+    assert built.returncode == 0, built.stdout + built.stderr
+    assert "export{" in (example.project / "dist/page.js").read_text()
+    assert {path.name for path in example.project.iterdir()} == before | {"dist", ".envtool"}
+    source = example.project / "packages/words/words.js"
+    source.write_text(source.read_text().replace("kebabCase(title)", "title"))
+    broken = example("test")
+    assert broken.returncode == 1, broken.stdout + broken.stderr
+    assert "a heading has an anchor" in broken.stdout + broken.stderr
+    assert "built" not in broken.stdout + broken.stderr, "a change of the sources installed packages again"

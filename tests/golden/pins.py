@@ -63,11 +63,33 @@ def sdist(request):
     return {"file": f"{name}-{version}.tar.gz"}
 
 
+def npm(request):
+    files = [tarball("change-case", "5.4.4"), tarball("esbuild", "0.21.5")]
+    node = {"cpu": "x64", "headers": "/usr", "libc": "glibc", "npm": "9.2.0", "os": "linux", "version": "18.20.4"}
+    links = [path.rpartition("/")[0] for path in request.options.get("inputs", [])]
+    lock = {"lock": None, "lockfile": "package-lock.json"}
+    return lock | {"files": files, "links": links, "node": node, "trees": [""]}
+
+
+def tarball(name, version):
+    path = f"{name}/-/{name}-{version}.tgz"
+    file = {"file": f"{name}-{version}.tgz", "integrity": "", "name": name, "path": path}
+    return file | {"sha256": sha(path), "size": 1, "version": version}
+
+
 def host(request):
     return {"system": "Golden 1", "identity": sha("host")}
 
 
-PINS = {"debian": debian, "apt": apt, "pip": pip, "python-project": python_project, "sdist": sdist, "host": host}
+PINS = {
+    "debian": debian,
+    "apt": apt,
+    "npm": npm,
+    "pip": pip,
+    "python-project": python_project,
+    "sdist": sdist,
+    "host": host,
+}
 
 
 def debs(*names):

@@ -1,4 +1,4 @@
-"""The two distributions as they would be published: built, looked into, and installed where no index can be asked."""
+"""The distributions as they would be published: built, looked into, and installed where no index can be asked."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def wheels(tmp_path_factory):
     pytest.importorskip("build")
     pytest.importorskip("hatchling")
     out = tmp_path_factory.mktemp("wheels")
-    for project in (ROOT, ROOT / "plugins" / "envtool_python"):
+    for project in (ROOT, *sorted((ROOT / "plugins").iterdir())):
         run(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", out, project)
     return {path.name.partition("-")[0]: path for path in out.glob("*.whl")}
 
@@ -38,8 +38,9 @@ def metadata(wheel):
 
 
 def test_wheels_hold_their_package_and_nothing_else(wheels):
-    assert set(wheels) == {"envtool_core", "envtool_python"}
-    for distribution, package in (("envtool_core", "envtool"), ("envtool_python", "envtool_python")):
+    packages = {"envtool_core": "envtool", "envtool_node": "envtool_node", "envtool_python": "envtool_python"}
+    assert set(wheels) == set(packages)
+    for distribution, package in packages.items():
         with zipfile.ZipFile(wheels[distribution]) as archive:
             names = archive.namelist()
         tops = {name.partition("/")[0] for name in names}
@@ -59,8 +60,9 @@ def test_no_requirement_is_the_strangers_name(wheels):
         requirements = re.findall(r"^Requires-Dist: (.*)$", text, re.MULTILINE)
         assert requirements
         assert not [line for line in requirements if STRANGER.match(line)]
-    core = re.findall(r"^Requires-Dist: (envtool-core.*)$", metadata(wheels["envtool_python"]), re.MULTILINE)
-    assert core == ["envtool-core<0.4,>=0.3"]
+    for name in sorted(set(wheels) - {"envtool_core"}):
+        core = re.findall(r"^Requires-Dist: (envtool-core.*)$", metadata(wheels[name]), re.MULTILINE)
+        assert core == ["envtool-core<0.4,>=0.3"]
     for path in [ROOT / "pyproject.toml", *ROOT.glob("plugins/*/pyproject.toml")]:
         assert not re.search(r"""["']envtool(?![\w-])\s*[><=~!\[]""", path.read_text()), path
 
@@ -78,6 +80,7 @@ def test_it_runs_from_the_wheels_without_any_index(wheels, tmp_path):
     assert "envtool 0." in run(tmp_path / "venv" / "bin" / "envtool", "version", cwd=tmp_path, env=environ)
     schema = run(tmp_path / "venv" / "bin" / "envtool", "schema", cwd=tmp_path, env=environ)
     assert '"pip"' in schema
+    assert '"npm"' in schema
     assert '"debian"' in schema
     where = run(python, "-c", "import envtool; print(envtool.__file__)", cwd=tmp_path, env=environ).strip()
     assert where.startswith(str(site))

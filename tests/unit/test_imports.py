@@ -13,8 +13,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def lint(directory):
-    """import-linter over a tree's envtool and envtool_python; its process imports them from there and nowhere else."""
-    code = f"import sys; sys.path[:0] = {[f'{directory}', f'{directory}/plugins/envtool_python/src']!r}\n"
+    """import-linter over a tree's envtool and plugins; its process imports them from there and nowhere else."""
+    sources = [f"{directory}", *(f"{path}" for path in sorted(directory.glob("plugins/*/src")))]
+    code = f"import sys; sys.path[:0] = {sources!r}\n"
     code += "from importlinter.cli import lint_imports_command as command; command(['--no-cache'])"
     return subprocess.run(
         [sys.executable, "-c", code], cwd=directory, capture_output=True, text=True, timeout=120, check=False
@@ -35,12 +36,13 @@ def test_contracts_are_kept():
         ("envtool/spec/parse.py", "import subprocess"),
         ("envtool/kinds/copy.py", "import envtool.store"),
         ("plugins/envtool_python/src/envtool_python/facts.py", "import envtool.store"),
+        ("plugins/envtool_node/src/envtool_node/lockfile.py", "import envtool.store"),
         ("envtool/unlisted.py", "import os"),
     ],
 )
 def test_what_breaks_the_rule_is_found(tmp_path, module, line):
     pytest.importorskip("importlinter")
-    for source in [*ROOT.glob("envtool/**/*.py"), *ROOT.glob("plugins/envtool_python/src/**/*.py")]:
+    for source in [*ROOT.glob("envtool/**/*.py"), *ROOT.glob("plugins/*/src/**/*.py")]:
         copy = tmp_path / source.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(source.read_bytes())

@@ -1,0 +1,159 @@
+"""Files that are known by another hash than sha256 -> blobs, and what they are called here."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
+
+from envtool import net
+from envtool.api import Fetch, Sealed
+from envtool.errors import FetchError, Interrupted
+from envtool.events import Emit, Progress
+from envtool.integrity import integrity_digest
+from envtool.model import Json
+from envtool.store import blobs, memo
+from envtool.store.scratch import scratch
+from envtool.store.store import Store
+
+JOBS = 8
+GRACE = 1.0  # seconds that transfers have to end after a failure or a cancel
+
+
+def learn(
+    sealed: Sequence[Sealed],
+    store: Store,
+    *,
+    emit: Emit,
+    event_id: str,
+    cancel: net.Cancelled | None = None,
+    patience: net.Patience = net.PATIENCE,
+) -> list[Fetch]:
+    """See api.Site.learn. What was learnt once is remembered as long as the blob is there.
+
+    Emits Progress (bytes) under `event_id`. Raises FetchError, Interrupted.
+    """
+    answers = [_remembered(item, store) for item in sealed]
+    missing = {(item.integrity, item.urls): item for item, known in zip(sealed, answers, strict=True) if known is None}
+    if missing:
+        work = _Learning(store, emit, event_id, cancel, patience)
+        learnt = dict(zip(missing, work.all([*missing.values()]), strict=True))
+        answers = [
+            known if known is not None else learnt[item.integrity, item.urls]
+            for item, known in zip(sealed, answers, strict=True)
+        ]
+    return [
+        Fetch(url=url, sha256=sha256, name=item.name, size=size, authorization=item.authorization)
+        for item, (url, sha256, size) in zip(sealed, (each for each in answers if each), strict=True)
+    ]
+
+
+def _question(item: Sealed) -> Json:
+    return {"digest": integrity_digest(item.integrity)}
+
+
+def _remembered(item: Sealed, store: Store) -> tuple[str, str, int] | None:
+    """(URL, sha256, size) of what was fetched before. Without an integrity nothing says that it is still the same."""
+    if not integrity_digest(item.integrity):
+        return None
+    known = memo.get(store, _question(item))
+    if known is None or not blobs.has(store, known["sha256"], known["size"]):
+        return None
+    return item.urls[0], known["sha256"], known["size"]
+
+
+class _Learning:
+    """Some files on their way, side by side."""
+
+    def __init__(
+        self, store: Store, emit: Emit, event_id: str, cancel: net.Cancelled | None, patience: net.Patience
+    ) -> None:
+        self._store, self._emit, self._id, self._patience = store, emit, event_id, patience
+        self._cancel = cancel
+        self._stop = threading.Event()
+        self._turn = threading.Lock()
+        self._done = 0
+
+    def all(self, items: list[Sealed]) -> list[tuple[str, str, int]]:
+        """(URL, sha256, size) of each, in order."""
+        answers: list[tuple[str, str, int] | None] = [None] * len(items)
+        queue = iter(range(len(items)))
+
+        def some(top: str) -> None:
+            try:
+                while not self._ended():
+                    with self._turn:
+                        index = next(queue, None)
+                    if index is None:
+                        return
+                    answers[index] = self._one(items[index], os.path.join(top, str(index)))
+            finally:
+                net.close()
+
+        with scratch(self._store) as top:
+            running = [_start(some, top) for _ in range(min(JOBS, len(items)))]
+            try:
+                while wait(running, timeout=0.05, return_when=FIRST_EXCEPTION).not_done:
+                    self._emit(Progress(id=self._id, done=self._done))
+                    if self._ended() or any(future.done() and future.exception() for future in running):
+                        break
+            finally:
+                self._stop.set()
+                wait(running, timeout=GRACE)
+        errors = [error for future in running if future.done() and (error := future.exception()) is not None]
+        for error in sorted(errors, key=lambda error: isinstance(error, Interrupted)):
+            raise error
+        found = [answer for answer in answers if answer is not None]
+        if len(found) < len(items):
+            raise Interrupted
+        return found
+
+    def _ended(self) -> bool:
+        return self._stop.is_set() or (self._cancel is not None and self._cancel())
+
+    def _one(self, item: Sealed, path: str) -> tuple[str, str, int]:
+        wanted = integrity_digest(item.integrity)
+        first: FetchError | None = None
+        for number, url in enumerate(item.urls):
+            try:
+                size = net.retrieve(
+                    url,
+                    path,
+                    digest=wanted,
+                    size=item.size,
+                    authorization="" if number else item.authorization,
+                    progress=self._came,
+                    patience=self._patience,
+                    cancelled=self._ended,
+                )
+            except FetchError as error:
+                first = first or error
+                continue
+            with open(path, "rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            blobs.put(self._store, path, sha256)
+            if wanted:
+                memo.put(self._store, _question(item), {"sha256": sha256, "size": size})
+            return url, sha256, size
+        raise first or FetchError(f"{item.name}: nobody says where it is", code="fetch-url")
+
+    def _came(self, count: int) -> None:
+        self._done += count
+
+
+def _start(work: Callable[[str], None], top: str) -> Future[None]:
+    """Run in a daemon thread: one that a dead server holds up must not hold up the end of the program."""
+    future: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            work(top)
+        except BaseException as error:
+            future.set_exception(error)
+        else:
+            future.set_result(None)
+
+    threading.Thread(target=run, name="learn", daemon=True).start()
+    return future

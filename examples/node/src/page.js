@@ -1,0 +1,5 @@
+import { anchor } from "words";
+
+export function heading(title) {
+  return `<h2 id="${anchor(title)}">${title}</h2>`;
+}

@@ -1,0 +1,94 @@
+"""What package.json says of a project. Pure."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+Read: TypeAlias = Callable[[str], str | None]
+Glob: TypeAlias = Callable[[str], list[str]]
+
+DEPENDENCIES = ("dependencies", "devDependencies", "optionalDependencies", "peerDependencies")
+
+
+class WrongManifestError(ValueError):
+    """A package.json that cannot be used; `line` and `column` count from 1."""
+
+    def __init__(self, message: str, *, file: str, line: int = 1, column: int = 1) -> None:
+        super().__init__(message)
+        self.file = file
+        self.line = line
+        self.column = column
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """One package.json. `workspaces` are its patterns, `local` the paths that `file:` dependencies name; both as
+    written, relative to it."""
+
+    name: str = ""
+    scripts: Mapping[str, str]
+    dependencies: Mapping[str, str]
+    workspaces: tuple[str, ...] = ()
+    local: tuple[str, ...] = ()
+    manager: str = ""  # of `packageManager`: "npm", "yarn", "pnpm"
+
+
+def parse(text: str, file: str) -> Manifest:
+    """Raises WrongManifestError."""
+    try:
+        document = json.loads(text.removeprefix("\ufeff"))
+    except json.JSONDecodeError as error:
+        raise WrongManifestError(
+            f"{file} is not JSON: {error.msg.lower()}", file=file, line=error.lineno, column=error.colno
+        ) from None
+    if not isinstance(document, dict):
+        raise WrongManifestError(f"{file} is not a JSON object", file=file)
+    dependencies = {
+        name: str(wish) for key in DEPENDENCIES for name, wish in _table(document.get(key), key, file).items()
+    }
+    spaces = document.get("workspaces") or []
+    if isinstance(spaces, dict):
+        spaces = spaces.get("packages") or []
+    if not isinstance(spaces, list):
+        raise WrongManifestError(f"{file}: `workspaces` is not a list", file=file)
+    local = [wish.partition(":")[2] for wish in dependencies.values() if re.match(r"(file|link):", wish)]
+    return Manifest(
+        name=str(document.get("name", "")),
+        scripts=_table(document.get("scripts"), "scripts", file),
+        dependencies=dependencies,
+        workspaces=tuple(str(pattern) for pattern in spaces),
+        local=tuple(local),
+        manager=str(document.get("packageManager") or "").partition("@")[0],
+    )
+
+
+def _table(value: Any, key: str, file: str) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise WrongManifestError(f"{file}: `{key}` is not an object", file=file)
+    return value
+
+
+def further_inputs(manifest: Manifest, directory: str, glob: Glob) -> tuple[str, ...]:
+    """The other files that npm looks at: package.json of workspaces and of linked directories, local tarballs;
+    relative to the spec, as `directory` (of this manifest) is. What leads out of the project is not among them.
+    """
+    found: set[str] = set()
+    for pattern in manifest.workspaces:
+        negative = pattern.startswith("!")
+        place = posixpath.normpath(posixpath.join(directory, pattern.removeprefix("!"), "package.json"))
+        if place.startswith(("/", "../")):
+            continue
+        names = {path for path in glob(place) if "node_modules" not in path.split("/")}
+        found = found - names if negative else found | names
+    for path in manifest.local:
+        place = posixpath.normpath(posixpath.join(directory, path))
+        if not place.startswith(("/", "..")):
+            found.add(place if place.endswith((".tgz", ".tar.gz", ".tar")) else posixpath.join(place, "package.json"))
+    return tuple(sorted(found))

@@ -1,0 +1,25 @@
+"""The hooks: what this distribution adds to envtool."""
+
+from __future__ import annotations
+
+from envtool import api
+from envtool_node.kinds import Npm
+from envtool_node.language import Node, detect
+
+
+@api.hook
+def envtool_layer_kinds() -> list[api.Kind]:
+    """`npm`."""
+    return [Npm()]
+
+
+@api.hook
+def envtool_languages() -> list[api.Language]:
+    """`language: node`."""
+    return [Node()]
+
+
+@api.hook
+def envtool_detect(project: api.Project) -> list[api.Detection]:
+    """A project with package.json is a Node.js project."""
+    return detect(project)

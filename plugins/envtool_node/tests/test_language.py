@@ -1,0 +1,121 @@
+"""package.json -> layers, without a container."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from envtool_node.language import Node, detect
+from envtool_node.manifest import WrongManifestError, further_inputs, parse
+
+from envtool import api, testing
+
+LOCK = '{"lockfileVersion": 3, "packages": {}}'
+
+
+def draft(base="debian", names=(), **options):
+    where = api.Where(file="envtool.yaml", line=3, column=9)
+    return api.EnvDraft(name="unit", base_kind=base, options=options, layer_names=names, where=where)
+
+
+def manifest(**more):
+    return json.dumps({"name": "x", **more})
+
+
+def test_a_project_with_a_lock_file():
+    files = {"package.json": manifest(dependencies={"a": "1"}), "package-lock.json": LOCK}
+    node, npm = testing.check_language(Node(), files, omit=["dev"], scripts=False)
+    assert (node.kind, node.options, node.after) == ("apt", ["nodejs", "npm"], False)
+    assert (npm.kind, npm.options, npm.needs) == ("npm", {"omit": ["dev"], "scripts": False}, ("nodejs", "mine"))
+
+
+def test_without_dependencies_there_is_nothing_to_install():
+    files = {"package.json": manifest(scripts={"test": "node --test"})}
+    assert [layer.kind for layer in testing.check_language(Node(), files)] == ["apt"]
+
+
+@pytest.mark.parametrize(("base", "node"), [("host", "node"), ("debian", "/opt/node/bin/node")])
+def test_a_node_that_is_there_is_not_installed(base, node):
+    files = testing.MemoryProject({"package.json": manifest(dependencies={"a": "1"})})
+    options = {} if node == "node" else {"node": node}
+    (npm,) = Node().layers(draft(base, **options), files)
+    assert npm.options == options
+
+
+def test_workspaces_and_local_packages_are_inputs():
+    files = {
+        "web/package.json": manifest(
+            workspaces=["packages/*", "!packages/old", "../../out/*"],
+            dependencies={"v": "file:vendor/v-1.0.0.tgz", "lib": "link:../lib", "far": "file:../../far"},
+        ),
+        "web/packages/a/package.json": "{}",
+        "web/packages/old/package.json": "{}",
+        "web/packages/a/node_modules/b/package.json": "{}",
+        "lib/package.json": "{}",
+    }
+    (npm,) = [layer for layer in testing.check_language(Node(), files, directory="web") if layer.kind == "npm"]
+    assert npm.options == {
+        "directory": "web",
+        "inputs": ["lib/package.json", "web/packages/a/package.json", "web/vendor/v-1.0.0.tgz"],
+    }
+
+
+def test_workspaces_in_yarns_notation():
+    found = further_inputs(
+        parse(manifest(workspaces={"packages": ["p/*"]}), "package.json"), ".", lambda pattern: [pattern]
+    )
+    assert found == ("p/*/package.json",)
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({}, "there is no package.json"),
+        ({"package.json": "{"}, "package.json is not JSON"),
+        ({"package.json": "[]"}, "package.json is not a JSON object"),
+        ({"package.json": '{"dependencies": []}'}, "`dependencies` is not an object"),
+        ({"package.json": '{"workspaces": "x"}'}, "`workspaces` is not a list"),
+        ({"package.json": "{}", "yarn.lock": ""}, "yarn.lock is of yarn, which is not supported"),
+        ({"package.json": "{}", "pnpm-lock.yaml": ""}, "pnpm-lock.yaml is of pnpm, which is not supported"),
+        ({"package.json": "{}", "bun.lockb": ""}, "bun.lockb is of bun, which is not supported"),
+        ({"package.json": '{"packageManager": "pnpm@9.1.0"}'}, "packageManager is pnpm, which is not supported"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(files, said):
+    with pytest.raises(api.SpecError) as caught:
+        Node().layers(draft(), testing.MemoryProject(files))
+    (problem,) = caught.value.problems
+    assert said in problem.message
+    assert problem.where.file in ("envtool.yaml", "package.json")
+    if "not supported" in said:
+        assert "package-lock.json" in problem.hint
+
+
+def test_where_json_breaks():
+    with pytest.raises(WrongManifestError) as caught:
+        parse('{\n  "name": "x",\n}', "package.json")
+    assert caught.value.file == "package.json"
+    assert caught.value.line in (2, 3)  # Python 3.13 points at the comma, those before at what follows it
+
+
+def test_with_a_lock_of_npms_own_the_others_are_passed_over():
+    files = {"package.json": manifest(packageManager="yarn@4.0.0"), "yarn.lock": "", "npm-shrinkwrap.json": LOCK}
+    assert [layer.kind for layer in testing.check_language(Node(), files)] == ["apt", "npm"]
+
+
+@pytest.mark.parametrize(
+    ("files", "task"),
+    [
+        ({"package.json": manifest(scripts={"test": "vitest"})}, "npm test -- {{ args }}"),
+        ({"package.json": "{}"}, "node --test {{ args }}"),
+        ({"package.json": "{"}, "node --test {{ args }}"),
+    ],
+)
+def test_detection(files, task):
+    (found,) = detect(testing.MemoryProject(files))
+    assert found.env == {"language": "node", "tasks": {"test": task}}
+    assert found.language == "node"
+
+
+def test_nothing_is_detected_where_there_is_no_package():
+    assert detect(testing.MemoryProject({})) == []

@@ -1,0 +1,146 @@
+"""The host's npm configuration, and what of it goes where."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from envtool_node.npmrc import Config, expanded, host_config, of_environment, of_project, parse, plain_url, redacted
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def test_lines_of_an_ini_file():
+    text = """\
+; a comment
+# another
+registry = https://r.invalid/npm
+@corp:registry=https://corp.invalid/
+//corp.invalid/:_authToken="t0ken"
+quoted='it is'
+save-exact
+omit[]=dev
+[section]
+semi = a\\;b ; gone
+registry=https://last.invalid/
+"""
+    assert parse(text) == {
+        "registry": "https://last.invalid/",
+        "@corp:registry": "https://corp.invalid/",
+        "//corp.invalid/:_authToken": "t0ken",
+        "quoted": "it is",
+        "save-exact": "true",
+        "semi": "a;b",
+    }
+
+
+def test_variables_are_put_in_as_npm_does():
+    environ = {"NPM_TOKEN": "t", "AWS_SECRET": "s"}
+    assert expanded("a=${NPM_TOKEN} ${GONE} ${GONE?}.", environ) == "a=t ${GONE} ."
+    assert expanded("\\${NPM_TOKEN}", environ) == "\\${NPM_TOKEN}"
+
+
+def test_a_project_may_not_send_what_is_not_about_registries():
+    environ = {"NPM_TOKEN": "t", "NODE_AUTH_TOKEN": "n", "AWS_SECRET": "s"}
+    text = "//r.invalid/:_authToken=${NPM_TOKEN}\n@x:registry=https://evil.invalid/${AWS_SECRET}/${NODE_AUTH_TOKEN}\n"
+    assert "s/" not in expanded(text, environ, ours=True).replace("https/", "").replace("${AWS_SECRET}/", "")
+    assert "${AWS_SECRET}/n" in expanded(text, environ, ours=True)
+    assert "=t\n" in expanded(text, environ, ours=True)
+
+
+def test_variables_are_settings_too():
+    environ = {
+        "npm_config_Registry": "https://e.invalid",
+        "NPM_CONFIG_STRICT_SSL": "false",
+        "PATH": "/bin",
+        "NPM_CONFIG_X": "",
+    }
+    environ["npm_config_//r.invalid/:_authToken"] = "T"
+    assert of_environment(environ) == {
+        "registry": "https://e.invalid",
+        "strict-ssl": "false",
+        "//r.invalid/:_authToken": "T",
+    }
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """A home and a project."""
+    home, project = tmp_path / "home", tmp_path / "project"
+    home.mkdir()
+    project.mkdir()
+    (tmp_path / "globalrc").write_text("registry=https://machine.invalid\ncafile=/nonexistent\n")
+    (home / ".npmrc").write_text("registry=https://user.invalid/\n//user.invalid/:_authToken=${NPM_TOKEN}\n")
+    (project / ".npmrc").write_text("@corp:registry=https://corp.invalid/npm\n//corp.invalid/npm/:_auth=YTpi\n")
+    environ = {
+        "HOME": str(home),
+        "NPM_TOKEN": "t0ken",
+        "npm_config_globalconfig": str(tmp_path / "globalrc"),
+        "PATH": "",
+    }
+    return project, environ
+
+
+def test_the_later_file_wins(machine):
+    project, environ = machine
+    config = host_config(str(project), environ)
+    assert config.registry("left-pad") == "https://user.invalid/"
+    assert config.registry("@corp/tool") == "https://corp.invalid/npm/"
+    assert config.registry("@other/tool") == "https://user.invalid/"
+    assert config.authorization("https://user.invalid/left-pad/-/left-pad-1.3.0.tgz") == "Bearer t0ken"
+    assert config.authorization("https://corp.invalid/npm/@corp/tool/-/tool-1.tgz") == "Basic YTpi"
+    assert config.authorization("https://corp.invalid/other/tool.tgz") == ""
+    assert config.authorization("https://else.invalid/left-pad.tgz") == ""
+    assert config.cafile == ""
+    assert host_config(str(project), environ | {"npm_config_registry": "https://v.invalid"}).registry("x") == (
+        "https://v.invalid/"
+    )
+    assert host_config(str(project), {"PATH": "", "npm_config_globalconfig": "/nonexistent"}).registry("x") == ""
+
+
+def test_secrets_are_not_shown(machine):
+    project, environ = machine
+    config = host_config(str(project), environ)
+    assert "t0ken" not in repr(config)
+    assert "t0ken" in config.text()
+    assert "cafile" not in config.text()
+
+
+def test_user_and_password():
+    settings = {
+        "//h.invalid:8080/a/:username": "ann",
+        "//h.invalid:8080/a/:_password": base64.b64encode(b"pw").decode(),
+    }
+    config = Config(settings=settings)
+    assert (
+        config.authorization("http://h.invalid:8080/a/b/-/b-1.tgz") == "Basic " + base64.b64encode(b"ann:pw").decode()
+    )
+    assert (
+        Config(settings=settings | {"//h.invalid:8080/a/:_password": "%"}).authorization("http://h.invalid:8080/a/b")
+        == ""
+    )
+
+
+def test_the_longest_place_wins():
+    config = Config(settings={"//h.invalid/:_authToken": "all", "//h.invalid/npm/private/:_authToken": "one"})
+    assert config.authorization("https://h.invalid/npm/private/x/-/x-1.tgz") == "Bearer one"
+    assert config.authorization("https://h.invalid/npm/x/-/x-1.tgz") == "Bearer all"
+    assert config.authorization("https://user@h.invalid/x.tgz") == "Bearer all"
+
+
+def test_a_build_sees_what_a_project_says_of_installing():
+    text = "legacy-peer-deps=true\n//r.invalid/:_authToken=T\nregistry=https://r.invalid\n@c:registry = https://c.invalid\n_auth=x\nca[]=y\ngit=./evil\nnode-options=-r ./evil\n omit=dev\n"
+    assert of_project(text) == "legacy-peer-deps=true\n omit=dev\n"
+
+
+@given(st.text())
+def test_nothing_that_a_file_holds_is_too_much(text):
+    parse(text)
+    of_project(text)
+    redacted(text)
+
+
+def test_words_without_secrets():
+    said = "npm error 401 https://ann:pw@h.invalid/x _authToken=abc Bearer def npm_0123456789"
+    assert redacted(said) == "npm error 401 https://***@h.invalid/x _authToken=*** Bearer *** ***"
+    assert plain_url("https://ann:pw@h.invalid/x/-/x.tgz?token=1#2") == "https://h.invalid/x/-/x.tgz"

@@ -1,0 +1,104 @@
+"""The conformance kit finds what is wrong with a kind: each promise broken once."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import ClassVar
+
+import pytest
+
+from envtool import api, testing
+
+BODY = b"body"
+URL = "https://files.invalid/body.tgz"
+SHA = hashlib.sha256(BODY).hexdigest()
+
+
+class Good(api.Kind):
+    name: ClassVar[str] = "good"
+    schema: ClassVar[api.Json] = {"type": "string", "description": "a word"}
+
+    def resolve(self, request, site):
+        if request.options != "word":
+            raise api.ResolveError(f"there is no {request.options}", code="x", hint="try another")
+        (fetch,) = site.learn([api.Sealed(urls=(URL,), name="body.tgz")])
+        return {"sha256": fetch.sha256}
+
+    def fetches(self, request, pins):
+        return (api.Fetch(url="", sha256=pins["sha256"], name="body.tgz"),)
+
+    def locate(self, request, pins, fetches, site):
+        return [replace(fetch, url=URL, authorization="Bearer x") for fetch in fetches]
+
+    def in_project(self, request, pins):
+        return {"vendor": "/opt/vendor"}
+
+    def build(self, request, pins):
+        return api.Recipe(steps=(api.Unpack(name="body.tgz", target="/opt/vendor"),))
+
+
+def site():
+    return testing.MemorySite(urls={URL: BODY})
+
+
+def check(kind):
+    return testing.check_kind(kind, "word", site=site(), wrong=[3])
+
+
+def test_a_good_kind_passes():
+    assert check(Good()) == {"sha256": SHA}
+
+
+BROKEN = {
+    "locate": (lambda self, request, pins, fetches, site: [], "gives other files"),
+    "in_project": (lambda self, request, pins: {"../out": "/opt"}, "not in the project"),
+    "fetches": (
+        lambda self, request, pins: (api.Fetch(url=URL, sha256=SHA, name="body.tgz", authorization="Bearer x"),),
+        "credentials belong",
+    ),
+    "build": (
+        lambda self, request, pins: api.Recipe(steps=(api.Unpack(name="other", target="/"),)),
+        "not among its fetches",
+    ),
+    "optional_inputs": (lambda self, options: ("../x",), "leads out of the project"),
+}
+
+
+@pytest.mark.parametrize("method", BROKEN)
+def test_a_broken_promise_is_named(method):
+    function, said = BROKEN[method]
+    with pytest.raises(AssertionError, match=said):
+        check(type("Bad", (Good,), {method: function})())
+
+
+def test_one_that_does_not_know_where_its_files_are():
+    lost = type("Lost", (Good,), {"locate": lambda self, request, pins, fetches, site: fetches})
+    with pytest.raises(AssertionError, match="does not say where it is"):
+        check(lost())
+
+
+def test_a_build_of_fetched_files_needs_no_network():
+    online = type("Online", (Good,), {"build": lambda self, request, pins: api.Recipe(network=True)})
+    with pytest.raises(AssertionError, match="needs no network"):
+        check(online())
+
+
+def test_refusing_clearly():
+    error = testing.check_refused(Good(), "other", "no other", "try another", site=site())
+    assert error.code == "x"
+    with pytest.raises(AssertionError, match="is not refused"):
+        testing.check_refused(Good(), "word", site=site())
+    with pytest.raises(AssertionError, match="does not say 'why'"):
+        testing.check_refused(Good(), "other", "why", site=site())
+    crash = type("Crash", (Good,), {"resolve": lambda self, request, site: {}["x"]})
+    with pytest.raises(AssertionError, match="KeyError, which is a crash"):
+        testing.check_refused(crash(), "word")
+
+
+def test_a_site_in_memory_checks_what_it_hands_out():
+    wrong = "sha256-" + "A" * 43 + "="
+    with pytest.raises(api.FetchError, match="not what its sha256 says"):
+        site().learn([api.Sealed(urls=("https://gone.invalid/x", URL), name="x", integrity=wrong)])
+    with pytest.raises(api.FetchError, match="in none of"):
+        site().learn([api.Sealed(urls=("https://gone.invalid/x",), name="x")])

@@ -86,8 +86,9 @@ def record(env: Env, task: Task, stack: Stack, setting: Setting, result: Result,
             commit=commit(setting.root),
             view=view,
         )
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(json.dumps(said, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+        text = json.dumps(said, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+        with open(path, "wb") as file:  # names that are no UTF-8 cannot be said in JSON: their bytes become U+FFFD
+            file.write(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").encode())
     except OSError:
         return ""
     return path

@@ -146,6 +146,18 @@ def test_written_beside_the_log_and_gathered_a_line_each(run):
     assert provenance.record(ENV, TASK, STACK, setting, SimpleNamespace(log="/gone/x.log", outputs=())) == ""
 
 
+def test_names_that_are_not_utf8(run):
+    from dataclasses import replace
+
+    root = Path(run.log).parents[3]
+    Path(os.fsdecode(os.fsencode(root) + b"/\xff")).write_bytes(b"x")
+    setting = SimpleNamespace(root=str(root), arch="x86_64", arguments=(os.fsdecode(b"\xfe"),))
+    path = provenance.record(ENV, TASK, STACK, setting, replace(run, outputs=("\udcff",)))
+    statement = json.loads(Path(path).read_bytes().decode())
+    assert statement["subject"] == [{"name": "\ufffd", "digest": {"sha256": sha256(b"x")}}]
+    assert provenance.bundle([run]).encode()
+
+
 def test_the_commit(tmp_path):
     def git(*words):
         clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}

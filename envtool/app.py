@@ -28,6 +28,7 @@ from envtool.run.tasks import run_task, scratch_for
 from envtool.spec import load as load_spec
 from envtool.spec import published
 from envtool.store import scratch, store
+from envtool.verify.result import Verified
 
 SPEC = "envtool.yaml"
 
@@ -98,6 +99,24 @@ def run(request: Request, task: str, emit: Emit, cancel: Cancel) -> tuple[Result
     try:
         with ThreadPoolExecutor(request.jobs or os.cpu_count() or 1, thread_name_prefix="env") as pool:
             return tuple(pool.map(lambda pair: one(*pair), chosen))
+    finally:
+        evidence.close_run(spec.root, directory)
+
+
+def verify(
+    request: Request, names: tuple[str, ...], emit: Emit, cancel: Cancel, *, build: bool = False
+) -> tuple[Verified, ...]:
+    """Make layers (or with `build` the outputs of the task `build`) twice under variation, and compare. `names` are
+    those of bases, layers and envs, or globs. Raises SpecError, UsageError, StoreError."""
+    from envtool.verify import chosen, everything
+
+    spec, _, kinds = _open(request)
+    nodes = graph(spec, kinds)
+    targets = chosen.outputs(spec, names) if build else chosen.layers(spec, nodes, names)
+    setting = _setting(spec, request, emit, cancel)
+    directory = evidence.open_run(spec.root)
+    try:
+        return everything.verify(targets, Stacks(nodes, setting), setting, directory, request.jobs, request.fail_fast)
     finally:
         evidence.close_run(spec.root, directory)
 

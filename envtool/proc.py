@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "XDG_CONFIG_HOME")
@@ -61,6 +63,57 @@ def run(
         return _ended(words, NOT_FOUND, b"", str(error).encode(), cwd)
     status = ended.returncode if ended.returncode >= 0 else 128 - ended.returncode
     return _ended(words, status, ended.stdout, ended.stderr, cwd)
+
+
+def stream(
+    argv: Sequence[str],
+    hear: Callable[[bytes], None],
+    *,
+    env: Mapping[str, str],
+    cwd: str | None = None,
+    umask: int = -1,
+    input: bytes = b"",  # noqa: A002 - what subprocess calls it
+    cancel: int = -1,
+) -> Completed:
+    """Run a program to its end, with exactly `env`; `hear` gets each line of its standard output as it comes (the
+    answer has none). It is killed when the descriptor `cancel` becomes readable, and when `hear` raises."""
+    import tempfile
+
+    words = tuple(argv)
+    with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stderr:
+        stdin.write(input)
+        stdin.seek(0)
+        with subprocess.Popen(
+            words, env=dict(env), cwd=cwd, umask=umask, stdin=stdin, stdout=subprocess.PIPE, stderr=stderr
+        ) as process:
+            assert process.stdout is not None
+            try:
+                for line in _lines(process.stdout.fileno(), cancel):
+                    hear(line)
+            finally:
+                if cancel >= 0 and select.select([cancel], [], [], 0)[0]:
+                    process.kill()
+                if sys.exc_info()[0] is not None:
+                    process.kill()
+            status = process.wait()
+        stderr.seek(0)
+        said = stderr.read()
+    return _ended(words, status if status >= 0 else 128 - status, b"", said, cwd)
+
+
+def _lines(descriptor: int, cancel: int) -> Iterator[bytes]:
+    rest = b""
+    while True:
+        ready, _, _ = select.select([descriptor, *([cancel] if cancel >= 0 else [])], [], [])
+        if cancel in ready:
+            return
+        piece = os.read(descriptor, 1 << 16)
+        if not piece:
+            break
+        *whole, rest = (rest + piece).split(b"\n")
+        yield from whole
+    if rest:
+        yield rest
 
 
 def _ended(argv: tuple[str, ...], status: int, stdout: bytes, stderr: bytes, cwd: str | None) -> Completed:

@@ -26,6 +26,7 @@ VERBS = {
     "shell": "Open a shell in an env.",
     "list": "Show envs, what they stand on, and their tasks.",
     "plan": "Show what would be built, and what is cached.",
+    "verify": "Build layers twice, varied, and name what differs.",
     "init": "Write a first envtool.yaml for this project.",
     "schema": "Print the JSON Schema of envtool.yaml.",
     "doctor": "Show what this machine can do, and how to mend what it cannot.",

@@ -111,6 +111,19 @@ def task_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> l
     return [name for name in _known(ctx)[1] if name.startswith(incomplete)]
 
 
+def made_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 - click's call
+    """Completion: the bases, layers and envs of the spec."""
+    from envtool.cli.door import app
+
+    try:
+        said = settings(ctx)
+        spec = app().load(app().Request(directory=said.directory, file=said.file))
+    except Exception:
+        return []
+    names = {name for env in spec.envs for name in (env.name, env.base.name, *(layer.name for layer in env.layers))}
+    return sorted(name for name in names if name.startswith(incomplete))
+
+
 def _known(ctx: click.Context) -> tuple[list[str], list[str]]:
     from envtool.cli.door import app
 

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from envtool.cli import door, screen, signals
 from envtool.errors import Interrupted, UsageError
@@ -22,8 +22,9 @@ from envtool.report.stream import Result, Stream, Subscriber
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from envtool.cli.door import Latch
     from envtool.cli.options import Settings
-    from envtool.events import Event
+    from envtool.events import Emit, Event
     from envtool.report.junit import Junit
     from envtool.report.plain import Plain
     from envtool.report.terminal import Terminal
@@ -73,7 +74,9 @@ def perform(settings: Settings, task: str, request: Any, junit: str | None) -> i
     written = True
     abandoned = False
     try:
-        results, interrupted, abandoned = _wait(request, task, subscribers, display)
+        results, interrupted, abandoned = wait(
+            lambda emit, cancel: door.app().run(request, task, emit, cancel), subscribers, display
+        )
     finally:
         if display:
             display.close()
@@ -98,12 +101,16 @@ def perform(settings: Settings, task: str, request: Any, junit: str | None) -> i
         )
         sys.stderr.write(text + "\n")
     if abandoned:
-        # Threads of the app may still wait for their containers, and Python would wait for them. The containers die
-        # with this process; all that is worth keeping has been written.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        leave(code)
     return code
+
+
+def leave(code: int) -> NoReturn:
+    """End at once: threads of the app may still wait for their containers, and Python would wait for them. The
+    containers die with this process; all that is worth keeping has been written."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _junit(path: str | None) -> Junit | None:
@@ -139,15 +146,14 @@ def _save(report: Junit, results: Sequence[Result]) -> bool:
     return True
 
 
-def _wait(
-    request: Any, task: str, subscribers: Sequence[Subscriber], display: Terminal | Plain | None
-) -> tuple[Sequence[Result], bool, bool]:
-    """The results, whether we were interrupted, and whether twice. The second signal does not wait
+def wait(
+    work: Callable[[Emit, Latch], Sequence[Any]], subscribers: Sequence[Subscriber], display: Terminal | Plain | None
+) -> tuple[Sequence[Any], bool, bool]:
+    """The results of the app's `work`, whether we were interrupted, and whether twice. The second signal does not wait
     for anything: every container dies with this process.
     """
-    app = door.app()
-    answers: SimpleQueue[int | BaseException | Sequence[Result]] = SimpleQueue()
-    cancel = app.Cancel.make()
+    answers: SimpleQueue[int | BaseException | Sequence[Any]] = SimpleQueue()
+    cancel = door.app().Cancel.make()
 
     def say(text: str) -> None:
         if display:
@@ -157,13 +163,13 @@ def _wait(
 
     with Stream(subscribers, say) as stream, signals.caught(answers.put):
 
-        def work() -> None:
+        def perform() -> None:
             try:
-                answers.put(tuple(app.run(request, task, stream.emit, cancel)))
+                answers.put(tuple(work(stream.emit, cancel)))
             except BaseException as error:
                 answers.put(error)
 
-        threading.Thread(target=work, name="app", daemon=True).start()
+        threading.Thread(target=perform, name="app", daemon=True).start()
         answer = answers.get()
         while isinstance(answer, int):
             if cancel.is_set():

@@ -61,6 +61,10 @@ class Stacks:
         _agree(stack, self._setting)
         return stack
 
+    def made(self, node_id: str) -> Made:
+        """One node, made where it was not. Raises MakeError, SpecError, Interrupted."""
+        return self._node(node_id)
+
     def _node(self, node_id: str) -> Made:
         with self._lock:
             future = self._futures.get(node_id)

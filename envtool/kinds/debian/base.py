@@ -94,6 +94,20 @@ class Debian(Kind):
         """The date of the suite's index, pockets left out: these change every day."""
         return int(pins["epoch"])
 
+    def faketime(self, request: Request, pins: Any, site: Site) -> bytes | None:
+        """Out of the package `libfaketime` of the same index."""
+        from envtool.kinds.debian import lists
+        from envtool.kinds.debian.archive import decompress, members, parts
+
+        index = lists.load(pinned.from_pins(pins), site)
+        if "libfaketime" not in index:
+            return None
+        (path,) = site.fetch(pinned.fetches({**pins, "debs": [pinned.pin(index["libfaketime"])]}))
+        _, (name, content) = parts(str(path))
+        data = decompress(name, content)
+        found = [data[it.start : it.start + it.size] for it in members(data) if it.path.endswith("/libfaketime.so.1")]
+        return found[0] if found else None
+
     def build(self, request: Request, pins: Any) -> Recipe:
         """Unpack all, write dpkg's database, run what the packages bring."""
         from envtool.kinds.debian import unpack

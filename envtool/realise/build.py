@@ -112,12 +112,14 @@ class Workbench:
         top = self._directory.__enter__()
         try:
             self.blobs = os.path.join(top, "blobs")
-            os.mkdir(self.blobs, 0o755)
+            os.mkdir(self.blobs)
+            os.chmod(self.blobs, 0o755)  # builds read it as another user, whatever the umask here
             for fetch in self.fetches:
                 os.link(blobs.path(self.setting.store, fetch.sha256), os.path.join(self.blobs, fetch.name))
             if self.inputs:
                 self.project = os.path.join(top, "project")
-                os.mkdir(self.project, 0o755)
+                os.mkdir(self.project)
+                os.chmod(self.project, 0o755)
                 project.stage(self.setting.root, self.inputs, self.project)
         except BaseException:
             self.__exit__()
@@ -194,9 +196,10 @@ def _execute(program: Program, setting: Setting, event_id: str, settled: Settled
             raise Interrupted
         if ended.status:
             request = settled.request
+            said = "\n".join(filter(None, (tee.text().rstrip("\n"), ended.error)))
             where = f"{request.where.file}:{request.where.line}"
             raise BuildError(
                 f"{where}: {settled.node.subject} `{request.name}` could not be built: exit {ended.status}",
-                hint=advice.of_build(ended.status, tee.text(), base=request.base_kind),
-                output=tee.text(),
+                hint=advice.of_build(ended.status, said, base=request.base_kind),
+                output=said,
             )

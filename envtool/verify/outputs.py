@@ -17,7 +17,7 @@ from envtool.realise.stacks import Stack
 from envtool.run import describe
 from envtool.store import compare, layers
 from envtool.verify.archives import members
-from envtool.verify.layers import Bench, both, told
+from envtool.verify.layers import Bench, apart, both, told
 from envtool.verify.result import Difference, Verified
 from envtool.verify.sides import SIDES, Side
 from envtool.verify.twice import place, work
@@ -46,6 +46,7 @@ def _verify(found: Verified, env: Env, task: Task, stack: Stack, bench: Bench, h
         places = [held.enter_context(place(setting, side)) for side in SIDES]
 
         def one(side: Side, directory: str) -> str:
+            apart(side, library, setting)
             checkout = setting.root
             if side.backward:  # a second clone: other path, other times, made in another order
                 checkout = os.path.join(directory, "checkout")

@@ -48,7 +48,7 @@ def work(job: LayerJob | TaskJob, side: Side, setting: Setting, hear: Callable[[
     # -P: not what lies in the current directory; our own path, so that the same plugins are there
     environment = side.environment(temporary) | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     ended = proc.stream(
-        (sys.executable, "-P", "-m", "envtool.verify.worker"),
+        (sys.executable, "-P", "-c", "import sys; from envtool.verify import worker; sys.exit(worker.main())"),
         line,
         env=environment,
         cwd=job.directory,

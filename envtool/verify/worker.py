@@ -91,7 +91,3 @@ def _task(job: TaskJob, emit: Any) -> dict[str, Any]:
         said = tee.text(1 << 16)
     answer = {"status": ended.status, "outputs": [*ended.outputs], "notes": [*ended.notes], "output": said}
     return {"ended": answer | {"timed_out": ended.timed_out}}
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -58,6 +58,7 @@ class Apt(Kind):
     """The layer kind. Its pins: `lists` (the Packages files that it was chosen from) and `debs`."""
 
     name: ClassVar[str] = "apt"
+    version: ClassVar[int] = 2
     schema: ClassVar[Json] = {
         "description": "Debian packages: a list of names, or a mapping.",
         "anyOf": [

@@ -19,6 +19,7 @@ class Debian(Kind):
     """
 
     name: ClassVar[str] = "debian"
+    version: ClassVar[int] = 2
     schema: ClassVar[Json] = {
         "description": "A minimal Debian or Ubuntu system from its signed archive: a suite, or a mapping.",
         "anyOf": [

@@ -8,6 +8,7 @@ ENVIRONMENT = {
     "DEBIAN_FRONTEND": "noninteractive",
     "DEBCONF_NONINTERACTIVE_SEEN": "true",
     "LC_ALL": "C.UTF-8",
+    "PYTHONHASHSEED": "0",  # before Python 3.11 sets are written to a .pyc in the order of their hashes
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
     "TERM": "dumb",

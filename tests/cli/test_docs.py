@@ -23,6 +23,13 @@ def test_every_key_of_json_is_documented(envtool):
             return {key for each in value for key in keys(each)}
         return set()
 
-    for argv in (["test", "--json"], ["list", "--json"], ["plan", "--json"], ["version", "--json"], ["--json", "tset"]):
+    for argv in (
+        ["test", "--json"],
+        ["list", "--json"],
+        ["plan", "--json"],
+        ["version", "--json"],
+        ["--json", "tset"],
+        ["verify", "--json"],
+    ):
         for line in envtool(*argv).out.splitlines():
             assert keys(json.loads(line)) <= words

@@ -6,8 +6,7 @@ import os
 import select
 import shlex
 import subprocess
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "XDG_CONFIG_HOME")
@@ -88,32 +87,33 @@ def stream(
         ) as process:
             assert process.stdout is not None
             try:
-                for line in _lines(process.stdout.fileno(), cancel):
-                    hear(line)
-            finally:
-                if cancel >= 0 and select.select([cancel], [], [], 0)[0]:
+                if not _pass_on(process.stdout.fileno(), hear, cancel):
                     process.kill()
-                if sys.exc_info()[0] is not None:
-                    process.kill()
+            except BaseException:
+                process.kill()
+                raise
             status = process.wait()
         stderr.seek(0)
         said = stderr.read()
     return _ended(words, status if status >= 0 else 128 - status, b"", said, cwd)
 
 
-def _lines(descriptor: int, cancel: int) -> Iterator[bytes]:
+def _pass_on(descriptor: int, hear: Callable[[bytes], None], cancel: int) -> bool:
+    """Whether it was read to its end."""
     rest = b""
     while True:
         ready, _, _ = select.select([descriptor, *([cancel] if cancel >= 0 else [])], [], [])
         if cancel in ready:
-            return
+            return False
         piece = os.read(descriptor, 1 << 16)
         if not piece:
             break
         *whole, rest = (rest + piece).split(b"\n")
-        yield from whole
+        for line in whole:
+            hear(line)
     if rest:
-        yield rest
+        hear(rest)
+    return True
 
 
 def _ended(argv: tuple[str, ...], status: int, stdout: bytes, stderr: bytes, cwd: str | None) -> Completed:

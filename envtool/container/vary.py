@@ -32,12 +32,15 @@ class Varied:
 
     def __init__(self, order: str, processors: int, pids: int) -> None:
         self.order, self.processors, self.pids = order, processors, pids
+        self._first = os.getpid()  # several at once are not to share one processor
         self._far: _socket.socket | None = None
 
     def begin(self) -> None:
         """Fewer processors, other process ids, and (with an order) the process that answers."""
         if self.processors:
-            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-self.processors :])
+            allowed = sorted(os.sched_getaffinity(0))
+            first = self._first % len(allowed)
+            os.sched_setaffinity(0, (allowed + allowed)[first : first + min(self.processors, len(allowed))])
         for _ in range(self.pids):
             if not (child := os.fork()):
                 os._exit(0)

@@ -79,7 +79,7 @@ def told(found: Verified, event_id: str, setting: Setting) -> Iterator[list[Veri
     except EnvtoolError as error:
         output = f"\n{error.output}" if isinstance(error, BuildError) and error.output else ""
         hint = f"\n{error.hint}" if error.hint else ""
-        done.append(replace(found, message=f"{error.message}{hint}{output}"))
+        done.append(replace(found, outcome="error", message=f"{error.message}{hint}{output}"))
     finally:
         now = time.time()
         done[-1] = replace(done[-1], seconds=now - began)

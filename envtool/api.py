@@ -13,8 +13,10 @@ builds, captures and caches. Its life, in order (each step gets only what the st
 
     schema      JSON Schema of the value under the kind's name in the spec
     inputs      which project files it depends on (they are hashed, and visible to the build at api.PROJECT)
-    resolve     floats -> pins: the one step that may use the network; runs once, its answer is remembered
-    fetches     pins -> exact files, fetched in parallel and checked by hash before the build
+    resolve     floats -> pins: the one step that may decide by asking the network; its answer is remembered, and
+                written to envtool.lock. Pins are JSON; items with `name` and `version` are shown when they change
+    fetches     pins -> exact files
+    locate      where those that are missing are, for this machine: fetched in parallel and checked by hash
     build       pins -> a Recipe: steps that run offline in a container on the stack below
 
 Import only `envtool.api` at the top of a plugin module, and heavy things inside methods: plugins are loaded on
@@ -23,19 +25,16 @@ every command that reads a spec.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
+from typing import ClassVar, Protocol, TypeAlias
 
 import pluggy
 
 from envtool.errors import BuildError, FetchError, Problem, ResolveError, SpecError
 from envtool.events import Event
 from envtool.model import Command, InputFile, Json, Where
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 __all__ = [
     "BLOBS", "PROJECT", "Bind", "BuildError", "Call", "Command", "Completed", "Detection", "EnvDraft", "Event",
@@ -57,10 +56,11 @@ BLOBS = "/run/envtool/blobs"  # where a build sees its fetched files, each under
 class Fetch:
     """One outside file, exactly. `size` is bytes (0: unknown); `name` the file name a build sees under BLOBS."""
 
-    url: str  # http(s): or file:
     sha256: str
     name: str
+    url: str = ""  # http(s): or file:; empty: `Kind.locate` says where it is for this machine
     size: int = 0
+    mirrors: tuple[str, ...] = ()  # further URLs, tried in order where the ones before do not have it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +76,10 @@ class Request:
     below: tuple[str, ...] = ()  # diff IDs of what it stands on, bottom first
     directory: str = "."  # paths in options are relative to it, it is relative to the project (included specs)
     base_kind: str = ""  # of the stack's base; empty for a base
+    base_name: str = ""
     base_pins: Json = None
     variables: Mapping[str, str] = field(default_factory=dict)  # set by the layers below
+    keep: Json = None  # pins of an earlier answer: `resolve` stays as near to them as the question allows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +188,10 @@ class Site(Protocol):
         """Run a command in a throw-away container on the stack below (inputs at PROJECT). With `network` it has
         the host's, with the host's CA bundle and proxy variables. Does not raise on a non-zero status."""
 
+    def seen(self, sha256: str, url: str) -> None:
+        """Remember, on this machine only, where `resolve` saw a file whose pin has no URL: `locate` gets it as a hint.
+        Without credentials."""
+
     def note(self, text: str) -> None:
         """Say what is going on ("resolving 12 requirements"): shown as progress."""
 
@@ -205,6 +211,7 @@ class Kind:
     version: ClassVar[int] = 1  # part of every key: raise it when the same pins would be built differently
     needs_only: ClassVar[bool] = False  # True: owns a directory, so it stands on the base and its `needs` alone
     pinned: ClassVar[bool] = True  # False: shown as not pinned (kind `host`)
+    of_base: ClassVar[bool] = False  # True: chosen from what the base's pins offer, so only a new base moves the pins
 
     def inputs(self, options: Json) -> tuple[str, ...]:
         """Paths, directories or globs whose content determines the layer, relative to the spec's own directory
@@ -239,14 +246,26 @@ class Kind:
         return ()
 
     def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
-        """The exact files that the build needs."""
+        """The exact files that the build needs. Pins, which end up in a lock that others use, name no mirror or index
+        of this machine: leave `url` empty, and say in `locate` where the file is."""
         return ()
+
+    def locate(self, request: Request, pins: Json, fetches: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
+        """The same files with `url` (and `mirrors`) as this machine is configured, credentials and all. Called only for
+        files that are not in the store, just before they are fetched; a `url` that is there already is what
+        `resolve` saw last time. Raises FetchError, ResolveError."""
+        return fetches
 
     def material(self, request: Request, pins: Json) -> Json:
         """What of options and pins determines the result, beside what the core adds to every key itself: kind and
         version, names and hashes of the fetched files, content of the inputs, architecture, epoch, variables and
         diff IDs below. Default: the options. Leave out what cannot matter (a mirror's host name)."""
         return request.options
+
+    def platform(self, pins: Json) -> str:
+        """Bases that are not `pinned` only: what of this machine decides what is chosen on it, in words. Choices are
+        locked for each platform by itself."""
+        return ""
 
     def epoch(self, pins: Json) -> int | None:
         """Bases only: SOURCE_DATE_EPOCH of every stack on it (seconds); None for the default."""

@@ -8,20 +8,24 @@ import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from envtool import registry
 from envtool.api import Detection
 from envtool.container import ids
 from envtool.errors import BuildError, EnvtoolError, Interrupted, MakeError, SpecError, UsageError
 from envtool.events import Emit, Event
+from envtool.lock.changes import Change, changes
+from envtool.lock.lock import Lock, items, merged, plain, upgraded
 from envtool.model import Env, Json, Spec, Task
-from envtool.plan.graph import graph
+from envtool.plan.graph import Graph, graph
 from envtool.plan.plan import Plan
 from envtool.plan.plan import plan as make_plan
 from envtool.project import Files
 from envtool.realise.setting import Cancel, Setting
 from envtool.realise.stacks import Stacks, known
+from envtool.resolve import file as lock_file
+from envtool.resolve import locking
 from envtool.run import evidence, ready, warm
 from envtool.run.result import Result
 from envtool.run.tasks import run_task, scratch_for
@@ -44,6 +48,8 @@ class Request:
     fail_fast: bool = False
     args: tuple[str, ...] = ()
     refresh: bool = False
+    locked: bool | None = None  # a lock that no longer fits is an error; None: in CI it is
+    offline: bool = False
 
 
 def load(request: Request) -> Spec:
@@ -71,20 +77,21 @@ def listeners() -> tuple[Callable[[Event], None], ...]:
 
 def plan(request: Request, verb: str = "") -> Plan:
     """What would be used and what built, as far as it can be known without building."""
-    spec, _, kinds = _open(request)
-    setting = _setting(spec, request, _silent, Cancel.make())
+    spec, files, kinds = _open(request)
     nodes = graph(spec, kinds)
+    setting = _setting(spec, files, nodes, request, _silent, Cancel.make())
     return make_plan(spec, nodes, known(nodes, setting), verb)
 
 
 def run(request: Request, task: str, emit: Emit, cancel: Cancel) -> tuple[Result, ...]:
     """Run a task in every selected env that has it, side by side. Raises SpecError, UsageError, StoreError."""
-    spec, _, kinds = _open(request)
+    spec, files, kinds = _open(request)
     chosen = [(env, each) for env in spec.envs for each in env.tasks if each.name == task]
     if not chosen:
         raise UsageError(_no_task(spec, task), code="no-task", hint="`envtool list` shows envs and their tasks")
-    setting = _setting(spec, request, emit, cancel)
-    stacks = Stacks(graph(spec, kinds), setting)
+    nodes = graph(spec, kinds)
+    setting = _setting(spec, files, nodes, request, emit, cancel)
+    stacks = Stacks(nodes, setting)
     directory = evidence.open_run(spec.root)
     stop = threading.Event()
 
@@ -110,10 +117,10 @@ def verify(
     those of bases, layers and envs, or globs. Raises SpecError, UsageError, StoreError."""
     from envtool.verify import chosen, everything
 
-    spec, _, kinds = _open(request)
+    spec, files, kinds = _open(request)
     nodes = graph(spec, kinds)
     targets = chosen.outputs(spec, names) if build else chosen.layers(spec, nodes, names)
-    setting = _setting(spec, request, emit, cancel)
+    setting = _setting(spec, files, nodes, request, emit, cancel)
     directory = evidence.open_run(spec.root)
     try:
         return everything.verify(targets, Stacks(nodes, setting), setting, directory, request.jobs, request.fail_fast)
@@ -121,12 +128,74 @@ def verify(
         evidence.close_run(spec.root, directory)
 
 
+def lock(request: Request, upgrade: tuple[str, ...] | None, emit: Emit, cancel: Cancel) -> Locked:
+    """Settle everything that floats, make it, and write the lock. `upgrade`: None keeps what still fits, () moves all,
+    names move what they name. Raises SpecError, UsageError, MakeError, Interrupted."""
+    spec, files, kinds = _open(request)
+    nodes = graph(spec, kinds)
+    free = replace(request, locked=False, refresh=upgrade == ())
+    setting = _setting(spec, files, nodes, free, emit, cancel)
+    old = setting.lock
+    if upgrade:
+        rest, moving, unknown = upgraded(old, upgrade)
+        unknown = tuple(name for name in unknown if name not in {node.spec.name for node in nodes.nodes.values()})
+        if unknown:
+            raise UsageError(
+                f"nothing here is called {', '.join(unknown)}", code="lock-name", hint=_lockable(old, nodes)
+            )
+        _movable(old, nodes, upgrade)
+        setting = replace(setting, lock=rest, moving=moving)
+    stacks = Stacks(nodes, setting)
+    with ThreadPoolExecutor(request.jobs or os.cpu_count() or 1, thread_name_prefix="env") as pool:
+        [*pool.map(lambda env: stacks.stack(env.name), spec.envs)]
+    found = locking.entries(nodes, stacks.made())
+    names = frozenset((entry.question.subject, entry.question.name) for entry in found) if request.envs else None
+    new = merged(old, found, platforms=frozenset(entry.question.platform for entry in found), names=names)
+    written = lock_file.write(spec.root, spec.file, new)
+    return Locked(file=lock_file.name(spec.file), changes=changes(old, new), entries=len(new.entries), written=written)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locked:
+    """What `lock` did."""
+
+    file: str
+    changes: tuple[Change, ...]
+    entries: int
+    written: bool
+
+
+def _movable(old: Lock, nodes: Graph, names: tuple[str, ...]) -> None:
+    """Raise UsageError for a package that only a newer base can move."""
+    fixed = {node.spec.name: node for node in nodes.nodes.values() if node.kind.of_base}
+    for entry in old.entries:
+        node = fixed.get(entry.question.name)
+        has = {plain(str(item["name"])) for item in items(entry.pins)} if node else set()
+        bound = [name for name in names if plain(name) in has]
+        if node and bound and not {entry.question.name, nodes.nodes[node.below[0]].spec.name} & {*names}:
+            base = nodes.nodes[node.below[0]].spec.name
+            raise UsageError(
+                f"`{bound[0]}` in layer `{node.spec.name}` is chosen from the index of base `{base}`",
+                code="lock-base",
+                hint=f"`envtool lock --upgrade {base}` moves the index, and all that has a newer version in it",
+            )
+
+
+def _lockable(old: Lock, nodes: Graph) -> str:
+    return (
+        "there are "
+        + ", ".join(sorted({node.spec.name for node in nodes.nodes.values()})[:12])
+        + (", and the packages in them" if old.entries else "")
+    )
+
+
 def execute(request: Request, env: str, argv: tuple[str, ...], *, terminal: bool, emit: Emit, cancel: Cancel) -> int:
     """Make one env and run a command in it (`argv` empty: a shell). Returns the command's own status."""
     spec, files, kinds = _open(request)
     chosen = _one_env(spec, env)
-    setting = _setting(spec, request, emit, cancel)
-    stack = Stacks(graph(spec, kinds), setting).stack(chosen.name)
+    nodes = graph(spec, kinds)
+    setting = _setting(spec, files, nodes, request, emit, cancel)
+    stack = Stacks(nodes, setting).stack(chosen.name)
     with scratch_for(chosen, setting) as directory:
         prepared = ready.prepare(chosen, stack, spec, files, setting, scratch=directory)
         status = warm.launch(prepared, argv, terminal=terminal, cancel=cancel.reader)
@@ -166,19 +235,36 @@ def find_spec(request: Request) -> str:
         directory = parent
 
 
-def _setting(spec: Spec, request: Request, emit: Emit, cancel: Cancel) -> Setting:
+def _setting(spec: Spec, files: Files, nodes: Graph, request: Request, emit: Emit, cancel: Cancel) -> Setting:
+    """What realising needs, with the lock, if there is one. Raises SpecError where it has to fit and does not."""
     place = store.locate(idmap=ids.describe())
     scratch.sweep(place, remove=ids.remove)
-    return Setting(
-        store=place, root=spec.root, arch=os.uname().machine, emit=emit, cancel=cancel, refresh=request.refresh
+    locked = lock_file.read(files, spec.file)
+    setting = Setting(
+        store=place,
+        root=spec.root,
+        arch=os.uname().machine,
+        emit=emit,
+        cancel=cancel,
+        refresh=request.refresh,
+        lock=locked or Lock(),
+        offline=request.offline,
     )
+    if locked is None and request.locked:
+        name = lock_file.name(spec.file)
+        raise UsageError(f"no {name} beside {spec.file}", code="no-lock", hint="`envtool lock` writes it")
+    if locked is not None and not request.refresh and (_in_ci() if request.locked is None else request.locked):
+        locking.check(nodes, locked, setting, lock_file.name(spec.file))
+    return setting
+
+
+def _in_ci() -> bool:
+    return os.environ.get("CI", "").lower() not in ("", "0", "false", "no")
 
 
 def _select(spec: Spec, patterns: tuple[str, ...]) -> Spec:
     if not patterns:
         return spec
-    from dataclasses import replace
-
     wanted: set[str] = set()
     for pattern in patterns:
         # brackets are part of names (`unit[trixie]`), so only * and ? are wild

@@ -7,8 +7,8 @@
         pins = testing.check_kind(Pip(), ["attrs"], site=site, wrong=[[], 3])
 
 `check_kind` holds a kind to the contract of `envtool.api.Kind` without a container: it settles the same request to the
-same pins, its pins and material are JSON, what it fetches is exact, its recipe is pure, and it refuses what is wrong by
-its schema. Each broken promise is an AssertionError that says which.
+same pins, its pins and material are JSON and name no place of this machine, what it fetches is exact, its recipe is
+pure, and it refuses what is wrong by its schema. Each broken promise is an AssertionError that says which.
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ class MemorySite:
         self.fetched: list[str] = []
         self.ran: list[api.Command] = []
         self.notes: list[str] = []
+        self.places: dict[str, str] = {}
 
     def get(self, url: str) -> bytes:
         """See api.Site."""
@@ -95,6 +96,10 @@ class MemorySite:
             if answer is not None:
                 return answer(command) if callable(answer) else answer
         raise api.ResolveError(f"no answer for `{' '.join(command.words())}` in this test's site", code="no-answer")
+
+    def seen(self, sha256: str, url: str) -> None:
+        """See api.Site; `places` records it."""
+        self.places[sha256] = url
 
     def note(self, text: str) -> None:
         """See api.Site."""
@@ -214,4 +219,6 @@ def _check_fetches(kind: api.Kind, asked: api.Request, pins: Json) -> None:
     for fetch in fetches:
         assert re.fullmatch("[0-9a-f]{64}", fetch.sha256), f"{kind.name}: {fetch.name}: sha256 is not 64 hex digits"
         assert re.fullmatch("[^/]+", fetch.name), f"{kind.name}: {fetch.name!r} is no file name"
-        assert re.match("https?://|file:", fetch.url), f"{kind.name}: {fetch.url}: neither http nor file"
+        assert re.match("https?://|file:|$", fetch.url), f"{kind.name}: {fetch.url}: neither http nor file"
+        located = type(kind).locate is not api.Kind.locate
+        assert fetch.url or located, f"{kind.name}: {fetch.name} has no URL, and `locate` does not say where it is"

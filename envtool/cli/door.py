@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from envtool.api import Detection
     from envtool.events import Emit, Event
+    from envtool.lock.changes import Change
     from envtool.model import Json, Spec
     from envtool.report.stream import Result
 
@@ -36,6 +37,19 @@ class Latches(Protocol):
         """A fresh one."""
 
 
+class Locked(Protocol):
+    """What `lock` did (app.Locked)."""
+
+    @property
+    def file(self) -> str: ...
+    @property
+    def changes(self) -> Sequence[Change]: ...
+    @property
+    def entries(self) -> int: ...
+    @property
+    def written(self) -> bool: ...
+
+
 class App(Protocol):
     """envtool.app."""
 
@@ -51,6 +65,8 @@ class App(Protocol):
         fail_fast: bool = False,
         args: tuple[str, ...] = (),
         refresh: bool = False,
+        locked: bool | None = None,
+        offline: bool = False,
     ) -> Any:
         """What the command line asks for."""
 
@@ -67,6 +83,9 @@ class App(Protocol):
         self, request: Any, names: tuple[str, ...], emit: Emit, cancel: Latch, *, build: bool = False
     ) -> Sequence[Any]:
         """Make layers, or a task's outputs, twice and compare: verify.result.Verified. Raises EnvtoolError."""
+
+    def lock(self, request: Any, upgrade: tuple[str, ...] | None, emit: Emit, cancel: Latch) -> Locked:
+        """Settle, make and write the lock. Raises EnvtoolError."""
 
     def execute(
         self, request: Any, env: str, argv: tuple[str, ...], *, terminal: bool, emit: Emit, cancel: Latch

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from envtool.cli.options import Verb, env_names, settings
+from envtool.cli.options import Verb, env_names, settings, settling
 from envtool.errors import UsageError
 
 EXAMPLES = """
@@ -16,9 +18,9 @@ envtool exec 'unit[trixie]' -- cat /etc/os-release
 @click.command("exec", cls=Verb, examples=EXAMPLES, tail=True, options_metavar="[OPTIONS]")
 @click.argument("env", shell_complete=env_names)
 @click.argument("words", nargs=-1, metavar="-- CMD...")
-@click.option("--refresh", is_flag=True, help="Settle what floats anew: versions, suites, tags.")
+@settling
 @click.pass_context
-def command(ctx: click.Context, env: str, words: tuple[str, ...], refresh: bool) -> int:
+def command(ctx: click.Context, /, env: str, words: tuple[str, ...], **how: Any) -> int:
     """Run a command in an env, in a throw-away container. Its exit status is ours.
 
     The command's output is ours too, byte for byte; what envtool has to say goes to standard error.
@@ -30,4 +32,4 @@ def command(ctx: click.Context, env: str, words: tuple[str, ...], refresh: bool)
         )
     from envtool.cli.inside import enter
 
-    return enter(settings(ctx), env, argv, refresh=refresh)
+    return enter(settings(ctx), env, argv, **how)

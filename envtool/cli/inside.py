@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from envtool.cli import door, screen, signals
 from envtool.errors import Interrupted, UsageError
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from envtool.cli.options import Settings
 
 
-def enter(settings: Settings, env: str, argv: tuple[str, ...], *, refresh: bool = False) -> int:
-    """The command's own exit status. Raises EnvtoolError."""
+def enter(settings: Settings, env: str, argv: tuple[str, ...], **how: Any) -> int:
+    """The command's own exit status; `how` are more fields of the app's Request. Raises EnvtoolError."""
     if settings.json:
         raise UsageError("`--json` means nothing here: standard output belongs to the command", code="usage.json")
     app = door.app()
-    request = app.Request(directory=settings.directory, file=settings.file, refresh=refresh)
+    request = app.Request(directory=settings.directory, file=settings.file, **how)
     display = screen.display(settings)
     commands: set[str] = set()
     cancel = app.Cancel.make()

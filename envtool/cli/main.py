@@ -26,6 +26,7 @@ VERBS = {
     "shell": "Open a shell in an env.",
     "list": "Show envs, what they stand on, and their tasks.",
     "plan": "Show what would be built, and what is cached.",
+    "lock": "Write down exactly what everything was settled to.",
     "verify": "Build layers twice, varied, and name what differs.",
     "init": "Write a first envtool.yaml for this project.",
     "schema": "Print the JSON Schema of envtool.yaml.",

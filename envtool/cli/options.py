@@ -135,10 +135,25 @@ def _known(ctx: click.Context) -> tuple[list[str], list[str]]:
     return [env.name for env in spec.envs], sorted({task.name for env in spec.envs for task in env.tasks})
 
 
+def settling(function: Callable[..., Any]) -> Callable[..., Any]:
+    """How verbs that stand on layers come to the exact versions of things."""
+    for option in (
+        click.option("--offline", is_flag=True, help="Touch nothing but the store: no network, no mirror."),
+        click.option(
+            "--locked/--no-locked",
+            default=None,
+            help="Fail where the lock file does not fit the spec (default: where the variable CI is set).",
+        ),
+        click.option("--refresh", is_flag=True, help="Settle what floats anew, whatever is locked: versions, suites."),
+    ):
+        function = option(function)
+    return function
+
+
 def running(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options of verbs that run a task in many envs."""
+    function = settling(function)
     for option in (
-        click.option("--refresh", is_flag=True, help="Settle what floats anew: versions, suites, tags."),
         click.option("--junit", metavar="FILE", type=click.Path(dir_okay=False), help="Write JUnit XML."),
         click.option("-x", "--fail-fast", is_flag=True, help="Stop everything at the first failure."),
         click.option(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
-from envtool.cli.options import Verb, env_names, settings, task_names
+from envtool.cli.options import Verb, env_names, settings, settling, task_names
 
 EXAMPLES = """
 envtool plan
@@ -17,9 +18,9 @@ envtool plan test -e 'unit*'
 @click.command("plan", cls=Verb, examples=EXAMPLES)
 @click.argument("task", required=False, default="", shell_complete=task_names)
 @click.option("-e", "--env", "envs", metavar="ENV", multiple=True, shell_complete=env_names, help="Only these envs.")
-@click.option("--refresh", is_flag=True, help="Settle what floats anew: versions, suites, tags.")
+@settling
 @click.pass_context
-def command(ctx: click.Context, task: str, envs: tuple[str, ...], refresh: bool) -> None:
+def command(ctx: click.Context, /, task: str, envs: tuple[str, ...], **how: Any) -> None:
     """Show what stands under each env, and whether it is cached or would be built. Builds nothing.
 
     With TASK, only the envs that have it. A key is unknown above what has yet to be built.
@@ -28,7 +29,7 @@ def command(ctx: click.Context, task: str, envs: tuple[str, ...], refresh: bool)
 
     said = settings(ctx)
     app = door.app()
-    plan = app.plan(app.Request(directory=said.directory, file=said.file, envs=envs, refresh=refresh), task)
+    plan = app.plan(app.Request(directory=said.directory, file=said.file, envs=envs, **how), task)
     if said.json:
         from envtool.report.lines import write
 

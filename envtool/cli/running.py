@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from envtool.cli import door, screen, signals
 from envtool.errors import Interrupted, UsageError
@@ -22,12 +22,14 @@ from envtool.report.stream import Result, Stream, Subscriber
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from envtool.cli.door import Latch
     from envtool.cli.options import Settings
     from envtool.events import Emit, Event
     from envtool.report.junit import Junit
     from envtool.report.plain import Plain
     from envtool.report.terminal import Terminal
+
+
+Answer = TypeVar("Answer")
 
 
 def status(results: Sequence[Result], *, interrupted: bool = False) -> int:
@@ -48,6 +50,8 @@ def wanted(
     jobs: int | None,
     fail_fast: bool,
     refresh: bool,
+    locked: bool | None,
+    offline: bool,
 ) -> Any:
     """The app's Request for what the command line says."""
     return door.app().Request(
@@ -58,7 +62,29 @@ def wanted(
         fail_fast=fail_fast,
         args=args,
         refresh=refresh,
+        locked=locked,
+        offline=offline,
     )
+
+
+def follow(settings: Settings, work: Callable[[Emit, Any], Answer]) -> Answer:
+    """Do something that makes layers, and show it: its answer. `work` is given where events go, and the latch that asks
+    it to end. Raises EnvtoolError, Interrupted."""
+    display = None if settings.json and settings.verbosity <= 0 else screen.display(settings)
+    subscribers: list[Subscriber] = [display] if display else []
+    subscribers += [Listener(hear) for hear in door.app().listeners()]
+    if settings.json:
+        subscribers.append(Lines(sys.stdout))
+    try:
+        answer, interrupted, abandoned = wait(work, subscribers, display)
+    finally:
+        if display:
+            display.close()
+    if abandoned:
+        os._exit(130)
+    if answer is None or interrupted:
+        raise Interrupted
+    return answer
 
 
 def perform(settings: Settings, task: str, request: Any, junit: str | None) -> int:
@@ -74,9 +100,10 @@ def perform(settings: Settings, task: str, request: Any, junit: str | None) -> i
     written = True
     abandoned = False
     try:
-        results, interrupted, abandoned = wait(
-            lambda emit, cancel: door.app().run(request, task, emit, cancel), subscribers, display
+        answer, interrupted, abandoned = wait(
+            lambda emit, cancel: tuple(door.app().run(request, task, emit, cancel)), subscribers, display
         )
+        results = answer or ()
     finally:
         if display:
             display.close()
@@ -147,13 +174,14 @@ def _save(report: Junit, results: Sequence[Result]) -> bool:
 
 
 def wait(
-    work: Callable[[Emit, Latch], Sequence[Any]], subscribers: Sequence[Subscriber], display: Terminal | Plain | None
-) -> tuple[Sequence[Any], bool, bool]:
-    """The results of the app's `work`, whether we were interrupted, and whether twice. The second signal does not wait
-    for anything: every container dies with this process.
+    work: Callable[[Emit, Any], Answer], subscribers: Sequence[Subscriber], display: Terminal | Plain | None
+) -> tuple[Answer | None, bool, bool]:
+    """The answer (None where there is none), whether we were interrupted, and whether twice. The second signal does not
+    wait for anything: every container dies with this process.
     """
-    answers: SimpleQueue[int | BaseException | Sequence[Any]] = SimpleQueue()
-    cancel = door.app().Cancel.make()
+    app = door.app()
+    answers: SimpleQueue[int | BaseException | tuple[Answer]] = SimpleQueue()
+    cancel = app.Cancel.make()
 
     def say(text: str) -> None:
         if display:
@@ -163,23 +191,23 @@ def wait(
 
     with Stream(subscribers, say) as stream, signals.caught(answers.put):
 
-        def perform() -> None:
+        def do() -> None:
             try:
-                answers.put(tuple(work(stream.emit, cancel)))
+                answers.put((work(stream.emit, cancel),))
             except BaseException as error:
                 answers.put(error)
 
-        threading.Thread(target=perform, name="app", daemon=True).start()
+        threading.Thread(target=do, name="app", daemon=True).start()
         answer = answers.get()
         while isinstance(answer, int):
             if cancel.is_set():
-                return (), True, True
+                return None, True, True
             cancel.set(answer)
             stream.call(lambda: say("interrupted: ending what runs, outputs are kept (again: end at once)"))
             answer = answers.get()
     # The latch is left open: after a second signal the app's threads may still look at it until the process ends.
     if isinstance(answer, Interrupted):
-        return (), True, False
+        return None, True, False
     if isinstance(answer, BaseException):
         raise answer
-    return answer, cancel.is_set(), False
+    return answer[0], cancel.is_set(), False

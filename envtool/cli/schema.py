@@ -10,15 +10,22 @@ from envtool.cli.options import Verb
 
 EXAMPLES = """
 envtool schema > envtool.schema.json
+envtool schema --lock
 """
 
 
 @click.command("schema", cls=Verb, examples=EXAMPLES)
-def command() -> None:
+@click.option("--lock", is_flag=True, help="The schema of envtool.lock instead.")
+def command(*, lock: bool) -> None:
     """Print the JSON Schema of envtool.yaml, with what the installed plugins add.
 
     An editor that knows it completes and checks while you write.
     """
     from envtool.cli import door
 
+    if lock:
+        from envtool.lock.text import SCHEMA
+
+        print(json.dumps(SCHEMA, indent=2, ensure_ascii=False))
+        return
     print(json.dumps(door.app().schema(), indent=2, ensure_ascii=False))

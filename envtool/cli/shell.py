@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from envtool.cli.options import Verb, env_names, settings
+from envtool.cli.options import Verb, env_names, settings, settling
 
 EXAMPLES = """
 envtool shell unit
@@ -14,13 +16,13 @@ envtool shell 'unit[trixie]'
 
 @click.command("shell", cls=Verb, examples=EXAMPLES)
 @click.argument("env", shell_complete=env_names)
-@click.option("--refresh", is_flag=True, help="Settle what floats anew: versions, suites, tags.")
+@settling
 @click.pass_context
-def command(ctx: click.Context, env: str, refresh: bool) -> int:
+def command(ctx: click.Context, /, env: str, **how: Any) -> int:
     """Open a login shell in an env, as its tasks would see it. What it writes is gone when it ends.
 
     The shell's exit status is ours.
     """
     from envtool.cli.inside import enter
 
-    return enter(settings(ctx), env, (), refresh=refresh)
+    return enter(settings(ctx), env, (), **how)

@@ -11,7 +11,7 @@ from envtool.report.words import Style, counted
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from envtool.cli.door import Check
+    from envtool.cli.door import Check, Locked
     from envtool.model import Json, Spec
 
 _STATES = {"cached": "32", "build": "33", "unknown": "2"}
@@ -89,6 +89,32 @@ def plan_json(value: Any) -> Json:
     """The same as a value (docs/json.md)."""
     document: dict[str, Json] = asdict(value)
     return document
+
+
+def locked(done: Locked) -> str:
+    """What moved, old and new, and the sum."""
+    state = "written" if done.written else "unchanged"
+    sum_up = f"{done.file}: {done.entries} locked, {state}"
+    if not done.changes:
+        return sum_up
+    platforms = len({change.platform for change in done.changes}) > 1
+    rows = [("what", "name", "old", "new", *(["platform"] if platforms else []))]
+    rows += [
+        (each.entry, each.name or "-", each.old or "-", each.new or "-", *([each.platform] if platforms else []))
+        for each in done.changes
+    ]
+    return "\n".join([*_table(rows), "", sum_up])
+
+
+def locked_json(done: Locked) -> Json:
+    """The same as a value (docs/json.md)."""
+    return {
+        "event": "lock",
+        "file": done.file,
+        "written": done.written,
+        "entries": done.entries,
+        "changes": [asdict(each) for each in done.changes],
+    }
 
 
 def checks(found: Iterable[Check], style: Style, *, quiet: bool = False) -> str:

@@ -21,6 +21,7 @@ envtool verify --build wheels
 @click.option("--build", is_flag=True, help="Run the task `build` twice, and compare its outputs.")
 @click.option("-j", "--jobs", metavar="N", type=click.IntRange(min=1), help="Run at most N at once.")
 @click.option("-x", "--fail-fast", is_flag=True, help="Stop at the first difference.")
+@click.option("--offline", is_flag=True, help="Touch nothing but the store: no network, no mirror.")
 @click.pass_context
 def command(ctx: click.Context, /, names: tuple[str, ...], build: bool, **said: Any) -> int:
     """Make layers twice from the same pins, and name every file that differs. Exit status 1 if one does.

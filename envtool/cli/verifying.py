@@ -30,10 +30,14 @@ def status(results: Sequence[Any], *, interrupted: bool) -> int:
     return 1 if "differs" in outcomes else 3 if "error" in outcomes else 0
 
 
-def perform(settings: Settings, names: tuple[str, ...], *, build: bool, jobs: int | None, fail_fast: bool) -> int:
+def perform(
+    settings: Settings, names: tuple[str, ...], *, build: bool, jobs: int | None, fail_fast: bool, offline: bool
+) -> int:
     """Verify; returns the exit status. Raises EnvtoolError."""
     app = door.app()
-    request = app.Request(directory=settings.directory, file=settings.file, jobs=jobs or 0, fail_fast=fail_fast)
+    request = app.Request(
+        directory=settings.directory, file=settings.file, jobs=jobs or 0, fail_fast=fail_fast, offline=offline
+    )
     display = None if settings.json and settings.verbosity <= 0 else screen.display(settings)
     subscribers: list[Subscriber] = [display] if display else []
     subscribers += [Listener(hear) for hear in app.listeners()]
@@ -41,12 +45,13 @@ def perform(settings: Settings, names: tuple[str, ...], *, build: bool, jobs: in
         subscribers.append(Lines(sys.stdout))
     begun = time.monotonic()
     try:
-        results, interrupted, abandoned = wait(
-            lambda emit, cancel: app.verify(request, names, emit, cancel, build=build), subscribers, display
+        answer, interrupted, abandoned = wait(
+            lambda emit, cancel: tuple(app.verify(request, names, emit, cancel, build=build)), subscribers, display
         )
     finally:
         if display:
             display.close()
+    results = answer or ()
     spent = time.monotonic() - begun
     code = status(results, interrupted=interrupted)
     if settings.json:

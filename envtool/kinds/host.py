@@ -116,6 +116,10 @@ class Host(Kind):
         """The package databases."""
         return DATABASES
 
+    def platform(self, pins: Any) -> str:
+        """The name of the system: its Python is the same on each machine that has it."""
+        return str(pins["system"])
+
     def material(self, request: Request, pins: Json) -> Json:
         """What is installed."""
         return pins

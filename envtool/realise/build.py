@@ -8,24 +8,27 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 
 from envtool import net, project
-from envtool.api import BLOBS, PROJECT, Call, Fetch, InputFile, Place, Recipe, Run, Unpack
+from envtool.api import BLOBS, PROJECT, Call, Fetch, InputFile, Place, Recipe, Run, Site, Unpack
 from envtool.api import Step as ApiStep
 from envtool.container import ids, start
 from envtool.container.program import Bind, Program, Root, Step, View
 from envtool.errors import BuildError, Interrupted
 from envtool.realise import advice, inside
+from envtool.realise.bring import bring
 from envtool.realise.setting import Setting, add_variables, base_environment, outside
 from envtool.realise.settle import Made, Settled
 from envtool.realise.tee import Tee
 from envtool.realise.variation import Variation
-from envtool.store import blobs, canonical, download, layers
+from envtool.store import blobs, canonical, layers
 
 SCRATCH = ("/run/**", "/tmp/**", "/dev/**", "/proc/**", "/sys/**")  # never part of a layer, whatever wrote there
 
 
-def build(settled: Settled, below: Sequence[Made], setting: Setting, event_id: str) -> tuple[layers.Layer, bool]:
-    """Make the layer (True), or take the one that another process has made meanwhile (False). Raises MakeError,
-    Interrupted."""
+def build(
+    settled: Settled, below: Sequence[Made], setting: Setting, event_id: str, site: Site
+) -> tuple[layers.Layer, bool]:
+    """Make the layer (True), or take the one that another process has made meanwhile (False). `site` is what the kind
+    may ask where its files are. Raises MakeError, Interrupted."""
     recipe = settled.node.kind.build(settled.request, settled.pins)
 
     def waiting(holder: str) -> None:
@@ -36,9 +39,7 @@ def build(settled: Settled, below: Sequence[Made], setting: Setting, event_id: s
     ) as draft:
         if draft.layer is not None:
             return draft.layer, False
-        download.download(
-            settled.fetches, setting.store, emit=setting.emit, event_id=event_id, cancel=setting.cancel.is_set
-        )
+        bring(settled, setting, event_id, site)
         with Workbench(setting, settled.fetches, settled.request.inputs) as bench:
             captured = _make(recipe, settled, below, setting, event_id, bench, draft)
         return draft.commit(captured, settled.document), True
@@ -133,7 +134,13 @@ class Workbench:
 def _program(
     recipe: Recipe, settled: Settled, below: Sequence[Made], bench: Workbench, upper: str, work: str
 ) -> Program:
+    setting = bench.setting
     lowers = tuple(made.layer.tree for made in reversed(below))
+    if recipe.network and setting.offline:
+        raise BuildError(
+            f"{settled.node.subject} `{settled.request.name}` is built with `network: true`, and this is --offline",
+            code="offline",
+        )
     variables, shown = outside() if recipe.network else ({}, ())
     return Program(
         root=Root(lowers=lowers, upper=upper, work=work if lowers else ""),

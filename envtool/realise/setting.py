@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from envtool import net
 from envtool.container.program import Bind
 from envtool.errors import Interrupted
 from envtool.events import Emit
+from envtool.lock.lock import Lock
+from envtool.model import Json
 from envtool.store.store import Store
 
 DEFAULT_EPOCH = 1577836800  # 2020-01-01: for bases whose archive has no date; zip files cannot say less than 1980
@@ -65,7 +68,10 @@ class Setting:
     arch: str  # uname -m
     emit: Emit
     cancel: Cancel
-    refresh: bool = False  # ask `resolve` again though answers are remembered
+    refresh: bool = False  # ask `resolve` again though answers are locked or remembered
+    lock: Lock = field(default_factory=Lock)
+    moving: Mapping[str, Json] = field(default_factory=dict)  # ids of questions asked again -> pins to stay near to
+    offline: bool = False  # nothing but the store is touched
 
 
 def outside() -> tuple[dict[str, str], tuple[Bind, ...]]:

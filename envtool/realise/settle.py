@@ -1,18 +1,21 @@
 """A node whose ground is known -> its pins, its files and its key.
 
 Remembered pins come from the store's memo: the question is everything that `resolve` may look at, so an answer is
-never used for another question. The lock file is that same memory, written down where it can be reviewed.
+never used for another question. The lock file comes first: it is that same memory, written down where it can be
+reviewed.
 """
 
 from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol, cast
 
 from envtool import keys, project
 from envtool.api import Fetch, InputFile, Kind, Request, Site
 from envtool.errors import EnvtoolError, Problem, ResolveError, SpecError
+from envtool.lock.lock import Entry, Question, ground
 from envtool.model import BaseSpec, Json, LayerSpec
 from envtool.plan.graph import Node
 from envtool.realise.setting import DEFAULT_EPOCH, Setting, add_variables
@@ -41,15 +44,29 @@ class Made:
     layer: Layer
 
 
+class Asked(Site, Protocol):
+    """A site that can tell afterwards where files were seen."""
+
+    @property
+    def found(self) -> Mapping[str, str]:
+        """sha256 -> URL, as `seen` was told."""
+
+
 def request_for(node: Node, below: Sequence[Made], setting: Setting) -> Request:
     """The request of a node on what it stands on. Raises SpecError for inputs that are not there."""
+    diff_ids = tuple(made.layer.diff_id for made in below)
+    return request_on(node, [made.settled for made in below], diff_ids, setting)
+
+
+def request_on(node: Node, below: Sequence[Settled], diff_ids: tuple[str, ...], setting: Setting) -> Request:
+    """The same where nothing below need stand: without diff IDs it does for what a lock is asked. Raises SpecError."""
     spec = node.spec
     kind, options = node.kind, spec.options
     patterns, optional, named = (
         tuple(posixpath.join(spec.directory, pattern) for pattern in some)
         for some in (kind.inputs(options), kind.optional_inputs(options), kind.named_inputs(options))
     )
-    base = below[0].settled if below else None
+    base = below[0] if below else None
     return Request(
         name=spec.name,
         options=spec.options,
@@ -58,36 +75,103 @@ def request_for(node: Node, below: Sequence[Made], setting: Setting) -> Request:
         directory=spec.directory,
         arch=setting.arch,
         epoch=base.epoch if base else DEFAULT_EPOCH,
-        below=tuple(made.layer.diff_id for made in below),
+        below=diff_ids,
         base_kind=base.node.kind.name if base else "",
+        base_name=base.node.spec.name if base else "",
         base_pins=base.pins if base else None,
         variables=variables(below),
     )
 
 
-def variables(stack: Sequence[Made]) -> dict[str, str]:
+def variables(stack: Sequence[Settled]) -> dict[str, str]:
     """What the layers of a stack set for everything above them, bottom first."""
     merged: dict[str, str] = {}
-    for made in stack:
-        add_variables(merged, dict(made.settled.node.kind.variables(made.settled.request)))
-        if isinstance(made.settled.node.spec, LayerSpec):
-            add_variables(merged, dict(made.settled.node.spec.set))
+    for settled in stack:
+        add_variables(merged, dict(settled.node.kind.variables(settled.request)))
+        if isinstance(settled.node.spec, LayerSpec):
+            add_variables(merged, dict(settled.node.spec.set))
     return merged
 
 
+def floats(kind: Kind) -> bool:
+    """Whether there is anything to settle."""
+    return type(kind).resolve is not Kind.resolve
+
+
+def question(node: Node, request: Request, below: Sequence[Settled]) -> Question:
+    """What a lock is asked about a node: see lock.lock."""
+    base = below[0] if below else None
+    own = base.node.kind.platform(base.pins) if base and not base.node.kind.pinned else ""
+    return Question(
+        subject=node.subject,
+        name=request.name,
+        kind=node.kind.name,
+        platform=f"{request.arch} {own}".strip(),
+        asked=node.kind.question(request),
+        ground=ground(each.pins for each in below if floats(each.node.kind) and each.node.kind.pinned),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A request with what is known of its answer: `known` when no one has to be asked, since nothing floats, or it is
+    locked, or remembered and still fits this host. `again`: ask, whatever is remembered."""
+
+    request: Request
+    known: bool
+    pins: Json = None
+    again: bool = False
+    locked: Entry | None = None  # the answer in the lock
+
+
+def wanted(node: Node, request: Request, below: Sequence[Made], setting: Setting) -> Wanted:
+    """What is known of a node's pins: from the lock first, then from the store. Where they have to be settled, the
+    request says which earlier answer to stay near to."""
+    if not floats(node.kind):
+        return Wanted(request=request, known=True)
+    if setting.refresh:
+        return Wanted(request=request, known=False, again=True)
+    if node.kind.pinned:
+        asked = question(node, request, [made.settled for made in below])
+        if asked.id in setting.moving:
+            return Wanted(request=replace(request, keep=setting.moving[asked.id]), known=False, again=True)
+        locked = setting.lock.answer(asked)
+        if locked is not None:
+            return Wanted(request=request, known=True, pins=locked.pins, locked=locked)
+        near = setting.lock.nearest(asked)
+        if near is not None:
+            request = replace(request, keep=near.pins)
+    known, pins = remembered(node, request, setting)
+    return Wanted(request=request, known=known, pins=pins)
+
+
+def surprise(wanted: Wanted, key: str, diff_id: str) -> str:
+    """What to say of a layer that did not come out as the lock says; empty when it did, or the lock does not say."""
+    locked = wanted.locked
+    if locked is None or locked.key != key or not locked.diff_id or locked.diff_id == diff_id:
+        return ""
+    return f"not as locked: `envtool verify {wanted.request.name}` says what differs"
+
+
 def remembered(node: Node, request: Request, setting: Setting) -> tuple[bool, Json]:
-    """(True, pins) when no one has to be asked: nothing floats, or the answer is known and still fits this host."""
-    if type(node.kind).resolve is Kind.resolve:
-        return True, None
+    """What the store remembers of a question."""
     known = memo.get(setting.store, _question(node, request))
     if known is None or not node.kind.fresh(request, known["pins"]):
         return False, None
     return True, known["pins"]
 
 
-def resolve(node: Node, request: Request, setting: Setting, site: Site, *, again: bool) -> Json:
-    """The pins of a node, asked for once: other processes with the same question wait for this answer."""
+def resolve(node: Node, request: Request, setting: Setting, site: Asked, *, again: bool) -> Json:
+    """The pins of a node, asked for once: other processes with the same question wait for this answer. Raises
+    ResolveError (code offline) where it would have to be asked offline."""
     question = _question(node, request)
+    if setting.offline and node.kind.pinned:
+        raise ResolveError(
+            f"{request.where.file}:{request.where.line}: {node.subject} `{request.name}` is not settled yet, and"
+            " --offline asks nobody",
+            code="offline",
+            hint="`envtool lock && envtool fetch`, with a network, settles and fetches everything",
+        )
     with memo.asking(setting.store, question):
         if not again:
             known, pins = remembered(node, request, setting)
@@ -103,8 +187,14 @@ def resolve(node: Node, request: Request, setting: Setting, site: Site, *, again
             )
             error.args = (error.message,)
             raise
-        memo.put(setting.store, question, {"pins": pins})
+        memo.put(setting.store, question, {"pins": pins, "seen": dict(site.found)})
         return pins
+
+
+def seen(node: Node, request: Request, setting: Setting) -> Mapping[str, str]:
+    """Where `resolve` saw files, on this machine: sha256 -> URL."""
+    known = memo.get(setting.store, _question(node, request)) or {}
+    return cast("Mapping[str, str]", known.get("seen", {}))
 
 
 def settled(node: Node, request: Request, pins: Json) -> Settled:
@@ -153,6 +243,7 @@ def _question(node: Node, request: Request) -> Json:
         "question": node.kind.question(request),
         "arch": request.arch,
         "below": [*request.below],
+        **({"keep": keys.digest(request.keep)} if request.keep is not None else {}),
     }
 
 

@@ -11,11 +11,12 @@ from envtool import net
 from envtool.api import PROJECT, Bind, Command, Completed, Fetch, Request
 from envtool.container import program as container
 from envtool.container import start
-from envtool.errors import Interrupted, ResolveError
+from envtool.errors import FetchError, Interrupted, ResolveError
+from envtool.realise import bring
 from envtool.realise.build import Workbench, build_environment, stack_binds
 from envtool.realise.setting import Setting, outside
 from envtool.realise.settle import Made
-from envtool.store import blobs, download
+from envtool.store import blobs
 
 
 class StackSite:
@@ -28,19 +29,23 @@ class StackSite:
         self._request = request
         self._below = below
         self._event_id = event_id
+        self.found: dict[str, str] = {}  # what `seen` was told
 
     def get(self, url: str) -> bytes:
         """See api.Site."""
         self._setting.cancel.check()
+        self._online(url)
         return net.get(url)
 
     def fetch(self, fetches: Sequence[Fetch]) -> list[Path]:
         """See api.Site."""
         setting = self._setting
-        download.download(
-            fetches, setting.store, emit=setting.emit, event_id=self._event_id, cancel=setting.cancel.is_set
-        )
+        bring.download(fetches, setting, self._event_id)
         return [Path(blobs.path(setting.store, fetch.sha256)) for fetch in fetches]
+
+    def seen(self, sha256: str, url: str) -> None:
+        """See api.Site."""
+        self.found[sha256] = url
 
     def note(self, text: str) -> None:
         """See api.Site."""
@@ -63,6 +68,7 @@ class StackSite:
             variables, more = outside()
             environment |= variables
             shown += more
+            self._online(" ".join(command.words()))
         environment |= dict(env or {})
         with (
             Workbench(self._setting, (), self._request.inputs) as bench,
@@ -83,6 +89,10 @@ class StackSite:
             if ended.interrupted:
                 raise Interrupted
             return Completed(status=ended.status, stdout=_whole(out.fileno()), stderr=_whole(err.fileno()))
+
+    def _online(self, what: str) -> None:
+        if self._setting.offline and not what.startswith("file:"):
+            raise FetchError(f"--offline: not asked: {what[:200]}", code="offline")
 
 
 def _whole(descriptor: int) -> bytes:

@@ -8,10 +8,8 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from envtool.api import Request
 from envtool.errors import BuildError, EnvtoolError
 from envtool.events import Finished, Outcome, Started
-from envtool.model import Json
 from envtool.plan.graph import Graph, Node
 from envtool.plan.plan import Known
 from envtool.realise import settle
@@ -38,7 +36,7 @@ class Stack:
     @property
     def variables(self) -> dict[str, str]:
         """What the layers set, bottom first."""
-        return settle.variables(self.made)
+        return settle.variables([made.settled for made in self.made])
 
     @property
     def diff_ids(self) -> tuple[str, ...]:
@@ -61,9 +59,15 @@ class Stacks:
         _agree(stack, self._setting)
         return stack
 
-    def made(self, node_id: str) -> Made:
+    def node(self, node_id: str) -> Made:
         """One node, made where it was not. Raises MakeError, SpecError, Interrupted."""
         return self._node(node_id)
+
+    def made(self) -> tuple[Made, ...]:
+        """Every node that stands so far."""
+        with self._lock:
+            futures = [*self._futures.values()]
+        return tuple(future.result() for future in futures if future.done() and not future.exception())
 
     def _node(self, node_id: str) -> Made:
         with self._lock:
@@ -82,34 +86,35 @@ class Stacks:
         setting = self._setting
         below = [self._node(node_id) for node_id in node.below]
         setting.cancel.check()
-        request = settle.request_for(node, below, setting)
-        known, pins = settle.remembered(node, request, setting)
-        if known and not setting.refresh:
-            settled = settle.settled(node, request, pins)
+        wanted = settle.wanted(node, settle.request_for(node, below, setting), below, setting)
+        if wanted.known:
+            settled = settle.settled(node, wanted.request, wanted.pins)
             layer = layers.find(setting.store, settled.key)
             if layer is not None:
                 return Made(settled=settled, layer=layer)
-        return self._work(node, request, below, pins, known=known)
+        return self._work(node, wanted, below)
 
-    def _work(self, node: Node, request: Request, below: list[Made], pins: Json, *, known: bool) -> Made:
+    def _work(self, node: Node, wanted: settle.Wanted, below: list[Made]) -> Made:
         setting = self._setting
+        request, pins = wanted.request, wanted.pins
         began = time.time()
         event_id = f"{node.subject}:{node.id}"
         setting.emit(Started(id=event_id, subject=node.subject, name=node.spec.name, time=began))
         outcome: Outcome = "error"
         detail = ""
         try:
-            if not known or setting.refresh:
-                site = StackSite(setting, request, below, event_id)
-                pins = settle.resolve(node, request, setting, site, again=setting.refresh)
+            site = StackSite(setting, request, below, event_id)
+            if not wanted.known:
+                pins = settle.resolve(node, request, setting, site, again=wanted.again)
             settled = settle.settled(node, request, pins)
             detail = node.kind.summary(request, pins)
             layer = layers.find(setting.store, settled.key)
             outcome = "cached"
             if layer is None:
                 outcome = "error"
-                layer, ours = build(settled, below, setting, event_id)
+                layer, ours = build(settled, below, setting, event_id, site)
                 outcome = "built" if ours else "cached"
+                detail = "; ".join(filter(None, [detail, settle.surprise(wanted, settled.key, layer.diff_id)]))
             return Made(settled=settled, layer=layer)
         except BuildError:
             outcome = "failed"
@@ -140,9 +145,10 @@ def known(graph: Graph, setting: Setting) -> dict[str, Known]:
         if any(node_id not in made for node_id in node.below):
             states[node.id] = Known(state="unknown")
             continue
-        request = settle.request_for(node, [made[node_id] for node_id in node.below], setting)
-        remembered, pins = settle.remembered(node, request, setting)
-        if not remembered:
+        below = [made[node_id] for node_id in node.below]
+        wanted = settle.wanted(node, settle.request_for(node, below, setting), below, setting)
+        request, pins = wanted.request, wanted.pins
+        if not wanted.known:
             states[node.id] = Known(state="unknown", summary="not resolved yet")
             continue
         settled = settle.settled(node, request, pins)

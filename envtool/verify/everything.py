@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from envtool.container import ids
@@ -25,10 +25,8 @@ def verify(
     evidence: str,
     jobs: int = 0,
     fail_fast: bool = False,
-    expected: Mapping[str, str] | None = None,
 ) -> tuple[Verified, ...]:
-    """Each target's result, in order; with `fail_fast` those that were looked at. `expected` maps keys of layers to
-    the diff IDs that a lock recorded."""
+    """Each target's result, in order; with `fail_fast` those that were looked at."""
     jobs = jobs or os.cpu_count() or 1
     stop = threading.Event()
     with scratch(setting.store, remove=ids.remove) as top:
@@ -38,7 +36,6 @@ def verify(
             clocks=Clocks(setting, top),
             evidence=evidence,
             jobs=jobs,
-            expected=expected or {},
         )
 
         def one(target: Target | tuple[Env, Task]) -> Verified | None:

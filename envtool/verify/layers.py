@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -14,10 +14,13 @@ from envtool.container import ids
 from envtool.errors import BuildError, EnvtoolError, Interrupted
 from envtool.events import Finished, Output, Started
 from envtool.plan.graph import Node
+from envtool.realise import settle
+from envtool.realise.bring import bring
 from envtool.realise.setting import Setting
 from envtool.realise.settle import Made
+from envtool.realise.site import StackSite
 from envtool.realise.stacks import Stacks
-from envtool.store import compare, download, layers
+from envtool.store import compare, layers
 from envtool.verify import diffoscope
 from envtool.verify.clock import Clocks
 from envtool.verify.result import Difference, Verified
@@ -37,15 +40,13 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """What verifying needs. `evidence` is the directory that keeps reports; `expected` maps a layer's key to the diff
-    ID that it was recorded with."""
+    """What verifying needs. `evidence` is the directory that keeps reports."""
 
     stacks: Stacks
     setting: Setting
     clocks: Clocks
     evidence: str
     jobs: int = 2
-    expected: Mapping[str, str]
 
 
 def verify(target: Target, bench: Bench) -> Verified:
@@ -59,8 +60,8 @@ def verify(target: Target, bench: Bench) -> Verified:
         seconds=0.0,
     )
     with told(found, f"verify:{target.node.id}", bench.setting) as done:
-        made = bench.stacks.made(target.node.id)
-        below = tuple(bench.stacks.made(node_id) for node_id in target.node.below)
+        made = bench.stacks.node(target.node.id)
+        below = tuple(bench.stacks.node(node_id) for node_id in target.node.below)
         done.append(_verify(found, made, below, bench, f"verify:{target.node.id}"))
     return done[-1]
 
@@ -108,9 +109,7 @@ def _verify(found: Verified, made: Made, below: tuple[Made, ...], bench: Bench, 
     setting, settled = bench.setting, made.settled
     with ExitStack() as stack:
         stack.enter_context(layers.using(setting.store, [each.layer for each in (*below, made)]))
-        download.download(
-            settled.fetches, setting.store, emit=setting.emit, event_id=event_id, cancel=setting.cancel.is_set
-        )
+        bring(settled, setting, event_id, StackSite(setting, settled.request, below, event_id))
         library, note = bench.clocks.of((*below, made)[0])
         places = [stack.enter_context(place(setting, side)) for side in SIDES]
 
@@ -135,7 +134,7 @@ def _verify(found: Verified, made: Made, below: tuple[Made, ...], bench: Bench, 
             found,
             diff_ids=diff_ids,
             stored=made.layer.diff_id,
-            expected=bench.expected.get(made.layer.key, ""),
+            expected=recorded(made, below, setting),
             notes=tuple(filter(None, notes)),
             outcome="same",
         )
@@ -154,6 +153,14 @@ def both(make: object, places: list[str], jobs: int) -> tuple[str, ...]:
     """Both sides, side by side where two may work at once."""
     with ThreadPoolExecutor(min(2, jobs), thread_name_prefix="side") as pool:
         return tuple(pool.map(make, SIDES, places))  # type: ignore[arg-type]
+
+
+def recorded(made: Made, below: Sequence[Made], setting: Setting) -> str:
+    """The diff ID that the lock says this very key came out as; empty where it does not say."""
+    settled = made.settled
+    asked = settle.question(settled.node, settled.request, [each.settled for each in below])
+    entry = setting.lock.answer(asked)
+    return entry.diff_id if entry is not None and entry.key == settled.key else ""
 
 
 def judge(found: Verified, trees: list[str], stored: str, bench: Bench) -> Verified:

@@ -50,6 +50,8 @@ class Request:
     fail_fast: bool = False
     args: tuple = ()
     refresh: bool = False
+    locked: bool | None = None
+    offline: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,6 +223,33 @@ def verify(request, names, emit, cancel, *, build=False):
         "broken": (same, error),
         "interrupted": (Verified(name="x", outcome="interrupted"),),
     }[scenario()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    entry: str
+    name: str
+    old: str
+    new: str
+    platform: str = "x86_64"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Locked:
+    file: str
+    changes: tuple
+    entries: int
+    written: bool
+
+
+def lock(request, upgrade, emit, cancel):
+    requests.append((request, upgrade))
+    if upgrade and "nope" in upgrade:
+        raise errors.UsageError("nothing here is called nope", code="lock-name", hint="there are deps, bookworm")
+    moved = (Change(entry="layer deps", name="attrs", old="24.2.0", new="25.3.0"),)
+    new = (Change(entry="layer tools", name="", old="", new="14 pinned"),)
+    done = moved if upgrade else new if upgrade is None else ()
+    return Locked(file="envtool.lock", changes=done, entries=3, written=bool(done))
 
 
 def execute(request, env, argv, *, terminal, emit, cancel):

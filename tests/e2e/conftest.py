@@ -106,12 +106,20 @@ def _runtime() -> tuple[str, str]:
         shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns("*.pth"))
     subprocess.run(["chmod", "-R", "a+rX", top], check=True)
     _made.append(top)
-    base = os.path.realpath(sys.executable)
     nobody["env"] = {"PYTHONPATH": ":".join(copies)}
-    done = subprocess.run([base, *probe[1:]], **nobody, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"{base} is for root only: {done.stderr[-300:]}")
-    return base, ":".join(copies)
+    # ours may lie below /root, too: then the system's of the same version, since compiled modules are copied along
+    names = [os.path.realpath(sys.executable), f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"]
+    why = ""
+    for base in names:
+        try:
+            done = subprocess.run([base, *probe[1:]], **nobody, capture_output=True, text=True, check=False)
+        except OSError as error:
+            why += f"; {error}"
+            continue
+        if done.returncode == 0:
+            return base, ":".join(copies)
+        why += f"; {base}: {done.stderr[-300:]}"
+    pytest.skip(f"no Python here that an ordinary user may start{why}")
 
 
 _made: list[str] = []
@@ -132,16 +140,23 @@ def _me() -> Caller:
 
 @pytest.fixture(scope="session", params=["root", "range", "single"] if os.geteuid() == 0 else ["me"])
 def caller(request: pytest.FixtureRequest) -> Iterator[Caller]:
-    if request.param in ("root", "me"):
+    with calling(request.param) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def calling(mode: str) -> Iterator[Caller]:
+    """A caller whose containers' ids are of this mode."""
+    if mode in ("root", "me"):
         yield _me()
         return
     python, path = _runtime()
-    name, made = _user(request.param)
+    name, made = _user(mode)
     try:
         user = pwd.getpwnam(name)
         yield Caller(
             name=name,
-            mode=request.param,
+            mode=mode,
             uid=user.pw_uid,
             gid=user.pw_gid,
             home=user.pw_dir,
@@ -359,6 +374,13 @@ def _place(caller: Caller, top: Path, store: Path) -> Place:
     place.directory("tmp")
     place.directory(place.project.name)
     return place
+
+
+@contextlib.contextmanager
+def fresh_place(caller: Caller) -> Iterator[Place]:
+    """A project and an empty store of any caller."""
+    with contextlib.closing(_used(caller, None)) as used:
+        yield next(used)
 
 
 @pytest.fixture

@@ -42,19 +42,17 @@ def apt(request):
 
 
 def pip(request):
-    files = [wheel("pip", "26.0"), wheel("pytest", "9.0")]
-    return {"files": files, "install": [1], "pip": 0, "private": [], "python": python(extends=False)}
+    files = [wheel("pip", "26.0", "build"), wheel("pytest", "9.0", "install")]
+    return {"files": files, "pip": files[0]["file"], "python": python(extends=False)}
 
 
 def python_project(request):
-    files = [wheel("pip", "26.0"), wheel("hatchling", "1.27")]
+    files = [wheel("pip", "26.0", "build"), wheel("hatchling", "1.27", "project")]
     install = request.options.get("install", "editable")
     return {
-        "build": [1],
         "files": files,
         "install": install,
-        "pip": 0,
-        "private": [],
+        "pip": files[0]["file"],
         "python": python(extends=True),
         "variables": {},
     }
@@ -62,8 +60,7 @@ def python_project(request):
 
 def sdist(request):
     name, version = request.options["name"], request.options["version"]
-    url = f"{INDEX}/{name}-{version}.tar.gz"
-    return {"url": url, "private": []}
+    return {"file": f"{name}-{version}.tar.gz"}
 
 
 def host(request):
@@ -99,9 +96,9 @@ def lists(suite):
     return [file | {"size": 1, "suite": suite, "url": ARCHIVE}]
 
 
-def wheel(name, version):
-    url = f"{INDEX}/{name}-{version}-py3-none-any.whl"
-    return {"build": [], "name": name, "sha256": sha(url), "size": 0, "url": url, "version": version}
+def wheel(name, version, use):
+    file = f"{name}-{version}-py3-none-any.whl"
+    return {"file": file, "name": name, "sha256": sha(f"{INDEX}/{file}"), "size": 0, "use": use, "version": version}
 
 
 def python(*, extends):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -59,6 +60,7 @@ class Apt(Kind):
 
     name: ClassVar[str] = "apt"
     version: ClassVar[int] = 2
+    of_base: ClassVar[bool] = True
     schema: ClassVar[Json] = {
         "description": "Debian packages: a list of names, or a mapping.",
         "anyOf": [
@@ -88,7 +90,7 @@ class Apt(Kind):
         ground = stack.ground(request, site)
         answer = _ask(wish, ground, site, "-qq", "--print-uris")
         if answer.status:
-            raise _refusal(wish, ground, site, _ask(wish, ground, site, "--simulate"))
+            raise _refusal(wish, ground, _ask(wish, ground, site, "--simulate"))
         debs = [_pin(line) for line in answer.stdout.decode().splitlines() if line.startswith("'")]
         used = sorted({item["list"] for item in debs})
         return {
@@ -108,6 +110,10 @@ class Apt(Kind):
     def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
         """The debs."""
         return pinned.fetches(pins)
+
+    def locate(self, request: Request, pins: Json, fetches: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
+        """On the mirrors of this machine, or of the spec, or of the system that it was chosen on."""
+        return pinned.located(request, pins, fetches)
 
     def material(self, request: Request, pins: Json) -> Json:
         """The debs (whose names and hashes are in the key), and which of them were asked for."""
@@ -205,7 +211,7 @@ def _pin(line: str) -> dict[str, Any]:
     }
 
 
-def _refusal(wish: Wish, ground: Ground, site: Site, answer: Completed) -> ResolveError:
+def _refusal(wish: Wish, ground: Ground, answer: Completed) -> ResolveError:
     from envtool.kinds.debian import lists
     from envtool.kinds.debian.closure import near
 
@@ -216,7 +222,7 @@ def _refusal(wish: Wish, ground: Ground, site: Site, answer: Completed) -> Resol
         plain = name.partition(":")[0]
         if not any(text in said for text in (f"package {plain}\n", f"'{plain}'", f"Package {plain} ", f" {plain}\n")):
             continue
-        index = index or lists.load(ground.lists, site)
+        index = index or lists.read(ground.lists, ground.paths)
         if plain not in index and not index.providers(plain):
             return ResolveError(f"no package `{plain}` in {ground.suite}", code="no-package", hint=near(plain, index))
         have = [package.version for package in index.versions(plain)] if plain in index else []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from envtool.api import Call, Fetch, Json, Kind, Recipe, Request, Site
@@ -15,7 +17,7 @@ _STRINGS: dict[str, Json] = {"type": "array", "items": {"type": "string", "minLe
 
 class Debian(Kind):
     """The base kind. Its pins: `epoch` (date of the index), `suite`, `arch`, `lists` (Packages files and the
-    InRelease that vouches for each), `debs`.
+    InRelease that vouches for each; `url` only where the spec names the mirror), `debs`.
     """
 
     name: ClassVar[str] = "debian"
@@ -75,17 +77,23 @@ class Debian(Kind):
         archive = lists.find(wish, site, environ=os.environ, sources=mirrors.configured())
         index = lists.load(archive.lists, site)
         chosen = minimal(index, wish.packages, suite=archive.suite)
+        named = {wish.mirror.rstrip("/"), wish.security_mirror.rstrip("/")}
         return {
             "epoch": archive.date,
             "suite": archive.suite,
             "arch": archive.arch,
-            "lists": [item.json() for item in archive.lists],
+            # a mirror of this machine is nobody else's: only what the spec names is pinned
+            "lists": [(item if item.url in named else replace(item, url="")).json() for item in archive.lists],
             "debs": [pinned.pin(package) for package in chosen],
         }
 
     def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
         """The debs."""
         return pinned.fetches(pins)
+
+    def locate(self, request: Request, pins: Json, fetches: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
+        """On the mirrors of this machine, or of the spec."""
+        return pinned.located(request, pins, fetches)
 
     def material(self, request: Request, pins: Json) -> Json:
         """The debs (whose names and hashes are in the key) decide; mirrors, pockets and keys do not."""
@@ -97,17 +105,21 @@ class Debian(Kind):
 
     def faketime(self, request: Request, pins: Any, site: Site) -> bytes | None:
         """Out of the package `libfaketime` of the same index."""
-        from envtool.kinds.debian import lists
+        from envtool.kinds.debian import lists, mirrors
         from envtool.kinds.debian.archive import decompress, members, parts
 
-        index = lists.load(pinned.from_pins(pins), site)
+        found = pinned.from_pins(pins)
+        places = [mirrors.places(item.url, pins["suite"], item.suite, int(pins["epoch"])) for item in found]
+        wanted = [item.fetch(where) for item, where in zip(found, places, strict=True)]
+        index = lists.read(found, site.fetch(wanted))
         if "libfaketime" not in index:
             return None
-        (path,) = site.fetch(pinned.fetches({**pins, "debs": [pinned.pin(index["libfaketime"])]}))
+        one = {**pins, "debs": [pinned.pin(index["libfaketime"])]}
+        (path,) = site.fetch(pinned.located(request, one, pinned.fetches(one)))
         _, (name, content) = parts(str(path))
         data = decompress(name, content)
-        found = [data[it.start : it.start + it.size] for it in members(data) if it.path.endswith("/libfaketime.so.1")]
-        return found[0] if found else None
+        named = [it for it in members(data) if it.path.endswith("/libfaketime.so.1")]
+        return data[named[0].start : named[0].start + named[0].size] if named else None
 
     def build(self, request: Request, pins: Any) -> Recipe:
         """Unpack all, write dpkg's database, run what the packages bring."""

@@ -13,7 +13,7 @@ from envtool.kinds.debian.index import Index
 from envtool.kinds.debian.pins import PackageList
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from envtool.kinds.debian.wish import Wish
 
@@ -126,9 +126,12 @@ def listed(url: str, found: release.Release, suite: str, component: str, arch: s
 
 def load(lists: tuple[PackageList, ...], site: Site) -> Index:
     """Fetch Packages files (checked by size and hash) and scan them. Raises FetchError, ResolveError."""
-    return Index(
-        [_text(path, item) for path, item in zip(site.fetch([it.fetch() for it in lists]), lists, strict=True)]
-    )
+    return read(lists, site.fetch([item.fetch() for item in lists]))
+
+
+def read(lists: Sequence[PackageList], paths: Sequence[os.PathLike[str]]) -> Index:
+    """Scan Packages files that are at hand. Raises ResolveError."""
+    return Index([_text(path, item) for path, item in zip(paths, lists, strict=True)])
 
 
 def _text(path: os.PathLike[str], item: PackageList) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 VARIABLES = {"debian": "ENVTOOL_DEBIAN_MIRROR", "ubuntu": "ENVTOOL_UBUNTU_MIRROR"}
+ARCHIVES = {"debian": "ENVTOOL_DEBIAN_ARCHIVE", "ubuntu": "ENVTOOL_UBUNTU_ARCHIVE"}  # that keep what mirrors drop
 _ONE_LINE = re.compile(r"deb\s+(?:\[(?P<options>[^]]*)\]\s+)?(?P<url>\S+)\s+(?P<suite>\S+)\s*(?P<components>[^#]*)")
 
 
@@ -134,6 +135,28 @@ def choose(
         archive=archive,
         signed_by=_unique([item.signed_by for item in ours]) if not told else (),
     )
+
+
+def places(url: str, suite: str, pocket: str, epoch: int) -> tuple[str, ...]:
+    """Where files of a pinned index may be: `url` where the pins say one, else this machine's mirrors; then an archive
+    that keeps everything, where one is configured (`{date}` in its URL becomes that of the index, 20250101T000000Z).
+
+    `suite` is the base's, `pocket` that of the index, as in bookworm-security. Raises ResolveError.
+    """
+    archive = family(suite)
+    if url:
+        first: tuple[str, ...] = (url,)
+    else:
+        found = choose(suite, sources=configured(), environ=os.environ)
+        first = found.security if _is_security(pocket) else found.main
+    last = os.environ.get(ARCHIVES.get(archive, ""), "")
+    if last:
+        import time
+
+        date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(epoch))
+        beside = "-security" if _is_security(pocket) and archive == "debian" else ""
+        last = last.replace("{date}", date).replace("{archive}", f"{archive}{beside}")
+    return _unique([*first, last])
 
 
 def _is_security(suite: str) -> bool:

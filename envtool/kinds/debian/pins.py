@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from envtool.api import Fetch, Json
+from envtool.api import Fetch, Json, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from envtool.kinds.debian.index import Package
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageList:
-    """One Packages file: `path` is below `url`; `size` bytes; `inrelease` the sha256 of what vouches for it."""
+    """One Packages file: `path` is below `url` (empty: below whatever mirror this machine uses, see mirrors.py); `size`
+    bytes; `inrelease` the sha256 of what vouches for it."""
 
     url: str
     suite: str
@@ -26,14 +27,14 @@ class PackageList:
     inrelease: str
     form: str  # "xz" or "gz"
 
-    def fetch(self) -> Fetch:
-        """The file as it is fetched."""
+    def fetch(self, places: Sequence[str] = ()) -> Fetch:
+        """The file as it is fetched, from `places` (URLs of archives) where it does not say itself where it is."""
         name = f"{self.suite}_{self.component}_Packages.{self.form}".replace("/", "_")
-        return Fetch(url=f"{self.url}/{self.path}", sha256=self.sha256, size=self.size, name=name)
+        return at(Fetch(sha256=self.sha256, size=self.size, name=name), [self.url] if self.url else places, self.path)
 
     def json(self) -> dict[str, Json]:
         """As it stands in the pins."""
-        return {field: getattr(self, field) for field in _LIST_FIELDS}
+        return {field: getattr(self, field) for field in _LIST_FIELDS if getattr(self, field)}
 
 
 _LIST_FIELDS = ("url", "suite", "component", "path", "sha256", "size", "inrelease", "form")
@@ -41,7 +42,7 @@ _LIST_FIELDS = ("url", "suite", "component", "path", "sha256", "size", "inreleas
 
 def from_pins(pins: Any) -> tuple[PackageList, ...]:
     """The lists that a base's pins name."""
-    return tuple(PackageList(**{field: item[field] for field in _LIST_FIELDS}) for item in pins["lists"])
+    return tuple(PackageList(**{field: item.get(field, "") for field in _LIST_FIELDS}) for item in pins["lists"])
 
 
 def pin(package: Package) -> dict[str, Json]:
@@ -59,15 +60,26 @@ def pin(package: Package) -> dict[str, Json]:
 
 def fetches(pins: Any) -> tuple[Fetch, ...]:
     """The debs of pins (`lists` and `debs`) as files to fetch, named as apt names them."""
-    return tuple(
-        Fetch(
-            url=f"{pins['lists'][item.get('list', 0)]['url']}/{item['path']}",
-            sha256=item["sha256"],
-            size=item["size"],
-            name=file_name(item),
-        )
-        for item in pins["debs"]
-    )
+    return tuple(Fetch(sha256=item["sha256"], size=item["size"], name=file_name(item)) for item in pins["debs"])
+
+
+def located(request: Request, pins: Any, missing: Sequence[Fetch]) -> list[Fetch]:
+    """The debs of pins where this machine's mirrors have them. Raises ResolveError where no mirror is known."""
+    from envtool.kinds.debian import mirrors
+
+    lists = from_pins(pins)
+    debs = {item["sha256"]: item for item in pins["debs"]}
+    epoch = int(pins.get("epoch", request.epoch))
+    places = {item: mirrors.places(item.url, pins["suite"], item.suite, epoch) for item in lists}
+    return [
+        at(fetch, places[lists[debs[fetch.sha256].get("list", 0)]], debs[fetch.sha256]["path"]) for fetch in missing
+    ]
+
+
+def at(fetch: Fetch, places: Sequence[str], path: str) -> Fetch:
+    """A file in the first of some archives, and in the others."""
+    first, *more = (f"{place}/{path}" for place in places)
+    return replace(fetch, url=first, mirrors=tuple(more))
 
 
 def file_name(item: Mapping[str, Any]) -> str:

@@ -42,20 +42,20 @@ def ground(request: Request, site: Site) -> Ground:
         raise SpecError((problem,))
     if request.base_kind == "debian":
         pins: Any = request.base_pins
-        return _at_hand(pins["suite"], pins["arch"], from_pins(pins), site)
+        return _at_hand(pins["suite"], pins["arch"], from_pins(pins), site, request)
     return _own(request, site)
 
 
-def _at_hand(suite: str, arch: str, found: tuple[PackageList, ...], site: Site) -> Ground:
+def _at_hand(suite: str, arch: str, found: tuple[PackageList, ...], site: Site, request: Request) -> Ground:
     try:
-        paths = site.fetch([item.fetch() for item in found])
+        paths = site.fetch([item.fetch(mirrors.places(item.url, suite, item.suite, request.epoch)) for item in found])
     except FetchError as error:
         if not lists.absent(error):
             raise
         raise ResolveError(
             f"the index that base {suite} was made from is gone from its mirror: {error.message}",
             code="index-gone",
-            hint="resolve the base anew, so that base and layers come from one index",
+            hint=f"`envtool lock --upgrade {request.base_name}` moves base and layers to one new index",
         ) from error
     return Ground(suite=suite, arch=arch, lists=found, paths=paths)
 
@@ -96,7 +96,7 @@ def _own(request: Request, site: Site) -> Ground:
         found += [lists.listed(url, index, suite, it, arch[0]) for it in components if lists.has(index, it, arch[0])]
     if not found:
         raise ResolveError(f"the apt that layer `{request.name}` stands on is told of no archive", code="no-sources")
-    return _at_hand(sources[0].suite, arch[0], tuple(found), site)
+    return _at_hand(sources[0].suite, arch[0], tuple(found), site, request)
 
 
 def _sources(files: dict[str, bytes]) -> list[mirrors.Source]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,7 @@ class Site:
         self.project = Path(project)
         self.answers = answers
         self.asked = []
+        self.told = {}
         self.status = status
         self.stderr = stderr
 
@@ -46,6 +48,9 @@ class Site:
 
     def note(self, text):
         pass
+
+    def seen(self, sha256, url):
+        self.told[sha256] = url
 
     def run(self, command, *, env=None, binds=(), network=False):
         mode, document = command.argv[-2], json.loads(command.argv[-1])
@@ -61,7 +66,7 @@ def host(monkeypatch):
     """No test starts the host's pip."""
     index = Index(variables={"PIP_TIMEOUT": "9"}, secrets={"h.invalid": "ann:s3cret"})
     monkeypatch.setattr(resolving, "read_index", lambda: index)
-    monkeypatch.setattr("envtool_python.kinds.read_index", lambda: index)
+    monkeypatch.setattr("envtool_python.simple.read_index", lambda: index)
     monkeypatch.setattr(resolving, "host_pip", lambda *_, **__: json.dumps(PIP_REPORT))
 
 
@@ -86,15 +91,19 @@ def test_pins_hold_files_in_build_order_without_credentials(tmp_path):
     )
     asked = request(["a", "b"])
     pins = Pip().resolve(asked, site)
-    names = [file["name"] for file in pins["files"]]
-    assert [names[index] for index in pins["install"]] == ["a", "b"]
-    assert all(index < place for place, file in enumerate(pins["files"]) for index in file["build"])
-    assert "s3cret" not in json.dumps(pins)
-    assert pins["private"] == ["h.invalid"]
+    names = [file["file"] for file in pins["files"]]
+    assert [file["name"] for file in pins["files"] if file["use"] == "install"] == ["b", "a"]
+    assert all(
+        names.index(needed) < place for place, file in enumerate(pins["files"]) for needed in file.get("build", ())
+    )
+    assert "h.invalid" not in json.dumps(pins), "an index of this machine is nobody else's"
+    assert "s3cret" not in json.dumps([*site.told.values()])
     assert "s3cret" not in json.dumps(Pip().material(asked, pins))
     fetches = Pip().fetches(asked, pins)
-    assert fetches[names.index("a")].url == "https://ann:s3cret@h.invalid/a-1-py3-none-any.whl"
-    assert fetches[names.index("a")].name == "a-1-py3-none-any.whl"
+    assert {fetch.url for fetch in fetches} == {""}
+    (found,) = Pip().locate(asked, pins, [replace(fetches[1], url=site.told[fetches[1].sha256])], site)
+    assert found.url.startswith("https://ann:s3cret@h.invalid/")
+    assert found.name == names[1]
     modes = [(mode, network) for mode, _, _, _, network in site.asked]
     assert modes == [("info", False), ("resolve", True), ("needs", True), ("needs", True)]
 
@@ -186,6 +195,14 @@ def test_resolving_again_is_a_question_of_build_files_alone():
     after = request({}, inputs=["pyproject.toml", "src/me/b.py"])
     assert PythonProject().question(before) == PythonProject().question(after)
     assert Pip().question(before) != Pip().question(after)
+
+
+def test_a_declared_build_is_the_whole_question():
+    options = {"build": "0" * 64, "files": ["pyproject.toml"], "install": "editable"}
+    before = request(options, inputs=["pyproject.toml"])
+    edited = replace(before, inputs=(replace(before.inputs[0], sha256="1" * 64),), options={**options, "files": ["x"]})
+    assert PythonProject().question(before) == PythonProject().question(edited)
+    assert PythonProject().question(before) != PythonProject().question(request({**options, "build": "1" * 64}))
 
 
 def test_variables_put_the_virtual_environment_first():

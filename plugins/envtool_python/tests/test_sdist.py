@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from envtool_python import sdist
+from envtool_python import sdist, simple
 from envtool_python.index import Index
-from envtool_python.sdist import Sdist, default_index, links, version_of
+from envtool_python.sdist import Sdist, version_of
+from envtool_python.simple import default_index, links
 
 from envtool import api
 
@@ -18,6 +19,7 @@ class Site:
     def __init__(self, pages=None):
         self.pages = pages or {}
         self.asked = []
+        self.told = {}
 
     def get(self, url):
         self.asked.append(url)
@@ -27,6 +29,9 @@ class Site:
 
     def note(self, text):
         pass
+
+    def seen(self, sha256, url):
+        self.told[sha256] = url
 
 
 def request(**options):
@@ -39,7 +44,8 @@ def request(**options):
 def index(monkeypatch):
     def use(**variables):
         secrets = variables.pop("secrets", {})
-        monkeypatch.setattr(sdist, "read_index", lambda: Index(variables=variables, secrets=secrets))
+        for module in (sdist, simple):
+            monkeypatch.setattr(module, "read_index", lambda: Index(variables=variables, secrets=secrets))
 
     return use
 
@@ -77,10 +83,12 @@ def test_it_is_found_by_version_and_hash_and_keeps_no_credentials(index):
     site = Site({"https://u:p@h.invalid/simple/some-thing/": page})
     kind, asked = Sdist(), request()
     pins = kind.resolve(asked, site)
-    assert pins == {"url": "https://h.invalid/f/some_thing-1.2.tar.gz", "private": ["h.invalid"]}
+    assert pins == {"file": "some_thing-1.2.tar.gz"}
     (fetch,) = kind.fetches(asked, pins)
-    assert fetch.sha256 == HASH
-    assert fetch.url.startswith("https://u:p@h.invalid/f/")
+    assert (fetch.sha256, fetch.url) == (HASH, "")
+    assert site.told == {HASH: "https://h.invalid/f/some_thing-1.2.tar.gz"}
+    (found,) = kind.locate(asked, pins, [fetch], site)
+    assert found.url == "https://u:p@h.invalid/f/some_thing-1.2.tar.gz"
     (step,) = kind.build(asked, pins).steps
     assert step == api.Unpack(name="some_thing-1.2.tar.gz", target="/src", strip=1)
     assert kind.material(asked, pins) == {"to": "/src"}
@@ -91,13 +99,16 @@ def test_find_links_and_indexes_on_disk(index, tmp_path):
     wheels.mkdir()
     (wheels / "some_thing-1.2.0.tar.gz").touch()
     index(PIP_FIND_LINKS=str(wheels), PIP_NO_INDEX="1")
-    assert Sdist().resolve(request(), Site())["url"] == f"file://{wheels}/some_thing-1.2.0.tar.gz"
+    site = Site()
+    assert Sdist().resolve(request(), site) == {"file": "some_thing-1.2.0.tar.gz"}
+    assert site.told[HASH] == f"file://{wheels}/some_thing-1.2.0.tar.gz"
     page = tmp_path / "simple" / "some-thing"
     page.mkdir(parents=True)
     (page / "index.html").write_text('<a href="../../some_thing-1.2.0.tar.gz">x</a>')
     index(PIP_INDEX_URL="https://h.invalid/simple", PIP_EXTRA_INDEX_URL=f"file://{tmp_path}/simple")
     site = Site()
-    assert Sdist().resolve(request(), site)["url"] == f"file://{tmp_path}/some_thing-1.2.0.tar.gz"
+    assert Sdist().resolve(request(), site)
+    assert site.told[HASH] == f"file://{tmp_path}/some_thing-1.2.0.tar.gz"
     assert site.asked == ["https://h.invalid/simple/some-thing/"]
 
 

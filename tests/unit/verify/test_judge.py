@@ -27,7 +27,7 @@ def setting():
 
 
 def bench(setting):
-    return Bench(stacks=None, setting=setting, clocks=None, evidence="", expected={})
+    return Bench(stacks=None, setting=setting, clocks=None, evidence="")
 
 
 @pytest.mark.parametrize(("expected", "outcome"), [("", "same"), ("a", "same"), ("b", "differs")])

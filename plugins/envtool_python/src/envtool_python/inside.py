@@ -115,7 +115,8 @@ def entries(report: str, python: str, pip: str) -> list[Document]:
         size = 0
         if not sha256:
             sha256, size = measure(name + "==" + version, url, python, pip)
-        answer.append({"name": name, "version": version, "url": url, "sha256": sha256, "size": size})
+        direct = bool(item.get("is_direct"))
+        answer.append({"name": name, "version": version, "url": url, "sha256": sha256, "size": size, "direct": direct})
     return answer
 
 
@@ -167,13 +168,21 @@ def resolve(document: Document) -> Document:
         extras = ",".join(document["project"]["extras"])
         lines.append(root + (f"[{extras}]" if extras else ""))
     arguments = ["--dry-run", "-r", write_lines("requirements.txt", lines)]
-    if document["constraints"]:
-        arguments += ["-c", write_lines("constraints.txt", document["constraints"])]
+    constraints = list(document["constraints"])
+    if constraints:
+        arguments += ["-c", write_lines("constraints.txt", constraints)]
     python = document["venv"] + "/bin/python"
     if not os.path.exists(python):
         # A fresh environment, so that what Debian installed beside its python3 does not count.
         python = make_venv(WORK + "/env")
-    return {"files": pip_install(python, pip, arguments, environment(**document["variables"]))}
+    env = environment(**document["variables"])
+    keep = document.get("keep")
+    if keep:
+        try:
+            return {"files": pip_install(python, pip, [*arguments, "-c", write_lines("keep.txt", keep)], env)}
+        except FailedError:
+            pass  # what was chosen before cannot stay beside what is asked for now
+    return {"files": pip_install(python, pip, arguments, env)}
 
 
 def write_lines(name: str, lines: list[str]) -> str:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from envtool import api
 from envtool_python.editable import BUILD_FILES, METADATA_FILES
 from envtool_python.facts import Facts, WrongFileError, read_facts
-from envtool_python.index import Index, file_name, read_index
 from envtool_python.requirements import Lines, WrongRequirementError, extra, flatten, group, own_extras, unique
-from envtool_python.resolving import Resolver, fetch_of, inside_bind, inside_command
+from envtool_python.resolving import Resolver, fetches, files_of, inside_bind, inside_command, kept
+from envtool_python.simple import located
 from envtool_python.versions import pretended
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 VENV = "/opt/venv"
 
@@ -50,11 +50,14 @@ class _Venv(api.Kind):
         return {"PATH": f"{path}/bin", "VIRTUAL_ENV": path}
 
     def fetches(self, request: api.Request, pins: api.Json) -> tuple[api.Fetch, ...]:
-        """Every pinned file. Credentials of the host are added here, where no key or lock sees them."""
-        assert isinstance(pins, dict)
-        files: list[Any] = pins["files"]  # type: ignore[assignment]
-        index = read_index() if pins["private"] else Index()
-        return tuple(fetch_of(entry, index) for entry in files)
+        """Every pinned file."""
+        return fetches(pins)
+
+    def locate(
+        self, request: api.Request, pins: api.Json, fetches: Sequence[api.Fetch], site: api.Site
+    ) -> Sequence[api.Fetch]:
+        """Where this machine's pip looks, with the credentials that it has."""
+        return located(fetches, {entry["sha256"]: entry["name"] for entry in files_of(pins)}, site)
 
     def material(self, request: api.Request, pins: api.Json) -> api.Json:
         """What the build is told; the files' hashes and the inputs are in every key anyway."""
@@ -136,13 +139,14 @@ class Pip(_Venv):
         document: dict[str, api.Json] = {
             "requirements": list(lines.requirements),
             "constraints": list(lines.constraints),
+            "keep": kept(request.keep, (*lines.requirements, *lines.constraints)),
             "variables": {**pretended(site.project, facts, _prefix(request.directory), chosen.get("version"))},
         }
         if extras is not None:
             document["project"] = {"root": _at(request, "."), "extras": list(extras)}
         site.note(f"resolving {len(lines.requirements)} requirements")
         install = resolver.packages(document)
-        return resolver.pins(install=list(install))
+        return resolver.pins("install", install)
 
     def told(self, request: api.Request, pins: api.Json) -> api.Json:
         """The files, no project."""
@@ -150,8 +154,7 @@ class Pip(_Venv):
 
     def summary(self, request: api.Request, pins: api.Json) -> str:
         """As in `14 packages`."""
-        assert isinstance(pins, dict)
-        return _count(len(pins["install"]), "package")  # type: ignore[arg-type]
+        return _count(sum(entry["use"] == "install" for entry in files_of(pins)), "package")
 
 
 class PythonProject(_Venv):
@@ -170,6 +173,11 @@ class PythonProject(_Venv):
                 "description": "default: editable, but a wheel where something is compiled",
             },
             "files": _strings("the project files that decide what is installed (default: all)"),
+            "build": {
+                "type": "string",
+                "description": "digest of what in pyproject.toml decides the build, where nothing else does; "
+                "`language: python` writes it",
+            },
             "names": _strings("with `files`: more of them, of which only the names count; the build sees them empty"),
             **_COMMON,
         },
@@ -183,6 +191,13 @@ class PythonProject(_Venv):
     def named_inputs(self, options: api.Json) -> tuple[str, ...]:
         """Where modules are."""
         return tuple(_options(options).get("names", ()))
+
+    def question(self, request: api.Request) -> api.Json:
+        """Where pyproject.toml says it all, what of it decides the build, and no other file."""
+        chosen = _options(request.options)
+        if "build" not in chosen:
+            return super().question(request)
+        return [{key: value for key, value in chosen.items() if key not in ("files", "names")}, request.directory, []]
 
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
         """Settle what its build needs. Raises ResolveError, FetchError."""
@@ -203,18 +218,18 @@ class PythonProject(_Venv):
         site.note("asking the project what its build needs")
         hooks = ["build_editable"] if install == "editable" else ["build_wheel"]
         build = resolver.project(_at(request, root), hooks, variables)
-        return resolver.pins(build=list(build), install=install, variables={**variables})
+        return resolver.pins("project", build, install=install, variables={**variables})
 
     def told(self, request: api.Request, pins: api.Json) -> api.Json:
         """The files that its build needs, and the project."""
         assert isinstance(pins, dict)
         project: dict[str, api.Json] = {
             "root": _at(request, str(_options(request.options).get("root", "."))),
-            "build": pins["build"],
+            "build": _indices(pins, "project"),
             "install": pins["install"],
             "variables": pins["variables"],
         }
-        return _told(request, {**pins, "install": []}, project)
+        return _told(request, pins, project)
 
     def summary(self, request: api.Request, pins: api.Json) -> str:
         """As in `editable`."""
@@ -326,21 +341,25 @@ def _count(number: int, noun: str) -> str:
 def _told(request: api.Request, pins: api.Json, project: api.Json) -> api.Json:
     """The document of inside.py's `build`: all that it is told."""
     assert isinstance(pins, dict)
-    files: list[Any] = pins["files"]  # type: ignore[assignment]
-    pip = files[int(pins["pip"])]  # type: ignore[arg-type]
+    files = files_of(pins)
+    place = {entry["file"]: index for index, entry in enumerate(files)}
     return {
         "venv": _path(_options(request.options)),
         "blobs": api.BLOBS,
-        "pip": f"{api.BLOBS}/{file_name(pip['url'])}",
+        "pip": f"{api.BLOBS}/{pins['pip']}",
         "files": [
             {
                 "name": entry["name"],
                 "version": entry["version"],
-                "file": file_name(entry["url"]),
-                "build": entry["build"],
+                "file": entry["file"],
+                "build": [place[name] for name in entry.get("build", ())],
             }
             for entry in files
         ],
-        "install": pins["install"],
+        "install": _indices(pins, "install"),
         "project": project,
     }
+
+
+def _indices(pins: api.Json, use: str) -> list[api.Json]:
+    return [index for index, entry in enumerate(files_of(pins)) if entry["use"] == use]

@@ -13,10 +13,11 @@ requirements.txt counts where pyproject.toml does not list the dependencies itse
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
-from envtool_python.editable import decisive_files
+from envtool_python.editable import build_text, decisive_files
 from envtool_python.facts import Facts, WrongFileError, read_facts
 from envtool_python.requirements import (
     WrongRequirementError,
@@ -100,6 +101,8 @@ def _layers(env: api.EnvDraft, project: api.Project, facts: Facts) -> tuple[api.
         needs = (*needs, drafts[-1].name)
     if install != "none":
         chosen: dict[str, api.Json] = {"install": install}
+        if facts.declared:  # then no edit elsewhere in pyproject.toml changes what its build needs
+            chosen["build"] = sha256(build_text(facts).encode()).hexdigest()
         if install == "editable":
             files, by_name = decisive_files(project, facts)
             chosen |= {key: [*paths] for key, paths in (("files", files), ("names", by_name)) if paths}

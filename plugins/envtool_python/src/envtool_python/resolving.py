@@ -3,12 +3,15 @@
 Pins are JSON:
 
     {"python": {"version", "implementation", "abi", "platform", "libc", "extends"},
-     "pip": index into files,
-     "files": [{"name", "version", "url", "sha256", "size", "build": [indices]}],   # `build` of wheels is empty
-     "private": [host names whose files want the credentials of the machine that resolved],
-     "install": [indices], …}
+     "pip": file name,
+     "files": [{"name", "version", "file", "sha256", "size",
+                "use": "install" | "project" | "build",  # installed; for the project's own build; for other builds
+                "build": [file names],                   # only of source distributions: what their builds need
+                "url": …}],                              # only where a requirement names it: `name @ URL`
+     …}
 
-Files stand in the order in which builds need each other: every index in `build` is smaller than that of its file.
+Files stand in the order in which builds need each other: all in `build` come before their file. Indexes are not named:
+another machine finds the same files where its own pip looks (`simple.py`).
 """
 
 from __future__ import annotations
@@ -17,10 +20,10 @@ import json
 import posixpath
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import urlsplit
 
 from envtool import api
 from envtool_python.index import TOOLS, Index, closed, file_name, host_pip, last_words, read_index
+from envtool_python.requirements import name_of, normal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -130,6 +133,8 @@ class Resolver:
         url = closed(str(entry["url"]))
         if any(file_name(known["url"]) == file_name(url) for known in self.files):
             raise api.ResolveError(f"two different files are called {file_name(url)}", code="resolve")
+        if not entry.get("direct"):
+            self.site.seen(entry["sha256"], url)
         self.files.append({**entry, "url": url, "build": list(build)})
         return len(self.files) - 1
 
@@ -190,11 +195,72 @@ class Resolver:
         )
         return self.settle(answer["needs"][0])
 
-    def pins(self, **more: api.Json) -> dict[str, api.Json]:
-        """All that was settled."""
-        hosts = {urlsplit(entry["url"]).netloc for entry in self.files}
-        private = sorted(hosts & set(self.index.secrets))
-        return {"python": self.info, "pip": self.pip, "files": self.files, "private": private, **more}  # type: ignore[dict-item]
+    def pins(self, use: str, chosen: Sequence[int], **more: api.Json) -> dict[str, api.Json]:
+        """All that was settled; `chosen` are the indices of what is for `use`, all else is there to build with."""
+        files: list[api.Json] = [
+            _pin(
+                entry,
+                [file_name(self.files[each]["url"]) for each in entry["build"]],
+                use if index in chosen else "build",
+            )
+            for index, entry in enumerate(self.files)
+        ]
+        return {"python": self.info, "pip": file_name(self.files[self.pip]["url"]), "files": files, **more}
+
+
+def _pin(entry: Entry, build: list[str], use: str) -> Entry:
+    pinned: Entry = {
+        "name": entry["name"],
+        "version": entry["version"],
+        "file": file_name(entry["url"]),
+        "sha256": entry["sha256"],
+        "size": int(entry["size"]),
+        "use": use,
+    }
+    if build:
+        pinned["build"] = build
+    if entry.get("direct"):
+        pinned["url"] = entry["url"]
+    return pinned
+
+
+def fetches(pins: api.Json) -> tuple[api.Fetch, ...]:
+    """The files of pins."""
+    return tuple(
+        api.Fetch(url=entry.get("url", ""), sha256=entry["sha256"], name=entry["file"], size=int(entry["size"]))
+        for entry in files_of(pins)
+    )
+
+
+def kept(pins: api.Json, requirements: Sequence[str]) -> list[api.Json]:
+    """Constraints that hold an earlier choice where it is, but for what the requirements themselves rule out now."""
+    files = files_of(pins) if isinstance(pins, dict) else []
+    return [
+        f"{entry['name']}=={entry['version']}"
+        for entry in files
+        if entry["use"] == "install" and "url" not in entry and not _ruled_out(entry, requirements)
+    ]
+
+
+def _ruled_out(entry: Entry, requirements: Sequence[str]) -> bool:
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    for line in requirements:
+        if name_of(line) != normal(entry["name"]):
+            continue
+        try:
+            wanted = Requirement(line)
+        except InvalidRequirement:  # with options behind it, say
+            return True
+        if wanted.url or not wanted.specifier.contains(entry["version"], prereleases=True):
+            return True
+    return False
+
+
+def files_of(pins: api.Json) -> list[Entry]:
+    """The files of pins, as they stand there."""
+    assert isinstance(pins, dict)
+    return pins["files"]  # type: ignore[return-value]
 
 
 def fetch_of(entry: Entry, index: Index) -> api.Fetch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import struct
 
 import jsonschema_rs
@@ -51,8 +52,10 @@ def test_the_security_pocket_beside_the_mirror_counts(mirror, site, request_for)
     pins = Debian().resolve(request_for("bookworm"), at)
     libc6 = next(item for item in pins["debs"] if item["name"] == "libc6")
     assert (libc6["version"], libc6["list"]) == ("2.36-1+deb12u1", 1)
-    fetch = next(item for item in Debian().fetches(request_for("bookworm"), pins) if "libc6" in item.name)
-    assert fetch.url.startswith(f"{MIRROR}-security/pool/")
+    request = request_for("bookworm")
+    fetch = next(item for item in Debian().fetches(request, pins) if "libc6" in item.name)
+    (found,) = Debian().locate(request, pins, [fetch], at)
+    assert f"{MIRROR}-security/pool/" in "".join((found.url, *found.mirrors))
     assert any("bookworm-updates" in note for note in at.notes)
     plain = Debian().resolve(request_for({"suite": "bookworm", "pockets": []}), site(mirror.files))
     assert len(plain["lists"]) == 1
@@ -109,10 +112,27 @@ def test_a_component_or_machine_that_is_not_there(mirror, site, request_for):
 
 
 def test_where_it_came_from_is_not_in_the_material(pinned, request_for):
-    moved = json.loads(json.dumps(pinned).replace("mirror.invalid", "other.invalid"))
+    assert "mirror.invalid" not in json.dumps(pinned), "a mirror of this machine is nobody else's"
     request = request_for("bookworm")
-    assert Debian().material(request, pinned) == Debian().material(request, moved)
-    assert [it.url for it in Debian().fetches(request, pinned)] != [it.url for it in Debian().fetches(request, moved)]
+    assert {fetch.url for fetch in Debian().fetches(request, pinned)} == {""}
+    assert "mirror.invalid" not in json.dumps(Debian().material(request, pinned))
+
+
+def test_a_mirror_that_the_spec_names_is_pinned(mirror, site, request_for):
+    mirror.suite("bookworm", SYSTEM)
+    at = site(mirror.files)
+    request = request_for({"suite": "bookworm", "mirror": f"{MIRROR}/", "pockets": []})
+    pins = Debian().resolve(request, at)
+    assert [item["url"] for item in pins["lists"]] == [MIRROR]
+    found = Debian().locate(request, pins, Debian().fetches(request, pins), at)
+    assert all(fetch.url.startswith(f"{MIRROR}/pool/") for fetch in found)
+
+
+def test_an_archive_that_keeps_everything_comes_last(pinned, site, request_for, monkeypatch):
+    monkeypatch.setenv("ENVTOOL_DEBIAN_ARCHIVE", "https://old.invalid/{archive}/{date}")
+    request = request_for("bookworm")
+    (first, *_) = Debian().locate(request, pinned, Debian().fetches(request, pinned), site({}))
+    assert re.fullmatch(r"https://old\.invalid/debian/\d{8}T\d{6}Z/pool/.*", first.mirrors[-1])
 
 
 def test_the_base_recipe_is_offline_and_drops_what_differs(pinned, request_for):

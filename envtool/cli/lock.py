@@ -1,0 +1,48 @@
+"""`envtool lock`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from envtool.cli.options import Verb, env_names, settings
+from envtool.errors import UsageError
+
+EXAMPLES = """
+envtool lock
+envtool lock --upgrade
+envtool lock --upgrade deps bookworm
+envtool lock --upgrade attrs
+"""
+
+
+@click.command("lock", cls=Verb, examples=EXAMPLES)
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.option("--upgrade", is_flag=True, help="Move to what is newest: all, or what NAME names.")
+@click.option("-e", "--env", "envs", metavar="ENV", multiple=True, shell_complete=env_names, help="Only these envs.")
+@click.option("-j", "--jobs", metavar="N", type=click.IntRange(min=1), help="Make at most N envs at once.")
+@click.option("--offline", is_flag=True, help="Touch nothing but the store: no network, no mirror.")
+@click.pass_context
+def command(ctx: click.Context, /, names: tuple[str, ...], upgrade: bool, jobs: int | None, **said: Any) -> None:
+    """Settle everything that floats to exact files with hashes, and write envtool.lock.
+
+    What is locked and still fits the spec stays as it is. With --upgrade all of it moves, or only the bases, layers and
+    packages of these names. Prints what changed. Everything is built once, so that the lock says what it came out as.
+    """
+    if names and not upgrade:
+        raise UsageError(f"what about {', '.join(names)}?", code="usage", hint="`envtool lock --upgrade NAME` moves it")
+    from envtool.cli import door, tables
+    from envtool.cli.running import follow
+
+    how = settings(ctx)
+    app = door.app()
+    request = app.Request(directory=how.directory, file=how.file, jobs=jobs or 0, **said)
+    done = follow(how, lambda emit, cancel: app.lock(request, names if upgrade else None, emit, cancel))
+    if how.json:
+        from envtool.report.lines import write
+
+        write(sys.stdout, tables.locked_json(done))
+    else:
+        print(tables.locked(done))

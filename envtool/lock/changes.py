@@ -1,0 +1,103 @@
+"""What moved between two locks: the table that `envtool lock` prints. Pure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from envtool.lock.lock import Entry, Lock, items
+from envtool.model import Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One pinned thing that came (`old` empty), went (`new` empty) or moved. `entry` is the base or layer, as in `layer
+    deps`; without a `name` it came or went as a whole."""
+
+    entry: str
+    name: str
+    old: str
+    new: str
+    platform: str = ""
+
+
+def changes(old: Lock, new: Lock) -> tuple[Change, ...]:
+    """Everything that differs, by entry and name. Entries of one name (a matrix) are told apart by what they hold."""
+    found: dict[Change, None] = {}
+    for title, before, after in _pairs(old, new):
+        whole = after or before
+        assert whole is not None
+        platform = whole.question.platform
+        if before is None or after is None:
+            size = f"{len(_pinned(whole))} pinned"
+            row = Change(entry=title, name="", old=size if before else "", new=size if after else "", platform=platform)
+            found[row] = None
+            continue
+        had, has = _pinned(before), _pinned(after)
+        for name in sorted({*had, *has}):
+            gone, come = had.get(name, set()) - has.get(name, set()), has.get(name, set()) - had.get(name, set())
+            if gone or come:
+                found[
+                    Change(entry=title, name=name, old=_shown(gone, come), new=_shown(come, gone), platform=platform)
+                ] = None
+    return tuple(found)
+
+
+def _pairs(old: Lock, new: Lock) -> Iterator[tuple[str, Entry | None, Entry | None]]:
+    """Entries of both locks that stand for the same thing: same question, else same name and kind, in order."""
+    left = {entry.question.id: entry for entry in old.entries}
+    rest: list[Entry] = []
+    for entry in new.entries:
+        same = left.pop(entry.question.id, None)
+        if same is None:
+            rest.append(entry)
+        else:
+            yield _title(entry), same, entry
+    for entry in rest:
+        near = next((each for each in left.values() if _kin(each) == _kin(entry)), None)
+        if near is not None:
+            del left[near.question.id]
+        yield _title(entry), near, entry
+    for entry in left.values():
+        yield _title(entry), entry, None
+
+
+def _kin(entry: Entry) -> tuple[str, str, str, str]:
+    question = entry.question
+    return (question.subject, question.name, question.kind, question.platform)
+
+
+def _title(entry: Entry) -> str:
+    return f"{entry.question.subject} {entry.question.name}"
+
+
+def _pinned(entry: Entry) -> dict[str, set[tuple[str, str]]]:
+    """Name -> versions and hashes; files that the spec pins by hash alone have no version."""
+    found: dict[str, set[tuple[str, str]]] = {}
+    for item in items(entry.pins):
+        found.setdefault(str(item["name"]), set()).add((str(item["version"]), str(item.get("sha256", ""))))
+    for file in entry.files:
+        found.setdefault(str(file["name"]), set()).add(("", str(file["sha256"])))
+    return {name: {(value, "")} for name, value in _plain(entry.pins)} | found
+
+
+def _shown(these: set[tuple[str, str]], others: set[tuple[str, str]]) -> str:
+    """Versions; with the start of the hash where the version alone does not tell the two apart."""
+    versions = {version for version, _ in others}
+    return ", ".join(
+        sorted(
+            version if version and version not in versions else f"{version} sha256:{sha256[:12]}".strip()
+            for version, sha256 in these
+        )
+    )
+
+
+def _plain(pins: Json) -> Iterator[tuple[str, str]]:
+    """What pins say beside their items: a date, a suite, a digest."""
+    if isinstance(pins, dict):
+        for name, value in pins.items():
+            if name == "epoch" and isinstance(value, int):
+                yield "index of", time.strftime("%Y-%m-%d %H:%M", time.gmtime(value))
+            elif isinstance(value, (str, int)) and not isinstance(value, bool):
+                yield name, str(value)

@@ -1,0 +1,196 @@
+"""The lock as text: JSON, deterministic, one item a line, so that diffs and merges are small.
+
+Every entry, every pin and every item of a list of pins has a line of its own; what is below stays on it. The format is
+`envtool schema --lock` (docs/lock.md); `version` is raised when an older envtool could not read it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+from envtool.errors import Problem, SpecError
+from envtool.lock.lock import Entry, Lock, Question, lock_of
+from envtool.model import Json, Where
+
+VERSION = 1
+FILE = "envtool.lock"
+
+_HEX: Json = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+SCHEMA: dict[str, Json] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "envtool.lock",
+    "description": "What every floating thing of an envtool.yaml was settled to. Written by `envtool lock`.",
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["version", "entries"],
+    "properties": {
+        "version": {"const": VERSION},
+        "entries": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["kind", "platform", "asked"],
+                "oneOf": [{"required": ["base"]}, {"required": ["layer"]}],
+                "properties": {
+                    "base": {"type": "string", "description": "Name of the base in the spec."},
+                    "layer": {"type": "string", "description": "Name of the layer in the spec."},
+                    "kind": {"type": "string", "description": "The kind of base or layer."},
+                    "platform": {
+                        "type": "string",
+                        "description": "As `uname -m` says it; on this machine's own system also its name.",
+                    },
+                    "asked": {"description": "What was asked for: while it is the same, the answer holds."},
+                    "ground": {**cast("dict[str, Json]", _HEX), "description": "Digest of the pins that it stands on."},
+                    "key": {**cast("dict[str, Json]", _HEX), "description": "The layer's key when it was locked."},
+                    "diff_id": {
+                        "type": "string",
+                        "pattern": "^sha256:[0-9a-f]{64}$",
+                        "description": "What the layer of that key came out as.",
+                    },
+                    "pins": {"description": "The answer, as the kind gives it."},
+                    "files": {
+                        "description": "Files that are fetched by hash, where the spec itself pins them.",
+                        "type": "array",
+                        "items": {
+                            "type": "object",
+                            "additionalProperties": False,
+                            "required": ["name", "sha256"],
+                            "properties": {
+                                "name": {"type": "string"},
+                                "url": {"type": "string"},
+                                "sha256": _HEX,
+                                "size": {"type": "integer", "minimum": 0},
+                            },
+                        },
+                    },
+                },
+            },
+        },
+    },
+}
+
+
+def dumps(lock: Lock) -> str:
+    """The text of a lock; equal locks have equal text."""
+    entries: list[Json] = [_document(entry) for entry in lock.entries]
+    return "".join(_lines({"version": VERSION, "entries": entries}, 0)) + "\n"
+
+
+def _document(entry: Entry) -> dict[str, Json]:
+    question = entry.question
+    document: dict[str, Json] = {
+        question.subject: question.name,
+        "kind": question.kind,
+        "platform": question.platform,
+        "asked": question.asked,
+    }
+    more: dict[str, Json] = {
+        "ground": question.ground,
+        "key": entry.key,
+        "diff_id": entry.diff_id,
+        "pins": entry.pins,
+        "files": [dict(file) for file in entry.files],
+    }
+    return document | {key: value for key, value in more.items() if value not in ("", None, [])}
+
+
+def _lines(value: Json, depth: int, name: str = "") -> Iterator[str]:
+    """Pieces of text. Objects are opened down to the pins (depth 3), lists of objects always; `asked` never."""
+    pad = " " * (depth + 1)
+    if isinstance(value, dict) and value and depth <= 3 and name != "asked":
+        yield "{\n"
+        last = len(value) - 1
+        for index, (key, item) in enumerate(value.items() if depth < 3 else _ordered(value).items()):
+            yield f"{pad}{json.dumps(key)}: "
+            yield from _lines(item, depth + 1, key)
+            yield ",\n" if index < last else "\n"
+        yield f"{' ' * depth}}}"
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value) and name != "asked":
+        yield "[\n"
+        last = len(value) - 1
+        for index, item in enumerate(value):
+            yield pad
+            yield from _lines(item, depth + 1) if name == "entries" else (_flat(item),)
+            yield ",\n" if index < last else "\n"
+        yield f"{' ' * depth}]"
+    else:
+        yield _flat(value)
+
+
+def _flat(value: Json) -> str:
+    return json.dumps(_sorted(value), ensure_ascii=False)
+
+
+def _sorted(value: Json) -> Json:
+    if isinstance(value, dict):
+        return {key: _sorted(item) for key, item in _ordered(value).items()}
+    return [_sorted(item) for item in value] if isinstance(value, list) else value
+
+
+def _ordered(value: Mapping[str, Json]) -> dict[str, Json]:
+    """What a reader looks for comes first."""
+    return dict(sorted(value.items(), key=lambda pair: (pair[0] != "name", pair[0] != "version", pair[0])))
+
+
+def loads(text: str, *, file: str = FILE) -> Lock:
+    """A lock from its text. Raises SpecError with the line of what is wrong (codes lock-json, lock-version,
+    lock-schema)."""
+    try:
+        document: Any = json.loads(text)
+    except json.JSONDecodeError as error:
+        hint = "a merge went wrong? `git checkout --theirs`, then `envtool lock`" if "<<<<<<<" in text else ""
+        raise _wrong(
+            file, error.lineno, error.colno, f"not JSON: {error.msg.lower()}", "lock-json", text, hint
+        ) from None
+    except RecursionError:
+        raise _wrong(file, 1, 1, "not a lock: nested too deep", "lock-json", text) from None
+    version = document.get("version") if isinstance(document, dict) else None
+    if version != VERSION and isinstance(version, int):
+        message = f"this lock has version {version}, this envtool knows {VERSION}"
+        raise _wrong(file, 2, 1, message, "lock-version", text, "use the envtool that wrote it, or `envtool lock`")
+    import jsonschema_rs
+
+    try:
+        jsonschema_rs.validate(cast("dict[str, Any]", SCHEMA), document)
+    except jsonschema_rs.ValidationError as error:
+        where = "/".join(str(part) for part in error.instance_path)
+        message = f"{where or 'the whole'}: {error.message}"
+        raise _wrong(file, 1, 1, message, "lock-schema", text, "`envtool lock` writes it anew") from None
+    return lock_of(_entry(each) for each in document["entries"])
+
+
+def _entry(document: Mapping[str, Any]) -> Entry:
+    subject = "base" if "base" in document else "layer"
+    return Entry(
+        question=Question(
+            subject=subject,  # type: ignore[arg-type]
+            name=document[subject],
+            kind=document["kind"],
+            platform=document["platform"],
+            asked=document["asked"],
+            ground=document.get("ground", ""),
+        ),
+        pins=document.get("pins"),
+        files=tuple(document.get("files", ())),
+        key=document.get("key", ""),
+        diff_id=document.get("diff_id", ""),
+    )
+
+
+def _wrong(file: str, line: int, column: int, message: str, code: str, text: str, hint: str = "") -> SpecError:
+    shown = [*text.splitlines()[line - 1 : line], ""][0]
+    where = Where(file=file, line=line, column=column)
+    return SpecError((Problem(where=where, message=message, code=code, hint=hint, text=shown[:200], width=0),))
+
+
+def line_of(text: str, name: str, version: str = "") -> int:
+    """The line (from 1) of a pinned item in a lock's text, 0 where there is none."""
+    wanted = f'"name": {json.dumps(name, ensure_ascii=False)}'
+    more = f'"version": {json.dumps(version, ensure_ascii=False)}' if version else ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if wanted in line and more in line:
+            return number
+    return 0

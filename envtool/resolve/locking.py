@@ -1,0 +1,124 @@
+"""What goes into a lock, and what of a spec a lock has no answer for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from envtool import keys, project
+from envtool.api import Fetch
+from envtool.errors import Problem, SpecError
+from envtool.lock.lock import Entry, Lock, Question
+from envtool.model import Json, LayerSpec
+from envtool.plan.graph import Graph, Node
+from envtool.realise import settle
+from envtool.realise.setting import Setting
+from envtool.realise.settle import Made, Settled
+
+
+def entries(graph: Graph, made: Sequence[Made]) -> tuple[Entry, ...]:
+    """Everything outside that the nodes that stand are made of, but for what only this machine has (kind `host`)."""
+    by_id = {each.settled.node.id: each for each in made}
+    found: list[Entry] = []
+    pure: dict[str, bool] = {}  # decided by pins and spec alone: no file of the project, no network, no other machine
+    for node in graph.nodes.values():
+        if node.id not in by_id:
+            continue
+        settled, layer = by_id[node.id].settled, by_id[node.id].layer
+        network = node.kind.build(settled.request, settled.pins).network
+        pure[node.id] = (
+            node.kind.pinned and not settled.request.inputs and not network and all(pure[each] for each in node.below)
+        )
+        floats = settle.floats(node.kind)
+        if not node.kind.pinned or not (floats or settled.fetches):
+            continue
+        found.append(
+            Entry(
+                question=settle.question(node, settled.request, [by_id[each].settled for each in node.below]),
+                pins=settled.pins,
+                files=() if floats else tuple(_file(fetch) for fetch in settled.fetches),
+                key=settled.key if pure[node.id] else "",
+                diff_id=layer.diff_id if pure[node.id] else "",
+            )
+        )
+    return tuple(found)
+
+
+def _file(fetch: Fetch) -> Mapping[str, Json]:
+    pinned: dict[str, Json] = {"name": fetch.name, "url": fetch.url, "sha256": fetch.sha256}
+    return pinned | ({"size": fetch.size} if fetch.size else {})
+
+
+def check(graph: Graph, lock: Lock, setting: Setting, file: str) -> None:
+    """Raise SpecError with every base and layer that the lock (in `file`) has no answer for.
+
+    What stands on this machine's own system is asked for less: its answers are those of machines like this one, and
+    where there are none, another machine's show that the same thing was locked.
+    """
+    known: dict[str, Settled] = {}
+    problems: dict[Problem, None] = {}
+    for node in graph.nodes.values():
+        if any(each not in known for each in node.below):
+            continue  # what it stands on is the problem, or is not known here
+        below = [known[each] for each in node.below]
+        request = settle.request_on(node, below, (), setting)
+        pins: Json = None
+        if settle.floats(node.kind) and not node.kind.pinned:
+            continue
+        if settle.floats(node.kind):
+            question = settle.question(node, request, below)
+            answer = lock.answer(question)
+            if answer is None:
+                problems[_stale(node, question, lock, setting, file)] = None
+                continue
+            pins = answer.pins
+        known[node.id] = settle.settled(node, request, pins)
+    problems |= dict.fromkeys(_on_this_machine(graph, lock, setting, file))
+    if problems:
+        raise SpecError(tuple(sorted(problems, key=lambda each: (each.where, each.message))))
+
+
+def _on_this_machine(graph: Graph, lock: Lock, setting: Setting, file: str) -> list[Problem]:
+    found = []
+    asked = {(entry.question.kind, keys.digest(entry.question.asked)) for entry in lock.entries}
+    for node in graph.nodes.values():
+        base = graph.nodes[node.below[0]] if node.below else node
+        if base.kind.pinned or not settle.floats(node.kind) or node is base:
+            continue
+        request = settle.request_on(node, [], (), setting)
+        if (node.kind.name, keys.digest(node.kind.question(request))) not in asked:
+            question = Question(subject=node.subject, name=node.spec.name, kind=node.kind.name, platform="", asked=None)
+            found.append(_stale(node, question, lock, setting, file))
+    return found
+
+
+def _stale(node: Node, question: Question, lock: Lock, setting: Setting, file: str) -> Problem:
+    near = next(
+        (
+            entry.question
+            for entry in lock.entries
+            if (entry.question.subject, entry.question.name) == (question.subject, question.name)
+        ),
+        None,
+    )
+    if near is None:
+        why = f"{file} knows nothing of {node.subject} `{node.spec.name}`"
+    elif near.kind != question.kind:
+        why = f"{file} has {node.subject} `{node.spec.name}` as kind `{near.kind}`, not `{question.kind}`"
+    elif near.asked == question.asked and near.platform != question.platform:
+        why = f"{file} has {node.subject} `{node.spec.name}` for {near.platform}, not for {question.platform}"
+    elif near.asked == question.asked:
+        why = f"{file} has {node.subject} `{node.spec.name}` on other pins below it"
+    else:
+        why = f"{file} no longer fits {node.subject} `{node.spec.name}`: it was asked for something else"
+    hint = "`envtool lock` brings the lock up to date, and moves nothing else"
+    where = node.spec.where
+    return Problem(where=where, message=why, code="lock-stale", hint=hint, text=_line(node.spec, setting), width=0)
+
+
+def _line(spec: object, setting: Setting) -> str:
+    where = spec.where if isinstance(spec, LayerSpec) else getattr(spec, "where", None)
+    try:
+        text = project.Files(setting.root).read(where.file) or ""  # type: ignore[union-attr]
+    except Exception:
+        return ""
+    return [*text.splitlines()[where.line - 1 : where.line], ""][0]  # type: ignore[union-attr]

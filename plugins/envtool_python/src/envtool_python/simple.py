@@ -1,0 +1,111 @@
+"""Where a file of the index is: pages of the simple repository API in HTML (PEP 503) and pip's find-links, over http(s)
+or from disk, as the host's own pip is configured.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urljoin, urlsplit
+
+from envtool import api
+from envtool_python.index import Index, closed, file_name, host_pip, read_index
+from envtool_python.requirements import normal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+_DEFAULT = re.compile(r"\(default:?\s+((?:https?|file)://[^\s)]+)\)")
+_AT_ONCE = 8  # pages
+
+
+def located(fetches: Sequence[api.Fetch], projects: Mapping[str, str], site: api.Site) -> list[api.Fetch]:
+    """Files with their URLs, and the credentials that this machine has for them; `projects` are their names by sha256.
+
+    A file that is on no page stays without a URL. Raises FetchError where no index answers, ResolveError.
+    """
+    index = read_index()
+
+    def one(fetch: api.Fetch) -> api.Fetch:
+        url = fetch.url or _find(fetch, normal(projects[fetch.sha256]), index, site)
+        return replace(fetch, url=index.opened(url)) if url else fetch
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return [*pool.map(one, fetches)]
+
+
+def _find(fetch: api.Fetch, name: str, index: Index, site: api.Site) -> str:
+    fitting = [url for url in pages(index, name, site) if file_name(url) == fetch.name]
+    # of several, that whose link has this hash; where links have none, the fetch checks it
+    return closed(next((url for url in fitting if fetch.sha256 in urlsplit(url).fragment), "".join(fitting[:1])))
+
+
+class _Anchors(HTMLParser):
+    """The links of a page, absolute."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.base = url
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """<a href> and <base href>."""
+        href = dict(attrs).get("href")
+        if href and tag == "base":
+            self.base = urljoin(self.base, href)
+        elif href and tag == "a":
+            self.found.append(urljoin(self.base, href))
+
+
+def links(page: str, url: str) -> list[str]:
+    """Absolute URLs of a page's links, hashes and all."""
+    parser = _Anchors(url)
+    parser.feed(page)
+    return parser.found
+
+
+def pages(index: Index, name: str, site: api.Site) -> Iterator[str]:
+    """All that the host's pip would look at, in its order: find-links, then the indexes."""
+    variables = index.variables
+    for place in variables.get("PIP_FIND_LINKS", "").split():
+        yield from _listed(place, site)
+    if variables.get("PIP_NO_INDEX", "").lower() in {"1", "true", "yes", "on"}:
+        return
+    main = variables.get("PIP_INDEX_URL") or default_index(host_pip("install", "--help", variables={"COLUMNS": "300"}))
+    failed: api.FetchError | None = None
+    answered = False
+    for place in (main, *variables.get("PIP_EXTRA_INDEX_URL", "").split()):
+        try:
+            yield from _listed(f"{place.rstrip('/')}/{name}/", site)
+            answered = True
+        except api.FetchError as error:  # an index answers 404 for what it does not have
+            failed = failed or error
+    if failed is not None and not answered:
+        raise failed
+
+
+def _listed(place: str, site: api.Site) -> list[str]:
+    path = unquote(urlsplit(place).path) if place.startswith("file:") else place
+    if not path.startswith("/"):
+        return links(site.get(place).decode(errors="replace"), place)
+    page = os.path.join(path, "index.html") if os.path.isdir(path) else path
+    if os.path.isfile(page):
+        with open(page, encoding="utf-8", errors="replace") as file:
+            return links(file.read(), f"file://{page}")
+    if os.path.isdir(path):
+        return [f"file://{os.path.join(path, entry)}" for entry in sorted(os.listdir(path))]
+    return []
+
+
+def default_index(said: str) -> str:
+    """Where pip looks when nothing is configured, by its own help. Raises ResolveError."""
+    found = _DEFAULT.search(said)
+    if found is None:
+        raise api.ResolveError(
+            "pip names no default index", code="index", hint="set one: `pip config set global.index-url URL`"
+        )
+    return found.group(1)

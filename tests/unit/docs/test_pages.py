@@ -1,0 +1,60 @@
+"""Every page: links lead somewhere, and each spec that is shown is one. The commands run in tests/e2e/test_pages.py."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from envtool.project import Files
+from envtool.registry import discover
+from envtool.spec import load
+
+TOP = Path(__file__).parents[3]
+PAGES = sorted([TOP / "README.md", TOP / "CHANGELOG.md", *(
+    path for place in ("docs", "examples", "plugins", "benchmarks") for path in (TOP / place).rglob("*.md")
+)])  # fmt: skip
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def shown(page: Path, language: str) -> list[str]:
+    """The fenced blocks of a language."""
+    return [text for name, text in BLOCK.findall(page.read_text()) if name == language]
+
+
+SPECS = [
+    pytest.param(text, id=f"{page.relative_to(TOP)}:{number}")
+    for page in PAGES
+    for number, text in enumerate(shown(page, "yaml"))
+    if "version: 1" in text
+]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(TOP)))
+def test_links_lead_somewhere(page):
+    prose = re.sub(r"`[^`\n]*`", "", BLOCK.sub("", page.read_text()))
+    for target in LINK.findall(prose):
+        path, _, anchor = target.partition("#")
+        if re.match("[a-z]+:", path):
+            continue
+        place = (page.parent / path) if path else page
+        assert place.exists(), f"{target} leads nowhere"
+        if anchor and place.suffix == ".md":
+            titles = re.findall(r"^#+ (.*)$", place.read_text(), re.MULTILINE)
+            anchors = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+            assert anchor in anchors, f"{target}: there is no such heading"
+
+
+@pytest.mark.parametrize("text", SPECS)
+def test_specs_that_are_shown_are_right(text, tmp_path):
+    (tmp_path / "envtool.yaml").write_text(text)
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "shown"\nversion = "1"\n')
+    spec = load(Files(str(tmp_path)), "envtool.yaml", root=str(tmp_path), registry=discover(), args=())
+    assert spec.envs
+
+
+def test_there_are_some():
+    assert len(PAGES) > 20
+    assert len(SPECS) >= 4

@@ -22,18 +22,16 @@ layers:
   random: {run: "head -c 8 /dev/urandom > /opt/random"}
   below: {run: "ls -U /opt/many > /opt/below"}
   inside: {run: ["mkdir -p /opt/own && cd /opt/own && touch $(seq 200)", "python3 -c 'import os; print(os.listdir(\\"/opt/own\\"))' > /opt/inside"]}
-  pids: {run: "sh -c 'echo $$' > /opt/pids"}
-  processors: {run: "nproc > /opt/processors"}
+  machine: {run: "echo $$ > /opt/pid; nproc > /opt/processors"}
 envs:
-  unit: {layers: [many, stamp, random, below, inside, pids, processors], tasks: {test: "true"}}
+  unit: {layers: [many, stamp, random, below, inside, machine], tasks: {test: "true"}}
 """
 NAMED = {
-    "stamp": "/opt/stamp",
-    "random": "/opt/random",
-    "below": "/opt/below",
-    "inside": "/opt/inside",
-    "pids": "/opt/pids",
-    **({"processors": "/opt/processors"} if (os.cpu_count() or 1) > 1 else {}),
+    "stamp": ["/opt/stamp"],
+    "random": ["/opt/random"],
+    "below": ["/opt/below"],
+    "inside": ["/opt/inside"],
+    "machine": ["/opt/pid", *(["/opt/processors"] if (os.cpu_count() or 1) > 1 else [])],
 }
 
 
@@ -47,7 +45,7 @@ def test_bad_layers_are_found_and_the_very_file_is_named(place):
     assert done.status == 1, done.said
     found = result(done)
     differing = {name: [item["path"] for item in each["differences"]] for name, each in found.items()}
-    assert {name: paths for name, paths in differing.items() if paths} == {name: [path] for name, path in NAMED.items()}
+    assert {name: paths for name, paths in differing.items() if paths} == NAMED
     assert found["many"]["outcome"] == "same"
     assert len(set(found["many"]["diff_ids"])) == 1
     assert found["many"]["diff_ids"][0] == found["many"]["stored"]
@@ -87,6 +85,29 @@ def test_a_layer_that_does_not_come_out_as_it_is_in_the_store(place):
     assert done.status == 1
     assert "layer x: 1 path differs between the store and a build" in done.out
     shutil.rmtree(layer.parent)
+
+
+def test_a_layer_that_does_not_come_out_as_the_lock_says(place, server):
+    data = small_tar()
+    server.files["/x.tar.gz"] = data
+    pinned = f"url: {server.url}/x.tar.gz, sha256: {hashlib.sha256(data).hexdigest()}"
+    place.spec(f"""\
+bases: {{files: {{tarball: {{{pinned}}}}}}}
+layers: {{more: {{fetch: {{{pinned}, to: /more.tar.gz}}}}}}
+envs: {{unit: {{base: files, layers: [more], tasks: {{test: "true"}}}}}}
+""")
+    done = place.envtool("lock", "-q")
+    assert done.status == 0, done.said
+    right = place.envtool("verify", "--json")
+    assert right.status == 0, right.said
+    assert all(each["expected"] == each["stored"] != "" for each in result(right).values())
+    lock = place.project / "envtool.lock"
+    (said,) = {each["expected"] for name, each in result(right).items() if name == "more"}
+    lock.write_text(lock.read_text().replace(said, "sha256:" + "0" * 64))
+    wrong = place.envtool("verify")
+    assert wrong.status == 1, wrong.said
+    assert f"layer more: came out as {said}, the lock says sha256:{'0' * 64}\n" in wrong.out
+    assert "1 differ, 1 the same" in wrong.err
 
 
 def small_tar() -> bytes:

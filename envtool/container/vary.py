@@ -132,7 +132,7 @@ class _Clerk:
             key = (process, number)
             if position == 0 or key not in self.listings:
                 if len(self.listings) >= _KEPT:
-                    self.listings.clear()
+                    del self.listings[next(iter(self.listings))]
                 self.listings[key] = _entries(directory, backward=self.backward)
                 os.lseek(directory, position, os.SEEK_SET)
             answer, taken = _chunk(self.listings[key][position:], position, room)

@@ -222,13 +222,13 @@ def test_diffoscope_is_asked_where_it_is(place):
 # ---- what takes long: everything that ships, from the archives -------------------------------------------------------
 
 REPOSITORY = Path(__file__).parents[2]
-HUNDRED = ["build-essential", "default-jre-headless", "postgresql", "python3-dev", "ssl-cert"]
+HUNDRED = ["dbus", "default-jre-headless", "libgtk-3-0", "ssl-cert"]
 WHOLE = f"""\
 bases:
   bookworm: {{debian: bookworm}}
   trixie: {{debian: trixie}}
 layers:
-  python: {{apt: [gcc, libc6-dev, python3-dev, python3-venv]}}
+  python: {{apt: [gcc, libc6-dev, python3-dev, python3-venv], needs: []}}
   packages: {{apt: {json.dumps(HUNDRED)}, needs: []}}
   deps: {{pip: {{requirements: [requirements.txt]}}, needs: [python]}}
   editable: {{python-project: {{install: editable}}, needs: [deps]}}
@@ -252,6 +252,10 @@ build-backend = "hatchling.build"
 
 @pytest.mark.slow
 @pytest.mark.network
+@pytest.mark.skipif(
+    os.geteuid() == 0 and not os.environ.get("ENVTOOL_SLOW"),
+    reason="an ordinary user is missing, who does it in .ci/run once for all: ENVTOOL_SLOW=1 does it as root",
+)
 def test_everything_that_ships_comes_out_the_same(tmp_path):
     """As whoever runs pytest: a Debian base, a hundred packages, a C extension from source, a project in two ways."""
     from envtool.container import ids
@@ -280,15 +284,19 @@ def test_everything_that_ships_comes_out_the_same(tmp_path):
             timeout=900,
             check=False,
         )
-        last = json.loads(done.stdout.splitlines()[-1])
-        print(
-            done.stdout[-3000:]
-            if "results" not in last
-            else json.dumps({each["name"]: each["seconds"] for each in last["results"]})
-        )
+        events = [json.loads(line) for line in done.stdout.splitlines()]
+        last = events[-1]
+        for each in last.get("results", ()):
+            print(f"{each['seconds']:7.1f}s {each['name']} {each['stored']}")
         assert done.returncode == 0, done.stdout[-8000:] + done.stderr
         assert {each["outcome"] for each in last["results"]} == {"same"}
         assert {each["kind"] for each in last["results"]} == {"debian", "apt", "pip", "python-project", "sdist"}
+        (built,) = [
+            event
+            for event in events
+            if event["event"] == "finished" and event["name"] == "packages" and event["subject"] == "layer"
+        ]
+        assert int(built["detail"].split()[0]) >= 100, built
         assert not [note for each in last["results"] for note in each["notes"]], "the clock was not moved"
         assert not [*(tmp_path / "store" / "tmp").iterdir()]
     finally:

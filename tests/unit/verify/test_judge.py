@@ -37,6 +37,10 @@ def test_what_a_lock_recorded_counts(setting, expected, outcome):
     assert found.between == ("the lock and a build" if outcome == "differs" else "")
 
 
+def test_what_is_not_pinned_is_not_compared_with_the_store(setting):
+    assert judge(replace(FOUND, stored=""), [], "", bench(setting[0])).outcome == "same"
+
+
 @pytest.mark.parametrize(
     ("error", "outcome", "message"),
     [

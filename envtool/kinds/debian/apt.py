@@ -135,6 +135,7 @@ class Apt(Kind):
             steps=(
                 Call(function=offer.prepare, arguments=(debs, pins["arch"], BLOBS, *_flags(names))),
                 Run(command=Command(argv=(*wish.install(), *sorted(wish.packages))), env=environment),
+                bootstrap.compile_again(),
                 Call(function=offer.settle, arguments=(debs,)),
             ),
             drop=(*bootstrap.DROP, *offer.DROP),

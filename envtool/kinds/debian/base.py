@@ -130,6 +130,7 @@ class Debian(Kind):
             steps=(
                 Call(function=unpack.unpack, arguments=([pinned.file_name(item) for item in debs], True)),
                 *bootstrap.configure(pins["arch"]),
+                bootstrap.compile_again(),
                 Call(function=unpack.finish),
             ),
             drop=bootstrap.DROP,

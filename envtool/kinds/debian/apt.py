@@ -134,6 +134,7 @@ class Apt(Kind):
         return Recipe(
             steps=(
                 Call(function=offer.prepare, arguments=(debs, pins["arch"], BLOBS, *_flags(names))),
+                *(bootstrap.run(_NO_DIRECTORY) for name in names if name == "slapd"),
                 Run(command=Command(argv=(*wish.install(), *sorted(wish.packages))), env=environment),
                 bootstrap.compile_again(),
                 Call(function=offer.settle, arguments=(debs,)),
@@ -144,6 +145,10 @@ class Apt(Kind):
     def summary(self, request: Request, pins: Json) -> str:
         """As in: 14 packages, 9 MB."""
         return pinned.summary(pins)
+
+
+# slapd's package would make a first database, with a random password, random identifiers and the time in it.
+_NO_DIRECTORY = "echo 'slapd slapd/no_configuration boolean true' | debconf-set-selections"
 
 
 def _flags(names: list[str]) -> tuple[bool]:

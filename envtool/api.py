@@ -295,6 +295,11 @@ class Kind:
         """Bases only: SOURCE_DATE_EPOCH of every stack on it (seconds); None for the default."""
         return None
 
+    def faketime(self, request: Request, pins: Json, site: Site) -> bytes | None:
+        """Bases only: the content of a libfaketime.so.1 that fits this base's C library, for `envtool verify` to move
+        the clock with; None when the base's archive has none. Raises FetchError."""
+        return None
+
     def variables(self, request: Request) -> Mapping[str, str]:
         """Variables for everything that stands on this layer. `PATH` is *prepended* to the PATH so far."""
         return {}

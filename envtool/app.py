@@ -42,6 +42,7 @@ from envtool.run.why import explain_tasks
 from envtool.spec import load as load_spec
 from envtool.spec import published
 from envtool.store import layers, scratch, store
+from envtool.verify.result import Verified
 
 SPEC = "envtool.yaml"
 
@@ -190,6 +191,24 @@ def sbom(request: Request, env: str, form: bill.Format, emit: Emit, cancel: Canc
 def statements(results: Sequence[Result]) -> str:
     """The provenance of the results that passed, an in-toto statement a line."""
     return provenance.bundle(results)
+
+
+def verify(
+    request: Request, names: tuple[str, ...], emit: Emit, cancel: Cancel, *, build: bool = False
+) -> tuple[Verified, ...]:
+    """Make layers (or with `build` the outputs of the task `build`) twice under variation, and compare. `names` are
+    those of bases, layers and envs, or globs. Raises SpecError, UsageError, StoreError."""
+    from envtool.verify import chosen, everything
+
+    spec, files, kinds = _open(request)
+    nodes = graph(spec, kinds)
+    targets = chosen.outputs(spec, names) if build else chosen.layers(spec, nodes, names)
+    setting = _setting(spec, files, nodes, request, emit, cancel)
+    directory = evidence.open_run(spec.root)
+    try:
+        return everything.verify(targets, Stacks(nodes, setting), setting, directory, request.jobs, request.fail_fast)
+    finally:
+        evidence.close_run(spec.root, directory)
 
 
 def lock(request: Request, upgrade: tuple[str, ...] | None, emit: Emit, cancel: Cancel) -> Locked:

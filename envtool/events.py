@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-Subject: TypeAlias = Literal["base", "layer", "fetch", "resolve", "task"]
+Subject: TypeAlias = Literal["base", "layer", "fetch", "resolve", "task", "verify"]
 Outcome: TypeAlias = Literal[
-    "built", "cached", "done", "passed", "failed", "timeout", "interrupted", "error", "skipped"
+    "built", "cached", "done", "passed", "same", "differs", "failed", "timeout", "interrupted", "error", "skipped"
 ]
 
 

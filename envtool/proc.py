@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import select
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from envtool.git import KEPT
@@ -62,6 +63,58 @@ def run(
         return _ended(words, NOT_FOUND, b"", str(error).encode(), cwd)
     status = ended.returncode if ended.returncode >= 0 else 128 - ended.returncode
     return _ended(words, status, ended.stdout, ended.stderr, cwd)
+
+
+def stream(
+    argv: Sequence[str],
+    hear: Callable[[bytes], None],
+    *,
+    env: Mapping[str, str],
+    cwd: str | None = None,
+    umask: int = -1,
+    input: bytes = b"",  # noqa: A002 - what subprocess calls it
+    cancel: int = -1,
+) -> Completed:
+    """Run a program to its end, with exactly `env`; `hear` gets each line of its standard output as it comes (the
+    answer has none). It is killed when the descriptor `cancel` becomes readable, and when `hear` raises."""
+    import tempfile
+
+    words = tuple(argv)
+    with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stderr:
+        stdin.write(input)
+        stdin.seek(0)
+        with subprocess.Popen(
+            words, env=dict(env), cwd=cwd, umask=umask, stdin=stdin, stdout=subprocess.PIPE, stderr=stderr
+        ) as process:
+            assert process.stdout is not None
+            try:
+                if not _pass_on(process.stdout.fileno(), hear, cancel):
+                    process.kill()
+            except BaseException:
+                process.kill()
+                raise
+            status = process.wait()
+        stderr.seek(0)
+        said = stderr.read()
+    return _ended(words, status if status >= 0 else 128 - status, b"", said, cwd)
+
+
+def _pass_on(descriptor: int, hear: Callable[[bytes], None], cancel: int) -> bool:
+    """Whether it was read to its end."""
+    rest = b""
+    while True:
+        ready, _, _ = select.select([descriptor, *([cancel] if cancel >= 0 else [])], [], [])
+        if cancel in ready:
+            return False
+        piece = os.read(descriptor, 1 << 16)
+        if not piece:
+            break
+        *whole, rest = (rest + piece).split(b"\n")
+        for line in whole:
+            hear(line)
+    if rest:
+        hear(rest)
+    return True
 
 
 def _ended(argv: tuple[str, ...], status: int, stdout: bytes, stderr: bytes, cwd: str | None) -> Completed:

@@ -85,6 +85,11 @@ class App(Protocol):
     def run(self, request: Any, task: str, emit: Emit, cancel: Latch) -> Sequence[Result]:
         """Run a task wherever it is; returns early, with what is known, when `cancel` is set. Raises EnvtoolError."""
 
+    def verify(
+        self, request: Any, names: tuple[str, ...], emit: Emit, cancel: Latch, *, build: bool = False
+    ) -> Sequence[Any]:
+        """Make layers, or a task's outputs, twice and compare: verify.result.Verified. Raises EnvtoolError."""
+
     def lock(self, request: Any, upgrade: tuple[str, ...] | None, emit: Emit, cancel: Latch) -> Locked:
         """Settle, make and write the lock. Raises EnvtoolError."""
 

@@ -113,6 +113,15 @@ def task_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> l
 
 def subject_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 - click's call
     """Completion: bases, layers, envs, and tasks of envs."""
+    return _subjects(ctx, incomplete, tasks=True)
+
+
+def made_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 - click's call
+    """Completion: the bases, layers and envs of the spec."""
+    return _subjects(ctx, incomplete, tasks=False)
+
+
+def _subjects(ctx: click.Context, incomplete: str, *, tasks: bool) -> list[str]:
     from envtool.cli.door import app
 
     try:
@@ -120,8 +129,8 @@ def subject_names(ctx: click.Context, param: click.Parameter, incomplete: str) -
         spec = app().load(app().Request(directory=said.directory, file=said.file))
     except Exception:
         return []
-    names = {layer.name for env in spec.envs for layer in env.layers} | {env.base.name for env in spec.envs}
-    names |= {word for env in spec.envs for word in (env.name, *(f"{env.name}:{task.name}" for task in env.tasks))}
+    names = {name for env in spec.envs for name in (env.name, env.base.name, *(layer.name for layer in env.layers))}
+    names |= {f"{env.name}:{task.name}" for env in spec.envs for task in env.tasks if tasks}
     return sorted(name for name in names if name.startswith(incomplete))
 
 

@@ -21,7 +21,7 @@ is talk.
 | status | meaning |
 |---|---|
 | 0 | all passed |
-| 1 | a task failed or ran out of time |
+| 1 | a task failed or ran out of time, or `verify` found a difference |
 | 2 | the spec or the command line is wrong; nothing was run |
 | 3 | an environment could not be made (or is not cached: `--expect-cached`), `doctor` found that containers cannot \
 run, or envtool has a bug |

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from envtool.cli import door, screen, signals
 from envtool.errors import Interrupted, UsageError
@@ -81,7 +81,7 @@ def follow(settings: Settings, work: Callable[[Emit, Any], Answer], *, events: b
     if settings.json and events:
         subscribers.append(Lines(sys.stdout))
     try:
-        answer, interrupted, abandoned = _wait(work, subscribers, display)
+        answer, interrupted, abandoned = wait(work, subscribers, display)
     finally:
         if display:
             display.close()
@@ -106,7 +106,7 @@ def perform(settings: Settings, task: str, request: Any, junit: str | None, prov
     written = True
     abandoned = False
     try:
-        answer, interrupted, abandoned = _wait(
+        answer, interrupted, abandoned = wait(
             lambda emit, cancel: tuple(door.app().run(request, task, emit, cancel)), subscribers, display
         )
         results = answer or ()
@@ -136,12 +136,16 @@ def perform(settings: Settings, task: str, request: Any, junit: str | None, prov
         )
         sys.stderr.write(text + "\n")
     if abandoned:
-        # Threads of the app may still wait for their containers, and Python would wait for them. The containers die
-        # with this process; all that is worth keeping has been written.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        leave(code)
     return code
+
+
+def leave(code: int) -> NoReturn:
+    """End at once: threads of the app may still wait for their containers, and Python would wait for them. The
+    containers die with this process; all that is worth keeping has been written."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _junit(path: str | None) -> Junit | None:
@@ -187,7 +191,7 @@ def _save(report: Junit, results: Sequence[Result]) -> bool:
     return True
 
 
-def _wait(
+def wait(
     work: Callable[[Emit, Any], Answer], subscribers: Sequence[Subscriber], display: Terminal | Plain | None
 ) -> tuple[Answer | None, bool, bool]:
     """The answer (None where there is none), whether we were interrupted, and whether twice. The second signal does not

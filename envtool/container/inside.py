@@ -134,6 +134,8 @@ def _pid1(program: dict[str, Any], own: ids.Ids, sock: int, output: int, sources
         sys.meta_path[:] = [finder for finder in sys.meta_path if getattr(finder, "__name__", "") != "PathFinder"]
         terminal = _terminal(sock, user=program["user"] == "user") if program.get("terminal") else -1
         init = _Init()
+        if "varied" in program:
+            program["varied"].begin()
         os.write(sock, marshal.dumps(("up",)))
         status = init.run(program, own, sock, terminal)
         init.end_all()
@@ -264,14 +266,21 @@ def _step(program: dict[str, Any], step: dict[str, Any], own: ids.Ids, sock: int
 def _restrict(program: dict[str, Any], own: ids.Ids) -> None:
     if program["user"] == "root":
         kernel.set_capabilities(DOCKER_CAPABILITIES)
-        kernel.load_seccomp(program["seccomp_single" if own.mode == "single" else "seccomp"])
+        _filter(program, program["seccomp_single" if own.mode == "single" else "seccomp"])
         return
     if own.mode != "single":
         os.setgroups([])
         os.setresgid(ids.USER, ids.USER, ids.USER)
         os.setresuid(ids.USER, ids.USER, ids.USER)
     kernel.set_capabilities(0)
-    kernel.load_seccomp(program["seccomp"])
+    _filter(program, program["seccomp"])
+
+
+def _filter(program: dict[str, Any], code: bytes) -> None:
+    if "varied" in program:
+        program["varied"].filter(code)
+    else:
+        kernel.load_seccomp(code)
 
 
 def _call(step: dict[str, Any], sock: int) -> NoReturn:

@@ -16,10 +16,12 @@ AUDIT_ARCH = 0xC000003E if X86_64 else 0xC00000B7
 # fmt: off
 NUMBERS = {
     "pidfd_send_signal": 424, "open_tree": 428, "move_mount": 429, "fsopen": 430, "fsconfig": 431, "fsmount": 432,
-    "close_range": 436, "mount_setattr": 442,
-    **({"clone": 56, "pivot_root": 155, "mount": 165, "umount2": 166, "capset": 126, "seccomp": 317, "unshare": 272}
+    "pidfd_open": 434, "close_range": 436, "pidfd_getfd": 438, "mount_setattr": 442,
+    **({"clone": 56, "pivot_root": 155, "mount": 165, "umount2": 166, "capset": 126, "seccomp": 317, "unshare": 272,
+        "getdents64": 217}
        if X86_64 else
-       {"clone": 220, "pivot_root": 41, "mount": 40, "umount2": 39, "capset": 91, "seccomp": 277, "unshare": 97}),
+       {"clone": 220, "pivot_root": 41, "mount": 40, "umount2": 39, "capset": 91, "seccomp": 277, "unshare": 97,
+        "getdents64": 61}),
 }
 # fmt: on
 
@@ -111,12 +113,22 @@ def set_capabilities(mask: int) -> None:
     syscall("capset", header, low + low + bytes(4) + high + high + bytes(4))
 
 
-def load_seccomp(program: bytes) -> None:
-    """Install a classic BPF filter for this process and what it becomes (seccomp(2))."""
+def load_seccomp(program: bytes, *, listen: bool = False) -> int:
+    """Install a classic BPF filter for this process and what it becomes (seccomp(2)). With `listen`: the descriptor
+    on which it asks about the calls that are to be answered by somebody else (seccomp_unotify(2))."""
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     code = create_string_buffer(program, len(program))
     filters = (len(program) // 8).to_bytes(8, "little") + addressof(code).to_bytes(8, "little")
-    syscall("seccomp", 1, 0, filters)  # SECCOMP_SET_MODE_FILTER
+    return syscall("seccomp", 1, 8 if listen else 0, filters)  # SECCOMP_SET_MODE_FILTER, FLAG_NEW_LISTENER
+
+
+def getdents(directory: int, buffer: object, size: int) -> int:
+    """Fill a ctypes buffer with the next entries of an open directory (getdents64(2)); how many bytes."""
+    result = int(_syscall(c_long(NUMBERS["getdents64"]), c_long(directory), buffer, c_long(size)))
+    if result < 0:
+        error = get_errno()
+        raise OSError(error, f"getdents64: {os.strerror(error)}")
+    return result
 
 
 def version() -> tuple[int, int]:

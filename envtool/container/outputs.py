@@ -238,7 +238,8 @@ class Receiver:
                 raise OSError(22, "leaves the project")
             try:
                 try:
-                    os.mkdir(part, 0o755, dir_fd=current)
+                    os.mkdir(part, dir_fd=current)
+                    os.chmod(part, 0o755, dir_fd=current)  # whatever the umask, as the files in it
                     if self._owner:
                         os.chown(part, *self._owner, dir_fd=current, follow_symlinks=False)
                 except FileExistsError:

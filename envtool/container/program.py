@@ -70,6 +70,15 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Variation:
+    """What may differ between two machines or two runs and must not matter, made to differ (vary.py)."""
+
+    order: Literal["", "forward", "backward"] = ""  # how directories are listed: by name, against it, as they are
+    processors: int = 0  # how many the steps may use; 0: all
+    pids: int = 0  # process ids that are used up before the first step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
     """One container: steps run one after the other; the first that fails ends it and gives its status."""
 
@@ -87,9 +96,12 @@ class Program:
     grace: float = 2.0
     outputs: tuple[str, ...] = ()  # patterns relative to the view's target, collected before teardown, always
     sync: bool = True  # False: fsync and its kin do nothing (builds: the core syncs once at the end)
+    vary: Variation | None = None
 
     def flat(self) -> dict[str, Any]:
         """A dict of str, int, bool, None, bytes, tuple, list and dict only (but for `call`): see start.py."""
+        vary = self.vary
+        ask = ("getdents64",) if vary and vary.order else ()
         return {
             "root": (self.root.lowers, self.root.upper, self.root.work, self.root.scratch, self.root.memory),
             "binds": tuple((bind.source, bind.target, bind.readonly, bind.mapped) for bind in self.binds),
@@ -113,6 +125,7 @@ class Program:
             "grace": self.grace,
             "outputs": self.outputs,
             "outputs_at": self.view.target if self.view else "/",
-            "seccomp": seccomp.build(single=False, sync=self.sync),
-            "seccomp_single": seccomp.build(single=True, sync=self.sync) if self.user == "root" else b"",
+            "seccomp": seccomp.build(single=False, sync=self.sync, ask=ask),
+            "seccomp_single": seccomp.build(single=True, sync=self.sync, ask=ask) if self.user == "root" else b"",
+            **({"vary": (vary.order, vary.processors, vary.pids)} if vary else {}),
         }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import struct
 
-_ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x50000
+_ALLOW, _KILL, _ERRNO, _ASK = 0x7FFF0000, 0x80000000, 0x50000, 0x7FC00000
 EPERM, ENOSYS = 1, 38
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
@@ -31,7 +31,7 @@ _X86_64 = {
     "settimeofday": 164, "clock_settime": 227, "clock_adjtime": 305, "adjtimex": 159, "quotactl": 179,
     "quotactl_fd": 443, "lookup_dcookie": 212, "nfsservctl": 180, "vhangup": 153, "syslog": 103, "iopl": 172,
     "ioperm": 173, "ustat": 136, "sysfs": 139, "_sysctl": 156, "uselib": 134, "fanotify_init": 300,
-    "mount": 165, "umount2": 166, "pivot_root": 155, "chroot": 161,
+    "mount": 165, "umount2": 166, "pivot_root": 155, "chroot": 161, "getdents64": 217,
 }
 _AARCH64 = {
     "ioctl": 29, "mknodat": 33, "clone": 220, "unshare": 97, "clone3": 435, "setns": 268,
@@ -43,7 +43,7 @@ _AARCH64 = {
     "open_by_handle_at": 265, "acct": 89, "swapon": 224, "swapoff": 225, "reboot": 142,
     "settimeofday": 170, "clock_settime": 112, "clock_adjtime": 266, "adjtimex": 171, "quotactl": 60,
     "quotactl_fd": 443, "lookup_dcookie": 18, "nfsservctl": 42, "vhangup": 58, "syslog": 116, "fanotify_init": 262,
-    "mount": 40, "umount2": 39, "pivot_root": 41, "chroot": 51,
+    "mount": 40, "umount2": 39, "pivot_root": 41, "chroot": 51, "getdents64": 61,
 }
 _COMMON = {
     "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "open_tree": 428, "move_mount": 429,
@@ -102,9 +102,10 @@ def _device(index: int) -> bytes:
     return _argument(index) + _instruction(_AND, _S_IFMT) + _instruction(_ANY_BIT, _S_IFCHR, 0, 1)
 
 
-def build(*, single: bool, sync: bool, machine: str = "") -> bytes:
+def build(*, single: bool, sync: bool, ask: tuple[str, ...] = (), machine: str = "") -> bytes:
     """The filter of a container. `single`: chown and its kin answer 0 without effect (and mknod of devices);
-    `sync` False: fsync and its kin too. Raises KeyError for a machine we have no numbers for.
+    `sync` False: fsync and its kin too; what is in `ask` is answered by whoever listens (vary.py). Raises KeyError for
+    a machine we have no numbers for.
     """
     machine = machine or os.uname().machine
     audit, own = _ARCHITECTURES[machine]
@@ -113,6 +114,8 @@ def build(*, single: bool, sync: bool, machine: str = "") -> bytes:
     program += _instruction(_LOAD, 0)
     if machine == "x86_64":  # the x32 numbers name the same calls again
         program += _instruction(_AT_LEAST, 0x40000000, 0, 1) + _instruction(_RETURN, _ERRNO | ENOSYS)
+    for name in ask:
+        program += _rule(numbers[name], _ASK)
     for name in _ABSENT:
         program += _rule(numbers[name], _ERRNO | ENOSYS)
     for name in ("clone", "unshare"):

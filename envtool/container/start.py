@@ -77,6 +77,10 @@ def run(
                 codecs.lookup(name)
     own = ids.here()
     program = {**program, "terminal": terminal}
+    if "vary" in program:
+        from envtool.container import vary
+
+        program["varied"] = vary.Varied(*program["vary"])
     receiver = None
     if program["outputs"] and outputs_to:
         from envtool.container import outputs

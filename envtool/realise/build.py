@@ -7,6 +7,7 @@ import posixpath
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 
 from envtool import net, project
 from envtool.api import BLOBS, PROJECT, Call, Fetch, InputFile, Place, Recipe, Run, Site, Unpack
@@ -20,6 +21,7 @@ from envtool.realise.bring import bring
 from envtool.realise.setting import Setting, add_variables, base_environment, outside
 from envtool.realise.settle import Made, Settled
 from envtool.realise.tee import Tee
+from envtool.realise.variation import Variation
 from envtool.store import blobs, canonical, layers
 
 SCRATCH = ("/run/**", "/tmp/**", "/dev/**", "/proc/**", "/sys/**")  # never part of a layer, whatever wrote there
@@ -41,18 +43,9 @@ def build(
         if draft.layer is not None:
             return draft.layer, False
         bring(settled, setting, event_id, site)
-        ids.own(draft.upper)
-        ids.own(draft.work)
         with Workbench(setting, settled.fetches, settled.request.inputs) as bench:
-            program = _program(recipe, settled, below, bench, draft.upper, draft.work)
-            _execute(program, setting, event_id, settled)
-        setting.cancel.check()
-        ids.remove(draft.work)
-        drop = (*SCRATCH, *recipe.drop)
-        # container root may pass neither to the tree nor write beside it by path: it is put there, and handed the sheet
-        with open(draft.manifest, "wb") as sheet:
-            capture = ids.inside(canonical.capture, ".", settled.epoch, drop, sheet.fileno(), at=draft.upper)
-        return draft.commit(capture, settled.document, _built(settled, setting)), True
+            captured = _make(recipe, settled, below, setting, event_id, bench, draft)
+        return draft.commit(captured, settled.document, _built(settled, setting)), True
 
 
 def _built(settled: Settled, setting: Setting) -> dict[str, Json]:
@@ -67,28 +60,82 @@ def _built(settled: Settled, setting: Setting) -> dict[str, Json]:
     }
 
 
+class Rebuild:
+    """Where a layer is made that will not be kept: below `top`, an empty directory on the store's file system."""
+
+    def __init__(self, top: str) -> None:
+        self.top = top
+        self.upper, self.work, self.manifest = (os.path.join(top, name) for name in ("tree", "work", "manifest"))
+        for path in (self.upper, self.work):
+            os.mkdir(path)
+            os.chmod(path, 0o755)  # container root may be another id; whatever the umask
+
+
+def rebuild(
+    settled: Settled, below: Sequence[Made], setting: Setting, event_id: str, place: Rebuild, variation: Variation
+) -> canonical.Captured:
+    """Make a layer once more, varied, in `place`; the store is not touched. Its files must have been fetched. Raises
+    MakeError."""
+    recipe = settled.node.kind.build(settled.request, settled.pins)
+    inputs, fetches = settled.request.inputs, settled.fetches
+    if variation.backward:
+        inputs, fetches = inputs[::-1], fetches[::-1]
+    with Workbench(setting, fetches, inputs, top=place.top) as bench:
+        return _make(recipe, settled, below, setting, event_id, bench, place, variation)
+
+
+def _make(
+    recipe: Recipe,
+    settled: Settled,
+    below: Sequence[Made],
+    setting: Setting,
+    event_id: str,
+    bench: Workbench,
+    place: layers.Draft | Rebuild,
+    variation: Variation | None = None,
+) -> canonical.Captured:
+    ids.own(place.upper)
+    ids.own(place.work)
+    program = _program(recipe, settled, below, bench, place.upper, place.work)
+    _execute(variation.applied(program) if variation else program, setting, event_id, settled)
+    setting.cancel.check()
+    ids.remove(place.work)
+    drop = (*SCRATCH, *recipe.drop)
+    # container root may pass neither to the tree nor write beside it by path: it is put there, and handed the sheet
+    with open(place.manifest, "wb") as sheet:
+        captured: canonical.Captured = ids.inside(
+            canonical.capture, ".", settled.epoch, drop, sheet.fileno(), at=place.upper
+        )
+    return captured
+
+
 class Workbench:
     """The files a build sees, staged under their names: fetched ones as hard links, inputs as copies of exactly what
-    was hashed (the checkout may be edited meanwhile)."""
+    was hashed (the checkout may be edited meanwhile). In a directory of its own in the store, or `top`."""
 
-    def __init__(self, setting: Setting, fetches: Sequence[Fetch], inputs: Sequence[InputFile]) -> None:
+    def __init__(
+        self, setting: Setting, fetches: Sequence[Fetch], inputs: Sequence[InputFile], *, top: str = ""
+    ) -> None:
         self.setting = setting
         self.fetches = fetches
         self.inputs = inputs
+        self.top = top
         self.blobs = ""
         self.project = ""
 
     def __enter__(self) -> Workbench:
-        self._directory = layers.scratch(self.setting.store)
+        self._directory = nullcontext(self.top) if self.top else layers.scratch(self.setting.store)
         top = self._directory.__enter__()
         try:
             self.blobs = os.path.join(top, "blobs")
-            os.mkdir(self.blobs, 0o755)
+            os.mkdir(self.blobs)
+            os.chmod(self.blobs, 0o755)  # builds read it as another user, whatever the umask here
             for fetch in self.fetches:
                 os.link(blobs.path(self.setting.store, fetch.sha256), os.path.join(self.blobs, fetch.name))
             if self.inputs:
                 self.project = os.path.join(top, "project")
-                os.mkdir(self.project, 0o755)
+                os.mkdir(self.project)
+                os.chmod(self.project, 0o755)
                 project.stage(self.setting.root, self.inputs, self.project)
         except BaseException:
             self.__exit__()
@@ -181,9 +228,10 @@ def _execute(program: Program, setting: Setting, event_id: str, settled: Settled
             raise Interrupted
         if ended.status:
             request = settled.request
+            said = "\n".join(filter(None, (tee.text().rstrip("\n"), ended.error)))
             where = f"{request.where.file}:{request.where.line}"
             raise BuildError(
                 f"{where}: {settled.node.subject} `{request.name}` could not be built: exit {ended.status}",
-                hint=advice.of_build(ended.status, tee.text(), base=request.base_kind),
-                output=tee.text(),
+                hint=advice.of_build(ended.status, said, base=request.base_kind),
+                output=said,
             )

@@ -22,6 +22,8 @@ from envtool.realise.setting import DEFAULT_EPOCH, Setting, add_variables
 from envtool.store import memo
 from envtool.store.layers import Layer
 
+PINS = 2  # raise it when pins of our own kinds look otherwise: what older stores remember is then asked again
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
@@ -239,6 +241,7 @@ def memory(made: Made, setting: Setting) -> str:
 def memo_question(node: Node, request: Request) -> dict[str, Json]:
     """What pins are remembered under in the store: all that `resolve` may look at."""
     return {
+        "format": PINS,
         "kind": f"{node.subject}:{node.kind.name}",
         "version": node.kind.version,
         "question": node.kind.question(request),

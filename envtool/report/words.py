@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _ASCII = str.maketrans("✓✗─━╌│├└…→·", "+x-=.||`.>.")
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _SPINNER_ASCII = "-\\|/"
-_GOOD = ("built", "cached", "done", "passed")
+_GOOD = ("built", "cached", "done", "passed", "same")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +163,7 @@ def worth(event: Finished, verbosity: int) -> bool:
         return True
     if verbosity < 0:
         return False
-    return verbosity > 0 or event.subject == "task" or event.outcome == "built"
+    return verbosity > 0 or event.subject in ("task", "verify") or event.outcome == "built"
 
 
 def prefix(piece: Piece, *, style: Style) -> str:

@@ -7,6 +7,7 @@ blobs.py      fetched files by sha256
 download.py   fetches -> blobs, in parallel, each once on this machine
 layers.py     captured trees by key
 canonical.py  a tree -> canonical tree, diff ID and manifest (runs inside the container's user namespace)
+compare.py    where two trees differ
 ocitar.py     tar headers as bytes
 memo.py       remembered answers by question
 

@@ -56,10 +56,10 @@ def capture(tree: str | int, epoch: int, drop: tuple[str, ...] = (), manifest: s
     capture-changed), OSError.
     """
     top = _top(tree)
-    entries = _canonicalise(top, epoch, re.compile(globs.matcher(drop).pattern.encode("utf-8", "surrogateescape")))
+    found = _canonicalise(top, epoch, re.compile(globs.matcher(drop).pattern.encode("utf-8", "surrogateescape")))
     digest = hashlib.sha256()
     records: list[bytes] = []
-    size = _stream(entries, digest.update, records.append)
+    size = _stream(found, digest.update, records.append)
     if manifest != "":
         with open(manifest, "wb", closefd=not isinstance(manifest, int)) as file:
             file.write(b"".join(records))
@@ -72,7 +72,12 @@ def write_tar(tree: str | int, out: BinaryIO) -> int:
     def put(piece: bytes) -> None:
         out.write(piece)
 
-    return _stream(list(_walk(_top(tree))), put, _ignore)
+    return _stream(entries(tree), put, _ignore)
+
+
+def entries(tree: str | int) -> list[Entry]:
+    """All that a captured tree holds, each directory before its content, as its tar has them."""
+    return list(_walk(_top(tree)))
 
 
 def conflicts(lower: str, upper: str) -> list[str]:
@@ -129,8 +134,8 @@ def _canonicalise(top: bytes, epoch: int, drop: re.Pattern[bytes]) -> list[Entry
     moment = epoch * 1_000_000_000
     os.chmod(top, 0o755)
     os.chown(top, 0, 0) if os.geteuid() == 0 else None
-    entries = list(_walk(top, lambda path: drop.fullmatch(path) is not None, _clean))
-    for entry in reversed(entries):  # children first: removing one touches its directory
+    found = list(_walk(top, lambda path: drop.fullmatch(path) is not None, _clean))
+    for entry in reversed(found):  # children first: removing one touches its directory
         old = entry.info.st_mtime_ns
         new = moment if entry.kind == DIRECTORY else min(max(0, old), moment) // 1_000_000_000 * 1_000_000_000
         entry.mtime = new // 1_000_000_000
@@ -138,7 +143,7 @@ def _canonicalise(top: bytes, epoch: int, drop: re.Pattern[bytes]) -> list[Entry
             continue
         os.utime(entry.path, ns=(new, new), follow_symlinks=False)
     os.utime(top, ns=(moment, moment))
-    return entries
+    return found
 
 
 def _walk(
@@ -258,11 +263,11 @@ def _capability(value: bytes) -> bytes:
 # ---- the tar and the manifest ---------------------------------------------------------------------------------------
 
 
-def _stream(entries: list[Entry], put: Callable[[bytes], None], record: Callable[[bytes], None]) -> int:
+def _stream(found: list[Entry], put: Callable[[bytes], None], record: Callable[[bytes], None]) -> int:
     """Write the members of a tar, and a record for each; the size of the tar in bytes."""
     linked: dict[tuple[int, int], tuple[bytes, bytes]] = {}  # inode -> first name, fingerprint
     size = len(ocitar.END)
-    for entry in entries:
+    for entry in found:
         info, name = entry.info, entry.name
         mode, uid, gid = stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid
         mark = b""

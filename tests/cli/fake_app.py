@@ -304,6 +304,58 @@ def detect(request):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Item:
+    path: str
+    kinds: tuple
+    shown: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    name: str
+    outcome: str
+    subject: str = "layer"
+    kind: str = "run"
+    env: str = "unit"
+    seconds: float = 0.5
+    differences: tuple = ()
+    between: str = ""
+    diff_ids: tuple = ("sha256:1", "sha256:2")
+    stored: str = "sha256:1"
+    expected: str = ""
+    notes: tuple = ()
+    report: str = ""
+    message: str = ""
+
+
+def verify(request, names, emit, cancel, *, build=False):
+    requests.append((request, names, build))
+    now = time.time()
+    emit(events.Started(id="v", subject="verify", name="stamp", time=now))
+    emit(
+        events.Finished(
+            id="v", subject="verify", name="stamp", outcome="differs", time=now, seconds=0.5, detail="1 path differs"
+        )
+    )
+    same = Verified(name="python", outcome="same", notes=("the clock could not be moved: no libfaketime",))
+    text = Item(path="/opt/stamp", kinds=("content", "time"), shown="line 1:\n- \x1b[31mone\n+ two")
+    bad = Verified(
+        name="stamp",
+        outcome="differs",
+        between="two builds",
+        differences=(text, *(Item(path=f"/opt/{n}", kinds=("mode",)) for n in range(101))),
+    )
+    told = Verified(name="deps", outcome="differs", between="the lock and a build", expected="sha256:3")
+    error = Verified(name="broken", outcome="error", message="layer `broken` could not be built: exit 1\nits output")
+    return {
+        "same": (same,),
+        "mixed": (same, bad, told, error),
+        "broken": (same, error),
+        "interrupted": (Verified(name="x", outcome="interrupted"),),
+    }[scenario()]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Change:
     entry: str
     name: str

@@ -31,6 +31,7 @@ def test_every_key_of_json_is_documented(envtool):
         ["--json", "tset"],
         ["fetch", "--json"],
         ["vendor", "--json"],
+        ["verify", "--json"],
     ):
         for line in envtool(*argv).out.splitlines():
             assert keys(json.loads(line)) <= words

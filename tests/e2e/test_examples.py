@@ -65,6 +65,8 @@ def test_quickstart(example):
     assert again.returncode == 0, again.stdout + again.stderr
     assert "2 passed" in again.stdout + again.stderr
     assert "built" not in again.stdout + again.stderr
+    verified = example("verify")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
     source = example.project / "src/wordcount/__init__.py"
     source.write_text(source.read_text().replace(".casefold()", ""))
     broken = example("test")
@@ -86,6 +88,8 @@ def test_c_build(example):
     assert program.stat().st_uid == os.getuid()
     assert os.access(program, os.X_OK)
     assert {path.name for path in example.project.iterdir()} == before | {"dist", ".envtool"}
+    same = example("verify", "--build")
+    assert same.returncode == 0, same.stdout + same.stderr
     (example.project / "src/crcsum.c").write_text("int main(void) { return 0; }\n")
     assert example("test").returncode == 1
 

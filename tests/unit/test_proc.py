@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import os
+import time
+
+import pytest
 
 from envtool import proc
 
@@ -24,3 +27,34 @@ def test_failures_can_be_pasted(tmp_path):
     assert proc.run(["sleep", "9"], timeout=0.05).status == proc.TIMED_OUT
     assert proc.run(["sh", "-c", "kill -9 $$"]).status == 137
     assert os.getcwd()
+
+
+def test_lines_are_heard_as_they_come():
+    heard = []
+    done = proc.stream(
+        ["/bin/sh", "-c", "umask; echo $A$HOME; cat; echo said >&2; exit 3"],
+        heard.append,
+        env={"A": "a"},
+        umask=0o027,
+        input=b"in\nput",
+    )
+    assert heard == [b"0027", b"a", b"in", b"put"]
+    assert (done.status, done.stderr) == (3, b"said\n")
+
+
+def test_it_is_killed_when_the_caller_has_enough():
+    reader, writer = os.pipe()
+    since = time.monotonic()
+    done = proc.stream(
+        ["/bin/sh", "-c", "echo one; exec sleep 60"], lambda _: os.write(writer, b"x") and None, env={}, cancel=reader
+    )
+    assert done.status == 137
+
+    def refuse(_: bytes) -> None:
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        proc.stream(["/bin/sh", "-c", "echo one; exec sleep 60"], refuse, env={})
+    assert time.monotonic() - since < 30
+    os.close(reader)
+    os.close(writer)

@@ -59,6 +59,7 @@ class Apt(Kind):
     """The layer kind. Its pins: `lists` (the Packages files that it was chosen from) and `debs`."""
 
     name: ClassVar[str] = "apt"
+    version: ClassVar[int] = 2
     of_base: ClassVar[bool] = True
     schema: ClassVar[Json] = {
         "description": "Debian packages: a list of names, or a mapping.",
@@ -133,7 +134,9 @@ class Apt(Kind):
         return Recipe(
             steps=(
                 Call(function=offer.prepare, arguments=(debs, pins["arch"], BLOBS, *_flags(names))),
+                *(bootstrap.run(_NO_DIRECTORY) for name in names if name == "slapd"),
                 Run(command=Command(argv=(*wish.install(), *sorted(wish.packages))), env=environment),
+                bootstrap.compile_again(),
                 Call(function=offer.settle, arguments=(debs,)),
             ),
             drop=(*bootstrap.DROP, *offer.DROP),
@@ -142,6 +145,10 @@ class Apt(Kind):
     def summary(self, request: Request, pins: Json) -> str:
         """As in: 14 packages, 9 MB."""
         return pinned.summary(pins)
+
+
+# slapd's package would make a first database, with a random password, random identifiers and the time in it.
+_NO_DIRECTORY = "echo 'slapd slapd/no_configuration boolean true' | debconf-set-selections"
 
 
 def _flags(names: list[str]) -> tuple[bool]:

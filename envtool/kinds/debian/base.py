@@ -21,6 +21,7 @@ class Debian(Kind):
     """
 
     name: ClassVar[str] = "debian"
+    version: ClassVar[int] = 2
     schema: ClassVar[Json] = {
         "description": "A minimal Debian or Ubuntu system from its signed archive: a suite, or a mapping.",
         "anyOf": [
@@ -102,6 +103,24 @@ class Debian(Kind):
         """The date of the suite's index, pockets left out: these change every day."""
         return int(pins["epoch"])
 
+    def faketime(self, request: Request, pins: Any, site: Site) -> bytes | None:
+        """Out of the package `libfaketime` of the same index."""
+        from envtool.kinds.debian import lists, mirrors
+        from envtool.kinds.debian.archive import decompress, members, parts
+
+        found = pinned.from_pins(pins)
+        places = [mirrors.places(item.url, pins["suite"], item.suite, int(pins["epoch"])) for item in found]
+        wanted = [item.fetch(where) for item, where in zip(found, places, strict=True)]
+        index = lists.read(found, site.fetch(wanted))
+        if "libfaketime" not in index:
+            return None
+        one = {**pins, "debs": [pinned.pin(index["libfaketime"])]}
+        (path,) = site.fetch(pinned.located(request, one, pinned.fetches(one)))
+        _, (name, content) = parts(str(path))
+        data = decompress(name, content)
+        named = [it for it in members(data) if it.path.endswith("/libfaketime.so.1")]
+        return data[named[0].start : named[0].start + named[0].size] if named else None
+
     def build(self, request: Request, pins: Any) -> Recipe:
         """Unpack all, write dpkg's database, run what the packages bring."""
         from envtool.kinds.debian import unpack
@@ -111,6 +130,7 @@ class Debian(Kind):
             steps=(
                 Call(function=unpack.unpack, arguments=([pinned.file_name(item) for item in debs], True)),
                 *bootstrap.configure(pins["arch"]),
+                bootstrap.compile_again(),
                 Call(function=unpack.finish),
             ),
             drop=bootstrap.DROP,

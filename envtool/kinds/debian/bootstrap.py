@@ -8,6 +8,7 @@ ENVIRONMENT = {
     "DEBIAN_FRONTEND": "noninteractive",
     "DEBCONF_NONINTERACTIVE_SEEN": "true",
     "LC_ALL": "C.UTF-8",
+    "PYTHONHASHSEED": "0",
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
     "TERM": "dumb",
@@ -45,6 +46,29 @@ for script in $first $(ls | grep '[.]preinst$' | grep -v '^base-passwd[.]'); do
   (cd / && "/var/lib/dpkg/info/$script" install) || { echo "preinst of $key failed" >&2; exit 1; }
 done
 """
+
+
+# Before Python 3.11 sets are written to a .pyc in the order of their hashes, and Debian's scripts compile with -E: each
+# process has another seed. So what they have just compiled is compiled again, in one order by one process.
+_COMPILE = r"""
+for python in /usr/bin/python3.[0-9] /usr/bin/python3.10; do
+  [ -x "$python" ] || continue
+  find / -xdev -name "*.cpython-3${python##*.}.pyc" -newermt "@$SOURCE_DATE_EPOCH" | sort | "$python" -B -S -c '
+import importlib.util, py_compile, sys
+for line in sys.stdin:
+    path = line.rstrip("\n")
+    try:
+        py_compile.compile(importlib.util.source_from_cache(path), cfile=path, doraise=True)
+    except (OSError, ValueError, py_compile.PyCompileError):
+        pass
+'
+done
+"""
+
+
+def compile_again() -> Run:
+    """The step that makes .pyc files of older Pythons the same every time."""
+    return run(_COMPILE)
 
 
 def run(script: str, **env: str) -> Run:

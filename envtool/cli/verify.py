@@ -1,0 +1,34 @@
+"""`envtool verify`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from envtool.cli.options import Verb, made_names, settings
+
+EXAMPLES = """
+envtool verify
+envtool verify python 'deps*'
+envtool verify unit --json
+envtool verify --build wheels
+"""
+
+
+@click.command("verify", cls=Verb, examples=EXAMPLES)
+@click.argument("names", metavar="[LAYER|ENV]...", nargs=-1, shell_complete=made_names)
+@click.option("--build", is_flag=True, help="Run the task `build` twice, and compare its outputs.")
+@click.option("-j", "--jobs", metavar="N", type=click.IntRange(min=1), help="Run at most N at once.")
+@click.option("-x", "--fail-fast", is_flag=True, help="Stop at the first difference.")
+@click.option("--offline", is_flag=True, help="Touch nothing but the store: no network, no mirror.")
+@click.pass_context
+def command(ctx: click.Context, /, names: tuple[str, ...], build: bool, **said: Any) -> int:
+    """Make layers twice from the same pins, and name every file that differs. Exit status 1 if one does.
+
+    Clock, order of directories, processors, process ids, umask, user, home, locale, time zone and paths are varied
+    (docs/verify.md). Names are those of bases, layers and envs, or globs; none: all. The store is not changed.
+    """
+    from envtool.cli.verifying import perform
+
+    return perform(settings(ctx), names, build=build, **said)

@@ -1,0 +1,132 @@
+"""What `envtool verify` shows: a line a layer while it works, then every path that differs, as data."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from envtool.cli import door, screen
+from envtool.cli.running import Listener, leave, wait
+from envtool.report.lines import Lines, write
+from envtool.report.text import one_line, safe, seconds
+from envtool.report.words import Style, counted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from envtool.cli.options import Settings
+    from envtool.model import Json
+    from envtool.report.stream import Subscriber
+
+MOST = 100  # paths of one layer that are written out; --json has all
+
+
+def status(results: Sequence[Any], *, interrupted: bool) -> int:
+    """A difference (1) is certain knowledge, so it outweighs what could not be made (3)."""
+    outcomes = {each.outcome for each in results}
+    if interrupted or "interrupted" in outcomes:
+        return 130
+    return 1 if "differs" in outcomes else 3 if "error" in outcomes else 0
+
+
+def perform(
+    settings: Settings, names: tuple[str, ...], *, build: bool, jobs: int | None, fail_fast: bool, offline: bool
+) -> int:
+    """Verify; returns the exit status. Raises EnvtoolError."""
+    app = door.app()
+    request = app.Request(
+        directory=settings.directory, file=settings.file, jobs=jobs or 0, fail_fast=fail_fast, offline=offline
+    )
+    display = None if settings.json and settings.verbosity <= 0 else screen.display(settings)
+    subscribers: list[Subscriber] = [display] if display else []
+    subscribers += [Listener(hear) for hear in app.listeners()]
+    if settings.json:
+        subscribers.append(Lines(sys.stdout))
+    begun = time.monotonic()
+    try:
+        answer, interrupted, abandoned = wait(
+            lambda emit, cancel: tuple(app.verify(request, names, emit, cancel, build=build)), subscribers, display
+        )
+    finally:
+        if display:
+            display.close()
+    results = answer or ()
+    spent = time.monotonic() - begun
+    code = status(results, interrupted=interrupted)
+    if settings.json:
+        write(sys.stdout, document(results, spent, code))
+    elif text := "\n".join(filter(None, (told(each, screen.style(sys.stdout, settings.color)) for each in results))):
+        print(text, flush=True)
+    if display:
+        sys.stderr.write(total(results, spent, interrupted=interrupted, style=screen.style(sys.stderr, settings.color)))
+    if abandoned:
+        leave(code)
+    return code
+
+
+def told(found: Any, style: Style) -> str:
+    """Everything about one that is not the same; empty for what is."""
+    head = f"{found.subject} {one_line(found.name)}"
+    if found.outcome == "error":
+        return f"{head}: {safe(found.message, color=False).rstrip()}"
+    if found.outcome != "differs":
+        return ""
+    if not found.differences:
+        return f"{head}: came out as {found.diff_ids[0]}, the lock says {found.expected}"
+    count = len(found.differences)
+    lines = [f"{head}: {counted(count, 'path')} differ{'s' if count == 1 else ''} between {found.between}"]
+    for each in found.differences[:MOST]:
+        lines.append(f"  {style.paint('1', one_line(each.path))}  {', '.join(each.kinds)}")
+        lines += [f"      {one_line(line)}" for line in each.shown.splitlines()]
+    if count > MOST:
+        lines.append(f"  {style.glyphs('…')} and {count - MOST} more (--json has all)")
+    if found.report:
+        lines.append(f"  diffoscope: {found.report}")
+    return "\n".join(lines)
+
+
+def total(results: Sequence[Any], spent: float, *, interrupted: bool, style: Style) -> str:
+    """What could not be varied, and the last line."""
+    notes: dict[str, list[str]] = {}
+    for each in results:
+        for note in each.notes:
+            notes.setdefault(note, []).append(one_line(each.name))
+    lines = [f"note: {', '.join(names)}: {note}" for note, names in notes.items()]
+    outcomes = [each.outcome for each in results]
+    words = (("differs", "1;31", "differ"), ("error", "1;31", "not made"), ("same", "32", "the same"))
+    parts = [style.paint(code, f"{outcomes.count(name)} {word}") for name, code, word in words if outcomes.count(name)]
+    if interrupted:
+        parts.insert(0, style.paint("1;33", "interrupted"))
+    lines.append(f"{style.glyphs('──')} {', '.join(parts) or 'nothing to do'} in {seconds(spent)} {style.glyphs('──')}")
+    return "\n".join(lines) + "\n"
+
+
+def document(results: Sequence[Any], spent: float, code: int) -> Json:
+    """The last object of `--json` (docs/json.md)."""
+    return {
+        "event": "result",
+        "status": code,
+        "seconds": round(spent, 3),
+        "results": [
+            {
+                "name": each.name,
+                "subject": each.subject,
+                "kind": each.kind,
+                "env": each.env,
+                "outcome": each.outcome,
+                "seconds": round(each.seconds, 3),
+                "diff_ids": [*each.diff_ids],
+                "stored": each.stored,
+                "expected": each.expected,
+                "between": each.between,
+                "differences": [
+                    {"path": item.path, "kinds": [*item.kinds], "shown": item.shown} for item in each.differences
+                ],
+                "notes": [*each.notes],
+                "report": each.report,
+                "message": each.message,
+            }
+            for each in results
+        ],
+    }

@@ -1,0 +1,212 @@
+"""What may differ between two runs and must not matter, made to differ inside a container (`envtool verify`).
+
+The order of directories: the kernel asks a process of ours about every getdents64(2) of a step (seccomp_unotify(2)),
+which reads the whole directory through the very same open file (pidfd_getfd(2)) and gives its entries out sorted by
+name, or against it. So it does not matter which file system a directory lies on, in which layer, or who made it when.
+The position of the open file is then the number of entries that were given out: rewinddir and seekdir work.
+
+Runs in the container, where nothing can be imported any more.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]
+import _socket
+import errno
+import fcntl
+import os
+import select
+import sys
+from ctypes import create_string_buffer
+
+from envtool.container import kernel
+
+_RECEIVE, _SEND = 0xC0502100, 0xC0182101  # SECCOMP_IOCTL_NOTIF_RECV, _SEND: include/uapi/linux/seccomp.h
+_CONTINUE = 1  # SECCOMP_USER_NOTIF_FLAG_CONTINUE
+_READ = 1 << 16
+_KEPT = 512  # listings that are remembered while they are read
+
+
+class Varied:
+    """One container's variation: `begin` once in pid 1, then `filter` in every step."""
+
+    def __init__(self, order: str, processors: int, pids: int) -> None:
+        self.order, self.processors, self.pids = order, processors, pids
+        self._first = os.getpid()  # several at once are not to share one processor
+        self._far: _socket.socket | None = None
+
+    def begin(self) -> None:
+        """Fewer processors, other process ids, and (with an order) the process that answers."""
+        if self.processors:
+            allowed = sorted(os.sched_getaffinity(0))
+            first = self._first % len(allowed)
+            os.sched_setaffinity(0, (allowed + allowed)[first : first + min(self.processors, len(allowed))])
+        for _ in range(self.pids):
+            if not (child := os.fork()):
+                os._exit(0)
+            os.waitpid(child, 0)
+        if self.order:
+            near, self._far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+            if not os.fork():
+                try:
+                    for number in (1, 2, 3, 10, 12, 15):
+                        _signal.signal(number, _signal.SIG_IGN)
+                    self._far.close()
+                    _Clerk(near, backward=self.order == "backward").serve()
+                finally:
+                    os._exit(1)
+            near.close()
+
+    def filter(self, code: bytes) -> None:
+        """Install the filter of a step and hand its questions to the process that answers."""
+        if self._far is None:
+            kernel.load_seccomp(code)
+            return
+        listener = kernel.load_seccomp(code, listen=True)
+        rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, listener.to_bytes(4, sys.byteorder))
+        self._far.sendmsg([b"l"], [rights])
+        os.close(listener)
+        self._far.close()
+
+
+class _Clerk:
+    """Answers questions about directories until it is killed with the container."""
+
+    def __init__(self, sock: _socket.socket, *, backward: bool) -> None:
+        self.sock, self.backward = sock, backward
+        self.listings: dict[tuple[int, int], list[bytes]] = {}
+
+    def serve(self) -> None:
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        while True:
+            for descriptor, events in poll.poll():
+                if descriptor == self.sock.fileno():
+                    _, rights, _, _ = self.sock.recvmsg(1, 64)
+                    if not rights:
+                        poll.unregister(descriptor)
+                        continue
+                    listener = int.from_bytes(rights[0][2][:4], sys.byteorder)
+                    poll.register(listener, select.POLLIN)
+                elif events & select.POLLIN:
+                    self._answer(descriptor)
+                else:  # every process of that step is gone
+                    poll.unregister(descriptor)
+                    os.close(descriptor)
+
+    def _answer(self, listener: int) -> None:
+        question = bytearray(80)
+        try:
+            fcntl.ioctl(listener, _RECEIVE, question)
+        except OSError:  # whoever asked was killed
+            return
+        process = int.from_bytes(question[8:12], sys.byteorder)
+        first, second, third = (int.from_bytes(question[at : at + 8], sys.byteorder) for at in (32, 40, 48))
+        value, error, flags, undo = 0, 0, 0, None
+        try:
+            value, undo = self._list(process, first & 0xFFFFFFFF, second, third & 0xFFFFFFFF)
+        except _Refused as refused:
+            error = -refused.number
+        except OSError:  # what we may not look into is listed as it is
+            flags = _CONTINUE
+        reply = b"".join((
+            bytes(question[:8]),
+            value.to_bytes(8, sys.byteorder, signed=True),
+            error.to_bytes(4, sys.byteorder, signed=True),
+            flags.to_bytes(4, sys.byteorder),
+        ))  # fmt: skip
+        try:
+            fcntl.ioctl(listener, _SEND, bytearray(reply))
+        except OSError:  # a signal came: it will ask again, from where it was
+            if undo is not None:
+                os.lseek(*undo, os.SEEK_SET)
+        finally:
+            if undo is not None:
+                os.close(undo[0])
+
+    def _list(self, process: int, number: int, address: int, room: int) -> tuple[int, tuple[int, int]]:
+        """Give out the next entries; how many bytes, and what undoes it."""
+        directory = _borrow(process, number)
+        try:
+            position = os.lseek(directory, 0, os.SEEK_CUR)
+            key = (process, number)
+            if position == 0 or key not in self.listings:
+                if len(self.listings) >= _KEPT:
+                    del self.listings[next(iter(self.listings))]
+                self.listings[key] = _entries(directory, backward=self.backward)
+                os.lseek(directory, position, os.SEEK_SET)
+            answer, taken = _chunk(self.listings[key][position:], position, room)
+            if not taken:
+                del self.listings[key]
+            else:
+                memory = os.open(f"/proc/{process}/mem", os.O_RDWR | os.O_CLOEXEC)
+                try:
+                    os.pwrite(memory, answer, address)
+                finally:
+                    os.close(memory)
+                os.lseek(directory, position + taken, os.SEEK_SET)
+        except BaseException:
+            os.close(directory)
+            raise
+        return len(answer), (directory, position)
+
+
+class _Refused(Exception):  # noqa: N818 - it is what happened
+    """The kernel's own answer to the call."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def _borrow(process: int, number: int) -> int:
+    """A descriptor of the very same open file."""
+    try:
+        handle = kernel.syscall("pidfd_open", process, 0)
+    except OSError as problem:
+        if problem.errno not in (errno.EINVAL, errno.ENOENT):  # a thread that is not the first of its process
+            raise
+        with open(f"/proc/{process}/status", "rb") as file:
+            (leader,) = [line.split()[1] for line in file.read().split(b"\n") if line.startswith(b"Tgid:")]
+        handle = kernel.syscall("pidfd_open", int(leader), 0)
+    try:
+        return kernel.syscall("pidfd_getfd", handle, number, 0)
+    finally:
+        os.close(handle)
+
+
+def _entries(directory: int, *, backward: bool) -> list[bytes]:
+    """All records (struct linux_dirent64) of an open directory, in order."""
+    os.lseek(directory, 0, os.SEEK_SET)
+    found: list[tuple[bytes, bytes]] = []
+    buffer = create_string_buffer(_READ)
+    while True:
+        try:
+            size = kernel.getdents(directory, buffer, _READ)
+        except OSError as problem:
+            raise _Refused(problem.errno or errno.EIO) from None
+        if not size:
+            break
+        block, at = buffer.raw[:size], 0
+        while at < size:
+            length = int.from_bytes(block[at + 16 : at + 18], sys.byteorder)
+            record = block[at : at + length]
+            found.append((record[19:].split(b"\0", 1)[0], record))
+            at += length
+    found.sort(reverse=backward)
+    return [record for _, record in found]
+
+
+def _chunk(records: list[bytes], position: int, room: int) -> tuple[bytes, int]:
+    """As many records as there is room for, each with the position after it; and their number."""
+    taken: list[bytes] = []
+    size = 0
+    for record in records:
+        if size + len(record) > room:
+            if not taken:
+                raise _Refused(errno.EINVAL)
+            break
+        size += len(record)
+        after = position + len(taken) + 1
+        taken.append(record[:8] + after.to_bytes(8, sys.byteorder) + record[16:])
+    return b"".join(taken), len(taken)

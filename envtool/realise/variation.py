@@ -1,0 +1,36 @@
+"""What may differ between two builds of one layer and must not matter, as a value (`envtool verify`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from envtool.container import program
+from envtool.container.program import Bind, Program
+
+FAKETIME = "/run/envtool/libfaketime.so"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variation:
+    """`ahead` (seconds) needs `faketime`, the path of a libfaketime that fits the container's C library."""
+
+    inside: program.Variation
+    backward: bool = False  # the build's files are staged in the opposite order
+    faketime: str = ""
+    ahead: int = 0
+
+    def applied(self, container: Program) -> Program:
+        """The container, varied."""
+        varied = replace(container, vary=self.inside)
+        if not self.faketime:
+            return varied
+        clock = {
+            "LD_PRELOAD": FAKETIME,
+            "FAKETIME": f"{self.ahead:+d}",
+            "NO_FAKE_STAT": "1",  # files keep the times that the kernel gives them: a capture clamps them
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "DONT_FAKE_MONOTONIC": "1",
+            "FAKETIME_DISABLE_SHM": "1",
+        }
+        binds = (*varied.binds, Bind(source=self.faketime, target=FAKETIME))
+        return replace(varied, binds=binds, env={**varied.env, **clock})

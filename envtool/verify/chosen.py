@@ -1,0 +1,64 @@
+"""What is to be verified, by the names that were given. Pure."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from envtool.errors import UsageError
+from envtool.model import Env, Spec, Task
+from envtool.plan.graph import Graph
+from envtool.verify.layers import Target
+
+
+def layers(spec: Spec, graph: Graph, names: Sequence[str]) -> tuple[Target, ...]:
+    """The nodes whose layer, base or env is named, each once, bottom first; without names all. Raises UsageError."""
+    owner: dict[str, str] = {}  # node -> the first env that stands on it
+    known: dict[str, set[str]] = {}
+    for env in spec.envs:
+        for node_id in graph.stacks[env.name]:
+            owner.setdefault(node_id, env.name)
+            known.setdefault(node_id, set()).update((graph.nodes[node_id].spec.name, env.name, env.group))
+    wanted = [_pattern(name) for name in names]
+    _check(names, {name for each in known.values() for name in each})
+    count = Counter(node.spec.name for node in graph.nodes.values())
+    return tuple(
+        Target(
+            node=node,
+            name=node.spec.name if count[node.spec.name] == 1 else f"{node.spec.name} in {owner[node.id]}",
+            env=owner[node.id],
+        )
+        for node in graph.nodes.values()
+        if not wanted or any(expression.fullmatch(name) for expression in wanted for name in known[node.id])
+    )
+
+
+def outputs(spec: Spec, names: Sequence[str]) -> tuple[tuple[Env, Task], ...]:
+    """The envs (of those that are named) with a task `build`. Raises UsageError."""
+    wanted = [_pattern(name) for name in names]
+    _check(names, {name for env in spec.envs for name in (env.name, env.group)})
+    found = [
+        (env, task)
+        for env in spec.envs
+        for task in env.tasks
+        if task.name == "build"
+        and (not wanted or any(expression.fullmatch(name) for expression in wanted for name in (env.name, env.group)))
+    ]
+    if not found:
+        raise UsageError("no env has a task `build`", code="no-task", hint="`envtool list` shows envs and their tasks")
+    return tuple(found)
+
+
+def _check(names: Iterable[str], known: set[str]) -> None:
+    for name in names:
+        if not any(_pattern(name).fullmatch(each) for each in known):
+            near = difflib.get_close_matches(name, sorted(known), n=1)
+            hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(sorted(known)[:12])}"
+            raise UsageError(f"no base, layer or env `{name}`", code="no-layer", hint=hint)
+
+
+def _pattern(name: str) -> re.Pattern[str]:
+    # brackets are part of names (`unit[trixie]`), so only * and ? are wild
+    return re.compile(re.escape(name).replace(r"\*", ".*").replace(r"\?", "."))

@@ -1,0 +1,53 @@
+"""All that was chosen, in the order of the spec, with as many workers at once as the machine has processors."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from envtool.container import ids
+from envtool.model import Env, Task
+from envtool.realise.setting import Setting
+from envtool.realise.stacks import Stacks
+from envtool.store.scratch import scratch
+from envtool.verify import layers, outputs
+from envtool.verify.clock import Clocks
+from envtool.verify.layers import Bench, Target
+from envtool.verify.result import Verified
+
+
+def verify(
+    targets: Sequence[Target | tuple[Env, Task]],
+    stacks: Stacks,
+    setting: Setting,
+    evidence: str,
+    jobs: int = 0,
+    fail_fast: bool = False,
+) -> tuple[Verified, ...]:
+    """Each target's result, in order; with `fail_fast` those that were looked at."""
+    jobs = jobs or os.cpu_count() or 1
+    stop = threading.Event()
+    with scratch(setting.store, remove=ids.remove) as top:
+        bench = Bench(
+            stacks=stacks,
+            setting=setting,
+            clocks=Clocks(setting, top),
+            evidence=evidence,
+            jobs=jobs,
+        )
+
+        def one(target: Target | tuple[Env, Task]) -> Verified | None:
+            if stop.is_set() or setting.cancel.is_set():
+                return None
+            if isinstance(target, Target):
+                found = layers.verify(target, bench)
+            else:
+                found = outputs.verify(*target, bench, os.environ)
+            if fail_fast and found.outcome != "same":
+                stop.set()
+            return found
+
+        with ThreadPoolExecutor(max(1, jobs // 2), thread_name_prefix="verify") as pool:
+            return tuple(found for found in pool.map(one, targets) if found is not None)

@@ -1,0 +1,184 @@
+"""Layers made twice and compared: with each other, with the one in the store, and with what a lock says."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+
+from envtool.container import ids
+from envtool.errors import BuildError, EnvtoolError, Interrupted
+from envtool.events import Finished, Output, Started
+from envtool.plan.graph import Node
+from envtool.realise import settle
+from envtool.realise.bring import bring
+from envtool.realise.setting import Setting
+from envtool.realise.settle import Made
+from envtool.realise.site import StackSite
+from envtool.realise.stacks import Stacks
+from envtool.store import compare, layers
+from envtool.verify import diffoscope
+from envtool.verify.clock import Clocks
+from envtool.verify.result import Difference, Verified
+from envtool.verify.sides import SIDES, Side
+from envtool.verify.twice import place, work
+from envtool.verify.worker import LayerJob
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A node to verify: `name` tells it from others of its name, `env` is the first that stands on it."""
+
+    node: Node
+    name: str
+    env: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What verifying needs. `evidence` is the directory that keeps reports."""
+
+    stacks: Stacks
+    setting: Setting
+    clocks: Clocks
+    evidence: str
+    jobs: int = 2
+
+
+def verify(target: Target, bench: Bench) -> Verified:
+    """Make it twice, compare. Only Interrupted is raised; every other error is in the result."""
+    found = Verified(
+        name=target.name,
+        subject=target.node.subject,
+        kind=target.node.kind.name,
+        env=target.env,
+        outcome="error",
+        seconds=0.0,
+    )
+    with told(found, f"verify:{target.node.id}", bench.setting) as done:
+        made = bench.stacks.node(target.node.id)
+        below = tuple(bench.stacks.node(node_id) for node_id in target.node.below)
+        done.append(_verify(found, made, below, bench, f"verify:{target.node.id}"))
+    return done[-1]
+
+
+@contextmanager
+def told(found: Verified, event_id: str, setting: Setting) -> Iterator[list[Verified]]:
+    """Emits the events of one comparison; its result is the last of the list, also after an error."""
+    began = time.time()
+    setting.emit(Started(id=event_id, subject="verify", name=found.name, time=began))
+    done = [found]
+    try:
+        setting.cancel.check()
+        yield done
+    except Interrupted:
+        done.append(replace(found, outcome="interrupted", message="interrupted"))
+    except EnvtoolError as error:
+        output = f"\n{error.output}" if isinstance(error, BuildError) and error.output else ""
+        hint = f"\n{error.hint}" if error.hint else ""
+        done.append(replace(found, outcome="error", message=f"{error.message}{hint}{output}"))
+    finally:
+        now = time.time()
+        done[-1] = replace(done[-1], seconds=now - began)
+        setting.emit(
+            Finished(
+                id=event_id,
+                subject="verify",
+                name=found.name,
+                outcome=done[-1].outcome,
+                time=now,
+                seconds=now - began,
+                detail=detail(done[-1]),
+            )
+        )
+
+
+def detail(found: Verified) -> str:
+    """A few words for the progress line."""
+    if found.outcome == "differs":
+        number = len(found.differences)
+        return f"{number} path{'s' if number != 1 else ''} differ{'s' if number == 1 else ''}" if number else "differs"
+    return {"same": found.kind}.get(found.outcome, "")
+
+
+def _verify(found: Verified, made: Made, below: tuple[Made, ...], bench: Bench, event_id: str) -> Verified:
+    setting, settled = bench.setting, made.settled
+    with ExitStack() as stack:
+        stack.enter_context(layers.using(setting.store, [each.layer for each in (*below, made)]))
+        bring(settled, setting, event_id, StackSite(setting, settled.request, below, event_id))
+        library, note = bench.clocks.of((*below, made)[0])
+        places = [stack.enter_context(place(setting, side)) for side in SIDES]
+
+        def one(side: Side, directory: str) -> str:
+            apart(side, library, setting)
+            job = LayerJob(
+                store=setting.store.root,
+                root=setting.root,
+                arch=setting.arch,
+                settled=settled,
+                below=below,
+                directory=directory,
+                variation=side.variation(library),
+            )
+            diff_id, _, _ = work(job, side, setting, lambda text: setting.emit(Output(id=event_id, text=text)))
+            return str(diff_id)
+
+        diff_ids = both(one, places, bench.jobs)
+        network = settled.node.kind.build(settled.request, settled.pins).network
+        notes = (note, "it uses the network: what it fetches is not pinned" if network else "")
+        found = replace(
+            found,
+            diff_ids=diff_ids,
+            stored=made.layer.diff_id if settled.node.kind.pinned else "",  # this machine changes: no fault of a build
+            expected=recorded(made, below, setting),
+            notes=tuple(filter(None, notes)),
+            outcome="same",
+        )
+        trees = [os.path.join(directory, "tree") for directory in places]
+        return judge(found, trees, made.layer.tree, bench)
+
+
+def apart(side: Side, library: str, setting: Setting) -> None:
+    """Where the clock cannot be moved the second side waits for another second."""
+    if side.ahead and not library:
+        select.select([setting.cancel.reader], [], [], 1.1)
+        setting.cancel.check()
+
+
+def both(make: object, places: list[str], jobs: int) -> tuple[str, ...]:
+    """Both sides, side by side where two may work at once."""
+    with ThreadPoolExecutor(min(2, jobs), thread_name_prefix="side") as pool:
+        return tuple(pool.map(make, SIDES, places))  # type: ignore[arg-type]
+
+
+def recorded(made: Made, below: Sequence[Made], setting: Setting) -> str:
+    """The diff ID that the lock says this very key came out as; empty where it does not say."""
+    settled = made.settled
+    asked = settle.question(settled.node, settled.request, [each.settled for each in below])
+    entry = setting.lock.answer(asked)
+    return entry.diff_id if entry is not None and entry.key == settled.key else ""
+
+
+def judge(found: Verified, trees: list[str], stored: str, bench: Bench) -> Verified:
+    """What the three (or four) diff IDs say, and where the trees differ."""
+    first, second = found.diff_ids
+    if first != second:
+        between, pair = "two builds", (trees[0], trees[1])
+    elif found.stored and first != found.stored:
+        between, pair = "the store and a build", (stored, trees[0])
+    elif found.expected and first != found.expected:
+        return replace(found, outcome="differs", between="the lock and a build")
+    else:
+        return found
+    with ExitStack() as stack:
+        opened = [os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) for tree in pair]
+        for descriptor in opened:
+            stack.callback(os.close, descriptor)
+        listed = ids.inside(compare.differences, *opened)
+        differences = tuple(Difference(path=path, kinds=tuple(kinds), shown=shown) for path, kinds, shown in listed)
+        report = diffoscope.report(opened, differences, bench.setting, bench.evidence, found.name)
+    return replace(found, outcome="differs", between=between, differences=differences, report=report)

@@ -1,0 +1,127 @@
+"""A task run twice, in two checkouts, and what it puts out compared."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+
+from envtool import project
+from envtool.errors import BuildError
+from envtool.events import Output
+from envtool.model import Env, Task
+from envtool.realise.stacks import Stack
+from envtool.run import describe
+from envtool.store import compare, layers
+from envtool.verify.archives import members
+from envtool.verify.layers import Bench, apart, both, told
+from envtool.verify.result import Difference, Verified
+from envtool.verify.sides import SIDES, Side
+from envtool.verify.twice import place, work
+from envtool.verify.worker import TaskJob
+
+IGNORED = ("time", "owner")  # of an output: when it was made, and for whom
+
+
+def verify(env: Env, task: Task, bench: Bench, host: Mapping[str, str]) -> Verified:
+    """Run the task twice, compare its outputs. Only Interrupted is raised; every other error is in the result."""
+    found = Verified(
+        name=f"{env.name} {task.name}", subject="task", kind=task.name, env=env.name, outcome="error", seconds=0.0
+    )
+    with told(found, f"verify:{env.name}:{task.name}", bench.setting) as done:
+        done.append(_verify(found, env, task, bench.stacks.stack(env.name), bench, host))
+    return done[-1]
+
+
+def _verify(found: Verified, env: Env, task: Task, stack: Stack, bench: Bench, host: Mapping[str, str]) -> Verified:
+    setting = bench.setting
+    event_id = f"verify:{env.name}:{task.name}"
+    hidden = project.hidden(setting.root)
+    with ExitStack() as held:
+        held.enter_context(layers.using(setting.store, [made.layer for made in stack.made]))
+        library, note = bench.clocks.of(stack.made[0])
+        places = [held.enter_context(place(setting, side)) for side in SIDES]
+
+        def one(side: Side, directory: str) -> str:
+            apart(side, library, setting)
+            checkout = setting.root
+            if side.backward:  # a second clone: other path, other times, made in another order
+                checkout = os.path.join(directory, "checkout")
+                copy(setting.root, checkout, frozenset(hidden))
+            scratch = ""
+            if env.scratch == "disk":
+                scratch = os.path.join(directory, "scratch")
+                os.mkdir(scratch)
+            program = describe.container(
+                env, stack, project=checkout, hidden=hidden, host=host, scratch=scratch, task=task
+            )
+            job = TaskJob(program=side.variation(library).applied(program), directory=directory)
+            ended = work(job, side, setting, lambda text: setting.emit(Output(id=event_id, text=text)))
+            if ended["status"]:
+                raise BuildError(
+                    f"task `{task.name}` of env `{env.name}`: exit {ended['status']}",
+                    code="verify-task",
+                    hint="`envtool build` shows whether it passes as it is",
+                    output=ended["output"],
+                )
+            return "\n".join(ended["outputs"])
+
+        made = both(one, places, bench.jobs)
+        if not any(made):
+            raise BuildError(
+                f"task `{task.name}` of env `{env.name}` puts nothing out",
+                code="verify-task",
+                hint="name what it makes: `outputs:`",
+            )
+        differences = compared(*(os.path.join(directory, "outputs") for directory in places))
+    return replace(
+        found,
+        outcome="differs" if differences else "same",
+        between="two builds" if differences else "",
+        differences=differences,
+        notes=(note,) if note else (),
+    )
+
+
+def compared(first: str, second: str) -> tuple[Difference, ...]:
+    """The differences of two directories of outputs; for archives, of their members."""
+    found = []
+    for path, kinds, shown in compare.differences(first, second, IGNORED):
+        text = shown
+        if "content" in kinds:
+            text = "\n".join(members(first + path, second + path)) or shown
+        found.append(Difference(path=path, kinds=tuple(kinds), shown=text))
+    return tuple(found)
+
+
+def copy(source: str, target: str, hidden: frozenset[str], below: str = "") -> None:
+    """Copy a checkout as a container sees it, each directory's names against their order, with times of now."""
+    here, there = os.path.join(source, below), os.path.join(target, below)
+    os.mkdir(there)
+    for name in sorted(os.listdir(here), reverse=True):
+        path = os.path.join(below, name)
+        if path in hidden:
+            continue
+        old, new = os.path.join(source, path), os.path.join(target, path)
+        info = os.lstat(old)
+        if stat.S_ISDIR(info.st_mode):
+            copy(source, target, hidden, path)
+            continue
+        if stat.S_ISLNK(info.st_mode):
+            os.symlink(os.readlink(old), new)
+        elif stat.S_ISREG(info.st_mode):
+            shutil.copyfile(old, new)
+            os.chmod(new, stat.S_IMODE(info.st_mode))
+        else:
+            continue
+        _own(new, info)
+    os.chmod(there, stat.S_IMODE(os.stat(here).st_mode))
+    _own(there, os.stat(here))
+
+
+def _own(path: str, info: os.stat_result) -> None:
+    if os.geteuid() == 0:  # root in somebody's checkout: the owner is what the container's user is told from
+        os.chown(path, info.st_uid, info.st_gid, follow_symlinks=False)

@@ -1,0 +1,38 @@
+"""What came of a comparison."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from envtool.events import Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One path that differs: in what (store.compare.KINDS, or "member NAME" of an archive), and lines that show it."""
+
+    path: str
+    kinds: tuple[str, ...]
+    shown: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """One layer, or the outputs of one env's task, that was made twice. `outcome`: "same", "differs", "error",
+    "interrupted". `diff_ids` of the two sides (empty for outputs), `stored` that of the layer in the store, `expected`
+    what a lock says; an empty one was not compared."""
+
+    name: str
+    subject: str  # "base", "layer" or "task"
+    kind: str
+    env: str  # the first env that stands on it
+    outcome: Outcome
+    seconds: float
+    differences: tuple[Difference, ...] = ()
+    between: str = ""  # which two differ: "two builds", "the store and a build"
+    diff_ids: tuple[str, ...] = ()
+    stored: str = ""
+    expected: str = ""
+    notes: tuple[str, ...] = ()  # what could not be varied, and why
+    report: str = ""  # path of diffoscope's
+    message: str = ""  # of an error

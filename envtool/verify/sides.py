@@ -1,0 +1,68 @@
+"""The two sides of a comparison. What can differ outside of a container differs there: nothing of it may get in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from envtool.container import program
+from envtool.realise.variation import Variation
+
+DAY = 86400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One way to make it. `directory` is the path of its work below the scratch directory: the store path, the build
+    path and the checkout path of this side."""
+
+    directory: str
+    umask: int
+    variables: Mapping[str, str]
+    container: program.Variation
+    backward: bool = False
+    ahead: int = 0  # seconds
+
+    def environment(self, temporary: str) -> dict[str, str]:
+        """The caller's own environment (proxies, authorities), with all that may not matter replaced."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "PYTHON", "LD_"))}
+        return kept | dict(self.variables) | {"TMPDIR": temporary}
+
+    def variation(self, faketime: str) -> Variation:
+        """What differs for the container."""
+        ahead = self.ahead if faketime else 0
+        return Variation(inside=self.container, backward=self.backward, faketime=faketime if ahead else "", ahead=ahead)
+
+
+FIRST = Side(
+    directory="1",
+    umask=0o022,
+    variables={
+        "HOME": "/nonexistent/first",
+        "USER": "first",
+        "LOGNAME": "first",
+        "LANG": "C",
+        "LC_ALL": "C",
+        "TZ": "Pacific/Kiritimati",
+        "PYTHONHASHSEED": "1",
+    },
+    container=program.Variation(order="forward"),
+)
+SECOND = Side(
+    directory="a/longer path, ünd of other characters/2",
+    umask=0o077,
+    variables={
+        "HOME": "/nonexistent/home/second",
+        "USER": "second-user",
+        "LOGNAME": "second-user",
+        "LANG": "tr_TR.UTF-8",
+        "LC_ALL": "tr_TR.UTF-8",
+        "TZ": "America/St_Johns",
+        "PYTHONHASHSEED": "22222",
+    },
+    container=program.Variation(order="backward", processors=1, pids=97),
+    backward=True,
+    ahead=400 * DAY + 5 * 3600 + 17,  # another year, month, weekday and hour
+)
+SIDES = (FIRST, SECOND)

@@ -1,0 +1,68 @@
+"""A worker as its parent sees it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from envtool import proc
+from envtool.container import ids
+from envtool.errors import BuildError, Interrupted, MakeError
+from envtool.realise.setting import Setting
+from envtool.store.scratch import scratch
+from envtool.verify.sides import Side
+from envtool.verify.worker import LayerJob, TaskJob
+
+
+@contextmanager
+def place(setting: Setting, side: Side) -> Iterator[str]:
+    """An empty directory for one side, on the store's file system; gone afterwards, whatever happens."""
+    with scratch(setting.store, remove=ids.remove) as top:
+        path = top
+        for name in side.directory.split("/"):
+            path = os.path.join(path, name)
+            os.mkdir(path)
+            os.chmod(path, 0o755)
+        os.mkdir(os.path.join(top, "tmp"))
+        yield path
+
+
+def work(job: LayerJob | TaskJob, side: Side, setting: Setting, hear: Callable[[str], None]) -> Any:
+    """Let a process of its own do the job; its answer. `hear` gets what the commands print. Raises BuildError,
+    MakeError, Interrupted."""
+    answers: list[dict[str, Any]] = []
+
+    def line(text: bytes) -> None:
+        said = json.loads(text)
+        if "output" in said:
+            hear(said["output"])
+        else:
+            answers.append(said)
+
+    temporary = os.path.join(job.directory[: -len(side.directory)], "tmp")
+    # -P: not what lies in the current directory; our own path, so that the same plugins are there
+    environment = side.environment(temporary) | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    ended = proc.stream(
+        (sys.executable, "-P", "-c", "import sys; from envtool.verify import worker; sys.exit(worker.main())"),
+        line,
+        env=environment,
+        cwd=job.directory,
+        umask=side.umask,
+        input=pickle.dumps(job),
+        cancel=setting.cancel.reader,
+    )
+    setting.cancel.check()
+    if not answers:
+        raise MakeError(f"a process that builds ended: {ended.failure()}", code="verify-worker")
+    answer = answers[-1]
+    if "error" in answer:
+        error = answer["error"]
+        if error["code"] == "interrupted":
+            raise Interrupted
+        raise BuildError(error["message"], code=error["code"], hint=error["hint"], output=error["output"])
+    return answer.get("captured") or answer.get("ended")

@@ -1,0 +1,93 @@
+"""The process that makes one side of a comparison: what differs outside of a container is its own environment.
+
+Its standard input is a pickle of a Job; its standard output one JSON object a line: `{"output": text}` while it works,
+then one of `{"captured": [diff ID, bytes, entries]}`, `{"ended": {…}}` and `{"error": {…}}`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from envtool.container import kernel, start
+from envtool.container.program import Program
+from envtool.errors import BuildError, EnvtoolError
+from envtool.events import Event, Output
+from envtool.realise.build import Rebuild, rebuild
+from envtool.realise.setting import Cancel, Setting
+from envtool.realise.settle import Made, Settled
+from envtool.realise.tee import Tee
+from envtool.realise.variation import Variation
+from envtool.store.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerJob:
+    """Make a layer in `directory`."""
+
+    store: str
+    root: str
+    arch: str
+    settled: Settled
+    below: tuple[Made, ...]
+    directory: str
+    variation: Variation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskJob:
+    """Run a container, its outputs to `directory`."""
+
+    program: Program
+    directory: str
+
+
+def main() -> int:
+    """Do the job of standard input. The exit status says only whether an answer was given."""
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, kernel.SIGKILL)  # nobody else would end us; what runs in us ends with us
+    job = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own parent
+    lock = threading.Lock()
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # nothing else may write into the answer
+
+    def say(line: Mapping[str, Any]) -> None:
+        with lock:
+            answer.write(json.dumps(line) + "\n")
+            answer.flush()
+
+    def emit(event: Event) -> None:
+        if isinstance(event, Output):
+            say({"output": event.text})
+
+    try:
+        say(_task(job, emit) if isinstance(job, TaskJob) else _layer(job, emit))
+    except EnvtoolError as error:
+        output = error.output if isinstance(error, BuildError) else ""
+        say({"error": {"message": error.message, "hint": error.hint, "code": error.code, "output": output}})
+    return 0
+
+
+def _layer(job: LayerJob, emit: Any) -> dict[str, Any]:
+    setting = Setting(
+        store=Store(root=job.store), root=job.root, arch=job.arch, emit=emit, cancel=Cancel.make(), refresh=False
+    )
+    captured = rebuild(job.settled, job.below, setting, "verify", Rebuild(job.directory), job.variation)
+    return {"captured": [*captured]}
+
+
+def _task(job: TaskJob, emit: Any) -> dict[str, Any]:
+    with open(os.path.join(job.directory, "log"), "w+b") as log, Tee(log, emit, "verify") as tee:
+        outputs = os.path.join(job.directory, "outputs")
+        os.mkdir(outputs)
+        os.chmod(outputs, 0o755)
+        ended = start.run(job.program.flat(), stdout=tee.writer, stderr=tee.writer, outputs_to=outputs)
+        tee.close()
+        said = tee.text(1 << 16)
+    answer = {"status": ended.status, "outputs": [*ended.outputs], "notes": [*ended.notes], "output": said}
+    return {"ended": answer | {"timed_out": ended.timed_out}}

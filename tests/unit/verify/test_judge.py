@@ -1,0 +1,67 @@
+"""Which of the diff IDs decide."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from envtool.errors import BuildError, Interrupted
+from envtool.events import Finished, Started
+from envtool.realise.setting import Cancel, Setting
+from envtool.store.store import Store
+from envtool.verify.layers import Bench, detail, judge, told
+from envtool.verify.result import Difference, Verified
+
+FOUND = Verified(
+    name="x", subject="layer", kind="run", env="unit", outcome="same", seconds=0, diff_ids=("a", "a"), stored="a"
+)
+
+
+@pytest.fixture
+def setting():
+    heard = []
+    made = Setting(store=Store(root="/nonexistent"), root="/", arch="x86_64", emit=heard.append, cancel=Cancel.make())
+    yield made, heard
+    made.cancel.close()
+
+
+def bench(setting):
+    return Bench(stacks=None, setting=setting, clocks=None, evidence="")
+
+
+@pytest.mark.parametrize(("expected", "outcome"), [("", "same"), ("a", "same"), ("b", "differs")])
+def test_what_a_lock_recorded_counts(setting, expected, outcome):
+    found = judge(replace(FOUND, expected=expected), [], "", bench(setting[0]))
+    assert found.outcome == outcome
+    assert found.between == ("the lock and a build" if outcome == "differs" else "")
+
+
+def test_what_is_not_pinned_is_not_compared_with_the_store(setting):
+    assert judge(replace(FOUND, stored=""), [], "", bench(setting[0])).outcome == "same"
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "message"),
+    [
+        (BuildError("no", hint="do", output="out"), "error", "no\ndo\nout"),
+        (Interrupted(), "interrupted", "interrupted"),
+    ],
+)
+def test_an_error_is_a_result_and_is_told(setting, error, outcome, message):
+    made, heard = setting
+    with told(FOUND, "verify:x", made) as done:
+        raise error
+    assert (done[-1].outcome, done[-1].message) == (outcome, message)
+    started, finished = heard
+    assert isinstance(started, Started)
+    assert isinstance(finished, Finished)
+    assert (started.subject, finished.outcome, started.id) == ("verify", outcome, finished.id)
+
+
+def test_the_words_of_the_progress_line():
+    one = Difference(path="/a", kinds=("mode",))
+    assert detail(FOUND) == "run"
+    assert detail(replace(FOUND, outcome="differs", differences=(one,))) == "1 path differs"
+    assert detail(replace(FOUND, outcome="differs", differences=(one, one))) == "2 paths differ"
+    assert detail(replace(FOUND, outcome="differs")) == "differs"

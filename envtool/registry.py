@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
@@ -36,6 +36,11 @@ class Registry:
     layers: Mapping[str, api.Kind] = field(default_factory=dict)
     languages: Mapping[str, api.Language] = field(default_factory=dict)
     plugins: tuple[object, ...] = ()
+
+    def hooks(self, name: str) -> tuple[Callable[..., Any], ...]:
+        """The plugins' functions of a name, in the order of the plugins' names."""
+        found = (getattr(plugin, name, None) for plugin in self.plugins)
+        return tuple(hook for hook in found if hook is not None)
 
 
 def discover(

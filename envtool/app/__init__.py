@@ -1,0 +1,182 @@
+"""The whole road on one screen: spec -> graph -> stacks -> results. Every verb of the command line is one function.
+
+request.py   what was asked for, and which spec and envs it means
+opened.py    the project as every verb finds it: spec, graph, lock, store
+running.py   `run`: a task in many envs
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from envtool import registry
+from envtool.api import Detection
+from envtool.app.opened import free, opened, read
+from envtool.app.request import SPEC, Request, find_spec, one_env
+from envtool.app.running import run
+from envtool.errors import MakeError, UsageError
+from envtool.events import Emit, Event
+from envtool.lock.changes import Change, changes
+from envtool.lock.lock import merged
+from envtool.model import Json, Spec
+from envtool.plan.plan import Plan
+from envtool.plan.plan import plan as make_plan
+from envtool.plan.subjects import choose
+from envtool.plan.why import Explanation
+from envtool.project import VENDOR, Files
+from envtool.realise.explain import explain
+from envtool.realise.gather import Gathered, gather
+from envtool.realise.look import known, look
+from envtool.realise.setting import Cancel
+from envtool.realise.stacks import Stacks
+from envtool.realise.vendor import Vendored, archive, folder, is_archive
+from envtool.report import bill
+from envtool.resolve import file as lock_file
+from envtool.resolve import locking
+from envtool.resolve.upgrading import moving
+from envtool.run import contents, evidence, provenance, ready, warm
+from envtool.run.result import Result
+from envtool.run.tasks import scratch_for
+from envtool.run.why import explain_tasks
+from envtool.spec import published
+from envtool.store import layers
+from envtool.verify.result import Verified
+
+__all__ = [
+    "SPEC", "Cancel", "Locked", "Request", "detect", "execute", "fetch", "find_spec", "listeners", "load", "lock",
+    "plan", "run", "sbom", "schema", "statements", "vendor", "verify", "why",
+]  # fmt: skip
+
+
+def load(request: Request) -> Spec:
+    """The spec, with only the envs that were asked for. Raises SpecError, UsageError."""
+    return read(request)[0]
+
+
+def schema() -> dict[str, Json]:
+    """The JSON Schema of envtool.yaml with the kinds that are installed here."""
+    return published(registry.discover())
+
+
+def detect(request: Request) -> tuple[Detection, ...]:
+    """What the plugins make of a project that has no spec yet, in the order of their names."""
+    files = Files(os.path.abspath(request.directory))
+    return tuple(found for hook in registry.discover().hooks("envtool_detect") for found in hook(project=files))
+
+
+def listeners() -> tuple[Callable[[Event], None], ...]:
+    """The plugins that want to hear what happens: see api.envtool_event."""
+    return registry.discover().hooks("envtool_event")
+
+
+def plan(request: Request, verb: str = "") -> Plan:
+    """What would be used and what built, as far as it can be known without building."""
+    at = opened(request)
+    return make_plan(at.spec, at.nodes, known(at.nodes, at.setting), verb)
+
+
+def why(request: Request, names: tuple[str, ...] = ()) -> tuple[Explanation, ...]:
+    """Why bases, layers and tasks are cached or not, those that names mean (choose); without names, all bases and
+    layers that are not. Each comes after what it stands on. Raises SpecError, UsageError, StoreError."""
+    at = opened(free(request))  # a lock that does not fit is explained like all else
+    chosen = choose(at.spec, at.nodes, names)
+    looks = look(at.nodes, at.setting)
+    # of what a task stands on, only what is not cached says anything about it
+    wanted = {
+        node_id for node_id in chosen.nodes if node_id in chosen.named or not names or looks[node_id].layer is None
+    }
+    told = explain(at.nodes, at.setting, wanted, looks=looks, lock=at.lock_lines(), misses=not names)
+    return told + explain_tasks(chosen.tasks, at.nodes, looks, at.setting)
+
+
+def fetch(request: Request, emit: Emit, cancel: Cancel) -> Gathered:
+    """Bring every pinned file of the selected envs into the store. Raises SpecError, UsageError, MakeError."""
+    at = opened(request, emit, cancel)
+    return gather(at.nodes, at.setting, jobs=request.jobs)
+
+
+def vendor(request: Request, target: str, emit: Emit, cancel: Cancel, *, prune: bool) -> Vendored:
+    """Write every pinned file of the spec to a folder (empty: the one beside the spec) or an archive. Raises as `fetch`
+    does, and StoreError where it cannot be written."""
+    path = os.path.join(os.path.abspath(request.directory), target) if target else ""
+    if prune and is_archive(path):
+        raise UsageError("`--prune` is for folders: an archive is written anew", code="vendor-prune")
+    at = opened(request, emit, cancel)
+    pinned = gather(at.nodes, at.setting, jobs=request.jobs).files
+    if is_archive(path):
+        return archive(pinned, at.setting.store, path, check=cancel.check)
+    path = path or os.path.join(at.spec.root, VENDOR)
+    return folder(pinned, at.setting.store, path, prune=prune, check=cancel.check)
+
+
+def sbom(request: Request, env: str, form: bill.Format, emit: Emit, cancel: Cancel) -> str:
+    """The bill of materials of one env, whose stack is made where it was not. Raises as `execute` does."""
+    at = opened(request, emit, cancel)
+    chosen = one_env(at.spec, env)
+    stack = Stacks(at.nodes, at.setting).stack(chosen.name)
+    with layers.using(at.setting.store, [made.layer for made in stack.made]):
+        return bill.render(contents.bill(chosen.name, stack, at.kinds.plugins), form)
+
+
+def statements(results: Sequence[Result]) -> str:
+    """The provenance of the results that passed, an in-toto statement a line."""
+    return provenance.bundle(results)
+
+
+def verify(
+    request: Request, names: tuple[str, ...], emit: Emit, cancel: Cancel, *, build: bool = False
+) -> tuple[Verified, ...]:
+    """Make layers (or with `build` the outputs of the task `build`) twice under variation, and compare. `names` are
+    those of bases, layers and envs, or globs. Raises SpecError, UsageError, StoreError."""
+    from envtool.verify import chosen, everything
+
+    at = opened(request, emit, cancel)
+    targets = chosen.outputs(at.spec, names) if build else chosen.layers(at.spec, at.nodes, names)
+    stacks = Stacks(at.nodes, at.setting)
+    directory = evidence.open_run(at.spec.root)
+    try:
+        return everything.verify(targets, stacks, at.setting, directory, request.jobs, request.fail_fast)
+    finally:
+        evidence.close_run(at.spec.root, directory)
+
+
+def lock(request: Request, upgrade: tuple[str, ...] | None, emit: Emit, cancel: Cancel) -> Locked:
+    """Settle everything that floats, make it, and write the lock. `upgrade`: None keeps what still fits, () moves all,
+    names move what they name. Raises SpecError, UsageError, MakeError, Interrupted."""
+    at = opened(replace(free(request), refresh=upgrade == ()), emit, cancel)
+    old, nodes = at.setting.lock, at.nodes
+    stacks = Stacks(nodes, moving(at.setting, nodes, upgrade) if upgrade else at.setting)
+    with ThreadPoolExecutor(request.jobs or os.cpu_count() or 1, thread_name_prefix="env") as pool:
+        [*pool.map(lambda env: stacks.stack(env.name), at.spec.envs)]
+    found = locking.entries(nodes, stacks.made())
+    names = frozenset((entry.question.subject, entry.question.name) for entry in found) if request.envs else None
+    new = merged(old, found, platforms=frozenset(entry.question.platform for entry in found), names=names)
+    written = lock_file.write(at.spec.root, at.spec.file, new)
+    name = lock_file.name(at.spec.file)
+    return Locked(file=name, changes=changes(old, new), entries=len(new.entries), written=written)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locked:
+    """What `lock` did."""
+
+    file: str
+    changes: tuple[Change, ...]
+    entries: int
+    written: bool
+
+
+def execute(request: Request, env: str, argv: tuple[str, ...], *, terminal: bool, emit: Emit, cancel: Cancel) -> int:
+    """Make one env and run a command in it (`argv` empty: a shell). Returns the command's own status."""
+    at = opened(request, emit, cancel)
+    chosen = one_env(at.spec, env)
+    stack = Stacks(at.nodes, at.setting).stack(chosen.name)
+    with scratch_for(chosen, at.setting) as directory:
+        prepared = ready.prepare(chosen, stack, at.spec, at.files, at.setting, scratch=directory)
+        status = warm.launch(prepared, argv, terminal=terminal, cancel=cancel.reader)
+    if status is None:
+        raise MakeError("git cannot say which files of the project it ignores", code="project-git")
+    return status

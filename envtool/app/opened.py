@@ -1,0 +1,92 @@
+"""A project as every verb finds it: its spec, what stands on what, its lock, and the store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from envtool import registry
+from envtool.app.request import Request, find_spec, select
+from envtool.container import ids
+from envtool.errors import UsageError
+from envtool.events import Emit, Event
+from envtool.lock.lock import Lock
+from envtool.model import Spec
+from envtool.plan.graph import Graph, graph
+from envtool.project import Files
+from envtool.realise.places import Lines
+from envtool.realise.setting import Cancel, Setting
+from envtool.resolve import file as lock_file
+from envtool.resolve import locking
+from envtool.spec import load as load_spec
+from envtool.store import scratch, store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """`spec` has only the envs that were asked for, and so has `nodes`."""
+
+    spec: Spec
+    files: Files
+    kinds: registry.Registry
+    nodes: Graph
+    setting: Setting
+
+    def lock_lines(self) -> Lines:
+        """Where things stand in the lock, for what is said of them."""
+        return lock_file.lines(self.files, self.spec.file)
+
+
+def read(request: Request) -> tuple[Spec, Files, registry.Registry]:
+    """The spec alone. Raises SpecError, UsageError."""
+    path = find_spec(request)
+    root = os.path.dirname(path)
+    files = Files(root)
+    kinds = registry.discover()
+    spec = load_spec(files, os.path.basename(path), root=root, registry=kinds, args=request.args)
+    return select(spec, request.envs), files, kinds
+
+
+def opened(request: Request, emit: Emit | None = None, cancel: Cancel | None = None) -> Opened:
+    """All of it. Raises SpecError (also where the lock has to fit and does not), UsageError, StoreError."""
+    spec, files, kinds = read(request)
+    nodes = graph(spec, kinds)
+    place = store.locate(idmap=ids.describe())
+    scratch.sweep(place, remove=ids.remove)
+    name = lock_file.name(spec.file)
+    locked = lock_file.read(files, spec.file)
+    setting = Setting(
+        store=place,
+        root=spec.root,
+        arch=os.uname().machine,
+        emit=emit or _silent,
+        cancel=cancel or Cancel.make(),
+        refresh=request.refresh,
+        lock=locked or Lock(),
+        offline=request.offline,
+        cached_only=request.expect_cached,
+        arguments=request.args,
+    )
+    if locked is None and request.locked:
+        raise UsageError(f"no {name} beside {spec.file}", code="no-lock", hint="`envtool lock` writes it")
+    if (
+        locked is not None
+        and not request.refresh
+        and (_in_ci(os.environ) if request.locked is None else request.locked)
+    ):
+        locking.check(nodes, locked, setting, name)
+    return Opened(spec=spec, files=files, kinds=kinds, nodes=nodes, setting=setting)
+
+
+def free(request: Request) -> Request:
+    """The same where the lock need not fit."""
+    return replace(request, locked=False)
+
+
+def _in_ci(environ: Mapping[str, str]) -> bool:
+    return environ.get("CI", "").lower() not in ("", "0", "false", "no")
+
+
+def _silent(_: Event) -> None:
+    pass

@@ -1,0 +1,92 @@
+"""What the command line asks for, and which spec and envs it means."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from dataclasses import dataclass, replace
+
+from envtool.errors import UsageError
+from envtool.model import Env, Spec
+
+SPEC = "envtool.yaml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What the command line asks for. `jobs` 0: one a processor. `file` empty: the nearest envtool.yaml upward."""
+
+    directory: str = "."
+    file: str = ""
+    envs: tuple[str, ...] = ()  # names, groups or globs; none: all
+    jobs: int = 0
+    fail_fast: bool = False
+    args: tuple[str, ...] = ()
+    refresh: bool = False
+    again: bool = False  # run tasks whose result is remembered
+    locked: bool | None = None  # a lock that no longer fits is an error; None: in CI it is
+    offline: bool = False
+    expect_cached: bool = False
+
+
+def find_spec(request: Request) -> str:
+    """Absolute path of the spec: the file named, else the nearest `envtool.yaml` upward. Raises UsageError."""
+    start = os.path.abspath(request.directory)
+    if not os.path.isdir(start):
+        raise UsageError(f"no directory `{request.directory}`", code="no-directory")
+    if request.file:
+        path = os.path.join(start, request.file)
+        if not os.path.isfile(path):
+            raise UsageError(f"no file `{request.file}`", code="no-spec")
+        return os.path.abspath(path)
+    directory = start
+    while True:
+        path = os.path.join(directory, SPEC)
+        if os.path.isfile(path):
+            return path
+        parent = os.path.dirname(directory)
+        if parent == directory:
+            hint = "`envtool init` writes one for this project"
+            raise UsageError(f"no {SPEC} in {start} or above it", code="no-spec", hint=hint)
+        directory = parent
+
+
+def select(spec: Spec, patterns: tuple[str, ...]) -> Spec:
+    """The spec with the envs that patterns mean (none: all): names, groups, globs. Raises UsageError."""
+    if not patterns:
+        return spec
+    wanted: set[str] = set()
+    for pattern in patterns:
+        # brackets are part of names (`unit[trixie]`), so only * and ? are wild
+        wild = re.compile(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")).fullmatch
+        found = {env.name for env in spec.envs if env.group == pattern or wild(env.name)}
+        if not found:
+            raise _no_env(spec, pattern)
+        wanted |= found
+    return replace(spec, envs=tuple(env for env in spec.envs if env.name in wanted))
+
+
+def one_env(spec: Spec, name: str) -> Env:
+    """The one env of a name, or of a group that has one. Raises UsageError."""
+    exact = [env for env in spec.envs if env.name == name] or [env for env in spec.envs if env.group == name]
+    if not exact:
+        raise _no_env(spec, name)
+    if len(exact) > 1:
+        names = ", ".join(env.name for env in exact)
+        raise UsageError(f"`{name}` is a matrix: say which of {names}", code="env-ambiguous")
+    return exact[0]
+
+
+def _no_env(spec: Spec, name: str) -> UsageError:
+    names = [env.name for env in spec.envs]
+    near = difflib.get_close_matches(name, [*names, *{env.group for env in spec.envs}], n=1)
+    hint = f"did you mean `{near[0]}`?" if near else f"envs: {', '.join(names[:12])}"
+    return UsageError(f"no env `{name}`", code="no-env", hint=hint)
+
+
+def no_task(spec: Spec, task: str) -> str:
+    """What to say where no env has a task."""
+    if len(spec.envs) == 1:
+        return f"env `{spec.envs[0].name}` has no task `{task}`"
+    return f"no env has a task `{task}`"

@@ -1,0 +1,101 @@
+"""A task in every env that has it, side by side: made, run or told, and what each came to."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from envtool.app.opened import Opened, opened
+from envtool.app.request import Request, no_task
+from envtool.errors import BuildError, EnvtoolError, Interrupted, NotCachedError, SpecError, UsageError
+from envtool.events import Emit
+from envtool.model import Env, Task
+from envtool.realise.explain import explain
+from envtool.realise.setting import Cancel
+from envtool.realise.stacks import Stacks
+from envtool.run import evidence, ready, remember
+from envtool.run.result import Result
+
+
+def run(request: Request, task: str, emit: Emit, cancel: Cancel) -> tuple[Result, ...]:
+    """Run a task in every selected env that has it, side by side. Raises SpecError, UsageError, StoreError."""
+    if request.expect_cached and request.refresh:
+        raise UsageError("`--expect-cached` and `--refresh` contradict each other", code="usage.contradiction")
+    began = time.time_ns()
+    at = opened(request, emit, cancel)
+    spec, setting = at.spec, at.setting
+    chosen = [(env, each) for env in spec.envs for each in env.tasks if each.name == task]
+    if not chosen:
+        raise UsageError(no_task(spec, task), code="no-task", hint="`envtool list` shows envs and their tasks")
+    if request.expect_cached:
+        wanted = {node_id for env, _ in chosen for node_id in at.nodes.stacks[env.name]}
+        _check_cached(at, wanted)
+    stacks = Stacks(at.nodes, setting)
+    directory = evidence.open_run(spec.root)
+    stop = threading.Event()
+    traces: list[remember.Trace] = []
+
+    def one(env: Env, each: Task) -> Result:
+        if stop.is_set() or cancel.is_set():
+            return _ended(env, each, "interrupted" if cancel.is_set() else "skipped", "not started")
+        log = evidence.log_path(directory, env.name, each.name)
+        asked = remember.Asked(env=env, task=each, setting=setting, log=log, host=os.environ)
+        result, trace = _result(asked, stacks, again=request.again)
+        traces.extend([trace] if trace else [])
+        if request.fail_fast and result.outcome not in ("passed", "cached"):
+            stop.set()
+        return result
+
+    try:
+        with ThreadPoolExecutor(request.jobs or os.cpu_count() or 1, thread_name_prefix="env") as pool:
+            done = tuple(pool.map(lambda pair: one(*pair), chosen))
+    finally:
+        evidence.close_run(spec.root, directory)
+    if len(traces) == len(chosen) and not request.args and not request.refresh and not at.kinds.hooks("envtool_event"):
+        order = {(env.name, each.name): number for number, (env, each) in enumerate(chosen)}
+        traces.sort(key=lambda trace: order[trace.env.name, trace.task])
+        ready.unchanged(traces, spec, at.files, setting, selected=request.envs, began=began)
+    return done
+
+
+def _check_cached(at: Opened, wanted: set[str]) -> None:
+    """Raise NotCachedError, with what `why` says, where one of these bases and layers is not cached."""
+    misses = explain(at.nodes, at.setting, wanted, lock=at.lock_lines(), misses=True)
+    if misses:
+        count = f"{len(misses)} of {len(wanted)} bases and layers"
+        verb = "is" if len(misses) == 1 else "are"
+        hint = "without `--expect-cached` they are made; `envtool why NAME` says more of one"
+        raise NotCachedError(f"{count} {verb} not cached", misses=misses, hint=hint)
+
+
+def _result(asked: remember.Asked, stacks: Stacks, *, again: bool) -> tuple[Result, remember.Trace | None]:
+    env, task, log = asked.env, asked.task, asked.log
+    try:
+        return remember.perform(asked, stacks, again=again)
+    except SpecError:
+        raise
+    except Interrupted:
+        return _ended(env, task, "interrupted", "interrupted"), None
+    except EnvtoolError as error:
+        if isinstance(error, BuildError) and error.output:
+            with open(log, "w") as file:
+                file.write(error.output)
+        else:
+            log = ""
+        text = f"{error.message}\n  {error.hint}" if error.hint else error.message
+        return _ended(env, task, "error", text, log=log), None
+
+
+def _ended(env: Env, task: Task, outcome: str, message: str, log: str = "") -> Result:
+    return Result(
+        env=env.name,
+        task=task.name,
+        outcome=outcome,  # type: ignore[arg-type]
+        status=None,
+        seconds=0.0,
+        started=time.time(),
+        log=log,
+        message=message,
+    )

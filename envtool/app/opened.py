@@ -70,11 +70,8 @@ def opened(request: Request, emit: Emit | None = None, cancel: Cancel | None = N
     )
     if locked is None and request.locked:
         raise UsageError(f"no {name} beside {spec.file}", code="no-lock", hint="`envtool lock` writes it")
-    if (
-        locked is not None
-        and not request.refresh
-        and (_in_ci(os.environ) if request.locked is None else request.locked)
-    ):
+    has_to_fit = _in_ci(os.environ) if request.locked is None else request.locked
+    if locked is not None and has_to_fit and not request.refresh:
         locking.check(nodes, locked, setting, name)
     return Opened(spec=spec, files=files, kinds=kinds, nodes=nodes, setting=setting)
 

@@ -54,5 +54,5 @@ def test_exec_wants_one_point_of_a_matrix(project):
     with pytest.raises(UsageError) as caught:
         app.one_env(spec, "unit")
     assert caught.value.code == "env-ambiguous"
-    assert app._one_env(spec, "unit[two]").name == "unit[two]"
-    assert app._one_env(spec, "lint").name == "lint"
+    assert app.one_env(spec, "unit[two]").name == "unit[two]"
+    assert app.one_env(spec, "lint").name == "lint"

@@ -113,9 +113,13 @@ def bundle(results: Sequence[Any]) -> str:
 
 def commit(root: str) -> str:
     """The commit that is checked out, `-dirty` at its end where tracked files differ from it; empty outside git."""
-    words = (*git.WORDS, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
-    done = proc.run(words, cwd=root, env=git.OWN, timeout=30)
-    return done.stdout.decode("ascii", "replace").strip() if done.status == 0 else ""
+    head = proc.run((*git.WORDS, "rev-parse", "-q", "--verify", "HEAD"), cwd=root, env=git.OWN, timeout=30)
+    if head.status:
+        return ""
+    # not `describe --dirty`, which writes the index anew whatever GIT_OPTIONAL_LOCKS says
+    status = (*git.WORDS, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=none")
+    dirty = proc.run(status, cwd=root, env=git.OWN, timeout=30).stdout
+    return head.stdout.decode("ascii", "replace").strip() + ("-dirty" if dirty else "")
 
 
 def _internal(env: Env, task: Task, stack: Stack, arch: str) -> dict[str, Json]:

@@ -44,11 +44,18 @@ def test_wheels_hold_their_package_and_nothing_else(wheels):
         with zipfile.ZipFile(wheels[distribution]) as archive:
             names = archive.namelist()
         tops = {name.partition("/")[0] for name in names}
-        assert tops == {package, next(top for top in tops if top.endswith(".dist-info"))}
+        (info,) = (top for top in tops if top.endswith(".dist-info"))
+        data = info.replace(".dist-info", ".data")
+        script = [f"{data}/scripts/envtool"] if package == "envtool" else []
+        assert tops == {package, info, *([data] if script else [])}
+        assert [name for name in names if name.startswith(f"{data}/")] == script
         assert f"{package}/py.typed" in names
         assert not [name for name in names if name.endswith((".pyc", ".orig")) or "/tests/" in name]
         assert [name for name in names if name.endswith("licenses/LICENSE")]
     with zipfile.ZipFile(wheels["envtool_core"]) as archive:
+        (script,) = (item for item in archive.infolist() if "/scripts/" in item.filename)
+        assert (script.external_attr >> 16) & 0o111 == 0o111, "pip makes executable what is so in the wheel"
+        assert archive.read(script).startswith(b"#!python\n"), "pip puts the interpreter of the environment there"
         assert {"envtool/kinds/debian/keys/debian.pgp", "envtool/kinds/debian/keys/ubuntu.pgp"} <= set(
             archive.namelist()
         )

@@ -26,7 +26,6 @@ def envtool_layer_kinds() -> list[api.Kind]:
 
 @api.hook
 def envtool_packages(tree: api.Tree) -> list[api.Package]:
-    from envtool.kinds import npm_installed
     from envtool.kinds.debian import installed
 
-    return [*installed.packages(tree), *npm_installed.packages(tree)]
+    return installed.packages(tree)

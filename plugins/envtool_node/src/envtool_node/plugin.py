@@ -23,3 +23,11 @@ def envtool_languages() -> list[api.Language]:
 def envtool_detect(project: api.Project) -> list[api.Detection]:
     """A project with package.json is a Node.js project."""
     return detect(project)
+
+
+@api.hook
+def envtool_packages(tree: api.Tree) -> list[api.Package]:
+    """Npm packages, wherever Node looks for them."""
+    from envtool_node.installed import packages
+
+    return packages(tree)

@@ -1,7 +1,4 @@
-"""Which npm packages a stack has: each package.json that lies where Node looks for packages.
-
-Sees `envtool.api` alone, so that it can move to the plugin that brings Node.
-"""
+"""Which npm packages a stack has: each package.json that lies where Node looks for packages."""
 
 from __future__ import annotations
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.metadata
 import os
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -91,6 +94,36 @@ def test_it_runs_from_the_wheels_without_any_index(wheels, tmp_path):
     assert '"debian"' in schema
     where = run(python, "-c", "import envtool; print(envtool.__file__)", cwd=tmp_path, env=environ).strip()
     assert where.startswith(str(site))
+
+
+SOURCES = {
+    "envtool-core": ROOT / "envtool",
+    **{f"envtool-{path.name.partition('_')[2]}": path / "src" for path in sorted((ROOT / "plugins").iterdir())},
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_what_is_imported_is_required(name):
+    """The development environment has more than users have: what it has by accident must not be needed."""
+    offers = importlib.metadata.packages_distributions()
+    ours = {path.name for path in ROOT.glob("plugins/*/src/*")} | {"envtool"}
+    directory = ROOT if name == "envtool-core" else SOURCES[name].parent
+    project = tomllib.loads((directory / "pyproject.toml").read_text())["project"]
+    lines = [
+        *project["dependencies"],
+        *(line for some in project.get("optional-dependencies", {}).values() for line in some),
+    ]
+    required = {re.split(r"[^\w.-]", line)[0].lower().replace("_", "-") for line in lines}
+    for path in SOURCES[name].rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [node.module]
+            for module in {each.partition(".")[0] for each in names} - sys.stdlib_module_names - ours:
+                found = {each.lower().replace("_", "-") for each in offers.get(module, ())}
+                assert found & required or module == "compression", f"{path}: nobody requires {module}"
 
 
 @pytest.mark.e2e

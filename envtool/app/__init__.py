@@ -1,7 +1,7 @@
 """The whole road on one screen: spec -> graph -> stacks -> results. Every verb of the command line is one function.
 
 request.py   what was asked for, and which spec and envs it means
-opened.py    the project as every verb finds it: spec, graph, lock, store
+opening.py   the project as every verb finds it: spec, graph, lock, store
 running.py   `run`: a task in many envs
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from envtool import registry
 from envtool.api import Detection
-from envtool.app.opened import free, opened, read
+from envtool.app.opening import free, opened, read
 from envtool.app.request import SPEC, Request, find_spec, one_env
 from envtool.app.running import run
 from envtool.errors import MakeError, UsageError

@@ -7,7 +7,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from envtool.app.opened import Opened, opened
+from envtool.app.opening import Opened, opened
 from envtool.app.request import Request, no_task
 from envtool.errors import BuildError, EnvtoolError, Interrupted, NotCachedError, SpecError, UsageError
 from envtool.events import Emit

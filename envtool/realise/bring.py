@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from envtool.api import Fetch, Site
-from envtool.errors import FetchError
+from envtool.errors import FetchError, ResolveError
 from envtool.realise import settle
 from envtool.realise.setting import Setting
 from envtool.realise.settle import Settled
@@ -73,7 +73,7 @@ def _located(settled: Settled, missing: Sequence[Fetch], site: Site) -> Sequence
     """The same files with their URLs; without, where nobody can be asked but ENVTOOL_BLOBS may have them."""
     try:
         return settled.node.kind.locate(settled.request, settled.pins, missing, site)
-    except FetchError:
+    except (FetchError, ResolveError):
         if not sources.configured():
             raise
         return missing

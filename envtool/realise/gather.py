@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from envtool.api import Fetch
-from envtool.errors import EnvtoolError
+from envtool.errors import EnvtoolError, ResolveError
 from envtool.events import Finished, Outcome, Started, Subject
 from envtool.plan.graph import Graph, Node
 from envtool.realise import settle
@@ -49,7 +49,8 @@ class Gathered:
 
 def gather(graph: Graph, setting: Setting, *, jobs: int = 0) -> Gathered:
     """Know every node's files, and bring them into the store. Raises MakeError, SpecError, Interrupted."""
-    nodes = _settle(graph, setting, jobs)
+    stacks = Stacks(graph, setting)
+    nodes = _settle(graph, stacks, setting, jobs)
     found: dict[str, Wanted] = {}
     for made in nodes:
         settled = made.settled
@@ -63,7 +64,7 @@ def gather(graph: Graph, setting: Setting, *, jobs: int = 0) -> Gathered:
             )
     absent = {sha256 for sha256, item in found.items() if not blobs.has(setting.store, sha256, item.fetch.size)}
     with ThreadPoolExecutor(2, thread_name_prefix="bring") as pool:  # each brings eight files at once
-        [*pool.map(lambda made: _bring(made, setting), nodes)]
+        [*pool.map(lambda made: _bring(made, stacks, setting), nodes)]
     files = tuple(
         Wanted(fetch=item.fetch, names=item.names, needed_by=item.needed_by, size=_size(setting, item.fetch))
         for _, item in sorted(found.items())
@@ -127,9 +128,8 @@ def standing(graph: Graph, known: Mapping[str, Settled]) -> frozenset[str]:
     )
 
 
-def _settle(graph: Graph, setting: Setting, jobs: int) -> list[_Supposed]:
+def _settle(graph: Graph, stacks: Stacks, setting: Setting, jobs: int) -> list[_Supposed]:
     """Every node settled, in the graph's order; side by side where one does not need the other."""
-    stacks = Stacks(graph, setting)
     known = answered(graph, setting)
     needed = standing(graph, known)
     futures: dict[str, Future[_Supposed]] = {}
@@ -173,7 +173,7 @@ def _nothing() -> Layer:
 # ---- bringing --------------------------------------------------------------------------------------------------------
 
 
-def _bring(made: _Supposed, setting: Setting) -> None:
+def _bring(made: _Supposed, stacks: Stacks, setting: Setting) -> None:
     settled = made.settled
     missing = [fetch for fetch in settled.fetches if not blobs.has(setting.store, fetch.sha256, fetch.size)]
     if not missing:
@@ -183,7 +183,14 @@ def _bring(made: _Supposed, setting: Setting) -> None:
     total = sum(fetch.size for fetch in missing)
     with _told(setting, event_id, "fetch", settled.node.spec.name, total) as detail:
         detail.append(f"{len(missing)} file{'s' if len(missing) > 1 else ''}")
-        bring(settled, setting, event_id, StackSite(setting, settled.request, made.below, event_id))
+        try:
+            bring(settled, setting, event_id, StackSite(setting, settled.request, made.below, event_id))
+        except ResolveError as error:
+            if error.code != "no-stack":
+                raise
+            # where the files are can only be asked in the stack itself (npm's own default registry): so it is made
+            below = [stacks.node(node_id) for node_id in settled.node.below]
+            bring(settled, setting, event_id, StackSite(setting, settled.request, below, event_id))
 
 
 @contextmanager

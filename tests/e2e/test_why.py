@@ -15,10 +15,10 @@ import pytest
 
 from envtool import app, registry
 from envtool.api import BLOBS, Fetch, Kind, Place, Recipe
+from envtool.app import opening
 from envtool.errors import NotCachedError, UsageError
 from envtool.kinds import host
 from envtool.kinds.run import RunLayer
-from envtool.plan.graph import graph
 from envtool.realise.stacks import Stacks
 
 pytestmark = pytest.mark.e2e
@@ -117,12 +117,9 @@ class World:
         mine = dataclasses.replace(found, bases={**found.bases, "flat": Flat()}, layers=layers)
         self.kinds = mine
         self.monkeypatch.setattr(app.registry, "discover", lambda: self.kinds)
-        setting = app._setting
-        self.monkeypatch.setattr(
-            app,
-            "_setting",
-            lambda *words: dataclasses.replace(setting(*words), **({"arch": self.arch} if self.arch else {})),
-        )
+        real = os.uname()
+        known = {name: getattr(real, name) for name in ("sysname", "nodename", "release", "version", "machine")}
+        self.monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(**known | {"machine": self.arch or real.machine}))
         self.crate.index = {name: self.file(f"{name}-1.0.tar") for name in ("left", "right", "third")}
 
     def fill(self) -> None:
@@ -157,13 +154,11 @@ class World:
     def make(self, *envs, refresh=False) -> None:
         """Build the stacks of envs, without names of all."""
         request = app.Request(directory=str(self.project), refresh=refresh, envs=envs)
-        spec, files, kinds = app._open(request)
-        cancel = app.Cancel.make()
-        nodes = graph(spec, kinds)
-        stacks = Stacks(nodes, app._setting(spec, files, nodes, request, lambda _: None, cancel))
-        for env in spec.envs:
+        at = opening.opened(request)
+        stacks = Stacks(at.nodes, at.setting)
+        for env in at.spec.envs:
             stacks.stack(env.name)
-        cancel.close()
+        at.setting.cancel.close()
 
     def lock(self) -> None:
         cancel = app.Cancel.make()
@@ -342,10 +337,9 @@ def forget(world, kind) -> None:
     from envtool.realise.look import look, made
 
     request = app.Request(directory=str(world.project))
-    spec, files, kinds = app._open(request)
-    nodes = graph(spec, kinds)
-    setting = app._setting(spec, files, nodes, request, lambda _: None, app.Cancel.make())
-    looks = look(nodes, setting)
+    at = opening.opened(request)
+    setting = at.setting
+    looks = look(at.nodes, setting)
     for one in looks.values():
         if f"{one.node.subject}:{one.node.kind.name}" == kind:
             below = made(one.node.below, looks)

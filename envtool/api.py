@@ -310,6 +310,12 @@ class Kind:
         managers that want their directory beside the sources (node_modules)."""
         return {}
 
+    def generated(self, request: Request, pins: Json) -> Mapping[str, str]:
+        """Files that the build makes and that belong beside the sources (a version module that a build backend writes):
+        project-relative path -> absolute path in the container. All that stands on the layer finds a copy there, unless
+        the project has such a file, or the build made none."""
+        return {}
+
     def build(self, request: Request, pins: Json) -> Recipe:
         """Describe how it is made. Pure."""
         raise NotImplementedError(self.name)

@@ -87,6 +87,7 @@ class Program:
     binds: tuple[Bind, ...] = ()  # after the view, in order
     view: View | None = None
     joins: tuple[tuple[str, str], ...] = ()  # (directory of the root, place in the view): the one is seen at the other
+    copies: tuple[tuple[str, str], ...] = ()  # (file of the root, place in the view): a copy, where there is none yet
     env: Mapping[str, str] = field(default_factory=dict)  # the whole environment; a step's `env` is added to it
     user: Literal["root", "user"] = "user"  # "root" for builds: uid 0 inside with Docker's default capabilities;
     # "user": id 1000, home /home/envtool (made, empty, writable), no capabilities
@@ -107,6 +108,7 @@ class Program:
             "binds": tuple((bind.source, bind.target, bind.readonly, bind.mapped) for bind in self.binds),
             "view": (self.view.project, self.view.hidden, self.view.target) if self.view else None,
             "joins": self.joins if self.view else (),
+            "copies": self.copies if self.view else (),
             "steps": tuple(
                 {
                     "argv": step.argv,

@@ -283,11 +283,27 @@ def _populate(
         os.makedirs(source, exist_ok=True)  # of a layer that is being built: it fills it, and it stays
         _ensure(target, [], directory=True)  # in the view, whose writes nobody keeps
         mounts.attach(mounts.clone(source, recursive=False), target)
+    for source, target in program.get("copies", ()):
+        _copy(source, target)
     for (_, target, _, _), (descriptor, directory) in zip(program["binds"], sources.binds, strict=True):
         _ensure(target, made, directory=directory)
         mounts.attach(descriptor, target)
     _names(program, detached, sources.hosts, made, kept=kept)  # last: a bind may have brought another /etc
     return made if program["root"][1] else []
+
+
+def _copy(source: str, target: str) -> None:
+    """A file of the root in the view, as if it lay there: it belongs to whom its directory belongs."""
+    if not os.path.isfile(source) or os.path.lexists(target) or not os.path.isdir(os.path.dirname(target)):
+        return
+    with open(source, "rb") as file, open(target, "xb") as copy:
+        while piece := file.read(1 << 20):
+            copy.write(piece)
+    owner = os.stat(os.path.dirname(target))
+    try:
+        os.chown(target, owner.st_uid, owner.st_gid)
+    except OSError:  # with a single id everything is that id's
+        pass
 
 
 def _ensure(target: str, made: list[str], *, directory: bool) -> None:

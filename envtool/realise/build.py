@@ -168,6 +168,7 @@ def _program(
         ),
         view=View(project=bench.project, target=PROJECT) if bench.project else None,
         joins=joins([*(made.settled for made in below), settled]),
+        copies=copies([made.settled for made in below]),
         env=build_environment(settled.epoch, settled.request.variables) | variables,
         user="root",
         network=recipe.network,
@@ -181,6 +182,15 @@ def joins(stack: Sequence[Settled]) -> tuple[tuple[str, str], ...]:
         (source, posixpath.normpath(posixpath.join(PROJECT, place)))
         for settled in stack
         for place, source in sorted(settled.node.kind.in_project(settled.request, settled.pins).items())
+    )
+
+
+def copies(stack: Sequence[Settled]) -> tuple[tuple[str, str], ...]:
+    """What layers of a stack generated beside the sources: (file in the container, place in the project)."""
+    return tuple(
+        (source, posixpath.normpath(posixpath.join(PROJECT, place)))
+        for settled in stack
+        for place, source in sorted(settled.node.kind.generated(settled.request, settled.pins).items())
     )
 
 

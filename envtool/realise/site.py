@@ -13,7 +13,7 @@ from envtool.container import program as container
 from envtool.container import start
 from envtool.errors import FetchError, Interrupted, ResolveError
 from envtool.realise import bring
-from envtool.realise.build import Workbench, build_environment, joins, stack_binds
+from envtool.realise.build import Workbench, build_environment, copies, joins, stack_binds
 from envtool.realise.setting import Setting, outside
 from envtool.realise.settle import Made
 from envtool.store import blobs, learn
@@ -92,6 +92,7 @@ class StackSite:
                 binds=(*stack_binds(self._below), *shown),
                 view=container.View(project=bench.project, target=PROJECT) if bench.project else None,
                 joins=joins([made.settled for made in self._below]),
+                copies=copies([made.settled for made in self._below]),
                 env=environment,
                 user="root",
                 network=network,

@@ -11,7 +11,7 @@ from typing import Literal
 from envtool.api import PROJECT
 from envtool.container.program import Program, Root, Step, View
 from envtool.model import Env, Task
-from envtool.realise.build import joins
+from envtool.realise.build import copies, joins
 from envtool.realise.setting import add_variables, base_environment, outside
 from envtool.realise.stacks import Stack, stack_binds
 
@@ -64,6 +64,7 @@ def container(
         binds=(*stack_binds(stack.made), *shown),
         view=View(project=project, hidden=hidden, target=PROJECT),
         joins=joins([made.settled for made in stack.made]),
+        copies=copies([made.settled for made in stack.made]),
         env=variables | environment(env, stack, host, user=user, terminal=terminal),
         network=env.network,
         user=user,

@@ -113,3 +113,37 @@ def test_what_cannot_be_found_is_said_with_its_place(envtool):
     assert done.returncode == 3, said
     assert "no matching distribution" in said.lower()
     assert "Traceback" not in said
+
+
+GENERATED = """\
+[project]
+name = "thing"
+dynamic = ["version"]
+[dependency-groups]
+test = ["pytest"]
+[build-system]
+requires = ["setuptools", "setuptools-scm"]
+build-backend = "setuptools.build_meta"
+[tool.setuptools_scm]
+version_file = "src/thing/_version.py"
+"""
+
+
+def test_a_version_module_that_the_build_writes_is_there_and_the_checkout_stays_clean(envtool, tmp_path):
+    files = {
+        "envtool.yaml": SPEC,
+        "pyproject.toml": GENERATED,
+        "src/thing/__init__.py": "from thing._version import version\n",
+        "tests/test_thing.py": "import os, thing\n"
+        "def test_it():\n    assert thing.version.startswith('3.2')\n"
+        "    assert thing.__file__.startswith('/project/src')\n"
+        "    os.unlink('/project/src/thing/_version.py')  # it is a file like any other\n",
+        ".gitignore": "_version.py\n",
+    }
+    assert envtool(files, "version").returncode == 0  # the files are there now
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.invalid"]
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "x"], ["tag", "v3.2"]):
+        subprocess.run([*git, *words], cwd=tmp_path / "project", check=True)
+    done = envtool({}, "test")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not (tmp_path / "project/src/thing/_version.py").exists()

@@ -6,6 +6,8 @@ import pytest
 from envtool_python.facts import WrongFileError, poetry_lines, poetry_version, read_facts
 from envtool_python.versions import newest_tag, pretended
 
+from envtool.testing import MemoryProject
+
 
 class Files(dict):
     def read(self, path):
@@ -106,3 +108,23 @@ def test_the_newest_tag_is_by_number_and_from_packed_and_loose_refs(tmp_path):
 
 def test_no_repository_no_tag(tmp_path):
     assert newest_tag(tmp_path / "deep") == ""
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("pyproject.toml", '[tool.setuptools_scm]\nversion_file = "src/me/_version.py"\n'),
+        ("pyproject.toml", '[tool.setuptools_scm]\nwrite_to = "src/me/_version.py"\n'),
+        ("pyproject.toml", '[tool.hatch.build.hooks.vcs]\nversion-file = "./src/me/_version.py"\n'),
+        ("pyproject.toml", '[tool.hatch]\nbuild.targets.wheel.hooks.vcs.version-file = "src/me/_version.py"\n'),
+        ("pyproject.toml", '[tool.versioningit.write]\nfile = "src/me/_version.py"\n'),
+        ("setup.py", "setup(use_scm_version={'write_to': 'src/me/_version.py'})"),
+    ],
+)
+def test_version_files_that_a_build_writes(file, text):
+    assert read_facts(MemoryProject({file: text})).generated == ("src/me/_version.py",)
+
+
+def test_version_files_stay_in_the_project():
+    text = '[tool.setuptools_scm]\nversion_file = "../x.py"\nwrite_to = "/x.py"\n'
+    assert read_facts(MemoryProject({"pyproject.toml": text})).generated == ()

@@ -175,6 +175,21 @@ def test_the_project_is_editable_and_a_wheel_where_something_is_compiled(tmp_pat
     assert PythonProject().resolve(asked, site)["install"] == "wheel"
 
 
+def test_what_an_editable_build_generates_is_kept_and_seen(tmp_path):
+    (tmp_path / "setup.py").write_text("setup()")
+    options = {"generated": ["src/me/_version.py"]}
+    asked = replace(request(options, inputs=["setup.py"]), directory="sub")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/setup.py").write_text("setup()")
+    asked = replace(asked, inputs=(api.InputFile(path="sub/setup.py", sha256="0" * 64),))
+    site = Site(tmp_path, {"needs": [{"needs": [[]]}]})
+    kind, pins = PythonProject(), PythonProject().resolve(asked, site)
+    kept = "/opt/venv/share/envtool/src/me/_version.py"
+    assert kind.generated(asked, pins) == {"sub/src/me/_version.py": kept}
+    assert kind.told(asked, pins)["project"]["generated"] == [["src/me/_version.py", kept]]
+    assert kind.generated(asked, {**pins, "install": "wheel"}) == {}
+
+
 def test_nothing_to_install_is_said(tmp_path):
     with pytest.raises(api.ResolveError, match="there is no project to install"):
         PythonProject().resolve(request({}), Site(tmp_path, {}))

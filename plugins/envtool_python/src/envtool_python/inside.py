@@ -379,6 +379,10 @@ def install_project(project: Document, files: list[Document], python: str, pip: 
         name = build_one(root, requires, "build_wheel", pip, project["variables"])
     if not name:
         raise FailedError("the build backend has no build_wheel")
+    for path, place in project.get("generated", ()):
+        if os.path.isfile(os.path.join(root, path)):
+            os.makedirs(os.path.dirname(place), exist_ok=True)
+            shutil.copyfile(os.path.join(root, path), place)
     distribution, version = name.split("-")[:2]
     install(python, pip, [{"name": distribution, "version": version}], "--force-reinstall")
     return distribution

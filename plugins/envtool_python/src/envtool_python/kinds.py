@@ -173,6 +173,9 @@ class PythonProject(_Venv):
                 "description": "default: editable, but a wheel where something is compiled",
             },
             "files": _strings("the project files that decide what is installed (default: all)"),
+            "generated": _strings(
+                "files that an editable install's build writes beside the sources (a version module)"
+            ),
             "build": {
                 "type": "string",
                 "description": "digest of what in pyproject.toml decides the build, where nothing else does; "
@@ -229,7 +232,25 @@ class PythonProject(_Venv):
             "install": pins["install"],
             "variables": pins["variables"],
         }
+        generated = self.generated(request, pins)
+        if generated:
+            root = posixpath.normpath(
+                posixpath.join(request.directory, str(_options(request.options).get("root", ".")))
+            )
+            project["generated"] = [[posixpath.relpath(path, root), place] for path, place in generated.items()]
         return _told(request, pins, project)
+
+    def generated(self, request: api.Request, pins: api.Json) -> Mapping[str, str]:
+        """What the build of an editable install writes: its sources are the project's, which no build changes."""
+        chosen = _options(request.options)
+        assert isinstance(pins, dict)
+        if pins["install"] != "editable":
+            return {}
+        root = posixpath.join(request.directory, str(chosen.get("root", ".")))
+        keep = f"{_path(chosen)}/share/envtool"
+        return {
+            posixpath.normpath(posixpath.join(root, path)): f"{keep}/{path}" for path in chosen.get("generated", ())
+        }
 
     def summary(self, request: api.Request, pins: api.Json) -> str:
         """As in `editable`."""

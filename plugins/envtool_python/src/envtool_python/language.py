@@ -105,7 +105,8 @@ def _layers(env: api.EnvDraft, project: api.Project, facts: Facts) -> tuple[api.
             chosen["build"] = sha256(build_text(facts).encode()).hexdigest()
         if install == "editable":
             files, by_name = decisive_files(project, facts)
-            chosen |= {key: [*paths] for key, paths in (("files", files), ("names", by_name)) if paths}
+            lists = (("files", files), ("names", by_name), ("generated", facts.generated))
+            chosen |= {key: [*paths] for key, paths in lists if paths}
         drafts.append(
             api.LayerDraft(
                 name=names.new("project"), kind="python-project", options=_with(chosen, python, options), needs=needs

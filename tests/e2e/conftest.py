@@ -84,7 +84,7 @@ def _user(mode: str) -> tuple[str, bool]:
 
 
 @functools.cache
-def _runtime() -> tuple[str, str]:
+def runtime() -> tuple[str, str]:
     """A Python and a PYTHONPATH that everybody can read: ours, or (a checkout below /root) copies."""
     ours = (sys.executable, ":".join(map(str, SOURCES)))
     probe = [
@@ -160,7 +160,7 @@ def calling(mode: str) -> Iterator[Caller]:
     if mode in ("root", "me"):
         yield _me()
         return
-    python, path = _runtime()
+    python, path = runtime()
     name, made = _user(mode)
     try:
         user = pwd.getpwnam(name)

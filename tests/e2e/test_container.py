@@ -10,7 +10,6 @@ import shutil
 import signal
 import stat
 import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,8 @@ import pytest
 from envtool.container import ids, kernel, start
 from envtool.container.program import Bind, Program, Root, Step, View
 from envtool.errors import SandboxError
+
+from .conftest import runtime
 
 pytestmark = pytest.mark.e2e
 
@@ -722,10 +723,11 @@ def test_again_as_an_ordinary_user(name, tmp_path_factory):
     ).returncode:
         pytest.skip(f"{name} cannot read {top}")
     base = Path("/tmp") / f"envtool-test-{name}-{os.getpid()}"
+    python, path = runtime()  # ours may lie where only root may look
     try:
         done = subprocess.run(
             [
-                sys.executable,
+                python,
                 "-m",
                 "pytest",
                 "-q",
@@ -746,7 +748,7 @@ def test_again_as_an_ordinary_user(name, tmp_path_factory):
             env={
                 "PATH": os.environ["PATH"],
                 "HOME": user.pw_dir,
-                "PYTHONPATH": str(top),
+                "PYTHONPATH": f"{top}:{path}",
                 "PYTHONDONTWRITEBYTECODE": "1",
             },
         )

@@ -80,7 +80,8 @@ def test_offline_asks_nobody_and_says_what_is_missing(fresh):
     assert fresh.envtool("test", "--offline").status == 0, "a new name is no new question"
     fresh.shell(f"rm -rf {fresh.store}/layers/*" if fresh.caller.mode == "single" else "true")
     if fresh.caller.mode == "single":
-        done = fresh.envtool("test", "--offline")
+        assert "unchanged" in fresh.envtool("test", "--offline").err, "nothing has to be there to say so"
+        done = fresh.envtool("test", "--offline", "--again")
         assert done.status == 3, done.said
         assert "not in the store, and --offline fetches nothing" in done.err
         assert "envtool fetch" in done.err

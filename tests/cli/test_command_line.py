@@ -172,8 +172,8 @@ def test_a_reader_that_has_seen_enough_is_no_error():
     os.close(write)
 
 
-def test_ascii_terminals_get_ascii():
-    ran = drive("test", env={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
+def test_ascii_terminals_get_ascii(tmp_path):
+    ran = drive("test", env={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "FAKE_LOGS": str(tmp_path)})
     assert ran.returncode == 1
     assert " x unit[trixie]" in ran.stderr
     assert "-- 1 failed, 1 passed in" in ran.stderr

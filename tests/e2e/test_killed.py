@@ -95,7 +95,7 @@ def test_a_hundred_random_moments(server):
             assert not wrong(place, right), f"seed {seed}, moment {moment}, {verb}"
         assert killed > MOMENTS // 4, "the moments were not in the middle of anything"
         server.pause = 0.0
-        done = place.envtool("test", "--json")
+        done = place.envtool("test", "--json", "--again")
         assert done.status == 0, done.said
         assert done.log() == f"{MOMENTS - 1} 8\n"
         assert place.envtool("lock").status == 0

@@ -77,6 +77,7 @@ def test_no_requirement_is_the_strangers_name(wheels):
         assert not re.search(r"""["']envtool(?![\w-])\s*[><=~!\[]""", path.read_text()), path
 
 
+@pytest.mark.e2e  # with this machine's pip
 def test_it_runs_from_the_wheels_without_any_index(wheels, tmp_path):
     """A venv that sees this one's third-party packages: pip is told of no index, and installs our two files alone."""
     run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv")

@@ -62,6 +62,7 @@ def test_it_is_what_an_overlay_shows(layers):
     assert merged([list(entries(layer)) for layer in layers]) == files(model)
 
 
+@pytest.mark.e2e  # reads as container root
 def test_contents_come_from_the_layer_that_shows_them(tmp_path):
     layers = []
     for number, content in enumerate(({"etc/a": "old", "etc/b": "b", "x/METADATA": "m"}, {"etc/a": "new"})):

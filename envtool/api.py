@@ -38,16 +38,17 @@ from envtool.integrity import integrity_digest
 from envtool.model import Command, InputFile, Json, Where
 
 __all__ = [
-    "BLOBS", "PROJECT", "Bind", "BuildError", "Call", "Command", "Completed", "Detection", "EnvDraft", "Event",
-    "Fetch", "FetchError", "InputFile", "Json", "Kind", "Language", "LayerDraft", "Package", "Place", "Problem",
-    "Project", "Recipe", "Request", "ResolveError", "Run", "Sealed", "Site", "SpecError", "Step", "Tree", "Unpack",
-    "Where", "hook", "hookspec", "integrity_digest",
+    "BESIDE", "BLOBS", "PROJECT", "Archive", "Bind", "BuildError", "Call", "Command", "Completed", "Detection",
+    "EnvDraft", "Event", "Fetch", "FetchError", "InputFile", "Json", "Kind", "Language", "LayerDraft", "Package",
+    "Part", "Place", "Problem", "Project", "Recipe", "Request", "ResolveError", "Run", "Sealed", "Site", "SpecError",
+    "Step", "Tree", "Unpack", "Where", "hook", "hookspec", "integrity_digest",
 ]  # fmt: skip
 
 hookspec = pluggy.HookspecMarker("envtool")
 hook = pluggy.HookimplMarker("envtool")
 
 PROJECT = "/project"  # where a container sees the project (tasks: the view; builds: the declared inputs)
+BESIDE = "/run/envtool/beside"  # where a part's build sees other trees, each under its name: see Part.beside
 BLOBS = "/run/envtool/blobs"  # where a build sees its fetched files, each under its `name`, read-only
 
 
@@ -94,6 +95,7 @@ class Request:
     arch: str  # `uname -m`: "x86_64", "aarch64"
     epoch: int  # SOURCE_DATE_EPOCH of the stack, seconds
     below: tuple[str, ...] = ()  # diff IDs of what it stands on, bottom first
+    beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of a part: name -> diff IDs, bottom first
     directory: str = "."  # paths in options are relative to it, it is relative to the project (included specs)
     base_kind: str = ""  # of the stack's base; empty for a base
     base_name: str = ""
@@ -171,15 +173,44 @@ Step: TypeAlias = Run | Unpack | Place | Call
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Archive:
+    """A layer as an image has it: a tar (plain, gzip or zstd) of OCI's image specification, layer.md, whiteouts and
+    all. It is unpacked as it is, times and owners too, and must have the diff ID ("sha256:<hex>" of the tar)."""
+
+    name: str  # of a Fetch
+    diff_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """How a base or layer is made, offline unless `network`. Steps run in order in one container whose root is
-    the stack below (for a base: an empty directory)."""
+    the stack below (for a base: an empty directory). Or it is an `archive` and nothing else: then nothing runs."""
 
     steps: tuple[Step, ...] = ()
+    archive: Archive | None = None
     binds: tuple[Bind, ...] = ()
     network: bool = False
     drop: tuple[str, ...] = ()  # glob patterns (absolute, `**` allowed) of what must not be captured: caches, logs
     mounts: tuple[Bind, ...] = ()  # bases only: shown read-only in every container that stands on it (kind `host`)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A layer of a base that is made of several: an image's, or what one instruction of a Dockerfile makes.
+
+    It is a layer like those of the spec, with a kind of its own that asks nothing (`resolve` is not called: put into
+    `options` what was settled). Parts are counted from 1 in the order of `Kind.parts`; 0 is the base's own layer. A
+    part may only stand on, or look at, what comes before it.
+    """
+
+    name: str  # for people, as in "RUN make install"; shown after the base's name
+    kind: Kind
+    options: Json
+    where: Where
+    below: tuple[int, ...] = ()  # what its build stands on, bottom first; its key has their diff IDs
+    beside: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # name -> a stack (bottom first) whose merged
+    # tree is shown read-only at BESIDE/<name> while it is built; its key has their diff IDs
+    shown: bool = True  # part of the stack of envs; False: needed by others only (another stage)
 
 
 # ---- what the core offers to `resolve` ---------------------------------------------------------------------------
@@ -291,6 +322,16 @@ class Kind:
         locked for each platform by itself."""
         return ""
 
+    def parts(self, request: Request, pins: Json) -> tuple[Part, ...]:
+        """Bases only: the layers above its own that it is made of, in order. What stands on the base stands on all that
+        are `shown`. Pure."""
+        return ()
+
+    def image_config(self, request: Request, pins: Json) -> Mapping[str, Json]:
+        """Bases only: how an image made of it is to be run: the `config` object of OCI's image specification, config.md
+        ("Env", "User", "WorkingDir", "Entrypoint", "Cmd", "Labels" …). `variables` has to say the same of "Env"."""
+        return {}
+
     def epoch(self, pins: Json) -> int | None:
         """Bases only: SOURCE_DATE_EPOCH of every stack on it (seconds); None for the default."""
         return None
@@ -300,7 +341,7 @@ class Kind:
         the clock with; None when the base's archive has none. Raises FetchError."""
         return None
 
-    def variables(self, request: Request) -> Mapping[str, str]:
+    def variables(self, request: Request, pins: Json) -> Mapping[str, str]:
         """Variables for everything that stands on this layer. `PATH` is *prepended* to the PATH so far."""
         return {}
 

@@ -39,7 +39,7 @@ def _setters(below: Iterable[Made]) -> Mapping[str, str]:
     found: dict[str, str] = {}
     for made in below:
         node = made.settled.node
-        names = {*node.kind.variables(made.settled.request), *getattr(node.spec, "set", {})}
+        names = {*node.kind.variables(made.settled.request, made.settled.pins), *getattr(node.spec, "set", {})}
         found |= dict.fromkeys(names, f"{node.spec.where.file}:{node.spec.where.line}")
     return found
 

@@ -89,7 +89,7 @@ def variables(stack: Sequence[Settled]) -> dict[str, str]:
     """What the layers of a stack set for everything above them, bottom first."""
     merged: dict[str, str] = {}
     for settled in stack:
-        add_variables(merged, dict(settled.node.kind.variables(settled.request)))
+        add_variables(merged, dict(settled.node.kind.variables(settled.request, settled.pins)))
         if isinstance(settled.node.spec, LayerSpec):
             add_variables(merged, dict(settled.node.spec.set))
     return merged

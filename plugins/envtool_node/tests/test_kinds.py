@@ -127,9 +127,9 @@ def test_everything_is_shown_where_npm_would_have_put_it(project):
         "node_modules": "/opt/npm/node_modules",
         "packages/a/node_modules": "/opt/npm/packages/a/node_modules",
     }
-    assert Npm().variables(request)["PATH"] == "/project/node_modules/.bin"
+    assert Npm().variables(request, None)["PATH"] == "/project/node_modules/.bin"
     below = replace(request, options={"lockfile": "web/package-lock.json", "node": "/opt/node/bin/node"})
-    assert Npm().variables(below)["PATH"] == "/project/web/node_modules/.bin:/opt/node/bin"
+    assert Npm().variables(below, None)["PATH"] == "/project/web/node_modules/.bin:/opt/node/bin"
     assert (
         Npm().in_project(replace(below, directory="sub"), pins)["sub/web/node_modules"]
         == "/opt/npm/sub/web/node_modules"

@@ -221,5 +221,5 @@ def test_a_declared_build_is_the_whole_question():
 
 
 def test_variables_put_the_virtual_environment_first():
-    assert Pip().variables(request(["a"])) == {"PATH": "/opt/venv/bin", "VIRTUAL_ENV": "/opt/venv"}
-    assert Pip().variables(request({"path": "/srv/v"}))["PATH"] == "/srv/v/bin"
+    assert Pip().variables(request(["a"]), None) == {"PATH": "/opt/venv/bin", "VIRTUAL_ENV": "/opt/venv"}
+    assert Pip().variables(request({"path": "/srv/v"}), None)["PATH"] == "/srv/v/bin"

@@ -179,7 +179,7 @@ class Npm(api.Kind):
         """Each node_modules at the place where npm would have made it."""
         return {join(top, "node_modules"): f"{join(TOP, top)}/node_modules" for top in _tops(request, pins)}
 
-    def variables(self, request: api.Request) -> Mapping[str, str]:
+    def variables(self, request: api.Request, pins: api.Json) -> Mapping[str, str]:
         """The packages' commands come first, and npm asks nobody whether there is a newer one of it."""
         node = _node(_options(request.options))
         beside = f":{posixpath.dirname(node)}" if "/" in node else ""

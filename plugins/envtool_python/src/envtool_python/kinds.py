@@ -44,7 +44,7 @@ class _Venv(api.Kind):
 
     needs_only: ClassVar[bool] = True
 
-    def variables(self, request: api.Request) -> Mapping[str, str]:
+    def variables(self, request: api.Request, pins: api.Json) -> Mapping[str, str]:
         """The virtual environment's commands come first."""
         path = _options(request.options).get("path", VENV)
         return {"PATH": f"{path}/bin", "VIRTUAL_ENV": path}

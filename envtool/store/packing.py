@@ -7,19 +7,22 @@ differs between versions of their libraries, so a packed digest names nothing bu
 from __future__ import annotations
 
 import errno
+import gzip
 import hashlib
 import os
 import select
 import zlib
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, Literal, TypeAlias
+from typing import IO, Any, Literal, TypeAlias, cast
 
 from envtool.store import canonical
 
 Form: TypeAlias = Literal["", "gzip", "zstd"]
 Packed: TypeAlias = tuple[str, int, str, int]  # diff ID, bytes of the tar, digest of what was written, its bytes
 
+WINDOW = 1 << 31  # bytes that zstd may look back: `zstd --long` writes such
+MAGIC: tuple[tuple[bytes, Form], ...] = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"))
 GZIP_LEVEL = 6
 ZSTD_LEVEL = 3
 
@@ -27,7 +30,7 @@ ZSTD_LEVEL = 3
 def prepare(form: Form) -> None:
     """Import what `pack` needs. Nothing should be imported in the process that is container root."""
     if form == "zstd":
-        _zstd()
+        _module()
 
 
 def pack(tree: str | int, out: int, form: Form, stop: int = -1) -> Packed:
@@ -86,17 +89,48 @@ class Sink:
             view = view[os.write(self._out, view) :]
 
 
+def form_of(path: str) -> Form:
+    """What a file is compressed with, by its first bytes."""
+    with open(path, "rb") as file:
+        head = file.read(4)
+    return next((form for magic, form in MAGIC if head.startswith(magic)), "")
+
+
+def unpacked(file: IO[bytes], form: Form) -> IO[bytes]:
+    """What a file holds, all its members or frames one after the other. Reading raises what `damage` names."""
+    if form == "gzip":
+        return cast("IO[bytes]", gzip.GzipFile(fileobj=file))
+    if form == "zstd":
+        module = _module()
+        if hasattr(module.ZstdDecompressor, "stream_reader"):
+            reader = module.ZstdDecompressor(max_window_size=WINDOW).stream_reader(file, read_across_frames=True)
+            return cast("IO[bytes]", reader)
+        options = {module.DecompressionParameter.window_log_max: WINDOW.bit_length() - 1}
+        return cast("IO[bytes]", module.ZstdFile(file, options=options))
+    return file
+
+
+def damage(form: Form) -> tuple[type[Exception], ...]:
+    """What reading a damaged file raises."""
+    if form == "gzip":
+        return (gzip.BadGzipFile, EOFError, zlib.error)
+    return (EOFError, _module().ZstdError) if form == "zstd" else ()
+
+
 def _compressor(form: Form) -> Any:
     if form == "gzip":
         return zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 31)  # a header without time and name
-    return _zstd() if form == "zstd" else None
+    if form == "zstd":
+        compressor = _module().ZstdCompressor(level=ZSTD_LEVEL)
+        return compressor.compressobj() if hasattr(compressor, "compressobj") else compressor
+    return None
 
 
-def _zstd() -> Any:
+def _module() -> Any:
     try:
-        return import_module("zstandard").ZstdCompressor(level=ZSTD_LEVEL).compressobj()
+        return import_module("zstandard")
     except ImportError:  # Python 3.14 has its own
-        return import_module("compression.zstd").ZstdCompressor(level=ZSTD_LEVEL)
+        return import_module("compression.zstd")
 
 
 def _asked(stop: int) -> Callable[[], bool]:

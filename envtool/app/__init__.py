@@ -41,13 +41,15 @@ from envtool.run import contents, evidence, provenance, ready, warm
 from envtool.run.result import Result
 from envtool.run.tasks import scratch_for
 from envtool.run.why import explain_tasks
+from envtool.ship.export import Exported
 from envtool.spec import published
 from envtool.store import layers
+from envtool.store.packing import Form
 from envtool.verify.result import Verified
 
 __all__ = [
-    "SPEC", "Cancel", "Locked", "Request", "detect", "execute", "fetch", "find_spec", "listeners", "load", "lock",
-    "plan", "run", "sbom", "schema", "statements", "vendor", "verify", "why",
+    "SPEC", "Cancel", "Locked", "Request", "detect", "execute", "export", "fetch", "find_spec", "listeners", "load",
+    "lock", "plan", "run", "sbom", "schema", "statements", "vendor", "verify", "why",
 ]  # fmt: skip
 
 
@@ -119,6 +121,31 @@ def sbom(request: Request, env: str, form: bill.Format, emit: Emit, cancel: Canc
     stack = Stacks(at.nodes, at.setting).stack(chosen.name)
     with layers.using(at.setting.store, [made.layer for made in stack.made]):
         return bill.render(contents.bill(chosen.name, stack, at.kinds.plugins), form)
+
+
+def export(
+    request: Request,
+    env: str,
+    path: str,
+    form: str,
+    emit: Emit,
+    cancel: Cancel,
+    *,
+    tag: str = "",
+    compress: Form = "",
+    out: int = -1,
+) -> Exported:
+    """Write one env, whose stack is made where it was not, as an image: see ship.target for what `path`, `form` and
+    `tag` mean. `out` is a descriptor for what goes to standard output. Raises as `execute` does."""
+    from envtool.ship import export, target
+
+    where = target.target(path, form)
+    at = opened(request, emit, cancel)
+    chosen = one_env(at.spec, env)
+    name = target.name(chosen, tag)
+    stack = Stacks(at.nodes, at.setting).stack(chosen.name)
+    where = where.below(os.path.abspath(request.directory))
+    return export.export(chosen, stack, at.setting, where, name=name, form=compress, out=out)
 
 
 def statements(results: Sequence[Result]) -> str:

@@ -120,6 +120,26 @@ def vendored_json(value: Any) -> Json:
     return {"event": "vendored", **document}
 
 
+def exported(value: Any) -> str:
+    """As in: unit.tar: localhost/unit:latest, 4 layers, 41 MB, sha256:…"""
+    path = "standard output" if value.target.path == "-" else value.target.path
+    return f"{path}: {_image(value)}, {value.digest}"
+
+
+def exported_json(value: Any) -> Json:
+    """The last object of `export` (docs/json.md)."""
+    return {
+        "event": "exported",
+        "format": value.target.form,
+        "path": value.target.path,
+        **{name: each for name, each in asdict(value).items() if name != "target"},
+    }
+
+
+def _image(value: Any) -> str:
+    return f"{value.name}, {counted(len(value.layers), 'layer')}, {size(value.size)}"
+
+
 def locked(done: Locked) -> str:
     """What moved, old and new, and the sum."""
     state = "written" if done.written else "unchanged"

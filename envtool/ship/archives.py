@@ -1,14 +1,15 @@
 """One tar file that tools load: `oci-archive`, an OCI layout in a tar, and `docker-archive`, what `docker save` writes.
 
 The latter is an OCI layout too, as docker's own has been since its version 25: its `manifest.json` names the layout's
-files, so that each tool finds what it looks for. All that has a name of its own in it comes first, then blobs; times are
-the image's epoch, owners root, whoever writes it. Sizes are known before anything is written, so it can be a pipe.
+files, so that each tool finds what it looks for. Files with names of their own come first, then blobs; times are the
+image's epoch, owners root, whoever writes it. Sizes are known before anything is written, so it can be a pipe.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 
 from envtool.keys import canonical
 from envtool.realise.setting import Cancel
@@ -29,7 +30,8 @@ def write(item: Assembled, out: int, cancel: Cancel, *, docker: bool) -> None:
         tar.directory(directory)
     for blob in sorted(item.blobs, key=lambda blob: blob.descriptor.size):
         cancel.check()
-        tar.member(layout.place(blob.descriptor), blob.descriptor.size, lambda fd, it=blob: content.write(it, fd, cancel))  # type: ignore[misc]
+        fill = partial(content.write, blob, cancel=cancel)
+        tar.member(layout.place(blob.descriptor), blob.descriptor.size, fill)
     tar.end()
 
 

@@ -31,6 +31,7 @@ CREATED = "org.opencontainers.image.created"
 STACK = "envtool.stack"
 SHOWN = "envtool.in-project"
 SHELL = "/bin/sh"
+GROUND = "user, home, project"  # the layer of `ground`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,7 @@ class Content:
     """One layer: `size` bytes of tar with this diff ID. It is a captured tree of the store (`tree`), a blob as an image
     had it (`blob`, a path), or a small tar of ours (`data`)."""
 
+    name: str  # what the spec calls it
     diff_id: str
     size: int
     tree: str = ""
@@ -67,14 +69,14 @@ def image(env: Env, stack: Stack, store: Store, *, name: str) -> Image:
     standing = Standing(layers)
     files = {path.lstrip("/"): text for path, text in StackTree(layers).read([f"/{n}" for n in ground.NAMES]).items()}
     data = ground.layer(standing.has, files, shown, project=PROJECT, epoch=stack.epoch)
-    top = Content(diff_id=sha256(data), size=len(data), data=data)
+    top = Content(name=GROUND, diff_id=sha256(data), size=len(data), data=data)
     found = (*(_content(made, store) for made in kept), top)
     created = _time(stack.epoch)
     config = Config(
         platform=of_machine(stack.made[0].settled.request.arch),
         diff_ids=tuple(content.diff_id for content in found),
         run=run_config(env, stack),
-        history=writing.history([*_history(stack, kept, created), (created, "envtool: user, home, project", False)]),
+        history=writing.history([*_history(stack, kept, created), (created, f"envtool: {GROUND}", False)]),
         created=created,
     )
     return Image(
@@ -152,11 +154,12 @@ def _archive(made: Made) -> bool:
 
 def _content(made: Made, store: Store) -> Content:
     layer, settled = made.layer, made.settled
+    name = settled.node.spec.name
     archive = settled.node.kind.build(settled.request, settled.pins).archive
     if archive is None:
-        return Content(diff_id=layer.diff_id, size=layer.size, tree=layer.tree)
+        return Content(name=name, diff_id=layer.diff_id, size=layer.size, tree=layer.tree)
     fetch = next(fetch for fetch in settled.fetches if fetch.name == archive.name)
-    return Content(diff_id=layer.diff_id, size=layer.size, blob=blobs.path(store, fetch.sha256))
+    return Content(name=name, diff_id=layer.diff_id, size=layer.size, blob=blobs.path(store, fetch.sha256))
 
 
 def _history(stack: Stack, kept: Sequence[Made], created: str) -> list[tuple[str, str, bool]]:

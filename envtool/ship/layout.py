@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import replace
 
 from envtool.errors import EnvtoolError, StoreError, UsageError
 from envtool.oci import documents, writing
@@ -73,7 +72,7 @@ def _before(path: str) -> tuple[Descriptor, ...]:
     except (OSError, EnvtoolError) as error:
         text = error.message if isinstance(error, EnvtoolError) else f"{path}/{INDEX}: {error.strerror}"
         raise UsageError(text, code="export-target", hint="name another directory") from error
-    return tuple(replace(each, data=None) for each in found.manifests)
+    return found.manifests
 
 
 def _holds(target: str, descriptor: Descriptor) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, get_args
 
 from envtool.errors import FetchError, UsageError
@@ -26,6 +27,10 @@ class Target:
 
     def __str__(self) -> str:
         return f"{self.form}:{self.path}"
+
+    def below(self, directory: str) -> Target:
+        """The same with a path that is relative to a directory."""
+        return self if self.path == PIPE else replace(self, path=posixpath.join(directory, self.path))
 
 
 def target(path: str, form: str) -> Target:

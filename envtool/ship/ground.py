@@ -52,6 +52,10 @@ def layer(
             items[path] = Item(mode=0o644, content=text + gap + _LINES[path])
     for source, place in shown:
         items[place.strip("/")] = Item(mode=0o777, link=source)
+        name = posixpath.basename(place)
+        if posixpath.dirname(place) == project and not exists(name):
+            # a project that is mounted covers the first; what is looked for upward (node_modules) is found here
+            items[name] = Item(mode=0o777, link=source)
     for path in [*items]:
         owner = USER if path.startswith(top + "/") else 0
         while path := posixpath.dirname(path):

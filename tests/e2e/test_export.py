@@ -1,0 +1,290 @@
+"""Images that go out: podman, skopeo and umoci read them, what runs in them prints what it prints here, and the bytes are
+the same whoever writes them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from .conftest import LIMIT, calling, fresh_place
+
+pytestmark = pytest.mark.e2e
+
+TOOLS = ("sh", "cat", "chmod", "env", "find", "id", "ln", "ls", "mkdir", "rm", "sort", "touch")
+SPEC = """
+bases: {{small: {{tarball: {{path: root.tar, sha256: {sha256}}}}}}}
+layers:
+  tool:
+    run: |
+      mkdir -p /opt/tool /opt/gone/deep
+      printf '#!/bin/sh\\necho tool says "$GREETING"\\n' > /opt/tool/greet
+      chmod 755 /opt/tool/greet
+      touch /opt/tool/secret /opt/tool/"b l a n k" /opt/gone/deep/file
+      chmod 600 /opt/tool/secret
+      chmod 4755 /opt/tool/greet
+      ln -s tool/greet /opt/link
+      ln /opt/tool/greet /opt/tool/same
+    set: {{PATH: /opt/tool}}
+  nothing: {{run: "true"}}
+  less: {{run: "rm -r /opt/gone /usr/share/doc/small; mkdir /opt/gone"}}
+envs:
+  unit:
+    base: small
+    layers: [tool, nothing, less]
+    set: {{GREETING: hello}}
+    pass: [FROM_OUTSIDE]
+    tasks: {{test: "greet"}}
+  here: {{tasks: {{test: "true"}}}}
+"""
+SEEN = "greet; id -u; id -g; cat /etc/passwd; cat note; env | sort | grep -v -e ^TERM= -e ^HOSTNAME= -e ^container= -e ^PWD="
+
+
+@pytest.fixture(scope="session")
+def root_tar() -> bytes:
+    """A root file system of a few programs of this machine, and what they are linked with."""
+    held = io.BytesIO()
+    files: dict[str, bytes] = {}
+    for tool in (*TOOLS, "grep"):
+        found = shutil.which(tool, path="/usr/bin:/bin")
+        assert found
+        path = os.path.realpath(found)
+        files[f"usr/bin/{tool}"] = Path(path).read_bytes()
+        said = subprocess.run(["ldd", path], capture_output=True, text=True, check=True).stdout
+        for name in re.findall(r"(/\S+) \(0x", said):
+            files[f"usr{name.removeprefix('/usr')}"] = Path(name).read_bytes()
+    files["etc/passwd"] = b"root:x:0:0:root:/root:/bin/sh"  # no newline at its end
+    files["usr/share/doc/small/README"] = b"read me\n"
+    with tarfile.open(fileobj=held, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name in ("usr", "bin", "lib", "lib64"):
+            member = tarfile.TarInfo(name)
+            member.type, member.mode = (tarfile.DIRTYPE, 0o755) if name == "usr" else (tarfile.SYMTYPE, 0o777)
+            member.linkname = "" if name == "usr" else f"usr/{name}"
+            tar.addfile(member)
+        for name in sorted(files):
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(files[name]), 0o755 if name.startswith("usr/") else 0o644
+            tar.addfile(member, io.BytesIO(files[name]))
+    return held.getvalue()
+
+
+def prepare(place, root_tar):
+    place.write("root.tar", root_tar)
+    place.write("note", "of the project\n")
+    place.spec(SPEC.format(sha256=hashlib.sha256(root_tar).hexdigest()))
+
+
+@pytest.fixture(scope="module")
+def made(root_tar):
+    """A project of whoever runs pytest, whose env stands."""
+    with fresh_place_of("root" if os.geteuid() == 0 else "me") as place:
+        prepare(place, root_tar)
+        done = place.envtool("test", "-e", "unit")
+        if done.status == 3:
+            pytest.skip(f"no containers here: {done.err}")
+        assert done.status == 0, done.said
+        yield place
+
+
+@contextlib.contextmanager
+def fresh_place_of(mode):
+    with calling(mode) as caller, fresh_place(caller) as place:
+        yield place
+
+
+def tool(name: str) -> str:
+    found = shutil.which(name)
+    if not found:
+        pytest.skip(f"{name} is not installed")
+    return found
+
+
+def peer(*words, data=None, **more) -> str:
+    """What another tool prints."""
+    tool(words[0])
+    done = subprocess.run(words, input=data, capture_output=True, timeout=LIMIT, check=False, **more)
+    assert done.returncode == 0, (words, done.stdout[-2000:], done.stderr[-2000:])
+    return done.stdout.decode()
+
+
+@pytest.fixture(scope="module")
+def podman(tmp_path_factory):
+    """podman with a storage of its own. In a mount namespace without the unified cgroups, which crun cannot take beside
+    version 1; limits below those of this machine."""
+    if os.geteuid() != 0:
+        pytest.skip("podman is tried as root")
+    tool("podman")
+    top = tmp_path_factory.mktemp("podman")
+    options = [
+        "--root",
+        top / "root",
+        "--runroot",
+        top / "run",
+        "--storage-driver",
+        "vfs",
+        "--cgroup-manager",
+        "cgroupfs",
+    ]
+    script = 'umount /sys/fs/cgroup/unified 2>/dev/null; exec podman "$@"'
+
+    def run(*words, data=None):
+        if words[0] == "run":
+            limits = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000")
+            words = ("run", "--rm", "--cgroups=disabled", "--network=none", "--pull=never", *limits, *words[1:])
+        return peer("unshare", "-m", "sh", "-c", script, "sh", *map(str, options), *map(str, words), data=data)
+
+    yield run
+    run("rmi", "--all", "--force")
+
+
+def test_podman_runs_in_it_what_exec_runs(made, podman):
+    ours = made.envtool("exec", "unit", "--", "sh", "-c", SEEN)
+    assert ours.status == 0, ours.said
+    piped = made.envtool("export", "unit")
+    assert piped.status == 0, piped.err
+    podman("load", data=piped.raw)
+    theirs = podman("run", "-v", f"{made.project}:/project:ro", "localhost/unit", "sh", "-c", SEEN)
+    assert theirs == ours.out
+    assert "tool says hello" in theirs
+    assert "envtool:x:1000:1000::/home/envtool:/bin/sh" in theirs
+    # the home and /tmp can be written, the rest of the system cannot
+    podman(
+        "run",
+        "localhost/unit",
+        "sh",
+        "-c",
+        "touch ~/a /tmp/b && ! touch /opt/c 2>/dev/null && ! cat /opt/tool/secret 2>/dev/null",
+    )
+
+
+@pytest.mark.parametrize("form", ["oci-archive", "docker-archive"])
+def test_both_archives_are_loaded_and_named(made, podman, form):
+    path = made.top / f"{form}.tar"
+    assert made.envtool("export", "unit", f"{form}:{path}", "--tag", "team/unit:1.4").status == 0
+    assert "localhost/team/unit:1.4" in podman("load", "-i", path)
+    assert podman("run", "localhost/team/unit:1.4", "greet").strip() == "tool says hello"
+
+
+def test_skopeo_keeps_every_digest(made):
+    layout = made.top / "layout"
+    done = made.envtool("export", "unit", f"oci:{layout}", "--json")
+    assert done.status == 0, done.said
+    said = done.events[-1]
+    assert said["event"] == "exported"
+    raw = peer("skopeo", "inspect", "--raw", f"oci:{layout}")
+    assert f"sha256:{hashlib.sha256(raw.encode()).hexdigest()}" == said["digest"]
+    inspected = json.loads(peer("skopeo", "inspect", f"oci:{layout}"))
+    diff_ids = {layer["diff_id"] for layer in made.layers() if layer["entries"]}
+    assert [layer["diff_id"] for layer in said["layers"]] == inspected["Layers"]
+    assert len(said["layers"]) == 4  # base, tool, less, and what is ours on top; a layer without entries is none
+    assert len(set(inspected["Layers"]) & diff_ids) == 3
+    peer("skopeo", "copy", "--preserve-digests", f"oci:{layout}", f"oci:{made.top}/copied:x")
+    assert peer("skopeo", "inspect", "--raw", f"oci:{made.top}/copied:x") == raw
+    # a docker-archive names the same layers
+    assert made.envtool("export", "unit", str(made.top / "unit.tar")).status == 0
+    config = json.loads(peer("skopeo", "inspect", "--config", f"docker-archive:{made.top}/unit.tar"))
+    assert config == json.loads(peer("skopeo", "inspect", "--config", f"oci:{layout}"))
+    assert config["rootfs"]["diff_ids"] == inspected["Layers"]
+    empty = [item.get("empty_layer", False) for item in config["history"]]
+    assert empty == [False, False, True, False, False]
+
+
+def test_umoci_unpacks_the_tree_that_containers_see(made):
+    layout = made.top / "umoci"
+    assert made.envtool("export", "unit", str(layout), "--tag", "unit:1").status == 0
+    bundle = made.top / "bundle"
+    rootless = () if os.geteuid() == 0 else ("--rootless",)
+    peer("umoci", "unpack", *rootless, "--image", f"{layout}:localhost/unit:1", str(bundle))
+    words = ["find", "opt", "usr", "home", "bin", "-printf", "%p %y %m %s %l %n\n"]
+    if not rootless:
+        words[-1] = "%p %y %m %U %G %s %l %n\n"
+    theirs = subprocess.run(words, cwd=bundle / "rootfs", capture_output=True, text=True, check=True).stdout
+    ours = made.envtool("exec", "unit", "--", "sh", "-c", "cd /; exec " + " ".join(f"'{word}'" for word in words))
+    assert ours.status == 0, ours.said
+
+    def lines(text):  # sizes of directories are the file system's own business, and so are their links
+        rows = (re.sub(r" d (.*) \d+  \d+$", r" d \1", line) for line in text.splitlines())
+        return sorted(rows)
+
+    assert lines(theirs) == lines(ours.out)
+    assert "opt/gone d" in theirs
+    assert "deep" not in theirs
+    assert "usr/share/doc/small" not in theirs
+
+
+@pytest.mark.parametrize("compress", ["gzip", "zstd"])
+def test_packed_layers_are_the_same_image(made, compress):
+    path = made.top / f"{compress}.oci"
+    done = made.envtool("export", "unit", f"oci-archive:{path}", "--compress", compress, "--json")
+    assert done.status == 0, done.said
+    said = done.events[-1]
+    assert {layer["media_type"].rpartition("+")[2] for layer in said["layers"]} == {compress}
+    peer("skopeo", "copy", f"oci-archive:{path}", f"oci:{made.top}/un{compress}:x")
+    plain = json.loads(peer("skopeo", "inspect", "--config", f"oci:{made.top}/un{compress}:x"))
+    assert plain["rootfs"]["diff_ids"] == [layer["diff_id"] for layer in said["layers"]]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="other callers are tried by root")
+def test_the_bytes_are_the_same_whoever_writes_them(made, root_tar):
+    def digests(place, umask):
+        found = []
+        for path in ("unit.tar", "oci:layout"):
+            done = place.envtool("export", "unit", path, umask=umask)
+            assert done.status == 0, done.said
+        found.append(hashlib.sha256((place.project / "unit.tar").read_bytes()).hexdigest())
+        for path in sorted((place.project / "layout").rglob("*")):
+            content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+            found.append((str(path.relative_to(place.project)), oct(path.stat().st_mode), content))
+        return found
+
+    first = digests(made, 0o022)
+    for mode, umask in (("range", 0o077), ("single", 0o002)):
+        with fresh_place_of(mode) as place:
+            prepare(place, root_tar)
+            assert digests(place, umask) == first
+
+
+def test_a_layout_gets_further_images_and_other_directories_are_left_alone(made):
+    layout = made.top / "shelf"
+    for tag in ("a:1", "b:1"):
+        assert made.envtool("export", "unit", str(layout), "--tag", tag).status == 0
+    index = json.loads((layout / "index.json").read_text())
+    names = [entry["annotations"]["org.opencontainers.image.ref.name"] for entry in index["manifests"]]
+    assert sorted(names) == ["localhost/a:1", "localhost/b:1"]
+    # a blob that was damaged is written anew
+    blob = max((layout / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
+    blob.write_bytes(b"x")
+    assert made.envtool("export", "unit", str(layout), "--tag", "a:1").status == 0
+    assert hashlib.sha256(blob.read_bytes()).hexdigest() == blob.name
+    refused = made.envtool("export", "unit", str(made.project))
+    assert refused.status == 2
+    assert "holds other things" in refused.err
+    assert not (made.project / "blobs").exists()
+
+
+def test_what_cannot_be_exported_says_why(made):
+    done = made.envtool("export", "here", "x.tar", "--json")
+    assert (done.status, done.events[-1]["code"]) == (2, "export-host")
+    assert not (made.project / "x.tar").exists()
+    done = made.envtool("export", "unit", "x.tar", "--compress", "zstd", "--json")
+    assert (done.status, done.events[-1]["code"]) == (2, "export-compress")
+
+
+def test_a_layer_that_was_damaged_in_the_store_does_not_go_out(root_tar):
+    with fresh_place_of("root" if os.geteuid() == 0 else "me") as place:
+        prepare(place, root_tar)
+        assert place.envtool("export", "unit", "good.tar").status == 0
+        (victim,) = place.store.glob("layers/*/tree/opt/tool/greet")
+        victim.write_bytes(b"echo evil says hello > /dev/null".ljust(victim.stat().st_size)[: victim.stat().st_size])
+        done = place.envtool("export", "unit", "bad.tar", "--json")
+        assert (done.status, done.events[-1]["code"]) == (3, "layer-damaged")
+        assert [path.name for path in place.project.iterdir() if "bad" in path.name] == []

@@ -1,0 +1,71 @@
+"""The layer on top: what it adds, and what it leaves as it is."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envtool.ship import ground
+
+EPOCH = 1_600_000_000
+LINE = b"envtool:x:1000:1000::/home/envtool:/bin/sh\n"
+
+
+def members(data):
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        return {member.name: (member, tar.extractfile(member).read() if member.isreg() else b"") for member in tar}
+
+
+def layer(exists=(), files=None, shown=(), project="/project"):
+    return ground.layer(lambda path: path in exists, files or {}, shown, project=project, epoch=EPOCH)
+
+
+def test_an_empty_stack_gets_all_of_it():
+    found = members(layer())
+    assert [*found] == ["etc", "etc/group", "etc/passwd", "home", "home/envtool", "project", "run", "tmp"]
+    assert {name for name, (member, _) in found.items() if member.uid == member.gid == 1000} == {
+        "home/envtool",
+        "project",
+    }
+    assert found["tmp"][0].mode == 0o1777
+    assert found["etc/passwd"][1] == LINE
+    assert {member.mtime for member, _ in found.values()} == {EPOCH}
+
+
+def test_what_is_there_stays():
+    there = {"etc", "etc/passwd", "etc/group", "home", "project", "run", "tmp"}
+    passwd = b"root:x:0:0::/root:/bin/sh\nnode:x:1000:1000::/home/node:/bin/sh\n"
+    found = members(layer(there, {"etc/passwd": passwd, "etc/group": b"root:x:0:"}))
+    assert [*found] == ["etc/group", "home/envtool"]
+    assert found["etc/group"][1] == b"root:x:0:\nenvtool:x:1000:\n"
+
+
+def test_a_passwd_that_is_no_file_is_left_alone():
+    assert "etc/passwd" not in members(layer({"etc", "etc/passwd"}))
+
+
+def test_directories_seen_in_the_project_are_links():
+    shown = [("/opt/web/node_modules", "/project/web/node_modules"), ("/opt/n/node_modules", "/project/node_modules")]
+    found = members(layer(shown=shown))
+    assert found["project/web/node_modules"][0].linkname == "/opt/web/node_modules"
+    assert found["project/web"][0].uid == 1000
+    assert found["node_modules"][0].linkname == "/opt/n/node_modules"  # for whoever looks upward from a mounted project
+    assert "web" not in found
+
+
+names = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=130).filter(
+    lambda name: name not in (".", "..")
+)
+
+
+@given(st.dictionaries(st.lists(names, min_size=1, max_size=3).map("/".join), st.binary(max_size=2000), max_size=8))
+def test_any_tar_is_read_back(files):
+    items = {path: ground.Item(mode=0o640, owner=7, content=text) for path, text in files.items()}
+    data = ground.tar(items, EPOCH)
+    assert data == ground.tar(dict(reversed(items.items())), EPOCH)
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        read = {member.name: tar.extractfile(member).read() for member in tar}
+    assert read == files

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from envtool.errors import BuildError, EnvtoolError, MakeError
-from envtool.events import Finished, Outcome, Started
+from envtool.errors import BuildError, MakeError
 from envtool.plan.graph import Graph, Node
 from envtool.realise import settle
 from envtool.realise.build import build, stack_binds
 from envtool.realise.setting import Setting
 from envtool.realise.settle import Made
 from envtool.realise.site import StackSite
+from envtool.realise.told import told
 from envtool.store import canonical, layers, memo
 
 __all__ = ["Made", "Stack", "Stacks", "stack_binds"]
@@ -129,44 +128,26 @@ class Stacks:
     def _work(self, node: Node, wanted: settle.Wanted, below: list[Made]) -> Made:
         setting = self._setting
         request, pins = wanted.request, wanted.pins
-        began = time.time()
         event_id = f"{node.subject}:{node.id}"
-        setting.emit(Started(id=event_id, subject=node.subject, name=node.spec.name, time=began))
-        outcome: Outcome = "error"
-        detail = ""
-        try:
+        with told(setting, event_id, node.subject, node.spec.name) as piece:
             site = StackSite(setting, request, below, event_id)
             if not wanted.known:
                 pins = settle.resolve(node, request, setting, site, again=wanted.again)
             settled = settle.settled(node, request, pins)
-            detail = node.kind.summary(request, pins)
+            piece.detail = node.kind.summary(request, pins)
             layer = layers.find(setting.store, settled.key)
-            outcome = "cached"
-            if layer is None:
-                outcome = "error"
+            if layer is not None:
+                piece.outcome = "cached"
+                return Made(settled=settled, layer=layer)
+            try:
                 layer, ours = build(settled, below, setting, event_id, site)
-                outcome = "built" if ours else "cached"
-                detail = "; ".join(filter(None, [detail, settle.surprise(wanted, settled.key, layer.diff_id)]))
+            except BuildError:
+                piece.outcome = "failed"
+                raise
+            surprise = settle.surprise(wanted, settled.key, layer.diff_id)
+            piece.detail = "; ".join(filter(None, [piece.detail, surprise]))
+            piece.outcome = "built" if ours else "cached"
             return Made(settled=settled, layer=layer)
-        except BuildError:
-            outcome = "failed"
-            raise
-        except EnvtoolError as error:
-            outcome = "interrupted" if error.exit_status == 130 else "error"
-            raise
-        finally:
-            now = time.time()
-            setting.emit(
-                Finished(
-                    id=event_id,
-                    subject=node.subject,
-                    name=node.spec.name,
-                    outcome=outcome,
-                    time=now,
-                    seconds=now - began,
-                    detail=detail,
-                )
-            )
 
 
 def _strangers(stack: Stack) -> Iterator[tuple[Made, Made]]:

@@ -42,6 +42,7 @@ from envtool.run.result import Result
 from envtool.run.tasks import scratch_for
 from envtool.run.why import explain_tasks
 from envtool.ship.export import Exported
+from envtool.ship.push import Pushed
 from envtool.spec import published
 from envtool.store import layers
 from envtool.store.packing import Form
@@ -49,7 +50,7 @@ from envtool.verify.result import Verified
 
 __all__ = [
     "SPEC", "Cancel", "Locked", "Request", "detect", "execute", "export", "fetch", "find_spec", "listeners", "load",
-    "lock", "plan", "run", "sbom", "schema", "statements", "vendor", "verify", "why",
+    "lock", "plan", "push", "run", "sbom", "schema", "statements", "vendor", "verify", "why",
 ]  # fmt: skip
 
 
@@ -146,6 +147,17 @@ def export(
     stack = Stacks(at.nodes, at.setting).stack(chosen.name)
     where = where.below(os.path.abspath(request.directory))
     return export.export(chosen, stack, at.setting, where, name=name, form=compress, out=out)
+
+
+def push(request: Request, env: str, to: str, compress: Form, emit: Emit, cancel: Cancel) -> Pushed:
+    """Put one env, whose stack is made where it was not, as an image into a registry. Raises as `execute` does."""
+    from envtool.ship import push
+
+    where = push.where(to)
+    at = opened(request, emit, cancel)
+    chosen = one_env(at.spec, env)
+    stack = Stacks(at.nodes, at.setting).stack(chosen.name)
+    return push.push(chosen, stack, at.setting, where, form=compress)
 
 
 def statements(results: Sequence[Result]) -> str:

@@ -125,6 +125,9 @@ class App(Protocol):
     ) -> Any:
         """A ship.export.Exported. Raises EnvtoolError."""
 
+    def push(self, request: Any, env: str, to: str, compress: str, emit: Emit, cancel: Latch) -> Any:
+        """A ship.push.Pushed. Raises EnvtoolError."""
+
     def schema(self) -> dict[str, Json]:
         """The JSON Schema of a spec."""
 

@@ -136,6 +136,18 @@ def exported_json(value: Any) -> Json:
     }
 
 
+def pushed(value: Any) -> str:
+    """As in: registry.example/unit:1.4: 4 layers, 41 MB, 2.1 MB sent."""
+    sent = f"{size(value.sent)} sent" if value.sent else "all of it there already"
+    return f"{_image(value)}; {sent}"
+
+
+def pushed_json(value: Any) -> Json:
+    """The last object of `push` (docs/json.md)."""
+    document: dict[str, Json] = asdict(value)
+    return {"event": "pushed", **document}
+
+
 def _image(value: Any) -> str:
     return f"{value.name}, {counted(len(value.layers), 'layer')}, {size(value.size)}"
 

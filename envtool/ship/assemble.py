@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from envtool.oci import writing
 from envtool.oci.documents import OCI_CONFIG, OCI_MANIFEST, Descriptor, Document, Manifest
+from envtool.oci.layout import NAME
 from envtool.realise.setting import Cancel
 from envtool.ship import content
 from envtool.ship.content import Blob
@@ -35,9 +36,6 @@ class Assembled:
     def size(self) -> int:
         """Bytes of all of them."""
         return sum(blob.descriptor.size for blob in self.blobs)
-
-
-Pack = Callable[[Content], Blob]
 
 
 def plain(image: Image) -> Assembled:
@@ -87,5 +85,5 @@ def described(item: Assembled) -> Descriptor:
         size=len(document.body),
         platform=item.image.platform,
         # the first is OCI's own (image-layout.md), the second is what containerd and podman read before it
-        annotations={"org.opencontainers.image.ref.name": name, "io.containerd.image.name": name},
+        annotations={NAME: name, "io.containerd.image.name": name},
     )

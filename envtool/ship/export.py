@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from envtool.errors import StoreError, UsageError
-from envtool.events import Finished, Outcome, Started
 from envtool.model import Env
+from envtool.realise.bring import bring
 from envtool.realise.setting import Setting
+from envtool.realise.site import StackSite
 from envtool.realise.stacks import Stack
+from envtool.realise.told import told
 from envtool.ship import archives, assemble, layout
 from envtool.ship.assemble import Assembled
-from envtool.ship.image import image
+from envtool.ship.image import Image, archive, image
 from envtool.ship.target import PIPE, Target
 from envtool.store import layers, placing
 from envtool.store.packing import Form
@@ -43,37 +46,34 @@ class Exported:
 
 
 def export(env: Env, stack: Stack, setting: Setting, target: Target, *, name: str, form: Form, out: int) -> Exported:
-    """Write it; `out` is a descriptor for what goes to PIPE. Raises UsageError, StoreError, Interrupted."""
-    if form and target.form == "docker-archive":
-        raise UsageError(
-            "the layers of a docker-archive are plain tars",
-            code="export-compress",
-            hint="`--compress` is for oci, oci-archive and push",
-        )
-    began = time.time()
+    """Write it; `out` is a descriptor for what goes to PIPE. Raises UsageError, MakeError, Interrupted."""
+    docker = target.form == "docker-archive"
+    if form and docker:
+        hint = "`--compress` is for oci, oci-archive and push"
+        raise UsageError("the layers of a docker-archive are plain tars", code="export-compress", hint=hint)
     event_id = f"export:{env.name}"
-    setting.emit(Started(id=event_id, subject="export", name=env.name, time=began, detail=str(target)))
-    outcome: Outcome = "error"
-    try:
-        with layers.using(setting.store, [made.layer for made in stack.made]), layers.scratch(setting.store) as work:
-            made = image(env, stack, setting.store, name=name)
-            docker = target.form == "docker-archive"
-            item = assemble.plain(made) if docker else assemble.local(made, form, work, setting.cancel)
-            _write(item, target, setting, out)
-        outcome = "done"
-    finally:
-        now = time.time()
-        setting.emit(
-            Finished(id=event_id, subject="export", name=env.name, outcome=outcome, time=now, seconds=now - began)
-        )
+    with (
+        told(setting, event_id, "export", env.name) as piece,
+        held(env, stack, setting, event_id, name) as (made, work),
+    ):
+        item = assemble.plain(made) if docker else assemble.local(made, form, work, setting.cancel)
+        _write(item, target, setting, out)
+        piece.outcome = "done"
     return Exported(
-        env=env.name,
-        target=target,
-        name=name,
-        digest=item.manifest.digest,
-        size=item.size,
-        layers=given(item),
+        env=env.name, target=target, name=name, digest=item.manifest.digest, size=item.size, layers=given(item)
     )
+
+
+@contextmanager
+def held(env: Env, stack: Stack, setting: Setting, event_id: str, name: str) -> Iterator[tuple[Image, str]]:
+    """The image of an env with all that it is made of at hand, and a directory for what has to be packed. Raises
+    UsageError, MakeError, Interrupted."""
+    with layers.using(setting.store, [made.layer for made in stack.made]), layers.scratch(setting.store) as work:
+        made = image(env, stack, setting.store, name=name)
+        for each in stack.made:
+            if archive(each) is not None:  # its tree may have come from another image's file, packed otherwise
+                bring(each.settled, setting, event_id, StackSite(setting, each.settled.request, (), event_id))
+        yield made, work
 
 
 def given(item: Assembled) -> tuple[Given, ...]:
@@ -96,10 +96,10 @@ def _write(item: Assembled, target: Target, setting: Setting, out: int) -> None:
         layout.write(item, target.path, setting.cancel)
     elif target.path == PIPE:
         archives.write(item, out, setting.cancel, docker=docker)
+    elif os.path.isdir(target.path):
+        raise UsageError(f"{target.path} is a directory", code="export-target")
     else:
         try:
-            if os.path.isdir(target.path):
-                raise UsageError(f"{target.path} is a directory", code="export-target")
             with placing.written(target.path) as file:
                 archives.write(item, file.fileno(), setting.cancel, docker=docker)
         except OSError as error:

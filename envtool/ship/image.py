@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from envtool.api import PROJECT
+from envtool.api import PROJECT, Fetch
 from envtool.errors import UsageError
 from envtool.model import Env, Json
 from envtool.oci import writing
@@ -64,7 +64,7 @@ def image(env: Env, stack: Stack, store: Store, *, name: str) -> Image:
     """The image of an env whose layers stand. Raises UsageError where the base cannot be given away."""
     _check(env, stack)
     layers = [made.layer for made in stack.made]
-    kept = [made for made in stack.made if made.layer.entries or _archive(made)]
+    kept = [made for made in stack.made if made.layer.entries or archive(made)]
     shown = joins([made.settled for made in stack.made])
     standing = Standing(layers)
     files = {path.lstrip("/"): text for path, text in StackTree(layers).read([f"/{n}" for n in ground.NAMES]).items()}
@@ -147,18 +147,18 @@ def _check(env: Env, stack: Stack) -> None:
         )
 
 
-def _archive(made: Made) -> bool:
+def archive(made: Made) -> Fetch | None:
+    """The file that a layer was in an image; None for what was made here."""
     settled = made.settled
-    return settled.node.kind.build(settled.request, settled.pins).archive is not None
+    found = settled.node.kind.build(settled.request, settled.pins).archive
+    return next(fetch for fetch in settled.fetches if fetch.name == found.name) if found else None
 
 
 def _content(made: Made, store: Store) -> Content:
-    layer, settled = made.layer, made.settled
-    name = settled.node.spec.name
-    archive = settled.node.kind.build(settled.request, settled.pins).archive
-    if archive is None:
+    layer, name = made.layer, made.settled.node.spec.name
+    fetch = archive(made)
+    if fetch is None:
         return Content(name=name, diff_id=layer.diff_id, size=layer.size, tree=layer.tree)
-    fetch = next(fetch for fetch in settled.fetches if fetch.name == archive.name)
     return Content(name=name, diff_id=layer.diff_id, size=layer.size, blob=blobs.path(store, fetch.sha256))
 
 

@@ -9,18 +9,18 @@ from __future__ import annotations
 import hashlib
 import os
 
-from envtool.errors import EnvtoolError, StoreError, UsageError
-from envtool.oci import documents, writing
+from envtool.errors import FetchError, StoreError, UsageError
+from envtool.oci import layout, writing
 from envtool.oci.documents import OCI_INDEX, Descriptor, Index
+from envtool.oci.layout import NAME
 from envtool.realise.setting import Cancel
 from envtool.ship import content
 from envtool.ship.assemble import Assembled, described
 from envtool.store import placing
 
 MARK = "oci-layout"
-MARK_TEXT = b'{"imageLayoutVersion":"1.0.0"}'
+MARK_TEXT = b'{"imageLayoutVersion":"%s"}' % layout.VERSION.encode()
 INDEX = "index.json"
-NAME = "org.opencontainers.image.ref.name"
 
 
 def write(item: Assembled, path: str, cancel: Cancel) -> None:
@@ -51,8 +51,7 @@ def index(entry: Descriptor, before: tuple[Descriptor, ...] = ()) -> bytes:
 
 def place(descriptor: Descriptor) -> str:
     """Where a layout has a blob, relative to its top."""
-    algorithm, _, name = descriptor.digest.partition(":")
-    return f"blobs/{algorithm}/{name}"
+    return layout.blob_path("", descriptor.digest)
 
 
 def _before(path: str) -> tuple[Descriptor, ...]:
@@ -63,16 +62,12 @@ def _before(path: str) -> tuple[Descriptor, ...]:
         what = "holds other things" if os.path.isdir(path) else "is no directory"
         hint = "name a new directory, or one with an OCI layout; `unit.tar` makes an archive"
         raise UsageError(f"{path} {what}", code="export-target", hint=hint)
+    if not os.path.exists(os.path.join(path, INDEX)):
+        return ()  # whoever began it was stopped
     try:
-        with open(os.path.join(path, INDEX), "rb") as file:
-            body = file.read(documents.DOCUMENT_LIMIT)
-        found = documents.read_index(body, OCI_INDEX, f"{path}/{INDEX}")
-    except FileNotFoundError:
-        return ()
-    except (OSError, EnvtoolError) as error:
-        text = error.message if isinstance(error, EnvtoolError) else f"{path}/{INDEX}: {error.strerror}"
-        raise UsageError(text, code="export-target", hint="name another directory") from error
-    return found.manifests
+        return layout.read_index(path).manifests
+    except FetchError as error:
+        raise UsageError(error.message, code="export-target", hint="name another directory") from error
 
 
 def _holds(target: str, descriptor: Descriptor) -> bool:

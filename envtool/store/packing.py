@@ -33,6 +33,17 @@ def prepare(form: Form) -> None:
         _module()
 
 
+def maker(form: Form) -> str:
+    """What packs here: the same maker makes the same bytes of the same tar."""
+    if form == "gzip":
+        return f"zlib {zlib.ZLIB_RUNTIME_VERSION} -{GZIP_LEVEL}"
+    if form == "zstd":
+        module = _module()
+        version = getattr(module, "ZSTD_VERSION", None) or module.zstd_version_info
+        return f"zstd {'.'.join(map(str, version))} -{ZSTD_LEVEL}"
+    return ""
+
+
 def pack(tree: str | int, out: int, form: Form, stop: int = -1) -> Packed:
     """Write the tar of a captured tree to the descriptor `out`. Raises OSError (ECANCELED once the descriptor `stop` is
     readable), StoreError."""

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,7 @@ def prepare(place, root_tar):
 
 
 @pytest.fixture(scope="module")
-def made(root_tar):
+def exported(root_tar):
     """A project of whoever runs pytest, whose env stands."""
     with fresh_place_of("root" if os.geteuid() == 0 else "me") as place:
         prepare(place, root_tar)
@@ -146,13 +147,13 @@ def podman(tmp_path_factory):
     run("rmi", "--all", "--force")
 
 
-def test_podman_runs_in_it_what_exec_runs(made, podman):
-    ours = made.envtool("exec", "unit", "--", "sh", "-c", SEEN)
+def test_podman_runs_in_it_what_exec_runs(exported, podman):
+    ours = exported.envtool("exec", "unit", "--", "sh", "-c", SEEN)
     assert ours.status == 0, ours.said
-    piped = made.envtool("export", "unit")
+    piped = exported.envtool("export", "unit")
     assert piped.status == 0, piped.err
     podman("load", data=piped.raw)
-    theirs = podman("run", "-v", f"{made.project}:/project:ro", "localhost/unit", "sh", "-c", SEEN)
+    theirs = podman("run", "-v", f"{exported.project}:/project:ro", "localhost/unit", "sh", "-c", SEEN)
     assert theirs == ours.out
     assert "tool says hello" in theirs
     assert "envtool:x:1000:1000::/home/envtool:/bin/sh" in theirs
@@ -167,48 +168,48 @@ def test_podman_runs_in_it_what_exec_runs(made, podman):
 
 
 @pytest.mark.parametrize("form", ["oci-archive", "docker-archive"])
-def test_both_archives_are_loaded_and_named(made, podman, form):
-    path = made.top / f"{form}.tar"
-    assert made.envtool("export", "unit", f"{form}:{path}", "--tag", "team/unit:1.4").status == 0
+def test_both_archives_are_loaded_and_named(exported, podman, form):
+    path = exported.top / f"{form}.tar"
+    assert exported.envtool("export", "unit", f"{form}:{path}", "--tag", "team/unit:1.4").status == 0
     assert "localhost/team/unit:1.4" in podman("load", "-i", path)
     assert podman("run", "localhost/team/unit:1.4", "greet").strip() == "tool says hello"
 
 
-def test_skopeo_keeps_every_digest(made):
-    layout = made.top / "layout"
-    done = made.envtool("export", "unit", f"oci:{layout}", "--json")
+def test_skopeo_keeps_every_digest(exported):
+    layout = exported.top / "layout"
+    done = exported.envtool("export", "unit", f"oci:{layout}", "--json")
     assert done.status == 0, done.said
     said = done.events[-1]
     assert said["event"] == "exported"
     raw = peer("skopeo", "inspect", "--raw", f"oci:{layout}")
     assert f"sha256:{hashlib.sha256(raw.encode()).hexdigest()}" == said["digest"]
     inspected = json.loads(peer("skopeo", "inspect", f"oci:{layout}"))
-    diff_ids = {layer["diff_id"] for layer in made.layers() if layer["entries"]}
+    diff_ids = {layer["diff_id"] for layer in exported.layers() if layer["entries"]}
     assert [layer["diff_id"] for layer in said["layers"]] == inspected["Layers"]
     assert len(said["layers"]) == 4  # base, tool, less, and what is ours on top; a layer without entries is none
     assert len(set(inspected["Layers"]) & diff_ids) == 3
-    peer("skopeo", "copy", "--preserve-digests", f"oci:{layout}", f"oci:{made.top}/copied:x")
-    assert peer("skopeo", "inspect", "--raw", f"oci:{made.top}/copied:x") == raw
+    peer("skopeo", "copy", "--preserve-digests", f"oci:{layout}", f"oci:{exported.top}/copied:x")
+    assert peer("skopeo", "inspect", "--raw", f"oci:{exported.top}/copied:x") == raw
     # a docker-archive names the same layers
-    assert made.envtool("export", "unit", str(made.top / "unit.tar")).status == 0
-    config = json.loads(peer("skopeo", "inspect", "--config", f"docker-archive:{made.top}/unit.tar"))
+    assert exported.envtool("export", "unit", str(exported.top / "unit.tar")).status == 0
+    config = json.loads(peer("skopeo", "inspect", "--config", f"docker-archive:{exported.top}/unit.tar"))
     assert config == json.loads(peer("skopeo", "inspect", "--config", f"oci:{layout}"))
     assert config["rootfs"]["diff_ids"] == inspected["Layers"]
     empty = [item.get("empty_layer", False) for item in config["history"]]
     assert empty == [False, False, True, False, False]
 
 
-def test_umoci_unpacks_the_tree_that_containers_see(made):
-    layout = made.top / "umoci"
-    assert made.envtool("export", "unit", str(layout), "--tag", "unit:1").status == 0
-    bundle = made.top / "bundle"
+def test_umoci_unpacks_the_tree_that_containers_see(exported):
+    layout = exported.top / "umoci"
+    assert exported.envtool("export", "unit", str(layout), "--tag", "unit:1").status == 0
+    bundle = exported.top / "bundle"
     rootless = () if os.geteuid() == 0 else ("--rootless",)
     peer("umoci", "unpack", *rootless, "--image", f"{layout}:localhost/unit:1", str(bundle))
     words = ["find", "opt", "usr", "home", "bin", "-printf", "%p %y %m %s %l %n\n"]
     if not rootless:
         words[-1] = "%p %y %m %U %G %s %l %n\n"
     theirs = subprocess.run(words, cwd=bundle / "rootfs", capture_output=True, text=True, check=True).stdout
-    ours = made.envtool("exec", "unit", "--", "sh", "-c", "cd /; exec " + " ".join(f"'{word}'" for word in words))
+    ours = exported.envtool("exec", "unit", "--", "sh", "-c", "cd /; exec " + " ".join(f"'{word}'" for word in words))
     assert ours.status == 0, ours.said
 
     def lines(text):  # sizes of directories are the file system's own business, and so are their links
@@ -222,19 +223,19 @@ def test_umoci_unpacks_the_tree_that_containers_see(made):
 
 
 @pytest.mark.parametrize("compress", ["gzip", "zstd"])
-def test_packed_layers_are_the_same_image(made, compress):
-    path = made.top / f"{compress}.oci"
-    done = made.envtool("export", "unit", f"oci-archive:{path}", "--compress", compress, "--json")
+def test_packed_layers_are_the_same_image(exported, compress):
+    path = exported.top / f"{compress}.oci"
+    done = exported.envtool("export", "unit", f"oci-archive:{path}", "--compress", compress, "--json")
     assert done.status == 0, done.said
     said = done.events[-1]
     assert {layer["media_type"].rpartition("+")[2] for layer in said["layers"]} == {compress}
-    peer("skopeo", "copy", f"oci-archive:{path}", f"oci:{made.top}/un{compress}:x")
-    plain = json.loads(peer("skopeo", "inspect", "--config", f"oci:{made.top}/un{compress}:x"))
+    peer("skopeo", "copy", f"oci-archive:{path}", f"oci:{exported.top}/un{compress}:x")
+    plain = json.loads(peer("skopeo", "inspect", "--config", f"oci:{exported.top}/un{compress}:x"))
     assert plain["rootfs"]["diff_ids"] == [layer["diff_id"] for layer in said["layers"]]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="other callers are tried by root")
-def test_the_bytes_are_the_same_whoever_writes_them(made, root_tar):
+def test_the_bytes_are_the_same_whoever_writes_them(exported, root_tar):
     def digests(place, umask):
         found = []
         for path in ("unit.tar", "oci:layout"):
@@ -246,36 +247,36 @@ def test_the_bytes_are_the_same_whoever_writes_them(made, root_tar):
             found.append((str(path.relative_to(place.project)), oct(path.stat().st_mode), content))
         return found
 
-    first = digests(made, 0o022)
+    first = digests(exported, 0o022)
     for mode, umask in (("range", 0o077), ("single", 0o002)):
         with fresh_place_of(mode) as place:
             prepare(place, root_tar)
             assert digests(place, umask) == first
 
 
-def test_a_layout_gets_further_images_and_other_directories_are_left_alone(made):
-    layout = made.top / "shelf"
+def test_a_layout_gets_further_images_and_other_directories_are_left_alone(exported):
+    layout = exported.top / "shelf"
     for tag in ("a:1", "b:1"):
-        assert made.envtool("export", "unit", str(layout), "--tag", tag).status == 0
+        assert exported.envtool("export", "unit", str(layout), "--tag", tag).status == 0
     index = json.loads((layout / "index.json").read_text())
     names = [entry["annotations"]["org.opencontainers.image.ref.name"] for entry in index["manifests"]]
     assert sorted(names) == ["localhost/a:1", "localhost/b:1"]
     # a blob that was damaged is written anew
     blob = max((layout / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
     blob.write_bytes(b"x")
-    assert made.envtool("export", "unit", str(layout), "--tag", "a:1").status == 0
+    assert exported.envtool("export", "unit", str(layout), "--tag", "a:1").status == 0
     assert hashlib.sha256(blob.read_bytes()).hexdigest() == blob.name
-    refused = made.envtool("export", "unit", str(made.project))
+    refused = exported.envtool("export", "unit", str(exported.project))
     assert refused.status == 2
     assert "holds other things" in refused.err
-    assert not (made.project / "blobs").exists()
+    assert not (exported.project / "blobs").exists()
 
 
-def test_what_cannot_be_exported_says_why(made):
-    done = made.envtool("export", "here", "x.tar", "--json")
+def test_what_cannot_be_exported_says_why(exported):
+    done = exported.envtool("export", "here", "x.tar", "--json")
     assert (done.status, done.events[-1]["code"]) == (2, "export-host")
-    assert not (made.project / "x.tar").exists()
-    done = made.envtool("export", "unit", "x.tar", "--compress", "zstd", "--json")
+    assert not (exported.project / "x.tar").exists()
+    done = exported.envtool("export", "unit", "x.tar", "--compress", "zstd", "--json")
     assert (done.status, done.events[-1]["code"]) == (2, "export-compress")
 
 
@@ -288,3 +289,62 @@ def test_a_layer_that_was_damaged_in_the_store_does_not_go_out(root_tar):
         done = place.envtool("export", "unit", "bad.tar", "--json")
         assert (done.status, done.events[-1]["code"]) == (3, "layer-damaged")
         assert [path.name for path in place.project.iterdir() if "bad" in path.name] == []
+
+
+# ---- to a registry ------------------------------------------------------------------------------------------------
+
+
+def pushed(place, *words, status=0):
+    done = place.envtool("push", *words, "--json")
+    assert done.status == status, done.said
+    return done.events[-1]
+
+
+def test_what_is_pushed_is_what_was_said(exported, registry):
+    exported = replace(exported, environ=registry.variables)
+    name = registry.name("team/unit", "1.4")
+    said = pushed(exported, "unit", name)
+    assert said["event"] == "pushed"
+    assert said["sent"] > 0
+    raw = registry.skopeo("inspect", "--raw", f"docker://{name}").stdout
+    assert f"sha256:{hashlib.sha256(raw.encode()).hexdigest()}" == said["digest"]
+    manifest = json.loads(raw)
+    assert [layer["digest"] for layer in manifest["layers"]] == [layer["digest"] for layer in said["layers"]]
+    assert {layer["mediaType"] for layer in manifest["layers"]} == {"application/vnd.oci.image.layer.v1.tar+zstd"}
+    config = json.loads(registry.skopeo("inspect", "--config", f"docker://{name}").stdout)
+    assert config["rootfs"]["diff_ids"] == [layer["diff_id"] for layer in said["layers"]]
+    # it comes down, with every layer what its diff ID says
+    registry.skopeo("copy", f"docker://{name}", f"oci:{exported.top}/down:x")
+    # again: nothing is packed or sent, and the digest is printed for scripts
+    again = exported.envtool("push", "unit", name)
+    assert again.status == 0, again.said
+    assert again.out == f"{name}@{said['digest']}\n"
+    assert "all of it there already" in again.err
+
+
+def test_a_copy_by_skopeo_keeps_the_digests(exported, registry):
+    exported = replace(exported, environ=registry.variables)
+    assert exported.envtool("export", "unit", "oci:copied").status == 0
+    name = registry.name("copied")
+    registry.skopeo("copy", "--preserve-digests", f"oci:{exported.project}/copied", f"docker://{name}")
+    index = json.loads((exported.project / "copied" / "index.json").read_text())
+    raw = registry.skopeo("inspect", "--raw", f"docker://{name}").stdout
+    assert f"sha256:{hashlib.sha256(raw.encode()).hexdigest()}" == index["manifests"][0]["digest"]
+
+
+def test_passwords_and_gzip(exported, password_registry):
+    exported = replace(exported, environ={**password_registry.variables})
+    name = password_registry.name("unit")
+    refused = pushed(exported, "unit", name, status=3)
+    assert refused["code"] == "registry-denied"
+    exported.environ["DOCKER_CONFIG"] = password_registry.docker_config(exported.top / "docker")
+    said = pushed(exported, "unit", name, "--compress", "gzip")
+    assert {layer["media_type"].rpartition("+")[2] for layer in said["layers"]} == {"gzip"}
+    assert password_registry.password not in json.dumps(said)
+
+
+def test_where_nothing_can_be_pushed(exported):
+    for ref, code in ((f"x@sha256:{'0' * 64}", "push-digest"), ("https://x/y", "reference")):
+        assert exported.envtool("push", "unit", ref, "--json").events[-1]["code"] == code
+    assert exported.envtool("push", "unit", "x/y", "--offline", "--json").events[-1]["code"] == "offline"
+    assert exported.envtool("push", "here", "x/y", "--json").events[-1]["code"] == "export-host"

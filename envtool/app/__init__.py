@@ -143,8 +143,11 @@ def export(
     where = target.target(path, form)
     at = opened(request, emit, cancel)
     chosen = one_env(at.spec, env)
-    name = target.name(chosen, tag)
+    name = target.name(chosen, tag, where.form)
     stack = Stacks(at.nodes, at.setting).stack(chosen.name)
+    if where.form == "devcontainer":
+        where = where.below(os.path.abspath(request.directory) if path.rpartition(":")[2] else at.spec.root)
+        return export.devcontainer(chosen, stack, at.setting, where, spec=at.spec.file, name=name)
     where = where.below(os.path.abspath(request.directory))
     return export.export(chosen, stack, at.setting, where, name=name, form=compress, out=out)
 

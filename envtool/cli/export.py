@@ -49,7 +49,7 @@ def command(
 
     said = settings(ctx)
     app = door.app()
-    piped = form != "devcontainer" and path.rpartition(":")[2] in ("", "-")
+    piped = form != "devcontainer" and not path.startswith("devcontainer:") and path.rpartition(":")[2] in ("", "-")
     if piped and said.json:
         raise UsageError("with `--json` standard output is taken: say a PATH", code="export-target")
     if piped and sys.stdout.isatty():

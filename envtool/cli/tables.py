@@ -123,7 +123,7 @@ def vendored_json(value: Any) -> Json:
 def exported(value: Any) -> str:
     """As in: unit.tar: localhost/unit:latest, 4 layers, 41 MB, sha256:…"""
     path = "standard output" if value.target.path == "-" else value.target.path
-    return f"{path}: {_image(value)}, {value.digest}"
+    return f"{path}: {_image(value)}, {value.digest}" if value.digest else f"{path}: uses {value.name}"
 
 
 def exported_json(value: Any) -> Json:

@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from envtool.errors import StoreError, UsageError
 from envtool.model import Env
 from envtool.realise.bring import bring
+from envtool.realise.build import joins
 from envtool.realise.setting import Setting
 from envtool.realise.site import StackSite
 from envtool.realise.stacks import Stack
 from envtool.realise.told import told
-from envtool.ship import archives, assemble, layout
+from envtool.realise.tree import StackTree
+from envtool.ship import archives, assemble, ground, layout
 from envtool.ship.assemble import Assembled
-from envtool.ship.image import Image, archive, image
+from envtool.ship.devcontainer import MARK, document
+from envtool.ship.image import Image, archive, image, refuse_host
 from envtool.ship.target import PIPE, Target
 from envtool.store import layers, placing
 from envtool.store.packing import Form
@@ -35,7 +38,7 @@ class Given:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """What was written: `digest` names the manifest, `size` is bytes of all blobs."""
+    """What was written: `digest` names the manifest (empty where there is none), `size` is bytes of all blobs."""
 
     env: str
     target: Target
@@ -48,9 +51,9 @@ class Exported:
 def export(env: Env, stack: Stack, setting: Setting, target: Target, *, name: str, form: Form, out: int) -> Exported:
     """Write it; `out` is a descriptor for what goes to PIPE. Raises UsageError, MakeError, Interrupted."""
     docker = target.form == "docker-archive"
-    if form and docker:
+    if form and target.form not in ("oci", "oci-archive"):
         hint = "`--compress` is for oci, oci-archive and push"
-        raise UsageError("the layers of a docker-archive are plain tars", code="export-compress", hint=hint)
+        raise UsageError(f"there is nothing to compress in a {target.form}", code="export-compress", hint=hint)
     event_id = f"export:{env.name}"
     with (
         told(setting, event_id, "export", env.name) as piece,
@@ -62,6 +65,38 @@ def export(env: Env, stack: Stack, setting: Setting, target: Target, *, name: st
     return Exported(
         env=env.name, target=target, name=name, digest=item.manifest.digest, size=item.size, layers=given(item)
     )
+
+
+def devcontainer(env: Env, stack: Stack, setting: Setting, target: Target, *, spec: str, name: str) -> Exported:
+    """Write the file with which editors open the env's image. Raises UsageError, StoreError."""
+    refuse_host(env, stack)
+    _ours(target.path)
+    with layers.using(setting.store, [made.layer for made in stack.made]):
+        passwd = StackTree([made.layer for made in stack.made]).read(["/etc/passwd"]).get("/etc/passwd", b"")
+    shown = joins([made.settled for made in stack.made])
+    text = document(env, spec=spec, image=name, user=ground.user(passwd), shown=shown).encode()
+    try:
+        with placing.written(target.path) as file:
+            file.write(text)
+    except OSError as error:
+        raise _unwritten(target.path, error) from error
+    return Exported(env=env.name, target=target, name=name, digest="", size=len(text), layers=())
+
+
+def _ours(path: str) -> None:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            if not file.read(len(MARK)).startswith(MARK):
+                hint = "remove it, or name another PATH"
+                raise UsageError(f"{path} was not written by envtool", code="export-target", hint=hint)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise _unwritten(path, error) from error
+
+
+def _unwritten(path: str, error: OSError) -> StoreError:
+    return StoreError(f"{path} cannot be written: {error.strerror or error}", code="export-write")
 
 
 @contextmanager
@@ -103,5 +138,4 @@ def _write(item: Assembled, target: Target, setting: Setting, out: int) -> None:
             with placing.written(target.path) as file:
                 archives.write(item, file.fileno(), setting.cancel, docker=docker)
         except OSError as error:
-            text = error.strerror or str(error)
-            raise StoreError(f"{target.path} cannot be written: {text}", code="export-write") from error
+            raise _unwritten(target.path, error) from error

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from envtool.store import ocitar
 
 USER = 1000
+NAME = "envtool"
 HOME = "home/envtool"
 NAMES = ("etc/passwd", "etc/group")
 _LINES = {"etc/passwd": b"envtool:x:1000:1000::/home/envtool:/bin/sh\n", "etc/group": b"envtool:x:1000:\n"}
@@ -62,6 +63,15 @@ def layer(
             if path not in items and not exists(path):
                 items[path] = Item(mode=0o755, owner=owner)
     return tar(items, epoch)
+
+
+def user(passwd: bytes) -> str:
+    """What the user of tasks is called where /etc/passwd is this: passwd(5)."""
+    for line in passwd.split(b"\n"):
+        fields = line.split(b":")
+        if fields[2:3] == [b"%d" % USER]:
+            return fields[0].decode("utf-8", "replace")
+    return NAME
 
 
 def tar(items: dict[str, Item], epoch: int) -> bytes:

@@ -62,7 +62,7 @@ class Image:
 
 def image(env: Env, stack: Stack, store: Store, *, name: str) -> Image:
     """The image of an env whose layers stand. Raises UsageError where the base cannot be given away."""
-    _check(env, stack)
+    refuse_host(env, stack)
     layers = [made.layer for made in stack.made]
     kept = [made for made in stack.made if made.layer.entries or archive(made)]
     shown = joins([made.settled for made in stack.made])
@@ -135,7 +135,8 @@ class Standing:
         return False
 
 
-def _check(env: Env, stack: Stack) -> None:
+def refuse_host(env: Env, stack: Stack) -> None:
+    """Raise UsageError where the base shows what it does not have."""
     base = stack.made[0].settled
     recipe = base.node.kind.build(base.request, base.pins)
     if recipe.mounts:

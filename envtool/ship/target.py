@@ -59,7 +59,7 @@ def target(path: str, form: str) -> Target:
     return Target(form=found, path=path)
 
 
-def name(env: Env, tag: str) -> str:
+def name(env: Env, tag: str, form: Format = "oci") -> str:
     """The name an image goes by: what `--tag` says, else `localhost/GROUP:VALUES`. A name without a registry is one of
     `localhost`, which no tool asks the network for. Raises UsageError (code export-tag)."""
     if not tag:
@@ -71,7 +71,7 @@ def name(env: Env, tag: str) -> str:
         found = reference.parse(f"localhost/{tag}" if local else tag)
     except FetchError as error:
         raise UsageError(error.message, code="export-tag", hint=error.hint) from error
-    if found.digest:
+    if found.digest and form != "devcontainer":  # which uses an image that is there
         raise UsageError(f"`--tag {tag}`: a digest is not chosen, it follows", code="export-tag")
     return str(found)
 

@@ -87,7 +87,10 @@ def test_tags_that_are_none(tag):
 
 def test_without_a_tag_it_is_called_as_the_env_is():
     assert target.name(env(), "") == "localhost/unit:latest"
-    assert target.name(env("Unit Tests", {"suite": "trixie", "locale": "C.UTF-8"}), "") == "localhost/unit-tests:trixie-C.UTF-8"
+    assert (
+        target.name(env("Unit Tests", {"suite": "trixie", "locale": "C.UTF-8"}), "")
+        == "localhost/unit-tests:trixie-C.UTF-8"
+    )
 
 
 @given(st.text(min_size=1, max_size=200), st.dictionaries(st.text(min_size=1), st.text(max_size=200), max_size=3))

@@ -134,10 +134,12 @@ def export(
     *,
     tag: str = "",
     compress: Form = "",
+    project: bool = False,
     out: int = -1,
 ) -> Exported:
     """Write one env, whose stack is made where it was not, as an image: see ship.target for what `path`, `form` and
-    `tag` mean. `out` is a descriptor for what goes to standard output. Raises as `execute` does."""
+    `tag` mean. `project`: with the project's files. `out` is a descriptor for what goes to standard output. Raises as
+    `execute` does."""
     from envtool.ship import export, target
 
     where = target.target(path, form)
@@ -149,10 +151,12 @@ def export(
         where = where.below(os.path.abspath(request.directory) if path.rpartition(":")[2] else at.spec.root)
         return export.devcontainer(chosen, stack, at.setting, where, spec=at.spec.file, name=name)
     where = where.below(os.path.abspath(request.directory))
-    return export.export(chosen, stack, at.setting, where, name=name, form=compress, out=out)
+    return export.export(chosen, stack, at.setting, where, name=name, form=compress, project=project, out=out)
 
 
-def push(request: Request, env: str, to: str, compress: Form, emit: Emit, cancel: Cancel) -> Pushed:
+def push(
+    request: Request, env: str, to: str, emit: Emit, cancel: Cancel, *, compress: Form, project: bool = False
+) -> Pushed:
     """Put one env, whose stack is made where it was not, as an image into a registry. Raises as `execute` does."""
     from envtool.ship import push
 
@@ -160,7 +164,7 @@ def push(request: Request, env: str, to: str, compress: Form, emit: Emit, cancel
     at = opened(request, emit, cancel)
     chosen = one_env(at.spec, env)
     stack = Stacks(at.nodes, at.setting).stack(chosen.name)
-    return push.push(chosen, stack, at.setting, where, form=compress)
+    return push.push(chosen, stack, at.setting, where, form=compress, project=project)
 
 
 def statements(results: Sequence[Result]) -> str:

@@ -121,11 +121,14 @@ class App(Protocol):
         *,
         tag: str = "",
         compress: str = "",
+        project: bool = False,
         out: int = -1,
     ) -> Any:
         """A ship.export.Exported. Raises EnvtoolError."""
 
-    def push(self, request: Any, env: str, to: str, compress: str, emit: Emit, cancel: Latch) -> Any:
+    def push(
+        self, request: Any, env: str, to: str, emit: Emit, cancel: Latch, *, compress: str, project: bool = False
+    ) -> Any:
         """A ship.push.Pushed. Raises EnvtoolError."""
 
     def schema(self) -> dict[str, Json]:

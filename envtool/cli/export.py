@@ -33,10 +33,19 @@ FORMATS = ("docker-archive", "oci", "oci-archive", "devcontainer")
 @click.option(
     "--compress", type=click.Choice(["gzip", "zstd"]), default=None, help="Pack layers in oci and oci-archive."
 )
+@click.option("--project", is_flag=True, help="With the project's files: it runs without the checkout.")
 @settling
 @click.pass_context
 def command(
-    ctx: click.Context, /, env: str, path: str, form: str | None, tag: str, compress: str | None, **how: Any
+    ctx: click.Context,
+    /,
+    env: str,
+    path: str,
+    form: str | None,
+    tag: str,
+    compress: str | None,
+    project: bool,
+    **how: Any,
 ) -> None:
     """Write an env as an image that docker, podman and skopeo load and run. Makes its stack if need be.
 
@@ -57,12 +66,8 @@ def command(
         raise UsageError("an image is not written to a terminal: say where", code="export-target", hint=hint)
     out = sys.stdout.fileno() if piped else -1
     request = app.Request(directory=said.directory, file=said.file, **how)
-    exported = follow(
-        said,
-        lambda emit, cancel: app.export(
-            request, env, path, form or "", emit, cancel, tag=tag, compress=compress or "", out=out
-        ),
-    )
+    more: dict[str, Any] = {"tag": tag, "compress": compress or "", "project": project, "out": out}
+    exported = follow(said, lambda emit, cancel: app.export(request, env, path, form or "", emit, cancel, **more))
     if said.json:
         from envtool.report.lines import write
 

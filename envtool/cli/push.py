@@ -21,9 +21,10 @@ envtool push unit registry.example/team/unit --compress gzip
 @click.option(
     "--compress", type=click.Choice(["gzip", "zstd"]), default="zstd", help="How layers are packed (default: zstd)."
 )
+@click.option("--project", is_flag=True, help="With the project's files: it runs without the checkout.")
 @settling
 @click.pass_context
-def command(ctx: click.Context, /, env: str, ref: str, compress: str, **how: Any) -> None:
+def command(ctx: click.Context, /, env: str, ref: str, compress: str, project: bool, **how: Any) -> None:
     """Put an env as an image into a registry, and print REF@DIGEST. Makes its stack if need be.
 
     REF is [REGISTRY/]REPOSITORY[:TAG], as docker and podman read it. What the registry has already is not sent again,
@@ -36,7 +37,8 @@ def command(ctx: click.Context, /, env: str, ref: str, compress: str, **how: Any
     said = settings(ctx)
     app = door.app()
     request = app.Request(directory=said.directory, file=said.file, **how)
-    pushed = follow(said, lambda emit, cancel: app.push(request, env, ref, compress, emit, cancel))
+    more: dict[str, Any] = {"compress": compress, "project": project}
+    pushed = follow(said, lambda emit, cancel: app.push(request, env, ref, emit, cancel, **more))
     if said.json:
         from envtool.report.lines import write
 

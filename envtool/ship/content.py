@@ -86,7 +86,7 @@ def _pack(content: Content, out: int, form: Form, cancel: Cancel) -> Packed:
             answer = sink.close()
     if answer[0] != content.diff_id:
         raise StoreError(
-            f"{content.tree or content.blob} is no longer the layer {content.diff_id}",
+            f"{content.tree or content.blob or content.tar} is no longer the layer {content.diff_id}",
             code="layer-damaged",
             hint=MEND,
         )
@@ -113,12 +113,12 @@ def _opened(blob: Blob) -> Iterator[Iterator[bytes]]:
 
 
 def _tar(content: Content) -> Iterator[bytes]:
-    if not content.blob:
+    if content.data:
         yield content.data
         return
-    form = packing.form_of(content.blob)
+    form = packing.form_of(content.blob) if content.blob else ""
     packing.prepare(form)
-    with open(content.blob, "rb") as file:
+    with open(content.blob or content.tar, "rb") as file:
         try:
             source = packing.unpacked(file, form)
             while piece := source.read(CHUNK):

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from envtool import project as projects
+from envtool.api import PROJECT
 from envtool.errors import StoreError, UsageError
 from envtool.model import Env
 from envtool.realise.bring import bring
-from envtool.realise.build import joins
+from envtool.realise.build import copies, joins
 from envtool.realise.setting import Setting
 from envtool.realise.site import StackSite
 from envtool.realise.stacks import Stack
@@ -19,9 +21,9 @@ from envtool.realise.tree import StackTree
 from envtool.ship import archives, assemble, ground, layout
 from envtool.ship.assemble import Assembled
 from envtool.ship.devcontainer import MARK, document
-from envtool.ship.image import Image, archive, image, refuse_host
+from envtool.ship.image import Content, Image, archive, image, refuse_host
 from envtool.ship.target import PIPE, Target
-from envtool.store import layers, placing
+from envtool.store import layers, packing, placing
 from envtool.store.packing import Form
 
 
@@ -48,8 +50,11 @@ class Exported:
     layers: tuple[Given, ...]
 
 
-def export(env: Env, stack: Stack, setting: Setting, target: Target, *, name: str, form: Form, out: int) -> Exported:
-    """Write it; `out` is a descriptor for what goes to PIPE. Raises UsageError, MakeError, Interrupted."""
+def export(
+    env: Env, stack: Stack, setting: Setting, target: Target, *, name: str, form: Form, project: bool, out: int
+) -> Exported:
+    """Write it, `project`: with the project's files; `out` is a descriptor for what goes to PIPE. Raises UsageError,
+    MakeError, Interrupted."""
     docker = target.form == "docker-archive"
     if form and target.form not in ("oci", "oci-archive"):
         hint = "`--compress` is for oci, oci-archive and push"
@@ -57,7 +62,7 @@ def export(env: Env, stack: Stack, setting: Setting, target: Target, *, name: st
     event_id = f"export:{env.name}"
     with (
         told(setting, event_id, "export", env.name) as piece,
-        held(env, stack, setting, event_id, name) as (made, work),
+        held(env, stack, setting, event_id, name, project=project) as (made, work),
     ):
         item = assemble.plain(made) if docker else assemble.local(made, form, work, setting.cancel)
         _write(item, target, setting, out)
@@ -100,15 +105,39 @@ def _unwritten(path: str, error: OSError) -> StoreError:
 
 
 @contextmanager
-def held(env: Env, stack: Stack, setting: Setting, event_id: str, name: str) -> Iterator[tuple[Image, str]]:
-    """The image of an env with all that it is made of at hand, and a directory for what has to be packed. Raises
-    UsageError, MakeError, Interrupted."""
+def held(
+    env: Env, stack: Stack, setting: Setting, event_id: str, name: str, *, project: bool
+) -> Iterator[tuple[Image, str]]:
+    """The image of an env with all that it is made of at hand, and a directory for what has to be packed. `project`:
+    with the project's files. Raises UsageError, MakeError, Interrupted."""
     with layers.using(setting.store, [made.layer for made in stack.made]), layers.scratch(setting.store) as work:
-        made = image(env, stack, setting.store, name=name)
+        files = _project(stack, setting, os.path.join(work, "project")) if project else None
+        made = image(env, stack, setting.store, name=name, project=files)
         for each in stack.made:
             if archive(each) is not None:  # its tree may have come from another image's file, packed otherwise
                 bring(each.settled, setting, event_id, StackSite(setting, each.settled.request, (), event_id))
         yield made, work
+
+
+def _project(stack: Stack, setting: Setting, path: str) -> Content:
+    """A layer with the files that git has or would take, and what layers made beside them, written to a file."""
+    settled = [made.settled for made in stack.made]
+    wanted = copies(settled)
+    found = StackTree([made.layer for made in stack.made]).read([source for source, _ in wanted])
+    listed = projects.listed(setting.root)
+    there = {f"{PROJECT}/{path}" for path in listed}
+    generated = {place: found[source] for source, place in wanted if source in found and place not in there}
+    items = ground.project(listed, setting.root, generated, PROJECT)
+    try:
+        with open(path, "xb") as file:
+            sink = packing.Sink(file.fileno(), "", setting.cancel.reader)
+            for piece in ground.pieces(items, stack.epoch):
+                sink.write(piece)
+            diff_id, size, _, _ = sink.close()
+    except OSError as error:
+        setting.cancel.check()
+        raise StoreError(f"the project cannot be read: {error}", code="export-project") from error
+    return Content(name="project", diff_id=diff_id, size=size, tar=path)
 
 
 def given(item: Assembled) -> tuple[Given, ...]:

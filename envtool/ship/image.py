@@ -37,13 +37,14 @@ GROUND = "user, home, project"  # the layer of `ground`
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
     """One layer: `size` bytes of tar with this diff ID. It is a captured tree of the store (`tree`), a blob as an image
-    had it (`blob`, a path), or a small tar of ours (`data`)."""
+    had it (`blob`, a path), a tar that was written for this (`tar`, a path), or a small one (`data`)."""
 
     name: str  # what the spec calls it
     diff_id: str
     size: int
     tree: str = ""
     blob: str = ""
+    tar: str = ""
     data: bytes = b""
 
 
@@ -60,8 +61,9 @@ class Image:
     origin: Document | None = None
 
 
-def image(env: Env, stack: Stack, store: Store, *, name: str) -> Image:
-    """The image of an env whose layers stand. Raises UsageError where the base cannot be given away."""
+def image(env: Env, stack: Stack, store: Store, *, name: str, project: Content | None = None) -> Image:
+    """The image of an env whose layers stand, with the layer `project` on top. Raises UsageError where the base cannot
+    be given away."""
     refuse_host(env, stack)
     layers = [made.layer for made in stack.made]
     kept = [made for made in stack.made if made.layer.entries or archive(made)]
@@ -70,13 +72,18 @@ def image(env: Env, stack: Stack, store: Store, *, name: str) -> Image:
     files = {path.lstrip("/"): text for path, text in StackTree(layers).read([f"/{n}" for n in ground.NAMES]).items()}
     data = ground.layer(standing.has, files, shown, project=PROJECT, epoch=stack.epoch)
     top = Content(name=GROUND, diff_id=sha256(data), size=len(data), data=data)
-    found = (*(_content(made, store) for made in kept), top)
+    found = (*(_content(made, store) for made in kept), top, *([project] if project else []))
     created = _time(stack.epoch)
     config = Config(
         platform=of_machine(stack.made[0].settled.request.arch),
         diff_ids=tuple(content.diff_id for content in found),
         run=run_config(env, stack),
-        history=writing.history([*_history(stack, kept, created), (created, f"envtool: {GROUND}", False)]),
+        history=writing.history(
+            [
+                *_history(stack, kept, created),
+                *((created, f"envtool: {each.name}", False) for each in found[len(kept) :]),
+            ]
+        ),
         created=created,
     )
     return Image(

@@ -51,15 +51,15 @@ def where(text: str) -> Reference:
     return found
 
 
-def push(env: Env, stack: Stack, setting: Setting, to: Reference, *, form: Form) -> Pushed:
-    """Push it. Raises UsageError, MakeError, Interrupted."""
+def push(env: Env, stack: Stack, setting: Setting, to: Reference, *, form: Form, project: bool) -> Pushed:
+    """Push it, `project`: with the project's files. Raises UsageError, MakeError, Interrupted."""
     if setting.offline:
         raise UsageError("`--offline` and a registry contradict each other", code="offline")
     event_id = f"push:{env.name}"
     client = Client(cancelled=setting.cancel.is_set)
     with (
         told(setting, event_id, "push", env.name) as piece,
-        held(env, stack, setting, event_id, str(to)) as (made, work),
+        held(env, stack, setting, event_id, str(to), project=project) as (made, work),
     ):
         sender = _Sender(client, to, setting, event_id)
 

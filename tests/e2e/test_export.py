@@ -21,7 +21,7 @@ from .conftest import LIMIT, calling, fresh_place
 
 pytestmark = pytest.mark.e2e
 
-TOOLS = ("sh", "cat", "chmod", "env", "find", "id", "ln", "ls", "mkdir", "rm", "sort", "touch")
+TOOLS = ("sh", "cat", "chmod", "cut", "env", "find", "id", "ln", "ls", "mkdir", "rm", "sort", "touch")
 SPEC = """
 bases: {{small: {{tarball: {{path: root.tar, sha256: {sha256}}}}}}}
 layers:
@@ -165,6 +165,23 @@ def test_podman_runs_in_it_what_exec_runs(exported, podman):
         "-c",
         "touch ~/a /tmp/b && ! touch /opt/c 2>/dev/null && ! cat /opt/tool/secret 2>/dev/null",
     )
+
+
+def test_with_the_project_it_runs_without_the_checkout(exported, podman):
+    exported.write("sub dir/é.txt", "in a directory\n")
+    exported.write("tool.sh", "#!/bin/sh\ncat 'sub dir/é.txt'; ls -ln tool.sh | cut -c1-10", mode=0o700)
+    exported.write(".envtool/left", "ours\n")
+    done = exported.envtool("export", "unit", "--project", "--tag", "whole", "p.tar", "--json")
+    assert done.status == 0, done.said
+    assert done.events[-1]["layers"][-1]["name"] == "project"
+    podman("load", "-i", exported.project / "p.tar")
+    seen = "./tool.sh; cat note; id -u; touch new; find /project -user 1000 | sort"
+    there = podman("run", "localhost/whole", "sh", "-c", seen)
+    assert there.startswith("in a directory\n-rwxr-xr-x\nof the project\n1000\n/project\n")
+    assert "/project/new\n" in there
+    assert "left" not in there
+    for name in ("p.tar", "tool.sh"):
+        (exported.project / name).unlink()
 
 
 @pytest.mark.parametrize("form", ["oci-archive", "docker-archive"])

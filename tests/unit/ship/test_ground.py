@@ -56,6 +56,21 @@ def test_directories_seen_in_the_project_are_links():
     assert "web" not in found
 
 
+def test_a_project_is_owned_by_whoever_runs_tasks(tmp_path):
+    for path, mode in (("a/b", 0o700), ("c", 0o440)):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(path)
+        (tmp_path / path).chmod(mode)
+    (tmp_path / "l").symlink_to("a/b")
+    items = ground.project(["a/b", "c", "l"], str(tmp_path), {"/project/a/made": b"made"}, "/project")
+    found = members(ground.tar(items, EPOCH))
+    assert [*found] == ["project", "project/a", "project/a/b", "project/a/made", "project/c", "project/l"]
+    assert {(member.uid, member.mtime) for member, _ in found.values()} == {(1000, EPOCH)}
+    assert [found[f"project/{name}"][0].mode for name in ("a", "a/b", "c", "a/made")] == [0o755, 0o755, 0o644, 0o644]
+    assert found["project/a/b"][1] == b"a/b"
+    assert found["project/l"][0].linkname == "a/b"
+
+
 names = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=130).filter(
     lambda name: name not in (".", "..")
 )

@@ -278,13 +278,15 @@ class Tree:
 
     # ---- the end ----
 
-    def finish(self, *, bottom: bool) -> list[bytes]:
-        """Set what is set last, and the records of all that is there, in the order of canonical.py. `bottom`: nothing
-        lies below, so nothing is deleted. Raises BuildError (code unpack-opaque)."""
-        if self.root.opaque and not bottom:
-            refuse("unpack-opaque", "the layer deletes all that lies below it, its root and all: overlayfs cannot")
+    def finish(self) -> list[bytes]:
+        """Set what is set last, and the records of all that is there, in the order of canonical.py. Raises BuildError
+        (code unpack-opaque)."""
+        if self.root.opaque:  # overlayfs merges roots whatever is said of them
+            refuse(
+                "unpack-opaque", "the layer hides all that lies below it, from the root on: no overlay can show that"
+            )
         records: list[bytes] = []
-        self._settle(self.root, b"", records, covered=bottom)
+        self._settle(self.root, b"", records, covered=False)
         return records
 
     def _settle(self, directory: Directory, prefix: bytes, records: list[bytes], *, covered: bool) -> None:

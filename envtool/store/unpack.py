@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import select
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -49,17 +50,16 @@ def attempt(
     manifest: int,
     diff_id: str,
     owners: bool,
-    bottom: bool,
     cancel: int = -1,
 ) -> tuple[Any, ...]:
     """Unpack an open file into an open, empty directory and write its manifest to a third: values that go between
     processes, for `result`.
 
     `diff_id` "sha256:<hex>" is what the tar must be; `owners` False: all belongs to who unpacks (a caller with a single
-    id); `bottom`: the layer stands on nothing; `cancel`: a descriptor that becomes readable when it is to stop.
+    id); `cancel`: a descriptor that becomes readable when it is to stop.
     """
     try:
-        captured, left_out = _unpack(blob, tree, manifest, diff_id, owners, bottom, _stopping(cancel))
+        captured, left_out = _unpack(blob, tree, manifest, diff_id, owners, _stopping(cancel))
     except BuildError as error:
         return ("refused", error.code, error.message)
     except Interrupted:
@@ -91,7 +91,7 @@ def result(answer: tuple[Any, ...]) -> Unpacked:
 
 
 def _unpack(
-    blob: int, top: int, manifest: int, diff_id: str, owners: bool, bottom: bool, stopping: Callable[[], bool]
+    blob: int, top: int, manifest: int, diff_id: str, owners: bool, stopping: Callable[[], bool]
 ) -> tuple[canonical.Captured, list[tuple[bytes, str]]]:
     digest = hashlib.sha256()
     size = 0
@@ -122,7 +122,7 @@ def _unpack(
         found = f"sha256:{digest.hexdigest()}"
         if found != diff_id:
             refuse("unpack-diff-id", f"its content is {found}, and should be {diff_id}")
-        records = tree.finish(bottom=bottom)
+        records = tree.finish()
     finally:
         tree.close()
         ahead.close()
@@ -135,8 +135,6 @@ def _unpack(
 def _stopping(descriptor: int) -> Callable[[], bool]:
     if descriptor < 0:
         return lambda: False
-    import select
-
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return lambda: bool(poll.poll(0))

@@ -58,9 +58,7 @@ def unpacked(
         at = os.open(tree, os.O_RDONLY | os.O_DIRECTORY)
         try:
             owners = os.geteuid() == 0 if owners is None else owners
-            answer = unpack.attempt(
-                source.fileno(), at, sheet.fileno(), diff_id or digest(data), owners, more.pop("bottom", False), **more
-            )
+            answer = unpack.attempt(source.fileno(), at, sheet.fileno(), diff_id or digest(data), owners, **more)
         finally:
             os.close(at)
     return unpack.result(answer), tree, manifest.read_bytes().split(b"\0")[:-1]

@@ -167,16 +167,6 @@ def test_aufs_has_left_its_own_files_in_old_images(tmp_path):
     assert found.left_out_count == 2
 
 
-def test_nothing_is_deleted_below_the_first_layer(tmp_path):
-    data = tar(member(".wh..wh..opq"), member(".wh.a"), member("d/.wh.b"), member("d/c"))
-    _, tree, records = unpacked(tmp_path / "bottom", data, bottom=True)
-    assert kinds(tree) == {"d": "dir", "d/c": "file"}
-    assert len(records) == 2
-    with pytest.raises(BuildError) as caught:
-        unpacked(tmp_path / "above", data)
-    assert caught.value.code == "unpack-opaque"
-
-
 # ---- what comes twice ----------------------------------------------------------------------------------------------
 
 

@@ -42,6 +42,7 @@ from envtool.run.result import Result
 from envtool.run.tasks import scratch_for
 from envtool.run.why import explain_tasks
 from envtool.ship.export import Exported
+from envtool.ship.image import Wish
 from envtool.ship.push import Pushed
 from envtool.spec import published
 from envtool.store import layers
@@ -134,11 +135,12 @@ def export(
     *,
     tag: str = "",
     compress: Form = "",
+    bare: bool = False,
     project: bool = False,
     out: int = -1,
 ) -> Exported:
     """Write one env, whose stack is made where it was not, as an image: see ship.target for what `path`, `form` and
-    `tag` mean. `project`: with the project's files. `out` is a descriptor for what goes to standard output. Raises as
+    `tag` mean, and ship.image.Wish for the rest. `out` is a descriptor for what goes to standard output. Raises as
     `execute` does."""
     from envtool.ship import export, target
 
@@ -151,11 +153,20 @@ def export(
         where = where.below(os.path.abspath(request.directory) if path.rpartition(":")[2] else at.spec.root)
         return export.devcontainer(chosen, stack, at.setting, where, spec=at.spec.file, name=name)
     where = where.below(os.path.abspath(request.directory))
-    return export.export(chosen, stack, at.setting, where, name=name, form=compress, project=project, out=out)
+    wish = Wish(name=name, bare=bare, project=project)
+    return export.export(chosen, stack, at.setting, where, wish, form=compress, out=out)
 
 
 def push(
-    request: Request, env: str, to: str, emit: Emit, cancel: Cancel, *, compress: Form, project: bool = False
+    request: Request,
+    env: str,
+    to: str,
+    emit: Emit,
+    cancel: Cancel,
+    *,
+    compress: Form,
+    bare: bool = False,
+    project: bool = False,
 ) -> Pushed:
     """Put one env, whose stack is made where it was not, as an image into a registry. Raises as `execute` does."""
     from envtool.ship import push
@@ -164,7 +175,8 @@ def push(
     at = opened(request, emit, cancel)
     chosen = one_env(at.spec, env)
     stack = Stacks(at.nodes, at.setting).stack(chosen.name)
-    return push.push(chosen, stack, at.setting, where, form=compress, project=project)
+    wish = Wish(name=str(where), bare=bare, project=project)
+    return push.push(chosen, stack, at.setting, where, wish, form=compress)
 
 
 def statements(results: Sequence[Result]) -> str:

@@ -121,13 +121,23 @@ class App(Protocol):
         *,
         tag: str = "",
         compress: str = "",
+        bare: bool = False,
         project: bool = False,
         out: int = -1,
     ) -> Any:
         """A ship.export.Exported. Raises EnvtoolError."""
 
     def push(
-        self, request: Any, env: str, to: str, emit: Emit, cancel: Latch, *, compress: str, project: bool = False
+        self,
+        request: Any,
+        env: str,
+        to: str,
+        emit: Emit,
+        cancel: Latch,
+        *,
+        compress: str,
+        bare: bool = False,
+        project: bool = False,
     ) -> Any:
         """A ship.push.Pushed. Raises EnvtoolError."""
 

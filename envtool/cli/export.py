@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from envtool.cli.options import Verb, env_names, settings, settling
+from envtool.cli.options import Verb, env_names, given, settings, settling
 from envtool.errors import UsageError
 
 EXAMPLES = """
@@ -33,7 +33,7 @@ FORMATS = ("docker-archive", "oci", "oci-archive", "devcontainer")
 @click.option(
     "--compress", type=click.Choice(["gzip", "zstd"]), default=None, help="Pack layers in oci and oci-archive."
 )
-@click.option("--project", is_flag=True, help="With the project's files: it runs without the checkout.")
+@given
 @settling
 @click.pass_context
 def command(
@@ -44,6 +44,7 @@ def command(
     form: str | None,
     tag: str,
     compress: str | None,
+    bare: bool,
     project: bool,
     **how: Any,
 ) -> None:
@@ -66,7 +67,7 @@ def command(
         raise UsageError("an image is not written to a terminal: say where", code="export-target", hint=hint)
     out = sys.stdout.fileno() if piped else -1
     request = app.Request(directory=said.directory, file=said.file, **how)
-    more: dict[str, Any] = {"tag": tag, "compress": compress or "", "project": project, "out": out}
+    more: dict[str, Any] = {"tag": tag, "compress": compress or "", "bare": bare, "project": project, "out": out}
     exported = follow(said, lambda emit, cancel: app.export(request, env, path, form or "", emit, cancel, **more))
     if said.json:
         from envtool.report.lines import write

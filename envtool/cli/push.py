@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from envtool.cli.options import Verb, env_names, settings, settling
+from envtool.cli.options import Verb, env_names, given, settings, settling
 
 EXAMPLES = """
 envtool push unit registry.example/team/unit:1.4
@@ -21,10 +21,10 @@ envtool push unit registry.example/team/unit --compress gzip
 @click.option(
     "--compress", type=click.Choice(["gzip", "zstd"]), default="zstd", help="How layers are packed (default: zstd)."
 )
-@click.option("--project", is_flag=True, help="With the project's files: it runs without the checkout.")
+@given
 @settling
 @click.pass_context
-def command(ctx: click.Context, /, env: str, ref: str, compress: str, project: bool, **how: Any) -> None:
+def command(ctx: click.Context, /, env: str, ref: str, compress: str, bare: bool, project: bool, **how: Any) -> None:
     """Put an env as an image into a registry, and print REF@DIGEST. Makes its stack if need be.
 
     REF is [REGISTRY/]REPOSITORY[:TAG], as docker and podman read it. What the registry has already is not sent again,
@@ -37,7 +37,7 @@ def command(ctx: click.Context, /, env: str, ref: str, compress: str, project: b
     said = settings(ctx)
     app = door.app()
     request = app.Request(directory=said.directory, file=said.file, **how)
-    more: dict[str, Any] = {"compress": compress, "project": project}
+    more: dict[str, Any] = {"compress": compress, "bare": bare, "project": project}
     pushed = follow(said, lambda emit, cancel: app.push(request, env, ref, emit, cancel, **more))
     if said.json:
         from envtool.report.lines import write

@@ -21,7 +21,7 @@ from envtool.realise.tree import StackTree
 from envtool.ship import archives, assemble, ground, layout
 from envtool.ship.assemble import Assembled
 from envtool.ship.devcontainer import MARK, document
-from envtool.ship.image import Content, Image, archive, image, refuse_host
+from envtool.ship.image import Content, Image, Wish, archive, given_back, image, is_its_base, refuse_host
 from envtool.ship.target import PIPE, Target
 from envtool.store import layers, packing, placing
 from envtool.store.packing import Form
@@ -50,11 +50,8 @@ class Exported:
     layers: tuple[Given, ...]
 
 
-def export(
-    env: Env, stack: Stack, setting: Setting, target: Target, *, name: str, form: Form, project: bool, out: int
-) -> Exported:
-    """Write it, `project`: with the project's files; `out` is a descriptor for what goes to PIPE. Raises UsageError,
-    MakeError, Interrupted."""
+def export(env: Env, stack: Stack, setting: Setting, target: Target, wish: Wish, *, form: Form, out: int) -> Exported:
+    """Write it; `out` is a descriptor for what goes to PIPE. Raises UsageError, MakeError, Interrupted."""
     docker = target.form == "docker-archive"
     if form and target.form not in ("oci", "oci-archive"):
         hint = "`--compress` is for oci, oci-archive and push"
@@ -62,13 +59,13 @@ def export(
     event_id = f"export:{env.name}"
     with (
         told(setting, event_id, "export", env.name) as piece,
-        held(env, stack, setting, event_id, name, project=project) as (made, work),
+        held(env, stack, setting, event_id, wish) as (made, work),
     ):
         item = assemble.plain(made) if docker else assemble.local(made, form, work, setting.cancel)
         _write(item, target, setting, out)
         piece.outcome = "done"
     return Exported(
-        env=env.name, target=target, name=name, digest=item.manifest.digest, size=item.size, layers=given(item)
+        env=env.name, target=target, name=wish.name, digest=item.manifest.digest, size=item.size, layers=given(item)
     )
 
 
@@ -105,14 +102,17 @@ def _unwritten(path: str, error: OSError) -> StoreError:
 
 
 @contextmanager
-def held(
-    env: Env, stack: Stack, setting: Setting, event_id: str, name: str, *, project: bool
-) -> Iterator[tuple[Image, str]]:
-    """The image of an env with all that it is made of at hand, and a directory for what has to be packed. `project`:
-    with the project's files. Raises UsageError, MakeError, Interrupted."""
+def held(env: Env, stack: Stack, setting: Setting, event_id: str, wish: Wish) -> Iterator[tuple[Image, str]]:
+    """The image of an env with all that it is made of at hand, and a directory for what has to be packed. Raises
+    UsageError, MakeError, Interrupted."""
     with layers.using(setting.store, [made.layer for made in stack.made]), layers.scratch(setting.store) as work:
-        files = _project(stack, setting, os.path.join(work, "project")) if project else None
-        made = image(env, stack, setting.store, name=name, project=files)
+        files = _project(stack, setting, os.path.join(work, "project")) if wish.project else None
+        made = image(env, stack, setting.store, wish, project=files)
+        base = stack.made[0].settled
+        site = StackSite(setting, base.request, (), event_id)
+        if is_its_base(env, wish):
+            original = base.node.kind.original(base.request, base.pins, site)
+            made = given_back(made, original, base.request.name) if original else made
         for each in stack.made:
             if archive(each) is not None:  # its tree may have come from another image's file, packed otherwise
                 bring(each.settled, setting, event_id, StackSite(setting, each.settled.request, (), event_id))

@@ -6,16 +6,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from envtool.api import PROJECT, Fetch
-from envtool.errors import UsageError
+from envtool.api import PROJECT, Fetch, Original
+from envtool.errors import FetchError, UsageError
 from envtool.model import Env, Json
-from envtool.oci import writing
+from envtool.oci import documents, platforms, writing
 from envtool.oci.documents import Config, Document, Platform, sha256
-from envtool.oci.platforms import of_machine
+from envtool.realise import settle
 from envtool.realise.build import joins
+from envtool.realise.setting import PATH, add_variables
 from envtool.realise.settle import Made
 from envtool.realise.stacks import Stack
 from envtool.realise.tree import StackTree
@@ -28,6 +29,8 @@ from envtool.store.store import Store
 
 TITLE = "org.opencontainers.image.title"
 CREATED = "org.opencontainers.image.created"
+BASE_NAME = "org.opencontainers.image.base.name"
+BASE_DIGEST = "org.opencontainers.image.base.digest"
 STACK = "envtool.stack"
 SHOWN = "envtool.in-project"
 SHELL = "/bin/sh"
@@ -61,23 +64,30 @@ class Image:
     origin: Document | None = None
 
 
-def image(env: Env, stack: Stack, store: Store, *, name: str, project: Content | None = None) -> Image:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What was asked of an image: its name; `bare`: the stack and nothing else, run as its base says; `project`: with
+    the project's files."""
+
+    name: str
+    bare: bool = False
+    project: bool = False
+
+
+def image(env: Env, stack: Stack, store: Store, wish: Wish, *, project: Content | None = None) -> Image:
     """The image of an env whose layers stand, with the layer `project` on top. Raises UsageError where the base cannot
     be given away."""
     refuse_host(env, stack)
-    layers = [made.layer for made in stack.made]
     kept = [made for made in stack.made if made.layer.entries or archive(made)]
-    shown = joins([made.settled for made in stack.made])
-    standing = Standing(layers)
-    files = {path.lstrip("/"): text for path, text in StackTree(layers).read([f"/{n}" for n in ground.NAMES]).items()}
-    data = ground.layer(standing.has, files, shown, project=PROJECT, epoch=stack.epoch)
-    top = Content(name=GROUND, diff_id=sha256(data), size=len(data), data=data)
-    found = (*(_content(made, store) for made in kept), top, *([project] if project else []))
+    own = () if wish.bare else (_ground(stack),)
+    found = (*(_content(made, store) for made in kept), *own, *([project] if project else []))
     created = _time(stack.epoch)
+    base = stack.made[0].settled
+    source = base.node.kind.image_source(base.request, base.pins)
     config = Config(
-        platform=of_machine(stack.made[0].settled.request.arch),
+        platform=platforms.parse(source.platform) if source else platforms.of_machine(base.request.arch),
         diff_ids=tuple(content.diff_id for content in found),
-        run=run_config(env, stack),
+        run=bare_config(env, stack) if wish.bare else run_config(env, stack),
         history=writing.history(
             [
                 *_history(stack, kept, created),
@@ -86,14 +96,59 @@ def image(env: Env, stack: Stack, store: Store, *, name: str, project: Content |
         ),
         created=created,
     )
+    named = {BASE_NAME: source.name, BASE_DIGEST: source.digest} if source and source.name else {}
     return Image(
-        name=name,
+        name=wish.name,
         epoch=stack.epoch,
         platform=config.platform,
         config=writing.config_bytes(config),
         contents=found,
-        annotations={TITLE: env.name, CREATED: created},
+        annotations={TITLE: env.name, CREATED: created} | named,
     )
+
+
+def is_its_base(env: Env, wish: Wish) -> bool:
+    """Whether the image of an env is what it stands on, and nothing else."""
+    return wish.bare and not (wish.project or env.layers or env.set)
+
+
+def given_back(image: Image, original: Original, what: str) -> Image:
+    """The image with the documents that it came with. Raises FetchError where they are not of these layers."""
+    config = documents.read_config(original.config, f"{what}: its config")
+    by_id = {content.diff_id: content for content in image.contents}
+    if set(config.diff_ids) != set(by_id):
+        raise FetchError(f"{what}: its config is not that of its layers", code="registry-document")
+    body = original.manifest
+    return replace(
+        image,
+        config=original.config,
+        contents=tuple(by_id[diff_id] for diff_id in config.diff_ids),  # one that comes twice stands in the store once
+        origin=Document(media_type=original.media_type, digest=sha256(body), body=body) if body else None,
+    )
+
+
+def _ground(stack: Stack) -> Content:
+    """The layer that makes containers of others like ours."""
+    layers = [made.layer for made in stack.made]
+    files = {path.lstrip("/"): text for path, text in StackTree(layers).read([f"/{n}" for n in ground.NAMES]).items()}
+    shown = joins([made.settled for made in stack.made])
+    data = ground.layer(Standing(layers).has, files, shown, project=PROJECT, epoch=stack.epoch)
+    return Content(name=GROUND, diff_id=sha256(data), size=len(data), data=data)
+
+
+def bare_config(env: Env, stack: Stack) -> dict[str, Json]:
+    """How the base says that it is run, with the variables of what stands on it."""
+    base = stack.made[0].settled
+    said = {**base.node.kind.image_config(base.request, base.pins)}
+    variables = {"PATH": PATH}
+    lines = said.get("Env")
+    for line in lines if isinstance(lines, list) else []:
+        name, _, value = str(line).partition("=")
+        variables[name] = value
+    for settled in [made.settled for made in stack.made[bool(lines) :]]:
+        add_variables(variables, settle.variables([settled]))
+    add_variables(variables, dict(env.set))
+    return said | {"Env": [f"{name}={value}" for name, value in variables.items()]}
 
 
 def run_config(env: Env, stack: Stack) -> dict[str, Json]:

@@ -24,7 +24,7 @@ from envtool.realise.told import told
 from envtool.ship import assemble, content
 from envtool.ship.content import MEDIA_TYPES, Blob
 from envtool.ship.export import Given, given, held
-from envtool.ship.image import Content
+from envtool.ship.image import Content, Wish
 from envtool.store import memo, packing
 from envtool.store.packing import Form
 
@@ -51,17 +51,17 @@ def where(text: str) -> Reference:
     return found
 
 
-def push(env: Env, stack: Stack, setting: Setting, to: Reference, *, form: Form, project: bool) -> Pushed:
-    """Push it, `project`: with the project's files. Raises UsageError, MakeError, Interrupted."""
+def push(env: Env, stack: Stack, setting: Setting, to: Reference, wish: Wish, *, form: Form) -> Pushed:
+    """Push it. Raises UsageError, MakeError, Interrupted."""
     if setting.offline:
         raise UsageError("`--offline` and a registry contradict each other", code="offline")
     event_id = f"push:{env.name}"
     client = Client(cancelled=setting.cancel.is_set)
     with (
         told(setting, event_id, "push", env.name) as piece,
-        held(env, stack, setting, event_id, str(to), project=project) as (made, work),
+        held(env, stack, setting, event_id, wish) as (made, work),
     ):
-        sender = _Sender(client, to, setting, event_id)
+        sender = _Sender(client, to, setting, event_id, mount=_beside(stack, to))
 
         def one(number: int, each: Content) -> Blob:
             return _layer(each, sender, form, os.path.join(work, str(number)))
@@ -80,14 +80,27 @@ def push(env: Env, stack: Stack, setting: Setting, to: Reference, *, form: Form,
     )
 
 
+def _beside(stack: Stack, to: Reference) -> tuple[str, ...]:
+    """The repository of the base's image, where that is in the same registry: it has its layers."""
+    base = stack.made[0].settled
+    source = base.node.kind.image_source(base.request, base.pins)
+    if source is None or not source.name:
+        return ()
+    found = reference.parse(source.name)
+    return (found.repository,) if found.registry == to.registry else ()
+
+
 class _Sender:
     """Sends blobs from several threads, and says how far they are."""
 
-    def __init__(self, client: Client, to: Reference, setting: Setting, event_id: str) -> None:
+    def __init__(
+        self, client: Client, to: Reference, setting: Setting, event_id: str, *, mount: tuple[str, ...]
+    ) -> None:
         self.client = client
         self.to = to
         self.setting = setting
         self.sent = 0
+        self._mount = mount
         self._event_id = event_id
         self._lock = threading.Lock()
         self._done = self._total = 0
@@ -105,7 +118,9 @@ class _Sender:
     def send(self, descriptor: Descriptor, path: str) -> None:
         """Have a file there."""
         self.setting.cancel.check()
-        how = self.client.push_blob(self.to, descriptor.digest, descriptor.size, path, progress=self.done)
+        how = self.client.push_blob(
+            self.to, descriptor.digest, descriptor.size, path, mount=self._mount, progress=self.done
+        )
         if how == "sent":
             with self._lock:
                 self.sent += descriptor.size

@@ -180,8 +180,8 @@ LAYER = Given(
 DIGEST = "sha256:" + "2" * 64
 
 
-def export(request, env, path, form, emit, cancel, *, tag="", compress="", project=False, out=-1):
-    requests.append((request, env, path, form, tag, compress, project))
+def export(request, env, path, form, emit, cancel, *, tag="", compress="", bare=False, project=False, out=-1):
+    requests.append((request, env, path, form, tag, compress, bare, project))
     if out >= 0:
         os.write(out, b"tar")
     form = form or "docker-archive"
@@ -191,8 +191,8 @@ def export(request, env, path, form, emit, cancel, *, tag="", compress="", proje
     return Exported(env=env, target=target, name=name, digest=digest, size=4_100_000, layers=(LAYER,))
 
 
-def push(request, env, to, emit, cancel, *, compress, project=False):
-    requests.append((request, env, to, compress, project))
+def push(request, env, to, emit, cancel, *, compress, bare=False, project=False):
+    requests.append((request, env, to, compress, bare, project))
     sent = 0 if scenario() == "unchanged" else 4_000_000
     return Pushed(env=env, name=to, digest=DIGEST, size=4_100_000, sent=sent, layers=(LAYER,))
 

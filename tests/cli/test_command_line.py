@@ -270,7 +270,7 @@ def test_an_image_goes_to_standard_output_or_a_path(envtool, fake):
     assert alone.stderr == f"standard output: localhost/unit:latest, 1 layer, 4.1 MB, {fake.DIGEST}\n"
     done = envtool("export", "unit", "unit.tar", "--tag", "x:1", "--format", "oci-archive", "--compress", "zstd")
     assert (done.out, done.err) == ("", f"unit.tar: x:1, 1 layer, 4.1 MB, {fake.DIGEST}\n")
-    assert fake.requests[-1] == (fake.Request(), "unit", "unit.tar", "oci-archive", "x:1", "zstd", False)
+    assert fake.requests[-1] == (fake.Request(), "unit", "unit.tar", "oci-archive", "x:1", "zstd", False, False)
     done = envtool("export", "unit", "--format", "devcontainer")
     assert done.err.endswith("uses localhost/unit:latest\n")
     for path in ([], ["oci-archive:-"], ["-"]):
@@ -283,6 +283,6 @@ def test_push_prints_what_can_be_pulled(envtool, fake):
     done = envtool("push", "unit", name)
     assert done.out == f"{name}@{fake.DIGEST}\n"
     assert done.err == f"{name}, 1 layer, 4.1 MB; 4.0 MB sent\n"
-    assert fake.requests[-1] == (fake.Request(), "unit", name, "zstd", False)
+    assert fake.requests[-1] == (fake.Request(), "unit", name, "zstd", False, False)
     assert envtool("push", "unit", name, scenario="unchanged").err.endswith("; all of it there already\n")
     assert envtool("push", "unit", name, "--compress", "none").status == 2

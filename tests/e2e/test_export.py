@@ -365,3 +365,89 @@ def test_where_nothing_can_be_pushed(exported):
         assert exported.envtool("push", "unit", ref, "--json").events[-1]["code"] == code
     assert exported.envtool("push", "unit", "x/y", "--offline", "--json").events[-1]["code"] == "offline"
     assert exported.envtool("push", "here", "x/y", "--json").events[-1]["code"] == "export-host"
+
+
+# ---- images that came in, and go out again -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stranger(exported, registry):
+    """An image that others made, with gzip layers and a config of its own, in the registry: its name and manifest."""
+    exported = replace(exported, environ=registry.variables)
+    layout = exported.top / "stranger"
+    assert exported.envtool("export", "unit", f"oci:{layout}", "--bare").status == 0
+    words = ["--config.user", "7:7", "--config.entrypoint", "/usr/bin/env", "--config.env", "FROM_IMAGE=yes"]
+    words += ["--config.env", "PATH=/opt/tool:/usr/bin", "--config.label", "theirs=1", "--config.workingdir", "/opt"]
+    peer("umoci", "config", "--image", f"{layout}:localhost/unit:latest", "--tag", "changed", *words)
+    name = registry.name("strange/base", "1")
+    registry.skopeo("copy", "--dest-compress-format", "gzip", "--dest-compress", f"oci:{layout}:changed", f"docker://{name}")
+    return name, registry.skopeo("inspect", "--raw", f"docker://{name}").stdout
+
+
+@pytest.fixture
+def on_image(exported, registry, stranger):
+    """A spec with envs on that image, of the registry."""
+    place = replace(exported, project=exported.directory(f"on-{os.urandom(4).hex()}"), environ=registry.variables)
+    place.spec(f"""
+bases: {{theirs: {{image: "{stranger[0]}"}}}}
+envs:
+  same: {{base: theirs, tasks: {{test: "greet"}}}}
+  more: {{base: theirs, layers: [{{run: "echo more > /opt/more"}}], set: {{GREETING: hi}}, tasks: {{test: "greet"}}}}
+""")
+    return place
+
+
+def test_an_image_comes_back_as_it_was(on_image, stranger, registry):
+    name, raw = stranger
+    digest = f"sha256:{hashlib.sha256(raw.encode()).hexdigest()}"
+    for words in (["same", "oci:out"], ["same", "oci-archive:out.tar"]):
+        done = on_image.envtool("export", *words, "--bare", "--json")
+        assert done.status == 0, done.said
+        assert done.events[-1]["digest"] == digest
+    assert peer("skopeo", "inspect", "--raw", f"oci:{on_image.project}/out") == raw
+    assert peer("skopeo", "inspect", "--raw", f"oci-archive:{on_image.project}/out.tar") == raw
+    # into another repository: the layers are mounted, not sent
+    there = registry.name("strange/mirror", "1")
+    said = pushed(on_image, "same", there, "--bare")
+    assert (said["digest"], said["sent"]) == (digest, 0)
+    assert registry.skopeo("inspect", "--raw", f"docker://{there}").stdout == raw
+    # what came as an archive of docker goes out with the same config, and so under the same id
+    assert on_image.envtool("export", "same", "d.tar", "--bare").status == 0
+    config = peer("skopeo", "inspect", "--config", "--raw", f"docker-archive:{on_image.project}/d.tar")
+    assert f"sha256:{hashlib.sha256(config.encode()).hexdigest()}" == json.loads(raw)["config"]["digest"]
+
+
+def test_layers_of_an_image_keep_their_digests_under_more(on_image, stranger, registry):
+    theirs = [layer["digest"] for layer in json.loads(stranger[1])["layers"]]
+    name = registry.name("strange/more", "1")
+    said = pushed(on_image, "more", name)
+    ours = [layer["digest"] for layer in said["layers"]]
+    assert ours[: len(theirs)] == theirs
+    assert said["sent"] == sum(layer["size"] for layer in said["layers"][len(theirs) :])
+    config = json.loads(registry.skopeo("inspect", "--config", f"docker://{name}").stdout)["config"]
+    assert config["User"] == "1000:1000"
+    assert "Entrypoint" not in config
+    assert config["Labels"]["theirs"] == "1"
+    assert {"FROM_IMAGE=yes", "GREETING=hi"} <= set(config["Env"])
+    manifest = json.loads(registry.skopeo("inspect", "--raw", f"docker://{name}").stdout)
+    assert manifest["annotations"]["org.opencontainers.image.base.name"] == stranger[0]
+    # bare: run as the image says, with what was added
+    said = pushed(on_image, "more", name, "--bare")
+    assert len(said["layers"]) == len(theirs) + 1
+    config = json.loads(registry.skopeo("inspect", "--config", f"docker://{name}").stdout)["config"]
+    assert (config["User"], config["Entrypoint"], config["WorkingDir"]) == ("7:7", ["/usr/bin/env"], "/opt")
+    assert {"FROM_IMAGE=yes", "GREETING=hi", "PATH=/opt/tool:/usr/bin"} <= set(config["Env"])
+
+
+def test_our_own_exports_are_bases(on_image):
+    """Out by us, in by us, and out again."""
+    assert on_image.envtool("export", "more", "oci:mine", "--tag", "mine:1").status == 0
+    on_image.spec("""
+bases: {mine: {image: "oci:mine:localhost/mine:1"}}
+envs: {unit: {base: mine, tasks: {test: "greet; cat /opt/more"}}}
+""")
+    assert on_image.envtool("test").status == 0
+    done = on_image.envtool("export", "unit", "oci:again", "--bare", "--json")
+    assert done.status == 0, done.said
+    first = json.loads((on_image.project / "mine" / "index.json").read_text())["manifests"][0]["digest"]
+    assert done.events[-1]["digest"] == first

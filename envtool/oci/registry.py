@@ -6,7 +6,6 @@ far as digests go.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import threading
 import urllib.parse
@@ -27,7 +26,7 @@ Found = TypeVar("Found")
 
 NESTING = 2  # indexes in an index
 VAGUE = ("", "application/json", "application/octet-stream", "text/plain")  # types that say nothing of a document
-TAGS = 1_000_000  # of one repository: then it is enough
+PAGES = 1000  # of tags, a thousand each: then it is enough
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +60,7 @@ class Client:
         self._wire = Wire(patience=patience, cancelled=cancelled)
         self._lock = threading.Lock()
         self._hosts: Hosts | None = None
+        self._away: set[str] = set()  # mirrors that did not answer
 
     # ---- pull
 
@@ -135,7 +135,7 @@ class Client:
                     net.retrieve(
                         url, path, digest=descriptor.digest, size=descriptor.size, progress=progress, resume=True,
                         authorization=self._wire.authorization(endpoint, reference.selector),
-                        patience=self._wire.patience, cancelled=self._wire.cancelled,
+                        patience=self._wire.waits(endpoint), cancelled=self._wire.cancelled,
                     )  # fmt: skip
                 except FetchError as error:
                     if last or error.code != "fetch-status":
@@ -200,11 +200,16 @@ class Client:
 
     def _first(self, reference: Reference, ask: Callable[[Endpoint], Found]) -> Found:
         """The answer of the first place that has one; what a mirror says against it does not count."""
-        endpoints = self._configured().pull(reference)
-        for endpoint in endpoints[:-1]:
-            with contextlib.suppress(FetchError):
-                return ask(endpoint)
-        return ask(endpoints[-1])
+        *mirrors, registry = self._configured().pull(reference)
+        for mirror in mirrors:
+            if mirror.root in self._away:
+                continue
+            try:
+                return ask(mirror)
+            except FetchError as error:
+                if error.code == "fetch-unreachable":
+                    self._away.add(mirror.root)  # it is not waited for again
+        return ask(registry)
 
     def _document(self, endpoint: Endpoint, reference: Reference) -> Document:
         what = str(reference)
@@ -251,9 +256,9 @@ class Client:
         return answer.body
 
     def _tags(self, endpoint: Endpoint) -> Iterator[str]:
-        path, count = "tags/list?n=1000", 0
+        path = "tags/list?n=1000"
         what = f"{endpoint.host}/{endpoint.repository}: its tags"
-        while path and count < TAGS:
+        for _ in range(PAGES):
             answer = self._wire.ask("GET", endpoint, path)
             if answer.status == 404:
                 return
@@ -265,8 +270,10 @@ class Client:
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise FetchError(f"{what}: not a list of tags", code="registry-document") from error
             yield from page
-            count += len(page)
             path = _next(answer, endpoint) if page else ""
+            if not path:
+                return
+        raise FetchError(f"{what}: more than {PAGES} pages", code="registry-document")
 
     def _referrers(self, endpoint: Endpoint, reference: Reference, artifact_type: str) -> tuple[Descriptor, ...]:
         what = f"{endpoint.host}/{endpoint.repository}: what refers to {reference.digest}"

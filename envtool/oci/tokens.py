@@ -109,6 +109,17 @@ class Tokens:
                 self._known[key] = self._seek(*key)
             return self._known[key]
 
+    def hidden(self, text: str) -> str:
+        """A text that a registry wrote, without what it should have kept for itself."""
+        with self._lock:
+            known = [item for item in self._known.values() if item is not None]
+            headers = [value for way in self._ways.values() for value, _ in way.headers.values()]
+        secrets = [*(header.partition(" ")[2] for header in headers), *(item.basic()[6:] for item in known)]
+        secrets += [secret for item in known for secret in (item.password, item.identity)]
+        for secret in sorted(filter(None, secrets), key=len, reverse=True):
+            text = text.replace(secret, "***")
+        return text
+
     def _get_in(self, endpoint: Endpoint, challenge: Challenge, scopes: tuple[str, ...]) -> str:
         known = self.credentials(endpoint)
         if challenge.scheme == "basic":
@@ -134,7 +145,7 @@ class Tokens:
         fields += [("scope", scope) for scope in dict.fromkeys((*scopes, *also))]
         answer = self._ask_for_token(realm, [pair for pair in fields if pair[1]], known)
         if answer.status in (400, 401, 403):
-            text = f"{endpoint.host}: {redacted(answer.url)} gives no token: HTTP {answer.status} {answer.reason}"
+            text = f"{endpoint.host}: {redacted(realm)} gives no token: HTTP {answer.status}"
             raise FetchError(text, code="registry-denied", hint=login(endpoint, known))
         try:
             document = json.loads(answer.body) if answer.status == 200 else {}
@@ -143,7 +154,7 @@ class Tokens:
         except (ValueError, AttributeError, TypeError, RecursionError):
             token = None
         if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]+", token):
-            text = f"{endpoint.host}: {redacted(answer.url)} gives no token: HTTP {answer.status} {answer.reason}"
+            text = f"{endpoint.host}: {redacted(realm)} gives no token: HTTP {answer.status}"
             raise FetchError(text, code="registry-token")
         return f"Bearer {token}", max(life - MARGIN, life / 2)
 

@@ -6,6 +6,7 @@ far as digests go.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 import urllib.parse
@@ -16,7 +17,7 @@ from typing import TypeVar
 from envtool import net
 from envtool.errors import FetchError
 from envtool.net import PATIENCE, Answer, Cancelled, Patience
-from envtool.oci import documents, hosts, platforms, upload
+from envtool.oci import documents, hosts, platforms, upload, writing
 from envtool.oci.documents import Config, Descriptor, Document, Index, Manifest, Platform
 from envtool.oci.hosts import Endpoint, Hosts
 from envtool.oci.reference import Reference
@@ -178,7 +179,11 @@ class Client:
     def push_document(self, reference: Reference, body: bytes, media_type: str) -> str:
         """Put a manifest or index under `reference.tag` (or its digest when there is no tag): last, after all it names.
         Its digest."""
-        return upload.push_document(self._wire, self._configured().push(reference), reference, body, media_type)
+        endpoint = self._configured().push(reference)
+        digest, refers = upload.push_document(self._wire, endpoint, reference, body, media_type)
+        if not refers:
+            self._refer(endpoint, reference, Document(media_type=media_type, digest=digest, body=body))
+        return digest
 
     def delete(self, reference: Reference) -> bool:
         """Delete the manifest `reference.digest`, or the tag; False where the registry does not allow it."""
@@ -275,6 +280,28 @@ class Client:
                 return
         raise FetchError(f"{what}: more than {PAGES} pages", code="registry-document")
 
+    def _refer(self, endpoint: Endpoint, reference: Reference, document: Document) -> None:
+        """Where the registry has no API of referrers: list a document that has a subject under the subject's tag
+        (distribution specification, "Pushing manifests with subject"). Two who do so at once may lose one of them."""
+        what = str(reference)
+        found = documents.read(document, what)
+        if found.subject is None:
+            return
+        tag = reference.tagged(_referrers_tag(found.subject.digest))
+        try:
+            before = documents.read(self._document(endpoint, tag), what)
+        except FetchError as error:
+            if error.code != "registry-missing":
+                raise
+            before = None
+        entries = before.manifests if isinstance(before, Index) else ()
+        kind = found.artifact_type or (found.config.media_type if isinstance(found, Manifest) else "")
+        entry = dataclasses.replace(document.descriptor(), artifact_type=kind, annotations=found.annotations)
+        if entry not in entries:
+            index = Index(media_type=documents.OCI_INDEX, manifests=(*entries, entry))
+            listed = writing.index_document(index)
+            upload.push_document(self._wire, endpoint, tag, listed.body, listed.media_type)
+
     def _referrers(self, endpoint: Endpoint, reference: Reference, artifact_type: str) -> tuple[Descriptor, ...]:
         what = f"{endpoint.host}/{endpoint.repository}: what refers to {reference.digest}"
         query = f"?artifactType={urllib.parse.quote(artifact_type)}" if artifact_type else ""
@@ -282,7 +309,7 @@ class Client:
         if answer.status == 200 and _media_type(answer, what) == documents.OCI_INDEX:
             index = documents.read_index(answer.body, documents.OCI_INDEX, what)
         elif answer.status in (200, 400, 404, 405):
-            fallback = self.find(reference.tagged(reference.digest.replace(":", "-")))
+            fallback = self.find(reference.tagged(_referrers_tag(reference.digest)))
             if fallback is None:
                 return ()
             found = documents.read(fallback, what)
@@ -290,6 +317,10 @@ class Client:
         else:
             self._wire.refuse(answer, endpoint, what)
         return tuple(entry for entry in index.manifests if artifact_type in ("", entry.artifact_type))
+
+
+def _referrers_tag(digest: str) -> str:
+    return digest.replace(":", "-")
 
 
 def _media_type(answer: Answer, what: str) -> str:

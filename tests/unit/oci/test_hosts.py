@@ -229,3 +229,11 @@ def test_a_mirror_that_lies_or_is_away_does_not_matter(mirrored, client, tmp_pat
     for _ in range(3):
         client.document(registry.reference())
     assert mirror.names().count("v2/team/app/manifests/1") == 3  # once for the blob; twice, and then never again
+
+
+def test_proxies_of_the_environment_lead_to_registries(scripted, client, monkeypatch, tmp_path):
+    monkeypatch.setenv("http_proxy", scripted.url)
+    monkeypatch.setenv("ENVTOOL_INSECURE_REGISTRIES", "registry.invalid")
+    image = client.image(parse("registry.invalid/team/app:1"), platforms.of_machine("x86_64"))
+    client.pull_blob(image.reference, image.manifest.layers[0], str(tmp_path / "layer"))
+    assert {headers["Host"] for _, headers in scripted.asked} == {"registry.invalid"}

@@ -106,18 +106,17 @@ class Client:
         return self._first(reference, lambda endpoint: self._blob(endpoint, descriptor))
 
     def places(self, reference: Reference, digest: str) -> tuple[Place, ...]:
-        """Where the blob can be had, in the order to be tried; asks for a token when the registry wants one."""
-        found: list[Place] = []
-        for endpoint in self._configured().pull(reference):
-            try:
-                authorization = self._wire.authorization(endpoint, reference.selector)
-            except FetchError:
-                if not endpoint.mirror:
-                    raise
-                continue
-            url = f"{endpoint.root}{endpoint.repository}/blobs/{digest}"
-            found.append(Place(url=url, authorization=authorization))
-        return tuple(found)
+        """Where the blob can be had, in the order to be tried: mirrors that have it, then the registry itself; asks for
+        a token where one is wanted."""
+        *mirrors, registry = self._configured().pull(reference)
+        having = [mirror for mirror in mirrors if self._try_mirror(mirror, lambda mirror: self._has(mirror, digest))]
+        return tuple(
+            Place(
+                url=f"{endpoint.root}{endpoint.repository}/blobs/{digest}",
+                authorization=self._wire.authorization(endpoint, reference.selector),
+            )
+            for endpoint in (*having, registry)
+        )
 
     def pull_blob(
         self,
@@ -207,14 +206,24 @@ class Client:
         """The answer of the first place that has one; what a mirror says against it does not count."""
         *mirrors, registry = self._configured().pull(reference)
         for mirror in mirrors:
-            if mirror.root in self._away:
-                continue
-            try:
-                return ask(mirror)
-            except FetchError as error:
-                if error.code == "fetch-unreachable":
-                    self._away.add(mirror.root)  # it is not waited for again
+            found = self._try_mirror(mirror, lambda mirror: (ask(mirror),))
+            if found is not None:
+                return found[0]
         return ask(registry)
+
+    def _try_mirror(self, mirror: Endpoint, ask: Callable[[Endpoint], Found]) -> Found | None:
+        """None where it cannot answer; one that is away is not waited for again."""
+        if mirror.root in self._away:
+            return None
+        try:
+            return ask(mirror)
+        except FetchError as error:
+            if error.code == "fetch-unreachable":
+                self._away.add(mirror.root)
+            return None
+
+    def _has(self, endpoint: Endpoint, digest: str) -> bool:
+        return upload.has_blob(self._wire, endpoint, digest)
 
     def _document(self, endpoint: Endpoint, reference: Reference) -> Document:
         what = str(reference)

@@ -203,10 +203,10 @@ def test_a_mirror_is_asked_first(mirrored, client, tmp_path):
     image = client.image(registry.reference(), platforms.of_machine("x86_64"))
     client.pull_blob(image.reference, image.manifest.layers[0], str(tmp_path / "layer"))
     assert registry.asked == []
-    assert [place.url.split("/")[2] for place in client.places(image.reference, documents.sha256(b""))] == [
-        mirror.host,
-        registry.host,
-    ]
+    digest = image.manifest.layers[0].digest
+    assert [place.url.split("/")[2] for place in client.places(image.reference, digest)] == [mirror.host, registry.host]
+    mirror.routes[f"v2/team/app/blobs/{digest}"] = lambda handler, _: handler.send(b"", 404)
+    assert [place.url.split("/")[2] for place in client.places(image.reference, digest)] == [registry.host]
 
 
 @pytest.mark.parametrize("status", [404, 401, 500])

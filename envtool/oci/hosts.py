@@ -103,7 +103,7 @@ def load(environ: Mapping[str, str] | None = None) -> Hosts:
     for path in _files(environ):
         for rule in _rules(path):
             rules[rule.prefix] = rule
-    for directory in reversed(CERTIFICATES):
+    for directory in (*reversed(CERTIFICATES), os.path.join(_own(environ), "certs.d")):
         _trust(directory)
     insecure = frozenset(filter(None, (item.strip() for item in environ.get(INSECURE, "").split(","))))
     return Hosts(rules=tuple(rules.values()), insecure=insecure)
@@ -111,8 +111,7 @@ def load(environ: Mapping[str, str] | None = None) -> Hosts:
 
 def _files(environ: Mapping[str, str]) -> Iterator[str]:
     """The files to be read; what a later one says of a prefix counts."""
-    own = environ.get("XDG_CONFIG_HOME") or os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".config")
-    mine = os.path.join(own, "containers", "registries.conf")
+    mine = os.path.join(_own(environ), "registries.conf")
     named = environ.get("CONTAINERS_REGISTRIES_CONF") or environ.get("REGISTRIES_CONFIG_PATH")
     if named:
         yield named
@@ -126,6 +125,12 @@ def _files(environ: Mapping[str, str]) -> Iterator[str]:
         except OSError:
             continue
         yield from (os.path.join(directory, name) for name in names if name.endswith(".conf"))
+
+
+def _own(environ: Mapping[str, str]) -> str:
+    """The user's own directory for all of this."""
+    home = environ.get("HOME") or os.path.expanduser("~")
+    return os.path.join(environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config"), "containers")
 
 
 def _rules(path: str) -> list[Rule]:

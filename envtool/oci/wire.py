@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import threading
@@ -55,7 +56,7 @@ class Wire:
             try:
                 return net.exchange(
                     method, url, headers=headers, body=body, authorization=authorization, limit=limit, again=again,
-                    patience=self.patience, cancelled=self.cancelled,
+                    patience=self.waits(endpoint), cancelled=self.cancelled,
                 )  # fmt: skip
             except FetchError as error:
                 if not endpoint.plain and error.code == "fetch-tls" and NOT_TLS.search(error.message):
@@ -83,6 +84,11 @@ class Wire:
                 self.refuse(answer, endpoint, f"{endpoint.host}/{endpoint.repository}")
         return self.tokens.header(endpoint, (f"repository:{endpoint.repository}:pull",))
 
+    def waits(self, endpoint: Endpoint) -> Patience:
+        """How long we try there: a mirror is not tried for long, since it can be done without."""
+        attempts = min(2, self.patience.attempts) if endpoint.mirror else self.patience.attempts
+        return dataclasses.replace(self.patience, attempts=attempts)
+
     def pause(self, failures: int) -> None:
         """Wait before another attempt. Raises Interrupted."""
         net.wait(min(self.patience.pause * 2 ** (failures - 1), self.patience.longest), self.cancelled)
@@ -91,6 +97,7 @@ class Wire:
         """The error that a status is. `what` names what was asked for."""
         said = _said(answer)
         status = f"HTTP {answer.status} {answer.reason}".strip() + (f": {said}" if said else "")
+        status = self.tokens.hidden("".join(character for character in status if character.isprintable())[:300])
         if answer.status == 404:
             raise FetchError(f"{what}: {endpoint.host} does not have it ({status})", code="registry-missing")
         if answer.status in (401, 403):
@@ -114,11 +121,10 @@ def insecure(endpoint: Endpoint) -> FetchError:
 
 
 def _said(answer: Answer) -> str:
-    """What the registry itself says of an error, fit to be shown."""
+    """What the registry itself says of an error."""
     try:
         errors = json.loads(answer.body)["errors"]
         texts = [str(item.get("message") or item.get("code") or "") for item in errors[:3]]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ""
-    text = ", ".join(filter(None, texts))
-    return "".join(character for character in text if character.isprintable())[:200]
+    return ", ".join(filter(None, texts))

@@ -50,8 +50,11 @@ def as_it_came(content: Content) -> Blob:
 def packed(content: Content, form: Form, path: str, cancel: Cancel) -> Blob:
     """A layer, packed into the new file `path`. Raises StoreError, Interrupted."""
     packing.prepare(form)
-    with open(path, "xb") as file:
-        answer = _pack(content, file.fileno(), form, cancel)
+    try:
+        with open(path, "xb") as file:
+            answer = _pack(content, file.fileno(), form, cancel)
+    except OSError as error:
+        raise StoreError(f"layer `{content.name}` could not be packed: {error}", code="store-space") from error
     return Blob(descriptor=Descriptor(media_type=MEDIA_TYPES[form], digest=answer[2], size=answer[3]), path=path)
 
 
@@ -101,6 +104,8 @@ def _ended() -> Iterator[None]:
         if error.errno == errno.ECANCELED:
             raise Interrupted from error
         raise
+    except RuntimeError as error:  # what was said as container root
+        raise StoreError(str(error), code="layer-damaged", hint=MEND) from error
 
 
 @contextmanager

@@ -43,8 +43,10 @@ def document(env: Env, *, spec: str, image: str, user: str, shown: Sequence[tupl
     passed = [name for name in env.passed if not globs.is_glob(name)]
     if passed:
         made["containerEnv"] = {name: f"${{localEnv:{name}}}" for name in passed}
-    if shown:
-        made["onCreateCommand"] = " && ".join(_link(source, place) for source, place in shown)
+    # those at the top are found beside the project (ship/shown.py), and the checkout is left alone
+    deeper = [(source, place) for source, place in shown if posixpath.dirname(place) != PROJECT]
+    if deeper:
+        made["onCreateCommand"] = " && ".join(_link(source, place) for source, place in deeper)
     return HEAD.format(env=env.name) + json.dumps(made, indent=2, ensure_ascii=False) + "\n"
 
 

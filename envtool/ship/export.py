@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from envtool import project as projects
@@ -158,13 +158,19 @@ def _write(item: Assembled, target: Target, setting: Setting, out: int) -> None:
     docker = target.form == "docker-archive"
     if target.form == "oci":
         layout.write(item, target.path, setting.cancel)
-    elif target.path == PIPE:
-        archives.write(item, out, setting.cancel, docker=docker)
-    elif os.path.isdir(target.path):
+        return
+    if target.path != PIPE and os.path.isdir(target.path):
         raise UsageError(f"{target.path} is a directory", code="export-target")
-    else:
-        try:
-            with placing.written(target.path) as file:
-                archives.write(item, file.fileno(), setting.cancel, docker=docker)
-        except OSError as error:
-            raise _unwritten(target.path, error) from error
+    try:
+        with nullcontext(out) if target.path == PIPE else _file(target.path) as descriptor:
+            archives.write(item, descriptor, setting.cancel, docker=docker)
+    except BrokenPipeError:
+        raise  # whoever read us has gone
+    except OSError as error:
+        raise _unwritten("standard output" if target.path == PIPE else target.path, error) from error
+
+
+@contextmanager
+def _file(path: str) -> Iterator[int]:
+    with placing.written(path) as file:
+        yield file.fileno()

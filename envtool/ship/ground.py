@@ -36,16 +36,11 @@ class Item:
 
 
 def layer(
-    exists: Callable[[str], bool],
-    files: dict[str, bytes],
-    shown: Sequence[tuple[str, str]],
-    *,
-    project: str,
-    epoch: int,
+    exists: Callable[[str], bool], files: Mapping[str, bytes], links: Mapping[str, str], *, project: str, epoch: int
 ) -> bytes:
     """The tar. `exists` tells of a path (relative to the root) whether the stack has it; `files` are those of NAMES
-    that it has, with their content; `shown` what layers show inside the project: (directory, place in the project),
-    both absolute; `project` is the project's directory."""
+    that it has, with their content; `links` are what else is to be there, path -> target; `project` is the project's
+    directory."""
     items: dict[str, Item] = {}
     top = project.strip("/")
     for path, mode, owner in (("tmp", 0o1777, 0), ("run", 0o755, 0), (HOME, 0o755, USER), (top, 0o755, USER)):
@@ -57,12 +52,8 @@ def layer(
         if not known and (path in files or not exists(path)):
             gap = b"" if not text or text.endswith(b"\n") else b"\n"
             items[path] = Item(mode=0o644, content=text + gap + _LINES[path])
-    for source, place in shown:
-        items[place.strip("/")] = Item(mode=0o777, link=source)
-        name = posixpath.basename(place)
-        if posixpath.dirname(place) == project and not exists(name):
-            # a project that is mounted covers the first; what is looked for upward (node_modules) is found here
-            items[name] = Item(mode=0o777, link=source)
+    for place, target in links.items():
+        items[place.strip("/")] = Item(mode=0o777, link=target)
     _parents(items, lambda path: not exists(path), top)
     return tar(items, epoch)
 

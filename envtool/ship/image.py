@@ -21,7 +21,7 @@ from envtool.realise.settle import Made
 from envtool.realise.stacks import Stack
 from envtool.realise.tree import StackTree
 from envtool.run import contents, describe
-from envtool.ship import ground
+from envtool.ship import ground, shown
 from envtool.store import blobs
 from envtool.store.canonical import records
 from envtool.store.layers import Layer
@@ -131,8 +131,8 @@ def _ground(stack: Stack) -> Content:
     """The layer that makes containers of others like ours."""
     layers = [made.layer for made in stack.made]
     files = {path.lstrip("/"): text for path, text in StackTree(layers).read([f"/{n}" for n in ground.NAMES]).items()}
-    shown = joins([made.settled for made in stack.made])
-    data = ground.layer(Standing(layers).has, files, shown, project=PROJECT, epoch=stack.epoch)
+    has = Standing(layers).has
+    data = ground.layer(has, files, shown.links(stack.made, has), project=PROJECT, epoch=stack.epoch)
     return Content(name=GROUND, diff_id=sha256(data), size=len(data), data=data)
 
 
@@ -161,12 +161,10 @@ def run_config(env: Env, stack: Stack) -> dict[str, Json]:
     entrypoint = said.pop("Entrypoint", None)
     command = said.pop("Cmd", None)
     labels = said.pop("Labels", None)
-    shown = {
-        place.removeprefix(PROJECT + "/"): source for source, place in joins([made.settled for made in stack.made])
-    }
+    seen = joins([made.settled for made in stack.made])
     marks: dict[str, Json] = {TITLE: env.name, STACK: f"sha256:{contents.digest(stack)}"}
-    if shown:
-        marks[SHOWN] = json.dumps(shown, sort_keys=True)
+    if seen:
+        marks[SHOWN] = json.dumps({place.removeprefix(f"{PROJECT}/"): source for source, place in seen}, sort_keys=True)
     for name in ("OnBuild", "Healthcheck", "ArgsEscaped", "Image", "Hostname", "Domainname"):
         said.pop(name, None)
     return said | {

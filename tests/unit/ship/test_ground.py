@@ -19,8 +19,8 @@ def members(data):
         return {member.name: (member, tar.extractfile(member).read() if member.isreg() else b"") for member in tar}
 
 
-def layer(exists=(), files=None, shown=(), project="/project"):
-    return ground.layer(lambda path: path in exists, files or {}, shown, project=project, epoch=EPOCH)
+def layer(exists=(), files=None, links=()):
+    return ground.layer(lambda path: path in exists, files or {}, dict(links), project="/project", epoch=EPOCH)
 
 
 def test_an_empty_stack_gets_all_of_it():
@@ -47,13 +47,12 @@ def test_a_passwd_that_is_no_file_is_left_alone():
     assert "etc/passwd" not in members(layer({"etc", "etc/passwd"}))
 
 
-def test_directories_seen_in_the_project_are_links():
-    shown = [("/opt/web/node_modules", "/project/web/node_modules"), ("/opt/n/node_modules", "/project/node_modules")]
-    found = members(layer(shown=shown))
-    assert found["project/web/node_modules"][0].linkname == "/opt/web/node_modules"
+def test_links_have_directories_around_them():
+    found = members(layer(links={"/project/web/node_modules": "/opt/web", "/node_modules/a": "/opt/a"}))
+    assert found["project/web/node_modules"][0].linkname == "/opt/web"
     assert found["project/web"][0].uid == 1000
-    assert found["node_modules"][0].linkname == "/opt/n/node_modules"  # for whoever looks upward from a mounted project
-    assert "web" not in found
+    assert found["node_modules/a"][0].linkname == "/opt/a"
+    assert found["node_modules"][0].uid == 0
 
 
 def test_a_project_is_owned_by_whoever_runs_tasks(tmp_path):

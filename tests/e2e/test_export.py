@@ -144,7 +144,7 @@ def podman(tmp_path_factory):
         return peer("unshare", "-m", "sh", "-c", script, "sh", *map(str, options), *map(str, words), data=data)
 
     yield run
-    run("rmi", "--all", "--force")
+    shutil.rmtree(top)
 
 
 def test_podman_runs_in_it_what_exec_runs(exported, podman):
@@ -255,10 +255,11 @@ def test_packed_layers_are_the_same_image(exported, compress):
 def test_the_bytes_are_the_same_whoever_writes_them(exported, root_tar):
     def digests(place, umask):
         found = []
-        for path in ("unit.tar", "oci:layout"):
-            done = place.envtool("export", "unit", path, umask=umask)
-            assert done.status == 0, done.said
-        found.append(hashlib.sha256((place.project / "unit.tar").read_bytes()).hexdigest())
+        done = place.envtool("export", "unit", "oci:layout", umask=umask)
+        assert done.status == 0, done.said
+        with subprocess.Popen(["sha256sum"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as sums:
+            assert place.envtool("export", "unit", umask=umask, stdout=sums.stdin).status == 0
+            found.append(sums.communicate()[0])
         for path in sorted((place.project / "layout").rglob("*")):
             content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
             found.append((str(path.relative_to(place.project)), oct(path.stat().st_mode), content))
@@ -360,11 +361,8 @@ def test_passwords_and_gzip(exported, password_registry):
     assert password_registry.password not in json.dumps(said)
 
 
-def test_where_nothing_can_be_pushed(exported):
-    for ref, code in ((f"x@sha256:{'0' * 64}", "push-digest"), ("https://x/y", "reference")):
-        assert exported.envtool("push", "unit", ref, "--json").events[-1]["code"] == code
+def test_nothing_is_pushed_offline(exported):
     assert exported.envtool("push", "unit", "x/y", "--offline", "--json").events[-1]["code"] == "offline"
-    assert exported.envtool("push", "here", "x/y", "--json").events[-1]["code"] == "export-host"
 
 
 # ---- images that came in, and go out again -------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import TypeAlias
 
 from envtool.store import canonical
+from envtool.store.crc import zeros
 from envtool.store.tarread import DIRECTORY, FIFO, HARD, REGULAR, SYMBOLIC, Member, refuse
 
 DEPTH = 250  # directories below one another: what walks trees later recurses
@@ -256,6 +257,8 @@ class Tree:
                 self.left_out.append((member.name, "aufs's own"))
                 return
             refuse("unpack-whiteout", "lies below a deletion", member.name)
+        if self._covered(parts[:-1]):
+            return
         if last == OPAQUE:
             self._directory(parts[:-1], member).opaque = True
             return
@@ -275,6 +278,18 @@ class Tree:
         elif found is None:
             os.mknod(name, stat.S_IFCHR, 0, dir_fd=self._descriptor(directory))
             directory.children[name] = _DELETED
+
+    def _covered(self, parts: list[bytes]) -> bool:
+        """Whether something of this layer that is no directory lies there, and hides what would be deleted: umoci tells
+        of all that was in a directory which is a file now."""
+        at: Node | None = self.root
+        for part in parts:
+            at = at.children.get(part) if isinstance(at, Directory) else None
+            if at is None or at == _DELETED:
+                return False
+            if not isinstance(at, Directory):
+                return True
+        return False
 
     # ---- the end ----
 
@@ -368,30 +383,3 @@ def _write(descriptor: int, member: Member, content: Iterator[memoryview]) -> in
             piece = piece[len(part) :]
     os.ftruncate(descriptor, member.size)
     return zeros(crc, member.size - at)
-
-
-_POLYNOMIAL = 0xEDB88320
-
-
-def zeros(crc: int, count: int) -> int:
-    """The CRC-32 of what has `crc` with `count` zero bytes after it, in no time: a hole may be terabytes long."""
-    if count <= 4096:
-        return zlib.crc32(bytes(count), crc)
-    power, factor = 1 << 31, 1 << 30  # x^0 and x^1
-    bits = count * 8
-    while bits:
-        if bits & 1:
-            power = _multiply(factor, power)
-        factor = _multiply(factor, factor)
-        bits >>= 1
-    return _multiply(power, crc ^ 0xFFFFFFFF) ^ 0xFFFFFFFF
-
-
-def _multiply(a: int, b: int) -> int:
-    """Two polynomials modulo CRC-32's, their bits reversed: the highest is x^0."""
-    product = 0
-    for bit in range(31, -1, -1):
-        if a >> bit & 1:
-            product ^= b
-        b = b >> 1 ^ (_POLYNOMIAL if b & 1 else 0)
-    return product

@@ -7,6 +7,7 @@ so that neither a wrong model nor a symlink leads out.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -183,9 +184,9 @@ class Tree:
             try:
                 crc = _write(descriptor, member, content)
                 if owned:
-                    os.fchown(descriptor, uid, gid)
+                    _own(descriptor, uid, gid, member.name)
                 for key, value in xattrs.items():
-                    _set(descriptor, key, value, member)
+                    _set(descriptor, key, value, member.name)
                 os.fchmod(descriptor, member.mode)
                 os.utime(descriptor, ns=(member.mtime, member.mtime))
             finally:
@@ -202,7 +203,7 @@ class Tree:
             os.mkfifo(name, 0o600, dir_fd=place)
             record = b"p %o %d %d -" % (member.mode, uid, gid)
         if owned:
-            os.chown(name, uid, gid, dir_fd=place, follow_symlinks=False)
+            _own(name, uid, gid, member.name, place)
         if member.kind == FIFO:
             os.chmod(name, member.mode, dir_fd=place)  # chown takes the setuid bit away
         os.utime(name, ns=(member.mtime, member.mtime), dir_fd=place, follow_symlinks=False)
@@ -318,17 +319,17 @@ class Tree:
                 self._clear(directory, name)
             else:
                 records.append(b"%s %s\0" % (node, path))
-        self._attributes(directory)
+        self._attributes(directory, prefix)
 
-    def _attributes(self, directory: Directory) -> None:
+    def _attributes(self, directory: Directory, path: bytes) -> None:
         descriptor = self._descriptor(directory)
         if directory.above is not None:
             if directory.opaque:
                 os.setxattr(descriptor, canonical.OPAQUE[0], b"y")
             for key, value in (directory.xattrs or {}).items():
-                os.setxattr(descriptor, key, value)
+                _set(descriptor, key, value, path)
             if directory.uid or directory.gid:
-                os.fchown(descriptor, directory.uid, directory.gid)
+                _own(descriptor, directory.uid, directory.gid, path)
             os.fchmod(descriptor, directory.mode)
         else:
             os.fchmod(descriptor, 0o755)
@@ -349,12 +350,24 @@ def _by(name: bytes, member: bytes) -> str:
     return "" if name == member else f": {os.fsdecode(name[:200])!r}"
 
 
-def _set(descriptor: int, key: bytes, value: bytes, member: Member) -> None:
+def _own(what: int | bytes, uid: int, gid: int, name: bytes, place: int | None = None) -> None:
+    try:
+        if isinstance(what, int):
+            os.fchown(what, uid, gid)
+        else:
+            os.chown(what, uid, gid, dir_fd=place, follow_symlinks=False)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        refuse("unpack-owner", f"belongs to {uid}:{gid}, which are no ids of containers here", name)
+
+
+def _set(descriptor: int, key: bytes, value: bytes, name: bytes) -> None:
     try:
         os.setxattr(descriptor, key, value)
     except OSError as error:
         text = f"has an extended attribute that cannot be kept here: {os.fsdecode(key[:80])}: {error.strerror}"
-        refuse("unpack-xattr", text, member.name)
+        refuse("unpack-xattr", text, name)
 
 
 def _write(descriptor: int, member: Member, content: Iterator[memoryview]) -> int:

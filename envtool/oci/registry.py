@@ -180,7 +180,7 @@ class Client:
         Its digest."""
         endpoint = self._pushed(reference)
         digest, refers = upload.push_document(self._wire, endpoint, reference, body, media_type)
-        if not refers:
+        if not refers and b'"subject"' in body:
             self._refer(endpoint, reference, Document(media_type=media_type, digest=digest, body=body))
         return digest
 

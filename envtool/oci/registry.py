@@ -108,7 +108,7 @@ class Client:
     def places(self, reference: Reference, digest: str) -> tuple[Place, ...]:
         """Where the blob can be had, in the order to be tried: mirrors that have it, then the registry itself; asks for
         a token where one is wanted."""
-        *mirrors, registry = self._configured().pull(reference)
+        *mirrors, registry = self._endpoints(reference)
         having = [mirror for mirror in mirrors if self._try_mirror(mirror, lambda mirror: self._has(mirror, digest))]
         return tuple(
             Place(
@@ -148,7 +148,7 @@ class Client:
 
     def has_blob(self, reference: Reference, digest: str) -> bool:
         """Does the registry itself (no mirror) have it? One HEAD."""
-        return upload.has_blob(self._wire, self._configured().push(reference), digest)
+        return upload.has_blob(self._wire, self._pushed(reference), digest)
 
     def tags(self, reference: Reference) -> list[str]:
         """All tags of the repository; [] where it does not exist."""
@@ -172,21 +172,21 @@ class Client:
     ) -> str:
         """Upload a blob unless it is there. `source` is the bytes, or the path of a file; `mount` names repositories of
         the same registry that may have it. Answers "present", "mounted" or "sent". A broken upload is resumed."""
-        endpoint = self._configured().push(reference)
+        endpoint = self._pushed(reference)
         return upload.push_blob(self._wire, endpoint, digest, size, source, mount=mount, progress=progress)
 
     def push_document(self, reference: Reference, body: bytes, media_type: str) -> str:
         """Put a manifest or index under `reference.tag` (or its digest when there is no tag): last, after all it names.
         Its digest."""
-        endpoint = self._configured().push(reference)
+        endpoint = self._pushed(reference)
         digest, refers = upload.push_document(self._wire, endpoint, reference, body, media_type)
-        if not refers:
+        if not refers and b'"subject"' in body:
             self._refer(endpoint, reference, Document(media_type=media_type, digest=digest, body=body))
         return digest
 
     def delete(self, reference: Reference) -> bool:
         """Delete the manifest `reference.digest`, or the tag; False where the registry does not allow it."""
-        endpoint = self._configured().push(reference)
+        endpoint = self._pushed(reference)
         answer = self._wire.ask("DELETE", endpoint, f"manifests/{reference.selector}", actions="pull,push,delete")
         if answer.status in (400, 405):
             return False
@@ -202,9 +202,15 @@ class Client:
                 self._hosts = hosts.load()
             return self._hosts
 
+    def _endpoints(self, reference: Reference) -> tuple[Endpoint, ...]:
+        return tuple(map(self._wire.settled, self._configured().pull(reference)))
+
+    def _pushed(self, reference: Reference) -> Endpoint:
+        return self._wire.settled(self._configured().push(reference))
+
     def _first(self, reference: Reference, ask: Callable[[Endpoint], Found]) -> Found:
         """The answer of the first place that has one; what a mirror says against it does not count."""
-        *mirrors, registry = self._configured().pull(reference)
+        *mirrors, registry = self._endpoints(reference)
         for mirror in mirrors:
             found = self._try_mirror(mirror, lambda mirror: (ask(mirror),))
             if found is not None:

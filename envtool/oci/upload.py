@@ -49,15 +49,10 @@ def push_blob(
     for other in mount:
         if other == endpoint.repository:
             continue
-        query = urllib.parse.urlencode({"mount": digest, "from": other})
-        answer = wire.ask(
-            "POST", endpoint, f"blobs/uploads/?{query}", actions=PUSH, scopes=(f"repository:{other}:pull",)
-        )
-        if answer.status == 201:
+        how, elsewhere = _mounted(wire, endpoint, digest, other)
+        if how:
             return "mounted"
-        location = _location(answer, endpoint) if answer.status == 202 else ""
-        if location:
-            break  # it does not have it there; another session would only be left behind
+        location = elsewhere or location  # an upload that has begun will do; others are forgotten by the registry
     with open(source, "rb") if isinstance(source, str) else io.BytesIO(source) as file:
         sender = _Sender(wire, endpoint, digest, size, file, progress)
         try:
@@ -67,6 +62,19 @@ def push_blob(
                 raise
             return "present"  # by another, in the meantime
     return "sent"
+
+
+def _mounted(wire: Wire, endpoint: Endpoint, digest: str, other: str) -> tuple[bool, str]:
+    """Take the blob from another repository; if that fails, for whatever reason, perhaps where to upload it instead."""
+    query = urllib.parse.urlencode({"mount": digest, "from": other})
+    scopes = (f"repository:{other}:pull",)
+    try:
+        answer = wire.ask("POST", endpoint, f"blobs/uploads/?{query}", actions=PUSH, scopes=scopes)
+    except FetchError as error:
+        if error.code != "registry-denied":  # of a token for the other repository
+            raise
+        return False, ""
+    return answer.status == 201, _location(answer, endpoint) if answer.status == 202 else ""
 
 
 def push_document(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -13,6 +14,7 @@ from typing import NoReturn
 from envtool import net
 from envtool.errors import FetchError
 from envtool.net import Answer, Cancelled, Patience, Upload
+from envtool.oci.documents import ACCEPTED
 from envtool.oci.hosts import INSECURE, Endpoint
 from envtool.oci.tokens import Tokens, login
 
@@ -26,7 +28,24 @@ class Wire:
         self.patience, self.cancelled = patience, cancelled
         self.tokens = Tokens(patience=patience, cancelled=cancelled)
         self._asked: set[tuple[str, str]] = set()
+        self._plain: dict[str, bool] = {}  # by host: does it really speak plain HTTP?
         self._lock = threading.Lock()
+
+    def settled(self, endpoint: Endpoint) -> Endpoint:
+        """Where plain HTTP is allowed, but the server there speaks https: that, verified as any. Asked once a host."""
+        if not endpoint.plain:
+            return endpoint
+        with self._lock:
+            plain = self._plain.get(endpoint.host)
+        if plain is None:
+            plain = True
+            with contextlib.suppress(FetchError):
+                waits = dataclasses.replace(self.waits(endpoint), attempts=1)
+                answer = net.exchange("GET", endpoint.root, again=False, patience=waits, cancelled=self.cancelled)
+                plain = not (answer.status == 400 and b"HTTPS" in answer.body)  # as Go's, nginx's and Apache's say it
+            with self._lock:
+                self._plain[endpoint.host] = plain
+        return dataclasses.replace(endpoint, plain=plain)
 
     def ask(
         self,
@@ -79,7 +98,8 @@ class Wire:
             known = (endpoint.root, endpoint.repository) in self._asked
         if not known:
             path = f"manifests/{selector}" if selector else "tags/list?n=1"
-            answer = self.ask("HEAD" if selector else "GET", endpoint, path)
+            headers = {"Accept": ", ".join(ACCEPTED)}
+            answer = self.ask("HEAD" if selector else "GET", endpoint, path, headers=headers)
             if answer.status in (401, 403):
                 self.refuse(answer, endpoint, f"{endpoint.host}/{endpoint.repository}")
         return self.tokens.header(endpoint, (f"repository:{endpoint.repository}:pull",))
@@ -104,8 +124,7 @@ class Wire:
             hint = login(endpoint, self.tokens.credentials(endpoint))
             hint = f"it does not exist, or not for us: {hint}" if answer.status == 401 else hint
             raise FetchError(f"{what}: {endpoint.host} refuses it ({status})", code="registry-denied", hint=hint)
-        hint = "is plain HTTP wanted there?" if endpoint.plain and answer.status == 400 else ""
-        raise FetchError(f"{what}: {endpoint.host} answers {status}", code="registry-refused", hint=hint)
+        raise FetchError(f"{what}: {endpoint.host} answers {status}", code="registry-refused")
 
 
 def same_place(url: str, other: str) -> bool:

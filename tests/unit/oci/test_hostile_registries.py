@@ -485,6 +485,48 @@ def test_a_full_registry(scripted, client):
     assert "quota exceeded" in str(error)
 
 
+def test_an_upload_that_is_sent_on_or_interrupted_arrives_whole(scripted, client):
+    body = os.urandom(1 << 20)
+    digest, came, moved = documents.sha256(body), [], []
+    scripted.routes[f"v2/team/app/blobs/{digest}"] = absent
+    scripted.routes["v2/team/app/blobs/uploads"] = redirect("/upload/1", 202)
+    query = f"?digest={digest.replace(':', '%3A')}"
+
+    def busy(handler, turn):
+        handler.body()
+        handler.send(b"", 503 if turn == 1 else 307, Location="/upload/2")
+
+    def take(handler, _):
+        came.append(handler.body())
+        handler.send(b"", 201)
+
+    scripted.routes[f"upload/1{query}"] = busy
+    scripted.routes["upload/2"] = take
+    assert client.push_blob(scripted.reference(), digest, len(body), body, progress=moved.append) == "sent"
+    assert came == [body]
+    assert sum(moved) == len(body)
+
+
+def test_a_push_is_left_at_once_when_asked(scripted, tmp_path):
+    body = os.urandom(9 << 20)
+    digest, stop = documents.sha256(body), False
+    scripted.routes[f"v2/team/app/blobs/{digest}"] = absent
+    scripted.routes["v2/team/app/blobs/uploads"] = redirect("/upload/1", 202)
+
+    def stall(handler, _):
+        nonlocal stop
+        handler.rfile.read(100)
+        stop = True
+        time.sleep(1)
+        handler.close_connection = True
+
+    scripted.routes["upload/1"] = stall
+    began = time.monotonic()
+    with pytest.raises(Interrupted):
+        Client(cancelled=lambda: stop).push_blob(scripted.reference(), digest, len(body), body)
+    assert time.monotonic() - began < 1
+
+
 def broken_upload(scripted, body, *, knows=True):
     """An upload that breaks after a third of it; `knows`: the registry can say how far it came."""
     digest, held = documents.sha256(body), bytearray()

@@ -123,6 +123,26 @@ def test_a_file_that_is_wrong_is_named(tmp_path, text):
     assert "named.conf" in str(caught.value)
 
 
+def test_dockers_mirrors_are_for_docker_hub(tmp_path):
+    (tmp_path / "daemon.json").write_text(
+        '{"registry-mirrors": ["https://mirror.example/", "http://near.example:5000/hub"],'
+        ' "insecure-registries": ["plain.example:80", "10.0.0.0/8"]}'
+    )
+    found = hosts.load({"HOME": "/nowhere"})
+    assert roots(found, "alpine") == [
+        "https://mirror.example/v2/library/alpine",
+        "http://near.example:5000/v2/hub/library/alpine",
+        "https://registry-1.docker.io/v2/library/alpine",
+    ]
+    assert roots(found, "other.example/a") == ["https://other.example/v2/a"]
+    assert roots(found, "plain.example:80/a") == ["http://plain.example:80/v2/a"]
+    assert roots(load(tmp_path, MIRRORS), "a")[-1] == "https://cache.example/v2/hub/library/a"
+    for text in ("[]", "{", '{"registry-mirrors": 7}'):
+        (tmp_path / "daemon.json").write_text(text)
+        with pytest.raises(FetchError, match=r"daemon\.json"):
+            hosts.load({"HOME": "/nowhere"})
+
+
 def test_the_users_own_file_stands_for_the_systems_and_drop_ins_come_on_top(tmp_path, monkeypatch):
     system = tmp_path / "etc" / "registries.conf"
     own = tmp_path / "home" / ".config" / "containers" / "registries.conf"

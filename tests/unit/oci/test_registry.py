@@ -111,6 +111,15 @@ def test_nobody_else_is_let_in(request, let_in, monkeypatch, tmp_path, kind):
     assert caught.value.code == "registry-denied"
 
 
+def test_where_plain_http_is_allowed_https_is_spoken_all_the_same(tls_registry, let_in, monkeypatch):
+    found = let_in(tls_registry)
+    monkeypatch.setenv("ENVTOOL_INSECURE_REGISTRIES", found.host)
+    blobs, document = image((b"allowed and not needed",))
+    ref = reference.parse(found.name("team/allowed"))
+    assert push(Client(), ref, blobs, document) == document.digest
+    assert Client().places(ref, document.digest)[0].url.startswith("https://")
+
+
 def test_anybody_may_pull_what_is_public(token_registry, let_in, monkeypatch, tmp_path):
     found = let_in(token_registry)
     blobs, document = image()

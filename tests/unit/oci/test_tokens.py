@@ -156,6 +156,27 @@ def test_no_mount_is_an_upload_like_any_other(scripted, client):
     assert sent == [b"blob"]
 
 
+def test_a_repository_that_is_not_for_us_is_not_mounted_from(scripted, client):
+    digest, sent = documents.sha256(b"blob"), []
+    scripted.routes[f"v2/team/app/blobs/{digest}"] = lambda handler, _: handler.send(b"", 404)
+    scripted.routes["v2/team/app/blobs/uploads"] = lambda handler, _: handler.send(b"", 202, Location="/upload?s=1")
+    query = urllib.parse.urlencode({"mount": digest, "from": "not/ours"})
+    scripted.routes[f"v2/team/app/blobs/uploads/?{query}"] = lambda handler, _: handler.send(b"", 401)
+    scripted.routes[f"upload?s=1&digest={digest.replace(':', '%3A')}"] = lambda handler, _: (
+        sent.append(handler.body()),
+        handler.send(b"", 201),
+    )
+    service = Service(scripted)
+    good = service.token
+
+    def picky(handler, turn):
+        good(handler, turn) if "not%2Fours" not in handler.path else handler.send(b"", 403)
+
+    service.token = picky
+    assert client.push_blob(scripted.reference(), digest, 4, b"blob", mount=["not/ours"]) == "sent"
+    assert sent == [b"blob"]
+
+
 def test_who_is_refused_is_told_where_the_credentials_were_from(scripted, monkeypatch, tmp_path):
     (tmp_path / "config.json").write_text(
         json.dumps({"auths": {scripted.host: {"auth": base64.b64encode(b"me:x").decode()}}})

@@ -150,6 +150,9 @@ def export(
     name = target.name(chosen, tag, where.form)
     stack = Stacks(at.nodes, at.setting).stack(chosen.name)
     if where.form == "devcontainer":
+        if bare or project or compress:
+            text = "`--bare`, `--project` and `--compress` are for images, and a devcontainer is a file that names one"
+            raise UsageError(text, code="export-devcontainer")
         where = where.below(os.path.abspath(request.directory) if path.rpartition(":")[2] else at.spec.root)
         return export.devcontainer(chosen, stack, at.setting, where, spec=at.spec.file, name=name)
     where = where.below(os.path.abspath(request.directory))

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from envtool.container import ids
+
 from .conftest import LIMIT, calling, fresh_place
 
 pytestmark = pytest.mark.e2e
@@ -298,12 +300,17 @@ def test_what_cannot_be_exported_says_why(exported):
     assert (done.status, done.events[-1]["code"]) == (2, "export-compress")
 
 
+def _overwrite(name):
+    with open(name, "r+b") as file:
+        file.write(b"echo evil")
+
+
 def test_a_layer_that_was_damaged_in_the_store_does_not_go_out(root_tar):
     with fresh_place_of("root" if os.geteuid() == 0 else "me") as place:
         prepare(place, root_tar)
         assert place.envtool("export", "unit", "good.tar").status == 0
         (victim,) = place.store.glob("layers/*/tree/opt/tool/greet")
-        victim.write_bytes(b"echo evil says hello > /dev/null".ljust(victim.stat().st_size)[: victim.stat().st_size])
+        ids.inside(_overwrite, "greet", at=str(victim.parent))
         done = place.envtool("export", "unit", "bad.tar", "--json")
         assert (done.status, done.events[-1]["code"]) == (3, "layer-damaged")
         assert [path.name for path in place.project.iterdir() if "bad" in path.name] == []

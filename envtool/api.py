@@ -184,25 +184,6 @@ class Archive:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImageSource:
-    """Which image a base is. `name` is as registries know it ("docker.io/library/alpine:3.20"), empty for one of a file
-    of the project; `platform` as in "linux/386"."""
-
-    name: str
-    digest: str  # of its manifest: "sha256:<hex>", empty where it has none
-    platform: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Original:
-    """An image as it came, byte for byte: its manifest (empty where it had none), what that is, and its config."""
-
-    manifest: bytes
-    media_type: str
-    config: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """How a base or layer is made, offline unless `network`. Steps run in order in one container whose root is
     the stack below (for a base: an empty directory). Or it is an `archive` and nothing else: then nothing runs."""
@@ -232,6 +213,25 @@ class Part:
     beside: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # name -> a stack (bottom first) whose merged
     # tree is shown read-only at BESIDE/<name> while it is built; its key has their diff IDs
     shown: bool = True  # part of the stack of envs; False: needed by others only (another stage)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSource:
+    """Which image a base is. `name` is as registries know it ("docker.io/library/alpine:3.20"), empty for one of a file
+    of the project; `platform` as in "linux/386"."""
+
+    name: str
+    digest: str  # of its manifest: "sha256:<hex>", empty where it has none
+    platform: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Original:
+    """An image as it came, byte for byte: its manifest (empty where it had none), what that is, and its config."""
+
+    manifest: bytes
+    media_type: str
+    config: bytes
 
 
 # ---- what the core offers to `resolve` ---------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from envtool.store import packing
 from envtool.store.packing import Form, Packed
 
 CHUNK = 1 << 20
-MEND = "`envtool store verify` mends it"
+MEND = "`envtool store verify --repair` removes what is damaged, to be made or fetched again"
 MEDIA_TYPES: dict[Form, str] = {"": OCI_LAYER, "gzip": OCI_LAYER_GZIP, "zstd": OCI_LAYER_ZSTD}
 
 

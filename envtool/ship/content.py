@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from envtool.container import ids
-from envtool.errors import Interrupted, StoreError
+from envtool.errors import BuildError, Interrupted, StoreError
 from envtool.oci.documents import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, Descriptor
 from envtool.realise.setting import Cancel
 from envtool.ship.image import Content
-from envtool.store import packing
+from envtool.store import inflate, packing
 from envtool.store.packing import Form, Packed
 
 CHUNK = 1 << 20
@@ -121,12 +121,9 @@ def _tar(content: Content) -> Iterator[bytes]:
     if content.data:
         yield content.data
         return
-    form = packing.form_of(content.blob) if content.blob else ""
-    packing.prepare(form)
     with open(content.blob or content.tar, "rb") as file:
         try:
-            source = packing.unpacked(file, form)
-            while piece := source.read(CHUNK):
-                yield piece
-        except packing.damage(form) as error:
-            raise StoreError(f"{content.blob} cannot be unpacked: {error}", code="blob-damaged") from error
+            yield from inflate.pieces(file.fileno())
+        except BuildError as error:
+            text = f"{content.blob} cannot be unpacked: {error.message}"
+            raise StoreError(text, code="blob-damaged", hint=MEND) from error

@@ -7,22 +7,26 @@ differs between versions of their libraries, so a packed digest names nothing bu
 from __future__ import annotations
 
 import errno
-import gzip
 import hashlib
 import os
 import select
 import zlib
 from collections.abc import Callable
 from importlib import import_module
-from typing import IO, Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias
 
 from envtool.store import canonical
 
 Form: TypeAlias = Literal["", "gzip", "zstd"]
 Packed: TypeAlias = tuple[str, int, str, int]  # diff ID, bytes of the tar, digest of what was written, its bytes
 
-WINDOW = 1 << 31  # bytes that zstd may look back: `zstd --long` writes such
-MAGIC: tuple[tuple[bytes, Form], ...] = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"))
+MAGIC: tuple[tuple[bytes, Form], ...] = (
+    (b"\x1f\x8b", "gzip"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    *(
+        (bytes([0x50 + low, 0x2A, 0x4D, 0x18]), "zstd") for low in range(16)
+    ),  # frames that are skipped, as zstd:chunked has
+)
 GZIP_LEVEL = 6
 ZSTD_LEVEL = 3
 
@@ -105,27 +109,6 @@ def form_of(path: str) -> Form:
     with open(path, "rb") as file:
         head = file.read(4)
     return next((form for magic, form in MAGIC if head.startswith(magic)), "")
-
-
-def unpacked(file: IO[bytes], form: Form) -> IO[bytes]:
-    """What a file holds, all its members or frames one after the other. Reading raises what `damage` names."""
-    if form == "gzip":
-        return cast("IO[bytes]", gzip.GzipFile(fileobj=file))
-    if form == "zstd":
-        module = _module()
-        if hasattr(module.ZstdDecompressor, "stream_reader"):
-            reader = module.ZstdDecompressor(max_window_size=WINDOW).stream_reader(file, read_across_frames=True)
-            return cast("IO[bytes]", reader)
-        options = {module.DecompressionParameter.window_log_max: WINDOW.bit_length() - 1}
-        return cast("IO[bytes]", module.ZstdFile(file, options=options))
-    return file
-
-
-def damage(form: Form) -> tuple[type[Exception], ...]:
-    """What reading a damaged file raises."""
-    if form == "gzip":
-        return (gzip.BadGzipFile, EOFError, zlib.error)
-    return (EOFError, _module().ZstdError) if form == "zstd" else ()
 
 
 def _compressor(form: Form) -> Any:

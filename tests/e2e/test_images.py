@@ -17,7 +17,7 @@ import pytest
 
 from envtool.oci import documents
 from tests.unit.kinds.image.layouts import Layout
-from tests.unit.store.archives import digest, tar
+from tests.unit.store.archives import digest, link, member, tar
 from tests.unit.store.test_hostile import CASES
 
 pytestmark = pytest.mark.e2e
@@ -298,6 +298,23 @@ def test_attributes_and_what_is_left_out(made, fresh):
                 found[name] = {key: os.getxattr(tree / name, key) for key in os.listxattr(tree / name)}
     assert found["etc/app/marked"] == {"user.mark": b"hello"}
     assert found["bin/raw"]["security.capability"][4:8] == CAPABILITY[4:8]
+
+
+def test_deletions_of_what_is_not_there_are_not_seen(fresh):
+    """overlayfs would list them where no other layer has the directory."""
+    place = fresh
+    shell = Path(busybox()).read_bytes()
+    one = tar(member("bin/busybox", shell, mode=0o755), link("bin/sh", "busybox"), member("d/.wh.x"), member("d/y"))
+    two = tar(member("e/.wh.z"), member("e/w"), member(".wh.top"))
+    layout = Layout(place.project / "img")
+    layout.add(layout.image(one, two))
+    layout.write()
+    place.spec(bases(place, app="oci:img") + "    tasks: {test: 'busybox ls / /d /e'}\n")
+    done = place.envtool("test", "--json")
+    assert done.status == 0, done.said
+    listed = set(done.log().split())
+    assert listed >= {"y", "w"}
+    assert not listed & {"x", "z", "top"}
 
 
 def _device():

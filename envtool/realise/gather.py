@@ -8,15 +8,12 @@ lie below it: its files do not depend on that.
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from envtool.api import Fetch
-from envtool.errors import EnvtoolError, ResolveError
-from envtool.events import Finished, Outcome, Started, Subject
+from envtool.errors import ResolveError
 from envtool.plan.graph import Graph, Node
 from envtool.realise import settle
 from envtool.realise.bring import bring
@@ -24,6 +21,7 @@ from envtool.realise.setting import Setting
 from envtool.realise.settle import Made, Settled
 from envtool.realise.site import StackSite
 from envtool.realise.stacks import Stacks
+from envtool.realise.told import told
 from envtool.store import blobs
 from envtool.store.layers import Layer
 
@@ -50,6 +48,7 @@ class Gathered:
 def gather(graph: Graph, setting: Setting, *, jobs: int = 0) -> Gathered:
     """Know every node's files, and bring them into the store. Raises MakeError, SpecError, Interrupted."""
     stacks = Stacks(graph, setting)
+    graph = stacks.graph()
     nodes = _settle(graph, stacks, setting, jobs)
     found: dict[str, Wanted] = {}
     for made in nodes:
@@ -158,10 +157,11 @@ def _ask(node: Node, below: Sequence[Made], setting: Setting) -> Settled:
     if wanted.known:
         return settle.settled(node, wanted.request, wanted.pins)
     event_id = f"resolve:{node.id}"
-    with _told(setting, event_id, "resolve", node.spec.name) as detail:
+    with told(setting, event_id, "resolve", node.spec.name) as piece:
         site = StackSite(setting, wanted.request, below, event_id)
         pins = settle.resolve(node, wanted.request, setting, site, again=wanted.again)
-        detail.append(node.kind.summary(wanted.request, pins))
+        piece.detail = node.kind.summary(wanted.request, pins)
+        piece.outcome = "done"
     return settle.settled(node, wanted.request, pins)
 
 
@@ -181,8 +181,8 @@ def _bring(made: _Supposed, stacks: Stacks, setting: Setting) -> None:
     setting.cancel.check()
     event_id = f"fetch:{settled.node.id}"
     total = sum(fetch.size for fetch in missing)
-    with _told(setting, event_id, "fetch", settled.node.spec.name, total) as detail:
-        detail.append(f"{len(missing)} file{'s' if len(missing) > 1 else ''}")
+    with told(setting, event_id, "fetch", settled.node.spec.name, total=total) as piece:
+        piece.detail = f"{len(missing)} file{'s' if len(missing) > 1 else ''}"
         try:
             bring(settled, setting, event_id, StackSite(setting, settled.request, made.below, event_id))
         except ResolveError as error:
@@ -191,31 +191,4 @@ def _bring(made: _Supposed, stacks: Stacks, setting: Setting) -> None:
             # where the files are can only be asked in the stack itself (npm's own default registry): so it is made
             below = [stacks.node(node_id) for node_id in settled.node.below]
             bring(settled, setting, event_id, StackSite(setting, settled.request, below, event_id))
-
-
-@contextmanager
-def _told(setting: Setting, event_id: str, subject: Subject, name: str, total: int = 0) -> Iterator[list[str]]:
-    """Say when work begins and how it ends; what is put into the list is said of it."""
-    began = time.time()
-    setting.emit(Started(id=event_id, subject=subject, name=name, time=began, total=total))
-    outcome: Outcome = "error"
-    said: list[str] = []
-    try:
-        yield said
-        outcome = "done"
-    except EnvtoolError as error:
-        outcome = "interrupted" if error.exit_status == 130 else "error"
-        raise
-    finally:
-        now = time.time()
-        setting.emit(
-            Finished(
-                id=event_id,
-                subject=subject,
-                name=name,
-                outcome=outcome,
-                time=now,
-                seconds=now - began,
-                detail=", ".join(said),
-            )
-        )
+        piece.outcome = "done"

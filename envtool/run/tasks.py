@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 
 from envtool import project
 from envtool.container import ids, start
 from envtool.errors import EnvtoolError
-from envtool.events import Finished, Outcome, Started
+from envtool.events import Outcome
 from envtool.model import Env, Task
 from envtool.realise import advice
 from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stack
 from envtool.realise.tee import Tee
+from envtool.realise.told import told
 from envtool.run import describe, provenance
 from envtool.run.result import Result
 from envtool.store import layers
@@ -25,73 +25,59 @@ def run_task(
 ) -> Result:
     """Run it. `view` is the digest of the project, where it is known: it goes into the evidence. Raises SandboxError
     when there can be no container; everything else is in the result."""
-    began = time.time()
     event_id = f"task:{env.name}:{task.name}"
-    setting.emit(Started(id=event_id, subject="task", name=task.name, env=env.name, time=began))
-    outcome: Outcome = "error"
-    status: int | None = None
-    outputs: tuple[str, ...] = ()
-    message = hint = ""
-    try:
-        with layers.using(setting.store, [made.layer for made in stack.made]), scratch_for(env, setting) as scratch:
-            program = describe.container(
-                env,
-                stack,
-                project=setting.root,
-                hidden=project.hidden(setting.root),
-                host=host,
-                scratch=scratch,
-                task=task,
-            )
-            with open(log, "w+b") as file, Tee(file, setting.emit, event_id) as tee:
-                ended = start.run(
-                    program.flat(),
-                    stdout=tee.writer,
-                    stderr=tee.writer,
-                    cancel=setting.cancel.reader,
-                    outputs_to=setting.root if task.outputs else "",
-                )
-                tee.close()
-                said = tee.text(1 << 16) if ended.status else ""
-        status, outputs = ended.status, ended.outputs
-        outcome, message = _outcome(ended, task)
-        if outcome == "failed":
+    hint = ""
+    with told(setting, event_id, "task", task.name, env=env.name) as piece:
+        try:
+            ended, said = _run(env, task, stack, setting, log=log, host=host, event_id=event_id)
+        except EnvtoolError as error:
+            piece.detail = error.message
+            raise
+        piece.status, piece.outputs = ended.status, ended.outputs
+        piece.outcome, piece.detail = _outcome(ended, task)
+        if piece.outcome == "failed":
             base = stack.made[0].settled.node.kind.name
             hint = advice.of_task(ended.status, said, network=env.network, scratch=env.scratch, base=base)
-    except EnvtoolError as error:
-        message = error.message
-        outcome = "interrupted" if error.exit_status == 130 else "error"
-        raise
-    finally:
-        now = time.time()
-        setting.emit(
-            Finished(
-                id=event_id,
-                subject="task",
-                name=task.name,
-                env=env.name,
-                outcome=outcome,
-                status=status,
-                time=now,
-                seconds=now - began,
-                detail=message,
-                outputs=outputs,
-            )
-        )
     result = Result(
         env=env.name,
         task=task.name,
-        outcome=outcome,
-        status=status,
-        seconds=now - began,
-        started=began,
+        outcome=piece.outcome,
+        status=piece.status,
+        seconds=piece.seconds,
+        started=piece.began,
         log=log,
-        outputs=outputs,
-        message=f"{message}\n{hint}" if hint else message,
+        outputs=piece.outputs,
+        message=f"{piece.detail}\n{hint}" if hint else piece.detail,
     )
-    if outcome == "passed":
+    if piece.outcome == "passed":
         provenance.record(env, task, stack, setting, result, view=view)
     return result
+
+
+def _run(
+    env: Env, task: Task, stack: Stack, setting: Setting, *, log: str, host: Mapping[str, str], event_id: str
+) -> tuple[start.Exit, str]:
+    """How its container ended and, where it failed, the last of what it said."""
+    with layers.using(setting.store, [made.layer for made in stack.made]), scratch_for(env, setting) as scratch:
+        program = describe.container(
+            env,
+            stack,
+            project=setting.root,
+            hidden=project.hidden(setting.root),
+            host=host,
+            scratch=scratch,
+            task=task,
+        )
+        with open(log, "w+b") as file, Tee(file, setting.emit, event_id) as tee:
+            ended = start.run(
+                program.flat(),
+                stdout=tee.writer,
+                stderr=tee.writer,
+                cancel=setting.cancel.reader,
+                outputs_to=setting.root if task.outputs else "",
+            )
+            tee.close()
+            return ended, tee.text(1 << 16) if ended.status else ""
 
 
 def _outcome(ended: start.Exit, task: Task) -> tuple[Outcome, str]:

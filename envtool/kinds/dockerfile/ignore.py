@@ -1,7 +1,7 @@
 """`.dockerignore`: which files of the context an instruction sees (moby/patternmatcher, and its ReadAll). Pure.
 
-One pattern a line, `#` comments, `!` takes a path in again, the last that matches decides. `**` stands for any number of
-directories, what is below a matched directory is matched too, and a slash at either end means nothing.
+One pattern a line, `#` comments, `!` takes a path in again, the last that matches decides. `**` stands for any number
+of directories, what is below a matched directory is matched too, and a slash at either end means nothing.
 """
 
 from __future__ import annotations

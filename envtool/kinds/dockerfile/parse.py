@@ -94,7 +94,7 @@ def escape(text: str) -> str:
 
 def _library() -> Any:
     try:
-        import dockerfile
+        import dockerfile  # type: ignore[import-not-found]
     except ImportError as error:
         raise Fault(
             f"Dockerfiles are parsed by the Python package `dockerfile`, which is not there: {error}",

@@ -151,8 +151,10 @@ def _decided(stack: Stack, spec: Spec, setting: Setting) -> Iterator[str]:
         yield os.path.join(os.path.dirname(made.layer.tree), "layer.json")
         yield settle.memory(made, setting)
         yield from settled.node.kind.watches(settled.pins)
-        for item in settled.request.inputs:
-            place = os.path.join(setting.root, item.path)
+        directory = settled.node.spec.directory
+        texts = [os.path.join(directory, path) for path in settled.node.kind.texts(settled.node.spec.options)]
+        for path in (*texts, *(item.path for item in settled.request.inputs)):
+            place = os.path.join(setting.root, path)
             yield place
             while len(place) > len(setting.root):  # names in a directory come and go with its time
                 place = os.path.dirname(place)

@@ -32,8 +32,8 @@ class Builder:
         outer: Mapping[str, str],
         seen: Mapping[str, str] | None = None,
     ) -> None:
-        """`given`: arguments of the spec; `outer`: those before the first FROM, and the platform's; `seen`: of the stage
-        that this one stands on."""
+        """`given`: arguments of the spec; `outer`: those before the first FROM, and the platform's; `seen`: what the
+        stage has seen that this one stands on."""
         self.config: dict[str, Any] = {key: value for key, value in config.items() if key != "OnBuild"}
         self.lexer = lexer
         self.given = given

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from envtool.kinds.dockerfile.mounts import Mount
-from envtool.model import Json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +40,8 @@ class CopyAct:
     mode: str = ""
     exclude: tuple[str, ...] = ()
     parents: bool = False
-    unpack: bool = False  # local archives are unpacked
+    unpack: bool = False  # archives of the context are unpacked
+    unpack_fetched: bool = False  # those behind URLs too
     checksum: str = ""  # of the one URL, sha256 in hex
 
 
@@ -56,12 +56,3 @@ class DirectoryAct:
 
 
 Act: TypeAlias = RunAct | CopyAct | DirectoryAct
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
-    """What a stage is, when it is done: `config` as in OCI's image specification (Env, User, WorkingDir …), and the
-    variables of ENV and ARG."""
-
-    config: Mapping[str, Json] = field(default_factory=dict)
-    shell: tuple[str, ...] = ("/bin/sh", "-c")

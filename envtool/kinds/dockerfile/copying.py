@@ -7,6 +7,7 @@ context belong to root, those of other trees to whom they belong there, unless a
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import stat
@@ -181,21 +182,18 @@ def _bits(whom: str, letters: str, *, executable: bool) -> int:
 
 def prepare() -> None:
     """Import what is imported late: codecs of archives, and of names in them."""
-    import bz2
-    import encodings.latin_1
-    import encodings.utf_8
-    import gzip
-    import lzma
-    import zlib  # noqa: F401 - all of them
+    for name in ("bz2", "gzip", "lzma", "zlib", "encodings.latin_1", "encodings.utf_8"):
+        importlib.import_module(name)
 
 
 def copy(spec: dict[str, Any]) -> None:
-    """Do one COPY or ADD. `spec`: `root` (the tree it comes from), `sources` (patterns in it), `files` (single files:
-    [path, name]), `target`, `owner`, `mode`, `exclude`, `parents`, `keep` (whose it is), `archives` (unpack those).
-    Raises CopyError, OSError."""
-    owner = owner_of(spec["owner"]) or (None if spec["keep"] else (0, 0))
-    copier = _Copier(owner, spec["mode"], spec["exclude"])
+    """Do one COPY or ADD. `spec`: `root` (the tree it comes from), `sources` (patterns in it), `documents` ([name,
+    text] of here-documents), `files` ([path, name] of fetched ones), `target`, `owner`, `mode`, `exclude`, `parents`,
+    `keep` (whose it is), `archives` (unpack those of the context), `fetched` (unpack those that were fetched). Raises
+    CopyError, OSError."""
     named = owner_of(spec["owner"])
+    owner = named or (None if spec["keep"] else (0, 0))
+    copier = _Copier(owner, spec["mode"], spec["exclude"])
     for pattern in spec["sources"]:
         found = _find(spec["root"], pattern)
         if not found:
@@ -207,11 +205,18 @@ def copy(spec: dict[str, Any]) -> None:
                 _unpack(copier, resolve(spec["root"], path), spec["target"], named)
             else:
                 _one(copier, resolve(spec["root"], path), os.path.basename(path), spec["target"])
+    for number, (name, text) in enumerate(spec["documents"]):
+        place = f"/dev/.document{number}"
+        with open(place, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            file.write(text)
+        os.chmod(place, 0o644)
+        _one(copier, place, name, spec["target"])
+    fetched = _Copier(owner, spec["mode"] or "0600", [])
     for path, name in spec["files"]:
-        if spec["archives"] and _is_archive(path):
+        if spec["fetched"] and _is_archive(path):
             _unpack(copier, path, spec["target"], named)
         else:
-            _one(copier, path, name, spec["target"])
+            _one(fetched, path, name, spec["target"])
 
 
 def _one(copier: _Copier, source: str, name: str, target: str) -> None:

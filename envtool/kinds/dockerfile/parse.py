@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from envtool.kinds.dockerfile.words import Lexer, WordError
@@ -69,6 +70,7 @@ class Instruction:
         return value is not None and value != "false"
 
 
+@lru_cache(maxsize=32)
 def parse(text: str) -> tuple[Instruction, ...]:
     """All instructions, in order. Raises Fault."""
     library = _library()

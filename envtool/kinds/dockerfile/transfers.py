@@ -62,7 +62,8 @@ def read(
         mode=_mode(expand(it.flag("chmod")), it.line),
         exclude=it.all("exclude"),
         parents=it.has("parents"),
-        unpack=it.has("unpack") if it.flag("unpack") or any(name == "unpack" for name, _ in it.flags) else adds,
+        unpack=it.has("unpack") if any(name == "unpack" for name, _ in it.flags) else adds,
+        unpack_fetched=it.has("unpack"),
         checksum=_checksum(expand(it.flag("checksum")), len(urls), it.line),
     )
 

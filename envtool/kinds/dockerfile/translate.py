@@ -46,18 +46,11 @@ class Builder:
         self.commanded = False
         self.acts: list[Act] = []
         self.made: set[str] = set()  # directories that WORKDIR made
-        left: Any = config.get("OnBuild")
-        self.triggers = [str(each) for each in left or ()]
 
     @property
     def workdir(self) -> str:
         """Absolute."""
         return str(self.config.get("WorkingDir") or "/")
-
-    def run_triggers(self, line: int) -> None:
-        """What the image below left to be done here (ONBUILD). Raises Fault, at the line of FROM."""
-        for instruction in triggers(self.triggers, line):
-            self.add(instruction)
 
     def add(self, instruction: Instruction) -> None:
         """Take in one instruction. Raises Fault."""

@@ -55,7 +55,7 @@ def build(settled: Settled, ground: Ground, setting: Setting, event_id: str, sit
         if draft.layer is not None:
             return draft.layer, False
         bring(settled, setting, event_id, site)
-        with Workbench(setting, settled.fetches, settled.request.inputs) as bench:
+        with Workbench(setting, settled.fetches, settled.inputs) as bench:
             captured = _make(recipe, settled, ground, setting, event_id, bench, draft)
         return draft.commit(captured, settled.document, _built(settled, setting)), True
 
@@ -89,7 +89,7 @@ def rebuild(
     """Make a layer once more, varied, in `place`; the store is not touched. Its files must have been fetched. Raises
     MakeError."""
     recipe = settled.node.kind.build(settled.request, settled.pins)
-    inputs, fetches = settled.request.inputs, settled.fetches
+    inputs, fetches = settled.inputs, settled.fetches
     if variation.backward:
         inputs, fetches = inputs[::-1], fetches[::-1]
     with Workbench(setting, fetches, inputs, top=place.top) as bench:

@@ -27,7 +27,7 @@ def entries(graph: Graph, made: Sequence[Made]) -> tuple[Entry, ...]:
         recipe = node.kind.build(settled.request, settled.pins)
         outside = recipe.network or any(isinstance(each, Cache | Secret) for each in recipe.shown)
         pure[node.id] = (
-            node.kind.pinned and not settled.request.inputs and not outside and all(pure[each] for each in node.needs)
+            node.kind.pinned and not settled.inputs and not outside and all(pure[each] for each in node.needs)
         )
         floats = settle.floats(node.kind)
         if not node.kind.pinned or node.of or not (floats or settled.fetches):  # a base's pins are its parts' too

@@ -2,12 +2,14 @@
 
 As BuildKit copies: of a directory its content; into a target that is a directory, or is written with a slash at its
 end, a file under its own name; directories that are made on the way belong to the owner that is given. Files of the
-context belong to root, those of other trees to whom they belong there, unless an owner is given. Times are kept.
+context belong to root, those of other trees to whom they belong there, unless an owner is given. Times of other trees
+are kept; the context has none (a checkout's say nothing), so its files get SOURCE_DATE_EPOCH.
 """
 
 from __future__ import annotations
 
 import importlib
+import lzma
 import os
 import re
 import stat
@@ -29,8 +31,9 @@ class CopyError(Exception):
 class _Copier:
     """One instruction. `owner` is (uid, gid), None to keep whose it is; `mode` as in chmod(1), empty to keep it."""
 
-    def __init__(self, owner: tuple[int, int] | None, mode: str, exclude: list[str]) -> None:
+    def __init__(self, owner: tuple[int, int] | None, mode: str, exclude: list[str], *, times: bool) -> None:
         self.owner = owner
+        self.moment = None if times else int(os.environ["SOURCE_DATE_EPOCH"])
         self.mode = mode
         self.exclude = exclude
         self.links: dict[tuple[int, int], str] = {}
@@ -59,14 +62,14 @@ class _Copier:
             self.entry(os.path.join(source, each), os.path.join(target, each), f"{name}/{each}" if name else each)
 
     def directory(self, source: str, target: str, info: os.stat_result) -> None:
+        """What is there already stays as it is."""
         try:
             os.mkdir(target, 0o700)
         except FileExistsError:
             if not os.path.isdir(target):
                 raise CopyError(f"{target} is no directory, {source} is one") from None
-            if os.path.islink(target):
-                return
-        self.attributes(source, target, info)
+        else:
+            self.attributes(source, target, info)
 
     def leaf(self, source: str, target: str, info: os.stat_result) -> None:
         first = self.links.get((info.st_dev, info.st_ino)) if info.st_nlink > 1 else None
@@ -93,7 +96,10 @@ class _Copier:
                 if key == "security.capability" or (key.startswith("user.") and not key.startswith("user.overlay.")):
                     os.setxattr(target, key, os.getxattr(source, key, follow_symlinks=False), follow_symlinks=False)
             os.chmod(target, changed(stat.S_IMODE(info.st_mode), self.mode, stat.S_ISDIR(info.st_mode)))
-        os.utime(target, ns=(info.st_atime_ns, info.st_mtime_ns), follow_symlinks=False)
+        if self.moment is None:
+            os.utime(target, ns=(info.st_atime_ns, info.st_mtime_ns), follow_symlinks=False)
+        else:
+            os.utime(target, (self.moment, self.moment), follow_symlinks=False)
 
     def parents(self, path: str) -> None:
         """Directories that are not there yet."""
@@ -193,7 +199,7 @@ def copy(spec: dict[str, Any]) -> None:
     CopyError, OSError."""
     named = owner_of(spec["owner"])
     owner = named or (None if spec["keep"] else (0, 0))
-    copier = _Copier(owner, spec["mode"], spec["exclude"])
+    copier = _Copier(owner, spec["mode"], spec["exclude"], times=spec["keep"])
     for pattern in spec["sources"]:
         found = _find(spec["root"], pattern)
         if not found:
@@ -211,7 +217,7 @@ def copy(spec: dict[str, Any]) -> None:
             file.write(text)
         os.chmod(place, 0o644)
         _one(copier, place, name, spec["target"])
-    fetched = _Copier(owner, spec["mode"] or "0600", [])
+    fetched = _Copier(owner, spec["mode"] or "0600", [], times=False)
     for path, name in spec["files"]:
         if spec["fetched"] and _is_archive(path):
             _unpack(copier, path, spec["target"], named)
@@ -224,9 +230,7 @@ def _one(copier: _Copier, source: str, name: str, target: str) -> None:
         raise CopyError(f"there is no `{name}`")
     place = _real(target)
     if os.path.isdir(source) and not os.path.islink(source):
-        copier.parents(os.path.dirname(place))
-        if not os.path.isdir(place):
-            copier.directory(source, place, os.lstat(source))
+        copier.parents(place)
         copier.content(source, place)
         return
     if target.endswith("/") or os.path.isdir(place):
@@ -286,13 +290,17 @@ def _matches(part: str, name: str) -> bool:
 
 
 def _is_archive(path: str) -> bool:
-    """Whether ADD unpacks it: a tar, plain or compressed by gzip, bzip2 or xz (its first bytes tell), not a zip."""
+    """Whether ADD unpacks it: a tar, plain or compressed by gzip, bzip2 or xz. Raises CopyError for one in zstd."""
     if not os.path.isfile(path):
         return False
     with open(path, "rb") as file:
-        begin = file.read(262)
-    compressed = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")
-    return begin[257:262] == b"ustar" or begin.startswith(compressed)
+        if file.read(4) == b"\x28\xb5\x2f\xfd":
+            raise CopyError(f"{os.path.basename(path)}: archives in zstd are not unpacked")
+    try:
+        with tarfile.open(path, encoding="utf-8") as archive:
+            return archive.next() is not None
+    except (tarfile.TarError, OSError, EOFError, lzma.LZMAError):
+        return False
 
 
 def _unpack(copier: _Copier, path: str, target: str, owner: tuple[int, int] | None) -> None:
@@ -326,4 +334,4 @@ def directory(path: str, user: str) -> None:
         except Unknown as error:
             raise CopyError(f"USER {user}: {error}") from None
         owner = (who.uid, who.gid)
-    _Copier(owner, "", []).parents(place)
+    _Copier(owner, "", [], times=False).parents(place)

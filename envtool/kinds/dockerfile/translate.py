@@ -40,6 +40,9 @@ class Builder:
         self.outer = outer
         environment = [str(each).partition("=") for each in self.config.get("Env") or ()]
         self.env = {name: value for name, _, value in environment}
+        if "PATH" not in self.env:
+            self.env["PATH"] = PATH
+            self.config["Env"] = [f"{name}={value}" for name, value in self.env.items()]
         self.seen = dict(
             self.env if seen is None else seen
         )  # ENV and ARG: what words are expanded with, and what RUN sees
@@ -131,7 +134,7 @@ def _run(self: Builder, it: Instruction) -> None:
             line=it.line,
             title=_title(it),
             argv=argv,
-            env={"PATH": PATH} | self.seen,
+            env=dict(self.seen),
             user=str(self.config.get("User") or ""),
             workdir=self.workdir,
             network=network != "none",

@@ -10,7 +10,7 @@ class Unknown(Exception):  # noqa: N818 - it is who it is
 
 
 class User:
-    """`groups` are all that the process has beside `gid`."""
+    """`groups` are all that the process is in, `gid` too."""
 
     __slots__ = ("gid", "groups", "home", "uid")
 
@@ -33,14 +33,15 @@ def find(wanted: str, passwd: bytes, group: bytes) -> User:
     gid = int(entry[3]) if entry and _number(entry[3]) else 0
     home = entry[5] if entry and len(entry) > 5 and entry[5] else "/"
     if colon and named_group:
-        return User(uid, find_group(named_group, group), [], home)
+        gid = find_group(named_group, group)
+        return User(uid, gid, [gid], home)
     login = entry[0] if entry else ""
     groups = [
         int(each[2])
         for each in _entries(group, 3)
         if login and len(each) > 3 and login in each[3].split(",") and int(each[2]) != gid
     ]
-    return User(uid, gid, groups, home)
+    return User(uid, gid, [gid, *groups], home)
 
 
 def find_group(wanted: str, group: bytes) -> int:

@@ -154,7 +154,7 @@ class Case:
             if not path.is_symlink():
                 path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
         shutil.copytree(bench.images, top / "images", copy_function=os.link)
-        images = {name: "oci:images/tiny" for name in TINY} | {name: "oci:images/tools" for name in TOOLS}
+        images = dict.fromkeys(TINY, "oci:images/tiny") | dict.fromkeys(TOOLS, "oci:images/tools")
         images[ONBUILD] = "docker-archive:images/onbuild.tar"
         spec = {"context": "context", "images": images, "args": args}
         text = {"version": 1, "bases": {"img": {"dockerfile": spec}}, "envs": {"t": {"base": "img"}}}
@@ -206,9 +206,12 @@ def walk(top: str) -> dict[str, list]:
                 with open(path, "rb") as file:
                     entry.append(hashlib.sha256(file.read()).hexdigest())
                 links.setdefault((info.st_dev, info.st_ino), []).append(place)
-            for key in sorted(os.listxattr(path, follow_symlinks=False)):
-                if not key.startswith(("user.overlay.", "trusted.")):
-                    entry.append([key, os.getxattr(path, key, follow_symlinks=False).hex()])
+            keys = sorted(os.listxattr(path, follow_symlinks=False))
+            entry += [
+                [key, os.getxattr(path, key, follow_symlinks=False).hex()]
+                for key in keys
+                if not key.startswith(("user.overlay.", "trusted."))
+            ]
             found[place] = entry
     if not any(place.startswith("etc/") for place in found):  # hosts and the like, shown in a container
         found.pop("etc", None)
@@ -219,7 +222,7 @@ def walk(top: str) -> dict[str, list]:
 
 
 def _say() -> None:
-    print(json.dumps(walk("/")))  # noqa: T201
+    print(json.dumps(walk("/")))
 
 
 def tree(stack: Stack) -> dict[str, list]:

@@ -112,7 +112,8 @@ def _make(
         return archive.unpacked(blob, recipe.archive.diff_id, place.upper, place.manifest, settled, setting, event_id)
     ids.own(place.upper)
     ids.own(place.work)
-    with shown.staged(recipe.shown, setting, event_id) as staged:
+    where = f"{settled.request.where.file}:{settled.request.where.line}"
+    with shown.staged(recipe.shown, setting, event_id, where) as staged:
         program = _program(recipe, settled, ground, bench, place.upper, place.work, staged)
         _execute(variation.applied(program) if variation else program, setting, event_id, settled)
     setting.cancel.check()

@@ -25,8 +25,9 @@ class Staged:
 
 
 @contextmanager
-def staged(shown: Sequence[Shown], setting: Setting, event_id: str) -> Iterator[Staged]:
-    """All of it, held until the build is over. Raises BuildError (code secret-missing), Interrupted."""
+def staged(shown: Sequence[Shown], setting: Setting, event_id: str, where: str) -> Iterator[Staged]:
+    """All of it, held until the build is over; `where` it is asked for, for errors. Raises BuildError (code
+    secret-missing), Interrupted."""
     found = Staged()
     with ExitStack() as held:
         # always in one order: two builds that lock the same two caches must not wait for each other
@@ -43,7 +44,7 @@ def staged(shown: Sequence[Shown], setting: Setting, event_id: str) -> Iterator[
                                       mode=each.mode, uid=each.uid, gid=each.gid)
                     )  # fmt: skip
                 case Secret():
-                    _secret(each, setting.root, found)
+                    _secret(each, setting.root, found, where)
                 case Text():
                     content = each.text.encode("utf-8", "surrogateescape")
                     found.mounts.append(program.Text(target=each.target, content=content, mode=each.mode))
@@ -68,13 +69,13 @@ def _cache(cache: Cache, setting: Setting, event_id: str) -> Iterator[tuple[str,
         yield path, fresh
 
 
-def _secret(secret: Secret, root: str, found: Staged) -> None:
+def _secret(secret: Secret, root: str, found: Staged, where: str) -> None:
     value = _value(secret.source, root)
     if value is None:
         if secret.required:
             said = f"`{secret.source}` is not there" if secret.source else "the spec's `secrets:` does not name it"
             raise BuildError(
-                f"secret `{secret.id}` is required, and {said}",
+                f"{where}: secret `{secret.id}` is required, and {said}",
                 code="secret-missing",
                 hint=f"secrets: {{{secret.id}: {{env: VARIABLE}}}}, or {{file: PATH}}",
             )

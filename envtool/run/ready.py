@@ -146,7 +146,7 @@ def _decided(stack: Stack, spec: Spec, setting: Setting) -> Iterator[str]:
     """Paths that decided the stack, beside what was read of the project: inputs, pins, layers, this machine."""
     yield from spec.read
     yield sysconfig.get_path("purelib")  # plugins come and go here
-    for made in stack.made:
+    for made in (*stack.made, *stack.aside):
         settled = made.settled
         yield os.path.join(os.path.dirname(made.layer.tree), "layer.json")
         yield settle.memory(made, setting)

@@ -13,7 +13,7 @@ from typing import Any
 from envtool.kinds.dockerfile.ignore import covers, ignored
 from envtool.model import Json
 
-_MAGIC = re.compile(r"[*?\[\\]")
+_MAGIC = re.compile(r"\*\*|[\[\\]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,8 @@ def options(directory: str, ignore: Sequence[str]) -> dict[str, Json]:
 
 
 def _fixed(source: str) -> str:
-    """The directories before the first that is a pattern; the source itself when it has none."""
+    """What the project is searched for: the source, or the directories before the first part of it that `*` and `?`
+    alone do not say."""
     parts = source.split("/")
     magic = next((at for at, part in enumerate(parts) if _MAGIC.search(part)), None)
     return source if magic is None else "/".join(parts[:magic]) or "."

@@ -15,8 +15,8 @@ from functools import lru_cache
 def read(text: str) -> tuple[str, ...]:
     """The patterns of a file, cleaned; exceptions keep their `!`."""
     found = []
-    for index, line in enumerate(text.splitlines()):
-        pattern = (line.removeprefix("\ufeff") if index == 0 else line).strip()
+    for line in text.removeprefix("\ufeff").splitlines():
+        pattern = line.strip()
         if line.startswith("#") or not pattern:
             continue
         exception = pattern.startswith("!")

@@ -277,7 +277,9 @@ def _maintainer(_: Builder, it: Instruction) -> None:
 
 
 def _onbuild(self: Builder, it: Instruction) -> None:
-    triggers([it.trigger], it.line)  # what cannot be read is said here, not to whoever builds on the image
+    for trigger in triggers([it.trigger], it.line):  # said here, and not to whoever builds on the image
+        if trigger.name not in _METHODS:
+            raise Fault(f"ONBUILD {trigger.name} is not supported", it.line)
     self.config["OnBuild"] = [*(self.config.get("OnBuild") or ()), it.trigger]
 
 

@@ -24,6 +24,7 @@ from envtool.net.transfer import (
 from envtool.net.words import redacted
 
 BODILESS = frozenset({204, 304})
+BUSY = {429: "it limits how often it is asked: log in, wait, or name a mirror"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +157,9 @@ def _once(
     ):
         if answer.status_code in AGAIN:
             after = retry_after(answer.headers.get("Retry-After", ""))
-            raise Retry(f"HTTP {answer.status_code} {answer.reason}", after=after)
+            raise Retry(
+                f"HTTP {answer.status_code} {answer.reason}", after=after, hint=BUSY.get(answer.status_code, "")
+            )
         if method != "HEAD" and answer.status_code not in BODILESS:
             stream(url, answer, sink, patience, cancelled)
         return Answer(

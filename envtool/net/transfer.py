@@ -125,7 +125,7 @@ def transfer(url: str, sink: Sink, patience: Patience, cancelled: Cancelled | No
             verify=certificates() or True,
         ) as answer,
     ):
-        _judge(url, answer, sink)
+        _judge(url, answer, sink, authorization)
         stream(url, answer, sink, patience, cancelled)
 
 
@@ -174,7 +174,7 @@ def _untrusted(url: str, error: Exception) -> Exception:
     return FetchError(f"{redacted(url)}: no secure connection: {root(error)}", code="fetch-tls", hint=BUNDLE)
 
 
-def _judge(url: str, answer: requests.Response, sink: Sink) -> None:
+def _judge(url: str, answer: requests.Response, sink: Sink, authorization: str) -> None:
     """Judge an answer before its body: afterwards the body goes on at the sink's length."""
     status = answer.status_code
     where = answer.headers.get("Content-Range", "")
@@ -197,6 +197,8 @@ def _judge(url: str, answer: requests.Response, sink: Sink) -> None:
         hint, code = "", "fetch-status"
         if status in (401, 403, 407):
             hint = "credentials are taken from the URL, ~/.netrc and the proxy variables"
+            if authorization:
+                hint = "what let us in does not let us have this, or has ended: try again"
         elif status in GONE:
             code, hint = "fetch-gone", "it is not there (any more): resolve again, or name another mirror"
         raise FetchError(f"{redacted(url)}: HTTP {status} {answer.reason}", code=code, hint=hint)

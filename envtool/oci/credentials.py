@@ -54,8 +54,8 @@ def files(environ: Mapping[str, str]) -> Iterator[str]:
         yield named
     if named := environ.get("DOCKER_CONFIG"):
         yield os.path.join(named, "config.json")
-    if runtime := environ.get("XDG_RUNTIME_DIR"):
-        yield os.path.join(runtime, "containers", "auth.json")
+    runtime = environ.get("XDG_RUNTIME_DIR")
+    yield os.path.join(runtime, "containers", "auth.json") if runtime else f"/run/containers/{os.getuid()}/auth.json"
     yield os.path.join(environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config"), "containers", "auth.json")
     yield os.path.join(home, ".docker", "config.json")
 

@@ -1,13 +1,15 @@
 """How this host reaches a registry: mirrors, plain HTTP, and private authorities, by the host's own configuration.
 
-registries.conf as containers-registries.conf(5) has it (version 2: prefix, location, insecure, blocked, mirror), and
-certs.d as containers-certs.d(5) and docker do. Short names and aliases are not read: a name without a registry is one
-of docker.io.
+registries.conf as containers-registries.conf(5) has it (version 2: prefix, location, insecure, blocked, mirror),
+docker's daemon.json (registry-mirrors, insecure-registries), and certs.d as both have it. Short names and aliases are
+not read: a name without a registry is one of docker.io.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import urllib.parse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -20,6 +22,7 @@ INSECURE = "ENVTOOL_INSECURE_REGISTRIES"
 HUB_API = ALIASES[1]  # where docker.io answers
 CERTIFICATES = ("/etc/containers/certs.d", "/etc/docker/certs.d")
 SYSTEM = "/etc/containers/registries.conf"
+DAEMON = "/etc/docker/daemon.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +31,7 @@ class Endpoint:
 
     registry: str
     repository: str
-    plain: bool = False  # plain HTTP, since somebody asked for it
+    plain: bool = False  # plain HTTP may be spoken, since somebody asked for it
     mirror: bool = False
 
     @property
@@ -103,16 +106,34 @@ def load(environ: Mapping[str, str] | None = None) -> Hosts:
     for path in _files(environ):
         for rule in _rules(path):
             rules[rule.prefix] = rule
-    for directory in reversed(CERTIFICATES):
+    for directory in (*reversed(CERTIFICATES), os.path.join(_own(environ), "certs.d")):
         _trust(directory)
-    insecure = frozenset(filter(None, (item.strip() for item in environ.get(INSECURE, "").split(","))))
-    return Hosts(rules=tuple(rules.values()), insecure=insecure)
+    mirrors, insecure = _daemon(DAEMON)
+    if mirrors and DOCKER_HUB not in rules:
+        rules[DOCKER_HUB] = Rule(prefix=DOCKER_HUB, location=DOCKER_HUB, mirrors=mirrors)
+    insecure |= {item.strip() for item in environ.get(INSECURE, "").split(",")} - {""}
+    return Hosts(rules=tuple(rules.values()), insecure=frozenset(insecure))
+
+
+def _daemon(path: str) -> tuple[tuple[tuple[str, bool, str], ...], set[str]]:
+    """Mirrors of docker.io, and the registries that docker speaks plain HTTP with (host[:port] alone: networks by their
+    address are not read)."""
+    try:
+        with open(path, "rb") as file:
+            top = json.load(file)
+        mirrors = [urllib.parse.urlsplit(str(url)) for url in top.get("registry-mirrors") or ()]
+        insecure = {str(host) for host in top.get("insecure-registries") or () if "/" not in str(host)}
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return (), set()
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise FetchError(f"{path}: {error}", code="registry-configuration") from error
+    found = [(f"{url.netloc}{url.path}".rstrip("/"), url.scheme == "http", "") for url in mirrors if url.netloc]
+    return tuple((location, plain or location in insecure, pulled) for location, plain, pulled in found), insecure
 
 
 def _files(environ: Mapping[str, str]) -> Iterator[str]:
     """The files to be read; what a later one says of a prefix counts."""
-    own = environ.get("XDG_CONFIG_HOME") or os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".config")
-    mine = os.path.join(own, "containers", "registries.conf")
+    mine = os.path.join(_own(environ), "registries.conf")
     named = environ.get("CONTAINERS_REGISTRIES_CONF") or environ.get("REGISTRIES_CONFIG_PATH")
     if named:
         yield named
@@ -126,6 +147,12 @@ def _files(environ: Mapping[str, str]) -> Iterator[str]:
         except OSError:
             continue
         yield from (os.path.join(directory, name) for name in names if name.endswith(".conf"))
+
+
+def _own(environ: Mapping[str, str]) -> str:
+    """The user's own directory for all of this."""
+    home = environ.get("HOME") or os.path.expanduser("~")
+    return os.path.join(environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config"), "containers")
 
 
 def _rules(path: str) -> list[Rule]:

@@ -5,6 +5,7 @@ Made whole as docker does it: `alpine` is `docker.io/library/alpine:latest`. Pur
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from dataclasses import dataclass
@@ -57,13 +58,13 @@ class Reference:
         return dataclasses.replace(self, tag=tag, digest="")
 
     def familiar(self) -> str:
-        """As people write it: without docker.io, library/ and nothing else."""
-        text = str(self)
-        if self.registry == DOCKER_HUB:
-            text = text.removeprefix(f"{DOCKER_HUB}/")
-            rest = text.removeprefix(f"{LIBRARY}/")
-            text = rest if "/" not in rest else text
-        return text
+        """As people write it: without docker.io and library/, where that still means the same."""
+        short = str(self)
+        for prefix in (f"{DOCKER_HUB}/", f"{LIBRARY}/") if self.registry == DOCKER_HUB else ():
+            shorter = short.removeprefix(prefix)
+            with contextlib.suppress(FetchError):
+                short = shorter if parse(shorter, tag="") == self else short
+        return short
 
 
 def parse(text: str, *, tag: str = TAG) -> Reference:

@@ -6,7 +6,7 @@ far as digests go.
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 import json
 import threading
 import urllib.parse
@@ -17,7 +17,7 @@ from typing import TypeVar
 from envtool import net
 from envtool.errors import FetchError
 from envtool.net import PATIENCE, Answer, Cancelled, Patience
-from envtool.oci import documents, hosts, platforms, upload
+from envtool.oci import documents, hosts, platforms, upload, writing
 from envtool.oci.documents import Config, Descriptor, Document, Index, Manifest, Platform
 from envtool.oci.hosts import Endpoint, Hosts
 from envtool.oci.reference import Reference
@@ -27,7 +27,7 @@ Found = TypeVar("Found")
 
 NESTING = 2  # indexes in an index
 VAGUE = ("", "application/json", "application/octet-stream", "text/plain")  # types that say nothing of a document
-TAGS = 1_000_000  # of one repository: then it is enough
+PAGES = 1000  # of tags, a thousand each: then it is enough
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +61,7 @@ class Client:
         self._wire = Wire(patience=patience, cancelled=cancelled)
         self._lock = threading.Lock()
         self._hosts: Hosts | None = None
+        self._away: set[str] = set()  # mirrors that did not answer
 
     # ---- pull
 
@@ -105,18 +106,17 @@ class Client:
         return self._first(reference, lambda endpoint: self._blob(endpoint, descriptor))
 
     def places(self, reference: Reference, digest: str) -> tuple[Place, ...]:
-        """Where the blob can be had, in the order to be tried; asks for a token when the registry wants one."""
-        found: list[Place] = []
-        for endpoint in self._configured().pull(reference):
-            try:
-                authorization = self._wire.authorization(endpoint, reference.selector)
-            except FetchError:
-                if not endpoint.mirror:
-                    raise
-                continue
-            url = f"{endpoint.root}{endpoint.repository}/blobs/{digest}"
-            found.append(Place(url=url, authorization=authorization))
-        return tuple(found)
+        """Where the blob can be had, in the order to be tried: mirrors that have it, then the registry itself; asks for
+        a token where one is wanted."""
+        *mirrors, registry = self._endpoints(reference)
+        having = [mirror for mirror in mirrors if self._try_mirror(mirror, lambda mirror: self._has(mirror, digest))]
+        return tuple(
+            Place(
+                url=f"{endpoint.root}{endpoint.repository}/blobs/{digest}",
+                authorization=self._wire.authorization(endpoint, reference.selector),
+            )
+            for endpoint in (*having, registry)
+        )
 
     def pull_blob(
         self,
@@ -135,7 +135,7 @@ class Client:
                     net.retrieve(
                         url, path, digest=descriptor.digest, size=descriptor.size, progress=progress, resume=True,
                         authorization=self._wire.authorization(endpoint, reference.selector),
-                        patience=self._wire.patience, cancelled=self._wire.cancelled,
+                        patience=self._wire.waits(endpoint), cancelled=self._wire.cancelled,
                     )  # fmt: skip
                 except FetchError as error:
                     if last or error.code != "fetch-status":
@@ -148,7 +148,7 @@ class Client:
 
     def has_blob(self, reference: Reference, digest: str) -> bool:
         """Does the registry itself (no mirror) have it? One HEAD."""
-        return upload.has_blob(self._wire, self._configured().push(reference), digest)
+        return upload.has_blob(self._wire, self._pushed(reference), digest)
 
     def tags(self, reference: Reference) -> list[str]:
         """All tags of the repository; [] where it does not exist."""
@@ -172,17 +172,21 @@ class Client:
     ) -> str:
         """Upload a blob unless it is there. `source` is the bytes, or the path of a file; `mount` names repositories of
         the same registry that may have it. Answers "present", "mounted" or "sent". A broken upload is resumed."""
-        endpoint = self._configured().push(reference)
+        endpoint = self._pushed(reference)
         return upload.push_blob(self._wire, endpoint, digest, size, source, mount=mount, progress=progress)
 
     def push_document(self, reference: Reference, body: bytes, media_type: str) -> str:
         """Put a manifest or index under `reference.tag` (or its digest when there is no tag): last, after all it names.
         Its digest."""
-        return upload.push_document(self._wire, self._configured().push(reference), reference, body, media_type)
+        endpoint = self._pushed(reference)
+        digest, refers = upload.push_document(self._wire, endpoint, reference, body, media_type)
+        if not refers and b'"subject"' in body:
+            self._refer(endpoint, reference, Document(media_type=media_type, digest=digest, body=body))
+        return digest
 
     def delete(self, reference: Reference) -> bool:
         """Delete the manifest `reference.digest`, or the tag; False where the registry does not allow it."""
-        endpoint = self._configured().push(reference)
+        endpoint = self._pushed(reference)
         answer = self._wire.ask("DELETE", endpoint, f"manifests/{reference.selector}", actions="pull,push,delete")
         if answer.status in (400, 405):
             return False
@@ -198,13 +202,34 @@ class Client:
                 self._hosts = hosts.load()
             return self._hosts
 
+    def _endpoints(self, reference: Reference) -> tuple[Endpoint, ...]:
+        return tuple(map(self._wire.settled, self._configured().pull(reference)))
+
+    def _pushed(self, reference: Reference) -> Endpoint:
+        return self._wire.settled(self._configured().push(reference))
+
     def _first(self, reference: Reference, ask: Callable[[Endpoint], Found]) -> Found:
         """The answer of the first place that has one; what a mirror says against it does not count."""
-        endpoints = self._configured().pull(reference)
-        for endpoint in endpoints[:-1]:
-            with contextlib.suppress(FetchError):
-                return ask(endpoint)
-        return ask(endpoints[-1])
+        *mirrors, registry = self._endpoints(reference)
+        for mirror in mirrors:
+            found = self._try_mirror(mirror, lambda mirror: (ask(mirror),))
+            if found is not None:
+                return found[0]
+        return ask(registry)
+
+    def _try_mirror(self, mirror: Endpoint, ask: Callable[[Endpoint], Found]) -> Found | None:
+        """None where it cannot answer; one that is away is not waited for again."""
+        if mirror.root in self._away:
+            return None
+        try:
+            return ask(mirror)
+        except FetchError as error:
+            if error.code == "fetch-unreachable":
+                self._away.add(mirror.root)
+            return None
+
+    def _has(self, endpoint: Endpoint, digest: str) -> bool:
+        return upload.has_blob(self._wire, endpoint, digest)
 
     def _document(self, endpoint: Endpoint, reference: Reference) -> Document:
         what = str(reference)
@@ -251,9 +276,9 @@ class Client:
         return answer.body
 
     def _tags(self, endpoint: Endpoint) -> Iterator[str]:
-        path, count = "tags/list?n=1000", 0
+        path = "tags/list?n=1000"
         what = f"{endpoint.host}/{endpoint.repository}: its tags"
-        while path and count < TAGS:
+        for _ in range(PAGES):
             answer = self._wire.ask("GET", endpoint, path)
             if answer.status == 404:
                 return
@@ -265,8 +290,32 @@ class Client:
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise FetchError(f"{what}: not a list of tags", code="registry-document") from error
             yield from page
-            count += len(page)
             path = _next(answer, endpoint) if page else ""
+            if not path:
+                return
+        raise FetchError(f"{what}: more than {PAGES} pages", code="registry-document")
+
+    def _refer(self, endpoint: Endpoint, reference: Reference, document: Document) -> None:
+        """Where the registry has no API of referrers: list a document that has a subject under the subject's tag
+        (distribution specification, "Pushing manifests with subject"). Two who do so at once may lose one of them."""
+        what = str(reference)
+        found = documents.read(document, what)
+        if found.subject is None:
+            return
+        tag = reference.tagged(_referrers_tag(found.subject.digest))
+        try:
+            before = documents.read(self._document(endpoint, tag), what)
+        except FetchError as error:
+            if error.code != "registry-missing":
+                raise
+            before = None
+        entries = before.manifests if isinstance(before, Index) else ()
+        kind = found.artifact_type or (found.config.media_type if isinstance(found, Manifest) else "")
+        entry = dataclasses.replace(document.descriptor(), artifact_type=kind, annotations=found.annotations)
+        if entry not in entries:
+            index = Index(media_type=documents.OCI_INDEX, manifests=(*entries, entry))
+            listed = writing.index_document(index)
+            upload.push_document(self._wire, endpoint, tag, listed.body, listed.media_type)
 
     def _referrers(self, endpoint: Endpoint, reference: Reference, artifact_type: str) -> tuple[Descriptor, ...]:
         what = f"{endpoint.host}/{endpoint.repository}: what refers to {reference.digest}"
@@ -275,7 +324,7 @@ class Client:
         if answer.status == 200 and _media_type(answer, what) == documents.OCI_INDEX:
             index = documents.read_index(answer.body, documents.OCI_INDEX, what)
         elif answer.status in (200, 400, 404, 405):
-            fallback = self.find(reference.tagged(reference.digest.replace(":", "-")))
+            fallback = self.find(reference.tagged(_referrers_tag(reference.digest)))
             if fallback is None:
                 return ()
             found = documents.read(fallback, what)
@@ -283,6 +332,10 @@ class Client:
         else:
             self._wire.refuse(answer, endpoint, what)
         return tuple(entry for entry in index.manifests if artifact_type in ("", entry.artifact_type))
+
+
+def _referrers_tag(digest: str) -> str:
+    return digest.replace(":", "-")
 
 
 def _media_type(answer: Answer, what: str) -> str:

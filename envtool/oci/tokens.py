@@ -44,8 +44,9 @@ class Challenge:
 class _Way:
     """What is known of one endpoint: how to get in, and the headers that do, by their scopes."""
 
-    challenge: Challenge | None = None
+    challenge: Challenge
     headers: dict[tuple[str, ...], tuple[str, float]] = field(default_factory=dict)  # with the time they end
+    asking: threading.Lock = field(default_factory=threading.Lock)
 
 
 def challenges(header: str) -> list[Challenge]:
@@ -76,12 +77,7 @@ class Tokens:
         """Authorization for a request, by what is known; "" before the first challenge."""
         with self._lock:
             way = self._ways.get(endpoint.root)
-            if way is None or way.challenge is None:
-                return ""
-            value, end = way.headers.get(scopes, ("", 0.0))
-        if value and time.monotonic() < end:
-            return value
-        return self._get_in(endpoint, way.challenge, scopes)
+        return self._get_in(endpoint, way, scopes, "") if way is not None else ""
 
     def answer(self, endpoint: Endpoint, header: str, scopes: tuple[str, ...], refused: str) -> str:
         """Authorization after a 401 with this WWW-Authenticate; "" where there is none to be had. `refused` is what
@@ -91,15 +87,9 @@ class Tokens:
         if challenge is None:
             return ""
         with self._lock:
-            way = self._ways.setdefault(endpoint.root, _Way())
+            way = self._ways.setdefault(endpoint.root, _Way(challenge=challenge))
             way.challenge = challenge
-            value, end = way.headers.get(scopes, ("", 0.0))
-            if value and value != refused and time.monotonic() < end:
-                return value  # another thread was quicker
-            way.headers.pop(scopes, None)
-        if challenge.scheme == "basic" and refused.startswith("Basic "):
-            return ""
-        return self._get_in(endpoint, challenge, scopes)
+        return self._get_in(endpoint, way, scopes, refused)
 
     def credentials(self, endpoint: Endpoint) -> Credentials | None:
         """What this host knows for a repository, asked once."""
@@ -109,16 +99,32 @@ class Tokens:
                 self._known[key] = self._seek(*key)
             return self._known[key]
 
-    def _get_in(self, endpoint: Endpoint, challenge: Challenge, scopes: tuple[str, ...]) -> str:
-        known = self.credentials(endpoint)
-        if challenge.scheme == "basic":
-            value, life = (known.basic(), float("inf")) if known is not None and known.username else ("", 0.0)
-        else:
-            value, life = self._token(endpoint, challenge, scopes, known)
+    def hidden(self, text: str) -> str:
+        """A text that a registry wrote, without what it should have kept for itself."""
         with self._lock:
-            way = self._ways.setdefault(endpoint.root, _Way())
+            known = [item for item in self._known.values() if item is not None]
+            headers = [value for way in self._ways.values() for value, _ in [*way.headers.values()]]
+        secrets = [*(header.partition(" ")[2] for header in headers), *(item.basic()[6:] for item in known)]
+        secrets += [secret for item in known for secret in (item.password, item.identity)]
+        for secret in sorted(filter(None, secrets), key=len, reverse=True):
+            text = text.replace(secret, "***")
+        return text
+
+    def _get_in(self, endpoint: Endpoint, way: _Way, scopes: tuple[str, ...], refused: str) -> str:
+        """One thread asks for a header, the others wait for it."""
+        with way.asking:
+            value, end = way.headers.get(scopes, ("", 0.0))
+            if value and value != refused and time.monotonic() < end:
+                return value
+            known, life = self.credentials(endpoint), float("inf")
+            if way.challenge.scheme == "bearer":
+                value, life = self._token(endpoint, way.challenge, scopes, known)
+            elif known is None or not known.username or refused == known.basic():
+                value = ""
+            else:
+                value = known.basic()
             way.headers[scopes] = (value, time.monotonic() + life)
-        return value
+            return value
 
     def _token(
         self, endpoint: Endpoint, challenge: Challenge, scopes: tuple[str, ...], known: Credentials | None
@@ -134,7 +140,7 @@ class Tokens:
         fields += [("scope", scope) for scope in dict.fromkeys((*scopes, *also))]
         answer = self._ask_for_token(realm, [pair for pair in fields if pair[1]], known)
         if answer.status in (400, 401, 403):
-            text = f"{endpoint.host}: {redacted(answer.url)} gives no token: HTTP {answer.status} {answer.reason}"
+            text = f"{endpoint.host}: {redacted(realm)} gives no token: HTTP {answer.status}"
             raise FetchError(text, code="registry-denied", hint=login(endpoint, known))
         try:
             document = json.loads(answer.body) if answer.status == 200 else {}
@@ -143,7 +149,7 @@ class Tokens:
         except (ValueError, AttributeError, TypeError, RecursionError):
             token = None
         if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]+", token):
-            text = f"{endpoint.host}: {redacted(answer.url)} gives no token: HTTP {answer.status} {answer.reason}"
+            text = f"{endpoint.host}: {redacted(realm)} gives no token: HTTP {answer.status}"
             raise FetchError(text, code="registry-token")
         return f"Bearer {token}", max(life - MARGIN, life / 2)
 

@@ -17,6 +17,7 @@ from envtool.oci.reference import Reference
 from envtool.oci.wire import Wire, same_place
 
 WHOLE = 8 << 20  # bytes of a blob up to which it is sent in one request that is repeated when it breaks
+RACES = 4  # attempts to put a manifest: docker-registry may deny for a moment what another is just writing, too
 BYTES = "application/octet-stream"
 PUSH = "pull,push"
 
@@ -48,41 +49,54 @@ def push_blob(
     for other in mount:
         if other == endpoint.repository:
             continue
-        query = urllib.parse.urlencode({"mount": digest, "from": other})
-        answer = wire.ask(
-            "POST", endpoint, f"blobs/uploads/?{query}", actions=PUSH, scopes=(f"repository:{other}:pull",)
-        )
-        if answer.status == 201:
+        how, elsewhere = _mounted(wire, endpoint, digest, other)
+        if how:
             return "mounted"
-        location = _location(answer, endpoint) if answer.status == 202 else ""
-        if location:
-            break  # it does not have it there; another session would only be left behind
+        location = elsewhere or location  # an upload that has begun will do; others are forgotten by the registry
     with open(source, "rb") if isinstance(source, str) else io.BytesIO(source) as file:
         sender = _Sender(wire, endpoint, digest, size, file, progress)
-        sender.whole(location) if size <= WHOLE else sender.pieces(location)
+        try:
+            sender.whole(location) if size <= WHOLE else sender.pieces(location)
+        except FetchError as error:
+            if error.code != "registry-refused" or not has_blob(wire, endpoint, digest, actions=PUSH):
+                raise
+            return "present"  # by another, in the meantime
     return "sent"
 
 
-def push_document(wire: Wire, endpoint: Endpoint, reference: Reference, body: bytes, media_type: str) -> str:
-    """See Client.push_document."""
+def _mounted(wire: Wire, endpoint: Endpoint, digest: str, other: str) -> tuple[bool, str]:
+    """Take the blob from another repository; if that fails, for whatever reason, perhaps where to upload it instead."""
+    query = urllib.parse.urlencode({"mount": digest, "from": other})
+    scopes = (f"repository:{other}:pull",)
+    try:
+        answer = wire.ask("POST", endpoint, f"blobs/uploads/?{query}", actions=PUSH, scopes=scopes)
+    except FetchError as error:
+        if error.code != "registry-denied":  # of a token for the other repository
+            raise
+        return False, ""
+    return answer.status == 201, _location(answer, endpoint) if answer.status == 202 else ""
+
+
+def push_document(
+    wire: Wire, endpoint: Endpoint, reference: Reference, body: bytes, media_type: str
+) -> tuple[str, bool]:
+    """See Client.push_document. Also tells whether the registry itself remembers what a subject refers to."""
     digest = documents.sha256(body)
     what = f"{endpoint.host}/{endpoint.repository}:{reference.tag or digest}"
     if reference.digest and reference.digest != digest:
         raise FetchError(f"{reference}: what is to be pushed is {digest}", code="registry-digest")
-    answer = wire.ask(
-        "PUT",
-        endpoint,
-        f"manifests/{reference.tag or digest}",
-        actions=PUSH,
-        headers={"Content-Type": media_type},
-        body=body,
-    )
+    path, headers = f"manifests/{reference.tag or digest}", {"Content-Type": media_type}
+    for failures in range(1, RACES + 1):
+        answer = wire.ask("PUT", endpoint, path, actions=PUSH, headers=headers, body=body)
+        if answer.status not in (400, 404) or failures == RACES:
+            break
+        wire.pause(failures)
     if answer.status not in (200, 201, 202):
         wire.refuse(answer, endpoint, what)
     said = answer.headers.get("docker-content-digest", digest)
     if said.startswith("sha256:") and said != digest:
         raise FetchError(f"{what}: the registry made {said} of {digest}", code="registry-digest")
-    return digest
+    return digest, "oci-subject" in answer.headers
 
 
 class _Sender:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import re
 import threading
@@ -12,6 +14,7 @@ from typing import NoReturn
 from envtool import net
 from envtool.errors import FetchError
 from envtool.net import Answer, Cancelled, Patience, Upload
+from envtool.oci.documents import ACCEPTED
 from envtool.oci.hosts import INSECURE, Endpoint
 from envtool.oci.tokens import Tokens, login
 
@@ -25,7 +28,24 @@ class Wire:
         self.patience, self.cancelled = patience, cancelled
         self.tokens = Tokens(patience=patience, cancelled=cancelled)
         self._asked: set[tuple[str, str]] = set()
+        self._plain: dict[str, bool] = {}  # by host: does it really speak plain HTTP?
         self._lock = threading.Lock()
+
+    def settled(self, endpoint: Endpoint) -> Endpoint:
+        """Where plain HTTP is allowed, but the server there speaks https: that, verified as any. Asked once a host."""
+        if not endpoint.plain:
+            return endpoint
+        with self._lock:
+            plain = self._plain.get(endpoint.host)
+        if plain is None:
+            plain = True
+            with contextlib.suppress(FetchError):
+                waits = dataclasses.replace(self.waits(endpoint), attempts=1)
+                answer = net.exchange("GET", endpoint.root, again=False, patience=waits, cancelled=self.cancelled)
+                plain = not (answer.status == 400 and b"HTTPS" in answer.body)  # as Go's, nginx's and Apache's say it
+            with self._lock:
+                self._plain[endpoint.host] = plain
+        return dataclasses.replace(endpoint, plain=plain)
 
     def ask(
         self,
@@ -55,7 +75,7 @@ class Wire:
             try:
                 return net.exchange(
                     method, url, headers=headers, body=body, authorization=authorization, limit=limit, again=again,
-                    patience=self.patience, cancelled=self.cancelled,
+                    patience=self.waits(endpoint), cancelled=self.cancelled,
                 )  # fmt: skip
             except FetchError as error:
                 if not endpoint.plain and error.code == "fetch-tls" and NOT_TLS.search(error.message):
@@ -78,10 +98,16 @@ class Wire:
             known = (endpoint.root, endpoint.repository) in self._asked
         if not known:
             path = f"manifests/{selector}" if selector else "tags/list?n=1"
-            answer = self.ask("HEAD" if selector else "GET", endpoint, path)
+            headers = {"Accept": ", ".join(ACCEPTED)}
+            answer = self.ask("HEAD" if selector else "GET", endpoint, path, headers=headers)
             if answer.status in (401, 403):
                 self.refuse(answer, endpoint, f"{endpoint.host}/{endpoint.repository}")
         return self.tokens.header(endpoint, (f"repository:{endpoint.repository}:pull",))
+
+    def waits(self, endpoint: Endpoint) -> Patience:
+        """How long we try there: a mirror is not tried for long, since it can be done without."""
+        attempts = min(2, self.patience.attempts) if endpoint.mirror else self.patience.attempts
+        return dataclasses.replace(self.patience, attempts=attempts)
 
     def pause(self, failures: int) -> None:
         """Wait before another attempt. Raises Interrupted."""
@@ -91,14 +117,14 @@ class Wire:
         """The error that a status is. `what` names what was asked for."""
         said = _said(answer)
         status = f"HTTP {answer.status} {answer.reason}".strip() + (f": {said}" if said else "")
+        status = self.tokens.hidden("".join(character for character in status if character.isprintable())[:300])
         if answer.status == 404:
             raise FetchError(f"{what}: {endpoint.host} does not have it ({status})", code="registry-missing")
         if answer.status in (401, 403):
             hint = login(endpoint, self.tokens.credentials(endpoint))
             hint = f"it does not exist, or not for us: {hint}" if answer.status == 401 else hint
             raise FetchError(f"{what}: {endpoint.host} refuses it ({status})", code="registry-denied", hint=hint)
-        hint = "is plain HTTP wanted there?" if endpoint.plain and answer.status == 400 else ""
-        raise FetchError(f"{what}: {endpoint.host} answers {status}", code="registry-refused", hint=hint)
+        raise FetchError(f"{what}: {endpoint.host} answers {status}", code="registry-refused")
 
 
 def same_place(url: str, other: str) -> bool:
@@ -114,11 +140,10 @@ def insecure(endpoint: Endpoint) -> FetchError:
 
 
 def _said(answer: Answer) -> str:
-    """What the registry itself says of an error, fit to be shown."""
+    """What the registry itself says of an error."""
     try:
         errors = json.loads(answer.body)["errors"]
         texts = [str(item.get("message") or item.get("code") or "") for item in errors[:3]]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ""
-    text = ", ".join(filter(None, texts))
-    return "".join(character for character in text if character.isprintable())[:200]
+    return ", ".join(filter(None, texts))

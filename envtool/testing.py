@@ -329,6 +329,10 @@ def _check_recipe(kind: api.Kind, asked: api.Request, pins: Json) -> None:
         f"{kind.name}: a build of fetched files needs no network"
     )
     there = {fetch.name for fetch in kind.fetches(asked, pins)}
+    if recipe.archive is not None:
+        assert recipe.archive.name in there, f"{kind.name}: its archive {recipe.archive.name} is not among its fetches"
+        assert re.fullmatch("sha256:[0-9a-f]{64}", recipe.archive.diff_id), f"{kind.name}: its diff ID is none"
+        assert not recipe.steps, f"{kind.name}: a layer is an archive or made by steps, not both"
     for pattern in recipe.drop:
         assert pattern.startswith("/"), f"{kind.name}: drop pattern {pattern!r} is not absolute"
     for step in recipe.steps:

@@ -7,6 +7,7 @@ so that neither a wrong model nor a symlink leads out.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from typing import TypeAlias
 
 from envtool.store import canonical
+from envtool.store.crc import zeros
 from envtool.store.tarread import DIRECTORY, FIFO, HARD, REGULAR, SYMBOLIC, Member, refuse
 
 DEPTH = 250  # directories below one another: what walks trees later recurses
@@ -182,9 +184,9 @@ class Tree:
             try:
                 crc = _write(descriptor, member, content)
                 if owned:
-                    os.fchown(descriptor, uid, gid)
+                    _own(descriptor, uid, gid, member.name)
                 for key, value in xattrs.items():
-                    _set(descriptor, key, value, member)
+                    _set(descriptor, key, value, member.name)
                 os.fchmod(descriptor, member.mode)
                 os.utime(descriptor, ns=(member.mtime, member.mtime))
             finally:
@@ -201,7 +203,7 @@ class Tree:
             os.mkfifo(name, 0o600, dir_fd=place)
             record = b"p %o %d %d -" % (member.mode, uid, gid)
         if owned:
-            os.chown(name, uid, gid, dir_fd=place, follow_symlinks=False)
+            _own(name, uid, gid, member.name, place)
         if member.kind == FIFO:
             os.chmod(name, member.mode, dir_fd=place)  # chown takes the setuid bit away
         os.utime(name, ns=(member.mtime, member.mtime), dir_fd=place, follow_symlinks=False)
@@ -256,6 +258,8 @@ class Tree:
                 self.left_out.append((member.name, "aufs's own"))
                 return
             refuse("unpack-whiteout", "lies below a deletion", member.name)
+        if self._covered(parts[:-1]):
+            return
         if last == OPAQUE:
             self._directory(parts[:-1], member).opaque = True
             return
@@ -275,6 +279,18 @@ class Tree:
         elif found is None:
             os.mknod(name, stat.S_IFCHR, 0, dir_fd=self._descriptor(directory))
             directory.children[name] = _DELETED
+
+    def _covered(self, parts: list[bytes]) -> bool:
+        """Whether something of this layer that is no directory lies there, and hides what would be deleted: umoci tells
+        of all that was in a directory which is a file now."""
+        at: Node | None = self.root
+        for part in parts:
+            at = at.children.get(part) if isinstance(at, Directory) else None
+            if at is None or at == _DELETED:
+                return False
+            if not isinstance(at, Directory):
+                return True
+        return False
 
     # ---- the end ----
 
@@ -303,17 +319,17 @@ class Tree:
                 self._clear(directory, name)
             else:
                 records.append(b"%s %s\0" % (node, path))
-        self._attributes(directory)
+        self._attributes(directory, prefix)
 
-    def _attributes(self, directory: Directory) -> None:
+    def _attributes(self, directory: Directory, path: bytes) -> None:
         descriptor = self._descriptor(directory)
         if directory.above is not None:
             if directory.opaque:
                 os.setxattr(descriptor, canonical.OPAQUE[0], b"y")
             for key, value in (directory.xattrs or {}).items():
-                os.setxattr(descriptor, key, value)
+                _set(descriptor, key, value, path)
             if directory.uid or directory.gid:
-                os.fchown(descriptor, directory.uid, directory.gid)
+                _own(descriptor, directory.uid, directory.gid, path)
             os.fchmod(descriptor, directory.mode)
         else:
             os.fchmod(descriptor, 0o755)
@@ -334,12 +350,24 @@ def _by(name: bytes, member: bytes) -> str:
     return "" if name == member else f": {os.fsdecode(name[:200])!r}"
 
 
-def _set(descriptor: int, key: bytes, value: bytes, member: Member) -> None:
+def _own(what: int | bytes, uid: int, gid: int, name: bytes, place: int | None = None) -> None:
+    try:
+        if isinstance(what, int):
+            os.fchown(what, uid, gid)
+        else:
+            os.chown(what, uid, gid, dir_fd=place, follow_symlinks=False)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        refuse("unpack-owner", f"belongs to {uid}:{gid}, which are no ids of containers here", name)
+
+
+def _set(descriptor: int, key: bytes, value: bytes, name: bytes) -> None:
     try:
         os.setxattr(descriptor, key, value)
     except OSError as error:
         text = f"has an extended attribute that cannot be kept here: {os.fsdecode(key[:80])}: {error.strerror}"
-        refuse("unpack-xattr", text, member.name)
+        refuse("unpack-xattr", text, name)
 
 
 def _write(descriptor: int, member: Member, content: Iterator[memoryview]) -> int:
@@ -368,30 +396,3 @@ def _write(descriptor: int, member: Member, content: Iterator[memoryview]) -> in
             piece = piece[len(part) :]
     os.ftruncate(descriptor, member.size)
     return zeros(crc, member.size - at)
-
-
-_POLYNOMIAL = 0xEDB88320
-
-
-def zeros(crc: int, count: int) -> int:
-    """The CRC-32 of what has `crc` with `count` zero bytes after it, in no time: a hole may be terabytes long."""
-    if count <= 4096:
-        return zlib.crc32(bytes(count), crc)
-    power, factor = 1 << 31, 1 << 30  # x^0 and x^1
-    bits = count * 8
-    while bits:
-        if bits & 1:
-            power = _multiply(factor, power)
-        factor = _multiply(factor, factor)
-        bits >>= 1
-    return _multiply(power, crc ^ 0xFFFFFFFF) ^ 0xFFFFFFFF
-
-
-def _multiply(a: int, b: int) -> int:
-    """Two polynomials modulo CRC-32's, their bits reversed: the highest is x^0."""
-    product = 0
-    for bit in range(31, -1, -1):
-        if a >> bit & 1:
-            product ^= b
-        b = b >> 1 ^ (_POLYNOMIAL if b & 1 else 0)
-    return product

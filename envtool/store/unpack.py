@@ -65,7 +65,8 @@ def attempt(
     except Interrupted:
         return ("interrupted",)
     except OSError as error:
-        return ("disk", error.errno or 0, os.strerror(error.errno or 0), os.fsdecode(error.filename or ""))
+        name = shown(error.filename) if isinstance(error.filename, bytes) else ""
+        return ("disk", error.errno or 0, os.strerror(error.errno or 0), name)
     told = tuple((shown(name)[1:-1], why) for name, why in left_out[:TOLD])
     return ("done", captured, told, len(left_out))
 
@@ -82,7 +83,7 @@ def result(answer: tuple[Any, ...]) -> Unpacked:
         number, text, name = rest
         full = number in {28, 122}  # ENOSPC, EDQUOT
         raise StoreError(
-            f"no room to unpack in: {text}" if full else f"cannot be written here: {name or 'a member'}: {text}",
+            f"no room to unpack it: {text}" if full else f"member {name} cannot be written here: {text}",
             code="store-space" if full else "store-write",
             hint="make room, or let ENVTOOL_STORE name a place that has some" if full else "",
         )
@@ -118,7 +119,11 @@ def _unpack(
     try:
         reader = Reader(pull)
         for member in reader:
-            tree.put(member, reader.content())
+            try:
+                tree.put(member, reader.content())
+            except OSError as error:
+                error.filename = member.name
+                raise
         found = f"sha256:{digest.hexdigest()}"
         if found != diff_id:
             refuse("unpack-diff-id", f"its content is {found}, and should be {diff_id}")

@@ -36,7 +36,7 @@ class ImageLayer(Kind):
 
     def summary(self, request: Request, pins: Json) -> str:
         """As in: 31 MB."""
-        return _megabytes(_layer(request.options).size)
+        return _bytes(_layer(request.options).size)
 
 
 LAYER = ImageLayer()
@@ -110,17 +110,17 @@ class Image(Kind):
         """The first layer."""
         return tuple(settle.fetch(each, BLOB) for each in pinned.stacked(pins)[:1])
 
-    def locate(self, request: Request, pins: Any, fetches: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
+    def locate(self, request: Request, pins: Json, fetches: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
         """See Kind."""
-        return settle.located(of_options(request.options)[0], pins["manifest"], request.directory, fetches, site)
+        return settle.located(of_options(request.options)[0], pinned.manifest(pins), request.directory, fetches, site)
 
     def material(self, request: Request, pins: Json) -> Json:
         """Of an image without layers: there is nothing to tell it by."""
         return None
 
-    def parts(self, request: Request, pins: Any) -> tuple[Part, ...]:
+    def parts(self, request: Request, pins: Json) -> tuple[Part, ...]:
         """The other layers."""
-        return parts(pinned.stacked(pins)[1:], of_options(request.options)[0], pins["manifest"], request)
+        return parts(pinned.stacked(pins)[1:], of_options(request.options)[0], pinned.manifest(pins), request)
 
     def build(self, request: Request, pins: Json) -> Recipe:
         """See Kind."""
@@ -139,12 +139,12 @@ class Image(Kind):
         """When the image was made."""
         return pinned.epoch(pins)
 
-    def summary(self, request: Request, pins: Any) -> str:
+    def summary(self, request: Request, pins: Json) -> str:
         """As in: alpine:3.20, 3 layers, 31 MB."""
         layers = pinned.layers(pins)
-        name = str(pins["name"]).rpartition("/")[2]
+        short = pinned.name(pins).rpartition("/")[2]
         count = f"{len(layers)} layer{'s' if len(layers) != 1 else ''}"
-        return f"{name}, {count}, {_megabytes(sum(each.size for each in layers))}"
+        return f"{short}, {count}, {_bytes(sum(each.size for each in layers))}"
 
 
 def _layer(options: Json) -> Layer:
@@ -152,5 +152,6 @@ def _layer(options: Json) -> Layer:
     return Layer(**{name: found[name] for name in ("digest", "size", "media_type", "diff_id")})
 
 
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB" if size < 10_000_000 else f"{size / 1e6:.0f} MB"
+def _bytes(size: int) -> str:
+    value, unit = (size / 1e6, "MB") if size >= 1_000_000 else (size / 1e3, "kB")
+    return f"{value:.0f} {unit}" if value >= 10 else f"{value:.1f} {unit}"

@@ -30,15 +30,15 @@ class Layer:
 
 def make(*, name: str, index: str, manifest: str, config: Config, config_digest: str, layers: list[Layer]) -> Json:
     """The pins of an image. `index` and `manifest` are digests, "" for an archive that has none."""
+    run = dict(config.run)
+    if "Labels" in run:  # no mapping: a `name` and a `version` in it would be taken for a package
+        run["Labels"] = [[key, value] for key, value in cast("dict[str, Json]", run["Labels"]).items()]
     return {
-        "name": name,
-        "version": (manifest or config_digest).removeprefix("sha256:")[:SHORT],
-        "index": index if index != manifest else "",
-        "manifest": manifest,
-        "config": config_digest,
+        "image": {"name": name, "version": (manifest or config_digest).removeprefix("sha256:")[:SHORT]},
+        "digests": {"index": index if index != manifest else "", "manifest": manifest, "config": config_digest},
         "platform": str(config.platform),
         "created": config.created,
-        "run": dict(config.run),
+        "run": run,
         "layers": [
             {"digest": each.digest, "size": each.size, "media_type": each.media_type, "diff_id": each.diff_id}
             for each in layers
@@ -69,9 +69,27 @@ def stacked(pins: Json) -> tuple[Layer, ...]:
     return tuple(found.values())
 
 
+def name(pins: Json) -> str:
+    """The image's name, without a digest."""
+    return str(_top(pins)["image"]["name"])
+
+
+def manifest(pins: Json) -> str:
+    """The digest of its manifest, "" for a `docker save` archive, which has none."""
+    return str(_top(pins)["digests"]["manifest"])
+
+
+def index(pins: Json) -> str:
+    """The digest of the index that its name stood for, "" where that was the manifest itself."""
+    return str(_top(pins)["digests"]["index"])
+
+
 def run_config(pins: Json) -> Mapping[str, Json]:
     """The config's `config`: Env, User, WorkingDir, Entrypoint, Cmd, Labels …"""
-    return cast("Mapping[str, Json]", _top(pins)["run"])
+    run = dict(_top(pins)["run"])
+    if "Labels" in run:
+        run["Labels"] = dict(run["Labels"])
+    return run
 
 
 def variables(pins: Json) -> dict[str, str]:

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from envtool.api import Fetch, FetchError, Json, Site
 from envtool.kinds.image import archives, pins
@@ -25,7 +25,7 @@ def settle(source: Source, platform: Platform, directory: str, site: Site, keep:
     """The pins of the image that a source names now. `directory` is what paths are relative to, below the project.
     `keep`: the answer of another platform, whose index is taken again while the name is the same. Raises FetchError."""
     if source.reference is not None:
-        return _from_registry(source, platform, site, cast("dict[str, Any] | None", keep))
+        return _from_registry(source, platform, site, keep)
     path = site.project / directory / source.path
     if source.scheme == LAYOUT:
         return _from_layout(str(path), source, platform, source.text)
@@ -62,12 +62,12 @@ def _client(site: Site) -> Client:
     return site.shared("image:registries", lambda: Client(cancelled=site.cancelled))
 
 
-def _from_registry(source: Source, platform: Platform, site: Site, keep: dict[str, Any] | None) -> Json:
+def _from_registry(source: Source, platform: Platform, site: Site, keep: Json) -> Json:
     asked = source.reference
     assert asked is not None
     name = str(replace(asked, digest="") if asked.tag else asked)
-    if keep and keep.get("name") == name and keep.get("index") and not asked.digest:
-        asked = asked.at(str(keep["index"]))  # both platforms of one build
+    if keep is not None and pins.name(keep) == name and pins.index(keep) and not asked.digest:
+        asked = asked.at(pins.index(keep))  # both platforms of one build
     site.note(f"asking {asked.registry} for {asked.repository}")
     image = _client(site).image(asked, platform)
     pins.check(image.manifest.layers, str(source.reference))

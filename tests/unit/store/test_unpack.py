@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from envtool.errors import BuildError, Interrupted
-from envtool.store import canonical, grow, tarread
+from envtool.store import canonical, crc, tarread
 from tests.unit.store.archives import digest, directory, gz, hard, link, member, tar, unpacked
 from tests.unit.store.test_canonical import EPOCH, trees, written
 from tests.unit.store.test_canonical import grow as grow_tree
@@ -161,6 +161,22 @@ def test_a_deletion_implies_its_directory(tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("backwards", [False, True])
+def test_deletions_below_what_is_no_directory_any_more(tmp_path, backwards):
+    """umoci tells of each."""
+    (tmp_path / "secret").touch()
+    members = [
+        member("f", b"x"),
+        member("f/.wh.gone"),
+        link("l", ".."),
+        member("l/.wh.secret"),
+        member("l/.wh..wh..opq"),
+    ]
+    _, tree, _ = unpacked(tmp_path, tar(*(reversed(members) if backwards else members)))
+    assert kinds(tree) == {"f": "file", "l": "file"}
+    assert (tmp_path / "secret").exists()
+
+
 def test_aufs_has_left_its_own_files_in_old_images(tmp_path):
     found, tree, _ = unpacked(tmp_path, tar(member(".wh..wh.aufs"), member(".wh..wh.plnk/1.2", b"x"), member("f")))
     assert os.listdir(tree) == ["f"]
@@ -285,13 +301,13 @@ def test_holes_stay_holes(tmp_path, form):
     with open(made / "holes", "rb") as one, open(tree / "holes", "rb") as other:
         for _ in range(61):
             assert one.read(1_000_000) == other.read(1_000_000)
-    assert records[1].split(b" ")[4] == b"%d:%08x" % (20 << 30, grow.zeros(0, 20 << 30))
+    assert records[1].split(b" ")[4] == b"%d:%08x" % (20 << 30, crc.zeros(0, 20 << 30))
 
 
 @given(st.binary(max_size=50), st.integers(0, 3_000_000))
 @settings(max_examples=60, deadline=None)
 def test_the_sum_of_zeros_needs_no_zeros(data, count):
-    assert grow.zeros(zlib.crc32(data), count) == zlib.crc32(data + bytes(count))
+    assert crc.zeros(zlib.crc32(data), count) == zlib.crc32(data + bytes(count))
 
 
 # ---- the reader alone ----------------------------------------------------------------------------------------------

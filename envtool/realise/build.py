@@ -280,6 +280,6 @@ def _execute(program: Program, setting: Setting, event_id: str, settled: Settled
             said = "\n".join(filter(None, (tee.text().rstrip("\n"), ended.error)))
             raise BuildError(
                 f"{where}: {settled.node.subject} `{request.name}` could not be built: exit {ended.status}",
-                hint=advice.of_build(ended.status, said, base=request.base_kind),
+                hint=advice.of_build(ended.status, said, base=request.base_kind, network=program.network),
                 output=said,
             )

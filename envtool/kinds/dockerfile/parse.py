@@ -101,7 +101,7 @@ def _library() -> Any:
         raise Fault(
             f"Dockerfiles are parsed by the Python package `dockerfile`, which is not there: {error}",
             1,
-            hint="`pip install dockerfile`: it has wheels for x86_64, and is built with Go elsewhere",
+            hint="`pip install 'envtool-core[dockerfile]'`: it has wheels for x86_64, and is built with Go elsewhere",
         ) from error
     return dockerfile
 

@@ -94,7 +94,7 @@ class Dockerfile(Kind):
     def texts(self, options: Json) -> tuple[str, ...]:
         """The Dockerfile, and what its context ignores."""
         file, directory = places(options)
-        return (file, f"{file}.dockerignore", posixpath.join(directory, ".dockerignore"))
+        return (file, f"{file}.dockerignore", posixpath.normpath(posixpath.join(directory, ".dockerignore")))
 
     def question(self, request: Request) -> Json:
         """The images that are named, and what ADD may fetch; not what is built of them."""

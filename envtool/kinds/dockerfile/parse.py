@@ -119,7 +119,9 @@ def _where(text: str, library: Any) -> int:
 
 
 def _instruction(command: Any) -> Instruction:
-    name, line = command.cmd.upper(), command.start_line
+    name, line = (command.cmd or "").upper(), command.start_line
+    if not name:
+        raise Fault("a line without an instruction", line)
     flags = tuple(_flag(flag, line) for flag in command.flags)
     arguments = tuple(command.value)
     trigger = ""

@@ -16,6 +16,7 @@ from envtool.model import Json
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SHELL = ("/bin/sh", "-c")
+TITLE = 60  # characters of an instruction that people read
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m|h))+")
 _UNITS = {"ns": 1, "us": 1000, "µs": 1000, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 
@@ -148,10 +149,14 @@ def _title(it: Instruction) -> str:
     """One line for people: the instruction, without flags that say nothing of what is done."""
     if it.heredocs and it.name == "RUN":
         first = next((line.strip() for line in it.heredocs[0].content.splitlines() if line.strip()), "")
-        return f"RUN {first}"[:200]
+        return _short(f"RUN {first}")
     words = it.text.partition("\n")[0].split()
     kept = [word for word in words[1:] if not word.startswith(("--mount=", "--network="))]
-    return f"{it.name} {' '.join(kept)}"[:200]
+    return _short(f"{it.name} {' '.join(kept)}")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= TITLE else text[: TITLE - 1].rstrip() + "…"
 
 
 def _transfer(self: Builder, it: Instruction) -> None:

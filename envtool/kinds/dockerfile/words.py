@@ -29,11 +29,17 @@ class Lexer:
 
     def expand(self, text: str, variables: Mapping[str, str]) -> str:
         """The text with its variables put in and its quotes taken off. Raises WordError."""
-        return _Reader(self, text, variables).read("", self.raw_escapes)[0]
+        return self._read(text, variables)[0]
 
     def split(self, text: str, variables: Mapping[str, str]) -> list[str]:
         """The same, as the words that it falls into at blanks outside of quotes. Raises WordError."""
-        return _Reader(self, text, variables).read("", self.raw_escapes)[1]
+        return self._read(text, variables)[1]
+
+    def _read(self, text: str, variables: Mapping[str, str]) -> tuple[str, list[str]]:
+        try:
+            return _Reader(self, text, variables).read("", self.raw_escapes)
+        except RecursionError:
+            raise WordError("substitutions are nested too deep") from None
 
 
 class _Words:
@@ -148,7 +154,7 @@ class _Reader:
 
     def name(self) -> str:
         first = self.peek()
-        if first and first.isdigit():
+        if first and first.isdecimal():
             found = re.compile(r"\d+").match(self.text, self.at)
         elif first and first in _SPECIAL:
             found = re.compile(r".", re.DOTALL).match(self.text, self.at)

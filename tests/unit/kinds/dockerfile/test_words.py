@@ -59,6 +59,7 @@ def test_as_buildkit_reads_them(text, expanded, words):
         ("${GONE:?is wanted}", "GONE: is wanted"),
         ("${EMPTY:?}", "is not set, or empty"),
         ("${A#\\x}", "means nothing"),
+        ("${GONE:-" * 2000, "too deep"),
     ],
 )
 def test_what_cannot_be_read_is_said(text, why):

@@ -126,16 +126,26 @@ def test_caches_stay_and_secrets_do_not(project):
         " echo {} >> /var/notes/log && cat /var/notes/log > /seen && touch /scratch/x"
         " && wc -c < /run/secrets/file > /sizes && wc -c < /tmp/token >> /sizes && echo ${{#TOKEN}} >> /sizes"
     )
+    look = (  # places of other trees and of the project, written to, and forgotten
+        "RUN --network=none --mount=type=bind,from=top,source=/etc,target=/mnt/etc,rw"
+        " --mount=type=bind,from=top,source=/etc/group,target=/mnt/group,rw"
+        " --mount=type=bind,source=notes,target=/mnt/notes,rw --mount=type=bind,source=notes,target=/mnt/same"
+        " touch /mnt/etc/new /mnt/notes/new && echo x > /mnt/group && ! touch /mnt/same/new"
+        " && ls /mnt/etc /mnt/notes > /looked && cat /mnt/etc/group >> /looked"
+    )
+    project.write("notes/one", "1")
     more = ", secrets: {token: {env: TOKEN}, file: {file: secret.txt}}"
-    show = "cat /seen /sizes; ls /var /scratch /run/secrets /tmp/token 2>&1 | sort"
-    base(project, run.format("one"), test=show, more=more)
+    show = "cat /seen /sizes /looked; ls /var /scratch /run/secrets /tmp/token 2>&1 | sort"
+    base(project, "FROM top", look, run.format("one"), test=show, more=more)
     first = project.envtool("test", "--json")
     assert first.status == 0, first.said
     assert first.log().split("\n")[:4] == ["one", "18", "22", "22"]
+    assert "new\npasswd\n\n/mnt/notes:\nnew\none\nroot:x:0:" in first.log()
+    assert not (project.project / "notes/new").exists()
     assert "notes" not in first.log().replace("one", "")  # no mount point stays
     project.environ["TOKEN"] = "another"  # never part of a key
     assert built(project.envtool("test", "--json", "--again")) == []
-    base(project, run.format("two"), test=show, more=more)
+    base(project, "FROM top", look, run.format("two"), test=show, more=more)
     second = project.envtool("test", "--json")
     assert second.log().split("\n")[:4] == ["one", "two", "18", "7"]
     places = [path for room in ("layers", "memo", "plans") for path in (project.store / room).rglob("*")]

@@ -160,8 +160,11 @@ def images(file: File, wanted: Iterable[int]) -> tuple[tuple[str, int], ...]:
         if stage.parent < 0 and stage.base != SCRATCH:
             found.setdefault(stage.base, stage.line)
         for name, line in looks(stage.body):
-            if file.find(name, stage.index) < 0:
-                found.setdefault(name, line)
+            if file.find(name, stage.index) >= 0:
+                continue
+            if name.isdigit() or any(each.name == name.lower() for each in file.stages[stage.index :]):
+                raise Fault(f"--from={name}: there is no such stage before this one", line)
+            found.setdefault(name, line)
     return tuple(found.items())
 
 

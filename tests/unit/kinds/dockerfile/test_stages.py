@@ -33,7 +33,6 @@ def test_the_platform_is_told():
 SEVERAL = """
 FROM a AS one
 FROM one AS two
-COPY --from=three /x /y
 FROM b AS three
 FROM two AS four
 COPY --from=0 /x /y
@@ -49,7 +48,7 @@ def test_only_what_is_needed():
     assert needed(one, four) == (0, 1, 2, 3)
     assert needed(one, 0) == (0,)
     assert needed(one, one.target("").index) == (4,)
-    assert images(one, needed(one, four)) == (("a", 2), ("three", 4), ("b", 5), ("c", 8), ("d", 9))
+    assert images(one, needed(one, four)) == (("a", 2), ("b", 4), ("c", 7), ("d", 8))
     assert one.target("2").name == "three"
 
 
@@ -70,6 +69,9 @@ def test_a_later_stage_of_the_same_name_is_the_one():
         ("FROM ${A\n", 1, "has no"),
         ("FROM --pull=x a\n", 1, "--pull is not supported"),
         ("FROM a\nCOPY --from=$X a b\n", 2, "give the image a stage"),
+        ("FROM a AS b\nCOPY --from=b a b\n", 2, "no such stage before"),
+        ("FROM a\nCOPY --from=0 a b\n", 2, "no such stage before"),
+        ("FROM a\nRUN --mount=from=c,target=/c x\nFROM d AS c\nFROM 0\nCOPY --from=0 x y\n", 2, "no such stage before"),
     ],
 )
 def test_what_is_wrong_is_said(text, line, why):

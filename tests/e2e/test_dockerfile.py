@@ -130,7 +130,7 @@ def test_caches_stay_and_secrets_do_not(project):
         "RUN --network=none --mount=type=bind,from=top,source=/etc,target=/mnt/etc,rw"
         " --mount=type=bind,from=top,source=/etc/group,target=/mnt/group,rw"
         " --mount=type=bind,source=notes,target=/mnt/notes,rw --mount=type=bind,source=notes,target=/mnt/same"
-        " touch /mnt/etc/new /mnt/notes/new && echo x > /mnt/group && ! touch /mnt/same/new"
+        " touch /mnt/etc/new /mnt/notes/new && echo x > /mnt/group && ! touch /mnt/same/new 2>/dev/null"
         " && ls /mnt/etc /mnt/notes > /looked && cat /mnt/etc/group >> /looked"
     )
     project.write("notes/one", "1")
@@ -142,12 +142,12 @@ def test_caches_stay_and_secrets_do_not(project):
     assert first.log().split("\n")[:4] == ["one", "18", "22", "22"]
     assert "new\npasswd\n\n/mnt/notes:\nnew\none\nroot:x:0:" in first.log()
     assert not (project.project / "notes/new").exists()
-    assert "notes" not in first.log().replace("one", "")  # no mount point stays
+    assert "\nnotes\n" not in first.log()  # no mount point stays
     project.environ["TOKEN"] = "another"  # never part of a key
     assert built(project.envtool("test", "--json", "--again")) == []
     base(project, "FROM top", look, run.format("two"), test=show, more=more)
     second = project.envtool("test", "--json")
-    assert second.log().split("\n")[:4] == ["one", "two", "18", "7"]
+    assert second.log().split("\n")[:4] == ["one", "two", "18", "7"], second.said
     places = [path for room in ("layers", "memo", "plans") for path in (project.store / room).rglob("*")]
     held = b"".join(path.read_bytes() for path in places if path.is_file() and not path.is_symlink())
     assert b"s3cr3t" not in held

@@ -11,13 +11,12 @@ import errno
 import hashlib
 import os
 import stat
-import zlib
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import TypeAlias
 
 from envtool.store import canonical
-from envtool.store.crc import zeros
+from envtool.store.holes import write
 from envtool.store.tarread import DIRECTORY, FIFO, HARD, REGULAR, SYMBOLIC, Member, refuse
 
 DEPTH = 250  # directories below one another: what walks trees later recurses
@@ -26,6 +25,7 @@ MEMBERS = 2 << 20
 OPEN = 48  # directories that are kept open
 WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"
+ORIGIN = b"user.overlay.origin"  # empty: "copied up, from where is not known": its deletions are looked for
 _KEEP = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _YEARS = (-(1 << 31) * 10**9, (1 << 34) * 10**9)  # nanoseconds: what ext4 can say
@@ -182,7 +182,7 @@ class Tree:
             xattrs = self._xattrs(member)
             descriptor = os.open(name, _NEW, 0o600, dir_fd=place)
             try:
-                crc = _write(descriptor, member, content)
+                crc = write(descriptor, member, content)
                 if owned:
                     _own(descriptor, uid, gid, member.name)
                 for key, value in xattrs.items():
@@ -326,6 +326,9 @@ class Tree:
         if directory.above is not None:
             if directory.opaque:
                 os.setxattr(descriptor, canonical.OPAQUE[0], b"y")
+            elif _DELETED in directory.children.values():
+                # or overlayfs lists deletions of what is not there, where no other layer has the directory
+                os.setxattr(descriptor, ORIGIN, b"")
             for key, value in (directory.xattrs or {}).items():
                 _set(descriptor, key, value, path)
             if directory.uid or directory.gid:
@@ -368,31 +371,3 @@ def _set(descriptor: int, key: bytes, value: bytes, name: bytes) -> None:
     except OSError as error:
         text = f"has an extended attribute that cannot be kept here: {os.fsdecode(key[:80])}: {error.strerror}"
         refuse("unpack-xattr", text, name)
-
-
-def _write(descriptor: int, member: Member, content: Iterator[memoryview]) -> int:
-    """Write a file's content, leaving its holes; the CRC-32 of all of it."""
-    crc = 0
-    if member.extents is None:
-        for piece in content:
-            crc = zlib.crc32(piece, crc)
-            rest = piece
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
-        return crc
-    at = 0
-    extents = iter([*member.extents, (member.size, 0)])
-    offset, length = next(extents)
-    for stored in content:
-        piece = stored
-        while piece:
-            while not length:
-                offset, length = next(extents)
-            crc, at = zeros(crc, offset - at), offset
-            part = piece[:length]
-            part = part[: os.pwrite(descriptor, part, offset)]
-            crc = zlib.crc32(part, crc)
-            offset, length, at = offset + len(part), length - len(part), at + len(part)
-            piece = piece[len(part) :]
-    os.ftruncate(descriptor, member.size)
-    return zeros(crc, member.size - at)

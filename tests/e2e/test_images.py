@@ -17,7 +17,7 @@ import pytest
 
 from envtool.oci import documents
 from tests.unit.kinds.image.layouts import Layout
-from tests.unit.store.archives import digest, tar
+from tests.unit.store.archives import digest, link, member, tar
 from tests.unit.store.test_hostile import CASES
 
 pytestmark = pytest.mark.e2e
@@ -246,6 +246,10 @@ def test_a_registrys_image_is_pinned_and_runs_as_you(made, fresh, registry):
     moved = place.envtool("lock", "--upgrade", "app")
     assert moved.status == 0, moved.said
     assert name in moved.out
+    place.environ["ENVTOOL_STORE"] = str(place.top / "another")
+    fetched = place.envtool("fetch", "--json")
+    assert fetched.status == 0, fetched.said
+    assert place.envtool("test", "--offline").status == 0
     after = json.loads((place.project / "envtool.lock").read_text())["entries"][0]["pins"]
     assert len(after["layers"]) == 1
     assert after["layers"][0]["diff_id"] == entry["pins"]["layers"][0]["diff_id"]
@@ -277,6 +281,19 @@ def test_a_private_image_leaves_no_password(made, fresh, password_registry):
     assert not any(secret in done.said for secret in secrets)
 
 
+def test_a_token_for_anybody_is_enough(made, fresh, token_registry):
+    place = fresh
+    registry = token_registry
+    login = f"{registry.username}:{registry.password}"
+    image = f"docker://{registry.host}/public/app:v1"
+    run(*made.buildah, "push", "-q", "--tls-verify=false", "--creds", login, "two", image)
+    place.environ |= registry.variables
+    place.spec(bases(place, app=f"{registry.host}/public/app:v1") + "    tasks: {test: 'cat /usr/share/old'}\n")
+    done = place.envtool("test", "--json")
+    assert done.status == 0, done.said
+    assert done.log() == "a file now"
+
+
 def test_attributes_and_what_is_left_out(made, fresh):
     """On disk, as container root of the caller sees it."""
     place = fresh
@@ -298,6 +315,23 @@ def test_attributes_and_what_is_left_out(made, fresh):
                 found[name] = {key: os.getxattr(tree / name, key) for key in os.listxattr(tree / name)}
     assert found["etc/app/marked"] == {"user.mark": b"hello"}
     assert found["bin/raw"]["security.capability"][4:8] == CAPABILITY[4:8]
+
+
+def test_deletions_of_what_is_not_there_are_not_seen(fresh):
+    """overlayfs would list them where no other layer has the directory."""
+    place = fresh
+    shell = Path(busybox()).read_bytes()
+    one = tar(member("bin/busybox", shell, mode=0o755), link("bin/sh", "busybox"), member("d/.wh.x"), member("d/y"))
+    two = tar(member("e/.wh.z"), member("e/w"), member(".wh.top"))
+    layout = Layout(place.project / "img")
+    layout.add(layout.image(one, two))
+    layout.write()
+    place.spec(bases(place, app="oci:img") + "    tasks: {test: 'busybox ls / /d /e'}\n")
+    done = place.envtool("test", "--json")
+    assert done.status == 0, done.said
+    listed = set(done.log().split())
+    assert listed >= {"y", "w"}
+    assert not listed & {"x", "z", "top"}
 
 
 def _device():

@@ -83,9 +83,8 @@ def _from_registry(source: Source, platform: Platform, site: Site, keep: Json) -
 
 def _in_registry(source: Source, manifest: str, fetch: Fetch, site: Site) -> Fetch:
     assert source.reference is not None
-    places = client(site).places(source.reference.at(manifest), f"sha256:{fetch.sha256}")
-    first = next((place for place in places if place.authorization), places[0])
-    mirrors = tuple(place.url for place in places if place is not first)
+    first, *others = client(site).places(source.reference.at(manifest), f"sha256:{fetch.sha256}")
+    mirrors = tuple(place.url for place in others)
     return replace(fetch, url=first.url, authorization=first.authorization, mirrors=mirrors)
 
 

@@ -446,6 +446,33 @@ def test_layers_of_an_image_keep_their_digests_under_more(on_image, stranger, re
     assert {"FROM_IMAGE=yes", "GREETING=hi", "PATH=/opt/tool:/usr/bin"} <= set(config["Env"])
 
 
+def test_a_dockerfile_goes_out_as_it_says_that_it_is_run(on_image):
+    assert on_image.envtool("export", "same", "oci:from", "--bare").status == 0
+    on_image.write(
+        "Dockerfile",
+        """
+FROM oci:from
+USER root
+ENV GREETING=hi
+RUN echo built > /opt/built
+USER 9:9
+CMD ["greet"]
+LABEL ours=2
+""",
+    )
+    on_image.spec(
+        "bases: {built: {dockerfile: Dockerfile}}\nenvs: {unit: {base: built, tasks: {test: cat /opt/built}}}\n"
+    )
+    done = on_image.envtool("export", "unit", "oci:out", "--bare", "--json")
+    assert done.status == 0, done.said
+    came = json.loads(peer("skopeo", "inspect", "--raw", f"oci:{on_image.project}/from"))["layers"]
+    assert [layer["digest"] for layer in done.events[-1]["layers"][:-1]] == [layer["digest"] for layer in came]
+    config = json.loads(peer("skopeo", "inspect", "--config", f"oci:{on_image.project}/out"))["config"]
+    assert (config["User"], config["Entrypoint"], config["Cmd"]) == ("9:9", ["/usr/bin/env"], ["greet"])
+    assert {"FROM_IMAGE=yes", "GREETING=hi"} <= set(config["Env"])
+    assert config["Labels"] == {"theirs": "1", "ours": "2"}
+
+
 def test_our_own_exports_are_bases(on_image):
     """Out by us, in by us, and out again."""
     assert on_image.envtool("export", "more", "oci:mine", "--tag", "mine:1").status == 0

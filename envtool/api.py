@@ -28,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Protocol, TypeAlias
+from typing import ClassVar, Protocol, TypeAlias, TypeVar
 
 import pluggy
 
@@ -46,6 +46,8 @@ __all__ = [
 
 hookspec = pluggy.HookspecMarker("envtool")
 hook = pluggy.HookimplMarker("envtool")
+
+T = TypeVar("T")
 
 PROJECT = "/project"  # where a container sees the project (tasks: the view; builds: the declared inputs)
 BESIDE = "/run/envtool/beside"  # where a part's build sees other trees, each under its name: see Part.beside
@@ -246,6 +248,17 @@ class Site(Protocol):
     def seen(self, sha256: str, url: str) -> None:
         """Remember, on this machine only, where `resolve` saw a file whose pin has no URL: `locate` gets it as a hint.
         Without credentials."""
+
+    def keep(self, pieces: Iterable[bytes], *, sha256: str = "") -> Path:
+        """Put a file into the store that no URL leads to, such as a member of an archive of the project; its path,
+        which ends in its sha256. Raises FetchError (code fetch-hash) where it is not the `sha256` that was given."""
+
+    def shared(self, name: str, make: Callable[[], T]) -> T:
+        """What `make` gives, made once for all bases and layers of a run: a client, with its connections and tokens.
+        Names begin with that of the kind."""
+
+    def cancelled(self) -> bool:
+        """Whether the run is about to end: for what a kind waits for by itself."""
 
     def note(self, text: str) -> None:
         """Say what is going on ("resolving 12 requirements"): shown as progress."""

@@ -9,9 +9,10 @@ from envtool import api
 def envtool_base_kinds() -> list[api.Kind]:
     from envtool.kinds.debian.base import Debian
     from envtool.kinds.host import Host
+    from envtool.kinds.image.base import Image
     from envtool.kinds.tarball import Tarball
 
-    return [Host(), Debian(), Tarball()]
+    return [Host(), Debian(), Tarball(), Image()]
 
 
 @api.hook

@@ -17,7 +17,7 @@ from envtool.container import ids, start
 from envtool.container.program import Beside, Bind, Program, Root, Step, View
 from envtool.errors import BuildError, Interrupted
 from envtool.model import Json
-from envtool.realise import advice, inside
+from envtool.realise import advice, archive, inside
 from envtool.realise.bring import bring
 from envtool.realise.setting import Setting, add_variables, base_environment, outside
 from envtool.realise.settle import Made, Settled
@@ -106,6 +106,10 @@ def _make(
     place: layers.Draft | Rebuild,
     variation: Variation | None = None,
 ) -> canonical.Captured:
+    if recipe.archive is not None:
+        os.rmdir(place.work)
+        blob = os.path.join(bench.blobs, recipe.archive.name)
+        return archive.unpacked(blob, recipe.archive.diff_id, place.upper, place.manifest, settled, setting, event_id)
     ids.own(place.upper)
     ids.own(place.work)
     program = _program(recipe, settled, ground, bench, place.upper, place.work)

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from envtool.errors import BuildError, MakeError
+from envtool.errors import BuildError
 from envtool.plan.graph import Graph, Node, grown, has_parts
-from envtool.realise import settle
-from envtool.realise.build import Ground, build, stack_binds
+from envtool.realise import settle, team
+from envtool.realise.ahead import Ahead
+from envtool.realise.build import Ground, build, not_cached, stack_binds
 from envtool.realise.setting import Setting
 from envtool.realise.settle import Made
 from envtool.realise.site import StackSite
@@ -66,16 +67,52 @@ class Stacks:
         self._lock = threading.Lock()
         self._recalled: dict[str, Made | None] = {}
         self._recalling = threading.Lock()
+        self._ahead = Ahead(setting)
 
     def stack(self, env: str) -> Stack:
         """The whole stack of an env, made where it was not. Raises MakeError, SpecError, Interrupted."""
         base = self._grow(self._graph.stacks[env][0])
-        parts = self._graph.parts.get(base, ())
-        if parts:
-            self._together((base, *parts))
+        self.pull([env])
+        if parts := {*self._graph.parts.get(base, ())}:
+            self._together([each for each in self._needed(env) if each == base or each in parts])
         stack = Stack(made=tuple(self.node(node_id) for node_id in self._graph.stacks[env]))
         _agree(stack, self._setting)
         return stack
+
+    def _needed(self, env: str) -> list[str]:
+        """What an env's stack needs, in the order of the graph: what comes from the team cache needs nothing."""
+        needed: set[str] = set()
+        pending = [*self._graph.stacks[env]]
+        while pending:
+            node_id = pending.pop()
+            if node_id not in needed:
+                needed.add(node_id)
+                pending += () if self._ahead.coming(node_id) else self._graph.nodes[node_id].needs
+        return [node_id for node_id in self._graph.nodes if node_id in needed]
+
+    def pull(self, envs: Iterable[str]) -> None:
+        """Have what the team cache has of these envs' stacks on its way. Raises SpecError, Interrupted."""
+        with self._lock:
+            graph, begun = self._graph, {*self._futures}
+        begun |= {node_id for node_id, seen in [*self._recalled.items()] if seen and seen.layer.tree}
+        wanted = dict.fromkeys(each for env in envs for each in graph.stacks[env] if each not in begun)
+        self._ahead.start(graph, [*wanted])
+
+    def foreseen(self, env: str) -> Stack | None:
+        """The stack of an env as the store and the team cache know it, without making or bringing anything; None where
+        they do not know all of it. Raises SpecError, Interrupted."""
+        with self._lock:
+            graph = self._graph
+        base = graph.nodes[graph.stacks[env][0]]
+        if has_parts(base.kind) and base.id not in graph.parts:
+            return None
+        found = self._ahead.ask(graph, graph.stacks[env])
+        made = tuple(each for each in found if each is not None)
+        return Stack(made=made) if len(made) == len(found) else None
+
+    def arrived(self) -> None:
+        """Wait for what is on its way. Raises StoreError, Interrupted."""
+        self._ahead.wait()
 
     def graph(self) -> Graph:
         """The graph with all parts of all bases, which are asked for where they are not known. Raises as `stack`."""
@@ -113,7 +150,7 @@ class Stacks:
         if wanted.known:
             return wanted
         if setting.cached_only:
-            raise MakeError(f"{node.subject} `{node.spec.name}` is not cached", code="not-cached")
+            raise not_cached(node)
         event_id = f"resolve:{node.id}"
         with told(setting, event_id, "resolve", node.spec.name) as piece:
             site = StackSite(setting, wanted.request, (), event_id)
@@ -182,6 +219,9 @@ class Stacks:
 
     def _make(self, node: Node) -> Made:
         setting = self._setting
+        came = self._ahead.made(node.id)
+        if came is not None and layers.find(setting.store, came.layer.key) is not None:
+            return came
         if node.of:
             self._together(node.needs)
         ground = self.ground(node)
@@ -200,7 +240,7 @@ class Stacks:
             if layer is not None:
                 return Made(settled=settled, layer=layer)
         if setting.cached_only:
-            raise MakeError(f"{node.subject} `{node.spec.name}` is not cached", code="not-cached")
+            raise not_cached(node)
         return self._work(node, wanted, ground)
 
     def ground(self, node: Node) -> Ground:
@@ -223,13 +263,14 @@ class Stacks:
                 piece.outcome = "cached"
                 return Made(settled=settled, layer=layer)
             try:
-                layer, ours = build(settled, ground, setting, event_id, site)
+                layer, outcome = build(settled, ground, setting, event_id, site)
             except BuildError:
                 piece.outcome = "failed"
                 raise
             surprise = settle.surprise(wanted, settled.key, layer.diff_id)
-            piece.detail = "; ".join(filter(None, [piece.detail, surprise]))
-            piece.outcome = "built" if ours else "cached"
+            size = team.came(layer) if outcome == "pulled" else ""
+            piece.detail = "; ".join(filter(None, [", ".join(filter(None, [piece.detail, size])), surprise]))
+            piece.outcome = outcome
             return Made(settled=settled, layer=layer)
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 
 from envtool import api
+from envtool.cache import sshsig
+from envtool.cache.joining import join
 from envtool.container import ids
 from envtool.events import Finished
-from envtool.model import BaseSpec, Env, LayerSpec, Spec, Where
+from envtool.model import BaseSpec, Env, LayerSpec, Spec, TeamCache, Where
 from envtool.plan.graph import graph
 from envtool.realise.setting import Cancel, Setting
 from envtool.realise.stacks import Stacks, known_parts
@@ -112,6 +115,35 @@ def test_parts_are_made_and_stood_on(world):
     assert again.recalled("e").made == again.stack("e").made
     assert [each.layer for each in again.stack("e").made] == [each.layer for each in made]
     assert not events
+
+
+def test_what_only_missing_layers_need_does_not_come_from_the_team(world, registry, tmp_path, monkeypatch):
+    nodes, setting, events = world
+    private, public = sshsig.generate()
+    monkeypatch.setenv("ENVTOOL_INSECURE_REGISTRIES", registry.host)
+    monkeypatch.setenv("ENVTOOL_CACHE_KEY", private)
+    team = TeamCache(registry=f"{registry.host}/team/parts", where=HERE, push="always", trust=(public,))
+
+    def shared(at):
+        about = {"project": at.root, "arch": at.arch, "emit": at.emit, "cancelled": at.cancel.is_set, "in_ci": False}
+        return replace(at, share=join(team, at.store, **about))
+
+    first = shared(setting)
+    made = Stacks(nodes, first).stack("e").made
+    first.share.close()
+    assert events[-1].detail.startswith("6 pushed")
+    events.clear()
+    monkeypatch.setenv("ENVTOOL_STORE", str(tmp_path / "other"))
+    other = shared(replace(setting, store=store.locate(idmap=ids.describe())))
+    try:
+        again = Stacks(nodes, other).stack("e").made
+        assert [each.layer.diff_id for each in again] == [each.layer.diff_id for each in made]
+        outcomes = {event.name: event.outcome for event in events if isinstance(event, Finished)}
+        assert outcomes.pop("img") in ("pulled", "done")
+        assert outcomes == dict.fromkeys(("one", "copied", "top"), "pulled"), "neither `stage` nor `more`"
+    finally:
+        for name in os.listdir(other.store.path("layers")):
+            ids.remove(other.store.path("layers", name))
 
 
 def hidden(setting, made):

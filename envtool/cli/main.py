@@ -31,6 +31,7 @@ VERBS = {
     "fetch": "Bring every pinned file into the store.",
     "vendor": "Write every pinned file to a folder or archive that builds without a network.",
     "sbom": "Write the bill of materials of an env.",
+    "cache": "Show the team cache, or make a key for it.",
     "verify": "Build layers twice, varied, and name what differs.",
     "init": "Write a first envtool.yaml for this project.",
     "schema": "Print the JSON Schema of envtool.yaml.",

@@ -470,12 +470,9 @@ def full(handler) -> bool:
 
 
 FAULTS = {
-    "500": (refuse(500), "HTTP 500"),
     "503": (refuse(503, headers={"Retry-After": "3600"}), "HTTP 503"),
     "429": (refuse(429, headers={"Retry-After": "1"}), "HTTP 429"),
-    "401": (refuse(401), "HTTP 401"),
     "403": (refuse(403), "HTTP 403"),
-    "418": (refuse(418), "HTTP 418"),
     "page": (page, ""),
     "cut": (cut, ""),
     "read-only": (refuse(405, methods="PUT POST PATCH"), "HTTP 405"),

@@ -38,10 +38,11 @@ from envtool.integrity import integrity_digest
 from envtool.model import Command, InputFile, Json, Where
 
 __all__ = [
-    "BESIDE", "BLOBS", "PROJECT", "Archive", "Bind", "BuildError", "Call", "Command", "Completed", "Detection",
-    "EnvDraft", "Event", "Fetch", "FetchError", "InputFile", "Json", "Kind", "Language", "LayerDraft", "Package",
-    "Part", "Place", "Problem", "Project", "Recipe", "Request", "ResolveError", "Run", "Sealed", "Site", "SpecError",
-    "Step", "Tree", "Unpack", "Where", "hook", "hookspec", "integrity_digest",
+    "BESIDE", "BLOBS", "PROJECT", "Archive", "Bind", "BuildError", "Cache", "Call", "Command", "Completed",
+    "Detection", "EnvDraft", "Event", "Fetch", "FetchError", "InputFile", "Json", "Kind", "Language", "LayerDraft",
+    "Memory", "Package", "Part", "Peek", "Place", "Problem", "Project", "Recipe", "Request", "ResolveError", "Run",
+    "Sealed", "Secret", "Shown", "Site", "SpecError", "Step", "Text", "Tree", "Unpack", "Where", "hook", "hookspec",
+    "integrity_digest",
 ]  # fmt: skip
 
 hookspec = pluggy.HookspecMarker("envtool")
@@ -104,6 +105,7 @@ class Request:
     base_pins: Json = None
     variables: Mapping[str, str] = field(default_factory=dict)  # set by the layers below
     keep: Json = None  # pins of an earlier answer: `resolve` stays as near to them as the question allows
+    texts: Mapping[str, str] = field(default_factory=dict)  # see Kind.texts: path as it was asked for -> text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,11 +131,14 @@ class Bind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """Execute a command as container root."""
+    """Execute a command as container root, or as `user`: NAME or UID, or either with `:GROUP` or `:GID`, looked up in
+    the stack's own /etc/passwd and /etc/group. Where containers have a single id, there is root and no other."""
 
     command: Command
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: str = "/"
+    user: str = ""
+    bare: bool = False  # `env` is the whole environment; HOME is added where it is not in it, as the user's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +189,67 @@ class Archive:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cache:
+    """A directory that stays on this machine from one build to the next, writable at `target`; never part of a key or
+    a layer. Its `id` names it in the whole store. `sharing`: "shared" by builds that run at once, "locked" by one after
+    the other, "private" to each (who comes second gets another directory). Owner and mode are those it begins with."""
+
+    id: str
+    target: str
+    sharing: str = "shared"
+    readonly: bool = False
+    mode: int = 0o755
+    uid: int = 0
+    gid: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """A file that is only there while it is built, read-only."""
+
+    target: str
+    text: str
+    mode: int = 0o644
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secret:
+    """What a build may read and nobody keeps: a read-only file at `target`, or the variable `env`, or both. `source` is
+    "env:NAME" or "file:PATH" of whoever builds; with none, or where it is not there, the build does without it, unless
+    it is `required`. Never part of a key, a layer or a message."""
+
+    id: str
+    source: str = ""
+    target: str = ""
+    env: str = ""
+    required: bool = False
+    mode: int = 0o400
+    uid: int = 0
+    gid: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """An empty directory in memory. `size` is bytes, 0: half of the machine's."""
+
+    target: str
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peek:
+    """A file or directory below PROJECT or BESIDE, shown at another place too; `source` may lead through symlinks,
+    which stay inside that tree. What is written to it, where it is `writable`, is thrown away."""
+
+    source: str
+    target: str
+    writable: bool = False
+
+
+Shown: TypeAlias = Cache | Text | Secret | Memory | Peek
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """How a base or layer is made, offline unless `network`. Steps run in order in one container whose root is
     the stack below (for a base: an empty directory). Or it is an `archive` and nothing else: then nothing runs."""
@@ -193,6 +259,8 @@ class Recipe:
     binds: tuple[Bind, ...] = ()
     network: bool = False
     drop: tuple[str, ...] = ()  # glob patterns (absolute, `**` allowed) of what must not be captured: caches, logs
+    shown: tuple[Shown, ...] = ()  # what the steps see beside the stack, mounted in this order; never captured
+    keeps_tmp: bool = False  # /tmp and /run are the tree's own, and captured; else each container has fresh ones
     mounts: tuple[Bind, ...] = ()  # bases only: shown read-only in every container that stands on it (kind `host`)
 
 
@@ -293,6 +361,17 @@ class Kind:
     def named_inputs(self, options: Json) -> tuple[str, ...]:
         """Like `optional_inputs`, for files of which only the name counts: a build sees them empty, and no edit of
         them makes the layer anew."""
+        return ()
+
+    def keeps(self, options: Json, path: str) -> bool:
+        """Of the files that `inputs` and its kin found, whether one counts; paths as those patterns have them. A
+        pattern of which nothing is kept matches nothing."""
+        return True
+
+    def texts(self, options: Json) -> tuple[str, ...]:
+        """Project files, relative to the spec's own directory, whose text the kind wants to read in pure steps: those
+        that are there are in `Request.texts`. They decide by what the kind makes of them: `question` and `material`
+        say it."""
         return ()
 
     def asked_inputs(self, options: Json) -> tuple[str, ...]:

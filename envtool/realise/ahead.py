@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 
 from envtool import net
 from envtool.container import ids
@@ -42,7 +43,7 @@ class Ahead:
         with self._asking:
             for level in _levels(graph, wanted, self._known):
                 with ThreadPoolExecutor(min(ASKING, len(level)), thread_name_prefix="ask") as pool:
-                    found = [*pool.map(self._ask, level)]
+                    found = [*pool.map(lambda node: self._ask(node, wanted=node.id in wanted), level)]
                 self._known |= {node.id: made for node, made in zip(level, found, strict=True)}
             return [self._known[node_id] for node_id in wanted]
 
@@ -65,6 +66,10 @@ class Ahead:
         future = self._coming.get(node_id)
         return future.result() if future is not None else None
 
+    def known(self, node_id: str) -> Made | None:
+        """What the store or a statement says of a node; a layer that is not here has no `tree`. None: nothing."""
+        return self._known.get(node_id)
+
     def coming(self, node_id: str) -> bool:
         """Whether a node is on its way, so that nothing that it stands on is needed for it."""
         return node_id in self._coming
@@ -74,7 +79,7 @@ class Ahead:
         for future in [*self._coming.values()]:
             future.result()
 
-    def _ask(self, node: Node) -> Made | None:
+    def _ask(self, node: Node, *, wanted: bool) -> Made | None:
         setting = self._setting
         setting.cancel.check()
         known = {each: made for each in node.needs if (made := self._known[each]) is not None}
@@ -82,11 +87,14 @@ class Ahead:
             return None
         below = [known[each] for each in node.below]
         beside = {name: [known[each] for each in stack] for name, stack in node.beside.items()}
-        wanted = settle.wanted(node, settle.request_for(node, below, setting, beside), below, setting)
-        if not wanted.known:
+        answer = settle.wanted(node, settle.request_for(node, below, setting, beside), below, setting)
+        if not answer.known:
             return None
-        settled = settle.settled(node, wanted.request, wanted.pins)
-        layer = layers.find(setting.store, settled.key) or self._promised(settled, below)
+        settled = settle.settled(node, answer.request, answer.pins)
+        layer = layers.find(setting.store, settled.key)
+        if layer is None and not wanted:  # what it came out as is all that is needed
+            layer = layers.recall(setting.store, settled.key, settled.document)
+        layer = layer or self._promised(settled, below)
         return Made(settled=settled, layer=layer) if layer else None
 
     def _promised(self, settled: Settled, below: Sequence[Made]) -> Layer | None:
@@ -95,7 +103,12 @@ class Ahead:
             return _layer(settled, archive, 0, 0)
         base = below[0].settled if below else settled
         found = team.ask(settled, self._setting) if team.shared(settled, base, self._setting) else None
-        return _layer(settled, found.diff_id, found.size, found.entries) if found else None
+        if found is None:
+            return None
+        layer = _layer(settled, found.diff_id, found.size, found.entries)
+        with suppress(OSError):  # the next run need not ask
+            layers.note(self._setting.store, layer)
+        return layer
 
     def _begin(self, settled: Settled) -> Future[Made | None]:
         return _thread(lambda: self._bring(settled))

@@ -27,6 +27,7 @@ class Stack:
     """The made layers of one env, bottom first."""
 
     made: tuple[Made, ...]
+    aside: tuple[Made, ...] = ()  # parts of the base that others look at only (another stage of a Dockerfile)
 
     @property
     def epoch(self) -> int:
@@ -68,27 +69,57 @@ class Stacks:
         self._recalled: dict[str, Made | None] = {}
         self._recalling = threading.Lock()
         self._ahead = Ahead(setting)
+        self._stood_on: tuple[Graph | None, frozenset[str]] = (None, frozenset())
 
     def stack(self, env: str) -> Stack:
         """The whole stack of an env, made where it was not. Raises MakeError, SpecError, Interrupted."""
         base = self._grow(self._graph.stacks[env][0])
         self.pull([env])
-        if parts := {*self._graph.parts.get(base, ())}:
-            self._together([each for each in self._needed(env) if each == base or each in parts])
-        stack = Stack(made=tuple(self.node(node_id) for node_id in self._graph.stacks[env]))
+        parts, ids = self._graph.parts.get(base, ()), self._graph.stacks[env]
+        needed = self._needed(env)
+        known = {each: made for each in parts if each not in needed and (made := self._known(each))}
+        if parts:
+            self._together([each for each in (base, *parts) if each not in known])
+        stack = Stack(
+            made=tuple(self.node(node_id) for node_id in ids),
+            aside=tuple(known.get(node_id) or self.node(node_id) for node_id in parts if node_id not in ids),
+        )
         _agree(stack, self._setting)
         return stack
 
-    def _needed(self, env: str) -> list[str]:
-        """What an env's stack needs, in the order of the graph: what comes from the team cache needs nothing."""
+    def _known(self, node_id: str) -> Made | None:
+        """What is known of a node before it is made, where there is a team cache; its layer may have no tree."""
+        if self._setting.share is None:
+            return None
+        return self._recalled.get(node_id) or self._ahead.known(node_id)
+
+    def _stands(self, node_id: str) -> Made | None:
+        """A node that came from the team cache, or stood before it was asked for. Raises as `stack` does."""
+        made = self._ahead.made(node_id) or self._known(node_id)
+        there = made is not None and made.layer.tree and layers.find(self._setting.store, made.layer.key)
+        return made if there else None
+
+    def _fits(self, node: Node, made: Made) -> bool:
+        """Whether what an env's stack has below a node came out as the node was made on. Raises as `stack` does."""
+        graph, stood_on = self._stood_on
+        if graph is not self._graph:  # once for each, not once for each node
+            stood_on = frozenset(each for stack in self._graph.stacks.values() for each in stack)
+            self._stood_on = self._graph, stood_on
+        ground = zip(node.below, made.settled.request.below, strict=True)
+        return all(self.node(each).layer.diff_id == diff_id for each, diff_id in ground if each in stood_on)
+
+    def _needed(self, env: str) -> set[str]:
+        """What an env's stack needs: what stands, or comes from the team cache, needs nothing."""
         needed: set[str] = set()
         pending = [*self._graph.stacks[env]]
         while pending:
             node_id = pending.pop()
             if node_id not in needed:
                 needed.add(node_id)
-                pending += () if self._ahead.coming(node_id) else self._graph.nodes[node_id].needs
-        return [node_id for node_id in self._graph.nodes if node_id in needed]
+                known = self._known(node_id)
+                there = self._ahead.coming(node_id) or (known is not None and known.layer.tree)
+                pending += () if there else self._graph.nodes[node_id].needs
+        return needed
 
     def pull(self, envs: Iterable[str]) -> None:
         """Have what the team cache has of these envs' stacks on its way. Raises SpecError, Interrupted."""
@@ -106,9 +137,10 @@ class Stacks:
         base = graph.nodes[graph.stacks[env][0]]
         if has_parts(base.kind) and base.id not in graph.parts:
             return None
-        found = self._ahead.ask(graph, graph.stacks[env])
+        ids = graph.stacks[env]
+        found = self._ahead.ask(graph, [*ids, *(each for each in graph.parts.get(base.id, ()) if each not in ids)])
         made = tuple(each for each in found if each is not None)
-        return Stack(made=made) if len(made) == len(found) else None
+        return Stack(made=made[: len(ids)], aside=made[len(ids) :]) if len(made) == len(found) else None
 
     def arrived(self) -> None:
         """Wait for what is on its way. Raises StoreError, Interrupted."""
@@ -173,9 +205,11 @@ class Stacks:
         if self._setting.refresh:
             return None
         with self._recalling:
-            found = [self._recall(self._graph.nodes[node_id]) for node_id in self._graph.stacks[env]]
+            ids = self._graph.stacks[env]
+            others = [each for each in self._graph.parts.get(ids[0], ()) if each not in ids]
+            found = [self._recall(self._graph.nodes[node_id]) for node_id in (*ids, *others)]
         made = tuple(each for each in found if each is not None)
-        return Stack(made=made) if len(made) == len(found) else None
+        return Stack(made=made[: len(ids)], aside=made[len(ids) :]) if len(made) == len(found) else None
 
     def _recall(self, node: Node) -> Made | None:
         if node.id in self._recalled:
@@ -219,9 +253,9 @@ class Stacks:
 
     def _make(self, node: Node) -> Made:
         setting = self._setting
-        came = self._ahead.made(node.id)
-        if came is not None and layers.find(setting.store, came.layer.key) is not None:
-            return came
+        stands = self._stands(node.id)
+        if stands is not None and self._fits(node, stands):
+            return stands
         if node.of:
             self._together(node.needs)
         ground = self.ground(node)

@@ -278,7 +278,7 @@ def _keep(asked: Asked, stack: Stack, before: _Before, result: Result) -> str:
             documents.append(now)
             views.put(setting.store, after.digest, compare.text(after))
         views.put(setting.store, before.view.digest, before.manifest)
-        for made in stack.made:
+        for made in (*stack.made, *stack.aside):
             layers.note(setting.store, made.layer)
         results.keep(
             setting.store,

@@ -45,7 +45,7 @@ def bring(key: str, name: str, owner: str, stack: Stack, setting: Setting) -> bo
         if why:
             share.refuse(key, name, Refused("content", why))
             return False
-        for each in stack.made:
+        for each in (*stack.made, *stack.aside):
             layers.note(setting.store, each.layer)
         share.took(found)
         return True

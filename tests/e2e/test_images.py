@@ -246,6 +246,10 @@ def test_a_registrys_image_is_pinned_and_runs_as_you(made, fresh, registry):
     moved = place.envtool("lock", "--upgrade", "app")
     assert moved.status == 0, moved.said
     assert name in moved.out
+    place.environ["ENVTOOL_STORE"] = str(place.top / "another")
+    fetched = place.envtool("fetch", "--json")
+    assert fetched.status == 0, fetched.said
+    assert place.envtool("test", "--offline").status == 0
     after = json.loads((place.project / "envtool.lock").read_text())["entries"][0]["pins"]
     assert len(after["layers"]) == 1
     assert after["layers"][0]["diff_id"] == entry["pins"]["layers"][0]["diff_id"]
@@ -275,6 +279,19 @@ def test_a_private_image_leaves_no_password(made, fresh, password_registry):
     for path in (place.project / "envtool.lock", *(p for p in place.store.rglob("*.json") if p.is_file())):
         assert not any(secret in path.read_text() for secret in secrets), path
     assert not any(secret in done.said for secret in secrets)
+
+
+def test_a_token_for_anybody_is_enough(made, fresh, token_registry):
+    place = fresh
+    registry = token_registry
+    login = f"{registry.username}:{registry.password}"
+    image = f"docker://{registry.host}/public/app:v1"
+    run(*made.buildah, "push", "-q", "--tls-verify=false", "--creds", login, "two", image)
+    place.environ |= registry.variables
+    place.spec(bases(place, app=f"{registry.host}/public/app:v1") + "    tasks: {test: 'cat /usr/share/old'}\n")
+    done = place.envtool("test", "--json")
+    assert done.status == 0, done.said
+    assert done.log() == "a file now"
 
 
 def test_attributes_and_what_is_left_out(made, fresh):

@@ -14,6 +14,7 @@ from envtool.container import ids
 from envtool.events import Finished
 from envtool.model import BaseSpec, Env, LayerSpec, Spec, TeamCache, Where
 from envtool.plan.graph import graph
+from envtool.realise.look import look
 from envtool.realise.setting import Cancel, Setting
 from envtool.realise.stacks import Stacks, known_parts
 from envtool.registry import Registry
@@ -141,6 +142,17 @@ def test_what_only_missing_layers_need_does_not_come_from_the_team(world, regist
         outcomes = {event.name: event.outcome for event in events if isinstance(event, Finished)}
         assert outcomes.pop("img") in ("pulled", "done")
         assert outcomes == dict.fromkeys(("one", "copied", "top"), "pulled"), "neither `stage` nor `more`"
+        other.share.close()
+        # what came out is known of those two all the same: nothing is missing, and nobody is asked again
+        grown = known_parts(nodes, other)
+        assert all(one.layer for one in look(grown, other).values())
+        events.clear()
+        quiet = replace(shared(other), cached_only=True)
+        later = Stacks(grown, quiet)
+        assert [each.settled.node.spec.name for each in later.recalled("e").aside] == ["stage", "more"]
+        assert later.stack("e").diff_ids == tuple(each.layer.diff_id for each in made)
+        quiet.share.close()
+        assert not events
     finally:
         for name in os.listdir(other.store.path("layers")):
             ids.remove(other.store.path("layers", name))

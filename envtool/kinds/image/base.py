@@ -15,8 +15,8 @@ BLOB = "layer"  # what a build calls the file
 
 
 class ImageLayer(Kind):
-    """One layer of an image above its first. Its options: `image` (as in the spec, or a repository), `manifest`, and
-    those of `pins.Layer`."""
+    """One layer of an image above its first. Its options: `image` (as in the spec, a registry's by its manifest),
+    `manifest`, and those of `pins.Layer`."""
 
     name: ClassVar[str] = "image-layer"
     schema: ClassVar[Json] = {"description": "a layer of an image", "type": "object"}
@@ -44,7 +44,7 @@ LAYER = ImageLayer()
 
 def parts(layers: Sequence[Layer], source: Source, manifest: str, request: Request) -> tuple[Part, ...]:
     """Layers of an image as parts of a base. They stand on nothing: each is what it is in any image."""
-    image = source.reference.name if source.reference is not None else source.text
+    image = f"{source.reference.name}@{manifest}" if source.reference is not None else source.text
     return tuple(
         Part(
             name=each.digest.removeprefix("sha256:")[: pinned.SHORT],

@@ -374,6 +374,33 @@ def test_poison_is_named_and_built_around(base, registry):
             place.check_nothing_left()
 
 
+@AS_ROOT
+def test_what_stands_on_something_that_was_refused_is_made_on_what_took_its_place(base, registry):
+    """The statement of a layer says what it came out as; where its content cannot be had, it comes out otherwise."""
+    layers = {"one": "mkdir -p /opt; cat /proc/sys/kernel/random/uuid > /opt/one", "two": "cat /opt/one > /opt/two"}
+    tasks = {"test": 'test "$(cat /opt/one)" = "$(cat /opt/two)"'}
+    with calling("root") as root, fresh_place(root) as first, fresh_place(root) as second:
+        for place in (first, second):
+            project(place, base, registry.host, "team/random", layers, tasks)
+            spec = (place.project / "envtool.yaml").read_text()
+            place.write("envtool.yaml", spec.replace(', "needs": []', ""))
+        assert first.envtool("lock").status == 0
+        second.write("envtool.lock", (first.project / "envtool.lock").read_bytes())  # so that all is asked for at once
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("ENVTOOL_INSECURE_REGISTRIES", registry.host)
+            at = Poisoner(registry.host, "team/random", registry.data)
+            [key] = [
+                path.parent.name
+                for path in first.store.glob("layers/*/layer.json")
+                if '"name":"one"' in path.read_text()
+            ]
+            at.blob(f"l-{key}", zstd(archive({"opt/evil": b"evil"})))
+        done = second.envtool("test", "--json")
+        assert done.status == 0, done.said
+        assert outcomes(done)["one"] == outcomes(done)["two"] == "built"
+        assert len(second.layers()) in (3, 4)
+
+
 # ---- a registry that does not do its part ----------------------------------------------------------------------------
 
 

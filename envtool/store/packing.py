@@ -20,6 +20,13 @@ from envtool.store import canonical
 Form: TypeAlias = Literal["", "gzip", "zstd"]
 Packed: TypeAlias = tuple[str, int, str, int]  # diff ID, bytes of the tar, digest of what was written, its bytes
 
+MAGIC: tuple[tuple[bytes, Form], ...] = (
+    (b"\x1f\x8b", "gzip"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    *(
+        (bytes([0x50 + low, 0x2A, 0x4D, 0x18]), "zstd") for low in range(16)
+    ),  # frames that are skipped, as zstd:chunked has
+)
 GZIP_LEVEL = 6
 ZSTD_LEVEL = 3
 
@@ -27,7 +34,18 @@ ZSTD_LEVEL = 3
 def prepare(form: Form) -> None:
     """Import what `pack` needs. Nothing should be imported in the process that is container root."""
     if form == "zstd":
-        _zstd()
+        _module()
+
+
+def maker(form: Form) -> str:
+    """What packs here: the same maker makes the same bytes of the same tar."""
+    if form == "gzip":
+        return f"zlib {zlib.ZLIB_RUNTIME_VERSION} -{GZIP_LEVEL}"
+    if form == "zstd":
+        module = _module()
+        version = getattr(module, "ZSTD_VERSION", None) or module.zstd_version_info
+        return f"zstd {'.'.join(map(str, version))} -{ZSTD_LEVEL}"
+    return ""
 
 
 def pack(tree: str | int, out: int, form: Form, stop: int = -1) -> Packed:
@@ -86,17 +104,27 @@ class Sink:
             view = view[os.write(self._out, view) :]
 
 
+def form_of(path: str) -> Form:
+    """What a file is compressed with, by its first bytes."""
+    with open(path, "rb") as file:
+        head = file.read(4)
+    return next((form for magic, form in MAGIC if head.startswith(magic)), "")
+
+
 def _compressor(form: Form) -> Any:
     if form == "gzip":
         return zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 31)  # a header without time and name
-    return _zstd() if form == "zstd" else None
+    if form == "zstd":
+        compressor = _module().ZstdCompressor(level=ZSTD_LEVEL)
+        return compressor.compressobj() if hasattr(compressor, "compressobj") else compressor
+    return None
 
 
-def _zstd() -> Any:
+def _module() -> Any:
     try:
-        return import_module("zstandard").ZstdCompressor(level=ZSTD_LEVEL).compressobj()
+        return import_module("zstandard")
     except ImportError:  # Python 3.14 has its own
-        return import_module("compression.zstd").ZstdCompressor(level=ZSTD_LEVEL)
+        return import_module("compression.zstd")
 
 
 def _asked(stop: int) -> Callable[[], bool]:

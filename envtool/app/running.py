@@ -68,7 +68,7 @@ def _run(request: Request, at: Opened, task: str, cancel: Cancel, began: int) ->
 def _check_cached(at: Opened, wanted: set[str], stacks: Stacks) -> None:
     """Raise NotCachedError, with what `why` says, where one of these bases and layers is not cached, here or by the
     team."""
-    stacks.arrived()
+    stacks.arrived(wanted)
     misses = explain(at.nodes, at.setting, wanted, lock=at.lock_lines(), misses=True)
     if misses:
         count = f"{len(misses)} of {len(wanted)} bases and layers"

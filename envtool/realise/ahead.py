@@ -56,7 +56,7 @@ class Ahead:
                     made is not None
                     and not made.layer.tree
                     and node_id not in self._coming
-                    and not _archive(made.settled)
+                    and not settle.archive(made.settled)
                 ):
                     self._coming[node_id] = self._begin(made.settled)
 
@@ -98,7 +98,7 @@ class Ahead:
         return Made(settled=settled, layer=layer) if layer else None
 
     def _promised(self, settled: Settled, below: Sequence[Made]) -> Layer | None:
-        archive = _archive(settled)
+        archive = settle.archive(settled)
         if archive:
             return _layer(settled, archive, 0, 0)
         base = below[0].settled if below else settled
@@ -135,12 +135,6 @@ class Ahead:
                 piece.outcome = "pulled" if layer else "done"
                 piece.detail = ", ".join(filter(None, (piece.detail, team.came(layer) if layer else "")))
         return Made(settled=settled, layer=layer) if layer else None
-
-
-def _archive(settled: Settled) -> str:
-    """The diff ID of an image's layer, empty for any other."""
-    archive = settled.node.kind.build(settled.request, settled.pins).archive
-    return archive.diff_id if archive else ""
 
 
 def _layer(settled: Settled, diff_id: str, size: int, entries: int) -> Layer:

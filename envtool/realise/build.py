@@ -59,7 +59,7 @@ def build(
         base = ground.below[0].settled if ground.below else settled
         if team.shared(settled, base, setting) and (layer := team.pulled(settled, setting, draft, event_id)):
             return layer, "pulled"
-        if setting.cached_only:
+        if setting.cached_only and not recipe.archive:
             raise not_cached(settled.node)
         bring(settled, setting, event_id, site)
         with Workbench(setting, settled.fetches, settled.inputs) as bench:

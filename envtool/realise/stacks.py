@@ -142,9 +142,12 @@ class Stacks:
         made = tuple(each for each in found if each is not None)
         return Stack(made=made[: len(ids)], aside=made[len(ids) :]) if len(made) == len(found) else None
 
-    def arrived(self) -> None:
-        """Wait for what is on its way. Raises StoreError, Interrupted."""
+    def arrived(self, ids: Iterable[str]) -> None:
+        """Wait for what is on its way, and have of these nodes also what an image's registry has: both are as good as
+        cached. Raises MakeError, Interrupted."""
         self._ahead.wait()
+        known = [made for each in ids if (made := self._known(each)) and not made.layer.tree]
+        self._together([made.settled.node.id for made in known if settle.archive(made.settled)])
 
     def graph(self) -> Graph:
         """The graph with all parts of all bases, which are asked for where they are not known. Raises as `stack`."""
@@ -195,7 +198,7 @@ class Stacks:
         """Make several nodes side by side: each thread makes what nobody has begun, and waits for the rest."""
         with self._lock:
             new = [node_id for node_id in ids if node_id not in self._futures]
-        if len(new) > 1:
+        if new:
             with ThreadPoolExecutor(min(len(new), os.cpu_count() or 1), thread_name_prefix="part") as pool:
                 [*pool.map(self.node, new)]
 
@@ -232,10 +235,12 @@ class Stacks:
         return made
 
     def made(self) -> tuple[Made, ...]:
-        """Every node that stands so far."""
+        """Every node that stands so far, and what is known of those that need not stand."""
         with self._lock:
-            futures = [*self._futures.values()]
-        return tuple(future.result() for future in futures if future.done() and not future.exception())
+            futures, graph = {**self._futures}, self._graph
+        stand = [future.result() for future in futures.values() if future.done() and not future.exception()]
+        others = [self._known(node_id) for node_id in graph.nodes if node_id not in futures]
+        return (*stand, *(each for each in others if each is not None))
 
     def node(self, node_id: str) -> Made:
         """One base or layer, made (with all that it stands on) where it was not. Raises as `stack` does."""
@@ -273,7 +278,7 @@ class Stacks:
             layer = layers.find(setting.store, settled.key)
             if layer is not None:
                 return Made(settled=settled, layer=layer)
-        if setting.cached_only:
+        if setting.cached_only and not (wanted.known and setting.share and settle.archive(settled)):
             raise not_cached(node)
         return self._work(node, wanted, ground)
 

@@ -6,6 +6,7 @@ import os
 import time
 from contextlib import suppress
 
+from envtool.api import Cache, Secret
 from envtool.cache.statement import Refused, Statement
 from envtool.cache.tally import sized
 from envtool.container import ids
@@ -21,14 +22,15 @@ EVERY = 0.1  # seconds between two events
 
 
 def shared(settled: Settled, base: Settled, setting: Setting) -> bool:
-    """Whether a node may come from the cache and go there: not what shows this machine's own system, not what a network
-    decided (unless the spec says so), and not an image's layers, which their own registry has. `base` is what it
-    stands on, or itself."""
+    """Whether a node may come from the cache and go there: not what shows this machine's own system, not what a
+    network, a cache or a secret may have decided (unless the spec says so), and not an image's layers, which their own
+    registry has. `base` is what it stands on, or itself."""
     share = setting.share
     if share is None or not base.node.kind.pinned or not settled.node.kind.pinned:
         return False
     recipe = settled.node.kind.build(settled.request, settled.pins)
-    return not (recipe.archive or recipe.mounts) and (share.network or not recipe.network)
+    outside = recipe.network or any(isinstance(each, Cache | Secret) for each in recipe.shown)
+    return not (recipe.archive or recipe.mounts) and (share.network or not outside)
 
 
 def ask(settled: Settled, setting: Setting) -> Statement | None:

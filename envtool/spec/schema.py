@@ -91,8 +91,9 @@ def _cache() -> Json:
                 "type": "boolean",
             },
             "network": {
-                "description": "Whether layers that were built with a network are shared, too (`run` with `network: "
-                "true`, a Dockerfile's RUN): what they came to hangs on the moment. Not unless said.",
+                "description": "Whether layers that were built with a network, a cache or a secret are shared, too "
+                "(`run` with `network: true`, a Dockerfile's RUN): what they came to hangs on the moment. Not unless "
+                "said.",
                 "type": "boolean",
             },
             "trust": {

@@ -151,6 +151,7 @@ def test_what_only_missing_layers_need_does_not_come_from_the_team(world, regist
         later = Stacks(grown, quiet)
         assert [each.settled.node.spec.name for each in later.recalled("e").aside] == ["stage", "more"]
         assert later.stack("e").diff_ids == tuple(each.layer.diff_id for each in made)
+        assert {each.settled.node.spec.name for each in later.made()} >= {"img", "stage", "more", "top"}
         quiet.share.close()
         assert not events
     finally:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from envtool.api import Archive, Bind, Recipe
+from envtool.api import Archive, Bind, Recipe, Secret
 from envtool.cache.statement import LAYER, Statement
 from envtool.realise import team
 
@@ -45,6 +45,8 @@ def setting(share=None, *entries):
         (Recipe(), False, True),
         (Recipe(network=True), False, False),
         (Recipe(network=True), True, True),
+        (Recipe(shown=(Secret(id="token", env="TOKEN"),)), False, False),
+        (Recipe(shown=(Secret(id="token", env="TOKEN"),)), True, True),
         (Recipe(archive=Archive(name="x", diff_id=DIFF_ID)), True, False),
         (Recipe(mounts=(Bind(source="/usr", target="/usr"),)), True, False),
     ],

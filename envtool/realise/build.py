@@ -44,8 +44,8 @@ class Ground:
 def build(
     settled: Settled, ground: Ground, setting: Setting, event_id: str, site: Site
 ) -> tuple[layers.Layer, Outcome]:
-    """Make the layer (built), or take it from the team cache (pulled), or the one that another process has made
-    meanwhile (cached). `site` is what the kind may ask where its files are. Raises MakeError, Interrupted."""
+    """Make the layer (built), or take it from the team cache or as an image has it (pulled), or the one that another
+    process has made meanwhile (cached). `site` is what the kind may ask where its files are. Raises MakeError, Interrupted."""
     recipe = settled.node.kind.build(settled.request, settled.pins)
 
     def waiting(holder: str) -> None:
@@ -66,7 +66,7 @@ def build(
             captured = _make(recipe, settled, ground, setting, event_id, bench, draft)
         layer = draft.commit(captured, settled.document, team.built(settled, setting))
     team.give(settled, base, layer, setting)
-    return layer, "built"
+    return layer, "pulled" if recipe.archive else "built"
 
 
 def not_cached(node: Node) -> MakeError:

@@ -45,7 +45,8 @@ def build(
     settled: Settled, ground: Ground, setting: Setting, event_id: str, site: Site
 ) -> tuple[layers.Layer, Outcome]:
     """Make the layer (built), or take it from the team cache or as an image has it (pulled), or the one that another
-    process has made meanwhile (cached). `site` is what the kind may ask where its files are. Raises MakeError, Interrupted."""
+    process has made meanwhile (cached). `site` is what the kind may ask where its files are. Raises MakeError,
+    Interrupted."""
     recipe = settled.node.kind.build(settled.request, settled.pins)
 
     def waiting(holder: str) -> None:

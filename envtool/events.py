@@ -9,10 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-Subject: TypeAlias = Literal["base", "layer", "fetch", "resolve", "task", "verify", "export", "push"]
+Subject: TypeAlias = Literal["base", "layer", "fetch", "resolve", "task", "verify", "export", "push", "cache"]
 Outcome: TypeAlias = Literal[
-    "built", "cached", "done", "passed", "same", "differs", "failed", "timeout", "interrupted", "error", "skipped"
-]
+    "built", "cached", "pulled", "done", "passed", "same", "differs", "failed", "timeout", "interrupted", "error",
+    "skipped",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

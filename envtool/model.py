@@ -111,6 +111,18 @@ class Env:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TeamCache:
+    """Where a team shares its layers: a repository of an OCI registry, and whose signatures are believed."""
+
+    registry: str  # as written: "registry.example/team/cache"
+    where: Where
+    push: str = "never"  # or "ci", "always"
+    results: bool = False  # also the results of tasks
+    network: bool = False  # also layers that were built with a network
+    trust: tuple[str, ...] = ()  # "ssh-ed25519 AAAA… comment"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
     """A whole spec, all templates rendered, all envs expanded. Only `bases` and `layers`, which are as declared and
     belong to no env, keep their templates as text."""
@@ -121,3 +133,4 @@ class Spec:
     bases: Mapping[str, BaseSpec]
     layers: Mapping[str, LayerSpec]
     read: tuple[str, ...]  # absolute paths of every file that decided this value (includes, pyproject.toml …)
+    cache: TeamCache | None = None

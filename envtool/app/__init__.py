@@ -3,6 +3,7 @@
 request.py   what was asked for, and which spec and envs it means
 opening.py   the project as every verb finds it: spec, graph, lock, store
 running.py   `run`: a task in many envs
+caching.py   the team cache, shown
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from dataclasses import dataclass, replace
 
 from envtool import registry
 from envtool.api import Detection
-from envtool.app.opening import free, opened, read
+from envtool.app.caching import cache, cache_key
+from envtool.app.opening import free, opened, read, working
 from envtool.app.request import SPEC, Request, find_spec, one_env
 from envtool.app.running import run
 from envtool.errors import MakeError, UsageError
@@ -50,8 +52,8 @@ from envtool.store.packing import Form
 from envtool.verify.result import Verified
 
 __all__ = [
-    "SPEC", "Cancel", "Locked", "Request", "detect", "execute", "export", "fetch", "find_spec", "listeners", "load",
-    "lock", "plan", "push", "run", "sbom", "schema", "statements", "vendor", "verify", "why",
+    "SPEC", "Cancel", "Locked", "Request", "cache", "cache_key", "detect", "execute", "export", "fetch", "find_spec",
+    "listeners", "load", "lock", "plan", "push", "run", "sbom", "schema", "statements", "vendor", "verify", "why",
 ]  # fmt: skip
 
 
@@ -98,8 +100,8 @@ def why(request: Request, names: tuple[str, ...] = ()) -> tuple[Explanation, ...
 
 def fetch(request: Request, emit: Emit, cancel: Cancel) -> Gathered:
     """Bring every pinned file of the selected envs into the store. Raises SpecError, UsageError, MakeError."""
-    at = opened(request, emit, cancel)
-    return gather(at.nodes, at.setting, jobs=request.jobs)
+    with working(request, emit, cancel) as at:
+        return gather(at.nodes, at.setting, jobs=request.jobs)
 
 
 def vendor(request: Request, target: str, emit: Emit, cancel: Cancel, *, prune: bool) -> Vendored:
@@ -108,8 +110,8 @@ def vendor(request: Request, target: str, emit: Emit, cancel: Cancel, *, prune: 
     path = os.path.join(os.path.abspath(request.directory), target) if target else ""
     if prune and is_archive(path):
         raise UsageError("`--prune` is for folders: an archive is written anew", code="vendor-prune")
-    at = opened(request, emit, cancel)
-    pinned = gather(at.nodes, at.setting, jobs=request.jobs).files
+    with working(request, emit, cancel) as at:
+        pinned = gather(at.nodes, at.setting, jobs=request.jobs).files
     if is_archive(path):
         return archive(pinned, at.setting.store, path, check=cancel.check)
     path = path or os.path.join(at.spec.root, VENDOR)
@@ -118,11 +120,11 @@ def vendor(request: Request, target: str, emit: Emit, cancel: Cancel, *, prune: 
 
 def sbom(request: Request, env: str, form: bill.Format, emit: Emit, cancel: Cancel) -> str:
     """The bill of materials of one env, whose stack is made where it was not. Raises as `execute` does."""
-    at = opened(request, emit, cancel)
-    chosen = one_env(at.spec, env)
-    stack = Stacks(at.nodes, at.setting).stack(chosen.name)
-    with layers.using(at.setting.store, [made.layer for made in stack.made]):
-        return bill.render(contents.bill(chosen.name, stack, at.kinds.plugins), form)
+    with working(request, emit, cancel) as at:
+        chosen = one_env(at.spec, env)
+        stack = Stacks(at.nodes, at.setting).stack(chosen.name)
+        with layers.using(at.setting.store, [made.layer for made in stack.made]):
+            return bill.render(contents.bill(chosen.name, stack, at.kinds.plugins), form)
 
 
 def export(
@@ -145,19 +147,21 @@ def export(
     from envtool.ship import export, target
 
     where = target.target(path, form)
-    at = opened(request, emit, cancel)
-    chosen = one_env(at.spec, env)
-    name = target.name(chosen, tag, where.form)
-    stack = Stacks(at.nodes, at.setting).stack(chosen.name)
-    if where.form == "devcontainer":
-        if bare or project or compress:
-            text = "`--bare`, `--project` and `--compress` are for images, and a devcontainer is a file that names one"
-            raise UsageError(text, code="export-devcontainer")
-        where = where.below(os.path.abspath(request.directory) if path.rpartition(":")[2] else at.spec.root)
-        return export.devcontainer(chosen, stack, at.setting, where, spec=at.spec.file, name=name)
-    where = where.below(os.path.abspath(request.directory))
-    wish = Wish(name=name, bare=bare, project=project)
-    return export.export(chosen, stack, at.setting, where, wish, form=compress, out=out)
+    with working(request, emit, cancel) as at:
+        chosen = one_env(at.spec, env)
+        name = target.name(chosen, tag, where.form)
+        stack = Stacks(at.nodes, at.setting).stack(chosen.name)
+        if where.form == "devcontainer":
+            if bare or project or compress:
+                text = (
+                    "`--bare`, `--project` and `--compress` are for images, and a devcontainer is a file that names one"
+                )
+                raise UsageError(text, code="export-devcontainer")
+            where = where.below(os.path.abspath(request.directory) if path.rpartition(":")[2] else at.spec.root)
+            return export.devcontainer(chosen, stack, at.setting, where, spec=at.spec.file, name=name)
+        where = where.below(os.path.abspath(request.directory))
+        wish = Wish(name=name, bare=bare, project=project)
+        return export.export(chosen, stack, at.setting, where, wish, form=compress, out=out)
 
 
 def push(
@@ -175,11 +179,11 @@ def push(
     from envtool.ship import push
 
     where = push.where(to)
-    at = opened(request, emit, cancel)
-    chosen = one_env(at.spec, env)
-    stack = Stacks(at.nodes, at.setting).stack(chosen.name)
-    wish = Wish(name=str(where), bare=bare, project=project)
-    return push.push(chosen, stack, at.setting, where, wish, form=compress)
+    with working(request, emit, cancel) as at:
+        chosen = one_env(at.spec, env)
+        stack = Stacks(at.nodes, at.setting).stack(chosen.name)
+        wish = Wish(name=str(where), bare=bare, project=project)
+        return push.push(chosen, stack, at.setting, where, wish, form=compress)
 
 
 def statements(results: Sequence[Result]) -> str:
@@ -194,23 +198,26 @@ def verify(
     those of bases, layers and envs, or globs. Raises SpecError, UsageError, StoreError."""
     from envtool.verify import chosen, everything
 
-    at = opened(request, emit, cancel)
-    stacks = Stacks(at.nodes, at.setting)
-    targets = chosen.outputs(at.spec, names) if build else chosen.layers(at.spec, stacks.graph(), names)
-    directory = evidence.open_run(at.spec.root)
-    try:
-        return everything.verify(targets, stacks, at.setting, directory, request.jobs, request.fail_fast)
-    finally:
-        evidence.close_run(at.spec.root, directory)
+    with working(request, emit, cancel) as at:
+        stacks = Stacks(at.nodes, at.setting)
+        targets = chosen.outputs(at.spec, names) if build else chosen.layers(at.spec, stacks.graph(), names)
+        directory = evidence.open_run(at.spec.root)
+        try:
+            return everything.verify(targets, stacks, at.setting, directory, request.jobs, request.fail_fast)
+        finally:
+            evidence.close_run(at.spec.root, directory)
 
 
 def lock(request: Request, upgrade: tuple[str, ...] | None, emit: Emit, cancel: Cancel) -> Locked:
     """Settle everything that floats, make it, and write the lock. `upgrade`: None keeps what still fits, () moves all,
     names move what they name. Raises SpecError, UsageError, MakeError, Interrupted."""
-    at = opened(replace(free(request), refresh=upgrade == ()), emit, cancel, parts=False)  # pins may move
-    old, nodes = at.setting.lock, at.nodes
-    stacks = Stacks(nodes, moving(at.setting, nodes, upgrade) if upgrade else at.setting)
-    with ThreadPoolExecutor(request.jobs or os.cpu_count() or 1, thread_name_prefix="env") as pool:
+    asked = replace(free(request), refresh=upgrade == ())
+    with (
+        working(asked, emit, cancel, parts=False) as at,  # pins may move
+        ThreadPoolExecutor(request.jobs or os.cpu_count() or 1, thread_name_prefix="env") as pool,
+    ):
+        old, nodes = at.setting.lock, at.nodes
+        stacks = Stacks(nodes, moving(at.setting, nodes, upgrade) if upgrade else at.setting)
         [*pool.map(lambda env: stacks.stack(env.name), at.spec.envs)]
     found = locking.entries(stacks.graph(), stacks.made())
     names = frozenset((entry.question.subject, entry.question.name) for entry in found) if request.envs else None
@@ -232,12 +239,12 @@ class Locked:
 
 def execute(request: Request, env: str, argv: tuple[str, ...], *, terminal: bool, emit: Emit, cancel: Cancel) -> int:
     """Make one env and run a command in it (`argv` empty: a shell). Returns the command's own status."""
-    at = opened(request, emit, cancel)
-    chosen = one_env(at.spec, env)
-    stack = Stacks(at.nodes, at.setting).stack(chosen.name)
-    with scratch_for(chosen, at.setting) as directory:
-        prepared = ready.prepare(chosen, stack, at.spec, at.files, at.setting, scratch=directory)
-        status = warm.launch(prepared, argv, terminal=terminal, cancel=cancel.reader)
+    with working(request, emit, cancel) as at:
+        chosen = one_env(at.spec, env)
+        stack = Stacks(at.nodes, at.setting).stack(chosen.name)
+        with scratch_for(chosen, at.setting) as directory:
+            prepared = ready.prepare(chosen, stack, at.spec, at.files, at.setting, scratch=directory)
+            status = warm.launch(prepared, argv, terminal=terminal, cancel=cancel.reader)
     if status is None:
         raise MakeError("git cannot say which files of the project it ignores", code="project-git")
     return status

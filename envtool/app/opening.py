@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from envtool import registry
 from envtool.app.request import Request, find_spec, select
+from envtool.cache.share import Share
 from envtool.container import ids
 from envtool.errors import UsageError
 from envtool.events import Emit, Event
@@ -69,10 +71,11 @@ def opened(request: Request, emit: Emit | None = None, cancel: Cancel | None = N
         offline=request.offline,
         cached_only=request.expect_cached,
         arguments=request.args,
+        share=_joined(spec, place, emit, cancel) if emit and cancel and not request.offline else None,
     )
     if locked is None and request.locked:
         raise UsageError(f"no {name} beside {spec.file}", code="no-lock", hint="`envtool lock` writes it")
-    has_to_fit = _in_ci(os.environ) if request.locked is None else request.locked
+    has_to_fit = in_ci(os.environ) if request.locked is None else request.locked
     if locked is not None and has_to_fit and not request.refresh:
         locking.check(nodes, locked, setting, name)
     if parts and not request.refresh:
@@ -80,12 +83,41 @@ def opened(request: Request, emit: Emit | None = None, cancel: Cancel | None = N
     return Opened(spec=spec, files=files, kinds=kinds, nodes=nodes, setting=setting)
 
 
+@contextmanager
+def working(request: Request, emit: Emit, cancel: Cancel, *, parts: bool = True) -> Iterator[Opened]:
+    """The same for verbs that make layers: what they share with the team is pushed before this ends."""
+    at = opened(request, emit, cancel, parts=parts)
+    try:
+        yield at
+    finally:
+        if at.setting.share is not None:
+            at.setting.share.close()
+
+
+def _joined(spec: Spec, place: store.Store, emit: Emit, cancel: Cancel) -> Share | None:
+    if spec.cache is None:
+        return None
+    from envtool.cache.joining import join  # brings what speaks with registries
+
+    arch = os.uname().machine
+    return join(
+        spec.cache,
+        place,
+        project=spec.root,
+        arch=arch,
+        emit=emit,
+        cancelled=cancel.is_set,
+        in_ci=in_ci(os.environ),
+    )
+
+
 def free(request: Request) -> Request:
     """The same where the lock need not fit."""
     return replace(request, locked=False)
 
 
-def _in_ci(environ: Mapping[str, str]) -> bool:
+def in_ci(environ: Mapping[str, str]) -> bool:
+    """Whether a continuous integration system says that it runs us."""
     return environ.get("CI", "").lower() not in ("", "0", "false", "no")
 
 

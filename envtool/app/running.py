@@ -7,7 +7,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from envtool.app.opening import Opened, opened
+from envtool.app.opening import Opened, working
 from envtool.app.request import Request, no_task
 from envtool.errors import BuildError, EnvtoolError, Interrupted, NotCachedError, SpecError, UsageError
 from envtool.events import Emit
@@ -24,15 +24,20 @@ def run(request: Request, task: str, emit: Emit, cancel: Cancel) -> tuple[Result
     if request.expect_cached and request.refresh:
         raise UsageError("`--expect-cached` and `--refresh` contradict each other", code="usage.contradiction")
     began = time.time_ns()
-    at = opened(request, emit, cancel)
+    with working(request, emit, cancel) as at:
+        return _run(request, at, task, cancel, began)
+
+
+def _run(request: Request, at: Opened, task: str, cancel: Cancel, began: int) -> tuple[Result, ...]:
     spec, setting = at.spec, at.setting
     chosen = [(env, each) for env in spec.envs for each in env.tasks if each.name == task]
     if not chosen:
         raise UsageError(no_task(spec, task), code="no-task", hint="`envtool list` shows envs and their tasks")
+    stacks = Stacks(at.nodes, setting)
     if request.expect_cached:
         wanted = {node_id for env, _ in chosen for node_id in at.nodes.stacks[env.name]}
-        _check_cached(at, wanted)
-    stacks = Stacks(at.nodes, setting)
+        stacks.pull([env.name for env, _ in chosen])
+        _check_cached(at, wanted, stacks)
     directory = evidence.open_run(spec.root)
     stop = threading.Event()
     traces: list[remember.Trace] = []
@@ -60,8 +65,10 @@ def run(request: Request, task: str, emit: Emit, cancel: Cancel) -> tuple[Result
     return done
 
 
-def _check_cached(at: Opened, wanted: set[str]) -> None:
-    """Raise NotCachedError, with what `why` says, where one of these bases and layers is not cached."""
+def _check_cached(at: Opened, wanted: set[str], stacks: Stacks) -> None:
+    """Raise NotCachedError, with what `why` says, where one of these bases and layers is not cached, here or by the
+    team."""
+    stacks.arrived(wanted)
     misses = explain(at.nodes, at.setting, wanted, lock=at.lock_lines(), misses=True)
     if misses:
         count = f"{len(misses)} of {len(wanted)} bases and layers"

@@ -110,6 +110,12 @@ class App(Protocol):
     def sbom(self, request: Any, env: str, form: str, emit: Emit, cancel: Latch) -> str:
         """A document. Raises EnvtoolError."""
 
+    def cache(self, request: Any) -> Any:
+        """A cache.show.Shown. Raises EnvtoolError."""
+
+    def cache_key(self, request: Any, file: str) -> Any:
+        """An app.caching.Key. Raises EnvtoolError."""
+
     def export(
         self,
         request: Any,

@@ -33,6 +33,7 @@ VERBS = {
     "export": "Write an env as an image that docker, podman and skopeo load.",
     "push": "Put an env as an image into a registry.",
     "sbom": "Write the bill of materials of an env.",
+    "cache": "Show the team cache, or make a key for it.",
     "verify": "Build layers twice, varied, and name what differs.",
     "init": "Write a first envtool.yaml for this project.",
     "schema": "Print the JSON Schema of envtool.yaml.",

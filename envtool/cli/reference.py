@@ -40,6 +40,8 @@ The first ^C ends the tasks (TERM, then KILL), keeps their outputs and writes th
 | `NO_COLOR` | no colours and nothing that moves (`--color always` wins for colours) |
 | `FORCE_COLOR` | colours also where standard output or error is no terminal |
 | `CI`, `TERM=dumb` | nothing that moves |
+| `ENVTOOL_CACHE_KEY` | the key that signs what is pushed to the team cache: its content, or the path of its file |
+| `ENVTOOL_CACHE=off` | the team cache is not asked and not pushed to |
 | `ENVTOOL_BLOBS` | URLs or directories, with spaces between them, that hold pinned files: `<ab>/<sha256>`; asked last |
 | `ENVTOOL_INSECURE_REGISTRIES` | registries, `HOST[:PORT]` with commas between them, that are spoken to by plain HTTP |
 | `ENVTOOL_DEBUG=1` | a bug shows its traceback |

@@ -34,6 +34,8 @@ class Past:
     name: str = ""
     project: str = ""  # absolute path
     options: Side = MISSING
+    pulled: str = ""  # the team cache that it came from, and who signed it there; empty where it was built
+    refused: str = ""  # why what the team cache has was not used
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import posixpath
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -15,9 +14,10 @@ from envtool.api import BESIDE, BLOBS, PROJECT, Call, Fetch, InputFile, Place, R
 from envtool.api import Step as ApiStep
 from envtool.container import ids, start
 from envtool.container.program import Beside, Bind, Program, Root, Step, View
-from envtool.errors import BuildError, Interrupted, SandboxError
-from envtool.model import Json
-from envtool.realise import advice, archive, inside, shown
+from envtool.errors import BuildError, Interrupted, MakeError, SandboxError
+from envtool.events import Outcome
+from envtool.plan.graph import Node
+from envtool.realise import advice, archive, inside, shown, team
 from envtool.realise.bring import bring
 from envtool.realise.setting import Setting, add_variables, base_environment, outside
 from envtool.realise.settle import Made, Settled
@@ -41,9 +41,12 @@ class Ground:
         return tuple(made.layer for stack in (self.below, *self.beside.values()) for made in stack)
 
 
-def build(settled: Settled, ground: Ground, setting: Setting, event_id: str, site: Site) -> tuple[layers.Layer, bool]:
-    """Make the layer (True), or take the one that another process has made meanwhile (False). `site` is what the kind
-    may ask where its files are. Raises MakeError, Interrupted."""
+def build(
+    settled: Settled, ground: Ground, setting: Setting, event_id: str, site: Site
+) -> tuple[layers.Layer, Outcome]:
+    """Make the layer (built), or take it from the team cache or as an image has it (pulled), or the one that another
+    process has made meanwhile (cached). `site` is what the kind may ask where its files are. Raises MakeError,
+    Interrupted."""
     recipe = settled.node.kind.build(settled.request, settled.pins)
 
     def waiting(holder: str) -> None:
@@ -53,24 +56,24 @@ def build(settled: Settled, ground: Ground, setting: Setting, event_id: str, sit
         setting.store, settled.key, remove=ids.remove, waiting=waiting, cancelled=setting.cancel.is_set
     ) as draft:
         if draft.layer is not None:
-            return draft.layer, False
+            return draft.layer, "cached"
+        base = ground.below[0].settled if ground.below else settled
+        if team.shared(settled, base, setting) and (layer := team.pulled(settled, setting, draft, event_id)):
+            return layer, "pulled"
+        if setting.cached_only and not recipe.archive:
+            raise not_cached(settled.node)
         bring(settled, setting, event_id, site)
         turn = setting.turns if settled.node.of else nullcontext()
         with Workbench(setting, settled.fetches, settled.inputs) as bench, turn:
             captured = _make(recipe, settled, ground, setting, event_id, bench, draft)
-        return draft.commit(captured, settled.document, _built(settled, setting)), True
+        layer = draft.commit(captured, settled.document, team.built(settled, setting))
+    team.give(settled, base, layer, setting)
+    return layer, "pulled" if recipe.archive else "built"
 
 
-def _built(settled: Settled, setting: Setting) -> dict[str, Json]:
-    """What `envtool why` tells of a build beside its key: later builds are compared with it by name and options."""
-    request = settled.request
-    return {
-        "name": request.name,
-        "where": f"{request.where.file}:{request.where.line}",
-        "project": setting.root,
-        "time": round(time.time(), 3),
-        "options": request.options,
-    }
+def not_cached(node: Node) -> MakeError:
+    """What is said where nothing may be built."""
+    return MakeError(f"{node.subject} `{node.spec.name}` is not cached", code="not-cached")
 
 
 class Rebuild:

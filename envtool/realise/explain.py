@@ -151,7 +151,15 @@ def _past(built: history.Built) -> Past:
         name=str(noted.get("name", "")),
         project=str(noted.get("project", "")),
         options=noted.get("options", MISSING),
+        pulled=_origin(noted.get("pulled")),
+        refused=str(noted.get("refused", "")),
     )
+
+
+def _origin(pulled: Json) -> str:
+    if not isinstance(pulled, dict):
+        return ""
+    return f"{pulled.get('registry', '')}, signed by {pulled.get('signed', '')}"
 
 
 def _own(one: Look, setting: Setting) -> Past | None:

@@ -31,8 +31,10 @@ class Look:
 
 
 def look(graph: Graph, setting: Setting) -> dict[str, Look]:
-    """All nodes by id, each after what it stands on. Raises SpecError for inputs that are not there."""
+    """All nodes by id, each after what it stands on. Of parts that no env stands on it is enough to know what they came
+    out as: their `layer` may have no tree. Raises SpecError for inputs that are not there."""
     looks: dict[str, Look] = {}
+    stood_on = {node_id for stack in graph.stacks.values() for node_id in stack}
     for node in graph.nodes.values():
         below, beside = made(node.below, looks), {name: made(stack, looks) for name, stack in node.beside.items()}
         if any(looks[each].layer is None for each in node.needs):
@@ -43,6 +45,8 @@ def look(graph: Graph, setting: Setting) -> dict[str, Look]:
         request = wanted.request
         settled = settle.settled(node, request, wanted.pins) if wanted.known else None
         layer = layers.find(setting.store, settled.key) if settled else None
+        if settled and layer is None and node.of and node.id not in stood_on:
+            layer = layers.recall(setting.store, settled.key, settled.document)
         looks[node.id] = Look(node=node, request=request, settled=settled, layer=layer)
     return looks
 

@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from envtool import net
 from envtool.container.program import Bind
@@ -15,6 +15,9 @@ from envtool.events import Emit
 from envtool.lock.lock import Lock
 from envtool.model import Json
 from envtool.store.store import Store
+
+if TYPE_CHECKING:
+    from envtool.cache.share import Share
 
 T = TypeVar("T")
 
@@ -96,6 +99,7 @@ class Setting:
     moving: Mapping[str, Json] = field(default_factory=dict)  # ids of questions asked again -> pins to stay near to
     offline: bool = False  # nothing but the store is touched
     cached_only: bool = False  # nothing may be resolved or built
+    share: Share | None = None  # the team cache, where there is one to be asked
     shared: Shared = field(default_factory=Shared)  # see api.Site.shared
     turns: threading.Semaphore = field(default_factory=_turns)  # who makes a part of a base: as many as processors
     arguments: tuple[str, ...] = ()  # what stood after `--`: already in the commands, kept for what is said of a run

@@ -257,6 +257,12 @@ def settled(node: Node, request: Request, pins: Json) -> Settled:
     )
 
 
+def archive(settled: Settled) -> str:
+    """The diff ID of an image's own layer, empty for any other."""
+    found = settled.node.kind.build(settled.request, settled.pins).archive
+    return found.diff_id if found else ""
+
+
 def memory(made: Made, setting: Setting) -> str:
     """The file that remembers the pins of a node: while it is unchanged, so are they."""
     return memo.path(setting.store, memo_question(made.settled.node, made.settled.request))

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from envtool.errors import BuildError, MakeError
+from envtool.errors import BuildError
 from envtool.plan.graph import Graph, Node, grown, has_parts
-from envtool.realise import settle
-from envtool.realise.build import Ground, build, stack_binds
+from envtool.realise import settle, team
+from envtool.realise.ahead import Ahead
+from envtool.realise.build import Ground, build, not_cached, stack_binds
 from envtool.realise.setting import Setting
 from envtool.realise.settle import Made
 from envtool.realise.site import StackSite
@@ -69,20 +70,86 @@ class Stacks:
         self._lock = threading.Lock()
         self._recalled: dict[str, Made | None] = {}
         self._recalling = threading.Lock()
+        self._ahead = Ahead(setting)
+        self._stood_on: tuple[Graph | None, frozenset[str]] = (None, frozenset())
 
     def stack(self, env: str) -> Stack:
         """The whole stack of an env, made where it was not. Raises MakeError, SpecError, Interrupted."""
         base = self._grow(self._graph.stacks[env][0])
-        parts = self._graph.parts.get(base, ())
+        self.pull([env])
+        parts, ids = self._graph.parts.get(base, ()), self._graph.stacks[env]
+        needed = self._needed(env)
+        known = {each: made for each in parts if each not in needed and (made := self._known(each))}
         if parts:
-            self._together((base, *parts))
-        ids = self._graph.stacks[env]
+            self._together([each for each in (base, *parts) if each not in known])
         stack = Stack(
             made=tuple(self.node(node_id) for node_id in ids),
-            aside=tuple(self.node(node_id) for node_id in parts if node_id not in ids),
+            aside=tuple(known.get(node_id) or self.node(node_id) for node_id in parts if node_id not in ids),
         )
         _agree(stack, self._setting)
         return stack
+
+    def _known(self, node_id: str) -> Made | None:
+        """What is known of a node before it is made, where there is a team cache; its layer may have no tree."""
+        if self._setting.share is None:
+            return None
+        return self._recalled.get(node_id) or self._ahead.known(node_id)
+
+    def _stands(self, node_id: str) -> Made | None:
+        """A node that came from the team cache, or stood before it was asked for. Raises as `stack` does."""
+        made = self._ahead.made(node_id) or self._known(node_id)
+        there = made is not None and made.layer.tree and layers.find(self._setting.store, made.layer.key)
+        return made if there else None
+
+    def _fits(self, node: Node, made: Made) -> bool:
+        """Whether what an env's stack has below a node came out as the node was made on. Raises as `stack` does."""
+        graph, stood_on = self._stood_on
+        if graph is not self._graph:  # once for each, not once for each node
+            stood_on = frozenset(each for stack in self._graph.stacks.values() for each in stack)
+            self._stood_on = self._graph, stood_on
+        ground = zip(node.below, made.settled.request.below, strict=True)
+        return all(self.node(each).layer.diff_id == diff_id for each, diff_id in ground if each in stood_on)
+
+    def _needed(self, env: str) -> set[str]:
+        """What an env's stack needs: what stands, or comes from the team cache, needs nothing."""
+        needed: set[str] = set()
+        pending = [*self._graph.stacks[env]]
+        while pending:
+            node_id = pending.pop()
+            if node_id not in needed:
+                needed.add(node_id)
+                known = self._known(node_id)
+                there = self._ahead.coming(node_id) or (known is not None and known.layer.tree)
+                pending += () if there else self._graph.nodes[node_id].needs
+        return needed
+
+    def pull(self, envs: Iterable[str]) -> None:
+        """Have what the team cache has of these envs' stacks on its way. Raises SpecError, Interrupted."""
+        with self._lock:
+            graph, begun = self._graph, {*self._futures}
+        begun |= {node_id for node_id, seen in [*self._recalled.items()] if seen and seen.layer.tree}
+        wanted = dict.fromkeys(each for env in envs for each in graph.stacks[env] if each not in begun)
+        self._ahead.start(graph, [*wanted])
+
+    def foreseen(self, env: str) -> Stack | None:
+        """The stack of an env as the store and the team cache know it, without making or bringing anything; None where
+        they do not know all of it. Raises SpecError, Interrupted."""
+        with self._lock:
+            graph = self._graph
+        base = graph.nodes[graph.stacks[env][0]]
+        if has_parts(base.kind) and base.id not in graph.parts:
+            return None
+        ids = graph.stacks[env]
+        found = self._ahead.ask(graph, [*ids, *(each for each in graph.parts.get(base.id, ()) if each not in ids)])
+        made = tuple(each for each in found if each is not None)
+        return Stack(made=made[: len(ids)], aside=made[len(ids) :]) if len(made) == len(found) else None
+
+    def arrived(self, ids: Iterable[str]) -> None:
+        """Wait for what is on its way, and have of these nodes also what an image's registry has: both are as good as
+        cached. Raises MakeError, Interrupted."""
+        self._ahead.wait()
+        known = [made for each in ids if (made := self._known(each)) and not made.layer.tree]
+        self._together([made.settled.node.id for made in known if settle.archive(made.settled)])
 
     def graph(self) -> Graph:
         """The graph with all parts of all bases, which are asked for where they are not known. Raises as `stack`."""
@@ -120,7 +187,7 @@ class Stacks:
         if wanted.known:
             return wanted
         if setting.cached_only:
-            raise MakeError(f"{node.subject} `{node.spec.name}` is not cached", code="not-cached")
+            raise not_cached(node)
         event_id = f"resolve:{node.id}"
         with told(setting, event_id, "resolve", node.spec.name) as piece:
             site = StackSite(setting, wanted.request, (), event_id)
@@ -133,7 +200,7 @@ class Stacks:
         """Make several nodes side by side: each thread makes what nobody has begun, and waits for the rest."""
         with self._lock:
             new = [node_id for node_id in ids if node_id not in self._futures]
-        if len(new) > 1:
+        if new:
             # more than there are processors: they fetch first, which waits for others; `Setting.turns` has the rest
             width = min(len(new), max(FETCHING, os.cpu_count() or 1))
             with ThreadPoolExecutor(width, thread_name_prefix="part") as pool:
@@ -172,10 +239,12 @@ class Stacks:
         return made
 
     def made(self) -> tuple[Made, ...]:
-        """Every node that stands so far."""
+        """Every node that stands so far, and what is known of those that need not stand."""
         with self._lock:
-            futures = [*self._futures.values()]
-        return tuple(future.result() for future in futures if future.done() and not future.exception())
+            futures, graph = {**self._futures}, self._graph
+        stand = [future.result() for future in futures.values() if future.done() and not future.exception()]
+        others = [self._known(node_id) for node_id in graph.nodes if node_id not in futures]
+        return (*stand, *(each for each in others if each is not None))
 
     def node(self, node_id: str) -> Made:
         """One base or layer, made (with all that it stands on) where it was not. Raises as `stack` does."""
@@ -193,6 +262,9 @@ class Stacks:
 
     def _make(self, node: Node) -> Made:
         setting = self._setting
+        stands = self._stands(node.id)
+        if stands is not None and self._fits(node, stands):
+            return stands
         if node.of:
             self._together(node.needs)
         ground = self.ground(node)
@@ -210,8 +282,8 @@ class Stacks:
             layer = layers.find(setting.store, settled.key)
             if layer is not None:
                 return Made(settled=settled, layer=layer)
-        if setting.cached_only:
-            raise MakeError(f"{node.subject} `{node.spec.name}` is not cached", code="not-cached")
+        if setting.cached_only and not (wanted.known and setting.share and settle.archive(settled)):
+            raise not_cached(node)
         return self._work(node, wanted, ground)
 
     def ground(self, node: Node) -> Ground:
@@ -234,13 +306,14 @@ class Stacks:
                 piece.outcome = "cached"
                 return Made(settled=settled, layer=layer)
             try:
-                layer, ours = build(settled, ground, setting, event_id, site)
+                layer, outcome = build(settled, ground, setting, event_id, site)
             except BuildError:
                 piece.outcome = "failed"
                 raise
             surprise = settle.surprise(wanted, settled.key, layer.diff_id)
-            piece.detail = "; ".join(filter(None, [piece.detail, surprise]))
-            piece.outcome = "built" if ours else "cached"
+            size = team.came(layer) if outcome == "pulled" else ""
+            piece.detail = "; ".join(filter(None, [", ".join(filter(None, [piece.detail, size])), surprise]))
+            piece.outcome = outcome
             return Made(settled=settled, layer=layer)
 
 

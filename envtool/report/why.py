@@ -175,7 +175,7 @@ def _made_of(each: Explanation, now: float) -> str:
     assert each.content is not None
     words = [each.kind, one_line(each.summary), size(each.content.size)]
     if each.since is not None:
-        words.append(f"built {when(each.since.time, now)}")
+        words.append(f"{'pulled' if each.since.pulled else 'built'} {when(each.since.time, now)}")
     return ", ".join(dict.fromkeys(word for word in words if word))
 
 
@@ -193,6 +193,8 @@ def _content(each: Explanation, most: int | None) -> list[str]:
         ("inputs", _listed(content.inputs, most)),
         ("variables", _listed([f"{name}={value}" for name, value in content.variables.items()], most)),
         ("spec", f"{each.where.file}:{each.where.line}"),
+        ("from", one_line(each.since.pulled) if each.since else ""),
+        ("team cache", f"refused: {one_line(each.since.refused)}" if each.since and each.since.refused else ""),
     ]
     return [f"  {pad(name, 11)}{value}" for name, value in rows if value]
 
@@ -251,5 +253,7 @@ def _json(each: Explanation) -> Json:
             "time": since.time,
             "name": since.name,
             "project": since.project,
+            "pulled": since.pulled,
+            "refused": since.refused,
         }
     return value

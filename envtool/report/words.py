@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 _ASCII = str.maketrans("✓✗─━╌│├└…→·", "+x-=.||`.>.")
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _SPINNER_ASCII = "-\\|/"
-_GOOD = ("built", "cached", "done", "passed", "same")
+QUICK = 0.05  # seconds that are not worth telling
+_GOOD = ("built", "cached", "pulled", "done", "passed", "same")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,8 @@ def finished(event: Finished, piece: Piece | None, *, fetched: float | None, sty
     if event.outcome not in _GOOD:
         return _columns(head, detail, "", style.paint("31", f"{event.outcome} {seconds(event.seconds)}"))
     detail = detail or (one_line(piece.started.detail) if piece else "")
+    if event.subject == "cache":
+        return _columns(head, detail, "", seconds(event.seconds) if event.seconds >= QUICK else "")
     middle = f"fetched {seconds(fetched)}" if fetched is not None else ""
     outcome = {"cached": "cached", "done": ""}.get(event.outcome, event.outcome)
     return _columns(head, detail, middle, f"{outcome} {seconds(event.seconds)}".strip())
@@ -163,7 +166,7 @@ def worth(event: Finished, verbosity: int) -> bool:
         return True
     if verbosity < 0:
         return False
-    return verbosity > 0 or event.subject in ("task", "verify") or event.outcome == "built"
+    return verbosity > 0 or event.subject in ("task", "verify", "cache") or event.outcome in ("built", "pulled")
 
 
 def prefix(piece: Piece, *, style: Style) -> str:

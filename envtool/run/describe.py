@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Literal
 
 from envtool.api import PROJECT
+from envtool.cache.sshsig import VARIABLE as SIGNING_KEY
 from envtool.container.program import Program, Root, Step, View
 from envtool.model import Env, Task
 from envtool.realise.build import copies, joins
@@ -32,8 +33,8 @@ def environment(
 
 
 def passes(name: str, patterns: tuple[str, ...]) -> bool:
-    """Whether `pass:` lets a host variable through."""
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+    """Whether `pass:` lets a host variable through. The key that signs for the team cache never is."""
+    return name != SIGNING_KEY and any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def workdir(env: Env) -> str:

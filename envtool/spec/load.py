@@ -18,6 +18,7 @@ from envtool.spec.merge import Inheritance, merge
 from envtool.spec.node import Node, Problems, plain
 from envtool.spec.parse import parse, source_of
 from envtool.spec.schema import schema
+from envtool.spec.team import team_cache
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +56,7 @@ def load(
     envs = _envs(work, files, recorder, shlex.join(args), only)
     bases = {name: make_base(work, declared, None) for name, declared in work.bases.items()}
     layers = {name: make_layer(work, declared, None) for name, declared in work.layers.items()}
+    cache = team_cache([one.node for one in files], problems)
     problems.raise_any()
     return Spec(
         file=file,
@@ -63,6 +65,7 @@ def load(
         bases=bases,
         layers=layers,
         read=tuple(posixpath.normpath(posixpath.join(root, path)) for path in recorder.paths),
+        cache=cache,
     )
 
 

@@ -36,6 +36,9 @@ def reference(registry: Registry) -> str:
     definitions = whole["$defs"]
     parts = [_INTRO]
     parts += _section("Top level", "", whole["properties"], whole, required=("version",))
+    cache = definitions["cache"]["properties"]
+    text = "Under `cache:` at the top. [cache.md](cache.md) says how to set it up, and what is trusted."
+    parts += _section("The team cache", text, cache, whole, required=("registry",))
     env = definitions["env"]["properties"]
     own = {key: value for key, value in env.items() if key in ENV_KEYS}
     parts += _section("An env", "Under `envs:` by name; `defaults:` has the same keys but `extends`.", own, whole)

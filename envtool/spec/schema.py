@@ -46,6 +46,11 @@ def schema(registry: Registry) -> dict[str, Json]:
                 "once; paths in an included file are relative to it, and its envs run in its directory.",
                 "$ref": "#/$defs/strings",
             },
+            "cache": {
+                "description": "The team cache: layers that one machine built, for all others. It is the whole "
+                "project's, so it stands in the file where all begins.",
+                "$ref": "#/$defs/cache",
+            },
         },
         "required": ["version"],
         "additionalProperties": False,
@@ -68,9 +73,45 @@ def _named(description: str, what: str) -> Json:
     }
 
 
+def _cache() -> Json:
+    return {
+        "type": "object",
+        "properties": {
+            "registry": {
+                "description": "A repository of any OCI registry: HOST[:PORT]/NAME, without a tag.",
+                "type": "string",
+            },
+            "push": {
+                "description": "Who puts layers there: `ci` (where the variable CI is set and a signing key is there), "
+                "`always` (whoever has a signing key) or `never`, unless said.",
+                "enum": ["ci", "always", "never"],
+            },
+            "results": {
+                "description": "Whether results of tasks that passed are shared, too; not unless said.",
+                "type": "boolean",
+            },
+            "network": {
+                "description": "Whether layers that were built with a network, a cache or a secret are shared, too "
+                "(`run` with `network: true`, a Dockerfile's RUN): what they came to hangs on the moment. Not unless "
+                "said.",
+                "type": "boolean",
+            },
+            "trust": {
+                "description": "Public keys, as `envtool cache key` prints them (`ssh-ed25519 …`): what none of them "
+                "signed is not used.",
+                "type": "array",
+                "items": {"type": "string", "minLength": 1},
+            },
+        },
+        "required": ["registry"],
+        "additionalProperties": False,
+    }
+
+
 def _definitions() -> dict[str, Json]:
     text: Json = {"type": ["string", "integer"]}
     return {
+        "cache": _cache(),
         "strings": {"type": "array", "items": {"type": "string", "minLength": 1}},
         "variables": {
             "type": "object",

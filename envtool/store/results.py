@@ -89,7 +89,10 @@ class TooLarge(Exception):  # noqa: N818 - it is what it is
 
 def find(store: Store, key: str) -> Remembered | None:
     """The result under a key; None when there is none, or none that is whole."""
-    directory = store.path("results", key)
+    return _read(key, store.path("results", key))
+
+
+def _read(key: str, directory: str) -> Remembered | None:
     try:
         with open(os.path.join(directory, "result.json"), encoding="utf-8") as file:
             stored: dict[str, Any] = json.load(file)
@@ -174,6 +177,22 @@ def keep(
             _own(store, owner, key)
     _bound(store, owner)
     _sweep(store)
+
+
+def adopt(store: Store, key: str, made: str, owner: str) -> bool:
+    """Take over what another machine remembered, from a directory on the store's file system; False where it is not a
+    whole result of this key. Raises OSError."""
+    found = _read(key, made)
+    if found is None or not all(_inside(each.path) for each in found.outputs) or not verify(found):
+        return False
+    _place(made, store.path("results", key), f"{made}.old")
+    _own(store, owner, key)
+    _bound(store, owner)
+    return True
+
+
+def _inside(path: str) -> bool:
+    return not path.startswith("/") and ".." not in path.split("/")
 
 
 def forget(store: Store, key: str) -> None:

@@ -16,6 +16,9 @@ from types import SimpleNamespace
 
 from envtool import errors, events
 from envtool.api import Detection
+from envtool.cache.show import Item as Shelved
+from envtool.cache.show import Shown
+from envtool.cache.tally import Counts, Tally
 from envtool.model import BaseSpec, Command, Env, LayerSpec, Spec, Task, Where
 from envtool.plan import changes as why_changes
 from envtool.plan.why import Content, Explanation, Past
@@ -133,6 +136,35 @@ def sbom(request, env, form, emit, cancel):
     requests.append((request, env, form))
     emit(events.Started(id="1", subject="layer", name="deps", time=1.0))
     return '{"bill": 1}\n'
+
+
+def cache(request):
+    requests.append(request)
+    counts = Counts(hits=3, misses=1, refused=1, pulled_bytes=44_000_000, pushed=1, pushed_bytes=812_000)
+    key = "3f9c" * 16
+    items = (
+        Shelved(tag=f"l-{key}", sort="layer", key=key, size=41_000_000, name="deps"),
+        Shelved(tag=f"r-{key}", sort="result", key=key, size=900),
+        Shelved(tag=f"l1-{key}", sort="layer", key=key, size=12, refused="it is not signed"),
+    )
+    away = scenario() == "broken"
+    return Shown(
+        registry="registry.example/team/cache",
+        push="ci",
+        pushing="`push: ci`, and CI is not set",
+        results=True,
+        trust=() if away else (("SHA256:abc", "ci@example"),),
+        signer="",
+        tally=Tally() if away else Tally(total=counts, last=counts, time=1.0),
+        items=None if away else items,
+        others=0 if away else 2,
+        problem="registry.example: no answer for 5 s (2 attempts)" if away else "",
+    )
+
+
+def cache_key(request, file):
+    requests.append((request, file))
+    return SimpleNamespace(public="ssh-ed25519 AAAA ci", fingerprint="SHA256:abc", file=file)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,11 +10,14 @@ from dataclasses import replace
 import pytest
 
 from envtool import api
+from envtool.cache import sshsig
+from envtool.cache.joining import join
 from envtool.container import ids
 from envtool.events import Finished
-from envtool.model import BaseSpec, Env, LayerSpec, Spec, Where
+from envtool.model import BaseSpec, Env, LayerSpec, Spec, TeamCache, Where
 from envtool.plan.graph import graph
 from envtool.realise import build
+from envtool.realise.look import look
 from envtool.realise.setting import Cancel, Setting
 from envtool.realise.stacks import Stacks, known_parts
 from envtool.registry import Registry
@@ -155,6 +158,47 @@ def test_parts_fetch_side_by_side_and_are_made_one_a_processor(world, monkeypatc
     assert len(made) == 8
     assert there.count(False) >= 6  # each part had the only turn
     assert least.acquire(blocking=False)
+
+
+def test_what_only_missing_layers_need_does_not_come_from_the_team(world, registry, tmp_path, monkeypatch):
+    nodes, setting, events = world
+    private, public = sshsig.generate()
+    monkeypatch.setenv("ENVTOOL_INSECURE_REGISTRIES", registry.host)
+    monkeypatch.setenv("ENVTOOL_CACHE_KEY", private)
+    team = TeamCache(registry=f"{registry.host}/team/parts", where=HERE, push="always", trust=(public,))
+
+    def shared(at):
+        about = {"project": at.root, "arch": at.arch, "emit": at.emit, "cancelled": at.cancel.is_set, "in_ci": False}
+        return replace(at, share=join(team, at.store, **about))
+
+    first = shared(setting)
+    made = Stacks(nodes, first).stack("e").made
+    first.share.close()
+    assert events[-1].detail.startswith("6 pushed")
+    events.clear()
+    monkeypatch.setenv("ENVTOOL_STORE", str(tmp_path / "other"))
+    other = shared(replace(setting, store=store.locate(idmap=ids.describe())))
+    try:
+        again = Stacks(nodes, other).stack("e").made
+        assert [each.layer.diff_id for each in again] == [each.layer.diff_id for each in made]
+        outcomes = {event.name: event.outcome for event in events if isinstance(event, Finished)}
+        assert outcomes.pop("img") in ("pulled", "done")
+        assert outcomes == dict.fromkeys(("one", "copied", "top"), "pulled"), "neither `stage` nor `more`"
+        other.share.close()
+        # what came out is known of those two all the same: nothing is missing, and nobody is asked again
+        grown = known_parts(nodes, other)
+        assert all(one.layer for one in look(grown, other).values())
+        events.clear()
+        quiet = replace(shared(other), cached_only=True)
+        later = Stacks(grown, quiet)
+        assert [each.settled.node.spec.name for each in later.recalled("e").aside] == ["stage", "more"]
+        assert later.stack("e").diff_ids == tuple(each.layer.diff_id for each in made)
+        assert {each.settled.node.spec.name for each in later.made()} >= {"img", "stage", "more", "top"}
+        quiet.share.close()
+        assert not events
+    finally:
+        for name in os.listdir(other.store.path("layers")):
+            ids.remove(other.store.path("layers", name))
 
 
 def hidden(setting, made):

@@ -1,0 +1,71 @@
+"""The team cache as its verb finds it: shown, and a key for it made."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from envtool.app.opening import in_ci, read
+from envtool.app.request import SPEC, Request
+from envtool.cache import sshsig
+from envtool.cache.show import Shown, show
+from envtool.container import ids
+from envtool.errors import StoreError, UsageError
+from envtool.store import store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """A signing key: its line for `trust:`, and the file that it was put into, empty where it was there already."""
+
+    public: str
+    fingerprint: str
+    file: str = ""
+
+
+def cache(request: Request) -> Shown:
+    """The team cache of a spec. Raises SpecError, UsageError, StoreError."""
+    spec = read(request)[0]
+    if spec.cache is None:
+        hint = "docs/cache.md says how to set one up in five lines"
+        raise UsageError(f"{spec.file} has no `cache:`", code="no-cache", hint=hint)
+    place = store.locate(idmap=ids.describe())
+    return show(spec.cache, place, os.environ, project=spec.root, in_ci=in_ci(os.environ), offline=request.offline)
+
+
+def cache_key(request: Request, file: str) -> Key:
+    """Make a key in a new file, outside of any project; without a file, tell that of ENVTOOL_CACHE_KEY. Raises
+    UsageError, StoreError."""
+    if not file:
+        signer = sshsig.signer()
+        if signer is None:
+            hint = "name a new file outside of the project: `envtool cache key FILE`"
+            raise UsageError(f"{sshsig.VARIABLE} is not set, and no file is named", code="cache-key", hint=hint)
+        return Key(public=signer.public, fingerprint=sshsig.fingerprint(signer.public))
+    path = os.path.abspath(os.path.join(request.directory, os.path.expanduser(file)))
+    _outside(path)
+    private, public = sshsig.generate(f"envtool-cache@{os.uname().nodename}")
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "w", encoding="ascii") as out:
+            out.write(private)
+    except FileExistsError as error:
+        hint = "a key is never written over: name another file"
+        raise UsageError(f"{path} is there already", code="cache-key", hint=hint) from error
+    except OSError as error:
+        raise StoreError(f"the key cannot be written to {path}: {error.strerror}", code="cache-key") from error
+    return Key(public=public, fingerprint=sshsig.fingerprint(public), file=path)
+
+
+def _outside(path: str) -> None:
+    """Raise UsageError for a place from which a key would be committed, or seen by tasks."""
+    directory = os.path.dirname(os.path.realpath(path))
+    while True:
+        for mark in (SPEC, ".git"):
+            if os.path.exists(os.path.join(directory, mark)):
+                hint = "whoever can read a key can sign with it: keep it outside, as in ~/cache-key"
+                raise UsageError(f"{path} is inside the project {directory}", code="cache-key", hint=hint)
+        parent = os.path.dirname(directory)
+        if parent == directory:
+            return
+        directory = parent

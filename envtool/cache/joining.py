@@ -1,0 +1,68 @@
+"""Taking part in a team cache: who may, and with how much patience."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+
+from envtool.cache import sshsig
+from envtool.cache.share import Outside, Share
+from envtool.container import ids
+from envtool.errors import EnvtoolError
+from envtool.events import Emit
+from envtool.model import TeamCache
+from envtool.net import Patience
+from envtool.oci import reference
+from envtool.oci.registry import Client
+from envtool.store.store import Store
+
+VARIABLE = "ENVTOOL_CACHE"
+OFF = ("off", "0", "no", "false")
+# A build must not wait for long for what it could make itself
+PATIENCE = Patience(attempts=2, pause=0.3, longest=2.0, connect=3.0, read=5.0, slow=32768.0)
+GIVING = Patience(attempts=2, pause=0.5, longest=5.0, connect=3.0, read=10.0, slow=4096.0)
+
+
+def off(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether this machine wants no team cache."""
+    return (os.environ if environ is None else environ).get(VARIABLE, "").lower() in OFF
+
+
+def pushes(team: TeamCache, *, in_ci: bool) -> bool:
+    """Whether the spec lets this machine push."""
+    return team.push == "always" or (team.push == "ci" and in_ci)
+
+
+def mode() -> str:
+    """Whose files containers here can make: "single" or "range"."""
+    return "single" if ids.here().mode == "single" else "range"
+
+
+def join(
+    team: TeamCache, store: Store, *, project: str, arch: str, emit: Emit, cancelled: Callable[[], bool], in_ci: bool
+) -> Share | None:
+    """The team cache for one command; None where this machine wants none. Asks nobody, and raises nothing: a signing
+    key that is none is told, and then nothing is pushed."""
+    if off():
+        return None
+    signer, why = None, ""
+    if pushes(team, in_ci=in_ci):
+        try:
+            signer = sshsig.signer(project=project)
+        except EnvtoolError as error:
+            why = f"nothing is pushed: {error.message}"
+    outside = Outside(
+        store=store,
+        registry=Client(cancelled=cancelled, patience=PATIENCE),
+        giving=Client(cancelled=cancelled, patience=GIVING),
+        repository=reference.parse(team.registry, tag=""),
+        ids=mode(),
+        arch=arch,
+        emit=emit,
+        cancelled=cancelled,
+        signer=signer,
+    )
+    share = Share(team, outside)
+    if why:
+        share.say(why)
+    return share

@@ -1,0 +1,166 @@
+"""Statements and blobs under tags of one repository.
+
+Each thing is an OCI image manifest of one layer, so that any registry takes it: the blob is the layer's tar, the config
+names its diff ID, and two annotations hold the statement and its signature. The tag is made of the key. Of what comes,
+only the two annotations are read, and only once the signature is known to be that of a trusted key.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection
+from typing import Any, Protocol
+
+from envtool import keys
+from envtool.cache import sshsig, statement
+from envtool.cache.statement import LAYER, Refused, Statement
+from envtool.errors import FetchError
+from envtool.model import Json
+from envtool.oci.documents import OCI_CONFIG, OCI_MANIFEST, Descriptor, Document, sha256
+from envtool.oci.reference import Reference
+
+STATEMENT, SIGNATURE = "envtool.statement", "envtool.signature"
+WRONG = frozenset({
+    "fetch-hash", "fetch-large", "fetch-size", "registry-digest", "registry-document", "registry-platform",
+})  # fmt: skip
+MISSING = frozenset({"fetch-gone", "registry-missing"})
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # uname -m -> Go's words
+
+
+class Registry(Protocol):
+    """What is needed of oci.registry.Client."""
+
+    def find(self, reference: Reference) -> Document | None:
+        """The manifest under a tag."""
+
+    def pull_blob(
+        self, reference: Reference, descriptor: Descriptor, path: str, *, progress: Callable[[int], None] | None = None
+    ) -> None:
+        """A blob into a file."""
+
+    def push_blob(
+        self,
+        reference: Reference,
+        digest: str,
+        size: int,
+        source: bytes | str,
+        *,
+        progress: Callable[[int], None] | None = None,
+    ) -> str:
+        """A blob from a file or bytes."""
+
+    def push_document(self, reference: Reference, body: bytes, media_type: str) -> str:
+        """A manifest under its tag."""
+
+
+def tag(sort: str, key: str, ids: str) -> str:
+    """As in l-<key>: what one user id made is apart from what a range of them made."""
+    return f"{sort[0]}{'1' if ids == 'single' else ''}-{key}"
+
+
+def look(
+    registry: Registry, repository: Reference, *, sort: str, key: str, ids: str, trust: Collection[str]
+) -> tuple[Statement, str] | None:
+    """What is under the tag of a key, if it may be used, and the fingerprint of who signed it; None where there is
+    nothing. `trust` are public lines without comments. Raises Refused, FetchError (the registry)."""
+    try:
+        document = registry.find(repository.tagged(tag(sort, key, ids)))
+    except FetchError as error:
+        if error.code in WRONG:
+            raise Refused("manifest", "its manifest is none") from error
+        raise
+    if document is None:
+        return None
+    text, who = signed(document, trust)
+    return statement.read(text, sort=sort, key=key, ids=ids), sshsig.fingerprint(who)
+
+
+def signed(document: Document, trust: Collection[str]) -> tuple[bytes, str]:
+    """The text of a manifest's statement, signed by one of the trusted, and by whom (a public line). Raises Refused."""
+    text, signature = _annotations(document.body)
+    try:
+        who = sshsig.verify(text, signature)
+    except sshsig.BadSignature as error:
+        raise Refused("signature", "its signature does not fit what it says") from error
+    if who not in trust:
+        raise Refused("untrusted", f"it is signed by {sshsig.fingerprint(who)}, which `trust:` does not list")
+    return text, who
+
+
+def _annotations(body: bytes) -> tuple[bytes, str]:
+    try:
+        stored: Any = json.loads(body)
+        annotations = stored["annotations"]
+        text, signature = annotations[STATEMENT], annotations[SIGNATURE]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise Refused("unsigned", "it is not signed") from error
+    if not isinstance(text, str) or not isinstance(signature, str) or not text.isascii():
+        raise Refused("unsigned", "it is not signed")
+    return text.encode("ascii"), signature
+
+
+def take(
+    registry: Registry,
+    repository: Reference,
+    found: Statement,
+    path: str,
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """The blob of a statement into a file, of its size and digest. Raises Refused, FetchError (the registry)."""
+    wanted = Descriptor(media_type=found.media_type, digest=found.blob, size=found.blob_size)
+    try:
+        registry.pull_blob(repository, wanted, path, progress=progress)
+    except FetchError as error:
+        if error.code in WRONG:
+            raise Refused("blob", "its blob is not what was signed") from error
+        if error.code in MISSING:
+            raise Refused("blob-missing", "its blob is gone") from error
+        raise
+
+
+def put(
+    registry: Registry,
+    repository: Reference,
+    said: Statement,
+    path: str,
+    signer: sshsig.Signer,
+    *,
+    arch: str,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """The blob in the file `path`, then its manifest under the tag: last, so that what is under a tag is whole. Raises
+    FetchError."""
+    config = keys.canonical(_config(said, arch))
+    registry.push_blob(repository, sha256(config), len(config), config)
+    registry.push_blob(repository, said.blob, said.blob_size, path, progress=progress)
+    body = keys.canonical(_manifest(said, config, signer.sign(said.text())))
+    where = repository.tagged(tag(said.sort, said.key, said.ids))
+    try:
+        registry.push_document(where, body, OCI_MANIFEST)
+    except FetchError as error:
+        if error.code != "registry-refused":
+            raise
+        registry.push_document(where, body, OCI_MANIFEST)  # of many at once, some registries refuse a few
+
+
+def _config(said: Statement, arch: str) -> dict[str, Json]:
+    return {
+        "architecture": ARCHITECTURES.get(arch, arch),
+        "os": "linux",
+        "config": {},
+        "rootfs": {"type": "layers", "diff_ids": [said.diff_id]},
+    }
+
+
+def _manifest(said: Statement, config: bytes, signature: str) -> dict[str, Json]:
+    return {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": {"mediaType": OCI_CONFIG, "digest": sha256(config), "size": len(config)},
+        "layers": [{"mediaType": said.media_type, "digest": said.blob, "size": said.blob_size}],
+        "annotations": {STATEMENT: said.text().decode("ascii"), SIGNATURE: signature},
+    }
+
+
+__all__ = ["LAYER", "Refused", "Registry", "Statement", "look", "put", "tag", "take"]

@@ -1,0 +1,161 @@
+"""What `envtool cache` shows: how it is set up, what came of it on this machine, and what is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from envtool.cache import joining, shelf, sshsig, statement, tally
+from envtool.cache.statement import LAYER, RESULT, Refused
+from envtool.errors import EnvtoolError, FetchError
+from envtool.model import TeamCache
+from envtool.oci import reference
+from envtool.oci.documents import Document
+from envtool.oci.reference import Reference
+from envtool.oci.registry import Client
+from envtool.store import history
+from envtool.store.store import Store
+
+ASKING = 8  # threads
+MOST = 2000  # tags that are looked at
+_TAG = re.compile(r"([lr])(1?)-([0-9a-f]{64})")
+_SORTS = {"l": LAYER, "r": RESULT}
+
+
+class Registry(Protocol):
+    """What is needed of oci.registry.Client."""
+
+    def find(self, reference: Reference) -> Document | None:
+        """The manifest under a tag."""
+
+    def tags(self, reference: Reference) -> list[str]:
+        """All tags."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """Something under a tag. `refused` says why it may not be used, empty where it may; `size` is that of its blob, in
+    bytes; `name` that of the layer, where this machine has it."""
+
+    tag: str
+    sort: str
+    key: str
+    size: int = 0
+    refused: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """`items` is None where the registry could not be asked: `problem` says why. `others` are tags that are not ours,
+    or too many to be looked at. `pushing` says why nothing is pushed from here, empty where it is."""
+
+    registry: str
+    push: str
+    pushing: str
+    results: bool
+    trust: tuple[tuple[str, str], ...]  # fingerprint and comment
+    signer: str  # fingerprint of the key that is here, empty where there is none
+    tally: tally.Tally
+    items: tuple[Item, ...] | None = None
+    others: int = 0
+    problem: str = ""
+
+
+def show(
+    team: TeamCache, store: Store, environ: Mapping[str, str], *, project: str, in_ci: bool, offline: bool = False
+) -> Shown:
+    """All of it; the registry is asked unless `offline`."""
+    who, problem = "", ""
+    try:
+        signer = sshsig.signer(environ, project=project)
+        who = sshsig.fingerprint(signer.public) if signer else ""
+    except EnvtoolError as error:
+        problem = error.message
+    trust = tuple(
+        (sshsig.fingerprint(line), line.split(" ", 2)[2] if line.count(" ") > 1 else "") for line in team.trust
+    )
+    pushing = problem or _pushing(team, who, trust, in_ci=in_ci)
+    items: tuple[Item, ...] | None = None
+    others, problem = 0, "--offline asks nobody" if offline else ""
+    if not offline:
+        try:
+            client = Client(patience=joining.PATIENCE)
+            items, others = _items(client, team, {each.key: str(each.built.get("name", "")) for each in _known(store)})
+        except EnvtoolError as error:
+            problem = error.message
+    return Shown(
+        registry=team.registry,
+        push=team.push,
+        pushing=pushing,
+        results=team.results,
+        trust=trust,
+        signer=who,
+        tally=tally.recall(store, team.registry),
+        items=items,
+        others=others,
+        problem=problem,
+    )
+
+
+def _pushing(team: TeamCache, who: str, trust: tuple[tuple[str, str], ...], *, in_ci: bool) -> str:
+    if joining.off():
+        return f"{joining.VARIABLE} turns the cache off here"
+    if team.push == "never":
+        return "the spec has no `push:`"
+    if team.push == "ci" and not in_ci:
+        return "`push: ci`, and CI is not set"
+    if not who:
+        return f"{sshsig.VARIABLE} is not set"
+    return "" if who in dict(trust) else "`trust:` does not list the signing key"
+
+
+def _known(store: Store) -> list[history.Built]:
+    found = [history.one(store, key) for key in os.listdir(store.path("layers"))]
+    return [each for each in found if each is not None]
+
+
+def _items(client: Registry, team: TeamCache, names: Mapping[str, str]) -> tuple[tuple[Item, ...], int]:
+    repository = reference.parse(team.registry, tag="")
+    tags = sorted(client.tags(repository))
+    ours = [(tag, match) for tag in tags if (match := _TAG.fullmatch(tag))][:MOST]
+    trust = {sshsig.bare(line) for line in team.trust}
+
+    def one(pair: tuple[str, re.Match[str]]) -> Item:
+        tag, match = pair
+        sort, mode, key = _SORTS[match[1]], "single" if match[2] else "range", match[3]
+        size, refused = _look(client, repository, tag, sort=sort, key=key, mode=mode, trust=trust)
+        return Item(tag=tag, sort=sort, key=key, size=size, refused=refused, name=names.get(key, ""))
+
+    with ThreadPoolExecutor(ASKING, thread_name_prefix="ask") as pool:
+        return tuple(pool.map(one, ours)), len(tags) - len(ours)
+
+
+def _look(
+    client: Registry, repository: Reference, tag: str, *, sort: str, key: str, mode: str, trust: Collection[str]
+) -> tuple[int, str]:
+    """The size of what is under a tag (as its manifest says) and why it may not be used."""
+    try:
+        document = client.find(repository.tagged(tag))
+    except FetchError as error:
+        return 0, error.message
+    if document is None:
+        return 0, "it is gone"
+    try:
+        text, _ = shelf.signed(document, trust)
+        return statement.read(text, sort=sort, key=key, ids=mode).blob_size, ""
+    except Refused as refused:
+        return _size(document), refused.why
+
+
+def _size(document: Document) -> int:
+    try:
+        found: Any = json.loads(document.body)
+        return sum(int(layer["size"]) for layer in found["layers"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return 0

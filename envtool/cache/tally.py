@@ -1,0 +1,79 @@
+"""What came of a team cache: in this run, and on this machine so far (store/memo)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from envtool.store import memo
+from envtool.store.store import Store
+
+
+@dataclass(slots=True, kw_only=True)
+class Counts:
+    """Layers and results that came from there (`hits`) or were not there (`misses`), and so on; sizes in bytes."""
+
+    hits: int = 0
+    misses: int = 0
+    refused: int = 0  # there, but not to be used
+    pulled_bytes: int = 0
+    pushed: int = 0
+    pushed_bytes: int = 0
+
+    def __bool__(self) -> bool:
+        return any(asdict(self).values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """What the store remembers: `time` (seconds since the epoch) is when the last run ended, 0 where there was none."""
+
+    total: Counts = field(default_factory=Counts)
+    last: Counts = field(default_factory=Counts)
+    time: float = 0.0
+
+
+def sized(count: int) -> str:
+    """Bytes as people read them: 812 B, 4.1 kB, 41 MB."""
+    if count < 1000:
+        return f"{count} B"
+    number, unit = (count / 1e6, "MB") if count >= 999_500 else (count / 1e3, "kB")
+    return f"{number:.1f} {unit}" if number < 9.95 else f"{number:.0f} {unit}"
+
+
+class Counter:
+    """Counts in a run, from any thread."""
+
+    def __init__(self) -> None:
+        self.counts = Counts()
+        self._lock = threading.Lock()
+
+    def add(self, **more: int) -> None:
+        """Add to fields by name."""
+        with self._lock:
+            for name, number in more.items():
+                setattr(self.counts, name, getattr(self.counts, name) + number)
+
+
+def recall(store: Store, registry: str) -> Tally:
+    """What is known of a registry here."""
+    answer: Any = memo.get(store, _question(registry))
+    try:
+        return Tally(total=Counts(**answer["total"]), last=Counts(**answer["last"]), time=float(answer["time"]))
+    except (KeyError, TypeError, ValueError):
+        return Tally()
+
+
+def note(store: Store, registry: str, counts: Counts) -> None:
+    """Add a run to what is known. Raises OSError, Interrupted."""
+    question = _question(registry)
+    with memo.asking(store, question):
+        before = recall(store, registry).total
+        total = {one.name: getattr(before, one.name) + getattr(counts, one.name) for one in fields(Counts)}
+        memo.put(store, question, {"total": {**total}, "last": {**asdict(counts)}, "time": round(time.time(), 3)})
+
+
+def _question(registry: str) -> dict[str, Any]:
+    return {"team cache": registry}

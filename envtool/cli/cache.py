@@ -1,0 +1,43 @@
+"""`envtool cache`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from envtool.cli.options import Verb, settings
+
+EXAMPLES = """
+envtool cache
+envtool cache --json | jq '.there | length'
+envtool cache key ~/cache-key
+"""
+
+
+@click.command("cache", cls=Verb, examples=EXAMPLES)
+@click.argument("what", type=click.Choice(["show", "key"]), default="show", metavar="[show|key]")
+@click.argument("target", metavar="[FILE]", required=False, type=click.Path())
+@click.option("--offline", is_flag=True, help="Do not ask the registry what it has.")
+@click.pass_context
+def command(ctx: click.Context, what: str, target: str | None, *, offline: bool) -> None:
+    """Show the team cache: how it is set up, what came of it here, and what is there.
+
+    `key FILE` makes a signing key in a new file, for ENVTOOL_CACHE_KEY, and prints the line for `trust:`. Without a
+    file it prints that of the key that ENVTOOL_CACHE_KEY has. docs/cache.md says more.
+    """
+    from envtool.cli import caching, door, screen
+
+    said = settings(ctx)
+    app = door.app()
+    request = app.Request(directory=said.directory, file=said.file, offline=offline)
+    if what == "key":
+        caching.tell_key(app.cache_key(request, target or ""), as_json=said.json)
+        return
+    shown = app.cache(request)
+    if said.json:
+        from envtool.report.lines import write
+
+        write(sys.stdout, caching.shown_json(shown))
+    else:
+        print(caching.shown(shown, screen.style(sys.stdout, said.color), whole=said.verbosity > 0))

@@ -1,0 +1,52 @@
+"""`cache:` at the top of a spec."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from envtool.model import TeamCache
+from envtool.spec.node import Node, Problems, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# A repository of a registry that is named: a cache on Docker Hub says docker.io
+REPOSITORY = re.compile(
+    r"(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)+"
+)
+# As in OpenSSH's .pub files: the length and name of the type, the length of the key, 32 bytes (RFC 8709)
+PUBLIC = re.compile(r"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI[A-Za-z0-9+/]{43}(?: .*)?")
+
+
+def team_cache(roots: Sequence[Node], problems: Problems) -> TeamCache | None:
+    """The team cache of a spec, whose files have these roots: the first file's. What is wrong with it is noted."""
+    for root in roots[1:]:
+        if root.get("cache") is not None:
+            hint = f"it is of the whole project: write it in {roots[0].source.file}"
+            problems.add(root.key("cache"), "`cache` in an included file", code="cache", hint=hint)
+    node = roots[0].get("cache")
+    registry = node.get("registry") if node is not None else None
+    if node is None or registry is None or not isinstance(registry.value, str):
+        return None
+    if not REPOSITORY.fullmatch(registry.value):
+        hint = "it is HOST[:PORT]/NAME, lower case, without https:// and without a tag"
+        problems.add(registry, f"`{registry.value}` is no repository of a registry", code="value", hint=hint)
+    trust = node.get("trust")
+    for key in trust.items() if trust is not None else ():
+        if isinstance(key.value, str) and key.value and not PUBLIC.fullmatch(key.value):
+            hint = "`envtool cache key` prints the line: ssh-ed25519 AAAA… (other sorts of keys are not known)"
+            if "PRIVATE" in key.value:
+                hint = "this is a private key: make another one, and keep it out of the project"
+            problems.add(key, "not a public key of the sort ssh-ed25519", code="value", hint=hint)
+    values: dict[str, Any] = {name: plain(value) for name, value in node.mapping().items()}
+    if problems.found:
+        return None
+    return TeamCache(
+        registry=values["registry"],
+        where=roots[0].key("cache").where,
+        push=values.get("push", "never"),
+        results=values.get("results", False),
+        network=values.get("network", False),
+        trust=tuple(values.get("trust", ())),
+    )

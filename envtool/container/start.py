@@ -194,7 +194,10 @@ class _Supervisor:
                 self.poll.register(descriptor, select.POLLIN)
         self.open += self.output >= 0
         while self.open:
-            wait = None if self.deadline is None else max(0.0, self.deadline - time.monotonic()) * 1000
+            # never for good: a signal that came just before poll() is a flag that Python looks at only after it
+            wait = 1000.0
+            if self.deadline is not None:
+                wait = min(wait, max(0.0, self.deadline - time.monotonic()) * 1000)
             self._serve([descriptor for descriptor, _ in self.poll.poll(wait)])
             if self.ended:
                 self.deadline = None

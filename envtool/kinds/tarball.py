@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from envtool.api import Fetch, Json, Kind, Problem, Recipe, Request, Site, SpecError, Unpack
@@ -11,7 +13,8 @@ _ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", "
 
 
 class Tarball(Kind):
-    """The base kind. Its pins: `url`, `sha256`; the archive's owners are kept, its hash decides."""
+    """The base kind. Its pins: `url` or `path` (of the project), `sha256`; the archive's owners are kept, its hash
+    decides."""
 
     name: ClassVar[str] = "tarball"
     schema: ClassVar[Json] = {
@@ -33,26 +36,28 @@ class Tarball(Kind):
     }
 
     def resolve(self, request: Request, site: Site) -> Json:
-        """Nothing floats; a path of the project becomes the place where it is."""
+        """Nothing floats; a path of the project becomes one that means the same in every checkout."""
         options: Any = request.options
         if "url" in options:
             return {"url": options["url"], "sha256": options["sha256"].lower()}
-        path = os.path.normpath(os.path.join(site.project, options["path"]))
-        if not os.path.isfile(path):
+        path = os.path.normpath(os.path.join(request.directory, options["path"]))
+        if not os.path.isfile(os.path.join(site.project, path)):
             raise SpecError(
                 (Problem(where=request.where, message=f"there is no file `{options['path']}`", code="tarball-missing"),)
             )
-        return {"url": f"file://{path}", "sha256": options["sha256"].lower()}
-
-    def fresh(self, request: Request, pins: Any) -> bool:
-        """A file of the project is where it was: the project may have been moved."""
-        options: Any = request.options
-        return "url" in options or os.path.isfile(pins["url"].removeprefix("file://"))
+        return {"path": path, "sha256": options["sha256"].lower()}
 
     def fetches(self, request: Request, pins: Any) -> tuple[Fetch, ...]:
         """The archive, named so that its ending tells what it is."""
-        ending = max((it for it in _ENDINGS if pins["url"].partition("?")[0].endswith(it)), key=len, default=".tar")
-        return (Fetch(url=pins["url"], sha256=pins["sha256"], name=f"root{ending}"),)
+        place = pins["url"].partition("?")[0] if "url" in pins else pins["path"]
+        ending = max((it for it in _ENDINGS if place.endswith(it)), key=len, default=".tar")
+        return (Fetch(url=pins.get("url", ""), sha256=pins["sha256"], name=f"root{ending}"),)
+
+    def locate(self, request: Request, pins: Any, fetches: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
+        """A file of the project is where the project is."""
+        if "url" in pins:
+            return fetches
+        return [replace(fetch, url=(site.project / pins["path"]).absolute().as_uri()) for fetch in fetches]
 
     def material(self, request: Request, pins: Json) -> Json:
         """The archive's hash is in the key; beside it only `strip` matters."""
@@ -68,4 +73,4 @@ class Tarball(Kind):
 
     def summary(self, request: Request, pins: Any) -> str:
         """As in: root.tar.xz."""
-        return str(pins["url"]).rpartition("/")[2]
+        return str(pins.get("url") or pins["path"]).rpartition("/")[2]

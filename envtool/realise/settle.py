@@ -22,7 +22,7 @@ from envtool.realise.setting import DEFAULT_EPOCH, Setting, add_variables
 from envtool.store import memo
 from envtool.store.layers import Layer
 
-PINS = 2  # raise it when pins of our own kinds look otherwise: what older stores remember is then asked again
+PINS = 3  # raise it when pins of our own kinds look otherwise: what older stores remember is then asked again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

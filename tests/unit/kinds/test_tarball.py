@@ -29,10 +29,12 @@ def test_a_file_of_the_project(tmp_path):
     (tmp_path / "root.tgz").write_bytes(b"")
     asked = request(path="root.tgz", sha256=HASH)
     pins = Tarball().resolve(asked, SimpleNamespace(project=tmp_path))
-    assert pins["url"] == f"file://{tmp_path}/root.tgz"
-    assert Tarball().fresh(asked, pins)
+    assert pins == {"path": "root.tgz", "sha256": HASH.lower()}  # true in every checkout
+    (fetch,) = Tarball().fetches(asked, pins)
+    assert fetch.url == ""
+    (found,) = Tarball().locate(asked, pins, [fetch], SimpleNamespace(project=tmp_path))
+    assert found.url == f"file://{tmp_path}/root.tgz"
     (tmp_path / "root.tgz").unlink()
-    assert not Tarball().fresh(asked, pins)
     with pytest.raises(SpecError) as caught:
         Tarball().resolve(asked, SimpleNamespace(project=tmp_path))
     assert caught.value.problems[0].message == "there is no file `root.tgz`"

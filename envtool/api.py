@@ -51,7 +51,7 @@ hook = pluggy.HookimplMarker("envtool")
 T = TypeVar("T")
 
 PROJECT = "/project"  # where a container sees the project (tasks: the view; builds: the declared inputs)
-BESIDE = "/run/envtool/beside"  # where a part's build sees other trees, each under its name: see Part.beside
+BESIDE = "/dev/envtool/beside"  # where a part's build sees other trees, each under its name: see Part.beside
 BLOBS = "/run/envtool/blobs"  # where a build sees its fetched files, each under its `name`, read-only
 
 
@@ -238,8 +238,9 @@ class Memory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peek:
-    """A file or directory below PROJECT or BESIDE, shown at another place too; `source` may lead through symlinks,
-    which stay inside that tree. What is written to it, where it is `writable`, is thrown away."""
+    """A file or directory of the inputs (below Recipe.project) or below BESIDE, shown at another place too. `source`
+    may lead through symlinks, which stay inside that tree. What is written to it, where it is `writable`, is thrown
+    away."""
 
     source: str
     target: str
@@ -260,6 +261,7 @@ class Recipe:
     network: bool = False
     drop: tuple[str, ...] = ()  # glob patterns (absolute, `**` allowed) of what must not be captured: caches, logs
     shown: tuple[Shown, ...] = ()  # what the steps see beside the stack, mounted in this order; never captured
+    project: str = PROJECT  # where the inputs are shown, for trees that may have something there themselves
     keeps_tmp: bool = False  # /tmp and /run are the tree's own, and captured; else each container has fresh ones
     mounts: tuple[Bind, ...] = ()  # bases only: shown read-only in every container that stands on it (kind `host`)
 

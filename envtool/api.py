@@ -39,10 +39,10 @@ from envtool.model import Command, InputFile, Json, Where
 
 __all__ = [
     "BESIDE", "BLOBS", "PROJECT", "Archive", "Bind", "BuildError", "Cache", "Call", "Command", "Completed",
-    "Detection", "EnvDraft", "Event", "Fetch", "FetchError", "InputFile", "Json", "Kind", "Language", "LayerDraft",
-    "Memory", "Package", "Part", "Peek", "Place", "Problem", "Project", "Recipe", "Request", "ResolveError", "Run",
-    "Sealed", "Secret", "Shown", "Site", "SpecError", "Step", "Text", "Tree", "Unpack", "Where", "hook", "hookspec",
-    "integrity_digest",
+    "Detection", "EnvDraft", "Event", "Fetch", "FetchError", "ImageSource", "InputFile", "Json", "Kind", "Language",
+    "LayerDraft", "Memory", "Original", "Package", "Part", "Peek", "Place", "Problem", "Project", "Recipe",
+    "Request", "ResolveError", "Run", "Sealed", "Secret", "Shown", "Site", "SpecError", "Step", "Text", "Tree",
+    "Unpack", "Where", "hook", "hookspec", "integrity_digest",
 ]  # fmt: skip
 
 hookspec = pluggy.HookspecMarker("envtool")
@@ -285,6 +285,25 @@ class Part:
     shown: bool = True  # part of the stack of envs; False: needed by others only (another stage)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSource:
+    """Which image a base is. `name` is as registries know it ("docker.io/library/alpine:3.20"), empty for one of a file
+    of the project; `platform` as in "linux/386"."""
+
+    name: str
+    digest: str  # of its manifest: "sha256:<hex>", empty where it has none
+    platform: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Original:
+    """An image as it came, byte for byte: its manifest (empty where it had none), what that is, and its config."""
+
+    manifest: bytes
+    media_type: str
+    config: bytes
+
+
 # ---- what the core offers to `resolve` ---------------------------------------------------------------------------
 
 
@@ -430,6 +449,14 @@ class Kind:
         """Bases only: how an image made of it is to be run: the `config` object of OCI's image specification, config.md
         ("Env", "User", "WorkingDir", "Entrypoint", "Cmd", "Labels" …). `variables` has to say the same of "Env"."""
         return {}
+
+    def image_source(self, request: Request, pins: Json) -> ImageSource | None:
+        """Bases only: the image that it is, where it is one."""
+        return None
+
+    def original(self, request: Request, pins: Json, site: Site) -> Original | None:
+        """Bases only: that image's own documents, for it to be given back as it came. Raises FetchError."""
+        return None
 
     def epoch(self, pins: Json) -> int | None:
         """Bases only: SOURCE_DATE_EPOCH of every stack on it (seconds); None for the default."""

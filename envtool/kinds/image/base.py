@@ -5,9 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast
 
-from envtool.api import Archive, Fetch, FetchError, Json, Kind, Part, Problem, Recipe, Request, Site, SpecError
+from envtool.api import (
+    Archive,
+    Fetch,
+    FetchError,
+    ImageSource,
+    Json,
+    Kind,
+    Original,
+    Part,
+    Problem,
+    Recipe,
+    Request,
+    Site,
+    SpecError,
+)
+from envtool.kinds.image import original, settle
 from envtool.kinds.image import pins as pinned
-from envtool.kinds.image import settle
 from envtool.kinds.image.pins import Layer
 from envtool.kinds.image.source import Source, of_options, parse, wanted
 
@@ -130,6 +144,16 @@ class Image(Kind):
     def image_config(self, request: Request, pins: Json) -> Mapping[str, Json]:
         """See Kind."""
         return pinned.run_config(pins)
+
+    def image_source(self, request: Request, pins: Json) -> ImageSource:
+        """See Kind."""
+        registry = of_options(request.options)[0].reference is not None
+        name = pinned.name(pins) if registry else ""
+        return ImageSource(name=name, digest=pinned.manifest(pins), platform=pinned.platform(pins))
+
+    def original(self, request: Request, pins: Json, site: Site) -> Original:
+        """See Kind."""
+        return original.original(of_options(request.options)[0], pins, request.directory, site)
 
     def variables(self, request: Request, pins: Json) -> Mapping[str, str]:
         """What the image's Env says."""

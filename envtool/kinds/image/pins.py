@@ -84,6 +84,16 @@ def index(pins: Json) -> str:
     return str(_top(pins)["digests"]["index"])
 
 
+def config(pins: Json) -> str:
+    """The digest of its config."""
+    return str(_top(pins)["digests"]["config"])
+
+
+def platform(pins: Json) -> str:
+    """What it runs on: "linux/amd64"."""
+    return str(_top(pins)["platform"])
+
+
 def run_config(pins: Json) -> Mapping[str, Json]:
     """The config's `config`: Env, User, WorkingDir, Entrypoint, Cmd, Labels …"""
     run = dict(_top(pins)["run"])

@@ -58,7 +58,7 @@ def located(source: Source, manifest: str, directory: str, fetches: Sequence[Fet
 # ---- registries ------------------------------------------------------------------------------------------------------
 
 
-def _client(site: Site) -> Client:
+def client(site: Site) -> Client:
     return site.shared("image:registries", lambda: Client(cancelled=site.cancelled))
 
 
@@ -69,7 +69,7 @@ def _from_registry(source: Source, platform: Platform, site: Site, keep: Json) -
     if keep is not None and pins.name(keep) == name and pins.index(keep) and not asked.digest:
         asked = asked.at(pins.index(keep))  # both platforms of one build
     site.note(f"asking {asked.registry} for {asked.repository}")
-    image = _client(site).image(asked, platform)
+    image = client(site).image(asked, platform)
     pins.check(image.manifest.layers, str(source.reference))
     return pins.make(
         name=name,
@@ -83,7 +83,7 @@ def _from_registry(source: Source, platform: Platform, site: Site, keep: Json) -
 
 def _in_registry(source: Source, manifest: str, fetch: Fetch, site: Site) -> Fetch:
     assert source.reference is not None
-    first, *others = _client(site).places(source.reference.at(manifest), f"sha256:{fetch.sha256}")
+    first, *others = client(site).places(source.reference.at(manifest), f"sha256:{fetch.sha256}")
     mirrors = tuple(place.url for place in others)
     return replace(fetch, url=first.url, authorization=first.authorization, mirrors=mirrors)
 
@@ -150,7 +150,7 @@ def _from_layout_archive(archive: archives.Archive, source: Source, platform: Pl
 
 
 def _from_docker_archive(archive: archives.Archive, source: Source, platform: Platform, site: Site) -> Json:
-    entry = _saved(archive, source)
+    entry = saved(archive, source)
     body = archive.small(str(entry["Config"]), documents.CONFIG_LIMIT)
     config = documents.read_config(body, f"{source.text}: its config")
     _runs(config, platform, source.text)
@@ -174,7 +174,7 @@ def _from_docker_archive(archive: archives.Archive, source: Source, platform: Pl
     )
 
 
-def _saved(archive: archives.Archive, source: Source) -> dict[str, Any]:
+def saved(archive: archives.Archive, source: Source) -> dict[str, Any]:
     """The image of manifest.json that a source names, or its only one."""
     try:
         entries = json.loads(archive.small("manifest.json", documents.DOCUMENT_LIMIT))
@@ -199,7 +199,7 @@ def _blob_names(archive: archives.Archive, source: Source) -> dict[str, str]:
     """The member of each layer, by the sha256 that the layer is known by."""
     if source.scheme == LAYOUT_ARCHIVE:
         return {name.rpartition("/")[2]: name for name in archive.names() if name.startswith("blobs/sha256/")}
-    entry = _saved(archive, source)
+    entry = saved(archive, source)
     config = documents.read_config(archive.small(str(entry["Config"]), documents.CONFIG_LIMIT), source.text)
     names = [str(name) for name in entry["Layers"]]
     return {diff_id.removeprefix("sha256:"): name for name, diff_id in zip(names, config.diff_ids, strict=False)}

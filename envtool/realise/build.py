@@ -55,7 +55,8 @@ def build(settled: Settled, ground: Ground, setting: Setting, event_id: str, sit
         if draft.layer is not None:
             return draft.layer, False
         bring(settled, setting, event_id, site)
-        with Workbench(setting, settled.fetches, settled.inputs) as bench:
+        turn = setting.turns if settled.node.of else nullcontext()
+        with Workbench(setting, settled.fetches, settled.inputs) as bench, turn:
             captured = _make(recipe, settled, ground, setting, event_id, bench, draft)
         return draft.commit(captured, settled.document, _built(settled, setting)), True
 

@@ -69,6 +69,9 @@ def _subject(one: Look, looks: Mapping[str, Look], envs: tuple[str, ...], settin
     if request is None:  # its inputs do not depend on what is below
         request = settle.request_for(node, (), setting)
     waits = [looks[node_id] for node_id in node.needs if looks[node_id].layer is None]
+    first = [
+        other for other in waits if other.request is not None
+    ] or waits  # a part may not stand on what they wait for
     asks = one.settled is None and not waits
     return Subject(
         name=node.spec.name,
@@ -81,7 +84,7 @@ def _subject(one: Look, looks: Mapping[str, Look], envs: tuple[str, ...], settin
         options=node.spec.options,
         inputs=tuple([item.path, item.sha256, item.executable, item.link] for item in request.inputs),
         below=tuple(ground_of(looks[node_id]) for node_id in node.below if looks[node_id].layer),
-        waits=tuple(other.node.spec.name for other in waits if other.request is not None),
+        waits=tuple(other.node.spec.name for other in first),
         question=settle.memo_question(node, request) if asks else None,
         document=one.settled.document if one.settled else None,
         key=one.settled.key if one.settled else "",

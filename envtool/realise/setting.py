@@ -63,6 +63,10 @@ class Cancel:
         os.close(self.writer)
 
 
+def _turns() -> threading.Semaphore:
+    return threading.Semaphore(os.cpu_count() or 1)
+
+
 class Shared:
     """Things that are made once for a whole run, by name."""
 
@@ -93,6 +97,7 @@ class Setting:
     offline: bool = False  # nothing but the store is touched
     cached_only: bool = False  # nothing may be resolved or built
     shared: Shared = field(default_factory=Shared)  # see api.Site.shared
+    turns: threading.Semaphore = field(default_factory=_turns)  # who makes a part of a base: as many as processors
     arguments: tuple[str, ...] = ()  # what stood after `--`: already in the commands, kept for what is said of a run
 
 

@@ -20,6 +20,8 @@ from envtool.store import canonical, layers, memo
 
 __all__ = ["Made", "Stack", "Stacks", "stack_binds"]
 
+FETCHING = 8  # parts of a base whose files are fetched side by side
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
@@ -132,7 +134,9 @@ class Stacks:
         with self._lock:
             new = [node_id for node_id in ids if node_id not in self._futures]
         if len(new) > 1:
-            with ThreadPoolExecutor(min(len(new), os.cpu_count() or 1), thread_name_prefix="part") as pool:
+            # more than there are processors: they fetch first, which waits for others; `Setting.turns` has the rest
+            width = min(len(new), max(FETCHING, os.cpu_count() or 1))
+            with ThreadPoolExecutor(width, thread_name_prefix="part") as pool:
                 [*pool.map(self.node, new)]
 
     def recalled(self, env: str) -> Stack | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import threading
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +14,7 @@ from envtool.container import ids
 from envtool.events import Finished
 from envtool.model import BaseSpec, Env, LayerSpec, Spec, Where
 from envtool.plan.graph import graph
+from envtool.realise import build
 from envtool.realise.setting import Cancel, Setting
 from envtool.realise.stacks import Stacks, known_parts
 from envtool.registry import Registry
@@ -112,6 +116,45 @@ def test_parts_are_made_and_stood_on(world):
     assert again.recalled("e").made == again.stack("e").made
     assert [each.layer for each in again.stack("e").made] == [each.layer for each in made]
     assert not events
+
+
+class Fetched(Lines):
+    """A part with a file, which is only told where all of them are asked for."""
+
+    name = "fetched"
+    meeting = threading.Barrier(6)
+
+    def fetches(self, request, pins):
+        return (api.Fetch(sha256=hashlib.sha256(request.options[0].encode()).hexdigest(), name="file"),)
+
+    def locate(self, request, pins, fetches, site):
+        self.meeting.wait(20)
+        path = site.keep([request.options[0].encode()])
+        return [replace(fetches[0], url=path.as_uri())]
+
+
+def test_parts_fetch_side_by_side_and_are_made_one_a_processor(world, monkeypatch):
+    nodes, setting, _ = world
+    there = []
+    least = threading.Semaphore(1)
+    setting = replace(setting, turns=least)
+    real = build._make
+
+    def making(*words, **more):
+        free = least.acquire(blocking=False)
+        if free:  # as the base itself and the layer on top find it
+            least.release()
+        there.append(free)
+        return real(*words, **more)
+
+    monkeypatch.setattr(build, "_make", making)
+    kind = Fetched()
+    parts = [api.Part(name=f"p{number}", kind=kind, options=[f"'{number}'"], where=HERE) for number in range(6)]
+    monkeypatch.setattr(Image, "parts", lambda *_: parts)
+    made = Stacks(known_parts(nodes, setting), setting).stack("e").made
+    assert len(made) == 8
+    assert there.count(False) >= 6  # each part had the only turn
+    assert least.acquire(blocking=False)
 
 
 def hidden(setting, made):

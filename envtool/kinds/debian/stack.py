@@ -95,7 +95,9 @@ def _own(request: Request, site: Site) -> Ground:
         components = dict.fromkeys(part for item in of_suite for part in item.components)
         found += [lists.listed(url, index, suite, it, arch[0]) for it in components if lists.has(index, it, arch[0])]
     if not found:
-        raise ResolveError(f"the apt that layer `{request.name}` stands on is told of no archive", code="no-sources")
+        text = f"the apt that layer `{request.name}` stands on is told of no archive"
+        hint = "a `copy` layer below can bring an /etc/apt/sources.list; a `debian:` base needs none"
+        raise ResolveError(text, code="no-sources", hint=hint)
     return _at_hand(sources[0].suite, arch[0], tuple(found), site, request)
 
 

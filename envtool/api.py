@@ -36,6 +36,7 @@ from envtool.errors import BuildError, FetchError, Problem, ResolveError, SpecEr
 from envtool.events import Event
 from envtool.integrity import integrity_digest
 from envtool.model import Command, InputFile, Json, Where
+from envtool.shown import Cache, Memory, Peek, Secret, Shown, Text
 
 __all__ = [
     "BESIDE", "BLOBS", "PROJECT", "Archive", "Bind", "BuildError", "Cache", "Call", "Command", "Completed",
@@ -51,7 +52,7 @@ hook = pluggy.HookimplMarker("envtool")
 T = TypeVar("T")
 
 PROJECT = "/project"  # where a container sees the project (tasks: the view; builds: the declared inputs)
-BESIDE = "/run/envtool/beside"  # where a part's build sees other trees, each under its name: see Part.beside
+BESIDE = "/dev/envtool/beside"  # where a part's build sees other trees, each under its name: see Part.beside
 BLOBS = "/run/envtool/blobs"  # where a build sees its fetched files, each under its `name`, read-only
 
 
@@ -189,67 +190,6 @@ class Archive:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cache:
-    """A directory that stays on this machine from one build to the next, writable at `target`; never part of a key or
-    a layer. Its `id` names it in the whole store. `sharing`: "shared" by builds that run at once, "locked" by one after
-    the other, "private" to each (who comes second gets another directory). Owner and mode are those it begins with."""
-
-    id: str
-    target: str
-    sharing: str = "shared"
-    readonly: bool = False
-    mode: int = 0o755
-    uid: int = 0
-    gid: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Text:
-    """A file that is only there while it is built, read-only."""
-
-    target: str
-    text: str
-    mode: int = 0o644
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Secret:
-    """What a build may read and nobody keeps: a read-only file at `target`, or the variable `env`, or both. `source` is
-    "env:NAME" or "file:PATH" of whoever builds; with none, or where it is not there, the build does without it, unless
-    it is `required`. Never part of a key, a layer or a message."""
-
-    id: str
-    source: str = ""
-    target: str = ""
-    env: str = ""
-    required: bool = False
-    mode: int = 0o400
-    uid: int = 0
-    gid: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
-    """An empty directory in memory. `size` is bytes, 0: half of the machine's."""
-
-    target: str
-    size: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peek:
-    """A file or directory below PROJECT or BESIDE, shown at another place too; `source` may lead through symlinks,
-    which stay inside that tree. What is written to it, where it is `writable`, is thrown away."""
-
-    source: str
-    target: str
-    writable: bool = False
-
-
-Shown: TypeAlias = Cache | Text | Secret | Memory | Peek
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """How a base or layer is made, offline unless `network`. Steps run in order in one container whose root is
     the stack below (for a base: an empty directory). Or it is an `archive` and nothing else: then nothing runs."""
@@ -260,6 +200,7 @@ class Recipe:
     network: bool = False
     drop: tuple[str, ...] = ()  # glob patterns (absolute, `**` allowed) of what must not be captured: caches, logs
     shown: tuple[Shown, ...] = ()  # what the steps see beside the stack, mounted in this order; never captured
+    project: str = PROJECT  # where the inputs are shown, for trees that may have something there themselves
     keeps_tmp: bool = False  # /tmp and /run are the tree's own, and captured; else each container has fresh ones
     mounts: tuple[Bind, ...] = ()  # bases only: shown read-only in every container that stands on it (kind `host`)
 

@@ -28,7 +28,7 @@ class Bind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beside:
-    """Another tree to look at, read-only: layer trees, top-most first, merged at a place below /run."""
+    """Another tree to look at, read-only: layer trees, top-most first, merged at a place below /dev."""
 
     lowers: tuple[str, ...]
     target: str

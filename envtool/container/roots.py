@@ -189,7 +189,8 @@ def _overlay_root(program: dict[str, Any], own: ids.Ids, sources: Sources, place
         if target.strip("/").split("/", 1)[0] not in fresh:
             _make(f"skel/{target.strip('/')}", directory)
     names = ["hosts"] + (["passwd", "group"] if program["user"] == "user" else [])
-    for name in names + (["resolv.conf"] if program["network"] else []):
+    names += ["resolv.conf"] if program["network"] else []
+    for name in () if _bare(program) else names:
         _make(f"skel/etc/{name}", directory=False)
     lowers = [*(str(n) for n in range(len(sources.lowers))), "skel"]
     if upper:
@@ -200,6 +201,11 @@ def _overlay_root(program: dict[str, Any], own: ids.Ids, sources: Sources, place
         os.chown(top, 0, 0)
     os.chmod(top, stat.S_IMODE(os.stat(lowers[0]).st_mode))
     mounts.overlay("root", lowers, top, bottom, volatile=bool(upper) or place != "")
+
+
+def _bare(program: dict[str, Any]) -> bool:
+    """Whether the tree is only looked at and written by ourselves, who need no hosts: what it has there is its own."""
+    return "own" in program and all(step["call"] is not None for step in program["steps"])
 
 
 def _make(path: str, directory: bool) -> None:
@@ -227,7 +233,7 @@ def _prepare(program: dict[str, Any], place: str) -> dict[str, int]:
         detached["sys"] = mounts.filesystem("sysfs", pseudo | mounts.RDONLY)
     except OSError:  # the host's network namespace is not ours to show
         detached["sys"] = mounts.clone("/sys", pseudo | mounts.RDONLY)
-    if program["network"] and os.path.exists("/etc/resolv.conf"):
+    if program["network"] and os.path.exists("/etc/resolv.conf") and not _bare(program):
         detached["resolv"] = mounts.clone("/etc/resolv.conf", _PLAIN | mounts.RDONLY)
     return detached
 
@@ -323,7 +329,8 @@ def _populate(
     for (_, target, _, _), (descriptor, directory) in zip(program["binds"], sources.binds, strict=True):
         ensure(target, made, directory=directory)
         mounts.attach(descriptor, target)
-    _names(program, detached, sources.hosts, made, kept=kept)  # last: a bind may have brought another /etc
+    if not _bare(program):
+        _names(program, detached, sources.hosts, made, kept=kept)  # last: a bind may have brought another /etc
     return made
 
 
@@ -395,7 +402,7 @@ def _names(program: dict[str, Any], detached: dict[str, int], hosts: bytes, made
     if kept and not os.path.isdir("/etc"):
         return
     local = f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {program['hostname']}\n"
-    _show("hosts", local.encode() + hosts, made, kept=kept)
+    _show("hosts", local.encode() + hosts, made, kept=kept, readonly="own" not in program)
     if program["user"] == "user":
         for name, line in (("passwd", f"envtool:x:1000:1000::{HOME}:/bin/sh\n"), ("group", "envtool:x:1000:\n")):
             text = _read(f"/etc/{name}")
@@ -407,7 +414,7 @@ def _names(program: dict[str, Any], detached: dict[str, int], hosts: bytes, made
         mounts.attach(detached["resolv"], "/etc/resolv.conf")
 
 
-def _show(name: str, text: bytes, made: list[str], *, kept: bool) -> None:
+def _show(name: str, text: bytes, made: list[str], *, kept: bool, readonly: bool = True) -> None:
     if kept and not os.path.exists(f"/etc/{name}"):
         return
     try:
@@ -417,7 +424,8 @@ def _show(name: str, text: bytes, made: list[str], *, kept: bool) -> None:
     descriptor = os.open(f"/dev/.{name}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644)
     os.write(descriptor, text)
     os.close(descriptor)
-    mounts.attach(mounts.clone(f"/dev/.{name}", _PLAIN | mounts.RDONLY, recursive=False), f"/etc/{name}")
+    attributes = _PLAIN | (mounts.RDONLY if readonly else 0)  # Docker's may be written to, and are forgotten
+    mounts.attach(mounts.clone(f"/dev/.{name}", attributes, recursive=False), f"/etc/{name}")
     os.unlink(f"/dev/.{name}")
 
 

@@ -117,7 +117,7 @@ def _make(
     ids.own(place.upper)
     ids.own(place.work)
     where = f"{settled.request.where.file}:{settled.request.where.line}"
-    with shown.staged(recipe.shown, setting, event_id, where) as staged:
+    with shown.staged(recipe, setting, event_id, where) as staged:
         program = _program(recipe, settled, ground, bench, place.upper, place.work, staged)
         _execute(variation.applied(program) if variation else program, setting, event_id, settled)
     setting.cancel.check()
@@ -201,7 +201,7 @@ def _program(
             Beside(target=f"{BESIDE}/{name}", lowers=tuple(made.layer.tree for made in reversed(stack)))
             for name, stack in sorted(ground.beside.items())
         ),
-        view=View(project=bench.project, target=PROJECT) if bench.project else None,
+        view=View(project=bench.project, target=recipe.project) if bench.project else None,
         joins=joins([*(made.settled for made in below), settled]),
         copies=copies([made.settled for made in below]),
         env=environment,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from envtool import net
-from envtool.api import BESIDE, PROJECT, Cache, Memory, Peek, Secret, Shown, Text
+from envtool.api import BESIDE, Cache, Memory, Peek, Recipe, Secret, Text
 from envtool.container import ids, program
 from envtool.errors import BuildError
 from envtool.realise.setting import Setting
@@ -25,10 +25,11 @@ class Staged:
 
 
 @contextmanager
-def staged(shown: Sequence[Shown], setting: Setting, event_id: str, where: str) -> Iterator[Staged]:
+def staged(recipe: Recipe, setting: Setting, event_id: str, where: str) -> Iterator[Staged]:
     """All of it, held until the build is over; `where` it is asked for, for errors. Raises BuildError (code
     secret-missing), Interrupted."""
     found = Staged()
+    shown = recipe.shown
     with ExitStack() as held:
         # always in one order: two builds that lock the same two caches must not wait for each other
         directories = {
@@ -51,7 +52,7 @@ def staged(shown: Sequence[Shown], setting: Setting, event_id: str, where: str) 
                 case Memory():
                     found.mounts.append(program.Memory(target=each.target, size=each.size))
                 case Peek():
-                    found.mounts.append(_peek(each))
+                    found.mounts.append(_peek(each, recipe.project))
         yield found
 
 
@@ -104,9 +105,9 @@ def _value(source: str, root: str) -> bytes | None:
     return None
 
 
-def _peek(peek: Peek) -> program.Peek:
+def _peek(peek: Peek, project: str) -> program.Peek:
     source = posixpath.normpath(peek.source)
-    tree = PROJECT
+    tree = project
     if source.startswith(BESIDE + "/"):
         tree = posixpath.join(BESIDE, source[len(BESIDE) + 1 :].split("/", 1)[0])
     return program.Peek(tree=tree, path=source[len(tree) :].lstrip("/"), target=peek.target, writable=peek.writable)

@@ -69,9 +69,9 @@ class Image(api.Kind):
             part("more", "os.unlink('/s/gone')", "open('/s/kept', 'w').write('k')", below=(2,), shown=False),
             part(
                 "copied",
-                "assert os.listdir('/run/envtool/beside/stage/s') == ['kept']",
-                "open('/base/kept', 'w').write(open('/run/envtool/beside/stage/s/kept').read())",
-                "import errno\ntry:\n open('/run/envtool/beside/stage/no', 'w')\nexcept OSError as e:\n assert e.errno == 30",
+                "assert os.listdir('/dev/envtool/beside/stage/s') == ['kept']",
+                "open('/base/kept', 'w').write(open('/dev/envtool/beside/stage/s/kept').read())",
+                "import errno\ntry:\n open('/dev/envtool/beside/stage/no', 'w')\nexcept OSError as e:\n assert e.errno == 30",
                 below=(0, 1),
                 beside={"stage": (2, 3)},
             ),

@@ -227,7 +227,7 @@ def copy(spec: dict[str, Any]) -> None:
 
 def _one(copier: _Copier, source: str, name: str, target: str) -> None:
     if not os.path.lexists(source):
-        raise CopyError(f"there is no `{name}`")
+        raise CopyError(f"`{name}` leads to what is not copied with it: copy that, or the directory they are in")
     place = _real(target)
     if os.path.isdir(source) and not os.path.islink(source):
         copier.parents(place)

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 from envtool.api import (
     BESIDE,
     BLOBS,
-    PROJECT,
     Cache,
     Call,
     Command,
@@ -31,6 +30,7 @@ from envtool.kinds.dockerfile.acts import CopyAct, DirectoryAct, RunAct
 from envtool.kinds.dockerfile.context import Context, clean
 from envtool.kinds.dockerfile.mounts import Mount
 
+CONTEXT = "/dev/envtool/context"  # not api.PROJECT: a tree may have a /project of its own; /dev is always ours
 FROM = "from"  # the name of the tree that a COPY --from looks at; mounts' have their number
 
 
@@ -58,7 +58,7 @@ class RunPart(Kind):
     def build(self, request: Request, pins: Json) -> Recipe:
         """See Kind."""
         options: Any = request.options
-        place = posixpath.join(PROJECT, request.directory, options["context"])
+        place = posixpath.join(CONTEXT, request.directory, options["context"])
         shown: list[Shown] = [_shown(each, number, place, options) for number, each in enumerate(options["mounts"])]
         name, text = options["script"]
         if name:
@@ -70,7 +70,7 @@ class RunPart(Kind):
             user=options["user"] or "0",
             bare=True,
         )
-        return Recipe(steps=(step,), network=options["network"], shown=tuple(shown), keeps_tmp=True)
+        return Recipe(steps=(step,), network=options["network"], shown=tuple(shown), project=CONTEXT, keeps_tmp=True)
 
     def summary(self, request: Request, pins: Any) -> str:
         """What is not pinned."""
@@ -180,7 +180,7 @@ class CopyPart(Kind):
     def build(self, request: Request, pins: Json) -> Recipe:
         """See Kind."""
         options: Any = request.options
-        place = posixpath.join(PROJECT, request.directory, options["context"])
+        place = posixpath.join(CONTEXT, request.directory, options["context"])
         spec: dict[str, Json] = {
             "root": f"{BESIDE}/{FROM}" if options["beside"] else posixpath.normpath(place),
             "files": [
@@ -192,7 +192,13 @@ class CopyPart(Kind):
             **{key: options[key] for key in ("sources", "documents", "target", "owner", "mode", "exclude", "parents")},
         }
         step = Call(function=copying.copy, arguments=(spec,), prepare=copying.prepare)
-        return Recipe(steps=(step,), keeps_tmp=True)
+        return Recipe(steps=(step,), project=CONTEXT, keeps_tmp=True)
+
+    def summary(self, request: Request, pins: Any) -> str:
+        """The number of files; of another tree's nothing is known."""
+        options: Any = request.options
+        count = len(request.inputs) + len(options["documents"]) + len(options["urls"])
+        return f"{count} file{'s' if count != 1 else ''}" if count else ""
 
 
 def copy_options(act: CopyAct, context: Mapping[str, Json], urls: Sequence[Json]) -> dict[str, Json]:

@@ -232,7 +232,7 @@ def test_a_context_that_is_not_the_specs_directory():
     assert copy.kind.inputs(copy.options) == ("app",)
     assert [path for path in ("app/a", "app/b", "other/a") if copy.kind.keeps(copy.options, path)] == ["app/a"]
     (step,) = copy.kind.build(replace(asked, options=copy.options), None).steps
-    assert step.arguments[0]["root"] == "/project/app"
+    assert step.arguments[0]["root"] == "/dev/envtool/context/app"
 
 
 def test_a_recipe_shows_what_is_mounted():
@@ -243,8 +243,8 @@ def test_a_recipe_shows_what_is_mounted():
     run = parts(text, {"secrets": {"s": {"env": "TOKEN"}}})[-1]
     recipe = run.kind.build(replace(request(text), options=run.options), None)
     assert recipe.shown == (
-        api.Peek(source="/project/s", target="/b"),
-        api.Peek(source="/run/envtool/beside/1", target="/f", writable=True),
+        api.Peek(source="/dev/envtool/context/s", target="/b"),
+        api.Peek(source="/dev/envtool/beside/1", target="/f", writable=True),
         api.Memory(target="/t"),
         api.Cache(id="i", target="/k"),
         api.Secret(id="s", source="env:TOKEN", target="/run/secrets/s"),

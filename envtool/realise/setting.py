@@ -12,6 +12,7 @@ from envtool.errors import Interrupted
 from envtool.events import Emit
 from envtool.lock.lock import Lock
 from envtool.model import Json
+from envtool.store.claims import Claims
 from envtool.store.store import Store
 
 DEFAULT_EPOCH = 1577836800  # 2020-01-01: for bases whose archive has no date; zip files cannot say less than 1980
@@ -73,6 +74,7 @@ class Setting:
     moving: Mapping[str, Json] = field(default_factory=dict)  # ids of questions asked again -> pins to stay near to
     offline: bool = False  # nothing but the store is touched
     cached_only: bool = False  # nothing may be resolved or built
+    claims: Claims = field(default_factory=Claims)  # what of the store is needed while this is
     arguments: tuple[str, ...] = ()  # what stood after `--`: already in the commands, kept for what is said of a run
 
 

@@ -112,13 +112,14 @@ class Stacks:
         below = [self.node(node_id) for node_id in node.below]
         seen = self._recalled.get(node.id)
         ground = tuple(made.layer.diff_id for made in below)
-        if seen is not None and seen.layer.tree and seen.settled.request.below == ground:
+        fits = seen is not None and seen.layer.tree and seen.settled.request.below == ground
+        if seen is not None and fits and setting.claims.find(setting.store, seen.layer.key) is not None:
             return seen
         setting.cancel.check()
         wanted = settle.wanted(node, settle.request_for(node, below, setting), below, setting)
         if wanted.known:
             settled = settle.settled(node, wanted.request, wanted.pins)
-            layer = layers.find(setting.store, settled.key)
+            layer = setting.claims.find(setting.store, settled.key)
             if layer is not None:
                 return Made(settled=settled, layer=layer)
         if setting.cached_only:
@@ -135,7 +136,7 @@ class Stacks:
                 pins = settle.resolve(node, request, setting, site, again=wanted.again)
             settled = settle.settled(node, request, pins)
             piece.detail = node.kind.summary(request, pins)
-            layer = layers.find(setting.store, settled.key)
+            layer = setting.claims.find(setting.store, settled.key)
             if layer is not None:
                 piece.outcome = "cached"
                 return Made(settled=settled, layer=layer)

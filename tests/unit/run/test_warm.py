@@ -18,6 +18,7 @@ def plan(tmp_path):
         "version": warm.version(),
         "spec": str(spec),
         "env": "unit",
+        "locks": (),
         "watch": [(str(spec), warm.signature(str(spec))), (str(tmp_path / "absent"), ())],
     }
 

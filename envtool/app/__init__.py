@@ -3,6 +3,7 @@
 request.py   what was asked for, and which spec and envs it means
 opening.py   the project as every verb finds it: spec, graph, lock, store
 running.py   `run`: a task in many envs
+upkeep.py    the store: gc, verify, inspect, diff
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from envtool.api import Detection
 from envtool.app.opening import free, opened, read
 from envtool.app.request import SPEC, Request, find_spec, one_env
 from envtool.app.running import run
+from envtool.app.upkeep import gc
 from envtool.errors import MakeError, UsageError
 from envtool.events import Emit, Event
 from envtool.lock.changes import Change, changes
@@ -46,7 +48,7 @@ from envtool.store import layers
 from envtool.verify.result import Verified
 
 __all__ = [
-    "SPEC", "Cancel", "Locked", "Request", "detect", "execute", "fetch", "find_spec", "listeners", "load", "lock",
+    "SPEC", "Cancel", "Locked", "Request", "detect", "execute", "fetch", "find_spec", "gc", "listeners", "load", "lock",
     "plan", "run", "sbom", "schema", "statements", "vendor", "verify", "why",
 ]  # fmt: skip
 

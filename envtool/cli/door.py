@@ -107,6 +107,11 @@ class App(Protocol):
     def vendor(self, request: Any, target: str, emit: Emit, cancel: Latch, *, prune: bool) -> Any:
         """A vendor.Vendored. Raises EnvtoolError."""
 
+    def gc(
+        self, request: Any, *, keep_size: int | None, older_than: float | None, dry_run: bool, emit: Emit, cancel: Latch
+    ) -> Any:
+        """A Swept. Raises EnvtoolError."""
+
     def sbom(self, request: Any, env: str, form: str, emit: Emit, cancel: Latch) -> str:
         """A document. Raises EnvtoolError."""
 

@@ -32,6 +32,7 @@ VERBS = {
     "vendor": "Write every pinned file to a folder or archive that builds without a network.",
     "sbom": "Write the bill of materials of an env.",
     "verify": "Build layers twice, varied, and name what differs.",
+    "gc": "Remove from the store what nothing needs.",
     "init": "Write a first envtool.yaml for this project.",
     "schema": "Print the JSON Schema of envtool.yaml.",
     "doctor": "Show what this machine can do, and how to mend what it cannot.",

@@ -24,6 +24,7 @@ def bring(settled: Settled, setting: Setting, event_id: str, site: Site) -> None
         return
     if setting.offline:
         raise _offline(missing)
+    setting.make_room()
     kind, request = settled.node.kind, settled.request
     seen = settle.seen(settled.node, request, setting)
     hinted = [replace(fetch, url=fetch.url or seen.get(fetch.sha256, "")) for fetch in missing]

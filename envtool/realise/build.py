@@ -14,10 +14,11 @@ from envtool.api import BLOBS, PROJECT, Call, Fetch, InputFile, Place, Recipe, R
 from envtool.api import Step as ApiStep
 from envtool.container import ids, start
 from envtool.container.program import Bind, Program, Root, Step, View
-from envtool.errors import BuildError, Interrupted
+from envtool.errors import BuildError, Interrupted, MakeError
 from envtool.model import Json
 from envtool.realise import advice, inside
 from envtool.realise.bring import bring
+from envtool.realise.room import ran_out
 from envtool.realise.setting import Setting, add_variables, base_environment, outside
 from envtool.realise.settle import Made, Settled
 from envtool.realise.tee import Tee
@@ -32,6 +33,29 @@ def build(
 ) -> tuple[layers.Layer, bool]:
     """Make the layer (True), or take the one that another process has made meanwhile (False). `site` is what the kind
     may ask where its files are. Raises MakeError, Interrupted."""
+    setting.make_room()
+    try:
+        return _build(settled, below, setting, event_id, site)
+    except _NoRoom as failed:
+        if not setting.make_room(full=True):
+            raise failed.error from None
+    try:
+        return _build(settled, below, setting, event_id, site)
+    except _NoRoom as failed:
+        raise failed.error from None
+
+
+class _NoRoom(Exception):  # noqa: N818 - the error is what went wrong
+    """The disk was full when something went wrong."""
+
+    def __init__(self, error: MakeError | OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _build(
+    settled: Settled, below: Sequence[Made], setting: Setting, event_id: str, site: Site
+) -> tuple[layers.Layer, bool]:
     recipe = settled.node.kind.build(settled.request, settled.pins)
 
     def waiting(holder: str) -> None:
@@ -42,10 +66,15 @@ def build(
     ) as draft:
         if draft.layer is not None:
             return draft.layer, False
-        bring(settled, setting, event_id, site)
-        with Workbench(setting, settled.fetches, settled.request.inputs) as bench:
-            captured = _make(recipe, settled, below, setting, event_id, bench, draft)
-        return draft.commit(captured, settled.document, _built(settled, setting)), True
+        try:
+            bring(settled, setting, event_id, site)
+            with Workbench(setting, settled.fetches, settled.request.inputs) as bench:
+                captured = _make(recipe, settled, below, setting, event_id, bench, draft)
+            return draft.commit(captured, settled.document, _built(settled, setting)), True
+        except (MakeError, OSError) as error:
+            if ran_out(setting.store, error):  # looked at while what was written is still there
+                raise _NoRoom(error) from error
+            raise
 
 
 def _built(settled: Settled, setting: Setting) -> dict[str, Json]:

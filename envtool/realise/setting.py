@@ -12,6 +12,7 @@ from envtool.errors import Interrupted
 from envtool.events import Emit
 from envtool.lock.lock import Lock
 from envtool.model import Json
+from envtool.realise.room import Room
 from envtool.store.claims import Claims
 from envtool.store.store import Store
 
@@ -75,7 +76,12 @@ class Setting:
     offline: bool = False  # nothing but the store is touched
     cached_only: bool = False  # nothing may be resolved or built
     claims: Claims = field(default_factory=Claims)  # what of the store is needed while this is
+    room: Room = field(default_factory=Room)
     arguments: tuple[str, ...] = ()  # what stood after `--`: already in the commands, kept for what is said of a run
+
+    def make_room(self, *, full: bool = False) -> bool:
+        """Before something is made or fetched: see Room.ensure."""
+        return self.room.ensure(self.store, self.root, self.claims, self.emit, full=full)
 
 
 def outside() -> tuple[dict[str, str], tuple[Bind, ...]]:

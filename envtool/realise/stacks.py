@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from envtool.errors import BuildError, MakeError
+from envtool.errors import BuildError, EnvtoolError, MakeError
 from envtool.plan.graph import Graph, Node
 from envtool.realise import settle
 from envtool.realise.build import build, stack_binds
@@ -52,6 +52,7 @@ class Stacks:
         self._lock = threading.Lock()
         self._recalled: dict[str, Made | None] = {}
         self._recalling = threading.Lock()
+        setting.room.need(self._standing)
 
     def stack(self, env: str) -> Stack:
         """The whole stack of an env, made where it was not. Raises MakeError, SpecError, Interrupted."""
@@ -86,6 +87,17 @@ class Stacks:
                 made = Made(settled=settled, layer=layer) if layer else None
         self._recalled[node.id] = made
         return made
+
+    def _standing(self) -> Iterator[str]:
+        """Keys of the layers of the graph that stand already, as far as that is known without making any."""
+        for node in self._graph.nodes.values():
+            try:
+                with self._recalling:
+                    made = self._recall(node)
+            except EnvtoolError:
+                continue
+            if made is not None and made.layer.tree:
+                yield made.layer.key
 
     def made(self) -> tuple[Made, ...]:
         """Every node that stands so far."""

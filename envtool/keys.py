@@ -31,14 +31,16 @@ def layer_document(
     arch: str,
     epoch: int,
     below: list[Json],
+    beside: dict[str, Json] | None = None,
 ) -> dict[str, Json]:
     """All that determines a layer: its key is the digest of this, and it is kept beside the layer.
 
     `files` are [name, sha256] of what is fetched, `inputs` [path, sha256, executable, link] of project files.
     `below` are the diff IDs it stands on, bottom first: not keys, so a layer that was rebuilt and came out the same
-    leaves everything above it valid (early cutoff).
+    leaves everything above it valid (early cutoff). `beside` are those of other trees that its build sees, by name.
     """
-    return {
+    more: dict[str, Json] = {"beside": beside} if beside else {}
+    return more | {
         "format": FORMAT,
         "kind": kind,
         "version": version,
@@ -50,6 +52,22 @@ def layer_document(
         "epoch": epoch,
         "below": below,
     }
+
+
+def archive_document(diff_id: str) -> dict[str, Json]:
+    """All that determines a layer that is an image's, as it is: what its tar has to be. However it is compressed, and
+    in whatever image it lies, it is one layer."""
+    return layer_document(
+        kind="archive",
+        version=1,
+        material={"diff_id": diff_id},
+        files=[],
+        inputs=[],
+        variables={},
+        arch="",
+        epoch=0,
+        below=[],
+    )
 
 
 def result_document(

@@ -136,8 +136,8 @@ def verify(
     from envtool.verify import chosen, everything
 
     at = opened(request, emit, cancel)
-    targets = chosen.outputs(at.spec, names) if build else chosen.layers(at.spec, at.nodes, names)
     stacks = Stacks(at.nodes, at.setting)
+    targets = chosen.outputs(at.spec, names) if build else chosen.layers(at.spec, stacks.graph(), names)
     directory = evidence.open_run(at.spec.root)
     try:
         return everything.verify(targets, stacks, at.setting, directory, request.jobs, request.fail_fast)
@@ -148,12 +148,12 @@ def verify(
 def lock(request: Request, upgrade: tuple[str, ...] | None, emit: Emit, cancel: Cancel) -> Locked:
     """Settle everything that floats, make it, and write the lock. `upgrade`: None keeps what still fits, () moves all,
     names move what they name. Raises SpecError, UsageError, MakeError, Interrupted."""
-    at = opened(replace(free(request), refresh=upgrade == ()), emit, cancel)
+    at = opened(replace(free(request), refresh=upgrade == ()), emit, cancel, parts=False)  # pins may move
     old, nodes = at.setting.lock, at.nodes
     stacks = Stacks(nodes, moving(at.setting, nodes, upgrade) if upgrade else at.setting)
     with ThreadPoolExecutor(request.jobs or os.cpu_count() or 1, thread_name_prefix="env") as pool:
         [*pool.map(lambda env: stacks.stack(env.name), at.spec.envs)]
-    found = locking.entries(nodes, stacks.made())
+    found = locking.entries(stacks.graph(), stacks.made())
     names = frozenset((entry.question.subject, entry.question.name) for entry in found) if request.envs else None
     new = merged(old, found, platforms=frozenset(entry.question.platform for entry in found), names=names)
     written = lock_file.write(at.spec.root, at.spec.file, new)

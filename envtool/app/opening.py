@@ -17,6 +17,7 @@ from envtool.plan.graph import Graph, graph
 from envtool.project import Files
 from envtool.realise.places import Lines
 from envtool.realise.setting import Cancel, Setting
+from envtool.realise.stacks import known_parts
 from envtool.resolve import file as lock_file
 from envtool.resolve import locking
 from envtool.spec import load as load_spec
@@ -48,8 +49,9 @@ def read(request: Request) -> tuple[Spec, Files, registry.Registry]:
     return select(spec, request.envs), files, kinds
 
 
-def opened(request: Request, emit: Emit | None = None, cancel: Cancel | None = None) -> Opened:
-    """All of it. Raises SpecError (also where the lock has to fit and does not), UsageError, StoreError."""
+def opened(request: Request, emit: Emit | None = None, cancel: Cancel | None = None, *, parts: bool = True) -> Opened:
+    """All of it; bases have the `parts` that are known. Raises SpecError (also where the lock has to fit and does not),
+    UsageError, StoreError."""
     spec, files, kinds = read(request)
     nodes = graph(spec, kinds)
     place = store.locate(idmap=ids.describe())
@@ -73,6 +75,8 @@ def opened(request: Request, emit: Emit | None = None, cancel: Cancel | None = N
     has_to_fit = _in_ci(os.environ) if request.locked is None else request.locked
     if locked is not None and has_to_fit and not request.refresh:
         locking.check(nodes, locked, setting, name)
+    if parts and not request.refresh:
+        nodes = known_parts(nodes, setting)
     return Opened(spec=spec, files=files, kinds=kinds, nodes=nodes, setting=setting)
 
 

@@ -41,12 +41,13 @@ def _log(context: int) -> str:
 
 
 def overlay(target: str, lowers: list[str], upper: str, work: str, *, volatile: bool) -> None:
-    """Mount an overlay at `target`, top-most lower first. All paths are short and relative to the current directory:
-    so mount(2)'s page of options holds the kernel's limit of 500 lowers, and one way serves every kernel.
+    """Mount an overlay at `target`, top-most lower first; without `upper` nobody can write to it. All paths are short
+    and relative to the current directory: so mount(2)'s page of options holds the kernel's limit of 500 lowers, and one
+    way serves every kernel.
     """
     if len(lowers) > OVERLAY_LIMIT:
         raise OSError(7, f"a stack has at most {OVERLAY_LIMIT - 2} layers, not {len(lowers)}")
-    options = f"lowerdir={':'.join(lowers)},upperdir={upper},workdir={work},userxattr"
+    options = f"lowerdir={':'.join(lowers)},userxattr" + (f",upperdir={upper},workdir={work}" if upper else "")
     if volatile:
         options += ",volatile"
     try:

@@ -27,6 +27,14 @@ class Bind:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """Another tree to look at, read-only: layer trees, top-most first, merged at a place below /run."""
+
+    lowers: tuple[str, ...]
+    target: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Root:
     """The root file system.
 
@@ -85,6 +93,7 @@ class Program:
     root: Root
     steps: tuple[Step, ...]
     binds: tuple[Bind, ...] = ()  # after the view, in order
+    beside: tuple[Beside, ...] = ()
     view: View | None = None
     joins: tuple[tuple[str, str], ...] = ()  # (directory of the root, place in the view): the one is seen at the other
     copies: tuple[tuple[str, str], ...] = ()  # (file of the root, place in the view): a copy, where there is none yet
@@ -129,5 +138,6 @@ class Program:
             "outputs_at": self.view.target if self.view else "/",
             "seccomp": seccomp.build(single=False, sync=self.sync, ask=ask),
             "seccomp_single": seccomp.build(single=True, sync=self.sync, ask=ask) if self.user == "root" else b"",
+            **({"beside": tuple((each.lowers, each.target) for each in self.beside)} if self.beside else {}),
             **({"vary": (vary.order, vary.processors, vary.pids)} if vary else {}),
         }

@@ -32,10 +32,11 @@ class Unopened(OSError):  # noqa: N818 - it is what happened
 class Sources:
     """Detached mounts of what the host shows: descriptors, and whether a bind is a directory."""
 
-    __slots__ = ("binds", "hosts", "lowers", "project", "scratch", "upper")
+    __slots__ = ("beside", "binds", "hosts", "lowers", "project", "scratch", "upper")
 
     def __init__(self) -> None:
         self.lowers: list[int] = []
+        self.beside: list[list[int]] = []
         self.upper = self.scratch = self.project = -1
         self.binds: list[tuple[int, bool]] = []
         self.hosts = b""
@@ -58,6 +59,7 @@ def open_sources(program: dict[str, Any], own: ids.Ids, maps: dict[tuple[int, in
     lowers, upper, work, scratch, _ = program["root"]
     root = own.mode == "root"
     sources.lowers = [_source(path) for path in lowers]
+    sources.beside = [[_source(path) for path in stack] for stack, _ in program.get("beside", ())]
     if root:
         for path in (upper, work, scratch):
             if path and os.stat(path).st_uid == 0:
@@ -131,9 +133,14 @@ def build(program: dict[str, Any], own: ids.Ids, sources: Sources) -> list[str]:
     else:
         _overlay_root(program, own, sources, place)
     detached = _prepare(program, place)
+    beside = [_merged(f"b{number}", stack) for number, stack in enumerate(sources.beside)]
     view = _view(program, own, place) if program["view"] is not None else -1
     mounts.pivot("root")
-    return _populate(program, sources, detached, view, kept=plain)
+    made = _populate(program, sources, detached, view, kept=plain)
+    for descriptor, (_, target) in zip(beside, program.get("beside", ()), strict=True):
+        _ensure(target, [], directory=True)  # below /run, which is never kept
+        mounts.attach(descriptor, target)
+    return made
 
 
 def _stage(sources: Sources) -> None:
@@ -144,6 +151,20 @@ def _stage(sources: Sources) -> None:
         if descriptor >= 0:
             os.mkdir(str(name))
             mounts.attach(descriptor, str(name))
+
+
+def _merged(name: str, stack: list[int]) -> int:
+    """Layer trees, top-most first, as one tree to look at; detached. An empty one lies at the bottom: an overlay that
+    nobody writes to wants two, and shows no whiteout of the lowest."""
+    os.mkdir(name)
+    lowers = []
+    for number, descriptor in enumerate(stack):
+        lowers.append(f"{name}-{number}")
+        os.mkdir(lowers[-1])
+        mounts.attach(descriptor, lowers[-1])
+    os.mkdir(f"{name}-none")
+    mounts.overlay(name, [*lowers, f"{name}-none"], "", "", volatile=False)
+    return mounts.clone(name, _PLAIN | mounts.RDONLY, recursive=False)
 
 
 def _overlay_root(program: dict[str, Any], own: ids.Ids, sources: Sources, place: str) -> None:

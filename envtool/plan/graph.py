@@ -6,11 +6,11 @@ the node, and so its build. Nodes know nothing of pins, keys or diff IDs: those 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from envtool.api import Kind
+from envtool.api import Kind, Part
 from envtool.keys import digest
 from envtool.model import BaseSpec, Env, Json, LayerSpec, Spec
 from envtool.registry import Registry
@@ -18,21 +18,31 @@ from envtool.registry import Registry
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """`below` are the ids it stands on, bottom first: what its build sees, and all that can decide it."""
+    """`below` are the ids it stands on, bottom first: what its build sees, and with `beside` all that can decide it."""
 
     id: str
     subject: Literal["base", "layer"]
     spec: BaseSpec | LayerSpec
     kind: Kind
     below: tuple[str, ...]
+    beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of a part: other stacks that its build sees
+    of: str = ""  # the name of the base that it is a part of (api.Part)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """All that has to stand before it can be made."""
+        return tuple(dict.fromkeys((*self.below, *(each for stack in self.beside.values() for each in stack))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graph:
-    """`stacks`: env name -> node ids, bottom first. `nodes` are in an order in which each comes after its below."""
+    """`stacks`: env name -> node ids, bottom first. `nodes` are in an order in which each comes after what it needs.
+
+    `parts`: the parts of each base that has some and whose pins are known, by the base's id: see `grown`."""
 
     nodes: Mapping[str, Node]
     stacks: Mapping[str, tuple[str, ...]]
+    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def graph(spec: Spec, registry: Registry) -> Graph:
@@ -43,6 +53,54 @@ def graph(spec: Spec, registry: Registry) -> Graph:
     for env in spec.envs:
         stacks[env.name] = _stack(env, registry, nodes, chains)
     return Graph(nodes=nodes, stacks=stacks)
+
+
+def has_parts(kind: Kind) -> bool:
+    """Whether bases of a kind may be made of several layers: which, only their pins tell."""
+    return type(kind).parts is not Kind.parts
+
+
+def grown(graph: Graph, base: str, parts: Sequence[Part]) -> Graph:
+    """The same graph with the parts of one base (its id), now that they are known: whatever stands on the base stands
+    on those that are shown too. Linear in the graph."""
+    owner = graph.nodes[base]
+    ids = [base]
+    made: dict[str, Node] = {}
+    chains: dict[tuple[str, ...], str] = {}
+    for part in parts:
+        below = tuple(ids[number] for number in part.below)
+        beside = {name: tuple(ids[number] for number in stack) for name, stack in part.beside.items()}
+        others: dict[str, Json] = {name: _chain(stack, chains) for name, stack in beside.items()}
+        directory = owner.spec.directory
+        node_id = digest(["part", part.kind.name, directory, part.options, _chain(below, chains), others])
+        spec = LayerSpec(
+            name=part.name, kind=part.kind.name, options=part.options, where=part.where, directory=directory
+        )
+        made[node_id] = Node(
+            id=node_id,
+            subject="layer",
+            spec=spec,
+            kind=part.kind,
+            below=below,
+            beside=beside,
+            of=owner.spec.name,
+        )
+        ids.append(node_id)
+    shown = [node_id for node_id, part in zip(ids[1:], parts, strict=True) if part.shown]
+    nodes: dict[str, Node] = {}
+    for node_id, node in graph.nodes.items():
+        if node.of:
+            nodes[node_id] = node
+        elif node_id not in nodes:
+            nodes[node_id] = replace(node, below=_on(node.below, base, shown))
+        if node_id == base:
+            nodes |= {each: made[each] for each in ids[1:] if each not in nodes}
+    stacks = {env: _on(stack, base, shown) for env, stack in graph.stacks.items()}
+    return Graph(nodes=nodes, stacks=stacks, parts={**graph.parts, base: tuple(dict.fromkeys(ids[1:]))})
+
+
+def _on(stack: tuple[str, ...], base: str, shown: Sequence[str]) -> tuple[str, ...]:
+    return (base, *dict.fromkeys(shown), *stack[1:]) if stack[:1] == (base,) else stack
 
 
 def _stack(env: Env, registry: Registry, nodes: dict[str, Node], chains: dict[tuple[str, ...], str]) -> tuple[str, ...]:

@@ -55,7 +55,7 @@ def _named(spec: Spec, graph: Graph, name: str) -> tuple[set[str], list[tuple[En
     if colon:
         envs = [env for env in spec.envs if _is(env_name, env.name, env.group)]
         return set(), [(env, task) for env in envs for task in env.tasks if _is(task_name, task.name)]
-    nodes = {node.id for node in graph.nodes.values() if _is(name, node.spec.name)}
+    nodes = {node.id for node in graph.nodes.values() if _is(name, node.spec.name, node.of)}
     for env in spec.envs:
         if _is(name, env.name, env.group):
             nodes.update(graph.stacks[env.name])

@@ -8,12 +8,13 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 
 from envtool import net, project
-from envtool.api import BLOBS, PROJECT, Call, Fetch, InputFile, Place, Recipe, Run, Site, Unpack
+from envtool.api import BESIDE, BLOBS, PROJECT, Call, Fetch, InputFile, Place, Recipe, Run, Site, Unpack
 from envtool.api import Step as ApiStep
 from envtool.container import ids, start
-from envtool.container.program import Bind, Program, Root, Step, View
+from envtool.container.program import Beside, Bind, Program, Root, Step, View
 from envtool.errors import BuildError, Interrupted, MakeError
 from envtool.model import Json
 from envtool.realise import advice, inside
@@ -28,19 +29,30 @@ from envtool.store import blobs, canonical, layers
 SCRATCH = ("/run/**", "/tmp/**", "/dev/**", "/proc/**", "/sys/**")  # never part of a layer, whatever wrote there
 
 
-def build(
-    settled: Settled, below: Sequence[Made], setting: Setting, event_id: str, site: Site
-) -> tuple[layers.Layer, bool]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What a layer is made on: what it stands on, bottom first, and other stacks that its build sees, by name."""
+
+    below: tuple[Made, ...] = ()
+    beside: Mapping[str, tuple[Made, ...]] = field(default_factory=dict)
+
+    @property
+    def layers(self) -> tuple[layers.Layer, ...]:
+        """All of it."""
+        return tuple(made.layer for stack in (self.below, *self.beside.values()) for made in stack)
+
+
+def build(settled: Settled, ground: Ground, setting: Setting, event_id: str, site: Site) -> tuple[layers.Layer, bool]:
     """Make the layer (True), or take the one that another process has made meanwhile (False). `site` is what the kind
     may ask where its files are. Raises MakeError, Interrupted."""
     setting.make_room()
     try:
-        return _build(settled, below, setting, event_id, site)
+        return _build(settled, ground, setting, event_id, site)
     except _NoRoom as failed:
         if not setting.make_room(full=True):
             raise failed.error from None
     try:
-        return _build(settled, below, setting, event_id, site)
+        return _build(settled, ground, setting, event_id, site)
     except _NoRoom as failed:
         raise failed.error from None
 
@@ -53,9 +65,7 @@ class _NoRoom(Exception):  # noqa: N818 - the error is what went wrong
         self.error = error
 
 
-def _build(
-    settled: Settled, below: Sequence[Made], setting: Setting, event_id: str, site: Site
-) -> tuple[layers.Layer, bool]:
+def _build(settled: Settled, ground: Ground, setting: Setting, event_id: str, site: Site) -> tuple[layers.Layer, bool]:
     recipe = settled.node.kind.build(settled.request, settled.pins)
 
     def waiting(holder: str) -> None:
@@ -69,7 +79,7 @@ def _build(
         try:
             bring(settled, setting, event_id, site)
             with Workbench(setting, settled.fetches, settled.request.inputs) as bench:
-                captured = _make(recipe, settled, below, setting, event_id, bench, draft)
+                captured = _make(recipe, settled, ground, setting, event_id, bench, draft)
             return draft.commit(captured, settled.document, _built(settled, setting)), True
         except (MakeError, OSError) as error:
             if ran_out(setting.store, error):  # looked at while what was written is still there
@@ -101,7 +111,7 @@ class Rebuild:
 
 
 def rebuild(
-    settled: Settled, below: Sequence[Made], setting: Setting, event_id: str, place: Rebuild, variation: Variation
+    settled: Settled, ground: Ground, setting: Setting, event_id: str, place: Rebuild, variation: Variation
 ) -> canonical.Captured:
     """Make a layer once more, varied, in `place`; the store is not touched. Its files must have been fetched. Raises
     MakeError."""
@@ -110,13 +120,13 @@ def rebuild(
     if variation.backward:
         inputs, fetches = inputs[::-1], fetches[::-1]
     with Workbench(setting, fetches, inputs, top=place.top) as bench:
-        return _make(recipe, settled, below, setting, event_id, bench, place, variation)
+        return _make(recipe, settled, ground, setting, event_id, bench, place, variation)
 
 
 def _make(
     recipe: Recipe,
     settled: Settled,
-    below: Sequence[Made],
+    ground: Ground,
     setting: Setting,
     event_id: str,
     bench: Workbench,
@@ -125,7 +135,7 @@ def _make(
 ) -> canonical.Captured:
     ids.own(place.upper)
     ids.own(place.work)
-    program = _program(recipe, settled, below, bench, place.upper, place.work)
+    program = _program(recipe, settled, ground, bench, place.upper, place.work)
     _execute(variation.applied(program) if variation else program, setting, event_id, settled)
     setting.cancel.check()
     ids.remove(place.work)
@@ -175,10 +185,8 @@ class Workbench:
         self._directory.__exit__(None, None, None)
 
 
-def _program(
-    recipe: Recipe, settled: Settled, below: Sequence[Made], bench: Workbench, upper: str, work: str
-) -> Program:
-    setting = bench.setting
+def _program(recipe: Recipe, settled: Settled, ground: Ground, bench: Workbench, upper: str, work: str) -> Program:
+    setting, below = bench.setting, ground.below
     lowers = tuple(made.layer.tree for made in reversed(below))
     if recipe.network and setting.offline:
         raise BuildError(
@@ -194,6 +202,10 @@ def _program(
             *(Bind(source=bench.blobs, target=BLOBS) for _ in recipe.steps[:1] if bench.fetches),
             *(Bind(source=bind.source, target=bind.target) for bind in recipe.binds),
             *shown,
+        ),
+        beside=tuple(
+            Beside(target=f"{BESIDE}/{name}", lowers=tuple(made.layer.tree for made in reversed(stack)))
+            for name, stack in sorted(ground.beside.items())
         ),
         view=View(project=bench.project, target=PROJECT) if bench.project else None,
         joins=joins([*(made.settled for made in below), settled]),

@@ -68,7 +68,7 @@ def _subject(one: Look, looks: Mapping[str, Look], envs: tuple[str, ...], settin
     node, request = one.node, one.request
     if request is None:  # its inputs do not depend on what is below
         request = settle.request_for(node, (), setting)
-    waits = [looks[node_id] for node_id in node.below if looks[node_id].layer is None]
+    waits = [looks[node_id] for node_id in node.needs if looks[node_id].layer is None]
     asks = one.settled is None and not waits
     return Subject(
         name=node.spec.name,

@@ -34,11 +34,11 @@ def look(graph: Graph, setting: Setting) -> dict[str, Look]:
     """All nodes by id, each after what it stands on. Raises SpecError for inputs that are not there."""
     looks: dict[str, Look] = {}
     for node in graph.nodes.values():
-        below = made(node.below, looks)
-        if len(below) < len(node.below):
+        below, beside = made(node.below, looks), {name: made(stack, looks) for name, stack in node.beside.items()}
+        if any(looks[each].layer is None for each in node.needs):
             looks[node.id] = Look(node=node)
             continue
-        request = settle.request_for(node, below, setting)
+        request = settle.request_for(node, below, setting, beside)
         wanted = _wanted(node, request, below, setting)
         request = wanted.request
         settled = settle.settled(node, request, wanted.pins) if wanted.known else None

@@ -100,6 +100,7 @@ def add_variables(environment: dict[str, str], more: dict[str, str]) -> None:
     """Lay variables over an environment in place. A PATH comes before the PATH so far: layers add, never hide."""
     for name, value in more.items():
         if name == "PATH" and environment.get("PATH"):
-            environment["PATH"] = f"{value}:{environment['PATH']}"
+            places = f"{value}:{environment['PATH']}".split(":")
+            environment["PATH"] = ":".join(dict.fromkeys(places))  # an image's own is mostly what is there already
         else:
             environment[name] = value

@@ -17,7 +17,7 @@ from envtool.api import Fetch, InputFile, Kind, Request, Site
 from envtool.errors import EnvtoolError, Problem, ResolveError, SpecError
 from envtool.lock.lock import Entry, Question, ground
 from envtool.model import BaseSpec, Json, LayerSpec
-from envtool.plan.graph import Node
+from envtool.plan.graph import Node, has_parts
 from envtool.realise.setting import DEFAULT_EPOCH, Setting, add_variables
 from envtool.store import memo
 from envtool.store.layers import Layer
@@ -54,10 +54,17 @@ class Asked(Site, Protocol):
         """sha256 -> URL, as `seen` was told."""
 
 
-def request_for(node: Node, below: Sequence[Made], setting: Setting) -> Request:
+def request_for(
+    node: Node, below: Sequence[Made], setting: Setting, beside: Mapping[str, Sequence[Made]] | None = None
+) -> Request:
     """The request of a node on what it stands on. Raises SpecError for inputs that are not there."""
-    diff_ids = tuple(made.layer.diff_id for made in below)
-    return request_on(node, [made.settled for made in below], diff_ids, setting)
+    request = request_on(node, [made.settled for made in below], diff_ids(below), setting)
+    return replace(request, beside={name: diff_ids(stack) for name, stack in beside.items()}) if beside else request
+
+
+def diff_ids(stack: Sequence[Made]) -> tuple[str, ...]:
+    """Content addresses, bottom first."""
+    return tuple(made.layer.diff_id for made in stack)
 
 
 def request_on(node: Node, below: Sequence[Settled], diff_ids: tuple[str, ...], setting: Setting) -> Request:
@@ -81,7 +88,7 @@ def request_on(node: Node, below: Sequence[Settled], diff_ids: tuple[str, ...], 
         base_kind=base.node.kind.name if base else "",
         base_name=base.node.spec.name if base else "",
         base_pins=base.pins if base else None,
-        variables=variables(below),
+        variables={} if node.of else variables(below),  # a part has what it needs of them in its options
     )
 
 
@@ -211,16 +218,22 @@ def settled(node: Node, request: Request, pins: Json) -> Settled:
     if len(set(names)) != len(names):
         double = next(name for name in names if names.count(name) > 1)
         raise ResolveError(f"layer `{request.name}` fetches two files named `{double}`", code="fetch-names")
-    document = keys.layer_document(
-        kind=f"{node.subject}:{kind.name}",
-        version=kind.version,
-        material=kind.material(request, pins),
-        files=[[fetch.name, fetch.sha256] for fetch in sorted(fetches, key=lambda fetch: fetch.name)],
-        inputs=[[item.path, item.sha256, item.executable, item.link] for item in request.inputs],
-        variables=dict(request.variables),
-        arch=request.arch,
-        epoch=epoch,
-        below=[*request.below],
+    archive = kind.build(request, pins).archive if node.of or has_parts(kind) else None
+    document = (
+        keys.archive_document(archive.diff_id)
+        if archive
+        else keys.layer_document(
+            kind=f"{node.subject}:{kind.name}",
+            version=kind.version,
+            material=kind.material(request, pins),
+            files=[[fetch.name, fetch.sha256] for fetch in sorted(fetches, key=lambda fetch: fetch.name)],
+            inputs=[[item.path, item.sha256, item.executable, item.link] for item in request.inputs],
+            variables=dict(request.variables),
+            arch=request.arch,
+            epoch=epoch,
+            below=[*request.below],
+            beside={name: [*stack] for name, stack in request.beside.items()},
+        )
     )
     return Settled(
         node=node,

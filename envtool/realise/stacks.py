@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 from envtool.errors import BuildError, EnvtoolError, MakeError
-from envtool.plan.graph import Graph, Node
+from envtool.plan.graph import Graph, Node, grown, has_parts
 from envtool.realise import settle
-from envtool.realise.build import build, stack_binds
+from envtool.realise.build import Ground, build, stack_binds
 from envtool.realise.setting import Setting
 from envtool.realise.settle import Made
 from envtool.realise.site import StackSite
@@ -39,14 +40,27 @@ class Stack:
     @property
     def diff_ids(self) -> tuple[str, ...]:
         """Content addresses, bottom first."""
-        return tuple(made.layer.diff_id for made in self.made)
+        return settle.diff_ids(self.made)
+
+
+def known_parts(graph: Graph, setting: Setting) -> Graph:
+    """The graph with the parts of those bases whose pins are locked or remembered: nobody is asked. Raises
+    SpecError."""
+    for node in [*graph.nodes.values()]:
+        if node.subject == "base" and has_parts(node.kind) and node.id not in graph.parts:
+            wanted = settle.wanted(node, settle.request_for(node, (), setting), (), setting)
+            if wanted.known:
+                graph = grown(graph, node.id, node.kind.parts(wanted.request, wanted.pins))
+    return graph
 
 
 class Stacks:
-    """Makes the nodes of a graph on demand, from any number of threads, each node once."""
+    """Makes the nodes of a graph on demand, from any number of threads, each node once. The graph grows as the parts of
+    bases become known."""
 
     def __init__(self, graph: Graph, setting: Setting) -> None:
         self._graph = graph
+        self._answers: dict[str, Future[settle.Wanted]] = {}  # of bases that have parts
         self._setting = setting
         self._futures: dict[str, Future[Made]] = {}
         self._lock = threading.Lock()
@@ -56,9 +70,66 @@ class Stacks:
 
     def stack(self, env: str) -> Stack:
         """The whole stack of an env, made where it was not. Raises MakeError, SpecError, Interrupted."""
+        base = self._grow(self._graph.stacks[env][0])
+        parts = self._graph.parts.get(base, ())
+        if parts:
+            self._together((base, *parts))
         stack = Stack(made=tuple(self.node(node_id) for node_id in self._graph.stacks[env]))
         _agree(stack, self._setting)
         return stack
+
+    def graph(self) -> Graph:
+        """The graph with all parts of all bases, which are asked for where they are not known. Raises as `stack`."""
+        for node in [*self._graph.nodes.values()]:
+            self._grow(node.id)
+        return self._graph
+
+    def _grow(self, node_id: str) -> str:
+        """Have the parts of a base in the graph, once its pins are known. Returns the id. Raises as `stack`."""
+        node = self._graph.nodes[node_id]
+        if node.subject == "base" and has_parts(node.kind):
+            wanted = self._answer(node)
+            with self._lock:
+                if node_id not in self._graph.parts:
+                    self._graph = grown(self._graph, node_id, node.kind.parts(wanted.request, wanted.pins))
+        return node_id
+
+    def _answer(self, node: Node) -> settle.Wanted:
+        """The pins of a base that has parts, asked for once: they decide the graph."""
+        with self._lock:
+            future = self._answers.get(node.id)
+            mine = future is None
+            if future is None:
+                future = self._answers[node.id] = Future()
+        if mine:
+            try:
+                future.set_result(self._settle(node))
+            except BaseException as error:
+                future.set_exception(error)
+        return future.result()
+
+    def _settle(self, node: Node) -> settle.Wanted:
+        setting = self._setting
+        wanted = settle.wanted(node, settle.request_for(node, (), setting), (), setting)
+        if wanted.known:
+            return wanted
+        if setting.cached_only:
+            raise MakeError(f"{node.subject} `{node.spec.name}` is not cached", code="not-cached")
+        event_id = f"resolve:{node.id}"
+        with told(setting, event_id, "resolve", node.spec.name) as piece:
+            site = StackSite(setting, wanted.request, (), event_id)
+            pins = settle.resolve(node, wanted.request, setting, site, again=wanted.again)
+            piece.detail = node.kind.summary(wanted.request, pins)
+            piece.outcome = "done"
+        return replace(wanted, known=True, pins=pins)
+
+    def _together(self, ids: Iterable[str]) -> None:
+        """Make several nodes side by side: each thread makes what nobody has begun, and waits for the rest."""
+        with self._lock:
+            new = [node_id for node_id in ids if node_id not in self._futures]
+        if len(new) > 1:
+            with ThreadPoolExecutor(min(len(new), os.cpu_count() or 1), thread_name_prefix="part") as pool:
+                [*pool.map(self.node, new)]
 
     def recalled(self, env: str) -> Stack | None:
         """The stack of an env as it came out before, without making, asking or fetching anything; None where that is
@@ -74,10 +145,12 @@ class Stacks:
         if node.id in self._recalled:
             return self._recalled[node.id]
         made: Made | None = None
-        found = [self._recall(self._graph.nodes[node_id]) for node_id in node.below]
-        below = [each for each in found if each is not None]
-        if len(below) == len(found):
-            request = settle.request_for(node, below, self._setting)
+        found = {node_id: self._recall(self._graph.nodes[node_id]) for node_id in node.needs}
+        known = {node_id: each for node_id, each in found.items() if each is not None}
+        if len(known) == len(found):
+            below = [known[node_id] for node_id in node.below]
+            beside = {name: [known[node_id] for node_id in stack] for name, stack in node.beside.items()}
+            request = settle.request_for(node, below, self._setting, beside)
             wanted = settle.wanted(node, request, below, self._setting)
             if wanted.known:
                 settled = settle.settled(node, wanted.request, wanted.pins)
@@ -98,6 +171,8 @@ class Stacks:
                 continue
             if made is not None and made.layer.tree:
                 yield made.layer.key
+        with self._recalling:  # what is not known yet may be known when it is asked for in earnest
+            self._recalled = {node_id: made for node_id, made in self._recalled.items() if made is not None}
 
     def made(self) -> tuple[Made, ...]:
         """Every node that stands so far."""
@@ -121,14 +196,19 @@ class Stacks:
 
     def _make(self, node: Node) -> Made:
         setting = self._setting
-        below = [self.node(node_id) for node_id in node.below]
+        if node.of:
+            self._together(node.needs)
+        ground = self.ground(node)
         seen = self._recalled.get(node.id)
-        ground = tuple(made.layer.diff_id for made in below)
-        fits = seen is not None and seen.layer.tree and seen.settled.request.below == ground
-        if seen is not None and fits and setting.claims.find(setting.store, seen.layer.key) is not None:
-            return seen
+        request = settle.request_for(node, ground.below, setting, ground.beside)
+        if seen is not None and seen.layer.tree:
+            known = seen.settled.request
+            same = (known.below, known.beside) == (request.below, request.beside)
+            if same and setting.claims.find(setting.store, seen.layer.key) is not None:
+                return seen
         setting.cancel.check()
-        wanted = settle.wanted(node, settle.request_for(node, below, setting), below, setting)
+        answered = self._answer(node) if node.subject == "base" and has_parts(node.kind) else None
+        wanted = answered or settle.wanted(node, request, ground.below, setting)
         if wanted.known:
             settled = settle.settled(node, wanted.request, wanted.pins)
             layer = setting.claims.find(setting.store, settled.key)
@@ -136,14 +216,19 @@ class Stacks:
                 return Made(settled=settled, layer=layer)
         if setting.cached_only:
             raise MakeError(f"{node.subject} `{node.spec.name}` is not cached", code="not-cached")
-        return self._work(node, wanted, below)
+        return self._work(node, wanted, ground)
 
-    def _work(self, node: Node, wanted: settle.Wanted, below: list[Made]) -> Made:
+    def ground(self, node: Node) -> Ground:
+        """What a node is made on, made where it was not. Raises as `stack` does."""
+        beside = {name: tuple(self.node(each) for each in stack) for name, stack in node.beside.items()}
+        return Ground(below=tuple(self.node(node_id) for node_id in node.below), beside=beside)
+
+    def _work(self, node: Node, wanted: settle.Wanted, ground: Ground) -> Made:
         setting = self._setting
         request, pins = wanted.request, wanted.pins
         event_id = f"{node.subject}:{node.id}"
         with told(setting, event_id, node.subject, node.spec.name) as piece:
-            site = StackSite(setting, request, below, event_id)
+            site = StackSite(setting, request, ground.below, event_id)
             if not wanted.known:
                 pins = settle.resolve(node, request, setting, site, again=wanted.again)
             settled = settle.settled(node, request, pins)
@@ -153,7 +238,7 @@ class Stacks:
                 piece.outcome = "cached"
                 return Made(settled=settled, layer=layer)
             try:
-                layer, ours = build(settled, below, setting, event_id, site)
+                layer, ours = build(settled, ground, setting, event_id, site)
             except BuildError:
                 piece.outcome = "failed"
                 raise
@@ -164,7 +249,8 @@ class Stacks:
 
 
 def _strangers(stack: Stack) -> Iterator[tuple[Made, Made]]:
-    for index, upper in enumerate(stack.made):
+    own = sum(made.settled.node.subject == "base" or bool(made.settled.node.of) for made in stack.made)
+    for index, upper in enumerate(stack.made[own:], own):  # a base's own layers are laid one over the other on purpose
         ground = {*upper.settled.node.below}
         yield from ((lower, upper) for lower in stack.made[:index] if lower.settled.node.id not in ground)
 

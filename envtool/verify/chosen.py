@@ -19,8 +19,11 @@ def layers(spec: Spec, graph: Graph, names: Sequence[str]) -> tuple[Target, ...]
     known: dict[str, set[str]] = {}
     for env in spec.envs:
         for node_id in graph.stacks[env.name]:
-            owner.setdefault(node_id, env.name)
-            known.setdefault(node_id, set()).update((graph.nodes[node_id].spec.name, env.name, env.group))
+            node = graph.nodes[node_id]
+            for each in (node_id, *graph.parts.get(node_id, ())):  # parts that only others look at are made too
+                owner.setdefault(each, env.name)
+                names_of = (graph.nodes[each].spec.name, graph.nodes[each].of or node.spec.name, env.name, env.group)
+                known.setdefault(each, set()).update(names_of)
     wanted = [_pattern(name) for name in names]
     _check(names, {name for each in known.values() for name in each})
     count = Counter(node.spec.name for node in graph.nodes.values())

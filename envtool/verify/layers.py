@@ -16,6 +16,7 @@ from envtool.events import Finished, Output, Started
 from envtool.plan.graph import Node
 from envtool.realise import settle
 from envtool.realise.bring import bring
+from envtool.realise.build import Ground
 from envtool.realise.setting import Setting
 from envtool.realise.settle import Made
 from envtool.realise.site import StackSite
@@ -61,8 +62,8 @@ def verify(target: Target, bench: Bench) -> Verified:
     )
     with told(found, f"verify:{target.node.id}", bench.setting) as done:
         made = bench.stacks.node(target.node.id)
-        below = tuple(bench.stacks.node(node_id) for node_id in target.node.below)
-        done.append(_verify(found, made, below, bench, f"verify:{target.node.id}"))
+        ground = bench.stacks.ground(target.node)
+        done.append(_verify(found, made, ground, bench, f"verify:{target.node.id}"))
     return done[-1]
 
 
@@ -105,12 +106,12 @@ def detail(found: Verified) -> str:
     return {"same": found.kind}.get(found.outcome, "")
 
 
-def _verify(found: Verified, made: Made, below: tuple[Made, ...], bench: Bench, event_id: str) -> Verified:
+def _verify(found: Verified, made: Made, ground: Ground, bench: Bench, event_id: str) -> Verified:
     setting, settled = bench.setting, made.settled
     with ExitStack() as stack:
-        stack.enter_context(layers.using(setting.store, [each.layer for each in (*below, made)]))
-        bring(settled, setting, event_id, StackSite(setting, settled.request, below, event_id))
-        library, note = bench.clocks.of((*below, made)[0])
+        stack.enter_context(layers.using(setting.store, [*ground.layers, made.layer]))
+        bring(settled, setting, event_id, StackSite(setting, settled.request, ground.below, event_id))
+        library, note = bench.clocks.of((*ground.below, made)[0])
         places = [stack.enter_context(place(setting, side)) for side in SIDES]
 
         def one(side: Side, directory: str) -> str:
@@ -120,7 +121,7 @@ def _verify(found: Verified, made: Made, below: tuple[Made, ...], bench: Bench, 
                 root=setting.root,
                 arch=setting.arch,
                 settled=settled,
-                below=below,
+                ground=ground,
                 directory=directory,
                 variation=side.variation(library),
             )
@@ -134,7 +135,7 @@ def _verify(found: Verified, made: Made, below: tuple[Made, ...], bench: Bench, 
             found,
             diff_ids=diff_ids,
             stored=made.layer.diff_id if settled.node.kind.pinned else "",  # this machine changes: no fault of a build
-            expected=recorded(made, below, setting),
+            expected=recorded(made, ground.below, setting),
             notes=tuple(filter(None, notes)),
             outcome="same",
         )

@@ -19,9 +19,9 @@ from envtool.container import kernel, start
 from envtool.container.program import Program
 from envtool.errors import BuildError, EnvtoolError
 from envtool.events import Event, Output
-from envtool.realise.build import Rebuild, rebuild
+from envtool.realise.build import Ground, Rebuild, rebuild
 from envtool.realise.setting import Cancel, Setting
-from envtool.realise.settle import Made, Settled
+from envtool.realise.settle import Settled
 from envtool.realise.tee import Tee
 from envtool.realise.variation import Variation
 from envtool.store.store import Store
@@ -35,7 +35,7 @@ class LayerJob:
     root: str
     arch: str
     settled: Settled
-    below: tuple[Made, ...]
+    ground: Ground
     directory: str
     variation: Variation
 
@@ -77,7 +77,7 @@ def _layer(job: LayerJob, emit: Any) -> dict[str, Any]:
     setting = Setting(
         store=Store(root=job.store), root=job.root, arch=job.arch, emit=emit, cancel=Cancel.make(), refresh=False
     )
-    captured = rebuild(job.settled, job.below, setting, "verify", Rebuild(job.directory), job.variation)
+    captured = rebuild(job.settled, job.ground, setting, "verify", Rebuild(job.directory), job.variation)
     return {"captured": [*captured]}
 
 

@@ -21,7 +21,9 @@ ENV = Env(name="unit", group="unit", base=BASE, layers=(), tasks=(TASK,), where=
 
 
 def made(diff_id, key, mounts=()):
-    kind = SimpleNamespace(build=lambda request, pins: SimpleNamespace(mounts=mounts), variables=lambda request: {})
+    kind = SimpleNamespace(
+        build=lambda request, pins: SimpleNamespace(mounts=mounts), variables=lambda request, pins: {}
+    )
     node = SimpleNamespace(kind=kind, spec=BASE)
     settled = SimpleNamespace(node=node, request=None, pins=None, epoch=0)
     return SimpleNamespace(settled=settled, layer=SimpleNamespace(diff_id=diff_id, key=key))

@@ -3,7 +3,8 @@
 request.py   what was asked for, and which spec and envs it means
 opening.py   the project as every verb finds it: spec, graph, lock, store
 running.py   `run`: a task in many envs
-upkeep.py    the store: gc, verify, inspect, diff
+upkeep.py    the store: gc, verify
+looking.py   what is in it: inspect, diff
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from envtool import registry
 from envtool.api import Detection
+from envtool.app.looking import diff, inspect
 from envtool.app.opening import free, opened, read
 from envtool.app.request import SPEC, Request, find_spec, one_env
 from envtool.app.running import run
@@ -48,8 +50,8 @@ from envtool.store import layers
 from envtool.verify.result import Verified
 
 __all__ = [
-    "SPEC", "Cancel", "Locked", "Request", "detect", "execute", "fetch", "find_spec", "gc", "listeners", "load", "lock",
-    "plan", "run", "sbom", "schema", "statements", "vendor", "verify", "why",
+    "SPEC", "Cancel", "Locked", "Request", "detect", "diff", "execute", "fetch", "find_spec", "gc", "inspect",
+    "listeners", "load", "lock", "plan", "run", "sbom", "schema", "statements", "vendor", "verify", "why",
 ]  # fmt: skip
 
 

@@ -112,6 +112,12 @@ class App(Protocol):
     ) -> Any:
         """A Swept. Raises EnvtoolError."""
 
+    def inspect(self, request: Any, name: str, path: str, *, files: bool) -> Any:
+        """A LayerReport, an EnvReport or, with a path, a PathReport. Raises EnvtoolError."""
+
+    def diff(self, request: Any, first: str, second: str) -> Any:
+        """A Compared. Raises EnvtoolError."""
+
     def sbom(self, request: Any, env: str, form: str, emit: Emit, cancel: Latch) -> str:
         """A document. Raises EnvtoolError."""
 

@@ -32,6 +32,8 @@ VERBS = {
     "vendor": "Write every pinned file to a folder or archive that builds without a network.",
     "sbom": "Write the bill of materials of an env.",
     "verify": "Build layers twice, varied, and name what differs.",
+    "inspect": "Show what is in an env or layer, and who put a file there.",
+    "diff": "Show in what packages and files two envs or layers differ.",
     "gc": "Remove from the store what nothing needs.",
     "init": "Write a first envtool.yaml for this project.",
     "schema": "Print the JSON Schema of envtool.yaml.",

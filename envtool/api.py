@@ -282,6 +282,11 @@ class Kind:
         them makes the layer anew."""
         return ()
 
+    def asked_inputs(self, options: Json) -> tuple[str, ...]:
+        """Like `optional_inputs`, for what only `resolve` looks at: an edit asks again, and the layer is made anew only
+        where the answer is another."""
+        return ()
+
     def question(self, request: Request) -> Json:
         """All of the request that `resolve`'s answer depends on: while it is the same, the remembered pins hold (the
         core adds the kind, its version, the architecture and what lies below). Default: options and all inputs."""

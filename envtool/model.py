@@ -45,6 +45,7 @@ class InputFile:
     sha256: str  # of the content; of the target text for a symlink
     executable: bool = False
     link: str = ""  # target, for a symlink
+    built: bool = True  # False: it is there for `resolve` alone, and no part of the key
     content: bool = True  # False: only its name counts; `sha256` is that of no content, and a build sees it empty
 
 

@@ -10,7 +10,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from envtool import git, globs, proc
 from envtool.errors import EnvtoolError, UsageError
@@ -153,22 +153,29 @@ def _mode(path: str) -> int | None:
 
 
 def inputs(
-    root: str, patterns: Iterable[str], optional: Iterable[str] = (), named: Iterable[str] = ()
+    root: str,
+    patterns: Iterable[str],
+    optional: Iterable[str] = (),
+    named: Iterable[str] = (),
+    asked: Iterable[str] = (),
 ) -> tuple[InputFile, ...]:
     """The files that patterns mean, with what of them counts; sorted by path.
 
     A pattern is a file, a directory (all that is listed in it) or a glob. Ignored files are left out unless a pattern
     names one exactly. Of `optional` patterns those that match nothing are passed over; likewise of `named` ones, whose
-    files count by their names alone unless another pattern means them too.
+    files count by their names alone unless another pattern means them too, and of `asked` ones, which builds do not
+    see unless another pattern means them too.
     Raises UsageError (codes input-outside, input-missing, input-kind), EnvtoolError.
     """
     paths: set[str] = set()
     bare: set[str] = set()
+    seen: set[str] = set()
     everything: list[str] | None = None
     wishes = [
         *((one, True, paths) for one in patterns),
         *((one, False, paths) for one in optional),
         *((one, False, bare) for one in named),
+        *((one, False, seen) for one in asked),
     ]
     for pattern, needed, found in wishes:
         wanted = _inside(pattern)
@@ -196,7 +203,8 @@ def inputs(
                 hint="files that git ignores are seen only when they are named exactly",
             )
         found.update(matched)
-    return tuple(_input(root, path, content=path in paths) for path in sorted(paths | bare))
+    listing = (_input(root, path, content=path in paths or path in seen) for path in sorted(paths | bare | seen))
+    return tuple(item if item.path in paths or item.path in bare else replace(item, built=False) for item in listing)
 
 
 def stage(root: str, files: Sequence[InputFile], target: str) -> None:

@@ -15,11 +15,11 @@ from envtool.api import BESIDE, BLOBS, PROJECT, Call, Fetch, InputFile, Place, R
 from envtool.api import Step as ApiStep
 from envtool.container import ids, start
 from envtool.container.program import Beside, Bind, Program, Root, Step, View
-from envtool.errors import BuildError, Interrupted, MakeError
+from envtool.errors import BuildError, Interrupted
 from envtool.model import Json
 from envtool.realise import advice, inside
 from envtool.realise.bring import bring
-from envtool.realise.room import ran_out
+from envtool.realise.room import NoRoom, watched
 from envtool.realise.setting import Setting, add_variables, base_environment, outside
 from envtool.realise.settle import Made, Settled
 from envtool.realise.tee import Tee
@@ -48,21 +48,13 @@ def build(settled: Settled, ground: Ground, setting: Setting, event_id: str, sit
     setting.make_room()
     try:
         return _build(settled, ground, setting, event_id, site)
-    except _NoRoom as failed:
+    except NoRoom as failed:
         if not setting.make_room(full=True):
             raise failed.error from None
     try:
         return _build(settled, ground, setting, event_id, site)
-    except _NoRoom as failed:
+    except NoRoom as failed:
         raise failed.error from None
-
-
-class _NoRoom(Exception):  # noqa: N818 - the error is what went wrong
-    """The disk was full when something went wrong."""
-
-    def __init__(self, error: MakeError | OSError) -> None:
-        super().__init__(str(error))
-        self.error = error
 
 
 def _build(settled: Settled, ground: Ground, setting: Setting, event_id: str, site: Site) -> tuple[layers.Layer, bool]:
@@ -71,20 +63,18 @@ def _build(settled: Settled, ground: Ground, setting: Setting, event_id: str, si
     def waiting(holder: str) -> None:
         setting.emit(net.note(event_id, f"waiting for another envtool ({holder})"))
 
-    with layers.building(
-        setting.store, settled.key, remove=ids.remove, waiting=waiting, cancelled=setting.cancel.is_set
-    ) as draft:
+    with (
+        layers.building(
+            setting.store, settled.key, remove=ids.remove, waiting=waiting, cancelled=setting.cancel.is_set
+        ) as draft,
+        watched(setting.store),
+    ):
         if draft.layer is not None:
             return draft.layer, False
-        try:
-            bring(settled, setting, event_id, site)
-            with Workbench(setting, settled.fetches, settled.request.inputs) as bench:
-                captured = _make(recipe, settled, ground, setting, event_id, bench, draft)
-            return draft.commit(captured, settled.document, _built(settled, setting)), True
-        except (MakeError, OSError) as error:
-            if ran_out(setting.store, error):  # looked at while what was written is still there
-                raise _NoRoom(error) from error
-            raise
+        bring(settled, setting, event_id, site)
+        with Workbench(setting, settled.fetches, settled.inputs) as bench:
+            captured = _make(recipe, settled, ground, setting, event_id, bench, draft)
+        return draft.commit(captured, settled.document, _built(settled, setting)), True
 
 
 def _built(settled: Settled, setting: Setting) -> dict[str, Json]:
@@ -116,7 +106,7 @@ def rebuild(
     """Make a layer once more, varied, in `place`; the store is not touched. Its files must have been fetched. Raises
     MakeError."""
     recipe = settled.node.kind.build(settled.request, settled.pins)
-    inputs, fetches = settled.request.inputs, settled.fetches
+    inputs, fetches = settled.inputs, settled.fetches
     if variation.backward:
         inputs, fetches = inputs[::-1], fetches[::-1]
     with Workbench(setting, fetches, inputs, top=place.top) as bench:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from envtool.container import ids
-from envtool.errors import EnvtoolError, StoreError
+from envtool.errors import MakeError, StoreError
 from envtool.events import Emit, Finished, Started
 from envtool.store import room
 from envtool.store.claims import Claims
@@ -83,11 +85,20 @@ class Room:
         return collected
 
 
-def ran_out(store: Store, error: BaseException) -> bool:
-    """Whether an error may have come of a full disk."""
-    import errno
+class NoRoom(Exception):  # noqa: N818 - the error is what went wrong
+    """The disk was full when something went wrong."""
 
-    number = getattr(error.__cause__ or error, "errno", None)
-    if number in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    return isinstance(error, EnvtoolError | OSError) and room.full(store)
+    def __init__(self, error: MakeError | OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@contextmanager
+def watched(store: Store) -> Iterator[None]:
+    """Makes a NoRoom of an error that may have come of a full disk: looked at before what was written is removed."""
+    try:
+        yield
+    except (MakeError, OSError) as error:
+        if getattr(error.__cause__ or error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT) or room.full(store):
+            raise NoRoom(error) from error
+        raise

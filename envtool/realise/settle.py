@@ -37,6 +37,11 @@ class Settled:
     key: str
     epoch: int
 
+    @property
+    def inputs(self) -> tuple[InputFile, ...]:
+        """What of the project its build sees."""
+        return tuple(item for item in self.request.inputs if item.built)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
@@ -71,15 +76,20 @@ def request_on(node: Node, below: Sequence[Settled], diff_ids: tuple[str, ...], 
     """The same where nothing below need stand: without diff IDs it does for what a lock is asked. Raises SpecError."""
     spec = node.spec
     kind, options = node.kind, spec.options
-    patterns, optional, named = (
+    wishes = tuple(
         tuple(posixpath.join(spec.directory, pattern) for pattern in some)
-        for some in (kind.inputs(options), kind.optional_inputs(options), kind.named_inputs(options))
+        for some in (
+            kind.inputs(options),
+            kind.optional_inputs(options),
+            kind.named_inputs(options),
+            kind.asked_inputs(options),
+        )
     )
     base = below[0] if below else None
     return Request(
         name=spec.name,
         options=spec.options,
-        inputs=_inputs(setting.root, (patterns, optional, named), spec) if patterns or optional or named else (),
+        inputs=_inputs(setting.root, wishes, spec) if any(wishes) else (),
         where=spec.where,
         directory=spec.directory,
         arch=setting.arch,
@@ -227,7 +237,7 @@ def settled(node: Node, request: Request, pins: Json) -> Settled:
             version=kind.version,
             material=kind.material(request, pins),
             files=[[fetch.name, fetch.sha256] for fetch in sorted(fetches, key=lambda fetch: fetch.name)],
-            inputs=[[item.path, item.sha256, item.executable, item.link] for item in request.inputs],
+            inputs=[[item.path, item.sha256, item.executable, item.link] for item in request.inputs if item.built],
             variables=dict(request.variables),
             arch=request.arch,
             epoch=epoch,

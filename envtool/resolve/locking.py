@@ -26,7 +26,7 @@ def entries(graph: Graph, made: Sequence[Made]) -> tuple[Entry, ...]:
         settled, layer = by_id[node.id].settled, by_id[node.id].layer
         network = node.kind.build(settled.request, settled.pins).network
         pure[node.id] = (
-            node.kind.pinned and not settled.request.inputs and not network and all(pure[each] for each in node.needs)
+            node.kind.pinned and not settled.inputs and not network and all(pure[each] for each in node.needs)
         )
         floats = settle.floats(node.kind)
         if not node.kind.pinned or node.of or not (floats or settled.fetches):  # a base's pins are its parts' too

@@ -19,6 +19,9 @@ from envtool.store import layers, store
 HERE = Where(file="Imagefile", line=3, column=1)
 
 
+pytestmark = pytest.mark.e2e
+
+
 def perform(*lines):
     for line in lines:
         exec(line, {"os": os})

@@ -206,3 +206,14 @@ def test_named_inputs_count_by_their_names(repository, tmp_path_factory):
     project.stage(str(repository), found, str(place))
     assert (place / by_name[0]).read_bytes() == b""
     assert (place / "src/b.py").read_bytes() == (repository / "src/b.py").read_bytes()
+
+
+def test_asked_inputs_are_for_resolving_alone(repository):
+    found = project.inputs(
+        str(repository), ["src/b.py"], named=["src/*.py"], asked=["src/*.py", "none.txt", "debug.log"]
+    )
+    built = {item.path: item.built for item in found}
+    assert built["src/b.py"]
+    assert not built["debug.log"]
+    assert all(item.content for item in found if not item.built)
+    assert all(built[path] for path in built if path.startswith("src/"))

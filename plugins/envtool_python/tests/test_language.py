@@ -78,7 +78,27 @@ def test_an_application_with_requirements_alone_installs_no_project():
 
 def test_setup_py_leaves_dependencies_to_the_container():
     options = one(expand(Project(setup__py="setup()")), "pip").options
-    assert options == {"project": True}
+    assert options == {"project": True, "reads": ["*.py", "setup.py"]}
+    computed = {
+        "setup.cfg": "[metadata]\nversion = attr: me.__version__\n",
+        "me/__init__.py": "__version__ = '.'.join('12')\n",
+    }
+    project = Project()
+    project.files |= computed  # setuptools would import it: all of the project may be read
+    assert one(expand(project), "pip").options["reads"] == ["."]
+    project.files["me/__init__.py"] = "__version__ = '1.2'\n"
+    assert (
+        "me/__init__.py" in one(expand(project), "pip").options["reads"]
+        or "**/__init__.py" in one(expand(project), "pip").options["reads"]
+    )
+
+
+def test_tox_and_pytests_options_say_what_tests_need():
+    tox = "[testenv]\ndeps =\n  pytest\n  mock\n[pytest]\naddopts = --cov=me\n"
+    options = one(expand(Project(pyproject__toml=PROJECT, tox__ini=tox, tests_S_test_a__py="")), "pip").options
+    assert options == {"packages": ["pytest", "mock", "click", "pytest-cov"]}
+    files = Project(pyproject__toml=PROJECT, tox__ini=tox, requirements_S_test__txt="pytest\npytest-cov\n")
+    assert one(expand(files), "pip").options == {"packages": ["click"], "requirements": ["requirements/test.txt"]}
 
 
 def test_options_come_before_what_is_found():

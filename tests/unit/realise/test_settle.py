@@ -1,6 +1,7 @@
 """Keys: the same for the same, another for any one input changed."""
 
 import dataclasses
+from types import SimpleNamespace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from envtool.api import Fetch, InputFile, Kind, Request
 from envtool.model import BaseSpec, LayerSpec, Where
 from envtool.plan.graph import Node
+from envtool.realise import settle
 from envtool.realise.setting import add_variables, base_environment
 from envtool.realise.settle import settled
 
@@ -98,3 +100,28 @@ def test_a_path_is_put_before_the_path_so_far():
     assert environment["PATH"] == f"/opt/venv/bin:{before}"
     assert environment["X"] == "2"
     assert environment["SOURCE_DATE_EPOCH"] == "5"
+
+
+def test_what_only_resolve_looks_at_is_in_no_key(tmp_path):
+    class Asking(Box):
+        def asked_inputs(self, options):
+            return ("setup.py",)
+
+        def resolve(self, request, site):
+            return None
+
+    (tmp_path / "setup.py").write_text("1")
+    spec = LayerSpec(name="l", kind="box", options=1, where=HERE)
+    node = Node(id="n", subject="layer", spec=spec, kind=Asking(), below=())
+
+    def now():
+        request = settle.request_for(node, (), SimpleNamespace(root=str(tmp_path), arch="x86_64"))
+        return settle.settled(node, request, None), settle.memo_question(node, request)
+
+    before, asked = now()
+    assert [item.path for item in before.request.inputs] == ["setup.py"]
+    assert before.inputs == ()
+    (tmp_path / "setup.py").write_text("2")
+    after, again = now()
+    assert after.key == before.key
+    assert again != asked

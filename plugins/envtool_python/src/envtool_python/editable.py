@@ -8,6 +8,7 @@ project that may read anything, all of the project counts but directories like `
 
 from __future__ import annotations
 
+import ast
 import posixpath
 import re
 from typing import TYPE_CHECKING
@@ -34,7 +35,6 @@ _ANY_FILE = re.compile(  # code that finds files by itself, or runs more of the 
     re.MULTILINE,
 )
 _TOKEN = re.compile(r"[\w./*-]+")
-_LITERAL = re.compile(r"^__version__\s*(:\s*[\w.]+\s*)?=\s*['\"]", re.MULTILINE)
 _BUILDERS = frozenset({"setuptools", "setuptools_scm", "hatch", "flit", "poetry", "pdm", "uv", "scikit-build"})
 
 
@@ -88,14 +88,37 @@ def _version_is_plain(project: api.Project, facts: Facts, text: str, everything:
     if facts.backend.startswith("flit") and re.search(r"^dynamic\s*=", text, re.MULTILINE):
         name = normal(facts.name).replace("-", "_")
         homes = [f"{top}{name}{end}" for top in ("", "src/") for end in (".py", "/__init__.py")]
-        return any(_LITERAL.search(project.read(path) or "") for path in homes)
+        return any(_literal(project.read(path), "__version__") for path in homes)
     for dotted in re.findall(r"\battr\s*[:=]\s*[\"']?([\w.]+)", text):
         module = dotted.rpartition(".")[0].replace(".", "/")
         homes = [f"{top}{module}{end}" for top in ("", "src/", "lib/") for end in (".py", "/__init__.py")]
-        assigned = re.compile(rf"^{re.escape(dotted.rpartition('.')[2])}\s*(:\s*[\w.]+\s*)?=\s*['\"(\[]", re.MULTILINE)
-        if not any(assigned.search(project.read(path) or "") for path in homes if path in everything):
+        name = dotted.rpartition(".")[2]
+        if not any(_literal(project.read(path), name) for path in homes if path in everything):
             return False
     return True
+
+
+def _literal(text: str | None, name: str) -> bool:
+    """Whether a module gives a name a plain value: then setuptools and flit read it without importing anything."""
+    try:
+        statements = ast.parse(text or "").body
+    except (SyntaxError, ValueError):
+        return False
+    for statement in statements:
+        targets = (
+            statement.targets if isinstance(statement, ast.Assign)
+            else [statement.target] if isinstance(statement, ast.AnnAssign) else []
+        )  # fmt: skip
+        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+            value = getattr(statement, "value", None)
+            if value is None:
+                return False
+            try:
+                ast.literal_eval(value)
+            except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+                return False
+            return True
+    return False
 
 
 def _named(directory: str, text: str) -> bool:

@@ -27,6 +27,7 @@ _PLAIN = ("index-url", "no-index", "proxy", "timeout", "default-timeout", "retri
 _FILES = ("cert", "client-cert")
 _SECTIONS = ("global", "install", ":env:")  # the later one wins, as pip has it for `pip install`
 _VERSIONS = re.compile(r"\(from versions: (?:.*, )?((?:[^,)]+, ){4}[^,)]+)\)")  # the last five are enough
+_EMPTY_WORDS = frozenset({"subprocess-exited-with-error", "metadata-generation-failed"})  # they say that, not why
 _SECRET = re.compile(r"(?<=://)[^/@\s'\"]+@")
 
 
@@ -153,6 +154,8 @@ def last_words(text: str) -> str:
     said = [line.partition(":")[2].strip() for line in lines if line.startswith(("ERROR:", "error:"))]
     own = [line.partition(":")[2].strip() for line in lines if line.startswith("envtool:")]
     told = [line for line in said if not line.startswith(("Ignored the following", "ResolutionImpossible"))]
+    if "[end of output]" in lines and {*told} <= _EMPTY_WORDS:  # what the build itself said last is the reason
+        told = [line for line in lines[: lines.index("[end of output]")][-1:] if not line.startswith("╰─>")]
     chosen = [_VERSIONS.sub(r"(newest versions: \1)", line) for line in told][:2] or own or lines[-2:]
     sentence = "; ".join(dict.fromkeys(line.rstrip(".") for line in chosen)) or "it said nothing"
     return sentence[:1].lower() + sentence[1:]

@@ -6,7 +6,7 @@ import posixpath
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
-from envtool_python.editable import BUILD_FILES, METADATA_FILES
+from envtool_python.editable import BUILD_FILES, METADATA_FILES, MODULES, VERSIONS
 from envtool_python.facts import Facts, WrongFileError, read_facts
 from envtool_python.requirements import Lines, WrongRequirementError, extra, flatten, group, own_extras, unique
 from envtool_python.resolving import Resolver, fetches, files_of, inside_bind, inside_command, kept
@@ -106,6 +106,10 @@ class Pip(_Venv):
                     "groups": _strings("dependency groups of pyproject.toml"),
                     "extras": _strings("extras of the project: its own requirements and these"),
                     "project": {"type": "boolean", "description": "what the project itself requires (not the project)"},
+                    "reads": _strings(
+                        "with `project` or `extras`: files or globs, beside metadata files, that its build backend "
+                        "reads to say what it requires (default: __init__.py and the like)"
+                    ),
                     **_COMMON,
                 },
             },
@@ -121,14 +125,19 @@ class Pip(_Venv):
         return unique([*paths, *chosen.get("inputs", ())])
 
     def optional_inputs(self, options: api.Json) -> tuple[str, ...]:
-        """What requirement files include from beside them, and what says what the project requires."""
+        """What requirement files include from beside them."""
         chosen = _options(options)
         paths: list[str] = []
         for path in (*chosen.get("requirements", ()), *chosen.get("constraints", ())):
             directory = posixpath.dirname(path)
             beside = ("*.txt", "*.in") if "requirements" in directory else ("*requirements*.txt", "*constraints*.txt")
             paths += (posixpath.join(directory, pattern) for pattern in beside)
-        return unique([*paths, *(METADATA_FILES if _asks_project(chosen) else ())])
+        return unique(paths)
+
+    def asked_inputs(self, options: api.Json) -> tuple[str, ...]:
+        """Where its build backend has to say what the project requires: what that reads."""
+        chosen = _options(options)
+        return (*METADATA_FILES, *chosen.get("reads", (*MODULES, *VERSIONS))) if _asks_project(chosen) else ()
 
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
         """Settle every requirement to a file. Raises ResolveError, FetchError."""

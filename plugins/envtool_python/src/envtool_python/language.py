@@ -7,7 +7,8 @@ The layers, in order:
     project          python-project: the project itself, over whatever copy of it came along
 
 What its tests require: the dependency groups test, tests, testing and the extras of the same names; where there are
-none of these, requirement files by name (TEST_FILES); where there are none, group or extra dev, then DEV_FILES.
+none of these, requirement files by name (TEST_FILES); where there are none, `deps` of tox's default environment; else
+group or extra dev, then DEV_FILES. Beside them plugins that pytest's options in the project take for granted.
 requirements.txt counts where pyproject.toml does not list the dependencies itself.
 """
 
@@ -17,6 +18,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
+from envtool_python.conventions import plugins_wanted, tox_needs
 from envtool_python.editable import build_text, decisive_files
 from envtool_python.facts import Facts, WrongFileError, read_facts
 from envtool_python.requirements import (
@@ -146,8 +148,8 @@ def _pip(options: Mapping[str, Any], project: api.Project, facts: Facts) -> dict
     """The pip layer's options; empty where nothing is required. Requirement strings are written out, so that the
     layer depends on them and not on whatever else pyproject.toml says.
     """
-    groups, extras, files = _test_needs(options, project, facts)
-    lines: list[str] = list(options.get("packages", ()))
+    groups, extras, files, more = _test_needs(options, project, facts)
+    lines: list[str] = [*options.get("packages", ()), *more]
     for name in groups:
         lines += own_extras(facts.name, facts.extras, group(facts.groups, name))
     found = flatten(project.read, files, options.get("constraints", ()))
@@ -161,11 +163,15 @@ def _pip(options: Mapping[str, Any], project: api.Project, facts: Facts) -> dict
     else:
         project_too = True
         answer["project"] = True
+        decisive, by_name = decisive_files(project, facts)
+        answer["reads"] = [*unique((*decisive, *by_name))] or ["."]
         if extras:
             answer["extras"] = [*extras]
     names = {name_of(line) for line in (*lines, *found.requirements)}
-    if _has_tests(project, facts) and not any(name == "pytest" or name.startswith("pytest-") for name in names):
-        lines.append("pytest")
+    if _has_tests(project, facts):
+        lines += (name for name in plugins_wanted(project, facts) if name not in names)
+        if not any(name == "pytest" or name.startswith("pytest-") for name in names):
+            lines.append("pytest")
     if lines:
         answer["packages"] = [*unique(lines)]
     if files:
@@ -180,15 +186,19 @@ def _pip(options: Mapping[str, Any], project: api.Project, facts: Facts) -> dict
 
 def _test_needs(
     options: Mapping[str, Any], project: api.Project, facts: Facts
-) -> tuple[list[str], tuple[str, ...], list[str]]:
-    """Groups, extras and requirement files: what the spec says, else what is found."""
+) -> tuple[list[str], tuple[str, ...], list[str], tuple[str, ...]]:
+    """Groups, extras, requirement files and lines: what the spec says, else what is found."""
+    lines: tuple[str, ...] = ()
     groups = [key for key in facts.groups if normal(key) in TEST_NAMES]
     extras = [key for key in facts.extras if normal(key) in TEST_NAMES]
     files = ["requirements.txt"] if _plain_requirements(facts) and project.read("requirements.txt") is not None else []
     if not (groups or extras):
         test_files = [path for path in TEST_FILES if project.read(path) is not None]
+        tox_lines, tox_files = tox_needs(project, facts)
         if test_files:
             files += test_files
+        elif tox_lines or tox_files:
+            lines, files = tox_lines, [*unique([*files, *tox_files])]
         elif any(normal(key) == "dev" for table in (facts.groups, facts.extras) for key in table):
             groups = [key for key in facts.groups if normal(key) == "dev"]
             extras = [] if groups else [key for key in facts.extras if normal(key) == "dev"]
@@ -198,6 +208,7 @@ def _test_needs(
         list(options.get("groups", groups)),
         tuple(options.get("extras", extras)),
         list(options.get("requirements", files)),
+        () if "requirements" in options else lines,
     )
 
 

@@ -1,0 +1,80 @@
+"""What tox.ini and pytest's options say that tests need."""
+
+from __future__ import annotations
+
+import pytest
+from envtool_python.conventions import plugins_wanted, tox_needs
+from envtool_python.facts import Facts, read_facts
+
+TOX = """\
+[tox]
+envlist = py{36,37}
+[testenv]
+deps =
+    pytest>=6  # a comment
+    py36: mock
+    coverage[toml]
+    -r{toxinidir}/requirements-ci.txt
+    -r {toxinidir}/gone.txt
+    -c constraints.txt
+    {env:MORE}
+    ./local
+commands = pytest
+[testenv:docs]
+deps = sphinx
+"""
+
+
+class Project:
+    def __init__(self, **files):
+        self.files = {name.replace("__", ".").replace("_D_", "-"): text for name, text in files.items()}
+
+    def read(self, path):
+        return self.files.get(path)
+
+
+def test_deps_of_the_default_environment_that_always_hold():
+    project = Project(tox__ini=TOX, requirements_D_ci__txt="x")
+    assert tox_needs(project, Facts()) == (("pytest>=6", "coverage[toml]"), ("requirements-ci.txt",))
+    assert tox_needs(Project(), Facts()) == ((), ())
+    assert tox_needs(Project(tox__ini="[testenv\nno"), Facts()) == ((), ())
+
+
+def test_deps_in_pyproject():
+    text = '[tool.tox.env_run_base]\ndeps = ["pytest", "hypothesis>=6"]\n'
+    project = Project(pyproject__toml=text)
+    assert tox_needs(project, read_facts(project)) == (("pytest", "hypothesis>=6"), ())
+    legacy = Project(pyproject__toml="[tool.tox]\nlegacy_tox_ini = '''\n[testenv]\ndeps = six\n'''\n")
+    assert tox_needs(legacy, read_facts(legacy)) == (("six",), ())
+
+
+@pytest.mark.parametrize(
+    ("options", "plugins"),
+    [
+        ("addopts = --cov=me --cov-report=html", ("pytest-cov",)),
+        ("addopts =\n    -ra\n    -n auto", ("pytest-xdist",)),
+        ("addopts = -n4", ("pytest-xdist",)),
+        ("addopts = -ra --strict-markers --no-header -p no:cacheprovider --tb=native", ()),
+        ("timeout = 10", ("pytest-timeout",)),
+        ("asyncio_mode = auto", ("pytest-asyncio",)),
+        ("testpaths = tests\nnorecursedirs = --cov", ()),
+        ("markers = slow: with -n it is faster", ()),
+    ],
+)
+def test_plugins_that_options_take_for_granted(options, plugins):
+    for project in (
+        Project(tox__ini=f"[pytest]\n{options}\n"),
+        Project(pytest__ini=f"[pytest]\n{options}\n"),
+        Project(setup__cfg=f"[tool:pytest]\n{options}\n"),
+    ):
+        assert plugins_wanted(project, read_facts(project)) == plugins
+
+
+def test_options_come_from_the_file_that_pytest_reads():
+    project = Project(
+        pyproject__toml='[tool.pytest.ini_options]\naddopts = ["-ra", "--cov"]\n',
+        tox__ini="[pytest]\naddopts = -n 2\n",
+    )
+    assert plugins_wanted(project, read_facts(project)) == ("pytest-cov",)
+    project.files["pytest.ini"] = "[pytest]\n"
+    assert plugins_wanted(project, read_facts(project)) == ()

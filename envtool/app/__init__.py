@@ -20,7 +20,7 @@ from envtool.app.looking import diff, inspect
 from envtool.app.opening import free, opened, read
 from envtool.app.request import SPEC, Request, find_spec, one_env
 from envtool.app.running import run
-from envtool.app.upkeep import gc
+from envtool.app.upkeep import gc, store_path, store_size, store_verify
 from envtool.errors import MakeError, UsageError
 from envtool.events import Emit, Event
 from envtool.lock.changes import Change, changes
@@ -51,7 +51,8 @@ from envtool.verify.result import Verified
 
 __all__ = [
     "SPEC", "Cancel", "Locked", "Request", "detect", "diff", "execute", "fetch", "find_spec", "gc", "inspect",
-    "listeners", "load", "lock", "plan", "run", "sbom", "schema", "statements", "vendor", "verify", "why",
+    "listeners", "load", "lock", "plan", "run", "sbom", "schema", "statements", "store_path",
+    "store_size", "store_verify", "vendor", "verify", "why",
 ]  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from envtool.app.opening import free, opened
@@ -13,9 +14,10 @@ from envtool.errors import SpecError, UsageError
 from envtool.events import Emit, Finished, Outcome, Progress, Started
 from envtool.realise.look import look
 from envtool.realise.setting import Cancel
-from envtool.store import room, store, survey
+from envtool.store import room, scratch, store, survey
 from envtool.store.collect import Collected, Policy
 from envtool.store.gc import gc as collect
+from envtool.upkeep import checking
 from envtool.upkeep.costs import Cost, Stack, costs, stacks
 
 
@@ -102,3 +104,70 @@ def _envs(request: Request) -> tuple[Stack, ...]:
         )
         for env in at.spec.envs
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """What the store takes, by sort of thing: (how many, bytes). `free` and `disk` are of the file system."""
+
+    store: str
+    sorts: Mapping[str, tuple[int, int]]
+    size: int
+    free: int
+    disk: int
+
+
+def store_size() -> Sizes:
+    """Raises StoreError."""
+    place = store.locate(idmap=ids.describe())
+    found = survey.survey(place, ids.inside)
+    sorts: dict[str, tuple[int, int]] = {}
+    for item in found.items:
+        count, size = sorts.get(item.sort, (0, 0))
+        sorts[item.sort] = (count + 1, size + item.size)
+    available, disk = room.free(place)
+    return Sizes(store=place.root, sorts=sorts, size=found.size, free=available, disk=disk)
+
+
+def store_path() -> str:
+    """Where the store is, there or not. Raises StoreError."""
+    return store.directory()
+
+
+def store_verify(*, repair: bool, jobs: int, emit: Emit, cancel: Cancel) -> checking.Checked:
+    """Look at everything in the store, and with `repair` remove what is damaged. Raises StoreError, Interrupted."""
+    place = store.locate(idmap=ids.describe())
+    began = time.time()
+    total = checking.size(place)
+    emit(Started(id="store", subject="store", name="verify", time=began, total=total))
+    done = 0
+
+    def progress(size: int) -> None:
+        nonlocal done
+        done += size
+        emit(Progress(id="store", done=done, total=total))
+        cancel.check()
+
+    outcome: Outcome = "interrupted"
+    detail = ""
+    try:
+        found = checking.check(place, jobs=jobs, progress=progress)
+        if repair:
+            found = checking.repair(place, found)
+            scratch.sweep(place, remove=ids.remove)
+        outcome = "differs" if found.left else "done"
+        detail = f"{len(found.damages)} damaged" if found.damages else ""
+    finally:
+        end = time.time()
+        emit(
+            Finished(
+                id="store",
+                subject="store",
+                name="verify",
+                outcome=outcome,
+                time=end,
+                seconds=end - began,
+                detail=detail,
+            )
+        )
+    return found

@@ -112,6 +112,15 @@ class App(Protocol):
     ) -> Any:
         """A Swept. Raises EnvtoolError."""
 
+    def store_path(self) -> str:
+        """Raises StoreError."""
+
+    def store_size(self) -> Any:
+        """A Sizes. Raises StoreError."""
+
+    def store_verify(self, *, repair: bool, jobs: int, emit: Emit, cancel: Latch) -> Any:
+        """A Checked. Raises EnvtoolError."""
+
     def inspect(self, request: Any, name: str, path: str, *, files: bool) -> Any:
         """A LayerReport, an EnvReport or, with a path, a PathReport. Raises EnvtoolError."""
 

@@ -35,6 +35,7 @@ VERBS = {
     "inspect": "Show what is in an env or layer, and who put a file there.",
     "diff": "Show in what packages and files two envs or layers differ.",
     "gc": "Remove from the store what nothing needs.",
+    "store": "Show where the store is, what it takes, and whether it is whole.",
     "init": "Write a first envtool.yaml for this project.",
     "schema": "Print the JSON Schema of envtool.yaml.",
     "doctor": "Show what this machine can do, and how to mend what it cannot.",

@@ -101,3 +101,56 @@ def swept_json(done: Any) -> Json:
 
 def _item(item: Any) -> Json:
     return {"sort": item.sort, "name": item.name, "size": item.size, "used": round(item.used, 3)}
+
+
+def sizes(found: Any, style: Style) -> str:
+    """A line a sort of thing, and the sum."""
+    rows = [
+        (counted(found.sorts[sort][0], word), size(found.sorts[sort][1]))
+        for sort, word in SORTS.items()
+        if sort in found.sorts
+    ]
+    rest = found.size - sum(amount for _, amount in found.sorts.values())
+    lines = table([*rows, ("everything else", size(rest))])
+    return "\n".join(
+        [style.paint("1", one_line(found.store)), *(f"  {line}" for line in lines),
+         f"{size(found.size)}; {size(found.free)} of {size(found.disk)} are free"]
+    )  # fmt: skip
+
+
+def sizes_json(found: Any) -> Json:
+    """The object of `store size`."""
+    sorts: dict[str, Json] = {
+        sort: {"count": found.sorts.get(sort, (0, 0))[0], "size": found.sorts.get(sort, (0, 0))[1]} for sort in SORTS
+    }
+    return {"store": found.store, "size": found.size, "free": found.free, "disk": found.disk, "sorts": sorts}
+
+
+def checked(found: Any, style: Style) -> str:
+    """Each thing that is damaged, and the sum."""
+    lines: list[str] = []
+    for each in found.damages:
+        name = each.name[:12] if len(each.name) >= 64 else one_line(each.name)
+        ended = f" ({one_line(each.mended)})" if each.mended else ""
+        sort = SORTS.get(each.sort, each.sort)
+        lines.append(f"{style.paint('31', style.glyphs('✗'))} {sort} {name}: {one_line(each.what)}{ended}")
+        lines += [f"    {one_line(path)}" for path in each.paths]
+    looked = ", ".join(counted(found.counts[sort], word) for sort, word in SORTS.items() if sort in found.counts)
+    state = f"{len(found.damages)} damaged" if found.damages else "all whole"
+    if found.damages and not found.left:
+        state += ", all repaired"
+    lines.append(f"{looked or 'nothing'}, {size(found.size)}: {state}")
+    if found.left and not any(each.mended for each in found.left):
+        lines.append("`envtool store verify --repair` removes what is damaged: it is made or fetched again")
+    return "\n".join(lines)
+
+
+def checked_json(found: Any) -> Json:
+    """The last object of `store verify`."""
+    return {
+        "event": "checked",
+        "damages": [{**asdict(each), "paths": [*each.paths]} for each in found.damages],
+        "left": len(found.left),
+        "counts": dict(found.counts),
+        "size": found.size,
+    }

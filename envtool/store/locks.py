@@ -19,6 +19,7 @@ from envtool.store.store import Store
 
 Waiting: TypeAlias = Callable[[str], None]  # told once who holds the lock: "pid 4711", or "another"
 Cancelled: TypeAlias = Callable[[], bool]
+SHARED = fcntl.LOCK_SH
 SHORT, LONG = 0.005, 0.1  # seconds between two tries
 
 

@@ -7,7 +7,11 @@ import sys
 import click
 
 from envtool.cli.options import Verb, common, settings
+from envtool.errors import UsageError
 
+PATHS = """
+envtool store path
+"""
 SIZES = """
 envtool store size
 envtool store size --json | jq .size
@@ -18,7 +22,36 @@ envtool store verify --repair
 """
 
 
-@click.group("store", context_settings={"help_option_names": ["-h", "--help"]}, subcommand_metavar="VERB ...")
+class Verbs(click.Group):
+    """The group of these verbs."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """An unknown one is an error with the near name."""
+        known = super().get_command(ctx, cmd_name)
+        if known is None and not ctx.resilient_parsing and not cmd_name.startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(cmd_name, self.commands, 1)
+            hint = f"did you mean `envtool store {near[0]}`?" if near else "`envtool store --help` lists the verbs"
+            raise UsageError(f"unknown verb `store {cmd_name}`", code="usage.verb", hint=hint)
+        return known
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The verbs."""
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, verb.get_short_help_str(80)) for name, verb in self.commands.items()])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The examples of all."""
+        with formatter.section("Examples"):
+            for line in (PATHS + SIZES + CHECKS).split("\n"):
+                if line:
+                    formatter.write(f"  {line}\n")
+
+
+@click.group(
+    "store", cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]}, subcommand_metavar="VERB ..."
+)
 def command() -> None:
     """Show where the store is, what it takes, and whether it is whole."""
 
@@ -26,7 +59,7 @@ def command() -> None:
 command.params += common()
 
 
-@command.command("path", cls=Verb, examples="envtool store path")
+@command.command("path", cls=Verb, examples=PATHS)
 @click.pass_context
 def path(ctx: click.Context, /) -> None:
     """Print the directory of the store, whether it is there or not."""

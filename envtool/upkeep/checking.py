@@ -196,7 +196,8 @@ def _compare(
     if now != manifest:
         found = differences(told, dict(canonical.parsed(now)))
         if found:
-            return damaged(f"its tree is not what its manifest says: {len(found)} paths", found)
+            count = f"{len(found)} path{'s' if len(found) != 1 else ''}"
+            return damaged(f"its tree is not what its manifest says: {count}", found)
         if not image:
             return damaged("its manifest is in another order")
     if not image and (diff_id, length, entries) != (sheet.diff_id, sheet.size, sheet.entries):

@@ -116,7 +116,7 @@ def test_a_wrong_owner(store, whole):
     os.chown(blob, 3, 4)
     assert [(each.sort, each.what, each.paths) for each in found(store)] == [
         ("file", "it belongs to user id 3", ()),
-        ("layer", "its tree is not what its manifest says: 1 paths", ("/etc/empty: owner 0:0, now 3:4",)),
+        ("layer", "its tree is not what its manifest says: 1 path", ("/etc/empty: owner 0:0, now 3:4",)),
     ]
     assert checking.repair(store, checking.check(store)).left == ()
     assert found(store) == []

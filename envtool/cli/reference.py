@@ -41,6 +41,7 @@ The first ^C ends the tasks (TERM, then KILL), keeps their outputs and writes th
 | `FORCE_COLOR` | colours also where standard output or error is no terminal |
 | `CI`, `TERM=dumb` | nothing that moves |
 | `ENVTOOL_BLOBS` | URLs or directories, with spaces between them, that hold pinned files: `<ab>/<sha256>`; asked last |
+| `ENVTOOL_INSECURE_REGISTRIES` | registries, `HOST[:PORT]` with commas between them, that are spoken to by plain HTTP |
 | `ENVTOOL_STORE` | where the store is (default: `envtool` in `$XDG_CACHE_HOME` or `~/.cache`) |
 | `ENVTOOL_KEEP_FREE` | what stays free on the store's disk: `2GB`, `5%`, `0` for never (default: 5 %, at most 2 GB) |
 | `ENVTOOL_STORE_SIZE` | what the store may take: `20GB` (default: as much as there is) |

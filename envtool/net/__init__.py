@@ -6,14 +6,25 @@
 from __future__ import annotations
 
 from envtool.events import Progress
+from envtool.net.exchange import Answer, Upload, exchange
 from envtool.net.files import get, retrieve
-from envtool.net.host import CA_FILES, CA_VARIABLES, PROXY_VARIABLES, certificates, close, container_settings
-from envtool.net.transfer import PATIENCE, Cancelled, Patience
+from envtool.net.host import (
+    CA_FILES,
+    CA_VARIABLES,
+    PROXY_VARIABLES,
+    certificates,
+    close,
+    container_settings,
+    netrc,
+    trust,
+)
+from envtool.net.transfer import PATIENCE, Cancelled, Patience, wait
 from envtool.net.words import redacted
 
 __all__ = [
-    "CA_FILES", "CA_VARIABLES", "PATIENCE", "PROXY_VARIABLES", "Cancelled", "Patience", "certificates", "close",
-    "container_settings", "get", "note", "redacted", "retrieve",
+    "CA_FILES", "CA_VARIABLES", "PATIENCE", "PROXY_VARIABLES", "Answer", "Cancelled", "Patience", "Upload",
+    "certificates", "close", "container_settings", "exchange", "get", "netrc", "note", "redacted", "retrieve", "trust",
+    "wait",
 ]  # fmt: skip
 
 

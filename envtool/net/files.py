@@ -19,7 +19,9 @@ CHANGED = "the file changed at its source, or something between rewrote it: reso
 PAGE = "a login page, or a proxy's? look at the URL with a browser"
 
 
-class _Memory(Sink):
+class Memory(Sink):
+    """All of it at once, up to `limit` bytes."""
+
     def __init__(self, url: str, limit: int) -> None:
         self._url, self._limit = url, limit
         self.held = bytearray()
@@ -86,13 +88,13 @@ class _Exact(Sink):
 
 def get(url: str, *, limit: int = 64 << 20, patience: Patience = PATIENCE, cancelled: Cancelled | None = None) -> bytes:
     """A small file whole. Raises FetchError (also when it is larger than `limit` bytes), Interrupted."""
-    sink = _Memory(url, limit)
+    sink = Memory(url, limit)
 
     def attempt() -> None:
         sink.restart()
         transfer(url, sink, patience, cancelled)
 
-    _abandonable(lambda: _retrying(url, attempt, lambda: 0, patience, cancelled), cancelled)
+    abandonable(lambda: retrying(url, attempt, lambda: 0, patience, cancelled), cancelled)
     return bytes(sink.held)
 
 
@@ -145,13 +147,14 @@ def retrieve(
                 raise Retry("the file is not what its hash says", verdict=wrong)
             raise wrong
 
-        _retrying(url, attempt, lambda: sink.best, patience, cancelled)
+        retrying(url, attempt, lambda: sink.best, patience, cancelled)
         return sink.length
 
 
-def _retrying(
+def retrying(
     url: str, attempt: Callable[[], None], reached: Callable[[], int], patience: Patience, cancelled: Cancelled | None
 ) -> None:
+    """Attempt after attempt while they raise Retry, as patience has it. Raises FetchError, Interrupted."""
     failures = 0
     while True:
         check(cancelled)
@@ -172,7 +175,7 @@ def _retrying(
             wait(min(pause, patience.longest), cancelled)
 
 
-def _abandonable(work: Callable[[], None], cancelled: Cancelled | None) -> None:
+def abandonable(work: Callable[[], None], cancelled: Cancelled | None) -> None:
     """Do it in a thread that a cancel leaves behind: a socket that waits for a dead server cannot be told to stop."""
     if cancelled is None:
         work()

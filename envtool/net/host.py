@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import urllib.parse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from envtool import __version__
 from envtool.errors import FetchError
@@ -26,6 +26,7 @@ CONTAINER_CA_VARIABLES = (*CA_VARIABLES, "NODE_EXTRA_CA_CERTS", "CARGO_HTTP_CAIN
 REDIRECTS = 10
 
 _local = threading.local()
+_trusted: dict[str, tuple[tuple[str, ...], tuple[tuple[str, str], ...]]] = {}  # by host[:port], for all threads
 
 
 def session() -> requests.Session:
@@ -36,6 +37,13 @@ def session() -> requests.Session:
 
         class Session(requests.Session):
             """Follows no redirect from https to anything less, and to http(s) alone."""
+
+            def get_adapter(self, url: str) -> requests.adapters.BaseAdapter:
+                parts = urllib.parse.urlsplit(url.lower())
+                prefix = f"https://{parts.netloc}/"
+                if parts.scheme == "https" and parts.netloc in _trusted and prefix not in self.adapters:
+                    self.mount(prefix, _private(parts.netloc))
+                return super().get_adapter(url)
 
             def get_redirect_target(self, resp: requests.Response) -> str | None:
                 target = super().get_redirect_target(resp)
@@ -53,6 +61,49 @@ def session() -> requests.Session:
         kept.headers["User-Agent"] = f"envtool/{__version__}"
         _local.session = kept
     return kept
+
+
+def netrc(url: str) -> tuple[str, str] | None:
+    """User and password that ~/.netrc (or what NETRC names) has for a host."""
+    from requests.utils import get_netrc_auth
+
+    found = get_netrc_auth(url)
+    return (found[0], found[1]) if found and found[0] else None
+
+
+def trust(netloc: str, authorities: tuple[str, ...], identities: tuple[tuple[str, str], ...] = ()) -> None:
+    """For https to this host[:port] alone, and in all threads: trust these files' authorities, too, and show the first
+    of these (certificate, key) files to a server that asks who we are. A file that cannot be used is an error (code
+    fetch-tls) of the first request."""
+    _trusted[netloc.lower()] = (authorities, identities)
+
+
+def _private(netloc: str) -> requests.adapters.BaseAdapter:
+    """What speaks TLS with a host of `_trusted`; the usual bundle is added by the `verify` of each call."""
+    import requests
+    from urllib3.util.ssl_ import create_urllib3_context
+
+    context = create_urllib3_context()
+    authorities, identities = _trusted[netloc]
+    for path in authorities:
+        try:
+            context.load_verify_locations(path)
+        except OSError as error:  # ssl.SSLError is one
+            raise FetchError(f"{path}: no certificates that can be used: {error}", code="fetch-tls") from error
+    for certificate, key in identities[:1]:
+        try:
+            context.load_cert_chain(certificate, key)
+        except OSError as error:
+            raise FetchError(f"{certificate}, {key}: no pair that can be used: {error}", code="fetch-tls") from error
+
+    class Private(requests.adapters.HTTPAdapter):
+        def init_poolmanager(self, *words: Any, **options: Any) -> None:
+            super().init_poolmanager(*words, ssl_context=context, **options)
+
+        def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+            return super().proxy_manager_for(proxy, ssl_context=context, **options)
+
+    return Private()
 
 
 def adopt(kept: requests.Session) -> None:

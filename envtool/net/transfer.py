@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -86,14 +87,16 @@ def check(cancelled: Cancelled | None) -> None:
         raise Interrupted
 
 
-class _Authorization:
-    """The header as it was given: as an `auth` of requests, so that no ~/.netrc takes its place."""
+class Exactly:
+    """The header Authorization as it was given ("": none): as an `auth` of requests, so that no ~/.netrc takes its
+    place."""
 
     def __init__(self, value: str) -> None:
         self._value = value
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = self._value
+        if self._value:
+            request.headers["Authorization"] = self._value
         return request
 
 
@@ -110,21 +113,30 @@ def transfer(url: str, sink: Sink, patience: Patience, cancelled: Cancelled | No
         return
     if scheme not in ("http", "https"):
         raise FetchError(f"{redacted(url)}: not an http, https or file URL", code="fetch-url")
-    import requests
-    import urllib3
-
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={sink.length}-"} if sink.length else {})
-    try:
-        with session().get(
+    with (
+        faults(url, patience),
+        session().get(
             url,
             headers=headers,
-            auth=_Authorization(authorization) if authorization else None,
+            auth=Exactly(authorization) if authorization else None,
             stream=True,
             timeout=(patience.connect, patience.read),
             verify=certificates() or True,
-        ) as answer:
-            _judge(url, answer, sink)
-            _stream(url, answer, sink, patience, cancelled)
+        ) as answer,
+    ):
+        _judge(url, answer, sink, authorization)
+        stream(url, answer, sink, patience, cancelled)
+
+
+@contextlib.contextmanager
+def faults(url: str, patience: Patience) -> Iterator[None]:
+    """What the libraries raise, as Retry where another attempt may do better, else as FetchError."""
+    import requests
+    import urllib3
+
+    try:
+        yield
     except requests.exceptions.SSLError as error:
         raise _untrusted(url, error) from error
     except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError) as error:
@@ -162,7 +174,7 @@ def _untrusted(url: str, error: Exception) -> Exception:
     return FetchError(f"{redacted(url)}: no secure connection: {root(error)}", code="fetch-tls", hint=BUNDLE)
 
 
-def _judge(url: str, answer: requests.Response, sink: Sink) -> None:
+def _judge(url: str, answer: requests.Response, sink: Sink, authorization: str) -> None:
     """Judge an answer before its body: afterwards the body goes on at the sink's length."""
     status = answer.status_code
     where = answer.headers.get("Content-Range", "")
@@ -185,13 +197,16 @@ def _judge(url: str, answer: requests.Response, sink: Sink) -> None:
         hint, code = "", "fetch-status"
         if status in (401, 403, 407):
             hint = "credentials are taken from the URL, ~/.netrc and the proxy variables"
+            if authorization:
+                hint = "what let us in does not let us have this, or has ended: try again"
         elif status in GONE:
             code, hint = "fetch-gone", "it is not there (any more): resolve again, or name another mirror"
         raise FetchError(f"{redacted(url)}: HTTP {status} {answer.reason}", code=code, hint=hint)
     sink.restart()
 
 
-def _stream(url: str, answer: requests.Response, sink: Sink, patience: Patience, cancelled: Cancelled | None) -> None:
+def stream(url: str, answer: requests.Response, sink: Sink, patience: Patience, cancelled: Cancelled | None) -> None:
+    """The body of an answer into the sink. Raises Retry where it is cut short or too slow, FetchError, Interrupted."""
     text = answer.headers.get("Content-Length", "")
     expected = int(text) if text.isascii() and text.isdigit() else -1
     sink.framed = expected >= 0 or "chunked" in answer.headers.get("Transfer-Encoding", "").lower()

@@ -125,3 +125,10 @@ def test_wrong_files_are_errors_of_the_spec_with_a_place(project, options, code,
 def test_detection():
     assert detect(Project(pyproject__toml=PROJECT))[0].reason == "pyproject.toml with [project]"
     assert detect(Project(main__go="")) == []
+
+
+def test_what_setup_py_reads_counts_whatever_table_ends_pyproject():
+    text = '[build-system]\nrequires = ["setuptools"]\n[tool.isort]\nprofile = "black"\n'
+    project = Project(pyproject__toml=text, setup__py='open("c/template.h")\n')
+    project.files["c/template.h"] = ""
+    assert "c/template.h" in one(expand(project), "pip").options["reads"]

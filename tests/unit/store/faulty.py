@@ -93,7 +93,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
                         return
                     pair[one].sendall(piece)
 
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
+
     # what routes are made of
+
+    def body(self):
+        """What was sent with the request."""
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
     def send(self, body=b"", status=200, length=None, cut=None, **headers):
         """`length`: what Content-Length says; `cut`: the connection ends after so many bytes."""
@@ -102,7 +108,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header(key.replace("_", "-"), value)
         self.send_header("Content-Length", str(len(body) if length is None else length))
         self.end_headers()
-        self.wfile.write(body[:cut])
+        if self.command != "HEAD":
+            self.wfile.write(body[:cut])
         if cut is not None or (length or 0) > len(body):
             self.close_connection = True
 

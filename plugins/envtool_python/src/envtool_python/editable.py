@@ -134,8 +134,12 @@ def _all_but_aside(everything: list[str], text: str) -> tuple[str, ...]:
 
 def build_text(facts: Facts) -> str:
     """The build's files without the tables of tools that build nothing (pytest, ruff, …)."""
+    return "\n".join(_build_lines(text) for text in facts.texts)
+
+
+def _build_lines(text: str) -> str:
     kept, keep = [], True
-    for line in facts.text.splitlines():
+    for line in text.splitlines():
         table = re.match(r"^\[+\s*tool\.([\w-]+)", line)
         if table:
             keep = table.group(1) in _BUILDERS

@@ -65,7 +65,7 @@ class Facts:
     declared: bool = False  # all metadata is written in pyproject.toml: no build reads modules for it
     generated: tuple[str, ...] = ()  # files that a build writes beside the sources: where the version is
     tools: Mapping[str, Any] = field(default_factory=dict)  # the [tool] table
-    text: str = ""  # what decides the build, for "is this directory named in it?"
+    texts: tuple[str, ...] = ()  # what decides the build: pyproject.toml, setup.py and setup.cfg, those that there are
 
 
 def read_facts(project: Files, root: str = "") -> Facts:
@@ -102,7 +102,7 @@ def read_facts(project: Files, root: str = "") -> Facts:
         declared=_declared(meta, tools, requires) and setup is None and config is None,
         generated=_generated(tools, setup or ""),
         tools=tools,
-        text="\n".join(part for part in (text, setup, config) if part),
+        texts=tuple(part for part in (text, setup, config) if part),
     )
 
 

@@ -154,7 +154,8 @@ def last_words(text: str) -> str:
     said = [line.partition(":")[2].strip() for line in lines if line.startswith(("ERROR:", "error:"))]
     own = [line.partition(":")[2].strip() for line in lines if line.startswith("envtool:")]
     told = [line for line in said if not line.startswith(("Ignored the following", "ResolutionImpossible"))]
-    if "[end of output]" in lines and {*told} <= _EMPTY_WORDS:  # what the build itself said last is the reason
+    empty = all(line in _EMPTY_WORDS or line.startswith("Failed to build") for line in told)
+    if "[end of output]" in lines and empty:  # what the build itself said last is the reason
         told = [line for line in lines[: lines.index("[end of output]")][-1:] if not line.startswith("╰─>")]
     chosen = [_VERSIONS.sub(r"(newest versions: \1)", line) for line in told][:2] or own or lines[-2:]
     sentence = "; ".join(dict.fromkeys(line.rstrip(".") for line in chosen)) or "it said nothing"

@@ -221,7 +221,7 @@ def _has_tests(project: api.Project, facts: Facts) -> bool:
         return True
     if any("[pytest]" in (project.read(path) or "") for path in ("tox.ini",)):
         return True
-    if "[tool:pytest]" in facts.text:
+    if any("[tool:pytest]" in text for text in facts.texts):
         return True
     return any(project.glob(pattern) for pattern in ("tests/**", "test/**", "test_*.py", "**/test_*.py"))
 

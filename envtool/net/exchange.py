@@ -1,0 +1,171 @@
+"""One request and its answer, whatever its method: for services that speak HTTP, where a status is information."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from envtool.errors import FetchError
+from envtool.net.files import Memory, abandonable, retrying
+from envtool.net.host import certificates, session
+from envtool.net.transfer import (
+    AGAIN,
+    PATIENCE,
+    Cancelled,
+    Exactly,
+    Patience,
+    Retry,
+    check,
+    faults,
+    retry_after,
+    stream,
+)
+from envtool.net.words import redacted
+
+BODILESS = frozenset({204, 304})
+BUSY = {429: "it limits how often it is asked: log in, wait, or name a mirror"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came: header names are in lower case, `url` is the one that answered after all redirects."""
+
+    status: int
+    reason: str
+    headers: Mapping[str, str]
+    body: bytes
+    url: str
+
+
+class Upload:
+    """`size` bytes of a file from `offset` on, as a request's body. `progress` gets what was read of it since its last
+    call (negative when it is read again)."""
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        size: int,
+        *,
+        offset: int = 0,
+        progress: Callable[[int], None] | None = None,
+        cancelled: Cancelled | None = None,
+    ) -> None:
+        self._file, self._size, self._offset = file, size, offset
+        self._progress, self._cancelled = progress, cancelled
+        self._at = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Upload:  # what requests knows a stream by
+        return self
+
+    def __next__(self) -> bytes:
+        piece = self.read(1 << 16)
+        if not piece:
+            raise StopIteration
+        return piece
+
+    def tell(self) -> int:
+        """Bytes that were read."""
+        return self._at
+
+    def seek(self, position: int) -> None:
+        """Read again from there: after a redirect, or for another attempt."""
+        if self._progress is not None and position != self._at:
+            self._progress(position - self._at)
+        self._at = position
+
+    def read(self, count: int = -1) -> bytes:
+        """The next bytes; b"" at the end. Raises Interrupted."""
+        check(self._cancelled)
+        left = self._size - self._at
+        self._file.seek(self._offset + self._at)
+        piece = self._file.read(left if count < 0 else min(count, left))
+        self._at += len(piece)
+        if piece and self._progress is not None:
+            self._progress(len(piece))
+        return piece
+
+
+def exchange(
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    body: bytes | Upload = b"",
+    authorization: str = "",
+    limit: int = 4 << 20,
+    again: bool = True,
+    patience: Patience = PATIENCE,
+    cancelled: Cancelled | None = None,
+) -> Answer:
+    """Ask once more while the connection breaks or the server is busy (408, 425, 429, 5xx), unless not `again`; any
+    other status is an answer. Redirects are followed as `host.session` has it; no `authorization` follows to another
+    host, and ~/.netrc takes no part.
+
+    Raises FetchError (codes fetch-unreachable, fetch-large for an answer of more than `limit` bytes, and those of
+    `transfer.transfer`), Interrupted.
+    """
+    found: list[Answer] = []
+    if not url.startswith(("http://", "https://")):
+        raise FetchError(f"{redacted(url)}: not an http or https URL", code="fetch-url")
+
+    def attempt() -> None:
+        if isinstance(body, Upload):
+            body.seek(0)
+        found[:] = [_once(method, url, dict(headers or {}), body, authorization, limit, patience, cancelled)]
+
+    def work() -> None:
+        if again:
+            retrying(url, attempt, lambda: 0, patience, cancelled)
+            return
+        try:
+            attempt()
+        except Retry as reason:
+            raise FetchError(f"{redacted(url)}: {reason.why}", code="fetch-unreachable", hint=reason.hint) from reason
+
+    abandonable(work, cancelled)
+    return found[0]
+
+
+def _once(
+    method: str,
+    url: str,
+    headers: dict[str, str],
+    body: bytes | Upload,
+    authorization: str,
+    limit: int,
+    patience: Patience,
+    cancelled: Cancelled | None,
+) -> Answer:
+    sink = Memory(url, limit)
+    with (
+        faults(url, patience),
+        session().request(
+            method,
+            url,
+            headers={"Accept-Encoding": "identity"} | headers,
+            data=body or None,
+            auth=Exactly(authorization),
+            stream=True,
+            allow_redirects=True,
+            timeout=(patience.connect, patience.read),
+            verify=certificates() or True,
+        ) as answer,
+    ):
+        if answer.status_code in AGAIN:
+            after = retry_after(answer.headers.get("Retry-After", ""))
+            raise Retry(
+                f"HTTP {answer.status_code} {answer.reason}", after=after, hint=BUSY.get(answer.status_code, "")
+            )
+        if method != "HEAD" and answer.status_code not in BODILESS:
+            stream(url, answer, sink, patience, cancelled)
+        return Answer(
+            status=answer.status_code,
+            reason=str(answer.reason or ""),
+            headers={name.lower(): value for name, value in answer.headers.items()},
+            body=bytes(sink.held),
+            url=str(answer.url),
+        )

@@ -1,0 +1,356 @@
+"""The documents of images, as values: read strictly from what a stranger serves.
+
+OCI image specification 1.1 (manifest.md, image-index.md, config.md, descriptor.md) and docker's schema 2, which has the
+same fields under other media types. Pure. Writing is in `writing`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from envtool.errors import FetchError
+from envtool.model import Json
+from envtool.oci.reference import is_digest
+
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+OCI_EMPTY = "application/vnd.oci.empty.v1+json"
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
+OCI_LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
+OCI_LAYER_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
+DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+SCHEMA1 = (
+    "application/vnd.docker.distribution.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v1+prettyjws",
+)
+
+MANIFESTS = (OCI_MANIFEST, DOCKER_MANIFEST)
+INDEXES = (OCI_INDEX, DOCKER_INDEX)
+ACCEPTED = (*MANIFESTS, *INDEXES)  # what a registry is asked for
+CONFIGS = (OCI_CONFIG, DOCKER_CONFIG)
+LAYERS: Mapping[str, str] = {  # media type -> compression: "", "gzip", "zstd"
+    OCI_LAYER: "",
+    OCI_LAYER_GZIP: "gzip",
+    OCI_LAYER_ZSTD: "zstd",
+    DOCKER_LAYER: "",
+    DOCKER_LAYER_GZIP: "gzip",
+    "application/vnd.docker.image.rootfs.diff.tar.zstd": "zstd",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar": "",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip": "gzip",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd": "zstd",
+}
+
+DOCUMENT_LIMIT = 4 << 20  # bytes of a manifest or index: what the distribution specification lets registries stop at
+CONFIG_LIMIT = 8 << 20  # bytes of a config, and of any other blob that is read whole
+LAYER_LIMIT = 300  # layers of an image: the kernel stacks 500, and there is more to come on top (docker stops at 127)
+ENTRY_LIMIT = 2000  # manifests of an index
+SIZE_LIMIT = 1 << 42  # bytes of one blob
+DEPTH_LIMIT = 64  # of arrays and objects in each other: far more than any of these documents has
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Platform:
+    """What an image runs on, in Go's words: "linux", "amd64", and a variant ("v7"), "" where none is said."""
+
+    os: str
+    architecture: str
+    variant: str = ""
+
+    def __str__(self) -> str:
+        return "/".join(filter(None, (self.os, self.architecture, self.variant)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Descriptor:
+    """What names a blob or manifest: how it is to be read, its digest, its size in bytes."""
+
+    media_type: str
+    digest: str
+    size: int
+    platform: Platform | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    artifact_type: str = ""
+    urls: tuple[str, ...] = ()  # where a layer that may not be distributed is; never asked by us
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """One image for one platform, or an artifact (then config and layers may be anything)."""
+
+    media_type: str
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    artifact_type: str = ""
+    subject: Descriptor | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Index:
+    """Several manifests under one name: one for each platform."""
+
+    media_type: str
+    manifests: tuple[Descriptor, ...]
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    artifact_type: str = ""
+    subject: Descriptor | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """An image's config. `run` is its `config` object ("Env", "User", "Entrypoint", "Cmd", "WorkingDir" …), as it is,
+    its known fields checked for their types."""
+
+    platform: Platform
+    diff_ids: tuple[str, ...]  # of the uncompressed layers, bottom first
+    run: Mapping[str, Json] = field(default_factory=dict)
+    history: tuple[Mapping[str, Json], ...] = ()
+    created: str = ""  # RFC 3339
+    author: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A manifest or index as bytes: `digest` is that of `body`."""
+
+    media_type: str
+    digest: str
+    body: bytes
+
+    def descriptor(self) -> Descriptor:
+        """What names it."""
+        return Descriptor(media_type=self.media_type, digest=self.digest, size=len(self.body))
+
+
+def sha256(body: bytes) -> str:
+    """The digest of bytes: "sha256:<hex>"."""
+    return "sha256:" + hashlib.sha256(body).hexdigest()
+
+
+# ---- reading: each raises FetchError (code registry-document), with `what` as the document's name in the message
+
+
+def read(document: Document, what: str) -> Manifest | Index:
+    """A manifest or an index: by its media type, which must be one of ACCEPTED and what the body itself says."""
+    if document.media_type in INDEXES:
+        return read_index(document.body, document.media_type, what)
+    return read_manifest(document.body, document.media_type, what)
+
+
+def read_manifest(body: bytes, media_type: str, what: str) -> Manifest:
+    """A manifest. A media type in the body must be the given one."""
+    if media_type not in MANIFESTS:
+        surprise(what, media_type, "a manifest")
+    reader = _Reader(what)
+    top = reader.top(body, media_type)
+    if "manifests" in top or "fsLayers" in top:
+        reader.wrong("it says that it is a manifest, but has the fields of something else")
+    layers = reader.array(top, "layers", LAYER_LIMIT)
+    return Manifest(
+        media_type=media_type,
+        config=reader.descriptor(top.get("config"), "config"),
+        layers=tuple(reader.descriptor(layer, f"layers[{number}]") for number, layer in enumerate(layers)),
+        annotations=reader.strings(top, "annotations"),
+        artifact_type=reader.text(top, "artifactType"),
+        subject=reader.descriptor(top["subject"], "subject") if top.get("subject") is not None else None,
+    )
+
+
+def read_index(body: bytes, media_type: str, what: str) -> Index:
+    """An index. A media type in the body must be the given one."""
+    if media_type not in INDEXES:
+        surprise(what, media_type, "an index")
+    reader = _Reader(what)
+    top = reader.top(body, media_type)
+    if "config" in top or "layers" in top or "fsLayers" in top:
+        reader.wrong("it says that it is an index, but has the fields of something else")
+    entries = reader.array(top, "manifests", ENTRY_LIMIT)
+    return Index(
+        media_type=media_type,
+        manifests=tuple(reader.descriptor(entry, f"manifests[{number}]") for number, entry in enumerate(entries)),
+        annotations=reader.strings(top, "annotations"),
+        artifact_type=reader.text(top, "artifactType"),
+        subject=reader.descriptor(top["subject"], "subject") if top.get("subject") is not None else None,
+    )
+
+
+def read_config(body: bytes, what: str) -> Config:
+    """The config of an image (not of an artifact)."""
+    reader = _Reader(what)
+    top = reader.object(body)
+    fields = {name: reader.text(top, name) for name in ("os", "architecture", "variant", "created", "author")}
+    if not fields["os"] or not fields["architecture"]:
+        reader.wrong("it does not say its os and architecture")
+    rootfs = reader.mapping(top, "rootfs")
+    if rootfs.get("type") != "layers":
+        reader.wrong(f'rootfs.type is {_short(rootfs.get("type"))}, not "layers"')
+    diff_ids = reader.array(rootfs, "diff_ids", LAYER_LIMIT)
+    for diff_id in diff_ids:
+        if not isinstance(diff_id, str) or not is_digest(diff_id):
+            reader.wrong(f"a diff ID is {_short(diff_id)}, not sha256: and 64 hex digits")
+    history = reader.array(top, "history", 8 * LAYER_LIMIT)
+    return Config(
+        platform=Platform(os=fields["os"], architecture=fields["architecture"], variant=fields["variant"]),
+        diff_ids=tuple(str(diff_id) for diff_id in diff_ids),
+        run=_run_config(reader, reader.mapping(top, "config")),
+        history=tuple(item for item in history if isinstance(item, dict)),
+        created=fields["created"],
+        author=fields["author"],
+    )
+
+
+def check_image(manifest: Manifest, config: Config, what: str) -> None:
+    """Do manifest and config belong together, and can the layers be read? Raises FetchError (registry-document)."""
+    reader = _Reader(what)
+    if manifest.config.media_type not in CONFIGS:
+        reader.wrong(f"it is no image but an artifact: its config is {_short(manifest.config.media_type)}")
+    for layer in manifest.layers:
+        if layer.media_type not in LAYERS:
+            known = "tar, gzip and zstd are read"
+            reader.wrong(f"a layer is {_short(layer.media_type)}, which is not known: {known}")
+    if len(manifest.layers) != len(config.diff_ids):
+        reader.wrong(f"its manifest has {len(manifest.layers)} layers, its config {len(config.diff_ids)} diff IDs")
+
+
+def _run_config(reader: _Reader, run: dict[str, Json]) -> dict[str, Json]:
+    for name in ("User", "WorkingDir", "StopSignal"):
+        reader.text(run, name)
+    for name in ("Env", "Entrypoint", "Cmd", "OnBuild", "Shell"):
+        for item in reader.array(run, name, 10_000):
+            if not isinstance(item, str):
+                reader.wrong(f"config.{name} holds {_short(item)}, which is not text")
+    for name in ("ExposedPorts", "Volumes"):
+        reader.mapping(run, name)
+    reader.strings(run, "Labels")
+    return {name: value for name, value in run.items() if value is not None}
+
+
+class _Reader:
+    """Takes fields out of JSON objects, and says in which document one is not what it should be. A field that is null
+    is one that is not there: Go writes both."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def wrong(self, why: str) -> NoReturn:
+        raise FetchError(f"{self.what}: {why}", code="registry-document")
+
+    def object(self, body: bytes) -> dict[str, Json]:
+        """A JSON object, without duplicate names, NaN, or depth that has no purpose."""
+        try:
+            value = json.loads(body.decode("utf-8"), object_pairs_hook=self._unique, parse_constant=self._constant)
+            json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
+        except (ValueError, RecursionError) as error:
+            self.wrong(f"not JSON: {str(error)[:200]}")
+        if not isinstance(value, dict):
+            self.wrong("not a JSON object")
+        if _deeper(value, DEPTH_LIMIT):
+            self.wrong(f"JSON that is more than {DEPTH_LIMIT} deep")
+        return value
+
+    def top(self, body: bytes, media_type: str) -> dict[str, Json]:
+        """The object of a manifest or index: schemaVersion 2, and no other media type than the one that was said."""
+        top = self.object(body)
+        version = top.get("schemaVersion")
+        if version == 1 and not isinstance(version, bool):
+            surprise(self.what, SCHEMA1[0], "a manifest")
+        if version != 2 or isinstance(version, bool):
+            self.wrong(f"schemaVersion is {_short(version)}, not 2")
+        said = self.text(top, "mediaType")
+        if said and said != media_type:
+            self.wrong(f"it came as {media_type}, but says that it is {_short(said)}")
+        return top
+
+    def text(self, top: Mapping[str, Json], name: str) -> str:
+        value = top.get(name)
+        if value is None:
+            return ""
+        if not isinstance(value, str) or "\0" in value:
+            self.wrong(f"{name} is {_short(value)}, not text")
+        return value
+
+    def array(self, top: Mapping[str, Json], name: str, limit: int) -> list[Json]:
+        value = top.get(name)
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            self.wrong(f"{name} is {_short(value)}, not an array")
+        if len(value) > limit:
+            self.wrong(f"{name} has {len(value)} entries, more than {limit}")
+        return value
+
+    def mapping(self, top: Mapping[str, Json], name: str) -> dict[str, Json]:
+        value = top.get(name)
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            self.wrong(f"{name} is {_short(value)}, not an object")
+        return value
+
+    def strings(self, top: Mapping[str, Json], name: str) -> dict[str, str]:
+        value = self.mapping(top, name)
+        return {key: self.text(value, key) for key in value}
+
+    def descriptor(self, value: Json, where: str) -> Descriptor:
+        if not isinstance(value, dict):
+            self.wrong(f"{where} is {_short(value)}, not a descriptor")
+        inner = _Reader(f"{self.what}: {where}")
+        digest, size = inner.text(value, "digest"), value.get("size")
+        if not is_digest(digest):
+            inner.wrong(f"its digest is {_short(digest)}, not sha256: and 64 hex digits")
+        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= SIZE_LIMIT:
+            inner.wrong(f"its size is {_short(size)}")
+        media_type = inner.text(value, "mediaType")
+        if not media_type:
+            inner.wrong("it has no mediaType")
+        urls = inner.array(value, "urls", 100)
+        return Descriptor(
+            media_type=media_type,
+            digest=digest,
+            size=size,
+            platform=inner.platform(inner.mapping(value, "platform")),
+            annotations=inner.strings(value, "annotations"),
+            artifact_type=inner.text(value, "artifactType"),
+            urls=tuple(url for url in urls if isinstance(url, str)),
+        )
+
+    def platform(self, value: dict[str, Json]) -> Platform | None:
+        fields = {name: self.text(value, name) for name in ("os", "architecture", "variant")}
+        return Platform(**fields) if fields["os"] or fields["architecture"] else None
+
+    def _unique(self, pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise ValueError("a name comes twice in one object")
+        return found
+
+    def _constant(self, text: str) -> NoReturn:
+        raise ValueError(f"{text} is no JSON")
+
+
+def _deeper(value: Json, limit: int) -> bool:
+    inner = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+    return limit == 0 or any(_deeper(item, limit - 1) for item in inner)
+
+
+def surprise(what: str, media_type: str, wanted: str) -> NoReturn:
+    """The error about a media type that is not what it should be."""
+    hint = ""
+    if media_type in SCHEMA1:
+        hint = "docker's first schema has no digests that could be pinned: pull and push it again with a newer tool"
+    text = f"{what}: not {wanted} that is known, but {_short(media_type)}"
+    raise FetchError(text, code="registry-document", hint=hint)
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=True, default=str) if value is not None else "missing"
+    return text if len(text) <= 100 else text[:97] + "…"

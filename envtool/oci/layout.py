@@ -1,0 +1,81 @@
+"""Directories in the OCI image layout (image-layout.md of the OCI image specification 1.1), as they are read."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+
+from envtool.errors import FetchError
+from envtool.oci import documents
+from envtool.oci.documents import Descriptor, Document, Index
+
+NAME = "org.opencontainers.image.ref.name"
+VERSION = "1.0.0"
+
+
+def read_index(directory: str) -> Index:
+    """The index of a layout. Raises FetchError (code registry-document, registry-missing): it is none."""
+    marker = _small(directory, "oci-layout", 1 << 16)
+    try:
+        version = json.loads(marker)["imageLayoutVersion"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        version = None
+    if version != VERSION:
+        raise FetchError(f"{directory}/oci-layout: not of version {VERSION}", code="registry-document")
+    body = _small(directory, "index.json", documents.DOCUMENT_LIMIT)
+    return documents.read_index(body, documents.OCI_INDEX, f"{directory}/index.json")
+
+
+def choose(index: Index, name: str, what: str) -> Descriptor:
+    """The entry of that name (its annotation org.opencontainers.image.ref.name), or the only one where no name is
+    asked for. Raises FetchError (code registry-missing), which tells what there is."""
+    named = [entry for entry in index.manifests if not name or entry.annotations.get(NAME) == name]
+    unique = {entry.digest: entry for entry in named}
+    if len(unique) == 1:
+        return next(iter(unique.values()))
+    known = sorted({entry.annotations[NAME] for entry in index.manifests if NAME in entry.annotations})
+    hint = f"it has {', '.join(known[:12])}" if known else "none of its images has a name"
+    why = f"no image {name!r} in it" if name else f"{len(unique)} images in it: name one"
+    raise FetchError(f"{what}: {why}", code="registry-missing", hint=hint)
+
+
+def read_document(directory: str, descriptor: Descriptor) -> Document:
+    """A manifest or index of the layout, verified."""
+    body = read_blob(directory, descriptor, documents.DOCUMENT_LIMIT)
+    return Document(media_type=descriptor.media_type, digest=descriptor.digest, body=body)
+
+
+def read_blob(directory: str, descriptor: Descriptor, limit: int = documents.CONFIG_LIMIT) -> bytes:
+    """A small blob of the layout, verified."""
+    if descriptor.size > limit:
+        text = f"{directory}: {descriptor.digest} has {descriptor.size} bytes, too large to be read whole"
+        raise FetchError(text, code="registry-document")
+    body = _small(directory, os.path.relpath(blob_path(directory, descriptor.digest), directory), descriptor.size)
+    if len(body) != descriptor.size or documents.sha256(body) != descriptor.digest:
+        text = f"{directory}: the file of {descriptor.digest} is not what its name says"
+        raise FetchError(text, code="registry-digest")
+    return body
+
+
+def blob_path(directory: str, digest: str) -> str:
+    """Where a layout keeps a blob."""
+    algorithm, _, value = digest.partition(":")
+    return os.path.join(directory, "blobs", algorithm, value)
+
+
+def _small(directory: str, name: str, limit: int) -> bytes:
+    """A regular file of at most `limit` bytes (a link to one will do: the directory is the user's own)."""
+    path = os.path.join(directory, name)
+    try:
+        with open(path, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise FetchError(f"{path}: not a regular file", code="registry-document")
+            body = file.read(limit + 1)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FetchError(f"{path}: {error.strerror}", code="registry-missing", hint="is it an OCI layout?") from error
+    except OSError as error:
+        raise FetchError(f"{path}: {error.strerror}", code="registry-document") from error
+    if len(body) > limit:
+        raise FetchError(f"{path}: more than {limit} bytes", code="registry-document")
+    return body

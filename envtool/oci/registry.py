@@ -1,0 +1,362 @@
+"""The distribution protocol (OCI distribution specification 1.1): pull from registries, push to them.
+
+Everything is content-addressed: many may push at once, and a tag is put last. What a registry says is believed only as
+far as digests go.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+import urllib.parse
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from envtool import net
+from envtool.errors import FetchError
+from envtool.net import PATIENCE, Answer, Cancelled, Patience
+from envtool.oci import documents, hosts, platforms, upload, writing
+from envtool.oci.documents import Config, Descriptor, Document, Index, Manifest, Platform
+from envtool.oci.hosts import Endpoint, Hosts
+from envtool.oci.reference import Reference
+from envtool.oci.wire import Wire, same_place
+
+Found = TypeVar("Found")
+
+NESTING = 2  # indexes in an index
+VAGUE = ("", "application/json", "application/octet-stream", "text/plain")  # types that say nothing of a document
+PAGES = 1000  # of tags, a thousand each: then it is enough
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a blob can be had on this machine: for `api.Fetch.url` and `.authorization` (never into pins or messages).
+    Several are tried in order: the host's mirrors first."""
+
+    url: str
+    authorization: str = field(default="", repr=False)  # the value of that header; "" for none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """An image for one platform, as a registry has it."""
+
+    reference: Reference  # with the digest of `manifest`, not that of the index
+    index: str  # digest of what the tag names: the index if there is one, else the manifest
+    document: Document  # the manifest's own bytes, digest and media type
+    manifest: Manifest
+    config: Config
+
+
+class Client:
+    """Speaks with any number of registries. May be shared by threads; keeps tokens. Errors: FetchError, whose codes
+    are registry-missing (no such manifest, tag or blob), registry-denied (credentials), registry-insecure (plain HTTP
+    that nobody asked for), registry-document (what came is not what the specification says), registry-digest,
+    registry-platform, registry-blocked, registry-token, registry-credentials, registry-configuration, registry-refused
+    (any other status), and those of `net.exchange`."""
+
+    def __init__(self, *, cancelled: Cancelled | None = None, patience: Patience = PATIENCE) -> None:
+        self._wire = Wire(patience=patience, cancelled=cancelled)
+        self._lock = threading.Lock()
+        self._hosts: Hosts | None = None
+        self._away: set[str] = set()  # mirrors that did not answer
+
+    # ---- pull
+
+    def document(self, reference: Reference) -> Document:
+        """Manifest or index by digest, else by tag; its digest is computed from the body. At most 4 MiB."""
+        return self._first(reference, lambda endpoint: self._document(endpoint, reference))
+
+    def find(self, reference: Reference) -> Document | None:
+        """Like `document`, None where the registry has no such repository, tag or digest."""
+        try:
+            return self.document(reference)
+        except FetchError as error:
+            if error.code == "registry-missing":
+                return None
+            raise
+
+    def image(self, reference: Reference, platform: Platform) -> Image:
+        """An image with its config: index -> manifest of `platform` -> config, all verified, config checked against
+        the manifest (layer count, platform)."""
+        document = top = self.document(reference)
+        what = str(reference)
+        for _ in range(NESTING + 1):
+            found = documents.read(document, what)
+            if isinstance(found, Manifest):
+                break
+            entry = platforms.choose(found, platform, what)
+            document = self._described(reference, entry)
+        else:
+            raise FetchError(f"{what}: indexes in indexes, more than {NESTING} deep", code="registry-document")
+        config = documents.read_config(self.blob(reference, found.config), f"{what}: its config")
+        documents.check_image(found, config, what)
+        if not platforms.runs(platform, config.platform):
+            raise FetchError(f"{what}: is for {config.platform}, not for {platform}", code="registry-platform")
+        pinned = reference.at(document.digest)
+        return Image(reference=pinned, index=top.digest, document=document, manifest=found, config=config)
+
+    def blob(self, reference: Reference, descriptor: Descriptor) -> bytes:
+        """A small blob whole (at most 8 MiB), of the descriptor's size and digest."""
+        if descriptor.size > documents.CONFIG_LIMIT:
+            text = f"{reference.name}@{descriptor.digest}: {descriptor.size} bytes, too large to be read whole"
+            raise FetchError(text, code="registry-document")
+        return self._first(reference, lambda endpoint: self._blob(endpoint, descriptor))
+
+    def places(self, reference: Reference, digest: str) -> tuple[Place, ...]:
+        """Where the blob can be had, in the order to be tried: mirrors that have it, then the registry itself; asks for
+        a token where one is wanted."""
+        *mirrors, registry = self._endpoints(reference)
+        having = [mirror for mirror in mirrors if self._try_mirror(mirror, lambda mirror: self._has(mirror, digest))]
+        return tuple(
+            Place(
+                url=f"{endpoint.root}{endpoint.repository}/blobs/{digest}",
+                authorization=self._wire.authorization(endpoint, reference.selector),
+            )
+            for endpoint in (*having, registry)
+        )
+
+    def pull_blob(
+        self,
+        reference: Reference,
+        descriptor: Descriptor,
+        path: str,
+        *,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        """Stream a blob of any size into the file `path`, resumed, size and digest checked (net.retrieve)."""
+
+        def one(endpoint: Endpoint) -> None:
+            url = f"{endpoint.root}{endpoint.repository}/blobs/{descriptor.digest}"
+            for last in (False, True):
+                try:
+                    net.retrieve(
+                        url, path, digest=descriptor.digest, size=descriptor.size, progress=progress, resume=True,
+                        authorization=self._wire.authorization(endpoint, reference.selector),
+                        patience=self._wire.waits(endpoint), cancelled=self._wire.cancelled,
+                    )  # fmt: skip
+                except FetchError as error:
+                    if last or error.code != "fetch-status":
+                        raise
+                    self._wire.ask("HEAD", endpoint, f"blobs/{descriptor.digest}")  # renews a token that has ended
+                else:
+                    return
+
+        self._first(reference, one)
+
+    def has_blob(self, reference: Reference, digest: str) -> bool:
+        """Does the registry itself (no mirror) have it? One HEAD."""
+        return upload.has_blob(self._wire, self._pushed(reference), digest)
+
+    def tags(self, reference: Reference) -> list[str]:
+        """All tags of the repository; [] where it does not exist."""
+        return self._first(reference, lambda endpoint: list(self._tags(endpoint)))
+
+    def referrers(self, reference: Reference, artifact_type: str = "") -> tuple[Descriptor, ...]:
+        """What refers to `reference.digest` by `subject`; by the tag schema where the registry has no such API."""
+        return self._first(reference, lambda endpoint: self._referrers(endpoint, reference, artifact_type))
+
+    # ---- push (to the registry itself, never to a mirror)
+
+    def push_blob(
+        self,
+        reference: Reference,
+        digest: str,
+        size: int,
+        source: bytes | str,
+        *,
+        mount: Sequence[str] = (),
+        progress: Callable[[int], None] | None = None,
+    ) -> str:
+        """Upload a blob unless it is there. `source` is the bytes, or the path of a file; `mount` names repositories of
+        the same registry that may have it. Answers "present", "mounted" or "sent". A broken upload is resumed."""
+        endpoint = self._pushed(reference)
+        return upload.push_blob(self._wire, endpoint, digest, size, source, mount=mount, progress=progress)
+
+    def push_document(self, reference: Reference, body: bytes, media_type: str) -> str:
+        """Put a manifest or index under `reference.tag` (or its digest when there is no tag): last, after all it names.
+        Its digest."""
+        endpoint = self._pushed(reference)
+        digest, refers = upload.push_document(self._wire, endpoint, reference, body, media_type)
+        if not refers and b'"subject"' in body:
+            self._refer(endpoint, reference, Document(media_type=media_type, digest=digest, body=body))
+        return digest
+
+    def delete(self, reference: Reference) -> bool:
+        """Delete the manifest `reference.digest`, or the tag; False where the registry does not allow it."""
+        endpoint = self._pushed(reference)
+        answer = self._wire.ask("DELETE", endpoint, f"manifests/{reference.selector}", actions="pull,push,delete")
+        if answer.status in (400, 405):
+            return False
+        if answer.status not in (200, 202, 204, 404):
+            self._wire.refuse(answer, endpoint, str(reference))
+        return True
+
+    # ---- one endpoint
+
+    def _configured(self) -> Hosts:
+        with self._lock:
+            if self._hosts is None:
+                self._hosts = hosts.load()
+            return self._hosts
+
+    def _endpoints(self, reference: Reference) -> tuple[Endpoint, ...]:
+        return tuple(map(self._wire.settled, self._configured().pull(reference)))
+
+    def _pushed(self, reference: Reference) -> Endpoint:
+        return self._wire.settled(self._configured().push(reference))
+
+    def _first(self, reference: Reference, ask: Callable[[Endpoint], Found]) -> Found:
+        """The answer of the first place that has one; what a mirror says against it does not count."""
+        *mirrors, registry = self._endpoints(reference)
+        for mirror in mirrors:
+            found = self._try_mirror(mirror, lambda mirror: (ask(mirror),))
+            if found is not None:
+                return found[0]
+        return ask(registry)
+
+    def _try_mirror(self, mirror: Endpoint, ask: Callable[[Endpoint], Found]) -> Found | None:
+        """None where it cannot answer; one that is away is not waited for again."""
+        if mirror.root in self._away:
+            return None
+        try:
+            return ask(mirror)
+        except FetchError as error:
+            if error.code == "fetch-unreachable":
+                self._away.add(mirror.root)
+            return None
+
+    def _has(self, endpoint: Endpoint, digest: str) -> bool:
+        return upload.has_blob(self._wire, endpoint, digest)
+
+    def _document(self, endpoint: Endpoint, reference: Reference) -> Document:
+        what = str(reference)
+        answer = self._wire.ask(
+            "GET",
+            endpoint,
+            f"manifests/{reference.selector}",
+            headers={"Accept": ", ".join(documents.ACCEPTED)},
+            limit=documents.DOCUMENT_LIMIT,
+        )
+        if answer.status != 200:
+            self._wire.refuse(answer, endpoint, what)
+        digest = documents.sha256(answer.body)
+        said = answer.headers.get("docker-content-digest", "")
+        if reference.digest and digest != reference.digest:
+            raise FetchError(f"{what}: {endpoint.host} served {digest} for it", code="registry-digest")
+        if said.startswith("sha256:") and said != digest:
+            text = f"{what}: {endpoint.host} says that it is {said}, but served {digest}"
+            raise FetchError(text, code="registry-digest")
+        return Document(media_type=_media_type(answer, what), digest=digest, body=answer.body)
+
+    def _described(self, reference: Reference, descriptor: Descriptor) -> Document:
+        """The manifest of an index's entry. Raises FetchError (registry-document) where it is not as the entry says."""
+        document = self.document(reference.at(descriptor.digest))
+        what = f"{reference.name}@{descriptor.digest}"
+        if len(document.body) != descriptor.size:
+            text = f"{what}: {len(document.body)} bytes, not the {descriptor.size} that its index says"
+            raise FetchError(text, code="registry-document")
+        if document.media_type != descriptor.media_type:
+            text = f"{what}: came as {document.media_type}, not as {descriptor.media_type}, as its index says"
+            raise FetchError(text, code="registry-document")
+        return document
+
+    def _blob(self, endpoint: Endpoint, descriptor: Descriptor) -> bytes:
+        what = f"{endpoint.host}/{endpoint.repository}@{descriptor.digest}"
+        answer = self._wire.ask("GET", endpoint, f"blobs/{descriptor.digest}", limit=descriptor.size)
+        if answer.status != 200:
+            self._wire.refuse(answer, endpoint, what)
+        if len(answer.body) != descriptor.size or documents.sha256(answer.body) != descriptor.digest:
+            text = (
+                f"{what}: {len(answer.body)} bytes came, {documents.sha256(answer.body)}, not {descriptor.size} bytes"
+            )
+            raise FetchError(f"{text} of that digest", code="registry-digest")
+        return answer.body
+
+    def _tags(self, endpoint: Endpoint) -> Iterator[str]:
+        path = "tags/list?n=1000"
+        what = f"{endpoint.host}/{endpoint.repository}: its tags"
+        for _ in range(PAGES):
+            answer = self._wire.ask("GET", endpoint, path)
+            if answer.status == 404:
+                return
+            if answer.status != 200:
+                self._wire.refuse(answer, endpoint, what)
+            try:
+                tags = json.loads(answer.body)["tags"] or []
+                page = [tag for tag in tags if isinstance(tag, str)]
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                raise FetchError(f"{what}: not a list of tags", code="registry-document") from error
+            yield from page
+            path = _next(answer, endpoint) if page else ""
+            if not path:
+                return
+        raise FetchError(f"{what}: more than {PAGES} pages", code="registry-document")
+
+    def _refer(self, endpoint: Endpoint, reference: Reference, document: Document) -> None:
+        """Where the registry has no API of referrers: list a document that has a subject under the subject's tag
+        (distribution specification, "Pushing manifests with subject"). Two who do so at once may lose one of them."""
+        what = str(reference)
+        found = documents.read(document, what)
+        if found.subject is None:
+            return
+        tag = reference.tagged(_referrers_tag(found.subject.digest))
+        try:
+            before = documents.read(self._document(endpoint, tag), what)
+        except FetchError as error:
+            if error.code != "registry-missing":
+                raise
+            before = None
+        entries = before.manifests if isinstance(before, Index) else ()
+        kind = found.artifact_type or (found.config.media_type if isinstance(found, Manifest) else "")
+        entry = dataclasses.replace(document.descriptor(), artifact_type=kind, annotations=found.annotations)
+        if entry not in entries:
+            index = Index(media_type=documents.OCI_INDEX, manifests=(*entries, entry))
+            listed = writing.index_document(index)
+            upload.push_document(self._wire, endpoint, tag, listed.body, listed.media_type)
+
+    def _referrers(self, endpoint: Endpoint, reference: Reference, artifact_type: str) -> tuple[Descriptor, ...]:
+        what = f"{endpoint.host}/{endpoint.repository}: what refers to {reference.digest}"
+        query = f"?artifactType={urllib.parse.quote(artifact_type)}" if artifact_type else ""
+        answer = self._wire.ask("GET", endpoint, f"referrers/{reference.digest}{query}")
+        if answer.status == 200 and _media_type(answer, what) == documents.OCI_INDEX:
+            index = documents.read_index(answer.body, documents.OCI_INDEX, what)
+        elif answer.status in (200, 400, 404, 405):
+            fallback = self.find(reference.tagged(_referrers_tag(reference.digest)))
+            if fallback is None:
+                return ()
+            found = documents.read(fallback, what)
+            index = found if isinstance(found, Index) else Index(media_type=documents.OCI_INDEX, manifests=())
+        else:
+            self._wire.refuse(answer, endpoint, what)
+        return tuple(entry for entry in index.manifests if artifact_type in ("", entry.artifact_type))
+
+
+def _referrers_tag(digest: str) -> str:
+    return digest.replace(":", "-")
+
+
+def _media_type(answer: Answer, what: str) -> str:
+    """What a document is: by its header, or by itself where the header says nothing."""
+    media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type in VAGUE:
+        try:
+            said = json.loads(answer.body)["mediaType"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            said = ""
+        media_type = said if isinstance(said, str) else ""
+    if media_type not in documents.ACCEPTED:
+        documents.surprise(what, media_type or "of a type that nobody says", "a manifest or index")
+    return media_type
+
+
+def _next(answer: Answer, endpoint: Endpoint) -> str:
+    """The next page that a Link header names, "" at the end; none that is elsewhere."""
+    link = answer.headers.get("link", "")
+    target = link.partition("<")[2].partition(">")[0]
+    if not target or 'rel="next"' not in link.replace("rel=next", 'rel="next"'):
+        return ""
+    url = urllib.parse.urljoin(answer.url, target)
+    return url if same_place(url, endpoint.root) else ""

@@ -1,0 +1,149 @@
+"""One request to a registry: the header that lets us in, and what a status means."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import re
+import threading
+import urllib.parse
+from collections.abc import Mapping
+from typing import NoReturn
+
+from envtool import net
+from envtool.errors import FetchError
+from envtool.net import Answer, Cancelled, Patience, Upload
+from envtool.oci.documents import ACCEPTED
+from envtool.oci.hosts import INSECURE, Endpoint
+from envtool.oci.tokens import Tokens, login
+
+NOT_TLS = re.compile(r"wrong.version.number|record.layer.failure|http.request|unknown.protocol", re.IGNORECASE)
+
+
+class Wire:
+    """Requests of one client, from any thread."""
+
+    def __init__(self, *, patience: Patience, cancelled: Cancelled | None) -> None:
+        self.patience, self.cancelled = patience, cancelled
+        self.tokens = Tokens(patience=patience, cancelled=cancelled)
+        self._asked: set[tuple[str, str]] = set()
+        self._plain: dict[str, bool] = {}  # by host: does it really speak plain HTTP?
+        self._lock = threading.Lock()
+
+    def settled(self, endpoint: Endpoint) -> Endpoint:
+        """Where plain HTTP is allowed, but the server there speaks https: that, verified as any. Asked once a host."""
+        if not endpoint.plain:
+            return endpoint
+        with self._lock:
+            plain = self._plain.get(endpoint.host)
+        if plain is None:
+            plain = True
+            with contextlib.suppress(FetchError):
+                waits = dataclasses.replace(self.waits(endpoint), attempts=1)
+                answer = net.exchange("GET", endpoint.root, again=False, patience=waits, cancelled=self.cancelled)
+                plain = not (answer.status == 400 and b"HTTPS" in answer.body)  # as Go's, nginx's and Apache's say it
+            with self._lock:
+                self._plain[endpoint.host] = plain
+        return dataclasses.replace(endpoint, plain=plain)
+
+    def ask(
+        self,
+        method: str,
+        endpoint: Endpoint,
+        path: str,
+        *,
+        actions: str = "pull",
+        scopes: tuple[str, ...] = (),
+        headers: Mapping[str, str] | None = None,
+        body: bytes | Upload = b"",
+        limit: int = 4 << 20,
+        again: bool = True,
+    ) -> Answer:
+        """Ask below /v2/REPOSITORY/ (or at a whole URL, where an earlier answer sent us), and once more with new
+        authorization after a 401. Any status is an answer.
+
+        Raises FetchError: codes registry-insecure, registry-token, registry-denied (by the token service), and those
+        of `net.exchange`.
+        """
+        url = path if "://" in path else f"{endpoint.root}{endpoint.repository}/{path}"
+        ours = same_place(url, endpoint.root)
+        wanted = (f"repository:{endpoint.repository}:{actions}", *scopes)
+        refused = self.tokens.header(endpoint, wanted) if ours else ""
+
+        def once(authorization: str) -> Answer:
+            try:
+                return net.exchange(
+                    method, url, headers=headers, body=body, authorization=authorization, limit=limit, again=again,
+                    patience=self.waits(endpoint), cancelled=self.cancelled,
+                )  # fmt: skip
+            except FetchError as error:
+                if not endpoint.plain and error.code == "fetch-tls" and NOT_TLS.search(error.message):
+                    raise insecure(endpoint) from error
+                raise
+
+        answer = once(refused)
+        if answer.status == 401 and ours and same_place(answer.url, endpoint.root):
+            header = self.tokens.answer(endpoint, answer.headers.get("www-authenticate", ""), wanted, refused)
+            if header:
+                answer = once(header)
+        with self._lock:
+            self._asked.add((endpoint.root, endpoint.repository))
+        return answer
+
+    def authorization(self, endpoint: Endpoint, selector: str) -> str:
+        """The header for a blob of this repository, learnt by asking for `selector` (a tag or digest) where nothing
+        was asked before. Raises FetchError (code registry-denied)."""
+        with self._lock:
+            known = (endpoint.root, endpoint.repository) in self._asked
+        if not known:
+            path = f"manifests/{selector}" if selector else "tags/list?n=1"
+            headers = {"Accept": ", ".join(ACCEPTED)}
+            answer = self.ask("HEAD" if selector else "GET", endpoint, path, headers=headers)
+            if answer.status in (401, 403):
+                self.refuse(answer, endpoint, f"{endpoint.host}/{endpoint.repository}")
+        return self.tokens.header(endpoint, (f"repository:{endpoint.repository}:pull",))
+
+    def waits(self, endpoint: Endpoint) -> Patience:
+        """How long we try there: a mirror is not tried for long, since it can be done without."""
+        attempts = min(2, self.patience.attempts) if endpoint.mirror else self.patience.attempts
+        return dataclasses.replace(self.patience, attempts=attempts)
+
+    def pause(self, failures: int) -> None:
+        """Wait before another attempt. Raises Interrupted."""
+        net.wait(min(self.patience.pause * 2 ** (failures - 1), self.patience.longest), self.cancelled)
+
+    def refuse(self, answer: Answer, endpoint: Endpoint, what: str) -> NoReturn:
+        """The error that a status is. `what` names what was asked for."""
+        said = _said(answer)
+        status = f"HTTP {answer.status} {answer.reason}".strip() + (f": {said}" if said else "")
+        status = self.tokens.hidden("".join(character for character in status if character.isprintable())[:300])
+        if answer.status == 404:
+            raise FetchError(f"{what}: {endpoint.host} does not have it ({status})", code="registry-missing")
+        if answer.status in (401, 403):
+            hint = login(endpoint, self.tokens.credentials(endpoint))
+            hint = f"it does not exist, or not for us: {hint}" if answer.status == 401 else hint
+            raise FetchError(f"{what}: {endpoint.host} refuses it ({status})", code="registry-denied", hint=hint)
+        raise FetchError(f"{what}: {endpoint.host} answers {status}", code="registry-refused")
+
+
+def same_place(url: str, other: str) -> bool:
+    """Are two URLs of one scheme, host and port?"""
+    return urllib.parse.urlsplit(url)[:2] == urllib.parse.urlsplit(other)[:2]
+
+
+def insecure(endpoint: Endpoint) -> FetchError:
+    """The error about a registry that speaks plain HTTP."""
+    hint = f"if that is right: {INSECURE}={endpoint.registry}, or `insecure = true` in registries.conf"
+    text = f"{endpoint.registry} speaks plain HTTP, or no TLS that is known, and nobody allowed that"
+    return FetchError(text, code="registry-insecure", hint=hint)
+
+
+def _said(answer: Answer) -> str:
+    """What the registry itself says of an error."""
+    try:
+        errors = json.loads(answer.body)["errors"]
+        texts = [str(item.get("message") or item.get("code") or "") for item in errors[:3]]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return ""
+    return ", ".join(filter(None, texts))

@@ -1,0 +1,97 @@
+"""Manifests, indexes and configs as bytes: canonical JSON, so that the same image has one digest everywhere. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from envtool.keys import canonical
+from envtool.model import Json
+from envtool.oci.documents import Config, Descriptor, Document, Index, Manifest, Platform, sha256
+
+
+def manifest_document(manifest: Manifest) -> Document:
+    """A manifest with its digest."""
+    top: dict[str, Json] = {
+        "schemaVersion": 2,
+        "mediaType": manifest.media_type,
+        "config": describe(manifest.config),
+        "layers": [describe(layer) for layer in manifest.layers],
+    }
+    _more(top, manifest.annotations, manifest.artifact_type, manifest.subject)
+    return _document(top, manifest.media_type)
+
+
+def index_document(index: Index) -> Document:
+    """An index with its digest."""
+    top: dict[str, Json] = {
+        "schemaVersion": 2,
+        "mediaType": index.media_type,
+        "manifests": [describe(entry) for entry in index.manifests],
+    }
+    _more(top, index.annotations, index.artifact_type, index.subject)
+    return _document(top, index.media_type)
+
+
+def config_bytes(config: Config) -> bytes:
+    """An image's config."""
+    top: dict[str, Json] = {
+        **_platform(config.platform),
+        "rootfs": {"type": "layers", "diff_ids": list(config.diff_ids)},
+    }
+    optional: Mapping[str, Json] = {
+        "config": dict(config.run),
+        "history": [dict(item) for item in config.history],
+        "created": config.created,
+        "author": config.author,
+    }
+    return canonical(top | {name: value for name, value in optional.items() if value})
+
+
+def descriptor(body: bytes, media_type: str) -> Descriptor:
+    """What names these bytes."""
+    return Descriptor(media_type=media_type, digest=sha256(body), size=len(body))
+
+
+def describe(item: Descriptor) -> dict[str, Json]:
+    """A descriptor as JSON. Embedded data and foreign URLs are not written."""
+    found: dict[str, Json] = {"mediaType": item.media_type, "digest": item.digest, "size": item.size}
+    if item.platform is not None:
+        found["platform"] = dict(_platform(item.platform))
+    if item.annotations:
+        found["annotations"] = dict(item.annotations)
+    if item.artifact_type:
+        found["artifactType"] = item.artifact_type
+    return found
+
+
+def history(entries: Sequence[tuple[str, str, bool]]) -> tuple[Mapping[str, Json], ...]:
+    """A config's history of (created, created_by, empty_layer); empty texts are left out."""
+    return tuple(
+        {
+            **({"created": created} if created else {}),
+            **({"created_by": by} if by else {}),
+            **({"empty_layer": True} if empty else {}),
+        }
+        for created, by, empty in entries
+    )
+
+
+def _document(top: dict[str, Json], media_type: str) -> Document:
+    body = canonical(top)
+    return Document(media_type=media_type, digest=sha256(body), body=body)
+
+
+def _platform(platform: Platform) -> dict[str, Json]:
+    found: dict[str, Json] = {"os": platform.os, "architecture": platform.architecture}
+    if platform.variant:
+        found["variant"] = platform.variant
+    return found
+
+
+def _more(top: dict[str, Json], annotations: Mapping[str, str], artifact_type: str, subject: Descriptor | None) -> None:
+    if annotations:
+        top["annotations"] = dict(annotations)
+    if artifact_type:
+        top["artifactType"] = artifact_type
+    if subject is not None:
+        top["subject"] = describe(subject)

@@ -76,7 +76,10 @@ class Room:
         if collected.gone:
             now = time.time()
             emit(Started(id="store", subject="store", name="gc", time=began))
-            detail = f"{len(collected.gone)} things that were used least recently are gone, to make room"
+            count = len(collected.gone)
+            words = "thing that was" if count == 1 else "things that were"
+            verb = "is" if count == 1 else "are"
+            detail = f"{count} {words} used least recently {verb} gone, to make room"
             emit(
                 Finished(
                     id="store", subject="store", name="gc", outcome="done", time=now, seconds=now - began, detail=detail

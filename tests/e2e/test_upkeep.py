@@ -259,10 +259,10 @@ def test_a_stack_is_what_its_containers_see(place):
                 draw.choice(
                     [
                         f"rm -rf {name}",
-                        f"rm -rf {name}; mkdir -p {name}",
+                        f"rm -rf {name}; mkdir -p {name} 2>/dev/null || true",
                         f"mkdir -p {name} 2>/dev/null || true",
                         f"(mkdir -p $(dirname {name}) && test ! -d {name} && echo {number} > {name}) 2>/dev/null || true",
-                        f"chmod {draw.choice(['700', '755', '1777'])} {name} 2>/dev/null || true",
+                        f"chmod {draw.choice(['775', '755', '1777'])} {name} 2>/dev/null || true",
                         f"ln -sfn /t{number} {name} 2>/dev/null || true",
                     ]
                 )

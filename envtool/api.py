@@ -28,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Protocol, TypeAlias
+from typing import ClassVar, Protocol, TypeAlias, TypeVar
 
 import pluggy
 
@@ -38,14 +38,17 @@ from envtool.integrity import integrity_digest
 from envtool.model import Command, InputFile, Json, Where
 
 __all__ = [
-    "BESIDE", "BLOBS", "PROJECT", "Archive", "Bind", "BuildError", "Call", "Command", "Completed", "Detection",
-    "EnvDraft", "Event", "Fetch", "FetchError", "InputFile", "Json", "Kind", "Language", "LayerDraft", "Package",
-    "Part", "Place", "Problem", "Project", "Recipe", "Request", "ResolveError", "Run", "Sealed", "Site", "SpecError",
-    "Step", "Tree", "Unpack", "Where", "hook", "hookspec", "integrity_digest",
+    "BESIDE", "BLOBS", "PROJECT", "Archive", "Bind", "BuildError", "Cache", "Call", "Command", "Completed",
+    "Detection", "EnvDraft", "Event", "Fetch", "FetchError", "ImageSource", "InputFile", "Json", "Kind", "Language",
+    "LayerDraft", "Memory", "Original", "Package", "Part", "Peek", "Place", "Problem", "Project", "Recipe",
+    "Request", "ResolveError", "Run", "Sealed", "Secret", "Shown", "Site", "SpecError", "Step", "Text", "Tree",
+    "Unpack", "Where", "hook", "hookspec", "integrity_digest",
 ]  # fmt: skip
 
 hookspec = pluggy.HookspecMarker("envtool")
 hook = pluggy.HookimplMarker("envtool")
+
+T = TypeVar("T")
 
 PROJECT = "/project"  # where a container sees the project (tasks: the view; builds: the declared inputs)
 BESIDE = "/run/envtool/beside"  # where a part's build sees other trees, each under its name: see Part.beside
@@ -102,6 +105,7 @@ class Request:
     base_pins: Json = None
     variables: Mapping[str, str] = field(default_factory=dict)  # set by the layers below
     keep: Json = None  # pins of an earlier answer: `resolve` stays as near to them as the question allows
+    texts: Mapping[str, str] = field(default_factory=dict)  # see Kind.texts: path as it was asked for -> text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,11 +131,14 @@ class Bind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """Execute a command as container root."""
+    """Execute a command as container root, or as `user`: NAME or UID, or either with `:GROUP` or `:GID`, looked up in
+    the stack's own /etc/passwd and /etc/group. Where containers have a single id, there is root and no other."""
 
     command: Command
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: str = "/"
+    user: str = ""
+    bare: bool = False  # `env` is the whole environment; HOME is added where it is not in it, as the user's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +189,67 @@ class Archive:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cache:
+    """A directory that stays on this machine from one build to the next, writable at `target`; never part of a key or
+    a layer. Its `id` names it in the whole store. `sharing`: "shared" by builds that run at once, "locked" by one after
+    the other, "private" to each (who comes second gets another directory). Owner and mode are those it begins with."""
+
+    id: str
+    target: str
+    sharing: str = "shared"
+    readonly: bool = False
+    mode: int = 0o755
+    uid: int = 0
+    gid: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """A file that is only there while it is built, read-only."""
+
+    target: str
+    text: str
+    mode: int = 0o644
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secret:
+    """What a build may read and nobody keeps: a read-only file at `target`, or the variable `env`, or both. `source` is
+    "env:NAME" or "file:PATH" of whoever builds; with none, or where it is not there, the build does without it, unless
+    it is `required`. Never part of a key, a layer or a message."""
+
+    id: str
+    source: str = ""
+    target: str = ""
+    env: str = ""
+    required: bool = False
+    mode: int = 0o400
+    uid: int = 0
+    gid: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """An empty directory in memory. `size` is bytes, 0: half of the machine's."""
+
+    target: str
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peek:
+    """A file or directory below PROJECT or BESIDE, shown at another place too; `source` may lead through symlinks,
+    which stay inside that tree. What is written to it, where it is `writable`, is thrown away."""
+
+    source: str
+    target: str
+    writable: bool = False
+
+
+Shown: TypeAlias = Cache | Text | Secret | Memory | Peek
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """How a base or layer is made, offline unless `network`. Steps run in order in one container whose root is
     the stack below (for a base: an empty directory). Or it is an `archive` and nothing else: then nothing runs."""
@@ -191,6 +259,8 @@ class Recipe:
     binds: tuple[Bind, ...] = ()
     network: bool = False
     drop: tuple[str, ...] = ()  # glob patterns (absolute, `**` allowed) of what must not be captured: caches, logs
+    shown: tuple[Shown, ...] = ()  # what the steps see beside the stack, mounted in this order; never captured
+    keeps_tmp: bool = False  # /tmp and /run are the tree's own, and captured; else each container has fresh ones
     mounts: tuple[Bind, ...] = ()  # bases only: shown read-only in every container that stands on it (kind `host`)
 
 
@@ -211,6 +281,25 @@ class Part:
     beside: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # name -> a stack (bottom first) whose merged
     # tree is shown read-only at BESIDE/<name> while it is built; its key has their diff IDs
     shown: bool = True  # part of the stack of envs; False: needed by others only (another stage)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSource:
+    """Which image a base is. `name` is as registries know it ("docker.io/library/alpine:3.20"), empty for one of a file
+    of the project; `platform` as in "linux/386"."""
+
+    name: str
+    digest: str  # of its manifest: "sha256:<hex>", empty where it has none
+    platform: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Original:
+    """An image as it came, byte for byte: its manifest (empty where it had none), what that is, and its config."""
+
+    manifest: bytes
+    media_type: str
+    config: bytes
 
 
 # ---- what the core offers to `resolve` ---------------------------------------------------------------------------
@@ -247,6 +336,17 @@ class Site(Protocol):
         """Remember, on this machine only, where `resolve` saw a file whose pin has no URL: `locate` gets it as a hint.
         Without credentials."""
 
+    def keep(self, pieces: Iterable[bytes], *, sha256: str = "") -> Path:
+        """Put a file into the store that no URL leads to, such as a member of an archive of the project; its path,
+        which ends in its sha256. Raises FetchError (code fetch-hash) where it is not the `sha256` that was given."""
+
+    def shared(self, name: str, make: Callable[[], T]) -> T:
+        """What `make` gives, made once for all bases and layers of a run: a client, with its connections and tokens.
+        Names begin with that of the kind."""
+
+    def cancelled(self) -> bool:
+        """Whether the run is about to end: for what a kind waits for by itself."""
+
     def note(self, text: str) -> None:
         """Say what is going on ("resolving 12 requirements"): shown as progress."""
 
@@ -280,6 +380,17 @@ class Kind:
     def named_inputs(self, options: Json) -> tuple[str, ...]:
         """Like `optional_inputs`, for files of which only the name counts: a build sees them empty, and no edit of
         them makes the layer anew."""
+        return ()
+
+    def keeps(self, options: Json, path: str) -> bool:
+        """Of the files that `inputs` and its kin found, whether one counts; paths as those patterns have them. A
+        pattern of which nothing is kept matches nothing."""
+        return True
+
+    def texts(self, options: Json) -> tuple[str, ...]:
+        """Project files, relative to the spec's own directory, whose text the kind wants to read in pure steps: those
+        that are there are in `Request.texts`. They decide by what the kind makes of them: `question` and `material`
+        say it."""
         return ()
 
     def asked_inputs(self, options: Json) -> tuple[str, ...]:
@@ -336,6 +447,14 @@ class Kind:
         """Bases only: how an image made of it is to be run: the `config` object of OCI's image specification, config.md
         ("Env", "User", "WorkingDir", "Entrypoint", "Cmd", "Labels" …). `variables` has to say the same of "Env"."""
         return {}
+
+    def image_source(self, request: Request, pins: Json) -> ImageSource | None:
+        """Bases only: the image that it is, where it is one."""
+        return None
+
+    def original(self, request: Request, pins: Json, site: Site) -> Original | None:
+        """Bases only: that image's own documents, for it to be given back as it came. Raises FetchError."""
+        return None
 
     def epoch(self, pins: Json) -> int | None:
         """Bases only: SOURCE_DATE_EPOCH of every stack on it (seconds); None for the default."""

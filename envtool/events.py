@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-Subject: TypeAlias = Literal["base", "layer", "fetch", "resolve", "task", "verify", "store"]
+Subject: TypeAlias = Literal["base", "layer", "fetch", "resolve", "task", "verify", "export", "push", "store"]
 Outcome: TypeAlias = Literal[
     "built", "cached", "done", "passed", "same", "differs", "failed", "timeout", "interrupted", "error", "skipped"
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from envtool import git, globs, proc
@@ -158,13 +158,15 @@ def inputs(
     optional: Iterable[str] = (),
     named: Iterable[str] = (),
     asked: Iterable[str] = (),
+    *,
+    keeps: Callable[[str], bool] | None = None,
 ) -> tuple[InputFile, ...]:
     """The files that patterns mean, with what of them counts; sorted by path.
 
     A pattern is a file, a directory (all that is listed in it) or a glob. Ignored files are left out unless a pattern
     names one exactly. Of `optional` patterns those that match nothing are passed over; likewise of `named` ones, whose
     files count by their names alone unless another pattern means them too, and of `asked` ones, which builds do not
-    see unless another pattern means them too.
+    see unless another pattern means them too. Files that are not kept are not seen at all.
     Raises UsageError (codes input-outside, input-missing, input-kind), EnvtoolError.
     """
     paths: set[str] = set()
@@ -181,11 +183,11 @@ def inputs(
         wanted = _inside(pattern)
         mode = None if wanted in ("", ".") else _mode(os.path.join(root, wanted))
         _check_way(root, wanted)
-        if mode is not None and not stat.S_ISDIR(mode):
+        if mode is not None and not stat.S_ISDIR(mode) and (keeps is None or keeps(wanted)):
             found.add(wanted)
             continue
         if everything is None:
-            everything = listed(root)
+            everything = [path for path in listed(root) if keeps is None or keeps(path)]
         if wanted in ("", "."):
             matched = everything
         elif mode is not None:
@@ -197,6 +199,8 @@ def inputs(
             why = "there is no such file" if mode is None else "no file in it is part of the project"
             if mode is None and globs.is_glob(wanted):
                 why = "no file matches"
+            if mode is not None and not stat.S_ISDIR(mode):
+                why = "it is left out"
             raise UsageError(
                 f"input `{pattern}`: {why}",
                 code="input-missing",

@@ -19,7 +19,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import jsonschema_rs
 
@@ -27,6 +27,8 @@ from envtool import api, globs, keys
 
 if TYPE_CHECKING:
     from envtool.api import Json
+
+T = TypeVar("T")
 
 __all__ = [
     "MemoryProject", "MemorySite", "MemoryTree", "check_kind", "check_language", "check_refused", "completed",
@@ -91,6 +93,8 @@ class MemorySite:
         self.ran: list[api.Command] = []
         self.notes: list[str] = []
         self.places: dict[str, str] = {}
+        self.kept: dict[str, bytes] = {}
+        self.held: dict[str, object] = {}
 
     def get(self, url: str) -> bytes:
         """See api.Site."""
@@ -142,6 +146,25 @@ class MemorySite:
     def seen(self, sha256: str, url: str) -> None:
         """See api.Site; `places` records it."""
         self.places[sha256] = url
+
+    def keep(self, pieces: Iterable[bytes], *, sha256: str = "") -> Path:
+        """See api.Site; `kept` has it, and there is no such file."""
+        body = b"".join(pieces)
+        found = hashlib.sha256(body).hexdigest()
+        if sha256 not in ("", found):
+            raise api.FetchError(f"its sha256 is {found}, and should be {sha256}", code="fetch-hash")
+        self.kept[found] = body
+        return self.project / found
+
+    def shared(self, name: str, make: Callable[[], T]) -> T:
+        """See api.Site."""
+        if name not in self.held:
+            self.held[name] = make()
+        return cast("T", self.held[name])
+
+    def cancelled(self) -> bool:
+        """See api.Site."""
+        return False
 
     def note(self, text: str) -> None:
         """See api.Site."""
@@ -306,6 +329,10 @@ def _check_recipe(kind: api.Kind, asked: api.Request, pins: Json) -> None:
         f"{kind.name}: a build of fetched files needs no network"
     )
     there = {fetch.name for fetch in kind.fetches(asked, pins)}
+    if recipe.archive is not None:
+        assert recipe.archive.name in there, f"{kind.name}: its archive {recipe.archive.name} is not among its fetches"
+        assert re.fullmatch("sha256:[0-9a-f]{64}", recipe.archive.diff_id), f"{kind.name}: its diff ID is none"
+        assert not recipe.steps, f"{kind.name}: a layer is an archive or made by steps, not both"
     for pattern in recipe.drop:
         assert pattern.startswith("/"), f"{kind.name}: drop pattern {pattern!r} is not absolute"
     for step in recipe.steps:

@@ -60,7 +60,8 @@ class Registry:
         first, *rest = words
         options = {"copy": ["--src-tls-verify=false", "--dest-tls-verify=false"], "inspect": ["--tls-verify=false"]}
         argv = [program, "--insecure-policy", first, *options.get(first, []), *rest]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+        environ = {**os.environ, "XDG_RUNTIME_DIR": str(self.data)}  # /run/containers may be root's alone
+        done = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=60, check=False)
         assert not check or done.returncode == 0, done.stderr
         return done
 

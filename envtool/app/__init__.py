@@ -45,14 +45,18 @@ from envtool.run import contents, evidence, provenance, ready, warm
 from envtool.run.result import Result
 from envtool.run.tasks import scratch_for
 from envtool.run.why import explain_tasks
+from envtool.ship.export import Exported
+from envtool.ship.image import Wish
+from envtool.ship.push import Pushed
 from envtool.spec import published
 from envtool.store import layers
+from envtool.store.packing import Form
 from envtool.verify.result import Verified
 
 __all__ = [
-    "SPEC", "Cancel", "Locked", "Request", "detect", "diff", "execute", "fetch", "find_spec", "gc", "inspect",
-    "listeners", "load", "lock", "plan", "run", "sbom", "schema", "statements", "store_path",
-    "store_size", "store_verify", "vendor", "verify", "why",
+    "SPEC", "Cancel", "Locked", "Request", "detect", "diff", "execute", "export", "fetch", "find_spec", "gc", "inspect",
+    "listeners", "load", "lock", "plan", "push", "run", "sbom", "schema", "statements", "store_path", "store_size",
+    "store_verify", "vendor", "verify", "why",
 ]  # fmt: skip
 
 
@@ -124,6 +128,63 @@ def sbom(request: Request, env: str, form: bill.Format, emit: Emit, cancel: Canc
     stack = Stacks(at.nodes, at.setting).stack(chosen.name)
     with layers.using(at.setting.store, [made.layer for made in stack.made]):
         return bill.render(contents.bill(chosen.name, stack, at.kinds.plugins), form)
+
+
+def export(
+    request: Request,
+    env: str,
+    path: str,
+    form: str,
+    emit: Emit,
+    cancel: Cancel,
+    *,
+    tag: str = "",
+    compress: Form = "",
+    bare: bool = False,
+    project: bool = False,
+    out: int = -1,
+) -> Exported:
+    """Write one env, whose stack is made where it was not, as an image: see ship.target for what `path`, `form` and
+    `tag` mean, and ship.image.Wish for the rest. `out` is a descriptor for what goes to standard output. Raises as
+    `execute` does."""
+    from envtool.ship import export, target
+
+    where = target.target(path, form)
+    at = opened(request, emit, cancel)
+    chosen = one_env(at.spec, env)
+    name = target.name(chosen, tag, where.form)
+    stack = Stacks(at.nodes, at.setting).stack(chosen.name)
+    if where.form == "devcontainer":
+        if bare or project or compress:
+            text = "`--bare`, `--project` and `--compress` are for images, and a devcontainer is a file that names one"
+            raise UsageError(text, code="export-devcontainer")
+        where = where.below(os.path.abspath(request.directory) if path.rpartition(":")[2] else at.spec.root)
+        return export.devcontainer(chosen, stack, at.setting, where, spec=at.spec.file, name=name)
+    where = where.below(os.path.abspath(request.directory))
+    wish = Wish(name=name, bare=bare, project=project)
+    return export.export(chosen, stack, at.setting, where, wish, form=compress, out=out)
+
+
+def push(
+    request: Request,
+    env: str,
+    to: str,
+    emit: Emit,
+    cancel: Cancel,
+    *,
+    compress: Form,
+    bare: bool = False,
+    project: bool = False,
+) -> Pushed:
+    """Put one env, whose stack is made where it was not, as an image into a registry. Raises as `execute` does."""
+    from envtool.ship import push
+
+    where = push.where(to)
+    at = opened(request, emit, cancel)
+    chosen = one_env(at.spec, env)
+    stack = Stacks(at.nodes, at.setting).stack(chosen.name)
+    wish = Wish(name=str(where), bare=bare, project=project)
+    return push.push(chosen, stack, at.setting, where, wish, form=compress)
 
 
 def statements(results: Sequence[Result]) -> str:

@@ -130,6 +130,37 @@ class App(Protocol):
     def sbom(self, request: Any, env: str, form: str, emit: Emit, cancel: Latch) -> str:
         """A document. Raises EnvtoolError."""
 
+    def export(
+        self,
+        request: Any,
+        env: str,
+        path: str,
+        form: str,
+        emit: Emit,
+        cancel: Latch,
+        *,
+        tag: str = "",
+        compress: str = "",
+        bare: bool = False,
+        project: bool = False,
+        out: int = -1,
+    ) -> Any:
+        """A ship.export.Exported. Raises EnvtoolError."""
+
+    def push(
+        self,
+        request: Any,
+        env: str,
+        to: str,
+        emit: Emit,
+        cancel: Latch,
+        *,
+        compress: str,
+        bare: bool = False,
+        project: bool = False,
+    ) -> Any:
+        """A ship.push.Pushed. Raises EnvtoolError."""
+
     def schema(self) -> dict[str, Json]:
         """The JSON Schema of a spec."""
 

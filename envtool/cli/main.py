@@ -30,6 +30,8 @@ VERBS = {
     "lock": "Write down exactly what everything was settled to.",
     "fetch": "Bring every pinned file into the store.",
     "vendor": "Write every pinned file to a folder or archive that builds without a network.",
+    "export": "Write an env as an image that docker, podman and skopeo load.",
+    "push": "Put an env as an image into a registry.",
     "sbom": "Write the bill of materials of an env.",
     "verify": "Build layers twice, varied, and name what differs.",
     "inspect": "Show what is in an env or layer, and who put a file there.",

@@ -160,6 +160,16 @@ def settling(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def given(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What verbs that give an env away put into its image."""
+    for option in (
+        click.option("--project", is_flag=True, help="With the project's files: it runs without the checkout."),
+        click.option("--bare", is_flag=True, help="The stack alone, run as its base image says."),
+    ):
+        function = option(function)
+    return function
+
+
 def running(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options of verbs that run a task in many envs."""
     function = settling(function)

@@ -121,6 +121,38 @@ def vendored_json(value: Any) -> Json:
     return {"event": "vendored", **document}
 
 
+def exported(value: Any) -> str:
+    """As in: unit.tar: localhost/unit:latest, 4 layers, 41 MB, sha256:…"""
+    path = "standard output" if value.target.path == "-" else value.target.path
+    return f"{path}: {_image(value)}, {value.digest}" if value.digest else f"{path}: uses {value.name}"
+
+
+def exported_json(value: Any) -> Json:
+    """The last object of `export` (docs/json.md)."""
+    return {
+        "event": "exported",
+        "format": value.target.form,
+        "path": value.target.path,
+        **{name: each for name, each in asdict(value).items() if name != "target"},
+    }
+
+
+def pushed(value: Any) -> str:
+    """As in: registry.example/unit:1.4: 4 layers, 41 MB, 2.1 MB sent."""
+    sent = f"{size(value.sent)} sent" if value.sent else "all of it there already"
+    return f"{_image(value)}; {sent}"
+
+
+def pushed_json(value: Any) -> Json:
+    """The last object of `push` (docs/json.md)."""
+    document: dict[str, Json] = asdict(value)
+    return {"event": "pushed", **document}
+
+
+def _image(value: Any) -> str:
+    return f"{value.name}, {counted(len(value.layers), 'layer')}, {size(value.size)}"
+
+
 def locked(done: Locked) -> str:
     """What moved, old and new, and the sum."""
     state = "written" if done.written else "unchanged"

@@ -249,7 +249,7 @@ def _step(program: dict[str, Any], step: dict[str, Any], own: ids.Ids, sock: int
         # A fork bomb is the container's own trouble: counted by user namespace (5.14; before, by user of the host).
         most = [_MOST if limit < 0 else min(limit, _MOST) for limit in resource.getrlimit(resource.RLIMIT_NPROC)]
         resource.setrlimit(resource.RLIMIT_NPROC, (most[0], most[1]))
-        _restrict(program, own)
+        _restrict(program, own, step)
         try:
             os.chdir(step["cwd"])
         except OSError as error:
@@ -263,9 +263,10 @@ def _step(program: dict[str, Any], step: dict[str, Any], own: ids.Ids, sock: int
         os._exit(125)
 
 
-def _restrict(program: dict[str, Any], own: ids.Ids) -> None:
+def _restrict(program: dict[str, Any], own: ids.Ids, step: dict[str, Any]) -> None:
     if program["user"] == "root":
-        kernel.set_capabilities(DOCKER_CAPABILITIES)
+        user = _user(program, own, step) if "user" in step else 0
+        kernel.set_capabilities(0 if user else DOCKER_CAPABILITIES)
         _filter(program, program["seccomp_single" if own.mode == "single" else "seccomp"])
         return
     if own.mode != "single":
@@ -274,6 +275,40 @@ def _restrict(program: dict[str, Any], own: ids.Ids) -> None:
         os.setresuid(ids.USER, ids.USER, ids.USER)
     kernel.set_capabilities(0)
     _filter(program, program["seccomp"])
+
+
+def _user(program: dict[str, Any], own: ids.Ids, step: dict[str, Any]) -> int:
+    """Become the user of a step, known by the stack; the id."""
+    texts = []
+    for path in ("/etc/passwd", "/etc/group"):
+        try:
+            with open(path, "rb") as file:
+                texts.append(file.read())
+        except OSError:
+            texts.append(b"")
+    try:
+        user = program["find"](step["user"], *texts)
+    except Exception as error:
+        _refuse(str(error))
+    if own.mode != "single":
+        try:
+            os.setgroups(user.groups)
+            os.setresgid(user.gid, user.gid, user.gid)
+            os.setresuid(user.uid, user.uid, user.uid)
+        except OSError as error:
+            _refuse(f"user {step['user']} (id {user.uid}, group {user.gid}): {error.strerror}")
+    elif user.uid:
+        _refuse(
+            f"user `{step['user']}` (id {user.uid}) is not root, and containers here have a single user id:"
+            " `envtool doctor` says how to have more"
+        )
+    step["env"].setdefault("HOME", user.home)
+    return int(user.uid)
+
+
+def _refuse(text: str) -> NoReturn:
+    os.write(2, f"envtool: {text}\n".encode())
+    os._exit(126)
 
 
 def _filter(program: dict[str, Any], code: bytes) -> None:

@@ -35,6 +35,50 @@ class Beside:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cache:
+    """A writable directory of the store at `target`, whose files belong to the container's ids. A `fresh` one gets its
+    owner and mode."""
+
+    source: str
+    target: str
+    readonly: bool = False
+    fresh: bool = False
+    mode: int = 0o755
+    uid: int = 0
+    gid: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """A read-only file that is nowhere but in this container."""
+
+    target: str
+    content: bytes
+    mode: int = 0o644
+    uid: int = 0
+    gid: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """An empty directory in memory; `size` in bytes, 0: half of the machine's."""
+
+    target: str
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peek:
+    """A file or directory of the view or of what is beside, at another place too: `path` in the tree that is shown at
+    `tree`. Writes go nowhere."""
+
+    tree: str
+    path: str
+    target: str
+    writable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Root:
     """The root file system.
 
@@ -49,6 +93,7 @@ class Root:
     work: str = ""
     scratch: str = ""
     memory: int = 0  # bytes of the tmpfs; 0: half of the machine's
+    own: tuple[str, ...] = ()  # which of "tmp" and "run" are the tree's, not fresh ones
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +120,8 @@ class Step:
     prepare: Callable[[], None] | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: str = "/"
+    user: str = ""  # of the stack, as in users.py; needs a Program of "root", and HOME is set as the user's
+    bare: bool = False  # `env` is the whole environment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +141,7 @@ class Program:
     steps: tuple[Step, ...]
     binds: tuple[Bind, ...] = ()  # after the view, in order
     beside: tuple[Beside, ...] = ()
+    shown: tuple[Cache | Text | Memory | Peek, ...] = ()  # last, in order
     view: View | None = None
     joins: tuple[tuple[str, str], ...] = ()  # (directory of the root, place in the view): the one is seen at the other
     copies: tuple[tuple[str, str], ...] = ()  # (file of the root, place in the view): a copy, where there is none yet
@@ -124,8 +172,9 @@ class Program:
                     "call": step.call,
                     "arguments": step.arguments,
                     "prepare": step.prepare,
-                    "env": {**self.env, **step.env},
+                    "env": dict(step.env) if step.bare else {**self.env, **step.env},
                     "cwd": step.cwd,
+                    **({"user": step.user} if step.user else {}),
                 }
                 for step in self.steps
             ),
@@ -139,5 +188,20 @@ class Program:
             "seccomp": seccomp.build(single=False, sync=self.sync, ask=ask),
             "seccomp_single": seccomp.build(single=True, sync=self.sync, ask=ask) if self.user == "root" else b"",
             **({"beside": tuple((each.lowers, each.target) for each in self.beside)} if self.beside else {}),
+            **({"own": self.root.own} if self.root.own else {}),
+            **({"shown": tuple(_flat(each) for each in self.shown)} if self.shown else {}),
             **({"vary": (vary.order, vary.processors, vary.pids)} if vary else {}),
         }
+
+
+def _flat(shown: Cache | Text | Memory | Peek) -> tuple[Any, ...]:
+    match shown:
+        case Cache():
+            owner = (shown.mode, shown.uid, shown.gid) if shown.fresh else None
+            return ("cache", shown.target, shown.source, shown.readonly, owner)
+        case Text():
+            return ("text", shown.target, shown.content, (shown.mode, shown.uid, shown.gid))
+        case Memory():
+            return ("memory", shown.target, shown.size)
+        case Peek():
+            return ("peek", shown.target, shown.tree, shown.path, shown.writable)

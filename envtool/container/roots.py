@@ -32,13 +32,14 @@ class Unopened(OSError):  # noqa: N818 - it is what happened
 class Sources:
     """Detached mounts of what the host shows: descriptors, and whether a bind is a directory."""
 
-    __slots__ = ("beside", "binds", "hosts", "lowers", "project", "scratch", "upper")
+    __slots__ = ("beside", "binds", "caches", "hosts", "lowers", "project", "scratch", "upper")
 
     def __init__(self) -> None:
         self.lowers: list[int] = []
         self.beside: list[list[int]] = []
         self.upper = self.scratch = self.project = -1
         self.binds: list[tuple[int, bool]] = []
+        self.caches: dict[str, int] = {}  # by the place they are shown at
         self.hosts = b""
 
 
@@ -82,6 +83,9 @@ def open_sources(program: dict[str, Any], own: ids.Ids, maps: dict[tuple[int, in
         if root and (mapped or not readonly):
             _map_owner(descriptor, source, maps)
         sources.binds.append((descriptor, os.path.isdir(source)))
+    for each in program.get("shown", ()):
+        if each[0] == "cache":
+            sources.caches[each[1]] = _source(each[2], _PLAIN, recursive=False)
     sources.hosts = _read("/etc/hosts") if program["network"] else b""
     return sources
 
@@ -125,6 +129,7 @@ def build(program: dict[str, Any], own: ids.Ids, sources: Sources) -> list[str]:
         os.chmod(place + name, mode)
     if program["user"] == "user":
         os.chown(place + "home", ids.USER, ids.USER)
+    beside = [_merged(f"b{number}", stack) for number, stack in enumerate(sources.beside)]
     plain = bool(upper) and not lowers
     if plain:
         mounts.attach(mounts.clone("k", recursive=False), "root")
@@ -133,14 +138,15 @@ def build(program: dict[str, Any], own: ids.Ids, sources: Sources) -> list[str]:
     else:
         _overlay_root(program, own, sources, place)
     detached = _prepare(program, place)
-    beside = [_merged(f"b{number}", stack) for number, stack in enumerate(sources.beside)]
     view = _view(program, own, place) if program["view"] is not None else -1
     mounts.pivot("root")
     made = _populate(program, sources, detached, view, kept=plain)
     for descriptor, (_, target) in zip(beside, program.get("beside", ()), strict=True):
-        _ensure(target, [], directory=True)  # below /run, which is never kept
+        ensure(target, made, directory=True)
         mounts.attach(descriptor, target)
-    return made
+    if "shown" in program:
+        program["show"](program["shown"], sources.caches, made)
+    return made if upper else []
 
 
 def _stage(sources: Sources) -> None:
@@ -171,10 +177,16 @@ def _overlay_root(program: dict[str, Any], own: ids.Ids, sources: Sources, place
     _, upper, work, _, _ = program["root"]
     targets = [HOME] if program["user"] == "user" else []
     targets += [program["view"][2]] if program["view"] is not None else []
-    for name in (*_FRESH, *(t.strip("/") for t in targets)):
+    own_places = program.get("own", ())
+    fresh = [name for name in _FRESH if name not in own_places]
+    for name in (*fresh, *(t.strip("/") for t in targets)):
         os.makedirs(f"skel/{name}", exist_ok=True)
-    for (_, target, _, _), (_, directory) in zip(program["binds"], sources.binds, strict=True):
-        if target.strip("/").split("/", 1)[0] not in _FRESH:
+    points = [(target, made[1]) for (_, target, _, _), made in zip(program["binds"], sources.binds, strict=True)]
+    points += [(target, True) for _, target in program.get("beside", ())]
+    if "shown" in program:
+        points += program["points"](program)
+    for target, directory in points:
+        if target.strip("/").split("/", 1)[0] not in fresh:
             _make(f"skel/{target.strip('/')}", directory)
     names = ["hosts"] + (["passwd", "group"] if program["user"] == "user" else [])
     for name in names + (["resolv.conf"] if program["network"] else []):
@@ -202,7 +214,8 @@ def _make(path: str, directory: bool) -> None:
 def _prepare(program: dict[str, Any], place: str) -> dict[str, int]:
     """What needs the old root or the staging area, detached."""
     pseudo = mounts.NOSUID | mounts.NODEV | mounts.NOEXEC
-    detached = {name: mounts.clone(place + name, _PLAIN) for name in ("tmp", "run", "home", "shm")}
+    fresh = [name for name in ("tmp", "run") if name not in program.get("own", ())]
+    detached = {name: mounts.clone(place + name, _PLAIN) for name in (*fresh, "home", "shm")}
     detached["dev"] = mounts.clone(place + "dev", mounts.NOSUID)
     for name in _DEVICES:
         detached["dev/" + name] = mounts.clone("/dev/" + name, mounts.NOSUID | mounts.NOEXEC, recursive=False)
@@ -288,29 +301,30 @@ def _populate(
     """In the new root: attach everything, in an order in which nothing covers what came before."""
     made: list[str] = []
     for name in ("proc", "sys", "dev", "tmp", "run"):
-        _ensure(f"/{name}", made, directory=True)
-        mounts.attach(detached[name], f"/{name}")
+        if name in detached:
+            ensure(f"/{name}", made, directory=True)
+            mounts.attach(detached[name], f"/{name}")
     _devices(detached)
     _mask()
     if program["user"] == "user":
-        _ensure(HOME, made, directory=True)
+        ensure(HOME, made, directory=True)
         mounts.attach(detached["home"], HOME)
     else:
         os.close(detached["home"])
     if view >= 0:
-        _ensure(program["view"][2], made, directory=True)
+        ensure(program["view"][2], made, directory=True)
         mounts.attach(view, program["view"][2])
     for source, target in program.get("joins", ()):
         os.makedirs(source, exist_ok=True)  # of a layer that is being built: it fills it, and it stays
-        _ensure(target, [], directory=True)  # in the view, whose writes nobody keeps
+        ensure(target, [], directory=True)  # in the view, whose writes nobody keeps
         mounts.attach(mounts.clone(source, recursive=False), target)
     for source, target in program.get("copies", ()):
         _copy(source, target)
     for (_, target, _, _), (descriptor, directory) in zip(program["binds"], sources.binds, strict=True):
-        _ensure(target, made, directory=directory)
+        ensure(target, made, directory=directory)
         mounts.attach(descriptor, target)
     _names(program, detached, sources.hosts, made, kept=kept)  # last: a bind may have brought another /etc
-    return made if program["root"][1] else []
+    return made
 
 
 def _copy(source: str, target: str) -> None:
@@ -327,7 +341,8 @@ def _copy(source: str, target: str) -> None:
         pass
 
 
-def _ensure(target: str, made: list[str], *, directory: bool) -> None:
+def ensure(target: str, made: list[str], *, directory: bool) -> None:
+    """Make a mount point where there is none; what was made for it is added to `made`."""
     real = os.path.realpath(target)
     if os.path.lexists(real):
         return
@@ -388,7 +403,7 @@ def _names(program: dict[str, Any], detached: dict[str, int], hosts: bytes, made
                 gap = b"" if not text or text.endswith(b"\n") else b"\n"
                 _show(name, text + gap + line.encode(), made, kept=kept)
     if "resolv" in detached and (not kept or os.path.exists("/etc/resolv.conf")):
-        _ensure("/etc/resolv.conf", made, directory=False)
+        ensure("/etc/resolv.conf", made, directory=False)
         mounts.attach(detached["resolv"], "/etc/resolv.conf")
 
 
@@ -396,14 +411,14 @@ def _show(name: str, text: bytes, made: list[str], *, kept: bool) -> None:
     if kept and not os.path.exists(f"/etc/{name}"):
         return
     try:
-        _ensure(f"/etc/{name}", made, directory=False)
+        ensure(f"/etc/{name}", made, directory=False)
     except OSError:  # /etc is a read-only bind without it
         return
-    descriptor = os.open(f"/run/.{name}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(f"/dev/.{name}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644)
     os.write(descriptor, text)
     os.close(descriptor)
-    mounts.attach(mounts.clone(f"/run/.{name}", _PLAIN | mounts.RDONLY, recursive=False), f"/etc/{name}")
-    os.unlink(f"/run/.{name}")
+    mounts.attach(mounts.clone(f"/dev/.{name}", _PLAIN | mounts.RDONLY, recursive=False), f"/etc/{name}")
+    os.unlink(f"/dev/.{name}")
 
 
 def remove_made(made: list[str]) -> None:

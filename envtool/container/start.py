@@ -77,6 +77,14 @@ def run(
                 codecs.lookup(name)
     own = ids.here()
     program = {**program, "terminal": terminal}
+    if "shown" in program:
+        from envtool.container import shown
+
+        program |= {"points": shown.points, "show": shown.show}
+    if any("user" in step for step in program["steps"]):
+        from envtool.users import find
+
+        program["find"] = find
     if "vary" in program:
         from envtool.container import vary
 

@@ -8,10 +8,12 @@ from envtool import api
 @api.hook
 def envtool_base_kinds() -> list[api.Kind]:
     from envtool.kinds.debian.base import Debian
+    from envtool.kinds.dockerfile.base import Dockerfile
     from envtool.kinds.host import Host
+    from envtool.kinds.image.base import Image
     from envtool.kinds.tarball import Tarball
 
-    return [Host(), Debian(), Tarball()]
+    return [Host(), Debian(), Tarball(), Image(), Dockerfile()]
 
 
 @api.hook

@@ -67,6 +67,8 @@ def _read(path: str) -> dict[str, object] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
+        if not os.access(os.path.dirname(path), os.X_OK):  # root's /run/containers: nothing in there can be ours
+            return None
         raise FetchError(f"{path}: {error.strerror}", code="registry-credentials") from error
     except ValueError as error:  # its text may show what is in the file: it is left out
         raise FetchError(f"{path}: not JSON", code="registry-credentials") from error

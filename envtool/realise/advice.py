@@ -27,9 +27,9 @@ def of_task(status: int, output: str, *, network: bool, scratch: str, base: str)
     return ""
 
 
-def of_build(status: int, output: str, *, base: str) -> str:
-    """The same for a layer's commands."""
-    if NETWORK.search(output):
+def of_build(status: int, output: str, *, base: str, network: bool = False) -> str:
+    """The same for a layer's commands, which had the `network` or not."""
+    if not network and NETWORK.search(output):
         return "builds have no network: a `run` layer may ask for it with `network: true`"
     if base == "host" and READ_ONLY.search(output):
         return "the base `host` is read-only: write below /opt, or use a base like `{debian: bookworm}`"

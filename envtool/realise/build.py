@@ -8,16 +8,16 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from envtool import net, project
 from envtool.api import BESIDE, BLOBS, PROJECT, Call, Fetch, InputFile, Place, Recipe, Run, Site, Unpack
 from envtool.api import Step as ApiStep
 from envtool.container import ids, start
 from envtool.container.program import Beside, Bind, Program, Root, Step, View
-from envtool.errors import BuildError, Interrupted
+from envtool.errors import BuildError, Interrupted, SandboxError
 from envtool.model import Json
-from envtool.realise import advice, inside
+from envtool.realise import advice, archive, inside, shown
 from envtool.realise.bring import bring
 from envtool.realise.room import NoRoom, watched
 from envtool.realise.setting import Setting, add_variables, base_environment, outside
@@ -123,13 +123,19 @@ def _make(
     place: layers.Draft | Rebuild,
     variation: Variation | None = None,
 ) -> canonical.Captured:
+    if recipe.archive is not None:
+        os.rmdir(place.work)
+        blob = os.path.join(bench.blobs, recipe.archive.name)
+        return archive.unpacked(blob, recipe.archive.diff_id, place.upper, place.manifest, settled, setting, event_id)
     ids.own(place.upper)
     ids.own(place.work)
-    program = _program(recipe, settled, ground, bench, place.upper, place.work)
-    _execute(variation.applied(program) if variation else program, setting, event_id, settled)
+    where = f"{settled.request.where.file}:{settled.request.where.line}"
+    with shown.staged(recipe.shown, setting, event_id, where) as staged:
+        program = _program(recipe, settled, ground, bench, place.upper, place.work, staged)
+        _execute(variation.applied(program) if variation else program, setting, event_id, settled)
     setting.cancel.check()
     ids.remove(place.work)
-    drop = (*SCRATCH, *recipe.drop)
+    drop = (*(SCRATCH[2:] if recipe.keeps_tmp else SCRATCH), *recipe.drop)
     # container root may pass neither to the tree nor write beside it by path: it is put there, and handed the sheet
     with open(place.manifest, "wb") as sheet:
         captured: canonical.Captured = ids.inside(
@@ -175,7 +181,15 @@ class Workbench:
         self._directory.__exit__(None, None, None)
 
 
-def _program(recipe: Recipe, settled: Settled, ground: Ground, bench: Workbench, upper: str, work: str) -> Program:
+def _program(
+    recipe: Recipe,
+    settled: Settled,
+    ground: Ground,
+    bench: Workbench,
+    upper: str,
+    work: str,
+    staged: shown.Staged,
+) -> Program:
     setting, below = bench.setting, ground.below
     lowers = tuple(made.layer.tree for made in reversed(below))
     if recipe.network and setting.offline:
@@ -183,15 +197,18 @@ def _program(recipe: Recipe, settled: Settled, ground: Ground, bench: Workbench,
             f"{settled.node.subject} `{settled.request.name}` is built with `network: true`, and this is --offline",
             code="offline",
         )
-    variables, shown = outside() if recipe.network else ({}, ())
+    variables, outer = outside() if recipe.network else ({}, ())
+    environment = build_environment(settled.epoch, settled.request.variables) | variables | staged.variables
+    always = {"SOURCE_DATE_EPOCH": str(settled.epoch)} | variables | staged.variables  # though a step's is its own
+    own = ("tmp", "run") if recipe.keeps_tmp else ()
     return Program(
-        root=Root(lowers=lowers, upper=upper, work=work if lowers else ""),
-        steps=steps(recipe.steps),
+        root=Root(lowers=lowers, upper=upper, work=work if lowers else "", own=own),
+        steps=tuple(replace(step, env={**always, **step.env}) if step.bare else step for step in steps(recipe.steps)),
         binds=(
             *stack_binds(below),
             *(Bind(source=bench.blobs, target=BLOBS) for _ in recipe.steps[:1] if bench.fetches),
             *(Bind(source=bind.source, target=bind.target) for bind in recipe.binds),
-            *shown,
+            *outer,
         ),
         beside=tuple(
             Beside(target=f"{BESIDE}/{name}", lowers=tuple(made.layer.tree for made in reversed(stack)))
@@ -200,7 +217,8 @@ def _program(recipe: Recipe, settled: Settled, ground: Ground, bench: Workbench,
         view=View(project=bench.project, target=PROJECT) if bench.project else None,
         joins=joins([*(made.settled for made in below), settled]),
         copies=copies([made.settled for made in below]),
-        env=build_environment(settled.epoch, settled.request.variables) | variables,
+        env=environment,
+        shown=tuple(staged.mounts),
         user="root",
         network=recipe.network,
         sync=False,
@@ -249,7 +267,7 @@ def steps(described: Sequence[ApiStep]) -> tuple[Step, ...]:
 def _step(step: ApiStep) -> Step:
     match step:
         case Run():
-            return Step(argv=step.command.words(), env=dict(step.env), cwd=step.cwd)
+            return Step(argv=step.command.words(), env=dict(step.env), cwd=step.cwd, user=step.user, bare=step.bare)
         case Call():
             return Step(call=step.function, arguments=step.arguments, prepare=step.prepare)
         case Unpack():
@@ -263,16 +281,22 @@ def _execute(program: Program, setting: Setting, event_id: str, settled: Settled
     if not program.steps:
         return
     with tempfile.TemporaryFile() as log, Tee(log, setting.emit, event_id) as tee:
-        ended = start.run(program.flat(), stdout=tee.writer, stderr=tee.writer, cancel=setting.cancel.reader)
+        request = settled.request
+        where = f"{request.where.file}:{request.where.line}"
+        try:
+            ended = start.run(program.flat(), stdout=tee.writer, stderr=tee.writer, cancel=setting.cancel.reader)
+        except SandboxError as error:
+            if error.code in ("cwd", "container-mounts"):  # of what the recipe says, not of this machine
+                error.message = f"{where}: {settled.node.subject} `{request.name}`: {error.message}"
+                error.args = (error.message,)
+            raise
         tee.close()
         if ended.interrupted:
             raise Interrupted
         if ended.status:
-            request = settled.request
             said = "\n".join(filter(None, (tee.text().rstrip("\n"), ended.error)))
-            where = f"{request.where.file}:{request.where.line}"
             raise BuildError(
                 f"{where}: {settled.node.subject} `{request.name}` could not be built: exit {ended.status}",
-                hint=advice.of_build(ended.status, said, base=request.base_kind),
+                hint=advice.of_build(ended.status, said, base=request.base_kind, network=program.network),
                 output=said,
             )

@@ -87,10 +87,14 @@ class Nobody:
         """Refuses. Raises ResolveError."""
         raise ResolveError("nobody may be asked now", code="nobody")
 
-    fetch = learn = run = get
+    fetch = learn = run = keep = shared = get
 
     def seen(self, sha256: str, url: str) -> None:
         """Nothing is seen."""
+
+    def cancelled(self) -> bool:
+        """There is nothing to wait for."""
+        return False
 
     def note(self, text: str) -> None:
         """Nobody listens either."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar, cast
 
 from envtool import net
 from envtool.container.program import Bind
@@ -15,6 +17,8 @@ from envtool.model import Json
 from envtool.realise.room import Room
 from envtool.store.claims import Claims
 from envtool.store.store import Store
+
+T = TypeVar("T")
 
 DEFAULT_EPOCH = 1577836800  # 2020-01-01: for bases whose archive has no date; zip files cannot say less than 1980
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -61,6 +65,21 @@ class Cancel:
         os.close(self.writer)
 
 
+class Shared:
+    """Things that are made once for a whole run, by name."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: dict[str, object] = {}
+
+    def get(self, name: str, make: Callable[[], T]) -> T:
+        """What is there of this name, made if nothing is."""
+        with self._lock:
+            if name not in self._held:
+                self._held[name] = make()
+            return cast("T", self._held[name])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
     """The store, the project, the machine, and where news goes."""
@@ -75,6 +94,7 @@ class Setting:
     moving: Mapping[str, Json] = field(default_factory=dict)  # ids of questions asked again -> pins to stay near to
     offline: bool = False  # nothing but the store is touched
     cached_only: bool = False  # nothing may be resolved or built
+    shared: Shared = field(default_factory=Shared)  # see api.Site.shared
     claims: Claims = field(default_factory=Claims)  # what of the store is needed while this is
     room: Room = field(default_factory=Room)
     arguments: tuple[str, ...] = ()  # what stood after `--`: already in the commands, kept for what is said of a run

@@ -89,7 +89,7 @@ def request_on(node: Node, below: Sequence[Settled], diff_ids: tuple[str, ...], 
     return Request(
         name=spec.name,
         options=spec.options,
-        inputs=_inputs(setting.root, wishes, spec) if any(wishes) else (),
+        inputs=_inputs(setting.root, wishes, node) if any(wishes) else (),
         where=spec.where,
         directory=spec.directory,
         arch=setting.arch,
@@ -99,6 +99,7 @@ def request_on(node: Node, below: Sequence[Settled], diff_ids: tuple[str, ...], 
         base_name=base.node.spec.name if base else "",
         base_pins=base.pins if base else None,
         variables={} if node.of else variables(below),  # a part has what it needs of them in its options
+        texts=_texts(node, setting),
     )
 
 
@@ -274,11 +275,36 @@ def memo_question(node: Node, request: Request) -> dict[str, Json]:
     }
 
 
-def _inputs(root: str, patterns: tuple[tuple[str, ...], ...], spec: BaseSpec | LayerSpec) -> tuple[InputFile, ...]:
+def _inputs(root: str, patterns: Sequence[tuple[str, ...]], node: Node) -> tuple[InputFile, ...]:
+    kind, spec = node.kind, node.spec
+    keeps = None
+    if type(kind).keeps is not Kind.keeps:
+        prefix = "" if spec.directory in ("", ".") else f"{spec.directory}/"
+
+        def keeps(path: str) -> bool:
+            return path.startswith(prefix) and kind.keeps(spec.options, path[len(prefix) :])
+
     try:
-        return project.inputs(root, *patterns)
+        return project.inputs(root, *patterns, keeps=keeps)
     except SpecError:
         raise
     except EnvtoolError as error:
-        problem = Problem(where=spec.where, message=error.message, code=error.code, hint=error.hint)
-        raise SpecError((problem,)) from error
+        raise _said_of(spec, error) from error
+
+
+def _texts(node: Node, setting: Setting) -> dict[str, str]:
+    """Text of the files that a kind reads. Raises SpecError."""
+    spec = node.spec
+    found: dict[str, str] = {}
+    for path in node.kind.texts(spec.options):
+        try:
+            text = project.Files(setting.root).read(posixpath.join(spec.directory, path))
+        except EnvtoolError as error:
+            raise _said_of(spec, error) from error
+        if text is not None:
+            found[path] = text
+    return found
+
+
+def _said_of(spec: BaseSpec | LayerSpec, error: EnvtoolError) -> SpecError:
+    return SpecError((Problem(where=spec.where, message=error.message, code=error.code, hint=error.hint),))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from envtool import net
 from envtool.api import PROJECT, Bind, Command, Completed, Fetch, Request, Sealed
@@ -17,6 +18,8 @@ from envtool.realise.build import Workbench, build_environment, copies, joins, s
 from envtool.realise.setting import Setting, outside
 from envtool.realise.settle import Made
 from envtool.store import blobs, learn
+
+T = TypeVar("T")
 
 
 class StackSite:
@@ -55,6 +58,23 @@ class StackSite:
         return learn.learn(
             sealed, setting.store, emit=setting.emit, event_id=self._event_id, cancel=setting.cancel.is_set
         )
+
+    def keep(self, pieces: Iterable[bytes], *, sha256: str = "") -> Path:
+        """See api.Site. Raises FetchError, StoreError, Interrupted."""
+        return Path(blobs.keep(self._setting.store, self._checked(pieces), sha256))
+
+    def _checked(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            self._setting.cancel.check()
+            yield piece
+
+    def shared(self, name: str, make: Callable[[], T]) -> T:
+        """See api.Site."""
+        return self._setting.shared.get(name, make)
+
+    def cancelled(self) -> bool:
+        """See api.Site."""
+        return self._setting.cancel.is_set()
 
     def note(self, text: str) -> None:
         """See api.Site."""

@@ -26,6 +26,7 @@ class Stack:
     """The made layers of one env, bottom first."""
 
     made: tuple[Made, ...]
+    aside: tuple[Made, ...] = ()  # parts of the base that others look at only (another stage of a Dockerfile)
 
     @property
     def epoch(self) -> int:
@@ -74,7 +75,11 @@ class Stacks:
         parts = self._graph.parts.get(base, ())
         if parts:
             self._together((base, *parts))
-        stack = Stack(made=tuple(self.node(node_id) for node_id in self._graph.stacks[env]))
+        ids = self._graph.stacks[env]
+        stack = Stack(
+            made=tuple(self.node(node_id) for node_id in ids),
+            aside=tuple(self.node(node_id) for node_id in parts if node_id not in ids),
+        )
         _agree(stack, self._setting)
         return stack
 
@@ -137,9 +142,11 @@ class Stacks:
         if self._setting.refresh:
             return None
         with self._recalling:
-            found = [self._recall(self._graph.nodes[node_id]) for node_id in self._graph.stacks[env]]
+            ids = self._graph.stacks[env]
+            others = [each for each in self._graph.parts.get(ids[0], ()) if each not in ids]
+            found = [self._recall(self._graph.nodes[node_id]) for node_id in (*ids, *others)]
         made = tuple(each for each in found if each is not None)
-        return Stack(made=made) if len(made) == len(found) else None
+        return Stack(made=made[: len(ids)], aside=made[len(ids) :]) if len(made) == len(found) else None
 
     def _recall(self, node: Node) -> Made | None:
         if node.id in self._recalled:

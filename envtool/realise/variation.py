@@ -33,4 +33,5 @@ class Variation:
             "FAKETIME_DISABLE_SHM": "1",
         }
         binds = (*varied.binds, Bind(source=self.faketime, target=FAKETIME))
-        return replace(varied, binds=binds, env={**varied.env, **clock})
+        steps = tuple(replace(step, env={**step.env, **clock}) if step.bare else step for step in varied.steps)
+        return replace(varied, binds=binds, env={**varied.env, **clock}, steps=steps)

@@ -20,7 +20,7 @@ from typing import IO, Any, TypeAlias
 from envtool.errors import StoreError, UsageError
 from envtool.project import VENDOR
 from envtool.realise.gather import Wanted
-from envtool.store import blobs
+from envtool.store import blobs, placing
 from envtool.store.store import Store
 
 INDEX = "SHA256SUMS"
@@ -71,7 +71,7 @@ def folder(files: Sequence[Wanted], store: Store, path: str, *, prune: bool, che
             check()
             target = os.path.join(path, _place(item))
             if not _holds(target, item):
-                with _written(target) as out:
+                with placing.written(target) as out:
                     _copy(item, store, out)
                 written += 1
         others = [name for name in _present(path) if name not in wanted]
@@ -85,7 +85,7 @@ def folder(files: Sequence[Wanted], store: Store, path: str, *, prune: bool, che
                 if not os.listdir(os.path.join(path, name)):
                     os.rmdir(os.path.join(path, name))
         for name, text in ((INDEX, _index(files, others)), (README, TEXT)):
-            with _written(os.path.join(path, name)) as out:
+            with placing.written(os.path.join(path, name)) as out:
                 out.write(text.encode())
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error}", code="vendor-write") from error
@@ -100,7 +100,7 @@ def archive(files: Sequence[Wanted], store: Store, path: str, *, check: Check) -
     """
     try:
         with (
-            _written(path) as out,
+            placing.written(path) as out,
             _packed(path, out) as packed,
             tarfile.open(fileobj=packed, mode="w|", format=FORM) as tar,
         ):
@@ -145,7 +145,7 @@ def _claim(path: str) -> None:
                 raise UsageError(f"{path} holds other things: {strange[0]}", code="vendor-folder", hint=hint)
         else:
             os.makedirs(path)
-            _own(path)
+            placing.own(path)
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error}", code="vendor-write") from error
 
@@ -196,35 +196,6 @@ def _opened(item: Wanted, store: Store) -> Iterator[IO[bytes]]:
 def _copy(item: Wanted, store: Store, out: IO[bytes]) -> None:
     with _opened(item, store) as source:
         shutil.copyfileobj(source, out, 1 << 20)
-
-
-@contextmanager
-def _written(target: str) -> Iterator[IO[bytes]]:
-    """A file that is there whole and synced, or not at all."""
-    parent, name = os.path.split(target)
-    if not os.path.isdir(parent):
-        os.makedirs(parent, exist_ok=True)
-        _own(parent)
-    mine = os.path.join(parent, f".{name}.{os.getpid()}.new")
-    try:
-        with open(mine, "wb") as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        os.chmod(mine, 0o644)
-        _own(mine)
-        os.rename(mine, target)
-    except BaseException:
-        if os.path.exists(mine):
-            os.unlink(mine)
-        raise
-
-
-def _own(path: str) -> None:
-    # root in somebody's checkout must not leave root's files in it
-    if os.geteuid() == 0:
-        owner = os.stat(os.path.dirname(path))
-        os.chown(path, owner.st_uid, owner.st_gid)
 
 
 @contextmanager

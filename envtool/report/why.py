@@ -182,10 +182,12 @@ def _made_of(each: Explanation, now: float) -> str:
 def _content(each: Explanation, most: int | None) -> list[str]:
     content = each.content
     assert content is not None
+    dates = f"dates to {_day(content.epoch)}" if content.epoch else ""  # an image's layer is as old as it says
+    tree = (size(content.size), f"{content.entries} entries", content.arch, dates)
     rows = [
         ("key", each.key),
         ("diff ID", content.diff_id),
-        ("tree", f"{size(content.size)}, {content.entries} entries, {content.arch}, dates to {_day(content.epoch)}"),
+        ("tree", ", ".join(filter(None, tree))),
         ("stands on", _listed([f"{subject} {name}" for subject, name in content.below], most)),
         ("pins", _listed([f"{name} {version}" for name, version in content.pins], most)),
         ("inputs", _listed(content.inputs, most)),

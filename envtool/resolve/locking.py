@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from envtool import keys, project
-from envtool.api import Fetch
+from envtool.api import Cache, Fetch, Secret
 from envtool.errors import Problem, SpecError
 from envtool.lock.lock import Entry, Lock, Question
 from envtool.model import Json, LayerSpec
@@ -24,9 +24,10 @@ def entries(graph: Graph, made: Sequence[Made]) -> tuple[Entry, ...]:
         if node.id not in by_id:
             continue
         settled, layer = by_id[node.id].settled, by_id[node.id].layer
-        network = node.kind.build(settled.request, settled.pins).network
+        recipe = node.kind.build(settled.request, settled.pins)
+        outside = recipe.network or any(isinstance(each, Cache | Secret) for each in recipe.shown)
         pure[node.id] = (
-            node.kind.pinned and not settled.inputs and not network and all(pure[each] for each in node.needs)
+            node.kind.pinned and not settled.inputs and not outside and all(pure[each] for each in node.needs)
         )
         floats = settle.floats(node.kind)
         if not node.kind.pinned or node.of or not (floats or settled.fetches):  # a base's pins are its parts' too

@@ -146,13 +146,15 @@ def _decided(stack: Stack, spec: Spec, setting: Setting) -> Iterator[str]:
     """Paths that decided the stack, beside what was read of the project: inputs, pins, layers, this machine."""
     yield from spec.read
     yield sysconfig.get_path("purelib")  # plugins come and go here
-    for made in stack.made:
+    for made in (*stack.made, *stack.aside):
         settled = made.settled
         yield os.path.join(os.path.dirname(made.layer.tree), "layer.json")
         yield settle.memory(made, setting)
         yield from settled.node.kind.watches(settled.pins)
-        for item in settled.request.inputs:
-            place = os.path.join(setting.root, item.path)
+        directory = settled.node.spec.directory
+        texts = [os.path.join(directory, path) for path in settled.node.kind.texts(settled.node.spec.options)]
+        for path in (*texts, *(item.path for item in settled.request.inputs)):
+            place = os.path.join(setting.root, path)
             yield place
             while len(place) > len(setting.root):  # names in a directory come and go with its time
                 place = os.path.dirname(place)

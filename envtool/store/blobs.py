@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import time
+from collections.abc import Iterable
 
-from envtool.errors import StoreError
+from envtool.errors import FetchError, StoreError
+from envtool.store.scratch import scratch
 from envtool.store.store import Store
 
 
@@ -62,6 +65,30 @@ def put(store: Store, source: str, sha256: str) -> str:
         pass
     os.rename(source, target)
     return target
+
+
+def keep(store: Store, pieces: Iterable[bytes], sha256: str = "") -> str:
+    """Put content into the store under its own sha256; the path of the blob. Raises FetchError (code fetch-hash) where
+    it is not the one given, StoreError when the disk is full."""
+    digest = hashlib.sha256()
+    with scratch(store) as top:
+        place = os.path.join(top, "blob")
+        try:
+            with open(place, "xb", buffering=0) as out:
+                for piece in pieces:
+                    digest.update(piece)
+                    view = memoryview(piece)
+                    while view:
+                        view = view[out.write(view) :]
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            text = f"no room in {store.root}: {error.strerror}"
+            raise StoreError(text, code="store-space", hint="ENVTOOL_STORE may name a place that has some") from error
+        found = digest.hexdigest()
+        if sha256 and found != sha256:
+            raise FetchError(f"its sha256 is {found}, and should be {sha256}", code="fetch-hash")
+        return put(store, place, found)
 
 
 def verify(store: Store, sha256: str) -> bool:

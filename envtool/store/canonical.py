@@ -17,7 +17,7 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import BinaryIO, TypeAlias
 
 from envtool import globs
@@ -243,7 +243,7 @@ def _attributes(entry: Entry, clean: Callable[[Entry, list[bytes]], None] | None
             else:
                 marks.append(name)
         elif name == CAPABILITY:
-            entry.xattrs[name] = _capability(os.getxattr(entry.path, name))
+            entry.xattrs[name] = capability(os.getxattr(entry.path, name))
         elif name.startswith(b"user."):
             entry.xattrs[name] = os.getxattr(entry.path, name)
     if clean is not None and marks:
@@ -266,7 +266,7 @@ def _clean(entry: Entry, marks: list[bytes]) -> None:
                 raise
 
 
-def _capability(value: bytes) -> bytes:
+def capability(value: bytes) -> bytes:
     """File capabilities set in a user namespace carry its root id (revision 3, capabilities(7)); as root has set them
     they are revision 2, without."""
     if len(value) == 24 and value[3] == 3:
@@ -314,12 +314,10 @@ def _stream(found: list[Entry], put: Callable[[bytes], None], record: Callable[[
                     xattrs=entry.xattrs,
                 )
                 put(head)
-                mark = b"%d:%08x" % (info.st_size, _content(entry, put))
+                mark = fingerprint(info.st_size, _content(entry, put), entry.xattrs)
                 size += info.st_size + -info.st_size % ocitar.BLOCK
                 if info.st_nlink > 1:
                     linked[inode] = (name, mark)
-            if entry.xattrs:
-                mark += b":%08x" % zlib.crc32(repr(sorted(entry.xattrs.items())).encode())
         else:
             letter, mark, head = _special(entry, mode, uid, gid)
             put(head)
@@ -329,6 +327,12 @@ def _stream(found: list[Entry], put: Callable[[bytes], None], record: Callable[[
         record(b"%s %o %d %d %s %s\0" % (letter, mode, uid, gid, mark or b"-", name))
     put(ocitar.END)
     return size
+
+
+def fingerprint(size: int, crc: int, xattrs: Mapping[bytes, bytes]) -> bytes:
+    """What a manifest says of a file's content."""
+    mark = b"%d:%08x" % (size, crc)
+    return mark + b":%08x" % zlib.crc32(repr(sorted(xattrs.items())).encode()) if xattrs else mark
 
 
 def _special(entry: Entry, mode: int, uid: int, gid: int) -> tuple[bytes, bytes, bytes]:

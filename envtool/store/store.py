@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from envtool.errors import StoreError
 
 FORMAT = 1
-ROOMS = ("blobs/sha256", "layers", "memo", "plans", "results", "views", "tmp", "locks")
+ROOMS = ("blobs/sha256", "caches", "layers", "memo", "plans", "results", "views", "tmp", "locks")
 STAMP = "store.json"
 NETWORKED = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "afs", "fuse.sshfs", "lustre", "gpfs"})
 ELSEWHERE = "let ENVTOOL_STORE name a directory on a local disk (ext4, xfs, btrfs)"

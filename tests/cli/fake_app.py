@@ -136,6 +136,68 @@ def sbom(request, env, form, emit, cancel):
     return '{"bill": 1}\n'
 
 
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    form: str
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    name: str
+    diff_id: str
+    digest: str
+    media_type: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    env: str
+    target: Target
+    name: str
+    digest: str
+    size: int
+    layers: tuple
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pushed:
+    env: str
+    name: str
+    digest: str
+    size: int
+    sent: int
+    layers: tuple
+
+
+LAYER = Given(
+    name="deps",
+    diff_id="sha256:" + "0" * 64,
+    digest="sha256:" + "1" * 64,
+    media_type="application/vnd.oci.image.layer.v1.tar+zstd",
+    size=4_000_000,
+)
+DIGEST = "sha256:" + "2" * 64
+
+
+def export(request, env, path, form, emit, cancel, *, tag="", compress="", bare=False, project=False, out=-1):
+    requests.append((request, env, path, form, tag, compress, bare, project))
+    if out >= 0:
+        os.write(out, b"tar")
+    form = form or "docker-archive"
+    name = tag or f"localhost/{env}:latest"
+    digest = "" if form == "devcontainer" else DIGEST
+    target = Target(form=form, path=path or "-")
+    return Exported(env=env, target=target, name=name, digest=digest, size=4_100_000, layers=(LAYER,))
+
+
+def push(request, env, to, emit, cancel, *, compress, bare=False, project=False):
+    requests.append((request, env, to, compress, bare, project))
+    sent = 0 if scenario() == "unchanged" else 4_000_000
+    return Pushed(env=env, name=to, digest=DIGEST, size=4_100_000, sent=sent, layers=(LAYER,))
+
+
 def statements(results):
     return "".join(f'{{"subject": "{each.env}"}}\n' for each in results if each.outcome == "passed")
 

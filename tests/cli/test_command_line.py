@@ -262,3 +262,27 @@ def test_a_bill_goes_to_standard_output_or_a_file_and_nothing_beside_it(envtool,
     assert fake.requests[-1][2] == "spdx"
     assert envtool("sbom", "unit", "-o", str(tmp_path / "no" / "x")).status == 2
     assert envtool("sbom", "unit", "--format", "xml").status == 2
+
+
+def test_an_image_goes_to_standard_output_or_a_path(envtool, fake):
+    alone = drive("export", "unit")  # of its own: an image is written to a descriptor
+    assert alone.stdout == "tar"
+    assert alone.stderr == f"standard output: localhost/unit:latest, 1 layer, 4.1 MB, {fake.DIGEST}\n"
+    done = envtool("export", "unit", "unit.tar", "--tag", "x:1", "--format", "oci-archive", "--compress", "zstd")
+    assert (done.out, done.err) == ("", f"unit.tar: x:1, 1 layer, 4.1 MB, {fake.DIGEST}\n")
+    assert fake.requests[-1] == (fake.Request(), "unit", "unit.tar", "oci-archive", "x:1", "zstd", False, False)
+    done = envtool("export", "unit", "--format", "devcontainer")
+    assert done.err.endswith("uses localhost/unit:latest\n")
+    for path in ([], ["oci-archive:-"], ["-"]):
+        done = envtool("export", "unit", *path, "--json")
+        assert (done.status, json.loads(done.out)["code"]) == (2, "export-target")
+
+
+def test_push_prints_what_can_be_pulled(envtool, fake):
+    name = "registry.example/unit:1"
+    done = envtool("push", "unit", name)
+    assert done.out == f"{name}@{fake.DIGEST}\n"
+    assert done.err == f"{name}, 1 layer, 4.1 MB; 4.0 MB sent\n"
+    assert fake.requests[-1] == (fake.Request(), "unit", name, "zstd", False, False)
+    assert envtool("push", "unit", name, scenario="unchanged").err.endswith("; all of it there already\n")
+    assert envtool("push", "unit", name, "--compress", "none").status == 2

@@ -32,6 +32,8 @@ def test_every_key_of_json_is_documented(envtool):
         ["fetch", "--json"],
         ["vendor", "--json"],
         ["verify", "--json"],
+        ["export", "unit", "unit.tar", "--json"],
+        ["push", "unit", "registry.example/unit", "--json"],
     ):
         for line in envtool(*argv).out.splitlines():
             assert keys(json.loads(line)) <= words

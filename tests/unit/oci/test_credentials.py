@@ -206,3 +206,18 @@ def test_netrc_comes_last(config, tmp_path, monkeypatch):
 )
 def test_challenges(header, wanted):
     assert challenges(header) == [Challenge(scheme=scheme, parameters=parameters) for scheme, parameters in wanted]
+
+
+def test_a_directory_that_is_not_ours_has_nothing_of_ours(monkeypatch, tmp_path):
+    path = tmp_path / "auth.json"
+
+    def refused(*_words, **_more):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", refused)
+    monkeypatch.setattr(credentials.os, "access", lambda *_: False)
+    assert credentials._read(str(path)) is None
+    monkeypatch.setattr(credentials.os, "access", lambda *_: True)
+    with pytest.raises(FetchError) as found:
+        credentials._read(str(path))
+    assert found.value.code == "registry-credentials"

@@ -187,7 +187,7 @@ def test_a_name_that_oci_would_misread_is_refused(tmp_path):
 
 def test_capabilities_lose_the_namespace_they_were_set_in():
     v3 = bytes.fromhex("0100000300040000000000000000000000000000a0860100")
-    assert canonical._capability(v3) == bytes.fromhex("0100000200040000000000000000000000000000")
+    assert canonical.capability(v3) == bytes.fromhex("0100000200040000000000000000000000000000")
 
 
 def test_an_open_descriptor_is_as_good_as_a_path(tmp_path):

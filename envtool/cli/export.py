@@ -1,0 +1,77 @@
+"""`envtool export`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from envtool.cli.options import Verb, env_names, given, settings, settling
+from envtool.errors import UsageError
+
+EXAMPLES = """
+envtool export unit | podman load
+envtool export unit unit.tar
+envtool export unit oci:images/unit --tag team/unit:1.4
+envtool export unit --format devcontainer
+"""
+FORMATS = ("docker-archive", "oci", "oci-archive", "devcontainer")
+
+
+@click.command("export", cls=Verb, examples=EXAMPLES)
+@click.argument("env", shell_complete=env_names)
+@click.argument("path", metavar="[PATH]", required=False, default="", type=click.Path())
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default=None,
+    help="Default: docker-archive for FILE.tar and standard output, else oci.",
+)
+@click.option("--tag", metavar="REF", default="", help="What the image is called (default: localhost/ENV:latest).")
+@click.option(
+    "--compress", type=click.Choice(["gzip", "zstd"]), default=None, help="Pack layers in oci and oci-archive."
+)
+@given
+@settling
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    env: str,
+    path: str,
+    form: str | None,
+    tag: str,
+    compress: str | None,
+    bare: bool,
+    project: bool,
+    **how: Any,
+) -> None:
+    """Write an env as an image that docker, podman and skopeo load and run. Makes its stack if need be.
+
+    PATH is a directory, FILE.tar, or as skopeo says it: oci:DIR, oci-archive:FILE, docker-archive:FILE; without one the
+    image goes to standard output. The same stack gives the same bytes on every machine (docs/images.md).
+    With --format devcontainer it is the .devcontainer/devcontainer.json that uses the image.
+    """
+    from envtool.cli import door, tables
+    from envtool.cli.running import follow
+
+    said = settings(ctx)
+    app = door.app()
+    piped = form != "devcontainer" and not path.startswith("devcontainer:") and path.rpartition(":")[2] in ("", "-")
+    if piped and said.json:
+        raise UsageError("with `--json` standard output is taken: say a PATH", code="export-target")
+    if piped and sys.stdout.isatty():
+        hint = f"`envtool export {env} {env}.tar`, or `| podman load`"
+        raise UsageError("an image is not written to a terminal: say where", code="export-target", hint=hint)
+    out = sys.stdout.fileno() if piped else -1
+    request = app.Request(directory=said.directory, file=said.file, **how)
+    more: dict[str, Any] = {"tag": tag, "compress": compress or "", "bare": bare, "project": project, "out": out}
+    exported = follow(said, lambda emit, cancel: app.export(request, env, path, form or "", emit, cancel, **more))
+    if said.json:
+        from envtool.report.lines import write
+
+        write(sys.stdout, tables.exported_json(exported))
+    elif said.verbosity >= 0:
+        print(tables.exported(exported), file=sys.stderr)

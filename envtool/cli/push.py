@@ -1,0 +1,49 @@
+"""`envtool push`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from envtool.cli.options import Verb, env_names, given, settings, settling
+
+EXAMPLES = """
+envtool push unit registry.example/team/unit:1.4
+envtool push unit registry.example/team/unit --compress gzip
+"""
+
+
+@click.command("push", cls=Verb, examples=EXAMPLES)
+@click.argument("env", shell_complete=env_names)
+@click.argument("ref")
+@click.option(
+    "--compress", type=click.Choice(["gzip", "zstd"]), default="zstd", help="How layers are packed (default: zstd)."
+)
+@given
+@settling
+@click.pass_context
+def command(ctx: click.Context, /, env: str, ref: str, compress: str, bare: bool, project: bool, **how: Any) -> None:
+    """Put an env as an image into a registry, and print REF@DIGEST. Makes its stack if need be.
+
+    REF is [REGISTRY/]REPOSITORY[:TAG], as docker and podman read it. What the registry has already is not sent again,
+    and the tag is put last. Credentials are those of `docker login` and `podman login`. --compress gzip is for readers
+    older than Docker 23 and containerd 1.5.
+    """
+    from envtool.cli import door, tables
+    from envtool.cli.running import follow
+
+    said = settings(ctx)
+    app = door.app()
+    request = app.Request(directory=said.directory, file=said.file, **how)
+    more: dict[str, Any] = {"compress": compress, "bare": bare, "project": project}
+    pushed = follow(said, lambda emit, cancel: app.push(request, env, ref, emit, cancel, **more))
+    if said.json:
+        from envtool.report.lines import write
+
+        write(sys.stdout, tables.pushed_json(pushed))
+        return
+    if said.verbosity >= 0:
+        print(tables.pushed(pushed), file=sys.stderr)
+    print(f"{pushed.name}@{pushed.digest}")

@@ -1,0 +1,106 @@
+"""What a build is shown beside its stack: caches, texts that lie nowhere, memory, and places of other trees. Imported
+only by who has such, before the root changes.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from envtool.container import mounts, roots
+from envtool.within import resolve
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_PLAIN = mounts.NOSUID | mounts.NODEV
+
+
+def points(program: dict[str, Any]) -> list[tuple[str, bool]]:
+    """Mount points that are needed, and whether each is a directory. Called where everything is staged: trees beside
+    the stack as "b0", "b1" …, the project as "p"."""
+    staged = {target: f"b{number}" for number, (_, target) in enumerate(program.get("beside", ()))}
+    if program["view"] is not None:
+        staged[program["view"][2]] = "p"
+    found = []
+    for kind, target, *rest in program["shown"]:
+        directory = kind != "text"
+        if kind == "peek":
+            tree, path, _ = rest
+            directory = os.path.isdir(resolve(staged[tree], path)) if tree in staged else True
+        found.append((target, directory))
+    return found
+
+
+def show(shown: tuple[Any, ...], caches: dict[str, int], made: list[str]) -> None:
+    """In the new root: attach all of it, in order. Mount points that had to be made are added to `made`."""
+    for number, (kind, target, *rest) in enumerate(shown):
+        if kind == "cache":
+            _cache(caches[target], target, rest[1], rest[2], made)
+        elif kind == "text":
+            _text(f"/dev/.text{number}", target, rest[0], rest[1], made)
+        elif kind == "memory":
+            roots.ensure(target, made, directory=True)
+            size = {"size": str(rest[0])} if rest[0] else {}
+            mounts.attach(mounts.filesystem("tmpfs", _PLAIN, mode="1777", **size), target)
+        else:
+            _peek(f"/dev/.peek{number}", target, rest[0], rest[1], rest[2], made)
+
+
+def _cache(descriptor: int, target: str, readonly: bool, owner: tuple[int, int, int] | None, made: list[str]) -> None:
+    roots.ensure(target, made, directory=True)
+    mounts.attach(descriptor, target)
+    if owner is not None:
+        mode, uid, gid = owner
+        _own(target, mode, uid, gid)
+    if readonly:
+        mounts.attach(mounts.clone(target, _PLAIN | mounts.RDONLY, recursive=False), target)
+
+
+def _own(path: str, mode: int, uid: int, gid: int) -> None:
+    try:
+        os.chown(path, uid, gid)
+    except OSError:  # with a single id everything is that id's
+        pass
+    os.chmod(path, mode)
+
+
+def _text(place: str, target: str, content: bytes, owner: tuple[int, int, int], made: list[str]) -> None:
+    with open(place, "xb") as file:
+        file.write(content)
+    _own(place, *owner)
+    roots.ensure(target, made, directory=False)
+    mounts.attach(mounts.clone(place, _PLAIN | mounts.RDONLY, recursive=False), target)
+    os.unlink(place)
+
+
+def _peek(place: str, target: str, tree: str, path: str, writable: bool, made: list[str]) -> None:
+    source = resolve(tree, path)
+    info = os.stat(source)
+    directory = stat.S_ISDIR(info.st_mode)
+    roots.ensure(target, made, directory=directory)
+    if not writable:
+        mounts.attach(mounts.clone(source, _PLAIN | mounts.RDONLY, recursive=False), target)
+        return
+    os.mkdir(place)
+    if directory:
+        for name in ("up", "work"):
+            os.mkdir(f"{place}/{name}")
+        for side in ((info.st_uid, -1), (-1, info.st_gid)):
+            try:
+                os.chown(f"{place}/up", *side)
+            except OSError:  # one that has no id here
+                pass
+        os.chmod(f"{place}/up", stat.S_IMODE(info.st_mode))
+        here = os.getcwd()
+        os.chdir(source)  # paths of an overlay's options are short, whatever `source` has in it
+        mounts.overlay(place, ["."], f"{place}/up", f"{place}/work", volatile=False)
+        os.chdir(here)
+    else:
+        place += "/file"
+        with open(source, "rb") as file, open(place, "xb") as copy:
+            while piece := file.read(1 << 20):
+                copy.write(piece)
+        os.chmod(place, stat.S_IMODE(info.st_mode))
+    mounts.attach(mounts.clone(place, _PLAIN, recursive=False), target)

@@ -1,0 +1,172 @@
+"""`dockerfile: FILE`: a base that is what a Dockerfile builds. The work is done in `making`, imported when there is
+some: kinds are loaded whenever a spec is read.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, cast
+
+from envtool.api import Fetch, Json, Kind, Part, Recipe, Request, Site
+
+PATH: dict[str, Json] = {"type": "string", "minLength": 1, "not": {"pattern": r"(^/|(^|/)\.\.(/|$))"}}
+
+
+def options(value: Json) -> dict[str, Any]:
+    """The value under `dockerfile:` as a mapping."""
+    return {"file": value} if isinstance(value, str) else cast("dict[str, Any]", value)
+
+
+def places(value: Json) -> tuple[str, str]:
+    """The Dockerfile and its context, relative to the spec's directory."""
+    found = options(value)
+    directory = posixpath.normpath(str(found.get("context", ".")))
+    return posixpath.normpath(str(found.get("file") or posixpath.join(directory, "Dockerfile"))), directory
+
+
+class Dockerfile(Kind):
+    """The base kind. Its pins: `images` (by the name that FROM or --from gives, as the kind `image` pins them) and
+    `urls` of ADD. Its own layer is the first of the image that the target stands on."""
+
+    name: ClassVar[str] = "dockerfile"
+    schema: ClassVar[Json] = {
+        "description": "What a Dockerfile builds: its path, or a mapping. Each instruction that changes the tree is a"
+        " layer; stages that are not needed are not built. RUN has the network unless it says `--network=none`.",
+        "anyOf": [
+            {**PATH, "description": "Path of the Dockerfile; its context is the spec's own directory."},
+            {
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {
+                    "file": {**PATH, "description": "Path of the Dockerfile. Default: Dockerfile in the context."},
+                    "context": {
+                        **PATH,
+                        "description": "The directory that COPY copies from. Default: the spec's own.",
+                    },
+                    "target": {
+                        "type": "string",
+                        "minLength": 1,
+                        "description": "The stage to build. Default: the last.",
+                    },
+                    "args": {
+                        "description": "Values of ARGs.",
+                        "type": "object",
+                        "additionalProperties": {"type": ["string", "number", "boolean"]},
+                    },
+                    "secrets": {
+                        "description": "What `RUN --mount=type=secret` finds, by id: a variable of whoever builds, or a"
+                        " file (relative to the project, absolute, or below ~). Never part of a key or a layer.",
+                        "type": "object",
+                        "additionalProperties": {
+                            "type": "object",
+                            "additionalProperties": False,
+                            "minProperties": 1,
+                            "maxProperties": 1,
+                            "properties": {
+                                "env": {"type": "string", "minLength": 1, "description": "Name of the variable."},
+                                "file": {"type": "string", "minLength": 1, "description": "Path of the file."},
+                            },
+                        },
+                    },
+                    "images": {
+                        "description": "Other images for the names that FROM and --from use: whatever the kind `image`"
+                        " takes, as in {debian:12: oci:images/debian}.",
+                        "type": "object",
+                        "additionalProperties": {"type": ["string", "object"]},
+                    },
+                    "platform": {
+                        "type": "string",
+                        "pattern": "^linux/[a-z0-9]+(/v[0-9]+)?$",
+                        "description": "The platform it is for, as in linux/amd64: it has to be this machine's.",
+                    },
+                },
+            },
+        ],
+    }
+
+    def asked_inputs(self, options: Json) -> tuple[str, ...]:
+        """What tells which image a local one is."""
+        from envtool.kinds.dockerfile import making
+
+        return making.local(options)
+
+    def texts(self, options: Json) -> tuple[str, ...]:
+        """The Dockerfile, and what its context ignores."""
+        file, directory = places(options)
+        return (file, f"{file}.dockerignore", posixpath.normpath(posixpath.join(directory, ".dockerignore")))
+
+    def question(self, request: Request) -> Json:
+        """The images that are named, and what ADD may fetch; not what is built of them."""
+        from envtool.kinds.dockerfile import making
+
+        return making.question(request)
+
+    def resolve(self, request: Request, site: Site) -> Json:
+        """Pin each image, and what is behind the URLs of ADD that say no checksum."""
+        from envtool.kinds.dockerfile import making
+
+        return making.resolve(request, site)
+
+    def fresh(self, request: Request, pins: Any) -> bool:
+        """Are the images still what they were, by looking at this machine alone?"""
+        from envtool.kinds.dockerfile import making
+
+        return making.fresh(request, pins)
+
+    def watches(self, pins: Any) -> tuple[str, ...]:
+        """What the images are known by on this machine."""
+        from envtool.kinds.dockerfile import images
+
+        return tuple(path for known in pins["images"].values() for path in images.KIND.watches(known))
+
+    def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
+        """The first layer of the image that the target stands on."""
+        from envtool.kinds.dockerfile import making
+
+        found = making.own(request, pins)
+        return found[0].fetches(found[1], found[2]) if found else ()
+
+    def locate(self, request: Request, pins: Json, fetches: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
+        """As the kind `image` has it."""
+        from envtool.kinds.dockerfile import making
+
+        found = making.own(request, pins)
+        return found[0].locate(found[1], found[2], fetches, site) if found else fetches
+
+    def material(self, request: Request, pins: Json) -> Json:
+        """What decides that layer; the parts have keys of their own."""
+        from envtool.kinds.dockerfile import making
+
+        found = making.own(request, pins)
+        return found[0].material(found[1], found[2]) if found else "scratch"
+
+    def build(self, request: Request, pins: Json) -> Recipe:
+        """That layer, or nothing for `scratch`."""
+        from envtool.kinds.dockerfile import making
+
+        found = making.own(request, pins)
+        return found[0].build(found[1], found[2]) if found else Recipe()
+
+    def parts(self, request: Request, pins: Any) -> tuple[Part, ...]:
+        """One for each layer of the images, and for each instruction that changes the tree."""
+        from envtool.kinds.dockerfile import making
+
+        return making.parts(request, pins)
+
+    def image_config(self, request: Request, pins: Any) -> Mapping[str, Json]:
+        """What the target says of itself."""
+        from envtool.kinds.dockerfile import making
+
+        return making.image_config(request, pins)
+
+    def variables(self, request: Request, pins: Any) -> Mapping[str, str]:
+        """What its ENVs and its image's say."""
+        from envtool.kinds.dockerfile import images, making
+
+        return images.variables(making.image_config(request, pins))
+
+    def summary(self, request: Request, pins: Any) -> str:
+        """As in: 2 images."""
+        count = len(pins["images"])
+        return f"{count} image{'s' if count != 1 else ''}" if count else "scratch"

@@ -1,0 +1,65 @@
+"""Which files of the project an instruction means: its sources in the build context, less what `.dockerignore` says.
+Pure.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from envtool.kinds.dockerfile.ignore import covers, ignored
+from envtool.model import Json
+
+_MAGIC = re.compile(r"\*\*|[\[\\]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """`directory` is relative to the spec's; `sources` to the context, as they were written."""
+
+    directory: str
+    sources: tuple[str, ...]
+    ignore: tuple[str, ...]
+
+    @classmethod
+    def read(cls, options: Any, sources: Sequence[str]) -> Context:
+        """Of a part's options."""
+        return cls(
+            directory=options["context"],
+            sources=tuple(clean(each) for each in sources),
+            ignore=tuple(options["ignore"]),
+        )
+
+    def inputs(self) -> tuple[str, ...]:
+        """Files and directories that hold all of it, relative to the spec's directory."""
+        found = [posixpath.normpath(posixpath.join(self.directory, _fixed(each))) for each in self.sources]
+        return tuple(dict.fromkeys(found))
+
+    def keeps(self, path: str) -> bool:
+        """Whether a file (relative to the spec's directory) belongs to it."""
+        if self.directory != ".":
+            if not path.startswith(f"{self.directory}/"):
+                return False
+            path = path[len(self.directory) + 1 :]
+        return any(each == "." or covers(each, path) for each in self.sources) and not ignored(path, self.ignore)
+
+
+def clean(source: str) -> str:
+    """A source relative to the context, which it cannot leave: without slashes at its ends; "." for all of it."""
+    return posixpath.normpath("/" + source).lstrip("/") or "."
+
+
+def options(directory: str, ignore: Sequence[str]) -> dict[str, Json]:
+    """What `Context.read` reads."""
+    return {"context": directory, "ignore": [*ignore]}
+
+
+def _fixed(source: str) -> str:
+    """What the project is searched for: the source, or the directories before the first part of it that `*` and `?`
+    alone do not say."""
+    parts = source.split("/")
+    magic = next((at for at, part in enumerate(parts) if _MAGIC.search(part)), None)
+    return source if magic is None else "/".join(parts[:magic]) or "."

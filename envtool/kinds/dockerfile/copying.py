@@ -1,0 +1,337 @@
+"""COPY, ADD and WORKDIR, done: runs inside a build's container, where `/` is the stack and nothing can be imported.
+
+As BuildKit copies: of a directory its content; into a target that is a directory, or is written with a slash at its
+end, a file under its own name; directories that are made on the way belong to the owner that is given. Files of the
+context belong to root, those of other trees to whom they belong there, unless an owner is given. Times of other trees
+are kept; the context has none (a checkout's say nothing), so its files get SOURCE_DATE_EPOCH.
+"""
+
+from __future__ import annotations
+
+import importlib
+import lzma
+import os
+import re
+import stat
+import tarfile
+from typing import Any
+
+from envtool.kinds.dockerfile.ignore import covers
+from envtool.users import Unknown, User, find, find_group
+from envtool.within import resolve
+
+CHUNK = 1 << 20
+_MAGIC = re.compile(r"[*?\[\\]")
+
+
+class CopyError(Exception):
+    """What cannot be copied, and why."""
+
+
+class _Copier:
+    """One instruction. `owner` is (uid, gid), None to keep whose it is; `mode` as in chmod(1), empty to keep it."""
+
+    def __init__(self, owner: tuple[int, int] | None, mode: str, exclude: list[str], *, times: bool) -> None:
+        self.owner = owner
+        self.moment = None if times else int(os.environ["SOURCE_DATE_EPOCH"])
+        self.mode = mode
+        self.exclude = exclude
+        self.links: dict[tuple[int, int], str] = {}
+
+    def entry(self, source: str, target: str, name: str) -> None:
+        """A file, symlink or whole directory to exactly `target`; `name` is its path below what is copied."""
+        if name and any(covers(pattern, name) for pattern in self.exclude):
+            return
+        info = os.lstat(source)
+        if stat.S_ISDIR(info.st_mode):
+            self.directory(source, target, info)
+            self.content(source, target, name)
+            return
+        try:
+            there = os.lstat(target).st_mode
+        except FileNotFoundError:
+            pass
+        else:
+            if stat.S_ISDIR(there):
+                raise CopyError(f"{target} is a directory: a file cannot take its place")
+            os.unlink(target)
+        self.leaf(source, target, info)
+
+    def content(self, source: str, target: str, name: str = "") -> None:
+        for each in sorted(os.listdir(source)):
+            self.entry(os.path.join(source, each), os.path.join(target, each), f"{name}/{each}" if name else each)
+
+    def directory(self, source: str, target: str, info: os.stat_result) -> None:
+        """What is there already stays as it is."""
+        try:
+            os.mkdir(target, 0o700)
+        except FileExistsError:
+            if not os.path.isdir(target):
+                raise CopyError(f"{target} is no directory, {source} is one") from None
+        else:
+            self.attributes(source, target, info)
+
+    def leaf(self, source: str, target: str, info: os.stat_result) -> None:
+        first = self.links.get((info.st_dev, info.st_ino)) if info.st_nlink > 1 else None
+        if first is not None:
+            os.link(first, target, follow_symlinks=False)
+            return
+        if info.st_nlink > 1:
+            self.links[info.st_dev, info.st_ino] = target
+        if stat.S_ISLNK(info.st_mode):
+            os.symlink(os.readlink(source), target)
+        elif stat.S_ISREG(info.st_mode):
+            _content(source, target)
+        elif stat.S_ISFIFO(info.st_mode):
+            os.mkfifo(target)
+        else:
+            raise CopyError(f"{source} is a device or a socket")
+        self.attributes(source, target, info)
+
+    def attributes(self, source: str, target: str, info: os.stat_result) -> None:
+        owner = (info.st_uid, info.st_gid) if self.owner is None else self.owner
+        os.chown(target, *owner, follow_symlinks=False)
+        if not stat.S_ISLNK(info.st_mode):
+            for key in os.listxattr(source, follow_symlinks=False):
+                if key == "security.capability" or (key.startswith("user.") and not key.startswith("user.overlay.")):
+                    os.setxattr(target, key, os.getxattr(source, key, follow_symlinks=False), follow_symlinks=False)
+            os.chmod(target, changed(stat.S_IMODE(info.st_mode), self.mode, stat.S_ISDIR(info.st_mode)))
+        if self.moment is None:
+            os.utime(target, ns=(info.st_atime_ns, info.st_mtime_ns), follow_symlinks=False)
+        else:
+            os.utime(target, (self.moment, self.moment), follow_symlinks=False)
+
+    def parents(self, path: str) -> None:
+        """Directories that are not there yet."""
+        missing = []
+        while not os.path.lexists(path):
+            missing.append(path)
+            path = os.path.dirname(path)
+        if not os.path.isdir(path):
+            raise CopyError(f"{path} is no directory")
+        for each in reversed(missing):
+            os.mkdir(each)
+            os.chmod(each, 0o755)
+            if self.owner is not None:
+                os.chown(each, *self.owner)
+
+
+def _content(source: str, target: str) -> None:
+    with open(source, "rb", buffering=0) as file, open(target, "xb", buffering=0) as out:
+        while piece := file.read(CHUNK):
+            view = memoryview(piece)
+            while view:
+                view = view[out.write(view) :]
+
+
+# ---- owners and modes -----------------------------------------------------------------------------------------------
+
+
+def owner_of(text: str) -> tuple[int, int] | None:
+    """--chown: USER, USER:GROUP, by name or number. A number alone is the group's too. Raises CopyError."""
+    if not text:
+        return None
+    name, colon, group = text.partition(":")
+    try:
+        user = _user(name)
+        if colon and group:
+            return user.uid, find_group(group, _read("/etc/group"))
+        return user.uid, user.uid if name.isdigit() else user.gid
+    except Unknown as error:
+        raise CopyError(f"--chown={text}: {error}") from None
+
+
+def _user(name: str) -> User:
+    if name.isdigit():
+        return User(int(name), int(name), [], "/")
+    return find(name, _read("/etc/passwd"), b"")
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
+def changed(mode: int, wish: str, directory: bool) -> int:
+    """A mode after chmod(1): octal, or clauses as in u+x,go-w (a umask counts for none)."""
+    if not wish:
+        return mode
+    if wish.isdigit():
+        return int(wish, 8)
+    for clause in wish.split(","):
+        whom, actions = re.match(r"([ugoa]*)(.*)", clause).groups()  # type: ignore[union-attr]
+        whom = "ugo" if not whom or "a" in whom else whom
+        for sign, letters in re.findall(r"([-+=])([rwxXst]*)", actions):
+            bits = _bits(whom, letters, executable=directory or bool(mode & 0o111))
+            if sign == "=":
+                mode &= ~_bits(whom, "rwx" + ("s" if not directory else ""), executable=False)
+            mode = mode & ~bits if sign == "-" else mode | bits
+    return mode
+
+
+def _bits(whom: str, letters: str, *, executable: bool) -> int:
+    found = 0
+    for each in whom:
+        shift = {"u": 6, "g": 3, "o": 0}[each]
+        for letter, bit in (("r", 4), ("w", 2), ("x", 1), ("X", 1 if executable else 0)):
+            found |= bit << shift if letter in letters else 0
+        if "s" in letters:
+            found |= {"u": 0o4000, "g": 0o2000, "o": 0}[each]
+    return found | (0o1000 if "t" in letters else 0)
+
+
+# ---- the steps ------------------------------------------------------------------------------------------------------
+
+
+def prepare() -> None:
+    """Import what is imported late: codecs of archives, and of names in them."""
+    for name in ("bz2", "gzip", "lzma", "zlib", "encodings.latin_1", "encodings.utf_8"):
+        importlib.import_module(name)
+
+
+def copy(spec: dict[str, Any]) -> None:
+    """Do one COPY or ADD. `spec`: `root` (the tree it comes from), `sources` (patterns in it), `documents` ([name,
+    text] of here-documents), `files` ([path, name] of fetched ones), `target`, `owner`, `mode`, `exclude`, `parents`,
+    `keep` (whose it is), `archives` (unpack those of the context), `fetched` (unpack those that were fetched). Raises
+    CopyError, OSError."""
+    named = owner_of(spec["owner"])
+    owner = named or (None if spec["keep"] else (0, 0))
+    copier = _Copier(owner, spec["mode"], spec["exclude"], times=spec["keep"])
+    for pattern in spec["sources"]:
+        found = _find(spec["root"], pattern)
+        if not found:
+            raise CopyError(f"there is no `{pattern}`")
+        for path in found:
+            if spec["parents"]:
+                _with_parents(copier, spec["root"], path, spec["target"], pattern)
+            elif spec["archives"] and _is_archive(resolve(spec["root"], path)):
+                _unpack(copier, resolve(spec["root"], path), spec["target"], named)
+            else:
+                _one(copier, resolve(spec["root"], path), os.path.basename(path), spec["target"])
+    for number, (name, text) in enumerate(spec["documents"]):
+        place = f"/dev/.document{number}"
+        with open(place, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            file.write(text)
+        os.chmod(place, 0o644)
+        _one(copier, place, name, spec["target"])
+    fetched = _Copier(owner, spec["mode"] or "0600", [], times=False)
+    for path, name in spec["files"]:
+        if spec["fetched"] and _is_archive(path):
+            _unpack(copier, path, spec["target"], named)
+        else:
+            _one(fetched, path, name, spec["target"])
+
+
+def _one(copier: _Copier, source: str, name: str, target: str) -> None:
+    if not os.path.lexists(source):
+        raise CopyError(f"there is no `{name}`")
+    place = _real(target)
+    if os.path.isdir(source) and not os.path.islink(source):
+        copier.parents(place)
+        copier.content(source, place)
+        return
+    if target.endswith("/") or os.path.isdir(place):
+        copier.parents(place)
+        place = os.path.join(place, name)
+    else:
+        copier.parents(os.path.dirname(place))
+    copier.entry(source, place, "")
+
+
+def _with_parents(copier: _Copier, root: str, path: str, target: str, pattern: str) -> None:
+    """--parents: the path itself is kept, from a `/./` in it on."""
+    pivot = pattern.find("/./")
+    kept = path
+    if pivot >= 0:
+        depth = len([part for part in pattern[:pivot].split("/") if part not in ("", ".")])
+        kept = "/".join(path.split("/")[depth:])
+    place = _real(target)
+    copier.parents(place)
+    source = resolve(root, path[: len(path) - len(kept)] or "/")
+    parts = kept.split("/")
+    for part in parts[:-1]:
+        source, place = os.path.join(source, part), os.path.join(place, part)
+        copier.directory(source, place, os.stat(source))
+    copier.entry(os.path.join(source, parts[-1]), os.path.join(place, parts[-1]), "")
+
+
+def _real(target: str) -> str:
+    return os.path.realpath(target) or "/"
+
+
+def _find(root: str, pattern: str) -> list[str]:
+    """Paths below `root` that a pattern means, without a slash at their begin; "" is the root itself. `*`, `?` and
+    `[…]` stand for no slash (Go: path/filepath.Match), and a path that has none of them is itself."""
+    found = [""]
+    for part in [part for part in pattern.split("/") if part not in ("", ".")]:
+        if part == "..":
+            found = [os.path.dirname(each) for each in found]
+        elif not _MAGIC.search(part):
+            found = [f"{each}/{part}" if each else part for each in found]
+            found = [each for each in found if os.path.lexists(resolve(root, each, last=False))]
+        else:
+            below = []
+            for each in found:
+                place = resolve(root, each or "/")
+                names = sorted(os.listdir(place)) if os.path.isdir(place) else []
+                below += [f"{each}/{name}" if each else name for name in names if _matches(part, name)]
+            found = below
+    return list(dict.fromkeys(found))
+
+
+def _matches(part: str, name: str) -> bool:
+    return covers(re.sub(r"\*+", "*", part), name)
+
+
+# ---- archives -------------------------------------------------------------------------------------------------------
+
+
+def _is_archive(path: str) -> bool:
+    """Whether ADD unpacks it: a tar, plain or compressed by gzip, bzip2 or xz. Raises CopyError for one in zstd."""
+    if not os.path.isfile(path):
+        return False
+    with open(path, "rb") as file:
+        if file.read(4) == b"\x28\xb5\x2f\xfd":
+            raise CopyError(f"{os.path.basename(path)}: archives in zstd are not unpacked")
+    try:
+        with tarfile.open(path, encoding="utf-8") as archive:
+            return archive.next() is not None
+    except (tarfile.TarError, OSError, EOFError, lzma.LZMAError):
+        return False
+
+
+def _unpack(copier: _Copier, path: str, target: str, owner: tuple[int, int] | None) -> None:
+    """Owners and modes as the archive has them: it is the project's own, and `/` is the stack it goes into."""
+    place = _real(target)
+    copier.parents(place)
+    with tarfile.open(path, encoding="utf-8") as archive:
+        archive.extraction_filter = lambda member, _: member
+        archive.extractall(place, numeric_owner=True)  # noqa: S202
+        if owner is not None:
+            for name in {member.name.strip("/").split("/")[0] for member in archive.getmembers()} - {"", "."}:
+                _give(os.path.join(place, name), owner)
+
+
+def _give(path: str, owner: tuple[int, int]) -> None:
+    os.chown(path, *owner, follow_symlinks=False)
+    if os.path.isdir(path) and not os.path.islink(path):
+        for name in os.listdir(path):
+            _give(os.path.join(path, name), owner)
+
+
+def directory(path: str, user: str) -> None:
+    """WORKDIR: make it, and what is missing on the way, as the user's. Raises CopyError."""
+    place = _real(path)
+    if os.path.isdir(place):
+        return
+    owner = None
+    if user:
+        try:
+            who = find(user, _read("/etc/passwd"), _read("/etc/group"))
+        except Unknown as error:
+            raise CopyError(f"USER {user}: {error}") from None
+        owner = (who.uid, who.gid)
+    _Copier(owner, "", [], times=False).parents(place)

@@ -1,0 +1,226 @@
+"""What a base of kind `dockerfile` is made of: its questions, its pins, its parts."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from typing import Any, cast
+
+from envtool.api import Json, Kind, Part, Problem, Request, Sealed, Site, SpecError, Where
+from envtool.kinds.dockerfile import base, context, ignore, images
+from envtool.kinds.dockerfile.acts import CopyAct
+from envtool.kinds.dockerfile.parse import Fault, escape, parse
+from envtool.kinds.dockerfile.plan import Assembly, Layers, built, missing, triggered, url_name
+from envtool.kinds.dockerfile.stages import SCRATCH, File, machine, stages
+from envtool.kinds.dockerfile.translate import Builder
+from envtool.kinds.dockerfile.words import Lexer
+
+_PREDEFINED = {"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY", "SOURCE_DATE_EPOCH"}
+
+
+def local(options: Json) -> tuple[str, ...]:
+    """The files of the project that tell which image a local one is."""
+    chosen = base.options(options).get("images", {})
+    return tuple(
+        path for each in chosen.values() for path in (*images.KIND.inputs(each), *images.KIND.asked_inputs(each))
+    )
+
+
+def question(request: Request) -> Json:
+    """The images that are named, and what ADD may fetch; not what is built of them."""
+    file = _file(request)
+    with _Faults(request):
+        names = _images(file, _target(file, request), {})
+        stage = [each for stage in file.stages for each in stage.body]
+        adds = [each.text for each in stage if each.name == "ADD" and not each.flag("checksum")]
+        fetched = [text for text in adds if "://" in text or "$" in text]
+        if any("$" in text for text in fetched):
+            fetched += [each.text for each in stage if each.name in ("ARG", "ENV")]
+    return {
+        "images": [_ask(request, name) for name in names],
+        "adds": cast("Json", fetched),
+        "args": cast("Json", _given(request.options) if fetched else {}),
+    }
+
+
+def resolve(request: Request, site: Site) -> Json:
+    """Pin each image, and what is behind the URLs of ADD that say no checksum."""
+    file = _file(request)
+    keep = cast("dict[str, Any]", request.keep or {})
+    found: dict[str, Json] = {}
+    with _Faults(request):
+        target = _target(file, request)
+        while names := _images(file, target, _configs(request, found)):
+            for name in names:
+                asked = images.asked(request, images.option(request.options, name), keep.get("images", {}).get(name))
+                found[name] = images.KIND.resolve(asked, site)
+        configs = _configs(request, found)
+        builders = built(file, target, configs, _given(request.options))
+    urls = _urls(builders)
+    learnt = site.learn([Sealed(urls=(url,), name=f"{at}-{url_name(url)}") for at, url in enumerate(urls)])
+    pinned: list[Json] = [
+        {"url": url, "sha256": each.sha256, "size": each.size, "name": url_name(url)}
+        for url, each in zip(urls, learnt, strict=True)
+    ]
+    return {"images": found, "urls": pinned}
+
+
+def fresh(request: Request, pins: Any) -> bool:
+    """Are the images still what they were, by looking at this machine alone?"""
+    return all(
+        images.KIND.fresh(images.asked(request, images.option(request.options, name)), known)
+        for name, known in pins["images"].items()
+    )
+
+
+def parts(request: Request, pins: Any) -> tuple[Part, ...]:
+    """One for each layer of the images, and for each instruction that changes the tree."""
+    file = _file(request)
+    _, directory = base.places(request.options)
+    with _Faults(request):
+        target = _target(file, request)
+        configs = _configs(request, pins["images"])
+        builders = built(file, target, configs, _given(request.options))
+        whole = triggered(file, configs)
+    return Assembly(
+        file=whole,
+        builders=builders,
+        images={name: _layers(request, name, known) for name, known in pins["images"].items()},
+        where=_shown(request),
+        context=context.options(directory, _ignored(request)),
+        secrets={
+            name: ":".join(next(iter(source.items())))
+            for name, source in base.options(request.options).get("secrets", {}).items()
+        },
+        urls={each["url"]: each for each in pins["urls"]},
+        own=_root(file, target),
+        target=target,
+    ).assemble()
+
+
+def image_config(request: Request, pins: Any) -> Mapping[str, Json]:
+    """What the target says of itself."""
+    file = _file(request)
+    with _Faults(request):
+        target = _target(file, request)
+        configs = _configs(request, pins["images"])
+        return built(file, target, configs, _given(request.options))[target].config
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------------
+
+
+class _Faults:
+    """Turns a Fault into an error of the spec, at its line of the Dockerfile."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: object, __: object) -> None:
+        if isinstance(error, Fault):
+            where = Where(file=_shown(self.request), line=error.line, column=1)
+            problem = Problem(where=where, message=error.message, code="dockerfile", hint=error.hint)
+            raise SpecError((problem,)) from error
+
+
+def _shown(request: Request) -> str:
+    return posixpath.normpath(posixpath.join(request.directory, base.places(request.options)[0]))
+
+
+def _given(options: Json) -> dict[str, str]:
+    """The arguments of the spec; YAML's true is written as Docker's users write it."""
+    found = base.options(options).get("args", {})
+    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in found.items()}
+
+
+def _file(request: Request) -> File:
+    """The Dockerfile, as stages. Raises SpecError."""
+    place, _ = base.places(request.options)
+    text = request.texts.get(place)
+    if text is None:
+        hint = "`dockerfile: {file: PATH}` is relative to the spec"
+        problem = Problem(where=request.where, message=f"there is no `{place}`", code="dockerfile-missing", hint=hint)
+        raise SpecError((problem,))
+    given = _given(request.options)
+    with _Faults(request):
+        lexer = Lexer(escape=escape(text))
+        file = stages(parse(text), lexer, request.arch, given, str(base.options(request.options).get("target", "")))
+        _check(file, given, request)
+    return file
+
+
+def _check(file: File, given: Mapping[str, str], request: Request) -> None:
+    here = f"linux/{machine(request.arch)}"
+    wanted = str(base.options(request.options).get("platform", here))
+    if "/".join(wanted.split("/")[:2]) != here:
+        text = f"`platform: {wanted}` needs a machine of that kind: this is {here}"
+        raise SpecError((Problem(where=request.where, message=text, code="dockerfile-platform"),))
+    for stage in file.stages:
+        if stage.platform and "/".join(stage.platform.split("/")[:2]) != here:
+            raise Fault(f"--platform={stage.platform} needs a machine of that kind: this is {here}", stage.line)
+    strange = [name for name in given if name not in file.declared and name.upper() not in _PREDEFINED]
+    strange = [name for name in strange if name not in file.arguments or not name.startswith(("BUILD", "TARGET"))]
+    if strange:
+        text = f"`args: {strange[0]}`: the Dockerfile has no such ARG"
+        raise SpecError((Problem(where=request.where, message=text, code="dockerfile-args"),))
+
+
+def _target(file: File, request: Request) -> int:
+    return file.target(str(base.options(request.options).get("target", ""))).index
+
+
+def _ignored(request: Request) -> tuple[str, ...]:
+    """The patterns of the Dockerfile's own file, else of its context's."""
+    _, own, common = base.Dockerfile().texts(request.options)
+    return ignore.read(request.texts.get(own, request.texts.get(common, "")))
+
+
+# ---- images ----------------------------------------------------------------------------------------------------------
+
+
+def _ask(request: Request, name: str) -> Json:
+    return [name, images.KIND.question(images.asked(request, images.option(request.options, name)))]
+
+
+def _images(file: File, target: int, configs: Mapping[str, Mapping[str, Json]]) -> list[str]:
+    return [name for name, _ in missing(file, target, configs)]
+
+
+def _configs(request: Request, found: Mapping[str, Json]) -> dict[str, Mapping[str, Json]]:
+    return {name: images.config(request, name, found) for name in found}
+
+
+def _urls(builders: Mapping[int, Builder]) -> list[str]:
+    copies = [act for builder in builders.values() for act in builder.acts if isinstance(act, CopyAct)]
+    return sorted({url for act in copies if not act.checksum for url in act.urls})
+
+
+def _root(file: File, target: int) -> str:
+    """The image that a stage stands on in the end."""
+    stage = file.stages[target]
+    while stage.parent >= 0:
+        stage = file.stages[stage.parent]
+    return stage.base
+
+
+def own(request: Request, pins: Any) -> tuple[Kind, Request, Json] | None:
+    """The kind `image`, as it is asked for the image whose first layer is the base's; None for `scratch`."""
+    file = _file(request)
+    with _Faults(request):
+        name = _root(file, _target(file, request))
+    if name == SCRATCH:
+        return None
+    return images.KIND, images.asked(request, images.option(request.options, name)), pins["images"][name]
+
+
+def _layers(request: Request, name: str, known: Json) -> Layers:
+    options = images.option(request.options, name)
+    asked = images.asked(request, options)
+    return Layers(
+        first={"options": options, "pins": known},
+        others=images.KIND.parts(asked, known),
+        empty=images.KIND.build(asked, known).archive is None,
+    )

@@ -1,0 +1,159 @@
+"""A Dockerfile with its images known -> the parts of the base. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from envtool.api import Json, Kind, Part, Where
+from envtool.kinds.dockerfile import layers
+from envtool.kinds.dockerfile.acts import Act, CopyAct, RunAct
+from envtool.kinds.dockerfile.parse import Instruction
+from envtool.kinds.dockerfile.stages import SCRATCH, File, Stage, images, needed
+from envtool.kinds.dockerfile.translate import Builder, triggers
+
+Configs = Mapping[str, Mapping[str, Json]]
+
+
+def triggered(file: File, configs: Configs) -> File:
+    """The same stages, each beginning with what the image or stage below left to be done (ONBUILD). Raises Fault."""
+    stages: list[Stage] = []
+    for stage in file.stages:
+        if stage.parent >= 0:
+            left = [each.trigger for each in stages[stage.parent].body if each.name == "ONBUILD"]
+        else:
+            found: Any = configs.get(stage.base, {}).get("OnBuild")
+            left = [str(each) for each in found or ()]
+        begin: Sequence[Instruction] = triggers(left, stage.line)
+        stages.append(replace(stage, body=(*begin, *stage.body)))
+    return replace(file, stages=tuple(stages))
+
+
+def missing(file: File, target: int, configs: Configs) -> tuple[tuple[str, int], ...]:
+    """Images that have to be known, and are not yet: (name, line). Raises Fault."""
+    whole = triggered(file, configs)
+    return tuple(each for each in images(whole, needed(whole, target)) if each[0] not in configs)
+
+
+def built(file: File, target: int, configs: Configs, given: Mapping[str, str]) -> dict[int, Builder]:
+    """Every stage that the target needs, read. Raises Fault."""
+    whole = triggered(file, configs)
+    found: dict[int, Builder] = {}
+    for index in needed(whole, target):
+        stage = whole.stages[index]
+        below = found.get(stage.parent)
+        config = below.config if below else configs.get(stage.base, {})
+        builder = Builder(
+            config, lexer=file.lexer, given=given, outer=file.arguments, seen=below.seen if below else None
+        )
+        for instruction in stage.body:
+            builder.add(instruction)
+        found[index] = builder
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layers:
+    """The layers of an image as parts: the first is the base's own where that is the image its target stands on."""
+
+    first: Mapping[str, Json]  # options of a FirstPart
+    others: Sequence[Part]
+    empty: bool = False  # it has none at all
+
+
+@dataclass(slots=True, kw_only=True)
+class Assembly:
+    """Parts, while they are put together; numbers count from 1, 0 is the base's own layer."""
+
+    file: File
+    builders: Mapping[int, Builder]
+    images: Mapping[str, Layers]
+    where: str  # path of the Dockerfile, for people
+    context: Mapping[str, Json]
+    secrets: Mapping[str, str]
+    urls: Mapping[str, Json]
+    own: str  # what the base's own layer is: an image's name, or `scratch`
+    target: int
+    parts: list[Part] = field(default_factory=list)
+    stacks: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    known: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def assemble(self) -> tuple[Part, ...]:
+        """All parts, in an order in which each comes after what it needs; those of the target are shown."""
+        for index, builder in self.builders.items():
+            stage = self.file.stages[index]
+            stack = self.stacks[stage.parent] if stage.parent >= 0 else self.image(stage.base, stage.line)
+            for act in builder.acts:
+                stack = (*stack, self.act(act, stage, stack))
+            self.stacks[index] = stack
+        shown = {*self.stacks[self.target]}
+        return tuple(replace(part, shown=number in shown) for number, part in enumerate(self.parts, 1))
+
+    def put(self, part: Part) -> int:
+        self.parts.append(part)
+        return len(self.parts)
+
+    def image(self, name: str, line: int) -> tuple[int, ...]:
+        """The stack of an image, its layers put in when it is first needed."""
+        if name in self.known:
+            return self.known[name]
+        if name == SCRATCH:
+            stack: tuple[int, ...] = (0,) if self.own == SCRATCH else (self.nothing(line),)
+        elif self.images[name].empty:
+            stack = (0,) if self.own == name else (self.nothing(line),)
+        else:
+            found = self.images[name]
+            first = 0
+            if self.own != name:
+                first = self.plain(layers.FirstPart(), f"{name}, layer 1", found.first, line)
+            stack = (first, *(self.put(replace(part, below=(), where=self.at(line))) for part in found.others))
+        self.known[name] = stack
+        return stack
+
+    def nothing(self, line: int) -> int:
+        return self.plain(layers.NothingPart(), SCRATCH, {}, line)
+
+    def plain(self, kind: Kind, name: str, options: Mapping[str, Json], line: int) -> int:
+        return self.put(Part(name=name, kind=kind, options=dict(options), where=self.at(line)))
+
+    def at(self, line: int) -> Where:
+        return Where(file=self.where, line=line, column=1)
+
+    def tree(self, name: str, stage: Stage, line: int) -> tuple[int, ...]:
+        """The stack of what --from names."""
+        index = self.file.find(name, stage.index)
+        return self.stacks[index] if index >= 0 else self.image(name, line)
+
+    def act(self, act: Act, stage: Stage, stack: tuple[int, ...]) -> int:
+        beside: dict[str, tuple[int, ...]] = {}
+        kind: Kind
+        match act:
+            case RunAct():
+                kind, options = layers.RunPart(), layers.run_options(act, self.context, self.secrets)
+                for number, mount in enumerate(act.mounts):
+                    if mount.origin:
+                        beside[str(number)] = self.tree(mount.origin, stage, act.line)
+            case CopyAct():
+                kind = layers.CopyPart()
+                options = layers.copy_options(act, self.context, [self.url(each, act) for each in act.urls])
+                if act.origin:
+                    beside[layers.FROM] = self.tree(act.origin, stage, act.line)
+            case _:
+                kind, options = layers.DirectoryPart(), layers.directory_options(act)
+        title = act.title if stage.index == self.target else f"{stage.name or stage.index}: {act.title}"
+        return self.put(
+            Part(name=title, kind=kind, options=options, where=self.at(act.line), below=stack, beside=beside)
+        )
+
+    def url(self, url: str, act: CopyAct) -> Json:
+        return (
+            {"url": url, "sha256": act.checksum, "size": 0, "name": url_name(url)} if act.checksum else self.urls[url]
+        )
+
+
+def url_name(url: str) -> str:
+    """What ADD calls a file that is behind a URL."""
+    path = url.partition("#")[0].partition("?")[0].split("://", 1)[-1]
+    last = path.rpartition("/")[2] if "/" in path else ""
+    return last if last not in ("", ".", "..") else "__unnamed__"

@@ -1,0 +1,206 @@
+"""Instructions -> stages, and which of them a build needs. Pure.
+
+A stage stands on an image, on another stage or on nothing (`scratch`), and may look into others: `COPY --from`,
+`RUN --mount=from`. Other builders call what `FROM` names a stage when a stage before it has that name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from envtool.kinds.dockerfile.mounts import froms
+from envtool.kinds.dockerfile.parse import Fault, Instruction
+from envtool.kinds.dockerfile.words import Lexer, WordError
+
+SCRATCH = "scratch"
+_NAME = re.compile(r"[a-z][a-z0-9-_.]*")
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One stage. `base` is what FROM names, expanded; `parent` the stage that it is, -1 for an image or scratch."""
+
+    index: int
+    name: str
+    base: str
+    parent: int
+    platform: str
+    line: int
+    body: tuple[Instruction, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A whole Dockerfile: its stages, and the arguments that stand before the first, with their values."""
+
+    stages: tuple[Stage, ...]
+    arguments: Mapping[str, str]
+    declared: frozenset[str]  # names of all ARGs anywhere
+    lexer: Lexer
+
+    def find(self, name: str, before: int) -> int:
+        """The stage of a name or index that stands before another one; -1 when it is none. Of several the last."""
+        if name.isdigit():
+            return int(name) if int(name) < before else -1
+        found = [stage.index for stage in self.stages[:before] if stage.name and stage.name == name.lower()]
+        return found[-1] if found else -1
+
+    def target(self, name: str) -> Stage:
+        """The stage to build; the last for "". Raises Fault."""
+        if not name:
+            return self.stages[-1]
+        index = self.find(name, len(self.stages))
+        if index < 0:
+            names = ", ".join(f"`{stage.name}`" for stage in self.stages if stage.name) or "none has a name"
+            raise Fault(f"there is no stage `{name}`", self.stages[-1].line, hint=f"the stages: {names}")
+        return self.stages[index]
+
+
+def machine(arch: str) -> str:
+    """`uname -m` as images name it: amd64, arm64."""
+    return _MACHINES.get(arch, arch)
+
+
+def platform_arguments(arch: str, target: str = "") -> dict[str, str]:
+    """What every Dockerfile is told of the platform: ARGs that need no default."""
+    name = machine(arch)
+    found: dict[str, str] = {}
+    for side in ("BUILD", "TARGET"):
+        found |= {f"{side}PLATFORM": f"linux/{name}", f"{side}OS": "linux", f"{side}ARCH": name, f"{side}VARIANT": ""}
+    return {**found, "TARGETSTAGE": target or "default"}
+
+
+def stages(
+    instructions: Sequence[Instruction], lexer: Lexer, arch: str, given: Mapping[str, str], target: str = ""
+) -> File:
+    """Split into stages; `given` are the arguments of the spec. Raises Fault."""
+    ahead = next((at for at, each in enumerate(instructions) if each.name == "FROM"), len(instructions))
+    values = {**platform_arguments(arch, target), **given}
+    for each in instructions[:ahead]:
+        if each.name != "ARG":
+            raise Fault(f"{each.name} stands before the first FROM", each.line)
+        for name, default in arguments(each):
+            if name not in given and default is not None:
+                values[name] = expanded(lexer, default, values, each.line)
+    if ahead == len(instructions):
+        raise Fault("there is no FROM", instructions[-1].line if instructions else 1)
+    found: list[Stage] = []
+    declared = {name for each in instructions if each.name == "ARG" for name, _ in arguments(each)}
+    for start, end in _spans(instructions, ahead):
+        begun = File(stages=tuple(found), arguments=values, declared=frozenset(declared), lexer=lexer)
+        found.append(_stage(begun, instructions[start], instructions[start + 1 : end]))
+    return File(stages=tuple(found), arguments=values, declared=frozenset(declared), lexer=lexer)
+
+
+def _spans(instructions: Sequence[Instruction], first: int) -> Iterator[tuple[int, int]]:
+    begins = [at for at in range(first, len(instructions)) if instructions[at].name == "FROM"]
+    yield from zip(begins, [*begins[1:], len(instructions)], strict=True)
+
+
+def _stage(file: File, begin: Instruction, body: Sequence[Instruction]) -> Stage:
+    check_flags(begin, "platform")
+    words = begin.arguments
+    if len(words) not in (1, 3) or (len(words) == 3 and words[1].lower() != "as"):
+        raise Fault("FROM takes `IMAGE`, or `IMAGE AS NAME`", begin.line)
+    name = words[2].lower() if len(words) == 3 else ""
+    if name and not _NAME.fullmatch(name):
+        raise Fault(
+            f"`{words[2]}` is no name for a stage: letters first, then letters, digits, `-`, `_`, `.`", begin.line
+        )
+    base = expanded(file.lexer, words[0], file.arguments, begin.line)
+    if not base:
+        raise Fault(
+            f"FROM names no image: `{words[0]}` is empty",
+            begin.line,
+            hint="an ARG before the first FROM gives it a default, `args:` in the spec a value",
+        )
+    return Stage(
+        index=len(file.stages),
+        name=name,
+        base=base,
+        parent=-1 if base.isdigit() else file.find(base, len(file.stages)),
+        platform=expanded(file.lexer, begin.flag("platform"), file.arguments, begin.line),
+        line=begin.line,
+        body=tuple(body),
+    )
+
+
+def needed(file: File, target: int) -> tuple[int, ...]:
+    """The stages that a target needs, itself last, each after what it needs. Triggers of images are not seen. Raises
+    Fault."""
+    order: list[int] = []
+    pending = [(target, False)]
+    while pending:
+        index, done = pending.pop()
+        if done:
+            order.append(index)
+        elif (index, True) not in pending and index not in order:
+            pending.append((index, True))
+            pending += [(each, False) for each in reversed(_others(file, file.stages[index]))]
+    return tuple(dict.fromkeys(order))
+
+
+def _others(file: File, stage: Stage) -> list[int]:
+    found = [stage.parent] if stage.parent >= 0 else []
+    for name, _ in looks(stage.body):
+        index = file.find(name, stage.index)
+        if index >= 0:
+            found.append(index)
+    return found
+
+
+def images(file: File, wanted: Iterable[int]) -> tuple[tuple[str, int], ...]:
+    """The images that stages stand on or look into, as (name, line of the first use). Raises Fault."""
+    found: dict[str, int] = {}
+    for index in wanted:
+        stage = file.stages[index]
+        if stage.parent < 0 and stage.base != SCRATCH:
+            found.setdefault(stage.base, stage.line)
+        for name, line in looks(stage.body):
+            if file.find(name, stage.index) >= 0:
+                continue
+            if name.isdigit() or any(each.name == name.lower() for each in file.stages[stage.index :]):
+                raise Fault(f"--from={name}: there is no such stage before this one", line)
+            found.setdefault(name, line)
+    return tuple(found.items())
+
+
+def looks(body: Iterable[Instruction]) -> Iterator[tuple[str, int]]:
+    """(stage, index or image, line) that instructions look into. Raises Fault."""
+    for each in body:
+        if each.name == "COPY" and (name := each.flag("from")):
+            if "$" in name:
+                raise Fault(f"--from={name}: variables are not expanded here; give the image a stage", each.line)
+            yield name, each.line
+        elif each.name == "RUN":
+            yield from ((name, each.line) for name in froms(each))
+
+
+def arguments(instruction: Instruction) -> Iterator[tuple[str, str | None]]:
+    """The names that an ARG declares, each with its default as it was written. Raises Fault."""
+    if not instruction.arguments:
+        raise Fault("ARG names nothing", instruction.line)
+    for word in instruction.arguments:
+        name, equals, default = word.partition("=")
+        if not name:
+            raise Fault(f"ARG `{word}` has no name", instruction.line)
+        yield name, default if equals else None
+
+
+def expanded(lexer: Lexer, word: str, variables: Mapping[str, str], line: int) -> str:
+    """A word with its variables and without its quotes. Raises Fault."""
+    try:
+        return lexer.expand(word, variables)
+    except WordError as error:
+        raise Fault(f"`{word}`: {error}", line) from None
+
+
+def check_flags(instruction: Instruction, *known: str) -> None:
+    """Raise Fault for a flag that is not known."""
+    for name, _ in instruction.flags:
+        if name not in known:
+            hint = f"what it takes: {', '.join(f'--{each}' for each in known)}" if known else "it takes none"
+            raise Fault(f"{instruction.name} --{name} is not supported", instruction.line, hint=hint)

@@ -1,0 +1,95 @@
+"""COPY and ADD, read. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from envtool.kinds.dockerfile.acts import CopyAct
+from envtool.kinds.dockerfile.parse import Fault, Heredoc, Instruction
+from envtool.kinds.dockerfile.stages import check_flags
+
+_GIT = re.compile(r"^(git@|git://|ssh://)|^https?://[^?#]*\.git(#|$)|^(github\.com|gitlab\.com)/")
+_SYMBOLIC = re.compile(r"[ugoa]*([-+=][rwxXst]*)+(,[ugoa]*([-+=][rwxXst]*)+)*")
+
+
+def read(
+    it: Instruction,
+    *,
+    title: str,
+    expand: Callable[[str], str],
+    absolute: Callable[[str], str],
+    document: Callable[[Heredoc], str],
+) -> CopyAct:
+    """One instruction; `document` gives a here-document's text as it is written to a file. Raises Fault."""
+    adds = it.name == "ADD"
+    common = ("chown", "chmod", "link", "exclude")
+    check_flags(it, *common, *(("checksum", "unpack") if adds else ("from", "parents")))
+    if len(it.arguments) < 2:
+        raise Fault(f"{it.name} takes what to copy, and where to", it.line)
+    if any(word.startswith("<<") for word in it.arguments[-1:]):
+        raise Fault(f"{it.name} cannot write into a here-document", it.line)
+    origin = it.flag("from")
+    names = iter(it.heredocs)
+    sources: list[str] = []
+    documents: list[tuple[str, str]] = []
+    urls: list[str] = []
+    for word in it.arguments[:-1]:
+        if it.heredocs and re.match(r"\d*<<", word):
+            heredoc = next(names)
+            documents.append((heredoc.name, document(heredoc)))
+            continue
+        source = expand(word)
+        if not source:
+            raise Fault(f"`{word}` is empty", it.line)
+        (urls if _is_url(source, it, adds=adds) else sources).append(source)
+    if origin and documents:
+        raise Fault("a here-document comes from no stage", it.line)
+    target = absolute(expand(it.arguments[-1]))
+    several = len(sources) + len(documents) + len(urls) > 1
+    if several and not target.endswith("/"):
+        raise Fault(f"{it.name} of several things needs a directory: end `{it.arguments[-1]}` with `/`", it.line)
+    it.has("link")  # the same tree, but for symlinks on the way to it
+    return CopyAct(
+        line=it.line,
+        title=title,
+        target=target,
+        sources=tuple(sources),
+        documents=tuple(documents),
+        urls=tuple(urls),
+        origin=origin,
+        owner=expand(it.flag("chown")),
+        mode=_mode(expand(it.flag("chmod")), it.line),
+        exclude=it.all("exclude"),
+        parents=it.has("parents"),
+        unpack=it.has("unpack") if any(name == "unpack" for name, _ in it.flags) else adds,
+        unpack_fetched=it.has("unpack"),
+        checksum=_checksum(expand(it.flag("checksum")), len(urls), it.line),
+    )
+
+
+def _is_url(source: str, it: Instruction, *, adds: bool) -> bool:
+    if adds and _GIT.search(source):
+        raise Fault("ADD from git is not supported", it.line, hint="RUN git clone, or ADD an archive of the commit")
+    if not re.match(r"https?://", source):
+        return False
+    if not adds:
+        raise Fault("COPY takes no URL", it.line, hint="ADD does")
+    return True
+
+
+def _mode(text: str, line: int) -> str:
+    if not text or (re.fullmatch(r"[0-7]{1,5}", text) and int(text, 8) <= 0o7777) or _SYMBOLIC.fullmatch(text):
+        return text
+    raise Fault(f"--chmod={text}: neither octal up to 07777 nor as in u+x,go-w", line)
+
+
+def _checksum(text: str, urls: int, line: int) -> str:
+    if not text:
+        return ""
+    if urls != 1:
+        raise Fault("--checksum is for one URL", line)
+    found = re.fullmatch(r"sha256:([0-9a-f]{64})", text)
+    if not found:
+        raise Fault("--checksum is `sha256:` and 64 digits in hex", line)
+    return found[1]

@@ -1,0 +1,82 @@
+"""An image's own manifest and config, byte for byte, for it to be given back as it came. The store keeps them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from envtool.api import Fetch, FetchError, Json, Original, Site
+from envtool.kinds.image import archives, pins
+from envtool.kinds.image.settle import client, saved
+from envtool.kinds.image.source import DOCKER_ARCHIVE, LAYOUT, Source
+from envtool.oci import documents, layout
+from envtool.oci.documents import Document
+
+Get = Callable[[str, int], bytes]  # digest, bytes at most -> content
+
+
+def original(source: Source, pinned: Json, directory: str, site: Site) -> Original:
+    """The documents of the image that was written down. `directory` is what paths are relative to, below the project.
+    Raises FetchError."""
+    path = site.project / directory / source.path
+    what = source.text
+    if source.reference is not None:
+        return _read(pinned, site, what, lambda digest, _limit: _from_registry(source, pinned, digest, site))
+    if source.scheme == LAYOUT:
+        return _read(pinned, site, what, lambda digest, limit: _from_layout(str(path), digest, limit))
+    with archives.opened(path, what, site) as archive:
+        if source.scheme == DOCKER_ARCHIVE:
+            body = archive.small(str(saved(archive, source)["Config"]), documents.CONFIG_LIMIT)
+            return _read(pinned, site, what, lambda _digest, _limit: body)
+        blobs = "blobs/sha256/"
+        return _read(
+            pinned, site, what, lambda digest, limit: archive.small(blobs + digest.removeprefix("sha256:"), limit)
+        )
+
+
+def _read(pinned: Json, site: Site, what: str, get: Get) -> Original:
+    manifest = pins.manifest(pinned)
+    body = _kept(site, manifest, documents.DOCUMENT_LIMIT, get, what) if manifest else b""
+    config = _kept(site, pins.config(pinned), documents.CONFIG_LIMIT, get, what)
+    return Original(manifest=body, media_type=_media_type(body) if body else "", config=config)
+
+
+def _media_type(manifest: bytes) -> str:
+    """What a manifest is: by itself, or by what it calls its config."""
+    top = json.loads(manifest)
+    docker = top.get("config", {}).get("mediaType") == documents.DOCKER_CONFIG
+    return str(top.get("mediaType") or (documents.DOCKER_MANIFEST if docker else documents.OCI_MANIFEST))
+
+
+def _kept(site: Site, digest: str, limit: int, get: Get, what: str) -> bytes:
+    """A document that the store has, or has from now on."""
+    sha256 = digest.removeprefix("sha256:")
+    try:
+        (path,) = site.fetch([Fetch(sha256=sha256, name="document")])
+    except FetchError as error:
+        if error.code == "offline":
+            raise
+        body = get(digest, limit)
+        if documents.sha256(body) != digest:
+            raise FetchError(f"{what}: {digest} is not what its name says", code="registry-digest") from error
+        site.keep([body], sha256=sha256)
+        return body
+    return path.read_bytes()
+
+
+def _from_registry(source: Source, pinned: Json, digest: str, site: Site) -> bytes:
+    assert source.reference is not None
+    found: Document = client(site).document(source.reference.at(pins.manifest(pinned)))
+    if digest == found.digest:
+        return found.body
+    manifest = documents.read_manifest(found.body, found.media_type, source.text)
+    return client(site).blob(source.reference, manifest.config)
+
+
+def _from_layout(directory: str, digest: str, limit: int) -> bytes:
+    path = layout.blob_path(directory, digest)
+    try:
+        with open(path, "rb") as file:
+            return file.read(limit)
+    except OSError as error:
+        raise FetchError(f"{path}: {error.strerror}", code="registry-missing") from error

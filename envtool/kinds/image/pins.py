@@ -1,0 +1,153 @@
+"""What is written down of an image: digests, sizes, diff IDs, and how it is to be run. No host name but the image's own
+name, no path, no credential. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from envtool.api import FetchError, Json
+from envtool.oci import documents
+from envtool.oci.documents import Config, Descriptor
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # every container's own: realise.setting
+OURS = frozenset({"HOME", "HOSTNAME", "LOGNAME", "OLDPWD", "PWD", "SHLVL", "SOURCE_DATE_EPOCH", "TERM", "USER"})
+SHORT = 12  # hex digits of a digest that people read
+EARLIEST, LATEST = 315532800, 4102444800  # 1980, before which zip files cannot say; 2100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One layer of an image: the blob as it is transported, and the digest of the tar in it."""
+
+    digest: str
+    size: int
+    media_type: str
+    diff_id: str
+
+
+def make(*, name: str, index: str, manifest: str, config: Config, config_digest: str, layers: list[Layer]) -> Json:
+    """The pins of an image. `index` and `manifest` are digests, "" for an archive that has none."""
+    run = dict(config.run)
+    if "Labels" in run:  # no mapping: a `name` and a `version` in it would be taken for a package
+        run["Labels"] = [[key, value] for key, value in cast("dict[str, Json]", run["Labels"]).items()]
+    return {
+        "image": {"name": name, "version": (manifest or config_digest).removeprefix("sha256:")[:SHORT]},
+        "digests": {"index": index if index != manifest else "", "manifest": manifest, "config": config_digest},
+        "platform": str(config.platform),
+        "created": config.created,
+        "run": run,
+        "layers": [
+            {"digest": each.digest, "size": each.size, "media_type": each.media_type, "diff_id": each.diff_id}
+            for each in layers
+        ],
+    }
+
+
+def paired(layers: tuple[Descriptor, ...], config: Config) -> list[Layer]:
+    """Layers of a manifest with what the config says that they unpack to."""
+    return [
+        Layer(digest=each.digest, size=each.size, media_type=each.media_type, diff_id=diff_id)
+        for each, diff_id in zip(layers, config.diff_ids, strict=True)
+    ]
+
+
+def layers(pins: Json) -> tuple[Layer, ...]:
+    """All layers, bottom first, as the image has them."""
+    return tuple(Layer(**item) for item in _top(pins)["layers"])
+
+
+def stacked(pins: Json) -> tuple[Layer, ...]:
+    """The layers that a container stacks, bottom first. One that comes twice is needed at its upper place only: there
+    it hides all that it would show below."""
+    found: dict[str, Layer] = {}
+    for each in layers(pins):
+        found.pop(each.diff_id, None)
+        found[each.diff_id] = each
+    return tuple(found.values())
+
+
+def name(pins: Json) -> str:
+    """The image's name, without a digest."""
+    return str(_top(pins)["image"]["name"])
+
+
+def manifest(pins: Json) -> str:
+    """The digest of its manifest, "" for a `docker save` archive, which has none."""
+    return str(_top(pins)["digests"]["manifest"])
+
+
+def index(pins: Json) -> str:
+    """The digest of the index that its name stood for, "" where that was the manifest itself."""
+    return str(_top(pins)["digests"]["index"])
+
+
+def config(pins: Json) -> str:
+    """The digest of its config."""
+    return str(_top(pins)["digests"]["config"])
+
+
+def platform(pins: Json) -> str:
+    """What it runs on: "linux/amd64"."""
+    return str(_top(pins)["platform"])
+
+
+def run_config(pins: Json) -> Mapping[str, Json]:
+    """The config's `config`: Env, User, WorkingDir, Entrypoint, Cmd, Labels …"""
+    run = dict(_top(pins)["run"])
+    if "Labels" in run:
+        run["Labels"] = dict(run["Labels"])
+    return run
+
+
+def variables(pins: Json) -> dict[str, str]:
+    """What Env says, but for what a container decides itself. PATH without what every container's ends with."""
+    found: dict[str, str] = {}
+    for line in cast("list[str]", run_config(pins).get("Env") or []):
+        name, equals, value = line.partition("=")
+        if equals and name and name not in OURS and "\0" not in line:
+            found[name] = value
+    if "PATH" in found:
+        path = found.pop("PATH")
+        if f":{path}".endswith(f":{PATH}"):
+            path = path.removesuffix(PATH).rstrip(":")
+        if path:
+            found["PATH"] = path
+    return found
+
+
+def epoch(pins: Json) -> int | None:
+    """When the image was made, in seconds; None where it says nothing that can be (1970, or year 1)."""
+    try:
+        moment = dt.datetime.fromisoformat(_seconds(_top(pins)["created"]))
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=dt.UTC)
+    seconds = int(moment.timestamp())
+    return seconds if EARLIEST <= seconds < LATEST else None
+
+
+def _seconds(text: str) -> str:
+    """RFC 3339 without the fraction: nine digits are more than Python takes."""
+    head, dot, rest = text.partition(".")
+    return head + rest.lstrip("0123456789") if dot else text
+
+
+def check(layers: tuple[Descriptor, ...], what: str) -> None:
+    """Refuse layers by name that nobody but their maker can read. Raises FetchError (code image-layer)."""
+    for each in layers:
+        if each.media_type.endswith("+encrypted"):
+            raise FetchError(f"{what}: layer {each.digest[:19]} is encrypted", code="image-layer")
+        if ".foreign." in each.media_type:
+            text = f"{what}: layer {each.digest[:19]} is a foreign one, which no registry has: Windows has such"
+            raise FetchError(text, code="image-layer")
+        if each.media_type not in documents.LAYERS:
+            text = f"{what}: layer {each.digest[:19]} is {each.media_type!r}: tar, gzip and zstd are read"
+            raise FetchError(text, code="image-layer")
+
+
+def _top(pins: Json) -> dict[str, Any]:
+    return cast("dict[str, Any]", pins)

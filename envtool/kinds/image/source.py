@@ -1,0 +1,84 @@
+"""`image: …` as it is written -> where the image is. Pure.
+
+    alpine:3.20, ghcr.io/o/n@sha256:…     a registry (docker.io where none is named)
+    oci:DIR[:NAME]                        an OCI image layout, its images told apart by their annotation
+    oci-archive:FILE[:NAME]               the same as one tar
+    docker-archive:FILE[:REFERENCE]       what `docker save` and `podman save` write
+
+The words are those of skopeo and podman (containers-transports(5)). Paths are relative to the spec, and stay in the
+project.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass
+
+from envtool.api import FetchError, Json
+from envtool.oci import platforms, reference
+from envtool.oci.documents import Platform
+from envtool.oci.reference import Reference
+
+LAYOUT, LAYOUT_ARCHIVE, DOCKER_ARCHIVE = "oci", "oci-archive", "docker-archive"
+ELSEWHERE = ("docker", "docker-daemon", "containers-storage", "dir", "sif", "ostree", "atomic")
+MARKER, INDEX = "oci-layout", "index.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where an image is: in a registry, or at `path` below the spec's directory, where `name` tells which."""
+
+    text: str  # as it was written
+    scheme: str = ""  # "" for a registry
+    reference: Reference | None = None
+    path: str = ""
+    name: str = ""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The files of the project that say what the image is."""
+        if self.scheme == LAYOUT:
+            return posixpath.join(self.path, MARKER), posixpath.join(self.path, INDEX)
+        return (self.path,) if self.scheme else ()
+
+
+def parse(text: str) -> Source:
+    """Raises FetchError (codes reference, image-transport)."""
+    scheme, colon, rest = text.partition(":")
+    if colon and scheme in (LAYOUT, LAYOUT_ARCHIVE, DOCKER_ARCHIVE) and not rest.isdigit():
+        path, _, name = rest.partition(":")
+        if not path or path.startswith("/") or ".." in path.split("/"):
+            raise FetchError(
+                f"image `{text}`: `{path}` is no path inside the project",
+                code="image-transport",
+                hint="paths are relative to the spec",
+            )
+        return Source(text=text, scheme=scheme, path=posixpath.normpath(path), name=name)
+    if colon and (scheme in ELSEWHERE or rest.startswith("//")):
+        hint = f"in a registry: `{rest.lstrip('/')}`" if scheme == "docker" else ""
+        raise FetchError(
+            f"image `{text}`: `{scheme}:` is not read; oci:, oci-archive: and docker-archive: are",
+            code="image-transport",
+            hint=hint or f"`skopeo copy {text} oci:DIR` makes a layout of it",
+        )
+    return Source(text=text, reference=reference.parse(text))
+
+
+def of_options(options: Json) -> tuple[Source, str]:
+    """The source and the platform ("" for this machine's) that a base's options name. Raises as `parse`."""
+    if isinstance(options, dict):
+        return parse(str(options["name"])), str(options.get("platform", ""))
+    return parse(str(options)), ""
+
+
+def wanted(platform: str, machine: str) -> Platform:
+    """The platform to be taken on a machine (`uname -m`). Raises FetchError (code image-platform) for one that it
+    cannot run."""
+    here = platforms.of_machine(machine)
+    if not platform:
+        return here
+    asked = platforms.parse(platform)
+    smaller = {"amd64": "386", "arm64": "arm"}.get(here.architecture)
+    if not platforms.runs(here, asked) and (asked.os, asked.architecture) != (here.os, smaller):
+        raise FetchError(f"an image for {asked} does not run on this {machine}", code="image-platform")
+    return asked

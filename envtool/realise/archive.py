@@ -1,0 +1,46 @@
+"""A layer that is an image's archive as it is: unpacked by our own code as container root, and no container starts."""
+
+from __future__ import annotations
+
+import os
+
+from envtool import net
+from envtool.container import ids
+from envtool.errors import MakeError
+from envtool.realise.setting import Setting
+from envtool.realise.settle import Settled
+from envtool.store import canonical, unpack
+
+SHOWN = 3  # of the members that were left out
+
+
+def unpacked(
+    blob: str, diff_id: str, tree: str, manifest: str, settled: Settled, setting: Setting, event_id: str
+) -> canonical.Captured:
+    """Unpack a file into an empty directory, and write its manifest; `diff_id` is what its tar has to be. Raises
+    BuildError (codes unpack-…), StoreError, Interrupted."""
+    unpack.prepare()
+    ids.own(tree)
+    owners = ids.here().mode != "single"  # one id cannot give anything away, as in a container of such a caller
+    # container root may pass to none of the three by path
+    place = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with open(blob, "rb") as source, open(manifest, "wb") as sheet:
+            answer = ids.inside(
+                unpack.attempt, source.fileno(), place, sheet.fileno(), diff_id, owners, setting.cancel.reader
+            )
+    finally:
+        os.close(place)
+    try:
+        done = unpack.result(answer)
+    except MakeError as error:
+        request = settled.request
+        where = f"{request.where.file}:{request.where.line}"
+        error.message = f"{where}: {settled.node.subject} `{request.name}`, layer {diff_id[:19]}: {error.message}"
+        error.args = (error.message,)
+        raise
+    if done.left_out:
+        some = ", ".join(f"{name} ({why})" for name, why in done.left_out[:SHOWN])
+        more = done.left_out_count - min(SHOWN, len(done.left_out))
+        setting.emit(net.note(event_id, f"left out: {some}" + (f" and {more} more" if more else "")))
+    return done.captured

@@ -1,0 +1,76 @@
+"""One tar file that tools load: `oci-archive`, an OCI layout in a tar, and `docker-archive`, what `docker save` writes.
+
+The latter is an OCI layout too, as docker's own has been since its version 25: its `manifest.json` names the layout's
+files, so that each tool finds what it looks for. Files with names of their own come first, then blobs; times are the
+image's epoch, owners root, whoever writes it. Sizes are known before anything is written, so it can be a pipe.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+
+from envtool.keys import canonical
+from envtool.realise.setting import Cancel
+from envtool.ship import content, layout
+from envtool.ship.assemble import Assembled, described
+from envtool.store import ocitar
+
+
+def write(item: Assembled, out: int, cancel: Cancel, *, docker: bool) -> None:
+    """Write it to a descriptor. Raises StoreError, OSError, Interrupted; then what was written is no archive."""
+    tar = _Tar(out, item.image.epoch)
+    named = {layout.MARK: layout.MARK_TEXT, layout.INDEX: layout.index(described(item))}
+    if docker:
+        named |= _docker(item)
+    for name, text in sorted(named.items()):
+        tar.data(name, text)
+    for directory in ("blobs/", "blobs/sha256/"):
+        tar.directory(directory)
+    for blob in sorted(item.blobs, key=lambda blob: blob.descriptor.size):
+        cancel.check()
+        fill = partial(content.write, blob, cancel=cancel)
+        tar.member(layout.place(blob.descriptor), blob.descriptor.size, fill)
+    tar.end()
+
+
+def _docker(item: Assembled) -> dict[str, bytes]:
+    """What docker reads (moby's image/tarexport; image/spec/v1.2.md): config and layers by their paths, and in
+    `repositories` what versions before 1.10 looked for."""
+    layers = [layout.place(layer.descriptor) for layer in item.layers]
+    repository, _, tag = item.image.name.rpartition(":")
+    top = os.path.basename(layers[-1]) if layers else ""
+    config = layout.place(item.config.descriptor)
+    return {
+        "manifest.json": canonical([{"Config": config, "Layers": [*layers], "RepoTags": [item.image.name]}]),
+        "repositories": canonical({repository: {tag: top}}),
+    }
+
+
+class _Tar:
+    """Members one after the other, straight to a descriptor."""
+
+    def __init__(self, out: int, epoch: int) -> None:
+        self._out = out
+        self._epoch = epoch
+
+    def data(self, name: str, text: bytes) -> None:
+        self.member(name, len(text), lambda out: _all(out, text))
+
+    def directory(self, name: str) -> None:
+        _all(self._out, ocitar.header(name.encode(), ocitar.DIRECTORY, mode=0o755, mtime=self._epoch))
+
+    def member(self, name: str, size: int, fill: Callable[[int], None]) -> None:
+        _all(self._out, ocitar.header(name.encode(), ocitar.REGULAR, mode=0o644, size=size, mtime=self._epoch))
+        fill(self._out)
+        _all(self._out, ocitar.padding(size))
+
+    def end(self) -> None:
+        _all(self._out, ocitar.END)
+
+
+def _all(out: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(out, view) :]

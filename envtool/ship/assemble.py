@@ -1,0 +1,89 @@
+"""An image -> its blobs and its manifest: which bytes each layer has when it is given away."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from envtool.oci import writing
+from envtool.oci.documents import OCI_CONFIG, OCI_MANIFEST, Descriptor, Document, Manifest
+from envtool.oci.layout import NAME
+from envtool.realise.setting import Cancel
+from envtool.ship import content
+from envtool.ship.content import Blob
+from envtool.ship.image import Content, Image
+from envtool.store.packing import Form
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assembled:
+    """What is written: `layers` bottom first, one for each of the image's; `config` and `manifest` name them all."""
+
+    image: Image
+    layers: tuple[Blob, ...]
+    config: Blob
+    manifest: Document
+
+    @property
+    def blobs(self) -> tuple[Blob, ...]:
+        """Everything by its digest, each once, in the order in which it is written: the manifest last."""
+        last = Blob(descriptor=self.manifest.descriptor(), data=self.manifest.body)
+        return tuple({blob.descriptor.digest: blob for blob in (*self.layers, self.config, last)}.values())
+
+    @property
+    def size(self) -> int:
+        """Bytes of all of them."""
+        return sum(blob.descriptor.size for blob in self.blobs)
+
+
+def plain(image: Image) -> Assembled:
+    """Every layer as its tar, also what came compressed: for docker-archive, which names layers by diff ID."""
+    return _assembled(image, [content.plain(each) for each in image.contents], came=False)
+
+
+def local(image: Image, form: Form, directory: str, cancel: Cancel, *, jobs: int = 0) -> Assembled:
+    """Layers of images as those images had them, ours as `form` says; what has to be packed for that is put into
+    `directory`. Raises StoreError, Interrupted."""
+
+    def pack(number: int, each: Content) -> Blob:
+        if each.blob:
+            return content.as_it_came(each)
+        return content.packed(each, form, os.path.join(directory, str(number)), cancel) if form else content.plain(each)
+
+    with ThreadPoolExecutor(jobs or os.cpu_count() or 1, thread_name_prefix="layer") as pool:
+        return assembled(image, [*pool.map(pack, range(len(image.contents)), image.contents)])
+
+
+def assembled(image: Image, layers: Sequence[Blob]) -> Assembled:
+    """The image with these layers. Where it is the very image that its base names, it has that one's manifest."""
+    return _assembled(image, layers, came=image.origin is not None)
+
+
+def _assembled(image: Image, layers: Sequence[Blob], *, came: bool) -> Assembled:
+    config = Blob(descriptor=writing.descriptor(image.config, OCI_CONFIG), data=image.config)
+    manifest = image.origin if came else None
+    if manifest is None:
+        named = Manifest(
+            media_type=OCI_MANIFEST,
+            config=config.descriptor,
+            layers=tuple(layer.descriptor for layer in layers),
+            annotations=image.annotations,
+        )
+        manifest = writing.manifest_document(named)
+    return Assembled(image=image, layers=tuple(layers), config=config, manifest=manifest)
+
+
+def described(item: Assembled) -> Descriptor:
+    """How an index names it: with its platform, and the name under which it was given away."""
+    document = item.manifest
+    name = item.image.name
+    return Descriptor(
+        media_type=document.media_type,
+        digest=document.digest,
+        size=len(document.body),
+        platform=item.image.platform,
+        # the first is OCI's own (image-layout.md), the second is what containerd and podman read before it
+        annotations={NAME: name, "io.containerd.image.name": name},
+    )

@@ -1,0 +1,129 @@
+"""The bytes of an image's layers, written to descriptors and checked while they pass: nothing goes out that is not what
+its digest says. Trees are read as container root, who owns them."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from envtool.container import ids
+from envtool.errors import BuildError, Interrupted, StoreError
+from envtool.oci.documents import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, Descriptor
+from envtool.realise.setting import Cancel
+from envtool.ship.image import Content
+from envtool.store import inflate, packing
+from envtool.store.packing import Form, Packed
+
+CHUNK = 1 << 20
+MEND = "`envtool store verify --repair` removes what is damaged, to be made or fetched again"
+MEDIA_TYPES: dict[Form, str] = {"": OCI_LAYER, "gzip": OCI_LAYER_GZIP, "zstd": OCI_LAYER_ZSTD}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blob:
+    """A blob of an image, not written yet. Its bytes are `data`, the file `path`, or the tar of `content`."""
+
+    descriptor: Descriptor
+    data: bytes | None = None
+    path: str = ""
+    content: Content | None = None
+
+
+def plain(content: Content) -> Blob:
+    """A layer as its tar, whatever it is packed with."""
+    return Blob(descriptor=Descriptor(media_type=OCI_LAYER, digest=content.diff_id, size=content.size), content=content)
+
+
+def as_it_came(content: Content) -> Blob:
+    """The layer of an image as that image had it. Raises StoreError."""
+    form = packing.form_of(content.blob)
+    name = os.path.basename(content.blob)
+    size = os.path.getsize(content.blob)
+    return Blob(
+        descriptor=Descriptor(media_type=MEDIA_TYPES[form], digest=f"sha256:{name}", size=size), path=content.blob
+    )
+
+
+def packed(content: Content, form: Form, path: str, cancel: Cancel) -> Blob:
+    """A layer, packed into the new file `path`. Raises StoreError, Interrupted."""
+    packing.prepare(form)
+    try:
+        with open(path, "xb") as file:
+            answer = _pack(content, file.fileno(), form, cancel)
+    except OSError as error:
+        raise StoreError(f"layer `{content.name}` could not be packed: {error}", code="store-space") from error
+    return Blob(descriptor=Descriptor(media_type=MEDIA_TYPES[form], digest=answer[2], size=answer[3]), path=path)
+
+
+def write(blob: Blob, out: int, cancel: Cancel) -> None:
+    """Write a blob to a descriptor. Raises StoreError where it is not what its descriptor says (some of it has been
+    written then), OSError, Interrupted."""
+    descriptor = blob.descriptor
+    if blob.content is not None:
+        _, _, digest, size = _pack(blob.content, out, "", cancel)
+    else:
+        sink = packing.Sink(out, "", cancel.reader)
+        with _ended(), _opened(blob) as pieces:
+            for piece in pieces:
+                sink.write(piece)
+            _, _, digest, size = sink.close()
+    if (digest, size) != (descriptor.digest, descriptor.size):
+        name = blob.path or descriptor.digest
+        raise StoreError(
+            f"{name} is not what its name says", code="blob-damaged", hint="`envtool store verify` mends it"
+        )
+
+
+def _pack(content: Content, out: int, form: Form, cancel: Cancel) -> Packed:
+    """Write a layer's tar, compressed by `form`, and see that it is the one of its diff ID."""
+    with _ended():
+        if content.tree:
+            answer: Packed = ids.inside(packing.pack, ".", out, form, cancel.reader, at=content.tree)
+        else:
+            sink = packing.Sink(out, form, cancel.reader)
+            for piece in _tar(content):
+                sink.write(piece)
+            answer = sink.close()
+    if answer[0] != content.diff_id:
+        raise StoreError(
+            f"{content.tree or content.blob or content.tar} is no longer the layer {content.diff_id}",
+            code="layer-damaged",
+            hint=MEND,
+        )
+    return answer
+
+
+@contextmanager
+def _ended() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ECANCELED:
+            raise Interrupted from error
+        raise
+    except RuntimeError as error:  # what was said as container root
+        raise StoreError(str(error), code="layer-damaged", hint=MEND) from error
+
+
+@contextmanager
+def _opened(blob: Blob) -> Iterator[Iterator[bytes]]:
+    if blob.data is not None:
+        yield iter((blob.data,))
+        return
+    with open(blob.path, "rb") as file:
+        yield iter(lambda: file.read(CHUNK), b"")
+
+
+def _tar(content: Content) -> Iterator[bytes]:
+    if content.data:
+        yield content.data
+        return
+    with open(content.blob or content.tar, "rb") as file:
+        try:
+            yield from inflate.pieces(file.fileno())
+        except BuildError as error:
+            text = f"{content.blob} cannot be unpacked: {error.message}"
+            raise StoreError(text, code="blob-damaged", hint=MEND) from error

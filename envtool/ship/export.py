@@ -1,0 +1,176 @@
+"""`envtool export`: a made stack, written to where somebody asked for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+
+from envtool import project as projects
+from envtool.api import PROJECT
+from envtool.errors import StoreError, UsageError
+from envtool.model import Env
+from envtool.realise.bring import bring
+from envtool.realise.build import copies, joins
+from envtool.realise.setting import Setting
+from envtool.realise.site import StackSite
+from envtool.realise.stacks import Stack
+from envtool.realise.told import told
+from envtool.realise.tree import StackTree
+from envtool.ship import archives, assemble, ground, layout
+from envtool.ship.assemble import Assembled
+from envtool.ship.devcontainer import MARK, document
+from envtool.ship.image import Content, Image, Wish, archive, given_back, image, is_its_base, refuse_host
+from envtool.ship.target import PIPE, Target
+from envtool.store import layers, packing, placing
+from envtool.store.packing import Form
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """One layer as it was given away: `name` is what the spec calls it; `size` bytes under `digest`."""
+
+    name: str
+    diff_id: str
+    digest: str
+    media_type: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """What was written: `digest` names the manifest (empty where there is none), `size` is bytes of all blobs."""
+
+    env: str
+    target: Target
+    name: str
+    digest: str
+    size: int
+    layers: tuple[Given, ...]
+
+
+def export(env: Env, stack: Stack, setting: Setting, target: Target, wish: Wish, *, form: Form, out: int) -> Exported:
+    """Write it; `out` is a descriptor for what goes to PIPE. Raises UsageError, MakeError, Interrupted."""
+    docker = target.form == "docker-archive"
+    if form and target.form not in ("oci", "oci-archive"):
+        hint = "`--compress` is for oci, oci-archive and push"
+        raise UsageError(f"there is nothing to compress in a {target.form}", code="export-compress", hint=hint)
+    event_id = f"export:{env.name}"
+    with (
+        told(setting, event_id, "export", env.name) as piece,
+        held(env, stack, setting, event_id, wish) as (made, work),
+    ):
+        item = assemble.plain(made) if docker else assemble.local(made, form, work, setting.cancel)
+        _write(item, target, setting, out)
+        piece.outcome = "done"
+    return Exported(
+        env=env.name, target=target, name=wish.name, digest=item.manifest.digest, size=item.size, layers=given(item)
+    )
+
+
+def devcontainer(env: Env, stack: Stack, setting: Setting, target: Target, *, spec: str, name: str) -> Exported:
+    """Write the file with which editors open the env's image. Raises UsageError, StoreError."""
+    refuse_host(env, stack)
+    _ours(target.path)
+    with layers.using(setting.store, [made.layer for made in stack.made]):
+        passwd = StackTree([made.layer for made in stack.made]).read(["/etc/passwd"]).get("/etc/passwd", b"")
+    shown = joins([made.settled for made in stack.made])
+    text = document(env, spec=spec, image=name, user=ground.user(passwd), shown=shown).encode()
+    try:
+        with placing.written(target.path) as file:
+            file.write(text)
+    except OSError as error:
+        raise _unwritten(target.path, error) from error
+    return Exported(env=env.name, target=target, name=name, digest="", size=len(text), layers=())
+
+
+def _ours(path: str) -> None:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            if not file.read(len(MARK)).startswith(MARK):
+                hint = "remove it, or name another PATH"
+                raise UsageError(f"{path} was not written by envtool", code="export-target", hint=hint)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise _unwritten(path, error) from error
+
+
+def _unwritten(path: str, error: OSError) -> StoreError:
+    return StoreError(f"{path} cannot be written: {error.strerror or error}", code="export-write")
+
+
+@contextmanager
+def held(env: Env, stack: Stack, setting: Setting, event_id: str, wish: Wish) -> Iterator[tuple[Image, str]]:
+    """The image of an env with all that it is made of at hand, and a directory for what has to be packed. Raises
+    UsageError, MakeError, Interrupted."""
+    with layers.using(setting.store, [made.layer for made in stack.made]), layers.scratch(setting.store) as work:
+        files = _project(stack, setting, os.path.join(work, "project")) if wish.project else None
+        made = image(env, stack, setting.store, wish, project=files)
+        base = stack.made[0].settled
+        site = StackSite(setting, base.request, (), event_id)
+        if is_its_base(env, wish):
+            original = base.node.kind.original(base.request, base.pins, site)
+            made = given_back(made, original, base.request.name) if original else made
+        for each in stack.made:
+            if archive(each) is not None:  # its tree may have come from another image's file, packed otherwise
+                bring(each.settled, setting, event_id, StackSite(setting, each.settled.request, (), event_id))
+        yield made, work
+
+
+def _project(stack: Stack, setting: Setting, path: str) -> Content:
+    """A layer with the files that git has or would take, and what layers made beside them, written to a file."""
+    settled = [made.settled for made in stack.made]
+    wanted = copies(settled)
+    found = StackTree([made.layer for made in stack.made]).read([source for source, _ in wanted])
+    listed = projects.listed(setting.root)
+    there = {f"{PROJECT}/{path}" for path in listed}
+    generated = {place: found[source] for source, place in wanted if source in found and place not in there}
+    items = ground.project(listed, setting.root, generated, PROJECT)
+    try:
+        with open(path, "xb") as file:
+            sink = packing.Sink(file.fileno(), "", setting.cancel.reader)
+            for piece in ground.pieces(items, stack.epoch):
+                sink.write(piece)
+            diff_id, size, _, _ = sink.close()
+    except OSError as error:
+        setting.cancel.check()
+        raise StoreError(f"the project cannot be read: {error}", code="export-project") from error
+    return Content(name="project", diff_id=diff_id, size=size, tar=path)
+
+
+def given(item: Assembled) -> tuple[Given, ...]:
+    """The layers of an image as they are given away, bottom first."""
+    return tuple(
+        Given(
+            name=content.name,
+            diff_id=content.diff_id,
+            digest=blob.descriptor.digest,
+            media_type=blob.descriptor.media_type,
+            size=blob.descriptor.size,
+        )
+        for content, blob in zip(item.image.contents, item.layers, strict=True)
+    )
+
+
+def _write(item: Assembled, target: Target, setting: Setting, out: int) -> None:
+    docker = target.form == "docker-archive"
+    if target.form == "oci":
+        layout.write(item, target.path, setting.cancel)
+        return
+    if target.path != PIPE and os.path.isdir(target.path):
+        raise UsageError(f"{target.path} is a directory", code="export-target")
+    try:
+        with nullcontext(out) if target.path == PIPE else _file(target.path) as descriptor:
+            archives.write(item, descriptor, setting.cancel, docker=docker)
+    except BrokenPipeError:
+        raise  # whoever read us has gone
+    except OSError as error:
+        raise _unwritten("standard output" if target.path == PIPE else target.path, error) from error
+
+
+@contextmanager
+def _file(path: str) -> Iterator[int]:
+    with placing.written(path) as file:
+        yield file.fileno()

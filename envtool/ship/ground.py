@@ -1,0 +1,129 @@
+"""The layer on top of an exported stack: what containers of ours get when they start, and those of others do not.
+
+The user of tasks (id 1000) with a home, the project's directory with what layers show in it, and /tmp and /run where
+the base has none. Its tar is made here, by the rules of store/canonical.py.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import IO
+
+from envtool.errors import UsageError
+from envtool.store import ocitar
+
+USER = 1000
+NAME = "envtool"
+HOME = "home/envtool"
+NAMES = ("etc/passwd", "etc/group")
+_LINES = {"etc/passwd": b"envtool:x:1000:1000::/home/envtool:/bin/sh\n", "etc/group": b"envtool:x:1000:\n"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One member: a symlink to `link`, a file like `file` (a path), a file with `content`, or a directory."""
+
+    mode: int
+    owner: int = 0
+    content: bytes | None = None
+    file: str = ""
+    link: str = ""
+
+
+def layer(
+    exists: Callable[[str], bool], files: Mapping[str, bytes], links: Mapping[str, str], *, project: str, epoch: int
+) -> bytes:
+    """The tar. `exists` tells of a path (relative to the root) whether the stack has it; `files` are those of NAMES
+    that it has, with their content; `links` are what else is to be there, path -> target; `project` is the project's
+    directory."""
+    items: dict[str, Item] = {}
+    top = project.strip("/")
+    for path, mode, owner in (("tmp", 0o1777, 0), ("run", 0o755, 0), (HOME, 0o755, USER), (top, 0o755, USER)):
+        if path == HOME or not exists(path):
+            items[path] = Item(mode=mode, owner=owner)
+    for path in NAMES:
+        text = files.get(path, b"")
+        known = any(line.split(b":")[2:3] == [b"%d" % USER] for line in text.split(b"\n"))
+        if not known and (path in files or not exists(path)):
+            gap = b"" if not text or text.endswith(b"\n") else b"\n"
+            items[path] = Item(mode=0o644, content=text + gap + _LINES[path])
+    for place, target in links.items():
+        items[place.strip("/")] = Item(mode=0o777, link=target)
+    _parents(items, lambda path: not exists(path), top)
+    return tar(items, epoch)
+
+
+def project(listed: Sequence[str], root: str, generated: Mapping[str, bytes], top: str) -> dict[str, Item]:
+    """The project's files as members below `top` (absolute): `listed` are their paths below the directory `root`;
+    `generated` are files that layers made beside the sources, by their place (absolute). Owned by the user of tasks,
+    executable or not, whatever else their modes say. Raises OSError."""
+    inside = top.strip("/")
+    items = {place.strip("/"): Item(mode=0o644, owner=USER, content=text) for place, text in generated.items()}
+    for path in listed:
+        place = os.path.join(root, path)
+        mode = os.lstat(place).st_mode
+        if stat.S_ISLNK(mode):
+            items[f"{inside}/{path}"] = Item(mode=0o777, owner=USER, link=os.readlink(place))
+        elif stat.S_ISREG(mode):
+            items[f"{inside}/{path}"] = Item(mode=0o755 if mode & 0o100 else 0o644, owner=USER, file=place)
+    items[inside] = Item(mode=0o755, owner=USER)
+    _parents(items, lambda path: path.startswith(inside + "/"), inside)
+    return items
+
+
+def _parents(items: dict[str, Item], wanted: Callable[[str], bool], top: str) -> None:
+    """Directories for members whose parents are wanted and not there; the user's below `top`."""
+    for path in [*items]:
+        owner = USER if path.startswith(top + "/") else 0
+        while path := posixpath.dirname(path):
+            if path not in items and wanted(path):
+                items[path] = Item(mode=0o755, owner=owner)
+
+
+def user(passwd: bytes) -> str:
+    """What the user of tasks is called where /etc/passwd is this: passwd(5)."""
+    for line in passwd.split(b"\n"):
+        fields = line.split(b":")
+        if fields[2:3] == [b"%d" % USER]:
+            return fields[0].decode("utf-8", "replace")
+    return NAME
+
+
+def tar(items: Mapping[str, Item], epoch: int) -> bytes:
+    """Members by path, each directory before its content, as a tar with all times at `epoch` (seconds)."""
+    return b"".join(pieces(items, epoch))
+
+
+def pieces(items: Mapping[str, Item], epoch: int) -> Iterator[bytes]:
+    """The same, bit by bit. Raises OSError; UsageError where a file changes meanwhile."""
+    for path in sorted(items, key=lambda path: os.fsencode(path).split(b"/")):
+        item, name = items[path], os.fsencode(path)
+        head = partial(ocitar.header, mode=item.mode, uid=item.owner, gid=item.owner, mtime=epoch)
+        if item.link:
+            yield head(name, ocitar.SYMBOLIC, link=os.fsencode(item.link))
+        elif item.file:
+            with open(item.file, "rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                yield head(name, ocitar.REGULAR, size=size)
+                yield from _exactly(file, size, path)
+            yield ocitar.padding(size)
+        elif item.content is not None:
+            yield head(name, ocitar.REGULAR, size=len(item.content))
+            yield item.content + ocitar.padding(len(item.content))
+        else:
+            yield head(name + b"/", ocitar.DIRECTORY)
+    yield ocitar.END
+
+
+def _exactly(file: IO[bytes], size: int, path: str) -> Iterator[bytes]:
+    done = 0
+    while piece := file.read(1 << 20):
+        done += len(piece)
+        yield piece
+    if done != size:
+        raise UsageError(f"{path} changed while it was read", code="input-changed", hint="run it again")

@@ -1,0 +1,234 @@
+"""An env on its stack -> an image: which layers, in what order, and the config with which a container of anybody's is
+like one of ours (run/describe.py)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from envtool.api import PROJECT, Fetch, Original
+from envtool.errors import FetchError, UsageError
+from envtool.model import Env, Json
+from envtool.oci import documents, platforms, writing
+from envtool.oci.documents import Config, Document, Platform, sha256
+from envtool.realise import settle
+from envtool.realise.build import joins
+from envtool.realise.setting import PATH, add_variables
+from envtool.realise.settle import Made
+from envtool.realise.stacks import Stack
+from envtool.realise.tree import StackTree
+from envtool.run import contents, describe
+from envtool.ship import ground, shown
+from envtool.store import blobs
+from envtool.store.canonical import records
+from envtool.store.layers import Layer
+from envtool.store.store import Store
+
+TITLE = "org.opencontainers.image.title"
+CREATED = "org.opencontainers.image.created"
+BASE_NAME = "org.opencontainers.image.base.name"
+BASE_DIGEST = "org.opencontainers.image.base.digest"
+STACK = "envtool.stack"
+SHOWN = "envtool.in-project"
+SHELL = "/bin/sh"
+GROUND = "user, home, project"  # the layer of `ground`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """One layer: `size` bytes of tar with this diff ID. It is a captured tree of the store (`tree`), a blob as an image
+    had it (`blob`, a path), a tar that was written for this (`tar`, a path), or a small one (`data`)."""
+
+    name: str  # what the spec calls it
+    diff_id: str
+    size: int
+    tree: str = ""
+    blob: str = ""
+    tar: str = ""
+    data: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """A whole image. `origin` is the manifest as it came, where this is the very image that the base names."""
+
+    name: str  # for people: "localhost/unit:latest"
+    epoch: int
+    platform: Platform
+    config: bytes
+    contents: tuple[Content, ...]  # bottom first
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    origin: Document | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What was asked of an image: its name; `bare`: the stack and nothing else, run as its base says; `project`: with
+    the project's files."""
+
+    name: str
+    bare: bool = False
+    project: bool = False
+
+
+def image(env: Env, stack: Stack, store: Store, wish: Wish, *, project: Content | None = None) -> Image:
+    """The image of an env whose layers stand, with the layer `project` on top. Raises UsageError where the base cannot
+    be given away."""
+    refuse_host(env, stack)
+    kept = [made for made in stack.made if made.layer.entries or archive(made)]
+    own = () if wish.bare else (_ground(stack),)
+    found = (*(_content(made, store) for made in kept), *own, *([project] if project else []))
+    created = _time(stack.epoch)
+    base = stack.made[0].settled
+    source = base.node.kind.image_source(base.request, base.pins)
+    config = Config(
+        platform=platforms.parse(source.platform) if source else platforms.of_machine(base.request.arch),
+        diff_ids=tuple(content.diff_id for content in found),
+        run=bare_config(env, stack) if wish.bare else run_config(env, stack),
+        history=writing.history(
+            [
+                *_history(stack, kept, created),
+                *((created, f"envtool: {each.name}", False) for each in found[len(kept) :]),
+            ]
+        ),
+        created=created,
+    )
+    named = {BASE_NAME: source.name, BASE_DIGEST: source.digest} if source and source.name else {}
+    return Image(
+        name=wish.name,
+        epoch=stack.epoch,
+        platform=config.platform,
+        config=writing.config_bytes(config),
+        contents=found,
+        annotations={TITLE: env.name, CREATED: created} | named,
+    )
+
+
+def is_its_base(env: Env, wish: Wish) -> bool:
+    """Whether the image of an env is what it stands on, and nothing else."""
+    return wish.bare and not (wish.project or env.layers or env.set)
+
+
+def given_back(image: Image, original: Original, what: str) -> Image:
+    """The image with the documents that it came with. Raises FetchError where they are not of these layers."""
+    config = documents.read_config(original.config, f"{what}: its config")
+    by_id = {content.diff_id: content for content in image.contents}
+    if set(config.diff_ids) != set(by_id):
+        raise FetchError(f"{what}: its config is not that of its layers", code="registry-document")
+    body = original.manifest
+    return replace(
+        image,
+        config=original.config,
+        contents=tuple(by_id[diff_id] for diff_id in config.diff_ids),  # one that comes twice stands in the store once
+        origin=Document(media_type=original.media_type, digest=sha256(body), body=body) if body else None,
+    )
+
+
+def _ground(stack: Stack) -> Content:
+    """The layer that makes containers of others like ours."""
+    layers = [made.layer for made in stack.made]
+    files = {path.lstrip("/"): text for path, text in StackTree(layers).read([f"/{n}" for n in ground.NAMES]).items()}
+    has = Standing(layers).has
+    data = ground.layer(has, files, shown.links(stack.made, has), project=PROJECT, epoch=stack.epoch)
+    return Content(name=GROUND, diff_id=sha256(data), size=len(data), data=data)
+
+
+def bare_config(env: Env, stack: Stack) -> dict[str, Json]:
+    """How the base says that it is run, with the variables of what stands on it."""
+    base = stack.made[0].settled
+    said = {**base.node.kind.image_config(base.request, base.pins)}
+    variables = {"PATH": PATH}
+    lines = said.get("Env")
+    for line in lines if isinstance(lines, list) else []:
+        name, _, value = str(line).partition("=")
+        variables[name] = value
+    for settled in [made.settled for made in stack.made[bool(lines) :]]:
+        add_variables(variables, settle.variables([settled]))
+    add_variables(variables, dict(env.set))
+    return said | {"Env": [f"{name}={value}" for name, value in variables.items()]}
+
+
+def run_config(env: Env, stack: Stack) -> dict[str, Json]:
+    """How a container of it is run (config.md of OCI's image specification): variables, user and directory as tasks
+    have them. An entrypoint of the base is left out, since a command is run as it is."""
+    base = stack.made[0].settled
+    said = {**base.node.kind.image_config(base.request, base.pins)}
+    variables = describe.environment(env, stack, {}, user="user")
+    del variables["TERM"]  # that of whoever looks
+    entrypoint = said.pop("Entrypoint", None)
+    command = said.pop("Cmd", None)
+    labels = said.pop("Labels", None)
+    seen = joins([made.settled for made in stack.made])
+    marks: dict[str, Json] = {TITLE: env.name, STACK: f"sha256:{contents.digest(stack)}"}
+    if seen:
+        marks[SHOWN] = json.dumps({place.removeprefix(f"{PROJECT}/"): source for source, place in seen}, sort_keys=True)
+    for name in ("OnBuild", "Healthcheck", "ArgsEscaped", "Image", "Hostname", "Domainname"):
+        said.pop(name, None)
+    return said | {
+        "Env": [f"{name}={value}" for name, value in sorted(variables.items())],
+        "User": f"{ground.USER}:{ground.USER}",
+        "WorkingDir": describe.workdir(env),
+        "Cmd": command if command and not entrypoint else [SHELL],
+        "Labels": (labels if isinstance(labels, dict) else {}) | marks,
+    }
+
+
+class Standing:
+    """Which paths the merged layers have, as their manifests say. `layers` bottom first."""
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self._letters = [{path: fields[:1] for path, fields in records(layer.manifest)} for layer in reversed(layers)]
+
+    def has(self, path: str) -> bool:
+        """Whether there is anything at a path (relative to the root)."""
+        name = os.fsencode(path)
+        parents = [name[:at] for at, byte in enumerate(name) if byte == ord("/")]
+        for letters in self._letters:
+            letter = letters.get(name)
+            if letter is not None:
+                return letter != b"w"
+            if any(letters.get(parent, b"d") != b"d" for parent in parents):
+                return False
+        return False
+
+
+def refuse_host(env: Env, stack: Stack) -> None:
+    """Raise UsageError where the base shows what it does not have."""
+    base = stack.made[0].settled
+    recipe = base.node.kind.build(base.request, base.pins)
+    if recipe.mounts:
+        raise UsageError(
+            f"env `{env.name}` stands on `{base.node.kind.name}`, which shows this machine's own system and copies"
+            " nothing of it: there is no image in it",
+            code="export-host",
+            hint="give the env a base that can be given away: debian, image, dockerfile or tarball",
+        )
+
+
+def archive(made: Made) -> Fetch | None:
+    """The file that a layer was in an image; None for what was made here."""
+    settled = made.settled
+    found = settled.node.kind.build(settled.request, settled.pins).archive
+    return next(fetch for fetch in settled.fetches if fetch.name == found.name) if found else None
+
+
+def _content(made: Made, store: Store) -> Content:
+    layer, name = made.layer, made.settled.node.spec.name
+    fetch = archive(made)
+    if fetch is None:
+        return Content(name=name, diff_id=layer.diff_id, size=layer.size, tree=layer.tree)
+    return Content(name=name, diff_id=layer.diff_id, size=layer.size, blob=blobs.path(store, fetch.sha256))
+
+
+def _history(stack: Stack, kept: Sequence[Made], created: str) -> list[tuple[str, str, bool]]:
+    return [
+        (created, f"envtool: {made.settled.node.spec.name} ({made.settled.node.kind.name})", made not in kept)
+        for made in stack.made
+    ]
+
+
+def _time(epoch: int) -> str:
+    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

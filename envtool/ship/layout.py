@@ -1,0 +1,80 @@
+"""A directory in the OCI image layout (image-layout.md): blobs by digest, and an index that names images.
+
+One that is there already gets one more image, as skopeo does it; an image of the same name is replaced. Each file takes
+its place by a rename and the index comes last, so that whoever is stopped leaves a layout as it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+from envtool.errors import FetchError, StoreError, UsageError
+from envtool.oci import layout, writing
+from envtool.oci.documents import OCI_INDEX, Descriptor, Index
+from envtool.oci.layout import NAME
+from envtool.realise.setting import Cancel
+from envtool.ship import content
+from envtool.ship.assemble import Assembled, described
+from envtool.store import placing
+
+MARK = "oci-layout"
+MARK_TEXT = b'{"imageLayoutVersion":"%s"}' % layout.VERSION.encode()
+INDEX = "index.json"
+
+
+def write(item: Assembled, path: str, cancel: Cancel) -> None:
+    """Write it there. Raises UsageError where there is something else, StoreError, Interrupted."""
+    before = _before(path)
+    try:
+        for name in (path, os.path.join(path, "blobs", "sha256")):
+            placing.directory(name)
+        for blob in item.blobs:
+            cancel.check()
+            target = os.path.join(path, place(blob.descriptor))
+            if not _holds(target, blob.descriptor):
+                with placing.written(target) as out:
+                    content.write(blob, out.fileno(), cancel)
+        with placing.written(os.path.join(path, MARK)) as out:
+            out.write(MARK_TEXT)
+        with placing.written(os.path.join(path, INDEX)) as out:
+            out.write(index(described(item), before))
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error}", code="export-write") from error
+
+
+def index(entry: Descriptor, before: tuple[Descriptor, ...] = ()) -> bytes:
+    """The index with one more image."""
+    kept = tuple(other for other in before if other.annotations.get(NAME) != entry.annotations[NAME])
+    return writing.index_document(Index(media_type=OCI_INDEX, manifests=(*kept, entry))).body
+
+
+def place(descriptor: Descriptor) -> str:
+    """Where a layout has a blob, relative to its top."""
+    return layout.blob_path("", descriptor.digest)
+
+
+def _before(path: str) -> tuple[Descriptor, ...]:
+    """The images that are there."""
+    if not os.path.lexists(path) or (os.path.isdir(path) and not os.listdir(path)):
+        return ()
+    if not os.path.isfile(os.path.join(path, MARK)):
+        what = "holds other things" if os.path.isdir(path) else "is no directory"
+        hint = "name a new directory, or one with an OCI layout; `unit.tar` makes an archive"
+        raise UsageError(f"{path} {what}", code="export-target", hint=hint)
+    if not os.path.exists(os.path.join(path, INDEX)):
+        return ()  # whoever began it was stopped
+    try:
+        return layout.read_index(path).manifests
+    except FetchError as error:
+        raise UsageError(error.message, code="export-target", hint="name another directory") from error
+
+
+def _holds(target: str, descriptor: Descriptor) -> bool:
+    try:
+        with open(target, "rb") as file:
+            if os.fstat(file.fileno()).st_size != descriptor.size:
+                return False
+            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}" == descriptor.digest
+    except FileNotFoundError:
+        return False

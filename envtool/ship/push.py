@@ -1,0 +1,153 @@
+"""`envtool push`: a made stack, as an image in a registry. Layers go up side by side, each once; the tag comes last, so
+that it never names what is not there.
+
+What a layer was packed to is remembered: where the registry has that, nothing is packed again.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from envtool.errors import UsageError
+from envtool.events import Progress
+from envtool.model import Env, Json
+from envtool.oci import reference
+from envtool.oci.documents import Descriptor
+from envtool.oci.reference import Reference
+from envtool.oci.registry import Client
+from envtool.realise.setting import Setting
+from envtool.realise.stacks import Stack
+from envtool.realise.told import told
+from envtool.ship import assemble, content
+from envtool.ship.content import MEDIA_TYPES, Blob
+from envtool.ship.export import Given, given, held
+from envtool.ship.image import Content, Wish
+from envtool.store import memo, packing
+from envtool.store.packing import Form
+
+AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pushed:
+    """What is there now: `name` with its tag, `digest` of the manifest; `size` bytes, of which `sent` went up."""
+
+    env: str
+    name: str
+    digest: str
+    size: int
+    sent: int
+    layers: tuple[Given, ...]
+
+
+def where(text: str) -> Reference:
+    """Where to, as the user wrote it. Raises FetchError (code reference), UsageError."""
+    found = reference.parse(text)
+    if found.digest:
+        raise UsageError(f"`{text}`: a digest is not chosen, it follows", code="push-digest", hint="name a tag")
+    return found
+
+
+def push(env: Env, stack: Stack, setting: Setting, to: Reference, wish: Wish, *, form: Form) -> Pushed:
+    """Push it. Raises UsageError, MakeError, Interrupted."""
+    if setting.offline:
+        raise UsageError("`--offline` and a registry contradict each other", code="offline")
+    event_id = f"push:{env.name}"
+    client = Client(cancelled=setting.cancel.is_set)
+    with (
+        told(setting, event_id, "push", env.name) as piece,
+        held(env, stack, setting, event_id, wish) as (made, work),
+    ):
+        sender = _Sender(client, to, setting, event_id, mount=_beside(stack, to))
+
+        def one(number: int, each: Content) -> Blob:
+            return _layer(each, sender, form, os.path.join(work, str(number)))
+
+        sender.expect(sum(each.size for each in made.contents))
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="push") as pool:
+            blobs = [*pool.map(one, range(len(made.contents)), made.contents)]
+        item = assemble.assembled(made, blobs)
+        assert item.config.data is not None
+        client.push_blob(to, item.config.descriptor.digest, item.config.descriptor.size, item.config.data)
+        setting.cancel.check()
+        client.push_document(to, item.manifest.body, item.manifest.media_type)
+        piece.outcome = "done"
+    return Pushed(
+        env=env.name, name=str(to), digest=item.manifest.digest, size=item.size, sent=sender.sent, layers=given(item)
+    )
+
+
+def _beside(stack: Stack, to: Reference) -> tuple[str, ...]:
+    """The repository of the base's image, where that is in the same registry: it has its layers."""
+    base = stack.made[0].settled
+    source = base.node.kind.image_source(base.request, base.pins)
+    if source is None or not source.name:
+        return ()
+    found = reference.parse(source.name)
+    return (found.repository,) if found.registry == to.registry else ()
+
+
+class _Sender:
+    """Sends blobs from several threads, and says how far they are."""
+
+    def __init__(
+        self, client: Client, to: Reference, setting: Setting, event_id: str, *, mount: tuple[str, ...]
+    ) -> None:
+        self.client = client
+        self.to = to
+        self.setting = setting
+        self.sent = 0
+        self._mount = mount
+        self._event_id = event_id
+        self._lock = threading.Lock()
+        self._done = self._total = 0
+
+    def expect(self, size: int) -> None:
+        """So many bytes more, or fewer, are to be sent."""
+        with self._lock:
+            self._total += size
+
+    def has(self, digest: str) -> bool:
+        """Whether the registry has a blob there."""
+        self.setting.cancel.check()
+        return self.client.has_blob(self.to, digest)
+
+    def send(self, descriptor: Descriptor, path: str) -> None:
+        """Have a file there."""
+        self.setting.cancel.check()
+        how = self.client.push_blob(
+            self.to, descriptor.digest, descriptor.size, path, mount=self._mount, progress=self.done
+        )
+        if how == "sent":
+            with self._lock:
+                self.sent += descriptor.size
+
+    def done(self, size: int) -> None:
+        """So many bytes more have been sent; less than nothing for those that are sent again."""
+        with self._lock:
+            self._done += size
+            self.setting.emit(Progress(id=self._event_id, done=self._done, total=self._total))
+
+
+def _layer(each: Content, sender: _Sender, form: Form, path: str) -> Blob:
+    """Have one layer in the registry; what it is there."""
+    if each.blob:
+        blob = content.as_it_came(each)
+        sender.expect(blob.descriptor.size - each.size)
+        sender.send(blob.descriptor, blob.path)
+        return blob
+    store = sender.setting.store
+    question: Json = {"packed": each.diff_id, "form": form, "by": packing.maker(form)}
+    known = memo.get(store, question)
+    if known is not None and sender.has(known["digest"]):
+        sender.expect(-each.size)
+        return Blob(descriptor=Descriptor(media_type=MEDIA_TYPES[form], **known))
+    blob = content.packed(each, form, path, sender.setting.cancel)
+    memo.put(store, question, {"digest": blob.descriptor.digest, "size": blob.descriptor.size})
+    sender.expect(blob.descriptor.size - each.size)
+    sender.send(blob.descriptor, blob.path)
+    os.unlink(blob.path)
+    return blob

@@ -1,0 +1,84 @@
+"""Where an image is written, and as what: what `envtool export ENV [PATH]` means. Pure."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias, get_args
+
+from envtool.errors import FetchError, UsageError
+from envtool.model import Env
+from envtool.oci import reference
+
+Format: TypeAlias = Literal["oci", "oci-archive", "docker-archive", "devcontainer"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+PIPE = "-"
+DEVCONTAINER = ".devcontainer/devcontainer.json"
+_PACKED = (".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.xz", ".txz", ".tar.bz2")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A format and a path; PIPE stands for standard output."""
+
+    form: Format
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.form}:{self.path}"
+
+    def below(self, directory: str) -> Target:
+        """The same with a path that is relative to a directory."""
+        return self if self.path == PIPE else replace(self, path=posixpath.join(directory, self.path))
+
+
+def target(path: str, form: str) -> Target:
+    """What was asked for: a path alone (`unit.tar` is an archive, `unit` a layout), skopeo's words (`oci:DIR`,
+    `oci-archive:FILE`, `docker-archive:FILE`), or a path and a format. Raises UsageError (code export-target)."""
+    word, colon, rest = path.partition(":")
+    if colon and word in FORMATS:
+        if form and form != word:
+            raise UsageError(f"`{word}:` and `--format {form}` contradict each other", code="export-target")
+        path, form = rest, word
+        if not path:
+            raise UsageError(f"`{word}:` needs a path", code="export-target")
+    if form == "devcontainer":
+        return Target(form="devcontainer", path=path or DEVCONTAINER)
+    path = path or PIPE
+    if path.endswith(_PACKED):
+        raise UsageError(
+            f"{path}: archives are plain tars",
+            code="export-target",
+            hint="`--compress zstd` packs the layers in an oci-archive",
+        )
+    known = next((each for each in FORMATS if each == form), None)
+    found: Format = known or ("docker-archive" if path == PIPE or path.endswith(".tar") else "oci")
+    if found == "oci" and path == PIPE:
+        raise UsageError("an OCI layout is a directory: say where", code="export-target", hint="envtool export ENV DIR")
+    return Target(form=found, path=path)
+
+
+def name(env: Env, tag: str, form: Format = "oci") -> str:
+    """The name an image goes by: what `--tag` says, else `localhost/GROUP:VALUES`. A name without a registry is one of
+    `localhost`, which no tool asks the network for. Raises UsageError (code export-tag)."""
+    if not tag:
+        values = "-".join(env.point.values()) or reference.TAG
+        return f"localhost/{_component(env.group)}:{_tag(values)}"
+    first, slash, _ = tag.partition("/")
+    local = not slash or not (set(first) & {".", ":"} or first == "localhost")
+    try:
+        found = reference.parse(f"localhost/{tag}" if local else tag)
+    except FetchError as error:
+        raise UsageError(error.message, code="export-tag", hint=error.hint) from error
+    if found.digest and form != "devcontainer":  # which uses an image that is there
+        raise UsageError(f"`--tag {tag}`: a digest is not chosen, it follows", code="export-tag")
+    return str(found)
+
+
+def _component(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "env"
+
+
+def _tag(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).lstrip(".-")[:128] or reference.TAG

@@ -1,0 +1,373 @@
+"""A tree that members of an archive are put into, and never out of.
+
+What is in the tree is known from a model of it: it was empty at first, and nobody else writes into it. Every name is
+looked up there before the disk is touched, and every directory is opened from the one above it without following links,
+so that neither a wrong model nor a symlink leads out.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import TypeAlias
+
+from envtool.store import canonical
+from envtool.store.holes import write
+from envtool.store.tarread import DIRECTORY, FIFO, HARD, REGULAR, SYMBOLIC, Member, refuse
+
+DEPTH = 250  # directories below one another: what walks trees later recurses
+NAME, PATH = 255, 4000  # bytes
+MEMBERS = 2 << 20
+OPEN = 48  # directories that are kept open
+WHITEOUT = b".wh."
+OPAQUE = b".wh..wh..opq"
+ORIGIN = b"user.overlay.origin"  # empty: "copied up, from where is not known": its deletions are looked for
+_KEEP = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_YEARS = (-(1 << 31) * 10**9, (1 << 34) * 10**9)  # nanoseconds: what ext4 can say
+_NO_DIRECTORY_ABOVE = "lies below one that is no directory"
+
+
+class Directory:
+    """A directory of the model: by name its directories, and of everything else the fields of its manifest record."""
+
+    __slots__ = ("above", "children", "gid", "hidden", "mode", "mtime", "name", "opaque", "uid", "xattrs")
+
+    def __init__(self, name: bytes, above: Directory | None, mtime: int) -> None:
+        self.name = name
+        self.above = above
+        self.children: dict[bytes, Node] = {}
+        self.hidden: set[bytes] | None = None  # names that a whiteout speaks of
+        self.opaque = False
+        self.mode, self.uid, self.gid, self.mtime = 0o755, 0, 0, mtime
+        self.xattrs: dict[bytes, bytes] | None = None
+
+
+Node: TypeAlias = "Directory | bytes"
+_DELETED = b"w 0 0 0 -"
+
+
+class Tree:
+    """See above. `owners` False: everything belongs to who unpacks (a caller with a single id)."""
+
+    def __init__(self, top: int, *, owners: bool) -> None:
+        self.root = Directory(b"", None, 0)
+        self.left_out: list[tuple[bytes, str]] = []
+        self.logical = 0  # bytes of all files, holes and all
+        self._top = top
+        self._owners = owners
+        self._open: OrderedDict[Directory, int] = OrderedDict()
+        self._devices: set[bytes] = set()
+        self._first = True
+        self._made = 0
+
+    def close(self) -> None:
+        """Close what is open."""
+        while self._open:
+            os.close(self._open.popitem()[1])
+
+    def put(self, member: Member, content: Iterator[memoryview]) -> None:
+        """One more member. Raises BuildError: codes unpack-name, unpack-parent, unpack-link, unpack-whiteout,
+        unpack-owner, unpack-xattr, unpack-many; OSError."""
+        self._made += 1
+        if self._made > MEMBERS:
+            refuse("unpack-many", f"more than {MEMBERS} members")
+        if member.uid >= 0xFFFFFFFF or member.gid >= 0xFFFFFFFF:
+            refuse("unpack-owner", f"belongs to {member.uid}:{member.gid}: no user has such an id", member.name)
+        member.mtime = min(max(member.mtime, _YEARS[0]), _YEARS[1])
+        if self._first:
+            self.root.mtime = member.mtime
+            self._first = False
+        parts = _parts(member.name, member.name)
+        if not parts:
+            if member.kind != DIRECTORY:
+                refuse("unpack-name", "would take the place of the root", member.name)
+            self.root.mtime = member.mtime  # all else of the root is as in every layer
+            return
+        last = parts[-1]
+        if any(part.startswith(WHITEOUT) for part in parts):
+            self._whiteout(member, parts)
+            return
+        directory = self._directory(parts[:-1], member)
+        if member.kind == DIRECTORY:
+            self._make_directory(directory, last, member)
+        elif member.kind == HARD:
+            self._link(directory, last, member)
+        elif member.kind in (REGULAR, SYMBOLIC, FIFO):
+            self._clear(directory, last)
+            directory.children[last] = self._make(directory, last, member, content)
+        else:  # a container brings its own /dev, and nobody without the host's root may make one
+            self._clear(directory, last)
+            self._devices.add(b"/".join(parts))
+            self.left_out.append((member.name, "device"))
+
+    # ---- the way to a member ----
+
+    def _directory(self, parts: list[bytes], member: Member) -> Directory:
+        """The directory a member lies in, made where no member has named it yet."""
+        at = self.root
+        for part in parts:
+            below = at.children.get(part)
+            if below is None or below == _DELETED:
+                below = self._mkdir(at, part, member.mtime)
+            elif not isinstance(below, Directory):
+                refuse("unpack-parent", "leads through a symlink" if below[:1] == b"l" else _NO_DIRECTORY_ABOVE,
+                       member.name)  # fmt: skip
+            at = below
+        return at
+
+    def _descriptor(self, directory: Directory) -> int:
+        """An open descriptor of it, good until the next call."""
+        if directory.above is None:
+            return self._top
+        found = self._open.get(directory)
+        if found is not None:
+            self._open.move_to_end(directory)
+            return found
+        found = os.open(directory.name, _KEEP, dir_fd=self._descriptor(directory.above))
+        if len(self._open) >= OPEN:
+            os.close(self._open.popitem(last=False)[1])
+        self._open[directory] = found
+        return found
+
+    def _mkdir(self, at: Directory, name: bytes, mtime: int) -> Directory:
+        if at.children.get(name) == _DELETED:
+            self._clear(at, name)
+        os.mkdir(name, 0o700, dir_fd=self._descriptor(at))
+        made = Directory(name, at, mtime)
+        made.opaque = at.hidden is not None and name in at.hidden
+        at.children[name] = made
+        return made
+
+    def _make_directory(self, at: Directory, name: bytes, member: Member) -> None:
+        found = at.children.get(name)
+        if not isinstance(found, Directory):
+            self._clear(at, name)
+            found = self._mkdir(at, name, member.mtime)
+        found.mode, found.mtime = member.mode, member.mtime
+        if self._owners:
+            found.uid, found.gid = member.uid, member.gid
+        found.xattrs = self._xattrs(member) or None
+
+    def _clear(self, at: Directory, name: bytes) -> None:
+        """Make room: what comes later counts."""
+        found = at.children.pop(name, None)
+        if found is None:
+            return
+        if isinstance(found, Directory):
+            self._empty(found)
+            os.rmdir(name, dir_fd=self._descriptor(at))
+        else:
+            os.unlink(name, dir_fd=self._descriptor(at))
+
+    def _empty(self, directory: Directory) -> None:
+        for name in [*directory.children]:
+            self._clear(directory, name)
+        descriptor = self._open.pop(directory, None)
+        if descriptor is not None:
+            os.close(descriptor)
+
+    # ---- members ----
+
+    def _make(self, at: Directory, name: bytes, member: Member, content: Iterator[memoryview]) -> bytes:
+        """Put a file, symlink or fifo on disk; the fields of its record."""
+        place = self._descriptor(at)
+        uid, gid = (member.uid, member.gid) if self._owners else (0, 0)
+        owned = self._owners and (uid or gid)
+        if member.kind == REGULAR:
+            xattrs = self._xattrs(member)
+            descriptor = os.open(name, _NEW, 0o600, dir_fd=place)
+            try:
+                crc = write(descriptor, member, content)
+                if owned:
+                    _own(descriptor, uid, gid, member.name)
+                for key, value in xattrs.items():
+                    _set(descriptor, key, value, member.name)
+                os.fchmod(descriptor, member.mode)
+                os.utime(descriptor, ns=(member.mtime, member.mtime))
+            finally:
+                os.close(descriptor)
+            self.logical += member.size
+            mark = canonical.fingerprint(member.size, crc, xattrs)
+            return b"f %o %d %d %s" % (member.mode, uid, gid, mark)
+        if member.kind == SYMBOLIC:
+            if not member.link or len(member.link) > PATH:
+                refuse("unpack-link", "is a symlink to nothing, or to too long a name", member.name)
+            os.symlink(member.link, name, dir_fd=place)
+            record = b"l 777 %d %d %s" % (uid, gid, hashlib.sha256(member.link).hexdigest().encode())
+        else:
+            os.mkfifo(name, 0o600, dir_fd=place)
+            record = b"p %o %d %d -" % (member.mode, uid, gid)
+        if owned:
+            _own(name, uid, gid, member.name, place)
+        if member.kind == FIFO:
+            os.chmod(name, member.mode, dir_fd=place)  # chown takes the setuid bit away
+        os.utime(name, ns=(member.mtime, member.mtime), dir_fd=place, follow_symlinks=False)
+        return record
+
+    def _link(self, at: Directory, name: bytes, member: Member) -> None:
+        parts = _parts(member.link, member.name)
+        above: Node | None = self.root
+        for part in parts[:-1]:
+            above = above.children.get(part) if isinstance(above, Directory) else None
+        source = above.children.get(parts[-1]) if parts and isinstance(above, Directory) else None
+        if not isinstance(above, Directory) or not isinstance(source, bytes) or source == _DELETED:
+            if b"/".join(parts) in self._devices:
+                self.left_out.append((member.name, "device"))
+                return
+            what = f"is a hard link to what is no file of this archive: {os.fsdecode(member.link[:200])!r}"
+            refuse("unpack-link", what, member.name)
+        if above is at and parts[-1] == name:
+            return
+        self._clear(at, name)
+        if isinstance(at.children.get(name), Directory) or above.children.get(parts[-1]) is not source:
+            refuse("unpack-link", "is a hard link to what it takes the place of", member.name)
+        place = os.dup(self._descriptor(at))  # opening the other one may close it
+        try:
+            os.link(parts[-1], name, src_dir_fd=self._descriptor(above), dst_dir_fd=place, follow_symlinks=False)
+        finally:
+            os.close(place)
+        at.children[name] = source
+
+    def _xattrs(self, member: Member) -> dict[bytes, bytes]:
+        """Those that are kept: what others say is said to another machine, or to overlayfs."""
+        if not member.xattrs:
+            return {}
+        kept = {}
+        for key, value in member.xattrs.items():
+            if key == canonical.CAPABILITY and member.kind == REGULAR:
+                kept[key] = canonical.capability(value)
+            elif key.startswith(b"user.") and not key.startswith(canonical.OVERLAY):
+                kept[key] = value
+            else:
+                self.left_out.append((member.name, f"xattr {os.fsdecode(key[:80])}"))
+        return kept
+
+    # ---- what is deleted ----
+
+    def _whiteout(self, member: Member, parts: list[bytes]) -> None:
+        """A deletion of something below (OCI image spec, layer.md). Its order among the members means nothing: what is
+        in this layer itself stays, but lets nothing through."""
+        last = parts[-1]
+        if any(part.startswith(WHITEOUT) for part in parts[:-1]):
+            if parts[0].startswith(b".wh..wh."):
+                self.left_out.append((member.name, "aufs's own"))
+                return
+            refuse("unpack-whiteout", "lies below a deletion", member.name)
+        if self._covered(parts[:-1]):
+            return
+        if last == OPAQUE:
+            self._directory(parts[:-1], member).opaque = True
+            return
+        if last.startswith(b".wh..wh."):
+            self.left_out.append((member.name, "aufs's own"))
+            return
+        name = last[len(WHITEOUT) :]
+        if name in (b"", b".", b".."):
+            refuse("unpack-whiteout", "is a deletion of nothing", member.name)
+        directory = self._directory(parts[:-1], member)
+        if directory.hidden is None:
+            directory.hidden = set()
+        directory.hidden.add(name)
+        found = directory.children.get(name)
+        if isinstance(found, Directory):
+            found.opaque = True
+        elif found is None:
+            os.mknod(name, stat.S_IFCHR, 0, dir_fd=self._descriptor(directory))
+            directory.children[name] = _DELETED
+
+    def _covered(self, parts: list[bytes]) -> bool:
+        """Whether something of this layer that is no directory lies there, and hides what would be deleted: umoci tells
+        of all that was in a directory which is a file now."""
+        at: Node | None = self.root
+        for part in parts:
+            at = at.children.get(part) if isinstance(at, Directory) else None
+            if at is None or at == _DELETED:
+                return False
+            if not isinstance(at, Directory):
+                return True
+        return False
+
+    # ---- the end ----
+
+    def finish(self) -> list[bytes]:
+        """Set what is set last, and the records of all that is there, in the order of canonical.py. Raises BuildError
+        (code unpack-opaque)."""
+        if self.root.opaque:  # overlayfs merges roots whatever is said of them
+            refuse(
+                "unpack-opaque", "the layer hides all that lies below it, from the root on: no overlay can show that"
+            )
+        records: list[bytes] = []
+        self._settle(self.root, b"", records, covered=False)
+        return records
+
+    def _settle(self, directory: Directory, prefix: bytes, records: list[bytes], *, covered: bool) -> None:
+        """`covered`: nothing of a lower layer is seen here, and a deletion would be listed as a broken name."""
+        named = [(WHITEOUT + n if node == _DELETED else n, n, node) for n, node in directory.children.items()]
+        named.sort(key=lambda item: item[0])
+        for _, name, node in named:
+            path = prefix + name
+            if isinstance(node, Directory):
+                letter = b"o" if node.opaque else b"d"
+                records.append(b"%s %o %d %d - %s\0" % (letter, node.mode, node.uid, node.gid, path))
+                self._settle(node, path + b"/", records, covered=covered or node.opaque)
+            elif node == _DELETED and covered:
+                self._clear(directory, name)
+            else:
+                records.append(b"%s %s\0" % (node, path))
+        self._attributes(directory, prefix)
+
+    def _attributes(self, directory: Directory, path: bytes) -> None:
+        descriptor = self._descriptor(directory)
+        if directory.above is not None:
+            if directory.opaque:
+                os.setxattr(descriptor, canonical.OPAQUE[0], b"y")
+            elif _DELETED in directory.children.values():
+                # or overlayfs lists deletions of what is not there, where no other layer has the directory
+                os.setxattr(descriptor, ORIGIN, b"")
+            for key, value in (directory.xattrs or {}).items():
+                _set(descriptor, key, value, path)
+            if directory.uid or directory.gid:
+                _own(descriptor, directory.uid, directory.gid, path)
+            os.fchmod(descriptor, directory.mode)
+        else:
+            os.fchmod(descriptor, 0o755)
+        os.utime(descriptor, ns=(directory.mtime, directory.mtime))
+
+
+def _parts(name: bytes, member: bytes) -> list[bytes]:
+    """The components of a name in an archive: an absolute one starts at the tree's root, as in every tool."""
+    parts = [part for part in name.split(b"/") if part not in (b"", b".")]
+    if b".." in parts:
+        refuse("unpack-name", f"leads out of the archive's directory{_by(name, member)}", member)
+    if not name or b"\0" in name or len(name) > PATH or len(parts) > DEPTH or any(len(part) > NAME for part in parts):
+        refuse("unpack-name", f"has no name, or one that is too long{_by(name, member)}", member)
+    return parts
+
+
+def _by(name: bytes, member: bytes) -> str:
+    return "" if name == member else f": {os.fsdecode(name[:200])!r}"
+
+
+def _own(what: int | bytes, uid: int, gid: int, name: bytes, place: int | None = None) -> None:
+    try:
+        if isinstance(what, int):
+            os.fchown(what, uid, gid)
+        else:
+            os.chown(what, uid, gid, dir_fd=place, follow_symlinks=False)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        refuse("unpack-owner", f"belongs to {uid}:{gid}, which are no ids of containers here", name)
+
+
+def _set(descriptor: int, key: bytes, value: bytes, name: bytes) -> None:
+    try:
+        os.setxattr(descriptor, key, value)
+    except OSError as error:
+        text = f"has an extended attribute that cannot be kept here: {os.fsdecode(key[:80])}: {error.strerror}"
+        refuse("unpack-xattr", text, name)

@@ -1,0 +1,135 @@
+"""A captured tree -> its tar, plain or compressed, into a descriptor; and the digests of both.
+
+`pack` runs as container root (`container.ids.inside`), whose files they are. What gzip and zstd make of the same bytes
+differs between versions of their libraries, so a packed digest names nothing but itself: content is named by diff ID.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import select
+import zlib
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, Literal, TypeAlias
+
+from envtool.store import canonical
+
+Form: TypeAlias = Literal["", "gzip", "zstd"]
+Packed: TypeAlias = tuple[str, int, str, int]  # diff ID, bytes of the tar, digest of what was written, its bytes
+
+MAGIC: tuple[tuple[bytes, Form], ...] = (
+    (b"\x1f\x8b", "gzip"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    *(
+        (bytes([0x50 + low, 0x2A, 0x4D, 0x18]), "zstd") for low in range(16)
+    ),  # frames that are skipped, as zstd:chunked has
+)
+GZIP_LEVEL = 6
+ZSTD_LEVEL = 3
+
+
+def prepare(form: Form) -> None:
+    """Import what `pack` needs. Nothing should be imported in the process that is container root."""
+    if form == "zstd":
+        _module()
+
+
+def maker(form: Form) -> str:
+    """What packs here: the same maker makes the same bytes of the same tar."""
+    if form == "gzip":
+        return f"zlib {zlib.ZLIB_RUNTIME_VERSION} -{GZIP_LEVEL}"
+    if form == "zstd":
+        module = _module()
+        version = getattr(module, "ZSTD_VERSION", None) or module.zstd_version_info
+        return f"zstd {'.'.join(map(str, version))} -{ZSTD_LEVEL}"
+    return ""
+
+
+def pack(tree: str | int, out: int, form: Form, stop: int = -1) -> Packed:
+    """Write the tar of a captured tree to the descriptor `out`. Raises OSError (ECANCELED once the descriptor `stop` is
+    readable), StoreError."""
+    sink = Sink(out, form, stop)
+    canonical.write_tar(tree, sink)  # type: ignore[arg-type]  # it only writes
+    return sink.close()
+
+
+class Sink:
+    """What is written to it goes to a descriptor, compressed as `form` says, and is hashed on both sides."""
+
+    def __init__(self, out: int, form: Form, stop: int = -1) -> None:
+        self._out = out
+        self._plain = hashlib.sha256()
+        self._packed = self._plain if not form else hashlib.sha256()
+        self._sizes = [0, 0]
+        self._pack: Any = _compressor(form)
+        self._stopped = _asked(stop)
+        self._pieces: list[bytes] = []
+        self._waiting = 0
+
+    def write(self, piece: bytes) -> int:
+        """Take a piece of any length; small ones are gathered."""
+        self._pieces.append(piece)
+        self._waiting += len(piece)
+        if self._waiting >= canonical.CHUNK:
+            self._flush()
+        return len(piece)
+
+    def close(self) -> Packed:
+        """Write what is left; what it all came to."""
+        self._flush()
+        if self._pack is not None:
+            self._put(self._pack.flush())
+        plain, packed = (f"sha256:{each.hexdigest()}" for each in (self._plain, self._packed))
+        return plain, self._sizes[0], packed, self._sizes[1]
+
+    def _flush(self) -> None:
+        if self._stopped():
+            raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED))
+        data = b"".join(self._pieces)
+        self._pieces.clear()
+        self._waiting = 0
+        self._plain.update(data)
+        self._sizes[0] += len(data)
+        self._put(data if self._pack is None else self._pack.compress(data))
+
+    def _put(self, data: bytes) -> None:
+        if self._packed is not self._plain:
+            self._packed.update(data)
+        self._sizes[1] += len(data)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._out, view) :]
+
+
+def form_of(path: str) -> Form:
+    """What a file is compressed with, by its first bytes."""
+    with open(path, "rb") as file:
+        head = file.read(4)
+    return next((form for magic, form in MAGIC if head.startswith(magic)), "")
+
+
+def _compressor(form: Form) -> Any:
+    if form == "gzip":
+        return zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 31)  # a header without time and name
+    if form == "zstd":
+        compressor = _module().ZstdCompressor(level=ZSTD_LEVEL)
+        return compressor.compressobj() if hasattr(compressor, "compressobj") else compressor
+    return None
+
+
+def _module() -> Any:
+    try:
+        return import_module("zstandard")
+    except ImportError:  # Python 3.14 has its own
+        return import_module("compression.zstd")
+
+
+def _asked(stop: int) -> Callable[[], bool]:
+    if stop < 0:
+        return lambda: False
+    poll = select.poll()
+    poll.register(stop, select.POLLIN)
+    return lambda: bool(poll.poll(0))

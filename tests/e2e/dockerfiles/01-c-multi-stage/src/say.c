@@ -1,0 +1,6 @@
+#include <stdio.h>
+
+void say(const char *text)
+{
+    puts(text);
+}

@@ -1,0 +1,178 @@
+"""What instructions do: acts, the environment of RUN, and the image's configuration."""
+
+from __future__ import annotations
+
+import pytest
+
+from envtool.kinds.dockerfile.acts import CopyAct, DirectoryAct, RunAct
+from envtool.kinds.dockerfile.parse import Fault, parse
+from envtool.kinds.dockerfile.stages import platform_arguments
+from envtool.kinds.dockerfile.translate import PATH, Builder
+from envtool.kinds.dockerfile.words import Lexer
+
+IMAGE = {"Env": ["PATH=/bin", "LANG=C"], "WorkingDir": "/srv", "User": "app", "Cmd": ["sh"], "Labels": {"a": "1"}}
+
+
+def built(text: str, config=None, seen=None, outer=None, **given: str) -> Builder:
+    builder = Builder(
+        IMAGE if config is None else config,
+        lexer=Lexer(),
+        given=given,
+        outer=platform_arguments("x86_64") | (outer or {}),
+        seen=seen,
+    )
+    for instruction in parse(f"FROM x\n{text}")[1:]:
+        builder.add(instruction)
+    return builder
+
+
+def acts(text: str, **more):
+    return built(text, **more).acts
+
+
+def test_a_run_sees_what_docker_shows():
+    one, two = acts(
+        'ARG A=1\nARG B\nARG C=$A$LANG\nRUN make\nENV B=2 C=${C}x\nUSER 1:2\nSHELL ["bash", "-c"]\nRUN make\n'
+    )
+    assert isinstance(one, RunAct)
+    assert (one.argv, one.user, one.workdir, one.network) == (("/bin/sh", "-c", "make"), "app", "/srv", True)
+    assert one.env == {"PATH": "/bin", "LANG": "C", "A": "1", "C": "1C"}
+    assert isinstance(two, RunAct)
+    assert (two.argv, two.user) == (("bash", "-c", "make"), "1:2")
+    assert two.env == {"PATH": "/bin", "LANG": "C", "A": "1", "B": "2", "C": "1Cx"}
+
+
+def test_a_path_is_always_there():
+    (one,) = acts("RUN x\n", config={})
+    assert one.env == {"PATH": PATH}
+    assert built("ENV PATH=/x:$PATH\n", config={}).config["Env"] == [f"PATH=/x:{PATH}"]
+
+
+def test_arguments_have_values_from_three_places():
+    assert built("ARG V\nENV E=$V\n", V="given").env["E"] == "given"
+    assert built("ARG V=own\nENV E=$V\n", V="given").env["E"] == "given"
+    assert built("ARG V=own\nENV E=$V\n", outer={"V": "outer"}).env["E"] == "own"
+    assert built("ARG V\nENV E=$V\n", outer={"V": "outer"}).env["E"] == "outer"
+    assert built("ENV E=${V:-none}\n", outer={"V": "outer"}, V="given").env["E"] == "none"
+    assert built("ARG TARGETARCH\nENV E=$TARGETARCH\n").env["E"] == "amd64"
+    assert built("ENV E=$V\n", seen={"V": "of the stage below"}).env["E"] == "of the stage below"
+
+
+def test_one_instruction_is_expanded_with_what_was_before_it():
+    assert built("ENV A=1\nENV A=2 B=$A\n").env["B"] == "1"
+
+
+def test_forms_of_run():
+    one, two, three, four = acts(
+        'RUN ["a", "$b"]\nRUN <<EOF\nset -e\necho $X\nEOF\nRUN <<-EOF\n\t#!/usr/bin/env python3\n\tprint()\nEOF\n'
+        "RUN cat <<A - <<B\n1\nA\n2\nB\n"
+    )
+    assert one.argv == ("a", "$b")
+    assert two.argv == ("/bin/sh", "-c", "set -e\necho $X\n")
+    assert two.title == "RUN set -e"
+    assert three.argv == ("/dev/pipes/EOF",)
+    assert three.script == ("EOF", "#!/usr/bin/env python3\nprint()\n")
+    assert four.argv == ("/bin/sh", "-c", "cat <<A - <<B\n1\nA\n2\nB")
+
+
+def test_the_network_can_be_left_out():
+    one, two = acts("RUN --network=none a\nRUN --network=host a\n")
+    assert (one.network, two.network) == (False, True)
+    assert one.title == "RUN a"
+
+
+def test_working_directories_chain():
+    builder = built("WORKDIR a\nWORKDIR /b/./c\nENV D=deep\nWORKDIR ../$D/\nWORKDIR a\nWORKDIR /\nWORKDIR /b/c\n")
+    assert [act.path for act in builder.acts] == ["/srv/a", "/b/c", "/b/deep", "/b/deep/a"]
+    assert all(isinstance(act, DirectoryAct) and act.user == "app" for act in builder.acts)
+    assert builder.config["WorkingDir"] == "/b/c"
+
+
+def test_copies():
+    one, two, three = acts(
+        "ENV D=dist\nCOPY --chown=$D:1 --chmod=u+x --exclude=*.md --parents $D/*.js package*.json ./app/\n"
+        'COPY --link --from=build ["a b", "/c"]\nADD --checksum=sha256:'
+        + "0" * 64
+        + " https://example.test/x.tar /opt\n"
+    )
+    assert isinstance(one, CopyAct)
+    assert (one.sources, one.target) == (("dist/*.js", "package*.json"), "/srv/app/")
+    assert (one.owner, one.mode, one.exclude, one.parents, one.unpack) == ("dist:1", "u+x", ("*.md",), True, False)
+    assert (two.origin, two.sources, two.target) == ("build", ("a b",), "/c")
+    assert (three.urls, three.checksum, three.unpack, three.target) == (
+        ("https://example.test/x.tar",),
+        "0" * 64,
+        True,
+        "/opt",
+    )
+
+
+def test_here_documents_are_files():
+    (one,) = acts("ENV A=1\nCOPY <<a <<'b' f /to/\n$A \"q\" \\$A\na\n$A\nb\n")
+    assert one.documents == (("a", '1 "q" $A\n'), ("b", "$A\n"))
+    assert one.sources == ("f",)
+
+
+def test_what_an_image_says_of_itself():
+    config = built(
+        'LABEL b=2 a=3\nEXPOSE 80 53/udp 8000-8001\nVOLUME /a /b\nVOLUME ["/c d"]\nSTOPSIGNAL SIGINT\nMAINTAINER me\n'
+        'ENTRYPOINT ["run"]\nCMD a b\nHEALTHCHECK --interval=1m30s --timeout=1.5s --retries=2 CMD curl x\n'
+        "ONBUILD COPY . /x\nONBUILD RUN make\nUSER 7\n"
+    ).config
+    assert config["Labels"] == {"a": "3", "b": "2"}
+    assert config["ExposedPorts"] == {"80/tcp": {}, "53/udp": {}, "8000/tcp": {}, "8001/tcp": {}}
+    assert config["Volumes"] == {"/a": {}, "/b": {}, "/c d": {}}
+    assert (config["StopSignal"], config["User"]) == ("SIGINT", "7")
+    assert (config["Entrypoint"], config["Cmd"]) == (["run"], ["/bin/sh", "-c", "a b"])
+    assert config["Healthcheck"] == {
+        "Test": ["CMD-SHELL", "curl x"], "Interval": 90 * 10**9, "Timeout": 15 * 10**8, "Retries": 2,
+    }  # fmt: skip
+    assert config["OnBuild"] == ["COPY . /x", "RUN make"]
+    assert built('HEALTHCHECK CMD ["a"]\n').config["Healthcheck"] == {"Test": ["CMD", "a"]}
+    assert built("HEALTHCHECK NONE\n").config["Healthcheck"] == {"Test": ["NONE"]}
+
+
+def test_an_entrypoint_takes_away_the_command_below():
+    assert "Cmd" not in built('ENTRYPOINT ["a"]\n').config
+    assert built('CMD ["b"]\nENTRYPOINT ["a"]\n').config["Cmd"] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("RUN\n", "no command"),
+        ("RUN []\n", "no command"),
+        ("RUN --security=insecure x\n", "--security is not supported"),
+        ("RUN --network=mine x\n", "default, none or host"),
+        ("COPY a\n", "where to"),
+        ("COPY a b c\n", "end `c` with"),
+        ("COPY https://example.test/a b\n", "COPY takes no URL"),
+        ("COPY --chmod=rw a b\n", "neither octal"),
+        ("COPY --chmod=17777 a b\n", "neither octal"),
+        ("COPY --checksum=x a b\n", "--checksum is not supported"),
+        ("COPY $NOTHING b\n", "is empty"),
+        ("ADD --checksum=md5:1 https://example.test/a b\n", "64 digits"),
+        ("ADD --checksum=sha256:1 a b\n", "one URL"),
+        ("ADD https://example.test/a.git b\n", "git is not supported"),
+        ("ADD --keep-git-dir=true x b\n", "--keep-git-dir"),
+        ("WORKDIR\n", "one argument"),
+        ("USER $NOTHING${X:?wanted}\n", "X: wanted"),
+        ("SHELL bash\n", "list in JSON"),
+        ("EXPOSE http\n", "no port"),
+        ("EXPOSE 70000\n", "no port"),
+        ("EXPOSE 9-8\n", "no port"),
+        ("VOLUME []\n", "no directory"),
+        ("HEALTHCHECK --interval=soon CMD x\n", "no duration"),
+        ("HEALTHCHECK --retries=x CMD x\n", "no number"),
+        ("HEALTHCHECK CMD\n", "NONE, or CMD"),
+        ("ENV =x\n", "empty"),
+        ("ARG =x\n", "no name"),
+        ("ONBUILD FLY\n", "FLY"),
+        ("FLY x\n", "FLY is not supported"),
+        ("COPY <<a /x\n${A\na\n", "here-document a"),
+    ],
+)
+def test_what_is_wrong_is_said(text, why):
+    with pytest.raises(Fault, match=why) as caught:
+        built(text)
+    assert caught.value.line == 2

@@ -1,0 +1,53 @@
+"""Who a name is, as Docker looks it up."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envtool.users import Unknown, find, find_group
+
+PASSWD = (
+    b"# remark\nroot:x:0:0:root:/root:/bin/sh\napp:x:7:8::/home/app:/bin/sh\n12:x:30:31::/odd:\nbroken:x:y:z\n+::::::\n"
+)
+GROUP = b"root:x:0:\napps:x:8:app\nweb:x:9:other,app\nold:x:10:app,\nodd:x:11:30\n"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "uid", "gid", "groups", "home"),
+    [
+        ("", 0, 0, [0], "/root"),
+        ("root", 0, 0, [0], "/root"),
+        ("app", 7, 8, [8, 9, 10], "/home/app"),
+        ("7", 7, 8, [8, 9, 10], "/home/app"),
+        ("app:web", 7, 9, [9], "/home/app"),
+        ("app:1", 7, 1, [1], "/home/app"),
+        ("99", 99, 0, [0], "/"),
+        ("99:web", 99, 9, [9], "/"),
+        ("12", 30, 31, [31], "/odd"),  # a name first
+        (":web", 0, 9, [9], "/root"),
+    ],
+)
+def test_users(wanted, uid, gid, groups, home):
+    user = find(wanted, PASSWD, GROUP)
+    assert (user.uid, user.gid, user.groups, user.home) == (uid, gid, groups, home)
+
+
+def test_who_is_not_there_is_named():
+    with pytest.raises(Unknown, match="`ghost`"):
+        find("ghost", PASSWD, GROUP)
+    with pytest.raises(Unknown, match="`ghosts`"):
+        find("app:ghosts", PASSWD, GROUP)
+    with pytest.raises(Unknown, match="`broken`"):
+        find("broken", PASSWD, GROUP)
+    assert find("0", b"", b"").home == "/"
+    assert find_group("5", b"") == 5
+
+
+@given(st.text(max_size=12), st.binary(max_size=80), st.binary(max_size=80))
+def test_any_file_can_be_read(wanted, passwd, group):
+    try:
+        find(wanted, passwd, group)
+    except Unknown:
+        return

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from envtool.model import Json
 
-SORTS = {"layer": "layer", "file": "fetched file", "result": "result"}
+SORTS = {"layer": "layer", "file": "fetched file", "result": "result", "cache": "cache"}
 MOST = 40  # rows of a list that are shown; -v and --json have all
 
 

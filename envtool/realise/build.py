@@ -86,6 +86,8 @@ def _built(settled: Settled, setting: Setting) -> dict[str, Json]:
         "project": setting.root,
         "time": round(time.time(), 3),
         "options": request.options,
+        # of an image's layer, whose key does not have them: gc says what they cost
+        **({"files": [fetch.sha256 for fetch in settled.fetches]} if not settled.document["files"] else {}),
     }
 
 

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 from envtool.store import claims, layers, locks, results
 from envtool.store.scratch import Remove, remove_tree, scratch, sweep
 from envtool.store.store import Store
-from envtool.store.survey import Item, Survey, names, uses, where
+from envtool.store.survey import Item, Survey, lock_of, names, uses, where
 
 AGE = 30 * 86400.0  # seconds that an unused thing stays when nothing else was said
 LOCKS = 86400.0  # seconds after which a lock that nobody holds is only a name
@@ -102,7 +102,7 @@ def collect(
         if stop.is_set():
             return
         try:
-            target = os.path.join(top, item.name)
+            target = os.path.join(top, item.name.replace("/", "-"))
             if not _take(store, item, target):
                 busy.append(item)
                 return
@@ -142,20 +142,20 @@ def in_use(store: Store, doomed: Sequence[Item]) -> list[Item]:
     for item in doomed:
         if item.sort == "file" and item.name in claimed:
             found.append(item)
-        elif item.sort == "layer":
-            with locks.free(store, layers.used_mark(item.name)) as mine:
+        elif lock := lock_of(item):
+            with locks.free(store, lock) as mine:
                 if not mine:
                     found.append(item)
     return found
 
 
 def _take(store: Store, item: Item, target: str) -> bool:
-    """Move a layer or result out of everybody's sight; False when it is in use. One that is gone already is ours."""
+    """Move a tree out of everybody's sight; False when it is in use. One that is gone already is ours."""
     try:
         if item.sort == "result":  # who reads one sees that it is whole, or takes the long way
             os.rename(where(store, item), target)
             return True
-        with locks.free(store, layers.used_mark(item.name)) as mine:
+        with locks.free(store, lock_of(item)) as mine:
             if mine:
                 os.rename(where(store, item), target)
             return mine
@@ -231,6 +231,7 @@ def tidy(store: Store, paths: Iterable[str], *, remove: Remove) -> tuple[int, in
             remove_tree(path, remove)
             count += 1
     standing = {layers.used_mark(key) for key in names(store, "layers")}
+    standing |= {f"cache-{key}-{number}" for key in names(store, "caches") for number in names(store, "caches", key)}
     return count + locks.prune(store, older=LOCKS, keep=standing.__contains__), size
 
 

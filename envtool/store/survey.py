@@ -14,18 +14,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
-from envtool.store import blobs, layers, usage
+from envtool.errors import EnvtoolError
+from envtool.store import blobs, caches, layers, usage
 from envtool.store.store import Store
 
-Sort: TypeAlias = Literal["layer", "file", "result"]
+Sort: TypeAlias = Literal["layer", "file", "result", "cache"]
 _HEX = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 _LARGEST = 64 << 20  # bytes of a lock that is read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """A thing that gc may remove: a layer by key, a fetched file by sha256, a result by key. `size` is what it takes on
-    the disk, `used` when it was used last, seconds since the epoch."""
+    """A thing that gc may remove: a layer by key, a fetched file by sha256, a result by key, a cache by its place in
+    caches/. `size` is what it takes on the disk, `used` when it was used last, seconds since the epoch."""
 
     sort: Sort
     name: str
@@ -101,6 +102,7 @@ def survey(store: Store, inside: usage.Inside) -> Survey:
     ]
     items += _files(store)
     items += _results(store)
+    items += _caches(store, inside)
     rest = sum(_blocks(store.path(room, name)) for room in ("memo", "plans", "views") for name in names(store, room))
     return Survey(items=tuple(items), sheets=sheets, uses=plans, halves=tuple(halves), rest=rest)
 
@@ -164,7 +166,8 @@ def _sheet(store: Store, key: str) -> Sheet | None:
             project=str(built.get("project", "")),
             diff_id=str(stored["diff_id"]),
             below=tuple(document.get("below", ())),
-            files=tuple(str(pair[1]) for pair in document.get("files", ())),
+            # an image's layer is one however it was packed, so what it was packed in is no part of its document
+            files=tuple(str(pair[1]) for pair in document.get("files", ())) or tuple(built.get("files", ())),
             time=float(built.get("time") or os.stat(path).st_mtime),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
@@ -230,11 +233,34 @@ def _results(store: Store) -> Iterator[Item]:
             continue
 
 
+def _caches(store: Store, inside: usage.Inside) -> Iterator[Item]:
+    """What RUNs of Dockerfiles keep (caches.py). They change, so they are measured each time."""
+    for key in names(store, caches.ROOM):
+        for number in names(store, caches.ROOM, key):
+            place = store.path(caches.ROOM, key, number)
+            if not number.isdigit():
+                continue
+            try:
+                size = inside(usage.measure, ".", at=place)
+                used = max(os.stat(place).st_mtime, _time(store.path("locks", f"cache-{key}-{number}")))
+            except (OSError, EnvtoolError, RuntimeError):
+                continue
+            yield Item(sort="cache", name=f"{key}/{number}", size=size, used=used)
+
+
 def where(store: Store, item: Item) -> str:
     """The path of an item."""
     if item.sort == "file":
         return blobs.path(store, item.name)
-    return store.path("layers" if item.sort == "layer" else "results", item.name)
+    room = {"layer": "layers", "result": "results", "cache": caches.ROOM}[item.sort]
+    return store.path(room, item.name)
+
+
+def lock_of(item: Item) -> str:
+    """Name of the lock that whoever uses an item holds; empty where there is none."""
+    if item.sort == "layer":
+        return layers.used_mark(item.name)
+    return f"cache-{item.name.replace('/', '-')}" if item.sort == "cache" else ""
 
 
 def without(found: Survey, gone: Iterable[Item]) -> Survey:

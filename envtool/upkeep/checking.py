@@ -29,6 +29,7 @@ from envtool.store.survey import Item, names
 
 ARCHIVE = "archive"  # kind of the document of a layer that is an image's: keys.archive_document
 HEX = re.compile(r"[0-9a-f]{64}")
+NEEDED = ("blobs/sha256", "layers", "locks", "memo", "plans", "tmp")
 SHOWN = 20  # paths of one layer that are named; their number is told
 Progress: TypeAlias = Callable[[int], None]  # is told how many bytes were looked at
 
@@ -332,6 +333,10 @@ def rooms(store: Store) -> Iterator[Damage]:
         name = place or store.root
         try:
             state = os.stat(store.path(place))
+        except FileNotFoundError as error:
+            if place in NEEDED:  # the others are made when they are needed
+                yield Damage(sort="room", name=name, what=_words(error))
+            continue
         except OSError as error:
             yield Damage(sort="room", name=name, what=_words(error))
             continue

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envtool import keys
-from envtool.store import blobs, claims, collect, layers, locks, memo, survey, usage
+from envtool.store import blobs, caches, claims, collect, layers, locks, memo, survey, usage
 from envtool.store.claims import Claims
 from envtool.store.collect import AGE, Policy, decide
 from envtool.store.gc import gc
@@ -388,3 +388,22 @@ def test_a_use_in_a_plan_that_is_told(store):
     with open(store.path("plans", "00000001"), "wb") as file:
         file.write(b"junk")
     assert len([*survey.uses(store)]) == 1
+
+
+def test_a_cache_goes_unless_it_is_in_use(store):
+    with caches.using(store, "pip", "locked") as (path, fresh):
+        assert fresh
+        with open(os.path.join(path, "wheel"), "wb") as file:
+            file.write(b"x" * 5000)
+        os.utime(path, (1, 1))
+        os.utime(store.path("locks", f"cache-{'-'.join(path.split('/')[-2:])}"), (1, 1))
+        assert [item.sort for item in run(store)[1].busy] == ["cache"]
+        assert os.path.exists(os.path.join(path, "wheel"))
+    os.utime(path, (1, 1))
+    os.utime(store.path("locks", f"cache-{'-'.join(path.split('/')[-2:])}"), (1, 1))
+    done = run(store)[1]
+    assert [item.sort for item in done.gone] == ["cache"]
+    assert done.freed > 5000
+    assert not os.path.exists(path)
+    with caches.using(store, "pip", "locked") as (_, fresh):
+        assert fresh

@@ -162,23 +162,24 @@ def rounds(place, number: int, size: int = 1, **environ: str):
     return place.envtool("test")
 
 
-def test_before_a_build_there_is_made_room(fresh):
+def test_before_a_build_there_is_made_room():
     """Not on the warm way, never what the run needs itself, and said in one line."""
-    for number in range(3):
-        done = rounds(fresh, number)
-        assert "to make room" not in done.err
-    assert len(fresh.layers()) == 4
-    done = rounds(fresh, 3, ENVTOOL_STORE_SIZE="1MB")
-    assert done.status == 0, done.said
-    assert done.err.count("to make room") == 1
-    assert len(fresh.layers()) == 2  # the base, and what was made
-    assert "to make room" not in fresh.envtool("exec", "unit", "--", "true").err
-    fresh.environ.pop("ENVTOOL_STORE_SIZE")
-    assert rounds(fresh, 4, ENVTOOL_KEEP_FREE="100%").err.count("to make room") == 1
-    assert len(fresh.layers()) == 2
-    bad = rounds(fresh, 5, ENVTOOL_KEEP_FREE="much")
-    assert bad.status == 3
-    assert "ENVTOOL_KEEP_FREE" in bad.err
+    with fresh_place(_me()) as place:
+        for number in range(3):
+            done = rounds(place, number)
+            assert "to make room" not in done.err
+        assert len(place.layers()) == 4
+        done = rounds(place, 3, ENVTOOL_STORE_SIZE="1MB")
+        assert done.status == 0, done.said
+        assert done.err.count("to make room") == 1
+        assert len(place.layers()) == 2  # the base, and what was made
+        assert "to make room" not in place.envtool("exec", "unit", "--", "true").err
+        place.environ.pop("ENVTOOL_STORE_SIZE")
+        assert rounds(place, 4, ENVTOOL_KEEP_FREE="100%").err.count("to make room") == 1
+        assert len(place.layers()) == 2
+        bad = rounds(place, 5, ENVTOOL_KEEP_FREE="much")
+        assert bad.status == 3
+        assert "ENVTOOL_KEEP_FREE" in bad.err
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
@@ -291,18 +292,19 @@ def test_a_stack_is_what_its_containers_see(place):
         assert [each for each in said["said"] if each["seen"]]
 
 
-def test_two_envs_are_compared(place):
-    place.spec(SPEC)
-    assert place.envtool("test").status == 0
-    same = place.envtool("diff", "unit", "unit")
-    assert (same.status, same.out) == (0, "")
-    done = place.envtool("diff", "unit", "both", "--files")
-    assert done.status == 1
-    assert "  - /opt/a/private\n" in done.out
-    assert "  + /opt/b/file\n" in done.out
-    assert place.envtool("diff", "unit", "nope").status == 2
-    said = place.envtool("inspect", "both", "/opt/b/file")
-    assert "is from  layer b" in said.out
-    gone = place.envtool("inspect", "both", "/opt/a/private")
-    assert "not there" in gone.out
-    assert "deleted by  layer b" in gone.out
+def test_two_envs_are_compared():
+    with fresh_place(_me()) as place:
+        place.spec(SPEC)
+        assert place.envtool("test").status == 0
+        same = place.envtool("diff", "unit", "unit")
+        assert (same.status, same.out) == (0, "")
+        done = place.envtool("diff", "unit", "both", "--files")
+        assert done.status == 1
+        assert "  - /opt/a/private\n" in done.out
+        assert "  + /opt/b/file\n" in done.out
+        assert place.envtool("diff", "unit", "nope").status == 2
+        said = place.envtool("inspect", "both", "/opt/b/file")
+        assert "is from  layer b" in said.out
+        gone = place.envtool("inspect", "both", "/opt/a/private")
+        assert "not there" in gone.out
+        assert "deleted by  layer b" in gone.out

@@ -547,3 +547,9 @@ def envtool_event(event: Event) -> None:
 def envtool_packages(tree: Tree) -> Iterable[Package]:  # type: ignore[empty-body]
     """Called by `envtool sbom`: what this plugin's ecosystem has installed in a stack, whoever installed it. Must not
     raise for files that are not what they should be: they are a stranger's."""
+
+
+@hookspec
+def envtool_owners(tree: Tree, path: str) -> Iterable[Package]:  # type: ignore[empty-body]
+    """Called by `envtool inspect ENV PATH`: the packages of this plugin's ecosystem that say that they brought the
+    file `path` (absolute). Must not raise for files that are not what they should be: they are a stranger's."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-Subject: TypeAlias = Literal["base", "layer", "fetch", "resolve", "task", "verify", "export", "push", "cache"]
+Subject: TypeAlias = Literal["base", "layer", "fetch", "resolve", "task", "verify", "export", "push", "cache", "store"]
 Outcome: TypeAlias = Literal[
     "built", "cached", "pulled", "done", "passed", "same", "differs", "failed", "timeout", "interrupted", "error",
     "skipped",

@@ -4,6 +4,8 @@ request.py   what was asked for, and which spec and envs it means
 opening.py   the project as every verb finds it: spec, graph, lock, store
 running.py   `run`: a task in many envs
 caching.py   the team cache, shown
+upkeep.py    the store: gc, verify
+looking.py   what is in it: inspect, diff
 """
 
 from __future__ import annotations
@@ -16,9 +18,11 @@ from dataclasses import dataclass, replace
 from envtool import registry
 from envtool.api import Detection
 from envtool.app.caching import cache, cache_key
+from envtool.app.looking import diff, inspect
 from envtool.app.opening import free, opened, read, working
 from envtool.app.request import SPEC, Request, find_spec, one_env
 from envtool.app.running import run
+from envtool.app.upkeep import gc, store_path, store_size, store_verify
 from envtool.errors import MakeError, UsageError
 from envtool.events import Emit, Event
 from envtool.lock.changes import Change, changes
@@ -52,8 +56,9 @@ from envtool.store.packing import Form
 from envtool.verify.result import Verified
 
 __all__ = [
-    "SPEC", "Cancel", "Locked", "Request", "cache", "cache_key", "detect", "execute", "export", "fetch", "find_spec",
-    "listeners", "load", "lock", "plan", "push", "run", "sbom", "schema", "statements", "vendor", "verify", "why",
+    "SPEC", "Cancel", "Locked", "Request", "cache", "cache_key", "detect", "diff", "execute", "export", "fetch",
+    "find_spec", "gc", "inspect", "listeners", "load", "lock", "plan", "push", "run", "sbom", "schema", "statements",
+    "store_path", "store_size", "store_verify", "vendor", "verify", "why",
 ]  # fmt: skip
 
 

@@ -107,6 +107,26 @@ class App(Protocol):
     def vendor(self, request: Any, target: str, emit: Emit, cancel: Latch, *, prune: bool) -> Any:
         """A vendor.Vendored. Raises EnvtoolError."""
 
+    def gc(
+        self, request: Any, *, keep_size: int | None, older_than: float | None, dry_run: bool, emit: Emit, cancel: Latch
+    ) -> Any:
+        """A Swept. Raises EnvtoolError."""
+
+    def store_path(self) -> str:
+        """Raises StoreError."""
+
+    def store_size(self) -> Any:
+        """A Sizes. Raises StoreError."""
+
+    def store_verify(self, *, repair: bool, jobs: int, emit: Emit, cancel: Latch) -> Any:
+        """A Checked. Raises EnvtoolError."""
+
+    def inspect(self, request: Any, name: str, path: str, *, files: bool) -> Any:
+        """A LayerReport, an EnvReport or, with a path, a PathReport. Raises EnvtoolError."""
+
+    def diff(self, request: Any, first: str, second: str) -> Any:
+        """A Compared. Raises EnvtoolError."""
+
     def sbom(self, request: Any, env: str, form: str, emit: Emit, cancel: Latch) -> str:
         """A document. Raises EnvtoolError."""
 

@@ -193,3 +193,33 @@ def running(function: Callable[..., Any]) -> Callable[..., Any]:
     ):
         function = option(function)
     return function
+
+
+class Size(click.ParamType[int]):
+    """Bytes, as in `20GB` or `512MiB`."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number of bytes."""
+        from envtool.store.room import size
+
+        found = value if isinstance(value, int) else size(str(value))
+        if found is None:
+            self.fail(f"`{value}` is no size: say 20GB or 512MiB", param, ctx)
+        return found
+
+
+class Age(click.ParamType[float]):
+    """Seconds, as in `7d` or `12h`."""
+
+    name = "age"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number of seconds."""
+        from envtool.store.room import age
+
+        found = value if isinstance(value, float) else age(str(value))
+        if found is None:
+            self.fail(f"`{value}` is no length of time: say 30d, 2w or 12h", param, ctx)
+        return found

@@ -21,7 +21,7 @@ is talk.
 | status | meaning |
 |---|---|
 | 0 | all passed |
-| 1 | a task failed or ran out of time, or `verify` found a difference |
+| 1 | a task failed or ran out of time, `verify` or `diff` found a difference, or `store verify` damage that is left |
 | 2 | the spec or the command line is wrong; nothing was run |
 | 3 | an environment could not be made (or is not cached: `--expect-cached`), `doctor` found that containers cannot \
 run, or envtool has a bug |
@@ -44,6 +44,9 @@ The first ^C ends the tasks (TERM, then KILL), keeps their outputs and writes th
 | `ENVTOOL_CACHE=off` | the team cache is not asked and not pushed to |
 | `ENVTOOL_BLOBS` | URLs or directories, with spaces between them, that hold pinned files: `<ab>/<sha256>`; asked last |
 | `ENVTOOL_INSECURE_REGISTRIES` | registries, `HOST[:PORT]` with commas between them, that are spoken to by plain HTTP |
+| `ENVTOOL_STORE` | where the store is (default: `envtool` in `$XDG_CACHE_HOME` or `~/.cache`) |
+| `ENVTOOL_KEEP_FREE` | what stays free on the store's disk: `2GB`, `5%`, `0` for never (default: 5 %, at most 2 GB) |
+| `ENVTOOL_STORE_SIZE` | what the store may take: `20GB` (default: as much as there is) |
 | `ENVTOOL_DEBUG=1` | a bug shows its traceback |
 """
 
@@ -55,7 +58,10 @@ def reference() -> str:
         root = _context(group, "envtool", None)
         command = group.get_command(root, name)
         assert command is not None
-        parts += [f"## envtool {name}", _help(_context(command, name, root))]
+        here = _context(command, name, root)
+        parts += [f"## envtool {name}", _help(here)]
+        for more, verb in command.commands.items() if isinstance(command, click.Group) else ():
+            parts += [f"### envtool {name} {more}", _help(_context(verb, more, here))]
     return "\n".join(parts)
 
 

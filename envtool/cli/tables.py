@@ -18,7 +18,8 @@ _STATES = {"cached": "32", "build": "33", "unknown": "2"}
 _SIGNS = {"ok": ("✓", "32"), "warn": ("!", "33"), "fail": ("✗", "31")}
 
 
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows in columns, the first the head."""
     widths = [max(width(cell) for cell in column) + 2 for column in zip(*rows, strict=True)]
     return ["".join(pad(cell, wide) for cell, wide in zip(row, widths, strict=True)).rstrip() for row in rows]
 
@@ -35,7 +36,7 @@ def envs(spec: Spec, style: Style) -> str:
         )
         for env in spec.envs
     ]
-    head, *lines = _table(rows)
+    head, *lines = table(rows)
     return "\n".join([style.paint("2", head), *lines])
 
 
@@ -164,7 +165,7 @@ def locked(done: Locked) -> str:
         (each.entry, each.name or "-", each.old or "-", each.new or "-", *([each.platform] if platforms else []))
         for each in done.changes
     ]
-    return "\n".join([*_table(rows), "", sum_up])
+    return "\n".join([*table(rows), "", sum_up])
 
 
 def locked_json(done: Locked) -> Json:

@@ -31,3 +31,10 @@ def envtool_packages(tree: api.Tree) -> list[api.Package]:
     from envtool.kinds.debian import installed
 
     return installed.packages(tree)
+
+
+@api.hook
+def envtool_owners(tree: api.Tree, path: str) -> list[api.Package]:
+    from envtool.kinds.debian import installed
+
+    return installed.owners(tree, path)

@@ -120,6 +120,7 @@ class Ahead:
         def waiting(holder: str) -> None:
             setting.emit(net.note(event_id, f"waiting for another envtool ({holder})"))
 
+        setting.make_room()
         with (
             self._bringing,
             told(setting, event_id, node.subject, node.spec.name) as piece,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from envtool.api import Fetch, Site
-from envtool.errors import FetchError, ResolveError
+from envtool.errors import FetchError, ResolveError, StoreError
 from envtool.realise import settle
 from envtool.realise.setting import Setting
 from envtool.realise.settle import Settled
@@ -17,12 +17,14 @@ from envtool.store import download as store
 def bring(settled: Settled, setting: Setting, event_id: str, site: Site) -> None:
     """Have every file of a node in the store. Local folders are looked into first; then what `resolve` saw is tried;
     where that is gone, the kind is asked again. Raises FetchError, ResolveError, StoreError, Interrupted."""
+    claim(settled.fetches, setting)
     _take(settled.fetches, setting, event_id)
     missing = _missing(settled.fetches, setting)
     if not missing:
         return
     if setting.offline:
         raise _offline(missing)
+    setting.make_room()
     kind, request = settled.node.kind, settled.request
     seen = settle.seen(settled.node, request, setting)
     hinted = [replace(fetch, url=fetch.url or seen.get(fetch.sha256, "")) for fetch in missing]
@@ -43,6 +45,7 @@ def bring(settled: Settled, setting: Setting, event_id: str, site: Site) -> None
 def download(fetches: Sequence[Fetch], setting: Setting, event_id: str) -> None:
     """Fetch exact files that say where they are, or lie where ENVTOOL_BLOBS says. Raises FetchError (code offline,
     fetch-nowhere, …), StoreError, Interrupted."""
+    claim(fetches, setting)
     _take(fetches, setting, event_id)
     missing = _missing(fetches, setting)
     if missing and setting.offline:
@@ -58,6 +61,15 @@ def download(fetches: Sequence[Fetch], setting: Setting, event_id: str) -> None:
         cancel=setting.cancel.is_set,
         vendor=sources.vendored(setting.root),
     )
+
+
+def claim(fetches: Sequence[Fetch], setting: Setting) -> None:
+    """Let no gc take these files, there or not, while the verb works. Raises StoreError."""
+    try:
+        setting.claims.files(setting.store, [fetch.sha256 for fetch in fetches])
+    except OSError as error:
+        text = f"nothing can be written to {setting.store.root}: {error.strerror}"
+        raise StoreError(text, code="store-space", hint="make room, or let ENVTOOL_STORE name another place") from error
 
 
 def _take(fetches: Sequence[Fetch], setting: Setting, event_id: str) -> None:

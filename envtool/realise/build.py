@@ -19,6 +19,7 @@ from envtool.events import Outcome
 from envtool.plan.graph import Node
 from envtool.realise import advice, archive, inside, shown, team
 from envtool.realise.bring import bring
+from envtool.realise.room import NoRoom, watched
 from envtool.realise.setting import Setting, add_variables, base_environment, outside
 from envtool.realise.settle import Made, Settled
 from envtool.realise.tee import Tee
@@ -47,14 +48,32 @@ def build(
     """Make the layer (built), or take it from the team cache or as an image has it (pulled), or the one that another
     process has made meanwhile (cached). `site` is what the kind may ask where its files are. Raises MakeError,
     Interrupted."""
+    setting.make_room()
+    try:
+        return _build(settled, ground, setting, event_id, site)
+    except NoRoom as failed:
+        if not setting.make_room(full=True):
+            raise failed.error from None
+    try:
+        return _build(settled, ground, setting, event_id, site)
+    except NoRoom as failed:
+        raise failed.error from None
+
+
+def _build(
+    settled: Settled, ground: Ground, setting: Setting, event_id: str, site: Site
+) -> tuple[layers.Layer, Outcome]:
     recipe = settled.node.kind.build(settled.request, settled.pins)
 
     def waiting(holder: str) -> None:
         setting.emit(net.note(event_id, f"waiting for another envtool ({holder})"))
 
-    with layers.building(
-        setting.store, settled.key, remove=ids.remove, waiting=waiting, cancelled=setting.cancel.is_set
-    ) as draft:
+    with (
+        layers.building(
+            setting.store, settled.key, remove=ids.remove, waiting=waiting, cancelled=setting.cancel.is_set
+        ) as draft,
+        watched(setting.store),
+    ):
         if draft.layer is not None:
             return draft.layer, "cached"
         base = ground.below[0].settled if ground.below else settled

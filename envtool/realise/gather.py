@@ -16,7 +16,7 @@ from envtool.api import Fetch
 from envtool.errors import ResolveError
 from envtool.plan.graph import Graph, Node
 from envtool.realise import settle
-from envtool.realise.bring import bring
+from envtool.realise.bring import bring, claim
 from envtool.realise.setting import Setting
 from envtool.realise.settle import Made, Settled
 from envtool.realise.site import StackSite
@@ -61,6 +61,7 @@ def gather(graph: Graph, setting: Setting, *, jobs: int = 0) -> Gathered:
                 names=_with(known.names if known else (), fetch.name),
                 needed_by=_with(known.needed_by if known else (), name),
             )
+    claim([item.fetch for item in found.values()], setting)
     absent = {sha256 for sha256, item in found.items() if not blobs.has(setting.store, sha256, item.fetch.size)}
     with ThreadPoolExecutor(2, thread_name_prefix="bring") as pool:  # each brings eight files at once
         [*pool.map(lambda made: _bring(made, stacks, setting), nodes)]

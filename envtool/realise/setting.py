@@ -14,6 +14,8 @@ from envtool.errors import Interrupted
 from envtool.events import Emit
 from envtool.lock.lock import Lock
 from envtool.model import Json
+from envtool.realise.room import Room
+from envtool.store.claims import Claims
 from envtool.store.store import Store
 
 if TYPE_CHECKING:
@@ -102,7 +104,13 @@ class Setting:
     share: Share | None = None  # the team cache, where there is one to be asked
     shared: Shared = field(default_factory=Shared)  # see api.Site.shared
     turns: threading.Semaphore = field(default_factory=_turns)  # who makes a part of a base: as many as processors
+    claims: Claims = field(default_factory=Claims)  # what of the store is needed while this is
+    room: Room = field(default_factory=Room)
     arguments: tuple[str, ...] = ()  # what stood after `--`: already in the commands, kept for what is said of a run
+
+    def make_room(self, *, full: bool = False) -> bool:
+        """Before something is made or fetched: see Room.ensure."""
+        return self.room.ensure(self.store, self.root, self.claims, self.emit, full=full)
 
 
 def outside() -> tuple[dict[str, str], tuple[Bind, ...]]:

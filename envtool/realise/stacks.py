@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from envtool.errors import BuildError
+from envtool.errors import BuildError, EnvtoolError
 from envtool.plan.graph import Graph, Node, grown, has_parts
 from envtool.realise import settle, team
 from envtool.realise.ahead import Ahead
@@ -72,6 +72,7 @@ class Stacks:
         self._recalling = threading.Lock()
         self._ahead = Ahead(setting)
         self._stood_on: tuple[Graph | None, frozenset[str]] = (None, frozenset())
+        setting.room.need(self._standing)
 
     def stack(self, env: str) -> Stack:
         """The whole stack of an env, made where it was not. Raises MakeError, SpecError, Interrupted."""
@@ -98,7 +99,8 @@ class Stacks:
     def _stands(self, node_id: str) -> Made | None:
         """A node that came from the team cache, or stood before it was asked for. Raises as `stack` does."""
         made = self._ahead.made(node_id) or self._known(node_id)
-        there = made is not None and made.layer.tree and layers.find(self._setting.store, made.layer.key)
+        setting = self._setting
+        there = made is not None and made.layer.tree and setting.claims.find(setting.store, made.layer.key)
         return made if there else None
 
     def _fits(self, node: Node, made: Made) -> bool:
@@ -238,6 +240,19 @@ class Stacks:
         self._recalled[node.id] = made
         return made
 
+    def _standing(self) -> Iterator[str]:
+        """Keys of the layers of the graph that stand already, as far as that is known without making any."""
+        for node in self._graph.nodes.values():
+            try:
+                with self._recalling:
+                    made = self._recall(node)
+            except EnvtoolError:
+                continue
+            if made is not None and made.layer.tree:
+                yield made.layer.key
+        with self._recalling:  # what is not known yet may be known when it is asked for in earnest
+            self._recalled = {node_id: made for node_id, made in self._recalled.items() if made is not None}
+
     def made(self) -> tuple[Made, ...]:
         """Every node that stands so far, and what is known of those that need not stand."""
         with self._lock:
@@ -272,14 +287,15 @@ class Stacks:
         request = settle.request_for(node, ground.below, setting, ground.beside)
         if seen is not None and seen.layer.tree:
             known = seen.settled.request
-            if (known.below, known.beside) == (request.below, request.beside):
+            same = (known.below, known.beside) == (request.below, request.beside)
+            if same and setting.claims.find(setting.store, seen.layer.key) is not None:
                 return seen
         setting.cancel.check()
         answered = self._answer(node) if node.subject == "base" and has_parts(node.kind) else None
         wanted = answered or settle.wanted(node, request, ground.below, setting)
         if wanted.known:
             settled = settle.settled(node, wanted.request, wanted.pins)
-            layer = layers.find(setting.store, settled.key)
+            layer = setting.claims.find(setting.store, settled.key)
             if layer is not None:
                 return Made(settled=settled, layer=layer)
         if setting.cached_only and not (wanted.known and setting.share and settle.archive(settled)):
@@ -301,7 +317,7 @@ class Stacks:
                 pins = settle.resolve(node, request, setting, site, again=wanted.again)
             settled = settle.settled(node, request, pins)
             piece.detail = node.kind.summary(request, pins)
-            layer = layers.find(setting.store, settled.key)
+            layer = setting.claims.find(setting.store, settled.key)
             if layer is not None:
                 piece.outcome = "cached"
                 return Made(settled=settled, layer=layer)

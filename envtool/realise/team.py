@@ -127,4 +127,6 @@ def built(settled: Settled, setting: Setting) -> dict[str, Json]:
         "time": round(time.time(), 3),
         "options": request.options,
         **({"refused": refused} if refused else {}),
+        # of an image's layer, whose key does not have them: gc says what they cost
+        **({"files": [fetch.sha256 for fetch in settled.fetches]} if not settled.document["files"] else {}),
     }

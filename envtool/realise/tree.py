@@ -14,9 +14,10 @@ from envtool import globs
 from envtool.container import ids
 from envtool.store.canonical import records
 from envtool.store.layers import Layer
+from envtool.store.merged import Entries
+from envtool.store.merged import merged as overlaid
 
 LIMIT = 64 << 20  # bytes of one file; what is larger tells of no package
-DIRECTORIES = b"do"
 
 
 class StackTree:
@@ -24,7 +25,7 @@ class StackTree:
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         self._layers = layers
-        self._files = merged([list(records(layer.manifest)) for layer in layers])
+        self._files = merged([records(layer.manifest) for layer in layers])
 
     def find(self, pattern: str) -> list[str]:
         """See api.Tree."""
@@ -44,33 +45,9 @@ class StackTree:
         return {f"/{name}": found[name] for name in sorted(found)}
 
 
-def merged(layers: Sequence[Sequence[tuple[bytes, bytes]]]) -> dict[str, int]:
-    """Path of each regular file that is seen -> index of the layer it is in. `layers`: (path, fields) of each entry,
-    as manifests have them."""
-    seen: dict[bytes, tuple[bytes, int]] = {}  # path -> letter, layer
-    for index, entries in enumerate(layers):
-        hiding = {path for path, fields in entries if fields[:1] != b"d"}
-        # what hides something: a deletion, an opaque directory, anything else than a directory where one was
-        hiding &= {path for path, (letter, _) in seen.items() if letter in DIRECTORIES}
-        hiding |= {path for path, fields in entries if fields[:1] == b"w"}
-        if hiding:
-            seen = {path: value for path, value in seen.items() if not _hidden(path, hiding)}
-        for path, fields in entries:
-            letter = fields[:1]
-            if letter != b"w":
-                seen[path] = (letter, index)
-    return {os.fsdecode(path): index for path, (letter, index) in seen.items() if letter == b"f"}
-
-
-def _hidden(path: bytes, hiding: set[bytes]) -> bool:
-    if path in hiding:
-        return True
-    end = path.rfind(b"/")
-    while end > 0:
-        if path[:end] in hiding:
-            return True
-        end = path.rfind(b"/", 0, end)
-    return False
+def merged(layers: Sequence[Entries]) -> dict[str, int]:
+    """Path of each regular file that is seen -> index of the layer it is in."""
+    return {os.fsdecode(path): index for path, (fields, index) in overlaid(layers).items() if fields[:1] == b"f"}
 
 
 def _read(names: list[str]) -> dict[str, bytes]:

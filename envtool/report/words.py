@@ -166,6 +166,8 @@ def worth(event: Finished, verbosity: int) -> bool:
         return True
     if verbosity < 0:
         return False
+    if event.subject == "store":
+        return verbosity > 0 or bool(event.detail)
     return verbosity > 0 or event.subject in ("task", "verify", "cache") or event.outcome in ("built", "pulled")
 
 

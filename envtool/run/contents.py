@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from envtool import keys
 from envtool.api import Package, Tree
@@ -44,23 +45,29 @@ def bill(env: str, stack: Stack, plugins: Sequence[object]) -> Bill:
         digest=digest(stack),
         epoch=stack.epoch,
         steps=steps(stack),
-        items=items([*_packages(tree, plugins)], files),
+        items=items(packages(tree, plugins), files),
         system=system,
         release=release,
     )
 
 
-def _packages(tree: Tree, plugins: Sequence[object]) -> Iterator[Package]:
+def packages(tree: Tree, plugins: Sequence[object]) -> list[Package]:
+    """All that is installed in a tree. Raises UsageError naming the plugin that fails."""
+    return [*asked("envtool_packages", plugins, tree=tree)]
+
+
+def asked(hook: str, plugins: Sequence[object], **arguments: Any) -> Iterator[Package]:
+    """What the plugins that have a hook say, in their order. Raises UsageError naming the plugin that fails."""
     for plugin in plugins:
-        hook = getattr(plugin, "envtool_packages", None)
-        if hook is None:
+        function = getattr(plugin, hook, None)
+        if function is None:
             continue
         try:
-            yield from hook(tree=tree)
+            yield from function(**arguments)
         except Exception as error:
             name = getattr(plugin, "__name__", type(plugin).__name__)
             text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            raise UsageError(f"the plugin {name} failed in envtool_packages: {text}", code="plugin") from error
+            raise UsageError(f"the plugin {name} failed in {hook}: {text}", code="plugin") from error
 
 
 def _release(tree: Tree) -> tuple[str, str]:

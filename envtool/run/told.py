@@ -41,8 +41,9 @@ def switches(environ: Mapping[str, str]) -> list[tuple[str, str]]:
 def read(store: str, spec: str, task: str, envs: tuple[str, ...]) -> dict[str, Any] | None:
     """The plan of a run, None when there is none or anything that decided it has changed. The project's files are for
     `stands` to look at."""
+    place = path(store, spec, task, envs)
     try:
-        with open(path(store, spec, task, envs), "rb") as file:
+        with open(place, "rb") as file:
             plan: dict[str, Any] = marshal.loads(file.read())  # noqa: S302 - our own file in our own 0700 store
         if plan["version"] != version() or (plan["spec"], plan["task"], plan["envs"]) != (spec, task, envs):
             return None
@@ -52,7 +53,10 @@ def read(store: str, spec: str, task: str, envs: tuple[str, ...]) -> dict[str, A
         passed(each["passes"]) != each["passed"] for each in plan["rows"]
     ):
         return None
-    return plan if all(warm.signature(place) == state for place, state in plan["watch"]) else None
+    if not all(warm.signature(watched) == state for watched, state in plan["watch"]):
+        return None
+    plan["place"] = place
+    return plan
 
 
 def passed(patterns: tuple[str, ...]) -> dict[str, str]:
@@ -93,6 +97,7 @@ def leave(plan: dict[str, Any]) -> bool:
                     while piece := file.read(1 << 20):
                         copy.write(piece)
                 os.utime(os.path.dirname(source))
+        os.utime(plan["place"])
     except OSError:
         return False
     finally:

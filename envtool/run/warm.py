@@ -37,15 +37,26 @@ def signature(place: str) -> tuple[int, ...]:
 
 
 def read(store: str, spec: str, env: str) -> dict[str, Any] | None:
-    """The plan of an env, None when there is none or anything that decided it has changed."""
+    """The plan of an env, None when there is none or anything that decided it has changed. Its layers are held by the
+    descriptors under "held": that they are still there is looked at after that."""
+    place = path(store, spec, env)
+    held: list[int] = []
     try:
-        with open(path(store, spec, env), "rb") as file:
+        with open(place, "rb") as file:
             plan: dict[str, Any] = marshal.loads(file.read())  # noqa: S302 - our own file in our own 0700 store
         if plan["version"] != version() or plan["spec"] != spec or plan["env"] != env:
             return None
+        held.extend(_hold(lock) for lock in plan["locks"])
+        if all(signature(watched) == state for watched, state in plan["watch"]):
+            os.utime(place)  # by this gc knows when its layers were used last: one call a start, not one a layer
+            plan["held"], held = held, []
+            return plan
     except (OSError, ValueError, EOFError, TypeError, KeyError):
-        return None
-    return plan if all(signature(place) == state for place, state in plan["watch"]) else None
+        pass
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+    return None
 
 
 def version() -> tuple[object, ...]:
@@ -102,18 +113,18 @@ def launch(plan: dict[str, Any], argv: tuple[str, ...], *, terminal: bool, cance
     running = ask(plan)  # git works while we import
     from envtool.container import start
 
-    ignored = hidden(plan, running)
-    if ignored is None:
-        return None
-    held = [_hold(place) for place in plan["locks"]]
-    program = dict(plan["program"])
-    project, _, target = program["view"]
-    program["view"] = (project, ignored, target)
-    step = dict(program["steps"][0])
-    step["argv"] = argv or ("/bin/sh", "-c", "exec $(command -v bash || command -v sh) -l")
-    step["env"] = environment(plan, terminal=terminal)
-    program["steps"] = (step,)
+    held = plan["held"] if "held" in plan else [_hold(place) for place in plan["locks"]]
     try:
+        ignored = hidden(plan, running)
+        if ignored is None:
+            return None
+        program = dict(plan["program"])
+        project, _, target = program["view"]
+        program["view"] = (project, ignored, target)
+        step = dict(program["steps"][0])
+        step["argv"] = argv or ("/bin/sh", "-c", "exec $(command -v bash || command -v sh) -l")
+        step["env"] = environment(plan, terminal=terminal)
+        program["steps"] = (step,)
         ended = start.run(program, stdin=0, stdout=1, stderr=2, terminal=terminal, cancel=cancel)
     finally:
         for descriptor in held:

@@ -66,6 +66,15 @@ def capture(tree: str | int, epoch: int, drop: tuple[str, ...] = (), manifest: s
     return f"sha256:{digest.hexdigest()}", size, len(records)
 
 
+def digested(tree: str | int) -> tuple[Captured, bytes]:
+    """What a captured tree is now, and the manifest that it would have: nothing is changed. Raises StoreError,
+    OSError."""
+    digest = hashlib.sha256()
+    records: list[bytes] = []
+    size = _stream(entries(tree), digest.update, records.append)
+    return (f"sha256:{digest.hexdigest()}", size, len(records)), b"".join(records)
+
+
 def write_tar(tree: str | int, out: BinaryIO) -> int:
     """Write a captured tree as the tar that its diff ID is the digest of; how many bytes that were."""
 
@@ -107,9 +116,14 @@ def _has_content(records: dict[bytes, bytes], directory: bytes) -> bool:
 def records(manifest: str) -> Iterator[tuple[bytes, bytes]]:
     """Path and fields (type, mode, uid, gid, fingerprint) of each entry of a manifest."""
     with open(manifest, "rb") as file:
-        for line in file.read().split(b"\0")[:-1]:
-            fields, path = line[: (cut := _fifth_space(line))], line[cut + 1 :]
-            yield path, fields
+        yield from parsed(file.read())
+
+
+def parsed(manifest: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The same of a manifest's content. Raises ValueError for what is none."""
+    for line in manifest.split(b"\0")[:-1]:
+        fields, path = line[: (cut := _fifth_space(line))], line[cut + 1 :]
+        yield path, fields
 
 
 def _fifth_space(line: bytes) -> int:

@@ -169,9 +169,7 @@ def _hold(store: Store, key: str) -> None:
     with _held.lock:
         descriptor, count = _held.open.get((store.root, key), (-1, 0))
         if not count:
-            path = store.path("locks", f"layer-{key}")
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            locks.acquire(descriptor, fcntl.LOCK_SH)
+            descriptor = hold(store, key)
         _held.open[store.root, key] = (descriptor, count + 1)
 
 
@@ -182,6 +180,18 @@ def _release(store: Store, key: str) -> None:
             _held.open[store.root, key] = (descriptor, count - 1)
         else:
             os.close(descriptor)
+
+
+def hold(store: Store, key: str) -> int:
+    """A descriptor that, while it is open, lets no gc take the layer under a key, there or not. It is used now."""
+    descriptor = locks.held(store, used_mark(key), fcntl.LOCK_SH)
+    os.utime(descriptor)
+    return descriptor
+
+
+def used_mark(key: str) -> str:
+    """Name of the lock that users of a layer share; its time says when they last did."""
+    return f"layer-{key}"
 
 
 def _sync(path: str) -> None:

@@ -1,7 +1,8 @@
 """Advisory locks by name: flock(2) on `locks/<name>`.
 
 A lock belongs to the open file, so it holds between threads of one process as between processes, and the kernel gives
-it back when its holder dies. Lock files are never unlinked: another may just be waiting on the same inode.
+it back when its holder dies. Only `prune` unlinks lock files, and holds them alone then; whoever had one open already
+sees by its link count that it is none any more, and opens the new one.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from envtool.store.store import Store
 
 Waiting: TypeAlias = Callable[[str], None]  # told once who holds the lock: "pid 4711", or "another"
 Cancelled: TypeAlias = Callable[[], bool]
+SHARED = fcntl.LOCK_SH
 SHORT, LONG = 0.005, 0.1  # seconds between two tries
 
 
@@ -29,9 +31,8 @@ def exclusive(
 
     Raises Interrupted when `cancelled` says so.
     """
-    descriptor = _open(store, name)
+    descriptor = held(store, name, fcntl.LOCK_EX, waiting=waiting, cancelled=cancelled)
     try:
-        acquire(descriptor, fcntl.LOCK_EX, waiting=waiting, cancelled=cancelled)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
         try:
@@ -47,12 +48,66 @@ def shared(
     store: Store, name: str, *, waiting: Waiting | None = None, cancelled: Cancelled | None = None
 ) -> Iterator[None]:
     """Hold the lock together with other sharers, so that nobody holds it alone."""
-    descriptor = _open(store, name)
+    descriptor = held(store, name, fcntl.LOCK_SH, waiting=waiting, cancelled=cancelled)
     try:
-        acquire(descriptor, fcntl.LOCK_SH, waiting=waiting, cancelled=cancelled)
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def free(store: Store, name: str) -> Iterator[bool]:
+    """Hold the lock alone if it can be had at once; whether that is so."""
+    descriptor = _open(store, name)
+    try:
+        yield attempt(descriptor) and os.fstat(descriptor).st_nlink > 0
+    finally:
+        os.close(descriptor)
+
+
+def held(
+    store: Store,
+    name: str,
+    operation: int,
+    *,
+    waiting: Waiting | None = None,
+    cancelled: Cancelled | None = None,
+) -> int:
+    """A descriptor that holds the lock until it is closed. Raises Interrupted when `cancelled` says so."""
+    while True:
+        descriptor = _open(store, name)
+        try:
+            acquire(descriptor, operation, waiting=waiting, cancelled=cancelled)
+            if os.fstat(descriptor).st_nlink:
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # it was pruned between open and flock
+
+
+def prune(store: Store, *, older: float, keep: Callable[[str], bool]) -> int:
+    """Unlink the locks that nobody holds, that were not used for `older` seconds, and whose name `keep` does not want;
+    how many there were."""
+    gone = 0
+    oldest = time.time() - older
+    for name in os.listdir(store.path("locks")):
+        path = store.path("locks", name)
+        try:
+            if os.stat(path).st_mtime > oldest or keep(name):
+                continue
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            if attempt(descriptor):
+                os.unlink(path)
+                gone += 1
+        except FileNotFoundError:
+            pass
+        finally:
+            os.close(descriptor)
+    return gone
 
 
 def attempt(descriptor: int, operation: int = fcntl.LOCK_EX) -> bool:

@@ -33,7 +33,7 @@ class Outcome:
         """All of it, with what varies replaced: how a golden file shows it."""
         text = f"-- exit {self.status}\n-- stdout\n{self.out}-- stderr\n{self.err}"
         text = re.sub(r"in \d+\.\ds (──|--)", r"in TIME \1", text)
-        text = re.sub(r'"(time|seconds)": [\d.]+', r'"\1": 0', text)
+        text = re.sub(r'"(time|seconds|used)": [\d.]+', r'"\1": 0', text)
         return re.sub(r"/\S*/(good|bad|huge)\b", r"LOGS/\1", text)
 
 

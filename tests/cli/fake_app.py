@@ -13,6 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
+from typing import NamedTuple
 
 from envtool import errors, events
 from envtool.api import Detection
@@ -666,3 +667,163 @@ def _run_moving(request, task, emit, cancel):
     emit(events.Finished(id="f", subject="fetch", name="bookworm", outcome="done", time=now, seconds=0.6))
     emit(events.Finished(id="l", subject="layer", name="deps", outcome="built", time=now, seconds=0.6))
     return _run_passed(request, task, emit, cancel)
+
+
+# ---- the store ---------------------------------------------------------------------------------------------------------
+
+DAY = 86400.0
+
+
+def _thing(sort, name, size, days=0):
+    return SimpleNamespace(sort=sort, name=name * 64, size=size, used=time.time() - days * DAY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    project: str
+    env: str
+    layers: int
+    own: int
+    shared: int
+    files: int
+    used: float
+    after: int
+    after_files: int
+
+
+def gc(request, *, keep_size, older_than, dry_run, emit, cancel):
+    requests.append((request, keep_size, older_than, dry_run))
+    now = time.time()
+    emit(events.Started(id="store", subject="store", name="gc", time=now))
+    emit(events.Finished(id="store", subject="store", name="gc", outcome="done", time=now, seconds=1.0))
+    gone, busy = (), ()
+    if scenario() == "mixed":
+        gone = (_thing("layer", "a", 41_000_000, 40), _thing("layer", "b", 900, 41), _thing("file", "c", 3_100_000, 50))
+        busy = (_thing("result", "d", 812),)
+    envs = (
+        Cost(
+            project="/src", env="unit[\x1b[31mbookworm]", layers=3, own=41_000_000, shared=300_000_000, files=3_100_000,
+            used=time.time(), after=300_000_000, after_files=0,
+        ),
+        Cost(
+            project="/other", env="", layers=1, own=812, shared=0, files=0, used=time.time() - 12 * DAY, after=812,
+            after_files=0,
+        ),
+    )  # fmt: skip
+    litter, size = (5, 4096) if scenario() == "mixed" else (0, 0)
+    freed = size + sum(item.size for item in gone)
+    return SimpleNamespace(
+        store="/store", dry_run=dry_run, size=1_000_000_000, envs=envs if scenario() == "mixed" else (), free=10**10,
+        disk=10**11, collected=SimpleNamespace(gone=gone, busy=busy, litter=litter, litter_size=size, freed=freed),
+    )  # fmt: skip
+
+
+def store_path():
+    return "/store"
+
+
+def store_size():
+    sorts = {"layer": (12, 2_400_000_000), "file": (1, 812)}
+    return SimpleNamespace(store="/store", sorts=sorts, size=2_400_004_096, free=10**10, disk=10**11)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Damage:
+    sort: str
+    name: str
+    what: str
+    paths: tuple = ()
+    mended: str = ""
+
+
+def store_verify(*, repair, jobs, emit, cancel):
+    requests.append((repair, jobs))
+    now = time.time()
+    emit(events.Started(id="store", subject="store", name="verify", time=now, total=10))
+    emit(events.Finished(id="store", subject="store", name="verify", outcome="done", time=now, seconds=1.0))
+    damages = (
+        Damage(
+            sort="layer", name="a" * 64, what="its tree is not what its manifest says: 2 paths",
+            paths=("/etc/passwd: content", "/opt/\x1b[31mx: extra"), mended="removed" if repair else "",
+        ),
+        Damage(
+            sort="file", name="b" * 64, what="its content is cccccccccccc", mended="kept: it is in use" if repair else ""
+        ),
+    )  # fmt: skip
+    damages = damages if scenario() == "mixed" else damages[:1] if repair else ()
+    left = tuple(each for each in damages if each.mended != "removed")
+    return SimpleNamespace(damages=damages, left=left, counts={"layer": 12, "file": 1, "memory": 4}, size=2_400_000_000)
+
+
+def _file(path, type_="file", mode=0o644, size=0, layer=0):
+    return SimpleNamespace(path=path, type=type_, mode=mode, uid=0, gid=7, size=size, layer=layer)
+
+
+def _member(name, subject="layer", kind="pip", key="3f9c"):
+    made = SimpleNamespace(key=key * 16, diff_id=f"sha256:{key[::-1] * 16}", size=5000)
+    return SimpleNamespace(subject=subject, name=name, kind=kind, layer=made, disk=41_000_000)
+
+
+def inspect(request, name, path, *, files):
+    requests.append((request, name, path, files))
+    if name == "nope":
+        raise errors.UsageError("nothing here is called `nope`", code="no-such-name", hint="did you mean `deps`?")
+    base, deps = _member("bookworm", "base", "debian", "77aa"), _member("de\x1b[31mps")
+    owner = SimpleNamespace(type="npm", namespace="@x", name="left", version="1.0")
+    if path:
+        said = (
+            SimpleNamespace(member=base, file=_file(path, size=812), seen=False),
+            SimpleNamespace(member=deps, file=_file(path, mode=0o4755, size=4100), seen=True),
+        )
+        if path == "/gone":
+            said = (said[0], SimpleNamespace(member=deps, file=_file(path, "deletion"), seen=False))
+        return SimpleNamespace(path=path, there=path != "/gone", said=said, owners=(owner,) if path != "/gone" else ())
+    all_ = (_file("/opt", "directory", 0o755), _file("/opt/x\x1b[31m", size=4100, layer=1))
+    sums = SimpleNamespace(
+        entries=2, types={"directory": 2, "file": 1}, size=4100, directories=(("/opt", 4100),), files=all_[1:]
+    )
+    shown = all_ if files else ()
+    if name == "unit":
+        steps = (
+            SimpleNamespace(member=base, entries=1, seen=0),
+            SimpleNamespace(member=deps, entries=1, seen=4100),
+        )
+        return SimpleNamespace(env="unit", steps=steps, sums=sums, packages={"npm": 1, "deb": 88}, files=shown)
+    many = tuple(SimpleNamespace(type="deb", namespace="", name=f"p{n}", version="1") for n in range(22))
+    return SimpleNamespace(
+        member=deps, sums=sums, brought=None if name == "bare" else (owner, *many), below=("77aa" * 16,), files=shown,
+        built={"time": 1_700_000_000.0, "where": "envtool.yaml:3", "project": "/src"},
+    )  # fmt: skip
+
+
+class Record(NamedTuple):
+    letter: str
+    mode: int
+    uid: int
+    gid: int
+    mark: str
+    size: int
+
+
+def diff(request, first, second):
+    requests.append((request, first, second))
+    old, new = Record("f", 0o644, 0, 0, "812:0", 812), Record("f", 0o755, 0, 7, "900:1", 900)
+    files = (
+        SimpleNamespace(path="/usr/bin/\x1b[31mx", how="changed", kinds=("content", "mode", "owner"), old=old, new=new),
+        SimpleNamespace(path="/usr/lib/a/b/c", how="added", kinds=(), old=None, new=new),
+        SimpleNamespace(path="/etc/old", how="removed", kinds=(), old=old, new=None),
+    )
+    packages = (
+        SimpleNamespace(type="deb", name="libc6", how="changed", old=("2.36",), new=("2.41",)),
+        SimpleNamespace(type="npm", name="@x/left", how="added", old=(), new=("1.0", "2.0")),
+    )
+    places = (
+        SimpleNamespace(path="/usr/bin", added=0, removed=0, changed=1, size=88),
+        SimpleNamespace(path="/etc", added=0, removed=1, changed=0, size=-812),
+    )
+    same = first == second
+    found = SimpleNamespace(
+        same=same, packages=() if same else packages, files=() if same else files, places=() if same else places
+    )
+    sides = [SimpleNamespace(env=name, members=(_member(name),)) for name in (first, second)]
+    return SimpleNamespace(first=sides[0], second=sides[1], difference=found)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from envtool.api import Package, Tree
 
 DATABASE = "/var/lib/dpkg/status"
+LISTS = "/var/lib/dpkg/info/*.list"
 PARTS = "/var/lib/dpkg/status.d/*"
 RELEASES = ("/etc/os-release", "/usr/lib/os-release")
 FORMAT = "packaging-manuals/copyright-format/"  # of a machine-readable debian/copyright (DEP 5)
@@ -44,6 +45,17 @@ def packages(tree: Tree) -> list[Package]:
         for path, stanza in found
         if stanza.get("package") and stanza.get("version")
     ]
+
+
+def owners(tree: Tree, path: str) -> list[Package]:
+    """The packages whose list of files has a path, or the name that it had before /bin and /lib moved below /usr."""
+    wanted = {path.encode(errors="surrogateescape"), path.removeprefix("/usr").encode(errors="surrogateescape")}
+    names = {
+        place.rpartition("/")[2].removesuffix(".list").partition(":")[0]
+        for place, content in tree.read(tree.find(LISTS)).items()
+        if wanted & {*content.split(b"\n")}
+    }
+    return [package for package in packages(tree) if package.name in names] if names else []
 
 
 def stanzas(text: str) -> Iterator[dict[str, str]]:

@@ -51,3 +51,21 @@ def test_licences_old_and_new(said, licenses):
 )
 def test_what_names_no_package(content):
     assert installed.read("/x", content) is None
+
+
+def test_a_file_belongs_to_the_nearest_package():
+    tree = MemoryTree(
+        {
+            "/opt/node_modules/a/package.json": '{"name": "a", "version": "1"}',
+            "/opt/node_modules/a/node_modules/@x/b/package.json": '{"name": "@x/b", "version": "2"}',
+            "/opt/node_modules/broken/package.json": "{",
+        }
+    )
+
+    def names(path):
+        return [package.name for package in installed.owners(tree, path)]
+
+    assert names("/opt/node_modules/a/lib/index.js") == ["a"]
+    assert names("/opt/node_modules/a/node_modules/@x/b/index.js") == ["b"]
+    assert names("/opt/node_modules/broken/index.js") == []
+    assert names("/opt/index.js") == []

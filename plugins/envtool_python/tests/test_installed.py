@@ -63,3 +63,21 @@ def test_licences(lines, licenses):
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"Name: a\n", b"Version: 1\n", b"\n\nName: a\nVersion: 1\n"])
 def test_what_names_no_distribution(content):
     assert installed.read("/x", content) is None
+
+
+def test_a_file_belongs_to_the_distribution_whose_record_has_it():
+    site = "/opt/venv/lib/python3.11/site-packages"
+    tree = MemoryTree(
+        {
+            f"{site}/a-1.dist-info/METADATA": "Name: a\nVersion: 1\n",
+            f"{site}/a-1.dist-info/RECORD": 'a/__init__.py,sha256=x,3\n"a/with,comma.py",,\n../../../bin/a,sha256=y,9\n',
+            f"{site}/b-1.dist-info/METADATA": "Name: b\nVersion: 1\n",
+            f"{site}/b-1.dist-info/RECORD": "\0,\n",
+        }
+    )
+
+    def names(path):
+        return [package.name for package in installed.owners(tree, path)]
+
+    assert names(f"{site}/a/__init__.py") == names(f"{site}/a/with,comma.py") == names("/opt/venv/bin/a") == ["a"]
+    assert names(f"{site}/b/__init__.py") == []

@@ -1,3 +1,4 @@
+import fcntl
 import marshal
 import os
 import subprocess
@@ -18,6 +19,7 @@ def plan(tmp_path):
         "version": warm.version(),
         "spec": str(spec),
         "env": "unit",
+        "locks": (),
         "watch": [(str(spec), warm.signature(str(spec))), (str(tmp_path / "absent"), ())],
     }
 
@@ -83,3 +85,32 @@ def test_only_what_is_passed_reaches_a_command(monkeypatch):
     assert warm.environment(made, terminal=False) == {"PATH": "/bin", "TERM": "dumb", "MY_TOKEN": "1"}
     assert passes("MY_TOKEN", ("MY_*",))
     assert not passes("MY", ("MY_*",))
+
+
+def test_the_layers_of_a_plan_are_held_and_it_is_used(plan):
+    """Before it is looked whether they are there: gc cannot take them between the two."""
+    lock = plan.top / "layer"
+    os.makedirs(plan.top / "store/plans", exist_ok=True)
+    place = warm.path(plan.store, str(plan.spec), "unit")
+
+    def busy():
+        with open(lock) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            return False
+
+    made = plan(locks=(str(lock),))
+    assert busy()
+    for descriptor in made["held"]:
+        os.close(descriptor)
+    os.utime(place, (1, 1))
+    plan.spec.write_text("version: 1 \n")
+    assert warm.read(plan.store, str(plan.spec), "unit") is None
+    assert not busy()
+    assert os.stat(place).st_mtime == 1
+    made = plan(locks=(str(lock),), watch=[])
+    os.utime(place, (1, 1))
+    assert warm.read(plan.store, str(plan.spec), "unit") is not None
+    assert os.stat(place).st_mtime > 1

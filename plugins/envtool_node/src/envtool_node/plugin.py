@@ -31,3 +31,11 @@ def envtool_packages(tree: api.Tree) -> list[api.Package]:
     from envtool_node.installed import packages
 
     return packages(tree)
+
+
+@api.hook
+def envtool_owners(tree: api.Tree, path: str) -> list[api.Package]:
+    """The npm package in whose directory a file lies."""
+    from envtool_node.installed import owners
+
+    return owners(tree, path)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import email.parser
 import email.policy
+import posixpath
 import re
 from email.message import Message
 
@@ -27,6 +29,24 @@ def packages(tree: Tree) -> list[Package]:
     paths = {path for pattern in PATTERNS for path in tree.find(pattern)}
     found = (read(path, content) for path, content in tree.read(sorted(paths)).items())
     return [package for package in found if package is not None]
+
+
+def owners(tree: Tree, path: str) -> list[Package]:
+    """The distributions whose RECORD has a path (PyPA: recording installed projects)."""
+    found: list[str] = []
+    for record, content in tree.read(tree.find("/**/*.dist-info/RECORD")).items():
+        site = posixpath.dirname(posixpath.dirname(record))
+        if any(posixpath.normpath(posixpath.join(site, name)) == path for name in _names(content)):
+            found.append(posixpath.join(posixpath.dirname(record), "METADATA"))
+    said = (read(place, content) for place, content in tree.read(found).items())
+    return [package for package in said if package is not None]
+
+
+def _names(record: bytes) -> list[str]:
+    try:
+        return [row[0] for row in csv.reader(record.decode(errors="replace").splitlines()) if row]
+    except csv.Error:
+        return []
 
 
 def read(path: str, content: bytes) -> Package | None:

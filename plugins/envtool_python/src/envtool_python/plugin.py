@@ -32,3 +32,11 @@ def envtool_packages(tree: api.Tree) -> list[api.Package]:
     from envtool_python.installed import packages
 
     return packages(tree)
+
+
+@api.hook
+def envtool_owners(tree: api.Tree, path: str) -> list[api.Package]:
+    """Python distributions whose RECORD names a file."""
+    from envtool_python.installed import owners
+
+    return owners(tree, path)

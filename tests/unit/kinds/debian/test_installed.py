@@ -91,3 +91,23 @@ def test_what_is_no_database_names_no_package(status):
 def test_names_of_licences(name, spdx):
     text = f"Format: https://x/packaging-manuals/copyright-format/1.0/\n\nFiles: *\nLicense: {name}\n"
     assert installed.licenses(text) == (spdx or name,)
+
+
+def test_owners_are_those_whose_list_has_the_path():
+    """dpkg's lists have the names that files had in their packages: /bin/x for what is at /usr/bin/x by now."""
+    status = "Package: bash\nStatus: install ok installed\nVersion: 5\n\nPackage: libc6\nStatus: install ok installed\nVersion: 2\n"
+    tree = MemoryTree(
+        {
+            "/var/lib/dpkg/status": status,
+            "/var/lib/dpkg/info/bash.list": "/.\n/bin\n/bin/bash\n",
+            "/var/lib/dpkg/info/libc6:amd64.list": "/.\n/usr/lib/libc.so.6\n",
+            "/var/lib/dpkg/info/gone.list": "/bin/bash\n",
+        }
+    )
+
+    def names(path):
+        return [(package.name, package.version) for package in installed.owners(tree, path)]
+
+    assert names("/usr/bin/bash") == names("/bin/bash") == [("bash", "5")]
+    assert names("/usr/lib/libc.so.6") == [("libc6", "2")]
+    assert names("/usr/lib/libc.so") == []

@@ -1,0 +1,202 @@
+"""Looking into what stands in the store: `inspect` and `diff`. Nothing is made for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from envtool import registry
+from envtool.app.opening import Opened, free, opened
+from envtool.app.request import Request, one_env
+from envtool.container import ids
+from envtool.errors import MakeError, UsageError
+from envtool.realise.look import Look, look
+from envtool.realise.tree import StackTree
+from envtool.run.contents import packages
+from envtool.store import layers, store, survey, usage
+from envtool.store.canonical import records
+from envtool.store.claims import Claims
+from envtool.store.store import Store
+from envtool.upkeep import contents
+from envtool.upkeep.contents import EnvReport, LayerReport, Member, PathReport
+from envtool.upkeep.diff import Difference, difference, seen
+
+KEY = re.compile(r"(?:sha256:)?[0-9a-f]{6,64}")
+MADE = "`envtool exec {} true` makes what is missing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a name means: an env with its whole stack, or (`env` empty) one layer."""
+
+    env: str
+    members: tuple[Member, ...]  # bottom first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """What `diff` found, and of what."""
+
+    first: Found
+    second: Found
+    difference: Difference
+
+
+class Looking:
+    """The store, and the project here if there is one. What is looked at is held."""
+
+    def __init__(self, request: Request) -> None:
+        self.claims = Claims()
+        self.at: Opened | None = None
+        try:
+            self.at = opened(free(request))
+        except UsageError as error:
+            if error.code != "no-spec" or request.file:
+                raise
+        self.store: Store = self.at.setting.store if self.at else store.locate(idmap=ids.describe())
+        self.plugins: Sequence[object] = (self.at.kinds if self.at else registry.discover()).plugins
+        self._looks: dict[str, Look] | None = None
+
+    def find(self, name: str) -> Found:
+        """An env, a base or a layer of the project, or a layer by the beginning of its key or diff ID. Raises
+        UsageError, MakeError for what does not stand, SpecError."""
+        subject, colon, plain = name.partition(":")
+        subject, plain = (subject, plain) if colon and subject in ("env", "layer", "base") else ("", name)
+        at = self.at
+        if at is not None:
+            if subject in ("", "env") and any(plain in (env.name, env.group) for env in at.spec.envs):
+                return self._env(at, one_env(at.spec, plain).name)
+            nodes = [
+                node for node in at.nodes.nodes.values() if node.spec.name == plain and subject in ("", node.subject)
+            ]
+            if nodes:
+                return self._layer(plain, [self._look(at)[node.id] for node in nodes])
+        if not subject and KEY.fullmatch(name):
+            return self._by_key(name)
+        raise self._unknown(name)
+
+    def _look(self, at: Opened) -> dict[str, Look]:
+        if self._looks is None:
+            self._looks = look(at.nodes, at.setting)
+        return self._looks
+
+    def _env(self, at: Opened, name: str) -> Found:
+        looks = [self._look(at)[node_id] for node_id in at.nodes.stacks[name]]
+        missing = [each.node.spec.name for each in looks if each.layer is None]
+        if missing:
+            text = f"{', '.join(f'`{each}`' for each in missing)} of env `{name}` {_are(missing)} not made yet"
+            raise MakeError(text, code="not-cached", hint=MADE.format(name))
+        return Found(env=name, members=tuple(self._member(each) for each in looks))
+
+    def _layer(self, name: str, looks: Sequence[Look]) -> Found:
+        standing = {each.layer.key: each for each in looks if each.layer is not None}
+        if not standing:
+            raise MakeError(f"`{name}` is not made yet", code="not-cached", hint="`envtool why` says what it waits for")
+        if len(standing) > 1:
+            keys = ", ".join(key[:12] for key in standing)
+            raise UsageError(f"there are {len(standing)} layers `{name}`: say which of {keys}", code="layer-ambiguous")
+        return Found(env="", members=(self._member(*standing.values()),))
+
+    def _by_key(self, name: str) -> Found:
+        sheets = {key: self._read(key) for key in survey.names(self.store, "layers")}
+        plain = name.removeprefix("sha256:")
+        found = [
+            layer
+            for key, layer in sheets.items()
+            if layer is not None and (key.startswith(name) or layer.diff_id.startswith(f"sha256:{plain}"))
+        ]
+        if not found:
+            raise self._unknown(name)
+        if len({layer.diff_id for layer in found}) > 1:
+            keys = ", ".join(layer.key[:16] for layer in found)
+            raise UsageError(f"`{name}` begins several: {keys}", code="layer-ambiguous")
+        return Found(env="", members=(self._bare(found[0]),))
+
+    def _read(self, key: str) -> layers.Layer | None:
+        try:
+            return layers.find(self.store, key)
+        except MakeError:
+            return None
+
+    def _member(self, each: Look) -> Member:
+        assert each.layer is not None
+        node = each.node
+        return self._held(node.subject, node.spec.name, node.kind.name, each.layer)
+
+    def _bare(self, layer: layers.Layer) -> Member:
+        subject, _, kind = str(layer.document.get("kind", "")).rpartition(":")
+        return self._held(subject or "layer", str(layer.built.get("name", "")) or layer.key[:12], kind, layer)
+
+    def _held(self, subject: str, name: str, kind: str, layer: layers.Layer) -> Member:
+        if self.claims.find(self.store, layer.key) is None:
+            raise MakeError(f"layer {layer.key[:12]} is gone from the store", code="layer-gone", hint="run it again")
+        disk = usage.of_layers(self.store, [layer.key], ids.inside)[layer.key]
+        return Member(subject=subject, name=name, kind=kind, layer=layer, disk=disk)
+
+    def below(self, layer: layers.Layer) -> list[layers.Layer] | None:
+        """What a layer stands on, bottom first; None where not all of it is in the store."""
+        wanted = [str(each) for each in layer.document.get("below") or ()]  # type: ignore[union-attr]
+        if not wanted:
+            return []
+        known = {}
+        for key in survey.names(self.store, "layers"):
+            found = self._read(key)
+            if found is not None and found.diff_id in wanted:
+                known[found.diff_id] = found
+        if not known.keys() >= {*wanted}:
+            return None
+        held = [self.claims.find(self.store, known[diff_id].key) for diff_id in wanted]
+        return [each for each in held if each is not None] if all(held) else None
+
+    def _unknown(self, name: str) -> UsageError:
+        names = []
+        if self.at is not None:
+            names = [env.name for env in self.at.spec.envs]
+            names += [node.spec.name for node in self.at.nodes.nodes.values()]
+        near = get_close_matches(name, names, n=1)
+        hint = f"did you mean `{near[0]}`?" if near else "names are those of envs, bases and layers, or keys of layers"
+        return UsageError(f"nothing here is called `{name}`", code="no-such-name", hint=hint)
+
+
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def inspect(request: Request, name: str, path: str, *, files: bool) -> LayerReport | EnvReport | PathReport:
+    """Look into an env or layer, or (with an absolute path) ask who put it there. Raises as Looking.find."""
+    here = Looking(request)
+    found = here.find(name)
+    if path:
+        if not path.startswith("/"):
+            raise UsageError(f"`{path}` is not an absolute path", code="relative-path", hint=f"try `/{path}`")
+        report = contents.path(path, found.members, here.plugins)
+        if not report.said:
+            raise UsageError(f"no {report.path} in `{name}`", code="no-path")
+        return report
+    if found.env:
+        return contents.env(found.env, found.members, here.plugins, files=files)
+    member = found.members[0]
+    return contents.layer(member, here.below(member.layer), here.plugins, files=files)
+
+
+def diff(request: Request, first: str, second: str) -> Compared:
+    """Compare the packages and files of two envs or layers. Raises as Looking.find."""
+    here = Looking(request)
+    sides = here.find(first), here.find(second)
+    # two layers are compared as they are, with what they delete; a stack as it is seen
+    raw = not any(side.env for side in sides)
+    trees = [
+        dict(records(side.members[0].layer.manifest))
+        if raw
+        else seen([records(member.layer.manifest) for member in side.members])
+        for side in sides
+    ]
+    listed = []
+    for side in sides:
+        made = [member.layer for member in side.members]
+        below = here.below(made[0]) if not side.env else []
+        # of a layer alone a package manager's database is no list of what is in it: it is seen with what is below
+        listed.append(packages(StackTree([*(below or ()), *made]), here.plugins))
+    return Compared(first=sides[0], second=sides[1], difference=difference(trees[0], trees[1], listed[0], listed[1]))

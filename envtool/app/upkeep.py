@@ -1,0 +1,173 @@
+"""The verbs that look after the store and into it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from envtool.app.opening import free, opened
+from envtool.app.request import Request
+from envtool.container import ids
+from envtool.errors import SpecError, UsageError
+from envtool.events import Emit, Finished, Outcome, Progress, Started
+from envtool.realise.look import look
+from envtool.realise.setting import Cancel
+from envtool.store import room, scratch, store, survey
+from envtool.store.collect import Collected, Policy
+from envtool.store.gc import gc as collect
+from envtool.upkeep import checking
+from envtool.upkeep.costs import Cost, Stack, costs, stacks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """What `gc` did, or would do. Sizes are bytes on the disk, `free` and `disk` of the file system."""
+
+    store: str
+    dry_run: bool
+    size: int  # of the store before
+    collected: Collected
+    envs: tuple[Cost, ...]
+    free: int
+    disk: int
+
+
+def gc(
+    request: Request, *, keep_size: int | None, older_than: float | None, dry_run: bool, emit: Emit, cancel: Cancel
+) -> Swept:
+    """Remove what nothing needs. Works outside of projects, and where a spec is wrong. Raises StoreError,
+    Interrupted."""
+    place = store.locate(idmap=ids.describe())
+    here = _envs(request)
+    limit = room.limit(os.environ) if keep_size is None else keep_size
+    now = time.time()
+
+    def policy(found: survey.Survey) -> Policy:
+        return Policy(now=now, older_than=older_than, keep_size=limit, named=survey.named(found.projects))
+
+    done = 0
+
+    def progress(size: int) -> None:
+        nonlocal done
+        done += size
+        emit(Progress(id="store", done=done))
+        cancel.check()
+
+    def waiting(holder: str) -> None:
+        emit(Progress(id="store", note=f"waiting for another gc ({holder})"))
+
+    outcome: Outcome = "interrupted"
+    emit(Started(id="store", subject="store", name="gc", time=now))
+    try:
+        found, collected = collect(
+            place,
+            policy,
+            inside=ids.inside,
+            remove=ids.remove,
+            dry_run=dry_run,
+            progress=progress,
+            waiting=waiting,
+            cancelled=cancel.is_set,
+        )
+        outcome = "done"
+    finally:
+        end = time.time()
+        emit(Finished(id="store", subject="store", name="gc", outcome=outcome, time=end, seconds=end - now))
+    available, disk = room.free(place)
+    return Swept(
+        store=place.root,
+        dry_run=dry_run,
+        size=found.size,
+        collected=collected,
+        envs=costs(found, stacks(found, here), collected.gone),
+        free=available,
+        disk=disk,
+    )
+
+
+def _envs(request: Request) -> tuple[Stack, ...]:
+    """The envs of the project here, as it is now; none where there is no project, or one that cannot be read."""
+    try:
+        at = opened(free(request))
+        looks = look(at.nodes, at.setting)
+    except (SpecError, UsageError):
+        return ()
+    return tuple(
+        Stack(
+            project=at.spec.root,
+            env=env.name,
+            layers=frozenset(
+                layer.key for node_id in at.nodes.stacks[env.name] if (layer := looks[node_id].layer) is not None
+            ),
+        )
+        for env in at.spec.envs
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """What the store takes, by sort of thing: (how many, bytes). `free` and `disk` are of the file system."""
+
+    store: str
+    sorts: Mapping[str, tuple[int, int]]
+    size: int
+    free: int
+    disk: int
+
+
+def store_size() -> Sizes:
+    """Raises StoreError."""
+    place = store.locate(idmap=ids.describe())
+    found = survey.survey(place, ids.inside)
+    sorts: dict[str, tuple[int, int]] = {}
+    for item in found.items:
+        count, size = sorts.get(item.sort, (0, 0))
+        sorts[item.sort] = (count + 1, size + item.size)
+    available, disk = room.free(place)
+    return Sizes(store=place.root, sorts=sorts, size=found.size, free=available, disk=disk)
+
+
+def store_path() -> str:
+    """Where the store is, there or not. Raises StoreError."""
+    return store.directory()
+
+
+def store_verify(*, repair: bool, jobs: int, emit: Emit, cancel: Cancel) -> checking.Checked:
+    """Look at everything in the store, and with `repair` remove what is damaged. Raises StoreError, Interrupted."""
+    place = store.locate(idmap=ids.describe())
+    began = time.time()
+    total = checking.size(place)
+    emit(Started(id="store", subject="store", name="verify", time=began, total=total))
+    done = 0
+
+    def progress(size: int) -> None:
+        nonlocal done
+        done += size
+        emit(Progress(id="store", done=done, total=total))
+        cancel.check()
+
+    outcome: Outcome = "interrupted"
+    detail = ""
+    try:
+        found = checking.check(place, jobs=jobs, progress=progress)
+        if repair:
+            found = checking.repair(place, found)
+            scratch.sweep(place, remove=ids.remove)
+        outcome = "differs" if found.left else "done"
+        detail = f"{len(found.damages)} damaged" if found.damages else ""
+    finally:
+        end = time.time()
+        emit(
+            Finished(
+                id="store",
+                subject="store",
+                name="verify",
+                outcome=outcome,
+                time=end,
+                seconds=end - began,
+                detail=detail,
+            )
+        )
+    return found

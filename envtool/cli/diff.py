@@ -1,0 +1,40 @@
+"""`envtool diff`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from envtool.cli.options import Verb, made_names, settings
+
+EXAMPLES = """
+envtool diff 'unit[bookworm]' 'unit[trixie]'
+envtool diff unit release --files
+envtool diff 3f9c21 77aa04
+"""
+
+
+@click.command("diff", cls=Verb, examples=EXAMPLES)
+@click.argument("first", metavar="ENV|LAYER", shell_complete=made_names)
+@click.argument("second", metavar="ENV|LAYER", shell_complete=made_names)
+@click.option("--files", is_flag=True, help="List every path, not a line a directory.")
+@click.pass_context
+def command(ctx: click.Context, /, first: str, second: str, files: bool) -> int:
+    """Show in what packages and files two envs or layers differ. Exit status 0: in none, 1: in some.
+
+    Names are as in `inspect`. Files are compared by type, content, link target, mode and owner, not by their times.
+    """
+    from envtool.cli import door, looktables, screen
+
+    said = settings(ctx)
+    app = door.app()
+    compared = app.diff(app.Request(directory=said.directory, file=said.file), first, second)
+    if said.json:
+        from envtool.report.lines import write
+
+        write(sys.stdout, looktables.compared_json(compared))
+    elif not compared.difference.same:
+        style = screen.style(sys.stdout, said.color)
+        sys.stdout.writelines(f"{line}\n" for line in looktables.compared(compared, style, files=files))
+    return 0 if compared.difference.same else 1

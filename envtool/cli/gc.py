@@ -1,0 +1,46 @@
+"""`envtool gc`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from envtool.cli.options import Age, Size, Verb, settings
+
+EXAMPLES = """
+envtool gc --dry-run
+envtool gc --keep-size 20GB
+envtool gc --older-than 7d
+"""
+
+
+@click.command("gc", cls=Verb, examples=EXAMPLES)
+@click.option("--keep-size", metavar="SIZE", type=Size(), help="Remove until the store takes no more, as in 20GB.")
+@click.option("--older-than", metavar="AGE", type=Age(), help="Remove all that was not used for so long, as in 7d.")
+@click.option("--dry-run", is_flag=True, help="Only show what would go, and what each env costs.")
+@click.pass_context
+def command(ctx: click.Context, /, keep_size: int | None, older_than: float | None, dry_run: bool) -> None:
+    """Remove layers, fetched files and results that nothing needs, least recently used first; show what envs cost.
+
+    Without options goes what was not used for 30 days and is in no lock of a project that is still there. What is in
+    use is never removed, and whatever goes is made or fetched again when it is needed.
+    """
+    from envtool.cli import door, screen, storetables
+    from envtool.cli.running import follow
+
+    said = settings(ctx)
+    app = door.app()
+    request = app.Request(directory=said.directory, file=said.file)
+    swept = follow(
+        said,
+        lambda emit, cancel: app.gc(
+            request, keep_size=keep_size, older_than=older_than, dry_run=dry_run, emit=emit, cancel=cancel
+        ),
+    )
+    if said.json:
+        from envtool.report.lines import write
+
+        write(sys.stdout, storetables.swept_json(swept))
+    else:
+        print(storetables.swept(swept, screen.style(sys.stdout, said.color), verbosity=said.verbosity))

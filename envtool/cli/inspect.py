@@ -1,0 +1,41 @@
+"""`envtool inspect`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from envtool.cli.options import Verb, made_names, settings
+
+EXAMPLES = """
+envtool inspect unit
+envtool inspect deps --files
+envtool inspect unit /usr/bin/python3
+"""
+
+
+@click.command("inspect", cls=Verb, examples=EXAMPLES)
+@click.argument("name", metavar="ENV|LAYER", shell_complete=made_names)
+@click.argument("path", metavar="[PATH]", required=False, default="")
+@click.option("--files", is_flag=True, help="List every file: size, mode, owner.")
+@click.pass_context
+def command(ctx: click.Context, /, name: str, path: str, files: bool) -> None:
+    """Show what is in an env or layer: its layers, packages, sizes; with PATH, which layer and package put it there.
+
+    A name is that of an env, a base or a layer (`layer:NAME` where two have it), or the beginning of a key or diff ID.
+    Nothing is made for it: what is looked into has to be there.
+    """
+    from envtool.cli import door, looktables, screen
+
+    said = settings(ctx)
+    app = door.app()
+    report = app.inspect(app.Request(directory=said.directory, file=said.file), name, path, files=files)
+    if said.json:
+        from envtool.report.lines import write
+
+        write(sys.stdout, looktables.inspected_json(report))
+    else:
+        sys.stdout.writelines(
+            f"{line}\n" for line in looktables.inspected(report, screen.style(sys.stdout, said.color))
+        )

@@ -1,0 +1,288 @@
+"""What `inspect` and `diff` print: tables for people, values for `--json` (docs/json.md)."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from envtool.cli.tables import table
+from envtool.report.text import one_line, size
+from envtool.report.words import Style, counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from envtool.model import Json
+
+MOST = 20  # rows of packages and directories; --files and --json have all
+SIGNS = {"added": ("+", "32"), "removed": ("-", "31"), "changed": ("~", "33")}
+
+
+def inspected(report: Any, style: Style) -> Iterator[str]:
+    """The lines of any of the three reports."""
+    if hasattr(report, "said"):
+        return _path(report, style)
+    return _env(report, style) if hasattr(report, "steps") else _layer(report, style)
+
+
+def _layer(report: Any, style: Style) -> Iterator[str]:
+    member, layer = report.member, report.member.layer
+    yield style.paint("1", f"{member.subject} {one_line(member.name)}") + f"  {one_line(member.kind)}"
+    rows = [("key", layer.key), ("diff id", layer.diff_id)]
+    if said := _built(report.built):
+        rows.append(("built", said))
+    rows.append(("size", f"{size(member.disk)} on the disk, {size(report.sums.size)} in {_counts(report.sums)}"))
+    if report.brought is None:
+        rows.append(("packages", "not known: what it stands on is not in the store"))
+    elif report.brought:
+        rows.append(("packages", counted(len(report.brought), "package")))
+    yield from (f"  {line}" for line in table(rows))
+    names = [f"{each.type} {one_line(each.name)} {one_line(each.version)}" for each in report.brought or ()]
+    yield from _some("brought", names, style)
+    yield from _largest(report.sums, style)
+    yield from _files(report.files, (), style)
+
+
+def _built(built: Any) -> str:
+    if not built.get("time"):
+        return ""
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(float(built["time"])))
+    return f"{when} for {one_line(str(built.get('where', '')))} of {one_line(str(built.get('project', '')))}"
+
+
+def _counts(sums: Any) -> str:
+    words = [counted(count, kind) for kind, count in sorted(sums.types.items(), key=lambda pair: -pair[1])]
+    return ", ".join(words).replace("directorys", "directories") or "nothing"
+
+
+def _env(report: Any, style: Style) -> Iterator[str]:
+    yield style.paint("1", f"env {one_line(report.env)}") + f"  {size(report.sums.size)} in {_counts(report.sums)}"
+    rows = [("", "name", "kind", "entries", "disk", "seen", "key")]
+    for step in report.steps:
+        member = step.member
+        rows.append(
+            (
+                member.subject,
+                one_line(member.name),
+                one_line(member.kind),
+                str(step.entries),
+                size(member.disk),
+                size(step.seen),
+                member.layer.key[:12],
+            )
+        )
+    head, *body = table(rows)
+    yield style.paint("2", f"  {head}")
+    yield from (f"  {line}" for line in body)
+    if report.packages:
+        yield f"packages: {', '.join(f'{count} {kind}' for kind, count in sorted(report.packages.items()))}"
+    yield from _largest(report.sums, style)
+    yield from _files(report.files, [step.member.name for step in report.steps], style)
+
+
+def _largest(sums: Any, style: Style) -> Iterator[str]:
+    if sums.directories:
+        yield style.paint("2", "largest directories")
+        yield from (f"  {line}" for line in table([(size(count), one_line(path)) for path, count in sums.directories]))
+        yield style.paint("2", "largest files")
+        yield from (f"  {line}" for line in table([(size(each.size), one_line(each.path)) for each in sums.files]))
+
+
+def _some(title: str, rows: Sequence[str], style: Style) -> Iterator[str]:
+    if rows:
+        yield style.paint("2", title)
+        yield from (f"  {row}" for row in rows[:MOST])
+        if len(rows) > MOST:
+            yield f"  {style.glyphs('…')} and {len(rows) - MOST} more (--json has all)"
+
+
+def _files(files: Sequence[Any], names: Sequence[str], style: Style) -> Iterator[str]:
+    if files:
+        yield style.paint("2", "files")
+    for each in files:
+        name = f"  {one_line(names[each.layer])}" if names else ""
+        yield f"  {_entry(each)}  {one_line(each.path)}{name}"
+
+
+def _entry(each: Any) -> str:
+    return f"{each.type[:9]:9} {each.mode:04o} {f'{each.uid}:{each.gid}':>9} {each.size:>11}"
+
+
+def _path(report: Any, style: Style) -> Iterator[str]:
+    seen = [each for each in report.said if each.seen]
+    yield style.paint("1", one_line(report.path)) + ("" if report.there else "  not there")
+    rows = []
+    for each in reversed(report.said):
+        word = "is from" if each is seen[-1:] or (seen and each is seen[-1]) else "and from" if each.seen else "hides"
+        if not report.there:
+            word = "was in"
+        if each.file.type == "deletion":
+            word = "deleted by"
+        member = each.member
+        shown = "" if each.file.type == "deletion" else _shown(each.file)
+        rows.append((word, f"{member.subject} {one_line(member.name)}", f"({one_line(member.kind)})", shown))
+    yield from (f"  {line}" for line in table(rows))
+    for package in report.owners:
+        name = f"{package.namespace}/{package.name}" if package.type == "npm" and package.namespace else package.name
+        yield f"  belongs to  {package.type} {one_line(name)} {one_line(package.version)}"
+
+
+def _shown(each: Any) -> str:
+    length = f", {size(each.size)}" if each.type == "file" else ""
+    return f"{each.type} {each.mode:04o} {each.uid}:{each.gid}{length}"
+
+
+def inspected_json(report: Any) -> Json:
+    """The object of `inspect`."""
+    if hasattr(report, "said"):
+        return {
+            "path": report.path,
+            "there": report.there,
+            "said": [
+                {**_member(each.member), **_file(each.file), "seen": each.seen, "path": report.path}
+                for each in report.said
+            ],
+            "owners": [_package(each) for each in report.owners],
+        }
+    if hasattr(report, "steps"):
+        return {
+            "env": report.env,
+            "stack": [{**_member(each.member), "entries": each.entries, "seen": each.seen} for each in report.steps],
+            "packages": dict(report.packages),
+            **_sums(report.sums),
+            "files": [{**_file(each), "layer": each.layer} for each in report.files],
+        }
+    layer = report.member.layer
+    return {
+        **_member(report.member),
+        "built": dict(report.built),
+        "below": [*report.below],
+        "tar": layer.size,
+        "brought": None if report.brought is None else [_package(each) for each in report.brought],
+        **_sums(report.sums),
+        "files": [_file(each) for each in report.files],
+    }
+
+
+def _member(member: Any) -> dict[str, Json]:
+    return {
+        "subject": member.subject,
+        "name": member.name,
+        "kind": member.kind,
+        "key": member.layer.key,
+        "diff_id": member.layer.diff_id,
+        "disk": member.disk,
+    }
+
+
+def _sums(sums: Any) -> dict[str, Json]:
+    return {
+        "entries": sums.entries,
+        "types": dict(sums.types),
+        "size": sums.size,
+        "directories": [{"path": path, "size": count} for path, count in sums.directories],
+        "largest": [_file(each) for each in sums.files],
+    }
+
+
+def _file(each: Any) -> dict[str, Json]:
+    return {
+        "path": each.path,
+        "type": each.type,
+        "mode": each.mode,
+        "uid": each.uid,
+        "gid": each.gid,
+        "size": each.size,
+    }
+
+
+def _package(each: Any) -> Json:
+    return {"type": each.type, "namespace": each.namespace, "name": each.name, "version": each.version}
+
+
+def compared(value: Any, style: Style, *, files: bool) -> Iterator[str]:
+    """Packages, then files, by directory or each."""
+    found = value.difference
+    if found.packages:
+        yield style.paint("2", _title("package", found.packages))
+        rows = [
+            (SIGNS[each.how][0], each.type, one_line(each.name), one_line(", ".join(each.old)) or "-",
+             one_line(", ".join(each.new)) or "-")
+            for each in found.packages
+        ]  # fmt: skip
+        yield from _painted(rows, [each.how for each in found.packages], style)
+    if not found.files:
+        return
+    yield style.paint("2", _title("path", found.files))
+    if files:
+        for each in found.files:
+            sign, code = SIGNS[each.how]
+            yield f"  {style.paint(code, sign)} {one_line(each.path)}{_how(each)}"
+        return
+    places = [
+        (one_line(each.path), *(f"{sign}{count}" if count else "" for sign, count in
+         (("+", each.added), ("-", each.removed), ("~", each.changed))), _growth(each.size))
+        for each in found.places[:MOST]
+    ]  # fmt: skip
+    yield from (f"  {line}" for line in table(places))
+    if len(found.places) > MOST:
+        yield f"  {style.glyphs('…')} and {len(found.places) - MOST} more directories (--files lists all)"
+
+
+def _title(word: str, found: Sequence[Any]) -> str:
+    counts = [(how, sum(each.how == how for each in found)) for how in SIGNS]
+    return f"{counted(len(found), word)}: {', '.join(f'{count} {how}' for how, count in counts if count)}"
+
+
+def _painted(rows: Sequence[Sequence[str]], hows: Sequence[str], style: Style) -> Iterator[str]:
+    for line, how in zip(table(rows), hows, strict=True):
+        yield f"  {style.paint(SIGNS[how][1], line[:1])}{line[1:]}"
+
+
+def _growth(value: int) -> str:
+    return f"{'+' if value > 0 else '-'}{size(abs(value))}" if value else ""
+
+
+def _how(each: Any) -> str:
+    if each.how != "changed":
+        return ""
+    old, new = each.old, each.new
+    words = {
+        "type": f"{old.letter} {new.letter}",
+        "content": f"content {old.size} {new.size}",
+        "mode": f"mode {old.mode:04o} {new.mode:04o}",
+        "owner": f"owner {old.uid}:{old.gid} {new.uid}:{new.gid}",
+    }
+    return "  " + ", ".join(words.get(kind, kind) for kind in each.kinds)
+
+
+def compared_json(value: Any) -> Json:
+    """The object of `diff`."""
+    found = value.difference
+    return {
+        "same": found.same,
+        "first": _side(value.first),
+        "second": _side(value.second),
+        "packages": [
+            {"type": each.type, "name": each.name, "how": each.how, "old": [*each.old], "new": [*each.new]}
+            for each in found.packages
+        ],
+        "files": [
+            {
+                "path": each.path,
+                "how": each.how,
+                "kinds": [*each.kinds],
+                "old": _record(each.old),
+                "new": _record(each.new),
+            }
+            for each in found.files
+        ],
+    }
+
+
+def _side(found: Any) -> Json:
+    return {"env": found.env, "layers": [member.layer.key for member in found.members]}
+
+
+def _record(each: Any) -> Json:
+    return None if each is None else {**each._asdict(), "size": each.size}

@@ -1,0 +1,112 @@
+"""`envtool store`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from envtool.cli.options import Verb, common, settings
+from envtool.errors import UsageError
+
+PATHS = """
+envtool store path
+"""
+SIZES = """
+envtool store size
+envtool store size --json | jq .size
+"""
+CHECKS = """
+envtool store verify
+envtool store verify --repair
+"""
+
+
+class Verbs(click.Group):
+    """The group of these verbs."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """An unknown one is an error with the near name."""
+        known = super().get_command(ctx, cmd_name)
+        if known is None and not ctx.resilient_parsing and not cmd_name.startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(cmd_name, self.commands, 1)
+            hint = f"did you mean `envtool store {near[0]}`?" if near else "`envtool store --help` lists the verbs"
+            raise UsageError(f"unknown verb `store {cmd_name}`", code="usage.verb", hint=hint)
+        return known
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The verbs."""
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, verb.get_short_help_str(80)) for name, verb in self.commands.items()])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The examples of all."""
+        with formatter.section("Examples"):
+            for line in (PATHS + SIZES + CHECKS).split("\n"):
+                if line:
+                    formatter.write(f"  {line}\n")
+
+
+@click.group(
+    "store", cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]}, subcommand_metavar="VERB ..."
+)
+def command() -> None:
+    """Show where the store is, what it takes, and whether it is whole."""
+
+
+command.params += common()
+
+
+@command.command("path", cls=Verb, examples=PATHS)
+@click.pass_context
+def path(ctx: click.Context, /) -> None:
+    """Print the directory of the store, whether it is there or not."""
+    from envtool.cli import door
+    from envtool.report.lines import write
+
+    where = door.app().store_path()
+    if settings(ctx).json:
+        write(sys.stdout, {"store": where})
+    else:
+        print(where)
+
+
+@command.command("size", cls=Verb, examples=SIZES)
+@click.pass_context
+def size(ctx: click.Context, /) -> None:
+    """Show what the store takes on the disk. Cheap: layers are measured once."""
+    from envtool.cli import door, screen, storetables
+    from envtool.report.lines import write
+
+    said = settings(ctx)
+    found = door.app().store_size()
+    if said.json:
+        write(sys.stdout, storetables.sizes_json(found))
+    else:
+        print(storetables.sizes(found, screen.style(sys.stdout, said.color)))
+
+
+@command.command("verify", cls=Verb, examples=CHECKS)
+@click.option("--repair", is_flag=True, help="Remove what is damaged, to be made or fetched again; restore modes.")
+@click.option("-j", "--jobs", metavar="N", type=click.IntRange(min=1), help="Look at N at once (default: processors).")
+@click.pass_context
+def verify(ctx: click.Context, /, repair: bool, jobs: int | None) -> int:
+    """Look at everything in the store, and name what is damaged. Exit status 1 if something is, and still is.
+
+    Fetched files are hashed, and layers digested anew, against what they are called; results, remembered answers and
+    directories are looked at too. Things that are in use are looked at, and not removed.
+    """
+    from envtool.cli import door, screen, storetables
+    from envtool.cli.running import follow
+    from envtool.report.lines import write
+
+    said = settings(ctx)
+    app = door.app()
+    found = follow(said, lambda emit, cancel: app.store_verify(repair=repair, jobs=jobs or 0, emit=emit, cancel=cancel))
+    if said.json:
+        write(sys.stdout, storetables.checked_json(found))
+    else:
+        print(storetables.checked(found, screen.style(sys.stdout, said.color)))
+    return 1 if found.left else 0

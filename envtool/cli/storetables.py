@@ -1,0 +1,156 @@
+"""What the verbs that look after the store print: tables for people, values for `--json` (docs/json.md)."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from envtool.cli.tables import table
+from envtool.report.text import one_line, size
+from envtool.report.words import Style, counted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from envtool.model import Json
+
+SORTS = {"layer": "layer", "file": "fetched file", "result": "result", "cache": "cache"}
+MOST = 40  # rows of a list that are shown; -v and --json have all
+
+
+def swept(done: Any, style: Style, *, verbosity: int = 0, now: float | None = None) -> str:
+    """What each env costs, what went, and what is left."""
+    now = time.time() if now is None else now
+    lines: list[str] = []
+    collected = done.collected
+    if verbosity >= 0 and done.envs:
+        titles = ("env", "project", "layers", "own", "shared", "files", "used", "after")
+        head, *body = table([titles, *(_cost(each, now) for each in done.envs)])
+        lines += [style.paint("2", head), *body, ""]
+    if verbosity > 0:
+        lines += _things(collected.gone, now)
+    word = "would go" if done.dry_run else "gone"
+    lines += [f"{word}: {text}" for text in _sums(collected.gone)]
+    if collected.litter:
+        amount = f", {size(collected.litter_size)}" if collected.litter_size else ""
+        lines.append(f"{word}: {counted(collected.litter, 'leftover')}{amount}")
+    if collected.busy:
+        lines.append(f"kept: {', '.join(_sums(collected.busy))}, in use now")
+    if not collected.gone and not collected.litter:
+        lines.append("nothing to remove")
+    left = done.size - collected.freed
+    freed = f"{size(collected.freed)} {'would be' if done.dry_run else ''} freed".replace("  ", " ")
+    lines.append(f"{freed}; the store takes {size(left)}, {size(done.free)} of {size(done.disk)} are free")
+    return "\n".join(lines)
+
+
+def _cost(each: Any, now: float) -> tuple[str, ...]:
+    same = each.after == each.own + each.shared and each.after_files == each.files
+    return (
+        one_line(each.env) or "(earlier builds)",
+        one_line(each.project) or "-",
+        str(each.layers),
+        size(each.own),
+        size(each.shared),
+        size(each.files),
+        ago(each.used, now),
+        "same" if same else size(each.after + each.after_files),
+    )
+
+
+def ago(then: float, now: float) -> str:
+    """When something was used, in days."""
+    if not then:
+        return "-"
+    days = int(max(0.0, now - then) // 86400)
+    return "today" if not days else f"{counted(days, 'day')} ago"
+
+
+def _sums(items: Sequence[Any]) -> list[str]:
+    found = []
+    for sort, word in SORTS.items():
+        these = [item for item in items if item.sort == sort]
+        if these:
+            found.append(f"{counted(len(these), word)}, {size(sum(item.size for item in these))}")
+    return found
+
+
+def _things(items: Sequence[Any], now: float) -> list[str]:
+    rows = [(item.sort, item.name[:12], size(item.size), ago(item.used, now)) for item in items]
+    return [*table(rows), ""] if rows else []
+
+
+def swept_json(done: Any) -> Json:
+    """The last object of `gc`."""
+    collected = done.collected
+    return {
+        "event": "gc",
+        "store": done.store,
+        "dry_run": done.dry_run,
+        "size": done.size,
+        "freed": collected.freed,
+        "free": done.free,
+        "disk": done.disk,
+        "gone": [_item(item) for item in collected.gone],
+        "busy": [_item(item) for item in collected.busy],
+        "leftovers": collected.litter,
+        "envs": [asdict(each) for each in done.envs],
+    }
+
+
+def _item(item: Any) -> Json:
+    return {"sort": item.sort, "name": item.name, "size": item.size, "used": round(item.used, 3)}
+
+
+def sizes(found: Any, style: Style) -> str:
+    """A line a sort of thing, and the sum."""
+    rows = [
+        (counted(found.sorts[sort][0], word), size(found.sorts[sort][1]))
+        for sort, word in SORTS.items()
+        if sort in found.sorts
+    ]
+    rest = found.size - sum(amount for _, amount in found.sorts.values())
+    lines = table([*rows, ("everything else", size(rest))])
+    return "\n".join(
+        [style.paint("1", one_line(found.store)), *(f"  {line}" for line in lines),
+         f"{size(found.size)}; {size(found.free)} of {size(found.disk)} are free"]
+    )  # fmt: skip
+
+
+def sizes_json(found: Any) -> Json:
+    """The object of `store size`."""
+    sorts: dict[str, Json] = {
+        sort: {"count": found.sorts.get(sort, (0, 0))[0], "size": found.sorts.get(sort, (0, 0))[1]} for sort in SORTS
+    }
+    return {"store": found.store, "size": found.size, "free": found.free, "disk": found.disk, "sorts": sorts}
+
+
+def checked(found: Any, style: Style) -> str:
+    """Each thing that is damaged, and the sum."""
+    lines: list[str] = []
+    for each in found.damages:
+        name = each.name[:12] if len(each.name) >= 64 else one_line(each.name)
+        ended = f" ({one_line(each.mended)})" if each.mended else ""
+        sort = SORTS.get(each.sort, each.sort)
+        lines.append(f"{style.paint('31', style.glyphs('✗'))} {sort} {name}: {one_line(each.what)}{ended}")
+        lines += [f"    {one_line(path)}" for path in each.paths]
+    looked = ", ".join(counted(found.counts[sort], word) for sort, word in SORTS.items() if sort in found.counts)
+    state = f"{len(found.damages)} damaged" if found.damages else "all whole"
+    if found.damages and not found.left:
+        state += ", all repaired"
+    lines.append(f"{looked or 'nothing'}, {size(found.size)}: {state}")
+    if found.left and not any(each.mended for each in found.left):
+        lines.append("`envtool store verify --repair` removes what is damaged: it is made or fetched again")
+    return "\n".join(lines)
+
+
+def checked_json(found: Any) -> Json:
+    """The last object of `store verify`."""
+    return {
+        "event": "checked",
+        "damages": [{**asdict(each), "paths": [*each.paths]} for each in found.damages],
+        "left": len(found.left),
+        "counts": dict(found.counts),
+        "size": found.size,
+    }

@@ -1,0 +1,240 @@
+"""Takes away what nothing needs: decided by a pure function, done so that it may be killed at any moment.
+
+A layer goes only while its lock can be held alone, a file only when nobody claims it (claims.py). Trees are renamed
+into a scratch directory first, so that each is there whole or not at all; whoever is next sweeps what was left there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from envtool.store import claims, layers, locks, results
+from envtool.store.scratch import Remove, remove_tree, scratch, sweep
+from envtool.store.store import Store
+from envtool.store.survey import Item, Survey, lock_of, names, uses, where
+
+AGE = 30 * 86400.0  # seconds that an unused thing stays when nothing else was said
+LOCKS = 86400.0  # seconds after which a lock that nobody holds is only a name
+MEMORIES = 180 * 86400.0  # seconds that an answer stays unasked
+NOTES = 60 * 86400.0  # the same of what a layer that is gone came out as
+HOUR = 3600.0
+LOCK = "gc"
+WORKERS = 4
+Progress: TypeAlias = Callable[[int], None]  # is told how many bytes were freed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What may go. `older_than` (seconds): what was not used for so long goes, whoever's it is; None: for AGE, and only
+    what no lock names. `keep_size` (bytes): more goes, least recently used first, until the rest is no larger; what
+    locks name goes last. `room`: at least so many bytes are to be freed. `spare` never goes (keys and sha256)."""
+
+    now: float
+    older_than: float | None = None
+    keep_size: int | None = None
+    room: int = 0
+    by_age: bool = True
+    named: frozenset[str] = frozenset()
+    spare: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """What went (or would), what could not since it is in use, and litter: things that nobody ever looks at again."""
+
+    gone: tuple[Item, ...]
+    busy: tuple[Item, ...]
+    litter: int = 0  # how many
+    litter_size: int = 0
+
+    @property
+    def freed(self) -> int:
+        """Bytes."""
+        return self.litter_size + sum(item.size for item in self.gone)
+
+
+def order(item: Item, policy: Policy) -> tuple[bool, float, int, str]:
+    """What goes first: not named by a lock, unused for longest, what stands on others before what they stand on."""
+    return item.name in policy.named, item.used, -item.height, item.name
+
+
+def decide(found: Survey, policy: Policy) -> tuple[Item, ...]:
+    """What is to go, in that order. Pure."""
+    limit = policy.now - (AGE if policy.older_than is None else policy.older_than)
+    doomed: list[Item] = []
+    size, freed = found.size, 0
+    for item in sorted(found.items, key=lambda item: order(item, policy)):
+        if item.name in policy.spare:
+            continue
+        spared = policy.older_than is None and item.name in policy.named
+        aged = policy.by_age and not spared and item.used < limit
+        large = policy.keep_size is not None and size > policy.keep_size
+        if aged or large or freed < policy.room:
+            doomed.append(item)
+            size -= item.size
+            freed += item.size
+    return tuple(doomed)
+
+
+def collect(
+    store: Store, doomed: Sequence[Item], *, remove: Remove, progress: Progress | None = None
+) -> tuple[list[Item], list[Item]]:
+    """Remove these: (what went, what is in use). Raises OSError."""
+    gone: list[Item] = []
+    busy: list[Item] = []
+    turn, stop = threading.Lock(), threading.Event()
+    plans = [*uses(store)] if any(item.sort == "layer" for item in doomed) else []
+
+    def went(item: Item) -> None:
+        with turn:
+            gone.append(item)
+            if progress is not None:
+                progress(item.size)
+
+    def one(item: Item) -> None:
+        if stop.is_set():
+            return
+        try:
+            target = os.path.join(top, item.name.replace("/", "-"))
+            if not _take(store, item, target):
+                busy.append(item)
+                return
+            for plan in plans:
+                if item.name in plan.layers:
+                    _unlink(plan.path)  # who reads it first finds it stale
+            remove_tree(target, remove)
+            went(item)
+        except BaseException:
+            stop.set()
+            raise
+
+    with scratch(store, remove=remove) as top:
+        trees = [item for item in doomed if item.sort != "file"]
+        with ThreadPoolExecutor(WORKERS, thread_name_prefix="gc") as pool:  # a disk takes several at once
+            [*pool.map(one, trees)]
+        files = [item for item in doomed if item.sort == "file"]
+        if files:
+            with locks.exclusive(store, claims.LOCK):
+                claimed = claims.claimed(store)
+                for item in files:
+                    if item.name in claimed:
+                        busy.append(item)
+                    else:
+                        _unlink(where(store, item))
+                        went(item)
+    # in the order in which they were asked for, whoever was faster
+    rank = {(item.sort, item.name): number for number, item in enumerate(doomed)}
+    return sorted(gone, key=lambda item: rank[item.sort, item.name]), busy
+
+
+def in_use(store: Store, doomed: Sequence[Item]) -> list[Item]:
+    """Those that could not go now."""
+    found = []
+    with locks.exclusive(store, claims.LOCK):
+        claimed = claims.claimed(store)
+    for item in doomed:
+        if item.sort == "file" and item.name in claimed:
+            found.append(item)
+        elif lock := lock_of(item):
+            with locks.free(store, lock) as mine:
+                if not mine:
+                    found.append(item)
+    return found
+
+
+def _take(store: Store, item: Item, target: str) -> bool:
+    """Move a tree out of everybody's sight; False when it is in use. One that is gone already is ours."""
+    try:
+        if item.sort == "result":  # who reads one sees that it is whole, or takes the long way
+            os.rename(where(store, item), target)
+            return True
+        with locks.free(store, lock_of(item)) as mine:
+            if mine:
+                os.rename(where(store, item), target)
+            return mine
+    except FileNotFoundError:
+        return True
+
+
+# ---- litter ----------------------------------------------------------------------------------------------------------
+
+
+def litter(store: Store, found: Survey, now: float) -> list[str]:
+    """Paths of what nobody looks at any more: plans and answers about what is gone, manifests that no
+    result names, partial files that nobody goes on with."""
+    paths: list[str] = []
+    for prefix in names(store, "blobs", "sha256"):
+        found_here = names(store, "blobs", "sha256", prefix)
+        paths += [store.path("blobs", "sha256", prefix, name) for name in found_here if name.endswith(".corrupt")]
+    paths += _old(store, now - 86400.0, "blobs", "partial")
+    paths += [use.path for use in found.uses if not use.layers <= found.sheets.keys()]
+    views = {*_old(store, now - HOUR, "views")}
+    kept = [item.name for item in found.items if item.sort == "result"]
+    for result in (results.find(store, key) for key in kept) if views else ():
+        if result is not None:
+            views.discard(store.path("views", str(result.document.get("view"))))
+    paths += sorted(views)
+    for owner in names(store, "results", "of"):
+        paths += [
+            store.path("results", "of", owner, key)
+            for key in names(store, "results", "of", owner)
+            if key not in {*kept}
+        ]
+    return [*paths, *_forgotten(store, found, now)]
+
+
+def _old(store: Store, before: float, *room: str) -> Iterator[str]:
+    for name in names(store, *room):
+        path = store.path(*room, name)
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(path).st_mtime < before:
+                yield path
+
+
+def _forgotten(store: Store, found: Survey, now: float) -> Iterator[str]:
+    """Answers about layers and files that are gone, and those that nobody asked for very long."""
+    for name in names(store, "memo"):
+        path = store.path("memo", name)
+        try:
+            state = os.stat(path)
+            asked = now - max(state.st_atime, state.st_mtime)
+            if asked > MEMORIES:
+                yield path
+            if state.st_size > 4096 or asked < HOUR:
+                continue
+            # not as if somebody had asked
+            with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOATIME), "rb") as file:
+                question: Any = json.loads(file.read())["question"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if not isinstance(question, dict) or asked > MEMORIES:
+            continue
+        layer = {question.get("conflicts"), question.get("with")} - {None}
+        if layer - found.sheets.keys() or (asked > NOTES and question.get("diff id of", name) not in found.sheets):
+            yield path
+
+
+def tidy(store: Store, paths: Iterable[str], *, remove: Remove) -> tuple[int, int]:
+    """Remove litter, what crashed runs left in tmp/, and locks that are only names. (How many things, bytes.)"""
+    count = sweep(store, remove=remove)
+    size = 0
+    for path in paths:
+        with contextlib.suppress(OSError):
+            size += os.lstat(path).st_blocks * 512
+            remove_tree(path, remove)
+            count += 1
+    standing = {layers.used_mark(key) for key in names(store, "layers")}
+    standing |= {f"cache-{key}-{number}" for key in names(store, "caches") for number in names(store, "caches", key)}
+    return count + locks.prune(store, older=LOCKS, keep=standing.__contains__), size
+
+
+def _unlink(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)

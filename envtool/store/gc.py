@@ -1,0 +1,63 @@
+"""One garbage collection: look, decide, take away. One at a time for a store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from envtool.store import locks
+from envtool.store.collect import LOCK, Collected, Policy, Progress, collect, decide, in_use, litter, tidy
+from envtool.store.scratch import Remove
+from envtool.store.store import Store
+from envtool.store.survey import Item, Survey, survey, without
+from envtool.store.usage import Inside
+
+ROUNDS = 3  # what is in use is passed over, and something else looked for, so many times
+
+
+def gc(
+    store: Store,
+    policy: Callable[[Survey], Policy],
+    *,
+    inside: Inside,
+    remove: Remove,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+    waiting: locks.Waiting | None = None,
+    cancelled: locks.Cancelled | None = None,
+) -> tuple[Survey, Collected]:
+    """Collect by the policy for what is there: (what was there, what went). With `dry_run` nothing goes. Safe beside
+    everything else that uses the store. Raises Interrupted, StoreError, OSError."""
+    with locks.exclusive(store, LOCK, waiting=waiting, cancelled=cancelled):
+        found = survey(store, inside)
+        rules = policy(found)
+        if dry_run:
+            doomed = decide(found, rules)
+            busy = in_use(store, doomed)
+            free = decide(found, replace(rules, spare=rules.spare | {item.name for item in busy}))
+            paths = litter(store, found, rules.now)
+            return found, Collected(gone=free, busy=tuple(busy), litter=len(paths) + len(found.halves))
+        for key in found.halves:  # nobody can use one
+            collect(store, [Item(sort="layer", name=key, size=0, used=0.0)], remove=remove)
+        count, size = tidy(store, litter(store, found, rules.now), remove=remove)
+        gone, busy = _rounds(store, found, rules, remove, progress)
+    collected = Collected(gone=tuple(gone), busy=tuple(busy), litter=count + len(found.halves), litter_size=size)
+    return found, collected
+
+
+def _rounds(
+    store: Store, found: Survey, rules: Policy, remove: Remove, progress: Progress | None
+) -> tuple[list[Item], list[Item]]:
+    gone: list[Item] = []
+    busy: list[Item] = []
+    left = found
+    for _ in range(ROUNDS):
+        went, stayed = collect(store, decide(left, rules), remove=remove, progress=progress)
+        gone += went
+        busy += stayed
+        if not stayed:
+            break
+        left = without(left, went)
+        room = max(0, rules.room - sum(item.size for item in went))
+        rules = replace(rules, room=room, spare=rules.spare | {item.name for item in stayed})
+    return gone, busy

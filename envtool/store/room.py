@@ -1,0 +1,83 @@
+"""How much room the store may take, and how much it has to leave: two variables, and what statvfs says."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+
+from envtool.errors import StoreError
+from envtool.store.store import Store
+
+FREE = "ENVTOOL_KEEP_FREE"
+SIZE = "ENVTOOL_STORE_SIZE"
+SHARE, MOST = 0.05, 2_000_000_000  # what is kept free when nothing was said: a twentieth of the disk, at most 2 GB
+FULL = 32 << 20  # bytes: with less free, what failed may have failed for that
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
+_POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+_AGE = re.compile(r"(?:([0-9]+)w)?(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?")
+_UNITS = (7 * 86400, 86400, 3600, 60, 1)
+
+
+def size(text: str) -> int | None:
+    """Bytes of `20GB`, `512MiB`, `1.5 g`, `0`; None for anything else."""
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        return None
+    number, unit, binary = found.groups()
+    if binary and not unit:
+        return None
+    return int(float(number) * (1024 if binary else 1000) ** _POWER[unit.lower()])
+
+
+def age(text: str) -> float | None:
+    """Seconds of `30d`, `2w`, `12h`, `1d12h`, `0s`; None for anything else."""
+    found = _AGE.fullmatch(text.strip())
+    if found is None or not text.strip():
+        return None
+    return float(sum(int(count or 0) * unit for count, unit in zip(found.groups(), _UNITS, strict=True)))
+
+
+def keep_free(total: int, environ: Mapping[str, str]) -> int:
+    """Bytes that stay free on a disk of `total`. Raises StoreError for a variable that says neither a size nor a
+    share."""
+    said = environ.get(FREE, "").strip()
+    if not said:
+        return min(int(total * SHARE), MOST)
+    if said.endswith("%"):
+        number = size(said[:-1])
+        if number is not None and number <= 100:
+            return total * number // 100
+    elif (number := size(said)) is not None:
+        return number
+    raise StoreError(f"{FREE} is `{said}`: say a size (2GB), a share (5%), or 0 for never", code="store-variable")
+
+
+def limit(environ: Mapping[str, str]) -> int | None:
+    """Bytes that the store may take, None: as many as there are. Raises StoreError."""
+    said = environ.get(SIZE, "").strip()
+    if not said:
+        return None
+    number = size(said)
+    if number is None:
+        raise StoreError(f"{SIZE} is `{said}`: say a size, as in 20GB", code="store-variable")
+    return number
+
+
+def free(store: Store) -> tuple[int, int]:
+    """(Bytes that may be written, bytes of the whole disk)."""
+    found = os.statvfs(store.root)
+    return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+
+
+def full(store: Store) -> bool:
+    """Whether nothing but a little is left, in bytes or in names."""
+    found = os.statvfs(store.root)
+    names = found.f_files and found.f_favail * 100 < found.f_files
+    return found.f_bavail * found.f_frsize < FULL or bool(names)
+
+
+def lacking(store: Store, environ: Mapping[str, str]) -> int:
+    """Bytes that have to go so that enough stays free; 0 when it does. Raises StoreError."""
+    here, total = free(store)
+    return max(0, keep_free(total, environ) - here)

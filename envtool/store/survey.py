@@ -1,0 +1,269 @@
+"""What is in the store, what each thing takes, and when it was used last: read from the disk, no index.
+
+A layer is used when it is held (the time of its lock), and when an env that has it starts the short way (the time of
+the env's plan, which names its layers). What a layer stands on is used whenever the layer is.
+"""
+
+from __future__ import annotations
+
+import json
+import marshal
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+from envtool.errors import EnvtoolError
+from envtool.store import blobs, caches, layers, usage
+from envtool.store.store import Store
+
+Sort: TypeAlias = Literal["layer", "file", "result", "cache"]
+_HEX = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+_LARGEST = 64 << 20  # bytes of a lock that is read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """A thing that gc may remove: a layer by key, a fetched file by sha256, a result by key, a cache by its place in
+    caches/. `size` is what it takes on the disk, `used` when it was used last, seconds since the epoch."""
+
+    sort: Sort
+    name: str
+    size: int
+    used: float
+    height: int = 0  # of a layer: how many it stands on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sheet:
+    """What a layer's own layer.json says of it."""
+
+    key: str
+    kind: str
+    name: str  # in the spec it was first built for, or empty
+    project: str  # absolute path of that project, or empty
+    diff_id: str
+    below: tuple[str, ...]  # diff IDs
+    files: tuple[str, ...]  # sha256
+    time: float  # when it was built
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """A plan: which layers an env had when it started last (`env` empty: several envs of one run)."""
+
+    path: str
+    spec: str  # absolute path
+    env: str
+    layers: frozenset[str]  # keys
+    time: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """All of it. `halves` are layers without a readable sheet; `rest` bytes are of memories, plans and views."""
+
+    items: tuple[Item, ...]
+    sheets: Mapping[str, Sheet]
+    uses: tuple[Use, ...]
+    halves: tuple[str, ...]
+    rest: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of everything."""
+        return self.rest + sum(item.size for item in self.items)
+
+    @property
+    def projects(self) -> frozenset[str]:
+        """Absolute paths of all projects that anything in the store was made for."""
+        return frozenset(
+            [os.path.dirname(use.spec) for use in self.uses]
+            + [sheet.project for sheet in self.sheets.values() if sheet.project]
+        )
+
+
+def survey(store: Store, inside: usage.Inside) -> Survey:
+    """Look at everything. What goes away meanwhile is passed over."""
+    sheets: dict[str, Sheet] = {}
+    halves: list[str] = []
+    for key in names(store, "layers"):
+        sheet = _sheet(store, key)
+        if sheet is None:
+            halves.append(key)
+        else:
+            sheets[key] = sheet
+    plans = tuple(uses(store))
+    sizes = usage.of_layers(store, sheets, inside)
+    used = last_used(sheets, {key: _marked(store, key) for key in sheets}, plans)
+    items = [
+        Item(sort="layer", name=key, size=sizes[key], used=used[key], height=len(sheets[key].below)) for key in sheets
+    ]
+    items += _files(store)
+    items += _results(store)
+    items += _caches(store, inside)
+    rest = sum(_blocks(store.path(room, name)) for room in ("memo", "plans", "views") for name in names(store, room))
+    return Survey(items=tuple(items), sheets=sheets, uses=plans, halves=tuple(halves), rest=rest)
+
+
+def last_used(sheets: Mapping[str, Sheet], marked: Mapping[str, float], uses: Sequence[Use]) -> dict[str, float]:
+    """When each layer was used: by its own mark, the plans that name it, and whatever stands on it. Pure."""
+    used = dict(marked)
+    for use in uses:
+        for key in use.layers & used.keys():
+            used[key] = max(used[key], use.time)
+    by_content: dict[str, list[str]] = {}
+    for key, sheet in sheets.items():
+        by_content.setdefault(sheet.diff_id, []).append(key)
+    for key, sheet in sorted(
+        sheets.items(), key=lambda pair: -len(pair[1].below)
+    ):  # a layer after all that has it below
+        for lower in (each for diff_id in sheet.below for each in by_content.get(diff_id, ())):
+            used[lower] = max(used[lower], used[key])
+    return used
+
+
+def named(projects: Iterable[str]) -> frozenset[str]:
+    """Every sha256 in hex that the locks of these projects have in them: keys of layers, and files. Projects and locks
+    that are gone name nothing."""
+    found: set[str] = set()
+    for root in projects:
+        try:
+            listed = os.listdir(root)
+        except OSError:
+            continue
+        specs = {os.path.splitext(name)[0] for name in listed if name.endswith((".yaml", ".yml"))}
+        for name in listed:
+            path = os.path.join(root, name)
+            if name.endswith(".lock") and name.removesuffix(".lock") in specs:
+                try:
+                    with open(path, "rb") as file:
+                        found.update(each.decode() for each in _HEX.findall(file.read(_LARGEST)))
+                except OSError:
+                    continue
+    return frozenset(found)
+
+
+def names(store: Store, *room: str) -> list[str]:
+    """What is in a room, sorted; nothing where it is not there."""
+    try:
+        return sorted(os.listdir(store.path(*room)))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _sheet(store: Store, key: str) -> Sheet | None:
+    try:
+        path = store.path("layers", key, "layer.json")
+        with open(path, encoding="utf-8") as file:
+            stored: Any = json.load(file)
+        document, built = stored["document"], stored.get("built") or {}
+        return Sheet(
+            key=key,
+            kind=str(document["kind"]),
+            name=str(built.get("name", "")),
+            project=str(built.get("project", "")),
+            diff_id=str(stored["diff_id"]),
+            below=tuple(document.get("below", ())),
+            # an image's layer is one however it was packed, so what it was packed in is no part of its document
+            files=tuple(str(pair[1]) for pair in document.get("files", ())) or tuple(built.get("files", ())),
+            time=float(built.get("time") or os.stat(path).st_mtime),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
+        return None
+
+
+def _marked(store: Store, key: str) -> float:
+    return max(_time(store.path("layers", key, "layer.json")), _time(store.path("locks", layers.used_mark(key))))
+
+
+def _time(path: str) -> float:
+    try:
+        return os.stat(path).st_mtime
+    except OSError:
+        return 0.0
+
+
+def _blocks(path: str) -> int:
+    try:
+        return os.lstat(path).st_blocks * usage.BLOCK
+    except OSError:
+        return 0
+
+
+def uses(store: Store) -> Iterator[Use]:
+    """The plans that can be read."""
+    prefix = store.path("layers", "")
+    for name in names(store, "plans"):
+        if name.endswith((".view", ".hashes")):
+            continue
+        path = store.path("plans", name)
+        try:
+            with open(path, "rb") as file:
+                plan = marshal.loads(file.read())  # noqa: S302 - our own file in our own 0700 store
+                time = os.fstat(file.fileno()).st_mtime
+            env = "" if name.endswith(".told") else str(plan["env"])
+            keys = [place[len(prefix) :].split("/")[0] for place, _ in plan["watch"] if place.startswith(prefix)]
+            yield Use(path=path, spec=str(plan["spec"]), env=env, layers=frozenset(keys), time=time)
+        except (OSError, ValueError, EOFError, TypeError, KeyError, AttributeError):
+            continue
+
+
+def _files(store: Store) -> Iterator[Item]:
+    for prefix in names(store, "blobs", "sha256"):
+        try:
+            with os.scandir(store.path("blobs", "sha256", prefix)) as found:
+                for item in found:
+                    info = item.stat(follow_symlinks=False)
+                    if len(item.name) == 64:
+                        used = max(info.st_atime, info.st_mtime)  # see claims.py
+                        yield Item(sort="file", name=item.name, size=info.st_blocks * usage.BLOCK, used=used)
+        except OSError:
+            continue
+
+
+def _results(store: Store) -> Iterator[Item]:
+    for key in names(store, "results"):
+        place = store.path("results", key)
+        try:
+            if key != "of":
+                yield Item(sort="result", name=key, size=usage.measure(place), used=os.stat(place).st_mtime)
+        except OSError:
+            continue
+
+
+def _caches(store: Store, inside: usage.Inside) -> Iterator[Item]:
+    """What RUNs of Dockerfiles keep (caches.py). They change, so they are measured each time."""
+    for key in names(store, caches.ROOM):
+        for number in names(store, caches.ROOM, key):
+            place = store.path(caches.ROOM, key, number)
+            if not number.isdigit():
+                continue
+            try:
+                size = inside(usage.measure, ".", at=place)
+                used = max(os.stat(place).st_mtime, _time(store.path("locks", f"cache-{key}-{number}")))
+            except (OSError, EnvtoolError, RuntimeError):
+                continue
+            yield Item(sort="cache", name=f"{key}/{number}", size=size, used=used)
+
+
+def where(store: Store, item: Item) -> str:
+    """The path of an item."""
+    if item.sort == "file":
+        return blobs.path(store, item.name)
+    room = {"layer": "layers", "result": "results", "cache": caches.ROOM}[item.sort]
+    return store.path(room, item.name)
+
+
+def lock_of(item: Item) -> str:
+    """Name of the lock that whoever uses an item holds; empty where there is none."""
+    if item.sort == "layer":
+        return layers.used_mark(item.name)
+    return f"cache-{item.name.replace('/', '-')}" if item.sort == "cache" else ""
+
+
+def without(found: Survey, gone: Iterable[Item]) -> Survey:
+    """The same when these are gone."""
+    lost = {(item.sort, item.name) for item in gone}
+    return replace(found, items=tuple(item for item in found.items if (item.sort, item.name) not in lost))

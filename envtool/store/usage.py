@@ -1,0 +1,109 @@
+"""What things take on the disk: blocks, not lengths, and a file with many names once.
+
+A layer's tree never changes, so it is measured once; the answer lies beside it (`layers/<key>/usage`).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeAlias
+
+from envtool.errors import EnvtoolError
+from envtool.store.canonical import records
+from envtool.store.store import Store
+
+Inside: TypeAlias = Callable[..., Any]  # runs a function as container root, in the directory `at`: container.ids.inside
+SHEET = "usage"
+BLOCK = 512  # bytes of a unit of st_blocks, stat(2)
+PAGE = 4096
+
+
+def measure(top: str) -> int:
+    """Bytes that a tree takes, its top too. Raises OSError."""
+    return _tree(os.fsencode(top))
+
+
+def _tree(top: bytes) -> int:
+    total = os.lstat(top).st_blocks
+    seen: set[tuple[int, int]] = set()
+    pending = [top] if stat.S_ISDIR(os.lstat(top).st_mode) else []
+    while pending:
+        with os.scandir(pending.pop()) as names:
+            for item in names:
+                info = item.stat(follow_symlinks=False)
+                if stat.S_ISDIR(info.st_mode):
+                    pending.append(item.path)
+                elif info.st_nlink > 1:
+                    if (info.st_dev, info.st_ino) in seen:
+                        continue
+                    seen.add((info.st_dev, info.st_ino))
+                total += info.st_blocks
+    return total * BLOCK
+
+
+def of_layers(store: Store, keys: Iterable[str], inside: Inside, *, workers: int = 0) -> Mapping[str, int]:
+    """Bytes of each layer. What was not measured before is, side by side."""
+    found: dict[str, int] = {}
+    fresh: list[str] = []
+    for key in keys:
+        known = _read(store, key)
+        if known is None:
+            fresh.append(key)
+        else:
+            found[key] = known
+
+    def one(key: str) -> int:
+        return _measure(store, key, inside)
+
+    with ThreadPoolExecutor(workers or os.cpu_count() or 1, thread_name_prefix="usage") as pool:
+        return found | dict(zip(fresh, pool.map(one, fresh), strict=True))
+
+
+def _read(store: Store, key: str) -> int | None:
+    try:
+        with open(store.path("layers", key, SHEET), encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return None
+
+
+def _measure(store: Store, key: str, inside: Inside) -> int:
+    where = store.path("layers", key)
+    try:
+        size: int = inside(measure, ".", at=os.path.join(where, "tree"))
+    except (OSError, EnvtoolError, RuntimeError):
+        return estimate(os.path.join(where, "manifest"))
+    size += sum(_blocks(os.path.join(where, name)) for name in ("", "layer.json", "manifest"))
+    mine = os.path.join(where, f".{SHEET}.{os.urandom(4).hex()}")
+    try:
+        with open(mine, "x", encoding="ascii") as file:
+            file.write(f"{size}\n")
+        os.rename(mine, os.path.join(where, SHEET))
+    except OSError:  # it is gone meanwhile, or the disk is full: it is measured again
+        pass
+    return size
+
+
+def _blocks(path: str) -> int:
+    try:
+        return os.lstat(path).st_blocks * BLOCK
+    except OSError:
+        return 0
+
+
+def estimate(manifest: str) -> int:
+    """The same by what a manifest says, where the tree cannot be looked at."""
+    total = 0
+    try:
+        for _, fields in records(manifest):
+            if fields[:1] == b"d":
+                total += PAGE
+            elif fields[:1] == b"f":
+                length = int(fields.split(b" ")[4].partition(b":")[0].replace(b"-", b"0"))
+                total += -(-length // PAGE) * PAGE
+    except (OSError, ValueError):
+        return total
+    return total

@@ -1,0 +1,389 @@
+"""Everything in the store against what its name or its sheet says of it, on all processors.
+
+Blobs by sha256; layers by digesting their trees anew, against their diff ID and manifest. A layer that came from an
+image keeps the image's diff ID, which is of the image's own tar: its tree is compared with its manifest alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import marshal
+import os
+import re
+import stat
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+from envtool import keys
+from envtool.container import ids
+from envtool.errors import EnvtoolError
+from envtool.store import blobs, canonical, layers, locks, results, views
+from envtool.store.collect import collect
+from envtool.store.merged import record
+from envtool.store.store import ROOMS, STAMP, Store
+from envtool.store.survey import Item, names
+
+ARCHIVE = "archive"  # kind of the document of a layer that is an image's: keys.archive_document
+HEX = re.compile(r"[0-9a-f]{64}")
+NEEDED = ("blobs/sha256", "layers", "locks", "memo", "plans", "tmp")
+SHOWN = 20  # paths of one layer that are named; their number is told
+Progress: TypeAlias = Callable[[int], None]  # is told how many bytes were looked at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Damage:
+    """One thing that is not what it should be. `sort` is "layer", "file", "result", "memory", "view", "plan" or "room";
+    `paths` are those in a layer, as in "/usr/bin/x: content"; `mended` is how ("removed", "restored"), or why not."""
+
+    sort: str
+    name: str
+    what: str
+    paths: tuple[str, ...] = ()
+    mended: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """All that was found, and how much was looked at: things by sort, and bytes."""
+
+    damages: tuple[Damage, ...]
+    counts: dict[str, int]
+    size: int
+
+    @property
+    def left(self) -> tuple[Damage, ...]:
+        """What is damaged still."""
+        return tuple(each for each in self.damages if each.mended not in ("removed", "restored"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """One thing to look at: `size` bytes; `look` finds what is wrong."""
+
+    sort: str
+    name: str
+    size: int
+    look: Callable[[], Damage | None]
+
+
+def check(store: Store, *, jobs: int = 0, progress: Progress | None = None) -> Checked:
+    """Look at all of it, the largest first. `progress` may raise, and then that is raised."""
+    work = sorted(_jobs(store), key=lambda job: (-job.size, job.sort, job.name))
+    turn = threading.Lock()
+
+    def one(job: _Job) -> Damage | None:
+        found = job.look()
+        if progress is not None:
+            with turn:
+                progress(job.size)
+        return found
+
+    pool = ThreadPoolExecutor(jobs or os.cpu_count() or 1, thread_name_prefix="check")
+    try:
+        found = [damage for damage in pool.map(one, work) if damage is not None]
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    counts: dict[str, int] = {}
+    for job in work:
+        counts[job.sort] = counts.get(job.sort, 0) + 1
+    damages = [*rooms(store), *sorted(found, key=lambda each: (each.sort, each.name))]
+    return Checked(damages=tuple(damages), counts=counts, size=sum(job.size for job in work))
+
+
+def size(store: Store) -> int:
+    """Bytes that `check` will look at."""
+    return sum(job.size for job in _jobs(store))
+
+
+def _jobs(store: Store) -> Iterator[_Job]:
+    for key in names(store, "layers"):
+        yield _Job(
+            sort="layer",
+            name=key,
+            size=_length(store, key),
+            look=lambda key=key: layer(store, key),  # type: ignore[misc]
+        )
+    for prefix in names(store, "blobs", "sha256"):
+        for name in names(store, "blobs", "sha256", prefix):
+            place = store.path("blobs", "sha256", prefix, name)
+            yield _Job(
+                sort="file",
+                name=name,
+                size=_size(place),
+                look=lambda place=place: blob(place),  # type: ignore[misc]
+            )
+    for sort, room, look in (
+        ("result", "results", result), ("memory", "memo", memory), ("view", "views", view), ("plan", "plans", plan),
+    ):  # fmt: skip
+        for name in names(store, room):
+            if name != "of":
+                yield _Job(sort=sort, name=name, size=0, look=lambda look=look, name=name: look(store, name))  # type: ignore[misc]
+
+
+def _length(store: Store, key: str) -> int:
+    try:
+        with open(store.path("layers", key, "layer.json"), "rb") as file:
+            return int(json.load(file)["size"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def _size(path: str) -> int:
+    try:
+        return os.lstat(path).st_size
+    except OSError:
+        return 0
+
+
+# ---- layers ----------------------------------------------------------------------------------------------------------
+
+
+def layer(store: Store, key: str) -> Damage | None:
+    """Look at one layer; None when it is whole, or gone meanwhile."""
+
+    def damaged(what: str, paths: Sequence[str] = ()) -> Damage:
+        shown = (*paths[:SHOWN], f"and {len(paths) - SHOWN} more") if len(paths) > SHOWN else tuple(paths)
+        return Damage(sort="layer", name=key, what=what, paths=shown)
+
+    if not HEX.fullmatch(key):
+        return damaged("does not belong here")
+    descriptor = locks.held(store, layers.used_mark(key), locks.SHARED)  # not as if somebody had used it
+    try:
+        top = store.path("layers", key)
+        if not os.path.lexists(top):
+            return None
+        if not os.path.exists(os.path.join(top, "layer.json")):
+            return damaged("is a half: it has no layer.json")
+        try:
+            sheet = layers.find(store, key)
+            if sheet is None:
+                return None
+            if keys.digest(dict(sheet.document)) != key:
+                return damaged("layer.json is of another layer, or was changed")
+            with open(sheet.manifest, "rb") as file:
+                manifest = file.read()
+            told = dict(canonical.records(sheet.manifest))
+        except (EnvtoolError, OSError, ValueError, TypeError) as error:
+            return damaged(f"cannot be read: {_words(error)}")
+        try:
+            captured, now = ids.inside(_tree, ".", at=sheet.tree)
+        except (EnvtoolError, OSError, RuntimeError) as error:
+            return damaged(f"its tree cannot be read: {_words(error)}")
+        return _compare(sheet, manifest, told, tuple(captured), now, damaged)
+    finally:
+        os.close(descriptor)
+
+
+def _tree(top: str) -> tuple[list[Any], bytes]:
+    """Runs as container root in the tree."""
+    captured, manifest = canonical.digested(top)
+    return [*captured, stat.S_IMODE(os.stat(top).st_mode)], manifest
+
+
+def _compare(
+    sheet: layers.Layer,
+    manifest: bytes,
+    told: dict[bytes, bytes],
+    captured: tuple[Any, ...],
+    now: bytes,
+    damaged: Callable[..., Damage],
+) -> Damage | None:
+    diff_id, length, entries, mode = captured
+    image = sheet.document.get("kind") == ARCHIVE
+    if now != manifest:
+        found = differences(told, dict(canonical.parsed(now)))
+        if found:
+            count = f"{len(found)} path{'s' if len(found) != 1 else ''}"
+            return damaged(f"its tree is not what its manifest says: {count}", found)
+        if not image:
+            return damaged("its manifest is in another order")
+    if not image and (diff_id, length, entries) != (sheet.diff_id, sheet.size, sheet.entries):
+        return damaged(f"its tree is {diff_id[:19]}, not {sheet.diff_id[:19]}: a time, a link or an xattr was changed")
+    if len(told) != sheet.entries and image:
+        return damaged("layer.json counts another number of entries")
+    if mode != 0o755 and not image:
+        return damaged(f"its tree has mode {mode:04o}, not 0755")
+    return None
+
+
+def differences(told: dict[bytes, bytes], found: dict[bytes, bytes]) -> list[str]:
+    """As in "/usr/bin/x: mode 0755, now 0644". Pure."""
+    lines = []
+    for path in sorted(told.keys() | found.keys()):
+        if told.get(path) == found.get(path):
+            continue
+        name = f"/{os.fsdecode(path)}"
+        if path not in found:
+            lines.append(f"{name}: missing")
+        elif path not in told:
+            lines.append(f"{name}: extra")
+        else:
+            lines.append(f"{name}: {_how(told[path], found[path])}")
+    return lines
+
+
+def _how(told: bytes, found: bytes) -> str:
+    try:
+        old, new = record(told), record(found)
+    except ValueError:
+        return "not an entry of a manifest"
+    if old.letter != new.letter:
+        return f"type {old.letter}, now {new.letter}"
+    words = []
+    if old.mark != new.mark:
+        words.append("content" if old.letter == "f" else "target")
+    if old.mode != new.mode:
+        words.append(f"mode {old.mode:04o}, now {new.mode:04o}")
+    if (old.uid, old.gid) != (new.uid, new.gid):
+        words.append(f"owner {old.uid}:{old.gid}, now {new.uid}:{new.gid}")
+    return "; ".join(words)
+
+
+def _words(error: BaseException) -> str:
+    text = getattr(error, "message", "") or getattr(error, "strerror", "") or str(error)
+    return " ".join(str(text).split())[:200]
+
+
+# ---- all else --------------------------------------------------------------------------------------------------------
+
+
+def blob(place: str) -> Damage | None:
+    """Look at one fetched file."""
+    name = os.path.basename(place)
+    damaged = Damage(sort="file", name=name, what="")
+    if not HEX.fullmatch(name):
+        return replace(damaged, what="does not belong here")
+    try:
+        descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return replace(damaged, what=f"cannot be read: {_words(error)}")
+    with open(descriptor, "rb", buffering=0) as file:
+        state = os.fstat(descriptor)
+        times = state.st_atime_ns, state.st_mtime_ns
+        try:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            return replace(damaged, what=f"cannot be read: {_words(error)}")
+        if os.fstat(descriptor).st_atime_ns != times[0]:
+            os.utime(descriptor, ns=times)  # gc would take this for a use
+    if found != name:
+        return replace(damaged, what=f"its content is {found[:12]}")
+    if state.st_uid != os.geteuid():
+        return replace(damaged, what=f"it belongs to user id {state.st_uid}")
+    if stat.S_IMODE(state.st_mode) != 0o644:
+        return replace(damaged, what=f"its mode is {stat.S_IMODE(state.st_mode):04o}, not 0644")
+    return None
+
+
+def result(store: Store, key: str) -> Damage | None:
+    """Look at one remembered result."""
+    found = results.find(store, key)
+    if found is None:
+        there = os.path.exists(store.path("results", key))
+        return Damage(sort="result", name=key, what="is not whole") if there else None
+    return None if results.verify(found) else Damage(sort="result", name=key, what="its outputs were changed")
+
+
+def memory(store: Store, name: str) -> Damage | None:
+    """Look at one remembered answer."""
+    damaged = Damage(sort="memory", name=name, what="cannot be read")
+    try:
+        with open(os.open(store.path("memo", name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOATIME), "rb") as file:
+            entry = json.loads(file.read())
+        right = f"{keys.digest(entry['question'])}.json" == name and "answer" in entry
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return damaged
+    return None if right else replace(damaged, what="is the answer to another question")
+
+
+def view(store: Store, name: str) -> Damage | None:
+    """Look at one manifest of a project."""
+    if views.get(store, name) is None and os.path.exists(store.path("views", name)):
+        return Damage(sort="view", name=name, what="is not what its name says")
+    return None
+
+
+def plan(store: Store, name: str) -> Damage | None:
+    """Look at one short cut: whether it can be read; what it says is looked at whenever it is used."""
+    if name.endswith(".hashes") or "." in name.removesuffix(".told").removesuffix(".view"):
+        return None
+    try:
+        with open(store.path("plans", name), "rb") as file:
+            data = file.read()
+        marshal.loads(data)  # noqa: S302 - our own file in our own 0700 store
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, EOFError, TypeError):
+        return Damage(sort="plan", name=name, what="cannot be read")
+    return None
+
+
+def rooms(store: Store) -> Iterator[Damage]:
+    """What is wrong with the directories themselves."""
+    places = dict.fromkeys(ROOMS, 493) | {"": 0o700, "blobs": 0o755}
+    for place, mode in sorted(places.items()):
+        name = place or store.root
+        try:
+            state = os.stat(store.path(place))
+        except FileNotFoundError as error:
+            if place in NEEDED:  # the others are made when they are needed
+                yield Damage(sort="room", name=name, what=_words(error))
+            continue
+        except OSError as error:
+            yield Damage(sort="room", name=name, what=_words(error))
+            continue
+        if state.st_uid != os.geteuid():
+            yield Damage(sort="room", name=name, what=f"it belongs to user id {state.st_uid}")
+        elif stat.S_IMODE(state.st_mode) != mode:
+            yield Damage(sort="room", name=name, what=f"its mode is {stat.S_IMODE(state.st_mode):04o}, not {mode:04o}")
+    known = {room.split("/")[0] for room in ROOMS} | {STAMP}
+    for name in names(store, ""):
+        if name not in known:
+            yield Damage(sort="room", name=name, what="does not belong here")
+
+
+# ---- repair ----------------------------------------------------------------------------------------------------------
+
+
+def repair(store: Store, found: Checked) -> Checked:
+    """Take away what is damaged, to be made or fetched again, and restore the modes of directories. What is in use, and
+    what is not ours, stays."""
+    return replace(found, damages=tuple(replace(each, mended=_mend(store, each)) for each in found.damages))
+
+
+def _mend(store: Store, damage: Damage) -> str:
+    try:
+        if damage.what == "does not belong here":
+            return "left: it is nothing of envtool's"
+        if damage.sort == "room":
+            return _restore(store, damage.name)
+        if damage.sort in ("layer", "file", "result"):
+            item = Item(sort=damage.sort, name=damage.name, size=0, used=0.0)  # type: ignore[arg-type]
+            if damage.sort == "file" and damage.what.startswith("its mode"):
+                os.chmod(blobs.path(store, damage.name), 0o644)
+                return "restored"
+            gone, _ = collect(store, [item], remove=ids.remove)
+            return "removed" if gone else "kept: it is in use"
+        place = store.path({"memory": "memo", "view": "views", "plan": "plans"}[damage.sort], damage.name)
+        os.unlink(place)
+    except FileNotFoundError:
+        return "removed"
+    except OSError as error:
+        return f"kept: {_words(error)}"
+    return "removed"
+
+
+def _restore(store: Store, name: str) -> str:
+    place = store.root if name == store.root else store.path(name)
+    if not os.path.isdir(place):
+        os.makedirs(place)
+    os.chmod(place, 0o700 if place == store.root else 0o755)
+    return "restored" if os.stat(place).st_uid == os.geteuid() else "kept: it belongs to somebody else"

@@ -1,0 +1,220 @@
+"""What lies in a layer or a stack, and who put it there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from envtool.api import Package, Tree
+from envtool.errors import MakeError
+from envtool.model import Json
+from envtool.realise.tree import StackTree
+from envtool.run.contents import asked, packages
+from envtool.store.canonical import records
+from envtool.store.layers import Layer
+from envtool.store.merged import Record, history, merged, record
+
+WORDS = {"d": "directory", "o": "directory", "f": "file", "l": "symlink", "w": "deletion", "p": "fifo",
+         "b": "block device", "c": "character device"}  # fmt: skip
+DEEP = 2  # components of a path that a sum of sizes is told for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A made layer with its place in a spec, or with as much of that as its sheet says."""
+
+    subject: str  # "base", "layer"
+    name: str
+    kind: str
+    layer: Layer
+    disk: int  # bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """One entry. `layer` is the index of the one that has it, in a stack."""
+
+    path: str  # absolute
+    type: str
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    layer: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sums:
+    """Of many files. `directories` are (path, bytes of all files below), largest first."""
+
+    entries: int
+    types: Mapping[str, int]
+    size: int  # bytes of contents
+    directories: tuple[tuple[str, int], ...]
+    files: tuple[File, ...]  # the largest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerReport:
+    """A layer, looked into. `brought` are packages that are in what it makes and not in what it stands on; None where
+    that is not in the store any more."""
+
+    member: Member
+    sums: Sums
+    brought: tuple[Package, ...] | None
+    built: Mapping[str, Json]
+    below: tuple[str, ...]  # keys, bottom first; empty where one is gone
+    files: tuple[File, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A layer in a stack. `seen` are bytes of its files that no other layer hides."""
+
+    member: Member
+    entries: int
+    seen: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvReport:
+    """A stack, looked into, bottom first."""
+
+    env: str
+    steps: tuple[Step, ...]
+    sums: Sums
+    packages: Mapping[str, int]  # type -> how many
+    files: tuple[File, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What one layer says of a path: whether that is seen, and what it is there."""
+
+    member: Member
+    file: File
+    seen: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathReport:
+    """A path of a stack: all that layers say of it, bottom first, and the packages that it belongs to."""
+
+    path: str
+    there: bool
+    said: tuple[Said, ...]
+    owners: tuple[Package, ...] = field(default=())
+
+
+def layer(member: Member, below: Sequence[Layer] | None, plugins: Sequence[object], *, files: bool) -> LayerReport:
+    """Look into one layer; `below` is what it stands on, None where that is not all there. Raises UsageError for a
+    plugin that fails, MakeError for a damaged layer."""
+    found = [_file(path, record(fields)) for path, fields in _entries(member.layer)]
+    brought: tuple[Package, ...] | None = None
+    if below is not None:
+        before = {_name(each) for each in packages(StackTree(below), plugins)} if below else set()
+        after = packages(StackTree([*below, member.layer]), plugins)
+        brought = tuple(each for each in after if _name(each) not in before)
+    return LayerReport(
+        member=member,
+        sums=sums(found),
+        brought=brought,
+        built=member.layer.built,
+        below=tuple(each.key for each in below or ()),
+        files=tuple(found) if files else (),
+    )
+
+
+def _name(package: Package) -> tuple[str, str, str, str]:
+    return package.type, package.namespace, package.name, package.version
+
+
+def env(name: str, members: Sequence[Member], plugins: Sequence[object], *, files: bool) -> EnvReport:
+    """Look into a stack. Raises as `layer`."""
+    listed = [[*_entries(member.layer)] for member in members]
+    seen = [_file(path, record(fields), at) for path, (fields, at) in sorted(merged(listed).items())]
+    sizes = [0] * len(members)
+    for each in seen:
+        sizes[each.layer] += each.size
+    counts: dict[str, int] = {}
+    for package in packages(StackTree([member.layer for member in members]), plugins):
+        counts[package.type] = counts.get(package.type, 0) + 1
+    return EnvReport(
+        env=name,
+        steps=tuple(
+            Step(member=member, entries=len(entries), seen=size)
+            for member, entries, size in zip(members, listed, sizes, strict=True)
+        ),
+        sums=sums(seen),
+        packages=counts,
+        files=tuple(seen) if files else (),
+    )
+
+
+def path(where: str, members: Sequence[Member], plugins: Sequence[object]) -> PathReport:
+    """Who put a path there. `where` is absolute. Raises as `layer`."""
+    name = os.path.normpath(where).lstrip("/")
+    told = history(os.fsencode(name), [_entries(member.layer) for member in members])
+    said = tuple(
+        Said(member=members[at], file=_file(os.fsencode(name), record(fields), at), seen=seen)
+        for at, fields, seen in told
+    )
+    there = any(each.seen for each in said)
+    tree: Tree = StackTree([member.layer for member in members])
+    whose = owners(tree, f"/{name}", plugins) if there else ()
+    return PathReport(path=f"/{name}", there=there, said=said, owners=whose)
+
+
+def owners(tree: Tree, where: str, plugins: Sequence[object]) -> tuple[Package, ...]:
+    """The packages that say that a path is theirs."""
+    return tuple(asked("envtool_owners", plugins, tree=tree, path=where))
+
+
+def sums(found: Iterable[File], most: int = 10) -> Sums:
+    """Pure."""
+    types: dict[str, int] = {}
+    sizes: dict[str, int] = {}
+    total = count = 0
+    largest: list[File] = []
+    for each in found:
+        count += 1
+        types[each.type] = types.get(each.type, 0) + 1
+        if not each.size:
+            continue
+        total += each.size
+        parts = each.path.split("/")
+        place = "/".join(parts[: min(len(parts) - 1, DEEP + 1)]) or "/"
+        sizes[place] = sizes.get(place, 0) + each.size
+        largest.append(each)
+    largest.sort(key=lambda each: (-each.size, each.path))
+    ranked = sorted(sizes.items(), key=lambda pair: (-pair[1], pair[0]))
+    return Sums(entries=count, types=types, size=total, directories=tuple(ranked[:most]), files=tuple(largest[:most]))
+
+
+def _entries(found: Layer) -> list[tuple[bytes, bytes]]:
+    try:
+        return [*records(found.manifest)]
+    except (OSError, ValueError) as error:
+        raise MakeError(
+            f"the manifest of layer {found.key[:12]} cannot be read",
+            code="layer-damaged",
+            hint="`envtool store verify --repair` removes what is damaged, to be made again",
+        ) from error
+
+
+def _file(name: bytes, said: Record, at: int = 0) -> File:
+    return File(
+        path=f"/{os.fsdecode(name)}",
+        type=WORDS.get(said.letter, said.letter),
+        mode=said.mode,
+        uid=said.uid,
+        gid=said.gid,
+        size=said.size,
+        layer=at,
+    )
+
+
+def hides(report: PathReport) -> tuple[Said, ...]:
+    """What is there and not seen."""
+    return tuple(each for each in report.said if not each.seen and each.file.type != WORDS["w"])

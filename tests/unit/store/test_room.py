@@ -1,0 +1,43 @@
+"""Sizes, ages and how much stays free, by two variables."""
+
+from __future__ import annotations
+
+import pytest
+
+from envtool.errors import StoreError
+from envtool.store import room
+
+
+def test_sizes():
+    assert [room.size(text) for text in ("0", "20GB", "512MiB", "1.5 g", "7kb", "2T")] == [
+        0, 20 * 10**9, 512 << 20, 1_500_000_000, 7000, 2 * 10**12,
+    ]  # fmt: skip
+    assert [room.size(text) for text in ("", "GB", "-1", "1x", "1 GB more", "5%", "1ib")] == [None] * 7
+
+
+def test_ages():
+    assert [room.age(text) for text in ("0s", "30d", "2w", "1d12h", "90m", "5s")] == [
+        0.0, 30 * 86400.0, 14 * 86400.0, 129600.0, 5400.0, 5.0,
+    ]  # fmt: skip
+    assert [room.age(text) for text in ("", "30", "d", "12h1d", "-1d")] == [None] * 5
+
+
+def test_what_stays_free():
+    assert room.keep_free(10**10, {}) == 5 * 10**8
+    assert room.keep_free(10**12, {}) == room.MOST
+    assert room.keep_free(10**12, {room.FREE: "10%"}) == 10**11
+    assert room.keep_free(10**12, {room.FREE: "3GB"}) == 3 * 10**9
+    assert room.keep_free(10**12, {room.FREE: "0"}) == 0
+    assert room.limit({}) is None
+    assert room.limit({room.SIZE: "20GB"}) == 20 * 10**9
+    for call in (lambda: room.keep_free(1, {room.FREE: "much"}), lambda: room.limit({room.SIZE: "5%"})):
+        with pytest.raises(StoreError) as caught:
+            call()
+        assert caught.value.code == "store-variable"
+
+
+def test_what_is_lacking(store):
+    here, total = room.free(store)
+    assert 0 < here < total
+    assert room.lacking(store, {room.FREE: "0"}) == 0
+    assert room.lacking(store, {room.FREE: "100%"}) > 0

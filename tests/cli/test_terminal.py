@@ -20,6 +20,11 @@ import pytest
 DRIVER = str(Path(__file__).parent / "driver.py")
 
 
+def _take_terminal():
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored where a shell started this suite in the background
+
+
 class Terminal:
     """A child whose controlling terminal is a pty of ours."""
 
@@ -36,7 +41,7 @@ class Terminal:
             stderr=self.slave,
             env=environ,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - no threads here
+            preexec_fn=_take_terminal,  # noqa: PLW1509 - no threads here
         )
         self.seen = ""
 

@@ -128,8 +128,6 @@ def test_kill_9_of_gc_leaves_nothing_half():
         names = ", ".join(f"r{n}" for n in range(6))
         place.spec(f"layers:\n{lines}envs:\n  unit:\n    layers: [{names}]\n    tasks: {{test: cat /opt/5/150}}\n")
         assert place.envtool("test").status == 0
-        copy = place.top / "copy"
-        subprocess.run(["cp", "-a", str(place.store), str(copy)], check=True)
         killed = 0
         for _ in range(8):
             process = place.start("gc", "--older-than", "0s")
@@ -141,8 +139,7 @@ def test_kill_9_of_gc_leaves_nothing_half():
                 assert {"layer.json", "manifest", "tree"} <= {path.name for path in layer.iterdir()}
                 assert len(list((layer / "tree").rglob("*"))) in (0, 1, 2, 151, 152) or (layer / "tree/etc").exists()
             if len(list(place.store.glob("layers/*"))) < 3:
-                ids.remove(str(place.store))
-                subprocess.run(["cp", "-a", str(copy), str(place.store)], check=True)
+                assert place.envtool("test", "--again").status == 0  # made anew, so that there is something to take
         assert killed, "it was never in the middle of anything"
         assert place.envtool("store", "verify").status == 0
         assert place.envtool("test", "--again").status == 0

@@ -61,7 +61,7 @@ def let_in(monkeypatch, tmp_path):
 @pytest.mark.parametrize("kind", ["registry", "password_registry", "tls_registry", "token_registry"])
 def test_what_is_pushed_is_pulled(request, let_in, tmp_path, kind):
     found = let_in(request.getfixturevalue(kind))
-    ref = reference.parse(found.name("team/app", "1"))
+    ref = reference.parse(found.name("pushed/app", "1"))
     blobs, document = image((b"small", os.urandom(9 << 20)), run={"Env": ["A=b"]})
     large = blobs[2]
     (tmp_path / "large").write_bytes(large)
@@ -73,7 +73,7 @@ def test_what_is_pushed_is_pulled(request, let_in, tmp_path, kind):
     assert sum(moved) == len(large)
     assert client.push_blob(ref, digest, len(large), str(tmp_path / "large")) == "present"
     assert (
-        client.push_blob(reference.parse(found.name("team/b")), digest, len(large), large, mount=["team/app"])
+        client.push_blob(reference.parse(found.name("pushed/b")), digest, len(large), large, mount=["pushed/app"])
         == "mounted"
     )
     assert client.find(ref) is None

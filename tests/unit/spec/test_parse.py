@@ -34,7 +34,7 @@ def test_scalars_are_yaml_1_2():
 
 
 @pytest.mark.parametrize(
-    "surprise", ["on", "Off", "YES", "no", "0644", "0x1F", "0o17", "1_000", "1:30", ".inf", ".NaN"]
+    "surprise", ["on", "Off", "YES", "no", "0644", "0x1F", "0o17", "0b101", "1_000", "1:30", ".inf", ".NaN"]
 )
 def test_what_readers_differ_on_is_refused(surprise):
     _, wrong = nodes(f"a: {surprise}")
@@ -149,3 +149,10 @@ def test_the_pure_python_loader_does_the_same(monkeypatch):
     root, wrong = nodes("a: [1, {b: 'x'}]\n")
     assert (plain(root), wrong) == ({"a": [1, {"b": "x"}]}, [])
     assert nodes("[" * 5000)[1][0][2] == "limit"
+
+
+def test_a_hash_is_text_whatever_it_begins_with():
+    digest = "0bd81b6dab8b9015bb4bb3b7b9b1de7e8c2fd1f5426052bdc4e36fe354a61385"
+    root, wrong = nodes(f"a: {digest}")
+    assert not wrong
+    assert plain(root) == {"a": digest}

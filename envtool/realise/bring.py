@@ -31,8 +31,8 @@ def bring(settled: Settled, setting: Setting, event_id: str, site: Site) -> None
     try:
         try:
             download(_located(settled, hinted, site), setting, event_id)
-        except FetchError:
-            if hinted == missing:
+        except FetchError as error:
+            if hinted == missing and error.code != "fetch-status":  # what let us in may have ended meanwhile
                 raise
             download(_located(settled, _missing(settled.fetches, setting), site), setting, event_id)
     except FetchError as error:

@@ -1,6 +1,6 @@
 """`image: …` as it is written -> where the image is. Pure.
 
-    alpine:3.20, ghcr.io/o/n@sha256:…     a registry (docker.io where none is named)
+    alpine:3.20, host:5000/o/n@sha256:…   a registry (docker.io where none is named)
     oci:DIR[:NAME]                        an OCI image layout, its images told apart by their annotation
     oci-archive:FILE[:NAME]               the same as one tar
     docker-archive:FILE[:REFERENCE]       what `docker save` and `podman save` write

@@ -63,6 +63,7 @@ def write(name: str, text: str) -> None:
         file.write(text)
 
 
+# Trees are made and packed as container root: what does so starts containers, too.
 def layer(store, key=KEY, text="content") -> layers.Layer:
     """A layer that stands in the store."""
     with layers.building(store, key, remove=ids.remove) as draft:
@@ -180,6 +181,7 @@ def test_interrupted_is_no_failure():
 # ---- pushing ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.e2e
 def test_what_was_built_is_pushed_and_can_be_pulled(memory, store, share, signer):
     built = layer(store)
     one = share(signer)
@@ -194,6 +196,7 @@ def test_what_was_built_is_pushed_and_can_be_pulled(memory, store, share, signer
     assert not os.listdir(store.path("tmp"))
 
 
+@pytest.mark.e2e
 def test_it_is_uploaded_once_by_all(memory, store, share, signer):
     built = layer(store)
     for _ in range(3):
@@ -204,6 +207,7 @@ def test_it_is_uploaded_once_by_all(memory, store, share, signer):
     assert not details(one)
 
 
+@pytest.mark.e2e
 def test_what_is_there_and_not_trusted_is_replaced(memory, store, put, share, signer, stranger):
     put(by=stranger)
     built = layer(store)
@@ -213,6 +217,7 @@ def test_what_is_there_and_not_trusted_is_replaced(memory, store, put, share, si
     assert share().ask(KEY, "layer deps").diff_id == built.diff_id
 
 
+@pytest.mark.e2e
 def test_a_layer_that_is_damaged_here_is_not_pushed(memory, store, share, signer):
     built = layer(store)
     ids.inside(write, "file", "other", at=built.tree)
@@ -222,6 +227,7 @@ def test_a_layer_that_is_damaged_here_is_not_pushed(memory, store, share, signer
     assert not memory.tags
 
 
+@pytest.mark.e2e
 def test_without_a_key_nothing_is_pushed(share, stranger, store, memory):
     assert not share().gives
     one = share(stranger)
@@ -243,6 +249,7 @@ def test_without_a_key_nothing_is_pushed(share, stranger, store, memory):
         StoreError("no credentials helper", code="x"),
     ],
 )
+@pytest.mark.e2e
 @pytest.mark.parametrize("where", ["find", "push", "put"])
 def test_a_registry_that_takes_nothing_is_told_of_once(memory, store, share, signer, error, where):
     memory.fails[where] = error
@@ -271,6 +278,7 @@ def stuck(memory, monkeypatch):
     over.set()
 
 
+@pytest.mark.e2e
 def test_a_push_that_stands_still_is_given_up(stuck, store, share, signer, monkeypatch):
     monkeypatch.setattr(pushing, "STALL", 0.3)
     one = share(signer)
@@ -281,6 +289,7 @@ def test_a_push_that_stands_still_is_given_up(stuck, store, share, signer, monke
     assert "1 not pushed: it went on for too long" in details(one)
 
 
+@pytest.mark.e2e
 def test_an_interrupt_ends_the_wait(stuck, store, share, signer):
     one = share(signer, cancelled=lambda: True)
     one.offer(layer(store))

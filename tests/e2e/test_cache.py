@@ -25,8 +25,7 @@ from envtool.cache.statement import Statement
 from envtool.oci import reference
 from envtool.oci.documents import OCI_CONFIG, OCI_INDEX, OCI_LAYER_ZSTD, OCI_MANIFEST, sha256
 from envtool.oci.registry import Client
-
-from .conftest import Place, calling, fresh_place
+from tests.places import Place, calling, fresh_place
 
 pytestmark = pytest.mark.e2e
 

@@ -20,8 +20,7 @@ import pytest
 from envtool.container import ids, kernel, start
 from envtool.container.program import Bind, Program, Root, Step, View
 from envtool.errors import SandboxError
-
-from .conftest import runtime
+from tests.places import runtime
 
 pytestmark = pytest.mark.e2e
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import calling, fresh_place
+from tests.places import calling, fresh_place
 
 pytestmark = pytest.mark.e2e
 

@@ -18,8 +18,7 @@ from pathlib import Path
 import pytest
 
 from envtool.container import ids
-
-from .conftest import LIMIT, calling, fresh_place
+from tests.places import LIMIT, calling, fresh_place
 
 pytestmark = pytest.mark.e2e
 

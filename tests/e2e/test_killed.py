@@ -14,8 +14,7 @@ import pytest
 from envtool.container import ids
 from envtool.lock import text
 from envtool.store import canonical
-
-from .conftest import _me, fresh_place
+from tests.places import _me, fresh_place
 
 pytestmark = [
     pytest.mark.e2e,

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from .conftest import calling, fresh_place
+from tests.places import calling, fresh_place
 
 pytestmark = [pytest.mark.e2e, pytest.mark.network]
 

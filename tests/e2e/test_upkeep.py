@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from envtool.container import ids
-
-from .conftest import _me, fresh_place
+from tests.places import _me, fresh_place
 
 pytestmark = pytest.mark.e2e
 

@@ -30,7 +30,7 @@ import pytest
 
 from envtool.container import ids
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCES = (REPOSITORY, *sorted(REPOSITORY.glob("plugins/*/src")))
 LIMIT = 60  # seconds that any one command may take
 
@@ -139,15 +139,6 @@ def _me() -> Caller:
     )
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What root's run of the same tests does for every sort of caller need not be done by an ordinary user again
-    (.ci/run says ENVTOOL_CALLERS=root to that user's run)."""
-    if os.environ.get("ENVTOOL_CALLERS") == "root":
-        called = [item for item in items if "caller" in getattr(item, "fixturenames", ())]
-        config.hook.pytest_deselected(items=called)
-        items[:] = [item for item in items if item not in called]
-
-
 @pytest.fixture(scope="session", params=["root", "range", "single"] if os.geteuid() == 0 else ["me"])
 def caller(request: pytest.FixtureRequest) -> Iterator[Caller]:
     with calling(request.param) as found:
@@ -179,7 +170,7 @@ def calling(mode: str) -> Iterator[Caller]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _copies_are_removed() -> Iterator[None]:
+def copies_are_removed() -> Iterator[None]:
     yield
     for top in _made:
         shutil.rmtree(top, ignore_errors=True)

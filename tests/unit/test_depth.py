@@ -1,0 +1,75 @@
+"""CI runs a sample of what counts in hundreds, drawn by the commit; `.ci/long` runs everything; a table says so."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+CASES = """
+import pytest
+
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize("case", range(40))
+def test_parameters(case):
+    assert case >= 0
+
+def test_loop(depth):
+    drawn = [(number, depth.random.random()) for number in depth.times(2, 30)]
+    print("drawn", drawn)
+
+def test_list(depth):
+    print("listed", depth.sample(range(100), 4))
+
+@pytest.mark.sampled(5)
+@pytest.mark.parametrize("case", range(20))
+def test_that_fails(case):
+    assert case < 0
+"""
+
+
+def run(directory: Path, **variables: str) -> str:
+    (directory / "test_cases.py").write_text(CASES)
+    (directory / "conftest.py").write_text("from tests.depth import *\n")
+    environ = {**os.environ, "PYTHONPATH": f"{TESTS.parent}", **variables}
+    words = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "-rN", "--tb=no", "."]
+    return subprocess.run(words, cwd=directory, env=environ, capture_output=True, text=True, check=False).stdout
+
+
+@pytest.mark.parametrize(
+    ("variables", "rows", "passed"),
+    [
+        (
+            {"ENVTOOL_DEPTH": ""},
+            {"parameters": (3, 40, 0), "loop": (2, 30, 0), "list": (4, 100, 0), "that_fails": (5, 20, 5)},
+            5,
+        ),
+        (
+            {"ENVTOOL_DEPTH": "long"},
+            {"parameters": (40, 40, 0), "loop": (30, 30, 0), "list": (100, 100, 0), "that_fails": (20, 20, 20)},
+            42,
+        ),
+    ],
+    ids=["CI", "long"],
+)
+def test_table(tmp_path, variables, rows, passed):
+    said = run(tmp_path, ENVTOOL_SEED="one", **variables)
+    for name, row in rows.items():
+        assert re.search(r"^ *{} +{} +{}  \S+test_{}$".format(*row, name), said, re.MULTILINE), said
+    assert f"{rows['that_fails'][2]} failed, {passed} passed" in said
+    assert "seed one" in said
+
+
+def test_one_seed_draws_the_same_and_others_other_cases(tmp_path):
+    def drawn(seed: str) -> list[str]:
+        return re.findall(r"(?:drawn|listed) .*", run(tmp_path, ENVTOOL_SEED=seed, ENVTOOL_DEPTH=""))
+
+    first = drawn("one")
+    assert len(first) == 2
+    assert first == drawn("one")
+    assert first != drawn("two")

@@ -6,33 +6,30 @@ import pytest
 
 pytest.register_assert_rewrite("tests.places", "tests.registries")
 
+from tests import places  # noqa: E402
 from tests.depth import (  # noqa: E402
-    depth,
-    pytest_collection_modifyitems,
-    pytest_configure,
-    pytest_report_header,
-    pytest_runtest_logreport,
-    pytest_terminal_summary,
+    configure,
+    depth,  # noqa: F401
+    pytest_collection_modifyitems,  # noqa: F401
+    pytest_report_header,  # noqa: F401
+    pytest_runtest_logreport,  # noqa: F401
+    pytest_sessionfinish,  # noqa: F401
+    pytest_terminal_summary,  # noqa: F401
+    pytest_testnodedown,  # noqa: F401
 )
-from tests.places import caller, copies_are_removed, fresh, place, server, warm_store  # noqa: E402
-from tests.registries import certificates, password_registry, registry, tls_registry, token_registry  # noqa: E402
+from tests.places import caller, common, fresh, place, server, warm_store  # noqa: E402, F401
+from tests.registries import (  # noqa: E402
+    certificates,  # noqa: F401
+    password_registry,  # noqa: F401
+    registry,  # noqa: F401
+    tls_registry,  # noqa: F401
+    token_registry,  # noqa: F401
+)
 
-__all__ = [
-    "caller",
-    "certificates",
-    "copies_are_removed",
-    "depth",
-    "fresh",
-    "password_registry",
-    "place",
-    "pytest_collection_modifyitems",
-    "pytest_configure",
-    "pytest_report_header",
-    "pytest_runtest_logreport",
-    "pytest_terminal_summary",
-    "registry",
-    "server",
-    "tls_registry",
-    "token_registry",
-    "warm_store",
-]
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    configure(config)
+    if not hasattr(config, "workerinput"):
+        top = places.begin()
+        config.add_cleanup(lambda: places.end(top))

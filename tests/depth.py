@@ -8,6 +8,10 @@ battery how many cases ran, of how many, and how many failed.
     @pytest.mark.parametrize("case", CASES)
     def test_one(case): ...
 
+    @pytest.mark.one_caller                   # each case as one sort of caller: which one, the seed says
+    @pytest.mark.parametrize("case", CASES)
+    def test_dear(case, common): ...
+
     def test_many(depth):                     # a loop in one test
         for number in depth.times(10, 200):
             depth.random.choice(...)
@@ -19,8 +23,9 @@ import os
 import random
 import subprocess
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,15 +49,15 @@ SEED = _seed()
 
 @dataclass
 class Battery:
-    """What was run of the cases of one test, and how many of its tests failed."""
+    """How many cases of one test were run, and of how many."""
 
     ran: int = 0
     of: int = 0
-    failed: int = 0
+    drawn: bool = False  # when tests were collected, which each worker does: the same in all
 
 
-_batteries: dict[str, Battery] = {}
-_tests: dict[str, str] = {}  # id of a test -> its battery
+_batteries: dict[str, Battery] = {}  # name of a test, without its parameters -> what was run of it
+_failed: dict[str, int] = {}  # likewise -> how many tests of that name failed
 
 
 @dataclass
@@ -90,14 +95,18 @@ def examples(sample: int, everything: int) -> int:
 def depth(request: pytest.FixtureRequest) -> Depth:
     """How much this test is to try (see Depth)."""
     test = request.node.nodeid
-    _tests[test] = test.partition("[")[0]
-    return Depth(_tests[test], random=random.Random(f"{SEED} {test}"))
+    return Depth(_name(test), random=random.Random(f"{SEED} {test}"))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_configure(config: pytest.Config) -> None:
+def _name(test: str) -> str:
+    return test.partition("[")[0]
+
+
+def configure(config: pytest.Config) -> None:
+    """Say what the markers mean, and give hypothesis our seed. Before its own plugin reads it."""
     config.addinivalue_line("markers", "sampled(count): of its parameters `count` are run in CI, all in .ci/long")
-    if not config.getoption("hypothesis_seed", default=None):  # its own plugin reads it after us
+    config.addinivalue_line("markers", "one_caller: of its callers one is drawn for each case, all are in .ci/long")
+    if not config.getoption("hypothesis_seed", default=None):
         config.option.hypothesis_seed = str(random.Random(SEED).getrandbits(32))
 
 
@@ -106,27 +115,52 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep a sample of the parameters of each test that is marked `sampled`."""
+    """Keep a sample of the parameters of each test that is marked `sampled` or `one_caller`."""
     groups: dict[str, list[pytest.Item]] = {}
     for item in items:
         if item.get_closest_marker("sampled"):
-            groups.setdefault(item.nodeid.partition("[")[0], []).append(item)
+            groups.setdefault(_name(item.nodeid), []).append(item)
+        elif item.get_closest_marker("one_caller"):
+            others = {name: value for name, value in item.callspec.params.items() if name != "caller"}
+            groups.setdefault(f"{_name(item.nodeid)} {others}", []).append(item)
     dropped = set()
     for name, group in groups.items():
         marker = group[0].get_closest_marker("sampled")
-        count = len(group) if LONG else min(marker.args[0], len(group))
+        wanted = marker.args[0] if marker else 1
+        count = len(group) if LONG else min(wanted, len(group))
         kept = set(random.Random(f"{SEED} {name}").sample(group, count))
         dropped |= set(group) - kept
-        _batteries[name] = Battery(ran=count, of=len(group))
-        _tests.update((item.nodeid, name) for item in kept)
+        battery = _batteries.setdefault(_name(group[0].nodeid), Battery(drawn=True))
+        battery.ran += count
+        battery.of += len(group)
     if dropped:
         config.hook.pytest_deselected(items=[item for item in items if item in dropped])
         items[:] = [item for item in items if item not in dropped]
+    # What takes long begins first, or one process would still be at it when all others have ended.
+    items.sort(key=lambda item: 0 if item.get_closest_marker("slow") else 1)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    if report.failed and report.nodeid in _tests and (battery := _batteries.get(_tests[report.nodeid])):
-        battery.failed += 1
+    if report.failed:
+        _failed[_name(report.nodeid)] = _failed.get(_name(report.nodeid), 0) + 1
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of pytest-xdist tells the process that prints the table."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["batteries"] = {name: asdict(each) for name, each in _batteries.items()}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A worker ended."""
+    for name, counts in getattr(node, "workeroutput", {}).get("batteries", {}).items():
+        theirs = Battery(**counts)
+        ours = _batteries.setdefault(name, Battery(drawn=theirs.drawn))
+        if theirs.drawn:
+            ours.ran, ours.of = theirs.ran, theirs.of
+        else:
+            ours.ran, ours.of = ours.ran + theirs.ran, ours.of + theirs.of
 
 
 def pytest_terminal_summary(terminalreporter) -> None:
@@ -135,4 +169,4 @@ def pytest_terminal_summary(terminalreporter) -> None:
     terminalreporter.section(f"what counts in hundreds, seed {SEED}")
     terminalreporter.line(f"{'ran':>6} {'of':>6} {'failed':>6}  battery")
     for name, battery in sorted(_batteries.items()):
-        terminalreporter.line(f"{battery.ran:6} {battery.of:6} {battery.failed:6}  {name}")
+        terminalreporter.line(f"{battery.ran:6} {battery.of:6} {_failed.get(name, 0):6}  {name}")

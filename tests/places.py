@@ -1,11 +1,13 @@
 """The installed-like command on small projects, as whoever runs pytest, and as root also as two ordinary users.
 
 `place` is a directory of one caller with a project and a store in it; what runs in it can be told by its `token`.
+What is dear to make (users, a readable Python, each caller's warm store) is made once, for all processes of a run.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import http.server
 import importlib.util
@@ -33,6 +35,51 @@ from envtool.container import ids
 REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCES = (REPOSITORY, *sorted(REPOSITORY.glob("plugins/*/src")))
 LIMIT = 60  # seconds that any one command may take
+LONG = 600  # and one that makes a system
+# How this machine reaches its package registries: a caller of ours has no login that would tell it.
+_OUTSIDE = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "no_proxy", "NO_PROXY")
+_OUTSIDE_PREFIXES = ("PIP_", "npm_config_", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
+
+
+# ---- what all processes of one run share ----------------------------------------------------------------------------
+
+
+def begin() -> str:
+    """Make the directory that all processes of this run share. pytest-xdist's workers find it in their environment."""
+    top = tempfile.mkdtemp(prefix="envtool-tests-")
+    os.chmod(top, 0o755)
+    os.environ[_SHARED] = top
+    return top
+
+
+def end(top: str) -> None:
+    """Remove what was shared, and the users that were made."""
+    for made in Path(top).glob("user-*"):
+        subprocess.run(["userdel", "--remove", made.name.partition("-")[2]], capture_output=True, check=False)
+    ids.remove(top)
+    os.environ.pop(_SHARED, None)
+
+
+_SHARED = "ENVTOOL_TESTS_TOP"
+
+
+@contextlib.contextmanager
+def once(name: str) -> Iterator[Path | None]:
+    """A path for what is made once a run: its maker gets it while all others wait, None where it stands already."""
+    top = Path(os.environ[_SHARED])
+    with open(top / f"{name}.lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = top / f"{name}.done"
+        if done.exists():
+            yield None
+        else:
+            yield top / name
+            done.touch()
+
+
+def made(name: str) -> Path:
+    """Where `once` had it made."""
+    return Path(os.environ[_SHARED]) / name
 
 
 # ---- callers -------------------------------------------------------------------------------------------------------
@@ -62,25 +109,27 @@ def _subordinate() -> set[str]:
     return set()
 
 
-def _user(mode: str) -> tuple[str, bool]:
-    """Name of an ordinary user with a range of ids or without one, and whether it was made for us."""
+def _user(mode: str) -> str:
+    """Name of an ordinary user with a range of ids or without one; one is made where there is none."""
     ranged = _subordinate()
     for user in pwd.getpwall():
         ordinary = user.pw_uid >= 1000 and user.pw_uid < 60000 and os.path.isdir(user.pw_dir)
         if ordinary and (user.pw_name in ranged) == (mode == "range"):
-            return user.pw_name, False
+            return user.pw_name
     if not shutil.which("useradd") or not shutil.which("usermod"):
         pytest.skip("no ordinary user here, and no useradd to make one")
+    if mode == "range" and not ids.helper("newuidmap"):
+        pytest.skip("newuidmap is not installed")
     name = f"envtool-{mode}"
-    subprocess.run(
-        ["useradd", "--system", "--create-home", "--user-group", name], check=True
-    )  # a system user has no range
-    if mode == "range":
-        if not ids.helper("newuidmap"):
-            pytest.skip("newuidmap is not installed")
-        for kind in ("uids", "gids"):
-            subprocess.run(["usermod", f"--add-sub{kind}", "1879048192-1879113727", name], check=True)
-    return name, True
+    with once(f"user-{name}") as new:
+        if new:
+            # a system user has no range
+            subprocess.run(["useradd", "--system", "--create-home", "--user-group", name], check=True)
+            new.touch()
+            if mode == "range":
+                for kind in ("uids", "gids"):
+                    subprocess.run(["usermod", f"--add-sub{kind}", "1879048192-1879113727", name], check=True)
+    return name
 
 
 @functools.cache
@@ -96,17 +145,15 @@ def runtime() -> tuple[str, str]:
     with contextlib.suppress(OSError):
         if subprocess.run(probe, **nobody, capture_output=True, check=False).returncode == 0:
             return ours
-    top = tempfile.mkdtemp(prefix="envtool-e2e-python-")
-    os.chmod(top, 0o755)
-    copies = [os.path.join(top, str(number)) for number in range(len(SOURCES) + 1)]
-    found = importlib.util.find_spec("click")
-    site = Path(found.origin).parents[1]
-    wanted = [(SOURCES[0] / "envtool", copies[0] + "/envtool"), *zip(SOURCES[1:], copies[1:-1], strict=True)]
-    wanted.append((site, copies[-1]))
-    for source, target in wanted:
-        shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns("*.pth"))
-    subprocess.run(["chmod", "-R", "a+rX", top], check=True)
-    _made.append(top)
+    copies = [str(made("python") / str(number)) for number in range(len(SOURCES) + 1)]
+    with once("python") as new:
+        if new:
+            site = Path(importlib.util.find_spec("click").origin).parents[1]
+            wanted = [(SOURCES[0] / "envtool", copies[0] + "/envtool"), *zip(SOURCES[1:], copies[1:-1], strict=True)]
+            wanted.append((site, copies[-1]))
+            for source, target in wanted:
+                shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns("*.pth"))
+            subprocess.run(["chmod", "-R", "a+rX", str(new)], check=True)
     nobody["env"] = {"PYTHONPATH": ":".join(copies)}
     # ours may lie below /root, too: then the system's of the same version, since compiled modules are copied along
     names = [os.path.realpath(sys.executable), f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"]
@@ -123,9 +170,6 @@ def runtime() -> tuple[str, str]:
     pytest.skip(f"no Python here that an ordinary user may start{why}")
 
 
-_made: list[str] = []
-
-
 def _me() -> Caller:
     user = pwd.getpwuid(os.geteuid())
     return Caller(
@@ -139,41 +183,31 @@ def _me() -> Caller:
     )
 
 
-@pytest.fixture(scope="session", params=["root", "range", "single"] if os.geteuid() == 0 else ["me"])
-def caller(request: pytest.FixtureRequest) -> Iterator[Caller]:
-    with calling(request.param) as found:
-        yield found
+# As root, the callers to try; .ci/run leaves out those that its other run stands for.
+CALLERS = os.environ.get("ENVTOOL_CALLERS", "root range single").split() if os.geteuid() == 0 else ["me"]
 
 
-@contextlib.contextmanager
-def calling(mode: str) -> Iterator[Caller]:
+@pytest.fixture(scope="session", params=CALLERS)
+def caller(request: pytest.FixtureRequest) -> Caller:
+    return calling(request.param)
+
+
+def calling(mode: str) -> Caller:
     """A caller whose containers' ids are of this mode."""
     if mode in ("root", "me"):
-        yield _me()
-        return
+        return _me()
     python, path = runtime()
-    name, made = _user(mode)
-    try:
-        user = pwd.getpwnam(name)
-        yield Caller(
-            name=name,
-            mode=mode,
-            uid=user.pw_uid,
-            gid=user.pw_gid,
-            home=user.pw_dir,
-            command=(python, "-m", "envtool"),
-            path=path,
-        )
-    finally:
-        if made:
-            subprocess.run(["userdel", "--remove", name], capture_output=True, check=False)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def copies_are_removed() -> Iterator[None]:
-    yield
-    for top in _made:
-        shutil.rmtree(top, ignore_errors=True)
+    name = _user(mode)
+    user = pwd.getpwnam(name)
+    return Caller(
+        name=name,
+        mode=mode,
+        uid=user.pw_uid,
+        gid=user.pw_gid,
+        home=user.pw_dir,
+        command=(python, "-m", "envtool"),
+        path=path,
+    )
 
 
 # ---- places --------------------------------------------------------------------------------------------------------
@@ -216,6 +250,7 @@ class Place:
     project: Path
     store: Path
     environ: dict[str, str] = field(default_factory=dict)
+    limit: int = LIMIT
     running: list[subprocess.Popen] = field(default_factory=list)
 
     @property
@@ -242,6 +277,13 @@ class Place:
         path = self.top / name
         path.mkdir(mode)
         return self.give(path)
+
+    def copy(self, tree: Path) -> None:
+        """The files of a tree become the project's."""
+        for path in sorted(tree.rglob("*")):
+            name = str(path.relative_to(tree))
+            if path.is_file() and not {".envtool", "dist"} & {*Path(name).parts}:
+                self.write(name, path.read_bytes(), mode=path.stat().st_mode & 0o777)
 
     def spec(self, text: str, *, at: Path | None = None) -> None:
         self.write("envtool.yaml", "version: 1\n" + text, at=at)
@@ -277,11 +319,11 @@ class Place:
 
     def finish(self, process: subprocess.Popen, data: bytes | None = None, *, since: float = 0.0) -> Done:
         try:
-            out, err = process.communicate(data, timeout=LIMIT)
+            out, err = process.communicate(data, timeout=self.limit)
         except subprocess.TimeoutExpired:
             process.kill()
             out, err = process.communicate()
-            pytest.fail(f"did not end in {LIMIT} s:\n{out!r}\n{err!r}")
+            pytest.fail(f"did not end in {self.limit} s:\n{out!r}\n{err!r}")
         said = (err or b"").decode(errors="replace")
         assert not re.search(r'File ".*/envtool/', said), said
         assert "internal error" not in said, said
@@ -341,22 +383,36 @@ class Place:
         self.until(lambda: not self.processes(), f"no processes: {self.processes()}", seconds)
         assert not self.left()
 
+    def came_out(self) -> dict[str, str]:
+        """Key -> diff ID of every layer of the store."""
+        return {
+            path.parent.name: json.loads(path.read_text())["diff_id"] for path in self.store.glob("layers/*/layer.json")
+        }
+
     def layers(self) -> list[dict]:
         """The documents of the layers that stand in the store."""
         return [json.loads(path.read_text()) for path in sorted(self.store.glob("layers/*/layer.json"))]
 
 
 @pytest.fixture(scope="session")
-def warm_store(caller: Caller) -> Iterator[Path]:
-    """A store of the caller in which the base of this machine stands already."""
-    with _top(caller) as top:
-        place = _place(caller, top, top / "store")
-        place.task("true")
-        done = place.envtool("test")
-        if done.status == 3:
-            pytest.skip(f"no containers for {caller.name} here: {done.err}")
-        assert done.status == 0, done.said
-        yield place.store
+def warm_store(caller: Caller) -> Path:
+    """A store of the caller in which the base of this machine stands already. Each process has its own: tests look at
+    what is left in it."""
+    return _store(caller, f"warm-{caller.mode}-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}")
+
+
+def _store(caller: Caller, name: str) -> Path:
+    with once(name) as new:
+        if new:
+            new.mkdir()
+            os.chown(new, caller.uid, caller.gid)
+            place = _place(caller, new, new / "store")
+            place.task("true")
+            done = place.envtool("test")
+            if done.status == 3:
+                pytest.skip(f"no containers for {caller.name} here: {done.err}")
+            assert done.status == 0, done.said
+    return made(name) / "store"
 
 
 @contextlib.contextmanager
@@ -388,6 +444,35 @@ def fresh_place(caller: Caller) -> Iterator[Place]:
 def place(caller: Caller, warm_store: Path) -> Iterator[Place]:
     """A project of its own on a store that has this machine's base; at the end nothing of it may run."""
     yield from _used(caller, warm_store)
+
+
+@pytest.fixture
+def common(caller: Caller) -> Iterator[Place]:
+    """A project of its own on the store that all tests of the caller share, whichever process they run in: what is dear
+    to make (Debian's suites, compilers) is made once. Nothing may be said of what else is in it."""
+    with common_place(caller) as used:
+        yield used
+
+
+@contextlib.contextmanager
+def common_place(caller: Caller) -> Iterator[Place]:
+    """What `common` is, of any caller."""
+    with contextlib.closing(_used(caller, common_store(caller, "common"))) as made_place:
+        used = next(made_place)
+        used.environ |= outside()
+        used.limit = LONG
+        yield used
+        next(made_place, None)  # nothing of it may run any more
+
+
+def common_store(caller: Caller, name: str) -> Path:
+    """A store of this name, one a caller, which all processes of the run share."""
+    return _store(caller, f"{name}-{caller.mode}")
+
+
+def outside() -> dict[str, str]:
+    """The variables by which this machine reaches its package registries."""
+    return {name: value for name, value in os.environ.items() if name in _OUTSIDE or name.startswith(_OUTSIDE_PREFIXES)}
 
 
 @pytest.fixture

@@ -117,26 +117,27 @@ def test_the_second_store_of_anybody_builds_nothing(caller, base, registry):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user cannot be two users")
 def test_two_users_and_a_lock(base, registry):
-    with calling("root") as root, calling("range") as user, calling("single") as lone:
-        with fresh_place(root) as first, fresh_place(user) as second, fresh_place(lone) as third:
-            for place in (first, second, third):
-                project(place, base, registry.host, "team/users", TWO)
-            assert first.envtool("lock").status == 0
-            second.write("envtool.lock", (first.project / "envtool.lock").read_text())
-            del second.environ["ENVTOOL_CACHE_KEY"]
-            done = second.envtool("test", "--expect-cached", "--json")
-            assert done.status == 0, done.said
-            assert set(outcomes(done).values()) == {"pulled"}
-            # files of other owners come out otherwise with one id
-            done = third.envtool("test", "--json")
-            assert done.status == 0, done.said
-            assert set(outcomes(done).values()) == {"built"}
+    root, user, lone = (calling(mode) for mode in ("root", "range", "single"))
+    with fresh_place(root) as first, fresh_place(user) as second, fresh_place(lone) as third:
+        for place in (first, second, third):
+            project(place, base, registry.host, "team/users", TWO)
+        assert first.envtool("lock").status == 0
+        second.write("envtool.lock", (first.project / "envtool.lock").read_text())
+        del second.environ["ENVTOOL_CACHE_KEY"]
+        done = second.envtool("test", "--expect-cached", "--json")
+        assert done.status == 0, done.said
+        assert set(outcomes(done).values()) == {"pulled"}
+        # files of other owners come out otherwise with one id
+        done = third.envtool("test", "--json")
+        assert done.status == 0, done.said
+        assert set(outcomes(done).values()) == {"built"}
 
 
 @AS_ROOT
 def test_without_the_key_in_the_spec_it_builds_and_says_why(base, registry):
     repository, who = "team/untrusted", sshsig.fingerprint(PUBLIC)
-    with calling("root") as root, contextlib.ExitStack() as stack:
+    root = calling("root")
+    with contextlib.ExitStack() as stack:
         first, second, third = (stack.enter_context(fresh_place(root)) for _ in range(3))
         project(first, base, registry.host, repository, TWO)
         assert first.envtool("test").status == 0
@@ -156,7 +157,8 @@ def test_without_the_key_in_the_spec_it_builds_and_says_why(base, registry):
 
 @AS_ROOT
 def test_a_registry_with_a_password_and_an_authority_of_its_own(base, tls_registry, tmp_path):
-    with calling("root") as root, fresh_place(root) as first, fresh_place(root) as second:
+    root = calling("root")
+    with fresh_place(root) as first, fresh_place(root) as second:
         for place in (first, second):
             project(place, base, tls_registry.host, "team/tls", TWO)
             place.environ |= {"SSL_CERT_FILE": tls_registry.authority, "ENVTOOL_INSECURE_REGISTRIES": ""}
@@ -183,7 +185,8 @@ def test_offline_asks_nobody(base, registry, caller):
 @AS_ROOT
 def test_results_are_shared(base, registry):
     tasks = {"test": "cat /opt/*", "build": {"run": "mkdir out; cat /opt/* > out/all", "outputs": ["out/*"]}}
-    with calling("root") as root, contextlib.ExitStack() as stack:
+    root = calling("root")
+    with contextlib.ExitStack() as stack:
         first, second, third = (stack.enter_context(fresh_place(root)) for _ in range(3))
         for place in (first, second, third):
             project(place, base, registry.host, "team/results", TWO, tasks, results=True)
@@ -339,7 +342,8 @@ def test_poison_is_named_and_built_around(base, registry):
     there is right again afterwards."""
     layers = {name: f"mkdir -p /opt; echo {name} > /opt/{name}" for name in ("good", *POISON)}
     repository = "team/poison"
-    with calling("root") as root, contextlib.ExitStack() as stack:
+    root = calling("root")
+    with contextlib.ExitStack() as stack:
         first, second, third = (stack.enter_context(fresh_place(root)) for _ in range(3))
         for place in (first, second, third):
             project(place, base, registry.host, repository, layers)
@@ -378,7 +382,8 @@ def test_what_stands_on_something_that_was_refused_is_made_on_what_took_its_plac
     """The statement of a layer says what it came out as; where its content cannot be had, it comes out otherwise."""
     layers = {"one": "mkdir -p /opt; cat /proc/sys/kernel/random/uuid > /opt/one", "two": "cat /opt/one > /opt/two"}
     tasks = {"test": 'test "$(cat /opt/one)" = "$(cat /opt/two)"'}
-    with calling("root") as root, fresh_place(root) as first, fresh_place(root) as second:
+    root = calling("root")
+    with fresh_place(root) as first, fresh_place(root) as second:
         for place in (first, second):
             project(place, base, registry.host, "team/random", layers, tasks)
             spec = (place.project / "envtool.yaml").read_text()
@@ -512,7 +517,8 @@ FAULTS = {
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_registry_that_fails_makes_it_slower_and_no_more(base, between, name):
     between.fault, words = FAULTS[name]
-    with calling("root") as root, fresh_place(root) as place:
+    root = calling("root")
+    with fresh_place(root) as place:
         project(place, base, between.host, f"team/fault-{name.replace(' ', '-')}", TWO)
         done = place.envtool("test", "--json")
         assert done.status == 0, done.said
@@ -528,7 +534,8 @@ def test_a_registry_that_fails_makes_it_slower_and_no_more(base, between, name):
 
 @AS_ROOT
 def test_a_registry_that_is_away(base):
-    with calling("root") as root, fresh_place(root) as place:
+    root = calling("root")
+    with fresh_place(root) as place:
         project(place, base, "127.0.0.1:9", "team/away", TWO)
         done = place.envtool("test", "--json")
         assert done.status == 0, done.said
@@ -542,7 +549,8 @@ def test_a_registry_that_is_away(base):
 @AS_ROOT
 def test_many_writers_at_once(base, registry):
     layers = {f"layer{number}": f"mkdir -p /opt; echo {number} > /opt/{number}" for number in range(6)}
-    with calling("root") as root, contextlib.ExitStack() as stack:
+    root = calling("root")
+    with contextlib.ExitStack() as stack:
         places = [stack.enter_context(fresh_place(root)) for _ in range(6)]
         for place in places:
             project(place, base, registry.host, "team/many", layers)
@@ -585,7 +593,8 @@ def test_killed_while_pushing_and_pulling(base, between):
         process.wait()
         between.fault = lambda handler: False
 
-    with calling("root") as root, contextlib.ExitStack() as stack:
+    root = calling("root")
+    with contextlib.ExitStack() as stack:
         first, second, third = (stack.enter_context(fresh_place(root)) for _ in range(3))
         for place in (first, second, third):
             project(place, base, between.host, "team/killed", layers, tasks={"true": "true"})

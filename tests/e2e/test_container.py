@@ -20,7 +20,7 @@ import pytest
 from envtool.container import ids, kernel, start
 from envtool.container.program import Bind, Program, Root, Step, View
 from envtool.errors import SandboxError
-from tests.places import runtime
+from tests.places import CALLERS, runtime
 
 pytestmark = pytest.mark.e2e
 
@@ -709,7 +709,8 @@ def _users() -> list[str]:
     with open("/etc/subuid", encoding="utf-8") as file:
         ranged = {line.split(":")[0] for line in file}
     real = [u for u in pwd.getpwall() if u.pw_uid >= 1000 and u.pw_uid != 65534 and os.path.isdir(u.pw_dir)]
-    picked = [next((u.pw_name for u in real if (u.pw_name in ranged) == wanted), "") for wanted in (True, False)]
+    wanted = [mode == "range" for mode in ("range", "single") if mode in CALLERS]
+    picked = [next((u.pw_name for u in real if (u.pw_name in ranged) == each), "") for each in wanted]
     return [name for name in picked if name]
 
 
@@ -732,6 +733,7 @@ def test_again_as_an_ordinary_user(name, tmp_path_factory):
                 "pytest",
                 "-q",
                 "-x",
+                "-n0",
                 "-c",
                 str(top / "pyproject.toml"),
                 "--basetemp",

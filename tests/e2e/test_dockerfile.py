@@ -64,7 +64,7 @@ def project(fresh, system):
 @pytest.fixture
 def alone(system):
     """The same for one caller alone: where who calls makes no difference."""
-    with calling("root" if os.geteuid() == 0 else "me") as who, fresh_place(who) as place:
+    with fresh_place(calling("root" if os.geteuid() == 0 else "me")) as place:
         place.write("root.tar", system)
         yield place
 

@@ -1,124 +1,88 @@
-"""The examples, each copied out and run as a reader would, by whoever runs the tests, on a store of their own."""
+"""The examples, each copied out and run as a reader would, on a store that has what other tests made."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.e2e, pytest.mark.network]
+pytestmark = [pytest.mark.e2e, pytest.mark.network, pytest.mark.slow, pytest.mark.one_caller]
 
-REPOSITORY = Path(__file__).parents[2]
-PYTHONPATH = os.pathsep.join([str(REPOSITORY), *(str(path) for path in REPOSITORY.glob("plugins/*/src"))])
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    """One for all examples, as on a reader's machine."""
-    directory = tmp_path_factory.mktemp("store") / "store"
-    yield directory
-    from envtool.container import ids
-
-    ids.remove(str(directory))
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-@pytest.fixture
-def example(request, store, tmp_path):
-    """A copy of an example, and what runs envtool in it."""
-    project = tmp_path / request.param
-    shutil.copytree(REPOSITORY / "examples" / request.param, project, ignore=shutil.ignore_patterns(".envtool", "dist"))
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "envtool", *arguments],
-            cwd=project,
-            env={**os.environ, "ENVTOOL_STORE": str(store), "PYTHONPATH": PYTHONPATH},
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-
-    run.project = project
-    return run
-
-
-def outcomes(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
+def outcomes(done) -> dict[str, str]:
     """Env -> outcome, from `--json`."""
-    events = [json.loads(line) for line in done.stdout.splitlines()]
+    events = [json.loads(line) for line in done.out.splitlines()]
     (result,) = [event for event in events if event.get("event") == "result"]
     return {each["env"]: each["outcome"] for each in result["results"]}
 
 
-@pytest.mark.parametrize("example", ["quickstart"], indirect=True)
-def test_quickstart(example):
+def test_quickstart(common):
     """It passes, builds nothing the second time, takes arguments, and can fail."""
-    done = example("test", "-v")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "7 passed" in done.stdout + done.stderr
-    again = example("test", "--", "-k", "cli")
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert "2 passed" in again.stdout + again.stderr
-    assert "built" not in again.stdout + again.stderr
-    verified = example("verify")
-    assert verified.returncode == 0, verified.stdout + verified.stderr
-    source = example.project / "src/wordcount/__init__.py"
+    common.copy(EXAMPLES / "quickstart")
+    done = common.envtool("test", "-v")
+    assert done.status == 0, done.said
+    assert "7 passed" in done.said
+    again = common.envtool("test", "--", "-k", "cli")
+    assert again.status == 0, again.said
+    assert "2 passed" in again.said
+    assert "built" not in again.said
+    verified = common.envtool("verify")
+    assert verified.status == 0, verified.said
+    source = common.project / "src/wordcount/__init__.py"
     source.write_text(source.read_text().replace(".casefold()", ""))
-    broken = example("test")
-    assert broken.returncode == 1, broken.stdout + broken.stderr
-    assert "test_count" in broken.stdout + broken.stderr
-    assert "built" not in broken.stdout + broken.stderr, "a change of the sources rebuilt the editable install"
+    broken = common.envtool("test")
+    assert broken.status == 1, broken.said
+    assert "test_count" in broken.said
+    assert "built" not in broken.said, "a change of the sources rebuilt the editable install"
 
 
-@pytest.mark.parametrize("example", ["c-build"], indirect=True)
-def test_c_build(example):
+def test_c_build(common):
     """The tests pass, and the build leaves a program that belongs to the caller, and nothing else."""
-    before = {path.name for path in example.project.iterdir()}
-    done = example("test")
-    assert done.returncode == 0, done.stdout + done.stderr
-    built = example("build")
-    assert built.returncode == 0, built.stdout + built.stderr
-    program = example.project / "dist/usr/bin/crcsum"
+    common.copy(EXAMPLES / "c-build")
+    before = {path.name for path in common.project.iterdir()}
+    done = common.envtool("test")
+    assert done.status == 0, done.said
+    built = common.envtool("build")
+    assert built.status == 0, built.said
+    program = common.project / "dist/usr/bin/crcsum"
     assert program.read_bytes().startswith(b"\x7fELF")
-    assert program.stat().st_uid == os.getuid()
-    assert os.access(program, os.X_OK)
-    assert {path.name for path in example.project.iterdir()} == before | {"dist", ".envtool"}
-    same = example("verify", "--build")
-    assert same.returncode == 0, same.stdout + same.stderr
-    (example.project / "src/crcsum.c").write_text("int main(void) { return 0; }\n")
-    assert example("test").returncode == 1
+    assert program.stat().st_uid == common.caller.uid
+    assert program.stat().st_mode & 0o111 == 0o111
+    assert {path.name for path in common.project.iterdir()} == before | {"dist", ".envtool"}
+    same = common.envtool("verify", "--build")
+    assert same.status == 0, same.said
+    (common.project / "src/crcsum.c").write_text("int main(void) { return 0; }\n")
+    assert common.envtool("test").status == 1
 
 
-@pytest.mark.parametrize("example", ["suites"], indirect=True)
-def test_suites(example):
+def test_suites(common):
     """An env for each suite, each on its own."""
-    done = example("test", "--json")
-    assert done.returncode == 0, done.stdout + done.stderr
+    common.copy(EXAMPLES / "suites")
+    done = common.envtool("test", "--json")
+    assert done.status == 0, done.said
     suites = {"bullseye": "11", "bookworm": "12", "trixie": "13"}
     assert outcomes(done) == {f"portable[{suite}]": "passed" for suite in suites}
     for suite, number in suites.items():
-        shown = example("exec", f"portable[{suite}]", "--", "cat", "/etc/debian_version")
-        assert shown.stdout.startswith(number), shown.stderr
+        shown = common.envtool("exec", f"portable[{suite}]", "--", "cat", "/etc/debian_version")
+        assert shown.out.startswith(number), shown.err
 
 
-@pytest.mark.parametrize("example", ["node"], indirect=True)
-def test_node(example):
+def test_node(common):
     """Debian's own npm installs what is pinned; the bundle comes back, node_modules does not."""
-    before = {path.name for path in example.project.iterdir()}
-    done = example("test")
-    assert done.returncode == 0, done.stdout + done.stderr
-    built = example("build")
-    assert built.returncode == 0, built.stdout + built.stderr
-    assert "export{" in (example.project / "dist/page.js").read_text()
-    assert {path.name for path in example.project.iterdir()} == before | {"dist", ".envtool"}
-    source = example.project / "packages/words/words.js"
+    common.copy(EXAMPLES / "node")
+    before = {path.name for path in common.project.iterdir()}
+    done = common.envtool("test")
+    assert done.status == 0, done.said
+    built = common.envtool("build")
+    assert built.status == 0, built.said
+    assert "export{" in (common.project / "dist/page.js").read_text()
+    assert {path.name for path in common.project.iterdir()} == before | {"dist", ".envtool"}
+    source = common.project / "packages/words/words.js"
     source.write_text(source.read_text().replace("kebabCase(title)", "title"))
-    broken = example("test")
-    assert broken.returncode == 1, broken.stdout + broken.stderr
-    assert "a heading has an anchor" in broken.stdout + broken.stderr
-    assert "built" not in broken.stdout + broken.stderr, "a change of the sources installed packages again"
+    broken = common.envtool("test")
+    assert broken.status == 1, broken.said
+    assert "a heading has an anchor" in broken.said
+    assert "built" not in broken.said, "a change of the sources installed packages again"

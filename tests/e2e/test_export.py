@@ -99,7 +99,8 @@ def exported(root_tar):
 
 @contextlib.contextmanager
 def fresh_place_of(mode):
-    with calling(mode) as caller, fresh_place(caller) as place:
+    caller = calling(mode)
+    with fresh_place(caller) as place:
         yield place
 
 

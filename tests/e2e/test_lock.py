@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tests.places import calling, fresh_place
+from tests.places import calling, common_place
 
 pytestmark = [pytest.mark.e2e, pytest.mark.network]
 
@@ -116,40 +116,42 @@ FILES = {
 @pytest.mark.skipif(os.geteuid() != 0, reason="two users are needed, and only root can be both")
 def test_a_locked_project_is_the_same_for_two_users_in_two_places():
     """Every layer's diff ID, the wheel and the binary; an upgrade of one thing moves that alone."""
-    found = {}
-    with calling("root") as root, calling("range") as user:
-        with fresh_place(root) as first, fresh_place(user) as second:
-            for name, text in FILES.items():
-                first.write(name, text)
-            first.spec(DEBIAN)
-            done = first.envtool("lock", "-q")
+    found, came_out = {}, {}
+    root, user = calling("root"), calling("range")
+    with common_place(root) as first, common_place(user) as second:
+        for name, text in FILES.items():
+            first.write(name, text)
+        first.spec(DEBIAN)
+        done = first.envtool("lock", "-q")
+        assert done.status == 0, done.said
+        lock = locked(first)
+        assert {entry.get("base", entry.get("layer")) for entry in lock["entries"]} == {"bookworm", "tools", "deps"}
+        assert all(entry["diff_id"] for entry in lock["entries"])
+        for name in [*FILES, "envtool.yaml", "envtool.lock"]:
+            second.write(f"deep/er/{name}", (first.project / name).read_bytes())
+        for place, project in ((first, first.project), (second, second.project / "deep/er")):
+            place.environ["CI"] = "true"
+            done = place.envtool("test", cwd=project)
             assert done.status == 0, done.said
-            lock = locked(first)
-            assert {entry.get("base", entry.get("layer")) for entry in lock["entries"]} == {"bookworm", "tools", "deps"}
-            assert all(entry["diff_id"] for entry in lock["entries"])
-            for name in [*FILES, "envtool.yaml", "envtool.lock"]:
-                second.write(f"deep/er/{name}", (first.project / name).read_bytes())
-            for place, project in ((first, first.project), (second, second.project / "deep/er")):
-                place.environ["CI"] = "true"
-                done = place.envtool("test", cwd=project)
-                assert done.status == 0, done.said
-                done = place.envtool("build", cwd=project)
-                assert done.status == 0, done.said
-                layers = {layer["document"]["kind"]: layer["diff_id"] for layer in place.layers()}
-                (wheel,) = (project / "dist").iterdir()
-                found[place.caller.mode] = (layers, wheel.read_bytes(), (project / "hello").read_bytes())
-            assert found["root"] == found["range"]
-            by_kind = {f"{'base' if 'base' in e else 'layer'}:{e['kind']}": e["diff_id"] for e in lock["entries"]}
-            assert by_kind.items() <= found["root"][0].items()
-            assert subprocess.run([first.project / "hello"], capture_output=True, check=True).stdout == b"hello\n"
-            done = first.envtool("lock", "--upgrade", "markupsafe")
-            assert done.out == "envtool.lock: 3 locked, unchanged\n", done.said  # it is named exactly in the spec
-            first.spec(DEBIAN.replace("markupsafe==3.0.2", '"markupsafe>=3.0.2"'))
-            first.envtool("lock", "-q")
-            assert locked(first)["entries"][2] == lock["entries"][2], "what still fits stays"
-            done = first.envtool("lock", "--upgrade", "markupsafe", "--json")
-            moved = [(change["entry"], change["name"].lower()) for change in done.events[-1]["changes"]]
-            assert set(moved) <= {("layer deps", "markupsafe")}
+            done = place.envtool("build", cwd=project)
+            assert done.status == 0, done.said
+            (wheel,) = (project / "dist").iterdir()
+            found[place.caller.mode] = (wheel.read_bytes(), (project / "hello").read_bytes())
+            came_out[place.caller.mode] = place.came_out()
+        assert found["root"] == found["range"]
+        assert {entry["diff_id"] for entry in lock["entries"]} <= {*came_out["range"].values()}
+        both = came_out["root"].keys() & came_out["range"].keys()
+        assert len(both) >= 4
+        assert {key: came_out["root"][key] for key in both} == {key: came_out["range"][key] for key in both}
+        assert subprocess.run([first.project / "hello"], capture_output=True, check=True).stdout == b"hello\n"
+        done = first.envtool("lock", "--upgrade", "markupsafe")
+        assert done.out == "envtool.lock: 3 locked, unchanged\n", done.said  # it is named exactly in the spec
+        first.spec(DEBIAN.replace("markupsafe==3.0.2", '"markupsafe>=3.0.2"'))
+        first.envtool("lock", "-q")
+        assert locked(first)["entries"][2] == lock["entries"][2], "what still fits stays"
+        done = first.envtool("lock", "--upgrade", "markupsafe", "--json")
+        moved = [(change["entry"], change["name"].lower()) for change in done.events[-1]["changes"]]
+        assert set(moved) <= {("layer deps", "markupsafe")}
 
 
 def test_a_file_that_is_gone_is_said_with_what_moves_it(fresh):

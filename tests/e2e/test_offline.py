@@ -3,68 +3,45 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.network,
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        os.geteuid() == 0 and not os.environ.get("ENVTOOL_SLOW"),
-        reason="an ordinary user is missing, who does it in .ci/run once for all: ENVTOOL_SLOW=1 does it as root",
-    ),
-]
+from tests.places import common_store
 
-REPOSITORY = Path(__file__).parents[2]
-PYTHONPATH = os.pathsep.join([str(REPOSITORY), *(str(path) for path in REPOSITORY.glob("plugins/*/src"))])
-EXAMPLES = sorted(path.parent.name for path in REPOSITORY.glob("examples/*/envtool.yaml"))
+pytestmark = [pytest.mark.e2e, pytest.mark.network, pytest.mark.slow, pytest.mark.one_caller]
 
-
+EXAMPLES = Path(__file__).parents[2] / "examples"
 GONE = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
 
 
-def envtool(project: Path, store: Path, *words: str, **environ: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "envtool", *words],
-        cwd=project,
-        env={**os.environ, "ENVTOOL_STORE": str(store), "PYTHONPATH": PYTHONPATH, **environ},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
-    return done.stdout
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in EXAMPLES.glob("*/envtool.yaml")))
+def test_a_locked_example_is_made_again_without_a_network(name, common):
+    """The first store is the one that all tests share; what is made anew goes into another one, which all of these do."""
 
+    def envtool(*words: str, **more) -> None:
+        done = common.envtool(*words, **more)
+        assert done.status == 0, f"{words}: {done.said}"
 
-def came_out(store: Path) -> dict[str, str]:
-    """Key -> diff ID of every layer."""
-    return {path.parent.name: json.loads(path.read_text())["diff_id"] for path in store.glob("layers/*/layer.json")}
-
-
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_a_locked_example_is_made_again_without_a_network(name, tmp_path):
-    first, second = tmp_path / name, tmp_path / "elsewhere" / "deep"
-    shutil.copytree(REPOSITORY / "examples" / name, first, ignore=shutil.ignore_patterns(".envtool", "dist"))
-    stores = tmp_path / "store", tmp_path / "other"
-    try:
-        envtool(first, stores[0], "lock")
-        envtool(first, stores[0], "fetch")
-        assert "://" not in (first / "envtool.lock").read_text(), "a lock names no mirror or index"
-        shutil.copytree(first, second, ignore=shutil.ignore_patterns(".envtool"))
-        envtool(second, stores[1], "fetch", ENVTOOL_BLOBS=str(stores[0] / "blobs" / "sha256"), **GONE)
-        envtool(second, stores[1], "test", "--locked", "--offline", **GONE)
-        anew = came_out(stores[1])
-        assert anew
-        assert anew.items() <= came_out(stores[0]).items()
-    finally:
-        from envtool.container import ids
-
-        for store in stores:
-            ids.remove(str(store))
+    common.copy(EXAMPLES / name)
+    envtool("lock")
+    envtool("fetch")
+    first = common.store
+    lock = common.project / "envtool.lock"
+    assert "://" not in lock.read_text(), "a lock names no mirror or index"
+    second = common.directory("elsewhere") / "deep"
+    shutil.copytree(common.project, second, ignore=shutil.ignore_patterns(".envtool"))
+    for path in (second, *second.rglob("*")):
+        common.give(path)
+    common.store = common_store(common.caller, "elsewhere")
+    common.environ |= {"ENVTOOL_BLOBS": str(first / "blobs" / "sha256"), **GONE}
+    envtool("fetch", cwd=second)
+    del common.environ["ENVTOOL_BLOBS"]
+    envtool("test", "--locked", "--offline", cwd=second)
+    anew = common.came_out()
+    layers = json.loads(lock.read_text())["entries"]
+    assert {entry["diff_id"] for entry in layers if entry.get("diff_id")} <= {*anew.values()}
+    common.store = first
+    before = common.came_out()
+    assert {key: anew[key] for key in anew if key in before}.items() <= before.items()

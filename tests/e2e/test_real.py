@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.e2e, pytest.mark.network]
+pytestmark = [pytest.mark.e2e, pytest.mark.network, pytest.mark.slow]
 
-REPOSITORY = Path(__file__).parents[2]
-PYTHONPATH = os.pathsep.join([str(REPOSITORY), *(str(path) for path in REPOSITORY.glob("plugins/*/src"))])
+EXAMPLES = Path(__file__).parents[2] / "examples/real"
 # At least so many tests pass, as the suite's own runner counts them: a suite that finds no tests also ends with 0.
 PASSED = {
     "attrs": (r"(\d+) passed", 1300),
@@ -24,45 +20,25 @@ PASSED = {
 }
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    """One for all: two stand on the same base."""
-    directory = tmp_path_factory.mktemp("store") / "store"
-    yield directory
-    from envtool.container import ids
-
-    ids.remove(str(directory))
-
-
 def test_every_real_project_is_run_here():
-    assert {path.parent.name for path in REPOSITORY.glob("examples/real/*/envtool.yaml")} == set(PASSED)
+    assert {path.parent.name for path in EXAMPLES.glob("*/envtool.yaml")} == set(PASSED)
 
 
+@pytest.mark.one_caller
 @pytest.mark.parametrize("name", PASSED)
-def test_its_own_suite_passes(name, store, tmp_path):
-    spec = (REPOSITORY / "examples/real" / name / "envtool.yaml").read_text()
+def test_its_own_suite_passes(name, common):
+    spec = (EXAMPLES / name / "envtool.yaml").read_text()
     assert len(spec.splitlines()) <= 15
     if name == "npm" and not all(shutil.which(each, path="/usr/bin:/bin") for each in ("node", "npm")):
         pytest.skip("this machine's system has no node and npm")
-    project = tmp_path / name
-    shutil.copytree(REPOSITORY / "examples/real" / name, project, ignore=shutil.ignore_patterns(".envtool"))
-
-    def run(*more: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "envtool", "test", "-v", *more],
-            cwd=project,
-            env={**os.environ, "ENVTOOL_STORE": str(store), "PYTHONPATH": PYTHONPATH},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout[-8000:]
-        return done.stdout
-
+    common.copy(EXAMPLES / name)
+    done = common.envtool("test", "-v")
+    assert done.status == 0, done.said[-8000:]
     pattern, least = PASSED[name]
-    counted = re.findall(pattern, run())
+    counted = re.findall(pattern, done.said)
     assert counted, "the suite did not say how many tests it ran"
     assert max(map(int, counted)) >= least
-    assert "built" not in run("--again"), "the second run built something"
+    again = common.envtool("plan")
+    assert again.status == 0, again.said
+    assert "built" not in again.said
+    assert common.envtool("test", "--expect-cached").status == 0, "the second run would build something"

@@ -230,7 +230,6 @@ def test_diffoscope_is_asked_where_it_is(place):
 
 # ---- what takes long: everything that ships, from the archives -------------------------------------------------------
 
-REPOSITORY = Path(__file__).parents[2]
 HUNDRED = ["dbus", "git", "libgtk-3-0", "ssl-cert"]
 WHOLE = f"""\
 bases:
@@ -261,52 +260,20 @@ build-backend = "hatchling.build"
 
 @pytest.mark.slow
 @pytest.mark.network
-@pytest.mark.skipif(
-    os.geteuid() == 0 and not os.environ.get("ENVTOOL_SLOW"),
-    reason="an ordinary user is missing, who does it in .ci/run once for all: ENVTOOL_SLOW=1 does it as root",
-)
-def test_everything_that_ships_comes_out_the_same(tmp_path):
-    """As whoever runs pytest: a Debian base, a hundred packages, a C extension from source, a project in two ways."""
-    from envtool.container import ids
-
-    project = tmp_path / "project"
-    (project / "src/thing").mkdir(parents=True)
-    (project / "src/thing/__init__.py").write_text("THINGS = {'a', 'b', 'c'}\n")
-    (project / "pyproject.toml").write_text(PYPROJECT)
-    (project / "requirements.txt").write_text("--no-binary markupsafe\nmarkupsafe==3.0.2\njinja2\n")
-    (project / "envtool.yaml").write_text("version: 1\n" + WHOLE)
-    import subprocess
-    import sys
-
-    environ = dict(
-        os.environ,
-        ENVTOOL_STORE=str(tmp_path / "store"),
-        PYTHONPATH=f"{REPOSITORY}:{REPOSITORY}/plugins/envtool_python/src",
-    )
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "envtool", "verify", "--json"],
-            cwd=project,
-            env=environ,
-            capture_output=True,
-            text=True,
-            timeout=900,
-            check=False,
-        )
-        events = [json.loads(line) for line in done.stdout.splitlines()]
-        last = events[-1]
-        for each in last.get("results", ()):
-            print(f"{each['seconds']:7.1f}s {each['name']} {each['stored']}")
-        assert done.returncode == 0, done.stdout[-8000:] + done.stderr
-        assert {each["outcome"] for each in last["results"]} == {"same"}
-        assert {each["kind"] for each in last["results"]} == {"debian", "apt", "pip", "python-project", "sdist"}
-        (built,) = [
-            event
-            for event in events
-            if event["event"] == "finished" and event["name"] == "packages" and event["subject"] == "layer"
-        ]
-        assert int(built["detail"].split()[0]) >= 100, built
-        assert not [note for each in last["results"] for note in each["notes"]], "the clock was not moved"
-        assert not [*(tmp_path / "store" / "tmp").iterdir()]
-    finally:
-        ids.remove(str(tmp_path / "store"))
+@pytest.mark.one_caller
+def test_everything_that_ships_comes_out_the_same(common):
+    """A Debian base, a hundred packages, a C extension from source, a project in two ways."""
+    common.write("src/thing/__init__.py", "THINGS = {'a', 'b', 'c'}\n")
+    common.write("pyproject.toml", PYPROJECT)
+    common.write("requirements.txt", "--no-binary markupsafe\nmarkupsafe==3.0.2\njinja2\n")
+    common.spec(WHOLE)
+    done = common.envtool("verify", "--json")
+    last = done.events[-1]
+    for each in last.get("results", ()):
+        print(f"{each['seconds']:7.1f}s {each['name']} {each['stored']}")
+    assert done.status == 0, done.out[-8000:] + done.err
+    assert {each["outcome"] for each in last["results"]} == {"same"}
+    assert {each["kind"] for each in last["results"]} == {"debian", "apt", "pip", "python-project", "sdist"}
+    (built,) = [event for event in done.finished("layer") if event["name"] == "packages"]
+    assert int(built["detail"].split()[0]) >= 100, built
+    assert not [note for each in last["results"] for note in each["notes"]], "the clock was not moved"

@@ -35,7 +35,9 @@ def test_that_fails(case):
 
 def run(directory: Path, **variables: str) -> str:
     (directory / "test_cases.py").write_text(CASES)
-    (directory / "conftest.py").write_text("from tests.depth import *\n")
+    (directory / "conftest.py").write_text(
+        "from tests.depth import *\nfrom tests.depth import configure as pytest_configure\n"
+    )
     environ = {**os.environ, "PYTHONPATH": f"{TESTS.parent}", **variables}
     words = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "-rN", "--tb=no", "."]
     return subprocess.run(words, cwd=directory, env=environ, capture_output=True, text=True, check=False).stdout

@@ -14,7 +14,6 @@ import itertools
 import json
 import os
 import platform
-import pwd
 import shutil
 import socket
 import statistics
@@ -94,7 +93,7 @@ class Table:
                 try:
                     spent = running[who]()
                 except Failed as failed:
-                    if who.strip().startswith(OURS):
+                    if who.startswith(OURS):
                         raise
                     del running[who], found[who]
                     self.leave_out(who, f"cannot run here: {str(failed)[-300:]}")
@@ -133,44 +132,40 @@ class Table:
                 width = f"{spread(times):.0%}" if len(times) > 1 else "-"
                 middle = statistics.median(times)
                 shown = f"{factor * middle:.{digits}f}" if factor * middle >= 1 else f"{factor * middle:.3g}"
-                lines.append(f"| {what} | {who.strip()} | {shown} | {width} | {beside} |")
-        lines += [f"\nleft out: {who.strip()}: {why}" for who, why in self.left_out.items()]
-        return "\n".join(lines)
+                lines.append(f"| {what} | {who} | {shown} | {width} | {beside} |")
+        lines += ["", *(f"left out: {who}: {why}" for who, why in self.left_out.items())]
+        return "\n".join(lines).rstrip()
 
     def plain(self) -> dict[str, object]:
         """What `--json` writes."""
         medians = {
-            what: {who.strip(): statistics.median(times) for who, times in row.items()}
-            for what, row in self.times.items()
+            what: {who: statistics.median(times) for who, times in row.items()} for what, row in self.times.items()
         }
-        return {"seconds": medians, "left_out": {who.strip(): why for who, why in self.left_out.items()}}
+        return {"seconds": medians, "left_out": self.left_out}
 
 
 # ---- the command line ----------------------------------------------------------------------------------------------
 
 
-def options(about: str, *, rounds: int, envtool: bool = True) -> argparse.ArgumentParser:
+def options(about: str, *, rounds: int) -> argparse.ArgumentParser:
     """What every benchmark understands; `asked.rounds` is 1 with --tiny."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    if envtool:
-        beside = Path(sys.executable).with_name("envtool")
-        parser.add_argument("--envtool", default=str(beside), help=f"the installed command ({beside})")
+    beside = Path(sys.executable).with_name("envtool")
+    parser.add_argument("--envtool", default=str(beside), help=f"the installed command ({beside})")
     parser.add_argument("--rounds", type=int, help=f"how often each contender has its turn ({rounds})")
     parser.add_argument("--tiny", action="store_true", help="the smallest sizes and one round: does it still run?")
     parser.add_argument("--json", metavar="FILE", help="write medians in seconds and who was left out, too")
-    parser.add_argument("--user", help="as root: measure as this user as well")
     parser.set_defaults(usual=rounds)
     return parser
 
 
 def run(main: Callable[[argparse.Namespace, Table], None], parser: argparse.ArgumentParser, *, unit: str = "s") -> None:
-    """Read the command line, measure, print the table; then the same as another user, if so asked."""
+    """Read the command line, measure, print the table."""
     asked = parser.parse_args()
     asked.rounds = asked.rounds or (1 if asked.tiny else asked.usual)
-    if "envtool" in asked:
-        asked.envtool = os.path.abspath(asked.envtool)
-        if not os.access(asked.envtool, os.X_OK):
-            parser.error(f"{asked.envtool} is not there: .ci/setup makes an environment, --envtool names another")
+    asked.envtool = os.path.abspath(asked.envtool)
+    if not os.access(asked.envtool, os.X_OK):
+        parser.error(f"{asked.envtool} is not there: .ci/setup makes an environment, --envtool names another")
     for name in [name for name in os.environ if name.startswith("PYTHON")]:
         del os.environ[name]  # another place's modules would be measured
     table = Table(unit=unit)
@@ -178,36 +173,6 @@ def run(main: Callable[[argparse.Namespace, Table], None], parser: argparse.Argu
     print(table, flush=True)
     if asked.json:
         Path(asked.json).write_text(json.dumps(table.plain()), encoding="utf-8")
-    if asked.user:
-        print(f"\nas {asked.user}:\n", flush=True)
-        _as_user(asked.user)
-
-
-def _as_user(name: str) -> None:
-    """Start the script again as another user, from a login's environment; a copy of it, which they can read."""
-    entry = pwd.getpwnam(name)
-    words = iter(sys.argv[1:])
-    arguments = []
-    for word in words:
-        if word in ("--user", "--json"):
-            next(words)
-        elif not word.startswith(("--user=", "--json=")):
-            arguments.append(word)
-    with tempfile.TemporaryDirectory(prefix="eb-") as top:
-        scripts, runtime = Path(top, "benchmarks"), Path(top, "run")
-        shutil.copytree(Path(__file__).parent, scripts, ignore=shutil.ignore_patterns("__pycache__"))
-        runtime.mkdir(mode=0o700)
-        os.chown(runtime, entry.pw_uid, entry.pw_gid)
-        os.chmod(top, 0o755)
-        login = ["env", "-i", f"HOME={entry.pw_dir}", f"USER={name}", "PATH=/usr/local/bin:/usr/bin:/bin",
-                 f"XDG_RUNTIME_DIR={runtime}"]  # fmt: skip
-        ran = subprocess.run(
-            ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--init-groups", *login,
-             os.path.abspath(sys.executable), str(scripts / Path(sys.argv[0]).name), *arguments],
-            cwd="/", stdin=subprocess.DEVNULL, check=False,
-        )  # fmt: skip
-    if ran.returncode:
-        raise SystemExit(ran.returncode)
 
 
 # ---- places --------------------------------------------------------------------------------------------------------

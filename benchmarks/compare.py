@@ -63,6 +63,8 @@ def installed(checkout: Path, to: Path) -> Side:
 
 def main(asked: argparse.Namespace, table: Table) -> None:
     """All four, each in turns."""
+    if not table.installed("git"):
+        return
     counts = (100, 200) if asked.tiny else (1_000, 100_000)
     warm = 1 if asked.tiny else 3
     with workspace(asked.envtool) as work, contextlib.ExitStack() as held:

@@ -60,7 +60,7 @@ def main(asked: argparse.Namespace, table: Table) -> None:
         for compression in asked.only.split():
             made = work / f"layout-{compression}"
             size = layout(made, tars, PACKERS[compression], compression)
-            image, theirs = f"oci:{made}:v1", f"oci:{made}:v1"
+            image, theirs = f"oci:{made.name}:v1", f"oci:{made}:v1"
             if host:
                 image, theirs = f"{host}/bench/{compression}:v1", f"docker://{host}/bench/{compression}:v1"
                 seconds(

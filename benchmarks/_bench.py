@@ -33,6 +33,11 @@ NOT_INSTALLED = "not installed"
 class Failed(SystemExit):
     """A command that had to succeed did not; its text says which and what it said."""
 
+    @property
+    def why(self) -> str:
+        """The end of it."""
+        return f"cannot run here: {str(self).strip().splitlines()[-1][-200:]}"
+
 
 # ---- times and tables ----------------------------------------------------------------------------------------------
 
@@ -96,7 +101,7 @@ class Table:
                     if who.startswith(OURS):
                         raise
                     del running[who], found[who]
-                    self.leave_out(who, f"cannot run here: {str(failed)[-300:]}")
+                    self.leave_out(who, failed.why)
                     continue
                 if number >= warm:
                     found[who].append(spent)

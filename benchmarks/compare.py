@@ -65,7 +65,7 @@ def main(asked: argparse.Namespace, table: Table) -> None:
     """All four, each in turns."""
     if not table.installed("git"):
         return
-    counts = (100, 200) if asked.tiny else (1_000, 100_000)
+    counts = (100, 200) if asked.tiny else (1_000, asked.files)
     warm = 1 if asked.tiny else 3
     with workspace(asked.envtool) as work, contextlib.ExitStack() as held:
         sides: dict[str, Side] = {}
@@ -142,5 +142,6 @@ if __name__ == "__main__":
     parser = options(__doc__, rounds=60)
     parser.add_argument("--before", type=Path, default=HERE, help="a checkout")
     parser.add_argument("--after", type=Path, default=HERE, help="another one")
+    parser.add_argument("--files", type=int, default=100_000, help="of the large project")
     parser.add_argument("--strict", action="store_true", help="end with status 1 when anything is slower")
     run(main, parser, unit="ms")

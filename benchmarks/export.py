@@ -50,7 +50,7 @@ def main(asked: argparse.Namespace, table: Table) -> None:
             try:
                 seconds(*podman, "load", "-i", work / "e.tar")
             except Failed as failed:
-                table.leave_out("podman", f"cannot run here: {str(failed)[-300:]}")
+                table.leave_out("podman", failed.why)
         jobs = {
             "docker-archive": (
                 [*ours, "export", "e", f"{work}/x.tar"],

@@ -64,7 +64,7 @@ def main(asked: argparse.Namespace, table: Table) -> None:
             try:
                 commands[who] = [str(installed(work, who)), "-q", "run", "-e", "unit"]
             except Failed as failed:
-                table.leave_out(who, f"cannot be installed here: {str(failed)[-300:]}")
+                table.leave_out(who, failed.why.replace("cannot run", "cannot be installed", 1))
         yaml = "python3 -c 'import yaml, jinja2'"
         projects = {who: work / f"project{number}" for number, who in enumerate(commands)}
         contenders: dict[str, Callable[[], float]] = {

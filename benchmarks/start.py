@@ -112,7 +112,7 @@ def main(asked: argparse.Namespace, table: Table) -> None:
             try:
                 commands["podman"] = podman(storage, work)
             except Failed as failed:
-                table.leave_out("podman", f"cannot run here: {str(failed)[-300:]}")
+                table.leave_out("podman", failed.why)
         contenders = {who: functools.partial(seconds, *words) for who, words in commands.items()}
         contenders["envtool, a further container in one process"] = held.enter_context(
             further(venv, work / "store", work / "envtool.yaml", "bench")

@@ -1,16 +1,19 @@
-"""What the capture of a tree costs beside sha256 over the same files: `python benchmarks/capture.py TREE`.
+"""What the capture of a tree as a layer costs beside sha256 over the same files, and beside tar of them.
 
-The tree is made canonical in place (times change): give it a copy.
+The tree is one of this machine's own files below /usr, or a copy of the one that is given.
 """
 
 from __future__ import annotations
 
+import argparse
+import functools
 import hashlib
 import os
-import sys
-import tempfile
-import time
-from collections.abc import Callable
+import shutil
+import subprocess
+from pathlib import Path
+
+from _bench import Table, options, run, seconds, some_files, timed, workspace
 
 from envtool.store import canonical
 
@@ -27,25 +30,28 @@ def hash_files(tree: str) -> None:
                         digest.update(piece)
 
 
-def best(work: Callable[[], object], rounds: int = 5) -> float:
-    """Seconds of the fastest of some rounds."""
-    times = []
-    for _ in range(rounds):
-        began = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - began)
-    return min(times)
-
-
-def main() -> None:
-    """Print both times and their ratio."""
-    tree = sys.argv[1]
-    with tempfile.NamedTemporaryFile() as manifest:
-        _, size, entries = canonical.capture(tree, 0, (), manifest.name)
-        ours = best(lambda: canonical.capture(tree, 0, (), manifest.name))
-    floor = best(lambda: hash_files(tree))
-    print(f"{size / 1e6:.0f} MB, {entries} names: capture {ours:.3f} s, sha256 {floor:.3f} s, ratio {ours / floor:.2f}")
+def main(asked: argparse.Namespace, table: Table) -> None:
+    """All three over one tree, which is canonical after the first time."""
+    with workspace(asked.envtool) as work:
+        tree, manifest = str(work / "tree"), str(work / "manifest")
+        if asked.tree:
+            shutil.copytree(asked.tree, tree, symlinks=True)
+        else:
+            for path in some_files(1 if asked.tiny else 150):
+                target = Path(tree, path.lstrip("/"))
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, target)
+        _, size, entries = canonical.capture(tree, 0, (), manifest)
+        subprocess.run(["sync", "-f", tree], check=False)
+        contenders = {
+            "envtool": lambda: timed(functools.partial(canonical.capture, tree, 0, (), manifest)),
+            "sha256": lambda: timed(functools.partial(hash_files, tree)),
+            "tar to sha256sum": functools.partial(seconds, "sh", "-c", f"tar -C '{tree}' -cf - . | sha256sum"),
+        }
+        table.measure(f"{size / 1e6:.0f} MB, {entries} names", contenders, asked.rounds, base="sha256", warm=1)
 
 
 if __name__ == "__main__":
-    main()
+    parser = options(__doc__, rounds=5)
+    parser.add_argument("tree", nargs="?", help="a directory")
+    run(main, parser)

@@ -1,8 +1,7 @@
-"""Looking after a large store and into it: gc, store verify, inspect, diff. See README.md.
+"""Looking after a large store and into it: gc, store verify, inspect, diff; each row is one whole command.
 
-    upkeep.py --envtool .venv/bin/envtool [--layers 200] [--files 1500] [--blobs 5000]
-
-The store is made in a fresh directory and removed at the end. Each row is one whole command.
+The store is made in a fresh directory and removed at the end. What a command does stands beside the plainest tool that
+does as much to the disk: `du`, reading all of it, `rm -rf` of as many files.
 """
 
 from __future__ import annotations
@@ -12,8 +11,10 @@ import hashlib
 import json
 import os
 import subprocess
-import tempfile
 import time
+from pathlib import Path
+
+from _bench import Table, options, run, seconds, workspace
 
 from envtool import keys
 from envtool.container import ids
@@ -60,56 +61,65 @@ def sheet(place: store.Store, number: int, files: int) -> str:
     return key
 
 
-def main() -> None:
-    """Make the store, run each command, print a row each."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--envtool", required=True)
+def made(asked: argparse.Namespace, work: Path) -> store.Store:
+    """A store of layers and fetched files."""
+    place = store.locate(idmap=ids.describe(), environ=os.environ)
+    below: list[str] = []
+    for number in range(asked.layers):
+        below.append(layer(place, number, asked.files, below[-5:]).diff_id)
+    for number in range(asked.blobs):
+        content = b"%d\n" % number * 2000
+        source = place.path("tmp", "blob")
+        Path(source).write_bytes(content)
+        blobs.put(place, source, hashlib.sha256(content).hexdigest())
+    for number in range(asked.layers // 2):  # for rm
+        fill(str(work / "plain"), number, asked.files)
+    return place
+
+
+def main(asked: argparse.Namespace, table: Table) -> None:
+    """Make the store, run each command."""
+    if asked.tiny:
+        asked.layers, asked.files, asked.blobs, asked.big = 4, 20, 10, 200
+    with workspace(asked.envtool) as work:
+        place = made(asked, work)
+
+        def ours(
+            *words: str, more: str = "", statuses: tuple[int, ...] = (0,), beside: float = 0, tool: str = ""
+        ) -> None:
+            what = f"envtool {' '.join(word[:12] for word in words)}{more}"
+            table.add(what, "envtool", seconds(asked.envtool, *words, cwd=work, statuses=statuses), base=tool)
+            if beside:
+                table.add(what, tool, beside)
+
+        def shell(script: str) -> float:
+            return seconds("sh", "-c", script, cwd=work)
+
+        ours("--version")
+        ours("store", "size", more=", the first time", beside=shell("du -s plain"), tool="du of half of it")
+        ours("store", "size")
+        listed = subprocess.run(
+            [asked.envtool, "store", "size", "--json"], cwd=work, capture_output=True, check=True
+        ).stdout
+        size = json.loads(listed)["size"]
+        reading = shell("find plain -type f -print0 | xargs -0 sha256sum")
+        ours("store", "verify", beside=reading, tool="sha256sum of half of it")
+        ours("gc", "--dry-run")
+        ours("gc", "--dry-run", "--keep-size", str(size // 2))
+        one, two = (sheet(place, number, asked.big) for number in (1, 2))
+        ours("inspect", one)
+        ours("inspect", one, "--files", "--json")
+        ours("inspect", one, "/usr/lib/big/0001/file000100.txt")
+        ours("diff", one, two, statuses=(1,))
+        ours("diff", one, one)
+        ours("gc", "--keep-size", str(size // 2), beside=shell("rm -rf plain"), tool="rm -rf of as many files")
+        ours("gc", "--keep-size", "0")
+
+
+if __name__ == "__main__":
+    parser = options(__doc__, rounds=1)
     parser.add_argument("--layers", type=int, default=200)
     parser.add_argument("--files", type=int, default=1500, help="in each layer")
     parser.add_argument("--blobs", type=int, default=5000)
     parser.add_argument("--big", type=int, default=100_000, help="files in each of the two layers that are compared")
-    asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as top:
-        environ = {**os.environ, "ENVTOOL_STORE": f"{top}/store"}
-        place = store.locate(idmap=ids.describe(), environ=environ)
-        below: list[str] = []
-        for number in range(asked.layers):
-            made = layer(place, number, asked.files, below[-5:])
-            below.append(made.diff_id)
-        for number in range(asked.blobs):
-            content = b"%d\n" % number * 2000
-            source = place.path("tmp", "blob")
-            with open(source, "wb") as file:
-                file.write(content)
-            blobs.put(place, source, hashlib.sha256(content).hexdigest())
-        envtool = os.path.abspath(asked.envtool)
-
-        def run(*words: str, statuses: tuple[int, ...] = (0,)) -> str:
-            began = time.monotonic()
-            done = subprocess.run([envtool, *words], cwd=top, env=environ, capture_output=True, text=True, check=False)
-            spent = time.monotonic() - began
-            assert done.returncode in statuses, done.stdout + done.stderr
-            shown = " ".join(word[:12] for word in words)
-            print(f"| envtool {shown} | {spent:.2f} |", flush=True)
-            return done.stdout
-
-        print(f"{asked.layers} layers of {asked.files} files, {asked.blobs} blobs\n\n| command | seconds |\n|---|---|")
-        run("--version")
-        run("store", "size")
-        size = json.loads(run("store", "size", "--json"))["size"]
-        run("store", "verify")
-        run("gc", "--dry-run")
-        run("gc", "--dry-run", "--keep-size", str(size // 2))
-        one, two = (sheet(place, number, asked.big) for number in (1, 2))
-        run("inspect", one)
-        run("inspect", one, "--files", "--json")
-        run("inspect", one, "/usr/lib/big/0001/file000100.txt")
-        run("diff", one, two, statuses=(1,))
-        run("diff", one, one)
-        run("gc", "--keep-size", str(size // 2))
-        run("gc", "--keep-size", "0")
-        ids.remove(place.root)
-
-
-if __name__ == "__main__":
-    main()
+    run(main, parser)

@@ -28,7 +28,10 @@ def try_exec(arguments: list[str]) -> int | None:
     plan = warm.read(store, spec, rest[1])
     if plan is None:
         return None
-    return _launch(plan, tuple(argv))
+    try:
+        return _launch(plan, tuple(argv))
+    finally:
+        warm.release(plan)
 
 
 def try_test(arguments: list[str]) -> int | None:

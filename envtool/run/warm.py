@@ -37,8 +37,8 @@ def signature(place: str) -> tuple[int, ...]:
 
 
 def read(store: str, spec: str, env: str) -> dict[str, Any] | None:
-    """The plan of an env, None when there is none or anything that decided it has changed. Its layers are held by the
-    descriptors under "held": that they are still there is looked at after that."""
+    """The plan of an env, None when there is none or anything that decided it has changed. Its layers are held until
+    `release`, by the descriptors under "held": that they are still there is looked at after that."""
     place = path(store, spec, env)
     held: list[int] = []
     try:
@@ -57,6 +57,12 @@ def read(store: str, spec: str, env: str) -> dict[str, Any] | None:
         for descriptor in held:
             os.close(descriptor)
     return None
+
+
+def release(plan: dict[str, Any]) -> None:
+    """Let go of the layers of a plan that was read: gc may take them now."""
+    for descriptor in plan.pop("held"):
+        os.close(descriptor)
 
 
 def version() -> tuple[object, ...]:
@@ -109,26 +115,22 @@ def environment(plan: dict[str, Any], *, terminal: bool) -> dict[str, str]:
 
 def launch(plan: dict[str, Any], argv: tuple[str, ...], *, terminal: bool, cancel: int) -> int | None:
     """Run a command (none: a login shell) in the container of a plan; its status, 130 when `cancel` ended it. None
-    when git could not say what is hidden. Raises SandboxError."""
+    when git could not say what is hidden. Its layers are held by the caller, before and after: one plan may be
+    launched as often as is liked. Raises SandboxError."""
     running = ask(plan)  # git works while we import
     from envtool.container import start
 
-    held = plan["held"] if "held" in plan else [_hold(place) for place in plan["locks"]]
-    try:
-        ignored = hidden(plan, running)
-        if ignored is None:
-            return None
-        program = dict(plan["program"])
-        project, _, target = program["view"]
-        program["view"] = (project, ignored, target)
-        step = dict(program["steps"][0])
-        step["argv"] = argv or ("/bin/sh", "-c", "exec $(command -v bash || command -v sh) -l")
-        step["env"] = environment(plan, terminal=terminal)
-        program["steps"] = (step,)
-        ended = start.run(program, stdin=0, stdout=1, stderr=2, terminal=terminal, cancel=cancel)
-    finally:
-        for descriptor in held:
-            os.close(descriptor)
+    ignored = hidden(plan, running)
+    if ignored is None:
+        return None
+    program = dict(plan["program"])
+    project, _, target = program["view"]
+    program["view"] = (project, ignored, target)
+    step = dict(program["steps"][0])
+    step["argv"] = argv or ("/bin/sh", "-c", "exec $(command -v bash || command -v sh) -l")
+    step["env"] = environment(plan, terminal=terminal)
+    program["steps"] = (step,)
+    ended = start.run(program, stdin=0, stdout=1, stderr=2, terminal=terminal, cancel=cancel)
     return 130 if ended.interrupted else ended.status
 
 

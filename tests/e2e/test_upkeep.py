@@ -61,17 +61,57 @@ def test_what_is_removed_is_made_again(fresh):
 
 def test_what_runs_is_kept(fresh):
     fresh.spec(SPEC)
-    fresh.envtool("exec", "unit", "--", "true")  # from now on the warm way
-    running = fresh.start("exec", "unit", "--", "sh", "-c", f"echo on; sleep {fresh.nap} & wait")
-    assert running.stdout.readline() == b"on\n"
-    done = last(fresh.envtool("gc", "--older-than", "0s", "--json"))
-    assert len(done["busy"]) == 2
-    assert standing(fresh) == {"a"}
-    os.killpg(running.pid, signal.SIGTERM)
-    running.communicate()
-    fresh.until(lambda: not fresh.processes(), "it has ended")
-    assert last(fresh.envtool("gc", "--older-than", "0s", "--json"))["busy"] == []
-    assert fresh.layers() == []
+    for way in ("the long way, which builds it", "the warm way"):
+        if way == "the warm way":
+            fresh.envtool("exec", "unit", "--", "true")
+        running = fresh.start("exec", "unit", "--", "sh", "-c", f"echo on; sleep {fresh.nap} & wait")
+        assert running.stdout.readline() == b"on\n"
+        done = last(fresh.envtool("gc", "--older-than", "0s", "--json"))
+        assert len(done["busy"]) == 2, way
+        assert standing(fresh) == {"a"}, way
+        os.killpg(running.pid, signal.SIGTERM)
+        running.communicate()
+        fresh.until(lambda: not fresh.processes(), "it has ended")
+        assert last(fresh.envtool("gc", "--older-than", "0s", "--json"))["busy"] == [], way
+        assert fresh.layers() == [], way
+
+
+LAUNCH = """
+import fcntl, os, sys
+from envtool.run import warm
+
+def busy():
+    locks = [os.open(place, os.O_RDWR) for place in plan["locks"]]
+    try:
+        for lock in locks:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        for lock in locks:
+            os.close(lock)
+    return False
+
+plan = warm.read(*sys.argv[1:])
+reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+for status in (0, 3, 0):
+    assert warm.launch(plan, ("sh", "-c", f"exit {status}"), terminal=False, cancel=reader) == status
+    assert busy(), "held from the first launch to after the last"
+warm.release(plan)
+assert not busy(), "whoever read it lets go"
+print("done")
+"""
+
+
+def test_one_plan_is_launched_as_often_as_is_liked(place):
+    """Who opens closes: launch closes nothing that it was handed."""
+    place.spec("envs: {unit: {base: host}}\n")
+    place.envtool("exec", "unit", "--", "true")
+    python = place.caller.command[0]
+    words = (python, "-c", LAUNCH, str(place.store), str(place.project.resolve() / "envtool.yaml"), "unit")
+    variables = place.variables()
+    ran = place.finish(place.caller.spawn(*words, env=variables, cwd=place.project, stdout=-1, stderr=-1))
+    assert (ran.status, ran.out) == (0, "done\n"), ran.said
 
 
 def test_nothing_fails_while_gc_takes_what_it_can():

@@ -1,7 +1,12 @@
 """The container's side of a start: from the fork to pid 1, which makes the mounts, runs the steps and reaps.
 
-Runs in forked children of the supervisor (start.py) and talks to it over one socket: marshalled tuples up, single
+Runs in forked children of the supervisor (start.py) and talks to it over one socket: messages up (wire.py), single
 bytes down. Nothing may be imported after the root has changed: it would come from the image.
+
+All of them hold a copy of the supervisor's memory, so none may be looked into (prctl(2), PR_SET_DUMPABLE), from before
+the first step can run until each is executed or ends: where there is one user id, a step has the id of pid 1 and of the
+process that is about to become the next step. That process has neither the socket nor anything else that it does not
+need; what it has to say goes through a pipe of its own to pid 1.
 """
 
 from __future__ import annotations
@@ -10,12 +15,11 @@ import _signal  # type: ignore[import-not-found]
 import _socket
 import fcntl
 import gc
-import marshal
 import os
 import resource
 import sys
 
-from envtool.container import ids, kernel, roots
+from envtool.container import ids, kernel, roots, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +30,9 @@ _NAMESPACES = (
     kernel.CLONE_NEWUSER | kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS | kernel.CLONE_NEWCGROUP
 )
 _MOST = 8192  # processes and threads of one container; limits of the caller that are lower stay
+_FIRST_TO_GO = 500  # of 1000: who is ended where memory ends (proc_pid_oom_score_adj(5))
+_SAID = 65536  # bytes of what a step may say of itself
+_TITLE = b"envtool: a container"
 _END_ALL = kernel.SIGUSR1  # from the supervisor: kill everything now, then collect
 
 
@@ -49,6 +56,7 @@ def first(
     gc.disable()  # a collection would touch, and so copy, every page that the supervisor has
     try:
         sock, output = _arrange(sock, stdio, output, set(maps.values()))
+        _go_first()
         # The caller's privileges over its files are in the namespace where they come from: as root sources are
         # cloned before, as a user after the new mount namespace gives the right to clone.
         sources = roots.open_sources(program, own, maps) if own.mode == "root" else None
@@ -56,7 +64,7 @@ def first(
             kernel.unshare(_NAMESPACES | (0 if program["network"] else kernel.CLONE_NEWNET))
         except OSError as error:
             raise Refused("unshare", error) from error
-        os.write(sock, b"m")
+        os.write(sock, wire.pack("maps"))
         # While the supervisor writes the maps, which takes newuidmap a while: what needs no ids.
         if sources is None:
             sources = roots.open_sources(program, own, maps)
@@ -64,15 +72,17 @@ def first(
             _loopback_up()
         _socket.sethostname(program["hostname"])
         kernel.bound_capabilities(DOCKER_CAPABILITIES if program["user"] == "root" else 0)
+        kernel.rename(_TITLE)  # the caller's command line is nobody's business in there
         if os.read(sock, 1) != b"k":
             os._exit(125)
         if own.mode != "root":
             roots.copy_foreign(program, own, sources)
         ids.become_root(own.mode)
+        kernel.prctl(kernel.PR_SET_DUMPABLE, 0)  # not before: who writes our maps must own our files of /proc
         child = kernel.clone(kernel.CLONE_NEWPID | kernel.CLONE_PARENT)
         if child == 0:
             _pid1(program, own, sock, output, sources)
-        os.write(sock, marshal.dumps(("pid", child)))
+        os.write(sock, wire.pack("pid", child))
         os._exit(0)
     except BaseException as error:
         _report(sock, error)
@@ -92,6 +102,19 @@ def _arrange(sock: int, stdio: tuple[int, int, int], output: int, kept: set[int]
     return high[0], high[4]
 
 
+def _go_first() -> None:
+    """Where memory ends, the machine's other work is not the first to go. A step may undo it, unless root called."""
+    try:
+        descriptor = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:  # a /proc that is hidden from us
+        return
+    try:
+        if int(os.read(descriptor, 16)) < _FIRST_TO_GO:
+            os.pwrite(descriptor, b"%d" % _FIRST_TO_GO, 0)
+    finally:
+        os.close(descriptor)
+
+
 def _report(sock: int, error: BaseException) -> None:
     if isinstance(error, Refused):
         report = error.report
@@ -103,7 +126,7 @@ def _report(sock: int, error: BaseException) -> None:
     else:
         report = ("error", "internal", 0, f"{type(error).__name__}: {error}{where(error)}")
     try:
-        os.write(sock, marshal.dumps(report))
+        os.write(sock, wire.pack(*report))
     except OSError:
         pass
 
@@ -128,6 +151,7 @@ def _pid1(program: dict[str, Any], own: ids.Ids, sock: int, output: int, sources
         if os.read(sock, 1) != b"g":
             os._exit(125)
         made = roots.build(program, own, sources)
+        kernel.keep_only({0, 1, 2, sock, *([output] if output >= 0 else [])})
         sys.path.clear()
         sys.path_hooks.clear()
         sys.path_importer_cache.clear()
@@ -136,13 +160,14 @@ def _pid1(program: dict[str, Any], own: ids.Ids, sock: int, output: int, sources
         init = _Init()
         if "varied" in program:
             program["varied"].begin()
-        os.write(sock, marshal.dumps(("up",)))
+        os.write(sock, wire.pack("up"))
         status = init.run(program, own, sock, terminal)
         init.end_all()
-        os.write(sock, marshal.dumps(("end", status)))
+        os.write(sock, wire.pack("end", status))
         if output >= 0:
             program["collect"](program["outputs_at"], program["outputs"], output)
         roots.remove_made(made)
+        os.write(sock, wire.pack("done"))
         os._exit(0)
     except BaseException as error:
         _report(sock, error)
@@ -167,7 +192,7 @@ def _terminal(sock: int, *, user: bool) -> int:
         os.fchown(slave, ids.USER, -1)
     channel = _socket.socket(fileno=os.dup(sock))
     rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, master.to_bytes(4, sys.byteorder))
-    channel.sendmsg([marshal.dumps(("pty",))], [rights])
+    channel.sendmsg([wire.pack("pty")], [rights])
     channel.close()
     os.close(master)
     os.read(sock, 1)  # the window has its size before the step looks
@@ -209,14 +234,18 @@ class _Init:
         for step in program["steps"]:
             if self.ending:
                 return 128 + kernel.SIGTERM
+            heard, said = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             child = os.fork()
             if child == 0:
-                _step(program, step, own, sock, terminal)
+                _step(program, step, own, said, terminal)
             self.running = child
+            os.close(said)
             status = self._wait(child)
             self.running = 0
             if status:
+                _pass_on(heard, sock)
                 return status
+            os.close(heard)
         return 0
 
     def _wait(self, child: int) -> int:
@@ -236,8 +265,20 @@ class _Init:
             pass
 
 
-def _step(program: dict[str, Any], step: dict[str, Any], own: ids.Ids, sock: int, terminal: int) -> NoReturn:
+def _pass_on(heard: int, sock: int) -> None:
+    """What a step said of itself before it was executed, or a `call` when it failed: nothing else is passed on."""
     try:
+        message = os.read(heard, _SAID)
+        if message and wire.unpack(message)[:1] in (("error",), ("raised",)):
+            os.write(sock, message)
+    except (BlockingIOError, ValueError):  # its children have the pipe yet; a text that was cut off
+        pass
+
+
+def _step(program: dict[str, Any], step: dict[str, Any], own: ids.Ids, said: int, terminal: int) -> NoReturn:
+    try:
+        channel = program["varied"].channel() if "varied" in program else set()
+        kernel.keep_only({0, 1, 2, said, *channel, *([terminal] if terminal >= 0 else [])})
         for number in (1, 2, 3, 10, 12, 13, 15, 25):  # what Python and pid 1 changed: SIGPIPE, SIGXFSZ, ours
             _signal.signal(number, _signal.SIG_DFL)
         os.setsid()
@@ -245,7 +286,9 @@ def _step(program: dict[str, Any], step: dict[str, Any], own: ids.Ids, sock: int
             fcntl.ioctl(terminal, 0x540E, 0)  # TIOCSCTTY
             for target in range(3):
                 os.dup2(terminal, target, inheritable=True)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        # Not even 0 keeps a crash from a core handler of the host (core(5), a pattern with a pipe), but 1 does.
+        if resource.getrlimit(resource.RLIMIT_CORE)[1]:
+            resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
         # A fork bomb is the container's own trouble: counted by user namespace (5.14; before, by user of the host).
         most = [_MOST if limit < 0 else min(limit, _MOST) for limit in resource.getrlimit(resource.RLIMIT_NPROC)]
         resource.setrlimit(resource.RLIMIT_NPROC, (most[0], most[1]))
@@ -255,26 +298,37 @@ def _step(program: dict[str, Any], step: dict[str, Any], own: ids.Ids, sock: int
         except OSError as error:
             raise Refused("cwd", error, f"{step['cwd']}: {error.strerror}") from error
         if step["call"] is not None:
-            _call(step, sock)
-        kernel.close_on_exec(3)
+            _call(step, said)
         execute(step["argv"], step["env"])
     except BaseException as error:
-        _report(sock, error)
+        _report(said, error)
         os._exit(125)
 
 
 def _restrict(program: dict[str, Any], own: ids.Ids, step: dict[str, Any]) -> None:
     if program["user"] == "root":
         user = _user(program, own, step) if "user" in step else 0
-        kernel.set_capabilities(0 if user else DOCKER_CAPABILITIES)
+        _drop(0 if user else DOCKER_CAPABILITIES)
         _filter(program, program["seccomp_single" if own.mode == "single" else "seccomp"])
         return
     if own.mode != "single":
-        os.setgroups([])
-        os.setresgid(ids.USER, ids.USER, ids.USER)
-        os.setresuid(ids.USER, ids.USER, ids.USER)
-    kernel.set_capabilities(0)
+        _become(ids.USER, ids.USER, [])
+    _drop(0)
     _filter(program, program["seccomp"])
+
+
+def _become(user: int, group: int, groups: list[int] | tuple[int, ...]) -> None:
+    """Other ids, with the capabilities kept for the moment: a step of the same id may not look into us while we have
+    any, and a change of ids may make us open to it (fs.suid_dumpable=1)."""
+    kernel.prctl(kernel.PR_SET_KEEPCAPS, 1)
+    os.setgroups(groups)
+    os.setresgid(group, group, group)
+    os.setresuid(user, user, user)
+
+
+def _drop(capabilities: int) -> None:
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+    kernel.set_capabilities(capabilities)
 
 
 def _user(program: dict[str, Any], own: ids.Ids, step: dict[str, Any]) -> int:
@@ -292,9 +346,7 @@ def _user(program: dict[str, Any], own: ids.Ids, step: dict[str, Any]) -> int:
         _refuse(str(error))
     if own.mode != "single":
         try:
-            os.setgroups(user.groups)
-            os.setresgid(user.gid, user.gid, user.gid)
-            os.setresuid(user.uid, user.uid, user.uid)
+            _become(user.uid, user.gid, user.groups)
         except OSError as error:
             _refuse(f"user {step['user']} (id {user.uid}, group {user.gid}): {error.strerror}")
     elif user.uid:
@@ -318,7 +370,7 @@ def _filter(program: dict[str, Any], code: bytes) -> None:
         kernel.load_seccomp(code)
 
 
-def _call(step: dict[str, Any], sock: int) -> NoReturn:
+def _call(step: dict[str, Any], said: int) -> NoReturn:
     gc.freeze()
     gc.enable()
     os.environ.clear()
@@ -331,7 +383,7 @@ def _call(step: dict[str, Any], sock: int) -> NoReturn:
         step["call"](*step["arguments"])
     except BaseException as error:
         status = 1
-        os.write(sock, marshal.dumps(("raised", f"{type(error).__name__}: {error}{where(error)}"[:8000])))
+        os.write(said, wire.pack("raised", f"{type(error).__name__}: {error}{where(error)}"[:8000]))
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -7,7 +7,7 @@ calls from 424 on have one number everywhere. Every function raises OSError with
 from __future__ import annotations
 
 import os
-from ctypes import PyDLL, addressof, c_char_p, c_int, c_long, create_string_buffer, get_errno
+from ctypes import PyDLL, addressof, c_char_p, c_int, c_long, create_string_buffer, get_errno, memmove
 
 MACHINE = os.uname().machine
 X86_64 = MACHINE == "x86_64"
@@ -31,7 +31,8 @@ CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET, CLONE_PARENT = 0x10000000, 0x20000000
 SIGHUP, SIGINT, SIGKILL, SIGUSR1, SIGTERM, SIGCHLD = 1, 2, 9, 10, 15, 17
 FIONREAD = 0x541B  # ioctl_tty(2); the same on x86_64 and aarch64
 
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 1, 4, 24, 38, 47
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS = 1, 4, 8
+PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 24, 38, 47
 
 # PyDLL keeps the GIL: these calls are short, and nothing else may run between a fork and what follows it.
 _libc = PyDLL(None, use_errno=True)
@@ -88,9 +89,17 @@ def keep_only(descriptors: set[int]) -> None:
     syscall("close_range", first, 0x7FFFFFFF, 0)
 
 
-def close_on_exec(first: int) -> None:
-    """Set FD_CLOEXEC on every descriptor from `first` on (close_range(2), Linux 5.11)."""
-    syscall("close_range", first, 0x7FFFFFFF, 4)
+def rename(title: bytes) -> None:
+    """`title` in place of this process's command line, which everybody may read (proc_pid_cmdline(5)); cut where the
+    line was shorter. Where /proc is hidden it is hidden too, and nothing is done."""
+    try:
+        with open("/proc/self/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return
+    begin, end = int(fields[45]), int(fields[46])  # arg_start and arg_end, 48 and 49 in proc_pid_stat(5)
+    if begin:
+        memmove(begin, title.ljust(end - begin, b"\0"), end - begin)
 
 
 def bound_capabilities(keep: int) -> None:

@@ -64,4 +64,6 @@ def refusal(stage: str, number: int, text: str) -> SandboxError:
         return SandboxError(f"cannot show {text} in the container", code="source", hint="")
     if stage == "cwd":
         return SandboxError(f"cannot enter the working directory {text}", code="cwd", hint="")
+    if stage == "broken":
+        return SandboxError(f"the container was broken off: {text}", code="container-broken", hint="run it again")
     return SandboxError(f"the container could not be made: {text}", code=f"container-{stage}", hint="envtool doctor")

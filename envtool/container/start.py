@@ -12,20 +12,32 @@ import _socket
 import _thread
 import codecs
 import fcntl
-import marshal
 import os
 import select
 import stat
 import sys
 import time
 
-from envtool.container import ids, inside, kernel
+from envtool.container import ids, inside, kernel, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 _MESSAGE = 65536
+_ANCILLARY = 128  # bytes: who sent a message, and a descriptor or more
+# Each message comes once, after one of these ("error" at any time): what may follow.
+_NEXT = {
+    "": ("maps",),
+    "maps": ("pid",),
+    "pid": ("up", "pty"),
+    "pty": ("up",),
+    "up": ("raised", "end"),
+    "raised": ("end",),
+    "end": ("done",),
+    "done": (),
+}
+_STAGES = ("unshare", "ids", "source", "mounts", "cwd", "internal")  # where a container fails
 _CODECS = ("ascii", "utf-8", "latin-1", "utf-8-sig", "cp437", "idna")
 _STUCK = 10.0  # seconds that pid 1 has to end by itself after everything else was killed
 
@@ -139,6 +151,18 @@ def _asked(cancel: int) -> int:
     return waiting if waiting in (kernel.SIGHUP, kernel.SIGINT, kernel.SIGTERM) else kernel.SIGTERM
 
 
+def _sent(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, list[int]]:
+    """Of what came with a message: the process that sent it (0: unknown), and descriptors."""
+    sender, descriptors = 0, []
+    for _, kind, data in ancillary:
+        numbers = [int.from_bytes(data[at : at + 4], sys.byteorder) for at in range(0, len(data) - 3, 4)]
+        if kind == _socket.SCM_CREDENTIALS:
+            sender = numbers[0]
+        elif kind == _socket.SCM_RIGHTS:
+            descriptors += numbers
+    return sender, descriptors
+
+
 class _Supervisor:
     """One running container as its supervisor sees it."""
 
@@ -151,6 +175,7 @@ class _Supervisor:
         self.sock: Any = None
         self.terminal: Any = None
         self.output = -1
+        self.heard = ""  # the last message
         self.up = self.ended = self.killed = self.gentle = False
         timeout = program["timeout"]
         self.deadline = time.monotonic() + timeout if timeout is not None else None
@@ -166,6 +191,7 @@ class _Supervisor:
 
     def _fork(self, stdio: tuple[int, int, int], maps: dict[tuple[int, int], int]) -> None:
         self.sock, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+        self.sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)  # the kernel says who sends
         write = -1
         try:
             if self.receiver is not None:
@@ -193,7 +219,7 @@ class _Supervisor:
             if descriptor >= 0:
                 self.poll.register(descriptor, select.POLLIN)
         self.open += self.output >= 0
-        while self.open:
+        while self.open > 0:
             # never for good: a signal that came just before poll() is a flag that Python looks at only after it
             wait = 1000.0
             if self.deadline is not None:
@@ -203,7 +229,10 @@ class _Supervisor:
                 self.deadline = None
             elif self.deadline is not None and time.monotonic() >= self.deadline:
                 self._overdue()
+        self._signal(kernel.SIGKILL)  # it has closed all that we hear it by
         self._reap()
+        if self.ended and self.heard != "done" and not (self.killed or self.failure):
+            self.failure = ("broken", 0, "it ended before its work was done")
         failure = self.failure or self.refused
         if failure is not None:
             from envtool.container.refusals import refusal
@@ -262,41 +291,83 @@ class _Supervisor:
         self.deadline = time.monotonic() + _STUCK
 
     def _message(self) -> bool:
+        """Hear one message; False when there will be no more."""
         try:
-            data, rights, _, _ = self.sock.recvmsg(_MESSAGE, 64)
+            data, ancillary, flags, _ = self.sock.recvmsg(_MESSAGE, _ANCILLARY, _socket.MSG_CMSG_CLOEXEC)
         except ConnectionResetError:  # it ended without reading our last answer; what it sent is still to be read
             return True
         if not data:
+            self._signal(kernel.SIGKILL)
             return False
-        if data == b"m":
-            uids, gids = self.own.extents(user=self.program["user"] == "user")
-            try:
-                ids.write_map(self.helper, uids, gids, self.own.mode)
-            except OSError as error:
-                self.refused = ("ids", error.errno or 0, str(error.strerror))
-            self._answer(b"k" if self.refused is None else b"x")
-            return True
-        kind, *values = marshal.loads(data)
-        if kind == "pid":
-            self.pid1 = values[0]
-            self._answer(b"g")
-        elif kind == "up":
-            self.up = True
-        elif kind == "error":
-            self.failure = self.failure or (values[0], values[1], values[2])
-        elif kind == "raised":
-            self.result.error = values[0]
-        elif kind == "end":
-            self.ended = True
-            self.result.status = values[0]
-        elif kind == "pty":
-            from envtool.container.terminal import Terminal
-
-            self.terminal = Terminal()
-            self.terminal.attach(int.from_bytes(rights[0][2][:4], sys.byteorder), self.poll)
-            self.open += 1
-            self._answer(b"t")
+        sender, descriptors = _sent(ancillary)
+        try:
+            self._hear(sender, descriptors, wire.unpack(data) if not flags & _socket.MSG_TRUNC else ())
+        except ValueError:
+            self.failure = ("broken", 0, "it said what it cannot say")
+            self.open = 0
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
         return True
+
+    def _hear(self, sender: int, descriptors: list[int], message: tuple[int | str, ...]) -> None:
+        """Take a message from whom the kernel says that it is. Raises ValueError for one that is not in its turn, or
+        not from whom it has to come. What is taken out of `descriptors` stays open."""
+        kind = message[0] if message else ""
+        helper = kind in ("maps", "pid") or (kind == "error" and sender == self.helper)
+        if sender <= 0 or sender != (self.helper if helper else self.pid1):
+            raise ValueError("not from whom it has to come")
+        if kind == "error":
+            if self.failure is not None:
+                raise ValueError("an error was heard already")
+        elif kind not in _NEXT[self.heard] or (self.heard == "pid" and (kind == "pty") != self.program["terminal"]):
+            raise ValueError("not in its turn")
+        else:
+            self.heard = str(kind)
+        match message:
+            case ("maps",):
+                self._answer(b"k" if self._write_maps() else b"x")
+            case ("pid", int(number)):
+                try:
+                    os.waitid(os.P_PID, number, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                except (OSError, OverflowError):
+                    raise ValueError("not a child of ours") from None
+                self.pid1 = number
+                wanted = not (self.result.interrupted or self.result.timed_out)
+                self._answer(b"g" if wanted else b"x")
+            case ("pty",):
+                self._attach(descriptors)
+            case ("up",):
+                self.up = True
+            case ("error", str(stage), int(number), str(text)):
+                self.failure = (stage if stage in _STAGES else "broken", number & 0xFFF, text)
+            case ("raised", str(text)):
+                self.result.error = text
+            case ("end", int(status)) if 0 <= status <= 255:
+                self.ended = True
+                self.result.status = status
+            case ("done",):
+                pass
+            case _:
+                raise ValueError("not a message of ours")
+
+    def _write_maps(self) -> bool:
+        uids, gids = self.own.extents(user=self.program["user"] == "user")
+        try:
+            ids.write_map(self.helper, uids, gids, self.own.mode)
+        except OSError as error:
+            self.refused = ("ids", error.errno or 0, str(error.strerror))
+        return self.refused is None
+
+    def _attach(self, descriptors: list[int]) -> None:
+        if len(descriptors) != 1 or not os.isatty(descriptors[0]):
+            raise ValueError("not a terminal")
+        from envtool.container.terminal import Terminal
+
+        self.terminal = Terminal()
+        self.terminal.attach(descriptors.pop(), self.poll)
+        self.open += 1
+        self._answer(b"t")
 
     def _answer(self, byte: bytes) -> None:
         try:

@@ -51,11 +51,15 @@ class Varied:
                 try:
                     for number in (1, 2, 3, 10, 12, 15):
                         _signal.signal(number, _signal.SIG_IGN)
-                    self._far.close()
+                    kernel.keep_only({0, 1, 2, near.fileno()})
                     _Clerk(near, backward=self.order == "backward").serve()
                 finally:
                     os._exit(1)
             near.close()
+
+    def channel(self) -> set[int]:
+        """The descriptors that `filter` needs."""
+        return set() if self._far is None else {self._far.fileno()}
 
     def filter(self, code: bytes) -> None:
         """Install the filter of a step and hand its questions to the process that answers."""

@@ -1,0 +1,65 @@
+"""Runs outside, as the caller of a test: one container with an attacker among its steps, and what it reported.
+
+driver.py TREE ATTACKER KIND  (variables: CANARY)
+"""
+
+import os
+import sys
+import time
+
+from envtool.container import ids, start
+from envtool.container.program import Bind, Program, Root, Step, Variation, View
+
+top, attacker, kind = sys.argv[1:4]
+user = "root" if kind.startswith("root") else "user"
+env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/tmp"}
+who = {"user": "nobody"} if kind == "root-other" and ids.here().mode != "single" else {}
+
+
+def shell(text, **more):
+    return Step(argv=("/bin/sh", "-c", text), **more)
+
+
+def wait(seconds):
+    time.sleep(seconds)
+
+
+python = '/usr/bin/python3 -I -S -c "$ATTACKER"'
+# With files of the tree itself: what is written stays in the container, and all of its steps see it.
+begin = shell(f"{python} 20 /tmp/report /tmp/stop </dev/null >/tmp/said 2>&1 & while [ ! -e /tmp/said ]; do :; done; sleep 0.15",
+              env={"ATTACKER": attacker}, **who)  # fmt: skip
+end = shell("touch /tmp/stop; n=0; while [ ! -e /tmp/report ] && [ $n -lt 200 ]; do sleep 0.05; n=$((n+1)); done;"
+            "cat /tmp/said; cat /tmp/report", **who)  # fmt: skip
+count = 6
+between = [Step(argv=("/bin/sleep", "0.03"), **who) for _ in range(count)]
+more = {}
+if kind.endswith("other") and user == "root":
+    between[::2] = [Step(argv=("/bin/sleep", "0.03")) for _ in between[::2]]
+if kind.endswith("call"):
+    between = [Step(call=wait, arguments=(0.4,))]
+if kind.endswith("varied"):
+    more["vary"] = Variation(order="backward", processors=1, pids=1)
+if kind.endswith("network"):
+    more["network"] = True
+if kind.endswith("outputs"):
+    more |= {"outputs": ("nothing",), "view": View(project=os.path.join(top, "project"))}
+steps = [begin, *between, end]
+if kind.endswith("terminal"):
+    steps = [shell(f"{python} 0.5 /tmp/report; cat /tmp/report", env={"ATTACKER": attacker})]
+
+program = Program(
+    root=Root(lowers=(os.path.join(top, "tree"),)),
+    steps=tuple(steps),
+    binds=(Bind(source="/usr", target="/usr"),),
+    env=env,
+    user=user,
+    timeout=40,
+    **more,
+)
+ended = start.run(
+    program.flat(),
+    stdin=0 if kind.endswith("terminal") else -1,
+    terminal=kind.endswith("terminal"),
+    outputs_to=os.path.join(top, "project") if kind.endswith("outputs") else "",
+)
+print("status", ended.status, ended.error)

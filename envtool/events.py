@@ -48,6 +48,14 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Noted:
+    """What the caller should know, and what belongs to no piece of work."""
+
+    text: str
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
     """A piece of work ended. For tasks `status` is the exit status as a shell shows it."""
 
@@ -65,5 +73,5 @@ class Finished:
     host: str = ""  # and the name of the machine on which it ran
 
 
-Event: TypeAlias = Started | Progress | Output | Finished
+Event: TypeAlias = Started | Progress | Output | Noted | Finished
 Emit: TypeAlias = Callable[[Event], None]

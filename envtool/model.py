@@ -133,4 +133,5 @@ class Spec:
     bases: Mapping[str, BaseSpec]
     layers: Mapping[str, LayerSpec]
     read: tuple[str, ...]  # absolute paths of every file that decided this value (includes, pyproject.toml …)
+    files: tuple[str, ...] = ()  # the spec and all that it includes, relative to the root
     cache: TeamCache | None = None

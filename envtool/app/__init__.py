@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from envtool import registry
+from envtool import evidence, registry
 from envtool.api import Detection
 from envtool.app.caching import cache, cache_key
 from envtool.app.looking import diff, inspect
@@ -24,7 +24,7 @@ from envtool.app.request import SPEC, Request, find_spec, one_env
 from envtool.app.running import run
 from envtool.app.upkeep import gc, store_path, store_size, store_verify
 from envtool.errors import MakeError, UsageError
-from envtool.events import Emit, Event
+from envtool.events import Emit, Event, Noted
 from envtool.lock.changes import Change, changes
 from envtool.lock.lock import merged
 from envtool.model import Json, Spec
@@ -43,7 +43,7 @@ from envtool.report import bill
 from envtool.resolve import file as lock_file
 from envtool.resolve import locking
 from envtool.resolve.upgrading import moving
-from envtool.run import contents, evidence, provenance, ready, warm
+from envtool.run import contents, provenance, ready, warm
 from envtool.run.result import Result
 from envtool.run.tasks import scratch_for
 from envtool.run.why import explain_tasks
@@ -118,9 +118,9 @@ def vendor(request: Request, target: str, emit: Emit, cancel: Cancel, *, prune: 
     with working(request, emit, cancel) as at:
         pinned = gather(at.nodes, at.setting, jobs=request.jobs).files
     if is_archive(path):
-        return archive(pinned, at.setting.store, path, check=cancel.check)
+        return archive(pinned, at.setting.store, path, check=cancel.check, project=at.spec.root)
     path = path or os.path.join(at.spec.root, VENDOR)
-    return folder(pinned, at.setting.store, path, prune=prune, check=cancel.check)
+    return folder(pinned, at.setting.store, path, prune=prune, check=cancel.check, project=at.spec.root)
 
 
 def sbom(request: Request, env: str, form: bill.Format, emit: Emit, cancel: Cancel) -> str:
@@ -206,7 +206,9 @@ def verify(
     with working(request, emit, cancel) as at:
         stacks = Stacks(at.nodes, at.setting)
         targets = chosen.outputs(at.spec, names) if build else chosen.layers(at.spec, stacks.graph(), names)
-        directory = evidence.open_run(at.spec.root)
+        directory, note = evidence.open_run(at.spec.root)
+        if note:
+            emit(Noted(text=note))
         try:
             return everything.verify(targets, stacks, at.setting, directory, request.jobs, request.fail_fast)
         finally:

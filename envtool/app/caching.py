@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from envtool import directory
 from envtool.app.opening import in_ci, read
 from envtool.app.request import SPEC, Request
 from envtool.cache import sshsig
@@ -46,9 +47,8 @@ def cache_key(request: Request, file: str) -> Key:
     _outside(path)
     private, public = sshsig.generate(f"envtool-cache@{os.uname().nodename}")
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "w", encoding="ascii") as out:
-            out.write(private)
+        with directory.written(path, mode=0o600, replace=False) as out:
+            out.write(private.encode())
     except FileExistsError as error:
         hint = "a key is never written over: name another file"
         raise UsageError(f"{path} is there already", code="cache-key", hint=hint) from error

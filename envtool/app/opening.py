@@ -67,6 +67,7 @@ def opened(request: Request, emit: Emit | None = None, cancel: Cancel | None = N
         emit=emit or _silent,
         cancel=cancel or Cancel.make(),
         refresh=request.refresh,
+        files=(*spec.files, name),
         lock=locked or Lock(),
         offline=request.offline,
         cached_only=request.expect_cached,

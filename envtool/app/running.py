@@ -6,16 +6,18 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
+from envtool import evidence
 from envtool.app.opening import Opened, working
 from envtool.app.request import Request, no_task
 from envtool.errors import BuildError, EnvtoolError, Interrupted, NotCachedError, SpecError, UsageError
-from envtool.events import Emit
+from envtool.events import Emit, Noted
 from envtool.model import Env, Task
 from envtool.realise.explain import explain
 from envtool.realise.setting import Cancel
 from envtool.realise.stacks import Stacks
-from envtool.run import evidence, ready, remember
+from envtool.run import ready, remember
 from envtool.run.result import Result
 
 
@@ -38,7 +40,9 @@ def _run(request: Request, at: Opened, task: str, cancel: Cancel, began: int) ->
         wanted = {node_id for env, _ in chosen for node_id in at.nodes.stacks[env.name]}
         stacks.pull([env.name for env, _ in chosen])
         _check_cached(at, wanted, stacks)
-    directory = evidence.open_run(spec.root)
+    directory, note = evidence.open_run(spec.root)
+    if note:
+        setting.emit(Noted(text=note))
     stop = threading.Event()
     traces: list[remember.Trace] = []
 
@@ -87,8 +91,8 @@ def _result(asked: remember.Asked, stacks: Stacks, *, again: bool) -> tuple[Resu
         return _ended(env, task, "interrupted", "interrupted"), None
     except EnvtoolError as error:
         if isinstance(error, BuildError) and error.output:
-            with open(log, "w") as file:
-                file.write(error.output)
+            with suppress(OSError), evidence.create(log) as file:
+                file.write(error.output.encode(errors="replace"))
         else:
             log = ""
         text = f"{error.message}\n  {error.hint}" if error.hint else error.message

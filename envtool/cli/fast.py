@@ -19,7 +19,7 @@ def try_exec(arguments: list[str]) -> int | None:
     argv = rest[3:] if rest[2] == "--" else rest[2:]
     if not argv or argv[0].startswith("-"):
         return None
-    spec = _spec(directory)
+    spec = nearest(directory)
     store = _store()
     if not spec or not store:
         return None
@@ -42,7 +42,7 @@ def try_test(arguments: list[str]) -> int | None:
     if asked is None:
         return None
     directory, envs, quiet = asked
-    spec = _spec(directory)
+    spec = nearest(directory)
     store = _store()
     if not spec or not store:
         return None
@@ -62,6 +62,8 @@ def try_test(arguments: list[str]) -> int | None:
     spent = time.monotonic() - began
     if spent >= 59:
         return None  # the long way has the words for minutes
+    if plan["note"] and not quiet:
+        lines.append(f"note: {plan['note']}")
     lines.append(unchanged.closing(len(plan["rows"]), spent, color=color, unicode=unicode))
     sys.stderr.write("".join(f"{line}\n" for line in lines))
     sys.stderr.flush()
@@ -119,7 +121,7 @@ def _launch(plan: dict[str, object], argv: tuple[str, ...]) -> int | None:
         os.close(writer)
 
 
-def _spec(directory: str) -> str:
+def nearest(directory: str) -> str:
     """The nearest envtool.yaml upward, as app.find_spec finds it; empty when there is none."""
     place = os.path.abspath(directory)
     while True:

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from envtool import directory
 from envtool.cli.options import Verb, settings
 from envtool.errors import UsageError
 
@@ -28,8 +29,8 @@ def command(ctx: click.Context) -> None:
     found = app.detect(app.Request(directory=said.directory, file=said.file))
     path = os.path.join(said.directory, said.file or "envtool.yaml")
     try:
-        with open(path, "x", encoding="utf-8") as file:
-            file.write(starter(found))
+        with directory.written(path, said.directory, replace=False) as file:
+            file.write(starter(found).encode())
     except FileExistsError:
         raise UsageError(f"`{path}` exists", code="usage.exists", hint="`envtool list` shows what is in it") from None
     except OSError as error:

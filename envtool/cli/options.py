@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -25,6 +26,14 @@ class Settings:
     verbosity: int = 0  # -1 quiet, 1 verbose
     json: bool = False
     color: Color = "auto"
+
+    def project(self) -> str:
+        """The directory of the spec, whose links are not the caller's (see directory.reached)."""
+        from envtool.cli import fast
+
+        if self.file:
+            return os.path.dirname(os.path.abspath(os.path.join(self.directory, self.file)))
+        return os.path.dirname(fast.nearest(self.directory)) or os.path.abspath(self.directory)
 
     def again(self) -> str:
         """How this envtool was called, for hints that can be pasted."""

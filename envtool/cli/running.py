@@ -13,6 +13,7 @@ import time
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from envtool import directory
 from envtool.cli import door, screen, signals
 from envtool.errors import Interrupted, UsageError
 from envtool.report.closing import closing
@@ -96,7 +97,7 @@ def perform(settings: Settings, task: str, request: Any, junit: str | None, prov
     """Run `task`; returns the exit status. `provenance`: a file for the statements of what passed. Raises
     EnvtoolError."""
     display = None if settings.json and settings.verbosity <= 0 else screen.display(settings)
-    report = _junit(junit)
+    report = _junit(junit, settings)
     subscribers: list[Subscriber] = [each for each in (display, report) if each]
     subscribers += [Listener(hear) for hear in door.app().listeners()]
     if settings.json:
@@ -116,7 +117,7 @@ def perform(settings: Settings, task: str, request: Any, junit: str | None, prov
         if report:
             written = _save(report, results)
     if provenance:
-        written &= _say(provenance, door.app().statements(results))
+        written &= _say(provenance, settings, door.app().statements(results))
     if not results and not interrupted:
         raise UsageError(f"no env has a task `{task}`", code="usage.task", hint="`envtool list` shows envs and tasks")
     spent = time.monotonic() - begun
@@ -148,12 +149,12 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _junit(path: str | None) -> Junit | None:
+def _junit(path: str | None, settings: Settings) -> Junit | None:
     if not path:
         return None
     from envtool.report import junit
 
-    return junit.Junit(path)
+    return junit.Junit(path, settings.project())
 
 
 class Listener:
@@ -172,10 +173,10 @@ class Listener:
         return False
 
 
-def _say(path: str, text: str) -> bool:
+def _say(path: str, settings: Settings, text: str) -> bool:
     try:
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
+        with directory.written(path, settings.project()) as file:
+            file.write(text.encode())
     except OSError as error:
         print(f"error: the provenance file cannot be written: {error}", file=sys.stderr)
         return False

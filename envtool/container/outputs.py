@@ -1,7 +1,8 @@
 """Evidence out of a container that is ending: collected inside as its root, written outside as the caller.
 
 The stream between the two is a row of frames, each a 4-byte length and a marshalled tuple; a "data" frame is
-followed by its bytes. The receiver takes nothing on trust: no path leaves its directory, no symlink is followed.
+followed by its bytes. The receiver takes nothing on trust: no path leaves its directory, no symlink is followed, and
+what decides what git or envtool do is not written (see protected.py).
 """
 
 from __future__ import annotations
@@ -12,10 +13,15 @@ import os
 import re
 import stat
 
+from envtool.container.protected import Protection
+from envtool.directory import Directory
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
+
+    from envtool.directory import Draft
 
 _CHUNK = 1 << 18
 
@@ -145,19 +151,22 @@ def _frame(pipe: int, frame: tuple[Any, ...], data: bytes = b"") -> None:
 
 
 class Receiver:
-    """Writes the stream below one directory. `owned`: give everything to that directory's owner (caller root)."""
+    """Writes the stream below one directory. `owned`: give everything to that directory's owner (caller root).
+    `protected` are paths below it that are no outputs unless one of `patterns` is the very path."""
 
-    def __init__(self, directory: str, *, owned: bool) -> None:
-        os.makedirs(directory, exist_ok=True)
-        self._root = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        found = os.fstat(self._root)
-        self._owner = (found.st_uid, found.st_gid) if owned else None
+    def __init__(
+        self, directory: str, *, owned: bool, protected: tuple[str, ...] = (), patterns: tuple[str, ...] = ()
+    ) -> None:
+        self._root = Directory.open(directory)
+        self._root.owner = self._root.owner if owned else None
+        self._protection = Protection(protected, patterns)
+        self._refused: set[str] = set()
+        self._swept: set[str] = set()
         self._buffer = bytearray()
         self._paths: list[str] = []
         self._notes: list[str] = []
-        self._file = self._parent = -1
+        self._draft: Draft | None = None
         self._attributes: tuple[str, int, int, int] = ("", 0, 0, 0)
-        self._name = ""
 
     def feed(self, pipe: int) -> bool:
         """Take what the pipe has (blocks when there is nothing); False at its end."""
@@ -202,9 +211,7 @@ class Receiver:
     def finish(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The paths that were written and the notes about what was not."""
         self._abandon()
-        if self._root >= 0:
-            os.close(self._root)
-            self._root = -1
+        self._root.close()
         return tuple(self._paths), tuple(self._notes)
 
     def _take(self, frame: tuple[object, ...], payload: bytes) -> None:
@@ -213,109 +220,88 @@ class Receiver:
             if kind == "note":
                 self._notes.append(path)
             elif kind == "data":
-                if self._file >= 0:
+                if self._draft is not None:
                     self._write(payload, int(path))
             elif kind == "end":
                 self._complete()
             elif kind == "file":
                 self._abandon()
                 self._begin(frame)
-            elif kind == "directory":
-                os.close(self._enter(path.split("/")))
-            elif kind == "link":
+            elif kind == "directory" and not self._refuses(path, kind):
+                self._root.below(path, make=True).close()
+            elif kind == "link" and not self._refuses(path, kind):
                 self._link(path, str(frame[2]))
         except OSError as error:
             what = path if kind != "data" and path else self._attributes[0]
             self._abandon()
             self._notes.append(f"{what}: {(error.strerror or str(error)).lower()}, not copied")
 
-    def _enter(self, parts: list[str]) -> int:
-        """A descriptor of the directory, made where missing; a symlink on the way is an error."""
-        current = os.dup(self._root)
-        for part in parts:
-            if part in ("", ".", "..") or "\0" in part:
-                os.close(current)
-                raise OSError(22, "leaves the project")
-            try:
-                try:
-                    os.mkdir(part, dir_fd=current)
-                    os.chmod(part, 0o755, dir_fd=current)  # whatever the umask, as the files in it
-                    if self._owner:
-                        os.chown(part, *self._owner, dir_fd=current, follow_symlinks=False)
-                except FileExistsError:
-                    pass
-                below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=current)
-            except NotADirectoryError as error:
-                raise OSError(error.errno, f"`{part}` in the way is not a directory") from None
-            finally:
-                os.close(current)
-            current = below
-        return current
+    def _refuses(self, path: str, kind: str) -> bool:
+        """Whether this may be no output; said once of each directory or file that is refused."""
+        found = self._protection.refusal(path, literal=kind == "file")
+        if found is None:
+            return False
+        what, why = found
+        if what not in self._refused:
+            self._refused.add(what)
+            self._notes.append(f"{what}: {why}, not copied")
+        return True
+
+    def _enter(self, path: str) -> tuple[Directory, str]:
+        """The directory that a path is in, made where it is missing, and its name there."""
+        parents, slash, name = path.rpartition("/")
+        if name in ("", ".", "..") or (slash and not parents):
+            raise OSError(22, "leaves the project")
+        directory = self._root.below(parents, make=True)
+        if parents not in self._swept:
+            self._swept.add(parents)
+            directory.sweep()
+        return directory, name
 
     def _begin(self, frame: tuple[object, ...]) -> None:
         path, mode, mtime, size = str(frame[1]), int(str(frame[2])), int(str(frame[3])), int(str(frame[4]))
-        *parents, name = path.split("/")
+        if self._refuses(path, "file"):
+            return
         self._attributes = (path, mode, mtime, size)
-        if name in ("", ".", ".."):
-            raise OSError(22, "leaves the project")
-        self._parent = self._enter(parents)
-        self._name = f".envtool-{os.getpid()}-{os.urandom(4).hex()}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._file = os.open(self._name, flags, 0o600, dir_fd=self._parent)
+        directory, _ = self._enter(path)
+        with directory:
+            self._draft = directory.begin(0o600)
 
     def _write(self, payload: bytes, position: int) -> None:
+        if self._draft is None:
+            return
         rest = memoryview(payload)
         while rest:
-            count = os.pwrite(self._file, rest, position)
+            count = os.pwrite(self._draft.fd, rest, position)
             rest, position = rest[count:], position + count
 
     def _complete(self) -> None:
-        if self._file < 0:
+        if self._draft is None:
             return
         path, mode, mtime, size = self._attributes
-        os.ftruncate(self._file, size)
-        if self._owner:
-            os.fchown(self._file, *self._owner)
-        os.fchmod(self._file, mode & 0o777 | 0o600)
-        os.utime(self._file, ns=(mtime, mtime))
-        name = path.rpartition("/")[2]
-        os.rename(self._name, name, src_dir_fd=self._parent, dst_dir_fd=self._parent)
-        self._name = ""
+        os.ftruncate(self._draft.fd, size)
+        os.utime(self._draft.fd, ns=(mtime, mtime))
+        self._draft.place(path.rpartition("/")[2], mode & 0o777 | 0o600)
         self._paths.append(path)
         self._abandon()
 
     def _abandon(self) -> None:
-        if self._file >= 0:
-            os.close(self._file)
-        if self._parent >= 0:
-            if self._name:
-                try:
-                    os.unlink(self._name, dir_fd=self._parent)
-                except OSError:
-                    pass
-            os.close(self._parent)
-        self._file = self._parent = -1
-        self._name = ""
+        if self._draft is not None:
+            self._draft.drop()
+            self._draft = None
 
     def _link(self, path: str, target: str) -> None:
-        *parents, name = path.split("/")
-        if target.startswith("/") or _leaves(parents, target.split("/")) or name in ("", ".", ".."):
+        parents = path.split("/")[:-1]
+        if target.startswith("/") or _leaves(parents, target.split("/")):
             self._notes.append(f"{path}: a symlink that leaves the project ({target}), not copied")
             return
-        parent = self._enter(parents)
-        temporary = f".envtool-{os.getpid()}-{os.urandom(4).hex()}"
-        try:
-            os.symlink(target, temporary, dir_fd=parent)
-            if self._owner:
-                os.chown(temporary, *self._owner, dir_fd=parent, follow_symlinks=False)
-            try:
-                os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
-            except OSError:
-                os.unlink(temporary, dir_fd=parent)
-                raise
-            self._paths.append(path)
-        finally:
-            os.close(parent)
+        if self._protection.within(f"{'/'.join(parents)}/{target}"):
+            self._notes.append(f"{path}: a symlink into what decides what git or envtool do ({target}), not copied")
+            return
+        directory, name = self._enter(path)
+        with directory:
+            directory.link(name, target)
+        self._paths.append(path)
 
 
 def _leaves(parents: list[str], parts: list[str]) -> bool:

@@ -72,12 +72,14 @@ def run(
     terminal: bool = False,
     cancel: int = -1,
     outputs_to: str = "",
+    protected: tuple[str, ...] = (),
 ) -> Exit:
     """Run `program` (of Program.flat()) to its end.
 
     stdin -1 is /dev/null. With `terminal` a pty is made inside the container and joined to the descriptors 0 and 1
     of this process. `cancel`, once readable, means: end now, outputs are still collected. `outputs_to` is the
-    directory that gets the outputs, owned by the caller (as root: by that directory's owner).
+    directory that gets the outputs, owned by the caller (as root: by that directory's owner); those that are
+    `protected`, paths in it, only where the program's outputs name the very path.
     Several may run at once, from threads. Raises SandboxError where the container could not be made.
     """
     begin = time.monotonic()
@@ -106,7 +108,9 @@ def run(
         from envtool.container import outputs
 
         program["collect"] = outputs.collect
-        receiver = outputs.Receiver(outputs_to, owned=own.mode == "root")
+        receiver = outputs.Receiver(
+            outputs_to, owned=own.mode == "root", protected=protected, patterns=program["outputs"]
+        )
     supervisor = _Supervisor(program, own, cancel, receiver)
     try:
         supervisor.start((stdin, stdout, stderr))

@@ -97,6 +97,7 @@ class Setting:
     emit: Emit
     cancel: Cancel
     refresh: bool = False  # ask `resolve` again though answers are locked or remembered
+    files: tuple[str, ...] = ()  # of the project: the spec, what it includes and its lock; never an output by chance
     lock: Lock = field(default_factory=Lock)
     moving: Mapping[str, Json] = field(default_factory=dict)  # ids of questions asked again -> pins to stay near to
     offline: bool = False  # nothing but the store is touched

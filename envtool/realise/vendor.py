@@ -13,14 +13,15 @@ import re
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any, TypeAlias
 
+from envtool.directory import Directory, reached, written
 from envtool.errors import StoreError, UsageError
 from envtool.project import VENDOR
 from envtool.realise.gather import Wanted
-from envtool.store import blobs, placing
+from envtool.store import blobs
 from envtool.store.store import Store
 
 INDEX = "SHA256SUMS"
@@ -38,7 +39,7 @@ Beside the project's envtool.yaml, as `{VENDOR}/`, this folder is used before an
 ENVTOOL_BLOBS takes URLs too: any web server can serve the folder as it is. `{INDEX}` says what each file is and what
 needs it; `sha256sum -c {INDEX}` checks them all.
 """
-UNFINISHED = re.compile(r"\.[^/]*\.[0-9]+\.new")
+MODE = 0o644  # whatever the umask: others read the folder
 Check: TypeAlias = Callable[[], None]  # raises Interrupted when the end was asked for
 
 
@@ -58,49 +59,55 @@ def is_archive(path: str) -> bool:
     return path.endswith(ENDINGS)
 
 
-def folder(files: Sequence[Wanted], store: Store, path: str, *, prune: bool, check: Check) -> Vendored:
+def folder(
+    files: Sequence[Wanted], store: Store, path: str, *, prune: bool, check: Check, project: str = ""
+) -> Vendored:
     """Bring a folder up to date: what is missing (or not what its name says) is written, each file by one rename.
 
+    `project`: see directory.reached.
     `prune` removes files that are no longer pinned. Raises UsageError, StoreError, Interrupted.
     """
-    _claim(path)
-    written = removed = 0
+    added = removed = 0
     wanted = {item.fetch.sha256 for item in files}
     try:
-        for item in files:
-            check()
-            target = os.path.join(path, _place(item))
-            if not _holds(target, item):
-                with placing.written(target) as out:
-                    _copy(item, store, out)
-                written += 1
-        others = [name for name in _present(path) if name not in wanted]
-        if prune:
-            for name in others:
-                os.unlink(os.path.join(path, name[:2], name))
-            removed, others = len(others), []
-            for name in _unfinished(path):
-                os.unlink(name)
-            for name in {name[:2] for name in _directories(path)}:
-                if not os.listdir(os.path.join(path, name)):
-                    os.rmdir(os.path.join(path, name))
-        for name, text in ((INDEX, _index(files, others)), (README, TEXT)):
-            with placing.written(os.path.join(path, name)) as out:
-                out.write(text.encode())
+        with reached(path, project) as top:
+            _claim(top, path)
+            for item in files:
+                check()
+                with top.below(item.fetch.sha256[:2], make=True) as inner:
+                    if not _holds(inner, item):
+                        with inner.written(item.fetch.sha256, MODE) as out:
+                            _copy(item, store, out)
+                        added += 1
+            others = []
+            for name, inner in _directories(top):
+                with inner:
+                    inner.sweep()
+                    strangers = [each for each in _present(name, inner) if each not in wanted]
+                    for each in strangers if prune else ():
+                        inner.remove(each)
+                    if prune and not inner.names():
+                        top.remove_empty(name)
+                    others += strangers
+            if prune:
+                removed, others = len(others), []
+            for name, text in ((INDEX, _index(files, others)), (README, TEXT)):
+                with top.written(name, MODE) as out:
+                    out.write(text.encode())
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error}", code="vendor-write") from error
     size = sum(item.size for item in files)
-    return Vendored(path=path, written=written, kept=len(files) - written, removed=removed, size=size)
+    return Vendored(path=path, written=added, kept=len(files) - added, removed=removed, size=size)
 
 
-def archive(files: Sequence[Wanted], store: Store, path: str, *, check: Check) -> Vendored:
+def archive(files: Sequence[Wanted], store: Store, path: str, *, check: Check, project: str = "") -> Vendored:
     """Write an archive that holds the folder `envtool.vendor/`: the same bytes for the same files (and the same zstd).
 
     Raises StoreError, Interrupted.
     """
     try:
         with (
-            placing.written(path) as out,
+            written(path, project, MODE, make=True) as out,
             _packed(path, out) as packed,
             tarfile.open(fileobj=packed, mode="w|", format=FORM) as tar,
         ):
@@ -135,51 +142,36 @@ def _plain(text: str) -> str:
     return "".join(character if character.isprintable() else "_" for character in text)
 
 
-def _claim(path: str) -> None:
-    """Make the folder; refuse one that holds something else. Raises UsageError, StoreError."""
-    try:
-        if os.path.isdir(path):
-            strange = [name for name in sorted(os.listdir(path)) if not _known(name)]
-            if strange and not os.path.exists(os.path.join(path, INDEX)):
-                hint = "name an empty folder, or one that `envtool vendor` wrote"
-                raise UsageError(f"{path} holds other things: {strange[0]}", code="vendor-folder", hint=hint)
-        else:
-            os.makedirs(path)
-            placing.own(path)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error}", code="vendor-write") from error
+def _claim(top: Directory, path: str) -> None:
+    """Refuse a folder that holds something else. Raises UsageError, OSError."""
+    top.sweep()
+    names = top.names()
+    strange = [name for name in names if name not in (INDEX, README) and not re.fullmatch("[0-9a-f]{2}", name)]
+    if strange and INDEX not in names:
+        hint = "name an empty folder, or one that `envtool vendor` wrote"
+        raise UsageError(f"{path} holds other things: {strange[0]}", code="vendor-folder", hint=hint)
 
 
-def _known(name: str) -> bool:
-    return name in (INDEX, README) or re.fullmatch("[0-9a-f]{2}", name) is not None or bool(UNFINISHED.fullmatch(name))
+def _directories(top: Directory) -> Iterator[tuple[str, Directory]]:
+    """The directories that are named by the first digits of hashes; links are none."""
+    for name in top.names():
+        if re.fullmatch(r"[0-9a-f]{2}", name):
+            with suppress(NotADirectoryError):
+                yield name, top.below(name)
 
 
-def _directories(path: str) -> list[str]:
-    return [name for name in sorted(os.listdir(path)) if re.fullmatch(r"[0-9a-f]{2}", name)]
-
-
-def _present(path: str) -> list[str]:
+def _present(name: str, inner: Directory) -> list[str]:
     """Names of the files that lie under their hash, sorted."""
-    found: list[str] = []
-    for directory in _directories(path):
-        inside = os.listdir(os.path.join(path, directory))
-        found += [name for name in inside if re.fullmatch(r"[0-9a-f]{64}", name) and name.startswith(directory)]
-    return sorted(found)
+    return [each for each in inner.names() if re.fullmatch(r"[0-9a-f]{64}", each) and each.startswith(name)]
 
 
-def _unfinished(path: str) -> list[str]:
-    """What a killed `vendor` left."""
-    places = [path, *(os.path.join(path, name) for name in _directories(path))]
-    return [os.path.join(place, name) for place in places for name in os.listdir(place) if UNFINISHED.fullmatch(name)]
-
-
-def _holds(target: str, item: Wanted) -> bool:
+def _holds(inner: Directory, item: Wanted) -> bool:
     try:
-        with open(target, "rb") as file:
+        with inner.read(item.fetch.sha256) as file:
             if os.fstat(file.fileno()).st_size != item.size:
                 return False
             return hashlib.file_digest(file, "sha256").hexdigest() == item.fetch.sha256
-    except FileNotFoundError:
+    except OSError:  # nothing, or no file: it is replaced, or its writing says why not
         return False
 
 

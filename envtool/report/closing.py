@@ -6,6 +6,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
+from envtool import evidence
 from envtool.report import words
 from envtool.report.text import safe
 
@@ -22,7 +23,7 @@ READ = 1 << 20  # bytes read from the end of a log
 def _read(path: str) -> tuple[str, bool]:
     """The end of a log and whether something before it was left out. A missing log is an empty one."""
     try:
-        with open(path, "rb") as file:
+        with evidence.opened(path) as file:
             length = file.seek(0, 2)
             file.seek(max(0, length - READ))
             return file.read().decode(errors="replace"), length > READ

@@ -5,13 +5,12 @@ junitparser knows which attributes a counting reader wants; it is imported when 
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from envtool import directory, evidence
 from envtool.events import Event, Finished, Output, Started
 from envtool.report.text import safe
 
@@ -40,8 +39,8 @@ class _Case:
 class Junit:
     """Gathers the tasks of a run; `write` puts what is known into the file, also when the run was cut short."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, path: str, project: str = "") -> None:
+        self._path, self._project = path, project
         self._cases: dict[tuple[str, str], _Case] = {}
         self._ids: dict[str, _Case] = {}
 
@@ -74,19 +73,8 @@ class Junit:
             case.message = result.message or case.message or (f"exit {result.status}" if result.status else "")
             if result.outcome == "cached" and not case.parts:  # what it printed then
                 case.parts.append(_end(result.log))
-        directory = os.path.dirname(os.path.abspath(self._path))
-        os.makedirs(directory, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".junit-", dir=directory)
-        try:
-            umask = os.umask(0)
-            os.umask(umask)
-            os.fchmod(handle, 0o666 & ~umask)  # mkstemp's 0600 would hide it from the CI system
-            with open(handle, "wb") as file:
-                file.write(self._xml())
-            os.replace(temporary, self._path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        with directory.written(self._path, self._project, make=True) as file:
+            file.write(self._xml())
 
     def _xml(self) -> bytes:
         from junitparser import JUnitXml, TestSuite
@@ -112,7 +100,7 @@ class Junit:
 def _end(log: str) -> str:
     """The end of a log; nothing where there is none any more."""
     try:
-        with open(log, "rb") as file:
+        with evidence.opened(log) as file:
             file.seek(max(0, file.seek(0, 2) - KEPT))
             return file.read().decode(errors="replace")
     except OSError:

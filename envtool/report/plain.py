@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from envtool.events import Event, Finished, Output
+from envtool.events import Event, Finished, Noted, Output
 from envtool.report import words
 from envtool.report.board import Board
 from envtool.report.transcript import Transcript
@@ -30,6 +30,8 @@ class Plain:
         piece = self._board.apply(event)
         if isinstance(event, Output) and piece and self._verbosity > 0:
             self._write(self._transcript.feed(event.id, event.text, self._prefix(event.id)))
+        elif isinstance(event, Noted) and self._verbosity >= 0:
+            self.say(words.noted(event))
         elif isinstance(event, Finished):
             if self._verbosity > 0:
                 if piece:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, TextIO
 
-from envtool.events import Event, Finished, Output, Started
+from envtool.events import Event, Finished, Noted, Output, Started
 from envtool.report import words
 from envtool.report.board import Board, Piece
 from envtool.report.text import Live as LiveText
@@ -48,6 +48,8 @@ class Terminal:
             self._start(event)
         elif isinstance(event, Output) and piece:
             self._output(event, piece)
+        elif isinstance(event, Noted):
+            self.say(words.noted(event))
         elif isinstance(event, Finished):
             self._finish(event, piece)
 

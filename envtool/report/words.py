@@ -14,7 +14,7 @@ from envtool.report.text import one_line, pad, seconds, size, summary, width
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from envtool.events import Finished
+    from envtool.events import Finished, Noted
     from envtool.report.board import Piece
     from envtool.report.stream import Result
 
@@ -92,6 +92,11 @@ def _made(event: Finished, style: Style) -> str:
         return ""
     more = f" and {len(event.outputs) - 1} more" if len(event.outputs) > 1 else ""
     return style.glyphs(" → ") + f"{one_line(event.outputs[0])}{more}"
+
+
+def noted(event: Noted) -> str:
+    """What belongs to no piece of work."""
+    return f"note: {one_line(event.text)}"
 
 
 def begun(piece: Piece) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from envtool.directory import Directory
 from envtool.errors import UsageError
 from envtool.lock import text
 from envtool.lock.lock import Lock
@@ -37,27 +38,24 @@ def lines(files: Files, spec: str) -> Callable[[str, str], str]:
 
 def write(root: str, spec: str, lock: Lock) -> bool:
     """Write the lock, whole or not at all; whether that changed anything. Raises UsageError where it cannot be."""
-    target = os.path.join(root, name(spec))
+    file = name(spec)
     content = text.dumps(lock).encode()
     try:
-        with open(target, "rb") as file:
-            if file.read() == content:
+        with Directory.open(root) as project:
+            if _holds(project, file, content):
                 return False
-    except OSError:
-        pass
-    mine = f"{target}.{os.getpid()}.tmp"
-    try:
-        with open(mine, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            if os.geteuid() == 0:  # root in somebody's checkout leaves nothing of root's there
-                owner = os.stat(root)
-                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
-        os.replace(mine, target)
+            with project.written(file) as out:
+                out.write(content)
     except OSError as error:
-        raise UsageError(f"{target} cannot be written: {error.strerror}", code="lock-write") from error
-    finally:
-        if os.path.lexists(mine):
-            os.unlink(mine)
+        raise UsageError(
+            f"{os.path.join(root, file)} cannot be written: {error.strerror}", code="lock-write"
+        ) from error
     return True
+
+
+def _holds(project: Directory, file: str, content: bytes) -> bool:
+    try:
+        with project.read(file) as there:
+            return there.read(len(content) + 1) == content
+    except OSError:  # nothing, or no file
+        return False

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from envtool import __version__, git, proc
+from envtool import __version__, evidence, git, proc
 from envtool.model import Env, Json, Task
 from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stack
@@ -45,7 +45,7 @@ def statement(
     Subjects are the outputs; a task without any vouches for what it printed. Raises OSError.
     """
     outputs = [_described(name, os.path.join(root, name)) for name in _files(root, result.outputs)]
-    log = [_described(os.path.basename(result.log), result.log)] if result.log else []
+    log = [_logged(result.log)] if result.log else []
     return {
         "_type": STATEMENT,
         "subject": [*(outputs or log)],
@@ -87,7 +87,7 @@ def record(env: Env, task: Task, stack: Stack, setting: Setting, result: Result,
             view=view,
         )
         text = json.dumps(said, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-        with open(path, "wb") as file:  # names that are no UTF-8 cannot be said in JSON: their bytes become U+FFFD
+        with evidence.create(path) as file:  # names that are no UTF-8 cannot be said in JSON: their bytes become U+FFFD
             file.write(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").encode())
     except OSError:
         return ""
@@ -104,7 +104,7 @@ def bundle(results: Sequence[Any]) -> str:
     lines = []
     for result in results:
         try:
-            with open(path_for(result.log), encoding="utf-8") as file:
+            with evidence.opened(path_for(result.log)) as file:
                 lines.append(json.dumps(json.load(file), sort_keys=True, ensure_ascii=False) + "\n")
         except OSError:
             continue  # it did not pass
@@ -179,6 +179,11 @@ def _files(root: str, outputs: Sequence[str]) -> list[str]:
 def _described(name: str, path: str) -> dict[str, Json]:
     with open(path, "rb") as file:
         return {"name": name, "digest": {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}}
+
+
+def _logged(path: str) -> dict[str, Json]:
+    with evidence.opened(path) as file:
+        return {"name": os.path.basename(path), "digest": {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}}
 
 
 def _time(seconds: float) -> str:

@@ -12,7 +12,7 @@ import sysconfig
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from envtool import git, project
+from envtool import evidence, git, project
 from envtool.container.program import Step
 from envtool.model import Env, Spec
 from envtool.project import Files
@@ -20,7 +20,7 @@ from envtool.realise import settle
 from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stack
 from envtool.registry import discover
-from envtool.run import describe, evidence, provenance, told, warm
+from envtool.run import describe, provenance, told, warm
 from envtool.run.remember import Trace
 from envtool.view import record
 

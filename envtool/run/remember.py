@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from envtool import keys, net, project
+from envtool import evidence, keys, net, project
 from envtool.container import ids
 from envtool.container.outputs import Receiver
 from envtool.errors import EnvtoolError
@@ -156,12 +156,14 @@ def _tell(asked: Asked, stack: Stack, view: View) -> tuple[Result, Trace] | None
         results.forget(setting.store, key)
         return None
     try:
-        shutil.copyfile(found.log, asked.log)
+        _copy(found.log, asked.log)
         with contextlib.suppress(FileNotFoundError):
-            shutil.copyfile(found.statement, provenance.path_for(asked.log))
+            _copy(found.statement, provenance.path_for(asked.log))
     except OSError:
         return None
-    if not _restore(found, setting.root):  # a run has the words for what is in the way
+    if not _restore(
+        found, setting.root, setting.files, asked.task.outputs
+    ):  # a run has the words for what is in the way
         return None
     results.used(setting.store, found, whose)
     event_id, now = _id(asked), time.time()
@@ -212,12 +214,20 @@ def _by_team(asked: Asked, stack: Stack, view: View) -> tuple[Result, Trace] | N
     return _tell(asked, stack, view) if shared.bring(key, name, whose, stack, asked.setting) else None
 
 
-def _restore(found: results.Remembered, root: str) -> bool:
+def _copy(source: str, target: str) -> None:
+    """From the store to the evidence."""
+    with open(source, "rb") as file, evidence.create(target) as out:
+        shutil.copyfileobj(file, out, 1 << 20)
+
+
+def _restore(
+    found: results.Remembered, root: str, protected: tuple[str, ...] = (), patterns: tuple[str, ...] = ()
+) -> bool:
     """Put back outputs that are missing or different; False where one cannot be."""
     wrong = [each for each in found.outputs if not _stands(os.path.join(root, each.path), each)]
     if not wrong:
         return True
-    receiver = Receiver(root, owned=ids.here().mode == "root")
+    receiver = Receiver(root, owned=ids.here().mode == "root", protected=protected, patterns=patterns)
     for each in wrong:
         if each.link:
             receiver.link(each.path, each.link)

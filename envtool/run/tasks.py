@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 
-from envtool import project
+from envtool import evidence, project
 from envtool.container import ids, start
 from envtool.errors import EnvtoolError
 from envtool.events import Outcome
@@ -68,13 +68,14 @@ def _run(
             scratch=scratch,
             task=task,
         )
-        with open(log, "w+b") as file, Tee(file, setting.emit, event_id) as tee:
+        with evidence.create(log) as file, Tee(file, setting.emit, event_id) as tee:
             ended = start.run(
                 program.flat(),
                 stdout=tee.writer,
                 stderr=tee.writer,
                 cancel=setting.cancel.reader,
                 outputs_to=setting.root if task.outputs else "",
+                protected=setting.files,
             )
             tee.close()
             return ended, tee.text(1 << 16) if ended.status else ""

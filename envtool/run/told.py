@@ -87,13 +87,14 @@ def stands(plan: dict[str, Any]) -> bool:
 def leave(plan: dict[str, Any]) -> bool:
     """Leave the remembered evidence where a run would have left its own, and note that the results were of use. False
     where that cannot be."""
-    from envtool.run import evidence
+    from envtool import evidence
 
-    directory = evidence.open_run(plan["root"])
+    directory, note = evidence.open_run(plan["root"])
+    plan["note"] = note
     try:
         for row in plan["rows"]:
             for source, name in row["copies"]:
-                with open(source, "rb") as file, open(os.path.join(directory, name), "wb") as copy:
+                with open(source, "rb") as file, evidence.create(os.path.join(directory, name)) as copy:
                     while piece := file.read(1 << 20):
                         copy.write(piece)
                 os.utime(os.path.dirname(source))

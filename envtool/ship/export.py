@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from envtool import project as projects
 from envtool.api import PROJECT
+from envtool.directory import reached, written
 from envtool.errors import StoreError, UsageError
 from envtool.model import Env
 from envtool.realise.bring import bring
@@ -23,8 +24,10 @@ from envtool.ship.assemble import Assembled
 from envtool.ship.devcontainer import MARK, document
 from envtool.ship.image import Content, Image, Wish, archive, given_back, image, is_its_base, refuse_host
 from envtool.ship.target import PIPE, Target
-from envtool.store import layers, packing, placing
+from envtool.store import layers, packing
 from envtool.store.packing import Form
+
+MODE = 0o644  # whatever the umask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,23 +75,26 @@ def export(env: Env, stack: Stack, setting: Setting, target: Target, wish: Wish,
 def devcontainer(env: Env, stack: Stack, setting: Setting, target: Target, *, spec: str, name: str) -> Exported:
     """Write the file with which editors open the env's image. Raises UsageError, StoreError."""
     refuse_host(env, stack)
-    _ours(target.path)
+    _ours(target.path, setting.root)
     with layers.using(setting.store, [made.layer for made in stack.made]):
         passwd = StackTree([made.layer for made in stack.made]).read(["/etc/passwd"]).get("/etc/passwd", b"")
     shown = joins([made.settled for made in stack.made])
     text = document(env, spec=spec, image=name, user=ground.user(passwd), shown=shown).encode()
     try:
-        with placing.written(target.path) as file:
+        with written(target.path, setting.root, MODE, make=True) as file:
             file.write(text)
     except OSError as error:
         raise _unwritten(target.path, error) from error
     return Exported(env=env.name, target=target, name=name, digest="", size=len(text), layers=())
 
 
-def _ours(path: str) -> None:
+def _ours(path: str, project: str) -> None:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            if not file.read(len(MARK)).startswith(MARK):
+        with (
+            reached(os.path.dirname(path), project, make=False) as directory,
+            directory.read(os.path.basename(path)) as file,
+        ):
+            if file.read(len(MARK.encode())) != MARK.encode():
                 hint = "remove it, or name another PATH"
                 raise UsageError(f"{path} was not written by envtool", code="export-target", hint=hint)
     except FileNotFoundError:
@@ -157,12 +163,12 @@ def given(item: Assembled) -> tuple[Given, ...]:
 def _write(item: Assembled, target: Target, setting: Setting, out: int) -> None:
     docker = target.form == "docker-archive"
     if target.form == "oci":
-        layout.write(item, target.path, setting.cancel)
+        layout.write(item, target.path, setting.cancel, setting.root)
         return
     if target.path != PIPE and os.path.isdir(target.path):
         raise UsageError(f"{target.path} is a directory", code="export-target")
     try:
-        with nullcontext(out) if target.path == PIPE else _file(target.path) as descriptor:
+        with nullcontext(out) if target.path == PIPE else _file(target.path, setting.root) as descriptor:
             archives.write(item, descriptor, setting.cancel, docker=docker)
     except BrokenPipeError:
         raise  # whoever read us has gone
@@ -171,6 +177,6 @@ def _write(item: Assembled, target: Target, setting: Setting, out: int) -> None:
 
 
 @contextmanager
-def _file(path: str) -> Iterator[int]:
-    with placing.written(path) as file:
+def _file(path: str, project: str) -> Iterator[int]:
+    with written(path, project, MODE, make=True) as file:
         yield file.fileno()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 
+from envtool.directory import Directory, reached
 from envtool.errors import FetchError, StoreError, UsageError
 from envtool.oci import layout, writing
 from envtool.oci.documents import OCI_INDEX, Descriptor, Index
@@ -16,29 +17,30 @@ from envtool.oci.layout import NAME
 from envtool.realise.setting import Cancel
 from envtool.ship import content
 from envtool.ship.assemble import Assembled, described
-from envtool.store import placing
 
 MARK = "oci-layout"
 MARK_TEXT = b'{"imageLayoutVersion":"%s"}' % layout.VERSION.encode()
 INDEX = "index.json"
+MODE = 0o644  # whatever the umask: others read the directory
 
 
-def write(item: Assembled, path: str, cancel: Cancel) -> None:
-    """Write it there. Raises UsageError where there is something else, StoreError, Interrupted."""
+def write(item: Assembled, path: str, cancel: Cancel, project: str = "") -> None:
+    """Write it there; `project`: see directory.reached. Raises UsageError where there is something else, StoreError,
+    Interrupted."""
     before = _before(path)
     try:
-        for name in (path, os.path.join(path, "blobs", "sha256")):
-            placing.directory(name)
-        for blob in item.blobs:
-            cancel.check()
-            target = os.path.join(path, place(blob.descriptor))
-            if not _holds(target, blob.descriptor):
-                with placing.written(target) as out:
-                    content.write(blob, out.fileno(), cancel)
-        with placing.written(os.path.join(path, MARK)) as out:
-            out.write(MARK_TEXT)
-        with placing.written(os.path.join(path, INDEX)) as out:
-            out.write(index(described(item), before))
+        with reached(path, project) as top:
+            for blob in item.blobs:
+                cancel.check()
+                with top.below(os.path.dirname(place(blob.descriptor)), make=True) as inner:
+                    name = os.path.basename(place(blob.descriptor))
+                    if not _holds(inner, name, blob.descriptor):
+                        with inner.written(name, MODE) as out:
+                            content.write(blob, out.fileno(), cancel)
+            with top.written(MARK, MODE) as out:
+                out.write(MARK_TEXT)
+            with top.written(INDEX, MODE) as out:
+                out.write(index(described(item), before))
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error}", code="export-write") from error
 
@@ -70,11 +72,11 @@ def _before(path: str) -> tuple[Descriptor, ...]:
         raise UsageError(error.message, code="export-target", hint="name another directory") from error
 
 
-def _holds(target: str, descriptor: Descriptor) -> bool:
+def _holds(inner: Directory, name: str, descriptor: Descriptor) -> bool:
     try:
-        with open(target, "rb") as file:
+        with inner.read(name) as file:
             if os.fstat(file.fileno()).st_size != descriptor.size:
                 return False
             return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}" == descriptor.digest
-    except FileNotFoundError:
+    except OSError:  # nothing, or no file
         return False

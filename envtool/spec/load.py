@@ -65,6 +65,7 @@ def load(
         bases=bases,
         layers=layers,
         read=tuple(posixpath.normpath(posixpath.join(root, path)) for path in recorder.paths),
+        files=tuple(dict.fromkeys(one.node.source.file for one in files)),
         cache=cache,
     )
 

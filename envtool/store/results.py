@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from envtool import keys
+from envtool import evidence, keys
 from envtool.model import Json
 from envtool.store.scratch import scratch
 from envtool.store.store import Store
@@ -158,12 +158,10 @@ def keep(
             key = keys.digest(dict(document))
             made = os.path.join(top, key)
             os.mkdir(made, 0o755)
-            size = os.path.getsize(log)
-            if size > LOG:
-                raise TooLarge
-            shutil.copyfile(log, os.path.join(made, "log"))
-            with contextlib.suppress(FileNotFoundError):
-                shutil.copyfile(statement, os.path.join(made, STATEMENT))
+            size = _copy(log, os.path.join(made, "log"))
+            if statement:
+                with contextlib.suppress(FileNotFoundError):
+                    _copy(statement, os.path.join(made, STATEMENT))
             stored: Json = {
                 "format": FORMAT,
                 "document": dict(document),
@@ -198,6 +196,16 @@ def _inside(path: str) -> bool:
 def forget(store: Store, key: str) -> None:
     """Take a result away."""
     shutil.rmtree(store.path("results", key), ignore_errors=True)
+
+
+def _copy(evidenced: str, target: str) -> int:
+    """Its size. Raises OSError, TooLarge."""
+    with evidence.opened(evidenced) as file, open(target, "xb") as copy:
+        size = os.fstat(file.fileno()).st_size
+        if size > LOG:
+            raise TooLarge
+        shutil.copyfileobj(file, copy, 1 << 20)
+    return size
 
 
 def _take(root: str, outputs: Iterable[str], target: str) -> list[Output]:

@@ -6,8 +6,9 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 
-from envtool import proc
+from envtool import evidence, proc
 from envtool.container import ids
 from envtool.realise.setting import Setting
 from envtool.store.scratch import scratch
@@ -17,14 +18,14 @@ MOST = 50  # files
 LIMIT = 300.0  # seconds
 
 
-def report(trees: Sequence[int], differences: Sequence[Difference], setting: Setting, evidence: str, name: str) -> str:
+def report(trees: Sequence[int], differences: Sequence[Difference], setting: Setting, run: str, name: str) -> str:
     """The path of its report on the files whose content differs; empty where there is none. `trees` are open
-    directories that container ids own."""
+    directories that container ids own; `run` is where the report is kept."""
     program = shutil.which("diffoscope")
     paths = [item.path.lstrip("/") for item in differences if "content" in item.kinds][:MOST]
     if not program or not paths:
         return ""
-    target = os.path.join(evidence, f"verify-{re.sub(r'[^a-zA-Z0-9_.,=-]+', '_', name)}.txt")
+    target = os.path.join(run, f"verify-{re.sub(r'[^a-zA-Z0-9_.,=-]+', '_', name)}.txt")
     with scratch(setting.store, remove=ids.remove) as top:
         sides = [os.path.join(top, side) for side in ("first", "second")]
         for tree, side in zip(trees, sides, strict=True):
@@ -36,8 +37,12 @@ def report(trees: Sequence[int], differences: Sequence[Difference], setting: Set
                 ids.inside(_copy, tree, opened, paths)
             finally:
                 os.close(opened)
-        proc.run((program, "--text", target, *sides), timeout=LIMIT)
-    return target if os.path.exists(target) else ""
+        made = os.path.join(top, "report")
+        proc.run((program, "--text", made, *sides), timeout=LIMIT)
+        with suppress(OSError), open(made, "rb") as file, evidence.create(target) as out:
+            shutil.copyfileobj(file, out)
+            return target
+    return ""
 
 
 def _copy(tree: int, target: int, paths: Sequence[str]) -> None:

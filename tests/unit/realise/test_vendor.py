@@ -77,7 +77,7 @@ def test_what_is_no_longer_pinned_is_told_and_pruned_on_request(store, tmp_path)
     write(left, store, top)
     assert "no longer pinned" in (top / "SHA256SUMS").read_text()
     subprocess.run(["sha256sum", "--check", "--strict", "--status", "SHA256SUMS"], cwd=top, check=True)
-    (top / ".README.77.new").write_text("killed")
+    (top / ".envtool-0123456789abcdef.tmp").write_text("killed")
     done = write(left, store, top, prune=True)
     assert done.removed == 1
     assert {*tree(top)} == {"README", "SHA256SUMS", f"{left[0].fetch.sha256[:2]}/{left[0].fetch.sha256}"}

@@ -1,10 +1,10 @@
 import os
 
-from envtool.run import evidence
+from envtool import evidence
 
 
 def test_each_run_has_its_directory_and_last_is_the_newest(tmp_path):
-    first = evidence.open_run(str(tmp_path))
+    first, _ = evidence.open_run(str(tmp_path))
     evidence.close_run(str(tmp_path), first)
     assert os.path.samefile(tmp_path / ".envtool/last", first)
     assert (tmp_path / ".envtool/.gitignore").read_text() == "*\n"
@@ -15,7 +15,7 @@ def test_old_runs_go(tmp_path):
     runs.mkdir(parents=True)
     for number in range(30):
         (runs / f"20200101T0000{number:02}-1").mkdir()
-    newest = evidence.open_run(str(tmp_path))
+    newest, _ = evidence.open_run(str(tmp_path))
     evidence.close_run(str(tmp_path), newest)
     left = sorted(os.listdir(runs))
     assert len(left) == evidence.KEPT
@@ -28,7 +28,7 @@ def test_names_of_envs_are_file_names(tmp_path):
 
 def test_a_project_that_cannot_be_written_has_its_evidence_elsewhere(tmp_path):
     (tmp_path / ".envtool").write_text("in the way")
-    run = evidence.open_run(str(tmp_path))
+    run, _ = evidence.open_run(str(tmp_path))
     assert os.path.isdir(run)
     assert not run.startswith(str(tmp_path))
     evidence.close_run(str(tmp_path), run)

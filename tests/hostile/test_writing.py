@@ -1,0 +1,170 @@
+"""Kind 2: what we write into places that others may write. Neighbours of each place are put in our way (links, hard
+links, fifos, directories, loops; in the place itself or in a directory on the way; before we come, or while we write),
+for each caller and for root in somebody's checkout. Nothing outside of the project may change, and nothing may hang.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.places import Place
+
+pytestmark = pytest.mark.e2e
+
+OTHER = 4711  # a uid that nobody has
+
+# ---- what must stay ------------------------------------------------------------------------------------------------
+
+
+def snapshot(top: Path) -> dict[str, tuple]:
+    """Every path below `top` with type, mode, owner, and content or target."""
+    found = {}
+    for path in [top, *sorted(top.rglob("*"))]:
+        info = path.lstat()
+        said = os.readlink(path) if path.is_symlink() else ""
+        if stat.S_ISREG(info.st_mode):
+            said = hashlib.sha256(path.read_bytes()).hexdigest()
+        found[str(path.relative_to(top))] = (oct(info.st_mode), info.st_uid, info.st_gid, said)
+    return found
+
+
+def outside(place: Place) -> Path:
+    """A directory of somebody else that the caller may write to as well: files and directories with names like ours."""
+    top = place.directory("outside")
+    for name in ("20200101T000000-1", "20200101T000001-2", "runs", "sub", "blobs"):
+        (top / name).mkdir()
+        (top / name / "file").write_text("theirs\n")
+    for number in range(20):
+        (top / f"201912{number + 1:02}T000000-7").mkdir()
+        (top / f"201912{number + 1:02}T000000-7" / "unit.test.log").write_text("theirs\n")
+    for name in ("victim", "report.xml", "a", "SHA256SUMS", "index.json", "envtool.lock", "devcontainer.json"):
+        (top / name).write_text("theirs\n")
+        (top / name).chmod(0o640)
+    for path in top.rglob("*"):
+        if os.geteuid() == 0:
+            os.chown(path, place.caller.uid, place.caller.gid)
+    if os.geteuid() == 0:
+        os.chown(top / "victim", OTHER, OTHER)
+    return top
+
+
+# ---- what is put in the way ----------------------------------------------------------------------------------------
+
+
+def link_to_file(at: Path, theirs: Path) -> None:
+    at.symlink_to(theirs / "victim")
+
+
+def link_to_directory(at: Path, theirs: Path) -> None:
+    at.symlink_to(theirs)
+
+
+def relative_link(at: Path, theirs: Path) -> None:
+    at.symlink_to(os.path.relpath(theirs, at.parent))
+
+
+def dangling_link(at: Path, theirs: Path) -> None:
+    at.symlink_to(theirs / "nothing")
+
+
+def link_to_itself(at: Path, theirs: Path) -> None:
+    at.symlink_to(at.name)
+
+
+def hard_link(at: Path, theirs: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may link another's file")
+    os.link(theirs / "victim", at)
+
+
+def fifo(at: Path, theirs: Path) -> None:
+    os.mkfifo(at)
+
+
+def directory(at: Path, theirs: Path) -> None:
+    at.mkdir()
+    (at / "file").write_text("in the way\n")
+
+
+def file(at: Path, theirs: Path) -> None:
+    at.write_text("in the way\n")
+
+
+def anothers_directory(at: Path, theirs: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may give a directory away")
+    at.mkdir(0o777)
+    at.chmod(0o777)
+    (at / "link").symlink_to(theirs)
+    os.chown(at, OTHER, OTHER)
+
+
+TRAPS = (
+    link_to_file, link_to_directory, relative_link, dangling_link, link_to_itself, hard_link, fifo, directory, file,
+    anothers_directory,
+)  # fmt: skip
+
+RUN = ("build", "--again", "--junit", "reports/report.xml", "--provenance", "said.jsonl")
+PLACES = {  # where a trap is put -> the words that write there
+    ".envtool": RUN,
+    ".envtool/runs": RUN,
+    ".envtool/last": RUN,
+    ".envtool/.gitignore": RUN,
+    "reports": RUN,
+    "reports/report.xml": RUN,
+    "said.jsonl": RUN,
+    "dist": RUN,
+    "dist/sub": RUN,
+    "dist/sub/a": RUN,
+    "envtool.lock": ("lock",),
+    "envtool.vendor": ("vendor",),
+    "envtool.vendor/SHA256SUMS": ("vendor",),
+    "envtool.vendor/README": ("vendor", "--prune"),
+    "envtool.vendor/ab": ("vendor", "--prune"),
+    "files.tar": ("vendor", "files.tar"),
+    ".devcontainer": ("export", "unit", "--format", "devcontainer"),
+    ".devcontainer/devcontainer.json": ("export", "unit", "--format", "devcontainer"),
+    "new/first.yaml": ("-C", "new", "-f", "first.yaml", "init"),
+}
+
+
+@pytest.mark.sampled(16)
+@pytest.mark.parametrize("trap", TRAPS, ids=lambda trap: trap.__name__)
+@pytest.mark.parametrize("target", PLACES, ids=str)
+def test_nothing_outside_changes(place, target, trap):
+    # root works in its own checkout and in another's, each with half of the cases
+    others = place.caller.uid == 0 and ([*PLACES].index(target) + TRAPS.index(trap)) % 2
+    owner = OTHER if others else place.caller.uid
+    theirs = outside(place)
+    place.task("true")
+    with (place.project / "envtool.yaml").open("a") as spec:
+        spec.write("      build: {run: mkdir -p dist/sub && echo new > dist/sub/a, outputs: [dist]}\n")
+    at = place.project / target
+    at.parent.mkdir(parents=True, exist_ok=True)
+    trap(at, theirs)
+    for path in [place.project, *place.project.rglob("*")]:
+        if trap not in (hard_link, anothers_directory) or path != at:
+            os.chown(path, owner, owner, follow_symlinks=False)
+    before, was = snapshot(theirs), at.lstat()
+    done = place.envtool(*PLACES[target])
+    assert snapshot(theirs) == before, done.said
+    assert done.status in (0, 1, 2, 3), done.said
+    if trap is anothers_directory:
+        assert (at.stat().st_uid, at.stat().st_gid, at.stat().st_mode) == (OTHER, OTHER, was.st_mode), "given away"
+    left = [path for path in place.project.rglob("*") if path.name.startswith(".envtool-")]
+    assert not left, "what was begun is gone"
+    for path in place.project.rglob("*"):
+        if path != at and place.caller.uid == 0 and owner:
+            assert path.lstat().st_uid == owner or at in path.parents, f"{path} is root's in somebody's checkout"
+    if target.startswith(".envtool") and PLACES[target] == RUN:
+        assert done.status == 0, done.said
+        assert (place.project / "dist/sub/a").read_text() == "new\n"
+        if trap is not directory and target in (".envtool", ".envtool/runs"):
+            assert "note: the logs of this run are in " in done.err, done.said
+    shutil.rmtree(place.project)

@@ -57,8 +57,7 @@ def wanted(
 ) -> Any:
     """The app's Request for what the command line says."""
     return door.app().Request(
-        directory=settings.directory,
-        file=settings.file,
+        **settings.project(),
         envs=envs,
         jobs=jobs or 0,
         fail_fast=fail_fast,

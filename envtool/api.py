@@ -28,12 +28,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Protocol, TypeAlias, TypeVar
+from typing import BinaryIO, ClassVar, Protocol, TypeAlias, TypeVar
 
 import pluggy
 
 from envtool.errors import BuildError, FetchError, Problem, ResolveError, SpecError
 from envtool.events import Event
+from envtool.gate import MOST
 from envtool.integrity import integrity_digest
 from envtool.model import Command, InputFile, Json, Where
 from envtool.shown import Cache, Memory, Peek, Secret, Shown, Text
@@ -250,7 +251,26 @@ class Site(Protocol):
     """The outside world as `resolve` may use it. Everything it returns is checked or made in a container."""
 
     arch: str
-    project: Path
+
+    def open(self, path: str, *, limit: int = MOST) -> BinaryIO:
+        """A regular file of the project, by its path in it, of at most `limit` bytes: what a spec, a lock
+        or a file of the project names is read by this alone. Links are followed as long as they stay in the project.
+        Raises ResolveError (codes no-file, outside, not-a-file, too-large)."""
+
+    def url(self, path: str) -> str:
+        """The file: URL of a file of the project, for `Kind.locate`."""
+
+    def own(self, place: str) -> None:
+        """Say that this machine's own configuration (a variable, a file of pip's or apt's) names a directory or file:
+        file URLs into it are fetched from then on. Never for what the spec, the pins or a file of the project say: file
+        URLs of theirs lead into the project, or to what the caller allows."""
+
+    def variable(self, name: str) -> str | None:
+        """A variable of the caller's that a file of the project names; None where there is none. Raises ResolveError
+        (code pass-not-allowed) where the caller does not allow it."""
+
+    def tags(self, directory: str = "") -> tuple[str, ...]:
+        """Names of the tags of the repository that a directory of the project is in; none outside git."""
 
     def get(self, url: str) -> bytes:
         """Fetch a small file whole, following the host's proxies and CA. Raises FetchError."""

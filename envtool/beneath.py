@@ -36,18 +36,24 @@ def open_beneath(top: str | int, path: str, flags: int = os.O_RDONLY, mode: int 
                 os.close(way.pop())
                 continue
             try:
-                if not pending:
-                    return os.open(name, flags, mode, dir_fd=way[-1])
-                way.append(os.open(name, _DIRECTORY, dir_fd=way[-1]))
+                if pending:
+                    way.append(os.open(name, _DIRECTORY, dir_fd=way[-1]))
+                    continue
+                found = os.open(name, flags, mode, dir_fd=way[-1])
+                # O_PATH opens links themselves: what they lead to is asked of the link that was opened
+                target = _target("", found) if follow and flags & os.O_PATH else ""
+                if not target:
+                    return found
+                os.close(found)
             except OSError as error:
                 # A link gives ELOOP, or ENOTDIR where a directory was wanted.
                 target = _target(name, way[-1]) if error.errno in (_LOOP, 20) else ""
                 if not target:
                     raise OSError(error.errno, error.strerror, path) from None
-                links += 1
-                if not follow or links > _MOST_LINKS:
-                    raise OSError(_LOOP, os.strerror(_LOOP), path) from None
-                pending += _parts(target, path)
+            links += 1
+            if not follow or links > _MOST_LINKS:
+                raise OSError(_LOOP, os.strerror(_LOOP), path) from None
+            pending += _parts(target, path)
         # The path was empty, "." or ended in "..": it is the directory where we stand.
         return os.open(".", flags, mode, dir_fd=way[-1])
     finally:

@@ -6,13 +6,15 @@ belongs to the project.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from envtool import git, globs, proc
+from envtool import gate, git, globs, proc
+from envtool.beneath import ESCAPES
 from envtool.errors import EnvtoolError, UsageError
 from envtool.model import InputFile
 from envtool.view import OWN as OWN  # noqa: PLC0414 - they are this room's words too
@@ -64,6 +66,17 @@ def history(root: str) -> str:
         return ""
     asked = [_run(root, "rev-parse", "-q", "--verify", "HEAD"), _run(root, "show-ref", "--tags")]
     return hashlib.sha256(b"\0".join(each.stdout for each in asked)).hexdigest()
+
+
+def tags(root: str, below: str = "") -> tuple[str, ...]:
+    """Names of the tags of the repository that the project, or its directory `below`, is in. Raises EnvtoolError (code
+    project-git)."""
+    top = os.path.realpath(root)
+    directory = os.path.realpath(os.path.join(top, below))
+    if not gate.below(directory, top) or not os.path.isdir(directory) or not _in_repository(directory):
+        return ()
+    lines = _run(directory, "show-ref", "--tags").stdout.decode("utf-8", "replace").splitlines()
+    return tuple(line.partition(" refs/tags/")[2] for line in lines)
 
 
 def _own(path: str) -> bool:
@@ -181,8 +194,7 @@ def inputs(
     ]
     for pattern, needed, found in wishes:
         wanted = _inside(pattern)
-        mode = None if wanted in ("", ".") else _mode(os.path.join(root, wanted))
-        _check_way(root, wanted)
+        mode = None if wanted in ("", ".") else _mode_of(root, wanted)
         if mode is not None and not stat.S_ISDIR(mode) and (keeps is None or keeps(wanted)):
             found.add(wanted)
             continue
@@ -207,38 +219,52 @@ def inputs(
                 hint="files that git ignores are seen only when they are named exactly",
             )
         found.update(matched)
-    listing = (_input(root, path, content=path in paths or path in seen) for path in sorted(paths | bare | seen))
+    with gate.Entries(root) as entries:
+        listing = [_input(entries, path, content=path in paths or path in seen) for path in sorted(paths | bare | seen)]
     return tuple(item if item.path in paths or item.path in bare else replace(item, built=False) for item in listing)
 
 
 def stage(root: str, files: Sequence[InputFile], target: str) -> None:
     """Copy inputs into the existing directory `target`, exactly what was hashed, readable by all, their times the
     epoch's. Raises UsageError (code input-changed) where a file is not what it was."""
-    for item in files:
-        source, place = os.path.join(root, item.path), os.path.join(target, item.path)
-        _make_directories(target, os.path.dirname(item.path))
-        if not item.content:
-            with open(place, "xb") as out:
-                os.fchmod(out.fileno(), 0o644)
-            os.utime(place, (0, 0))
-            continue
-        if item.link:
-            if not os.path.islink(source) or os.readlink(source) != item.link:
-                raise _changed(item.path)
-            os.symlink(item.link, place)
-            continue
-        digest = hashlib.sha256()
-        try:
-            with open(source, "rb") as file, open(place, "xb") as out:
-                while piece := file.read(1 << 20):
-                    digest.update(piece)
-                    out.write(piece)
-        except FileNotFoundError as error:
-            raise _changed(item.path) from error
-        if digest.hexdigest() != item.sha256:
-            raise _changed(item.path)
-        os.chmod(place, 0o755 if item.executable else 0o644)
+    with gate.Entries(root) as entries:
+        for item in files:
+            place = os.path.join(target, item.path)
+            _make_directories(target, os.path.dirname(item.path))
+            try:
+                _stage(entries, item, place)
+            except UsageError as error:
+                raise _changed(item.path) from error
+            except OSError as error:
+                if error.filename == place or error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                raise _changed(item.path) from error
+
+
+def _stage(entries: gate.Entries, item: InputFile, place: str) -> None:
+    if not item.content:
+        with open(place, "xb") as out:
+            os.fchmod(out.fileno(), 0o644)
         os.utime(place, (0, 0))
+        return
+    descriptor = entries.open(item.path)
+    if item.link:
+        try:
+            if os.readlink("", dir_fd=descriptor) != item.link:
+                raise _changed(item.path)
+        finally:
+            os.close(descriptor)
+        os.symlink(item.link, place)
+        return
+    digest = hashlib.sha256()
+    with gate.regular(descriptor, item.path) as file, open(place, "xb") as out:
+        for piece in gate.pieces(file):
+            digest.update(piece)
+            out.write(piece)
+    if digest.hexdigest() != item.sha256:
+        raise _changed(item.path)
+    os.chmod(place, 0o755 if item.executable else 0o644)
+    os.utime(place, (0, 0))
 
 
 def _changed(path: str) -> UsageError:
@@ -265,32 +291,51 @@ def _inside(pattern: str) -> str:
     return "/".join(parts)
 
 
-def _check_way(root: str, path: str) -> None:
-    """Raise where a directory on the way is a symlink out of the project."""
-    if globs.is_glob(path) and _mode(os.path.join(root, path)) is None:
-        return  # what it matches comes from the listing, which follows no links
-    top = os.path.realpath(root)
-    parent = os.path.realpath(os.path.join(root, os.path.dirname(path)))
-    if parent != top and not parent.startswith(top.rstrip("/") + "/"):
-        raise UsageError(f"input `{path}` leaves the project through a symlink", code="input-outside")
+def _mode_of(root: str, path: str) -> int | None:
+    """Type and permissions of a file, directory or link of the project, None where there is nothing. Raises UsageError
+    where a link on the way leads out of the project."""
+    try:
+        with gate.Entries(root) as entries:
+            descriptor = entries.open(path)
+    except OSError as error:
+        if error.errno == ESCAPES:
+            raise _leaves(path) from None
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            return None
+        raise UsageError(f"input `{path}` cannot be read: {error.strerror}", code="input-missing") from error
+    try:
+        return os.fstat(descriptor).st_mode
+    finally:
+        os.close(descriptor)
 
 
-def _input(root: str, path: str, *, content: bool) -> InputFile:
+def _leaves(path: str) -> UsageError:
+    return UsageError(
+        f"input `{path}` leaves the project through a symlink", code="input-outside", hint="copy what is needed into it"
+    )
+
+
+def _input(entries: gate.Entries, path: str, *, content: bool) -> InputFile:
     if not content:
         return InputFile(path=path, sha256=hashlib.sha256().hexdigest(), content=False)
-    place = os.path.join(root, path)
     try:
-        mode = os.lstat(place).st_mode
+        descriptor = entries.open(path)
+        mode = os.fstat(descriptor).st_mode
         if stat.S_ISLNK(mode):
-            target = os.readlink(place)
+            target = os.readlink("", dir_fd=descriptor)
+            os.close(descriptor)
             return InputFile(path=path, sha256=hashlib.sha256(os.fsencode(target)).hexdigest(), link=target)
-        if not stat.S_ISREG(mode):
-            raise UsageError(f"input `{path}` is neither a file, a directory nor a symlink", code="input-kind")
-        with open(place, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        with gate.regular(descriptor, path) as file:
+            for piece in gate.pieces(file):
+                digest.update(piece)
+    except UsageError as error:
+        raise UsageError(f"input {error.message}", code="input-kind", hint=error.hint) from None
     except OSError as error:
+        if error.errno == ESCAPES:
+            raise _leaves(path) from None
         raise UsageError(f"input `{path}` cannot be read: {error.strerror}", code="input-missing") from error
-    return InputFile(path=path, sha256=digest, executable=bool(mode & 0o100))
+    return InputFile(path=path, sha256=digest.hexdigest(), executable=bool(mode & 0o100))
 
 
 # ---- what pure steps read -------------------------------------------------------------------------------------------
@@ -317,22 +362,24 @@ def signature(path: str) -> tuple[int, ...]:
 class Files:
     """`api.Project` over a directory. Keeps a record of all that was read, or looked for and not there."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, door: gate.Gate | None = None) -> None:
         self._root = os.path.realpath(root)
+        self._gate = door or gate.Gate(root)
         self._seen: dict[str, tuple[int, ...]] = {}
         self._listed: list[str] | None = None
+
+    @property
+    def allowed(self) -> gate.Allowed:
+        """What the caller lets the project have."""
+        return self._gate.allowed
 
     def read(self, path: str) -> str | None:
         """See api.Project. Raises UsageError for a path that leaves the project, and for text that is none."""
         relative = _inside(path)
-        place = os.path.join(self._root, relative)
-        self._note(place)
-        _check_way(self._root, relative)
+        self._note(os.path.join(self._root, relative))
         try:
-            if os.path.getsize(place) > MAX_READ:
-                raise UsageError(f"{path} is larger than {MAX_READ >> 20} MiB", code="project-file")
-            with open(place, encoding="utf-8") as file:
-                return file.read()
+            with self._gate.open(relative, limit=MAX_READ) as file:
+                return b"".join(gate.pieces(file)).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         except UnicodeDecodeError as error:

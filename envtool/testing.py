@@ -19,11 +19,12 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
 
 import jsonschema_rs
 
-from envtool import api, globs, keys
+from envtool import api, gate, globs, keys
+from envtool.errors import UsageError
 
 if TYPE_CHECKING:
     from envtool.api import Json
@@ -95,6 +96,32 @@ class MemorySite:
         self.places: dict[str, str] = {}
         self.kept: dict[str, bytes] = {}
         self.held: dict[str, object] = {}
+        self.owned: list[str] = []
+        self.variables: dict[str, str] = {}
+        self.tagged: tuple[str, ...] = ()
+
+    def open(self, path: str, *, limit: int = gate.MOST) -> BinaryIO:
+        """See api.Site."""
+        try:
+            return gate.Gate(str(self.project)).open(path, limit=limit)
+        except (OSError, UsageError) as error:
+            raise api.ResolveError(f"`{path}`: {error}", code=getattr(error, "code", "no-file")) from None
+
+    def url(self, path: str) -> str:
+        """See api.Site."""
+        return (self.project / path).as_uri()
+
+    def own(self, place: str) -> None:
+        """See api.Site; `owned` records it."""
+        self.owned.append(place)
+
+    def variable(self, name: str) -> str | None:
+        """See api.Site; `variables` has what there is, all of it allowed."""
+        return self.variables.get(name)
+
+    def tags(self, directory: str = "") -> tuple[str, ...]:
+        """See api.Site; `tagged` has them."""
+        return self.tagged
 
     def get(self, url: str) -> bytes:
         """See api.Site."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from envtool import evidence, registry
+from envtool import evidence, globs, registry
 from envtool.api import Detection
 from envtool.app.caching import cache, cache_key
 from envtool.app.looking import diff, inspect
@@ -43,7 +43,7 @@ from envtool.report import bill
 from envtool.resolve import file as lock_file
 from envtool.resolve import locking
 from envtool.resolve.upgrading import moving
-from envtool.run import contents, provenance, ready, warm
+from envtool.run import contents, describe, provenance, ready, warm
 from envtool.run.result import Result
 from envtool.run.tasks import scratch_for
 from envtool.run.why import explain_tasks
@@ -162,6 +162,8 @@ def export(
                     "`--bare`, `--project` and `--compress` are for images, and a devcontainer is a file that names one"
                 )
                 raise UsageError(text, code="export-devcontainer")
+            named = [name for name in chosen.passed if not globs.is_glob(name)]
+            describe.check((replace(chosen, network=True),), at.setting.allowed, named)  # an editor's container has one
             where = where.below(os.path.abspath(request.directory) if path.rpartition(":")[2] else at.spec.root)
             return export.devcontainer(chosen, stack, at.setting, where, spec=at.spec.file, name=name)
         where = where.below(os.path.abspath(request.directory))
@@ -248,6 +250,7 @@ def execute(request: Request, env: str, argv: tuple[str, ...], *, terminal: bool
     """Make one env and run a command in it (`argv` empty: a shell). Returns the command's own status."""
     with working(request, emit, cancel) as at:
         chosen = one_env(at.spec, env)
+        describe.check((chosen,), at.setting.allowed, os.environ)
         stack = Stacks(at.nodes, at.setting).stack(chosen.name)
         with scratch_for(chosen, at.setting) as directory:
             prepared = ready.prepare(chosen, stack, at.spec, at.files, at.setting, scratch=directory)

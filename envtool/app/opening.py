@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from envtool import registry
+from envtool.app.consent import allowed
 from envtool.app.request import Request, find_spec, select
 from envtool.cache.share import Share
 from envtool.container import ids
 from envtool.errors import UsageError
 from envtool.events import Emit, Event
+from envtool.gate import Gate
 from envtool.lock.lock import Lock
 from envtool.model import Spec
 from envtool.plan.graph import Graph, graph
@@ -45,7 +47,7 @@ def read(request: Request) -> tuple[Spec, Files, registry.Registry]:
     """The spec alone. Raises SpecError, UsageError."""
     path = find_spec(request)
     root = os.path.dirname(path)
-    files = Files(root)
+    files = Files(root, Gate(root, allowed(request, root)))
     kinds = registry.discover()
     spec = load_spec(files, os.path.basename(path), root=root, registry=kinds, args=request.args)
     return select(spec, request.envs), files, kinds
@@ -72,6 +74,7 @@ def opened(request: Request, emit: Emit | None = None, cancel: Cancel | None = N
         offline=request.offline,
         cached_only=request.expect_cached,
         arguments=request.args,
+        allowed=files.allowed,
         share=_joined(spec, place, emit, cancel) if emit and cancel and not request.offline else None,
     )
     if locked is None and request.locked:

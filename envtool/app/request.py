@@ -28,6 +28,13 @@ class Request:
     locked: bool | None = None  # a lock that no longer fits is an error; None: in CI it is
     offline: bool = False
     expect_cached: bool = False
+    allow_secret: tuple[str, ...] = ()  # what the caller lets the project have of this machine: see consent.py
+    allow_pass: tuple[str, ...] = ()
+    allow_file: tuple[str, ...] = ()
+    called: tuple[tuple[str, ...], tuple[str, ...]] = (
+        (),
+        (),
+    )  # the command line up to the verb, and after it: for advice
 
 
 def find_spec(request: Request) -> str:

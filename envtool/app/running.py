@@ -17,7 +17,7 @@ from envtool.model import Env, Task
 from envtool.realise.explain import explain
 from envtool.realise.setting import Cancel
 from envtool.realise.stacks import Stacks
-from envtool.run import ready, remember
+from envtool.run import describe, ready, remember
 from envtool.run.result import Result
 
 
@@ -35,6 +35,7 @@ def _run(request: Request, at: Opened, task: str, cancel: Cancel, began: int) ->
     chosen = [(env, each) for env in spec.envs for each in env.tasks if each.name == task]
     if not chosen:
         raise UsageError(no_task(spec, task), code="no-task", hint="`envtool list` shows envs and their tasks")
+    describe.check((env for env, _ in chosen), setting.allowed, os.environ)
     stacks = Stacks(at.nodes, setting)
     if request.expect_cached:
         wanted = {node_id for env, _ in chosen for node_id in at.nodes.stacks[env.name]}
@@ -50,7 +51,7 @@ def _run(request: Request, at: Opened, task: str, cancel: Cancel, began: int) ->
         if stop.is_set() or cancel.is_set():
             return _ended(env, each, "interrupted" if cancel.is_set() else "skipped", "not started")
         log = evidence.log_path(directory, env.name, each.name)
-        asked = remember.Asked(env=env, task=each, setting=setting, log=log, host=os.environ)
+        asked = remember.Asked(env=env, task=each, setting=setting, log=log, host=describe.passed(env, os.environ))
         result, trace = _result(asked, stacks, again=request.again)
         traces.extend([trace] if trace else [])
         if request.fail_fast and result.outcome not in ("passed", "cached"):

@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from envtool.errors import StoreError
+from envtool.gate import SIGNING_KEY
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-VARIABLE = "ENVTOOL_CACHE_KEY"
+VARIABLE = SIGNING_KEY
 NAMESPACE = b"envtool-cache"
 HASH = b"sha512"
 MAGIC = b"SSHSIG"

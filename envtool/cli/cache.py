@@ -30,7 +30,7 @@ def command(ctx: click.Context, what: str, target: str | None, *, offline: bool)
 
     said = settings(ctx)
     app = door.app()
-    request = app.Request(directory=said.directory, file=said.file, offline=offline)
+    request = app.Request(**said.project(), offline=offline)
     if what == "key":
         caching.tell_key(app.cache_key(request, target or ""), as_json=said.json)
         return

@@ -29,7 +29,7 @@ def command(ctx: click.Context, /, first: str, second: str, files: bool) -> int:
 
     said = settings(ctx)
     app = door.app()
-    compared = app.diff(app.Request(directory=said.directory, file=said.file), first, second)
+    compared = app.diff(app.Request(**said.project()), first, second)
     if said.json:
         from envtool.report.lines import write
 

@@ -70,6 +70,10 @@ class App(Protocol):
         locked: bool | None = None,
         offline: bool = False,
         expect_cached: bool = False,
+        allow_secret: tuple[str, ...] = (),
+        allow_pass: tuple[str, ...] = (),
+        allow_file: tuple[str, ...] = (),
+        called: tuple[tuple[str, ...], tuple[str, ...]] = ((), ()),
     ) -> Any:
         """What the command line asks for."""
 

@@ -29,7 +29,7 @@ def command(ctx: click.Context, /, envs: tuple[str, ...], **how: Any) -> None:
 
     said = settings(ctx)
     app = door.app()
-    request = app.Request(directory=said.directory, file=said.file, envs=envs, **how)
+    request = app.Request(**said.project(), envs=envs, **how)
     gathered = follow(said, lambda emit, cancel: app.fetch(request, emit, cancel))
     if said.json:
         from envtool.report.lines import write

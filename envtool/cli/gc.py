@@ -31,7 +31,7 @@ def command(ctx: click.Context, /, keep_size: int | None, older_than: float | No
 
     said = settings(ctx)
     app = door.app()
-    request = app.Request(directory=said.directory, file=said.file)
+    request = app.Request(**said.project())
     swept = follow(
         said,
         lambda emit, cancel: app.gc(

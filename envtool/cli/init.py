@@ -26,7 +26,7 @@ def command(ctx: click.Context) -> None:
 
     said = settings(ctx)
     app = door.app()
-    found = app.detect(app.Request(directory=said.directory, file=said.file))
+    found = app.detect(app.Request(**said.project()))
     path = os.path.join(said.directory, said.file or "envtool.yaml")
     try:
         with directory.written(path, said.directory, replace=False) as file:

@@ -19,7 +19,7 @@ def enter(settings: Settings, env: str, argv: tuple[str, ...], **how: Any) -> in
     if settings.json:
         raise UsageError("`--json` means nothing here: standard output belongs to the command", code="usage.json")
     app = door.app()
-    request = app.Request(directory=settings.directory, file=settings.file, **how)
+    request = app.Request(**settings.project(), **how)
     display = screen.display(settings)
     commands: set[str] = set()
     cancel = app.Cancel.make()

@@ -30,7 +30,7 @@ def command(ctx: click.Context, /, name: str, path: str, files: bool) -> None:
 
     said = settings(ctx)
     app = door.app()
-    report = app.inspect(app.Request(directory=said.directory, file=said.file), name, path, files=files)
+    report = app.inspect(app.Request(**said.project()), name, path, files=files)
     if said.json:
         from envtool.report.lines import write
 

@@ -22,7 +22,7 @@ def command(ctx: click.Context) -> None:
 
     said = settings(ctx)
     app = door.app()
-    spec = app.load(app.Request(directory=said.directory, file=said.file))
+    spec = app.load(app.Request(**said.project()))
     if said.json:
         from envtool.report.lines import write
 

@@ -38,7 +38,7 @@ def command(ctx: click.Context, /, names: tuple[str, ...], upgrade: bool, jobs: 
 
     how = settings(ctx)
     app = door.app()
-    request = app.Request(directory=how.directory, file=how.file, jobs=jobs or 0, **said)
+    request = app.Request(**how.project(), jobs=jobs or 0, **said)
     done = follow(how, lambda emit, cancel: app.lock(request, names if upgrade else None, emit, cancel))
     if how.json:
         from envtool.report.lines import write

@@ -132,6 +132,12 @@ def _usage(error: click.ClickException) -> UsageError:
     return UsageError(message, code="usage", hint=hint)
 
 
+def _called(words: Sequence[str], tail: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The command line up to its verb, and what comes after: further options go in between."""
+    at = next((number for number, word in enumerate(words, 1) if word in VERBS), len(words))
+    return tuple(words[:at]), (*words[at:], *(("--", *tail) if tail else ()))
+
+
 def call(argv: Sequence[str]) -> int:
     """Parse and run one command line. Raises EnvtoolError; whatever else is a bug."""
     words = list(argv)
@@ -146,6 +152,7 @@ def call(argv: Sequence[str]) -> int:
     try:
         # Not group.main(): it has its own mind about broken pipes and ^C.
         with group.make_context("envtool", words, obj=tail) as context:
+            context.meta["envtool.called"] = _called(words, tail)
             status: Any = group.invoke(context)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)

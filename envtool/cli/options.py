@@ -26,8 +26,17 @@ class Settings:
     verbosity: int = 0  # -1 quiet, 1 verbose
     json: bool = False
     color: Color = "auto"
+    allow_secret: tuple[str, ...] = ()
+    allow_pass: tuple[str, ...] = ()
+    allow_file: tuple[str, ...] = ()
+    called: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # the words up to the verb, and those after it
 
-    def project(self) -> str:
+    def project(self) -> dict[str, Any]:
+        """What every verb's app.Request says of the project."""
+        names = ("directory", "file", "allow_secret", "allow_pass", "allow_file", "called")
+        return {name: value for name in names if (value := getattr(self, name)) != getattr(_PLAIN, name)}
+
+    def top(self) -> str:
         """The directory of the spec, whose links are not the caller's (see directory.reached)."""
         from envtool.cli import fast
 
@@ -45,8 +54,13 @@ class Settings:
         return " ".join(words)
 
 
+_PLAIN = Settings()
+
+
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
-    if value not in (None, False):
+    if isinstance(value, tuple):  # said before the verb and after it, both count
+        value += ctx.meta.get(_META + str(param.name), ())
+    if value not in (None, False, ()):
         ctx.meta[_META + str(param.name)] = value
 
 
@@ -65,6 +79,26 @@ def common() -> list[click.Parameter]:
             ("--color",),
             {"type": click.Choice(["auto", "always", "never"]), "metavar": "WHEN", "help": "auto, always or never."},
         ),
+        (
+            ("--allow-secret",),
+            {
+                "metavar": "NAME",
+                "multiple": True,
+                "help": "Let builds have a secret: NAME (from where the spec says), NAME=env:VARIABLE, NAME=file:PATH.",
+            },
+        ),
+        (
+            ("--allow-pass",),
+            {
+                "metavar": "NAME",
+                "multiple": True,
+                "help": "Let `pass:` have a variable, or glob, though there is a network.",
+            },
+        ),
+        (
+            ("--allow-file",),
+            {"metavar": "PATH", "multiple": True, "help": "Let the project name a file or directory outside of it."},
+        ),
     )
     return [click.Option(names, expose_value=False, callback=_keep, **rest) for names, rest in options]
 
@@ -80,6 +114,10 @@ def settings(ctx: click.Context) -> Settings:
         verbosity=1 if said.get("verbose") else -1 if said.get("quiet") else 0,
         json=bool(said.get("json")),
         color=said.get("color", "auto"),
+        allow_secret=said.get("allow_secret", ()),
+        allow_pass=said.get("allow_pass", ()),
+        allow_file=said.get("allow_file", ()),
+        called=said.get("called", ((), ())),
     )
 
 
@@ -135,7 +173,7 @@ def _subjects(ctx: click.Context, incomplete: str, *, tasks: bool) -> list[str]:
 
     try:
         said = settings(ctx)
-        spec = app().load(app().Request(directory=said.directory, file=said.file))
+        spec = app().load(app().Request(**said.project()))
     except Exception:
         return []
     names = {name for env in spec.envs for name in (env.name, env.base.name, *(layer.name for layer in env.layers))}
@@ -148,7 +186,7 @@ def _known(ctx: click.Context) -> tuple[list[str], list[str]]:
 
     try:
         said = settings(ctx)
-        spec = app().load(app().Request(directory=said.directory, file=said.file))
+        spec = app().load(app().Request(**said.project()))
     except Exception:
         return [], []
     return [env.name for env in spec.envs], sorted({task.name for env in spec.envs for task in env.tasks})

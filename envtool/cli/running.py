@@ -58,8 +58,7 @@ def wanted(
 ) -> Any:
     """The app's Request for what the command line says."""
     return door.app().Request(
-        directory=settings.directory,
-        file=settings.file,
+        **settings.project(),
         envs=envs,
         jobs=jobs or 0,
         fail_fast=fail_fast,
@@ -154,7 +153,7 @@ def _junit(path: str | None, settings: Settings) -> Junit | None:
         return None
     from envtool.report import junit
 
-    return junit.Junit(path, settings.project())
+    return junit.Junit(path, settings.top())
 
 
 class Listener:
@@ -175,7 +174,7 @@ class Listener:
 
 def _say(path: str, settings: Settings, text: str) -> bool:
     try:
-        with directory.written(path, settings.project()) as file:
+        with directory.written(path, settings.top()) as file:
             file.write(text.encode())
     except OSError as error:
         print(f"error: the provenance file cannot be written: {error}", file=sys.stderr)

@@ -36,14 +36,14 @@ def command(ctx: click.Context, /, env: str, form: str, output: str | None, **ho
 
     said = settings(ctx)
     app = door.app()
-    request = app.Request(directory=said.directory, file=said.file, **how)
+    request = app.Request(**said.project(), **how)
     text = follow(said, lambda emit, cancel: app.sbom(request, env, form, emit, cancel), events=False)
     if output is None:
         sys.stdout.write(text)
         return
     path = os.path.join(said.directory, output)
     try:
-        with directory.written(path, said.project()) as file:
+        with directory.written(path, said.top()) as file:
             file.write(text.encode())
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}", code="sbom-output") from error

@@ -32,7 +32,7 @@ def command(ctx: click.Context, /, target: str, prune: bool, **how: Any) -> None
 
     said = settings(ctx)
     app = door.app()
-    request = app.Request(directory=said.directory, file=said.file, **how)
+    request = app.Request(**said.project(), **how)
     vendored = follow(said, lambda emit, cancel: app.vendor(request, target, emit, cancel, prune=prune))
     if said.json:
         from envtool.report.lines import write

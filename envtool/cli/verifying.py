@@ -35,9 +35,7 @@ def perform(
 ) -> int:
     """Verify; returns the exit status. Raises EnvtoolError."""
     app = door.app()
-    request = app.Request(
-        directory=settings.directory, file=settings.file, jobs=jobs or 0, fail_fast=fail_fast, offline=offline
-    )
+    request = app.Request(**settings.project(), jobs=jobs or 0, fail_fast=fail_fast, offline=offline)
     display = None if settings.json and settings.verbosity <= 0 else screen.display(settings)
     subscribers: list[Subscriber] = [display] if display else []
     subscribers += [Listener(hear) for hear in app.listeners()]

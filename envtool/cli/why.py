@@ -31,7 +31,7 @@ def command(ctx: click.Context, names: tuple[str, ...]) -> None:
 
     said = settings(ctx)
     app = door.app()
-    told = app.why(app.Request(directory=said.directory, file=said.file), names)
+    told = app.why(app.Request(**said.project()), names)
     if said.json:
         from envtool.report.lines import write
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import posixpath
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from envtool.api import Fetch, Json, Kind, Problem, Recipe, Request, Site, SpecError, Unpack
+from envtool.api import Fetch, Json, Kind, Problem, Recipe, Request, ResolveError, Site, SpecError, Unpack
 
 _ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tar.zst", ".tzst", ".zip")
 
@@ -40,11 +40,13 @@ class Tarball(Kind):
         options: Any = request.options
         if "url" in options:
             return {"url": options["url"], "sha256": options["sha256"].lower()}
-        path = os.path.normpath(os.path.join(request.directory, options["path"]))
-        if not os.path.isfile(os.path.join(site.project, path)):
-            raise SpecError(
-                (Problem(where=request.where, message=f"there is no file `{options['path']}`", code="tarball-missing"),)
-            )
+        path = posixpath.normpath(posixpath.join(request.directory, options["path"]))
+        try:
+            site.open(path).close()
+        except ResolveError as error:
+            code = "tarball-missing" if error.code == "no-file" else error.code
+            problem = Problem(where=request.where, message=error.message, code=code, hint=error.hint)
+            raise SpecError((problem,)) from None
         return {"path": path, "sha256": options["sha256"].lower()}
 
     def fetches(self, request: Request, pins: Any) -> tuple[Fetch, ...]:
@@ -57,7 +59,7 @@ class Tarball(Kind):
         """A file of the project is where the project is."""
         if "url" in pins:
             return fetches
-        return [replace(fetch, url=(site.project / pins["path"]).absolute().as_uri()) for fetch in fetches]
+        return [replace(fetch, url=site.url(pins["path"])) for fetch in fetches]
 
     def material(self, request: Request, pins: Json) -> Json:
         """The archive's hash is in the key; beside it only `strip` matters."""

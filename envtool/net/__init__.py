@@ -18,11 +18,11 @@ from envtool.net.host import (
     netrc,
     trust,
 )
-from envtool.net.transfer import PATIENCE, Cancelled, Patience, wait
+from envtool.net.transfer import PATIENCE, Cancelled, Files, Patience, wait
 from envtool.net.words import redacted
 
 __all__ = [
-    "CA_FILES", "CA_VARIABLES", "PATIENCE", "PROXY_VARIABLES", "Answer", "Cancelled", "Patience", "Upload",
+    "CA_FILES", "CA_VARIABLES", "PATIENCE", "PROXY_VARIABLES", "Answer", "Cancelled", "Files", "Patience", "Upload",
     "certificates", "close", "container_settings", "exchange", "get", "netrc", "note", "redacted", "retrieve", "trust",
     "wait",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from envtool.errors import FetchError, Interrupted
 from envtool.net import host
-from envtool.net.transfer import CHUNK, PATIENCE, Cancelled, Patience, Retry, Sink, check, transfer, wait
+from envtool.net.transfer import CHUNK, PATIENCE, Cancelled, Files, Patience, Retry, Sink, check, transfer, wait
 from envtool.net.words import redacted
 
 FAR = 1 << 16  # bytes: an attempt that brought a file this much further is no failure
@@ -86,13 +86,21 @@ class _Exact(Sink):
         return FetchError(f"{redacted(self._url)}: {page}{what}", code=code, hint=PAGE if self.page else CHANGED)
 
 
-def get(url: str, *, limit: int = 64 << 20, patience: Patience = PATIENCE, cancelled: Cancelled | None = None) -> bytes:
-    """A small file whole. Raises FetchError (also when it is larger than `limit` bytes), Interrupted."""
+def get(
+    url: str,
+    *,
+    limit: int = 64 << 20,
+    patience: Patience = PATIENCE,
+    cancelled: Cancelled | None = None,
+    files: Files | None = None,
+) -> bytes:
+    """A small file whole; `files` opens what file URLs name (gate.py). Raises FetchError (also when it is larger than
+    `limit` bytes), Interrupted."""
     sink = Memory(url, limit)
 
     def attempt() -> None:
         sink.restart()
-        transfer(url, sink, patience, cancelled)
+        transfer(url, sink, patience, cancelled, files=files)
 
     abandonable(lambda: retrying(url, attempt, lambda: 0, patience, cancelled), cancelled)
     return bytes(sink.held)
@@ -110,14 +118,16 @@ def retrieve(
     patience: Patience = PATIENCE,
     cancelled: Cancelled | None = None,
     resume: bool = False,
+    files: Files | None = None,
 ) -> int:
     """Write an exact file to `path`, checked while it streams; its size in bytes. With `resume` it goes on where the
     file at `path` ends, if there is one.
 
     It must have this `sha256`, or `digest` ("<algorithm of hashlib>:<hex>"); with neither, what comes is believed.
-    `authorization` is the header of that name, which does not follow to another host.
-    A transfer that breaks is resumed where it broke; the hash tells whether the two halves belong together, and when
-    they do not, it is never resumed again. `progress` gets the bytes that arrived since its last call (negative when
+    `authorization` is the header of that name, which does not follow to another host; `files` opens what file URLs
+    name. A transfer that breaks is resumed where it broke; the hash tells whether the two halves belong together, and
+    when they do not, it is never resumed again.
+    `progress` gets the bytes that arrived since its last call (negative when
     it starts over). Raises FetchError (codes fetch-unreachable, fetch-hash, fetch-size, and those of
     `transfer.transfer`), Interrupted.
     """
@@ -134,7 +144,7 @@ def retrieve(
             if whole:
                 sink.restart()
             offset = sink.length
-            transfer(url, sink, patience, cancelled, authorization)
+            transfer(url, sink, patience, cancelled, authorization, files)
             wrong = sink.wrong(wanted)
             if wrong is None:
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import urllib.parse
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from envtool.errors import FetchError
 from envtool.net.words import redacted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import requests
 
 CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE", "PIP_CERT")
@@ -24,6 +27,7 @@ CA_FILES = (
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
 CONTAINER_CA_VARIABLES = (*CA_VARIABLES, "NODE_EXTRA_CA_CERTS", "CARGO_HTTP_CAINFO", "GIT_SSL_CAINFO")
 REDIRECTS = 10
+_CREDENTIALS = re.compile(r"^(\s*(?:[A-Za-z][A-Za-z0-9+.-]*:)?(?://)?)[^/?#]*@")  # of a proxy, with a scheme or without
 
 _local = threading.local()
 _trusted: dict[str, tuple[tuple[str, ...], tuple[tuple[str, str], ...]]] = {}  # by host[:port], for all threads
@@ -139,12 +143,15 @@ def certificates() -> str:
     return next((path for path in CA_FILES if os.path.isfile(path)), "")
 
 
-def container_settings() -> tuple[dict[str, str], str]:
+def container_settings(whole: Callable[[str], bool] = lambda _: False) -> tuple[dict[str, str], str]:
     """Variables that give a container with network the host's proxies and authorities, and the bundle's path: to be
-    shown in the container at that very path. Never part of a key or a layer."""
+    shown in the container at that very path. Never part of a key or a layer. A proxy's user and password are left out
+    but where `whole` says of the variable that the caller lets them in."""
     variables: dict[str, str] = {}
     for name in PROXY_VARIABLES:
         value = os.environ.get(name) or os.environ.get(name.upper())
+        if value and not (whole(name) or whole(name.upper())):
+            value = _CREDENTIALS.sub(r"\1", value)
         if value:
             variables |= {name: value, name.upper(): value}
     bundle = certificates()

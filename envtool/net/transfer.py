@@ -8,9 +8,10 @@ import time
 import urllib.parse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
-from envtool.errors import FetchError, Interrupted
+from envtool import gate
+from envtool.errors import FetchError, Interrupted, UsageError
 from envtool.net.host import certificates, session
 from envtool.net.words import is_proxy, redacted, root
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import requests
 
 Cancelled: TypeAlias = Callable[[], bool]
+Files: TypeAlias = Callable[[str], BinaryIO]  # absolute path -> a regular file, opened; raises EnvtoolError, OSError
 
 AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 GONE = frozenset({404, 410})
@@ -100,8 +102,16 @@ class Exactly:
         return request
 
 
-def transfer(url: str, sink: Sink, patience: Patience, cancelled: Cancelled | None, authorization: str = "") -> None:
-    """One attempt: from where the sink is on if the server can, else from the start.
+def transfer(
+    url: str,
+    sink: Sink,
+    patience: Patience,
+    cancelled: Cancelled | None,
+    authorization: str = "",
+    files: Files | None = None,
+) -> None:
+    """One attempt: from where the sink is on if the server can, else from the start. `files` opens what file URLs name
+    (gate.py); without it none is read.
 
     Raises Retry, FetchError (codes fetch-gone, fetch-status, fetch-size, fetch-tls, fetch-url, fetch-redirect,
     fetch-file), Interrupted.
@@ -109,7 +119,7 @@ def transfer(url: str, sink: Sink, patience: Patience, cancelled: Cancelled | No
     scheme = urllib.parse.urlsplit(url).scheme
     if scheme == "file":
         sink.restart()
-        _copy(url, sink, cancelled)
+        _copy(url, sink, cancelled, files)
         return
     if scheme not in ("http", "https"):
         raise FetchError(f"{redacted(url)}: not an http, https or file URL", code="fetch-url")
@@ -119,7 +129,7 @@ def transfer(url: str, sink: Sink, patience: Patience, cancelled: Cancelled | No
         session().get(
             url,
             headers=headers,
-            auth=Exactly(authorization) if authorization else None,
+            auth=Exactly(authorization) if authorization else _own(url),
             stream=True,
             timeout=(patience.connect, patience.read),
             verify=certificates() or True,
@@ -251,20 +261,31 @@ def retry_after(value: str) -> float | None:
         return None
 
 
-def _copy(url: str, sink: Sink, cancelled: Cancelled | None) -> None:
+def _own(url: str) -> tuple[str, str] | None:
+    """User and password that stand in a URL: they come before ~/.netrc, which requests would take first."""
+    from requests.utils import get_auth_from_url
+
+    found = get_auth_from_url(url)
+    return found if any(found) else None
+
+
+def _copy(url: str, sink: Sink, cancelled: Cancelled | None, files: Files | None) -> None:
     parts = urllib.parse.urlsplit(url)
     if parts.netloc not in ("", "localhost"):
         raise FetchError(f"{redacted(url)}: a file URL names no host: file:///path", code="fetch-url")
-    path = urllib.parse.unquote(parts.path)
+    if files is None:
+        raise FetchError(f"{redacted(url)}: file URLs are not read here", code="fetch-url")
     try:
-        with open(path, "rb") as file:
-            while piece := file.read(CHUNK):
+        with files(urllib.parse.unquote(parts.path)) as file:
+            for piece in gate.pieces(file):
                 sink.take(piece)
                 check(cancelled)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FetchError(f"{redacted(url)}: {error.strerror}", code="fetch-gone") from error
     except OSError as error:
         raise FetchError(f"{redacted(url)}: {error.strerror}", code="fetch-file") from error
+    except UsageError as error:
+        raise FetchError(f"{redacted(url)}: {error.message}", code=error.code, hint=error.hint) from None
 
 
 def wait(seconds: float, cancelled: Cancelled | None) -> None:

@@ -1,12 +1,18 @@
-"""Directories in the OCI image layout (image-layout.md of the OCI image specification 1.1), as they are read."""
+"""Directories in the OCI image layout (image-layout.md of the OCI image specification 1.1), as they are read.
+
+`directory` is what a layout is called in messages; `read` opens its files by their names in it, and nothing else
+reads there: one in a project is opened beneath the project (gate.py).
+"""
 
 from __future__ import annotations
 
 import json
 import os
-import stat
+from collections.abc import Callable
+from typing import BinaryIO, TypeAlias
 
-from envtool.errors import FetchError
+from envtool import gate
+from envtool.errors import EnvtoolError, FetchError
 from envtool.oci import documents
 from envtool.oci.documents import Descriptor, Document, Index
 
@@ -14,16 +20,29 @@ NAME = "org.opencontainers.image.ref.name"
 VERSION = "1.0.0"
 
 
-def read_index(directory: str) -> Index:
+Read: TypeAlias = Callable[[str], BinaryIO]  # raises EnvtoolError, OSError
+
+
+def plain(directory: str) -> Read:
+    """Of a directory that is the caller's own."""
+
+    def read(name: str) -> BinaryIO:
+        path = os.path.join(directory, name)
+        return gate.regular(os.open(path, os.O_PATH | os.O_CLOEXEC), path)
+
+    return read
+
+
+def read_index(directory: str, read: Read) -> Index:
     """The index of a layout. Raises FetchError (code registry-document, registry-missing): it is none."""
-    marker = _small(directory, "oci-layout", 1 << 16)
+    marker = _small(directory, "oci-layout", 1 << 16, read)
     try:
         version = json.loads(marker)["imageLayoutVersion"]
     except (ValueError, KeyError, TypeError, RecursionError):
         version = None
     if version != VERSION:
         raise FetchError(f"{directory}/oci-layout: not of version {VERSION}", code="registry-document")
-    body = _small(directory, "index.json", documents.DOCUMENT_LIMIT)
+    body = _small(directory, "index.json", documents.DOCUMENT_LIMIT, read)
     return documents.read_index(body, documents.OCI_INDEX, f"{directory}/index.json")
 
 
@@ -40,18 +59,18 @@ def choose(index: Index, name: str, what: str) -> Descriptor:
     raise FetchError(f"{what}: {why}", code="registry-missing", hint=hint)
 
 
-def read_document(directory: str, descriptor: Descriptor) -> Document:
+def read_document(directory: str, descriptor: Descriptor, read: Read) -> Document:
     """A manifest or index of the layout, verified."""
-    body = read_blob(directory, descriptor, documents.DOCUMENT_LIMIT)
+    body = read_blob(directory, descriptor, read, documents.DOCUMENT_LIMIT)
     return Document(media_type=descriptor.media_type, digest=descriptor.digest, body=body)
 
 
-def read_blob(directory: str, descriptor: Descriptor, limit: int = documents.CONFIG_LIMIT) -> bytes:
+def read_blob(directory: str, descriptor: Descriptor, read: Read, limit: int = documents.CONFIG_LIMIT) -> bytes:
     """A small blob of the layout, verified."""
     if descriptor.size > limit:
         text = f"{directory}: {descriptor.digest} has {descriptor.size} bytes, too large to be read whole"
         raise FetchError(text, code="registry-document")
-    body = _small(directory, os.path.relpath(blob_path(directory, descriptor.digest), directory), descriptor.size)
+    body = _small(directory, blob_path("", descriptor.digest), descriptor.size, read)
     if len(body) != descriptor.size or documents.sha256(body) != descriptor.digest:
         text = f"{directory}: the file of {descriptor.digest} is not what its name says"
         raise FetchError(text, code="registry-digest")
@@ -64,18 +83,19 @@ def blob_path(directory: str, digest: str) -> str:
     return os.path.join(directory, "blobs", algorithm, value)
 
 
-def _small(directory: str, name: str, limit: int) -> bytes:
-    """A regular file of at most `limit` bytes (a link to one will do: the directory is the user's own)."""
+def _small(directory: str, name: str, limit: int, read: Read) -> bytes:
+    """A regular file of at most `limit` bytes."""
     path = os.path.join(directory, name)
     try:
-        with open(path, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise FetchError(f"{path}: not a regular file", code="registry-document")
+        with read(name) as file:
             body = file.read(limit + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FetchError(f"{path}: {error.strerror}", code="registry-missing", hint="is it an OCI layout?") from error
     except OSError as error:
         raise FetchError(f"{path}: {error.strerror}", code="registry-document") from error
+    except EnvtoolError as error:
+        code = "registry-missing" if error.code == "no-file" else "registry-document"
+        raise FetchError(error.message, code=code, hint=error.hint or "is it an OCI layout?") from None
     if len(body) > limit:
         raise FetchError(f"{path}: more than {limit} bytes", code="registry-document")
     return body

@@ -60,6 +60,7 @@ def download(fetches: Sequence[Fetch], setting: Setting, event_id: str) -> None:
         event_id=event_id,
         cancel=setting.cancel.is_set,
         vendor=sources.vendored(setting.root),
+        files=setting.gate().open_absolute,
     )
 
 
@@ -78,7 +79,15 @@ def _take(fetches: Sequence[Fetch], setting: Setting, event_id: str) -> None:
         return
     beside = sources.vendored(setting.root)
     folders = sources.folders(setting.root) if setting.offline else [beside] if beside else []
-    store.take(fetches, setting.store, folders, emit=setting.emit, event_id=event_id, cancel=setting.cancel.is_set)
+    store.take(
+        fetches,
+        setting.store,
+        folders,
+        emit=setting.emit,
+        event_id=event_id,
+        cancel=setting.cancel.is_set,
+        files=setting.gate().open_absolute,
+    )
 
 
 def _located(settled: Settled, missing: Sequence[Fetch], site: Site) -> Sequence[Fetch]:

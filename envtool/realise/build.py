@@ -203,7 +203,7 @@ def _program(
             f"{settled.node.subject} `{settled.request.name}` is built with `network: true`, and this is --offline",
             code="offline",
         )
-    variables, outer = outside() if recipe.network else ({}, ())
+    variables, outer = outside(setting.allowed) if recipe.network else ({}, ())
     environment = build_environment(settled.epoch, settled.request.variables) | variables | staged.variables
     always = {"SOURCE_DATE_EPOCH": str(settled.epoch)} | variables | staged.variables  # though a step's is its own
     own = ("tmp", "run") if recipe.keeps_tmp else ()

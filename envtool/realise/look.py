@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import NoReturn
 
 from envtool.api import Request
@@ -15,6 +14,7 @@ from envtool.plan.plan import Known
 from envtool.realise import settle
 from envtool.realise.setting import Setting
 from envtool.realise.settle import Made, Settled, Wanted
+from envtool.realise.site import InProject
 from envtool.store import layers, memo
 from envtool.store.layers import Layer
 
@@ -80,12 +80,8 @@ def _wanted(node: Node, request: Request, below: Sequence[Made], setting: Settin
         return wanted
 
 
-class Nobody:
+class Nobody(InProject):
     """`api.Site` where nobody may be asked."""
-
-    def __init__(self, setting: Setting) -> None:
-        self.arch = setting.arch
-        self.project = Path(setting.root)
 
     def get(self, *_: object, **__: object) -> NoReturn:
         """Refuses. Raises ResolveError."""

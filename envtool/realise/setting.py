@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -12,9 +13,11 @@ from envtool import net
 from envtool.container.program import Bind
 from envtool.errors import Interrupted
 from envtool.events import Emit
+from envtool.gate import Allowed, Gate, matches
 from envtool.lock.lock import Lock
 from envtool.model import Json
 from envtool.realise.room import Room
+from envtool.store import sources
 from envtool.store.claims import Claims
 from envtool.store.store import Store
 
@@ -107,17 +110,29 @@ class Setting:
     turns: threading.Semaphore = field(default_factory=_turns)  # who makes a part of a base: as many as processors
     claims: Claims = field(default_factory=Claims)  # what of the store is needed while this is
     room: Room = field(default_factory=Room)
+    allowed: Allowed = field(default_factory=Allowed)  # what the caller lets the project have of this machine
     arguments: tuple[str, ...] = ()  # what stood after `--`: already in the commands, kept for what is said of a run
+
+    def gate(self) -> Gate:
+        """What opens files and variables of this machine. ENVTOOL_BLOBS is the caller's word, and what the store has is
+        known by its hash."""
+        return self.shared.get("gate", lambda: Gate(self.root, self.allowed, (*_folders(), self.store.path("blobs"))))
 
     def make_room(self, *, full: bool = False) -> bool:
         """Before something is made or fetched: see Room.ensure."""
         return self.room.ensure(self.store, self.root, self.claims, self.emit, full=full)
 
 
-def outside() -> tuple[dict[str, str], tuple[Bind, ...]]:
+def _folders() -> tuple[str, ...]:
+    named = [urllib.parse.urlsplit(url) for url in sources.configured()]
+    return tuple(os.path.normpath(urllib.parse.unquote(url.path)) for url in named if url.scheme == "file")
+
+
+def outside(allowed: Allowed) -> tuple[dict[str, str], tuple[Bind, ...]]:
     """What a container with the host's network gets beside it: proxy and CA variables, and the CA bundle, shown at its
-    own path. Never part of a key, and never copied into a layer."""
-    variables, bundle = net.container_settings()
+    own path. Never part of a key, and never copied into a layer. A proxy's password only where the caller allows the
+    variable: what runs there may send it anywhere."""
+    variables, bundle = net.container_settings(lambda name: matches(name, allowed.variables))
     return variables, (Bind(source=bundle, target=bundle),) if bundle else ()
 
 

@@ -304,7 +304,7 @@ def _texts(node: Node, setting: Setting) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in node.kind.texts(spec.options):
         try:
-            text = project.Files(setting.root).read(posixpath.join(spec.directory, path))
+            text = project.Files(setting.root, setting.gate()).read(posixpath.join(spec.directory, path))
         except EnvtoolError as error:
             raise _said_of(spec, error) from error
         if text is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import posixpath
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,7 +10,8 @@ from dataclasses import dataclass, field
 from envtool import net
 from envtool.api import BESIDE, Cache, Memory, Peek, Recipe, Secret, Text
 from envtool.container import ids, program
-from envtool.errors import BuildError
+from envtool.errors import BuildError, UsageError
+from envtool.gate import Gate
 from envtool.realise.setting import Setting
 from envtool.store import caches
 
@@ -45,7 +45,7 @@ def staged(recipe: Recipe, setting: Setting, event_id: str, where: str) -> Itera
                                       mode=each.mode, uid=each.uid, gid=each.gid)
                     )  # fmt: skip
                 case Secret():
-                    _secret(each, setting.root, found, where)
+                    _secret(each, setting.gate(), found, where)
                 case Text():
                     content = each.text.encode("utf-8", "surrogateescape")
                     found.mounts.append(program.Text(target=each.target, content=content, mode=each.mode))
@@ -70,15 +70,18 @@ def _cache(cache: Cache, setting: Setting, event_id: str) -> Iterator[tuple[str,
         yield path, fresh
 
 
-def _secret(secret: Secret, root: str, found: Staged, where: str) -> None:
-    value = _value(secret.source, root)
+def _secret(secret: Secret, gate: Gate, found: Staged, where: str) -> None:
+    try:
+        value = gate.secret(secret.id, secret.source)
+    except UsageError as error:
+        raise BuildError(f"{where}: {error.message}", code=error.code, hint=error.hint) from None
     if value is None:
         if secret.required:
             said = f"`{secret.source}` is not there" if secret.source else "the spec's `secrets:` does not name it"
             raise BuildError(
                 f"{where}: secret `{secret.id}` is required, and {said}",
                 code="secret-missing",
-                hint=f"secrets: {{{secret.id}: {{env: VARIABLE}}}}, or {{file: PATH}}",
+                hint=f"`{gate.allowed.line('--allow-secret', f'{secret.id}=file:PATH')}`, or {secret.id}=env:VARIABLE",
             )
         return
     if secret.env:
@@ -87,22 +90,6 @@ def _secret(secret: Secret, root: str, found: Staged, where: str) -> None:
         found.mounts.append(
             program.Text(target=secret.target, content=value, mode=secret.mode, uid=secret.uid, gid=secret.gid)
         )
-
-
-def _value(source: str, root: str) -> bytes | None:
-    kind, _, name = source.partition(":")
-    if kind == "env":
-        value = os.environ.get(name)
-        return None if value is None else os.fsencode(value)
-    if kind == "file":
-        try:
-            with open(os.path.join(root, os.path.expanduser(name)), "rb") as file:
-                return file.read()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise BuildError(f"secret {name}: {error.strerror}", code="secret-missing") from error
-    return None
 
 
 def _peek(peek: Peek, project: str) -> program.Peek:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import tempfile
+import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
-from envtool import net
+from envtool import net, project
 from envtool.api import PROJECT, Bind, Command, Completed, Fetch, Request, Sealed
 from envtool.container import program as container
 from envtool.container import start
-from envtool.errors import FetchError, Interrupted, ResolveError
+from envtool.errors import FetchError, Interrupted, ResolveError, UsageError
+from envtool.gate import MOST
 from envtool.realise import bring
 from envtool.realise.build import Workbench, build_environment, copies, joins, stack_binds
 from envtool.realise.setting import Setting, outside
@@ -22,13 +25,51 @@ from envtool.store import blobs, learn
 T = TypeVar("T")
 
 
-class StackSite:
+class InProject:
+    """The part of `api.Site` that is about the project."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.arch = setting.arch
+        self._setting = setting
+
+    def open(self, path: str, *, limit: int = MOST) -> BinaryIO:
+        """See api.Site. Raises ResolveError."""
+        try:
+            return self._setting.gate().open(posixpath.normpath(path), limit=limit)
+        except UsageError as error:
+            raise ResolveError(error.message, code=error.code, hint=error.hint) from None
+        except FileNotFoundError:
+            raise ResolveError(f"there is no file `{path}`", code="no-file") from None
+        except OSError as error:
+            raise ResolveError(f"`{path}` cannot be read: {error.strerror}", code="not-a-file") from None
+
+    def url(self, path: str) -> str:
+        """See api.Site."""
+        return Path(self._setting.gate().root, path).as_uri()
+
+    def own(self, place: str) -> None:
+        """See api.Site."""
+        parts = urllib.parse.urlsplit(place)
+        if parts.scheme == "file" or place.startswith("/"):
+            self._setting.gate().own(urllib.parse.unquote(parts.path))
+
+    def variable(self, name: str) -> str | None:
+        """See api.Site."""
+        try:
+            return self._setting.gate().variable(name)
+        except UsageError as error:
+            raise ResolveError(error.message, code=error.code, hint=error.hint) from None
+
+    def tags(self, directory: str = "") -> tuple[str, ...]:
+        """See api.Site."""
+        return project.tags(self._setting.root, directory)
+
+
+class StackSite(InProject):
     """`api.Site` for one node. The container it offers stands on what the node stands on."""
 
     def __init__(self, setting: Setting, request: Request, below: Sequence[Made], event_id: str) -> None:
-        self.arch = setting.arch
-        self.project = Path(setting.root)
-        self._setting = setting
+        super().__init__(setting)
         self._request = request
         self._below = below
         self._event_id = event_id
@@ -38,7 +79,7 @@ class StackSite:
         """See api.Site."""
         self._setting.cancel.check()
         self._online(url)
-        return net.get(url, cancelled=self._setting.cancel.is_set)
+        return net.get(url, cancelled=self._setting.cancel.is_set, files=self._setting.gate().open_absolute)
 
     def fetch(self, fetches: Sequence[Fetch]) -> list[Path]:
         """See api.Site."""
@@ -56,7 +97,12 @@ class StackSite:
         for item in sealed:
             self._online(item.urls[0])
         return learn.learn(
-            sealed, setting.store, emit=setting.emit, event_id=self._event_id, cancel=setting.cancel.is_set
+            sealed,
+            setting.store,
+            emit=setting.emit,
+            event_id=self._event_id,
+            cancel=setting.cancel.is_set,
+            files=setting.gate().open_absolute,
         )
 
     def keep(self, pieces: Iterable[bytes], *, sha256: str = "") -> Path:
@@ -96,7 +142,7 @@ class StackSite:
         environment = build_environment(self._request.epoch, self._request.variables)
         shown = [container.Bind(source=bind.source, target=bind.target) for bind in binds]
         if network:
-            variables, more = outside()
+            variables, more = outside(self._setting.allowed)
             environment |= variables
             shown += more
             self._online(" ".join(command.words()))

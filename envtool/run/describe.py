@@ -2,39 +2,51 @@
 
 from __future__ import annotations
 
-import fnmatch
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Literal
 
+from envtool import gate
 from envtool.api import PROJECT
-from envtool.cache.sshsig import VARIABLE as SIGNING_KEY
 from envtool.container.program import Program, Root, Step, View
+from envtool.errors import Problem, SpecError
 from envtool.model import Env, Task
 from envtool.realise.build import copies, joins
 from envtool.realise.setting import add_variables, base_environment, outside
 from envtool.realise.stacks import Stack, stack_binds
 
 HOME = "/home/envtool"
+NOTHING = gate.Allowed()
 
 
 def environment(
     env: Env, stack: Stack, host: Mapping[str, str], *, user: str, terminal: str = "dumb"
 ) -> dict[str, str]:
-    """The whole environment of a task: base, layers (bottom first), env, and what `pass:` lets through."""
+    """The whole environment of a task: base, layers (bottom first), env, and `host`: what `passed` gives."""
     home, name = (HOME, "envtool") if user == "user" else ("/root", "root")
     variables = base_environment(stack.epoch) | {"HOME": home, "USER": name, "LOGNAME": name, "TERM": terminal}
     add_variables(variables, stack.variables)
     add_variables(variables, dict(env.set))
     variables |= {"ENVTOOL_ENV": env.name}
-    variables |= {name: value for name, value in host.items() if passes(name, env.passed)}
-    return variables
+    return variables | dict(host)
 
 
-def passes(name: str, patterns: tuple[str, ...]) -> bool:
-    """Whether `pass:` lets a host variable through. The key that signs for the team cache never is."""
-    return name != SIGNING_KEY and any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+def passed(env: Env, environ: Mapping[str, str]) -> dict[str, str]:
+    """The caller's variables that `pass:` means. Whether they may be passed, `check` says."""
+    return {name: value for name, value in environ.items() if gate.matches(name, env.passed)}
+
+
+def check(envs: Iterable[Env], allowed: gate.Allowed, environ: Iterable[str]) -> None:
+    """Raise SpecError (code pass-not-allowed) for envs whose `pass:` means variables that the caller did not allow."""
+    names = tuple(environ)
+    problems = []
+    for env in envs:
+        wrong, hint = gate.check_passing(f"env `{env.name}`", env.passed, allowed, names, network=env.network)
+        if wrong:
+            problems.append(Problem(where=env.where, message=wrong, code="pass-not-allowed", hint=hint))
+    if problems:
+        raise SpecError(tuple(problems))
 
 
 def workdir(env: Env) -> str:
@@ -53,12 +65,13 @@ def container(
     task: Task | None = None,
     user: Literal["root", "user"] = "user",
     terminal: str = "dumb",
+    allowed: gate.Allowed = NOTHING,
 ) -> Program:
     """The container of a task, or (`task` None) of `exec` and `shell`, whose steps are put in when it starts."""
     if task is not None:
         user = "root" if task.user == "root" else "user"
     cwd = workdir(env)
-    variables, shown = outside() if env.network else ({}, ())
+    variables, shown = outside(allowed) if env.network else ({}, ())
     return Program(
         root=Root(lowers=tuple(made.layer.tree for made in reversed(stack.made)), scratch=scratch),
         steps=tuple(Step(argv=command.words(), cwd=cwd) for command in task.commands) if task else (),

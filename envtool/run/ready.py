@@ -12,7 +12,7 @@ import sysconfig
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from envtool import evidence, git, project
+from envtool import evidence, gate, git, project
 from envtool.container.program import Step
 from envtool.model import Env, Spec
 from envtool.project import Files
@@ -30,7 +30,9 @@ MOST = 20_000  # watched paths: beyond, looking at them all is no short cut any 
 
 def prepare(env: Env, stack: Stack, spec: Spec, files: Files, setting: Setting, *, scratch: str = "") -> dict[str, Any]:
     """The plan of an env whose stack stands, as `warm.launch` takes it; kept for the next time."""
-    program = describe.container(env, stack, project=setting.root, hidden=(), host={}, scratch=scratch)
+    program = describe.container(
+        env, stack, project=setting.root, hidden=(), host={}, scratch=scratch, allowed=setting.allowed
+    )
     # names are found while the container is described once more for each command: the step is only a place for it
     flat = describe.with_step(program, Step(cwd=describe.workdir(env))).flat()
     plan: dict[str, Any] = {
@@ -41,6 +43,7 @@ def prepare(env: Env, stack: Stack, spec: Spec, files: Files, setting: Setting, 
         "program": flat,
         "environment": dict(program.env),
         "passed": env.passed,
+        "allowed": gate.passing(env.passed, setting.allowed, network=env.network),
         "hidden": (project.OWN,),
         "repositories": tuple(project.repositories(setting.root)),
         "git": (*git.WORDS, *git.IGNORED),
@@ -50,9 +53,11 @@ def prepare(env: Env, stack: Stack, spec: Spec, files: Files, setting: Setting, 
     watched = {seen.path: tuple(seen.state) for seen in files.seen()}
     for place in _decided(stack, spec, setting):
         watched.setdefault(place, warm.signature(place))
-    if len(watched) <= MOST and not scratch and not env.network:
+    watched.setdefault(warm.consent(), warm.signature(warm.consent()))
+    if len(watched) <= MOST and not scratch and not env.network and not setting.allowed.said:
         plan["watch"] = sorted(watched.items())
         _write(warm.path(setting.store.root, plan["spec"], env.name), plan)
+    plan["let"] = describe.passed(env, os.environ)  # not before it is written: values are nobody else's
     return plan
 
 
@@ -62,7 +67,7 @@ def unchanged(
     """Keep what `told.read` needs to tell, the next time, that all tasks of a run passed before. `selected` are the
     envs as they were asked for, `began` is when this run began to read (ns since the epoch): what was changed after
     that, or less than MARGIN before it, may have been read in two states, and then nothing is kept."""
-    if len({trace.view for trace in traces}) != 1 or any(not _plain(trace) for trace in traces):
+    if setting.allowed.said or len({trace.view for trace in traces}) != 1 or any(not _plain(trace) for trace in traces):
         return
     if any(not made.layer.tree for trace in traces for made in trace.stack.made):  # gone from the store
         return
@@ -70,7 +75,7 @@ def unchanged(
     watched = {seen.path: tuple(seen.state) for seen in files.seen()}
     own = setting.store.path("")
     decided = dict.fromkeys(path for trace in traces for path in _decided(trace.stack, spec, setting))
-    for path in (*decided, *_code(), "/etc/subuid", "/etc/subgid", setting.store.path("store.json")):
+    for path in (*decided, *_code(), warm.consent(), "/etc/subuid", "/etc/subgid", setting.store.path("store.json")):
         watched.setdefault(path, warm.signature(path))
     # memories of pins are written anew when they change; layers and results never change
     steady = {path for path in watched if path.startswith(own) and not path.startswith(setting.store.path("memo", ""))}

@@ -40,7 +40,7 @@ class Asked:
     task: Task
     setting: Setting
     log: str  # path of the evidence
-    host: Mapping[str, str]  # the caller's variables
+    host: Mapping[str, str]  # the caller's variables that reach it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +96,7 @@ def _trace(asked: Asked, stack: Stack, view: str, document: Mapping[str, Json]) 
 def document(asked: Asked, stack: Stack, view: str) -> dict[str, Json]:
     """All that decides what the task comes to. Raises EnvtoolError where git cannot be asked."""
     env, task = asked.env, asked.task
-    passed = {name for name in asked.host if describe.passes(name, env.passed)}
+    passed = set(asked.host)
     user = "root" if task.user == "root" else "user"
     variables = describe.environment(env, stack, asked.host, user=user)
     shows, layered = bool(stack_binds(stack.made)), enumerate(stack.made)

@@ -67,6 +67,7 @@ def _run(
             host=host,
             scratch=scratch,
             task=task,
+            allowed=setting.allowed,
         )
         with evidence.create(log) as file, Tee(file, setting.emit, event_id) as tee:
             ended = start.run(

@@ -18,7 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-FORMAT = 3
+FORMAT = 4
+SIGNING_KEY = "ENVTOOL_CACHE_KEY"  # gate.py has it too; that module is not for here
 
 
 def path(store: str, spec: str, env: str) -> str:
@@ -48,6 +49,9 @@ def read(store: str, spec: str, env: str) -> dict[str, Any] | None:
             return None
         held.extend(_hold(lock) for lock in plan["locks"])
         if all(signature(watched) == state for watched, state in plan["watch"]):
+            plan["let"] = passed(plan)
+            if plan["let"] is None:  # the long way has the words for what is not allowed
+                return None
             os.utime(place)  # by this gc knows when its layers were used last: one call a start, not one a layer
             plan["held"], held = held, []
             return plan
@@ -67,7 +71,28 @@ def release(plan: dict[str, Any]) -> None:
 
 def version() -> tuple[object, ...]:
     """What wrote a plan: another envtool or another Python may mean other things by it."""
-    return (FORMAT, __version__, sys.version_info[:3], os.geteuid())
+    return (FORMAT, __version__, sys.version_info[:3], os.geteuid(), consent())
+
+
+def consent() -> str:
+    """Where the caller says what projects may have of this machine (app/consent.py reads it)."""
+    base = os.environ.get("XDG_CONFIG_HOME", "")
+    return f"{base if base.startswith('/') else os.path.expanduser('~/.config')}/envtool/config.yaml"
+
+
+def passed(plan: dict[str, Any]) -> dict[str, str] | None:
+    """The caller's variables that `pass:` means; None where one of them is not allowed."""
+    if not plan["passed"]:
+        return {}
+    import fnmatch
+
+    found = {}
+    for name, value in os.environ.items():
+        if name != SIGNING_KEY and any(fnmatch.fnmatchcase(name, pattern) for pattern in plan["passed"]):
+            if not any(fnmatch.fnmatchcase(name, pattern) for pattern in plan["allowed"]):
+                return None
+            found[name] = value
+    return found
 
 
 def ask(plan: dict[str, Any]) -> list[tuple[str, int, int]]:
@@ -101,15 +126,7 @@ def environment(plan: dict[str, Any], *, terminal: bool) -> dict[str, str]:
     variables = dict(plan["environment"])
     if terminal:
         variables["TERM"] = os.environ.get("TERM", "dumb")
-    if plan["passed"]:
-        import fnmatch
-
-        passed = plan["passed"]
-        variables |= {
-            name: value
-            for name, value in os.environ.items()
-            if any(fnmatch.fnmatchcase(name, pattern) for pattern in passed)
-        }
+    variables.update(plan["let"])
     return variables
 
 

@@ -17,7 +17,7 @@ from envtool.realise.look import Look, made
 from envtool.realise.places import in_spec
 from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stack
-from envtool.run import remember
+from envtool.run import describe, remember
 from envtool.store import results, views
 from envtool.view import compare
 from envtool.view.look import Unknown, View
@@ -42,7 +42,7 @@ def _explain(
     never = "it has the network, and is run every time" if env.network else view if isinstance(view, str) else ""
     document: Mapping[str, Json] | None = None
     if isinstance(view, View) and not waits and not never:
-        asked = remember.Asked(env=env, task=task, setting=setting, log="", host=os.environ)
+        asked = remember.Asked(env=env, task=task, setting=setting, log="", host=describe.passed(env, os.environ))
         found = Stack(made=tuple(made(graph.stacks[env.name], looks)))
         try:
             document = remember.document(asked, found, view.digest)

@@ -67,7 +67,7 @@ def _before(path: str) -> tuple[Descriptor, ...]:
     if not os.path.exists(os.path.join(path, INDEX)):
         return ()  # whoever began it was stopped
     try:
-        return layout.read_index(path).manifests
+        return layout.read_index(path, layout.plain(path)).manifests
     except FetchError as error:
         raise UsageError(error.message, code="export-target", hint="name another directory") from error
 

@@ -6,7 +6,7 @@ import posixpath
 from typing import TYPE_CHECKING
 
 from envtool.api import EnvDraft, LayerDraft
-from envtool.errors import SpecError
+from envtool.errors import SpecError, UsageError
 from envtool.model import LayerSpec
 from envtool.spec.schema import ENV_KEYS
 
@@ -84,6 +84,9 @@ def _expand(work: Work, language: Language, draft: EnvDraft, at: Node, *, projec
         drafts = language.layers(draft, project)
     except SpecError as error:
         work.problems.include(at.source.order, error.problems)
+        return (), ()
+    except UsageError as error:  # a file of the project that may not be read
+        work.problems.add(at, f"language `{language.name}`: {error.message}", code=error.code, hint=error.hint)
         return (), ()
     made = [(one.after, _layer(work, language.name, one, at, directory)) for one in drafts]
     return (

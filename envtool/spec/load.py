@@ -160,7 +160,11 @@ def _included(
             break
         else:
             seen[path] = entry
-            text = project.read(path)
+            try:
+                text = project.read(path)
+            except UsageError as error:
+                problems.add(entry, f"`include`: {error.message}", code=error.code, hint=error.hint)
+                continue
             if text is None:
                 problems.add(entry, f"there is no file {path}", code="no-file")
             else:

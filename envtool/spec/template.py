@@ -160,6 +160,9 @@ class _Names(Mapping[str, str]):
     def __len__(self) -> int:
         return len(self.values_)
 
+    def __repr__(self) -> str:  # of a list that it is in: an address would be another text each time
+        return str(self)
+
     def __str__(self) -> str:
         first = next(iter(self.values_), "name")
         raise TemplateError(f"`{self.name}` is not a text: write `{self.name}.{first}`")
@@ -212,7 +215,7 @@ def _environment() -> SandboxedEnvironment:
                 def unknown(_: str | None) -> TemplateError:
                     return _unknown(attribute, obj.name, tuple(obj))
 
-                return jinja2.StrictUndefined(name=attribute, exc=unknown)  # type: ignore[arg-type]
+                return Nothing(name=attribute, exc=unknown)  # type: ignore[arg-type]
             if isinstance(obj, jinja2.Undefined):
                 return obj  # the first unknown name is the one to be told
             raise TemplateError(f"`.{attribute}` of a text: only `matrix` and `env` have names in them")
@@ -224,8 +227,14 @@ def _environment() -> SandboxedEnvironment:
                 return obj[argument]
             return self.getattr(obj, str(argument))
 
+    class Nothing(jinja2.StrictUndefined):
+        """Cannot be shown in a list either."""
+
+        def __repr__(self) -> str:
+            return str(self)
+
     environment = Environment(
-        undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=True, cache_size=0, optimized=False
+        undefined=Nothing, autoescape=False, keep_trailing_newline=True, cache_size=0, optimized=False
     )
     environment.globals.clear()
     environment.filters = {name: own or environment.filters[name] for name, own in _FILTERS.items()}

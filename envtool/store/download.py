@@ -53,10 +53,12 @@ def download(
     cancel: net.Cancelled | None = None,
     patience: net.Patience = net.PATIENCE,
     vendor: str = "",
+    files: net.Files | None = None,
 ) -> list[str]:
     """Bring all files into the store; their paths in the order given. Those that are there cost a stat each.
 
-    Each is looked for in `vendor` (a folder, see sources.py), at its URL, its mirrors, and where ENVTOOL_BLOBS says.
+    Each is looked for in `vendor` (a folder, see sources.py), at its URL, its mirrors, and where ENVTOOL_BLOBS says;
+    `files` opens what file URLs name (gate.py).
     Emits Progress (bytes) under `event_id`. The first failure ends all others. Raises FetchError, StoreError,
     Interrupted.
     """
@@ -64,7 +66,7 @@ def download(
     if missing:
         elsewhere = sources.configured()
         work = [(fetch, sources.of(fetch, vendor=vendor, blobs=elsewhere)) for fetch in missing]
-        _Transfers(store, emit, event_id, cancel, patience).all(work, jobs)
+        _Transfers(store, emit, event_id, cancel, patience, files).all(work, jobs)
     return [blobs.path(store, fetch.sha256) for fetch in fetches]
 
 
@@ -76,6 +78,7 @@ def take(
     emit: Emit,
     event_id: str,
     cancel: net.Cancelled | None = None,
+    files: net.Files | None = None,
 ) -> None:
     """Take into the store what lies in local folders (see sources.py) and is right; what is not is left to `download`.
     Touches nothing else. Raises StoreError, Interrupted."""
@@ -83,7 +86,7 @@ def take(
     work = [(fetch, places) for fetch in missing if (places := sources.local(fetch, folders))]
     if not work:
         return
-    transfers = _Transfers(store, emit, event_id, cancel, net.PATIENCE)
+    transfers = _Transfers(store, emit, event_id, cancel, net.PATIENCE, files)
     meter = _Meter(emit, event_id, sum(fetch.size for fetch, _ in work))
     for fetch, places in work:
         try:
@@ -97,9 +100,15 @@ class _Transfers:
     """Some files on their way into the store, side by side."""
 
     def __init__(
-        self, store: Store, emit: Emit, event_id: str, cancel: net.Cancelled | None, patience: net.Patience
+        self,
+        store: Store,
+        emit: Emit,
+        event_id: str,
+        cancel: net.Cancelled | None,
+        patience: net.Patience,
+        files: net.Files | None,
     ) -> None:
-        self._store, self._emit, self._id = store, emit, event_id
+        self._store, self._emit, self._id, self._files = store, emit, event_id, files
         self._cancel, self._patience = cancel, patience
         self._stop = threading.Event()
         self._turn = threading.Lock()
@@ -187,6 +196,7 @@ class _Transfers:
                 patience=self._hosts.patience(place.url, self._patience, last=last),
                 cancelled=self._ended,
                 resume=True,
+                files=self._files,
             )
         except BaseException:
             meter.add(-came)

@@ -30,6 +30,7 @@ def learn(
     event_id: str,
     cancel: net.Cancelled | None = None,
     patience: net.Patience = net.PATIENCE,
+    files: net.Files | None = None,
 ) -> list[Fetch]:
     """See api.Site.learn. What was learnt once is remembered as long as the blob is there.
 
@@ -38,7 +39,7 @@ def learn(
     answers = [_remembered(item, store) for item in sealed]
     missing = {(item.integrity, item.urls): item for item, known in zip(sealed, answers, strict=True) if known is None}
     if missing:
-        work = _Learning(store, emit, event_id, cancel, patience)
+        work = _Learning(store, emit, event_id, cancel, patience, files)
         learnt = dict(zip(missing, work.all([*missing.values()]), strict=True))
         answers = [
             known if known is not None else learnt[item.integrity, item.urls]
@@ -68,8 +69,15 @@ class _Learning:
     """Some files on their way, side by side."""
 
     def __init__(
-        self, store: Store, emit: Emit, event_id: str, cancel: net.Cancelled | None, patience: net.Patience
+        self,
+        store: Store,
+        emit: Emit,
+        event_id: str,
+        cancel: net.Cancelled | None,
+        patience: net.Patience,
+        files: net.Files | None,
     ) -> None:
+        self._files = files
         self._store, self._emit, self._id, self._patience = store, emit, event_id, patience
         self._cancel = cancel
         self._stop = threading.Event()
@@ -127,6 +135,7 @@ class _Learning:
                     progress=self._came,
                     patience=self._patience,
                     cancelled=self._ended,
+                    files=self._files,
                 )
             except FetchError as error:
                 first = first or error

@@ -11,6 +11,7 @@ from envtool.container import ids
 from envtool.model import Env, Task
 from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stacks
+from envtool.run import describe
 from envtool.store.scratch import scratch
 from envtool.verify import layers, outputs
 from envtool.verify.clock import Clocks
@@ -27,6 +28,8 @@ def verify(
     fail_fast: bool = False,
 ) -> tuple[Verified, ...]:
     """Each target's result, in order; with `fail_fast` those that were looked at."""
+    tasks = (target[0] for target in targets if not isinstance(target, Target))
+    describe.check(tasks, setting.allowed, os.environ)
     jobs = jobs or os.cpu_count() or 1
     stop = threading.Event()
     with scratch(setting.store, remove=ids.remove) as top:
@@ -44,7 +47,7 @@ def verify(
             if isinstance(target, Target):
                 found = layers.verify(target, bench)
             else:
-                found = outputs.verify(*target, bench, os.environ)
+                found = outputs.verify(*target, bench, describe.passed(target[0], os.environ))
             if fail_fast and found.outcome != "same":
                 stop.set()
             return found

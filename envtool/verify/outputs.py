@@ -56,7 +56,14 @@ def _verify(found: Verified, env: Env, task: Task, stack: Stack, bench: Bench, h
                 scratch = os.path.join(directory, "scratch")
                 os.mkdir(scratch)
             program = describe.container(
-                env, stack, project=checkout, hidden=hidden, host=host, scratch=scratch, task=task
+                env,
+                stack,
+                project=checkout,
+                hidden=hidden,
+                host=host,
+                scratch=scratch,
+                task=task,
+                allowed=setting.allowed,
             )
             job = TaskJob(program=side.variation(library).applied(program), directory=directory)
             ended = work(job, side, setting, lambda text: setting.emit(Output(id=event_id, text=text)))

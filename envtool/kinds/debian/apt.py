@@ -113,7 +113,7 @@ class Apt(Kind):
 
     def locate(self, request: Request, pins: Json, fetches: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
         """On the mirrors of this machine, or of the spec, or of the system that it was chosen on."""
-        return pinned.located(request, pins, fetches)
+        return pinned.located(request, pins, fetches, site)
 
     def material(self, request: Request, pins: Json) -> Json:
         """The debs (whose names and hashes are in the key), and which of them were asked for."""

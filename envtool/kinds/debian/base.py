@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -73,6 +74,9 @@ class Debian(Kind):
         from envtool.kinds.debian.closure import minimal
 
         wish = Wish.read(request.options)
+        if wish.keyring:
+            wish = replace(wish, keyring=posixpath.normpath(posixpath.join(request.directory, wish.keyring)))
+        mirrors.own(site)
         site.note(f"reading the index of {wish.suite}")
         archive = lists.find(wish, site, environ=os.environ, sources=mirrors.configured())
         index = lists.load(archive.lists, site)
@@ -93,7 +97,7 @@ class Debian(Kind):
 
     def locate(self, request: Request, pins: Json, fetches: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
         """On the mirrors of this machine, or of the spec."""
-        return pinned.located(request, pins, fetches)
+        return pinned.located(request, pins, fetches, site)
 
     def material(self, request: Request, pins: Json) -> Json:
         """The debs (whose names and hashes are in the key) decide; mirrors, pockets and keys do not."""
@@ -108,6 +112,7 @@ class Debian(Kind):
         from envtool.kinds.debian import lists, mirrors
         from envtool.kinds.debian.archive import decompress, members, parts
 
+        mirrors.own(site)
         found = pinned.from_pins(pins)
         places = [mirrors.places(item.url, pins["suite"], item.suite, int(pins["epoch"])) for item in found]
         wanted = [item.fetch(where) for item, where in zip(found, places, strict=True)]
@@ -115,7 +120,7 @@ class Debian(Kind):
         if "libfaketime" not in index:
             return None
         one = {**pins, "debs": [pinned.pin(index["libfaketime"])]}
-        (path,) = site.fetch(pinned.located(request, one, pinned.fetches(one)))
+        (path,) = site.fetch(pinned.located(request, one, pinned.fetches(one), site))
         _, (name, content) = parts(str(path))
         data = decompress(name, content)
         named = [it for it in members(data) if it.path.endswith("/libfaketime.so.1")]

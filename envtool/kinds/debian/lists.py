@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import urllib.parse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from envtool.kinds.debian.wish import Wish
 
 _FORMS = ("xz", "gz")
+MOST_KEYS = 16 << 20  # bytes of a keyring
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +46,10 @@ def find(wish: Wish, site: Site, *, environ: Mapping[str, str], sources: tuple[m
         wish.suite, mirror=wish.mirror, security=wish.security_mirror, sources=sources, environ=environ
     )
     named = [path for path in where.signed_by if os.path.exists(path)]
-    own = [str(site.project / wish.keyring)] if wish.keyring else []
-    keyrings = release.keyrings(where.archive, extra=[*named, *own])
+    keyrings = release.keyrings(where.archive, extra=named)
+    if wish.keyring:
+        with site.open(wish.keyring) as file:
+            keyrings += (release.Keyring(path=wish.keyring, data=file.read(MOST_KEYS)),)
     url, main = _release(where.main, wish.suite, wish, site, keyrings)
     suite = main.codename or wish.suite
     components = wish.components or suites.COMPONENTS.get(where.archive, ("main",))
@@ -81,6 +85,9 @@ def _release(
         try:
             data = site.get(what)
         except FetchError as error:
+            if error.code == "outside":  # the whole archive is what has to be allowed
+                error.hint = error.hint.replace(_path(what), _path(url))
+                raise
             # A network that is down says more than a mirror beside it that never had the suite.
             first = error if first is None or absent(first) else first
             continue
@@ -95,6 +102,10 @@ def _release(
             f"no suite `{suite}` on {' or '.join(urls)}", code="no-suite", hint="name a mirror that has it: `mirror:`"
         ) from first
     raise first
+
+
+def _path(url: str) -> str:
+    return urllib.parse.unquote(urllib.parse.urlsplit(url).path)
 
 
 def has(found: release.Release, component: str, arch: str) -> bool:

@@ -16,6 +16,8 @@ from envtool.kinds.debian.suites import family
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from envtool.api import Site
+
 VARIABLES = {"debian": "ENVTOOL_DEBIAN_MIRROR", "ubuntu": "ENVTOOL_UBUNTU_MIRROR"}
 ARCHIVES = {"debian": "ENVTOOL_DEBIAN_ARCHIVE", "ubuntu": "ENVTOOL_UBUNTU_ARCHIVE"}  # that keep what mirrors drop
 _ONE_LINE = re.compile(r"deb\s+(?:\[(?P<options>[^]]*)\]\s+)?(?P<url>\S+)\s+(?P<suite>\S+)\s*(?P<components>[^#]*)")
@@ -157,6 +159,16 @@ def places(url: str, suite: str, pocket: str, epoch: int) -> tuple[str, ...]:
         beside = "-security" if _is_security(pocket) and archive == "debian" else ""
         last = last.replace("{date}", date).replace("{archive}", f"{archive}{beside}")
     return _unique([*first, last])
+
+
+def own(site: Site) -> None:
+    """Tell a site which archives this machine's own configuration names: their file URLs may be read."""
+    named = [*(os.environ.get(name, "") for name in VARIABLES.values()), *(item.url for item in configured())]
+    for url in filter(None, named):
+        site.own(url)
+        site.own(f"{url.rstrip('/')}-security")  # where `choose` looks beside it
+    for name in ARCHIVES.values():
+        site.own(os.environ.get(name, "").partition("{")[0])
 
 
 def _is_security(suite: str) -> bool:

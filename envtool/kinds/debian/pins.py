@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from envtool.api import Fetch, Json, Request
+from envtool.api import Fetch, Json, Request, Site
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,10 +63,11 @@ def fetches(pins: Any) -> tuple[Fetch, ...]:
     return tuple(Fetch(sha256=item["sha256"], size=item["size"], name=file_name(item)) for item in pins["debs"])
 
 
-def located(request: Request, pins: Any, missing: Sequence[Fetch]) -> list[Fetch]:
+def located(request: Request, pins: Any, missing: Sequence[Fetch], site: Site) -> list[Fetch]:
     """The debs of pins where this machine's mirrors have them. Raises ResolveError where no mirror is known."""
     from envtool.kinds.debian import mirrors
 
+    mirrors.own(site)
     lists = from_pins(pins)
     debs = {item["sha256"]: item for item in pins["debs"]}
     epoch = int(pins.get("epoch", request.epoch))

@@ -47,6 +47,7 @@ def ground(request: Request, site: Site) -> Ground:
 
 
 def _at_hand(suite: str, arch: str, found: tuple[PackageList, ...], site: Site, request: Request) -> Ground:
+    mirrors.own(site)
     try:
         paths = site.fetch([item.fetch(mirrors.places(item.url, suite, item.suite, request.epoch)) for item in found])
     except FetchError as error:

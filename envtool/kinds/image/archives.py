@@ -8,20 +8,21 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import os
 import posixpath
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, BinaryIO, cast
 
-from envtool.api import FetchError, Site
+from envtool.api import FetchError, ResolveError, Site
 from envtool.oci import documents
 
 PIECE = 1 << 20
 MEMBERS = 20_000
 LINKS = 16  # docker's older archives link from one layer to the same in another image
-_OPENERS: Mapping[bytes, Callable[[Path], object]] = {
+_OPENERS: Mapping[bytes, Callable[[BinaryIO], object]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
     b"\xfd7zXZ\0": lzma.open,
@@ -97,33 +98,37 @@ class Archive:
 
 
 @contextmanager
-def opened(path: Path, what: str, site: Site) -> Iterator[Archive]:
+def opened(path: str, what: str, site: Site) -> Iterator[Archive]:
     """An archive of the project; a compressed one is kept in the store as the tar that it is. Raises FetchError (code
     image-archive)."""
     try:
-        with open(path, "rb") as file:
-            magic = file.read(6)
-        plain = _unpacked(path, magic, what, site)
-        with tarfile.open(plain, "r:") as archive:
-            yield Archive(what, archive)
+        with site.open(path) as file:
+            plain = _unpacked(file, what, site)
+            with tarfile.open(plain, "r:") if plain else tarfile.open(fileobj=file, mode="r:") as archive:
+                yield Archive(what, archive)
+    except ResolveError as error:
+        raise FetchError(f"{what}: {error.message}", code="image-archive", hint=error.hint) from None
     except (tarfile.TarError, EOFError, lzma.LZMAError, gzip.BadGzipFile) as error:
         raise FetchError(f"{what}: not an archive that can be read: {error}", code="image-archive") from error
     except OSError as error:
         raise FetchError(f"{what}: {error.strerror or error}", code="image-archive") from error
 
 
-def _unpacked(path: Path, magic: bytes, what: str, site: Site) -> Path:
+def _unpacked(file: BinaryIO, what: str, site: Site) -> Path | None:
+    """Where a compressed archive is plain, None for one that is. Leaves the file at its beginning."""
+    magic = file.read(6)
+    file.seek(0)
     if magic.startswith(b"\x28\xb5\x2f\xfd"):
         raise FetchError(f"{what}: archives in zstd are not read", code="image-archive", hint="`zstd -d` it first")
     opener = next((found for start, found in _OPENERS.items() if magic.startswith(start)), None)
     if opener is None:
-        return path
-    limit = max(FREELY, RATIO * path.stat().st_size)
+        return None
+    limit = max(FREELY, RATIO * os.fstat(file.fileno()).st_size)
 
     def pieces() -> Iterator[bytes]:
         done = 0
-        with cast("IO[bytes]", opener(path)) as file:
-            while piece := file.read(PIECE):
+        with cast("IO[bytes]", opener(file)) as unpacked:
+            while piece := unpacked.read(PIECE):
                 done += len(piece)
                 if done > limit:
                     raise FetchError(f"{what}: unpacks to more than {limit} bytes", code="image-archive")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from envtool.api import Fetch, FetchError, Json, Original, Site
+from envtool.api import Fetch, FetchError, Json, Original, ResolveError, Site
 from envtool.kinds.image import archives, pins
-from envtool.kinds.image.settle import client, saved
+from envtool.kinds.image.settle import client, place, saved
 from envtool.kinds.image.source import DOCKER_ARCHIVE, LAYOUT, Source
 from envtool.oci import documents, layout
 from envtool.oci.documents import Document
@@ -18,12 +18,12 @@ Get = Callable[[str, int], bytes]  # digest, bytes at most -> content
 def original(source: Source, pinned: Json, directory: str, site: Site) -> Original:
     """The documents of the image that was written down. `directory` is what paths are relative to, below the project.
     Raises FetchError."""
-    path = site.project / directory / source.path
+    path = place(source, directory)
     what = source.text
     if source.reference is not None:
         return _read(pinned, site, what, lambda digest, _limit: _from_registry(source, pinned, digest, site))
     if source.scheme == LAYOUT:
-        return _read(pinned, site, what, lambda digest, limit: _from_layout(str(path), digest, limit))
+        return _read(pinned, site, what, lambda digest, limit: _from_layout(path, digest, limit, site))
     with archives.opened(path, what, site) as archive:
         if source.scheme == DOCKER_ARCHIVE:
             body = archive.small(str(saved(archive, source)["Config"]), documents.CONFIG_LIMIT)
@@ -73,10 +73,10 @@ def _from_registry(source: Source, pinned: Json, digest: str, site: Site) -> byt
     return client(site).blob(source.reference, manifest.config)
 
 
-def _from_layout(directory: str, digest: str, limit: int) -> bytes:
+def _from_layout(directory: str, digest: str, limit: int, site: Site) -> bytes:
     path = layout.blob_path(directory, digest)
     try:
-        with open(path, "rb") as file:
+        with site.open(path) as file:
             return file.read(limit)
-    except OSError as error:
-        raise FetchError(f"{path}: {error.strerror}", code="registry-missing") from error
+    except (ResolveError, OSError) as error:
+        raise FetchError(f"{path}: {error}", code="registry-missing") from error

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import posixpath
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from envtool.api import Fetch, FetchError, Json, Site
@@ -26,13 +26,23 @@ def settle(source: Source, platform: Platform, directory: str, site: Site, keep:
     `keep`: the answer of another platform, whose index is taken again while the name is the same. Raises FetchError."""
     if source.reference is not None:
         return _from_registry(source, platform, site, keep)
-    path = site.project / directory / source.path
+    path = place(source, directory)
     if source.scheme == LAYOUT:
-        return _from_layout(str(path), source, platform, source.text)
+        return _from_layout(path, in_project(path, site), source, platform, source.text)
     with archives.opened(path, source.text, site) as archive:
         if source.scheme == LAYOUT_ARCHIVE:
             return _from_layout_archive(archive, source, platform)
         return _from_docker_archive(archive, source, platform, site)
+
+
+def place(source: Source, directory: str) -> str:
+    """The path in the project of an image that is in files."""
+    return posixpath.normpath(posixpath.join(directory, source.path))
+
+
+def in_project(path: str, site: Site) -> layout.Read:
+    """What opens the files of a layout of the project."""
+    return lambda name: site.open(posixpath.join(path, name))
 
 
 def fetch(layer: Layer, name: str) -> Fetch:
@@ -44,12 +54,9 @@ def located(source: Source, manifest: str, directory: str, fetches: Sequence[Fet
     """The same blobs with where they are for this machine. Raises FetchError."""
     if source.reference is not None:
         return [_in_registry(source, manifest, each, site) for each in fetches]
-    path = site.project / directory / source.path
+    path = place(source, directory)
     if source.scheme == LAYOUT:
-        return [
-            replace(each, url=Path(layout.blob_path(str(path), f"sha256:{each.sha256}")).resolve().as_uri())
-            for each in fetches
-        ]
+        return [replace(each, url=site.url(layout.blob_path(path, f"sha256:{each.sha256}"))) for each in fetches]
     with archives.opened(path, source.text, site) as archive:
         names = _blob_names(archive, source)
         return [_out_of(archive, names, each, site) for each in fetches]
@@ -91,17 +98,17 @@ def _in_registry(source: Source, manifest: str, fetch: Fetch, site: Site) -> Fet
 # ---- layouts ---------------------------------------------------------------------------------------------------------
 
 
-def _from_layout(directory: str, source: Source, platform: Platform, what: str) -> Json:
-    index = layout.read_index(directory)
+def _from_layout(directory: str, read: layout.Read, source: Source, platform: Platform, what: str) -> Json:
+    index = layout.read_index(directory, read)
     top = entry = _entry(index, source.name, platform, what)
     for _ in range(NESTING + 1):
-        document = documents.read(layout.read_document(directory, entry), what)
+        document = documents.read(layout.read_document(directory, entry, read), what)
         if not isinstance(document, Index):
             break
         entry = platforms.choose(document, platform, what)
     else:
         raise FetchError(f"{what}: indexes in indexes, more than {NESTING} deep", code="registry-document")
-    config = documents.read_config(layout.read_blob(directory, document.config), f"{what}: its config")
+    config = documents.read_config(layout.read_blob(directory, document.config, read), f"{what}: its config")
     pins.check(document.layers, what)
     documents.check_image(document, config, what)
     _runs(config, platform, what)
@@ -139,7 +146,7 @@ def _from_layout_archive(archive: archives.Archive, source: Source, platform: Pl
                 with open(os.path.join(top, name), "xb") as out:
                     out.writelines(archive.pieces(name))
         try:
-            return _from_layout(top, source, platform, source.text)
+            return _from_layout(top, layout.plain(top), source, platform, source.text)
         except FetchError as error:
             error.message = error.message.replace(top, source.text)
             error.args = (error.message,)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -78,6 +79,7 @@ class Project:
     def site(self, urls=None):
         urls = {url(name): body for name, body in TARBALLS.items()} if urls is None else urls
         site = testing.MemorySite(urls=urls, answers={"/bin/sh": self.answer}, project=str(self.top))
+        site.variables = dict(os.environ)
         inner = site.run
 
         def run(command, *, env=None, binds=(), network=False):

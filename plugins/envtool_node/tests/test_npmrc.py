@@ -36,16 +36,33 @@ registry=https://last.invalid/
 
 def test_variables_are_put_in_as_npm_does():
     environ = {"NPM_TOKEN": "t", "AWS_SECRET": "s"}
-    assert expanded("a=${NPM_TOKEN} ${GONE} ${GONE?}.", environ) == "a=t ${GONE} ."
-    assert expanded("\\${NPM_TOKEN}", environ) == "\\${NPM_TOKEN}"
+    assert expanded("a=${NPM_TOKEN} ${GONE} ${GONE?}.", environ.get) == "a=t ${GONE} ."
+    assert expanded("\\${NPM_TOKEN}", environ.get) == "\\${NPM_TOKEN}"
 
 
-def test_a_project_may_not_send_what_is_not_about_registries():
-    environ = {"NPM_TOKEN": "t", "NODE_AUTH_TOKEN": "n", "AWS_SECRET": "s"}
-    text = "//r.invalid/:_authToken=${NPM_TOKEN}\n@x:registry=https://evil.invalid/${AWS_SECRET}/${NODE_AUTH_TOKEN}\n"
-    assert "s/" not in expanded(text, environ, ours=True).replace("https/", "").replace("${AWS_SECRET}/", "")
-    assert "${AWS_SECRET}/n" in expanded(text, environ, ours=True)
-    assert "=t\n" in expanded(text, environ, ours=True)
+def test_a_project_knows_the_variables_that_it_is_told_of():
+    environ = {"NPM_TOKEN": "t", "AWS_SECRET": "s"}
+    asked = []
+
+    def told(name):
+        asked.append(name)
+        return environ["NPM_TOKEN"] if name == "NPM_TOKEN" else None
+
+    text = "//r.invalid/:_authToken=${NPM_TOKEN}\n@x:registry=https://evil.invalid/${AWS_SECRET}/\n"
+    config = host_config(text, {"PATH": "", "npm_config_globalconfig": "/nonexistent"}, told)
+    assert asked == ["NPM_TOKEN", "AWS_SECRET"]
+    assert config.authorization("https://r.invalid/x") == "Bearer t"
+    assert config.registry("@x/y") == "https://evil.invalid/${AWS_SECRET}/"
+
+
+@pytest.mark.parametrize(
+    "line", ["proxy=http://e", "https-proxy=http://e", "strict-ssl=false", "cafile=/etc/passwd", "noproxy=x"]
+)
+def test_a_project_says_neither_by_which_proxy_nor_whom_to_trust(line):
+    bare = {"PATH": "", "npm_config_globalconfig": "/nonexistent"}
+    config = host_config(f"registry=https://r.invalid/\n{line}\n", bare, lambda _: None)
+    assert dict(config.settings) == {"registry": "https://r.invalid/", "globalconfig": "/nonexistent"}
+    assert config.cafile == ""
 
 
 def test_variables_are_settings_too():
@@ -83,7 +100,7 @@ def machine(tmp_path):
 
 def test_the_later_file_wins(machine):
     project, environ = machine
-    config = host_config(str(project), environ)
+    config = host_config((project / ".npmrc").read_text(), environ, environ.get)
     assert config.registry("left-pad") == "https://user.invalid/"
     assert config.registry("@corp/tool") == "https://corp.invalid/npm/"
     assert config.registry("@other/tool") == "https://user.invalid/"
@@ -92,15 +109,15 @@ def test_the_later_file_wins(machine):
     assert config.authorization("https://corp.invalid/other/tool.tgz") == ""
     assert config.authorization("https://else.invalid/left-pad.tgz") == ""
     assert config.cafile == ""
-    assert host_config(str(project), environ | {"npm_config_registry": "https://v.invalid"}).registry("x") == (
+    assert host_config("", environ | {"npm_config_registry": "https://v.invalid"}, environ.get).registry("x") == (
         "https://v.invalid/"
     )
-    assert host_config(str(project), {"PATH": "", "npm_config_globalconfig": "/nonexistent"}).registry("x") == ""
+    assert host_config("", {"PATH": "", "npm_config_globalconfig": "/nonexistent"}, environ.get).registry("x") == ""
 
 
 def test_secrets_are_not_shown(machine):
     project, environ = machine
-    config = host_config(str(project), environ)
+    config = host_config((project / ".npmrc").read_text(), environ, environ.get)
     assert "t0ken" not in repr(config)
     assert "t0ken" in config.text()
     assert "cafile" not in config.text()

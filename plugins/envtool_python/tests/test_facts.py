@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from envtool_python.facts import WrongFileError, poetry_lines, poetry_version, read_facts
-from envtool_python.versions import newest_tag, pretended
+from envtool_python.versions import newest, pretended
 
+from envtool import testing
 from envtool.testing import MemoryProject
 
 
@@ -92,22 +93,19 @@ def test_poetry_dependencies_with_markers_and_paths():
     assert poetry_lines("x", {"path": "../x"}) == []
 
 
-def test_the_newest_tag_is_by_number_and_from_packed_and_loose_refs(tmp_path):
-    refs = tmp_path / ".git" / "refs" / "tags" / "release"
-    refs.mkdir(parents=True)
-    (refs / "1.9.0").write_text("0" * 40)
-    packed = "\n".join("a" * 40 + " refs/tags/" + tag for tag in ("v1.10.0", "v2.0.0rc1", "nightly", "1.2.post3"))
-    (tmp_path / ".git" / "packed-refs").write_text("# pack-refs with: peeled\n" + packed + "\n")
-    assert newest_tag(tmp_path) == "1.10.0"
+def test_the_newest_tag_is_by_number():
+    site = testing.MemorySite()
+    site.tagged = ("release/1.9.0", "v1.10.0", "v2.0.0rc1", "nightly", "1.2.post3")
+    assert newest(site.tagged) == "1.10.0"
     text = '[project]\nname = "me"\ndynamic = ["version"]\n[build-system]\nrequires = ["setuptools-scm"]\n'
     asking = facts(pyproject__toml=text)
-    assert pretended(tmp_path, asking, "", None)["SETUPTOOLS_SCM_PRETEND_VERSION"] == "1.10.0+envtool"
-    assert pretended(tmp_path, asking, "", "3.1")["SETUPTOOLS_SCM_PRETEND_VERSION"] == "3.1"
-    assert pretended(tmp_path, facts(pyproject__toml=PROJECT), "", None) == {}
+    assert pretended(site, asking, "", None)["SETUPTOOLS_SCM_PRETEND_VERSION"] == "1.10.0+envtool"
+    assert pretended(site, asking, "", "3.1")["SETUPTOOLS_SCM_PRETEND_VERSION"] == "3.1"
+    assert pretended(site, facts(pyproject__toml=PROJECT), "", None) == {}
 
 
-def test_no_repository_no_tag(tmp_path):
-    assert newest_tag(tmp_path / "deep") == ""
+def test_no_repository_no_tag():
+    assert newest(()) == ""
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,15 @@ class Site:
     def fetch(self, fetches):
         return [Path("/store") / fetch.sha256 for fetch in fetches]
 
+    def open(self, path, *, limit=0):
+        try:
+            return (self.project / path).open("rb")
+        except OSError:
+            raise api.ResolveError(path, code="no-file") from None
+
+    def tags(self, directory=""):
+        return ()
+
     def note(self, text):
         pass
 
@@ -65,8 +74,8 @@ class Site:
 def host(monkeypatch):
     """No test starts the host's pip."""
     index = Index(variables={"PIP_TIMEOUT": "9"}, secrets={"h.invalid": "ann:s3cret"})
-    monkeypatch.setattr(resolving, "read_index", lambda: index)
-    monkeypatch.setattr("envtool_python.simple.read_index", lambda: index)
+    monkeypatch.setattr(resolving, "read_index", lambda _site: index)
+    monkeypatch.setattr("envtool_python.simple.read_index", lambda _site: index)
     monkeypatch.setattr(resolving, "host_pip", lambda *_, **__: json.dumps(PIP_REPORT))
 
 

@@ -45,7 +45,7 @@ def index(monkeypatch):
     def use(**variables):
         secrets = variables.pop("secrets", {})
         for module in (sdist, simple):
-            monkeypatch.setattr(module, "read_index", lambda: Index(variables=variables, secrets=secrets))
+            monkeypatch.setattr(module, "read_index", lambda _site: Index(variables=variables, secrets=secrets))
 
     return use
 

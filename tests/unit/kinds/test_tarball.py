@@ -8,6 +8,7 @@ import pytest
 
 from envtool.api import Request, SpecError, Unpack, Where
 from envtool.kinds.tarball import Tarball
+from envtool.testing import MemorySite
 
 HASH = "AB" * 32
 
@@ -28,15 +29,15 @@ def test_an_url_is_fetched_by_its_hash_and_unpacked_with_owners():
 def test_a_file_of_the_project(tmp_path):
     (tmp_path / "root.tgz").write_bytes(b"")
     asked = request(path="root.tgz", sha256=HASH)
-    pins = Tarball().resolve(asked, SimpleNamespace(project=tmp_path))
+    pins = Tarball().resolve(asked, MemorySite(project=str(tmp_path)))
     assert pins == {"path": "root.tgz", "sha256": HASH.lower()}  # true in every checkout
     (fetch,) = Tarball().fetches(asked, pins)
     assert fetch.url == ""
-    (found,) = Tarball().locate(asked, pins, [fetch], SimpleNamespace(project=tmp_path))
+    (found,) = Tarball().locate(asked, pins, [fetch], MemorySite(project=str(tmp_path)))
     assert found.url == f"file://{tmp_path}/root.tgz"
     (tmp_path / "root.tgz").unlink()
     with pytest.raises(SpecError) as caught:
-        Tarball().resolve(asked, SimpleNamespace(project=tmp_path))
+        Tarball().resolve(asked, MemorySite(project=str(tmp_path)))
     assert caught.value.problems[0].message == "there is no file `root.tgz`"
 
 

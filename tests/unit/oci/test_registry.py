@@ -253,10 +253,10 @@ def test_what_skopeo_pushes_we_pull_and_the_other_way_round(registry, let_in, tm
 
     push(client, reference.parse(found.name("peer/ours")), blobs, document)
     found.skopeo("copy", f"docker://{found.name('peer/ours')}", f"oci:{tmp_path}/b:x")
-    index = layout.read_index(str(tmp_path / "b"))
+    index = layout.read_index("b", layout.plain(str(tmp_path / "b")))
     assert layout.choose(index, "x", "b").digest == document.digest
-    assert layout.read_document(str(tmp_path / "b"), layout.choose(index, "", "b")) == document
-    assert layout.read_blob(str(tmp_path / "b"), taken.manifest.config) == blobs[0]
+    assert layout.read_document("b", layout.choose(index, "", "b"), layout.plain(str(tmp_path / "b"))) == document
+    assert layout.read_blob("b", taken.manifest.config, layout.plain(str(tmp_path / "b"))) == blobs[0]
     inspected = json.loads(found.skopeo("inspect", f"docker://{found.name('peer/ours')}").stdout)
     assert inspected["Digest"] == document.digest
 
@@ -290,24 +290,24 @@ def test_a_directory_that_is_no_layout(tmp_path, name, text, code):
     written(tmp_path, *image())
     (tmp_path / name).unlink() if text is None else (tmp_path / name).write_text(text)
     with pytest.raises(FetchError) as caught:
-        layout.read_index(str(tmp_path))
+        layout.read_index(str(tmp_path), layout.plain(str(tmp_path)))
     assert caught.value.code == code
     assert name in str(caught.value)
 
 
 def test_a_layout_that_lies(tmp_path):
     blobs, document = image()
-    index = layout.read_index(str(written(tmp_path, blobs, document)))
+    index = layout.read_index("x", layout.plain(str(written(tmp_path, blobs, document))))
     path = layout.blob_path(str(tmp_path), document.digest)
     for body in (document.body[:-1], document.body + b" ", b"?" * len(document.body)):
         with open(path, "wb") as file:
             file.write(body)
         with pytest.raises(FetchError):
-            layout.read_document(str(tmp_path), index.manifests[0])
+            layout.read_document(str(tmp_path), index.manifests[0], layout.plain(str(tmp_path)))
     os.unlink(path)
     os.mkfifo(path)
     with pytest.raises(FetchError):
-        layout.read_document(str(tmp_path), index.manifests[0])
+        layout.read_document(str(tmp_path), index.manifests[0], layout.plain(str(tmp_path)))
 
 
 def test_images_of_a_layout_are_named(tmp_path):

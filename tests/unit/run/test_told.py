@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from envtool.cli import fast
+from envtool.gate import Allowed
 from envtool.model import BaseSpec, Env, Spec, Where
 from envtool.realise.stacks import Stack
 from envtool.run import ready, told
@@ -49,7 +50,7 @@ def run(tmp_path, store, monkeypatch):
     trace = Trace(env=env, task="test", stack=Stack(made=(made,)), view=view.digest, found=found)
     spec = Spec(file="envtool.yaml", root=str(root), envs=(env,), bases={}, layers={}, read=())
     files = SimpleNamespace(seen=list)
-    setting = SimpleNamespace(store=store, root=str(root))
+    setting = SimpleNamespace(store=store, root=str(root), allowed=Allowed())
 
     def write(*, selected=(), began=None, **changes):
         merged = {name: getattr(trace, name) for name in ("env", "task", "stack", "view", "found")} | changes

@@ -5,8 +5,8 @@ import subprocess
 
 import pytest
 
+from envtool import gate
 from envtool.run import warm
-from envtool.run.describe import passes
 
 
 @pytest.fixture
@@ -20,6 +20,8 @@ def plan(tmp_path):
         "spec": str(spec),
         "env": "unit",
         "locks": (),
+        "passed": (),
+        "allowed": (),
         "watch": [(str(spec), warm.signature(str(spec))), (str(tmp_path / "absent"), ())],
     }
 
@@ -81,10 +83,30 @@ def test_what_git_ignores_is_asked_anew(tmp_path):
 def test_only_what_is_passed_reaches_a_command(monkeypatch):
     monkeypatch.setenv("MY_TOKEN", "1")
     monkeypatch.setenv("OTHER", "2")
-    made = {"environment": {"PATH": "/bin", "TERM": "dumb"}, "passed": ("MY_*",)}
+    made = {"environment": {"PATH": "/bin", "TERM": "dumb"}, "let": {"MY_TOKEN": "1"}}
     assert warm.environment(made, terminal=False) == {"PATH": "/bin", "TERM": "dumb", "MY_TOKEN": "1"}
-    assert passes("MY_TOKEN", ("MY_*",))
-    assert not passes("MY", ("MY_*",))
+    assert warm.passed({"passed": ("MY_*",), "allowed": ("MY_*",)}) == {"MY_TOKEN": "1"}
+    assert warm.passed({"passed": (), "allowed": ()}) == {}
+
+
+def test_a_variable_that_came_after_the_plan_and_is_not_allowed_sends_the_long_way(plan, monkeypatch):
+    monkeypatch.setenv("MY_MODE", "1")
+    pattern = {"passed": ("MY_*",), "allowed": ("MY_MODE",)}
+    assert plan(**pattern)["let"] == {"MY_MODE": "1"}
+    monkeypatch.setenv("MY_TOKEN", "secret")
+    assert warm.read(plan.store, str(plan.spec), "unit") is None
+
+
+def test_the_key_that_signs_is_never_passed(monkeypatch):
+    monkeypatch.setenv("ENVTOOL_CACHE_KEY", "k")
+    assert "ENVTOOL_CACHE_KEY" not in warm.passed({"passed": ("*",), "allowed": ("*",)})
+    assert warm.SIGNING_KEY == gate.SIGNING_KEY
+
+
+def test_another_home_has_no_part_in_a_plan(plan, monkeypatch):
+    plan()
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/elsewhere")
+    assert warm.read(plan.store, str(plan.spec), "unit") is None
 
 
 def test_the_layers_of_a_plan_are_held_and_it_is_used(plan):

@@ -10,7 +10,7 @@ from collections import Counter
 
 import pytest
 
-from envtool import net
+from envtool import gate, net
 from envtool.api import Fetch
 from envtool.errors import FetchError, Interrupted
 from envtool.net.transfer import retry_after
@@ -235,14 +235,17 @@ def test_get(server, tmp_path):
     with pytest.raises(FetchError, match="more than 10 bytes"):
         net.get(server.url + "good", limit=10)
     (tmp_path / "a b").write_bytes(b"x")
-    assert net.get((tmp_path / "a b").as_uri()) == b"x"
+    files = gate.Gate(str(tmp_path)).open_absolute
+    assert net.get((tmp_path / "a b").as_uri(), files=files) == b"x"
+    with pytest.raises(FetchError, match="not read here"):
+        net.get((tmp_path / "a b").as_uri())
     for url, code in (
         ((tmp_path / "gone").as_uri(), "fetch-gone"),
         ("ftp://x/y", "fetch-url"),
         ("file://host/x", "fetch-url"),
     ):
         with pytest.raises(FetchError) as caught:
-            net.get(url)
+            net.get(url, files=files)
         assert caught.value.code == code
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +11,6 @@ from typing import Any, ClassVar
 from envtool import api
 from envtool_node import building, resolving
 from envtool_node.lockfile import NAMES, OMIT, REGISTRY, Platform, WrongLockError, read, wanted
-from envtool_node.npmrc import host_config
 from envtool_node.resolving import WORK, join
 
 TOP = "/opt/npm"  # where node_modules is in the layer; it is seen at its own place in the project
@@ -128,7 +126,7 @@ class Npm(api.Kind):
     ) -> Sequence[api.Fetch]:
         """Where this machine's npm looks, with the credentials that it has."""
         origin = self._sources(request, site)
-        config = host_config(os.path.join(origin.host, origin.root), os.environ)
+        config = origin.config()
         files = {item["sha256"]: item for item in _files(pins)}
         resolved = _resolved(origin)
         default = ""

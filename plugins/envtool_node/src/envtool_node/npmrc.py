@@ -14,7 +14,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
@@ -26,7 +26,6 @@ _PLACES = NETWORK | {
     "git", "node-options", "onload-script",
 }  # fmt: skip
 _VARIABLE = re.compile(r"(\\*)\$\{([^${}?]+)(\?)?\}")
-_OURS = re.compile(r"NPM|NODE_AUTH|REGISTRY", re.IGNORECASE)  # the variables that a project's own file may name
 
 
 def parse(text: str) -> dict[str, str]:
@@ -52,16 +51,14 @@ def _plain(value: str) -> str:
     return re.split(r"(?<!\\)\s*[;#]", value, maxsplit=1)[0].replace("\\;", ";").replace("\\#", "#")
 
 
-def expanded(text: str, environ: Mapping[str, str], *, ours: bool = False) -> str:
-    """`${NAME}` by the environment, as npm has it: what is not there stays as written (`${NAME?}`: goes). With `ours`,
-    the text is a project's, and only variables that are about registries are told to it.
-    """
+def expanded(text: str, told: Callable[[str], str | None]) -> str:
+    """`${NAME}` by what is told of variables, as npm has it: what is not there stays as written (`${NAME?}`: goes)."""
 
     def value(match: re.Match[str]) -> str:
-        name = match.group(2)
-        if len(match.group(1)) % 2 or (ours and not _OURS.search(name)):
+        if len(match.group(1)) % 2:
             return match.group(0)
-        return environ.get(name, "" if match.group(3) else match.group(0))
+        found = told(match.group(2))
+        return found if found is not None else "" if match.group(3) else match.group(0)
 
     return _VARIABLE.sub(value, text)
 
@@ -135,17 +132,19 @@ class Config:
         return path if os.path.isfile(path) else ""
 
 
-def host_config(project: str, environ: Mapping[str, str]) -> Config:
-    """All that npm would read on this machine for a project in this directory: the machine's file, the user's, the
-    project's, variables; the later one wins."""
+def host_config(project: str, environ: Mapping[str, str], told: Callable[[str], str | None]) -> Config:
+    """All that npm would read on this machine for a project: the machine's file, the user's, the project's (its text),
+    variables; the later one wins. The project's says which registries there are, and `told` which variables it may
+    know; not by which proxy, nor whether a certificate counts: tokens of the others would go that way."""
     settings: dict[str, str] = {}
     variables = of_environment(environ)
     for path in _machine_files(variables, environ):
-        settings |= parse(expanded(_text(path), environ))
+        settings |= parse(expanded(_text(path), environ.get))
     home = environ.get("HOME", "")
     user = variables.get("userconfig") or (os.path.join(home, ".npmrc") if home else "")
-    settings |= parse(expanded(_text(user), environ))
-    settings |= parse(expanded(_text(os.path.join(project, ".npmrc")), environ, ours=True))
+    settings |= parse(expanded(_text(user), environ.get))
+    own = parse(expanded(project, told))
+    settings |= {key: value for key, value in own.items() if key.lower() not in NETWORK - {"registry"}}
     return Config(settings=settings | variables)
 
 

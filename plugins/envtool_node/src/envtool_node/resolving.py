@@ -40,6 +40,7 @@ from envtool_node.manifest import Manifest, WrongManifestError, parse
 from envtool_node.npmrc import Config, file_name, host_config, of_project, plain_url, redacted
 
 NO_NODE, NO_NPM = 97, 98
+MOST = 64 << 20  # bytes of a lock file
 CAFILE = "/run/envtool/npm/cafile.pem"
 WORK = "/tmp/envtool-npm"
 QUIET = {
@@ -175,7 +176,7 @@ class Sources:
 
     root: str
     files: frozenset[str]  # paths of the request's inputs
-    host: str  # the project's directory on the host
+    site: api.Site
     lockfile: str
 
     def read(self, path: str) -> str | None:
@@ -183,12 +184,18 @@ class Sources:
         if path not in self.files:
             return None
         try:
-            with open(os.path.join(self.host, path), encoding="utf-8") as file:
-                return file.read()
-        except FileNotFoundError:
-            return None
+            with self.site.open(path, limit=MOST) as file:
+                return file.read().decode("utf-8")
+        except api.ResolveError as error:
+            if error.code == "no-file":
+                return None
+            raise
         except UnicodeDecodeError:
             raise api.ResolveError(f"{path} is not UTF-8", code="npm-file") from None
+
+    def config(self) -> Config:
+        """What npm is told on this machine, and by the project's own file."""
+        return host_config(self.read(join(self.root, ".npmrc")) or "", os.environ, self.site.variable)
 
     @property
     def manifest(self) -> Manifest:
@@ -204,7 +211,7 @@ def sources(request: api.Request, site: api.Site, root: str, lockfile: str) -> S
     """`lockfile` "": whichever is there."""
     files = frozenset(item.path for item in request.inputs)
     found = lockfile or next((path for name in NAMES if (path := join(root, name)) in files), "")
-    return Sources(root=root, files=files, host=str(site.project), lockfile=found)
+    return Sources(root=root, files=files, site=site, lockfile=found)
 
 
 def join(*parts: str) -> str:
@@ -220,7 +227,7 @@ def pins(
 ) -> dict[str, api.Json]:
     """See the module. Raises ResolveError, FetchError."""
     stack = ask_stack(site, node)
-    config = host_config(os.path.join(origin.host, origin.root), os.environ)
+    config = origin.config()
     text = origin.read(origin.lockfile) if origin.lockfile else None
     try:
         packages = read(text, origin.lockfile) if text is not None else None

@@ -122,9 +122,14 @@ def _directory(place: str) -> Iterable[api.Bind]:
         yield api.Bind(source=os.path.realpath(path), target=path)
 
 
-def read_index() -> Index:
-    """The host's configuration, as its own pip reads it. Raises ResolveError where pip cannot be started."""
-    return index_of(parse(host_pip("config", "list")))
+def read_index(site: api.Site) -> Index:
+    """The host's configuration, as its own pip reads it; its file URLs are this machine's own. Raises ResolveError
+    where pip cannot be started."""
+    index = index_of(parse(host_pip("config", "list")))
+    for bind in index.binds:
+        for place in (bind.source, bind.target):
+            site.own(place)
+    return index
 
 
 def host_pip(*arguments: str, variables: Mapping[str, str] | None = None) -> str:
@@ -136,7 +141,8 @@ def host_pip(*arguments: str, variables: Mapping[str, str] | None = None) -> str
         env = {key: value for key, value in env.items() if not key.startswith("PIP_")}
         env |= {"PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1", **variables}
     done = subprocess.run(
-        [sys.executable, "-m", "pip", *arguments],
+        [sys.executable, "-P", "-m", "pip", *arguments],  # -P: no pip.py of the directory that we are in
+        cwd="/",
         env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode != 0:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 VENV = "/opt/venv"
+MOST = 8 << 20  # bytes of a requirements file
 
 
 def _strings(description: str) -> dict[str, api.Json]:
@@ -149,7 +150,7 @@ class Pip(_Venv):
             "requirements": list(lines.requirements),
             "constraints": list(lines.constraints),
             "keep": kept(request.keep, (*lines.requirements, *lines.constraints)),
-            "variables": {**pretended(site.project, facts, _prefix(request.directory), chosen.get("version"))},
+            "variables": {**pretended(site, facts, _prefix(request.directory), chosen.get("version"))},
         }
         if extras is not None:
             document["project"] = {"root": _at(request, "."), "extras": list(extras)}
@@ -223,9 +224,7 @@ class PythonProject(_Venv):
                 hint="it needs a pyproject.toml with [project] or [build-system], or a setup.py",
             )
         install = chosen.get("install") or ("wheel" if facts.compiled else "editable")
-        variables = pretended(
-            site.project, facts, _prefix(posixpath.join(request.directory, root)), chosen.get("version")
-        )
+        variables = pretended(site, facts, _prefix(posixpath.join(request.directory, root)), chosen.get("version"))
         resolver = Resolver(site, python=_python(chosen), venv=_path(chosen))
         site.note("asking the project what its build needs")
         hooks = ["build_editable"] if install == "editable" else ["build_wheel"]
@@ -310,20 +309,24 @@ class _ProjectFiles:
 
     def __init__(self, request: api.Request, site: api.Site) -> None:
         self.known = {item.path for item in request.inputs}
-        self.root = site.project
+        self.site = site
         self.directory = request.directory
 
     def read(self, path: str) -> str | None:
         """Text of an input; None when there is no such file. Raises _OutsideError when it is no input."""
         whole = posixpath.normpath(posixpath.join(self.directory, path))
-        file = self.root / whole
-        if not file.is_file():
-            return None
+        try:
+            with self.site.open(whole, limit=MOST) as file:
+                text = file.read().decode("utf-8", "replace")
+        except api.ResolveError as error:
+            if error.code == "no-file":
+                return None
+            raise
         if whole not in self.known:
             if posixpath.basename(path) in BUILD_FILES:
                 return None
             raise _OutsideError(path)
-        return file.read_text(encoding="utf-8", errors="replace")
+        return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _facts(files: _ProjectFiles, prefix: str) -> Facts:

@@ -84,7 +84,7 @@ class Resolver:
         self.site = site
         self.python = python
         self.venv = venv
-        self.index: Index = read_index()
+        self.index: Index = read_index(site)
         self.files: list[Entry] = []
         self.info: dict[str, Any] = self.inside("info", {"venv": venv}, network=False)
         self.pip = self.add(self._pip())

@@ -44,7 +44,8 @@ class Sdist(api.Kind):
         chosen = _options(request)
         name, version = normal(chosen["name"]), chosen["version"]
         site.note(f"looking for {name} {version}")
-        found = [url for url in simple.pages(read_index(), name, site) if version_of(file_name(url), name) is not None]
+        pages = simple.pages(read_index(site), name, site)
+        found = [url for url in pages if version_of(file_name(url), name) is not None]
         fitting = [url for url in found if _same(version_of(file_name(url), name) or "", version)]
         if not fitting:
             raise _missing(name, version, found)

@@ -28,7 +28,7 @@ def located(fetches: Sequence[api.Fetch], projects: Mapping[str, str], site: api
 
     A file that is on no page stays without a URL. Raises FetchError where no index answers, ResolveError.
     """
-    index = read_index()
+    index = read_index(site)
 
     def one(fetch: api.Fetch) -> api.Fetch:
         url = fetch.url or _find(fetch, normal(projects[fetch.sha256]), index, site)

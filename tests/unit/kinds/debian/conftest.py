@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pysequoia import SignatureMode, Tsk, sign
 
-from envtool.api import Completed, FetchError, Request, Where
+from envtool.api import Completed, FetchError, Request, ResolveError, Where
 from envtool.kinds.debian import release
 
 MIRROR = "http://mirror.invalid/debian"
@@ -98,7 +98,7 @@ class FakeSite:
 
     def __init__(self, files, tmp_path, answers=()):
         self.arch, self.project = "x86_64", Path(tmp_path)
-        self.files, self.answers, self.notes, self.runs = files, list(answers), [], []
+        self.files, self.answers, self.notes, self.runs, self.owned = files, list(answers), [], [], []
 
     def get(self, url):
         if url not in self.files:
@@ -115,6 +115,15 @@ class FakeSite:
             path.write_bytes(data)
             paths.append(path)
         return paths
+
+    def open(self, path, *, limit=0):
+        try:
+            return (self.project / path).open("rb")
+        except OSError as error:
+            raise ResolveError(f"`{path}`: {error.strerror}", code="no-file") from None
+
+    def own(self, place):
+        self.owned.append(place)
 
     def note(self, text):
         self.notes.append(text)

@@ -1,0 +1,145 @@
+"""What the caller lets projects have of this machine: the options of a call, over a file of the caller's own.
+
+`$XDG_CONFIG_HOME/envtool/config.yaml` (`~/.config/envtool/config.yaml`) holds what would be said each time:
+
+    version: 1
+    allow: {pass: [BUILD_URL]}                      # for every project
+    projects:
+      ~/src/app:                                    # for this directory, and all in it
+        pass: [NPM_TOKEN, "GITHUB_*"]
+        secrets: {token: env:APP_TOKEN, npmrc: file:~/.npmrc}
+        files: [/srv/mirror]
+
+It is believed only where nobody else can have written it: it belongs to the caller, nobody else may write to it, and it
+does not lie in the project.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from envtool import gate
+from envtool.app.request import Request
+from envtool.errors import UsageError
+from envtool.gate import Allowed
+from envtool.model import Json
+from envtool.run.warm import consent
+from envtool.spec.check import Checker
+from envtool.spec.node import Problems, plain
+from envtool.spec.parse import parse, source_of
+from envtool.spec.values import PASSED, VARIABLE
+
+SOURCE = re.compile(rf"env:{VARIABLE[1:-1]}|file:.+", re.DOTALL)
+_HOME = "^(/|~/)"
+_ALLOW: Json = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "pass": {"type": "array", "items": {"type": "string", "pattern": PASSED}},
+        "secrets": {
+            "type": "object",
+            "additionalProperties": {"type": "string", "pattern": f"^(env:{VARIABLE[1:-1]}|file:(/|~/).*)$"},
+        },
+        "files": {"type": "array", "items": {"type": "string", "pattern": _HOME}},
+    },
+}
+SCHEMA: dict[str, Json] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["version"],
+    "properties": {
+        "version": {"const": 1},
+        "allow": _ALLOW,
+        "projects": {"type": "object", "additionalProperties": _ALLOW},
+    },
+}
+MOST = 1 << 20  # bytes of the file
+
+
+def allowed(request: Request, root: str) -> Allowed:
+    """What this call lets the project in `root` have. Raises UsageError, and SpecError about the caller's own file."""
+    secrets: dict[str, str] = {}
+    variables: list[str] = []
+    files: list[str] = []
+    for each in _configured(root):
+        variables += each.get("pass", ())
+        secrets |= each.get("secrets", {})
+        files += each.get("files", ())
+    for text in request.allow_secret:
+        name, equals, source = text.partition("=")
+        if not name or (equals and not SOURCE.fullmatch(source)):
+            raise UsageError(
+                f"`--allow-secret {text}`: expected NAME, NAME=env:VARIABLE or NAME=file:PATH", code="usage.secret"
+            )
+        if source.startswith("file:"):
+            source = f"file:{os.path.abspath(os.path.expanduser(source[5:]))}"
+        secrets[name] = source
+    for text in request.allow_pass:
+        if not re.match(PASSED, text):
+            raise UsageError(f"`--allow-pass {text}` is no variable's name", code="usage.pass")
+        variables.append(text)
+    files += [os.path.abspath(os.path.expanduser(path)) for path in request.allow_file]
+    return Allowed(
+        secrets=secrets,
+        variables=tuple(dict.fromkeys(variables)),
+        files=tuple(dict.fromkeys(os.path.realpath(os.path.expanduser(path)) for path in files)),
+        called=request.called,
+        said=bool(request.allow_secret or request.allow_pass or request.allow_file),
+    )
+
+
+def _configured(root: str) -> Iterable[Mapping[str, Any]]:
+    """What the caller's file says of a project, the more special the later."""
+    path = consent()
+    text = _read(path, root)
+    if text is None:
+        return ()
+    problems = Problems()
+    node = parse(text, source_of(text, path), problems)
+    if node is not None:
+        Checker(SCHEMA).check(plain(node), node, problems)
+        projects = node.get("projects")
+        for name in projects.mapping() if projects is not None else ():
+            if projects is not None and not re.match(_HOME, name):
+                problems.add(projects.key(name), f"`{name}` is not absolute", code="path", hint="as in ~/src/app")
+    problems.raise_any()
+    found: Any = plain(node) if node is not None else {}
+    real = os.path.realpath(root)
+    places = {os.path.realpath(os.path.expanduser(name)): each for name, each in found.get("projects", {}).items()}
+    return (
+        found.get("allow", {}),
+        *(each for place, each in sorted(places.items()) if gate.below(real, place)),
+    )
+
+
+def _read(path: str, root: str) -> str | None:
+    try:
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", code="config") from None
+    try:
+        info = os.fstat(descriptor)
+        real = os.readlink(f"/proc/self/fd/{descriptor}")
+        if gate.below(real, os.path.realpath(root)):
+            hint = "what a project may have is said outside of it"
+            raise UsageError(f"{path} lies in the project, and is not believed", code="config", hint=hint)
+        if info.st_uid != os.geteuid():
+            hint = f"it has to be yours: `chown {os.geteuid()} {path}`, or let XDG_CONFIG_HOME name your own directory"
+            raise UsageError(f"{path} belongs to another user, and is not believed", code="config", hint=hint)
+        if stat.S_IMODE(info.st_mode) & 0o022:
+            hint = f"`chmod go-w {path}`"
+            raise UsageError(f"{path} can be written by others, and is not believed", code="config", hint=hint)
+        with gate.regular(os.dup(descriptor), path, MOST) as file:
+            return b"".join(gate.pieces(file)).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8: byte {error.start}", code="config") from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", code="config") from None
+    finally:
+        os.close(descriptor)

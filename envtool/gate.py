@@ -1,0 +1,288 @@
+"""The one gate to this machine: every file and variable that a spec, a lock or a file of the checkout names passes it.
+
+Files of the project are opened by descriptor, beneath the project, and read only where they are regular: a link that
+leaves the project is followed only to what the *caller* allows, and so is a path that lies outside. What is looked at
+is what is read. No message shows what a file outside holds, nor a hash of it.
+
+The caller's word comes from the command line (`--allow-file`, `--allow-secret`, `--allow-pass`), or from a file of
+their own (app/consent.py); never from the spec. docs/security.md tells it, decision 0100 says why.
+"""
+
+from __future__ import annotations
+
+import errno
+import fnmatch
+import os
+import shlex
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from envtool.beneath import ESCAPES, open_beneath
+from envtool.errors import UsageError
+from envtool.globs import is_glob
+
+MOST = 16 << 30  # bytes of one file that is taken from the project: beyond, it is sparse, or a mistake
+SMALL = 1 << 20  # bytes of a secret
+PIECE = 1 << 20
+SIGNING_KEY = "ENVTOOL_CACHE_KEY"
+# What a variable's name alone says to be no secret: of the terminal, the language, and which build a CI system runs
+HARMLESS = (
+    "TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "LINES",
+    "LANG", "LANGUAGE", "TZ", "LC_ALL", "LC_ADDRESS", "LC_COLLATE", "LC_CTYPE", "LC_IDENTIFICATION", "LC_MEASUREMENT",
+    "LC_MESSAGES", "LC_MONETARY", "LC_NAME", "LC_NUMERIC", "LC_PAPER", "LC_TELEPHONE", "LC_TIME",
+    "CI", "SOURCE_DATE_EPOCH", "BUILD_NUMBER",
+    "GITHUB_ACTIONS", "GITHUB_SHA", "GITHUB_REF", "GITHUB_REF_NAME", "GITHUB_RUN_ID", "GITHUB_RUN_NUMBER",
+    "GITHUB_RUN_ATTEMPT", "GITLAB_CI", "CI_COMMIT_SHA", "CI_COMMIT_REF_NAME", "CI_COMMIT_TAG", "CI_PIPELINE_ID",
+    "CI_JOB_ID",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowed:
+    """What the caller lets a project have of this machine. `called` is the command line up to its
+    verb and what comes after, for advice; `said`: some of it was said there, and holds for this call alone."""
+
+    secrets: Mapping[str, str] = field(default_factory=dict)  # id -> "env:NAME", "file:/PATH"; "": where the spec says
+    variables: tuple[str, ...] = ()  # names, with globs, that `pass:` may have though there is a network
+    files: tuple[str, ...] = ()  # absolute real paths: files, and directories with all that is in them
+    called: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    said: bool = False
+
+    def line(self, *words: str) -> str:
+        """The command to type so that this is allowed."""
+        before, after = self.called
+        return " ".join(("envtool", *([shlex.join(before)] if before else ["…"]), shlex.join((*words, *after))))
+
+
+class Gate:
+    """Opens what a project names. `own` are directories and files of this machine's own configuration, whose links are
+    its own too."""
+
+    def __init__(self, root: str, allowed: Allowed | None = None, own: tuple[str, ...] = ()) -> None:
+        self.root = os.path.realpath(root)
+        self.allowed = allowed or Allowed()
+        self._own = {*own}
+
+    def own(self, path: str) -> None:
+        """What this machine's own configuration names (a variable, apt's or pip's files), the project cannot: it may be
+        read, with all below it."""
+        self._own.add(os.path.normpath(path))
+
+    def open(self, path: str, *, limit: int = MOST) -> BinaryIO:
+        """A regular file of the project, by its path in it. Raises UsageError (codes outside, not-a-file, too-large),
+        and OSError where there is none, or it cannot be read."""
+        if path.startswith("/") or "\0" in path:
+            raise self._outside(path, path)
+        try:
+            descriptor = open_beneath(self.root, path, os.O_PATH)
+        except OSError as error:
+            if error.errno != ESCAPES:
+                raise _told(error, path) from None
+            real = os.path.realpath(os.path.join(self.root, path))
+            if not self._allows(real):
+                raise self._outside(path, real) from None
+            return self.open_absolute(real, limit=limit)
+        return regular(descriptor, path, limit)
+
+    def open_absolute(self, path: str, *, limit: int = MOST) -> BinaryIO:
+        """A regular file by its absolute path: in the project, or where the caller or this machine's configuration
+        allows it. Raises as `open`."""
+        if "\0" in path or ".." in path.split("/"):
+            raise self._outside(path, path)
+        plain = os.path.normpath(path)
+        for top in self._own:
+            if below(plain, top):
+                return regular(_descriptor(plain, path), path, limit)
+        if below(plain, self.root) and plain != self.root:
+            return self.open(plain[len(self.root.rstrip("/")) + 1 :], limit=limit)
+        real = os.path.realpath(plain)
+        if not self._allows(real):
+            raise self._outside(path, plain)
+        return regular(_descriptor(real, path), path, limit)
+
+    def _allows(self, real: str) -> bool:
+        return any(below(real, top) for top in self.allowed.files)
+
+    def _outside(self, path: str, real: str) -> UsageError:
+        where = "leads out of the project" if not path.startswith("/") else "lies outside of the project"
+        return UsageError(
+            f"`{path}` {where}, and you did not allow it",
+            code="outside",
+            hint=f"if it is yours to be read here: `{self.allowed.line('--allow-file', real)}`",
+        )
+
+    def variable(self, name: str) -> str | None:
+        """A variable that a file of the project names. Raises UsageError (code pass-not-allowed)."""
+        if name not in os.environ:
+            return None
+        if not matches(name, (*HARMLESS, *self.allowed.variables)):
+            raise UsageError(
+                f"the project wants your variable {name}, and you did not allow it",
+                code="pass-not-allowed",
+                hint=f"if it may have it: `{self.allowed.line('--allow-pass', name)}`",
+            )
+        return os.environ[name]
+
+    def secret(self, name: str, source: str) -> bytes | None:
+        """The content of a secret that the spec calls `name` and says to be at `source` ("env:NAME", "file:PATH", or
+        ""). A file of the project needs nobody's word; all else the caller's, which comes first. None where there is
+        nothing. Raises UsageError (code secret-not-allowed, and those of `open`)."""
+        said = self.allowed.secrets.get(name)
+        kind, _, place = (said or source).partition(":")
+        if said is None and source:
+            if kind == "file" and not place.startswith(("/", "~")) and ".." not in place.split("/"):
+                return self._content(lambda: self.open(place, limit=SMALL), place)
+            raise self._unasked(name, source)
+        if kind == "env":
+            value = os.environ.get(place)
+            return None if value is None else os.fsencode(value)
+        if kind == "file":
+            path = os.path.join(self.root, os.path.expanduser(place))
+            return self._content(lambda: regular(_descriptor(path, place), place, SMALL), place)
+        return None
+
+    def _unasked(self, name: str, source: str) -> UsageError:
+        kind, _, place = source.partition(":")
+        what = f"the variable {place}" if kind == "env" else f"the file {place}"
+        return UsageError(
+            f"secret `{name}` is {what} of yours, and you did not allow it",
+            code="secret-not-allowed",
+            hint=f"if the build may have it: `{self.allowed.line('--allow-secret', f'{name}={source}')}`",
+        )
+
+    @staticmethod
+    def _content(opened: Callable[[], BinaryIO], place: str) -> bytes | None:
+        try:
+            with opened() as file:
+                return b"".join(pieces(file))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise UsageError(
+                f"secret file `{place}` cannot be read: {error.strerror}", code="secret-missing"
+            ) from error
+
+
+class Entries:
+    """Files, directories and links of a project themselves: links on the way to them are followed as long as they stay
+    in it. The last directory is kept open, since names come in order. For one thread; to be closed."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._parent = ("", -1)
+
+    def open(self, path: str) -> int:
+        """An O_PATH descriptor. Raises OSError: EXDEV where the way leaves the project."""
+        parent, _, name = path.rpartition("/")
+        if self._parent[1] < 0 or parent != self._parent[0]:
+            self.close()
+            self._parent = (parent, open_beneath(self._root, parent, os.O_PATH | os.O_DIRECTORY))
+        return os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._parent[1])
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        if self._parent[1] >= 0:
+            os.close(self._parent[1])
+            self._parent = ("", -1)
+
+    def __enter__(self) -> Entries:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a variable is meant by one of these names and globs. The key that signs for the team cache never is."""
+    return name != SIGNING_KEY and any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def passing(patterns: tuple[str, ...], allowed: Allowed, *, network: bool) -> tuple[str, ...]:
+    """Names and globs of the variables that `pass:` may have of the caller's: harmless ones, those that the caller
+    allows, and without a network those that it names in full. One that `patterns` mean and none of these does may not
+    be passed."""
+    literal = () if network else tuple(each for each in patterns if not is_glob(each))
+    return (*HARMLESS, *allowed.variables, *literal)
+
+
+def check_passing(
+    subject: str, patterns: tuple[str, ...], allowed: Allowed, environ: Iterable[str], *, network: bool
+) -> tuple[str, str]:
+    """What is wrong with what `pass:` asks for, and the line to type; empty where nothing is."""
+    free = passing(patterns, allowed, network=network)
+    names = sorted(name for name in environ if matches(name, patterns) and not matches(name, free))
+    if not names:
+        return "", ""
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    why = "it has a network" if network else "by a pattern"
+    words = [word for name in names[:5] for word in ("--allow-pass", name)]
+    hint = f"if its commands may have {'it' if len(names) == 1 else 'them'}: `{allowed.line(*words)}`"
+    if len(names) > 5:
+        hint = f"let `pass:` name what is needed, and allow it: `{allowed.line('--allow-pass', 'NAME')}`"
+    return f"{subject}: `pass:` asks for your {shown}, which you did not allow ({why})", hint
+
+
+def below(path: str, top: str) -> bool:
+    """Whether a normalised absolute path is `top`, or in it."""
+    return path == top or path.startswith(top.rstrip("/") + "/")
+
+
+def pieces(file: BinaryIO) -> Iterator[bytes]:
+    """The content of an open regular file, no more than it had when it was opened: one that grows while it is read ends
+    all the same."""
+    left = os.fstat(file.fileno()).st_size
+    while left > 0 and (piece := file.read(min(PIECE, left))):
+        left -= len(piece)
+        yield piece
+
+
+def _descriptor(path: str, said: str) -> int:
+    try:
+        return os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError as error:
+        raise _told(error, said) from None
+
+
+def regular(descriptor: int, path: str, limit: int = MOST) -> BinaryIO:
+    """What an O_PATH descriptor stands for, opened to be read: only a regular file is. Nothing else is ever opened: a
+    fifo would wait, and a device may do anything. Takes the descriptor."""
+    try:
+        info = os.fstat(descriptor)
+        if stat.S_ISDIR(info.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        if not stat.S_ISREG(info.st_mode):
+            raise UsageError(
+                f"`{path}` is {_KINDS.get(stat.S_IFMT(info.st_mode), 'no file')}, and not read",
+                code="not-a-file",
+                hint="regular files are",
+            )
+        if info.st_size > limit:
+            raise UsageError(
+                f"`{path}` has {info.st_size:,} bytes: more than {limit:,} are not read", code="too-large",
+                hint="is it sparse, or the wrong file?",
+            )  # fmt: skip
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+        try:
+            # by the descriptor: the name may mean something else by now
+            return open(os.open(f"/proc/self/fd/{descriptor}", flags), "rb")
+        except OSError as error:
+            raise _told(error, path) from None
+    finally:
+        os.close(descriptor)
+
+
+def _told(error: OSError, path: str) -> OSError | UsageError:
+    if error.errno == errno.ELOOP:
+        return UsageError(f"`{path}` is a link that leads round in a circle", code="not-a-file")
+    return OSError(error.errno, error.strerror, path)
+
+
+_KINDS = {
+    stat.S_IFIFO: "a fifo",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFLNK: "a link",
+}

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from envtool.app.opening import Opened, working
 from envtool.app.request import Request, no_task
-from envtool.errors import BuildError, EnvtoolError, Interrupted, NotCachedError, SpecError, UsageError
+from envtool.errors import BuildError, EnvtoolError, Interrupted, NotCachedError, SpecError, UsageError, refused
 from envtool.events import Emit
 from envtool.model import Env, Task
 from envtool.realise.explain import explain
@@ -85,7 +85,10 @@ def _result(asked: remember.Asked, stacks: Stacks, *, again: bool) -> tuple[Resu
         raise
     except Interrupted:
         return _ended(env, task, "interrupted", "interrupted"), None
-    except EnvtoolError as error:
+    except (EnvtoolError, OSError) as raised:
+        error = refused(raised) if isinstance(raised, OSError) else raised
+        if error is None:
+            raise
         if isinstance(error, BuildError) and error.output:
             with open(log, "w") as file:
                 file.write(error.output)

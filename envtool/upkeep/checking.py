@@ -37,8 +37,8 @@ Progress: TypeAlias = Callable[[int], None]  # is told how many bytes were looke
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Damage:
     """One thing that is not what it should be. `sort` is "layer", "file", "result", "memory", "view", "plan", "lock",
-    "rest" (of tmp/) or "room"; `paths` are those in a layer, as in "/usr/bin/x: content"; `mended` is how ("removed", "restored"), or why
-    not."""
+    "rest" (of tmp/) or "room"; `paths` are those in a layer, as in "/usr/bin/x: content"; `mended` is how ("removed",
+    "restored"), or why not."""
 
     sort: str
     name: str

@@ -10,7 +10,12 @@ def main() -> int:
     if "exec" in arguments:
         from envtool.cli import fast
 
-        status = fast.try_exec(arguments)
+        try:
+            status = fast.try_exec(arguments)
+        except OSError as error:  # after its command may have begun: never once more, the long way
+            from envtool.cli.main import unforeseen
+
+            status = unforeseen(error, arguments)
         if status is not None:
             # nothing of ours is buffered or open: what an interpreter does to end in order is a millisecond of nothing
             os._exit(status)

@@ -32,6 +32,7 @@ from typing import BinaryIO, ClassVar, Protocol, TypeAlias, TypeVar
 
 import pluggy
 
+from envtool import shapes
 from envtool.errors import BuildError, FetchError, Problem, ResolveError, SpecError
 from envtool.events import Event
 from envtool.gate import MOST
@@ -44,7 +45,7 @@ __all__ = [
     "Detection", "EnvDraft", "Event", "Fetch", "FetchError", "ImageSource", "InputFile", "Json", "Kind", "Language",
     "LayerDraft", "Memory", "Original", "Package", "Part", "Peek", "Place", "Problem", "Project", "Recipe",
     "Request", "ResolveError", "Run", "Sealed", "Secret", "Shown", "Site", "SpecError", "Step", "Text", "Tree",
-    "Unpack", "Where", "hook", "hookspec", "integrity_digest",
+    "Unpack", "Where", "hook", "hookspec", "integrity_digest", "shapes",
 ]  # fmt: skip
 
 hookspec = pluggy.HookspecMarker("envtool")
@@ -324,6 +325,10 @@ class Kind:
         Mapping[str, Json]
     ] = {}  # keys it takes beside its own (`inputs:` beside `run:`): name -> schema;
     # when there are any declared, `options` is always the mapping {name: value, **siblings that were given}
+    pins: ClassVar[Json] = (
+        True  # JSON Schema of what `resolve` answers (api.shapes has its parts): pins come back from a
+    )
+    # lock, which anybody may have edited, and no method but `resolve` is given what does not fit
     version: ClassVar[int] = 1  # part of every key: raise it when the same pins would be built differently
     needs_only: ClassVar[bool] = False  # True: owns a directory, so it stands on the base and its `needs` alone
     pinned: ClassVar[bool] = True  # False: shown as not pinned (kind `host`)

@@ -8,7 +8,7 @@
     │   ├── FetchError           a file could not be fetched, or was not what its hash says
     │   ├── BuildError           a layer's commands failed; carries their output
     │   ├── NotCachedError       something would have to be built, and it was asked that nothing is
-    │   ├── StoreError           the store cannot be used (space, rights, corruption)
+    │   ├── StoreError           the store, or the disk, cannot be used (space, rights, corruption)
     │   └── SandboxError         the kernel or the host refuses a container
     └── Interrupted      130     ^C or SIGTERM
 
@@ -18,6 +18,8 @@ tests and scripts compare it, never the prose. Only `envtool.cli` turns an error
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -111,3 +113,57 @@ class Interrupted(EnvtoolError):  # noqa: N818 - it is no error
 
     def __init__(self, message: str = "interrupted") -> None:
         super().__init__(message, code="interrupted")
+
+
+# ---- what the operating system refuses -------------------------------------------------------------------------------
+
+_ELSEWHERE = "let ENVTOOL_STORE and TMPDIR name places that"
+_REFUSALS: dict[int, tuple[str, str]] = {  # errno -> code, and what to do
+    errno.ENOSPC: ("store-space", f"make room (`envtool gc` takes what nothing needs), or {_ELSEWHERE} have some"),
+    errno.EDQUOT: ("store-space", f"make room within the quota (`envtool gc`), or {_ELSEWHERE} have some"),
+    errno.EROFS: ("store-read-only", f"{_ELSEWHERE} may be written to"),
+    errno.EIO: ("disk-failed", "the disk itself fails: `dmesg` says more, `envtool store verify` what is damaged"),
+    errno.EMFILE: ("open-files", "raise the limit of open files (`ulimit -n`), or run fewer envs at once (`--jobs`)"),
+    errno.ENFILE: ("open-files", "this machine has too many files open: end what holds them"),
+    errno.ENOMEM: ("memory", "there is not enough memory: run fewer envs at once (`--jobs`)"),
+    errno.EAGAIN: ("processes", "raise the limit of processes (`ulimit -u`), or run fewer envs at once (`--jobs`)"),
+    errno.EACCES: ("rights", "see whose it is, and what its mode is"),
+    errno.EPERM: ("rights", "see whose it is, and what its mode is"),
+}
+_ODD = frozenset(  # something is not where it was left, or is something else
+    (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.EINVAL, errno.EFBIG, errno.EEXIST)
+) | {errno.ENOTEMPTY, errno.ESTALE, errno.ENODEV, errno.EBADMSG, errno.ENAMETOOLONG, errno.EBUSY, errno.EXDEV}
+
+
+def refused(error: OSError) -> StoreError | None:
+    """What to say when the operating system refuses a file: what, which one, and what to do. None for an error that is
+    nobody's refusal (one of a library that only inherits from OSError)."""
+    number = error.errno or 0
+    if number not in _REFUSALS and number not in _ODD:
+        return None
+    if error.strerror and error.strerror.startswith("No usable temporary directory"):  # tempfile tried all it knows
+        return StoreError(
+            "no temporary directory can be written to", code="store-space", hint=f"{_ELSEWHERE} have room"
+        )
+    code, hint = _REFUSALS.get(
+        number, ("store-damaged", "if it is in the store, `envtool store verify --repair` takes away what is damaged")
+    )
+    what = os.strerror(number)
+    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    if number == errno.ENOSPC and name and _without_names(name):
+        what = "no inodes left (the disk has room for bytes, and for no more files)"
+    elif error.strerror and number not in _REFUSALS:
+        what = error.strerror
+    what = what[:1].lower() + what[1:]
+    return StoreError(f"{name}: {what}" if name else what, code=code, hint=hint)
+
+
+def _without_names(path: str) -> bool:
+    """Whether the file system of a path that is not there yet has no inode left."""
+    while path and not os.path.exists(path):
+        path = os.path.dirname(path)
+    try:
+        found = os.statvfs(path or ".")
+    except OSError:
+        return False
+    return found.f_files > 0 and found.f_favail == 0

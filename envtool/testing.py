@@ -247,6 +247,7 @@ def check_kind(
     assert _json("pins", kind.resolve(asked, site)) == document, f"{kind.name}: resolve gave other pins the second time"
     # Pins are kept as JSON: what is not the same after a round trip would be another layer tomorrow.
     pins = json.loads(document)
+    assert not (why := api.shapes.fault(pins, kind.pins)), f"{kind.name}: pins do not fit its own schema: {why}"
     _json(f"{kind.name}: question", kind.question(asked))
     material = _json(f"{kind.name}: material", kind.material(asked, pins))
     assert _json("material", kind.material(asked, pins)) == material, f"{kind.name}: material changes between calls"

@@ -16,7 +16,6 @@ from envtool.realise.look import Look, look
 from envtool.realise.tree import StackTree
 from envtool.run.contents import packages
 from envtool.store import layers, store, survey, usage
-from envtool.store.canonical import records
 from envtool.store.claims import Claims
 from envtool.store.store import Store
 from envtool.upkeep import contents
@@ -188,9 +187,9 @@ def diff(request: Request, first: str, second: str) -> Compared:
     # two layers are compared as they are, with what they delete; a stack as it is seen
     raw = not any(side.env for side in sides)
     trees = [
-        dict(records(side.members[0].layer.manifest))
+        dict(layers.records(side.members[0].layer))
         if raw
-        else seen([records(member.layer.manifest) for member in side.members])
+        else seen([layers.records(member.layer) for member in side.members])
         for side in sides
     ]
     listed = []

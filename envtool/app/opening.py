@@ -61,7 +61,7 @@ def opened(request: Request, emit: Emit | None = None, cancel: Cancel | None = N
     place = store.locate(idmap=ids.describe())
     scratch.sweep(place, remove=ids.remove)
     name = lock_file.name(spec.file)
-    locked = lock_file.read(files, spec.file)
+    locked = lock_file.read(files, spec.file, kinds)
     setting = Setting(
         store=place,
         root=spec.root,

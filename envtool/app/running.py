@@ -11,7 +11,7 @@ from contextlib import suppress
 from envtool import evidence
 from envtool.app.opening import Opened, working
 from envtool.app.request import Request, no_task
-from envtool.errors import BuildError, EnvtoolError, Interrupted, NotCachedError, SpecError, UsageError
+from envtool.errors import BuildError, EnvtoolError, Interrupted, NotCachedError, SpecError, UsageError, refused
 from envtool.events import Emit, Noted
 from envtool.model import Env, Task
 from envtool.realise.explain import explain
@@ -90,7 +90,10 @@ def _result(asked: remember.Asked, stacks: Stacks, *, again: bool) -> tuple[Resu
         raise
     except Interrupted:
         return _ended(env, task, "interrupted", "interrupted"), None
-    except EnvtoolError as error:
+    except (EnvtoolError, OSError) as raised:
+        error = refused(raised) if isinstance(raised, OSError) else raised
+        if error is None:
+            raise
         if isinstance(error, BuildError) and error.output:
             with suppress(OSError), evidence.create(log) as file:
                 file.write(error.output.encode(errors="replace"))

@@ -52,7 +52,10 @@ def try_test(arguments: list[str]) -> int | None:
 
     began = time.monotonic()
     plan = told.read(store, spec, "test", envs)
-    if plan is None or not told.stands(plan) or not told.leave(plan):
+    try:
+        if plan is None or not told.stands(plan) or not told.leave(plan):
+            return None
+    except OSError:  # the long way has the words for it
         return None
     from envtool.report import unchanged
 

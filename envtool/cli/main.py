@@ -12,7 +12,7 @@ import click
 
 from envtool.cli import signals
 from envtool.cli.options import Settings, common, settings
-from envtool.errors import EnvtoolError, Interrupted, UsageError
+from envtool.errors import EnvtoolError, Interrupted, UsageError, refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -192,7 +192,9 @@ def _report(error: EnvtoolError, argv: Sequence[str]) -> int:
     return error.exit_status
 
 
-def _bug(error: Exception, argv: Sequence[str]) -> int:
+def unforeseen(error: Exception, argv: Sequence[str]) -> int:
+    """The system refused something (a full disk, a file that is none): one sentence. Else it is a bug."""
+    said = refused(error) if isinstance(error, OSError) else None
     if os.environ.get("ENVTOOL_DEBUG") or _said(argv).verbosity > 0:
         import traceback
 
@@ -200,6 +202,8 @@ def _bug(error: Exception, argv: Sequence[str]) -> int:
         hint = ""
     else:
         hint = "ENVTOOL_DEBUG=1 shows where; please report it with what `envtool version` prints"
+    if said is not None:
+        return _report(said, argv)
     message = " ".join(f"{type(error).__name__}: {error}".split())
     return _report(EnvtoolError(f"internal error: {message} (this is a bug)", code="internal", hint=hint), argv)
 
@@ -220,7 +224,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except BrokenPipeError:
             raise
         except Exception as error:
-            status = _bug(error, words)
+            status = unforeseen(error, words)
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read us has gone (`envtool list | head -1`): no words, and the status that a shell gives SIGPIPE.

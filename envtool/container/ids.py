@@ -249,8 +249,8 @@ def inside(function: Callable[..., Any], *arguments: Any, at: str = "") -> Any:
     It sees the host's files, with owners as a container sees them, and may delete, read and change what belongs to
     its ids. `at` (a directory) is entered with the caller's rights and is the function's working directory: use it
     for what lies below a directory that only the caller can pass. Descriptors of the caller stay open in the
-    function. The return value must be marshal-able; an OSError comes back as one, any other exception as
-    RuntimeError with its type and text. Raises SandboxError when the kernel refuses.
+    function. The return value must be marshal-able; an OSError comes back as one, and so does an error of envtool's,
+    any other exception as RuntimeError with its type and text. Raises SandboxError when the kernel refuses.
     """
     ids = here()
     with forking:
@@ -276,6 +276,7 @@ def inside(function: Callable[..., Any], *arguments: Any, at: str = "") -> Any:
         os.close(down_write)
         os.close(up_read)
         os.waitpid(child, 0)
+    value: Any
     kind, value = marshal.loads(answer) if answer else ("died", "the process died")
     if kind == "value":
         return value
@@ -285,6 +286,11 @@ def inside(function: Callable[..., Any], *arguments: Any, at: str = "") -> Any:
         from envtool.container.refusals import refusal
 
         raise refusal("unshare", *value)
+    if kind == "ours":
+        from envtool import errors
+
+        name, message, code, hint = value
+        raise getattr(errors, name, errors.StoreError)(message, code=code, hint=hint)
     raise RuntimeError(value)
 
 
@@ -314,6 +320,8 @@ def _inside_child(
         answer = ("os", tuple(a for a in (error.errno, error.strerror, error.filename) if a is not None))
     except BaseException as error:
         answer = ("raised", f"{type(error).__name__}: {error}")
+        if message := getattr(error, "message", ""):  # an EnvtoolError, whose module is not imported here
+            answer = ("ours", (type(error).__name__, message, getattr(error, "code", ""), getattr(error, "hint", "")))
     try:
         data = memoryview(marshal.dumps(answer))
         while data:

@@ -383,13 +383,24 @@ def _call(step: dict[str, Any], said: int) -> NoReturn:
         step["call"](*step["arguments"])
     except BaseException as error:
         status = 1
-        os.write(said, wire.pack("raised", f"{type(error).__name__}: {error}{where(error)}"[:8000]))
+        os.write(said, wire.pack("raised", _said(error)[:8000]))
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except OSError:
             status = status or 1
     os._exit(status)
+
+
+def _said(error: BaseException) -> str:
+    """What is said of a call that failed: ours are sentences, the system's name a file; places in our code are for
+    bugs."""
+    if message := getattr(error, "message", ""):
+        hint = getattr(error, "hint", "")
+        return f"{message}\n{hint}" if hint else str(message)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else error.strerror
+    return f"{type(error).__name__}: {error}{where(error)}"
 
 
 def execute(argv: tuple[str, ...], env: dict[str, str]) -> NoReturn:

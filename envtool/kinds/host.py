@@ -13,7 +13,7 @@ import shutil
 import stat
 from typing import Any, ClassVar
 
-from envtool.api import Bind, Call, Json, Kind, Recipe, Request, Site
+from envtool.api import Bind, Call, Json, Kind, Recipe, Request, Site, shapes
 
 SYSTEM = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
 EMPTY = (
@@ -103,6 +103,7 @@ class Host(Kind):
         "anyOf": [{"type": "object", "additionalProperties": False, "properties": {}}, {"type": "null"}],
     }
     pinned: ClassVar[bool] = False
+    pins: ClassVar[Json] = shapes.record({"system": shapes.TEXT, "installed": shapes.mapping({"type": "string"})})
 
     def resolve(self, request: Request, site: Site) -> Json:
         """What is installed now."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from envtool.api import Fetch, Json, Kind, Problem, Recipe, Request, ResolveError, Site, SpecError, Unpack
+from envtool.api import Fetch, Json, Kind, Problem, Recipe, Request, ResolveError, Site, SpecError, Unpack, shapes
 
 _ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tar.zst", ".tzst", ".zip")
 
@@ -17,6 +17,12 @@ class Tarball(Kind):
     decides."""
 
     name: ClassVar[str] = "tarball"
+    pins: ClassVar[Json] = {
+        "oneOf": [
+            shapes.record({"url": shapes.URL, "sha256": shapes.SHA256}, closed=True),
+            shapes.record({"path": shapes.PATH, "sha256": shapes.SHA256}, closed=True),
+        ]
+    }
     schema: ClassVar[Json] = {
         "description": "A root file system from a tar archive, named by its hash.",
         "type": "object",

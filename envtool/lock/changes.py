@@ -97,7 +97,7 @@ def _plain(pins: Json) -> Iterator[tuple[str, str]]:
     """What pins say beside their items: a date, a suite, a digest."""
     if isinstance(pins, dict):
         for name, value in pins.items():
-            if name == "epoch" and isinstance(value, int):
+            if name == "epoch" and isinstance(value, int) and 0 <= value < 1 << 33:
                 yield "index of", time.strftime("%Y-%m-%d %H:%M", time.gmtime(value))
             elif isinstance(value, (str, int)) and not isinstance(value, bool):
                 yield name, str(value)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from envtool import keys
-from envtool.model import Json
+from envtool.model import Json, Where
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +46,7 @@ class Entry:
     files: tuple[Mapping[str, Json], ...] = ()
     key: str = ""
     diff_id: str = ""
+    where: Where | None = field(default=None, compare=False)  # in the lock's text, for errors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,10 @@ Every entry, every pin and every item of a list of pins has a line of its own; w
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 from envtool.errors import Problem, SpecError
@@ -15,6 +18,9 @@ from envtool.lock.lock import Entry, Lock, Question, lock_of
 from envtool.model import Json, Where
 
 VERSION = 1
+DEEPEST = 64  # levels of arrays and objects: what kinds ask and answer has a few
+ANEW = "`git checkout {0}` brings back the last that was committed; without one, `envtool lock` settles all anew"
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")  # of a character of two
 FILE = "envtool.lock"
 
 _HEX: Json = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
@@ -137,16 +143,28 @@ def _ordered(value: Mapping[str, Json]) -> dict[str, Json]:
 
 def loads(text: str, *, file: str = FILE) -> Lock:
     """A lock from its text. Raises SpecError with the line of what is wrong (codes lock-json, lock-version,
-    lock-schema)."""
+    lock-schema). What pins are, their kinds say: see `wrong_pins`."""
     try:
-        document: Any = json.loads(text)
+        document: Any = json.loads(text, parse_int=_integer, parse_float=_finite, parse_constant=_finite)
     except json.JSONDecodeError as error:
         hint = "a merge went wrong? `git checkout --theirs`, then `envtool lock`" if "<<<<<<<" in text else ""
         raise _wrong(
             file, error.lineno, error.colno, f"not JSON: {error.msg.lower()}", "lock-json", text, hint
         ) from None
+    except _NumberError as error:
+        line = text.count("\n", 0, max(0, text.find(error.token))) + 1
+        message = f"no number that a lock has: {error.token[:24]}{'…' if len(error.token) > 24 else ''}"
+        raise _wrong(file, line, 1, message, "lock-json", text, ANEW.format(file)) from None
     except RecursionError:
         raise _wrong(file, 1, 1, "not a lock: nested too deep", "lock-json", text) from None
+    if _deep(document):
+        raise _wrong(file, 1, 1, "not a lock: nested too deep", "lock-json", text)
+    if half := _HALF.search(text):
+        try:
+            json.dumps(document, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            line = text.count("\n", 0, half.start()) + 1
+            raise _wrong(file, line, 1, "half a character", "lock-json", text, ANEW.format(file)) from None
     version = document.get("version") if isinstance(document, dict) else None
     if version != VERSION and isinstance(version, int):
         message = f"this lock has version {version}, this envtool knows {VERSION}"
@@ -158,8 +176,56 @@ def loads(text: str, *, file: str = FILE) -> Lock:
     except jsonschema_rs.ValidationError as error:
         where = "/".join(str(part) for part in error.instance_path)
         message = f"{where or 'the whole'}: {error.message}"
-        raise _wrong(file, 1, 1, message, "lock-schema", text, "`envtool lock` writes it anew") from None
-    return lock_of(_entry(each) for each in document["entries"])
+        raise _wrong(file, 1, 1, message, "lock-schema", text, ANEW.format(file)) from None
+    return lock_of(_entries(document["entries"], text, file))
+
+
+def _entries(documents: list[dict[str, Any]], text: str, file: str) -> Iterator[Entry]:
+    """Each with the line that names it: that is the first of an entry, as we write it."""
+    at = 0
+    for document in documents:
+        subject = "base" if "base" in document else "layer"
+        found = text.find(f'"{subject}": {json.dumps(document[subject])}', at)
+        at = found if found >= 0 else at
+        yield replace(_entry(document), where=Where(file=file, line=text.count("\n", 0, at) + 1, column=1))
+
+
+def wrong_pins(entry: Entry, why: str) -> SpecError:
+    """The error for an entry whose pins are not what its kind answers (code lock-pins)."""
+    asked, where = entry.question, entry.where or Where(file=FILE, line=1, column=1)
+    message = f"the pins of {asked.subject} `{asked.name}` are not what kind `{asked.kind}` writes: {why}"
+    return SpecError((Problem(where=where, message=message, code="lock-pins", hint=ANEW.format(where.file), width=0),))
+
+
+class _NumberError(Exception):
+    def __init__(self, token: str) -> None:
+        super().__init__(token)
+        self.token = token
+
+
+def _integer(token: str) -> int:
+    if len(token) > 19:
+        raise _NumberError(token)
+    return int(token)
+
+
+def _finite(token: str) -> float:
+    number = float(token)
+    if not math.isfinite(number):
+        raise _NumberError(token)
+    return number
+
+
+def _deep(document: Json) -> bool:
+    level: list[Any] = [document]
+    for _ in range(DEEPEST):
+        level = [
+            item
+            for each in level
+            for item in (each.values() if isinstance(each, dict) else each if isinstance(each, list) else ())
+            if isinstance(item, dict | list)
+        ]
+    return bool(level)
 
 
 def _entry(document: Mapping[str, Any]) -> Entry:

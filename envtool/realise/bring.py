@@ -15,9 +15,13 @@ from envtool.store import download as store
 
 
 def bring(settled: Settled, setting: Setting, event_id: str, site: Site) -> None:
-    """Have every file of a node in the store. Local folders are looked into first; then what `resolve` saw is tried;
-    where that is gone, the kind is asked again. Raises FetchError, ResolveError, StoreError, Interrupted."""
+    """Have every file of a node in the store, with its content. Local folders are looked into first; then what
+    `resolve` saw is tried; where that is gone, the kind is asked again. Raises FetchError, ResolveError, StoreError,
+    Interrupted."""
     claim(settled.fetches, setting)
+    for fetch in settled.fetches:  # what is damaged is put aside, and missing: a layer is made of what was pinned
+        if blobs.has(setting.store, fetch.sha256, fetch.size):
+            blobs.verify(setting.store, fetch.sha256)
     _take(settled.fetches, setting, event_id)
     missing = _missing(settled.fetches, setting)
     if not missing:

@@ -14,7 +14,7 @@ from envtool.api import BESIDE, BLOBS, PROJECT, Call, Fetch, InputFile, Place, R
 from envtool.api import Step as ApiStep
 from envtool.container import ids, start
 from envtool.container.program import Beside, Bind, Program, Root, Step, View
-from envtool.errors import BuildError, Interrupted, MakeError, SandboxError
+from envtool.errors import BuildError, Interrupted, MakeError, SandboxError, StoreError
 from envtool.events import Outcome
 from envtool.plan.graph import Node
 from envtool.realise import advice, archive, inside, shown, team
@@ -144,9 +144,13 @@ def _make(
     drop = (*(SCRATCH[2:] if recipe.keeps_tmp else SCRATCH), *recipe.drop)
     # container root may pass neither to the tree nor write beside it by path: it is put there, and handed the sheet
     with open(place.manifest, "wb") as sheet:
-        captured: canonical.Captured = ids.inside(
-            canonical.capture, ".", settled.epoch, drop, sheet.fileno(), at=place.upper
-        )
+        try:
+            captured: canonical.Captured = ids.inside(
+                canonical.capture, ".", settled.epoch, drop, sheet.fileno(), at=place.upper
+            )
+        except StoreError as error:
+            message = f"{where}: {settled.node.subject} `{settled.request.name}`: {error.message}"
+            raise StoreError(message, code=error.code, hint=error.hint) from error
     return captured
 
 

@@ -114,7 +114,7 @@ def _answered(node: Node, below: Sequence[Settled], setting: Setting) -> Settled
     question = settle.question(node, request, below)
     if setting.refresh or question.id in setting.moving:
         return None
-    locked = setting.lock.answer(question)
+    locked = settle.answer(node, request, question, setting)
     return settle.settled(node, request, locked.pins) if locked is not None else None
 
 

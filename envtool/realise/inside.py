@@ -16,6 +16,7 @@ import shutil
 import stat
 import tarfile
 import zipfile
+import zlib
 from typing import IO, Any, cast
 
 from envtool.errors import BuildError
@@ -51,7 +52,8 @@ def unpack(archive: str, target: str, strip: int = 0, owners: bool = False) -> N
 
     `strip`: leading components dropped (members with fewer are left out). Without `owners` all belongs to root, nobody
     else can write it, and setuid bits go; with them ids, modes and extended attributes are kept as they are. Times are
-    the archive's. Raises BuildError (codes unpack-member, unpack-damaged, unpack-format).
+    the archive's. Raises BuildError (codes unpack-member, unpack-damaged, unpack-format,
+    unpack-write).
     """
     try:
         _make_parents(target)
@@ -77,6 +79,12 @@ def unpack(archive: str, target: str, strip: int = 0, owners: bool = False) -> N
         raise BuildError(f"{os.path.basename(archive)}: damaged: {error}", code="unpack-damaged") from error
     except NotImplementedError as error:
         raise BuildError(f"{os.path.basename(archive)}: {error}", code="unpack-format") from error
+    except OSError as error:
+        text = f"{os.path.basename(archive)}: {os.fsdecode(error.filename or target)}: {error.strerror or error}"
+        raise BuildError(text, code="unpack-write") from error
+    except (ArithmeticError, AssertionError, LookupError, RuntimeError, ValueError, zlib.error) as error:
+        # what the standard library says of archives that nobody should have made
+        raise BuildError(f"{os.path.basename(archive)}: damaged: {error}", code="unpack-damaged") from error
 
 
 def _zstandard_error() -> type[Exception]:
@@ -117,6 +125,12 @@ class _Tree:
         parts = [part for part in name.split("/") if part not in ("", ".")]
         if name.startswith("/") or ".." in parts or "\0" in name:
             raise BuildError(f"member {shown!r} leads out of the archive's directory", code="unpack-member")
+        if any(part.startswith(".wh.") for part in parts):
+            raise BuildError(
+                f"member {shown!r} is how a layer of an image says that something below is deleted: nothing is below",
+                code="unpack-member",
+                hint="an image is a base of kind `image`: its layers are put together there",
+            )
         parts = parts[strip:]
         if not parts:
             return None

@@ -102,6 +102,7 @@ class Setting:
     refresh: bool = False  # ask `resolve` again though answers are locked or remembered
     files: tuple[str, ...] = ()  # of the project: the spec, what it includes and its lock; never an output by chance
     lock: Lock = field(default_factory=Lock)
+    tried: set[str] = field(default_factory=set)  # ids of questions whose answer in the lock was found to be sound
     moving: Mapping[str, Json] = field(default_factory=dict)  # ids of questions asked again -> pins to stay near to
     offline: bool = False  # nothing but the store is touched
     cached_only: bool = False  # nothing may be resolved or built

@@ -10,12 +10,13 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, cast
+from typing import Protocol
 
-from envtool import keys, project
+from envtool import keys, project, shapes
 from envtool.api import Fetch, InputFile, Kind, Request, Site
-from envtool.errors import EnvtoolError, Problem, ResolveError, SpecError
+from envtool.errors import EnvtoolError, MakeError, Problem, ResolveError, SpecError
 from envtool.lock.lock import Entry, Question, ground
+from envtool.lock.text import wrong_pins
 from envtool.model import BaseSpec, Json, LayerSpec
 from envtool.plan.graph import Node, has_parts
 from envtool.realise.setting import DEFAULT_EPOCH, Setting, add_variables
@@ -155,7 +156,7 @@ def wanted(node: Node, request: Request, below: Sequence[Made], setting: Setting
         asked = question(node, request, [made.settled for made in below])
         if asked.id in setting.moving:
             return Wanted(request=replace(request, keep=setting.moving[asked.id]), known=False, again=True)
-        locked = setting.lock.answer(asked)
+        locked = answer(node, request, asked, setting)
         if locked is not None:
             return Wanted(request=request, known=True, pins=locked.pins, locked=locked)
         near = setting.lock.nearest(asked)
@@ -163,6 +164,47 @@ def wanted(node: Node, request: Request, below: Sequence[Made], setting: Setting
             request = replace(request, keep=near.pins)
     known, pins = remembered(node, request, setting)
     return Wanted(request=request, known=known, pins=pins)
+
+
+def answer(node: Node, request: Request, asked: Question, setting: Setting) -> Entry | None:
+    """What the lock answers, None where it does not. All that a kind makes of pins is tried on them first: a schema
+    cannot say everything (a number that counts something else's rows), and a plugin may have none. Raises SpecError
+    (code lock-pins)."""
+    entry = setting.lock.answer(asked)
+    if entry is None or asked.id in setting.tried:
+        return entry
+    kind, pins = node.kind, entry.pins
+    try:
+        found = settled(node, request, pins)
+        for hook in (kind.variables, kind.in_project, kind.generated, kind.summary, kind.image_config):
+            hook(request, pins)
+        if node.subject == "base":
+            kind.parts(request, pins)
+        kind.watches(pins)
+        inside = {**kind.in_project(request, pins), **kind.generated(request, pins)}
+        if any(posixpath.normpath(path).split("/")[0] in ("", "..") for path in inside):
+            raise ValueError("a path that leaves the project")
+        for fetch in found.fetches:
+            check_fetch(fetch)
+    except MakeError as error:
+        raise wrong_pins(entry, error.message) from error
+    except _ODD as error:
+        raise wrong_pins(entry, f"{type(error).__name__}: {error}"[:300]) from error
+    setting.tried.add(asked.id)
+    return entry
+
+
+_ODD = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+
+def check_fetch(fetch: Fetch) -> None:
+    """Raise ValueError for a file that no build can be shown, whatever a kind made of its pins."""
+    if not fetch.name or fetch.name in (".", "..") or "/" in fetch.name or "\0" in fetch.name or len(fetch.name) > 255:
+        raise ValueError(f"no name of a file: {fetch.name[:100]!r}")
+    if len(fetch.sha256) != 64 or not set(fetch.sha256) <= set("0123456789abcdef"):
+        raise ValueError(f"no sha256: {fetch.sha256[:100]!r}")
+    if type(fetch.size) is not int or not 0 <= fetch.size < 1 << 63:
+        raise ValueError("no size")
 
 
 def surprise(wanted: Wanted, key: str, diff_id: str) -> str:
@@ -176,9 +218,9 @@ def surprise(wanted: Wanted, key: str, diff_id: str) -> str:
 def remembered(node: Node, request: Request, setting: Setting) -> tuple[bool, Json]:
     """What the store remembers of a question."""
     known = memo.get(setting.store, memo_question(node, request))
-    if known is None or not node.kind.fresh(request, known["pins"]):
+    if not isinstance(known, dict) or "pins" not in known or shapes.fault(known["pins"], node.kind.pins):
         return False, None
-    return True, known["pins"]
+    return (True, known["pins"]) if node.kind.fresh(request, known["pins"]) else (False, None)
 
 
 def resolve(node: Node, request: Request, setting: Setting, site: Asked, *, again: bool) -> Json:
@@ -213,8 +255,9 @@ def resolve(node: Node, request: Request, setting: Setting, site: Asked, *, agai
 
 def seen(node: Node, request: Request, setting: Setting) -> Mapping[str, str]:
     """Where `resolve` saw files, on this machine: sha256 -> URL."""
-    known = memo.get(setting.store, memo_question(node, request)) or {}
-    return cast("Mapping[str, str]", known.get("seen", {}))
+    known = memo.get(setting.store, memo_question(node, request))
+    found = known.get("seen") if isinstance(known, dict) else None
+    return {key: url for key, url in found.items() if isinstance(url, str)} if isinstance(found, dict) else {}
 
 
 def settled(node: Node, request: Request, pins: Json) -> Settled:

@@ -345,8 +345,8 @@ def _agree(stack: Stack, setting: Setting) -> None:
     for lower, upper in _strangers(stack):
         question: Mapping[str, str] = {"conflicts": lower.layer.key, "with": upper.layer.key}
         answer = memo.get(setting.store, dict(question))
-        if answer is None:
-            clash = canonical.conflicts(lower.layer.manifest, upper.layer.manifest)
+        if not isinstance(answer, dict) or not isinstance(answer.get("paths"), list):
+            clash = canonical.conflicts(layers.records(lower.layer), layers.records(upper.layer))
             answer = {"paths": [*clash[:10]]}
             memo.put(setting.store, dict(question), answer)
         paths = answer["paths"]

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from envtool import globs
 from envtool.container import ids
-from envtool.store.canonical import records
-from envtool.store.layers import Layer
+from envtool.store.layers import Layer, records
 from envtool.store.merged import Entries
 from envtool.store.merged import merged as overlaid
 
@@ -25,7 +24,7 @@ class StackTree:
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         self._layers = layers
-        self._files = merged([records(layer.manifest) for layer in layers])
+        self._files = merged([records(layer) for layer in layers])
 
     def find(self, pattern: str) -> list[str]:
         """See api.Tree."""

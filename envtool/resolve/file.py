@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from envtool import shapes
 from envtool.directory import Directory
-from envtool.errors import UsageError
+from envtool.errors import Problem, SpecError, UsageError
 from envtool.lock import text
 from envtool.lock.lock import Lock
 from envtool.project import Files
+from envtool.registry import Registry
 
 
 def name(spec: str) -> str:
@@ -17,11 +19,23 @@ def name(spec: str) -> str:
     return os.path.splitext(spec)[0] + ".lock"
 
 
-def read(files: Files, spec: str) -> Lock | None:
-    """The lock of a spec (its name in the project), None where there is none. Raises SpecError, UsageError."""
+def read(files: Files, spec: str, kinds: Registry) -> Lock | None:
+    """The lock of a spec (its name in the project), None where there is none. `kinds` say what pins are. Raises
+    SpecError, UsageError."""
     file = name(spec)
     content = files.read(file)
-    return None if content is None else text.loads(content, file=file)
+    if content is None:
+        return None
+    lock = text.loads(content, file=file)
+    problems: list[Problem] = []
+    for entry in lock.entries:
+        kind = (kinds.bases if entry.question.subject == "base" else kinds.layers).get(entry.question.kind)
+        # pins are looked at by nobody before they fit; where a plugin is not here, nobody will
+        if kind is not None and (why := shapes.fault(entry.pins, kind.pins)):
+            problems += text.wrong_pins(entry, why).problems
+    if problems:
+        raise SpecError(tuple(problems))
+    return lock
 
 
 def lines(files: Files, spec: str) -> Callable[[str, str], str]:

@@ -67,7 +67,7 @@ def check(graph: Graph, lock: Lock, setting: Setting, file: str) -> None:
             continue
         if settle.floats(node.kind):
             question = settle.question(node, request, below)
-            answer = lock.answer(question)
+            answer = settle.answer(node, request, question, setting)
             if answer is None:
                 problems[_stale(node, question, lock, setting, file)] = None
                 continue

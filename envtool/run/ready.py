@@ -5,14 +5,13 @@ without it, or with a stale one, the long way is taken.
 
 from __future__ import annotations
 
-import marshal
 import os
 import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from envtool import evidence, gate, git, project
+from envtool import evidence, gate, git, project, stored
 from envtool.container.program import Step
 from envtool.model import Env, Spec
 from envtool.project import Files
@@ -56,7 +55,7 @@ def prepare(env: Env, stack: Stack, spec: Spec, files: Files, setting: Setting, 
     watched.setdefault(warm.consent(), warm.signature(warm.consent()))
     if len(watched) <= MOST and not scratch and not env.network and not setting.allowed.said:
         plan["watch"] = sorted(watched.items())
-        _write(warm.path(setting.store.root, plan["spec"], env.name), plan)
+        stored.replace(warm.path(setting.store.root, plan["spec"], env.name), stored.seal(plan))
     plan["let"] = describe.passed(env, os.environ)  # not before it is written: values are nobody else's
     return plan
 
@@ -112,7 +111,7 @@ def unchanged(
         "view": traces[0].view,
         "rows": rows,
     }
-    _write(told.path(setting.store.root, place, traces[0].task, selected), plan)
+    stored.replace(told.path(setting.store.root, place, traces[0].task, selected), stored.seal(plan))
 
 
 def _copies(trace: Trace) -> list[tuple[str, str]]:
@@ -154,6 +153,7 @@ def _decided(stack: Stack, spec: Spec, setting: Setting) -> Iterator[str]:
     for made in (*stack.made, *stack.aside):
         settled = made.settled
         yield os.path.join(os.path.dirname(made.layer.tree), "layer.json")
+        yield made.layer.tree
         yield settle.memory(made, setting)
         yield from settled.node.kind.watches(settled.pins)
         directory = settled.node.spec.directory
@@ -166,14 +166,3 @@ def _decided(stack: Stack, spec: Spec, setting: Setting) -> Iterator[str]:
                 yield place
     for _, directory in project.repositories(setting.root):
         yield os.path.join(directory, ".gitmodules")
-
-
-def _write(place: str, plan: dict[str, Any]) -> None:
-    mine = f"{place}.{os.getpid()}"
-    try:
-        with open(mine, "wb") as file:
-            file.write(marshal.dumps(plan))
-        os.replace(mine, place)
-    except OSError:  # a full disk makes the next start slower, nothing else
-        if os.path.exists(mine):
-            os.unlink(mine)

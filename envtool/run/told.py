@@ -8,10 +8,10 @@ exactly as it was sends the caller the long way, which alone knows words for any
 from __future__ import annotations
 
 import binascii
-import marshal
 import os
 import sys
 
+from envtool import stored
 from envtool.run import warm
 
 TYPE_CHECKING = False
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-FORMAT = 2
+FORMAT = 3
 
 
 def path(store: str, spec: str, task: str, envs: tuple[str, ...]) -> str:
@@ -43,17 +43,16 @@ def read(store: str, spec: str, task: str, envs: tuple[str, ...]) -> dict[str, A
     `stands` to look at."""
     place = path(store, spec, task, envs)
     try:
-        with open(place, "rb") as file:
-            plan: dict[str, Any] = marshal.loads(file.read())  # noqa: S302 - our own file in our own 0700 store
+        plan: dict[str, Any] = stored.opened(stored.read(place))[0]
         if plan["version"] != version() or (plan["spec"], plan["task"], plan["envs"]) != (spec, task, envs):
             return None
-    except (OSError, ValueError, EOFError, TypeError, KeyError):
-        return None
-    if plan["switches"] != switches(os.environ) or any(
-        passed(each["passes"]) != each["passed"] for each in plan["rows"]
-    ):
-        return None
-    if not all(warm.signature(watched) == state for watched, state in plan["watch"]):
+        if plan["switches"] != switches(os.environ) or any(
+            passed(each["passes"]) != each["passed"] for each in plan["rows"]
+        ):
+            return None
+        if not all(warm.signature(watched) == state for watched, state in plan["watch"]):
+            return None
+    except (OSError, ValueError, EOFError, TypeError, LookupError):
         return None
     plan["place"] = place
     return plan

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import binascii
 import fcntl
-import marshal
 import os
 import sys
 
-from envtool import __version__
+from envtool import __version__, stored
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-FORMAT = 4
+FORMAT = 5
 SIGNING_KEY = "ENVTOOL_CACHE_KEY"  # gate.py has it too; that module is not for here
 
 
@@ -43,8 +42,7 @@ def read(store: str, spec: str, env: str) -> dict[str, Any] | None:
     place = path(store, spec, env)
     held: list[int] = []
     try:
-        with open(place, "rb") as file:
-            plan: dict[str, Any] = marshal.loads(file.read())  # noqa: S302 - our own file in our own 0700 store
+        plan: dict[str, Any] = stored.opened(stored.read(place))[0]
         if plan["version"] != version() or plan["spec"] != spec or plan["env"] != env:
             return None
         held.extend(_hold(lock) for lock in plan["locks"])
@@ -55,7 +53,7 @@ def read(store: str, spec: str, env: str) -> dict[str, Any] | None:
             os.utime(place)  # by this gc knows when its layers were used last: one call a start, not one a layer
             plan["held"], held = held, []
             return plan
-    except (OSError, ValueError, EOFError, TypeError, KeyError):
+    except (OSError, ValueError, EOFError, TypeError, LookupError):
         pass
     finally:
         for descriptor in held:
@@ -153,6 +151,6 @@ def launch(plan: dict[str, Any], argv: tuple[str, ...], *, terminal: bool, cance
 
 def _hold(place: str) -> int:
     # a shared lock on each layer: no gc may take it while it is mounted
-    descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_SH)
     return descriptor

@@ -23,8 +23,7 @@ from envtool.realise.tree import StackTree
 from envtool.run import contents, describe
 from envtool.ship import ground, shown
 from envtool.store import blobs
-from envtool.store.canonical import records
-from envtool.store.layers import Layer
+from envtool.store.layers import Layer, records
 from envtool.store.store import Store
 
 TITLE = "org.opencontainers.image.title"
@@ -180,7 +179,7 @@ class Standing:
     """Which paths the merged layers have, as their manifests say. `layers` bottom first."""
 
     def __init__(self, layers: Sequence[Layer]) -> None:
-        self._letters = [{path: fields[:1] for path, fields in records(layer.manifest)} for layer in reversed(layers)]
+        self._letters = [{path: fields[:1] for path, fields in records(layer)} for layer in reversed(layers)]
 
     def has(self, path: str) -> bool:
         """Whether there is anything at a path (relative to the root)."""

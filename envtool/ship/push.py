@@ -142,7 +142,8 @@ def _layer(each: Content, sender: _Sender, form: Form, path: str) -> Blob:
     store = sender.setting.store
     question: Json = {"packed": each.diff_id, "form": form, "by": packing.maker(form)}
     known = memo.get(store, question)
-    if known is not None and sender.has(known["digest"]):
+    whole = isinstance(known, dict) and known.keys() == {"digest", "size"}
+    if whole and sender.has(known["digest"]):
         sender.expect(-each.size)
         return Blob(descriptor=Descriptor(media_type=MEDIA_TYPES[form], **known))
     blob = content.packed(each, form, path, sender.setting.cancel)

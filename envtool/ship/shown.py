@@ -16,7 +16,7 @@ from envtool.api import PROJECT
 from envtool.container import ids
 from envtool.realise.build import joins
 from envtool.realise.settle import Made
-from envtool.store.canonical import records
+from envtool.store.layers import records
 
 
 def links(stack: Sequence[Made], exists: Callable[[str], bool]) -> dict[str, str]:
@@ -26,7 +26,7 @@ def links(stack: Sequence[Made], exists: Callable[[str], bool]) -> dict[str, str
     for made in stack:
         for source, place in joins([made.settled]):
             outward = _outward(made, source)
-            names = [os.fsdecode(path) for path, _ in records(made.layer.manifest)] if outward else []
+            names = [os.fsdecode(path) for path, _ in records(made.layer)] if outward else []
             inside = _laid_out(source, place, names, outward)
             name = posixpath.basename(place)
             beside = posixpath.dirname(place) == PROJECT and not exists(name)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 import time
 from collections.abc import Iterable
 
 from envtool.errors import FetchError, StoreError
-from envtool.store.scratch import scratch
+from envtool.store.scratch import remove_tree, scratch, take_place
 from envtool.store.store import Store
 
 
@@ -23,8 +24,13 @@ def path(store: Store, sha256: str) -> str:
 def partial(store: Store, sha256: str) -> str:
     """Absolute path of what has arrived of a blob so far, there or not: the next process goes on from it."""
     directory = store.path("blobs", "partial")
-    os.makedirs(directory, exist_ok=True)
-    return os.path.join(directory, os.path.basename(path(store, sha256)))
+    place = os.path.join(directory, os.path.basename(path(store, sha256)))
+    if not os.path.isdir(directory):
+        remove_tree(directory)
+        os.makedirs(directory, exist_ok=True)
+    if os.path.lexists(place) and not stat.S_ISREG(os.lstat(place).st_mode):
+        remove_tree(place)
+    return place
 
 
 def forget(store: Store, *, older: float = 7 * 86400.0) -> None:
@@ -33,19 +39,19 @@ def forget(store: Store, *, older: float = 7 * 86400.0) -> None:
     for name in os.listdir(directory) if os.path.isdir(directory) else ():
         place = os.path.join(directory, name)
         try:
-            if os.stat(place).st_mtime < time.time() - older:
-                os.unlink(place)
+            if os.lstat(place).st_mtime < time.time() - older:
+                remove_tree(place)
         except FileNotFoundError:
             continue  # finished meanwhile
 
 
 def has(store: Store, sha256: str, size: int = 0) -> bool:
-    """Whether it is there; with a known `size` (bytes), also not cut short by a crash of the machine."""
+    """Whether it is there, and a file; with a known `size` (bytes), also not cut short by a crash of the machine."""
     try:
-        found = os.stat(path(store, sha256))
-    except FileNotFoundError:
+        found = os.lstat(path(store, sha256))
+    except (FileNotFoundError, NotADirectoryError):
         return False
-    return not size or found.st_size == size
+    return stat.S_ISREG(found.st_mode) and (not size or found.st_size == size)
 
 
 def put(store: Store, source: str, sha256: str) -> str:
@@ -58,12 +64,11 @@ def put(store: Store, source: str, sha256: str) -> str:
     finally:
         os.close(descriptor)
     parent = os.path.dirname(target)
-    try:
-        os.mkdir(parent)
+    if not os.path.isdir(parent):
+        remove_tree(parent)
+        os.makedirs(parent, exist_ok=True)
         os.chmod(parent, 0o755)
-    except FileExistsError:
-        pass
-    os.rename(source, target)
+    take_place(source, target)
     return target
 
 
@@ -94,8 +99,10 @@ def keep(store: Store, pieces: Iterable[bytes], sha256: str = "") -> str:
 def verify(store: Store, sha256: str) -> bool:
     """Whether its content still has its name; what has not is moved out of the way, to be fetched again."""
     where = path(store, sha256)
-    with open(where, "rb") as file:
-        right = hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    descriptor = os.open(where, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        right = regular and hashlib.file_digest(file, "sha256").hexdigest() == sha256
     if not right:
-        os.rename(where, f"{where}.corrupt")
+        take_place(where, f"{where}.corrupt")
     return right

@@ -17,15 +17,16 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import BinaryIO, TypeAlias
 
-from envtool import globs
+from envtool import globs, stored
 from envtool.errors import StoreError
 from envtool.store import ocitar
 
 Captured: TypeAlias = tuple[str, int, int]  # diff ID ("sha256:…"), bytes of the tar, number of entries
 CHUNK = 1 << 20
+MANIFEST = 1 << 30  # bytes
 OPAQUE = (b"user.overlay.opaque", b"trusted.overlay.opaque")
 OVERLAY = (b"user.overlay.", b"trusted.overlay.")
 CAPABILITY = b"security.capability"
@@ -89,13 +90,13 @@ def entries(tree: str | int) -> list[Entry]:
     return list(_walk(_top(tree)))
 
 
-def conflicts(lower: str, upper: str) -> list[str]:
+def conflicts(lower: Iterable[tuple[bytes, bytes]], upper: Iterable[tuple[bytes, bytes]]) -> list[str]:
     """Paths that two layers, neither of which stands on the other, write differently; `lower` and `upper` are their
-    manifests' paths. The same file in both is no conflict; directories in both are none, unless one hides the other's
+    records. The same file in both is no conflict; directories in both are none, unless one hides the other's
     content."""
-    below = dict(records(lower))
+    below = dict(lower)
     clashes: list[str] = []
-    above = dict(records(upper))
+    above = dict(upper)
     for path, record in above.items():
         other = below.get(path)
         if other is None or other == record:
@@ -114,9 +115,8 @@ def _has_content(records: dict[bytes, bytes], directory: bytes) -> bool:
 
 
 def records(manifest: str) -> Iterator[tuple[bytes, bytes]]:
-    """Path and fields (type, mode, uid, gid, fingerprint) of each entry of a manifest."""
-    with open(manifest, "rb") as file:
-        yield from parsed(file.read())
+    """Path and fields (type, mode, uid, gid, fingerprint) of each entry of a manifest. Raises OSError, ValueError."""
+    yield from parsed(stored.read(manifest, most=MANIFEST))
 
 
 def parsed(manifest: bytes) -> Iterator[tuple[bytes, bytes]]:

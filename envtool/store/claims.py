@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Collection, Iterable
 from contextlib import ExitStack
 
+from envtool import stored
 from envtool.store import blobs, locks
 from envtool.store import layers as kept
 from envtool.store.scratch import scratch
@@ -82,8 +83,7 @@ def claimed(store: Store) -> Collection[str]:
     for name in os.listdir(store.path("tmp")):
         top = store.path("tmp", name)
         try:
-            with open(os.path.join(top, SHEET), encoding="ascii") as file:
-                text = file.read()
+            text = stored.read(os.path.join(top, SHEET)).decode("ascii")
             descriptor = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except (OSError, UnicodeDecodeError):
             continue

@@ -7,7 +7,6 @@ into a scratch directory first, so that each is there whole or not at all; whoev
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from envtool.store import claims, layers, locks, results
+from envtool.store import claims, document, layers, locks, results
 from envtool.store.scratch import Remove, remove_tree, scratch, sweep
 from envtool.store.store import Store
 from envtool.store.survey import Item, Survey, lock_of, names, uses, where
@@ -210,8 +209,7 @@ def _forgotten(store: Store, found: Survey, now: float) -> Iterator[str]:
             if state.st_size > 4096 or asked < HOUR:
                 continue
             # not as if somebody had asked
-            with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOATIME), "rb") as file:
-                question: Any = json.loads(file.read())["question"]
+            question: Any = document.load(path, unseen=True)["question"]
         except (OSError, ValueError, KeyError, TypeError):
             continue
         if not isinstance(question, dict) or asked > MEMORIES:

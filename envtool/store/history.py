@@ -12,7 +12,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from envtool import stored
 from envtool.model import Json
+from envtool.store import document
 from envtool.store.store import Store
 
 
@@ -52,11 +54,12 @@ def one(store: Store, key: str, words: Collection[bytes] = (b"",)) -> Built | No
     if data is None:
         return None
     try:
-        stored: Any = json.loads(data)
-        noted = stored.get("built", {})
-        when = float(noted.get("time") or os.stat(path).st_mtime)
-        document = {**stored["document"]}
-        return Built(key=key, diff_id=str(stored["diff_id"]), time=when, document=document, built=noted)
+        said = document.loads(data)
+        noted, decided = said.get("built", {}), said["document"]
+        when = noted.get("time") or os.stat(path).st_mtime
+        if not isinstance(decided, dict) or not document.seconds(when):
+            return None
+        return Built(key=key, diff_id=str(said["diff_id"]), time=float(when), document=decided, built=noted)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -70,7 +73,7 @@ def asked(store: Store, kinds: Collection[str]) -> Iterator[Asked]:
         if data is None:
             continue
         try:
-            question: Any = json.loads(data)["question"]
+            question: Any = document.loads(data)["question"]
             if question.get("kind") in kinds:
                 yield Asked(question=question, time=os.stat(path).st_mtime)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -80,15 +83,14 @@ def asked(store: Store, kinds: Collection[str]) -> Iterator[Asked]:
 def _names(store: Store, room: str) -> list[str]:
     try:
         return sorted(os.listdir(store.path(room)))
-    except FileNotFoundError:
+    except OSError:
         return []
 
 
 def _read(path: str, words: Collection[bytes]) -> bytes | None:
     """The whole file when any of the words is in it."""
     try:
-        with open(path, "rb", buffering=0) as file:
-            data = file.read()
+        data = stored.read(path, most=document.LARGEST)
     except OSError:
         return None
     return data if any(word in data for word in words) else None

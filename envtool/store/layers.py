@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
-import json
 import os
+import re
+import stat
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-from envtool import keys
 from envtool.errors import StoreError
 from envtool.model import Json
-from envtool.store import locks, memo
+from envtool.store import canonical, locks, memo
 from envtool.store.canonical import Captured
+from envtool.store.document import dumps, load, whole
 from envtool.store.scratch import Remove, scratch
 from envtool.store.store import Store
 
 __all__ = ["Draft", "Layer", "building", "find", "scratch", "using"]
+
+
+_FIELDS = re.compile(
+    rb"(?:f [0-7]{1,7} [0-9]{1,20} [0-9]{1,20} [0-9]{1,19}:|[a-eg-z] [0-7]{1,7} [0-9]{1,20} [0-9]{1,20} )[^ ]+"
+)
+_DIFF_ID = re.compile("sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,31 +44,75 @@ class Layer:
 
 
 def find(store: Store, key: str) -> Layer | None:
-    """The layer under a key, None when there is none. Raises StoreError when what is there is damaged."""
+    """The layer under a key, None when there is none. Raises StoreError (code layer-damaged) for what is there and no
+    whole layer."""
     where = store.path("layers", key)
     try:
-        with open(os.path.join(where, "layer.json"), encoding="utf-8") as file:
-            stored = json.load(file)
-        return Layer(
-            key=key,
-            tree=os.path.join(where, "tree"),
-            manifest=os.path.join(where, "manifest"),
-            diff_id=stored["diff_id"],
-            size=stored["size"],
-            entries=stored["entries"],
-            document=stored["document"],
-            built=stored.get("built", {}),
-        )
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{where}/layer.json is damaged", code="layer-damaged", hint=f"move {where} away") from error
+        try:
+            layer = sheet(store, key)
+        except FileNotFoundError:
+            if not os.path.lexists(where):
+                return None
+            layer = sheet(store, key)  # it came between the two looks, or it is a half
+        if not stat.S_ISDIR(os.lstat(layer.tree).st_mode) or not stat.S_ISREG(os.lstat(layer.manifest).st_mode):
+            raise damaged(key, "its tree or its manifest is something else")
+    except FileNotFoundError as error:
+        raise damaged(key, f"{os.path.basename(error.filename)} is missing") from error
+    except OSError as error:
+        raise damaged(key, f"{error.strerror}: {error.filename}") from error
+    except ValueError as error:
+        raise damaged(key, f"layer.json: {error}") from error
+    return layer
+
+
+def sheet(store: Store, key: str) -> Layer:
+    """What layer.json says of a layer, wherever its tree is. Raises OSError, ValueError for what no layer.json says."""
+    where = store.path("layers", key)
+    said = load(os.path.join(where, "layer.json"))
+    diff_id, size, entries = (said.get(name) for name in ("diff_id", "size", "entries"))
+    built = said.get("built", {})
+    right = isinstance(diff_id, str) and _DIFF_ID.fullmatch(diff_id) and whole(size) and whole(entries)
+    if not right or not isinstance(said.get("document"), dict) or not isinstance(built, dict):
+        raise ValueError("it does not say what a layer is")
+    return Layer(
+        key=key,
+        tree=os.path.join(where, "tree"),
+        manifest=os.path.join(where, "manifest"),
+        diff_id=str(diff_id),
+        size=size,  # type: ignore[arg-type]
+        entries=entries,  # type: ignore[arg-type]
+        document=said["document"],
+        built=built,
+    )
+
+
+def records(layer: Layer) -> list[tuple[bytes, bytes]]:
+    """Path and fields of each entry of a layer, by its manifest (canonical.records). Raises StoreError (code
+    layer-damaged)."""
+    try:
+        found = [*canonical.records(layer.manifest)]
+    except OSError as error:
+        raise damaged(layer.key, f"its manifest: {error.strerror}") from error
+    except ValueError:
+        found = [(b"", b"")]
+    if not all(_FIELDS.fullmatch(fields) for _, fields in found):
+        raise damaged(layer.key, "its manifest is none")
+    return found
+
+
+def damaged(key: str, why: str) -> StoreError:
+    """The error for a layer that is not whole."""
+    return StoreError(
+        f"layer {key[:12]} in the store is damaged: {why}",
+        code="layer-damaged",
+        hint="`envtool store verify --repair` takes away what is damaged; it is made again when it is needed",
+    )
 
 
 def recall(store: Store, key: str, document: Mapping[str, Json]) -> Layer | None:
     """What a layer that is gone from the store came out as, with an empty `tree`; None when nobody noted it."""
     answer = memo.get(store, {"diff id of": key})
-    if answer is None:
+    if not isinstance(answer, str) or not _DIFF_ID.fullmatch(answer):
         return None
     return Layer(key=key, tree="", manifest="", diff_id=answer, size=0, entries=0, document=document)
 
@@ -96,7 +147,7 @@ class Draft:
             stored["built"] = dict(built)
         try:
             with open(os.path.join(made, "layer.json"), "wb") as file:
-                file.write(keys.canonical(stored))
+                file.write(dumps(stored))
             _sync(made)
             os.rename(made, self._store.path("layers", self._key))
             _sync_directory(self._store.path("layers"))

@@ -10,11 +10,12 @@ from concurrent.futures import FIRST_EXCEPTION, Future, wait
 
 from envtool import net
 from envtool.api import Fetch, Sealed
-from envtool.errors import FetchError, Interrupted
+from envtool.errors import FetchError, Interrupted, StoreError
 from envtool.events import Emit, Progress
 from envtool.integrity import integrity_digest
 from envtool.model import Json
 from envtool.store import blobs, memo
+from envtool.store.document import whole
 from envtool.store.scratch import scratch
 from envtool.store.store import Store
 
@@ -60,9 +61,12 @@ def _remembered(item: Sealed, store: Store) -> tuple[str, str, int] | None:
     if not integrity_digest(item.integrity):
         return None
     known = memo.get(store, _question(item))
-    if known is None or not blobs.has(store, known["sha256"], known["size"]):
+    try:
+        sha256, size = known["sha256"], known["size"]
+        there = whole(size) and blobs.has(store, sha256, size)
+    except (LookupError, TypeError, StoreError):  # nothing is remembered, or something else
         return None
-    return item.urls[0], known["sha256"], known["size"]
+    return (item.urls[0], sha256, size) if there else None
 
 
 class _Learning:

@@ -96,8 +96,8 @@ def prune(store: Store, *, older: float, keep: Callable[[str], bool]) -> int:
         try:
             if os.stat(path).st_mtime > oldest or keep(name):
                 continue
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
+            descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:  # gone meanwhile, or no lock
             continue
         try:
             if attempt(descriptor):
@@ -137,4 +137,4 @@ def acquire(
 
 
 def _open(store: Store, name: str) -> int:
-    return os.open(store.path("locks", name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    return os.open(store.path("locks", name), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,21 +9,19 @@ from typing import Any
 
 from envtool import keys
 from envtool.model import Json
-from envtool.store import locks
-from envtool.store.scratch import scratch
+from envtool.store import document, locks
+from envtool.store.scratch import scratch, take_place
 from envtool.store.store import Store
 
 
 def get(store: Store, question: Json) -> Any:
     """The remembered answer, None when there is none (or it is damaged: then it is asked again)."""
     try:
-        with open(path(store, question), encoding="utf-8") as file:
-            entry = json.load(file)
-    except (FileNotFoundError, ValueError):
+        entry = document.load(path(store, question))
+        same = keys.digest(entry["question"]) == keys.digest(question)
+    except (OSError, ValueError, LookupError):
         return None
-    if not isinstance(entry, dict) or entry.get("question") != json.loads(keys.canonical(question)):
-        return None
-    return entry.get("answer")
+    return entry.get("answer") if same else None
 
 
 def put(store: Store, question: Json, answer: Json) -> None:
@@ -33,10 +30,10 @@ def put(store: Store, question: Json, answer: Json) -> None:
     with scratch(store) as top:
         mine = os.path.join(top, "memo")
         with open(mine, "wb") as file:
-            file.write(keys.canonical({"question": question, "answer": answer}))
+            file.write(document.dumps({"question": question, "answer": answer}))
             file.flush()
             os.fsync(file.fileno())
-        os.rename(mine, target)
+        take_place(mine, target)
 
 
 @contextmanager

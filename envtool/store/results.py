@@ -9,29 +9,29 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import re
 import shutil
 import stat
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field
 
 from envtool import evidence, keys
 from envtool.model import Json
-from envtool.store.scratch import scratch
+from envtool.store import document
+from envtool.store.scratch import remove_tree, scratch
 from envtool.store.store import Store
 
 FORMAT = 1
 STATEMENT = "statement"
+_SUMMED = ("log", STATEMENT)
 KEPT = 8  # results of one task of one env
 AGE = 30 * 86400  # seconds
 LOG = 64 << 20  # bytes of a log that is kept
 OUTPUTS = 512 << 20  # bytes of all outputs together
 FILES = 20_000  # number of outputs
-_PLAN = re.compile(r"[0-9a-f]{8}(\.(view|view\.hashes|told))?")
+PLAN = re.compile(r"[0-9a-f]{8}(\.(view|view\.hashes|told))?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +67,9 @@ class Remembered:
     document: Mapping[str, Json]
     run: Run
     outputs: tuple[Output, ...]
+    sums: Mapping[str, str] = field(
+        default_factory=dict
+    )  # sha256 of those of _SUMMED that are there; empty for results of older envtools
 
     @property
     def log(self) -> str:
@@ -94,23 +97,42 @@ def find(store: Store, key: str) -> Remembered | None:
 
 def _read(key: str, directory: str) -> Remembered | None:
     try:
-        with open(os.path.join(directory, "result.json"), encoding="utf-8") as file:
-            stored: dict[str, Any] = json.load(file)
+        stored = document.load(os.path.join(directory, "result.json"))
         found = Remembered(
             key=key,
             directory=directory,
             document=stored["document"],
             run=Run(**stored["run"]),
             outputs=tuple(Output(**each) for each in stored["outputs"]),
+            sums=stored.get("sums", {}),
         )
-        whole = stored["format"] == FORMAT and keys.digest(stored["document"]) == key
-        whole = whole and os.path.getsize(found.log) == stored["log"]
-        for each in found.outputs:
-            state = os.lstat(found.source(each))
-            whole = whole and (stat.S_ISLNK(state.st_mode) if each.link else state.st_size == each.size)
-    except (OSError, ValueError, KeyError, TypeError):
+        right = stored["format"] == FORMAT and keys.digest(stored["document"]) == key
+        right = right and isinstance(found.document, dict) and isinstance(found.sums, dict) and _said(found)
+        right = right and _is(found.log, stored["log"])
+        right = right and all(_is(found.source(each), each.size, link=bool(each.link)) for each in found.outputs)
+    except (OSError, ValueError, LookupError, TypeError):
         return None
-    return found if whole else None
+    return found if right else None
+
+
+def _said(found: Remembered) -> bool:
+    """Whether all that is said of a run and its outputs can be."""
+    run = found.run
+    texts: list[object] = [run.env, run.task, run.host, run.message]
+    for each in found.outputs:
+        texts += [each.path, each.sha256, each.link]
+        if not (document.whole(each.mode) and document.whole(each.size) and type(each.mtime_ns) is int):
+            return False
+        if not isinstance(each.path, str) or not _inside(each.path):
+            return False
+    return (
+        all(isinstance(text, str) for text in texts) and document.seconds(run.started) and document.seconds(run.seconds)
+    )
+
+
+def _is(path: str, size: int, *, link: bool = False) -> bool:
+    state = os.lstat(path)
+    return stat.S_ISLNK(state.st_mode) if link else stat.S_ISREG(state.st_mode) and state.st_size == size
 
 
 def of(store: Store, owner: str) -> list[Remembered]:
@@ -120,11 +142,13 @@ def of(store: Store, owner: str) -> list[Remembered]:
 
 
 def verify(found: Remembered) -> bool:
-    """Whether the remembered outputs still are what they were."""
+    """Whether the remembered outputs, log and provenance still are what they were."""
     try:
         return all(
             os.readlink(found.source(each)) == each.link if each.link else _hash(found.source(each)) == each.sha256
             for each in found.outputs
+        ) and all(
+            _hash(os.path.join(found.directory, name)) == found.sums[name] for name in _SUMMED if name in found.sums
         )
     except OSError:
         return False
@@ -154,23 +178,24 @@ def keep(
     `statement` is the path of its provenance, there or not; `outputs` are project-relative paths below `root`. Raises
     OSError, TooLarge."""
     with scratch(store) as top:
-        for document in keyed:
-            key = keys.digest(dict(document))
+        for decided in keyed:
+            key = keys.digest(dict(decided))
             made = os.path.join(top, key)
             os.mkdir(made, 0o755)
             size = _copy(log, os.path.join(made, "log"))
             if statement:
                 with contextlib.suppress(FileNotFoundError):
                     _copy(statement, os.path.join(made, STATEMENT))
-            stored: Json = {
+            stored: dict[str, Json] = {
                 "format": FORMAT,
-                "document": dict(document),
+                "document": dict(decided),
                 "run": asdict(run),
                 "log": size,
+                "sums": {name: _hash(path) for name in _SUMMED if os.path.exists(path := os.path.join(made, name))},
                 "outputs": [asdict(each) for each in _take(root, outputs, os.path.join(made, "outputs"))],
             }
             with open(os.path.join(made, "result.json"), "wb") as file:
-                file.write(keys.canonical(stored))
+                file.write(document.dumps(stored))
             _place(made, store.path("results", key), os.path.join(top, f"{key}.old"))
             _own(store, owner, key)
     _bound(store, owner)
@@ -195,7 +220,8 @@ def _inside(path: str) -> bool:
 
 def forget(store: Store, key: str) -> None:
     """Take a result away."""
-    shutil.rmtree(store.path("results", key), ignore_errors=True)
+    with contextlib.suppress(OSError):
+        remove_tree(store.path("results", key))
 
 
 def _copy(evidenced: str, target: str) -> int:
@@ -239,7 +265,8 @@ def _take(root: str, outputs: Iterable[str], target: str) -> list[Output]:
 
 
 def _hash(path: str) -> str:
-    with open(path, "rb") as file:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -258,10 +285,19 @@ def _place(made: str, target: str, old: str) -> None:
 
 def _own(store: Store, owner: str, key: str) -> None:
     directory = store.path("results", "of", owner)
-    os.makedirs(directory, mode=0o755, exist_ok=True)
-    with open(os.path.join(directory, key), "wb"):
-        pass
-    os.utime(os.path.join(directory, key))
+    for path in (os.path.dirname(directory), directory):
+        if not os.path.isdir(path):
+            remove_tree(path)
+            os.makedirs(path, mode=0o755, exist_ok=True)
+    _mark(os.path.join(directory, key))
+
+
+def _mark(path: str) -> None:
+    """An empty file whose time is now."""
+    if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
+        remove_tree(path)
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644))
+    os.utime(path)
 
 
 def _bound(store: Store, owner: str) -> None:
@@ -285,11 +321,9 @@ def _sweep(store: Store) -> None:
     try:
         if now - os.stat(stamp).st_mtime < 86400:
             return
-    except FileNotFoundError:
+    except OSError:
         pass
-    with open(stamp, "wb"):
-        pass
-    os.utime(stamp)
+    _mark(stamp)
     views = {name for name in _names(store.path("views")) if _age(store.path("views", name), now) > 3600}
     for key in _names(store.path("results")):
         if key == "of":
@@ -302,7 +336,7 @@ def _sweep(store: Store) -> None:
         _unlink(store.path("views", name))
     for name in _names(store.path("plans")):  # short cuts: what is half written, and what was long of no use
         path = store.path("plans", name)
-        if _age(path, now) > (AGE if _PLAN.fullmatch(name) else 3600):
+        if _age(path, now) > (AGE if PLAN.fullmatch(name) else 3600):
             _unlink(path)
     for owner in _names(store.path("results", "of")):
         directory = store.path("results", "of", owner)
@@ -330,5 +364,5 @@ def _names(directory: str) -> list[str]:
 
 
 def _unlink(path: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
+    with contextlib.suppress(OSError):
+        remove_tree(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import TypeAlias
 from envtool.store import locks
 from envtool.store.store import Store
 
+_IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY)
 Remove: TypeAlias = Callable[[str], None]  # removes a tree, also one that container ids own
 
 
@@ -55,7 +57,7 @@ def sweep(store: Store, *, remove: Remove | None = None) -> int:
     for name in os.listdir(store.path("tmp")):
         path = store.path("tmp", name)
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:  # gone meanwhile, or nothing of ours
             continue
         try:
@@ -76,6 +78,18 @@ def _an_hour_ago() -> float:
     import time
 
     return time.time() - 3600
+
+
+def take_place(made: str, target: str) -> None:
+    """Rename a file or directory to its place. What a damaged disk has put there and no rename replaces (a directory
+    where a file should be, or the other way round) is removed first. Raises OSError."""
+    try:
+        os.rename(made, target)
+    except OSError as error:
+        if error.errno not in _IN_THE_WAY or not os.path.lexists(target):
+            raise
+        remove_tree(target)
+        os.rename(made, target)
 
 
 def remove_tree(path: str, remove: Remove | None = None) -> None:

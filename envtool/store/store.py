@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
-from envtool.errors import StoreError
+from envtool import stored
+from envtool.errors import StoreError, refused
 
 FORMAT = 1
 ROOMS = ("blobs/sha256", "caches", "layers", "memo", "plans", "results", "views", "tmp", "locks")
@@ -54,38 +57,104 @@ def locate(*, idmap: str = "", environ: Mapping[str, str] | None = None) -> Stor
 
     `idmap` describes the id map of the containers here (any stable text): layers belong to the ids of one map, so a
     store made with another is refused. Raises StoreError (codes store-path, store-owner, store-idmap, store-format,
-    store-filesystem, store-space).
+    store-filesystem, store-damaged, and those of errors.refused).
     """
     root = directory(environ)
     try:
+        _guarded(root)
         stamp = _stamp(root)
         if stamp is None:
             stamp = _create(root, idmap)
+        _check(root, stamp, idmap)
+        _make_rooms(root)
     except OSError as error:
-        raise StoreError(
+        raise refused(error) or StoreError(
             f"the store {root} cannot be used: {error.strerror}",
             code="store-path",
             hint="set ENVTOOL_STORE to another place",
         ) from error
-    _check(root, stamp, idmap)
     return Store(root=root)
 
 
-def _stamp(root: str) -> dict[str, object] | None:
+def _guarded(root: str) -> None:
+    """Raise StoreError where somebody else could put another store in this one's place, or write to it: what is in a
+    store is believed. Above it, directories are the caller's or root's, and nobody else writes to them but with the
+    sticky bit (/tmp). A caller's own may be written to by the caller's own group: an umask of 002 makes them so."""
+    ours, nobody = os.geteuid(), _overflow()  # where ids are mapped, the host's root may have no name here
+    for path in dict.fromkeys(each for place in (root, os.path.realpath(root)) for each in _way(place)):
+        try:
+            found = os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # it is made, or its error is said, later
+        inside = path in (root, os.path.realpath(root))
+        if found.st_uid != ours and (inside or found.st_uid not in (0, nobody)):
+            what = f"the store {root}" if inside else f"{path}, which the store {root} is in,"
+            raise StoreError(
+                f"{what} belongs to user id {found.st_uid}, not to {ours}",
+                code="store-owner",
+                hint="each user has a store of their own: set ENVTOOL_STORE (or HOME) to a place of yours",
+            )
+        group = found.st_mode & stat.S_IWGRP and (inside or (found.st_uid, found.st_gid) != (ours, os.getegid()))
+        if (found.st_mode & stat.S_IWOTH or group) and (inside or not found.st_mode & stat.S_ISVTX):
+            raise StoreError(
+                f"others may write to {path}" + ("" if inside else f", which the store {root} is in"),
+                code="store-owner",
+                hint=f"`chmod go-w {path}`, or set ENVTOOL_STORE to a place where nobody else writes",
+            )
+
+
+def _way(path: str) -> list[str]:
+    """A path and all directories above it."""
+    found = [path]
+    while (parent := os.path.dirname(found[-1])) != found[-1]:
+        found.append(parent)
+    return found
+
+
+def _overflow() -> int:
     try:
-        with open(os.path.join(root, STAMP), encoding="utf-8") as file:
-            stamp = json.load(file)
+        return int(stored.read("/proc/sys/kernel/overflowuid", most=100) or b"65534")
+    except (OSError, ValueError):
+        return 65534
+
+
+def _stamp(root: str) -> dict[str, object] | None:
+    path = os.path.join(root, STAMP)
+    try:
+        stamp = json.loads(stored.read(path, most=1 << 16))
+        if {key: type(stamp[key]) for key in ("format", "uid", "idmap")} == {"format": int, "uid": int, "idmap": str}:
+            return cast("dict[str, object]", stamp)
     except FileNotFoundError:
         return None
     except PermissionError:
         return {"uid": os.stat(root).st_uid}
-    except ValueError:
-        stamp = None
-    if not isinstance(stamp, dict):
-        raise StoreError(
-            f"{root}/{STAMP} is damaged", code="store-format", hint=f"move {root} away; it will be made again"
-        )
-    return stamp
+    except OSError as error:
+        if error.errno not in stored.NO_FILE:
+            raise
+    except (ValueError, LookupError, TypeError, RecursionError):
+        pass
+    raise StoreError(
+        f"{path} is damaged",
+        code="store-format",
+        hint=f"remove it, and it is made again (`rm -r {path}`): it only says whose the store is",
+    )
+
+
+def _make_rooms(root: str) -> None:
+    """Have every room: those that are gone are made again. Raises OSError, StoreError where something else stands in
+    a room's place."""
+    for room in ROOMS:
+        part = root
+        for name in room.split("/"):
+            part = os.path.join(part, name)
+            try:
+                os.mkdir(part)
+                os.chmod(part, 0o755)  # whatever the umask
+            except FileExistsError:
+                if not stat.S_ISDIR(os.lstat(part).st_mode):
+                    raise StoreError(
+                        f"{part} is no directory", code="store-damaged", hint=f"remove it: `rm {part}`"
+                    ) from None
 
 
 def _create(root: str, idmap: str) -> dict[str, object]:
@@ -101,12 +170,7 @@ def _create(root: str, idmap: str) -> dict[str, object]:
             hint="let ENVTOOL_STORE name an empty directory",
         )
     os.chmod(root, 0o700)
-    for room in ROOMS:
-        os.makedirs(os.path.join(root, room), exist_ok=True)
-        part = root
-        for name in room.split("/"):  # whatever the umask
-            part = os.path.join(part, name)
-            os.chmod(part, 0o755)
+    _make_rooms(root)
     _check_file_system(root)
     stamp: dict[str, object] = {"format": FORMAT, "uid": owner, "idmap": idmap}
     mine = os.path.join(root, "tmp", f"{STAMP}.{os.getpid()}.{os.urandom(4).hex()}")

@@ -6,16 +6,16 @@ the env's plan, which names its layers). What a layer stands on is used whenever
 
 from __future__ import annotations
 
-import json
-import marshal
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
+from envtool import stored
 from envtool.errors import EnvtoolError
 from envtool.store import blobs, caches, layers, usage
+from envtool.store.document import seconds
 from envtool.store.store import Store
 
 Sort: TypeAlias = Literal["layer", "file", "result", "cache"]
@@ -138,8 +138,7 @@ def named(projects: Iterable[str]) -> frozenset[str]:
             path = os.path.join(root, name)
             if name.endswith(".lock") and name.removesuffix(".lock") in specs:
                 try:
-                    with open(path, "rb") as file:
-                        found.update(each.decode() for each in _HEX.findall(file.read(_LARGEST)))
+                    found.update(each.decode() for each in _HEX.findall(stored.read(path, most=_LARGEST)))
                 except OSError:
                     continue
     return frozenset(found)
@@ -149,26 +148,28 @@ def names(store: Store, *room: str) -> list[str]:
     """What is in a room, sorted; nothing where it is not there."""
     try:
         return sorted(os.listdir(store.path(*room)))
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:
         return []
 
 
 def _sheet(store: Store, key: str) -> Sheet | None:
     try:
-        path = store.path("layers", key, "layer.json")
-        with open(path, encoding="utf-8") as file:
-            stored: Any = json.load(file)
-        document, built = stored["document"], stored.get("built") or {}
+        said = layers.sheet(store, key)
+        document: Any = said.document
+        built: Any = said.built
+        when = built.get("time") or os.stat(store.path("layers", key, "layer.json")).st_mtime
+        if not seconds(when):
+            return None
         return Sheet(
             key=key,
             kind=str(document["kind"]),
             name=str(built.get("name", "")),
             project=str(built.get("project", "")),
-            diff_id=str(stored["diff_id"]),
-            below=tuple(document.get("below", ())),
+            diff_id=said.diff_id,
+            below=tuple(map(str, document.get("below", ()))),
             # an image's layer is one however it was packed, so what it was packed in is no part of its document
-            files=tuple(str(pair[1]) for pair in document.get("files", ())) or tuple(built.get("files", ())),
-            time=float(built.get("time") or os.stat(path).st_mtime),
+            files=tuple(str(pair[1]) for pair in document.get("files", ())) or tuple(map(str, built.get("files", ()))),
+            time=float(when),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         return None
@@ -200,9 +201,8 @@ def uses(store: Store) -> Iterator[Use]:
             continue
         path = store.path("plans", name)
         try:
-            with open(path, "rb") as file:
-                plan = marshal.loads(file.read())  # noqa: S302 - our own file in our own 0700 store
-                time = os.fstat(file.fileno()).st_mtime
+            plan = stored.opened(stored.read(path))[0]
+            time = os.stat(path).st_mtime
             env = "" if name.endswith(".told") else str(plan["env"])
             keys = [place[len(prefix) :].split("/")[0] for place, _ in plan["watch"] if place.startswith(prefix)]
             yield Use(path=path, spec=str(plan["spec"]), env=env, layers=frozenset(keys), time=time)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
 
+from envtool import stored
 from envtool.errors import EnvtoolError
 from envtool.store.canonical import records
 from envtool.store.store import Store
@@ -64,10 +65,10 @@ def of_layers(store: Store, keys: Iterable[str], inside: Inside, *, workers: int
 
 def _read(store: Store, key: str) -> int | None:
     try:
-        with open(store.path("layers", key, SHEET), encoding="ascii") as file:
-            return int(file.read())
+        size = int(stored.read(store.path("layers", key, SHEET), most=100))
     except (OSError, ValueError):
         return None
+    return size if 0 <= size < 1 << 63 else None
 
 
 def _measure(store: Store, key: str, inside: Inside) -> int:
@@ -104,6 +105,6 @@ def estimate(manifest: str) -> int:
             elif fields[:1] == b"f":
                 length = int(fields.split(b" ")[4].partition(b":")[0].replace(b"-", b"0"))
                 total += -(-length // PAGE) * PAGE
-    except (OSError, ValueError):
+    except (OSError, ValueError, IndexError):
         return total
     return total

@@ -5,36 +5,38 @@ from __future__ import annotations
 import os
 import zlib
 
-from envtool.store.scratch import scratch
+from envtool import stored
+from envtool.store.scratch import scratch, take_place
 from envtool.store.store import Store
 from envtool.view.look import digest_of
+
+LARGEST = 1 << 30  # bytes of a manifest: zeros are packed a thousand to one
 
 
 def put(store: Store, digest: str, text: bytes) -> None:
     """Keep a manifest (view.compare.text), whole or not at all. Raises OSError."""
     target = store.path("views", digest)
-    if os.path.exists(target):
+    if os.path.isfile(target) and not os.path.islink(target):
         os.utime(target)
         return
-    os.makedirs(store.path("views"), mode=0o755, exist_ok=True)
     with scratch(store) as top:
         mine = os.path.join(top, digest)
         with open(mine, "xb") as file:
             file.write(zlib.compress(text, 1))
-        os.rename(mine, target)
+        take_place(mine, target)
 
 
 def get(store: Store, digest: str) -> dict[str, tuple[int, str]] | None:
     """Path -> (type and executable bits, sha256 of content or target) of every file of a view; None when it is not
     known any more, or damaged."""
     try:
-        with open(store.path("views", digest), "rb") as file:
-            text = zlib.decompress(file.read())
-    except (OSError, zlib.error):
+        unpack = zlib.decompressobj()
+        text = unpack.decompress(stored.read(store.path("views", digest)), LARGEST)
+        if not unpack.eof or digest_of(text) != digest:
+            return None
+        return rows(text)
+    except (OSError, ValueError, zlib.error):
         return None
-    if digest_of(text) != digest:
-        return None
-    return rows(text)
 
 
 def rows(text: bytes) -> dict[str, tuple[int, str]]:

@@ -7,23 +7,23 @@ image keeps the image's diff ID, which is of the image's own tar: its tree is co
 from __future__ import annotations
 
 import hashlib
-import json
-import marshal
 import os
 import re
 import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from envtool import keys
+from envtool import keys, stored
 from envtool.container import ids
 from envtool.errors import EnvtoolError
-from envtool.store import blobs, canonical, layers, locks, results, views
+from envtool.store import blobs, canonical, document, layers, locks, results, views
 from envtool.store.collect import collect
 from envtool.store.merged import record
+from envtool.store.scratch import remove_tree
 from envtool.store.store import ROOMS, STAMP, Store
 from envtool.store.survey import Item, names
 
@@ -36,8 +36,9 @@ Progress: TypeAlias = Callable[[int], None]  # is told how many bytes were looke
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Damage:
-    """One thing that is not what it should be. `sort` is "layer", "file", "result", "memory", "view", "plan" or "room";
-    `paths` are those in a layer, as in "/usr/bin/x: content"; `mended` is how ("removed", "restored"), or why not."""
+    """One thing that is not what it should be. `sort` is "layer", "file", "result", "memory", "view", "plan", "lock",
+    "rest" (of tmp/) or "room"; `paths` are those in a layer, as in "/usr/bin/x: content"; `mended` is how ("removed",
+    "restored"), or why not."""
 
     sort: str
     name: str
@@ -126,9 +127,8 @@ def _jobs(store: Store) -> Iterator[_Job]:
 
 def _length(store: Store, key: str) -> int:
     try:
-        with open(store.path("layers", key, "layer.json"), "rb") as file:
-            return int(json.load(file)["size"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return layers.sheet(store, key).size
+    except (OSError, ValueError):
         return 0
 
 
@@ -151,12 +151,15 @@ def layer(store: Store, key: str) -> Damage | None:
 
     if not HEX.fullmatch(key):
         return damaged("does not belong here")
-    descriptor = locks.held(store, layers.used_mark(key), locks.SHARED)  # not as if somebody had used it
+    try:
+        descriptor = locks.held(store, layers.used_mark(key), locks.SHARED)  # not as if somebody had used it
+    except OSError as error:
+        return damaged(f"its lock cannot be held: {_words(error)}")
     try:
         top = store.path("layers", key)
         if not os.path.lexists(top):
             return None
-        if not os.path.exists(os.path.join(top, "layer.json")):
+        if not os.path.lexists(os.path.join(top, "layer.json")):
             return damaged("is a half: it has no layer.json")
         try:
             sheet = layers.find(store, key)
@@ -164,9 +167,8 @@ def layer(store: Store, key: str) -> Damage | None:
                 return None
             if keys.digest(dict(sheet.document)) != key:
                 return damaged("layer.json is of another layer, or was changed")
-            with open(sheet.manifest, "rb") as file:
-                manifest = file.read()
-            told = dict(canonical.records(sheet.manifest))
+            manifest = stored.read(sheet.manifest, most=canonical.MANIFEST)
+            told = dict(layers.records(sheet))
         except (EnvtoolError, OSError, ValueError, TypeError) as error:
             return damaged(f"cannot be read: {_words(error)}")
         try:
@@ -258,13 +260,16 @@ def blob(place: str) -> Damage | None:
     if not HEX.fullmatch(name):
         return replace(damaged, what="does not belong here")
     try:
-        descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
     except OSError as error:
         return replace(damaged, what=f"cannot be read: {_words(error)}")
+    state = os.fstat(descriptor)
+    if not stat.S_ISREG(state.st_mode):
+        os.close(descriptor)
+        return replace(damaged, what="is no file")
     with open(descriptor, "rb", buffering=0) as file:
-        state = os.fstat(descriptor)
         times = state.st_atime_ns, state.st_mtime_ns
         try:
             found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -285,7 +290,7 @@ def result(store: Store, key: str) -> Damage | None:
     """Look at one remembered result."""
     found = results.find(store, key)
     if found is None:
-        there = os.path.exists(store.path("results", key))
+        there = os.path.lexists(store.path("results", key))
         return Damage(sort="result", name=key, what="is not whole") if there else None
     return None if results.verify(found) else Damage(sort="result", name=key, what="its outputs were changed")
 
@@ -294,8 +299,7 @@ def memory(store: Store, name: str) -> Damage | None:
     """Look at one remembered answer."""
     damaged = Damage(sort="memory", name=name, what="cannot be read")
     try:
-        with open(os.open(store.path("memo", name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOATIME), "rb") as file:
-            entry = json.loads(file.read())
+        entry = document.load(store.path("memo", name), unseen=True)
         right = f"{keys.digest(entry['question'])}.json" == name and "answer" in entry
     except FileNotFoundError:
         return None
@@ -306,24 +310,33 @@ def memory(store: Store, name: str) -> Damage | None:
 
 def view(store: Store, name: str) -> Damage | None:
     """Look at one manifest of a project."""
-    if views.get(store, name) is None and os.path.exists(store.path("views", name)):
+    if views.get(store, name) is None and os.path.lexists(store.path("views", name)):
         return Damage(sort="view", name=name, what="is not what its name says")
     return None
 
 
 def plan(store: Store, name: str) -> Damage | None:
     """Look at one short cut: whether it can be read; what it says is looked at whenever it is used."""
-    if name.endswith(".hashes") or "." in name.removesuffix(".told").removesuffix(".view"):
-        return None
+    place = store.path("plans", name)
     try:
-        with open(store.path("plans", name), "rb") as file:
-            data = file.read()
-        marshal.loads(data)  # noqa: S302 - our own file in our own 0700 store
+        if results.PLAN.fullmatch(name):
+            stored.opened(stored.read(place, most=1 << 30))
+        elif not stat.S_ISREG(os.lstat(place).st_mode):  # one that is being written is a file
+            return Damage(sort="plan", name=name, what="is no file")
     except FileNotFoundError:
         return None
     except (OSError, ValueError, EOFError, TypeError):
         return Damage(sort="plan", name=name, what="cannot be read")
     return None
+
+
+def _locks(store: Store) -> Iterator[Damage]:
+    """Locks are files, whatever they hold; and nothing but files and directories is ever in tmp/."""
+    for sort, room, kinds in (("lock", "locks", (stat.S_IFREG,)), ("rest", "tmp", (stat.S_IFREG, stat.S_IFDIR))):
+        for name in names(store, room):
+            with suppress(OSError):  # gone meanwhile
+                if stat.S_IFMT(os.lstat(store.path(room, name)).st_mode) not in kinds:
+                    yield Damage(sort=sort, name=name, what="is no file")
 
 
 def rooms(store: Store) -> Iterator[Damage]:
@@ -332,7 +345,7 @@ def rooms(store: Store) -> Iterator[Damage]:
     for place, mode in sorted(places.items()):
         name = place or store.root
         try:
-            state = os.stat(store.path(place))
+            state = os.lstat(store.path(place)) if place else os.stat(store.root)
         except FileNotFoundError as error:
             if place in NEEDED:  # the others are made when they are needed
                 yield Damage(sort="room", name=name, what=_words(error))
@@ -344,6 +357,7 @@ def rooms(store: Store) -> Iterator[Damage]:
             yield Damage(sort="room", name=name, what=f"it belongs to user id {state.st_uid}")
         elif stat.S_IMODE(state.st_mode) != mode:
             yield Damage(sort="room", name=name, what=f"its mode is {stat.S_IMODE(state.st_mode):04o}, not {mode:04o}")
+    yield from _locks(store)
     known = {room.split("/")[0] for room in ROOMS} | {STAMP}
     for name in names(store, ""):
         if name not in known:
@@ -372,8 +386,8 @@ def _mend(store: Store, damage: Damage) -> str:
                 return "restored"
             gone, _ = collect(store, [item], remove=ids.remove)
             return "removed" if gone else "kept: it is in use"
-        place = store.path({"memory": "memo", "view": "views", "plan": "plans"}[damage.sort], damage.name)
-        os.unlink(place)
+        room = {"memory": "memo", "view": "views", "plan": "plans", "lock": "locks", "rest": "tmp"}[damage.sort]
+        remove_tree(store.path(room, damage.name), ids.remove)
     except FileNotFoundError:
         return "removed"
     except OSError as error:

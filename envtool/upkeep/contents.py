@@ -7,12 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from envtool.api import Package, Tree
-from envtool.errors import MakeError
 from envtool.model import Json
 from envtool.realise.tree import StackTree
 from envtool.run.contents import asked, packages
-from envtool.store.canonical import records
-from envtool.store.layers import Layer
+from envtool.store.layers import Layer, records
 from envtool.store.merged import Record, history, merged, record
 
 WORDS = {"d": "directory", "o": "directory", "f": "file", "l": "symlink", "w": "deletion", "p": "fifo",
@@ -110,7 +108,7 @@ class PathReport:
 def layer(member: Member, below: Sequence[Layer] | None, plugins: Sequence[object], *, files: bool) -> LayerReport:
     """Look into one layer; `below` is what it stands on, None where that is not all there. Raises UsageError for a
     plugin that fails, MakeError for a damaged layer."""
-    found = [_file(path, record(fields)) for path, fields in _entries(member.layer)]
+    found = [_file(path, record(fields)) for path, fields in records(member.layer)]
     brought: tuple[Package, ...] | None = None
     if below is not None:
         before = {_name(each) for each in packages(StackTree(below), plugins)} if below else set()
@@ -132,7 +130,7 @@ def _name(package: Package) -> tuple[str, str, str, str]:
 
 def env(name: str, members: Sequence[Member], plugins: Sequence[object], *, files: bool) -> EnvReport:
     """Look into a stack. Raises as `layer`."""
-    listed = [[*_entries(member.layer)] for member in members]
+    listed = [[*records(member.layer)] for member in members]
     seen = [_file(path, record(fields), at) for path, (fields, at) in sorted(merged(listed).items())]
     sizes = [0] * len(members)
     for each in seen:
@@ -155,7 +153,7 @@ def env(name: str, members: Sequence[Member], plugins: Sequence[object], *, file
 def path(where: str, members: Sequence[Member], plugins: Sequence[object]) -> PathReport:
     """Who put a path there. `where` is absolute. Raises as `layer`."""
     name = os.path.normpath(where).lstrip("/")
-    told = history(os.fsencode(name), [_entries(member.layer) for member in members])
+    told = history(os.fsencode(name), [records(member.layer) for member in members])
     said = tuple(
         Said(member=members[at], file=_file(os.fsencode(name), record(fields), at), seen=seen)
         for at, fields, seen in told
@@ -190,17 +188,6 @@ def sums(found: Iterable[File], most: int = 10) -> Sums:
     largest.sort(key=lambda each: (-each.size, each.path))
     ranked = sorted(sizes.items(), key=lambda pair: (-pair[1], pair[0]))
     return Sums(entries=count, types=types, size=total, directories=tuple(ranked[:most]), files=tuple(largest[:most]))
-
-
-def _entries(found: Layer) -> list[tuple[bytes, bytes]]:
-    try:
-        return [*records(found.manifest)]
-    except (OSError, ValueError) as error:
-        raise MakeError(
-            f"the manifest of layer {found.key[:12]} cannot be read",
-            code="layer-damaged",
-            hint="`envtool store verify --repair` removes what is damaged, to be made again",
-        ) from error
 
 
 def _file(name: bytes, said: Record, at: int = 0) -> File:

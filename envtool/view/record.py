@@ -2,19 +2,24 @@
 
 The first file holds the names as git said them, and a row of numbers a name, to be compared as bytes; the second the
 hashes. The two are written one after the other, and belong together when they have the same tag.
+
+In the first, names and rows stand behind the value that `stored.seal` sums: summing megabytes would cost the warm way
+milliseconds, and they are compared with what git and the file system say now, so damage there is only a change.
 """
 
 from __future__ import annotations
 
-import marshal
 import os
+
+from envtool import stored
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-FORMAT = 1
+FORMAT = 2
 HASH = 32  # bytes of a hash
+LARGEST = 1 << 30  # bytes of a record: some five million names
 
 
 def place(store: str, root: str) -> str:
@@ -27,25 +32,32 @@ def place(store: str, root: str) -> str:
 def load(place: str, root: str) -> dict[str, Any]:
     """The record of a project; empty when there is none, or none that we can read."""
     try:
-        with open(place, "rb") as file:
-            record: dict[str, Any] = marshal.loads(file.read())  # noqa: S302 - our own file in our own 0700 store
-        if (record["format"], record["root"]) != (FORMAT, root):
+        record: dict[str, Any]
+        record, bulk = stored.opened(stored.read(place, most=LARGEST))
+        if (record["format"], record["root"]) != (FORMAT, root) or sum(record["lengths"]) != len(bulk):
             return {}
-        if "walked" in record:
-            record["names"] = names(b"", record["walked"])
-        else:
-            both = zip(record["repositories"], record["listings"], strict=True)
+        pieces, at = [], 0
+        for length in record["lengths"]:
+            pieces.append(bytes(bulk[at : at + length]))
+            at += length
+        record["stats"], *listings = pieces
+        if "repositories" in record:
+            record["listings"] = listings
+            both = zip(record["repositories"], listings, strict=True)
             record["names"] = [name for (prefix, _), listing in both for name in names(prefix, listing)]
-    except (OSError, ValueError, EOFError, TypeError, KeyError):
+        else:
+            (record["walked"],) = listings
+            record["names"] = names(b"", record["walked"])
+    except (OSError, ValueError, EOFError, TypeError, LookupError):
         return {}
     return record
 
 
 def hashes(place: str, record: dict[str, Any]) -> bytes:
+    """The hashes of a record, HASH bytes a name; empty when they are not there, or not its own."""
     try:
-        with open(f"{place}.hashes", "rb") as file:
-            tag, hashes = file.read(8), file.read()
-    except OSError:
+        tag, hashes = stored.opened(stored.read(f"{place}.hashes", most=LARGEST))[0]
+    except (OSError, ValueError, EOFError, TypeError):
         return b""
     return hashes if tag == record["tag"] else b""  # the two are written one after the other
 
@@ -58,14 +70,8 @@ def names(prefix: bytes, listing: bytes) -> list[bytes]:
 
 def write(place: str, root: str, content: dict[str, Any], hashed: bytes) -> None:
     """Keep a record in place of the one before. Never raises: a full disk makes the next look slower, nothing else."""
-    kept = {**content, "format": FORMAT, "root": root, "tag": os.urandom(8)}
-    del kept["names"]
-    for path, data in ((f"{place}.hashes", kept["tag"] + hashed), (place, marshal.dumps(kept))):
-        mine = f"{path}.{os.urandom(4).hex()}"
-        try:
-            with open(mine, "wb") as file:
-                file.write(data)
-            os.replace(mine, path)
-        except OSError:
-            if os.path.exists(mine):
-                os.unlink(mine)
+    pieces = [content["stats"], *([content["walked"]] if "walked" in content else content["listings"])]
+    kept = {key: value for key, value in content.items() if key not in ("names", "stats", "walked", "listings")}
+    kept |= {"format": FORMAT, "root": root, "tag": os.urandom(8), "lengths": [len(piece) for piece in pieces]}
+    stored.replace(f"{place}.hashes", stored.seal((kept["tag"], hashed)))
+    stored.replace(place, stored.seal(kept, b"".join(pieces)))

@@ -1,11 +1,9 @@
-"""kill -9 at a hundred random moments of lock, fetch and layer builds: nothing wrong is ever left, and the next run mends."""
+"""kill -9 at random moments of lock, fetch and layer builds: nothing wrong is ever left, and the next run mends."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import random
 import signal
 import time
 
@@ -16,16 +14,8 @@ from envtool.lock import text
 from envtool.store import canonical
 from tests.places import _me, fresh_place
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        os.geteuid() == 0 and not os.environ.get("ENVTOOL_SLOW"),
-        reason="an ordinary user is missing, who does it in .ci/run once for all: ENVTOOL_SLOW=1 does it as root",
-    ),
-]
+pytestmark = pytest.mark.e2e
 
-MOMENTS = 100
 FILES = {f"/file{number}": bytes([number]) * (700_000 + number) for number in range(6)}
 
 
@@ -66,10 +56,9 @@ def wrong(place, right: set[str]) -> list[str]:
     return found
 
 
-def test_a_hundred_random_moments(server):
-    """A seed is drawn for each run and shown when it fails."""
-    seed = int.from_bytes(os.urandom(4), "big")
-    draw = random.Random(seed)
+def test_random_moments(server, depth):
+    """The seed is the commit's (tests/depth.py)."""
+    draw, moment = depth.random, 0
     server.files = dict(FILES)
     server.pause = 0.002
     with fresh_place(_me()) as place:
@@ -78,7 +67,7 @@ def test_a_hundred_random_moments(server):
         assert place.envtool("test").status == 0
         whole = time.monotonic() - began
         killed, right = 0, set()
-        for moment in range(MOMENTS):
+        for moment in depth.times(10, 200):
             place.spec(spec(server.url, moment))
             if moment % 10 == 0:  # fetched again
                 for path in place.store.glob("blobs/sha256/*/*"):
@@ -91,12 +80,12 @@ def test_a_hundred_random_moments(server):
                 process.send_signal(signal.SIGKILL)
             process.communicate()
             place.until(lambda: not place.processes(), "nothing runs any more", 10)
-            assert not wrong(place, right), f"seed {seed}, moment {moment}, {verb}"
-        assert killed > MOMENTS // 4, "the moments were not in the middle of anything"
+            assert not wrong(place, right), f"moment {moment}, {verb}"
+        assert killed > moment // 4, "the moments were not in the middle of anything"
         server.pause = 0.0
         done = place.envtool("test", "--json", "--again")
         assert done.status == 0, done.said
-        assert done.log() == f"{MOMENTS - 1} 8\n"
+        assert done.log() == f"{moment} 8\n"
         assert place.envtool("lock").status == 0
         assert not wrong(place, right)
         assert not place.left()

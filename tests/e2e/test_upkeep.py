@@ -157,8 +157,8 @@ def test_nothing_fails_while_gc_takes_what_it_can():
         assert not place.left()
 
 
-def test_kill_9_of_gc_leaves_nothing_half():
-    draw = random.Random(5)
+def test_kill_9_of_gc_leaves_nothing_half(depth):
+    draw = depth.random
     with fresh_place(_me()) as place:
         lines = "".join(
             f"  r{n}: {{run: 'mkdir /opt/{n}; for i in $(seq 150); do echo {n} > /opt/{n}/$i; done'}}\n"
@@ -168,7 +168,7 @@ def test_kill_9_of_gc_leaves_nothing_half():
         place.spec(f"layers:\n{lines}envs:\n  unit:\n    layers: [{names}]\n    tasks: {{test: cat /opt/5/150}}\n")
         assert place.envtool("test").status == 0
         killed = 0
-        for _ in range(8):
+        for _ in depth.times(5, 200):
             process = place.start("gc", "--older-than", "0s")
             time.sleep(0.3 + draw.uniform(0, 0.25))
             killed += process.poll() is None

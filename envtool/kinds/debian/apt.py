@@ -20,6 +20,7 @@ from envtool.api import (
     ResolveError,
     Run,
     Site,
+    shapes,
 )
 from envtool.kinds.debian import bootstrap
 from envtool.kinds.debian import pins as pinned
@@ -61,6 +62,7 @@ class Apt(Kind):
     name: ClassVar[str] = "apt"
     version: ClassVar[int] = 2
     of_base: ClassVar[bool] = True
+    pins: ClassVar[Json] = shapes.record(pinned.SCHEMA)
     schema: ClassVar[Json] = {
         "description": "Debian packages: a list of names, or a mapping.",
         "anyOf": [

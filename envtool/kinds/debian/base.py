@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from envtool.api import Call, Fetch, Json, Kind, Recipe, Request, Site
+from envtool.api import Call, Fetch, Json, Kind, Recipe, Request, Site, shapes
 from envtool.kinds.debian import bootstrap
 from envtool.kinds.debian import pins as pinned
 from envtool.kinds.debian.wish import Wish
@@ -23,6 +23,9 @@ class Debian(Kind):
 
     name: ClassVar[str] = "debian"
     version: ClassVar[int] = 2
+    pins: ClassVar[Json] = shapes.record(
+        {**pinned.SCHEMA, "epoch": {"type": "integer", "minimum": 0, "maximum": 4102444800}}  # 2100
+    )
     schema: ClassVar[Json] = {
         "description": "A minimal Debian or Ubuntu system from its signed archive: a suite, or a mapping.",
         "anyOf": [

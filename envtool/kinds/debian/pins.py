@@ -5,12 +5,43 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from envtool.api import Fetch, Json, Request, Site
+from envtool.api import Fetch, Json, Request, Site, shapes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from envtool.kinds.debian.index import Package
+
+
+_WORD: Json = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"}
+_DEB = shapes.record(
+    {
+        "name": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9+.-]*$"},
+        "version": {"type": "string", "pattern": "^[A-Za-z0-9.+:~-]+$"},
+        "arch": {"type": "string", "pattern": "^[a-z0-9-]+$"},
+        "path": shapes.PATH,
+        "sha256": shapes.SHA256,
+        "size": shapes.SIZE,
+    },
+    {"list": {"type": "integer", "minimum": 0, "maximum": 1000}},
+)
+_LIST = shapes.record(
+    {
+        "suite": _WORD,
+        "component": _WORD,
+        "path": shapes.PATH,
+        "sha256": shapes.SHA256,
+        "size": shapes.SIZE,
+        "form": {"enum": ["xz", "gz"]},
+    },
+    {"url": shapes.URL, "inrelease": shapes.SHA256},
+)
+SCHEMA: dict[str, Json] = {  # of the pins of both kinds
+    "suite": _WORD,
+    "arch": {"type": "string", "pattern": "^[a-z0-9-]+$"},
+    "lists": shapes.rows(_LIST),
+    "debs": shapes.rows(_DEB),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,8 @@ import posixpath
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast
 
-from envtool.api import Fetch, Json, Kind, Part, Recipe, Request, Site
+from envtool.api import Fetch, Json, Kind, Part, Recipe, Request, Site, shapes
+from envtool.kinds.image import pins as pinned
 
 PATH: dict[str, Json] = {"type": "string", "minLength": 1, "not": {"pattern": r"(^/|(^|/)\.\.(/|$))"}}
 
@@ -30,6 +31,14 @@ class Dockerfile(Kind):
     `urls` of ADD. Its own layer is the first of the image that the target stands on."""
 
     name: ClassVar[str] = "dockerfile"
+    pins: ClassVar[Json] = shapes.record(
+        {
+            "images": shapes.mapping(pinned.SCHEMA),
+            "urls": shapes.rows(
+                shapes.record({"url": shapes.URL, "sha256": shapes.SHA256, "size": shapes.SIZE, "name": shapes.FILE})
+            ),
+        }
+    )
     schema: ClassVar[Json] = {
         "description": "What a Dockerfile builds: its path, or a mapping. Each instruction that changes the tree is a"
         " layer; stages that are not needed are not built. RUN has the network unless it says `--network=none`.",

@@ -81,6 +81,7 @@ class Image(Kind):
     """The base kind. Its own layer is the image's first; see `pins.make` for the pins."""
 
     name: ClassVar[str] = "image"
+    pins: ClassVar[Json] = pinned.SCHEMA
     schema: ClassVar[Json] = {
         "description": "An image: of a registry (`alpine:3.20`, `registry.example.org/team/app@sha256:…`), or of a "
         "file of the project: `oci:DIR[:NAME]`, `oci-archive:FILE[:NAME]`, `docker-archive:FILE[:REFERENCE]`.",

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from envtool.api import FetchError, Json
+from envtool.api import FetchError, Json, shapes
 from envtool.oci import documents
 from envtool.oci.documents import Config, Descriptor
 
@@ -26,6 +26,38 @@ class Layer:
     size: int
     media_type: str
     diff_id: str
+
+
+_STRINGS = shapes.rows({"type": "string"})
+_DIGEST: Json = {"anyOf": [shapes.DIGEST, {"const": ""}]}
+SCHEMA = shapes.record(
+    {
+        "image": shapes.record({"name": shapes.TEXT, "version": shapes.TEXT}),
+        "digests": shapes.record({"index": _DIGEST, "manifest": _DIGEST, "config": shapes.DIGEST}),
+        "platform": shapes.TEXT,
+        "created": shapes.TEXT,
+        "run": {
+            "type": "object",
+            "properties": {
+                **{name: {"type": "string"} for name in ("User", "WorkingDir", "StopSignal")},
+                **dict.fromkeys(("Env", "Entrypoint", "Cmd", "OnBuild", "Shell"), _STRINGS),
+                **{name: {"type": "object"} for name in ("ExposedPorts", "Volumes")},
+                "Labels": shapes.rows({**cast("dict[str, Json]", _STRINGS), "minItems": 2, "maxItems": 2}),
+            },
+        },
+        "layers": shapes.rows(
+            shapes.record(
+                {
+                    "digest": shapes.DIGEST,
+                    "size": shapes.SIZE,
+                    "media_type": {"enum": [*documents.LAYERS]},
+                    "diff_id": shapes.DIGEST,
+                },
+                closed=True,
+            )
+        ),
+    }
+)
 
 
 def make(*, name: str, index: str, manifest: str, config: Config, config_digest: str, layers: list[Layer]) -> Json:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import marshal
 import os
 import time
 from types import SimpleNamespace
 
 import pytest
 
+from envtool import stored
 from envtool.cli import fast
 from envtool.gate import Allowed
 from envtool.model import BaseSpec, Env, Spec, Where
@@ -148,7 +148,7 @@ def test_what_changed_while_it_was_read_gets_no_plan(run, monkeypatch):
     assert run(began=time.time_ns() + 10**9)
 
 
-@pytest.mark.parametrize("content", [b"", b"junk", marshal.dumps([1]), marshal.dumps({"version": 1})])
+@pytest.mark.parametrize("content", [b"", b"junk", stored.seal([1]), stored.seal({"version": 1})])
 def test_a_damaged_plan_is_no_plan(run, content):
     assert run()
     with open(told.path(run.store.root, f"{run.root}/envtool.yaml", "test", ()), "wb") as file:

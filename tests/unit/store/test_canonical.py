@@ -225,8 +225,8 @@ def test_conflicts(tmp_path):
     two = manifest(
         tmp_path, "two", {"same": "1", "other": "2", "d/b": "x", "link": "->b", "kind/x": "", "sp ace\n": "2"}
     )
-    assert canonical.conflicts(one, two) == ["kind", "link", "other", "sp ace\n"]
-    assert canonical.conflicts(one, one) == []
+    assert canonical.conflicts(canonical.records(one), canonical.records(two)) == ["kind", "link", "other", "sp ace\n"]
+    assert canonical.conflicts(canonical.records(one), canonical.records(one)) == []
 
 
 @pytest.mark.parametrize("length", [1, 80, 95, 98, 99, 100, 101, 988, 990, 1000])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import marshal
 import os
 import time
 
@@ -12,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envtool import keys
+from envtool import keys, stored
 from envtool.store import blobs, caches, claims, collect, layers, locks, memo, survey, usage
 from envtool.store.claims import Claims
 from envtool.store.collect import AGE, Policy, decide
@@ -39,9 +38,18 @@ def _one_worker(monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 1)  # `here` changes the directory of the process
 
 
+def content(name: str) -> str:
+    return f"sha256:{keys.digest(name)}"
+
+
 def make(store, name: str, *, below=(), files=(), used=0.0, project="", size=5000) -> str:
-    """A layer whose diff ID is its name; its key."""
-    document = {"kind": "layer:run", "name": name, "below": [*below], "files": [[sha, sha] for sha in files]}
+    """A layer whose diff ID is `content(name)`; its key."""
+    document = {
+        "kind": "layer:run",
+        "name": name,
+        "below": [*map(content, below)],
+        "files": [[sha, sha] for sha in files],
+    }
     key = keys.digest(document)
     tree = store.path("layers", key, "tree")
     os.makedirs(tree)
@@ -49,7 +57,7 @@ def make(store, name: str, *, below=(), files=(), used=0.0, project="", size=500
         file.write(b"x" * size)
     with open(store.path("layers", key, "manifest"), "wb") as file:
         file.write(b"f 644 0 0 %d:0 file\0" % size)
-    stored = {"diff_id": name, "size": 1, "entries": 1, "document": document, "built": {"project": project}}
+    stored = {"diff_id": content(name), "size": 1, "entries": 1, "document": document, "built": {"project": project}}
     with open(store.path("layers", key, "layer.json"), "w") as file:
         json.dump(stored, file)
     os.close(layers.hold(store, key))
@@ -136,12 +144,12 @@ def test_room_is_made_and_no_more(items, wanted):
 
 
 def test_what_a_layer_stands_on_is_used_whenever_it_is(store):
-    base = make(store, "sha256:a", used=NOW - 50 * DAY)
-    middle = make(store, "sha256:b", below=["sha256:a"], used=NOW - 60 * DAY)
-    top = make(store, "sha256:c", below=["sha256:a", "sha256:b"], used=NOW - 70 * DAY)
+    base = make(store, "a", used=NOW - 50 * DAY)
+    middle = make(store, "b", below=["a"], used=NOW - 60 * DAY)
+    top = make(store, "c", below=["a", "b"], used=NOW - 70 * DAY)
     with open(store.path("plans", "00000000"), "wb") as file:
         place = store.path("layers", top, "layer.json")
-        file.write(marshal.dumps({"spec": "/p/envtool.yaml", "env": "unit", "watch": [(place, ())]}))
+        file.write(stored.seal({"spec": "/p/envtool.yaml", "env": "unit", "watch": [(place, ())]}))
     os.utime(file.name, (NOW - DAY, NOW - DAY))
     found = survey.survey(store, here)
     assert {item.name: item.used for item in found.items} == dict.fromkeys([base, middle, top], NOW - DAY)
@@ -164,9 +172,9 @@ def test_locks_name_what_stays(tmp_path):
 def test_what_is_old_goes_whole_and_what_is_used_stays(store, tmp_path):
     project = tmp_path / "project"
     project.mkdir()
-    old = make(store, "sha256:old", used=NOW - 40 * DAY, project=str(project))
-    locked = make(store, "sha256:locked", used=NOW - 41 * DAY, project=str(project))
-    new = make(store, "sha256:new", used=NOW - DAY)
+    old = make(store, "old", used=NOW - 40 * DAY, project=str(project))
+    locked = make(store, "locked", used=NOW - 41 * DAY, project=str(project))
+    new = make(store, "new", used=NOW - DAY)
     (project / "envtool.yaml").write_text("")
     (project / "envtool.lock").write_text(locked)
     stale, fresh = blob(store, b"stale", NOW - 40 * DAY), blob(store, b"fresh", NOW - DAY)
@@ -185,7 +193,7 @@ def test_what_is_old_goes_whole_and_what_is_used_stays(store, tmp_path):
 
 
 def test_what_is_held_stays(store):
-    held, free = make(store, "sha256:a"), make(store, "sha256:b")
+    held, free = make(store, "a"), make(store, "b")
     wanted, other = blob(store, b"wanted", 0.0), blob(store, b"other", 0.0)
     mine = Claims()
     assert mine.find(store, held) is not None
@@ -203,8 +211,8 @@ def test_what_is_held_stays(store):
 
 
 def test_something_else_goes_for_what_is_held(store):
-    held = make(store, "sha256:a", used=1.0, size=100_000)
-    others = [make(store, f"sha256:{n}", used=2.0 + n, size=100_000) for n in range(4)]
+    held = make(store, "a", used=1.0, size=100_000)
+    others = [make(store, f"{n}", used=2.0 + n, size=100_000) for n in range(4)]
     mine = Claims()
     mine.layer(store, held)
     os.utime(store.path("locks", layers.used_mark(held)), (1, 1))
@@ -257,7 +265,7 @@ def test_whoever_claims_and_looks_is_never_deceived(store):
 
 
 def test_litter_goes(store):
-    key = make(store, "sha256:a", used=NOW)
+    key = make(store, "a", used=NOW)
     os.mkdir(store.path("layers", "f" * 64))  # a half: no sheet
     os.makedirs(store.path("blobs", "partial"))
     litter = [
@@ -267,7 +275,7 @@ def test_litter_goes(store):
     ]
     for path in litter:
         with open(path, "wb") as file:
-            file.write(marshal.dumps({"spec": "/p/s", "env": "e", "watch": [(store.path("layers", "gone", "l"), ())]}))
+            file.write(stored.seal({"spec": "/p/s", "env": "e", "watch": [(store.path("layers", "gone", "l"), ())]}))
         os.utime(path, (NOW - 2 * DAY, NOW - 2 * DAY))
     gone, kept = {"conflicts": "gone", "with": key}, {"conflicts": key, "with": key}
     for question in (gone, kept, {"other": 1}):
@@ -321,7 +329,7 @@ def test_killed_between_any_two_steps_it_leaves_nothing_half(store, monkeypatch)
 
     for step in range(12):
         for number in range(3):
-            make(store, f"sha256:{step}.{number}")
+            make(store, f"{step}.{number}")
         blob(store, b"%d" % step, 0.0)
         left = step
 
@@ -365,7 +373,7 @@ def test_sizes_are_those_of_the_disk(tmp_path):
 
 
 def test_a_layer_is_measured_once(store):
-    key = make(store, "sha256:a")
+    key = make(store, "a")
     first = usage.of_layers(store, [key], here)
     assert usage.of_layers(store, [key], lambda *_, **__: pytest.fail("measured again")) == first
     os.unlink(store.path("layers", key, usage.SHEET))
@@ -373,9 +381,9 @@ def test_a_layer_is_measured_once(store):
 
 
 def test_a_use_in_a_plan_that_is_told(store):
-    key = make(store, "sha256:a", used=1.0)
+    key = make(store, "a", used=1.0)
     with open(store.path("plans", "00000000.told"), "wb") as file:
-        file.write(marshal.dumps({"spec": "/p/envtool.yaml", "watch": [(store.path("layers", key, "layer.json"), ())]}))
+        file.write(stored.seal({"spec": "/p/envtool.yaml", "watch": [(store.path("layers", key, "layer.json"), ())]}))
     assert [*survey.uses(store)] == [
         Use(
             path=file.name,

@@ -135,6 +135,7 @@ def test_an_images_layer_keeps_its_own_diff_id(store, make):
     layer = make("image", fill, kind=checking.ARCHIVE)
     sheet = Path(os.path.dirname(layer.tree), "layer.json")
     stored = json.loads(sheet.read_text())
+    del stored["sum"]  # as an older envtool wrote it
     sheet.write_text(json.dumps(stored | {"diff_id": "sha256:" + "0" * 64, "size": 7}))
     os.utime(os.path.join(layer.tree, "etc/empty"), (1, 1))  # as its archive has it
     assert found(store) == []
@@ -144,17 +145,24 @@ def test_an_images_layer_keeps_its_own_diff_id(store, make):
 
 SHEETS = {
     "a truncated layer.json": ("layer.json", lambda path: os.truncate(path, 40), "cannot be read"),
-    "another layer.json": ("layer.json", lambda path: edit(path, name="x"), "of another layer"),
+    "another layer.json": ("layer.json", lambda path: edit(path, name="x"), "it is not what was written"),
+    "another layer.json of an older envtool": (
+        "layer.json",
+        lambda path: edit(path, old=True, name="x"),
+        "of another layer",
+    ),
     "no layer.json": ("layer.json", os.unlink, "is a half"),
     "a truncated manifest": ("manifest", lambda path: os.truncate(path, 30), "not what its manifest says"),
     "no manifest": ("manifest", os.unlink, "cannot be read"),
-    "no tree": ("tree", lambda path: os.rename(path, f"{path}.gone"), "its tree cannot be read"),
+    "no tree": ("tree", lambda path: os.rename(path, f"{path}.gone"), "tree is missing"),
     "a manifest of nothing": ("manifest", lambda path: Path(path).write_bytes(b"junk\0"), "cannot be read"),
 }
 
 
-def edit(path, **changes):
+def edit(path, old=False, **changes):
     stored = json.loads(Path(path).read_text())
+    if old:
+        del stored["sum"]
     Path(path).write_text(json.dumps(stored | {"document": stored["document"] | changes}))
 
 

@@ -106,5 +106,5 @@ def test_what_fails_is_named(stack):
     with pytest.raises(UsageError, match="failed in envtool_packages: ValueError: no database"):
         contents.env("unit", [member(lower)], [SimpleNamespace(envtool_packages=broken)], files=False)
     os.unlink(lower.manifest)
-    with pytest.raises(MakeError, match="the manifest of layer"):
+    with pytest.raises(MakeError, match="is damaged: its manifest"):
         contents.layer(member(lower), [], [], files=False)

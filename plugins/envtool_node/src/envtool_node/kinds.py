@@ -57,10 +57,37 @@ OPTIONS: dict[str, api.Json] = {
 }
 
 
+_TEXT = api.shapes.TEXT
+_BESIDE: api.Json = {"type": "string", "pattern": r"^(?!/)[^\x00-\x1f\x7f]*$"}  # of package.json: `..` may be in it
+PINS = api.shapes.record(
+    {
+        "node": api.shapes.record(dict.fromkeys(("version", "npm", "os", "cpu", "libc", "headers"), _TEXT)),
+        "files": api.shapes.rows(
+            api.shapes.record(
+                {
+                    "name": _TEXT,
+                    "version": _TEXT,
+                    "file": api.shapes.FILE,
+                    "integrity": {"type": "string", "pattern": "^[A-Za-z0-9+/=? -]*$"},
+                    "sha256": api.shapes.SHA256,
+                    "size": api.shapes.SIZE,
+                },
+                {"path": api.shapes.PATH, "url": api.shapes.URL},
+            )
+        ),
+        "lock": {"anyOf": [{"type": "null"}, api.shapes.mapping({"type": "object"}, _BESIDE)]},
+        "lockfile": {"anyOf": [{"type": "null"}, api.shapes.PATH]},
+        "trees": api.shapes.rows(_BESIDE),
+        "links": api.shapes.rows(api.shapes.PATH),
+    }
+)
+
+
 class Npm(api.Kind):
     """`npm: {}`, `npm: {lockfile: web/package-lock.json}`."""
 
     name: ClassVar[str] = "npm"
+    pins: ClassVar[api.Json] = PINS
     needs_only: ClassVar[bool] = True
     schema: ClassVar[api.Json] = {
         "description": "node_modules of a project: pinned by its lock file (or settled by npm where it has none),"

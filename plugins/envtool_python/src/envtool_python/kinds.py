@@ -9,7 +9,7 @@ from envtool import api
 from envtool_python.editable import BUILD_FILES, METADATA_FILES, MODULES, VERSIONS
 from envtool_python.facts import Facts, WrongFileError, read_facts
 from envtool_python.requirements import Lines, WrongRequirementError, extra, flatten, group, own_extras, unique
-from envtool_python.resolving import Resolver, fetches, files_of, inside_bind, inside_command, kept
+from envtool_python.resolving import PINS, Resolver, fetches, files_of, inside_bind, inside_command, kept
 from envtool_python.simple import located
 from envtool_python.versions import pretended
 
@@ -92,6 +92,7 @@ class Pip(_Venv):
     """`pip: [attrs, "pytest>=8"]`: packages in a virtual environment, pinned to exact files."""
 
     name: ClassVar[str] = "pip"
+    pins: ClassVar[api.Json] = api.shapes.record(PINS)
     schema: ClassVar[api.Json] = {
         "description": "Python packages in a virtual environment, settled by pip for the env's own Python, "
         "fetched by hash and installed offline",
@@ -171,6 +172,9 @@ class PythonProject(_Venv):
     """`python-project: {}`: the project itself, installed into the virtual environment of the layer it needs."""
 
     name: ClassVar[str] = "python-project"
+    pins: ClassVar[api.Json] = api.shapes.record(
+        {**PINS, "install": {"enum": ["editable", "wheel"]}, "variables": api.shapes.mapping(api.shapes.TEXT)}
+    )
     whole: ClassVar[bool] = True
     schema: ClassVar[api.Json] = {
         "description": "the project itself in the virtual environment of a pip layer, without its requirements",

@@ -77,6 +77,25 @@ def _newest_pip(version: str, variables: tuple[tuple[str, str], ...]) -> Entry:
     }
 
 
+PINS: dict[str, api.Json] = {  # of both kinds
+    "python": {"type": "object"},
+    "pip": api.shapes.FILE,
+    "files": api.shapes.rows(
+        api.shapes.record(
+            {
+                "name": api.shapes.TEXT,
+                "version": api.shapes.TEXT,
+                "file": api.shapes.FILE,
+                "sha256": api.shapes.SHA256,
+                "size": api.shapes.SIZE,
+                "use": {"enum": ["install", "build", "project"]},
+            },
+            {"build": api.shapes.rows(api.shapes.FILE), "url": api.shapes.URL},
+        )
+    ),
+}
+
+
 class Resolver:
     """One resolution: the container's Python, the host's index, and the files settled so far."""
 

@@ -21,6 +21,7 @@ class Sdist(api.Kind):
     """`sdist: {name: attrs, version: "25.3.0", sha256: …, to: /src}`."""
 
     name: ClassVar[str] = "sdist"
+    pins: ClassVar[api.Json] = api.shapes.record({"file": api.shapes.FILE})
     schema: ClassVar[api.Json] = {
         "description": "the files of a released source distribution, as its authors packed them, found where this "
         "machine's pip looks and fetched by hash",

@@ -1,0 +1,63 @@
+"""JSON documents of the store (layer.json, result.json, memories): written with their own sum, read only if it fits.
+
+Who reads one still checks its shape: it alone knows it. A document without a sum is one of an older envtool.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from envtool import keys, stored
+from envtool.model import Json
+
+SUM = "sum"
+LARGEST = 64 << 20  # bytes
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")  # half a character, which no file can be written with again
+
+
+def dumps(document: Mapping[str, Json]) -> bytes:
+    """Its text, with the digest of all the rest as SUM. Raises ValueError for what is no JSON."""
+    return keys.canonical({**document, SUM: keys.digest(dict(document))})
+
+
+def load(path: str, *, unseen: bool = False) -> dict[str, Any]:
+    """A document without its sum. Raises OSError (see stored.read), ValueError for what is none, or damaged."""
+    return loads(stored.read(path, most=LARGEST, unseen=unseen))
+
+
+def loads(data: bytes) -> dict[str, Any]:
+    """The same of its text. Raises ValueError."""
+    if _HALF.search(data):
+        raise ValueError("it has half a character")
+    try:
+        document = json.loads(data, parse_constant=_none, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    if not isinstance(document, dict) or document.pop(SUM, None) not in (None, keys.digest(document)):
+        raise ValueError("it is not what was written")
+    return document
+
+
+def _none(word: str) -> float:
+    raise ValueError(f"{word} is no number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is no number")
+    return number
+
+
+def whole(value: object) -> bool:
+    """Whether something is a number of bytes or things."""
+    return type(value) is int and 0 <= value < 1 << 63
+
+
+def seconds(value: object) -> bool:
+    """Whether something is a moment or a time that can be shown: seconds, until the year 9999."""
+    return type(value) in (int, float) and -1 < value < 253402300800  # type: ignore[operator]

@@ -57,7 +57,9 @@ PLAIN = tar(
 
 
 @pytest.mark.parametrize(
-    "pack", [bytes, gzip.compress, bz2.compress, lzma.compress, zstandard.ZstdCompressor().compress], ids=str
+    "pack",
+    [bytes, gzip.compress, bz2.compress, lzma.compress, zstandard.ZstdCompressor().compress],
+    ids=["plain", "gz", "bz2", "xz", "zst"],
 )
 def test_all_compressions(tmp_path, pack):
     target = unpack(tmp_path, pack(PLAIN))

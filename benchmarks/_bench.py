@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -122,8 +123,8 @@ class Table:
     def installed(self, *programs: str, who: str = "") -> bool:
         """Whether a contender has all that it needs; named if not."""
         missing = [name for name in programs if not shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")]
-        for name in missing:
-            self.leave_out(who or name, NOT_INSTALLED if name == (who or name) else f"{name}: {NOT_INSTALLED}")
+        if missing:
+            self.leave_out(who or missing[0], f"{', '.join(missing)}: {NOT_INSTALLED}" if who else NOT_INSTALLED)
         return not missing
 
     def __str__(self) -> str:
@@ -228,7 +229,9 @@ from envtool.run import warm
 reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 for line in sys.stdin:
     plan = warm.read(*sys.argv[1:])  # anew: there was an envtool whose `launch` closed what `read` had opened
-    assert plan is not None, "there is no plan"
+    if plan is None:
+        print("none", flush=True)
+        continue
     began = time.perf_counter()
     status = warm.launch(plan, ("true",), terminal=False, cancel=reader)
     spent = time.perf_counter() - began
@@ -240,22 +243,33 @@ for line in sys.stdin:
 
 
 @contextlib.contextmanager
-def further(python: str, store: Path, spec: Path, env: str, **more: str) -> Iterator[Callable[[], float]]:
+def further(
+    python: str, plan: tuple[Path, Path, str], prepare: Callable[[], object], **more: str
+) -> Iterator[Callable[[], float]]:
     """A process that starts `true` in the container of an env whenever it is asked, as `envtool test` does for each
-    task: seconds. The plan of the env must be there. Its first three do not count: they import, and make maps."""
+    task: seconds. `plan` is store, spec and env; `prepare` makes it, once more too when something of this machine has
+    changed. The first three do not count: they import, and make maps."""
+    store, spec, env = plan
     with subprocess.Popen(
         [python, "-c", FURTHER, str(store), os.path.realpath(spec), env],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/",
         env={**os.environ, **more},
     ) as process:  # fmt: skip
         assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
 
         def once() -> float:
-            process.stdin.write("\n")
-            process.stdin.flush()
-            answer = process.stdout.readline()
-            if not answer:
-                raise Failed(f"a further container: {process.stderr.read()[-600:]}")
+            for _ in range(3):
+                process.stdin.write("\n")
+                process.stdin.flush()
+                answer = process.stdout.readline()
+                if answer != "none\n":
+                    break
+                prepare()
+            if not answer or answer == "none\n":
+                process.kill()
+                raise Failed(f"a further container: {answer}{process.stderr.read()[-600:]}")
             return float(answer)
 
         for _ in range(3):
@@ -270,25 +284,25 @@ def further(python: str, store: Path, spec: Path, env: str, **more: str) -> Iter
 class Storage:
     """podman's and buildah's images and containers of this run alone, in a directory whose name is short."""
 
-    def __init__(self, top: Path) -> None:
-        self.top = top
+    def __init__(self, top: Path, envtool: str) -> None:
+        self.top, self._envtool = top, envtool
+        self.clean()
 
     def words(self, tool: str) -> list[str]:
-        """The command, with where it keeps what it has."""
-        return [tool, "--root", f"{self.top}/s", "--runroot", f"{self.top}/r", "--storage-driver", "overlay"]
+        """The command, with where it keeps what it has. As a user podman leaves a process behind, which it finds by the
+        runtime directory."""
+        runtime = ["env", f"XDG_RUNTIME_DIR={self.top}/x"] if os.geteuid() else []
+        return [*runtime, tool, "--root", f"{self.top}/s", "--runroot", f"{self.top}/r", "--storage-driver", "overlay"]
 
     def clean(self) -> None:
-        """Remove all of it, and what is mounted in it."""
-        if not self.top.exists():
-            return
-        if os.geteuid():  # files belong to ids of the user's range
-            tool = shutil.which("podman") or shutil.which("buildah") or "podman"
-            subprocess.run([tool, "unshare", "rm", "-rf", str(self.top)], check=False, stderr=subprocess.DEVNULL)
-            return
+        """Begin with nothing: end that process, unmount and remove everything."""
+        with contextlib.suppress(OSError, ValueError):
+            os.kill(int((self.top / "x/libpod/tmp/pause.pid").read_text()), signal.SIGKILL)
         mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
         for place in reversed([place for place in mounted if place.startswith(f"{self.top}/")]):
             subprocess.run(["umount", "--lazy", place], check=False)
-        shutil.rmtree(self.top)
+        remove(self._envtool, self.top)
+        (self.top / "x").mkdir(mode=0o700, parents=True)
 
 
 def system(to: Path, programs: Iterable[str] = ("sh", "true"), megabytes: float = 0) -> None:

@@ -81,24 +81,17 @@ def main(asked: argparse.Namespace, table: Table) -> None:
         def measure(what: str, contenders: dict[str, Callable[[], float]], rounds: int) -> None:
             table.measure(what, contenders, rounds, base=SIDES[0], warm=warm)
 
-        measure(
-            "warm exec",
-            {
-                who: side.timed(side.envtool, "exec", "unit", "--", "true", cwd=directories[who])
-                for who, side in sides.items()
-            },
-            asked.rounds,
-        )
-        measure(
-            "a further container",
-            {
-                who: held.enter_context(
-                    further(sys.executable, side.store, directories[who] / "envtool.yaml", "unit", **side.variables)
-                )
-                for who, side in sides.items()
-            },
-            asked.rounds,
-        )
+        starts = {
+            who: side.timed(side.envtool, "exec", "unit", "--", "true", cwd=directories[who])
+            for who, side in sides.items()
+        }
+        measure("warm exec", starts, asked.rounds)
+        plans = {who: (side.store, directories[who] / "envtool.yaml", "unit") for who, side in sides.items()}
+        running = {
+            who: held.enter_context(further(sys.executable, plans[who], starts[who], **side.variables))
+            for who, side in sides.items()
+        }
+        measure("a further container", running, asked.rounds)
         measure(
             f"envtool test, {counts[0]:,} files unchanged",
             {who: side.timed(side.envtool, "test", cwd=directories[who]) for who, side in sides.items()},

@@ -100,7 +100,9 @@ class Table:
     def measure(
         self, what: str, contenders: Mapping[str, Callable[[], float]], rounds: int, *, base: str = "", warm: int = 0
     ) -> None:
-        """Let all contenders do it once a round, there and back again; `warm` rounds before do not count."""
+        """Let all contenders do it once a round, there and back again; `warm` rounds before (no more than those that
+        count) do not count."""
+        warm = min(warm, rounds)
         running = {who: run for who, run in contenders.items() if who not in self.left_out}
         found: dict[str, list[float]] = {who: [] for who in running}
         for number in range(warm + rounds):

@@ -62,7 +62,6 @@ def main(asked: argparse.Namespace, table: Table) -> None:
     if not table.installed("git"):
         return
     counts = (100, 200) if asked.tiny else (1_000, asked.files)
-    warm = 1 if asked.tiny else 3
     with workspace(asked.envtool) as work, contextlib.ExitStack() as held:
         sides: dict[str, Side] = {}
         for who, checkout in zip(SIDES, (asked.before, asked.after), strict=True):
@@ -75,7 +74,7 @@ def main(asked: argparse.Namespace, table: Table) -> None:
         time.sleep(1.2)  # the short way trusts no file that is younger than the run that read it
 
         def measure(what: str, contenders: dict[str, Callable[[], float]], rounds: int) -> None:
-            table.measure(what, contenders, rounds, base=SIDES[0], warm=warm)
+            table.measure(what, contenders, rounds, base=SIDES[0], warm=3)
 
         def timed(who: str, *words: str | os.PathLike[str], cwd: Path) -> Callable[[], float]:
             run = functools.partial(seconds, *words, cwd=cwd, **sides[who].variables)

@@ -117,7 +117,7 @@ def main(asked: argparse.Namespace, table: Table) -> None:
         contenders["envtool, a further container in one process"] = held.enter_context(
             further(venv, (work / "store", work / "envtool.yaml", "bench"), functools.partial(seconds, *ours))
         )
-        table.measure("start `true`", contenders, asked.rounds, base=BARE, warm=1 if asked.tiny else 3)
+        table.measure("start `true`", contenders, asked.rounds, base=BARE, warm=3)
 
 
 if __name__ == "__main__":

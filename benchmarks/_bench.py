@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import resource
+import secrets
 import shutil
 import signal
 import socket
@@ -204,7 +205,8 @@ def python(envtool: str) -> str:
 def workspace(envtool: str) -> Iterator[Path]:
     """A directory for this run with a store in it, which `envtool` finds. Trees belong to the container's ids: only
     they can remove them."""
-    top = Path(tempfile.mkdtemp(prefix="eb-"))
+    top = Path(tempfile.gettempdir(), f"eb-{secrets.token_hex(4)}")  # no name of mkdtemp's: buildah refuses a last _
+    top.mkdir(mode=0o700)
     os.environ["ENVTOOL_STORE"] = str(top / "store")
     try:
         yield top

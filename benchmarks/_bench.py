@@ -14,7 +14,10 @@ import itertools
 import json
 import os
 import platform
+import resource
+import secrets
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -63,6 +66,14 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+def cpu(run: Callable[[], object]) -> float:
+    """CPU seconds of the processes that a contender starts and waits for: steadier on a machine that has much to do."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    run()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
 def spread(times: list[float]) -> float:
     """Between the quartiles (few rounds: the ends), as a share of the median."""
     if len(times) < 2:
@@ -90,7 +101,9 @@ class Table:
     def measure(
         self, what: str, contenders: Mapping[str, Callable[[], float]], rounds: int, *, base: str = "", warm: int = 0
     ) -> None:
-        """Let all contenders do it once a round, there and back again; `warm` rounds before do not count."""
+        """Let all contenders do it once a round, there and back again; `warm` rounds before (no more than those that
+        count) do not count."""
+        warm = min(warm, rounds)
         running = {who: run for who, run in contenders.items() if who not in self.left_out}
         found: dict[str, list[float]] = {who: [] for who in running}
         for number in range(warm + rounds):
@@ -122,8 +135,8 @@ class Table:
     def installed(self, *programs: str, who: str = "") -> bool:
         """Whether a contender has all that it needs; named if not."""
         missing = [name for name in programs if not shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")]
-        for name in missing:
-            self.leave_out(who or name, NOT_INSTALLED if name == (who or name) else f"{name}: {NOT_INSTALLED}")
+        if missing:
+            self.leave_out(who or missing[0], f"{', '.join(missing)}: {NOT_INSTALLED}" if who else NOT_INSTALLED)
         return not missing
 
     def __str__(self) -> str:
@@ -192,7 +205,8 @@ def python(envtool: str) -> str:
 def workspace(envtool: str) -> Iterator[Path]:
     """A directory for this run with a store in it, which `envtool` finds. Trees belong to the container's ids: only
     they can remove them."""
-    top = Path(tempfile.mkdtemp(prefix="eb-"))
+    top = Path(tempfile.gettempdir(), f"eb-{secrets.token_hex(4)}")  # no name of mkdtemp's: buildah refuses a last _
+    top.mkdir(mode=0o700)
     os.environ["ENVTOOL_STORE"] = str(top / "store")
     try:
         yield top
@@ -223,40 +237,58 @@ def repository(directory: Path, count: int) -> None:
 # ---- one more container in a process that has started some ---------------------------------------------------------
 
 FURTHER = """
-import os, sys, time
+import os, resource, sys, time
 from envtool.run import warm
+
+def used():
+    found = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in found)
+
 reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 for line in sys.stdin:
     plan = warm.read(*sys.argv[1:])  # anew: there was an envtool whose `launch` closed what `read` had opened
-    assert plan is not None, "there is no plan"
-    began = time.perf_counter()
+    if plan is None:
+        print("none", flush=True)
+        continue
+    began, before = time.perf_counter(), used()
     status = warm.launch(plan, ("true",), terminal=False, cancel=reader)
-    spent = time.perf_counter() - began
+    spent, cpu = time.perf_counter() - began, used() - before
     assert status == 0, status
     if hasattr(warm, "release"):
         warm.release(plan)
-    print(spent, flush=True)
+    print(spent, cpu, flush=True)
 """
 
 
 @contextlib.contextmanager
-def further(python: str, store: Path, spec: Path, env: str, **more: str) -> Iterator[Callable[[], float]]:
+def further(
+    python: str, plan: tuple[Path, Path, str], prepare: Callable[[], object], *, cpu: bool = False, **more: str
+) -> Iterator[Callable[[], float]]:
     """A process that starts `true` in the container of an env whenever it is asked, as `envtool test` does for each
-    task: seconds. The plan of the env must be there. Its first three do not count: they import, and make maps."""
+    task: seconds, of the clock or of CPU time. `plan` is store, spec and env; `prepare` makes it, once more too when
+    something of this machine has changed. The first three do not count: they import, and make maps."""
+    store, spec, env = plan
     with subprocess.Popen(
         [python, "-c", FURTHER, str(store), os.path.realpath(spec), env],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/",
         env={**os.environ, **more},
     ) as process:  # fmt: skip
         assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
 
         def once() -> float:
-            process.stdin.write("\n")
-            process.stdin.flush()
-            answer = process.stdout.readline()
-            if not answer:
-                raise Failed(f"a further container: {process.stderr.read()[-600:]}")
-            return float(answer)
+            for _ in range(3):
+                process.stdin.write("\n")
+                process.stdin.flush()
+                answer = process.stdout.readline()
+                if answer != "none\n":
+                    break
+                prepare()
+            if not answer or answer == "none\n":
+                process.kill()
+                raise Failed(f"a further container: {answer}{process.stderr.read()[-600:]}")
+            return float(answer.split()[cpu])
 
         for _ in range(3):
             once()
@@ -270,25 +302,25 @@ def further(python: str, store: Path, spec: Path, env: str, **more: str) -> Iter
 class Storage:
     """podman's and buildah's images and containers of this run alone, in a directory whose name is short."""
 
-    def __init__(self, top: Path) -> None:
-        self.top = top
+    def __init__(self, top: Path, envtool: str) -> None:
+        self.top, self._envtool = top, envtool
+        self.clean()
 
     def words(self, tool: str) -> list[str]:
-        """The command, with where it keeps what it has."""
-        return [tool, "--root", f"{self.top}/s", "--runroot", f"{self.top}/r", "--storage-driver", "overlay"]
+        """The command, with where it keeps what it has. As a user podman leaves a process behind, which it finds by the
+        runtime directory."""
+        runtime = ["env", f"XDG_RUNTIME_DIR={self.top}/x"] if os.geteuid() else []
+        return [*runtime, tool, "--root", f"{self.top}/s", "--runroot", f"{self.top}/r", "--storage-driver", "overlay"]
 
     def clean(self) -> None:
-        """Remove all of it, and what is mounted in it."""
-        if not self.top.exists():
-            return
-        if os.geteuid():  # files belong to ids of the user's range
-            tool = shutil.which("podman") or shutil.which("buildah") or "podman"
-            subprocess.run([tool, "unshare", "rm", "-rf", str(self.top)], check=False, stderr=subprocess.DEVNULL)
-            return
+        """Begin with nothing: end that process, unmount and remove everything."""
+        with contextlib.suppress(OSError, ValueError):
+            os.kill(int((self.top / "x/libpod/tmp/pause.pid").read_text()), signal.SIGKILL)
         mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
         for place in reversed([place for place in mounted if place.startswith(f"{self.top}/")]):
             subprocess.run(["umount", "--lazy", place], check=False)
-        shutil.rmtree(self.top)
+        remove(self._envtool, self.top)
+        (self.top / "x").mkdir(mode=0o700, parents=True)
 
 
 def system(to: Path, programs: Iterable[str] = ("sh", "true"), megabytes: float = 0) -> None:

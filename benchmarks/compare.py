@@ -1,6 +1,6 @@
 """Two checkouts of envtool in one run, interleaved: what must not become slower from one to the other.
 
-    .venv/bin/python benchmarks/compare.py --before DIR --after DIR [--strict]
+    .venv/bin/python benchmarks/compare.py --before DIR --after DIR [--cpu] [--strict]
 
 Measured are a warm `envtool exec`, a further container in one process, `envtool test` of 1,000 unchanged files, and the
 view of 100,000 files. Both are copied as they stand and compiled, and run by the interpreter that runs this, with what
@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from _bench import Table, further, options, ratio, remove, repository, run, seconds, spread, workspace
+from _bench import Table, cpu, further, options, ratio, remove, repository, run, seconds, spread, workspace
 
 SPEC = "version: 1\nenvs: {unit: {base: host, tasks: {test: 'true'}}}\n"
 LOOK = "import os, sys; from envtool.view import look; look.look(*sys.argv[1:]); os._exit(0)"
@@ -38,10 +38,6 @@ class Side:
     envtool: str
     store: Path
     variables: dict[str, str]
-
-    def timed(self, *words: str | os.PathLike[str], cwd: Path) -> Callable[[], float]:
-        """A contender that starts a process."""
-        return functools.partial(seconds, *words, cwd=cwd, **self.variables)
 
 
 def installed(checkout: Path, to: Path) -> Side:
@@ -66,7 +62,6 @@ def main(asked: argparse.Namespace, table: Table) -> None:
     if not table.installed("git"):
         return
     counts = (100, 200) if asked.tiny else (1_000, asked.files)
-    warm = 1 if asked.tiny else 3
     with workspace(asked.envtool) as work, contextlib.ExitStack() as held:
         sides: dict[str, Side] = {}
         for who, checkout in zip(SIDES, (asked.before, asked.after), strict=True):
@@ -79,29 +74,26 @@ def main(asked: argparse.Namespace, table: Table) -> None:
         time.sleep(1.2)  # the short way trusts no file that is younger than the run that read it
 
         def measure(what: str, contenders: dict[str, Callable[[], float]], rounds: int) -> None:
-            table.measure(what, contenders, rounds, base=SIDES[0], warm=warm)
+            table.measure(what, contenders, rounds, base=SIDES[0], warm=3)
 
-        measure(
-            "warm exec",
-            {
-                who: side.timed(side.envtool, "exec", "unit", "--", "true", cwd=directories[who])
-                for who, side in sides.items()
-            },
-            asked.rounds,
-        )
-        measure(
-            "a further container",
-            {
-                who: held.enter_context(
-                    further(sys.executable, side.store, directories[who] / "envtool.yaml", "unit", **side.variables)
-                )
-                for who, side in sides.items()
-            },
-            asked.rounds,
-        )
+        def timed(who: str, *words: str | os.PathLike[str], cwd: Path) -> Callable[[], float]:
+            run = functools.partial(seconds, *words, cwd=cwd, **sides[who].variables)
+            return functools.partial(cpu, run) if asked.cpu else run
+
+        starts = {
+            who: timed(who, side.envtool, "exec", "unit", "--", "true", cwd=directories[who])
+            for who, side in sides.items()
+        }
+        measure("warm exec", starts, asked.rounds)
+        plans = {who: (side.store, directories[who] / "envtool.yaml", "unit") for who, side in sides.items()}
+        running = {
+            who: held.enter_context(further(sys.executable, plans[who], starts[who], cpu=asked.cpu, **side.variables))
+            for who, side in sides.items()
+        }
+        measure("a further container", running, asked.rounds)
         measure(
             f"envtool test, {counts[0]:,} files unchanged",
-            {who: side.timed(side.envtool, "test", cwd=directories[who]) for who, side in sides.items()},
+            {who: timed(who, side.envtool, "test", cwd=directories[who]) for who, side in sides.items()},
             asked.rounds,
         )
         many = work / "many"
@@ -109,7 +101,7 @@ def main(asked: argparse.Namespace, table: Table) -> None:
         measure(
             f"view of {counts[1]:,} files",
             {
-                who: side.timed(sys.executable, "-c", LOOK, many, side.store.with_name("record"), cwd=work)
+                who: timed(who, sys.executable, "-c", LOOK, many, side.store.with_name("record"), cwd=work)
                 for who, side in sides.items()
             },
             max(2, asked.rounds // 2),
@@ -143,5 +135,6 @@ if __name__ == "__main__":
     parser.add_argument("--before", type=Path, default=HERE, help="a checkout")
     parser.add_argument("--after", type=Path, default=HERE, help="another one")
     parser.add_argument("--files", type=int, default=100_000, help="of the large project")
+    parser.add_argument("--cpu", action="store_true", help="CPU time, which other work on the machine changes little")
     parser.add_argument("--strict", action="store_true", help="end with status 1 when anything is slower")
     run(main, parser, unit="ms")

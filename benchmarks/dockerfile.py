@@ -49,7 +49,9 @@ def main(asked: argparse.Namespace, table: Table) -> None:
     """Each builds cold, and again after an edit."""
     with workspace(asked.envtool) as work:
         directory = project(work, tiny=asked.tiny)
-        storages = {tool: Storage(work / tool[0]) for tool in ("buildah", "podman") if table.installed(tool)}
+        storages = {
+            tool: Storage(work / tool[0], asked.envtool) for tool in ("buildah", "podman") if table.installed(tool)
+        }
         numbers = itertools.count()
         commands = {"envtool": [asked.envtool, "exec", "e", "--", "/bin/true"]}
         for tool, storage in storages.items():

@@ -42,7 +42,7 @@ def main(asked: argparse.Namespace, table: Table) -> None:
         project(work, 1 if asked.tiny else 250)
         ours = [asked.envtool, "-C", str(work)]
         seconds(*ours, "export", "e", work / "e.tar")
-        storage = Storage(work / "p")
+        storage = Storage(work / "p", asked.envtool)
         podman = storage.words("podman")
         image = "localhost/e:latest"
         if table.installed("podman"):

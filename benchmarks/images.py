@@ -54,7 +54,7 @@ def main(asked: argparse.Namespace, table: Table) -> None:
         host = ""
         if table.installed("docker-registry", "skopeo", who="a registry to pull from"):
             host = held.enter_context(registry(work / "registry"))
-        storage = Storage(work / "p")
+        storage = Storage(work / "p", asked.envtool)
         if table.installed("podman"):
             held.callback(storage.clean)
         for compression in asked.only.split():

@@ -8,13 +8,15 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
+
+from envtool.container import ids
 
 pytestmark = pytest.mark.e2e
 
@@ -32,12 +34,15 @@ def tiny(name: str, tmp_path: Path, path: str = "") -> tuple[str, dict]:
         pytest.skip("envtool is not installed beside this Python (.ci/setup --dev)")
     words = [sys.executable, str(BENCHMARKS[name]), "--tiny", "--json", str(tmp_path / "figures.json")]
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "ENVTOOL_"))}
-    # podman has no use for a long path
-    with tempfile.TemporaryDirectory(prefix="eb-") as scratch:
+    scratch = f"/tmp/eb-{secrets.token_hex(4)}"  # podman has no use for a long path
+    os.mkdir(scratch, 0o700)
+    try:
         environ |= {"TMPDIR": scratch} | ({"PATH": path} if path else {})
         ran = subprocess.run(words, env=environ, cwd="/", capture_output=True, text=True, timeout=LIMIT, check=False)
         assert ran.returncode == 0, ran.stdout + ran.stderr
         assert os.listdir(scratch) == [], "it removes what it made"
+    finally:
+        ids.remove(scratch)
     return ran.stdout, json.loads((tmp_path / "figures.json").read_text())
 
 

@@ -6,6 +6,7 @@ between its fork and its exec.
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from tests.places import Place
 pytestmark = pytest.mark.e2e
 
 HERE = Path(__file__).parent / "steps"
-ATTACKER, DRIVER = (HERE / name for name in ("attacker.py", "driver.py"))
+ATTACKER, CALLS, DRIVER = (HERE / name for name in ("attacker.py", "calls.py", "driver.py"))
 KINDS = [
     "user",  # commands of a task
     "user-network",
@@ -32,7 +33,7 @@ KINDS = [
 needs_python = pytest.mark.skipif(not os.path.exists("/usr/bin/python3"), reason="no /usr/bin/python3 to attack with")
 
 
-def attack(place: Place, kind: str) -> list[str]:
+def attack(place: Place, kind: str, attacker: Path = ATTACKER) -> list[str]:
     """What the attacker reported, by line."""
     tree = place.directory("tree")
     for name in ("etc", "tmp"):
@@ -43,7 +44,7 @@ def attack(place: Place, kind: str) -> list[str]:
             (tree / name).symlink_to(os.readlink(f"/{name}"))
     place.write("etc/passwd", "root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n", at=tree)
     place.environ |= {"CANARY": "canary-" + place.token}
-    words = ["-c", DRIVER.read_text(), str(place.top), ATTACKER.read_text(), kind, "canary-" + place.token]
+    words = ["-c", DRIVER.read_text(), str(place.top), attacker.read_text(), kind, "canary-" + place.token]
     process = place.caller.spawn(
         place.caller.command[0], *words, env=place.variables(), cwd=place.top, stdin=-3, stdout=-1, stderr=-2
     )
@@ -70,3 +71,28 @@ def test_nothing_of_the_supervisor_can_be_had(fresh, kind):
     assert ways <= works, lines
     if not kind.endswith("terminal"):
         assert number(lines, "windows") > 0, lines
+
+
+EPERM, ENOSYS, EAFNOSUPPORT = 1, 38, 97
+REFUSED = """
+kcmp pidfd_getfd process_madvise get_mempolicy set_mempolicy mbind move_pages migrate_pages userfaultfd
+open_by_handle_at keyctl lsm_list_modules unshare-user unshare-time clone-net read-implies-exec
+""".split()  # noqa: SIM905 - words
+
+
+@needs_python
+@pytest.mark.parametrize("kind", ["user-alone", "root-alone"])
+def test_what_a_step_asks_the_kernel_for(fresh, kind):
+    lines = attack(fresh, kind, CALLS)
+    answers = {line.split()[0]: int(line.split()[1]) for line in lines if not line.startswith("status")}
+    assert {name: answers[name] for name in REFUSED} == dict.fromkeys(REFUSED, EPERM)
+    for name in ("io_uring_setup", "open_tree_attr", "next", *(["x32"] if "int80" in answers else [])):
+        assert answers[name] == ENOSYS, name
+    for name in ("aslr", "personality", "rseq-less", "ptrace-a-child", "family-1", "family-2"):
+        assert answers[name] == 0, name
+    families = {int(name.split("-")[1]) for name, error in answers.items() if name.startswith("family-") and error == 0}
+    assert families <= {1, 2, 10, 16, 17}
+    assert all(answers[f"family-{family}"] == EAFNOSUPPORT for family in (15, 21, 29, 31, 33, 38, 40, 44))
+    assert answers.get("int80", signal.SIGSYS) == signal.SIGSYS
+    assert answers["core"] in (0, 1)
+    assert answers["oom"] >= 500

@@ -5,6 +5,7 @@ between its fork and its exec.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -61,6 +62,7 @@ def number(lines: list[str], name: str) -> int:
 
 
 @needs_python
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_of_the_supervisor_can_be_had(fresh, kind):
     lines = attack(fresh, kind)
@@ -81,6 +83,7 @@ open_by_handle_at keyctl lsm_list_modules unshare-user unshare-time clone-net re
 
 
 @needs_python
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", ["user-alone", "root-alone"])
 def test_what_a_step_asks_the_kernel_for(fresh, kind):
     lines = attack(fresh, kind, CALLS)
@@ -96,3 +99,30 @@ def test_what_a_step_asks_the_kernel_for(fresh, kind):
     assert answers.get("int80", signal.SIGSYS) == signal.SIGSYS
     assert answers["core"] in (0, 1)
     assert answers["oom"] >= 500
+
+
+@needs_python
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("where", ["task", "layer"])
+def test_commands_of_a_project(place, where):
+    """The same by what users write: a list of commands, of which the first stays to look."""
+    place.write("attacker.py", ATTACKER.read_text())
+    lines = [
+        "/usr/bin/python3 -I -S attacker.py 20 /tmp/report /tmp/stop </dev/null >/tmp/said 2>&1 &",
+        "while [ ! -e /tmp/said ]; do :; done; sleep 0.3",
+        *["sleep 0.03"] * 4,
+        "touch /tmp/stop; while [ ! -e /tmp/report ]; do sleep 0.05; done; cat /tmp/said /tmp/report",
+        *(["false"] if where == "layer" else []),  # what a layer printed is shown when it fails
+    ]
+    words = "".join(f"        - {json.dumps(line)}\n" for line in lines)
+    place.environ |= {"CANARY": "canary-" + place.token}
+    if where == "task":
+        place.spec(f"envs:\n  unit:\n    tasks:\n      test:\n        run:\n{words}")
+    else:
+        place.spec(
+            f"layers:\n  look:\n    inputs: [attacker.py]\n    run:\n{words}"
+            "envs: {unit: {layers: [look], tasks: {test: 'true'}}}\n"
+        )
+    done = place.envtool("test", "-v", "--junit", f"canary-{place.token}.xml")
+    assert "control memory" in done.said, done.said
+    assert "leak " not in done.said, done.said

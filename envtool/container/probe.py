@@ -6,6 +6,7 @@ Each check is a sentence and, where something is missing, the exact command that
 from __future__ import annotations
 
 import errno
+import grp
 import os
 import pwd
 import shutil
@@ -138,16 +139,28 @@ def _ids() -> Check:
         return Check(name=name, state="ok", text=f"a range of ids for each container, from {ids.here().uids[0][1]}")
     who = _user()
     missing = [n for n in ("newuidmap", "newgidmap") if not ids.helper(n)]
+    have = f"containers have one id{_kept_groups()}; databases that refuse root need more"
     if missing:
-        text = f"{' and '.join(missing)} not installed: containers have one id; databases that refuse root need more"
+        text = f"{' and '.join(missing)} not installed: {have}"
         return Check(name=name, state="warn", text=text, mend="sudo apt-get install uidmap")
     free = _free_range()
     return Check(
         name=name,
         state="warn",
-        text=f"no subuid and subgid range for `{who}`: containers have one id; databases that refuse root need more",
+        text=f"no subuid and subgid range for `{who}`: {have}",
         mend=f"sudo usermod --add-subuids {free} --add-subgids {free} {who}",
     )
+
+
+def _kept_groups() -> str:
+    """Groups of the caller that cannot be let go of: setgroups(2) is denied where no range of ids is mapped."""
+    names = []
+    for group in sorted({*os.getgroups()} - {os.getegid()}):
+        try:
+            names.append(grp.getgrgid(group).gr_name)
+        except KeyError:
+            names.append(str(group))
+    return f", and what your groups may read ({', '.join(names)}) their tasks may" if names else ""
 
 
 def _user() -> str:

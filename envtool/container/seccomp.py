@@ -1,7 +1,8 @@
 """Filters for system calls, as bytes of classic BPF (seccomp(2), include/uapi/linux/seccomp.h). Pure.
 
-What is refused follows Docker's default profile where it matters without capabilities over the host, and more: no
-nested user namespaces, no io_uring, no keyrings, no injection into terminals. In a build with a single id, calls
+What is refused follows Docker's default profile (docs/decisions/0101-what-a-step-can-reach.md says where not, and why),
+and more: no nested user namespaces, no io_uring, no keyrings, no injection into terminals, no socket of a family that
+tests do not need, no call that is younger than this list. In a build with a single id, calls
 that need more ids (chown, setuid …) succeed without doing anything, as Charliecloud does it: so packages install.
 """
 
@@ -11,11 +12,16 @@ import os
 import struct
 
 _ALLOW, _KILL, _ERRNO, _ASK = 0x7FFF0000, 0x80000000, 0x50000, 0x7FC00000
-EPERM, ENOSYS = 1, 38
+EPERM, ENOSYS, EAFNOSUPPORT = 1, 38, 97
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _S_IFCHR, _S_IFMT = 0o020000, 0o170000
-_NEW_NAMESPACES = 0x10000000  # CLONE_NEWUSER
+_NEW_NAMESPACES = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
+# Others load modules of the kernel by being asked for (AF_ALG, AF_VSOCK, AF_RXRPC …), or reach beyond the namespace.
+_FAMILIES = (1, 2, 10, 16, 17)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET
+# PER_LINUX32, UNAME26 and, for debuggers and sanitizers, ADDR_NO_RANDOMIZE; all ones asks what it is
+_PERSONALITY, _ASK_PERSONALITY = 0x0060008, 0xFFFFFFFF
+_NEWEST = 466  # removexattrat, Linux 6.13: calls after it are to be looked at before they are let through
 
 # fmt: off
 # Names and numbers: arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h
@@ -32,6 +38,8 @@ _X86_64 = {
     "quotactl_fd": 443, "lookup_dcookie": 212, "nfsservctl": 180, "vhangup": 153, "syslog": 103, "iopl": 172,
     "ioperm": 173, "ustat": 136, "sysfs": 139, "_sysctl": 156, "uselib": 134, "fanotify_init": 300,
     "mount": 165, "umount2": 166, "pivot_root": 155, "chroot": 161, "getdents64": 217,
+    "socket": 41, "socketpair": 53, "personality": 135, "kcmp": 312, "get_mempolicy": 239, "set_mempolicy": 238,
+    "mbind": 237, "migrate_pages": 256, "move_pages": 279,
 }
 _AARCH64 = {
     "ioctl": 29, "mknodat": 33, "clone": 220, "unshare": 97, "clone3": 435, "setns": 268,
@@ -44,10 +52,14 @@ _AARCH64 = {
     "settimeofday": 170, "clock_settime": 112, "clock_adjtime": 266, "adjtimex": 171, "quotactl": 60,
     "quotactl_fd": 443, "lookup_dcookie": 18, "nfsservctl": 42, "vhangup": 58, "syslog": 116, "fanotify_init": 262,
     "mount": 40, "umount2": 39, "pivot_root": 41, "chroot": 51, "getdents64": 61,
+    "socket": 198, "socketpair": 199, "personality": 92, "kcmp": 272, "get_mempolicy": 236, "set_mempolicy": 237,
+    "mbind": 235, "migrate_pages": 238, "move_pages": 239,
 }
 _COMMON = {
     "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "open_tree": 428, "move_mount": 429,
-    "fsopen": 430, "fsconfig": 431, "fsmount": 432, "fspick": 433, "mount_setattr": 442, "open_tree_attr": 467,
+    "fsopen": 430, "fsconfig": 431, "fsmount": 432, "fspick": 433, "mount_setattr": 442,
+    "pidfd_getfd": 438, "process_madvise": 440, "set_mempolicy_home_node": 450,
+    "lsm_get_self_attr": 459, "lsm_set_self_attr": 460, "lsm_list_modules": 461,
 }
 _ARCHITECTURES = {"x86_64": (0xC000003E, _X86_64), "aarch64": (0xC00000B7, _AARCH64)}
 MACHINES = tuple(_ARCHITECTURES)
@@ -58,7 +70,9 @@ _REFUSED = (
     "reboot", "settimeofday", "clock_settime", "clock_adjtime", "quotactl", "quotactl_fd", "lookup_dcookie",
     "nfsservctl", "vhangup", "syslog", "iopl", "ioperm", "ustat", "sysfs", "_sysctl", "uselib", "fanotify_init",
     "setns", "mount", "umount2", "pivot_root", "open_tree", "move_mount", "fsopen", "fsconfig", "fsmount", "fspick",
-    "mount_setattr", "open_tree_attr",
+    "mount_setattr", "kcmp", "pidfd_getfd", "process_madvise", "get_mempolicy", "set_mempolicy", "mbind",
+    "set_mempolicy_home_node", "migrate_pages", "move_pages", "lsm_get_self_attr", "lsm_set_self_attr",
+    "lsm_list_modules",
 )
 # A C library takes ENOSYS as "an older kernel" and uses the old way, which is filtered; EPERM it would believe.
 _ABSENT = ("clone3", "io_uring_setup", "io_uring_enter", "io_uring_register")
@@ -96,6 +110,12 @@ def _equals(index: int, value: int) -> bytes:
     return _argument(index) + _instruction(_EQUAL, value, 0, 1)
 
 
+def _none_of(index: int, values: tuple[int, ...]) -> bytes:
+    """Falls through when the argument is none of the values."""
+    left = len(values)
+    return _argument(index) + b"".join(_instruction(_EQUAL, value, left - at, 0) for at, value in enumerate(values))
+
+
 def _device(index: int) -> bytes:
     # S_IFCHR and S_IFBLK (0o060000) are the only types with this bit but S_IFDIR-less ones: sockets (0o140000) and
     # fifos (0o010000) lack it.
@@ -112,14 +132,19 @@ def build(*, single: bool, sync: bool, ask: tuple[str, ...] = (), machine: str =
     numbers = {**own, **_COMMON}
     program = _instruction(_LOAD, 4) + _instruction(_EQUAL, audit, 1, 0) + _instruction(_RETURN, _KILL)
     program += _instruction(_LOAD, 0)
-    if machine == "x86_64":  # the x32 numbers name the same calls again
-        program += _instruction(_AT_LEAST, 0x40000000, 0, 1) + _instruction(_RETURN, _ERRNO | ENOSYS)
+    # As an older kernel would answer. The numbers of x32, which name the same calls again, are among them.
+    program += _instruction(_AT_LEAST, _NEWEST + 1, 0, 1) + _instruction(_RETURN, _ERRNO | ENOSYS)
     for name in ask:
         program += _rule(numbers[name], _ASK)
     for name in _ABSENT:
         program += _rule(numbers[name], _ERRNO | ENOSYS)
     for name in ("clone", "unshare"):
         program += _rule_if(numbers[name], _bits(0, _NEW_NAMESPACES), _ERRNO | EPERM)
+    for name in ("socket", "socketpair"):
+        program += _rule_if(numbers[name], _none_of(0, _FAMILIES), _ERRNO | EAFNOSUPPORT)
+    asks = _argument(0) + _instruction(_EQUAL, _ASK_PERSONALITY, 2, 0)
+    asks += _instruction(_ANY_BIT, _ASK_PERSONALITY & ~_PERSONALITY, 0, 1)
+    program += _rule_if(numbers["personality"], asks, _ERRNO | EPERM)
     for request in (_TIOCSTI, _TIOCLINUX):
         program += _rule_if(numbers["ioctl"], _equals(1, request), _ERRNO | EPERM)
     if single:

@@ -300,19 +300,20 @@ class _Supervisor:
             data, ancillary, flags, _ = self.sock.recvmsg(_MESSAGE, _ANCILLARY, _socket.MSG_CMSG_CLOEXEC)
         except ConnectionResetError:  # it ended without reading our last answer; what it sent is still to be read
             return True
-        if not data:
-            self._signal(kernel.SIGKILL)
-            return False
         sender, descriptors = _sent(ancillary)
         try:
-            self._hear(sender, descriptors, wire.unpack(data) if not flags & _socket.MSG_TRUNC else ())
+            if data:
+                self._hear(sender, descriptors, wire.unpack(data) if not flags & _socket.MSG_TRUNC else ())
         except ValueError:
             self.failure = ("broken", 0, "it said what it cannot say")
             self.open = 0
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
-        return True
+        if not data:
+            self._signal(kernel.SIGKILL)  # all that it can still do is to end
+            return False
+        return self.heard != "done"
 
     def _hear(self, sender: int, descriptors: list[int], message: tuple[int | str, ...]) -> None:
         """Take a message from whom the kernel says that it is. Raises ValueError for one that is not in its turn, or

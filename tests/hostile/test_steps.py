@@ -5,7 +5,9 @@ between its fork and its exec.
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from tests.places import Place
 pytestmark = pytest.mark.e2e
 
 HERE = Path(__file__).parent / "steps"
-ATTACKER, DRIVER = (HERE / name for name in ("attacker.py", "driver.py"))
+ATTACKER, CALLS, DRIVER = (HERE / name for name in ("attacker.py", "calls.py", "driver.py"))
 KINDS = [
     "user",  # commands of a task
     "user-network",
@@ -32,7 +34,7 @@ KINDS = [
 needs_python = pytest.mark.skipif(not os.path.exists("/usr/bin/python3"), reason="no /usr/bin/python3 to attack with")
 
 
-def attack(place: Place, kind: str) -> list[str]:
+def attack(place: Place, kind: str, attacker: Path = ATTACKER) -> list[str]:
     """What the attacker reported, by line."""
     tree = place.directory("tree")
     for name in ("etc", "tmp"):
@@ -43,7 +45,7 @@ def attack(place: Place, kind: str) -> list[str]:
             (tree / name).symlink_to(os.readlink(f"/{name}"))
     place.write("etc/passwd", "root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n", at=tree)
     place.environ |= {"CANARY": "canary-" + place.token}
-    words = ["-c", DRIVER.read_text(), str(place.top), ATTACKER.read_text(), kind, "canary-" + place.token]
+    words = ["-c", DRIVER.read_text(), str(place.top), attacker.read_text(), kind, "canary-" + place.token]
     process = place.caller.spawn(
         place.caller.command[0], *words, env=place.variables(), cwd=place.top, stdin=-3, stdout=-1, stderr=-2
     )
@@ -60,6 +62,7 @@ def number(lines: list[str], name: str) -> int:
 
 
 @needs_python
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_of_the_supervisor_can_be_had(fresh, kind):
     lines = attack(fresh, kind)
@@ -70,3 +73,56 @@ def test_nothing_of_the_supervisor_can_be_had(fresh, kind):
     assert ways <= works, lines
     if not kind.endswith("terminal"):
         assert number(lines, "windows") > 0, lines
+
+
+EPERM, ENOSYS, EAFNOSUPPORT = 1, 38, 97
+REFUSED = """
+kcmp pidfd_getfd process_madvise get_mempolicy set_mempolicy mbind move_pages migrate_pages userfaultfd
+open_by_handle_at keyctl lsm_list_modules unshare-user unshare-time clone-net read-implies-exec
+""".split()  # noqa: SIM905 - words
+
+
+@needs_python
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize("kind", ["user-alone", "root-alone"])
+def test_what_a_step_asks_the_kernel_for(fresh, kind):
+    lines = attack(fresh, kind, CALLS)
+    answers = {line.split()[0]: int(line.split()[1]) for line in lines if not line.startswith("status")}
+    assert {name: answers[name] for name in REFUSED} == dict.fromkeys(REFUSED, EPERM)
+    for name in ("io_uring_setup", "open_tree_attr", "next", *(["x32"] if "int80" in answers else [])):
+        assert answers[name] == ENOSYS, name
+    for name in ("aslr", "personality", "rseq-less", "ptrace-a-child", "family-1", "family-2"):
+        assert answers[name] == 0, name
+    families = {int(name.split("-")[1]) for name, error in answers.items() if name.startswith("family-") and error == 0}
+    assert families <= {1, 2, 10, 16, 17}
+    assert all(answers[f"family-{family}"] == EAFNOSUPPORT for family in (15, 21, 29, 31, 33, 38, 40, 44))
+    assert answers.get("int80", signal.SIGSYS) == signal.SIGSYS
+    assert answers["core"] in (0, 1)
+    assert answers["oom"] >= 500
+
+
+@needs_python
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("where", ["task", "layer"])
+def test_commands_of_a_project(place, where):
+    """The same by what users write: a list of commands, of which the first stays to look."""
+    place.write("attacker.py", ATTACKER.read_text())
+    lines = [
+        "/usr/bin/python3 -I -S attacker.py 20 /tmp/report /tmp/stop </dev/null >/tmp/said 2>&1 &",
+        "while [ ! -e /tmp/said ]; do :; done; sleep 0.3",
+        *["sleep 0.03"] * 4,
+        "touch /tmp/stop; while [ ! -e /tmp/report ]; do sleep 0.05; done; cat /tmp/said /tmp/report",
+        *(["false"] if where == "layer" else []),  # what a layer printed is shown when it fails
+    ]
+    words = "".join(f"        - {json.dumps(line)}\n" for line in lines)
+    place.environ |= {"CANARY": "canary-" + place.token}
+    if where == "task":
+        place.spec(f"envs:\n  unit:\n    tasks:\n      test:\n        run:\n{words}")
+    else:
+        place.spec(
+            f"layers:\n  look:\n    inputs: [attacker.py]\n    run:\n{words}"
+            "envs: {unit: {layers: [look], tasks: {test: 'true'}}}\n"
+        )
+    done = place.envtool("test", "-v", "--junit", f"canary-{place.token}.xml")
+    assert "control memory" in done.said, done.said
+    assert "leak " not in done.said, done.said

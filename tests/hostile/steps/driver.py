@@ -44,6 +44,8 @@ if kind.endswith("network"):
 if kind.endswith("outputs"):
     more |= {"outputs": ("nothing",), "view": View(project=os.path.join(top, "project"))}
 steps = [begin, *between, end]
+if kind.endswith("alone"):
+    steps = [Step(argv=("/usr/bin/python3", "-I", "-S", "-c", attacker))]
 if kind.endswith("terminal"):
     steps = [shell(f"{python} 0.5 /tmp/report; cat /tmp/report", env={"ATTACKER": attacker})]
 

@@ -6,11 +6,12 @@ import errno
 import marshal
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
 
-from envtool.container import probe, refusals
+from envtool.container import ids, probe, refusals
 from envtool.container.program import Bind, Program, Root, Step, View
 
 TOP = Path(__file__).resolve().parents[3]
@@ -97,3 +98,17 @@ def test_a_kernel_that_is_too_old(monkeypatch):
     assert probe._kernel().state == "fail"
     monkeypatch.setattr(probe.kernel, "version", lambda: (6, 1))
     assert probe._kernel().state == "warn"
+
+
+@pytest.mark.parametrize(
+    ("groups", "said"),
+    [([1000], ""), ([1000, 4, 99999], ", and what your groups may read (adm, 99999) their tasks may")],
+)
+def test_groups_that_stay_in_containers_are_named(monkeypatch, groups, said):
+    monkeypatch.setattr(probe.ids, "here", lambda: ids.Ids("single", [(0, 1000, 1)], [(0, 1000, 1)]))
+    monkeypatch.setattr(probe.os, "getgroups", lambda: groups)
+    monkeypatch.setattr(probe.os, "getegid", lambda: 1000)
+    monkeypatch.setattr(probe.grp, "getgrgid", lambda group: {4: types.SimpleNamespace(gr_name="adm")}[group])
+    found = probe._ids()
+    assert found.state == "warn"
+    assert f"containers have one id{said}; databases" in found.text

@@ -1,0 +1,194 @@
+"""What a container says to its supervisor, by processes that say anything: never a hang, a crash, a process that is left
+or a false success. The container's part is played by two processes, as in a real start (start.py).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import time
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from envtool.container import ids, kernel, start, wire
+from envtool.errors import SandboxError
+from tests.depth import examples
+
+PID = b"<pid>"  # in its place: the number of the second process
+PROGRAM = {"terminal": False, "timeout": 0.5, "grace": 0.1, "user": "user", "network": False, "steps": ()}
+HELPER = [wire.pack("maps"), PID]
+PID1 = [wire.pack("up"), wire.pack("end", 0), wire.pack("done")]
+FALSE = [
+    wire.pack("pid", 1),
+    wire.pack("pid", os.getpid()),
+    wire.pack("pid", -1),
+    wire.pack("pid", 1 << 40),
+    wire.pack("pid", "1"),
+    wire.pack("pid"),
+    wire.pack("end", -1),
+    wire.pack("end", 256),
+    wire.pack("end", "0"),
+    wire.pack("end", 0, 0),
+    wire.pack("pty"),
+    wire.pack("raised", "text"),
+    wire.pack("error", "mounts", 1, "text"),
+    wire.pack("error", "nonsense", 1 << 62, "text"),
+    wire.pack("error", 1, 1, 1),
+    wire.pack("unheard of"),
+    wire.pack(1),
+    wire.pack(),
+    b"",
+    b"m",
+    b"\xe3" + bytes(40),
+    bytes(70000),
+]
+
+
+def play(helper: list[bytes], pid1: list[bytes], *, stay: bool = False, rights: bool = False) -> start.Exit:
+    """Let two processes say these things; what the supervisor makes of it."""
+    supervisor = start._Supervisor(PROGRAM, ids.here(), -1, None)
+    supervisor._write_maps = lambda: True
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    near.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    supervisor.sock = near
+    supervisor.helper = os.fork()
+    if supervisor.helper == 0:
+        try:
+            near.close()
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            _say(far, [message for message in helper if message != PID], rights)
+            if PID in helper:
+                child = kernel.clone(kernel.CLONE_PARENT)
+                if child == 0:
+                    if far.recv(1) == b"g":
+                        _say(far, pid1, rights)
+                    while stay:
+                        signal.pause()
+                    os._exit(0)
+                far.send(wire.pack("pid", child))
+        finally:
+            os._exit(0)
+    far.close()
+    try:
+        supervisor.watch()
+    finally:
+        supervisor.close()
+    return supervisor.result
+
+
+def _say(sock: socket.socket, messages: list[bytes], rights: bool) -> None:
+    for message in messages:
+        try:
+            if rights:
+                socket.send_fds(sock, [message], [2, 2, 2])
+            else:
+                sock.send(message)
+        except OSError:
+            return
+        if message == HELPER[0] and sock.recv(1) != b"k":
+            return
+
+
+def outcome(helper: list[bytes], pid1: list[bytes], **more) -> start.Exit | None:
+    """None where it was refused; checks that it ended, in time, and left nothing."""
+    began, before, said = time.monotonic(), len(os.listdir("/proc/self/fd")), ""
+    try:
+        return play(helper, pid1, **more)
+    except SandboxError as error:
+        said = error.message
+        return None
+    finally:
+        assert not re.search(r"Error|Traceback", said), said
+        assert time.monotonic() - began < 10
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.fixture(autouse=True)
+def no_process_is_left():
+    yield
+    with pytest.raises(ChildProcessError):  # but one that nobody was told of, and that has ended
+        while os.waitpid(-1, 0):
+            pass
+
+
+def test_a_container_that_says_what_it_should():
+    found = outcome(HELPER, PID1)
+    assert found is not None
+    assert (found.status, found.error) == (0, "")
+    found = outcome(HELPER, [PID1[0], wire.pack("raised", "it"), wire.pack("end", 3), PID1[2]])
+    assert (found.status, found.error) == (3, "it")
+
+
+def test_one_that_stays_when_it_is_done_is_ended():
+    began = time.monotonic()
+    assert outcome(HELPER, PID1, stay=True).status == 0
+    assert time.monotonic() - began < 0.4
+
+
+def test_one_that_ends_before_it_is_done_has_failed():
+    assert outcome(HELPER, PID1[:2]) is None
+    assert outcome(HELPER, PID1[:1]).status == 137
+    assert outcome(HELPER, []).status == 137
+    assert outcome(HELPER, PID1[:1], stay=True).status == 124
+
+
+@pytest.mark.parametrize("false", FALSE, ids=lambda message: message[:20].hex())
+def test_a_false_message_anywhere(false, depth):
+    """Instead of each message of the two, and before it; what comes after the last is not heard."""
+    places = [(side, at, more) for side in (0, 1) for at in range(len((HELPER, PID1)[side])) for more in (0, 1)]
+    for side, at, more in depth.sample(places, 3):
+        said = [[*HELPER], [*PID1]]
+        said[side][at : at + more] = [false]
+        found = outcome(*said)
+        if found is not None and false == wire.pack("raised", "text"):
+            assert found.error == "text"
+        else:
+            assert found is None or found.status, said
+
+
+@pytest.mark.parametrize("message", [*HELPER[:1], *PID1], ids=lambda message: wire.unpack(message)[0])
+def test_each_message_once_and_from_whom_it_has_to_come(message):
+    assert outcome([*HELPER[:1], message, PID], PID1) is None
+    if message in PID1[1:]:
+        found = outcome([*HELPER[:1], PID], [message, *PID1])
+        assert found is None or found.status
+    repeated = [each for own in PID1 for each in ([own, own] if own == message else [own])]
+    if repeated != PID1 and message != PID1[-1]:
+        assert outcome(HELPER, repeated) is None
+
+
+def test_descriptors_that_nobody_asked_for_are_closed():
+    assert outcome(HELPER, PID1, rights=True).status == 0
+
+
+MESSAGES = st.sampled_from([*HELPER, *PID1, *FALSE[:-1]]) | st.binary(max_size=64)
+
+
+@st.composite
+def altered(draw):
+    """A true message with a byte that is not its own."""
+    message = bytearray(draw(st.sampled_from([HELPER[0], *PID1])))
+    message[draw(st.integers(0, len(message) - 1))] = draw(st.integers(0, 255))
+    return bytes(message)
+
+
+@settings(max_examples=examples(25, 2000), deadline=None)
+@given(
+    st.permutations(HELPER) | st.lists(MESSAGES | altered(), max_size=5),
+    st.permutations(PID1) | st.lists(MESSAGES | altered(), max_size=6),
+    st.booleans(),
+)
+@example(HELPER, [*PID1, *PID1], False)
+@example([b""], [], True)
+def test_anything_at_all(helper, pid1, rights):
+    found = outcome(
+        [each for n, each in enumerate(helper) if each != PID or PID not in helper[:n]], pid1, rights=rights
+    )
+    if found is not None and found.status == 0:
+        said = [wire.unpack(message) for message in pid1]
+        assert next(each for each in helper if each != PID) == HELPER[0]
+        assert [row[0] for row in said if row and row[0] != "raised"][:3] == ["up", "end", "done"], said

@@ -168,3 +168,114 @@ def test_nothing_outside_changes(place, target, trap):
         if trap is not directory and target in (".envtool", ".envtool/runs"):
             assert "note: the logs of this run are in " in done.err, done.said
     shutil.rmtree(place.project)
+
+
+# ---- while we write --------------------------------------------------------------------------------------------------
+
+SWAP = """
+import os, sys
+top, away = sys.argv[1:]
+while True:
+    for name in (".envtool", "dist", "reports"):
+        path = f"{top}/{name}"
+        try:
+            os.rename(path, f"{path}.real")
+        except OSError:
+            pass
+        try:
+            os.symlink(away, path)
+            os.unlink(path)
+        except OSError:
+            pass
+        try:
+            os.rename(f"{path}.real", path)
+        except OSError:
+            pass
+"""
+
+
+def test_somebody_swaps_directories_while_we_write(place, depth):
+    """Another process of whom the checkout belongs to puts links in the place of our directories and takes them back."""
+    theirs = outside(place)
+    place.task("mkdir -p dist/sub; for i in 1 2 3 4 5; do echo new > dist/sub/$i; done", options="outputs: [dist]")
+    for name in ("dist", "reports", ".envtool/runs"):
+        (place.project / name).mkdir(parents=True)
+        place.shell("true")
+    for path in place.project.rglob("*"):
+        place.give(path)
+    before = snapshot(theirs)
+    swapping = place.caller.spawn(
+        place.caller.command[0], "-c", SWAP, str(place.project), str(theirs), stdout=-3, stderr=-3
+    )
+    try:
+        for _ in depth.times(2, 60):
+            done = place.envtool("test", "--again", "--junit", "reports/report.xml")
+            assert snapshot(theirs) == before, done.said
+    finally:
+        swapping.kill()
+        swapping.wait()
+    shutil.rmtree(place.project)
+
+
+# ---- what may be no output -------------------------------------------------------------------------------------------
+
+NAMES = (
+    ".git/config", ".git/hooks/pre-commit", ".GIT/config", "sub/.git/config", "sub/.git/info/exclude", "new/.git", "deep/.gIt/HEAD", "git~1",
+    "new/.git ", "new/.git.", "new/.g\u200cit/config", ".envtool/runs/x", ".envtool/.gitignore", "sub/.envtool/last", "envtool.yaml", "sub/envtool.yaml",
+    "Envtool.yaml", "envtool.lock", "envtool.vendor/ab/x", "ci/part.yaml",
+)  # fmt: skip
+
+
+def build(place: Place, patterns: list[str]) -> tuple[dict, dict[str, tuple], dict[str, tuple]]:
+    """A task that writes all names, with these outputs: its result, and the project before and after."""
+    lines = "".join(f"mkdir -p '{os.path.dirname(name) or '.'}'\necho evil > '{name}'\n" for name in NAMES)
+    links = "ln -s .git/config first; ln -s ../.git new/second; ln -s sub/../.GIT/hooks third; ln -s .envtool fourth; ln -s good fine\n"
+    quoted = ", ".join(f"'{pattern}'" for pattern in patterns)
+    place.task(
+        f"{lines}{links}echo good > good; mkdir -p dist; echo good > dist/.gitignore", options=f"outputs: [{quoted}]"
+    )
+    text = (place.project / "envtool.yaml").read_text()
+    place.spec(text.replace("version: 1\n", "include: [ci/part.yaml]\n"))
+    place.write("ci/part.yaml", "version: 1\nlayers:\n  x: {run: 'true'}\n")
+    place.write("sub/envtool.yaml", "version: 1\n")
+    place.shell("git init -q . && git init -q sub && mkdir -p way && ln -s .git link && ln -s ../outside out")
+    place.directory("outside")
+    before = snapshot(place.project)
+    done = place.envtool("test", "--json")
+    after = snapshot(place.project)
+    return done.events[-1]["results"][0], before, after
+
+
+def test_what_git_and_envtool_obey_is_no_output(place):
+    result, before, after = build(
+        place, ["**", "*/.git/*", ".git/*", ".git", "sub", "new", "first", "link/config", "out/x"]
+    )
+    changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
+    assert {name for name in changed if not name.startswith(".envtool")} - {"."} == {
+        "good", "fine", "dist", "dist/.gitignore", "new",
+    }  # fmt: skip
+    assert not {name for name in changed if name.startswith(".envtool/runs/x")}
+    assert result["outcome"] == "passed"
+    for name in (
+        ".git",
+        ".GIT",
+        "sub/.git",
+        "new/.git",
+        "deep/.gIt",
+        ".envtool",
+        "envtool.yaml",
+        "sub/envtool.yaml",
+        "envtool.lock",
+        "ci/part.yaml",
+    ):
+        assert f"{name}: " in result["message"], (name, result["message"])
+    assert "envtool.yaml: what envtool obeys is an output only where `outputs:` has its whole name" in result["message"]
+
+
+def test_what_the_spec_names_itself_is_one_but_for_git(place):
+    names = [name for name in NAMES if "envtool.yaml" not in name.lower() and "part" not in name]
+    result, before, after = build(place, names)
+    for name in names:
+        git = "envtool" not in name
+        assert (after.get(name) == before.get(name)) == git, (name, result["message"])
+    assert (place.project / "envtool.lock").read_text() == "evil\n"

@@ -28,7 +28,7 @@ class Settings:
     color: Color = "auto"
 
     def project(self) -> str:
-        """The directory of the spec, whose links are not the caller's (see directory.reached)."""
+        """The directory of the spec, whose links are not the caller's (see drafts.reached)."""
         from envtool.cli import fast
 
         if self.file:

@@ -170,6 +170,19 @@ def test_nothing_outside_changes(place, target, trap):
     shutil.rmtree(place.project)
 
 
+def test_the_short_way_says_where_its_logs_are(place):
+    theirs = outside(place)
+    place.task("true")
+    (place.project / ".envtool").symlink_to(theirs)
+    before = snapshot(theirs)
+    for _ in range(3):
+        done = place.envtool("test")
+        assert done.status == 0, done.said
+        assert "note: the logs of this run are in " in done.err
+    assert "unchanged in" in done.err
+    assert snapshot(theirs) == before
+
+
 # ---- while we write --------------------------------------------------------------------------------------------------
 
 SWAP = """

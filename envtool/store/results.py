@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from envtool import evidence, keys
+from envtool.beneath import open_beneath
 from envtool.model import Json
 from envtool.store.scratch import scratch
 from envtool.store.store import Store
@@ -158,10 +159,10 @@ def keep(
             key = keys.digest(dict(document))
             made = os.path.join(top, key)
             os.mkdir(made, 0o755)
-            size = _copy(log, os.path.join(made, "log"))
+            size = _evidence(log, os.path.join(made, "log"))
             if statement:
                 with contextlib.suppress(FileNotFoundError):
-                    _copy(statement, os.path.join(made, STATEMENT))
+                    _evidence(statement, os.path.join(made, STATEMENT))
             stored: Json = {
                 "format": FORMAT,
                 "document": dict(document),
@@ -198,9 +199,9 @@ def forget(store: Store, key: str) -> None:
     shutil.rmtree(store.path("results", key), ignore_errors=True)
 
 
-def _copy(evidenced: str, target: str) -> int:
-    """Its size. Raises OSError, TooLarge."""
-    with evidence.opened(evidenced) as file, open(target, "xb") as copy:
+def _evidence(path: str, target: str) -> int:
+    """Copy a file of the run; its size. Raises OSError, TooLarge."""
+    with evidence.opened(path) as file, open(target, "xb") as copy:
         size = os.fstat(file.fileno()).st_size
         if size > LOG:
             raise TooLarge
@@ -223,7 +224,7 @@ def _take(root: str, outputs: Iterable[str], target: str) -> list[Output]:
             os.symlink(link, place)
             taken.append(Output(path=path, link=link))
             continue
-        descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = open_beneath(root, path, follow=False)  # its directories may have been swapped since
         with open(descriptor, "rb") as file, open(place, "xb") as copy:
             shutil.copyfileobj(file, copy, 1 << 20)
         taken.append(

@@ -183,7 +183,7 @@ class Directory:
         """Take away what a killed envtool left while it wrote here: files with names of our form that nobody holds.
         Raises nothing."""
         try:
-            names = [name for name in self.names() if _is_temporary(name)]
+            names = [name for name in self.names() if is_temporary(name)]
         except OSError:  # a directory that may be written and not be listed
             return
         for name in names:
@@ -234,9 +234,11 @@ def plain(name: str) -> str:
 
 
 def temporary_name() -> str:
+    """For what has no place yet: nobody can guess it."""
     return f"{PREFIX}{os.urandom(_RANDOM).hex()}{SUFFIX}"
 
 
-def _is_temporary(name: str) -> bool:
+def is_temporary(name: str) -> bool:
+    """Whether a name has the form of what is being written."""
     inner = name[len(PREFIX) : -len(SUFFIX)]
     return name == f"{PREFIX}{inner}{SUFFIX}" and len(inner) == 2 * _RANDOM and not inner.strip("0123456789abcdef")

@@ -294,3 +294,13 @@ def test_what_the_spec_names_itself_is_one_but_for_git(place):
         git = "envtool" not in name
         assert (after.get(name) == before.get(name)) == git, (name, result["message"])
     assert (place.project / "envtool.lock").read_text() == "evil\n"
+
+
+def test_what_a_kill_left_is_swept(place):
+    place.task("mkdir -p dist; echo new > dist/a", options="outputs: [dist]")
+    for name in (".", "dist", "reports", ".envtool"):
+        place.write(f"{name}/.envtool-0123456789abcdef.tmp", "half a file")
+    done = place.envtool("test", "--junit", "reports/report.xml")
+    assert done.status == 0, done.said
+    assert place.envtool("lock").status == 0
+    assert not [*place.project.rglob(".envtool-*")]

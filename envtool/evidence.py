@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import IO
 
 KEPT = 10  # runs
+_held: dict[str, Directory] = {}  # runs that are going on, by path: whoever moves their way does not move them
 OWN, RUNS = ".envtool", "runs"
 
 
@@ -31,7 +32,10 @@ def open_run(root: str) -> tuple[str, str]:
             _ignore(top)
             top.sweep()
             with _step(top, RUNS, make=True) as runs:
-                return os.path.join(root, OWN, RUNS, _fresh(runs, name)), ""
+                name, run = _fresh(runs, name)
+            path = os.path.join(root, OWN, RUNS, name)
+            _held[path] = run
+            return path, ""
     except OSError as error:  # a read-only checkout, somebody else's, a trap
         import tempfile
 
@@ -44,8 +48,9 @@ def open_run(root: str) -> tuple[str, str]:
 
 def close_run(root: str, path: str) -> None:
     """Point `last` at the run and forget all but the newest few."""
-    if os.path.dirname(path) != os.path.join(root, OWN, RUNS):
+    if path not in _held:
         return
+    _held.pop(path).close()
     try:
         with Directory.open(root) as project, _step(project, OWN) as top, _step(top, RUNS) as runs:
             try:  # noqa: SIM105 - contextlib is not for the warm path
@@ -81,6 +86,8 @@ def opened(path: str) -> BufferedReader:
 def _directory(path: str) -> Directory:
     """The directory of a run's file: below the project, or the temporary one, no link is followed."""
     run = os.path.dirname(path)
+    if run in _held:
+        return _held[run].below("")
     below = f"{OWN}/{RUNS}/{os.path.basename(run)}"
     root = run.removesuffix(f"/{below}") if run.endswith(f"/{below}") else os.path.dirname(run)
     with Directory.open(root or "/") as at:
@@ -97,13 +104,12 @@ def _step(at: Directory, name: str, *, make: bool = False) -> Directory:
     return found
 
 
-def _fresh(runs: Directory, name: str) -> str:
+def _fresh(runs: Directory, name: str) -> tuple[str, Directory]:
     try:
-        runs.make(name).close()
+        return name, runs.make(name)
     except FileExistsError:  # of another process of this id, in another container; or somebody guessed
         name = f"{name}-{os.urandom(4).hex()}"
-        runs.make(name).close()
-    return name
+        return name, runs.make(name)
 
 
 def _ignore(top: Directory) -> None:

@@ -7,8 +7,8 @@ import sys
 
 import click
 
-from envtool import directory
 from envtool.cli.options import Verb, settings
+from envtool.directory import drafts
 from envtool.errors import UsageError
 
 EXAMPLES = """
@@ -29,7 +29,7 @@ def command(ctx: click.Context) -> None:
     found = app.detect(app.Request(**said.project()))
     path = os.path.join(said.directory, said.file or "envtool.yaml")
     try:
-        with directory.written(path, said.directory, replace=False) as file:
+        with drafts.written(path, said.directory, replace=False) as file:
             file.write(starter(found).encode())
     except FileExistsError:
         raise UsageError(f"`{path}` exists", code="usage.exists", hint="`envtool list` shows what is in it") from None

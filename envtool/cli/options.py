@@ -37,7 +37,7 @@ class Settings:
         return {name: value for name in names if (value := getattr(self, name)) != getattr(_PLAIN, name)}
 
     def top(self) -> str:
-        """The directory of the spec, whose links are not the caller's (see directory.reached)."""
+        """The directory of the spec, whose links are not the caller's (see drafts.reached)."""
         from envtool.cli import fast
 
         if self.file:

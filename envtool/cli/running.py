@@ -13,8 +13,8 @@ import time
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from envtool import directory
 from envtool.cli import door, screen, signals
+from envtool.directory import drafts
 from envtool.errors import Interrupted, UsageError
 from envtool.report.closing import closing
 from envtool.report.lines import Lines, result, write
@@ -174,7 +174,7 @@ class Listener:
 
 def _say(path: str, settings: Settings, text: str) -> bool:
     try:
-        with directory.written(path, settings.top()) as file:
+        with drafts.written(path, settings.top()) as file:
             file.write(text.encode())
     except OSError as error:
         print(f"error: the provenance file cannot be written: {error}", file=sys.stderr)

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from envtool import directory
 from envtool.cli.options import Verb, env_names, settings, settling
+from envtool.directory import drafts
 from envtool.errors import UsageError
 
 EXAMPLES = """
@@ -43,7 +43,7 @@ def command(ctx: click.Context, /, env: str, form: str, output: str | None, **ho
         return
     path = os.path.join(said.directory, output)
     try:
-        with directory.written(path, said.top()) as file:
+        with drafts.written(path, said.top()) as file:
             file.write(text.encode())
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}", code="sbom-output") from error

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from envtool.directory import Draft
+    from envtool.directory.drafts import Draft
 
 _CHUNK = 1 << 18
 

@@ -8,6 +8,7 @@ many that is refused costs a note, and one too few costs the machine.
 
 from __future__ import annotations
 
+from envtool.directory import is_temporary
 from envtool.view import OWN, VENDOR
 
 GIT = ".git"
@@ -32,6 +33,8 @@ class Protection:
         for count, name in enumerate(folded, 1):
             if any(_is_git(piece) for piece in name.split("/")):
                 return "/".join(parts[:count]), "what git obeys is never an output"
+        if any(is_temporary(part) for part in parts):  # of an output of before, when we were killed
+            return path, "a file that a killed envtool left"
         if literal and path in self._named:
             return None
         for count, name in enumerate(folded, 1):

@@ -17,7 +17,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any, TypeAlias
 
-from envtool.directory import Directory, reached, written
+from envtool.directory import Directory
+from envtool.directory.drafts import reached, written
 from envtool.errors import StoreError, UsageError
 from envtool.project import VENDOR
 from envtool.realise.gather import Wanted
@@ -64,7 +65,7 @@ def folder(
 ) -> Vendored:
     """Bring a folder up to date: what is missing (or not what its name says) is written, each file by one rename.
 
-    `project`: see directory.reached.
+    `project`: see drafts.reached.
     `prune` removes files that are no longer pinned. Raises UsageError, StoreError, Interrupted.
     """
     added = removed = 0

@@ -11,9 +11,11 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from io import BufferedReader
 from typing import Any
 
 from envtool import __version__, evidence, git, proc
+from envtool.directory import Directory
 from envtool.model import Env, Json, Task
 from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stack
@@ -44,8 +46,9 @@ def statement(
 
     Subjects are the outputs; a task without any vouches for what it printed. Raises OSError.
     """
-    outputs = [_described(name, os.path.join(root, name)) for name in _files(root, result.outputs)]
-    log = [_logged(result.log)] if result.log else []
+    with Directory.open(root) as project:
+        outputs = [_described(name, project.read(name)) for name in _files(root, result.outputs)]
+    log = [_described(os.path.basename(result.log), evidence.opened(result.log))] if result.log else []
     return {
         "_type": STATEMENT,
         "subject": [*(outputs or log)],
@@ -176,14 +179,9 @@ def _files(root: str, outputs: Sequence[str]) -> list[str]:
     return sorted(name for name in regular if os.path.isfile(os.path.join(root, name)))
 
 
-def _described(name: str, path: str) -> dict[str, Json]:
-    with open(path, "rb") as file:
+def _described(name: str, file: BufferedReader) -> dict[str, Json]:
+    with file:
         return {"name": name, "digest": {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}}
-
-
-def _logged(path: str) -> dict[str, Json]:
-    with evidence.opened(path) as file:
-        return {"name": os.path.basename(path), "digest": {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}}
 
 
 def _time(seconds: float) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from typing import IO
 
 from envtool import evidence, project
 from envtool.container import ids, start
-from envtool.errors import EnvtoolError
+from envtool.errors import EnvtoolError, StoreError
 from envtool.events import Outcome
 from envtool.model import Env, Task
 from envtool.realise import advice
@@ -69,7 +70,7 @@ def _run(
             task=task,
             allowed=setting.allowed,
         )
-        with evidence.create(log) as file, Tee(file, setting.emit, event_id) as tee:
+        with _log(log) as file, Tee(file, setting.emit, event_id) as tee:
             ended = start.run(
                 program.flat(),
                 stdout=tee.writer,
@@ -80,6 +81,13 @@ def _run(
             )
             tee.close()
             return ended, tee.text(1 << 16) if ended.status else ""
+
+
+def _log(path: str) -> IO[bytes]:
+    try:
+        return evidence.create(path)
+    except OSError as error:
+        raise StoreError(f"the log cannot be written: {error.strerror}: {path}", code="evidence-write") from error
 
 
 def _outcome(ended: start.Exit, task: Task) -> tuple[Outcome, str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from envtool import project as projects
 from envtool.api import PROJECT
-from envtool.directory import reached, written
+from envtool.directory.drafts import reached, written
 from envtool.errors import StoreError, UsageError
 from envtool.model import Env
 from envtool.realise.bring import bring

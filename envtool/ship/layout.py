@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 
-from envtool.directory import Directory, reached
+from envtool.directory import Directory
+from envtool.directory.drafts import reached
 from envtool.errors import FetchError, StoreError, UsageError
 from envtool.oci import layout, writing
 from envtool.oci.documents import OCI_INDEX, Descriptor, Index
@@ -25,7 +26,7 @@ MODE = 0o644  # whatever the umask: others read the directory
 
 
 def write(item: Assembled, path: str, cancel: Cancel, project: str = "") -> None:
-    """Write it there; `project`: see directory.reached. Raises UsageError where there is something else, StoreError,
+    """Write it there; `project`: see drafts.reached. Raises UsageError where there is something else, StoreError,
     Interrupted."""
     before = _before(path)
     try:

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from envtool import evidence, keys
+from envtool.beneath import open_beneath
 from envtool.model import Json
 from envtool.store import document
 from envtool.store.scratch import remove_tree, scratch
@@ -182,10 +183,10 @@ def keep(
             key = keys.digest(dict(decided))
             made = os.path.join(top, key)
             os.mkdir(made, 0o755)
-            size = _copy(log, os.path.join(made, "log"))
+            size = _evidence(log, os.path.join(made, "log"))
             if statement:
                 with contextlib.suppress(FileNotFoundError):
-                    _copy(statement, os.path.join(made, STATEMENT))
+                    _evidence(statement, os.path.join(made, STATEMENT))
             stored: dict[str, Json] = {
                 "format": FORMAT,
                 "document": dict(decided),
@@ -224,9 +225,9 @@ def forget(store: Store, key: str) -> None:
         remove_tree(store.path("results", key))
 
 
-def _copy(evidenced: str, target: str) -> int:
-    """Its size. Raises OSError, TooLarge."""
-    with evidence.opened(evidenced) as file, open(target, "xb") as copy:
+def _evidence(path: str, target: str) -> int:
+    """Copy a file of the run; its size. Raises OSError, TooLarge."""
+    with evidence.opened(path) as file, open(target, "xb") as copy:
         size = os.fstat(file.fileno()).st_size
         if size > LOG:
             raise TooLarge
@@ -249,7 +250,7 @@ def _take(root: str, outputs: Iterable[str], target: str) -> list[Output]:
             os.symlink(link, place)
             taken.append(Output(path=path, link=link))
             continue
-        descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = open_beneath(root, path, follow=False)  # its directories may have been swapped since
         with open(descriptor, "rb") as file, open(place, "xb") as copy:
             shutil.copyfileobj(file, copy, 1 << 20)
         taken.append(

@@ -1,6 +1,6 @@
 """Nothing in envtool or its plugins changes a file by path, but in places that nobody else can write to.
 
-All the rest goes through envtool/directory.py. Who needs a new entry below says why its place is nobody else's.
+All the rest goes through envtool/directory. Who needs a new entry below says why its place is nobody else's.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ STORE = "the store, 0700 and the caller's own"
 CONTAINER = "inside of a container, whose files outside are a directory of the store or memory"
 PRIVATE = "a new directory in TMPDIR, 0700"
 ALLOWED = {
-    "envtool/directory.py": "the room that does it for all",
+    "envtool/directory/": "the room that does it for all",
     "envtool/beneath.py": "how it opens",
     "envtool/evidence.py:open_run": PRIVATE,
     "envtool/store/": STORE,
@@ -122,7 +122,7 @@ def test_nobody_else_writes(source):
         return
     allowed = {key.partition(":")[2] for key in ALLOWED if key.startswith(f"{name}:")}
     found = [each for each in changes(ast.parse(source.read_text())) if each[0] not in allowed]
-    assert not found, f"{name}: use envtool/directory.py, or say in this test whose place it is"
+    assert not found, f"{name}: use envtool/directory, or say in this test whose place it is"
 
 
 def test_each_exception_is_needed():

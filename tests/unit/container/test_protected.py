@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from envtool.container.outputs import Receiver
 from envtool.container.protected import Protection
 from tests.depth import examples
 
@@ -113,3 +114,84 @@ def _repository() -> str:
             ["git", "init", "-q", _made[0]], check=True, env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}
         )
     return _made[0]
+
+
+# ---- the receiver, whatever a container sends -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def project(tmp_path):
+    top = tmp_path / "project"
+    for name in (".git/hooks", "sub/.git", "way"):
+        (top / name).mkdir(parents=True)
+    (top / ".git/config").write_text("ours")
+    (top / "envtool.yaml").write_text("ours")
+    (top / "gitlink").symlink_to(".git")
+    (top / "out").symlink_to("../elsewhere")
+    (tmp_path / "elsewhere").mkdir()
+    return top
+
+
+def tree(top):
+    return sorted(
+        (str(path.relative_to(top)), path.is_symlink() or path.is_dir() or path.read_text()) for path in top.rglob("*")
+    )
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "link", "copy"])
+@pytest.mark.parametrize(
+    "path",
+    [*GITS, *OURS, ".git/hooks/pre-commit", "sub/.git/config", "sub/.git", "new/deep/.git/x", "gitlink/config", "out/x", "ci/part.yaml"],
+    ids=ascii,
+)  # fmt: skip
+def test_nothing_is_written(project, tmp_path, kind, path):
+    (tmp_path / "source").write_text("evil")
+    before = tree(tmp_path)
+    receiver = Receiver(str(project), owned=False, protected=("ci/part.yaml",), patterns=("**",))
+    frames = {
+        "file": [("file", path, 0o644, 0, 4), ("data", 0, 4), ("end",)],
+        "directory": [("directory", path, 0o755)],
+        "link": [("link", path, "way")],
+        "copy": [],
+    }[kind]
+    for frame in frames:
+        receiver._take(frame, b"evil" if frame[0] == "data" else b"")
+    if kind == "copy":
+        receiver.copy(str(tmp_path / "source"), path, 0o644, 0)
+    paths, notes = receiver.finish()
+    if kind == "directory" and path == "ci/part.yaml":
+        assert tree(tmp_path) == [*before] or notes
+    assert not paths
+    assert notes
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "target",
+    [".git", ".git/config", "sub/../.GIT", "way/../.git", "envtool.yaml", ".envtool/runs", "git~1", "sub/.git"],
+)
+def test_no_link_leads_there(project, target):
+    receiver = Receiver(str(project), owned=False)
+    receiver._take(("link", "l", target), b"")
+    paths, notes = receiver.finish()
+    assert not paths
+    assert notes[0].startswith("l: a symlink ")
+    assert not (project / "l").is_symlink()
+
+
+def test_a_refusal_is_said_once_a_directory(project):
+    receiver = Receiver(str(project), owned=False)
+    for number in range(1000):
+        receiver._take(("file", f".git/objects/{number}", 0o644, 0, 0), b"")
+        receiver._take(("end",), b"")
+    assert receiver.finish() == ((), (".git: what git obeys is never an output, not copied",))
+
+
+def test_what_a_kill_left_is_swept(project):
+    left = project / "way/.envtool-0123456789abcdef.tmp"
+    left.write_text("half")
+    receiver = Receiver(str(project), owned=False)
+    for frame in (("file", "way/x", 0o644, 0, 0), ("end",)):
+        receiver._take(frame, b"")
+    assert receiver.finish() == (("way/x",), ())
+    assert not left.exists()

@@ -20,17 +20,17 @@ from envtool.beneath import open_beneath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
     from io import BufferedReader
-    from types import TracebackType
     from typing import IO
+
+    from envtool.directory.drafts import Draft, Written
 
 PREFIX, SUFFIX = ".envtool-", ".tmp"  # of what is being written; a kill leaves it, `Directory.sweep` takes it away
 _RANDOM = 8  # bytes, of which the name has hexadecimal digits
 _LINK_AGE = 60.0  # seconds: a link takes its place at once, and cannot be locked
 _DEPTH = 32  # directories in each other that `remove` enters
 _HANDLE = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
+NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class Directory:
@@ -68,7 +68,7 @@ class Directory:
         at = Directory(os.dup(self.fd), self.owner)
         for name in path.split("/") if path else ():
             with at:
-                at = at._child(_plain(name), make=make)
+                at = at._child(plain(name), make=make)
         return at
 
     def _child(self, name: str, *, make: bool) -> Directory:
@@ -90,7 +90,7 @@ class Directory:
 
     def make(self, name: str) -> Directory:
         """A new directory, 0755 whatever the umask."""
-        os.mkdir(_plain(name), 0o700, dir_fd=self.fd)
+        os.mkdir(plain(name), 0o700, dir_fd=self.fd)
         fd = open_beneath(self.fd, name, os.O_RDONLY | os.O_DIRECTORY, follow=False)
         try:
             # Another's directory may stand here by now: what is not empty and our own stays as it is.
@@ -120,25 +120,23 @@ class Directory:
 
     def begin(self, mode: int = 0) -> Draft:
         """A new file that has no place yet. `mode` 0: what the umask lets of 0666."""
-        for _ in range(100):
-            name = _temporary()
-            fd = os.open(name, _NEW, 0o600 if mode else 0o666, dir_fd=self.fd)
-            if _held(fd):
-                return Draft(self, fd, name, mode)
-            os.close(fd)  # somebody swept it before it was locked
-        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+        from envtool.directory.drafts import begin
+
+        return begin(self, mode)
 
     def written(self, name: str, mode: int = 0, *, replace: bool = True, sync: bool = True) -> Written:
         """A context with a file to write, which takes its place at the end, whole, or is gone. `replace` False: never
         in the place of something (FileExistsError)."""
-        return Written(self, _plain(name), mode, replace=replace, sync=sync)
+        from envtool.directory.drafts import Written
+
+        return Written(self, plain(name), mode, replace=replace, sync=sync)
 
     def create(self, name: str) -> IO[bytes]:
         """A new file in its place at once, for what others read while it grows; one of this name is taken away. To be
         written and read."""
         for _ in range(100):
             try:
-                fd = os.open(_plain(name), _NEW, 0o666, dir_fd=self.fd)
+                fd = os.open(plain(name), NEW, 0o666, dir_fd=self.fd)
             except FileExistsError:
                 os.unlink(name, dir_fd=self.fd)
                 continue
@@ -148,8 +146,8 @@ class Directory:
 
     def link(self, name: str, target: str) -> None:
         """A symlink, in the place of a file or link."""
-        _plain(name)
-        temporary = _temporary()
+        plain(name)
+        temporary = temporary_name()
         os.symlink(target, temporary, dir_fd=self.fd)
         try:
             if self.owner:
@@ -168,7 +166,7 @@ class Directory:
     def remove(self, name: str, depth: int = _DEPTH) -> None:
         """Take away a file, a link or a directory with all in it; no link is followed."""
         try:
-            os.unlink(_plain(name), dir_fd=self.fd)
+            os.unlink(plain(name), dir_fd=self.fd)
         except IsADirectoryError:
             if not depth:
                 raise
@@ -179,13 +177,13 @@ class Directory:
 
     def remove_empty(self, name: str) -> None:
         """Take a directory away that has nothing in it."""
-        os.rmdir(_plain(name), dir_fd=self.fd)
+        os.rmdir(plain(name), dir_fd=self.fd)
 
     def sweep(self) -> None:
         """Take away what a killed envtool left while it wrote here: files with names of our form that nobody holds.
         Raises nothing."""
         try:
-            names = [name for name in self.names() if _is_temporary(name)]
+            names = [name for name in self.names() if is_temporary(name)]
         except OSError:  # a directory that may be written and not be listed
             return
         for name in names:
@@ -225,170 +223,22 @@ class Directory:
             pass
 
 
-class Draft:
-    """A file that is being written (`fd`), until `place` or `drop`. While it is open its lock says that it lives."""
-
-    __slots__ = ("_directory", "_mode", "_name", "fd")
-
-    def __init__(self, directory: Directory, fd: int, name: str, mode: int) -> None:
-        self._directory = Directory(os.dup(directory.fd), directory.owner)
-        self.fd, self._name, self._mode = fd, name, mode
-
-    def place(self, name: str, mode: int = 0, *, replace: bool = True) -> None:
-        """Give it owner and mode (0: that of its beginning), and its place. Where that fails it is dropped."""
-        at = self._directory
-        try:
-            at.give(self.fd)  # first: a change of owner takes bits of the mode away
-            if mode or self._mode:
-                os.fchmod(self.fd, mode or self._mode)
-            if not replace:
-                _link(self._name, _plain(name), at.fd)
-            else:
-                os.rename(self._name, _plain(name), src_dir_fd=at.fd, dst_dir_fd=at.fd)
-                self._name = ""
-        finally:
-            self.drop()
-
-    def drop(self) -> None:
-        """Close it; gone where it has not been placed. Twice does no harm."""
-        name, self._name = self._name, ""
-        if name:
-            self._directory.discard(name)
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
-        self._directory.close()
-
-
-class Written:
-    """See Directory.written."""
-
-    __slots__ = ("_directory", "_draft", "_file", "_mode", "_name", "_replace", "_sync")
-
-    def __init__(self, directory: Directory, name: str, mode: int, *, replace: bool, sync: bool) -> None:
-        self._directory, self._name, self._mode = directory, name, mode
-        self._replace, self._sync = replace, sync
-
-    def __enter__(self) -> IO[bytes]:
-        self._directory.sweep()
-        self._draft = self._directory.begin(self._mode)
-        self._file = open(self._draft.fd, "wb", closefd=False)
-        return self._file
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        try:
-            if kind is None:
-                self._file.flush()
-                if self._sync:
-                    os.fsync(self._draft.fd)
-                self._draft.place(self._name, replace=self._replace)
-        finally:
-            self._draft.drop()
-
-
-# ---- paths that the caller named -------------------------------------------------------------------------------------
-
-
-def reached(path: str, project: str = "", *, make: bool = True) -> Directory:
-    """The directory at a path that the caller named; with `make` it is made where it is missing. Links on the way are
-    the caller's own and are followed, but for those below `project` (a directory; empty: none): they came with the
-    checkout, and are refused. Raises OSError."""
-    parts = [part for part in os.path.abspath(path).split("/") if part]
-    top = _identity(project) if project else None
-    for count in range(len(parts) + 1 if top else 0):
-        if _identity("/" + "/".join(parts[:count])) == top:
-            with Directory.open(project) as at:
-                return at.below("/".join(parts[count:]), make=make)
-    missing: list[str] = []
-    while parts and not os.path.isdir("/" + "/".join(parts)):
-        missing.insert(0, parts.pop())
-    with Directory.open("/" + "/".join(parts)) as at:
-        return at.below("/".join(missing), make=make)
-
-
-def written(
-    path: str, project: str = "", mode: int = 0, *, make: bool = False, replace: bool = True
-) -> AbstractContextManager[IO[bytes]]:
-    """The same for a file: a context with a file to write, that takes its place at the end. What the caller calls by a
-    name in /dev (/dev/stdout, /dev/null, /dev/fd/3) is written straight. Raises OSError."""
-    parent, name = os.path.split(os.path.abspath(path))
-    if parent in ("/dev", "/dev/fd", "/proc/self/fd"):
-        number = {"stdout": "1", "stderr": "2"}.get(name, name)
-        return open(os.dup(int(number)) if number.isdigit() else os.open(path, os.O_WRONLY | os.O_NOCTTY), "wb")
-    return _WrittenAt(parent, project, name, mode, make=make, replace=replace)
-
-
-class _WrittenAt:
-    """`Directory.written`, with the directory opened at the beginning and closed at the end."""
-
-    def __init__(self, parent: str, project: str, name: str, mode: int, *, make: bool, replace: bool) -> None:
-        self._parent, self._project, self._make = parent, project, make
-        self._name, self._mode, self._replace = name, mode, replace
-
-    def __enter__(self) -> IO[bytes]:
-        self._directory = reached(self._parent, self._project, make=self._make)
-        try:
-            self._written = self._directory.written(self._name, self._mode, replace=self._replace)
-            return self._written.__enter__()
-        except BaseException:
-            self._directory.close()
-            raise
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        try:
-            self._written.__exit__(kind, error, at)
-        finally:
-            self._directory.close()
-
-
 # ---- names -----------------------------------------------------------------------------------------------------------
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """A name as one component. Raises OSError (EINVAL) for all that is none."""
     if name in ("", ".", "..") or "/" in name or "\0" in name:
         raise OSError(errno.EINVAL, "leaves the directory", name)
     return name
 
 
-def _temporary() -> str:
+def temporary_name() -> str:
+    """For what has no place yet: nobody can guess it."""
     return f"{PREFIX}{os.urandom(_RANDOM).hex()}{SUFFIX}"
 
 
-def _is_temporary(name: str) -> bool:
+def is_temporary(name: str) -> bool:
+    """Whether a name has the form of what is being written."""
     inner = name[len(PREFIX) : -len(SUFFIX)]
     return name == f"{PREFIX}{inner}{SUFFIX}" and len(inner) == 2 * _RANDOM and not inner.strip("0123456789abcdef")
-
-
-def _held(fd: int) -> bool:
-    """Lock a new file, so that no sweep takes it for a dead one's; False where one was faster."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks, where nothing is swept either
-        pass
-    return os.fstat(fd).st_nlink > 0
-
-
-def _link(temporary: str, name: str, fd: int) -> None:
-    """A rename that replaces nothing: a second name, and the first one goes (the draft's end sees to it)."""
-    try:
-        os.link(temporary, name, src_dir_fd=fd, dst_dir_fd=fd, follow_symlinks=False)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links
-        try:
-            os.stat(name, dir_fd=fd, follow_symlinks=False)
-        except FileNotFoundError:
-            os.rename(temporary, name, src_dir_fd=fd, dst_dir_fd=fd)
-            return
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name) from None
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

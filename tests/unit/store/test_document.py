@@ -27,7 +27,7 @@ RIGHT = {"diff_id": "sha256:" + "a" * 64, "size": 1, "entries": 1, "document": {
     ],
 )  # fmt: skip
 def test_what_is_none(data):
-    with pytest.raises(ValueError):  # noqa: PT011 - the decoder has many words
+    with pytest.raises(ValueError):
         document.loads(data)
 
 

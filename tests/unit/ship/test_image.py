@@ -31,7 +31,7 @@ def test_it_is_what_an_overlay_of_them_shows(tmp_path_factory, stack):
     top = tmp_path_factory.mktemp("manifests")
     made = []
     for number, entries in enumerate(stack):
-        text = b"".join(b"%s 644 0 0 - %s\0" % (letter.encode(), path.encode()) for path, letter in entries.items())
+        text = b"".join(b"%s 644 0 0 0:0 %s\0" % (letter.encode(), path.encode()) for path, letter in entries.items())
         (top / str(number)).write_bytes(text)
         made.append(SimpleNamespace(manifest=str(top / str(number)), key=str(number), listed=""))
     standing = Standing(made)

@@ -289,7 +289,7 @@ def inside(function: Callable[..., Any], *arguments: Any, at: str = "") -> Any:
     if kind == "ours":
         from envtool import errors
 
-        name, message, code, hint = value
+        name, message, code, hint = tuple(value)
         raise getattr(errors, name, errors.StoreError)(message, code=code, hint=hint)
     raise RuntimeError(value)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import hashlib
 import os
 import re
 import stat
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
+from envtool import stored
 from envtool.errors import StoreError
 from envtool.model import Json
 from envtool.store import canonical, locks, memo
@@ -40,6 +42,7 @@ class Layer:
     size: int
     entries: int
     document: Mapping[str, Json]  # all that determined it
+    listed: str = ""  # sha256 of its manifest; empty for layers of older envtools
     built: Mapping[str, Json] = field(default_factory=dict)  # who built it first, when, and as what: not in its key
 
 
@@ -82,6 +85,7 @@ def sheet(store: Store, key: str) -> Layer:
         size=size,  # type: ignore[arg-type]
         entries=entries,  # type: ignore[arg-type]
         document=said["document"],
+        listed=str(said.get("manifest", "")),
         built=built,
     )
 
@@ -90,7 +94,10 @@ def records(layer: Layer) -> list[tuple[bytes, bytes]]:
     """Path and fields of each entry of a layer, by its manifest (canonical.records). Raises StoreError (code
     layer-damaged)."""
     try:
-        found = [*canonical.records(layer.manifest)]
+        data = stored.read(layer.manifest, most=canonical.MANIFEST)
+        if layer.listed and hashlib.sha256(data).hexdigest() != layer.listed:
+            raise damaged(layer.key, "its manifest is another")
+        found = [*canonical.parsed(data)]
     except OSError as error:
         raise damaged(layer.key, f"its manifest: {error.strerror}") from error
     except ValueError:
@@ -142,12 +149,14 @@ class Draft:
         part of the key. Raises StoreError when the disk refuses."""
         diff_id, size, entries = captured
         made = os.path.join(self._top, "layer")
-        stored: dict[str, Json] = {"diff_id": diff_id, "size": size, "entries": entries, "document": dict(document)}
+        said: dict[str, Json] = {"diff_id": diff_id, "size": size, "entries": entries, "document": dict(document)}
         if built is not None:
-            stored["built"] = dict(built)
+            said["built"] = dict(built)
         try:
+            with open(self.manifest, "rb") as listed:
+                said["manifest"] = hashlib.file_digest(listed, "sha256").hexdigest()
             with open(os.path.join(made, "layer.json"), "wb") as file:
-                file.write(dumps(stored))
+                file.write(dumps(said))
             _sync(made)
             os.rename(made, self._store.path("layers", self._key))
             _sync_directory(self._store.path("layers"))

@@ -168,7 +168,7 @@ def layer(store: Store, key: str) -> Damage | None:
             if keys.digest(dict(sheet.document)) != key:
                 return damaged("layer.json is of another layer, or was changed")
             manifest = stored.read(sheet.manifest, most=canonical.MANIFEST)
-            told = dict(layers.records(sheet))
+            told = dict(canonical.parsed(manifest))
         except (EnvtoolError, OSError, ValueError, TypeError) as error:
             return damaged(f"cannot be read: {_words(error)}")
         try:

@@ -90,7 +90,10 @@ def pin(package: Package) -> dict[str, Json]:
 
 
 def fetches(pins: Any) -> tuple[Fetch, ...]:
-    """The debs of pins (`lists` and `debs`) as files to fetch, named as apt names them."""
+    """The debs of pins (`lists` and `debs`) as files to fetch, named as apt names them. Raises LookupError for one of a
+    list that is not there."""
+    if any(item.get("list", 0) >= len(pins["lists"]) for item in pins["debs"]):
+        raise LookupError("a package of a list that is not there")
     return tuple(Fetch(sha256=item["sha256"], size=item["size"], name=file_name(item)) for item in pins["debs"])
 
 

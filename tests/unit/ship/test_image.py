@@ -31,22 +31,12 @@ def test_it_is_what_an_overlay_of_them_shows(tmp_path_factory, stack):
     top = tmp_path_factory.mktemp("manifests")
     made = []
     for number, entries in enumerate(stack):
-        rest = {"f": b"0:-"}
-        text = b"".join(
-            b"%s 644 0 0 %s %s\0" % (letter.encode(), rest.get(letter, b"-"), path.encode())
-            for path, letter in entries.items()
-        )
+        text = b"".join(b"%s 644 0 0 0:0 %s\0" % (letter.encode(), path.encode()) for path, letter in entries.items())
         (top / str(number)).write_bytes(text)
-        made.append(SimpleNamespace(key=str(number), manifest=str(top / str(number))))
+        made.append(SimpleNamespace(manifest=str(top / str(number)), key=str(number), listed=""))
     standing = Standing(made)
     # merged() knows regular files: with every other thing made one, it knows all that are no directories
-    records = [
-        [
-            (path.encode(), letter.encode() + b" 644 0 0 " + (b"0:-" if letter == "f" else b"-"))
-            for path, letter in each.items()
-        ]
-        for each in stack
-    ]
+    records = [[(path.encode(), letter.encode() + b" 644 0 0 -") for path, letter in each.items()] for each in stack]
     files = tree.merged(records)
     for path in {path for entries in stack for path in entries}:
         if path in files:

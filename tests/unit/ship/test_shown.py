@@ -69,7 +69,8 @@ def made(tmp_path, monkeypatch):
         kind = SimpleNamespace(in_project=lambda request, pins: {place: SOURCE})
         settled = SimpleNamespace(node=SimpleNamespace(kind=kind), request=None, pins=None)
         return SimpleNamespace(
-            settled=settled, layer=SimpleNamespace(tree=str(top / "tree"), manifest=str(top / "manifest"))
+            settled=settled,
+            layer=SimpleNamespace(tree=str(top / "tree"), manifest=str(top / "manifest"), key="x", listed=""),
         )
 
     return make

@@ -311,3 +311,47 @@ def test_a_store_can_be_made_while_another_sweeps_it(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "setxattr", swept_first)
     assert locate(environ={"ENVTOOL_STORE": str(root)}).root == str(root)
+
+
+def test_rooms_that_are_gone_are_made_again(tmp_path):
+    environ = {"ENVTOOL_STORE": str(tmp_path / "s")}
+    locate(environ=environ)
+    for room in ("locks", "memo", "blobs", "tmp", "plans"):
+        subprocess.run(["rm", "-r", str(tmp_path / "s" / room)], check=True)
+        locate(environ=environ)
+        assert stat.S_IMODE((tmp_path / "s" / room).stat().st_mode) == 0o755
+    (tmp_path / "s" / "tmp").rmdir()
+    (tmp_path / "s" / "tmp").symlink_to("/tmp")
+    assert code(locate, environ=environ) == "store-damaged"
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    ["", "[]", "{}", '{"format": "1", "uid": 0, "idmap": ""}', "[" * 100_000, "9" * 10_000, '{"uid": NaN}', "\0"],
+)
+def test_a_damaged_stamp_says_what_to_do(tmp_path, stamp):
+    environ = {"ENVTOOL_STORE": str(tmp_path / "s")}
+    locate(environ=environ)
+    path = tmp_path / "s" / "store.json"
+    path.write_text(stamp)
+    with pytest.raises(StoreError, match=r"store.json is damaged") as caught:
+        locate(environ=environ)
+    assert "remove it" in caught.value.hint
+    path.unlink()
+    path.mkdir()
+    assert code(locate, environ=environ) == "store-format"
+    path.rmdir()
+    locate(environ=environ)
+
+
+def test_what_others_may_write_to_is_refused(tmp_path):
+    environ = {"ENVTOOL_STORE": str(tmp_path / "above" / "s")}
+    (tmp_path / "above").mkdir()
+    locate(environ=environ)
+    for mode, where in ((0o777, "above"), (0o707, "above"), (0o770, "above/s"), (0o1777, "above/s")):
+        (tmp_path / where).chmod(mode)
+        assert code(locate, environ=environ) == "store-owner", (mode, where)
+        (tmp_path / where).chmod(0o700)
+    for mode in (0o1777, 0o775):  # /tmp, and what an umask of 002 makes
+        (tmp_path / "above").chmod(mode)
+        locate(environ=environ)

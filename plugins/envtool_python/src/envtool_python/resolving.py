@@ -244,7 +244,10 @@ def _pin(entry: Entry, build: list[str], use: str) -> Entry:
 
 
 def fetches(pins: api.Json) -> tuple[api.Fetch, ...]:
-    """The files of pins."""
+    """The files of pins. Raises LookupError where pip is none of them."""
+    assert isinstance(pins, dict)
+    if pins["pip"] not in [entry["file"] for entry in files_of(pins)]:
+        raise LookupError("pip is none of the files")
     return tuple(
         api.Fetch(url=entry.get("url", ""), sha256=entry["sha256"], name=entry["file"], size=int(entry["size"]))
         for entry in files_of(pins)

@@ -11,14 +11,17 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import BinaryIO
 
-from envtool import git, globs, proc
+from envtool import digests, git, globs, proc
 from envtool.errors import EnvtoolError, UsageError
 from envtool.model import InputFile
+from envtool.sizes import said
 from envtool.view import OWN as OWN  # noqa: PLC0414 - they are this room's words too
 from envtool.view import VENDOR as VENDOR  # noqa: PLC0414
 
 MAX_READ = 8 << 20
+MAX_INPUTS = 4 << 30  # bytes of what one layer depends on, as of what is new in a view (view/look.py)
 
 
 # ---- what git says --------------------------------------------------------------------------------------------------
@@ -160,6 +163,7 @@ def inputs(
     asked: Iterable[str] = (),
     *,
     keeps: Callable[[str], bool] | None = None,
+    check: Callable[[], None] | None = None,
 ) -> tuple[InputFile, ...]:
     """The files that patterns mean, with what of them counts; sorted by path.
 
@@ -167,7 +171,8 @@ def inputs(
     names one exactly. Of `optional` patterns those that match nothing are passed over; likewise of `named` ones, whose
     files count by their names alone unless another pattern means them too, and of `asked` ones, which builds do not
     see unless another pattern means them too. Files that are not kept are not seen at all.
-    Raises UsageError (codes input-outside, input-missing, input-kind), EnvtoolError.
+    Raises UsageError (codes input-outside, input-missing, input-kind, input-large), EnvtoolError, and what `check`
+    raises, which is called often.
     """
     paths: set[str] = set()
     bare: set[str] = set()
@@ -207,7 +212,10 @@ def inputs(
                 hint="files that git ignores are seen only when they are named exactly",
             )
         found.update(matched)
-    listing = (_input(root, path, content=path in paths or path in seen) for path in sorted(paths | bare | seen))
+    hasher = _Hasher(check)
+    listing = (
+        _input(root, path, hasher, content=path in paths or path in seen) for path in sorted(paths | bare | seen)
+    )
     return tuple(item if item.path in paths or item.path in bare else replace(item, built=False) for item in listing)
 
 
@@ -275,7 +283,26 @@ def _check_way(root: str, path: str) -> None:
         raise UsageError(f"input `{path}` leaves the project through a symlink", code="input-outside")
 
 
-def _input(root: str, path: str, *, content: bool) -> InputFile:
+class _Hasher:
+    """Hashes files one after the other, as long as there is room: holes cost a disk nothing, but us."""
+
+    def __init__(self, check: Callable[[], None] | None) -> None:
+        self._check = check
+        self._room = MAX_INPUTS
+
+    def hash(self, path: str, file: BinaryIO) -> str:
+        size = os.fstat(file.fileno()).st_size
+        self._room -= size
+        if self._room < 0:
+            raise UsageError(
+                f"input `{path}`: {said(size)}, with which the inputs are larger than {said(MAX_INPUTS)} together",
+                code="input-large",
+                hint="name fewer, or let git ignore it",
+            )
+        return digests.sha256(file, self._check)
+
+
+def _input(root: str, path: str, hasher: _Hasher, *, content: bool) -> InputFile:
     if not content:
         return InputFile(path=path, sha256=hashlib.sha256().hexdigest(), content=False)
     place = os.path.join(root, path)
@@ -287,7 +314,7 @@ def _input(root: str, path: str, *, content: bool) -> InputFile:
         if not stat.S_ISREG(mode):
             raise UsageError(f"input `{path}` is neither a file, a directory nor a symlink", code="input-kind")
         with open(place, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = hasher.hash(path, file)
     except OSError as error:
         raise UsageError(f"input `{path}` cannot be read: {error.strerror}", code="input-missing") from error
     return InputFile(path=path, sha256=digest, executable=bool(mode & 0o100))

@@ -141,7 +141,7 @@ def _pid1(program: dict[str, Any], own: ids.Ids, sock: int, output: int, sources
         init.end_all()
         os.write(sock, marshal.dumps(("end", status)))
         if output >= 0:
-            program["collect"](program["outputs_at"], program["outputs"], output)
+            program["collect"](program["outputs_at"], program["outputs"], output, program["outputs_limit"])
         roots.remove_made(made)
         os._exit(0)
     except BaseException as error:

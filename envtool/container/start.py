@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _MESSAGE = 65536
 _CODECS = ("ascii", "utf-8", "latin-1", "utf-8-sig", "cp437", "idna")
 _STUCK = 10.0  # seconds that pid 1 has to end by itself after everything else was killed
+_COLLECT = 600.0  # seconds for outputs to be copied back once the last step has ended
+_HURRY = 0.8  # the same once the end was asked for, before or meanwhile
 
 _maps: dict[tuple[object, ...], int] = {}
 _maps_lock = _thread.allocate_lock()
@@ -36,7 +38,7 @@ _maps_lock = _thread.allocate_lock()
 class Exit:
     """How a container ended."""
 
-    __slots__ = ("error", "interrupted", "notes", "outputs", "seconds", "status", "timed_out")
+    __slots__ = ("error", "excess", "interrupted", "notes", "outputs", "seconds", "status", "timed_out")
 
     def __init__(self) -> None:
         self.status = 125  # as a shell shows it (128+n for signals); 124 timed out
@@ -45,6 +47,7 @@ class Exit:
         self.seconds = 0.0
         self.outputs: tuple[str, ...] = ()  # relative paths that were copied back
         self.notes: tuple[str, ...] = ()  # what could not be copied back, and why
+        self.excess = ""  # of outputs: the first that was more than may be copied back, or more than there was time for
         self.error = ""  # of a `call` step that raised: type and text
 
     def __repr__(self) -> str:
@@ -64,7 +67,8 @@ def run(
     """Run `program` (of Program.flat()) to its end.
 
     stdin -1 is /dev/null. With `terminal` a pty is made inside the container and joined to the descriptors 0 and 1
-    of this process. `cancel`, once readable, means: end now, outputs are still collected. `outputs_to` is the
+    of this process. `cancel`, once readable, means: end now; outputs are still collected, as far as that takes no
+    time. `outputs_to` is the
     directory that gets the outputs, owned by the caller (as root: by that directory's owner).
     Several may run at once, from threads. Raises SandboxError where the container could not be made.
     """
@@ -94,7 +98,7 @@ def run(
         from envtool.container import outputs
 
         program["collect"] = outputs.collect
-        receiver = outputs.Receiver(outputs_to, owned=own.mode == "root")
+        receiver = outputs.Receiver(outputs_to, owned=own.mode == "root", limit=program["outputs_limit"])
     supervisor = _Supervisor(program, own, cancel, receiver)
     try:
         supervisor.start((stdin, stdout, stderr))
@@ -151,7 +155,7 @@ class _Supervisor:
         self.sock: Any = None
         self.terminal: Any = None
         self.output = -1
-        self.up = self.ended = self.killed = self.gentle = False
+        self.up = self.ended = self.killed = self.gentle = self.hurried = False
         timeout = program["timeout"]
         self.deadline = time.monotonic() + timeout if timeout is not None else None
         self.poll = select.poll()
@@ -199,10 +203,8 @@ class _Supervisor:
             if self.deadline is not None:
                 wait = min(wait, max(0.0, self.deadline - time.monotonic()) * 1000)
             self._serve([descriptor for descriptor, _ in self.poll.poll(wait)])
-            if self.ended:
-                self.deadline = None
-            elif self.deadline is not None and time.monotonic() >= self.deadline:
-                self._overdue()
+            if self.deadline is not None and time.monotonic() >= self.deadline:
+                self._late() if self.ended else self._overdue()
         self._reap()
         failure = self.failure or self.refused
         if failure is not None:
@@ -219,6 +221,7 @@ class _Supervisor:
             result.status = 124
         if self.receiver is not None:
             result.outputs, result.notes = self.receiver.finish()
+            result.excess = result.excess or self.receiver.excess
 
     def _serve(self, ready: list[int]) -> None:
         if self.sock.fileno() in ready and not self._message():
@@ -229,7 +232,10 @@ class _Supervisor:
             number = _asked(self.cancel)
             self.poll.unregister(self.cancel)
             self.cancel = -1
-            if not self.ended and not self.result.timed_out:
+            if self.ended and self.output >= 0:
+                self.result.interrupted = True
+                self._late()
+            elif not self.ended and not self.result.timed_out:
                 self.result.interrupted = True
                 self._end(number)
         if self.terminal is not None:
@@ -242,6 +248,21 @@ class _Supervisor:
     def _close(self, descriptor: int) -> None:
         self.poll.unregister(descriptor)
         self.open -= 1
+        if descriptor == self.output:
+            os.close(self.output)
+            self.output = -1
+
+    def _late(self) -> None:
+        """The steps have ended, and what comes after them is to end too: who writes outputs to us is told by a closed
+        pipe, and what then still lasts is killed."""
+        if self.output >= 0:
+            why = "interrupted" if self.result.interrupted else f"it took more than {_COLLECT:g} s"
+            self.result.excess = f"not all outputs were copied back: {why}"
+            self._close(self.output)
+        elif self.hurried:
+            self._signal(kernel.SIGKILL)
+        self.hurried = True
+        self.deadline = time.monotonic() + _HURRY
 
     def _end(self, number: int = kernel.SIGTERM) -> None:
         """Ask the step to end; what does not has `grace`. While the container is being made nothing is lost."""
@@ -289,6 +310,7 @@ class _Supervisor:
         elif kind == "end":
             self.ended = True
             self.result.status = values[0]
+            self.deadline = time.monotonic() + (_HURRY if self.result.interrupted else _COLLECT)
         elif kind == "pty":
             from envtool.container.terminal import Terminal
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from envtool.api import PROJECT
 from envtool.cache.sshsig import VARIABLE as SIGNING_KEY
-from envtool.container.program import Program, Root, Step, View
+from envtool.container.program import OUTPUTS_LIMIT, Program, Root, Step, View
 from envtool.model import Env, Task
 from envtool.realise.build import copies, joins
 from envtool.realise.setting import add_variables, base_environment, outside
@@ -71,6 +71,7 @@ def container(
         user=user,
         timeout=task.timeout if task else None,
         outputs=task.outputs if task else (),
+        outputs_limit=(task.outputs_limit if task else None) or OUTPUTS_LIMIT,
     )
 
 

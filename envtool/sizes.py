@@ -1,4 +1,4 @@
-"""Sizes as people write them, read and said. Imports next to nothing: it is there when outputs are collected."""
+"""Sizes as people and protocols write them. Imports next to nothing: it is there when outputs are collected."""
 
 from __future__ import annotations
 
@@ -18,6 +18,14 @@ def parse(text: str) -> int | None:
     number, unit, binary = found.groups()
     size = int(float(number) * (1024 if binary else 1000) ** _POWER[(unit or "").lower()])
     return size if size <= LARGEST else None
+
+
+def natural(text: str | bytes, most: int = LARGEST) -> int | None:
+    """A whole number in ASCII digits, as protocols write them; None for anything else, and for more than `most`."""
+    if not 0 < len(text) < 25 or not text.isascii() or not text.isdigit():
+        return None
+    number = int(text)
+    return number if number <= most else None
 
 
 def said(size: int) -> str:

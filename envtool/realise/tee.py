@@ -84,7 +84,7 @@ class Tee:
         self._file.seek(HEAD)
         ring = self._file.read(TAIL)
         self._file.seek(HEAD)
-        note = f"\n[envtool: {said(self.cut)} left out here: of what is printed the first and last {HEAD >> 20} MiB stay]\n"
+        note = f"\n[envtool: {said(self.cut)} left out here; the first and the last {HEAD >> 20} MiB stay]\n"
         self._file.write(note.encode())
         self._file.write(memoryview(ring)[start - HEAD :])
         self._file.write(memoryview(ring)[: start - HEAD])

@@ -25,6 +25,7 @@ _KINDS = {b"0": REGULAR, b"\0": REGULAR, b"7": REGULAR, b"1": HARDLINK, b"2": SY
 
 
 LARGEST = 8 << 30  # bytes of a deb's tar
+PIECE = 1 << 13  # bytes: of zstd they may become 256 MiB
 _MOST = 1 << 36  # of any number in one: sizes, seconds until the year 4147
 
 
@@ -118,7 +119,7 @@ def inflated(form: str, content: bytes, limit: int) -> bytes | None:
     found = bytearray()
     # Several streams may follow one another, as in what parallel compressors write.
     while content:
-        decoder = {"xz": lzma.LZMADecompressor, "gz": _Gunzip, "zst": _zstd}[form]()
+        decoder: Any = lzma.LZMADecompressor() if form == "xz" else _Gunzip() if form == "gz" else _zstd()
         try:
             found += decoder.decompress(content, limit + 1 - len(found))
         except (lzma.LZMAError, zlib.error, _zstd_error()):
@@ -166,8 +167,8 @@ class _Unzstd:
         self._waiting = self._waiting or memoryview(data)
         found = bytearray()
         while self._waiting and not self.eof and len(found) < most:
-            found += self._inner.decompress(self._waiting[:1024])
-            self._waiting = self._waiting[1024:]
+            found += self._inner.decompress(self._waiting[:PIECE])
+            self._waiting = self._waiting[PIECE:]
         return bytes(found)
 
     @property
@@ -182,7 +183,7 @@ class _Unzstd:
 def _zstd() -> Any:
     if zstandard is not None:
         return _Unzstd()
-    from compression import zstd
+    from compression import zstd  # type: ignore[import-not-found]
 
     return zstd.ZstdDecompressor()
 

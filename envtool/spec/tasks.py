@@ -64,10 +64,10 @@ def seconds(work: Work, node: Node | None, scope: Scope) -> float | None:
 
 def _size(work: Work, node: Node | None, scope: Scope) -> int | None:
     """A size in bytes; None when there is none or it is wrong (which is noted)."""
-    if node is None or isinstance(node.value, bool) or not isinstance(node.value, str | int):
+    if node is None or isinstance(node.value, bool) or not isinstance(node.value, str | int | float):
         return None
     value = work.text(node, scope) if isinstance(node.value, str) else node.value
-    found = values.size(value)
+    found = values.size(value) if isinstance(value, str | int) else None  # 2.0 is an integer to JSON Schema
     if found is None and value != "":
         hint = "write 500MB, 2GiB, or a number of bytes"
         work.problems.add(node, f"`{value}` is no size", code="size", hint=hint)

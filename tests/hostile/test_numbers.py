@@ -159,6 +159,24 @@ def test_the_first_interruption_ends_the_collecting(place):
 
 
 @pytest.mark.e2e
+def test_a_layer_with_a_hole_without_end(place):
+    spec = "layers: {{l: {{run: '{}'}}}}\nenvs: {{unit: {{base: host, layers: [l], tasks: {{test: 'true'}}}}}}\n"
+    place.spec(spec.format("mkdir -p /opt && truncate -s 1T /opt/hole"))
+    done = place.envtool("test")
+    assert done.status == 3, done.said
+    assert "/opt/hole: 1 TiB, with which the layer is larger than 256 GiB" in done.said
+    place.spec(spec.format("mkdir -p /opt && truncate -s 100G /opt/hole"))
+    process = place.start("test")
+    place.until(lambda: any(place.store.rglob("opt/hole")), "the hole is there", 30)
+    time.sleep(1)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    assert place.finish(process).status == 130
+    assert time.monotonic() - began < 5, "under load"
+    place.check_nothing_left()
+
+
+@pytest.mark.e2e
 def test_patterns_that_never_end(place):
     deep = "/".join("a" * 30)
     name = "a" * 200
@@ -764,3 +782,19 @@ def test_inputs_are_hashed_until_somebody_asks_for_the_end(tmp_path, quick):
     assert len(asked) == 11
     with pytest.raises(Interrupted):
         look.look(str(tmp_path), str(tmp_path / "record"), check)
+
+
+# ---- what plugins read of a project ----------------------------------------------------------------------------------
+
+
+def test_files_of_a_project_that_are_mostly_blanks(quick):
+    from envtool_node import npmrc
+    from envtool_python import facts, requirements, versions
+
+    text = "a" + " " * 200_000 + "b\n"
+    assert requirements._COMMENT.sub("", text.strip() + "  # more").strip() == text.strip()
+    npmrc.parse("key=" + text)
+    npmrc.expanded("\\" * 200_000, {})
+    assert versions._order("1." + "9" * 5000)
+    assert facts.poetry_version("^" + "9" * 5000 + ".1")
+    assert facts.poetry_version("^1.2") == ">=1.2,<2"

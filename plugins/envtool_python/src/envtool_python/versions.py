@@ -46,7 +46,7 @@ def newest_tag(project: Path, prefix: str = "") -> str:
 
 
 def _order(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", version))
+    return tuple(int(number) for number in re.findall(r"[0-9]{1,18}", version))
 
 
 def _git_directory(project: Path, start: Path) -> Path | None:

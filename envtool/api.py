@@ -63,12 +63,14 @@ BLOBS = "/run/envtool/blobs"  # where a build sees its fetched files, each under
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetch:
-    """One outside file, exactly. `size` is bytes (0: unknown); `name` the file name a build sees under BLOBS."""
+    """One outside file, exactly. `size` is bytes (0: unknown, then no more than `limit` are fetched; 0: 8 GiB); `name`
+    the file name a build sees under BLOBS."""
 
     sha256: str
     name: str
     url: str = ""  # http(s): or file:; empty: `Kind.locate` says where it is for this machine
     size: int = 0
+    limit: int = 0
     mirrors: tuple[str, ...] = ()  # further URLs, tried in order where the ones before do not have it
     authorization: str = field(default="", repr=False)  # of this machine, sent with `url` alone: the whole value of
     # the HTTP header, as in "Bearer …"; never in pins, keys or messages

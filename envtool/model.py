@@ -86,6 +86,7 @@ class Task:
     commands: tuple[Command, ...]
     where: Where
     outputs: tuple[str, ...] = ()  # patterns, relative to the project
+    outputs_limit: int | None = None  # bytes of all of them together; None: the spec does not say
     timeout: float | None = None  # seconds
     user: str = "user"  # or "root"
     uses_args: bool = False  # a command has `{{ args }}`: arguments after `--` reach it

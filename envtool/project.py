@@ -12,15 +12,18 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import BinaryIO
 
-from envtool import gate, git, globs, proc
+from envtool import digests, gate, git, globs, proc
 from envtool.beneath import ESCAPES
 from envtool.errors import EnvtoolError, UsageError
 from envtool.model import InputFile
+from envtool.sizes import said
 from envtool.view import OWN as OWN  # noqa: PLC0414 - they are this room's words too
 from envtool.view import VENDOR as VENDOR  # noqa: PLC0414
 
 MAX_READ = 8 << 20
+MAX_INPUTS = 4 << 30  # bytes of what one layer depends on, as of what is new in a view (view/look.py)
 
 
 # ---- what git says --------------------------------------------------------------------------------------------------
@@ -173,6 +176,7 @@ def inputs(
     asked: Iterable[str] = (),
     *,
     keeps: Callable[[str], bool] | None = None,
+    check: Callable[[], None] | None = None,
 ) -> tuple[InputFile, ...]:
     """The files that patterns mean, with what of them counts; sorted by path.
 
@@ -180,7 +184,8 @@ def inputs(
     names one exactly. Of `optional` patterns those that match nothing are passed over; likewise of `named` ones, whose
     files count by their names alone unless another pattern means them too, and of `asked` ones, which builds do not
     see unless another pattern means them too. Files that are not kept are not seen at all.
-    Raises UsageError (codes input-outside, input-missing, input-kind), EnvtoolError.
+    Raises UsageError (codes input-outside, input-missing, input-kind, input-large), EnvtoolError, and what `check`
+    raises, which is called often.
     """
     paths: set[str] = set()
     bare: set[str] = set()
@@ -219,8 +224,11 @@ def inputs(
                 hint="files that git ignores are seen only when they are named exactly",
             )
         found.update(matched)
+    hasher = _Hasher(check)
     with gate.Entries(root) as entries:
-        listing = [_input(entries, path, content=path in paths or path in seen) for path in sorted(paths | bare | seen)]
+        listing = [
+            _input(entries, path, hasher, content=path in paths or path in seen) for path in sorted(paths | bare | seen)
+        ]
     return tuple(item if item.path in paths or item.path in bare else replace(item, built=False) for item in listing)
 
 
@@ -315,7 +323,26 @@ def _leaves(path: str) -> UsageError:
     )
 
 
-def _input(entries: gate.Entries, path: str, *, content: bool) -> InputFile:
+class _Hasher:
+    """Hashes files one after the other, as long as there is room: holes cost a disk nothing, but us."""
+
+    def __init__(self, check: Callable[[], None] | None) -> None:
+        self._check = check
+        self._room = MAX_INPUTS
+
+    def hash(self, path: str, file: BinaryIO) -> str:
+        size = os.fstat(file.fileno()).st_size
+        self._room -= size
+        if self._room < 0:
+            raise UsageError(
+                f"`{path}`: {said(size)}, with which the inputs are larger than {said(MAX_INPUTS)} together",
+                code="input-large",
+                hint="name fewer, or let git ignore it",
+            )
+        return digests.sha256(file, self._check)
+
+
+def _input(entries: gate.Entries, path: str, hasher: _Hasher, *, content: bool) -> InputFile:
     if not content:
         return InputFile(path=path, sha256=hashlib.sha256().hexdigest(), content=False)
     try:
@@ -325,17 +352,16 @@ def _input(entries: gate.Entries, path: str, *, content: bool) -> InputFile:
             target = os.readlink("", dir_fd=descriptor)
             os.close(descriptor)
             return InputFile(path=path, sha256=hashlib.sha256(os.fsencode(target)).hexdigest(), link=target)
-        digest = hashlib.sha256()
         with gate.regular(descriptor, path) as file:
-            for piece in gate.pieces(file):
-                digest.update(piece)
+            digest = hasher.hash(path, file)
     except UsageError as error:
-        raise UsageError(f"input {error.message}", code="input-kind", hint=error.hint) from None
+        code = "input-large" if error.code == "input-large" else "input-kind"
+        raise UsageError(f"input {error.message}", code=code, hint=error.hint) from None
     except OSError as error:
         if error.errno == ESCAPES:
             raise _leaves(path) from None
         raise UsageError(f"input `{path}` cannot be read: {error.strerror}", code="input-missing") from error
-    return InputFile(path=path, sha256=digest.hexdigest(), executable=bool(mode & 0o100))
+    return InputFile(path=path, sha256=digest, executable=bool(mode & 0o100))
 
 
 # ---- what pure steps read -------------------------------------------------------------------------------------------

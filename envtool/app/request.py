@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from dataclasses import dataclass, replace
 
+from envtool import globs
 from envtool.errors import UsageError
 from envtool.model import Env, Spec
 
@@ -65,8 +65,7 @@ def select(spec: Spec, patterns: tuple[str, ...]) -> Spec:
         return spec
     wanted: set[str] = set()
     for pattern in patterns:
-        # brackets are part of names (`unit[trixie]`), so only * and ? are wild
-        wild = re.compile(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")).fullmatch
+        wild = globs.words(pattern).fullmatch
         found = {env.name for env in spec.envs if env.group == pattern or wild(env.name)}
         if not found:
             raise _no_env(spec, pattern)

@@ -157,5 +157,5 @@ def _size(document: Document) -> int:
     try:
         found: Any = json.loads(document.body)
         return sum(int(layer["size"]) for layer in found["layers"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return 0

@@ -249,7 +249,7 @@ class Size(click.ParamType[int]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """The number of bytes."""
-        from envtool.store.room import size
+        from envtool.sizes import parse as size
 
         found = value if isinstance(value, int) else size(str(value))
         if found is None:

@@ -243,14 +243,15 @@ def moved(owner: int, to: int, base: int, count: int) -> list[Extent]:
     return extents
 
 
-def inside(function: Callable[..., Any], *arguments: Any, at: str = "") -> Any:
+def inside(function: Callable[..., Any], *arguments: Any, at: str = "", cancel: int = -1) -> Any:
     """Run `function(*arguments)` as container root in a namespace like a build's, outside any container.
 
     It sees the host's files, with owners as a container sees them, and may delete, read and change what belongs to
     its ids. `at` (a directory) is entered with the caller's rights and is the function's working directory: use it
     for what lies below a directory that only the caller can pass. Descriptors of the caller stay open in the
     function. The return value must be marshal-able; an OSError comes back as one, and so does an error of envtool's,
-    any other exception as RuntimeError with its type and text. Raises SandboxError when the kernel refuses.
+    any other exception as RuntimeError with its type and text. Once the descriptor `cancel` is readable the function
+    is killed where it is. Raises SandboxError when the kernel refuses, Interrupted.
     """
     ids = here()
     with forking:
@@ -267,7 +268,7 @@ def inside(function: Callable[..., Any], *arguments: Any, at: str = "") -> Any:
         if os.read(up_read, 1) == b"m":
             write_map(child, ids.uids, ids.gids, ids.mode)
             os.write(down_write, b"k")
-        answer = b"".join(iter(lambda: os.read(up_read, 1 << 20), b""))
+        answer = _answer(up_read, child, cancel)
     except OSError as error:
         from envtool.container.refusals import refusal
 
@@ -292,6 +293,22 @@ def inside(function: Callable[..., Any], *arguments: Any, at: str = "") -> Any:
         name, message, code, hint = tuple(value)
         raise getattr(errors, name, errors.StoreError)(message, code=code, hint=hint)
     raise RuntimeError(value)
+
+
+def _answer(up: int, child: int, cancel: int) -> bytes:
+    """All that a child writes. Raises Interrupted, with the child killed."""
+    if cancel >= 0:
+        import select
+
+        poll = select.poll()
+        poll.register(up, select.POLLIN)
+        poll.register(cancel, select.POLLIN)
+        if not any(descriptor == up for descriptor, _ in poll.poll()):
+            from envtool.errors import Interrupted
+
+            os.kill(child, kernel.SIGKILL)
+            raise Interrupted
+    return b"".join(iter(lambda: os.read(up, 1 << 20), b""))
 
 
 def _inside_child(

@@ -165,7 +165,7 @@ def _pid1(program: dict[str, Any], own: ids.Ids, sock: int, output: int, sources
         init.end_all()
         os.write(sock, wire.pack("end", status))
         if output >= 0:
-            program["collect"](program["outputs_at"], program["outputs"], output)
+            program["collect"](program["outputs_at"], program["outputs"], output, program["outputs_limit"])
         roots.remove_made(made)
         os.write(sock, wire.pack("done"))
         os._exit(0)

@@ -2,7 +2,8 @@
 
 The stream between the two is a row of frames, each a 4-byte length and a marshalled tuple; a "data" frame is
 followed by its bytes. The receiver takes nothing on trust: no path leaves its directory, no symlink is followed, and
-what decides what git or envtool do is not written (see protected.py).
+what decides what git or envtool do is not written (see protected.py). Sizes, times and counts are bounded. Holes stay
+holes.
 """
 
 from __future__ import annotations
@@ -15,23 +16,42 @@ import stat
 
 from envtool.container.protected import Protection
 from envtool.directory import Directory
+from envtool.sizes import said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
     from typing import Any
 
     from envtool.directory.drafts import Draft
 
 _CHUNK = 1 << 18
+_FRAME = 1 << 16  # bytes of a frame's head: two paths and a few numbers
+_NOTES = 20  # of what could not be copied
+ENTRIES = 100_000  # files, links and directories that are copied back
+DEPTH = 200  # directories in each other
+_MOMENTS = (-(1 << 63), (1 << 63) - 1)  # nanoseconds that the project's own files can be known by
 
 
 # ---- inside, after everything but pid 1 has ended ------------------------------------------------------------------
 
 
-def collect(project: str, patterns: tuple[str, ...], pipe: int) -> None:
-    """Send what matches `patterns` (relative to `project`; `*`, `?`, `[]` and `**`), directories whole, once each."""
-    sent: set[str] = set()
+class _Sender:
+    """What goes out, and how much more may."""
+
+    __slots__ = ("entries", "pipe", "room", "sent")
+
+    def __init__(self, pipe: int, limit: int) -> None:
+        self.pipe = pipe
+        self.room = limit  # bytes, holes and all
+        self.entries = ENTRIES
+        self.sent: set[str] = set()
+
+
+def collect(project: str, patterns: tuple[str, ...], pipe: int, limit: int) -> None:
+    """Send what matches `patterns` (relative to `project`; `*`, `?`, `[]` and `**`), directories whole, once each.
+    `limit` is the most that all files together may have, in bytes."""
+    to = _Sender(pipe, limit)
     try:
         os.chdir(project)
         for pattern in patterns:
@@ -39,11 +59,15 @@ def collect(project: str, patterns: tuple[str, ...], pipe: int) -> None:
             if ".." in parts or pattern.startswith("/"):
                 _frame(pipe, ("note", f"{pattern}: leaves the project, not copied"))
                 continue
-            found = sorted(set(_matches("", parts)))
-            if not found:
+            found, deep = _matches(parts)
+            if deep:
+                _frame(pipe, ("note", f"{deep}: more than {DEPTH} directories deep, not copied"))
+            if not found and not deep:
                 _frame(pipe, ("note", f"{pattern}: nothing matches"))
-            for path in found:
-                _send(pipe, path, sent)
+            for path in sorted(found):
+                _send(to, path)
+                if to.entries < 0:
+                    return
     except BrokenPipeError:
         return
     except OSError as error:
@@ -61,59 +85,95 @@ def _names(directory: str) -> list[str]:
 
 def _is_directory(path: str) -> bool:
     try:
-        return stat.S_ISDIR(os.lstat(path or ".").st_mode)
+        return stat.S_ISDIR(os.lstat(path).st_mode)
     except OSError:
         return False
 
 
-def _matches(directory: str, parts: list[str]) -> Iterator[str]:
-    """Paths below `directory` (empty: here) that match the parts, symlinked directories not entered."""
-    if not parts:
-        if directory:
-            yield directory
-        return
-    first, rest = parts[0], parts[1:]
-    if first == "**":
-        if rest:
-            yield from _matches(directory, rest)
-        for name in _names(directory):
+def _matches(parts: list[str]) -> tuple[set[str], str]:
+    """Paths that match the parts, symlinked directories not entered, and a directory that was too deep to be. Each is
+    looked at once, whatever the pattern: with it goes the set of those parts that may be what comes next."""
+    found: set[str] = set()
+    deep = ""
+    tests = [_test(part) for part in parts]
+    pending: list[tuple[str, set[int]]] = [("", _next(0, parts))]
+    while pending and len(found) <= ENTRIES:
+        directory, places = pending.pop()
+        if directory.count("/") >= DEPTH:
+            deep = deep or directory
+            continue
+        listed = any(tests[place] for place in places)
+        for name in _names(directory) if listed else dict.fromkeys(parts[place] for place in places):
             path = f"{directory}/{name}" if directory else name
-            if _is_directory(path):
-                yield from _matches(path, parts)
-            elif not rest:
-                yield path
-        return
-    if any(c in first for c in "*?["):
-        fits = re.compile(fnmatch.translate(first)).match
-        names = [n for n in _names(directory) if fits(n) and (not n.startswith(".") or first.startswith("."))]
-    else:
-        names = [first]
-    for name in names:
-        path = f"{directory}/{name}" if directory else name
-        if os.path.lexists(path) and (not rest or _is_directory(path)):
-            yield from _matches(path, rest)
+            fitting = [place for place in places if _fits(tests[place], parts[place], name)]
+            if not fitting or not os.path.lexists(path):
+                continue
+            inner = _is_directory(path)
+            below: set[int] = set()
+            for place in fitting:
+                wild, last = parts[place] == "**", place == len(parts) - 1
+                if last and not (wild and inner):
+                    found.add(path)
+                if inner and (wild or not last):
+                    below |= _next(place if wild else place + 1, parts)
+            if below:
+                pending.append((path, below))
+    return found, deep
 
 
-def _send(pipe: int, path: str, sent: set[str]) -> None:
-    if path in sent:
+def _next(place: int, parts: list[str]) -> set[int]:
+    """The parts that a name may match where `place` comes next: a `**` may stand for no directory at all."""
+    places = {place} if parts else set()
+    while places and parts[place] == "**" and place + 1 < len(parts):
+        place += 1
+        places.add(place)
+    return places
+
+
+def _test(part: str) -> Any:
+    """None for a part that is a name; `fnmatch` makes expressions that never try twice."""
+    return re.compile(fnmatch.translate(part)).match if any(c in part for c in "*?[") else None
+
+
+def _fits(test: Any, part: str, name: str) -> bool:
+    if test is None:
+        return part == name
+    if part == "**":
+        return True
+    return test(name) is not None and (not name.startswith(".") or part.startswith("."))
+
+
+def _send(to: _Sender, path: str) -> None:
+    if path in to.sent:
         return
-    sent.add(path)
+    to.sent.add(path)
+    to.entries -= 1
+    if to.entries < 0:
+        _frame(to.pipe, ("many", path))
+        return
     try:
         found = os.lstat(path)
-        if stat.S_ISDIR(found.st_mode):
-            _frame(pipe, ("directory", path, stat.S_IMODE(found.st_mode)))
+        if stat.S_ISDIR(found.st_mode) and path.count("/") >= DEPTH:
+            _frame(to.pipe, ("note", f"{path}: more than {DEPTH} directories deep, not copied"))
+        elif stat.S_ISDIR(found.st_mode):
+            _frame(to.pipe, ("directory", path, stat.S_IMODE(found.st_mode)))
             for name in _names(path):
-                _send(pipe, f"{path}/{name}", sent)
+                _send(to, f"{path}/{name}")
+                if to.entries < 0:
+                    return
         elif stat.S_ISLNK(found.st_mode):
-            _frame(pipe, ("link", path, os.readlink(path)))
+            _frame(to.pipe, ("link", path, os.readlink(path)))
+        elif stat.S_ISREG(found.st_mode) and found.st_size > to.room:
+            _frame(to.pipe, ("large", path, found.st_size))
         elif stat.S_ISREG(found.st_mode):
-            _send_file(pipe, path, found)
+            to.room -= found.st_size
+            _send_file(to.pipe, path, found)
         else:
-            _frame(pipe, ("note", f"{path}: not a file, directory or symlink, not copied"))
+            _frame(to.pipe, ("note", f"{path}: not a file, directory or symlink, not copied"))
     except BrokenPipeError:
         raise
     except OSError as error:
-        _frame(pipe, ("note", f"{path}: {error.strerror}, not copied"))
+        _frame(to.pipe, ("note", f"{path}: {error.strerror}, not copied"))
 
 
 def _send_file(pipe: int, path: str, found: os.stat_result) -> None:
@@ -152,10 +212,17 @@ def _frame(pipe: int, frame: tuple[Any, ...], data: bytes = b"") -> None:
 
 class Receiver:
     """Writes the stream below one directory. `owned`: give everything to that directory's owner (caller root).
-    `protected` are paths below it that are no outputs unless one of `patterns` is the very path."""
+    `protected` are paths below it that are no outputs unless one of `patterns` is the very path. `limit`: bytes of all
+    files together."""
 
     def __init__(
-        self, directory: str, *, owned: bool, protected: tuple[str, ...] = (), patterns: tuple[str, ...] = ()
+        self,
+        directory: str,
+        *,
+        owned: bool,
+        protected: tuple[str, ...] = (),
+        patterns: tuple[str, ...] = (),
+        limit: int = 1 << 62,
     ) -> None:
         self._root = Directory.open(directory)
         self._root.owner = self._root.owner if owned else None
@@ -165,6 +232,10 @@ class Receiver:
         self._buffer = bytearray()
         self._paths: list[str] = []
         self._notes: list[str] = []
+        self._more = 0  # notes beyond those
+        self._limit = self._room = limit
+        self._entries = ENTRIES
+        self.excess = ""  # what was more than may be copied back
         self._draft: Draft | None = None
         self._attributes: tuple[str, int, int, int] = ("", 0, 0, 0)
 
@@ -176,19 +247,38 @@ class Receiver:
         self._buffer += data
         while len(self._buffer) >= 4:
             size = 4 + int.from_bytes(self._buffer[:4], "little")
+            if size > _FRAME:
+                return self._nonsense()
             if len(self._buffer) < size:
                 break
-            frame = marshal.loads(self._buffer[4:size])
-            extra = frame[2] if frame[0] == "data" else 0
+            try:
+                frame = marshal.loads(self._buffer[4:size])
+                extra = _number(frame[2], 0, _CHUNK) if frame[0] == "data" else 0
+            except (ValueError, EOFError, TypeError, IndexError, OSError):
+                return self._nonsense()
             if len(self._buffer) < size + extra:
                 break
             payload = bytes(self._buffer[size : size + extra])
             del self._buffer[: size + extra]
-            self._take(frame, payload)
+            try:
+                self._take(frame, payload)
+            except (ValueError, TypeError, IndexError):
+                return self._nonsense()
         return True
 
-    def copy(self, source: str, path: str, mode: int, mtime_ns: int) -> None:
-        """Write a file of the host at `path`, as if it came down the stream. What goes wrong is a note."""
+    def _nonsense(self) -> bool:
+        self._note("the container sent what is no output: nothing more is copied")
+        return False
+
+    def _note(self, text: str) -> None:
+        if len(self._notes) < _NOTES:
+            self._notes.append(text)
+        else:
+            self._more += 1
+
+    def copy(self, source: str, path: str, mode: int, mtime_ns: int, check: Callable[[], None] | None = None) -> None:
+        """Write a file of the host at `path`, as if it came down the stream. What goes wrong is a note. `check` may
+        raise, to stop it."""
         try:
             self._abandon()
             with open(source, "rb", buffering=0) as file:
@@ -196,13 +286,15 @@ class Receiver:
                 self._begin(("file", path, mode, mtime_ns, size))
                 position = 0
                 while data := file.read(_CHUNK):
+                    if check is not None:
+                        check()
                     if data.strip(b"\0"):  # holes stay holes
                         self._write(data, position)
                     position += len(data)
             self._complete()
         except OSError as error:
             self._abandon()
-            self._notes.append(f"{path}: {(error.strerror or str(error)).lower()}, not copied")
+            self._note(f"{path}: {(error.strerror or str(error)).lower()}, not copied")
 
     def link(self, path: str, target: str) -> None:
         """Make a symlink, as if it came down the stream."""
@@ -212,16 +304,24 @@ class Receiver:
         """The paths that were written and the notes about what was not."""
         self._abandon()
         self._root.close()
-        return tuple(self._paths), tuple(self._notes)
+        more = [f"and {self._more} more that were not copied"] if self._more else []
+        return tuple(self._paths), (*self._notes, *more)
 
     def _take(self, frame: tuple[object, ...], payload: bytes) -> None:
-        kind, path = str(frame[0]), str(frame[1]) if len(frame) > 1 else ""
+        kind, path = str(frame[0]), str(frame[1])[:_FRAME] if len(frame) > 1 else ""
         try:
             if kind == "note":
-                self._notes.append(path)
+                self._note(path)
+            elif kind in ("file", "directory", "link") and self._many(path):
+                self._abandon()
+            elif kind == "many":
+                self._entries = 0
+                self._many(path)
+            elif kind == "large":
+                self._large(path, _number(frame[2], 0))
             elif kind == "data":
                 if self._draft is not None:
-                    self._write(payload, int(path))
+                    self._write(payload, _number(frame[1], 0, self._attributes[3] - len(payload)))
             elif kind == "end":
                 self._complete()
             elif kind == "file":
@@ -234,7 +334,21 @@ class Receiver:
         except OSError as error:
             what = path if kind != "data" and path else self._attributes[0]
             self._abandon()
-            self._notes.append(f"{what}: {(error.strerror or str(error)).lower()}, not copied")
+            self._note(f"{what}: {(error.strerror or str(error)).lower()}, not copied")
+
+    def _many(self, path: str) -> bool:
+        """Whether it is one too many."""
+        self._entries -= 1
+        if self._entries < 0 and not self.excess:
+            self.excess = f"{path}: there are more than {ENTRIES:,} outputs, and no more are copied; name fewer"
+        return self._entries < 0
+
+    def _large(self, path: str, size: int) -> None:
+        if not self.excess:
+            self.excess = (
+                f"{path}: {said(size)}, with which the outputs would be larger than {said(self._limit)} together; not"
+                " copied: name fewer, or raise `outputs_limit` of the task"
+            )
 
     def _refuses(self, path: str, kind: str) -> bool:
         """Whether this may be no output; said once of each directory or file that is refused."""
@@ -244,7 +358,7 @@ class Receiver:
         what, why = found
         if what not in self._refused:
             self._refused.add(what)
-            self._notes.append(f"{what}: {why}, not copied")
+            self._note(f"{what}: {why}, not copied")
         return True
 
     def _enter(self, path: str) -> tuple[Directory, str]:
@@ -259,10 +373,15 @@ class Receiver:
         return directory, name
 
     def _begin(self, frame: tuple[object, ...]) -> None:
-        path, mode, mtime, size = str(frame[1]), int(str(frame[2])), int(str(frame[3])), int(str(frame[4]))
+        path, mode, size = str(frame[1]), _number(frame[2], 0, 0o7777), _number(frame[4], 0)
+        mtime = min(max(_number(frame[3]), _MOMENTS[0]), _MOMENTS[1])
         if self._refuses(path, "file"):
             return
         self._attributes = (path, mode, mtime, size)
+        if size > self._room:
+            self._large(path, size)
+            return
+        self._room -= size
         directory, _ = self._enter(path)
         with directory:
             self._draft = directory.begin(0o600)
@@ -293,15 +412,22 @@ class Receiver:
     def _link(self, path: str, target: str) -> None:
         parents = path.split("/")[:-1]
         if target.startswith("/") or _leaves(parents, target.split("/")):
-            self._notes.append(f"{path}: a symlink that leaves the project ({target}), not copied")
+            self._note(f"{path}: a symlink that leaves the project ({target}), not copied")
             return
         if self._protection.within(f"{'/'.join(parents)}/{target}"):
-            self._notes.append(f"{path}: a symlink into what decides what git or envtool do ({target}), not copied")
+            self._note(f"{path}: a symlink into what decides what git or envtool do ({target}), not copied")
             return
         directory, name = self._enter(path)
         with directory:
             directory.link(name, target)
         self._paths.append(path)
+
+
+def _number(value: object, least: int | None = None, most: int | None = None) -> int:
+    """A whole number that a frame holds. Raises OSError for what is none, or is out of bounds."""
+    if type(value) is not int or (least is not None and value < least) or (most is not None and value > most):
+        raise OSError(22, "a number that cannot be")
+    return value
 
 
 def _leaves(parents: list[str], parts: list[str]) -> bool:

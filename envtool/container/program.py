@@ -14,6 +14,8 @@ from envtool.container import seccomp
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+OUTPUTS_LIMIT = 2 << 30  # where a spec says nothing
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bind:
@@ -153,6 +155,7 @@ class Program:
     timeout: float | None = None  # seconds for all steps together; then TERM, `grace` later KILL of everything
     grace: float = 2.0
     outputs: tuple[str, ...] = ()  # patterns relative to the view's target, collected before teardown, always
+    outputs_limit: int = OUTPUTS_LIMIT  # bytes of all of them together, holes and all
     sync: bool = True  # False: fsync and its kin do nothing (builds: the core syncs once at the end)
     vary: Variation | None = None
 
@@ -184,6 +187,7 @@ class Program:
             "timeout": self.timeout,
             "grace": self.grace,
             "outputs": self.outputs,
+            "outputs_limit": self.outputs_limit,
             "outputs_at": self.view.target if self.view else "/",
             "seccomp": seccomp.build(single=False, sync=self.sync, ask=ask),
             "seccomp_single": seccomp.build(single=True, sync=self.sync, ask=ask) if self.user == "root" else b"",

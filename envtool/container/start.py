@@ -40,6 +40,8 @@ _NEXT = {
 _STAGES = ("unshare", "ids", "source", "mounts", "cwd", "internal")  # where a container fails
 _CODECS = ("ascii", "utf-8", "latin-1", "utf-8-sig", "cp437", "idna")
 _STUCK = 10.0  # seconds that pid 1 has to end by itself after everything else was killed
+_COLLECT = 600.0  # seconds for outputs to be copied back once the last step has ended
+_HURRY = 0.8  # the same once the end was asked for, before or meanwhile
 
 _maps: dict[tuple[object, ...], int] = {}
 _maps_lock = _thread.allocate_lock()
@@ -48,7 +50,7 @@ _maps_lock = _thread.allocate_lock()
 class Exit:
     """How a container ended."""
 
-    __slots__ = ("error", "interrupted", "notes", "outputs", "seconds", "status", "timed_out")
+    __slots__ = ("error", "excess", "interrupted", "notes", "outputs", "seconds", "status", "timed_out")
 
     def __init__(self) -> None:
         self.status = 125  # as a shell shows it (128+n for signals); 124 timed out
@@ -57,6 +59,7 @@ class Exit:
         self.seconds = 0.0
         self.outputs: tuple[str, ...] = ()  # relative paths that were copied back
         self.notes: tuple[str, ...] = ()  # what could not be copied back, and why
+        self.excess = ""  # of outputs: the first that was more than may be copied back, or more than there was time for
         self.error = ""  # of a `call` step that raised: type and text
 
     def __repr__(self) -> str:
@@ -77,9 +80,9 @@ def run(
     """Run `program` (of Program.flat()) to its end.
 
     stdin -1 is /dev/null. With `terminal` a pty is made inside the container and joined to the descriptors 0 and 1
-    of this process. `cancel`, once readable, means: end now, outputs are still collected. `outputs_to` is the
-    directory that gets the outputs, owned by the caller (as root: by that directory's owner); those that are
-    `protected`, paths in it, only where the program's outputs name the very path.
+    of this process. `cancel`, once readable, means: end now; outputs are still collected, as far as that takes no time.
+    `outputs_to` is the directory that gets the outputs, owned by the caller (as root: by that directory's owner); those
+    that are `protected`, paths in it, only where the program's outputs name the very path.
     Several may run at once, from threads. Raises SandboxError where the container could not be made.
     """
     begin = time.monotonic()
@@ -109,7 +112,11 @@ def run(
 
         program["collect"] = outputs.collect
         receiver = outputs.Receiver(
-            outputs_to, owned=own.mode == "root", protected=protected, patterns=program["outputs"]
+            outputs_to,
+            owned=own.mode == "root",
+            protected=protected,
+            patterns=program["outputs"],
+            limit=program["outputs_limit"],
         )
     supervisor = _Supervisor(program, own, cancel, receiver)
     try:
@@ -180,7 +187,7 @@ class _Supervisor:
         self.terminal: Any = None
         self.output = -1
         self.heard = ""  # the last message
-        self.up = self.ended = self.killed = self.gentle = False
+        self.up = self.ended = self.killed = self.gentle = self.hurried = False
         timeout = program["timeout"]
         self.deadline = time.monotonic() + timeout if timeout is not None else None
         self.poll = select.poll()
@@ -229,10 +236,8 @@ class _Supervisor:
             if self.deadline is not None:
                 wait = min(wait, max(0.0, self.deadline - time.monotonic()) * 1000)
             self._serve([descriptor for descriptor, _ in self.poll.poll(wait)])
-            if self.ended:
-                self.deadline = None
-            elif self.deadline is not None and time.monotonic() >= self.deadline:
-                self._overdue()
+            if self.deadline is not None and time.monotonic() >= self.deadline:
+                self._late() if self.ended else self._overdue()
         self._signal(kernel.SIGKILL)  # it has closed all that we hear it by
         self._reap()
         if self.ended and self.heard != "done" and not (self.killed or self.failure):
@@ -252,6 +257,7 @@ class _Supervisor:
             result.status = 124
         if self.receiver is not None:
             result.outputs, result.notes = self.receiver.finish()
+            result.excess = result.excess or self.receiver.excess
 
     def _serve(self, ready: list[int]) -> None:
         if self.sock.fileno() in ready and not self._message():
@@ -262,7 +268,10 @@ class _Supervisor:
             number = _asked(self.cancel)
             self.poll.unregister(self.cancel)
             self.cancel = -1
-            if not self.ended and not self.result.timed_out:
+            if self.ended and self.output >= 0:
+                self.result.interrupted = True
+                self._late()
+            elif not self.ended and not self.result.timed_out:
                 self.result.interrupted = True
                 self._end(number)
         if self.terminal is not None:
@@ -275,6 +284,21 @@ class _Supervisor:
     def _close(self, descriptor: int) -> None:
         self.poll.unregister(descriptor)
         self.open -= 1
+        if descriptor == self.output:
+            os.close(self.output)
+            self.output = -1
+
+    def _late(self) -> None:
+        """The steps have ended, and what comes after them is to end too: who writes outputs to us is told by a closed
+        pipe, and what then still lasts is killed."""
+        if self.output >= 0:
+            why = "interrupted" if self.result.interrupted else f"it took more than {_COLLECT:g} s"
+            self.result.excess = f"not all outputs were copied back: {why}"
+            self._close(self.output)
+        elif self.hurried:
+            self._signal(kernel.SIGKILL)
+        self.hurried = True
+        self.deadline = time.monotonic() + _HURRY
 
     def _end(self, number: int = kernel.SIGTERM) -> None:
         """Ask the step to end; what does not has `grace`. While the container is being made nothing is lost."""
@@ -351,6 +375,7 @@ class _Supervisor:
             case ("end", int(status)) if 0 <= status <= 255:
                 self.ended = True
                 self.result.status = status
+                self.deadline = time.monotonic() + (_HURRY if self.result.interrupted else _COLLECT)
             case ("done",):
                 pass
             case _:

@@ -6,6 +6,7 @@ import posixpath
 import re
 from typing import Any, ClassVar, cast
 
+from envtool import globs
 from envtool.api import PROJECT, Json, Kind, Place, Recipe, Request
 
 MODE: Json = {
@@ -70,24 +71,12 @@ def _targets(pattern: str, paths: list[str], to: str, *, several: bool) -> dict[
         return {path: posixpath.join(to, path.removeprefix(prefix)) for path in paths if path.startswith(prefix)}
     fixed = posixpath.dirname(re.split(r"[*?\[]", pattern)[0])
     prefix = f"{fixed}/" if fixed else ""
-    matched = re.compile(_rough(pattern))
+    matched = globs.matcher((pattern, f"{pattern}/**"))
     return {
         path: posixpath.join(to, path.removeprefix(prefix))
         for path in paths
-        if path.startswith(prefix) and matched.match(path)
+        if path.startswith(prefix) and matched.fullmatch(path)
     }
-
-
-def _rough(pattern: str) -> str:
-    """An expression for what one of several patterns matched: the core has matched exactly, this only sorts them."""
-    words = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
-    pieces = re.split(r"(\*\*/?|\*|\?|\[[^\]]*\])", pattern)
-    return (
-        "".join(
-            words.get(piece.rstrip("/"), re.escape(piece)) if not piece.startswith("[") else "[^/]" for piece in pieces
-        )
-        + "(/.*)?$"
-    )
 
 
 def sources(options: Json) -> tuple[str, ...]:

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import posixpath
 import urllib.parse
+from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
+from envtool import sizes
 from envtool.api import BLOBS, Fetch, Json, Kind, Place, Recipe, Request, Unpack
 from envtool.kinds.copy import MODE, TARGET, parse_mode
+
+LIMIT: Json = {
+    "description": "the most that is fetched: `20GiB`, or a number of bytes; 8GiB unless said",
+    "oneOf": [
+        {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})? ?([kKmMgG][iI]?)?[bB]?$"},
+        {"type": "integer", "minimum": 1, "maximum": sizes.LARGEST},
+    ],
+}
 
 
 class FetchLayer(Kind):
@@ -26,6 +36,7 @@ class FetchLayer(Kind):
             "unpack": {"description": "unpack it: tar (gz, xz, bz2, zst) or zip", "type": "boolean", "default": False},
             "strip": {"description": "leading directories dropped when unpacking", "type": "integer", "minimum": 0},
             "mode": MODE,
+            "limit": LIMIT,
         },
         "dependentSchemas": {"strip": {"properties": {"unpack": {"const": True}}, "required": ["unpack"]}},
     }
@@ -33,7 +44,14 @@ class FetchLayer(Kind):
     def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
         """See Kind."""
         options = _options(request)
-        return (Fetch(url=options["url"], sha256=options["sha256"].lower(), name=file_name(options["url"])),)
+        return (
+            Fetch(
+                url=options["url"],
+                sha256=options["sha256"].lower(),
+                name=file_name(options["url"]),
+                limit=limit(options),
+            ),
+        )
 
     def material(self, request: Request, pins: Json) -> Json:
         """What is done with the file; not where it comes from, since its hash says what it is."""
@@ -58,6 +76,12 @@ class FetchLayer(Kind):
     def summary(self, request: Request, pins: Json) -> str:
         """The file's name."""
         return file_name(_options(request)["url"])
+
+
+def limit(options: Mapping[str, Any]) -> int:
+    """Bytes of `limit:`; 0 where nothing is said. Its schema has checked what it is."""
+    said = options.get("limit", 0)
+    return (sizes.parse(said) or 0) if isinstance(said, str) else int(said)
 
 
 def file_name(url: str) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from envtool.api import Fetch, Json, Kind, Problem, Recipe, Request, ResolveError, Site, SpecError, Unpack, shapes
+from envtool.kinds.fetch import LIMIT, limit
 
 _ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tar.zst", ".tzst", ".zip")
 
@@ -38,6 +39,7 @@ class Tarball(Kind):
                 "minimum": 0,
                 "description": "Leading directories of each name that are dropped. Default: 0.",
             },
+            "limit": LIMIT,
         },
     }
 
@@ -59,7 +61,8 @@ class Tarball(Kind):
         """The archive, named so that its ending tells what it is."""
         place = pins["url"].partition("?")[0] if "url" in pins else pins["path"]
         ending = max((it for it in _ENDINGS if place.endswith(it)), key=len, default=".tar")
-        return (Fetch(url=pins.get("url", ""), sha256=pins["sha256"], name=f"root{ending}"),)
+        most = limit(cast("dict[str, Any]", request.options))
+        return (Fetch(url=pins.get("url", ""), sha256=pins["sha256"], name=f"root{ending}", limit=most),)
 
     def locate(self, request: Request, pins: Any, fetches: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
         """A file of the project is where the project is."""

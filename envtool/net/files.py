@@ -11,7 +11,20 @@ from typing import BinaryIO
 
 from envtool.errors import FetchError, Interrupted
 from envtool.net import host
-from envtool.net.transfer import CHUNK, PATIENCE, Cancelled, Files, Patience, Retry, Sink, check, transfer, wait
+from envtool.net.transfer import (
+    CHUNK,
+    LARGEST,
+    PATIENCE,
+    Cancelled,
+    Files,
+    Patience,
+    Retry,
+    Sink,
+    check,
+    large,
+    transfer,
+    wait,
+)
 from envtool.net.words import redacted
 
 FAR = 1 << 16  # bytes: an attempt that brought a file this much further is no failure
@@ -23,7 +36,7 @@ class Memory(Sink):
     """All of it at once, up to `limit` bytes."""
 
     def __init__(self, url: str, limit: int) -> None:
-        self._url, self._limit = url, limit
+        self._url, self.limit = url, limit
         self.held = bytearray()
 
     def restart(self) -> None:
@@ -33,25 +46,27 @@ class Memory(Sink):
     def take(self, piece: bytes) -> None:
         self.held.extend(piece)
         self.length += len(piece)
-        if self.length > self._limit:
-            raise FetchError(f"{redacted(self._url)}: more than {self._limit} bytes", code="fetch-large")
+        if self.length > self.limit:
+            raise FetchError(f"{redacted(self._url)}: more than {self.limit} bytes", code="fetch-large")
 
 
 class _Exact(Sink):
-    def __init__(self, url: str, out: BinaryIO, size: int, algorithm: str, progress: Callable[[int], None]) -> None:
+    def __init__(
+        self, url: str, out: BinaryIO, size: int, limit: int, algorithm: str, progress: Callable[[int], None]
+    ) -> None:
         self._url, self._out, self._progress = url, out, progress
         self._algorithm = algorithm
-        self.size = size
+        self.size, self.limit = size, limit
         self.digest = hashlib.new(algorithm, usedforsecurity=False)
         self.best = 0
 
     def adopt(self) -> None:
         """Go on where an earlier process ended: what it left is hashed, and judged with the rest."""
-        while piece := self._out.read(CHUNK):
+        while self.length <= self.limit and (piece := self._out.read(CHUNK)):
             self.digest.update(piece)
             self.length += len(piece)
         self._progress(self.length)
-        if self.size and self.length > self.size:
+        if self.length > (self.size or self.limit):
             self.restart()
         self.best = self.length
 
@@ -72,6 +87,8 @@ class _Exact(Sink):
         if self.size and self.length > self.size:
             text = f"{redacted(self._url)}: larger than the {self.size} bytes that are pinned"
             raise FetchError(text, code="fetch-size")
+        if self.length > self.limit:
+            raise large(self._url, self.limit)
 
     def wrong(self, wanted: str) -> FetchError | None:
         """What is wrong with what is there, None when nothing is. `wanted` "": any hash will do."""
@@ -113,6 +130,7 @@ def retrieve(
     sha256: str = "",
     digest: str = "",
     size: int = 0,
+    limit: int = 0,
     authorization: str = "",
     progress: Callable[[int], None] | None = None,
     patience: Patience = PATIENCE,
@@ -124,16 +142,16 @@ def retrieve(
     file at `path` ends, if there is one.
 
     It must have this `sha256`, or `digest` ("<algorithm of hashlib>:<hex>"); with neither, what comes is believed.
+    Where there is no `size`, no more than `limit` bytes are taken (0: LARGEST).
     `authorization` is the header of that name, which does not follow to another host; `files` opens what file URLs
     name. A transfer that breaks is resumed where it broke; the hash tells whether the two halves belong together, and
-    when they do not, it is never resumed again.
-    `progress` gets the bytes that arrived since its last call (negative when
-    it starts over). Raises FetchError (codes fetch-unreachable, fetch-hash, fetch-size, and those of
+    when they do not, it is never resumed again. `progress` gets the bytes that arrived since its last call (negative
+    when it starts over). Raises FetchError (codes fetch-unreachable, fetch-hash, fetch-size, fetch-large, and those of
     `transfer.transfer`), Interrupted.
     """
     algorithm, _, wanted = (digest or f"sha256:{sha256}").partition(":")
     with open(path, "r+b" if resume and os.path.exists(path) else "w+b") as out:
-        sink = _Exact(url, out, size, algorithm, progress or _ignore)
+        sink = _Exact(url, out, size, size or limit or LARGEST, algorithm, progress or _ignore)
         sink.adopt()
         if sink.length and wanted and sink.wrong(wanted) is None:
             return sink.length

@@ -14,6 +14,7 @@ from envtool import gate
 from envtool.errors import FetchError, Interrupted, UsageError
 from envtool.net.host import certificates, session
 from envtool.net.words import is_proxy, redacted, root
+from envtool.sizes import natural, said
 
 if TYPE_CHECKING:
     import requests
@@ -65,11 +66,16 @@ class Retry(Exception):  # noqa: N818 - a reason, not an error yet
         self.verdict = verdict
 
 
+LARGEST = 8 << 30  # bytes of a file whose size nobody knows beforehand, unless somebody says more
+
+
 class Sink:
-    """Where a file goes. `length` bytes are there; `size` is what there should be (0: unknown). The last answer was
-    a web `page`, and was `framed`: its end could be told from a connection that broke."""
+    """Where a file goes. `length` bytes are there; `size` is what there should be (0: unknown); at most `limit` are
+    taken. The last answer was a web `page`, and was `framed`: its end could be told from a connection that broke.
+    """
 
     size = 0
+    limit = LARGEST
     length = 0
     page = False
     framed = True
@@ -81,6 +87,12 @@ class Sink:
     def take(self, piece: bytes) -> None:
         """Append. May raise FetchError: it is enough."""
         raise NotImplementedError
+
+
+def large(url: str, limit: int) -> FetchError:
+    """The error about a file that is larger than anything that was asked for."""
+    hint = "if it is what you want, say how large it may be: `limit:`"
+    return FetchError(f"{redacted(url)}: more than {said(limit)}", code="fetch-large", hint=hint)
 
 
 def check(cancelled: Cancelled | None) -> None:
@@ -218,13 +230,16 @@ def _judge(url: str, answer: requests.Response, sink: Sink, authorization: str) 
 def stream(url: str, answer: requests.Response, sink: Sink, patience: Patience, cancelled: Cancelled | None) -> None:
     """The body of an answer into the sink. Raises Retry where it is cut short or too slow, FetchError, Interrupted."""
     text = answer.headers.get("Content-Length", "")
-    expected = int(text) if text.isascii() and text.isdigit() else -1
+    length = natural(text)
+    expected = length if length is not None else -1
     sink.framed = expected >= 0 or "chunked" in answer.headers.get("Transfer-Encoding", "").lower()
     start = sink.length
     if sink.size and expected >= 0 and start + expected > sink.size:
         what = "a web page came instead of the file: " if sink.page else ""
         text = f"{redacted(url)}: {what}{start + expected} bytes, not the {sink.size} that are pinned"
         raise FetchError(text, code="fetch-size")
+    if expected >= 0 and start + expected > sink.limit:
+        raise large(url, sink.limit)
     began, before = time.monotonic(), start
     while piece := _read(answer):
         sink.take(piece)
@@ -249,15 +264,15 @@ def _read(answer: requests.Response) -> bytes:
 
 def retry_after(value: str) -> float | None:
     """Seconds, or a date (RFC 9110, 10.2.3)."""
-    if value.isascii() and value.isdigit():
-        return float(value)
+    if (seconds := natural(value)) is not None:
+        return float(seconds)
     if not value:
         return None
     import email.utils
 
     try:
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, OSError, TypeError):
         return None
 
 

@@ -139,7 +139,7 @@ def _help(helper: str, name: str, path: str) -> Credentials | None:
         return None  # it has none for this registry
     try:
         answer = json.loads(said) if not ended.status else None
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict) or not isinstance(answer.get("Secret"), str):
         why = {proc.TIMED_OUT: f"no answer for {PATIENCE:g} s"}.get(ended.status, f"exit {ended.status}")

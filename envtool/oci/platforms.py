@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from envtool.errors import FetchError
 from envtool.oci.documents import Descriptor, Index, Platform
+from envtool.sizes import natural
 
 __all__ = ["Platform", "choose", "of_machine", "parse", "runs"]
 
@@ -56,8 +57,9 @@ def runs(platform: Platform, image: Platform) -> int:
     mine, its = platform.variant or usual, image.variant or usual
     if mine == its:
         return 100 + (platform.variant == image.variant)
-    if platform.architecture in ("arm", "amd64", "arm64") and mine[1:].isdigit() and its[1:].isdigit():
-        return max(0, int(its[1:])) if int(its[1:]) < int(mine[1:]) else 0  # an older one runs, too
+    if platform.architecture in ("arm", "amd64", "arm64"):
+        version, other = natural(mine[1:]) or 0, natural(its[1:]) or 0
+        return other if other < version else 0  # an older one runs, too
     return 0
 
 

@@ -21,13 +21,14 @@ from envtool.oci.credentials import Credentials, find
 from envtool.oci.hosts import Endpoint
 
 LIFE = 60.0  # seconds a token lives that does not say so
+LONGEST = 86400.0  # seconds that one is used at most, whatever it says
 MARGIN = 10.0  # seconds before its end at which a token is renewed
 CLIENT = "envtool"
 LIMIT = 1 << 20  # bytes of a token service's answer
 
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_SCHEME = re.compile(rf"\s*,?\s*({_WORD})(?=\s|$|,)")
-_PARAMETER = re.compile(rf'\s*,?\s*({_WORD})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_WORD}))')
+_SCHEME = re.compile(rf"[\s,]*({_WORD})(?=\s|$|,)")
+_PARAMETER = re.compile(rf'[\s,]*({_WORD})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_WORD}))')
 
 Seek = Callable[[str, str], "Credentials | None"]
 
@@ -145,8 +146,8 @@ class Tokens:
         try:
             document = json.loads(answer.body) if answer.status == 200 else {}
             token = document.get("token") or document.get("access_token")
-            life = float(document.get("expires_in") or LIFE)
-        except (ValueError, AttributeError, TypeError, RecursionError):
+            life = min(max(float(document.get("expires_in") or LIFE), 0.0), LONGEST)
+        except (ValueError, AttributeError, TypeError, OverflowError, RecursionError):
             token = None
         if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]+", token):
             text = f"{endpoint.host}: {redacted(realm)} gives no token: HTTP {answer.status}"

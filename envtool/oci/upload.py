@@ -181,7 +181,7 @@ class _Sender:
         """How many bytes the registry has, and where to go on; (0, "") where it has to be begun anew."""
         with contextlib.suppress(FetchError):
             answer = self._wire.ask("GET", self._endpoint, location, actions=PUSH)
-            reached = re.fullmatch(r"(?:bytes=)?0-(\d+)", answer.headers.get("range", ""))
+            reached = re.fullmatch(r"(?:bytes=)?0-([0-9]{1,18})", answer.headers.get("range", ""))
             if answer.status == 204 and reached and 0 < int(reached[1]) < self._size:
                 if self._progress is not None:
                     self._progress(int(reached[1]) + 1)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from envtool import globs
 from envtool.errors import UsageError
 from envtool.model import Env, Spec, Task
 from envtool.plan.graph import Graph
@@ -65,8 +65,7 @@ def _named(spec: Spec, graph: Graph, name: str) -> tuple[set[str], list[tuple[En
 
 
 def _is(pattern: str, *names: str) -> bool:
-    # brackets are part of names (`unit[trixie]`), so only * and ? are wild
-    wild = re.compile(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")).fullmatch
+    wild = globs.words(pattern).fullmatch
     return any(wild(name) for name in names)
 
 

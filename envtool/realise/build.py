@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 import tempfile
@@ -143,14 +144,20 @@ def _make(
     ids.remove(place.work)
     drop = (*(SCRATCH[2:] if recipe.keeps_tmp else SCRATCH), *recipe.drop)
     # container root may pass neither to the tree nor write beside it by path: it is put there, and handed the sheet
-    with open(place.manifest, "wb") as sheet:
-        try:
+    subject = f"{where}: {settled.node.subject} `{settled.request.name}`"
+    arguments = (canonical.capture, ".", settled.epoch, drop)
+    try:
+        with open(place.manifest, "wb") as sheet:
             captured: canonical.Captured = ids.inside(
-                canonical.capture, ".", settled.epoch, drop, sheet.fileno(), at=place.upper
+                *arguments, sheet.fileno(), at=place.upper, cancel=setting.cancel.reader
             )
-        except StoreError as error:
-            message = f"{where}: {settled.node.subject} `{settled.request.name}`: {error.message}"
-            raise StoreError(message, code=error.code, hint=error.hint) from error
+    except StoreError as error:
+        raise StoreError(f"{subject}: {error.message}", code=error.code, hint=error.hint) from error
+    except OSError as error:
+        if error.errno != errno.EFBIG:
+            raise
+        name = os.fsdecode(error.filename)
+        raise BuildError(f"{subject}: /{name}: {error.strerror}", code="capture-large") from error
     return captured
 
 

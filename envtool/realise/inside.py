@@ -14,6 +14,7 @@ import lzma
 import os
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -22,6 +23,11 @@ from typing import IO, Any, cast
 from envtool.errors import BuildError
 
 CHUNK = 1 << 20
+RATIO = 250  # an archive that unpacks to more than so many times its size is a bomb, as in store/unpack.py
+FREELY = 1 << 30  # bytes that any archive may unpack to
+DEPTH = 256  # directories in each other
+IDS = (1 << 32) - 2
+LATEST = float(1 << 34)  # seconds since the epoch: what ext4 can say
 
 
 def prepare() -> None:
@@ -57,7 +63,7 @@ def unpack(archive: str, target: str, strip: int = 0, owners: bool = False) -> N
     """
     try:
         _make_parents(target)
-        tree = _Tree(target, owners=owners)
+        tree = _Tree(target, owners=owners, room=max(FREELY, RATIO * os.path.getsize(archive)))
         with open(archive, "rb") as file:
             magic = file.read(262)
             file.seek(0)
@@ -74,6 +80,11 @@ def unpack(archive: str, target: str, strip: int = 0, owners: bool = False) -> N
         zipfile.BadZipFile,
         lzma.LZMAError,
         gzip.BadGzipFile,
+        zlib.error,
+        ValueError,  # and UnicodeError: numbers and names that are none
+        OverflowError,  # numbers that no system call takes
+        RecursionError,
+        struct.error,
         _zstandard_error(),
     ) as error:
         raise BuildError(f"{os.path.basename(archive)}: damaged: {error}", code="unpack-damaged") from error
@@ -82,7 +93,7 @@ def unpack(archive: str, target: str, strip: int = 0, owners: bool = False) -> N
     except OSError as error:
         text = f"{os.path.basename(archive)}: {os.fsdecode(error.filename or target)}: {error.strerror or error}"
         raise BuildError(text, code="unpack-write") from error
-    except (ArithmeticError, AssertionError, LookupError, RuntimeError, ValueError, zlib.error) as error:
+    except (ArithmeticError, AssertionError, LookupError, RuntimeError) as error:
         # what the standard library says of archives that nobody should have made
         raise BuildError(f"{os.path.basename(archive)}: damaged: {error}", code="unpack-damaged") from error
 
@@ -112,9 +123,10 @@ def _decompressed(file: IO[bytes], magic: bytes) -> IO[bytes]:
 class _Tree:
     """A directory that members are written into, and never out of."""
 
-    def __init__(self, target: str, *, owners: bool) -> None:
+    def __init__(self, target: str, *, owners: bool, room: int) -> None:
         self.target = target
         self.owners = owners
+        self.limit = self._room = room  # bytes of all files, holes and all
         self._real = os.path.realpath(target)
         self._safe = {""}  # parents that were checked; forgotten when a symlink appears
         self._directories: dict[str, tuple[int, float]] = {}
@@ -124,13 +136,16 @@ class _Tree:
         shown = original or name
         parts = [part for part in name.split("/") if part not in ("", ".")]
         if name.startswith("/") or ".." in parts or "\0" in name:
-            raise BuildError(f"member {shown!r} leads out of the archive's directory", code="unpack-member")
+            raise BuildError(f"member {shown[:200]!r} leads out of the archive's directory", code="unpack-member")
         if any(part.startswith(".wh.") for part in parts):
             raise BuildError(
-                f"member {shown!r} is how a layer of an image says that something below is deleted: nothing is below",
+                f"member {shown[:200]!r} is how a layer of an image says that something below is deleted: nothing is"
+                " below",
                 code="unpack-member",
                 hint="an image is a base of kind `image`: its layers are put together there",
             )
+        if len(parts) > DEPTH:
+            raise BuildError(f"member {shown[:200]!r} is more than {DEPTH} directories deep", code="unpack-member")
         parts = parts[strip:]
         if not parts:
             return None
@@ -187,6 +202,20 @@ class _Tree:
             del self._directories[known]
         self._safe = {""}
 
+    def take(self, count: int) -> None:
+        """So many bytes more are there. Raises BuildError for what no archive has."""
+        self._room -= count
+        if self._room < 0:
+            raise BuildError(
+                f"it unpacks to more than {self.limit} bytes: no archive of its size does", code="unpack-bomb"
+            )
+
+    def own(self, path: str, member: tarfile.TarInfo) -> None:
+        """Give it to whom the archive says. Raises BuildError."""
+        if not (0 <= member.uid <= IDS and 0 <= member.gid <= IDS):
+            raise BuildError(f"member {member.name[:200]!r} belongs to nobody who can be", code="unpack-owner")
+        os.chown(path, member.uid, member.gid, follow_symlinks=False)
+
     def mode(self, mode: int) -> int:
         """The permission bits that are kept."""
         return mode & (0o7777 if self.owners else 0o755)
@@ -209,11 +238,11 @@ def _untar(stream: IO[bytes], tree: _Tree, strip: int) -> None:
 
 
 def _member(archive: tarfile.TarFile, member: tarfile.TarInfo, path: str, tree: _Tree, strip: int) -> None:
-    mode, mtime = tree.mode(member.mode), max(0.0, float(member.mtime))
+    mode, mtime = tree.mode(member.mode), min(max(0.0, float(member.mtime)), LATEST)  # also of what is no number
     if member.isdir():
         tree.directory(path, mode if tree.owners else mode | 0o755, mtime)
         if tree.owners:
-            os.chown(path, member.uid, member.gid, follow_symlinks=False)
+            tree.own(path, member)
         return
     tree.clear(path)
     if member.islnk():
@@ -226,6 +255,7 @@ def _member(archive: tarfile.TarFile, member: tarfile.TarInfo, path: str, tree: 
     if member.issym():
         os.symlink(member.linkname, path)
     elif member.isreg():
+        tree.take(member.size)
         _content(archive, member, path)
     elif member.isfifo():
         os.mkfifo(path)
@@ -234,7 +264,7 @@ def _member(archive: tarfile.TarFile, member: tarfile.TarInfo, path: str, tree: 
     else:
         raise BuildError(f"member {member.name!r} is a device", code="unpack-member")
     if tree.owners:
-        os.chown(path, member.uid, member.gid, follow_symlinks=False)
+        tree.own(path, member)
         _attributes(member, path)
     if not member.issym():
         os.chmod(path, mode)
@@ -279,7 +309,7 @@ def _unzip(file: IO[bytes], tree: _Tree, strip: int) -> None:
             if member.flag_bits & 1:
                 raise BuildError(f"member {member.filename!r} is encrypted", code="unpack-format")
             unix = member.external_attr >> 16
-            mtime = float(max(0, calendar.timegm((*member.date_time, 0, 0, 0))))
+            mtime = _zip_time(member.date_time)
             if member.is_dir():
                 tree.directory(path, 0o755, mtime)
                 continue
@@ -289,9 +319,17 @@ def _unzip(file: IO[bytes], tree: _Tree, strip: int) -> None:
                     os.symlink(os.fsdecode(data.read(1 << 16)), path)
                     continue
                 with open(path, "xb") as out:
-                    shutil.copyfileobj(data, out, CHUNK)
+                    while piece := data.read(CHUNK):
+                        tree.take(len(piece))
+                        out.write(piece)
             os.chmod(path, tree.mode(stat.S_IMODE(unix)) | 0o644 if unix else 0o644)
             os.utime(path, (mtime, mtime))
+
+
+def _zip_time(said: tuple[int, int, int, int, int, int]) -> float:
+    """Seconds since the epoch. A field that cannot be is its nearest: zips without times have month 0 and day 0."""
+    year, month, day, *clock = said
+    return float(max(0, calendar.timegm((year, min(max(month, 1), 12), max(day, 1), *clock, 0, 0, 0))))
 
 
 # ---- place ----------------------------------------------------------------------------------------------------------

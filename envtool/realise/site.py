@@ -15,11 +15,13 @@ from envtool.api import PROJECT, Bind, Command, Completed, Fetch, Request, Seale
 from envtool.container import program as container
 from envtool.container import start
 from envtool.errors import FetchError, Interrupted, ResolveError, UsageError
+from envtool.events import Event
 from envtool.gate import MOST
 from envtool.realise import bring
 from envtool.realise.build import Workbench, build_environment, copies, joins, stack_binds
 from envtool.realise.setting import Setting, outside
 from envtool.realise.settle import Made
+from envtool.realise.tee import Tee
 from envtool.store import blobs, learn
 
 T = TypeVar("T")
@@ -151,6 +153,8 @@ class StackSite(InProject):
             Workbench(self._setting, (), self._request.inputs) as bench,
             tempfile.TemporaryFile() as out,
             tempfile.TemporaryFile() as err,
+            Tee(out, _silent, "") as stdout,
+            Tee(err, _silent, "") as stderr,
         ):
             program = container.Program(
                 root=container.Root(lowers=tuple(made.layer.tree for made in reversed(self._below))),
@@ -164,14 +168,23 @@ class StackSite(InProject):
                 network=network,
             )
             cancel = self._setting.cancel.reader
-            ended = start.run(program.flat(), stdout=out.fileno(), stderr=err.fileno(), cancel=cancel)
+            ended = start.run(program.flat(), stdout=stdout.writer, stderr=stderr.writer, cancel=cancel)
+            stdout.close()
+            stderr.close()
             if ended.interrupted:
                 raise Interrupted
+            if stdout.cut:
+                what = " ".join(command.words())[:200]
+                raise ResolveError(f"`{what}` printed more than can be an answer", code="answer-large")
             return Completed(status=ended.status, stdout=_whole(out.fileno()), stderr=_whole(err.fileno()))
 
     def _online(self, what: str) -> None:
         if self._setting.offline and not what.startswith("file:"):
             raise FetchError(f"--offline: not asked: {what[:200]}", code="offline")
+
+
+def _silent(_: Event) -> None:
+    pass
 
 
 def _whole(descriptor: int) -> bytes:

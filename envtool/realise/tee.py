@@ -1,4 +1,4 @@
-"""What a container prints: kept whole in a file, and passed on as Output events while it comes."""
+"""What a container prints: kept in a file, and passed on as Output events while it comes."""
 
 from __future__ import annotations
 
@@ -8,19 +8,25 @@ import threading
 from typing import IO
 
 from envtool.events import Emit, Output
+from envtool.sizes import said
+
+HEAD = 32 << 20  # bytes of the beginning that are kept, and of the end
+TAIL = (32 << 20) - 256  # so that all of it, the note too, is what results.py remembers
 
 
 class Tee:
     """A context whose `writer` is the descriptor to give to a container as stdout and stderr.
 
-    `file` is written as bytes arrive and is left at its end. Leaving the context, or `close`, waits until everything
-    that was written has been kept.
+    `file` is written as bytes arrive and is left at its end. What is larger than HEAD and TAIL loses its middle, with a
+    note in its place: a task may print for ever. Leaving the context, or `close`, waits until everything that was
+    written has been kept.
     """
 
     def __init__(self, file: IO[bytes], emit: Emit, event_id: str) -> None:
         self._file = file
         self._emit = emit
         self._event_id = event_id
+        self._came = 0
         self.writer = -1
 
     def __enter__(self) -> Tee:
@@ -31,6 +37,11 @@ class Tee:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def cut(self) -> int:
+        """Bytes that were left out."""
+        return max(0, self._came - HEAD - TAIL)
 
     def close(self) -> None:
         """Wait until everything that was written has arrived."""
@@ -49,6 +60,31 @@ class Tee:
         decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         with open(reader, "rb", buffering=0) as pipe:
             while piece := pipe.read(1 << 16):
-                self._file.write(piece)
+                self._keep(piece)
                 self._emit(Output(id=self._event_id, text=decode(piece)))
+        self._straighten()
         self._file.flush()
+
+    def _keep(self, piece: bytes) -> None:
+        """After HEAD bytes the rest of the file is a ring of TAIL bytes."""
+        rest = memoryview(piece)
+        while rest:
+            at = self._came if self._came < HEAD else HEAD + (self._came - HEAD) % TAIL
+            room = HEAD + TAIL - at
+            if self._came >= HEAD + TAIL:
+                self._file.seek(at)
+            self._file.write(rest[:room])
+            self._came += len(rest[:room])
+            rest = rest[room:]
+
+    def _straighten(self) -> None:
+        if not self.cut:
+            return
+        start = HEAD + (self._came - HEAD) % TAIL
+        self._file.seek(HEAD)
+        ring = self._file.read(TAIL)
+        self._file.seek(HEAD)
+        note = f"\n[envtool: {said(self.cut)} left out here; the first and the last {HEAD >> 20} MiB stay]\n"
+        self._file.write(note.encode())
+        self._file.write(memoryview(ring)[start - HEAD :])
+        self._file.write(memoryview(ring)[: start - HEAD])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from envtool.report.text import safe
 
+LONGEST = 1 << 17  # characters: a line that has more and goes on is broken here
+
 
 class Transcript:
     """Gathers pieces of output to whole lines, by id. Control sequences are made harmless."""
@@ -15,6 +17,8 @@ class Transcript:
     def feed(self, id: str, text: str, prefix: str) -> str:  # noqa: A002 - the events' own word
         """The lines that `text` completes, ready to be written (each ends with a newline), or nothing."""
         whole, newline, rest = (self._open.pop(id, "") + text).rpartition("\n")
+        if len(rest) > LONGEST:
+            whole, newline, rest = whole + newline + rest, "\n", ""
         if rest:
             self._open[id] = rest
         return self._lines(whole, prefix) if newline else ""

@@ -9,7 +9,7 @@ from typing import Literal
 
 from envtool import gate
 from envtool.api import PROJECT
-from envtool.container.program import Program, Root, Step, View
+from envtool.container.program import OUTPUTS_LIMIT, Program, Root, Step, View
 from envtool.errors import Problem, SpecError
 from envtool.model import Env, Task
 from envtool.realise.build import copies, joins
@@ -84,6 +84,7 @@ def container(
         user=user,
         timeout=task.timeout if task else None,
         outputs=task.outputs if task else (),
+        outputs_limit=(task.outputs_limit if task else None) or OUTPUTS_LIMIT,
     )
 
 

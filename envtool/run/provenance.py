@@ -6,16 +6,16 @@ envtool did, to whoever trusts this machine.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from io import BufferedReader
 from typing import Any
 
-from envtool import __version__, evidence, git, proc
+from envtool import __version__, digests, evidence, git, proc
 from envtool.directory import Directory
+from envtool.errors import Interrupted
 from envtool.model import Env, Json, Task
 from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stack
@@ -40,15 +40,17 @@ def statement(
     arguments: Sequence[str] = (),
     commit: str = "",
     view: str = "",
+    check: Callable[[], None] | None = None,
 ) -> dict[str, Json]:
     """The statement about a task that passed. `commit` is what git says of the project (`<hex>` or `<hex>-dirty`),
     `view` the digest of the project as the task saw it; both empty where nobody knows.
 
-    Subjects are the outputs; a task without any vouches for what it printed. Raises OSError.
+    Subjects are the outputs; a task without any vouches for what it printed. Raises OSError, and what `check` raises,
+    which is called often.
     """
     with Directory.open(root) as project:
-        outputs = [_described(name, project.read(name)) for name in _files(root, result.outputs)]
-    log = [_described(os.path.basename(result.log), evidence.opened(result.log))] if result.log else []
+        outputs = [_described(name, project.read(name), check) for name in _files(root, result.outputs)]
+    log = [_described(os.path.basename(result.log), evidence.opened(result.log), check)] if result.log else []
     return {
         "_type": STATEMENT,
         "subject": [*(outputs or log)],
@@ -88,11 +90,12 @@ def record(env: Env, task: Task, stack: Stack, setting: Setting, result: Result,
             arguments=setting.arguments,
             commit=commit(setting.root),
             view=view,
+            check=setting.cancel.check,
         )
         text = json.dumps(said, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
         with evidence.create(path) as file:  # names that are no UTF-8 cannot be said in JSON: their bytes become U+FFFD
             file.write(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").encode())
-    except OSError:
+    except (OSError, Interrupted):
         return ""
     return path
 
@@ -179,9 +182,9 @@ def _files(root: str, outputs: Sequence[str]) -> list[str]:
     return sorted(name for name in regular if os.path.isfile(os.path.join(root, name)))
 
 
-def _described(name: str, file: BufferedReader) -> dict[str, Json]:
+def _described(name: str, file: BufferedReader, check: Callable[[], None] | None) -> dict[str, Json]:
     with file:
-        return {"name": name, "digest": {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}}
+        return {"name": name, "digest": {"sha256": digests.sha256(file, check)}}
 
 
 def _time(seconds: float) -> str:

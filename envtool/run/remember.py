@@ -11,10 +11,10 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from envtool import evidence, keys, net, project
+from envtool import digests, evidence, keys, net, project
 from envtool.container import ids
 from envtool.container.outputs import Receiver
 from envtool.errors import EnvtoolError
@@ -131,9 +131,9 @@ def _id(asked: Asked) -> str:
 
 
 def look_at(setting: Setting) -> View | str:
-    """How the project stands, or why that cannot be told."""
+    """How the project stands, or why that cannot be told. Raises Interrupted."""
     try:
-        return look.look(setting.root, record.place(setting.store.root, setting.root))
+        return look.look(setting.root, record.place(setting.store.root, setting.root), setting.cancel.check)
     except Unknown as error:
         return str(error)
 
@@ -152,7 +152,7 @@ def _tell(asked: Asked, stack: Stack, view: View) -> tuple[Result, Trace] | None
     found = results.find(setting.store, key)
     if found is None:
         return None
-    if not results.verify(found):
+    if not results.verify(found, setting.cancel.check):
         results.forget(setting.store, key)
         return None
     try:
@@ -161,9 +161,8 @@ def _tell(asked: Asked, stack: Stack, view: View) -> tuple[Result, Trace] | None
             _copy(found.statement, provenance.path_for(asked.log))
     except OSError:
         return None
-    if not _restore(
-        found, setting.root, setting.files, asked.task.outputs
-    ):  # a run has the words for what is in the way
+    # a run has the words for what is in the way
+    if not _restore(found, setting.root, setting.files, asked.task.outputs, setting.cancel.check):
         return None
     results.used(setting.store, found, whose)
     event_id, now = _id(asked), time.time()
@@ -221,22 +220,29 @@ def _copy(source: str, target: str) -> None:
 
 
 def _restore(
-    found: results.Remembered, root: str, protected: tuple[str, ...] = (), patterns: tuple[str, ...] = ()
+    found: results.Remembered,
+    root: str,
+    protected: tuple[str, ...] = (),
+    patterns: tuple[str, ...] = (),
+    check: Callable[[], None] | None = None,
 ) -> bool:
-    """Put back outputs that are missing or different; False where one cannot be."""
-    wrong = [each for each in found.outputs if not _stands(os.path.join(root, each.path), each)]
+    """Put back outputs that are missing or different; False where one cannot be. Raises what `check` raises."""
+    wrong = [each for each in found.outputs if not _stands(os.path.join(root, each.path), each, check)]
     if not wrong:
         return True
     receiver = Receiver(root, owned=ids.here().mode == "root", protected=protected, patterns=patterns)
-    for each in wrong:
-        if each.link:
-            receiver.link(each.path, each.link)
-        else:
-            receiver.copy(found.source(each), each.path, each.mode, each.mtime_ns)
-    return not receiver.finish()[1]
+    try:
+        for each in wrong:
+            if each.link:
+                receiver.link(each.path, each.link)
+            else:
+                receiver.copy(found.source(each), each.path, each.mode, each.mtime_ns, check)
+    finally:
+        _, notes = receiver.finish()
+    return not notes
 
 
-def _stands(path: str, output: results.Output) -> bool:
+def _stands(path: str, output: results.Output, check: Callable[[], None] | None) -> bool:
     try:
         if output.link:
             return os.readlink(path) == output.link
@@ -244,7 +250,7 @@ def _stands(path: str, output: results.Output) -> bool:
         if state.st_mode != 0o100000 | output.mode or state.st_size != output.size:
             return False
         with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == output.sha256
+            return digests.sha256(file, check) == output.sha256
     except OSError:
         return False
 
@@ -272,8 +278,8 @@ def _keep(asked: Asked, stack: Stack, before: _Before, result: Result) -> str:
     """Remember a run that passed, unless somebody touched the project meanwhile; else why not. Never raises: it is only
     a help."""
     setting = asked.setting
-    after = look_at(setting)
     try:
+        after = look_at(setting)
         if not isinstance(after, View):
             return after
         if touched := compare.changed(before.view, after) - {*result.outputs}:
@@ -306,6 +312,7 @@ def _keep(asked: Asked, stack: Stack, before: _Before, result: Result) -> str:
             statement=provenance.path_for(result.log),
             root=setting.root,
             outputs=result.outputs,
+            check=setting.cancel.check,
         )
         shared.give(documents, stack, setting)
     except results.TooLarge:

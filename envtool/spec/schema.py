@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 LAYER_KEYS = ("needs", "set")
 SERVICES = "services"  # known to be planned: told apart from a slip
 ENV_KEYS = frozenset({
-    "base", "extends", "language", "layers", "matrix", "network", "pass", "scratch", "set", "tasks", "timeout", "user",
-    "workdir",
+    "base", "extends", "language", "layers", "matrix", "network", "outputs_limit", "pass", "scratch", "set", "tasks",
+    "timeout", "user", "workdir",
 })  # fmt: skip
 
 
@@ -118,6 +118,7 @@ def _definitions() -> dict[str, Json]:
             "propertyNames": {"pattern": values.VARIABLE},
             "additionalProperties": text,
         },
+        "size": {"type": ["string", "integer"], "examples": ["500MB", "2GiB"]},
         "duration": {"type": ["string", "number"], "examples": ["30s", "5m", "1h30m", 90]},
         "matrix": {
             "type": "object",
@@ -172,6 +173,11 @@ def _definitions() -> dict[str, Json]:
                 "outputs": {
                     "description": "Files and directories (patterns) that are copied back, also when the task fails.",
                     "$ref": "#/$defs/strings",
+                },
+                "outputs_limit": {
+                    "description": "The most that its outputs may have together, holes in files counted: 2GiB unless "
+                    "said. A task with more fails.",
+                    "$ref": "#/$defs/size",
                 },
                 "timeout": {"description": "The task is ended after this time.", "$ref": "#/$defs/duration"},
                 "user": {"description": "Who runs it; an ordinary user unless said.", "enum": ["user", "root"]},
@@ -244,6 +250,7 @@ def _env(registry: Registry, *, extends: bool) -> Json:
             "type": "boolean",
         },
         "scratch": {"description": "Where what tasks write is held: `memory` unless said.", "enum": ["memory", "disk"]},
+        "outputs_limit": {"description": "For each task that has none of its own.", "$ref": "#/$defs/size"},
         "timeout": {"description": "For each task that has none of its own.", "$ref": "#/$defs/duration"},
         "user": {"description": "For each task that has none of its own.", "enum": ["user", "root"]},
         "language": {"description": "Adds the layers that a project in this language needs.", **_languages(registry)},

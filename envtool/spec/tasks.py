@@ -24,6 +24,7 @@ def make_tasks(work: Work, env: Node, scope: Scope, args: str, directory: str) -
         return ()
     scope = {**scope, "args": args}
     timeout = seconds(work, env.get("timeout"), scope)
+    limit = _size(work, env.get("outputs_limit"), scope)
     user = _user(work, env.get("user"), scope)
     made: list[Task] = []
     for verb, node in tasks.mapping().items():
@@ -33,12 +34,14 @@ def make_tasks(work: Work, env: Node, scope: Scope, args: str, directory: str) -
             continue
         outputs = node.get("outputs")
         own = seconds(work, node.get("timeout"), scope)
+        most = _size(work, node.get("outputs_limit"), scope)
         made.append(
             Task(
                 name=verb,
                 commands=_commands(work, run, scope, f"task `{verb}`"),
                 where=tasks.key(verb).where,
                 outputs=_outputs(work, outputs, scope, directory),
+                outputs_limit=most if most is not None else limit,
                 timeout=own if own is not None else timeout,
                 user=_user(work, node.get("user"), scope) or user or USERS[0],
                 uses_args=any(uses_args(text) for text in _texts(run)),
@@ -56,6 +59,18 @@ def seconds(work: Work, node: Node | None, scope: Scope) -> float | None:
     if found is None and value != "":
         hint = "write 30s, 5m, 1h30m, or a number of seconds"
         work.problems.add(node, f"`{value}` is no duration", code="duration", hint=hint)
+    return found
+
+
+def _size(work: Work, node: Node | None, scope: Scope) -> int | None:
+    """A size in bytes; None when there is none or it is wrong (which is noted)."""
+    if node is None or isinstance(node.value, bool) or not isinstance(node.value, str | int | float):
+        return None
+    value = work.text(node, scope) if isinstance(node.value, str) else node.value
+    found = values.size(value) if isinstance(value, str | int) else None  # 2.0 is an integer to JSON Schema
+    if found is None and value != "":
+        hint = "write 500MB, 2GiB, or a number of bytes"
+        work.problems.add(node, f"`{value}` is no size", code="size", hint=hint)
     return found
 
 

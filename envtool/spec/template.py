@@ -31,8 +31,9 @@ DEPTH = 20  # nesting of one expression
 # importing it (30 ms) or compiling anything. A property test holds the two together.
 _SIMPLE = re.compile(r"\{\{[ \t]*(matrix|env|args)(?:\.([A-Za-z][A-Za-z0-9_]*))?[ \t]*\}\}")
 _MARK = re.compile(r"\{[{%#]")
+_OPENS = re.compile(r"\{[{%]")
 _ARGS = re.compile(r"\{\{-?\s*args\s*-?\}\}\Z")
-_USES_ARGS = re.compile(r"\{[{%][^}]*\bargs\b")
+_WORD_ARGS = re.compile(r"\bargs\b")
 
 
 class TemplateError(Exception):
@@ -57,7 +58,10 @@ def is_arguments(text: str) -> bool:
 
 
 def uses_args(text: str) -> bool:
-    return "args" in text and _USES_ARGS.search(text) is not None
+    if "args" not in text:
+        return False
+    pieces = ((piece, _OPENS.search(piece)) for piece in text.split("}"))
+    return any(opened and _WORD_ARGS.search(piece, opened.end()) for piece, opened in pieces)
 
 
 @dataclass(slots=True)

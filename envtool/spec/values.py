@@ -1,9 +1,11 @@
-"""Small texts with a meaning: durations, paths, names. Each function gives the value, or None when it is not one."""
+"""Small texts with a meaning: durations, sizes, paths, names. Each gives the value, or None when it is not one."""
 
 from __future__ import annotations
 
 import posixpath
 import re
+
+from envtool import sizes
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"  # of envs, layers, bases, tasks
 AXIS = r"^[A-Za-z][A-Za-z0-9_]{0,63}$"  # of a matrix: reached as `matrix.NAME`
@@ -25,8 +27,14 @@ def duration(text: str | float) -> float | None:
         hours, minutes, seconds = (float(part or 0) for part in match.groups())
         total = hours * 3600 + minutes * 60 + seconds
     else:
-        total = float(text)
+        total = text if isinstance(text, float) else float(min(max(text, -1), 1 << 62))
     return total if 0 < total <= LONGEST else None
+
+
+def size(text: str | int) -> int | None:
+    """Bytes of `2GiB`, `500 MB`, `1.5g`, or a bare number of bytes. None: not a size, zero, or more than an EiB."""
+    number = sizes.parse(text) if isinstance(text, str) else text
+    return number if number is not None and 0 < number <= sizes.LARGEST else None
 
 
 def inside(path: str, directory: str = ".") -> str | None:

@@ -12,6 +12,7 @@ accidents apart at a third of what a second sha256 would cost; trust rests on th
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -22,11 +23,13 @@ from typing import BinaryIO, TypeAlias
 
 from envtool import globs, stored
 from envtool.errors import StoreError
+from envtool.sizes import said
 from envtool.store import ocitar
 
 Captured: TypeAlias = tuple[str, int, int]  # diff ID ("sha256:…"), bytes of the tar, number of entries
 CHUNK = 1 << 20
 MANIFEST = 1 << 30  # bytes
+LARGEST = 256 << 30  # bytes of all files of a layer, holes and all
 OPAQUE = (b"user.overlay.opaque", b"trusted.overlay.opaque")
 OVERLAY = (b"user.overlay.", b"trusted.overlay.")
 CAPABILITY = b"security.capability"
@@ -279,6 +282,7 @@ def capability(value: bytes) -> bytes:
 
 def _stream(found: list[Entry], put: Callable[[bytes], None], record: Callable[[bytes], None]) -> int:
     """Write the members of a tar, and a record for each; the size of the tar in bytes."""
+    _bounded(found)
     linked: dict[tuple[int, int], tuple[bytes, bytes]] = {}  # inode -> first name, fingerprint
     size = len(ocitar.END)
     for entry in found:
@@ -327,6 +331,17 @@ def _stream(found: list[Entry], put: Callable[[bytes], None], record: Callable[[
         record(b"%s %o %d %d %s %s\0" % (letter, mode, uid, gid, mark or b"-", name))
     put(ocitar.END)
     return size
+
+
+def _bounded(found: list[Entry]) -> None:
+    """Raise OSError (EFBIG) where files claim more than a layer may have: holes cost nobody but us, who hash them."""
+    total = 0
+    for entry in found:
+        if entry.kind == FILE:
+            total += entry.info.st_size
+            if total > LARGEST:
+                text = f"{said(entry.info.st_size)}, with which the layer is larger than {said(LARGEST)}"
+                raise OSError(errno.EFBIG, text, entry.name)
 
 
 def fingerprint(size: int, crc: int, xattrs: Mapping[bytes, bytes]) -> bytes:

@@ -191,6 +191,7 @@ class _Transfers:
                 path,
                 sha256=fetch.sha256,
                 size=fetch.size,
+                limit=fetch.limit,
                 authorization=fetch.authorization if place.url == fetch.url else "",
                 progress=progress,
                 patience=self._hosts.patience(place.url, self._patience, last=last),

@@ -14,10 +14,11 @@ import re
 import shutil
 import stat
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import BinaryIO
 
-from envtool import evidence, keys
+from envtool import digests, evidence, keys
 from envtool.beneath import open_beneath
 from envtool.model import Json
 from envtool.store import document
@@ -142,14 +143,19 @@ def of(store: Store, owner: str) -> list[Remembered]:
     return [each for each in found if each is not None]
 
 
-def verify(found: Remembered) -> bool:
-    """Whether the remembered outputs, log and provenance still are what they were."""
+def verify(found: Remembered, check: Callable[[], None] | None = None) -> bool:
+    """Whether the remembered outputs, log and provenance still are what they were. Raises what `check` raises, which is
+    called often."""
     try:
         return all(
-            os.readlink(found.source(each)) == each.link if each.link else _hash(found.source(each)) == each.sha256
+            os.readlink(found.source(each)) == each.link
+            if each.link
+            else _hash(found.source(each), check) == each.sha256
             for each in found.outputs
         ) and all(
-            _hash(os.path.join(found.directory, name)) == found.sums[name] for name in _SUMMED if name in found.sums
+            _hash(os.path.join(found.directory, name), check) == found.sums[name]
+            for name in _SUMMED
+            if name in found.sums
         )
     except OSError:
         return False
@@ -174,10 +180,11 @@ def keep(
     statement: str = "",
     root: str,
     outputs: Iterable[str],
+    check: Callable[[], None] | None = None,
 ) -> None:
     """Remember a run under the keys of documents (one, or also that of the project with the run's own outputs in it).
     `statement` is the path of its provenance, there or not; `outputs` are project-relative paths below `root`. Raises
-    OSError, TooLarge."""
+    OSError, TooLarge, and what `check` raises, which is called often."""
     with scratch(store) as top:
         for decided in keyed:
             key = keys.digest(dict(decided))
@@ -193,7 +200,7 @@ def keep(
                 "run": asdict(run),
                 "log": size,
                 "sums": {name: _hash(path) for name in _SUMMED if os.path.exists(path := os.path.join(made, name))},
-                "outputs": [asdict(each) for each in _take(root, outputs, os.path.join(made, "outputs"))],
+                "outputs": [asdict(each) for each in _take(root, outputs, os.path.join(made, "outputs"), check)],
             }
             with open(os.path.join(made, "result.json"), "wb") as file:
                 file.write(document.dumps(stored))
@@ -235,7 +242,7 @@ def _evidence(path: str, target: str) -> int:
     return size
 
 
-def _take(root: str, outputs: Iterable[str], target: str) -> list[Output]:
+def _take(root: str, outputs: Iterable[str], target: str, check: Callable[[], None] | None) -> list[Output]:
     taken: list[Output] = []
     room = OUTPUTS
     for path in sorted(set(outputs)):
@@ -252,23 +259,42 @@ def _take(root: str, outputs: Iterable[str], target: str) -> list[Output]:
             continue
         descriptor = open_beneath(root, path, follow=False)  # its directories may have been swapped since
         with open(descriptor, "rb") as file, open(place, "xb") as copy:
-            shutil.copyfileobj(file, copy, 1 << 20)
+            digest = _copy(file, copy, OUTPUTS, check)
         taken.append(
             Output(
                 path=path,
                 mode=stat.S_IMODE(state.st_mode),
                 size=os.path.getsize(place),
                 mtime_ns=state.st_mtime_ns,
-                sha256=_hash(place),
+                sha256=digest,
             )
         )
     return taken
 
 
-def _hash(path: str) -> str:
+def _hash(path: str, check: Callable[[], None] | None = None) -> str:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return digests.sha256(file, check)
+
+
+def _copy(file: BinaryIO, copy: BinaryIO, most: int, check: Callable[[], None] | None) -> str:
+    """Copy a file, its holes left holes; its sha256. Raises TooLarge for one that grows meanwhile past `most` bytes."""
+    state = hashlib.sha256()
+    size = 0
+    while piece := file.read(digests.PIECE):
+        if check is not None:
+            check()
+        state.update(piece)
+        size += len(piece)
+        if size > most:
+            raise TooLarge
+        if piece.count(0) == len(piece):
+            copy.seek(len(piece), os.SEEK_CUR)
+        else:
+            copy.write(piece)
+    copy.truncate(size)
+    return state.hexdigest()
 
 
 def _place(made: str, target: str, old: str) -> None:

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 
+from envtool import sizes
 from envtool.errors import StoreError
 from envtool.store.store import Store
 
@@ -13,21 +14,8 @@ FREE = "ENVTOOL_KEEP_FREE"
 SIZE = "ENVTOOL_STORE_SIZE"
 SHARE, MOST = 0.05, 2_000_000_000  # what is kept free when nothing was said: a twentieth of the disk, at most 2 GB
 FULL = 32 << 20  # bytes: with less free, what failed may have failed for that
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
-_POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
-_AGE = re.compile(r"(?:([0-9]+)w)?(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?")
+_AGE = re.compile(r"(?:([0-9]{1,9})w)?(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?")
 _UNITS = (7 * 86400, 86400, 3600, 60, 1)
-
-
-def size(text: str) -> int | None:
-    """Bytes of `20GB`, `512MiB`, `1.5 g`, `0`; None for anything else."""
-    found = _SIZE.fullmatch(text.strip())
-    if found is None:
-        return None
-    number, unit, binary = found.groups()
-    if binary and not unit:
-        return None
-    return int(float(number) * (1024 if binary else 1000) ** _POWER[unit.lower()])
 
 
 def age(text: str) -> float | None:
@@ -45,10 +33,10 @@ def keep_free(total: int, environ: Mapping[str, str]) -> int:
     if not said:
         return min(int(total * SHARE), MOST)
     if said.endswith("%"):
-        number = size(said[:-1])
+        number = sizes.parse(said[:-1])
         if number is not None and number <= 100:
             return total * number // 100
-    elif (number := size(said)) is not None:
+    elif (number := sizes.parse(said)) is not None:
         return number
     raise StoreError(f"{FREE} is `{said}`: say a size (2GB), a share (5%), or 0 for never", code="store-variable")
 
@@ -58,7 +46,7 @@ def limit(environ: Mapping[str, str]) -> int | None:
     said = environ.get(SIZE, "").strip()
     if not said:
         return None
-    number = size(said)
+    number = sizes.parse(said)
     if number is None:
         raise StoreError(f"{SIZE} is `{said}`: say a size, as in 20GB", code="store-variable")
     return number

@@ -19,7 +19,7 @@ from envtool.net import Patience
 from envtool.project import VENDOR
 
 VARIABLE = "ENVTOOL_BLOBS"
-WRONG = ("fetch-hash", "fetch-size")
+WRONG = ("fetch-hash", "fetch-size", "fetch-large")
 GONE = "fetch-gone"
 
 

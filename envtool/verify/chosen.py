@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from envtool import globs
 from envtool.errors import UsageError
 from envtool.model import Env, Spec, Task
 from envtool.plan.graph import Graph
@@ -24,7 +24,7 @@ def layers(spec: Spec, graph: Graph, names: Sequence[str]) -> tuple[Target, ...]
                 owner.setdefault(each, env.name)
                 names_of = (graph.nodes[each].spec.name, graph.nodes[each].of or node.spec.name, env.name, env.group)
                 known.setdefault(each, set()).update(names_of)
-    wanted = [_pattern(name) for name in names]
+    wanted = [globs.words(name) for name in names]
     _check(names, {name for each in known.values() for name in each})
     count = Counter(node.spec.name for node in graph.nodes.values())
     return tuple(
@@ -40,7 +40,7 @@ def layers(spec: Spec, graph: Graph, names: Sequence[str]) -> tuple[Target, ...]
 
 def outputs(spec: Spec, names: Sequence[str]) -> tuple[tuple[Env, Task], ...]:
     """The envs (of those that are named) with a task `build`. Raises UsageError."""
-    wanted = [_pattern(name) for name in names]
+    wanted = [globs.words(name) for name in names]
     _check(names, {name for env in spec.envs for name in (env.name, env.group)})
     found = [
         (env, task)
@@ -56,12 +56,7 @@ def outputs(spec: Spec, names: Sequence[str]) -> tuple[tuple[Env, Task], ...]:
 
 def _check(names: Iterable[str], known: set[str]) -> None:
     for name in names:
-        if not any(_pattern(name).fullmatch(each) for each in known):
+        if not any(globs.words(name).fullmatch(each) for each in known):
             near = difflib.get_close_matches(name, sorted(known), n=1)
             hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(sorted(known)[:12])}"
             raise UsageError(f"no base, layer or env `{name}`", code="no-layer", hint=hint)
-
-
-def _pattern(name: str) -> re.Pattern[str]:
-    # brackets are part of names (`unit[trixie]`), so only * and ? are wild
-    return re.compile(re.escape(name).replace(r"\*", ".*").replace(r"\?", "."))

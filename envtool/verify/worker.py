@@ -89,5 +89,10 @@ def _task(job: TaskJob, emit: Any) -> dict[str, Any]:
         ended = start.run(job.program.flat(), stdout=tee.writer, stderr=tee.writer, outputs_to=outputs)
         tee.close()
         said = tee.text(1 << 16)
-    answer = {"status": ended.status, "outputs": [*ended.outputs], "notes": [*ended.notes], "output": said}
+    answer = {
+        "status": ended.status,
+        "outputs": [*ended.outputs],
+        "notes": [*filter(None, [ended.excess]), *ended.notes],
+        "output": said,
+    }
     return {"ended": answer | {"timed_out": ended.timed_out}}

@@ -23,7 +23,7 @@ from envtool.view import OWN, VENDOR, record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
 FORMAT = 1
@@ -35,6 +35,7 @@ ROW = 8 * _FIELDS
 _KIND, _DIRECTORY, _LINK, _FILE = 0o170000, 0o040000, 0o120000, 0o100000
 _COUNTS = _KIND | 0o111  # of a mode
 _OURS = (OWN.encode(), VENDOR.encode())
+_MORE = 1 << 63
 _DISTRUSTED = array("q", [-1]).tobytes()
 sha256 = _hashlib.openssl_sha256
 
@@ -109,9 +110,10 @@ def _spawn(directory: bytes, words: Sequence[str]) -> _Git:
         raise Unknown(f"git cannot be started: {error.strerror}") from error
 
 
-def look(root: str, place: str) -> View:
-    """How the project stands now. `place` is the path of its record, which is brought up to date. Raises Unknown."""
-    found = settle(ask(root, place))
+def look(root: str, place: str, check: Callable[[], None] | None = None) -> View:
+    """How the project stands now. `place` is the path of its record, which is brought up to date. `check` is called
+    while files are hashed, and may raise. Raises Unknown."""
+    found = settle(ask(root, place), check=check)
     assert found is not None
     return found
 
@@ -140,8 +142,9 @@ def drop(asked: Asked) -> None:
         each.end()
 
 
-def settle(asked: Asked, *, unchanged: bool = False) -> View | None:
-    """The answer. With `unchanged` None at the first sign that something may have changed. Raises Unknown."""
+def settle(asked: Asked, *, unchanged: bool = False, check: Callable[[], None] | None = None) -> View | None:
+    """The answer. With `unchanged` None at the first sign that something may have changed. Raises Unknown, and what
+    `check` raises."""
     known = asked.record
     names: list[bytes] = known.get("names", [])
     stats = _stats(asked.root, names)  # git works meanwhile
@@ -156,12 +159,12 @@ def settle(asked: Asked, *, unchanged: bool = False) -> View | None:
         )
         if same and stats == known["stats"]:
             return View(asked, known["digest"], names, stats, b"")
-        return None if unchanged else _again(asked, _from_git(asked, listings, stats))
+        return None if unchanged else _again(asked, _from_git(asked, listings, stats), check)
     found = sorted(_walk(os.fsencode(asked.root), b""))
     if found == names and "walked" in known and stats == known["stats"]:
         return View(asked, known["digest"], names, stats, b"")
     walked = {"names": found, "walked": b"".join(chain.from_iterable((name, b"\0") for name in found))}
-    return None if unchanged else _again(asked, {**walked, "stats": _stats(asked.root, found)})
+    return None if unchanged else _again(asked, {**walked, "stats": _stats(asked.root, found)}, check)
 
 
 # ---- which files there are -------------------------------------------------------------------------------------------
@@ -276,13 +279,19 @@ def _rows(root: str, names: Sequence[bytes]) -> bytes:
             add((0, 0, 0, 0, 0))
         else:
             add((found.st_mode, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+    return _packed(numbers)
+
+
+def _packed(numbers: Sequence[int]) -> bytes:
+    """Numbers of 64 bits. What has more, as inode numbers of some file systems and times that a task made up, loses its
+    highest bits, the same ones each time: only whether it is what it was is ever asked."""
     try:
         return array("q", numbers).tobytes()
-    except OverflowError:  # inode numbers of 64 bits
-        return array("q", [number & 0x7FFFFFFFFFFFFFFF for number in numbers]).tobytes()
+    except OverflowError:
+        return array("q", [n if -_MORE <= n < _MORE else n & (_MORE - 1) for n in numbers]).tobytes()
 
 
-def _again(asked: Asked, new: dict[str, Any]) -> View:
+def _again(asked: Asked, new: dict[str, Any], check: Callable[[], None] | None) -> View:
     """The digest, with all hashed anew that does not stand as it was recorded; the record is written again."""
     import time
 
@@ -300,7 +309,9 @@ def _again(asked: Asked, new: dict[str, Any]) -> View:
             room -= size
             if room < 0:
                 raise Unknown(f"more than {MOST >> 30} GiB of files that are new")
-            digest, steady = _hash(top + name, mode, row)
+            if check is not None and not number & 0xFF:
+                check()
+            digest, steady = _hash(top + name, mode, row, check)
             if not steady or ctime > now - GRAIN:
                 row = _DISTRUSTED + row[8:]
         hashes += digest
@@ -332,7 +343,7 @@ def _own(name: bytes) -> bool:
     return first == _OURS[0] or (first == _OURS[1] and bool(below))
 
 
-def _hash(path: bytes, mode: int, row: bytes) -> tuple[bytes, bool]:
+def _hash(path: bytes, mode: int, row: bytes, check: Callable[[], None] | None) -> tuple[bytes, bool]:
     """sha256 of a content or target, and whether it stood still meanwhile. Of other things only the type counts."""
     kind = mode & _KIND
     try:
@@ -345,6 +356,8 @@ def _hash(path: bytes, mode: int, row: bytes) -> tuple[bytes, bool]:
         try:
             state = sha256()
             while piece := os.read(descriptor, 1 << 20):
+                if check is not None and len(piece) == 1 << 20:
+                    check()
                 state.update(piece)
             return state.digest(), _row(os.fstat(descriptor)) == row
         finally:
@@ -354,8 +367,7 @@ def _hash(path: bytes, mode: int, row: bytes) -> tuple[bytes, bool]:
 
 
 def _row(found: os.stat_result) -> bytes:
-    inode = found.st_ino & 0x7FFFFFFFFFFFFFFF
-    return array("q", (found.st_mode, inode, found.st_size, found.st_mtime_ns, found.st_ctime_ns)).tobytes()
+    return _packed((found.st_mode, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
 
 
 def _recorded(asked: Asked) -> dict[tuple[bytes, bytes], bytes]:

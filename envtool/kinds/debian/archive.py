@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import lzma
 import zlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from envtool.sizes import natural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +22,11 @@ except ImportError:  # Python 3.14 has its own
 
 REGULAR, HARDLINK, SYMLINK, DIRECTORY = "0", "1", "2", "5"
 _KINDS = {b"0": REGULAR, b"\0": REGULAR, b"7": REGULAR, b"1": HARDLINK, b"2": SYMLINK, b"5": DIRECTORY}
+
+
+LARGEST = 8 << 30  # bytes of a deb's tar
+PIECE = 1 << 13  # bytes: of zstd they may become 256 MiB
+_MOST = 1 << 36  # of any number in one: sizes, seconds until the year 4147
 
 
 class ArchiveError(ValueError):
@@ -51,7 +58,7 @@ def parts(path: str) -> tuple[tuple[str, bytes], tuple[str, bytes]]:
         while head := file.read(60):
             if len(head) < 60 or head[58:] != b"`\n":
                 raise ArchiveError(f"{path} is damaged or cut short")
-            name, size = head[:16].rstrip().rstrip(b"/").decode(), int(head[48:58])
+            name, size = _heading(path, head)
             content = file.read(size)
             if len(content) < size:
                 raise ArchiveError(f"{path} is cut short")
@@ -65,13 +72,21 @@ def parts(path: str) -> tuple[tuple[str, bytes], tuple[str, bytes]]:
     return control, data
 
 
+def _heading(path: str, head: bytes) -> tuple[str, int]:
+    """Name and size in bytes of a member of an ar. Raises ArchiveError."""
+    size = natural(head[48:58].strip())
+    if size is None:
+        raise ArchiveError(f"{path} is damaged: a size is not one")
+    return head[:16].rstrip().rstrip(b"/").decode("utf-8", "replace"), size
+
+
 def control_text(path: str) -> str:
     """The control file of a deb; its data is not read. Raises ArchiveError, OSError."""
     with open(path, "rb") as file:
         if file.read(8) != b"!<arch>\n":
             raise ArchiveError(f"{path} is not a deb")
         while len(head := file.read(60)) == 60:
-            name, size = head[:16].rstrip().rstrip(b"/").decode(), int(head[48:58])
+            name, size = _heading(path, head)
             if not name.startswith("control.tar"):
                 file.seek(size + (size & 1), 1)
                 continue
@@ -85,27 +100,100 @@ def control_text(path: str) -> str:
 def decompress(name: str, content: bytes) -> bytes:
     """The tar in a member; its name tells the compression. Raises ArchiveError."""
     ending = name.rpartition(".")[2]
+    if ending == "tar":
+        return content
+    if ending not in ("xz", "gz", "zst"):
+        raise ArchiveError(f"{name} is compressed in a way that is not known here")
     try:
-        match ending:
-            case "xz":
-                return lzma.decompress(content)
-            case "gz":
-                return zlib.decompress(content, wbits=31)
-            case "zst":
-                return _zstd(content)
-            case "tar":
-                return content
-    except (lzma.LZMAError, zlib.error) as error:
+        plain = inflated(ending, content, LARGEST)
+    except (lzma.LZMAError, zlib.error, EOFError, _zstd_error()) as error:
         raise ArchiveError(f"{name} is damaged: {error}") from error
-    raise ArchiveError(f"{name} is compressed in a way that is not known here")
+    if plain is None:
+        raise ArchiveError(f"{name} unpacks to more than {LARGEST >> 30} GiB")
+    return plain
 
 
-def _zstd(content: bytes) -> bytes:
+def inflated(form: str, content: bytes, limit: int) -> bytes | None:
+    """What is in an "xz", "gz" or "zst"; None where that is more than `limit` bytes, of which no more are held. Raises
+    what the libraries raise, EOFError for what is cut short."""
+    found = bytearray()
+    # Several streams may follow one another, as in what parallel compressors write.
+    while content:
+        decoder: Any = lzma.LZMADecompressor() if form == "xz" else _Gunzip() if form == "gz" else _zstd()
+        try:
+            found += decoder.decompress(content, limit + 1 - len(found))
+        except (lzma.LZMAError, zlib.error, _zstd_error()):
+            if not found:
+                raise
+            break  # what follows is none
+        while not decoder.eof and len(found) <= limit:
+            more = decoder.decompress(b"", limit + 1 - len(found))
+            if not more and not decoder.eof:
+                raise EOFError("it is cut short")
+            found += more
+        if len(found) > limit:
+            return None
+        content = decoder.unused_data.lstrip(b"\0")
+    return bytes(found)
+
+
+class _Gunzip:
+    """zlib's decompressor with the face of lzma's."""
+
+    def __init__(self) -> None:
+        self._inner = zlib.decompressobj(31)
+
+    def decompress(self, data: bytes, most: int) -> bytes:
+        return self._inner.decompress(self._inner.unconsumed_tail + data, max(1, most))
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data
+
+
+class _Unzstd:
+    """zstandard's decompressor with the face of lzma's, as Python 3.14's own has it."""
+
+    def __init__(self) -> None:
+        self._inner = zstandard.ZstdDecompressor().decompressobj()
+        self._waiting = memoryview(b"")
+
+    def decompress(self, data: bytes, most: int) -> bytes:
+        """At least `most` bytes, and not many more: it gives all that its input holds, so it gets that piecemeal."""
+        self._waiting = self._waiting or memoryview(data)
+        found = bytearray()
+        while self._waiting and not self.eof and len(found) < most:
+            found += self._inner.decompress(self._waiting[:PIECE])
+            self._waiting = self._waiting[PIECE:]
+        return bytes(found)
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data + bytes(self._waiting)
+
+
+def _zstd() -> Any:
+    if zstandard is not None:
+        return _Unzstd()
+    from compression import zstd  # type: ignore[import-not-found]
+
+    return zstd.ZstdDecompressor()
+
+
+def _zstd_error() -> type[Exception]:
     if zstandard is None:
-        from compression import zstd  # type: ignore[import-not-found]
+        from compression import zstd
 
-        return bytes(zstd.decompress(content))
-    return bytes(zstandard.ZstdDecompressor().decompressobj().decompress(content))
+        return zstd.ZstdError
+    return zstandard.ZstdError
 
 
 def members(data: bytes) -> Iterator[Member]:
@@ -117,7 +205,7 @@ def members(data: bytes) -> Iterator[Member]:
             return
         _checksum(head)
         size, start = _number(head[124:136]), at + 512
-        if size < 0 or start + size > len(data):
+        if start + size > len(data):
             raise ArchiveError("a tar is cut short")
         at = start + (size + 511) // 512 * 512
         flag = head[156:157]
@@ -173,11 +261,14 @@ def _text(field: bytes) -> str:
 
 def _number(field: bytes) -> int:
     if field[0] & 0x80:  # GNU: big-endian binary
-        return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
-    try:
-        return int(field.strip(b" \0") or b"0", 8)
-    except ValueError as error:
-        raise ArchiveError("a tar is damaged: a number is not one") from error
+        number = int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
+        if number > _MOST:
+            raise ArchiveError("a tar is damaged: a number is past all bounds")
+        return number
+    text = field.strip(b" \0") or b"0"
+    if not text.isdigit() or b"8" in text or b"9" in text:
+        raise ArchiveError("a tar is damaged: a number is not one")
+    return int(text, 8)
 
 
 def _pax(data: bytes) -> dict[str, str]:
@@ -185,11 +276,8 @@ def _pax(data: bytes) -> dict[str, str]:
     at = 0
     while at < len(data):
         space = data.find(b" ", at)
-        try:
-            length = int(data[at:space])
-        except ValueError as error:
-            raise ArchiveError("a tar is damaged: an extended header is not one") from error
-        if space < 0 or length <= space - at:
+        length = natural(data[at:space]) or 0
+        if space < 0 or length <= space - at or at + length > len(data):
             raise ArchiveError("a tar is damaged: an extended header is not one")
         name, _, value = data[space + 1 : at + length - 1].partition(b"=")
         found[name.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from envtool.api import ResolveError
+from envtool.sizes import natural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -118,7 +119,7 @@ class Index:
                 architecture=fields["architecture"],
                 path=_safe(fields["filename"]),
                 sha256=fields["sha256"].lower(),
-                size=int(fields["size"]),
+                size=_size(fields["size"]),
                 essential=fields.get("essential") == "yes",
                 priority=fields.get("priority", "optional"),
                 multi_arch=fields.get("multi-arch", ""),
@@ -140,6 +141,13 @@ class Index:
         from debian.debian_support import Version
 
         return max(items, key=lambda item: (Version(item.version), -item.origin))
+
+
+def _size(text: str) -> int:
+    size = natural(text.strip())
+    if size is None:
+        raise ValueError(f"its size is `{text[:40]}`")
+    return size
 
 
 def _safe(path: str) -> str:

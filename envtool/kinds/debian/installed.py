@@ -86,7 +86,7 @@ def licenses(text: str) -> tuple[str, ...]:
 
 def _expression(name: str) -> str:
     """Of DEP 5's syntax (`A or B and C, with X exception`): what is not plain stays as it is."""
-    words = re.split(r"\s+(or|and)\s+", name.strip())
+    words = re.split(r" (or|and) ", " ".join(name.split()))
     if any("," in word or " " in word for word in words):
         return name
     return " ".join(word.upper() if word in ("or", "and") else _spdx(word) for word in words)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from envtool.api import FetchError, ResolveError, Site
 from envtool.kinds.debian import mirrors, release, suites
+from envtool.kinds.debian.archive import inflated
 from envtool.kinds.debian.index import Index
 from envtool.kinds.debian.pins import PackageList
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _FORMS = ("xz", "gz")
 MOST_KEYS = 16 << 20  # bytes of a keyring
+LARGEST = 1 << 30  # bytes of a Packages file: those of Debian have 60 MB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +154,9 @@ def _text(path: os.PathLike[str], item: PackageList) -> str:
     with open(path, "rb") as file:
         data = file.read()
     try:
-        plain = lzma.decompress(data) if data.startswith(b"\xfd7zXZ") else zlib.decompress(data, wbits=31)
-    except (lzma.LZMAError, zlib.error) as error:
+        plain = inflated("xz" if data.startswith(b"\xfd7zXZ") else "gz", data, LARGEST)
+    except (lzma.LZMAError, zlib.error, EOFError) as error:
         raise ResolveError(f"the package list of {item.suite} is damaged: {error}", code="index") from error
+    if plain is None:
+        raise ResolveError(f"the package list of {item.suite} unpacks to more than {LARGEST >> 20} MiB", code="index")
     return plain.decode("utf-8", "replace")

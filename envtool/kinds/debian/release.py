@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "keys")
 HOST_KEYRINGS = "/usr/share/keyrings"
 GRACE = 30 * 24 * 3600  # seconds past Valid-Until that we only remark upon: caching mirrors lag behind
-_ENTRY = re.compile(r"^ ([0-9a-f]{64}) +(\d+) (\S+)$", re.MULTILINE)
+_ENTRY = re.compile(r"^ ([0-9a-f]{64}) +([0-9]{1,18}) (\S+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,5 +202,5 @@ def check(release: Release, *, suite: str, what: str, now: float, strict: bool =
 def _time(text: str, what: str) -> int:
     try:
         return int(parsedate_to_datetime(text).timestamp())
-    except ValueError as error:
-        raise ResolveError(f"{what} has an unreadable date `{text}`", code="release") from error
+    except (ValueError, TypeError, OverflowError, OSError) as error:
+        raise ResolveError(f"{what} has an unreadable date `{text[:100]}`", code="release") from error

@@ -17,6 +17,7 @@ import tarfile
 from typing import Any
 
 from envtool.kinds.dockerfile.ignore import covers
+from envtool.sizes import natural
 from envtool.users import Unknown, User, find, find_group
 from envtool.within import resolve
 
@@ -136,14 +137,15 @@ def owner_of(text: str) -> tuple[int, int] | None:
         user = _user(name)
         if colon and group:
             return user.uid, find_group(group, _read("/etc/group"))
-        return user.uid, user.uid if name.isdigit() else user.gid
+        return user.uid, user.uid if natural(name) is not None else user.gid
     except Unknown as error:
         raise CopyError(f"--chown={text}: {error}") from None
 
 
 def _user(name: str) -> User:
-    if name.isdigit():
-        return User(int(name), int(name), [], "/")
+    number = natural(name, (1 << 32) - 2)
+    if number is not None:
+        return User(number, number, [], "/")
     return find(name, _read("/etc/passwd"), b"")
 
 

@@ -10,6 +10,9 @@ import posixpath
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
+
+_CLASS = re.compile(r"\^?(?:\\.|[^\]\\])+\]")
 
 
 def read(text: str) -> tuple[str, ...]:
@@ -42,12 +45,59 @@ def ignored(path: str, patterns: Sequence[str]) -> bool:
 
 def covers(pattern: str, path: str) -> bool:
     """Whether a pattern matches a path, or a directory above it."""
-    return _expression(pattern).match(path) is not None
+    tokens = _tokens(pattern)
+    if not all(token.text in path for token in tokens if token.kind == _TEXT):
+        return False  # nearly always, and at once
+    return _ends(tokens, path)
+
+
+# A pattern is matched piece by piece. What is known after each is the set of places in the path that it may have come
+# to, as the bits of one number: whatever the pattern, each piece is looked at once, in time that grows with the path.
+_TEXT, _ONE, _STAR, _DIRECTORIES, _ALL = range(5)
+
+
+class _Token(NamedTuple):
+    kind: int
+    text: str = ""
+    one: re.Pattern[str] | None = None  # of a class
+
+
+def _ends(tokens: tuple[_Token, ...], path: str) -> bool:
+    size = len(path)
+    slashes = _places(path, "/")
+    whole = (1 << size) - 1
+    at = 1
+    for kind, text, one in tokens:
+        if kind == _TEXT:
+            at = (at & _places(path, text)) << len(text)
+        elif kind == _ONE:
+            fits = ~slashes if one is None else sum(1 << each for each in range(size) if one.match(path[each]))
+            at = (at & fits & whole) << 1
+        elif kind == _STAR:
+            # Adding what is reached to a run of ones carries along to its end: all that is flipped is reached too.
+            run = ~slashes & whole
+            at = (((at & run) + run) ^ run) | at
+        else:  # from the first place that was reached on
+            later = -(at & -at) & (whole << 1 | 1)
+            at |= later if kind == _ALL else (later & slashes) << 1
+        if not at:
+            return False
+    return bool(at & (slashes | 1 << size))
+
+
+def _places(path: str, text: str) -> int:
+    """Where a text stands in a path, as bits."""
+    found = 0
+    at = path.find(text)
+    while at >= 0:
+        found |= 1 << at
+        at = path.find(text, at + 1)
+    return found
 
 
 @lru_cache(maxsize=1024)
-def _expression(pattern: str) -> re.Pattern[str]:
-    out: list[str] = []
+def _tokens(pattern: str) -> tuple[_Token, ...]:
+    found: list[_Token] = []
     index = 0
     while index < len(pattern):
         character = pattern[index]
@@ -56,25 +106,26 @@ def _expression(pattern: str) -> re.Pattern[str]:
             index += 1
             if pattern[index : index + 1] == "/":
                 index += 1
-            out.append(".*" if index >= len(pattern) else "(?:.*/)?")
-        elif character == "*":
-            out.append("[^/]*")
-        elif character == "?":
-            out.append("[^/]")
-        elif character == "\\" and index < len(pattern):
-            out.append(re.escape(pattern[index]))
+            found.append(_Token(_ALL if index >= len(pattern) else _DIRECTORIES))
+            continue
+        if character == "*":
+            found.append(_Token(_STAR))
+            continue
+        if character == "?":
+            found.append(_Token(_ONE))
+            continue
+        if character == "[" and (matched := _CLASS.match(pattern, index)):
+            try:
+                body = matched.group()[:-1].replace("[", r"\[")
+                found.append(_Token(_ONE, one=re.compile(f"[{body}]")))
+            except re.error:  # a class that is none: the pattern stands for itself
+                return (_Token(_TEXT, pattern),)
+            index = matched.end()
+            continue
+        if character == "\\" and index < len(pattern):
+            character = pattern[index]
             index += 1
-        elif character == "[":
-            found = re.compile(r"\^?(?:\\.|[^\]\\])+\]").match(pattern, index)
-            if found is None:
-                out.append(r"\[")
-                continue
-            body = found.group()[:-1].replace("[", r"\[")
-            out.append(f"[{body}]")
-            index = found.end()
-        else:
-            out.append(re.escape(character))
-    try:
-        return re.compile(f"(?s:{''.join(out)})(?:/|\\Z)")
-    except re.error:  # a class that is none: it stands for itself
-        return re.compile(re.escape(pattern) + r"(?:/|\Z)")
+        if found and found[-1].kind == _TEXT:
+            character = found.pop().text + character
+        found.append(_Token(_TEXT, character))
+    return tuple(found)

@@ -153,14 +153,14 @@ def _yes(given: dict[str, str], key: str, line: int) -> bool:
 def _number(given: dict[str, str], key: str, base: int, default: int, line: int) -> int:
     if key not in given:
         return default
-    digits = "[0-7]+" if base == 8 else "[0-9]+"
+    digits = "[0-7]{1,5}" if base == 8 else "[0-9]{1,9}"
     if not re.fullmatch(digits, given[key]):
         raise Fault(f"{key}={given[key]}: not a number in {'octal' if base == 8 else 'decimal'}", line)
     return int(given[key], base)
 
 
 def _size(text: str, line: int) -> int:
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([kmgt]?)(?:i?b)?", text.lower())
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([kmgt]?)(?:i?b)?", text.lower())
     if found is None:
         raise Fault(f"size={text}: not a size, as in 64m", line)
     return int(float(found[1]) * _SIZES[found[2]])

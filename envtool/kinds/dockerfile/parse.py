@@ -86,11 +86,11 @@ def parse(text: str) -> tuple[Instruction, ...]:
 def escape(text: str) -> str:
     r"""The escape character that a directive at the top of the file sets: a backslash, or a backtick."""
     for line in text.removeprefix("\ufeff").splitlines():
-        found = re.match(r"^#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*$", line)
-        if not found:
+        found = re.match(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=(.*)$", line)
+        if not found or not found[2].strip():
             break
         if found[1].lower() == "escape":
-            return found[2]
+            return found[2].strip()
     return "\\"
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from envtool.kinds.dockerfile.mounts import froms
 from envtool.kinds.dockerfile.parse import Fault, Instruction
 from envtool.kinds.dockerfile.words import Lexer, WordError
+from envtool.sizes import natural
 
 SCRATCH = "scratch"
 _NAME = re.compile(r"[a-z][a-z0-9-_.]*")
@@ -43,8 +44,9 @@ class File:
 
     def find(self, name: str, before: int) -> int:
         """The stage of a name or index that stands before another one; -1 when it is none. Of several the last."""
-        if name.isdigit():
-            return int(name) if int(name) < before else -1
+        if name.isdecimal():
+            number = natural(name)
+            return number if number is not None and number < before else -1
         found = [stage.index for stage in self.stages[:before] if stage.name and stage.name == name.lower()]
         return found[-1] if found else -1
 

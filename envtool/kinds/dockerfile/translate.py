@@ -13,11 +13,12 @@ from envtool.kinds.dockerfile.parse import Fault, Heredoc, Instruction, heredoc_
 from envtool.kinds.dockerfile.stages import arguments, check_flags
 from envtool.kinds.dockerfile.words import Lexer, WordError
 from envtool.model import Json
+from envtool.sizes import natural
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SHELL = ("/bin/sh", "-c")
 TITLE = 60  # characters of an instruction that people read
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m|h))+")
+_DURATION = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{1,9})?(?:ns|us|µs|ms|s|m|h)){1,12}")
 _UNITS = {"ns": 1, "us": 1000, "µs": 1000, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 
 
@@ -302,9 +303,10 @@ def _healthcheck(self: Builder, it: Instruction) -> None:
         if it.flag(flag):
             found[key] = _duration(it.flag(flag), flag, it.line)
     if it.flag("retries"):
-        if not it.flag("retries").isdigit():
+        retries = natural(it.flag("retries"), 1 << 31)
+        if retries is None:
             raise Fault(f"--retries={it.flag('retries')} is no number", it.line)
-        found["Retries"] = int(it.flag("retries"))
+        found["Retries"] = retries
     self.config["Healthcheck"] = found
 
 
@@ -312,7 +314,7 @@ def _duration(text: str, flag: str, line: int) -> int:
     """Nanoseconds, as Go writes durations."""
     if text != "0" and not _DURATION.fullmatch(text):
         raise Fault(f"--{flag}={text} is no duration, as in 1m30s", line)
-    pieces = re.findall(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)", text)
+    pieces = re.findall(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h)", text)
     return round(sum(float(number) * _UNITS[unit] for number, unit in pieces))
 
 

@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from envtool.globs import starred
+
 _SPECIAL = "@*#?-$!0"
 
 
@@ -190,7 +192,7 @@ class _Reader:
             pattern, text = self.until("/", True), self.until("}", True)
             if value is None:
                 return f"${{{name}/{pattern}/{text}}}" if self.lexer.keep_unset else ""
-            return _pattern(pattern, greedy=True).sub(lambda _: text, value, count=0 if every else 1)
+            return _replaced(value, pattern, text, every=every)
         colon = sign == ":"
         if colon:
             sign = self.next()
@@ -226,30 +228,58 @@ class _Reader:
 def _trimmed(value: str, word: str, sign: str) -> str:
     """`#` and `%`: the shortest beginning or end that a pattern matches taken away; doubled, the longest."""
     greedy = word.startswith(sign)
-    if greedy:
-        word = word[1:]
+    chunks = _chunks(word[1:] if greedy else word)
     if sign == "#":
-        found = _pattern(word, greedy=greedy).match(value)
+        found = _expression(chunks, greedy=greedy).match(value)
         return value[found.end() :] if found else value
-    expression = re.compile(f"(?s:{_pattern(word, greedy=True).pattern})\\Z")
-    starts = range(len(value) + 1) if greedy else range(len(value), -1, -1)
-    return next((value[:start] for start in starts if expression.match(value, start)), value)
+    # An end is a beginning of the value read backwards.
+    found = _expression([chunk[::-1] for chunk in reversed(chunks)], greedy=greedy).match(value[::-1])
+    return value[: len(value) - found.end()] if found else value
 
 
-def _pattern(pattern: str, *, greedy: bool) -> re.Pattern[str]:
-    """`*` and `?`, and a backslash before one of them (or a backslash, a `}` or a `/`) takes its meaning away."""
+def _replaced(value: str, pattern: str, text: str, *, every: bool) -> str:
+    """The longest match of a pattern, from left to right, replaced by a text."""
+    chunks = _chunks(pattern)
+    head, whole = _expression(chunks[:1], greedy=True), _expression(chunks, greedy=True)
     out: list[str] = []
+    at = after = 0
+    while begins := head.search(value, at):
+        found = whole.match(value, begins.start())
+        if found is None:  # what follows the first star is nowhere behind it, nor behind a later beginning
+            break
+        if found.end() > found.start() or found.start() != after or not out:
+            out += [value[after : found.start()], text]
+            after = found.end()
+        if not every:
+            break
+        at = max(found.end(), found.start() + 1)
+        if at > len(value):
+            break
+    return "".join((*out, value[after:]))
+
+
+def _chunks(pattern: str) -> list[list[str]]:
+    """What stands between the `*`, as expressions of one character each. A `?` is any, and a backslash before one of
+    `*`, `?`, a backslash, a `}` or a `/` takes its meaning away. Raises WordError."""
+    chunks: list[list[str]] = [[]]
     characters = iter(pattern)
     for character in characters:
         if character == "*":
-            out.append(".*" if greedy else ".*?")
+            chunks.append([])
         elif character == "?":
-            out.append(".")
+            chunks[-1].append(".")
         elif character == "\\":
             following = next(characters, "")
             if following not in ("*", "?", "\\", "}", "/"):
                 raise WordError(f"`\\{following}` means nothing in a pattern")
-            out.append(re.escape(following))
+            chunks[-1].append(re.escape(following))
         else:
-            out.append(re.escape(character))
-    return re.compile("".join(out))
+            chunks[-1].append(re.escape(character))
+    return chunks
+
+
+def _expression(chunks: list[list[str]], *, greedy: bool) -> re.Pattern[str]:
+    """For `match`: the longest beginning that chunks with a star between any two mean, or the shortest."""
+    first, *rest = ("".join(chunk) for chunk in chunks)
+    out = starred((first, *rest), ".") if greedy else first + "".join(f"(?>.*?{chunk})" for chunk in rest)
+    return re.compile(out, re.DOTALL)

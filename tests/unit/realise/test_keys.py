@@ -54,10 +54,11 @@ def checkout(top, files, *, mode, when, reverse, owner):
     return str(top)
 
 
+CANCEL = Cancel.make()
+
+
 def key(root, options, pins, variables, **changes):
-    cancel = Cancel.make()
-    setting = Setting(store=Store(root="/none"), root=root, arch="x86_64", emit=lambda _: None, cancel=cancel)
-    cancel.close()
+    setting = Setting(store=Store(root="/none"), root=root, arch="x86_64", emit=lambda _: None, cancel=CANCEL)
     spec = LayerSpec(name="l", kind="box", options=options, where=Where(file="e", line=1, column=1))
     node = Node(id="n", subject="layer", spec=spec, kind=changes.pop("kind", Box()), below=())
     request = settle.request_for(node, (), setting)

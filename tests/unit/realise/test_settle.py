@@ -10,7 +10,7 @@ from envtool.api import Fetch, InputFile, Kind, Request
 from envtool.model import BaseSpec, LayerSpec, Where
 from envtool.plan.graph import Node
 from envtool.realise import settle
-from envtool.realise.setting import add_variables, base_environment
+from envtool.realise.setting import Cancel, add_variables, base_environment
 from envtool.realise.settle import settled
 
 HERE = Where(file="envtool.yaml", line=3, column=5)
@@ -115,7 +115,7 @@ def test_what_only_resolve_looks_at_is_in_no_key(tmp_path):
     node = Node(id="n", subject="layer", spec=spec, kind=Asking(), below=())
 
     def now():
-        request = settle.request_for(node, (), SimpleNamespace(root=str(tmp_path), arch="x86_64"))
+        request = settle.request_for(node, (), SimpleNamespace(root=str(tmp_path), arch="x86_64", cancel=Cancel.make()))
         return settle.settled(node, request, None), settle.memo_question(node, request)
 
     before, asked = now()

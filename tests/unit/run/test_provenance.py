@@ -43,6 +43,7 @@ SECRET = "https://me:secret@mirror.invalid/attrs.whl?token=secret"
 WHEEL = Fetch(url=SECRET, sha256="b" * 64, name="attrs-25.3.0-py3-none-any.whl")
 STACK = Stack(made=(made("bookworm", 0, Fetch(sha256="a" * 64, name="base.deb")), made("deps", 1, WHEEL, WHEEL)))
 TASK = Task(name="build", commands=(Command(shell="make {x}"), Command(argv=("true",))), where=HERE)
+CANCEL = SimpleNamespace(check=lambda: None)
 ENV = Env(
     name="unit[a]", group="unit", base=STACK.made[0].settled.node.spec, layers=(), tasks=(TASK,), where=HERE,
     set={"A": "1"}, passed=("TOKEN_*",),
@@ -137,7 +138,7 @@ def test_all_that_went_in_is_there_and_nothing_secret(run):
 
 def test_written_beside_the_log_and_gathered_a_line_each(run):
     root = str(Path(run.log).parents[3])
-    setting = SimpleNamespace(root=root, arch="x86_64", arguments=())
+    setting = SimpleNamespace(root=root, arch="x86_64", arguments=(), cancel=CANCEL)
     path = provenance.record(ENV, TASK, STACK, setting, run)
     assert path == run.log.removesuffix(".log") + ".intoto.json"
     failed = SimpleNamespace(log=run.log + "x")
@@ -151,7 +152,7 @@ def test_names_that_are_not_utf8(run):
 
     root = Path(run.log).parents[3]
     Path(os.fsdecode(os.fsencode(root) + b"/\xff")).write_bytes(b"x")
-    setting = SimpleNamespace(root=str(root), arch="x86_64", arguments=(os.fsdecode(b"\xfe"),))
+    setting = SimpleNamespace(root=str(root), arch="x86_64", arguments=(os.fsdecode(b"\xfe"),), cancel=CANCEL)
     path = provenance.record(ENV, TASK, STACK, setting, replace(run, outputs=("\udcff",)))
     statement = json.loads(Path(path).read_bytes().decode())
     assert statement["subject"] == [{"name": "\ufffd", "digest": {"sha256": sha256(b"x")}}]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from envtool import sizes
 from envtool.errors import StoreError
 from envtool.store import room
 
 
 def test_sizes():
-    assert [room.size(text) for text in ("0", "20GB", "512MiB", "1.5 g", "7kb", "2T")] == [
+    assert [sizes.parse(text) for text in ("0", "20GB", "512MiB", "1.5 g", "7kb", "2T")] == [
         0, 20 * 10**9, 512 << 20, 1_500_000_000, 7000, 2 * 10**12,
     ]  # fmt: skip
-    assert [room.size(text) for text in ("", "GB", "-1", "1x", "1 GB more", "5%", "1ib")] == [None] * 7
+    assert [sizes.parse(text) for text in ("", "GB", "-1", "1x", "1 GB more", "5%", "1ib")] == [None] * 7
 
 
 def test_ages():

@@ -33,7 +33,7 @@ def read(path: str, content: bytes) -> Package | None:
     """What one package.json says; None where it names no package."""
     try:
         said: Any = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(said, dict):
         return None

@@ -58,7 +58,7 @@ def read(text: str, name: str) -> Mapping[str, Entry] | None:
     """The `packages` of a lock file; None for version 1, which has none. Raises WrongLockError."""
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WrongLockError(f"{name} is not JSON: {error}") from None
     version = document.get("lockfileVersion", 1) if isinstance(document, dict) else None
     if version not in (1, 2, 3):

@@ -46,6 +46,10 @@ def parse(text: str, file: str) -> Manifest:
         raise WrongManifestError(
             f"{file} is not JSON: {error.msg.lower()}", file=file, line=error.lineno, column=error.colno
         ) from None
+    except (ValueError, RecursionError) as error:  # a number of 5000 digits, or lists a thousand deep
+        raise WrongManifestError(
+            f"{file} is no package.json: {str(error)[:100]}", file=file, line=1, column=1
+        ) from None
     if not isinstance(document, dict):
         raise WrongManifestError(f"{file} is not a JSON object", file=file)
     dependencies = {

@@ -25,7 +25,7 @@ _PLACES = NETWORK | {
     "cache", "prefix", "userconfig", "globalconfig", "tmp", "logs-dir", "node-gyp", "python", "shell", "script-shell",
     "git", "node-options", "onload-script",
 }  # fmt: skip
-_VARIABLE = re.compile(r"(\\*)\$\{([^${}?]+)(\?)?\}")
+_VARIABLE = re.compile(r"(?<!\\)(\\*)\$\{([^${}?]+)(\?)?\}")
 
 
 def parse(text: str) -> dict[str, str]:
@@ -46,9 +46,9 @@ def _plain(value: str) -> str:
     if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
         try:
             return str(json.loads(value)) if value[0] == '"' else value[1:-1]
-        except ValueError:
+        except (ValueError, RecursionError):
             return value
-    return re.split(r"(?<!\\)\s*[;#]", value, maxsplit=1)[0].replace("\\;", ";").replace("\\#", "#")
+    return re.split(r"(?<!\\)[;#]", value, maxsplit=1)[0].rstrip().replace("\\;", ";").replace("\\#", "#")
 
 
 def expanded(text: str, told: Callable[[str], str | None]) -> str:

@@ -82,7 +82,7 @@ def _version_is_plain(project: api.Project, facts: Facts, text: str, everything:
     tops = {
         path.removeprefix("src/").partition("/")[0].removesuffix(".py") for path in everything if path.endswith(".py")
     }
-    imported = re.findall(r"^\s*(?:from|import)\s+(\w+)", project.read("setup.py") or "", re.MULTILINE)
+    imported = re.findall(r"^[ \t]*(?:from|import)\s+(\w+)", project.read("setup.py") or "", re.MULTILINE)
     if tops & set(imported) - {"setup"}:
         return False
     if facts.backend.startswith("flit") and re.search(r"^dynamic\s*=", text, re.MULTILINE):

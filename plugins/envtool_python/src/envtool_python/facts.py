@@ -186,7 +186,7 @@ def poetry_version(text: str) -> str:
     """`^1.2` and `~1.2` as ranges; a bare version means exactly that one; `*` anything."""
     parts = []
     for part in (piece.strip() for piece in text.split(",")):
-        match = re.match(r"^(\^|~)\s*(\d+(?:\.\d+)*)(.*)$", part)
+        match = re.match(r"^(\^|~)\s*([0-9]{1,18}(?:\.[0-9]{1,18})*)(?![0-9])(.*)$", part)
         if match:
             numbers = [int(number) for number in match.group(2).split(".")]
             if match.group(1) == "^":

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 Read: TypeAlias = Callable[[str], str | None]
 
-_COMMENT = re.compile(r"(^|\s+)#.*$")
+_COMMENT = re.compile(r"(^|\s)#.*$")
 _OPTION = re.compile(r"^(--[a-z-]+|-[a-zA-Z])[=\s]*(.*)$")
 _INCLUDE = {"-r": "requirement", "--requirement": "requirement", "-c": "constraint", "--constraint": "constraint"}
 _EDITABLE = {"-e", "--editable"}

@@ -35,4 +35,4 @@ def newest(tags: Iterable[str]) -> str:
 
 
 def _order(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", version))
+    return tuple(int(number) for number in re.findall(r"[0-9]{1,18}", version))

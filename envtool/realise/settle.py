@@ -14,7 +14,7 @@ from typing import Protocol, cast
 
 from envtool import keys, project
 from envtool.api import Fetch, InputFile, Kind, Request, Site
-from envtool.errors import EnvtoolError, Problem, ResolveError, SpecError
+from envtool.errors import EnvtoolError, Interrupted, Problem, ResolveError, SpecError
 from envtool.lock.lock import Entry, Question, ground
 from envtool.model import BaseSpec, Json, LayerSpec
 from envtool.plan.graph import Node, has_parts
@@ -89,7 +89,7 @@ def request_on(node: Node, below: Sequence[Settled], diff_ids: tuple[str, ...], 
     return Request(
         name=spec.name,
         options=spec.options,
-        inputs=_inputs(setting.root, wishes, node) if any(wishes) else (),
+        inputs=_inputs(setting, wishes, node) if any(wishes) else (),
         where=spec.where,
         directory=spec.directory,
         arch=setting.arch,
@@ -281,7 +281,7 @@ def memo_question(node: Node, request: Request) -> dict[str, Json]:
     }
 
 
-def _inputs(root: str, patterns: Sequence[tuple[str, ...]], node: Node) -> tuple[InputFile, ...]:
+def _inputs(setting: Setting, patterns: Sequence[tuple[str, ...]], node: Node) -> tuple[InputFile, ...]:
     kind, spec = node.kind, node.spec
     keeps = None
     if type(kind).keeps is not Kind.keeps:
@@ -291,8 +291,8 @@ def _inputs(root: str, patterns: Sequence[tuple[str, ...]], node: Node) -> tuple
             return path.startswith(prefix) and kind.keeps(spec.options, path[len(prefix) :])
 
     try:
-        return project.inputs(root, *patterns, keeps=keeps)
-    except SpecError:
+        return project.inputs(setting.root, *patterns, keeps=keeps, cancel=setting.cancel.reader)
+    except (SpecError, Interrupted):
         raise
     except EnvtoolError as error:
         raise _said_of(spec, error) from error

@@ -133,7 +133,7 @@ def _id(asked: Asked) -> str:
 def look_at(setting: Setting) -> View | str:
     """How the project stands, or why that cannot be told."""
     try:
-        return look.look(setting.root, record.place(setting.store.root, setting.root))
+        return look.look(setting.root, record.place(setting.store.root, setting.root), setting.cancel.reader)
     except Unknown as error:
         return str(error)
 

@@ -12,13 +12,13 @@ import marshal
 import os
 import sys
 
-from envtool import __version__
+from envtool import __version__, git
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-FORMAT = 3
+FORMAT = 4
 
 
 def path(store: str, spec: str, env: str) -> str:
@@ -64,30 +64,34 @@ def version() -> tuple[object, ...]:
     return (FORMAT, __version__, sys.version_info[:3], os.geteuid())
 
 
-def ask(plan: dict[str, Any]) -> list[tuple[str, int, int]]:
-    """Start git in each repository of the project: what it ignores is read by `hidden`, when that is needed."""
-    running = []
-    for prefix, directory in plan["repositories"]:
-        reader, writer = os.pipe()
-        actions = [(os.POSIX_SPAWN_DUP2, writer, 1)]
-        child = os.posix_spawnp(
-            "git", [*plan["git"][:1], "-C", directory, *plan["git"][1:]], plan["git_env"], file_actions=actions
-        )
-        os.close(writer)
-        running.append((prefix, reader, child))
+def ask(plan: dict[str, Any]) -> list[tuple[str, git.Git]]:
+    """Start git in each repository of the project: what it ignores is read by `hidden`, when that is needed. Raises
+    git.Failure."""
+    running: list[tuple[str, git.Git]] = []
+    outer = git.around(plan["program"]["view"][0]) if plan["repositories"] else None
+    try:
+        for prefix, directory in plan["repositories"]:
+            repository = git.within(outer, directory) if prefix and outer else outer
+            running.append((prefix, git.ask(repository, directory, git.IGNORED)))
+    except BaseException:
+        for _, each in running:
+            each.drop()
+        raise
     return running
 
 
-def hidden(plan: dict[str, Any], running: list[tuple[str, int, int]]) -> tuple[str, ...] | None:
-    """What git ignores now; None when git failed."""
+def hidden(plan: dict[str, Any], running: list[tuple[str, git.Git]], cancel: int = -1) -> tuple[str, ...]:
+    """What git ignores now. Raises git.Failure, git.Stopped when the descriptor `cancel` is readable."""
     found = {*plan["hidden"]}
-    failed = False
-    for prefix, reader, child in running:
-        with open(reader, "rb") as pipe:
-            names = pipe.read().split(b"\0")
-        failed |= os.waitpid(child, 0)[1] != 0
-        found.update(prefix + os.fsdecode(name.rstrip(b"/")) for name in names if name)
-    return None if failed else tuple(sorted(found))
+    try:
+        for prefix, each in running:
+            listing = each.end(cancel)
+            git.check(listing, each.repository)
+            found.update(prefix + os.fsdecode(name.rstrip(b"/")) for name in listing.split(b"\0")[:-1])
+    finally:
+        for _, each in running:
+            each.drop()
+    return tuple(sorted(found))
 
 
 def environment(plan: dict[str, Any], *, terminal: bool) -> dict[str, str]:
@@ -107,17 +111,18 @@ def environment(plan: dict[str, Any], *, terminal: bool) -> dict[str, str]:
     return variables
 
 
-def launch(plan: dict[str, Any], argv: tuple[str, ...], *, terminal: bool, cancel: int) -> int | None:
-    """Run a command (none: a login shell) in the container of a plan; its status, 130 when `cancel` ended it. None
-    when git could not say what is hidden. Raises SandboxError."""
-    running = ask(plan)  # git works while we import
-    from envtool.container import start
-
+def launch(plan: dict[str, Any], argv: tuple[str, ...], *, terminal: bool, cancel: int) -> int:
+    """Run a command (none: a login shell) in the container of a plan; its status, 130 when `cancel` ended it. Raises
+    SandboxError, git.Failure when git cannot say what is hidden."""
     held = plan["held"] if "held" in plan else [_hold(place) for place in plan["locks"]]
     try:
-        ignored = hidden(plan, running)
-        if ignored is None:
-            return None
+        running = ask(plan)  # git works while we import
+        from envtool.container import start
+
+        try:
+            ignored = hidden(plan, running, cancel)
+        except git.Stopped:
+            return 130
         program = dict(plan["program"])
         project, _, target = program["view"]
         program["view"] = (project, ignored, target)

@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-FORMAT = 1
+FORMAT = 2
 HASH = 32  # bytes of a hash
 
 
@@ -35,7 +35,7 @@ def load(place: str, root: str) -> dict[str, Any]:
             record["names"] = names(b"", record["walked"])
         else:
             both = zip(record["repositories"], record["listings"], strict=True)
-            record["names"] = [name for (prefix, _), listing in both for name in names(prefix, listing)]
+            record["names"] = [name for prefix, listing in both for name in names(prefix, listing)]
     except (OSError, ValueError, EOFError, TypeError, KeyError):
         return {}
     return record

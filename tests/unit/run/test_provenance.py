@@ -137,7 +137,7 @@ def test_all_that_went_in_is_there_and_nothing_secret(run):
 
 def test_written_beside_the_log_and_gathered_a_line_each(run):
     root = str(Path(run.log).parents[3])
-    setting = SimpleNamespace(root=root, arch="x86_64", arguments=())
+    setting = SimpleNamespace(root=root, arch="x86_64", arguments=(), cancel=SimpleNamespace(reader=-1))
     path = provenance.record(ENV, TASK, STACK, setting, run)
     assert path == run.log.removesuffix(".log") + ".intoto.json"
     failed = SimpleNamespace(log=run.log + "x")
@@ -151,7 +151,9 @@ def test_names_that_are_not_utf8(run):
 
     root = Path(run.log).parents[3]
     Path(os.fsdecode(os.fsencode(root) + b"/\xff")).write_bytes(b"x")
-    setting = SimpleNamespace(root=str(root), arch="x86_64", arguments=(os.fsdecode(b"\xfe"),))
+    setting = SimpleNamespace(
+        root=str(root), arch="x86_64", arguments=(os.fsdecode(b"\xfe"),), cancel=SimpleNamespace(reader=-1)
+    )
     path = provenance.record(ENV, TASK, STACK, setting, replace(run, outputs=("\udcff",)))
     statement = json.loads(Path(path).read_bytes().decode())
     assert statement["subject"] == [{"name": "\ufffd", "digest": {"sha256": sha256(b"x")}}]

@@ -270,7 +270,6 @@ def ask(repository: Repository | None, directory: str, words: Sequence[str], *, 
         argv = [repository.caller.program, "-C", directory, "-c", "core.fsmonitor=false"]
         if _setting(settings, "core", "ignorecase") in ("true", "yes", "on", "1"):
             argv += "-c", "core.ignoreCase=true"
-        argv.append(words[0])
         if (index := _index(repository)) >= 0:
             inputs.append(index)
             actions.append((os.POSIX_SPAWN_DUP2, index, _INDEX))
@@ -279,8 +278,10 @@ def ask(repository: Repository | None, directory: str, words: Sequence[str], *, 
         if "--exclude-standard" in words and (exclude := _exclude(repository)) >= 0:
             inputs.append(exclude)
             actions.append((os.POSIX_SPAWN_DUP2, exclude, _EXCLUDE))
-            argv += "-X", f"/proc/self/fd/{_EXCLUDE}"  # what --exclude-standard looks for in GIT_DIR, and as strong
-        child = os.posix_spawn(argv[0], [*argv, *words[1:]], environ, file_actions=actions)
+            # --exclude-standard would look for it in GIT_DIR, and it goes before what the caller excludes everywhere
+            at = words.index("--")
+            words = (*words[:at], "-X", f"/proc/self/fd/{_EXCLUDE}", *words[at:])
+        child = os.posix_spawn(argv[0], [*argv, *words], environ, file_actions=actions)
     except BaseException as error:
         _forget(streams, private)
         if isinstance(error, OSError):

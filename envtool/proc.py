@@ -1,4 +1,4 @@
-"""The one door to processes on the host (git and its like; containers have their own)."""
+"""The one door to processes on the host (credential helpers and their like; git and containers have their own)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from envtool.git import KEPT
-
+KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "XDG_CONFIG_HOME")  # of the caller's variables
 NOT_FOUND, TIMED_OUT = 127, 124
 
 

@@ -1,7 +1,7 @@
 """The project's files, as pure steps and containers need them: what git lists, what it hides, what a layer depends on.
 
-git is asked, never imitated (git.py says how). Where there is no git or no repository, everything but `.envtool/`
-belongs to the project.
+git is asked, never imitated, and on a git directory of our own (git.py says how). Where there is no git or no
+repository, everything but `.envtool/` belongs to the project.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
-from envtool import digests, gate, git, globs, proc
+from envtool import digests, gate, git, globs, refs
 from envtool.beneath import ESCAPES
-from envtool.errors import EnvtoolError, UsageError
+from envtool.errors import EnvtoolError, Interrupted, UsageError
 from envtool.model import InputFile
 from envtool.sizes import said
 from envtool.view import OWN as OWN  # noqa: PLC0414 - they are this room's words too
@@ -24,51 +24,65 @@ from envtool.view import VENDOR as VENDOR  # noqa: PLC0414
 
 MAX_READ = 8 << 20
 MAX_INPUTS = 4 << 30  # bytes of what one layer depends on, as of what is new in a view (view/look.py)
+STAGED = ("ls-files", "-t", "-s", *git.LISTED[1:])
 
 
 # ---- what git says --------------------------------------------------------------------------------------------------
 
 
-def listed(root: str) -> list[str]:
+def listed(root: str, cancel: int = -1) -> list[str]:
     """Project-relative paths of all files that are tracked, or untracked and not ignored; sorted. Symlinks count as
-    files; tracked files that were deleted are left out. Raises EnvtoolError (code project-git)."""
-    if not _in_repository(root):
+    files; tracked files that were deleted are left out, and so are names that lead through a symlink. Raises
+    EnvtoolError (code project-git), Interrupted as soon as the descriptor `cancel` is readable."""
+    known = _repositories(root, cancel)
+    if not known:
         return sorted(path for path in _walk(root) if not _own(path))
     found: set[str] = set()
-    for prefix, _, names in _repositories(root):
+    real: dict[str, bool] = {"": True}
+    for prefix, _, names in known:
         for name in names:
             path = prefix + name
-            mode = None if _own(path) else _mode(os.path.join(root, path))
-            if mode is not None and not stat.S_ISDIR(mode):
-                found.add(path)
+            if not _own(path) and _is_real(root, os.path.dirname(path), real):
+                mode = _mode(os.path.join(root, path))
+                if mode is not None and not stat.S_ISDIR(mode):
+                    found.add(path)
     return sorted(found)
 
 
-def hidden(root: str) -> tuple[str, ...]:
+def hidden(root: str, cancel: int = -1) -> tuple[str, ...]:
     """Project-relative entries that a container must not see: what git ignores (whole directories collapsed, without a
-    slash at the end) and `.envtool`; sorted. Raises EnvtoolError (code project-git)."""
+    slash at the end) and `.envtool`; sorted. Raises EnvtoolError (code project-git), Interrupted."""
     found = {OWN}  # there or not: the run itself may be about to make it
     if os.path.isdir(os.path.join(root, VENDOR)):
         found.add(VENDOR)
-    if _in_repository(root):
-        for prefix, directory, _ in _repositories(root):
-            names = _git(directory, *git.IGNORED)
-            found |= {prefix + name.rstrip("/") for name in names}
+    known = _repositories(root, cancel)
+    try:
+        for prefix, repository, _ in known:
+            directory = os.path.realpath(os.path.join(root, prefix))
+            found |= {prefix + name for name in _ignored(repository, directory, cancel)}
+    except git.Failure as error:
+        raise _unread(error) from error
     return tuple(sorted(path for path in found if path in (OWN, VENDOR) or not _own(path)))
 
 
-def repositories(root: str) -> list[tuple[str, str]]:
-    """(prefix, directory) of every repository that `hidden` asks; none outside git."""
-    return [(prefix, directory) for prefix, directory, _ in _repositories(root)] if _in_repository(root) else []
+def repositories(root: str, cancel: int = -1) -> list[tuple[str, str]]:
+    """(prefix, directory) of every repository that `hidden` asks; none outside git. Raises as `hidden` does."""
+    return [(prefix, os.path.join(root, prefix.rstrip("/"))) for prefix, _, _ in _repositories(root, cancel)]
 
 
 def history(root: str) -> str:
     """What of git's history versions are made of, as one digest: the commit, and the tags. Empty without a repository.
     Raises EnvtoolError (code project-git)."""
-    if not _in_repository(root):
-        return ""
-    asked = [_run(root, "rev-parse", "-q", "--verify", "HEAD"), _run(root, "show-ref", "--tags")]
-    return hashlib.sha256(b"\0".join(each.stdout for each in asked)).hexdigest()
+    try:
+        repository = git.around(root)
+        if not repository:
+            return ""
+        head = refs.head(repository)
+        tags = "".join(f"{value} {name}\n" for name, value in refs.tags(repository))
+    except git.Failure as error:
+        raise _unread(error) from error
+    said = f"{head}\n" if head else ""
+    return hashlib.sha256(f"{said}\0{tags}".encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def tags(root: str, below: str = "") -> tuple[str, ...]:
@@ -76,75 +90,78 @@ def tags(root: str, below: str = "") -> tuple[str, ...]:
     project-git)."""
     top = os.path.realpath(root)
     directory = os.path.realpath(os.path.join(top, below))
-    if not gate.below(directory, top) or not os.path.isdir(directory) or not _in_repository(directory):
+    if not gate.below(directory, top) or not os.path.isdir(directory):
         return ()
-    lines = _run(directory, "show-ref", "--tags").stdout.decode("utf-8", "replace").splitlines()
-    return tuple(line.partition(" refs/tags/")[2] for line in lines)
+    try:
+        repository = git.around(directory)
+        return tuple(name.removeprefix("refs/tags/") for name, _ in refs.tags(repository)) if repository else ()
+    except git.Failure as error:
+        raise _unread(error) from error
 
 
 def _own(path: str) -> bool:
     return path == OWN or path.startswith((OWN + "/", VENDOR + "/"))
 
 
-def _in_repository(root: str) -> bool:
-    """Whether git has something to say here; a cheap look first: most temporary projects have no repository."""
-    directory = os.path.realpath(root)
-    while not os.path.lexists(os.path.join(directory, ".git")):
-        parent = os.path.dirname(directory)
-        if parent == directory:
-            return False
-        directory = parent
-    asked = _run(root, "rev-parse", "--is-inside-work-tree")
-    if asked.status == proc.NOT_FOUND or (asked.status == 0 and asked.stdout.strip() != b"true"):
-        return False
-    if asked.status:
-        said = asked.stderr.decode(errors="replace")
-        if "not a git repository" in said:
-            return False
-        raise EnvtoolError(f"git cannot read the project: {asked.failure()}", code="project-git")
-    if directory == os.path.realpath(root):
-        return True
-    # a project in a directory that the surrounding repository ignores is a project of its own
-    return _run(root, "check-ignore", "-q", ".").status != 0
+def _repositories(root: str, cancel: int) -> list[tuple[str, git.Repository, list[str]]]:
+    """(prefix, repository, names) of the project and of each submodule and embedded repository in it, at any depth;
+    none where there is no repository, or where the one above ignores all that is here: such a project is its own."""
+    found: list[tuple[str, git.Repository, list[str]]] = []
+    try:
+        top = git.around(root)
+        pending: list[tuple[str, git.Repository | None]] = [("", top)] if top else []
+        while pending:
+            prefix, known = pending.pop()
+            directory = os.path.realpath(os.path.join(root, prefix))
+            asked = git.ask(known, directory, STAGED)
+            repository = asked.repository
+            names, inner = _listing(asked, cancel)
+            if not prefix and not names and not inner and repository.top != directory:
+                return []
+            found.append((prefix, repository, names))
+            for name in sorted(inner):
+                place = os.path.join(directory, name)
+                if os.path.lexists(os.path.join(place, ".git")) and os.path.realpath(place) == place:
+                    pending.append((f"{prefix}{name}/", git.within(repository, place)))
+    except git.Failure as error:
+        raise _unread(error) from error
+    return found
 
 
-def _repositories(root: str) -> Iterator[tuple[str, str, list[str]]]:
-    """(prefix, directory, files) of the project and of each submodule and embedded repository in it, at any depth."""
-    pending = [("", root)]
-    while pending:
-        prefix, directory = pending.pop()
-        names, inner = _listing(directory)
-        yield prefix, directory, names
-        for name in sorted(inner):
-            below = os.path.join(directory, name)
-            if os.path.lexists(os.path.join(below, ".git")) and not os.path.islink(below):
-                pending.append((f"{prefix}{name}/", below))
-
-
-def _listing(directory: str) -> tuple[list[str], list[str]]:
+def _listing(asked: git.Git, cancel: int) -> tuple[list[str], list[str]]:
     """The files of one repository, tracked and untracked, and the repositories in it: a submodule is an index entry of
     mode 160000, an embedded one an untracked name with a slash at its end. One call: each costs a start of git."""
-    names: list[str] = []
-    inner: list[str] = []
-    for line in _git(directory, "ls-files", "-t", "-s", "-c", "-o", "--exclude-standard", "-z", "--", "."):
-        tag, _, rest = line.partition(" ")
-        if tag == "?":
-            (inner if rest.endswith("/") else names).append(rest.rstrip("/"))
+    names: list[bytes] = []
+    inner: list[bytes] = []
+    for line in asked.end(cancel).split(b"\0")[:-1]:
+        tag, _, rest = line.partition(b" ")
+        if tag == b"?":
+            (inner if rest.endswith(b"/") else names).append(rest.rstrip(b"/"))
         else:
-            entry, _, name = rest.partition("\t")
-            (inner if entry.startswith("160000 ") else names).append(name)
-    return names, inner
+            entry, _, name = rest.partition(b"\t")
+            (inner if entry.startswith(b"160000 ") else names).append(name)
+    git.check(b"".join(name + b"\0" for name in (*names, *inner)), asked.repository)
+    return [os.fsdecode(name) for name in names], [os.fsdecode(name) for name in inner]
 
 
-def _git(directory: str, *arguments: str) -> list[str]:
-    done = _run(directory, *arguments)
-    if done.status:
-        raise EnvtoolError(f"git cannot read the project: {done.failure()}", code="project-git")
-    return [os.fsdecode(name) for name in done.stdout.split(b"\0") if name]
+def _ignored(repository: git.Repository, directory: str, cancel: int) -> list[str]:
+    listing = git.ask(repository, directory, git.IGNORED).end(cancel)
+    git.check(listing, repository)
+    return [os.fsdecode(name.rstrip(b"/")) for name in listing.split(b"\0")[:-1]]
 
 
-def _run(directory: str, *arguments: str) -> proc.Completed:
-    return proc.run((*git.WORDS, *arguments), cwd=directory, env=git.OWN, timeout=120)
+def _unread(error: git.Failure) -> EnvtoolError:
+    if isinstance(error, git.Stopped):
+        return Interrupted()
+    return EnvtoolError(f"the project cannot be read: {error}", code="project-git")
+
+
+def _is_real(root: str, directory: str, known: dict[str, bool]) -> bool:
+    """Whether no link is on the way to a directory."""
+    if directory not in known:
+        here = stat.S_ISLNK(_mode(os.path.join(root, directory)) or 0)
+        known[directory] = not here and _is_real(root, os.path.dirname(directory), known)
+    return known[directory]
 
 
 def _walk(root: str, below: str = "") -> Iterator[str]:
@@ -176,6 +193,7 @@ def inputs(
     asked: Iterable[str] = (),
     *,
     keeps: Callable[[str], bool] | None = None,
+    cancel: int = -1,
     check: Callable[[], None] | None = None,
 ) -> tuple[InputFile, ...]:
     """The files that patterns mean, with what of them counts; sorted by path.
@@ -184,8 +202,8 @@ def inputs(
     names one exactly. Of `optional` patterns those that match nothing are passed over; likewise of `named` ones, whose
     files count by their names alone unless another pattern means them too, and of `asked` ones, which builds do not
     see unless another pattern means them too. Files that are not kept are not seen at all.
-    Raises UsageError (codes input-outside, input-missing, input-kind, input-large), EnvtoolError, and what `check`
-    raises, which is called often.
+    Raises UsageError (codes input-outside, input-missing, input-kind, input-large), EnvtoolError, Interrupted as
+    `listed` does, and what `check` raises, which is called often.
     """
     paths: set[str] = set()
     bare: set[str] = set()
@@ -204,7 +222,7 @@ def inputs(
             found.add(wanted)
             continue
         if everything is None:
-            everything = [path for path in listed(root) if keeps is None or keeps(path)]
+            everything = [path for path in listed(root, cancel) if keeps is None or keeps(path)]
         if wanted in ("", "."):
             matched = everything
         elif mode is not None:
@@ -388,9 +406,11 @@ def signature(path: str) -> tuple[int, ...]:
 class Files:
     """`api.Project` over a directory. Keeps a record of all that was read, or looked for and not there."""
 
-    def __init__(self, root: str, door: gate.Gate | None = None) -> None:
+    def __init__(self, root: str, door: gate.Gate | None = None, cancel: int = -1) -> None:
+        """Where git is asked, it is given up as soon as the descriptor `cancel` is readable."""
         self._root = os.path.realpath(root)
         self._gate = door or gate.Gate(root)
+        self._cancel = cancel
         self._seen: dict[str, tuple[int, ...]] = {}
         self._listed: list[str] | None = None
 
@@ -417,7 +437,7 @@ class Files:
         """See api.Project."""
         expression = globs.matcher((_inside(pattern),))
         if self._listed is None:
-            self._listed = listed(self._root)
+            self._listed = listed(self._root, self._cancel)
         # names come and go with the directories' times; what is ignored with these files
         for directory in {"", *(os.path.dirname(path) for path in self._listed)}:
             parts = directory.split("/") if directory else []

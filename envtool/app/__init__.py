@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from envtool import evidence, globs, registry
+from envtool import evidence, git, globs, registry
 from envtool.api import Detection
 from envtool.app.caching import cache, cache_key
 from envtool.app.looking import diff, inspect
@@ -254,7 +254,7 @@ def execute(request: Request, env: str, argv: tuple[str, ...], *, terminal: bool
         stack = Stacks(at.nodes, at.setting).stack(chosen.name)
         with scratch_for(chosen, at.setting) as directory:
             prepared = ready.prepare(chosen, stack, at.spec, at.files, at.setting, scratch=directory)
-            status = warm.launch(prepared, argv, terminal=terminal, cancel=cancel.reader)
-    if status is None:
-        raise MakeError("git cannot say which files of the project it ignores", code="project-git")
-    return status
+            try:
+                return warm.launch(prepared, argv, terminal=terminal, cancel=cancel.reader)
+            except git.Failure as error:
+                raise MakeError(f"the project cannot be read: {error}", code="project-git") from error

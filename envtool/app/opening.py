@@ -43,11 +43,11 @@ class Opened:
         return lock_file.lines(self.files, self.spec.file)
 
 
-def read(request: Request) -> tuple[Spec, Files, registry.Registry]:
+def read(request: Request, cancel: Cancel | None = None) -> tuple[Spec, Files, registry.Registry]:
     """The spec alone. Raises SpecError, UsageError."""
     path = find_spec(request)
     root = os.path.dirname(path)
-    files = Files(root, Gate(root, allowed(request, root)))
+    files = Files(root, Gate(root, allowed(request, root)), cancel.reader if cancel else -1)
     kinds = registry.discover()
     spec = load_spec(files, os.path.basename(path), root=root, registry=kinds, args=request.args)
     return select(spec, request.envs), files, kinds
@@ -56,7 +56,7 @@ def read(request: Request) -> tuple[Spec, Files, registry.Registry]:
 def opened(request: Request, emit: Emit | None = None, cancel: Cancel | None = None, *, parts: bool = True) -> Opened:
     """All of it; bases have the `parts` that are known. Raises SpecError (also where the lock has to fit and does not),
     UsageError, StoreError."""
-    spec, files, kinds = read(request)
+    spec, files, kinds = read(request, cancel)
     nodes = graph(spec, kinds)
     place = store.locate(idmap=ids.describe())
     scratch.sweep(place, remove=ids.remove)

@@ -52,8 +52,15 @@ def try_test(arguments: list[str]) -> int | None:
 
     began = time.monotonic()
     plan = told.read(store, spec, "test", envs)
+    if plan is None:
+        return None
+    with _Stopping() as stopping:
+        stands = told.stands(plan, stopping.reader)
+    if stopping.heard:
+        sys.stderr.write("interrupted\n")
+        return 130
     try:
-        if plan is None or not told.stands(plan) or not told.leave(plan):
+        if not stands or not told.leave(plan):
             return None
     except OSError:  # the long way has the words for it
         return None
@@ -95,33 +102,44 @@ def _asked(arguments: list[str]) -> tuple[str, tuple[str, ...], bool] | None:
     return (directory, tuple(envs), quiet) if verbs else None
 
 
-def _launch(plan: dict[str, object], argv: tuple[str, ...]) -> int | None:
-    import _signal  # type: ignore[import-not-found]  # what `signal` wraps in enums, ten times as slow to import
+class _Stopping:
+    """Meanwhile ^C, SIGTERM and a closed terminal are heard, and make `reader` readable; the second one ends us."""
 
+    def __enter__(self) -> _Stopping:
+        import _signal  # type: ignore[import-not-found]  # what `signal` wraps in enums, ten times as slow to import
+
+        self.reader, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.heard = False
+        self._set = _signal.signal
+        self._before = {number: _signal.getsignal(number) for number in (1, 2, 15)}
+        for number, handler in self._before.items():
+            if handler is not _signal.SIG_IGN:
+                _signal.signal(number, self._stop)
+        return self
+
+    def _stop(self, number: int, _frame: object) -> None:
+        # how many bytes wait is the signal (realise.setting.Cancel): only the first one counts
+        self._set(number, 0)  # SIG_DFL
+        self.heard = True
+        os.write(self._writer, b"x" * number)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            self._set(number, handler)
+        os.close(self.reader)
+        os.close(self._writer)
+
+
+def _launch(plan: dict[str, object], argv: tuple[str, ...]) -> int | None:
     from envtool.run import warm
 
-    reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-
-    def stop(number: int, _frame: object) -> None:
-        # how many bytes wait is the signal (realise.setting.Cancel): only the first one counts
-        _signal.signal(number, _signal.SIG_DFL)
-        os.write(writer, b"x" * number)
-
-    before = {number: _signal.getsignal(number) for number in (1, 2, 15)}
-    for number, handler in before.items():
-        if handler is not _signal.SIG_IGN:
-            _signal.signal(number, stop)
-    try:
-        return warm.launch(plan, argv, terminal=os.isatty(0) and os.isatty(1), cancel=reader)
-    except Exception as error:  # a refusal of the kernel: the long way has the words for it
-        if type(error).__name__ == "SandboxError":
-            return None
-        raise
-    finally:
-        for number, handler in before.items():
-            _signal.signal(number, handler)
-        os.close(reader)
-        os.close(writer)
+    with _Stopping() as stopping:
+        try:
+            return warm.launch(plan, argv, terminal=os.isatty(0) and os.isatty(1), cancel=stopping.reader)
+        except Exception as error:  # a refusal of the kernel, or of git: the long way has the words for it
+            if type(error).__name__ in ("SandboxError", "Failure"):
+                return None
+            raise
 
 
 def nearest(directory: str) -> str:

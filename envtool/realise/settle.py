@@ -334,7 +334,8 @@ def _inputs(setting: Setting, patterns: Sequence[tuple[str, ...]], node: Node) -
             return path.startswith(prefix) and kind.keeps(spec.options, path[len(prefix) :])
 
     try:
-        return project.inputs(setting.root, *patterns, keeps=keeps, check=setting.cancel.check)
+        cancel = setting.cancel
+        return project.inputs(setting.root, *patterns, keeps=keeps, cancel=cancel.reader, check=cancel.check)
     except (SpecError, Interrupted):
         raise
     except EnvtoolError as error:

@@ -6,14 +6,17 @@ envtool did, to whoever trusts this machine.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from io import BufferedReader
 from typing import Any
 
-from envtool import __version__, digests, evidence, git, proc
+from envtool import __version__, digests, evidence, git, refs
+from envtool.beneath import open_beneath
 from envtool.directory import Directory
 from envtool.errors import Interrupted
 from envtool.model import Env, Json, Task
@@ -27,6 +30,7 @@ PREDICATE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:envtool:docs:evidence:task:1"
 BUILDER = "urn:envtool:local"
 ENDING = ".intoto.json"
+MOST_HASHED = 64 << 20  # bytes of a tracked file that is compared with what was committed
 
 
 def statement(
@@ -88,7 +92,7 @@ def record(env: Env, task: Task, stack: Stack, setting: Setting, result: Result,
             root=setting.root,
             arch=setting.arch,
             arguments=setting.arguments,
-            commit=commit(setting.root),
+            commit=commit(setting.root, setting.cancel.reader),
             view=view,
             check=setting.cancel.check,
         )
@@ -117,15 +121,75 @@ def bundle(results: Sequence[Any]) -> str:
     return "".join(lines)
 
 
-def commit(root: str) -> str:
-    """The commit that is checked out, `-dirty` at its end where tracked files differ from it; empty outside git."""
-    head = proc.run((*git.WORDS, "rev-parse", "-q", "--verify", "HEAD"), cwd=root, env=git.OWN, timeout=30)
-    if head.status:
+def commit(root: str, cancel: int = -1) -> str:
+    """The commit that is checked out, `-dirty` at its end where tracked files differ from it or that cannot be told;
+    empty outside git, and where there is no commit that we can read."""
+    try:
+        repository = git.around(root)
+        head = refs.head(repository) if repository else ""
+    except git.Failure:
         return ""
-    # not `describe --dirty`, which writes the index anew whatever GIT_OPTIONAL_LOCKS says
-    status = (*git.WORDS, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=none")
-    dirty = proc.run(status, cwd=root, env=git.OWN, timeout=30).stdout
-    return head.stdout.decode("ascii", "replace").strip() + ("-dirty" if dirty else "")
+    return head + ("-dirty" if head and repository and _is_dirty(repository, head, cancel) else "")
+
+
+def _is_dirty(repository: git.Repository, head: str, cancel: int) -> bool:
+    """Whether the index or the files differ from a commit, those of submodules too.
+
+    Not git's `status`: it filters contents with programs, and asks in submodules. The index is compared by git, times
+    and sizes of files too; a content that may differ is hashed here as it is. Who keeps files in another form than they
+    are checked in (line ends, filters) and touches them has a project that is dirty until git has looked at it again.
+    """
+
+    def ask(*words: str) -> tuple[int, bytes]:
+        status, output, errors = git.ask(repository, repository.top, words, configured=False).ended(cancel)
+        if status not in (0, 256) or b"error: " in errors:
+            raise git.Failure("no answer")
+        return status, output
+
+    try:
+        if ask("diff-index", "--cached", "--quiet", head, "--")[0]:
+            return True
+        rows = [row.partition(b"\t") for row in ask("ls-files", "-s", "-z")[1].split(b"\0")[:-1]]
+        entries = {name: entry.split(b" ") for entry, _, name in rows}
+        modules = [os.fsdecode(name) for name, entry in entries.items() if entry[0] == b"160000"]
+        git.check(b"".join(name + b"\0" for name in entries), repository)
+        apart = [f":(exclude,top,literal){name}" for name in modules]
+        touched = ask("diff-files", "--name-only", "-z", "--", ":/", *apart)[1].split(b"\0")[:-1]
+        if not all(_is(repository.top, os.fsdecode(name), *map(bytes.decode, entries[name])) for name in touched):
+            return True
+        for name in modules:
+            inner = git.within(repository, os.path.join(repository.top, name))
+            commit = entries[os.fsencode(name)][1].decode()
+            if inner and (refs.head(inner) != commit or _is_dirty(inner, commit, cancel)):
+                return True
+    except (git.Failure, OSError, KeyError, TypeError):
+        return True
+    return False
+
+
+def _is(top: str, name: str, mode: str, blob: str, stage: str) -> bool:
+    """Whether a file stands as an entry of the index says: mode in octal, id in hex. Raises OSError."""
+    directory = open_beneath(top, os.path.dirname(name), os.O_PATH | os.O_DIRECTORY, follow=False)
+    try:
+        last = os.path.basename(name)
+        found = os.stat(last, dir_fd=directory, follow_symlinks=False)
+        if stage != "0" or found.st_size > MOST_HASHED:
+            return False
+        if stat.S_ISLNK(found.st_mode):
+            content = os.fsencode(os.readlink(last, dir_fd=directory))
+            kind = "120000"
+        else:
+            with open(open_beneath(directory, last, follow=False), "rb") as file:
+                found = os.fstat(file.fileno())
+                if not stat.S_ISREG(found.st_mode):
+                    return False
+                content = file.read(MOST_HASHED + 1)
+            kind = "100755" if found.st_mode & 0o100 else "100644"
+    finally:
+        os.close(directory)
+    digest = hashlib.new("sha1" if len(blob) == 40 else "sha256", b"blob %d\0" % len(content), usedforsecurity=False)
+    digest.update(content)
+    return kind == mode and digest.hexdigest() == blob
 
 
 def _internal(env: Env, task: Task, stack: Stack, arch: str) -> dict[str, Json]:

@@ -11,7 +11,7 @@ import sysconfig
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from envtool import evidence, gate, git, project, stored
+from envtool import evidence, gate, project, stored
 from envtool.container.program import Step
 from envtool.model import Env, Spec
 from envtool.project import Files
@@ -44,9 +44,7 @@ def prepare(env: Env, stack: Stack, spec: Spec, files: Files, setting: Setting, 
         "passed": env.passed,
         "allowed": gate.passing(env.passed, setting.allowed, network=env.network),
         "hidden": (project.OWN,),
-        "repositories": tuple(project.repositories(setting.root)),
-        "git": (*git.WORDS, *git.IGNORED),
-        "git_env": git.environment(),
+        "repositories": tuple(project.repositories(setting.root, setting.cancel.reader)),
         "locks": tuple(setting.store.path("locks", f"layer-{made.layer.key}") for made in stack.made),
     }
     watched = {seen.path: tuple(seen.state) for seen in files.seen()}
@@ -164,5 +162,5 @@ def _decided(stack: Stack, spec: Spec, setting: Setting) -> Iterator[str]:
             while len(place) > len(setting.root):  # names in a directory come and go with its time
                 place = os.path.dirname(place)
                 yield place
-    for _, directory in project.repositories(setting.root):
+    for _, directory in project.repositories(setting.root, setting.cancel.reader):
         yield os.path.join(directory, ".gitmodules")

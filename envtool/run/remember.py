@@ -133,7 +133,8 @@ def _id(asked: Asked) -> str:
 def look_at(setting: Setting) -> View | str:
     """How the project stands, or why that cannot be told. Raises Interrupted."""
     try:
-        return look.look(setting.root, record.place(setting.store.root, setting.root), setting.cancel.check)
+        cancel = setting.cancel
+        return look.look(setting.root, record.place(setting.store.root, setting.root), cancel.reader, cancel.check)
     except Unknown as error:
         return str(error)
 

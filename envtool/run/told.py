@@ -72,12 +72,13 @@ def passed(patterns: tuple[str, ...]) -> dict[str, str]:
     }
 
 
-def stands(plan: dict[str, Any]) -> bool:
-    """Whether the project's files are those of the plan."""
+def stands(plan: dict[str, Any], cancel: int = -1) -> bool:
+    """Whether the project's files are those of the plan. Not known, and so False, at once when the descriptor `cancel`
+    becomes readable."""
     from envtool.view import look
 
     try:
-        found = look.settle(look.ask(plan["root"], plan["record"]), unchanged=True)
+        found = look.settle(look.ask(plan["root"], plan["record"]), unchanged=True, cancel=cancel)
     except look.Unknown:
         return False
     return found is not None and found.digest == plan["view"]

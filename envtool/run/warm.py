@@ -11,13 +11,13 @@ import fcntl
 import os
 import sys
 
-from envtool import __version__, stored
+from envtool import __version__, git, stored
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-FORMAT = 5
+FORMAT = 6
 SIGNING_KEY = "ENVTOOL_CACHE_KEY"  # gate.py has it too; that module is not for here
 
 
@@ -93,30 +93,34 @@ def passed(plan: dict[str, Any]) -> dict[str, str] | None:
     return found
 
 
-def ask(plan: dict[str, Any]) -> list[tuple[str, int, int]]:
-    """Start git in each repository of the project: what it ignores is read by `hidden`, when that is needed."""
-    running = []
-    for prefix, directory in plan["repositories"]:
-        reader, writer = os.pipe()
-        actions = [(os.POSIX_SPAWN_DUP2, writer, 1)]
-        child = os.posix_spawnp(
-            "git", [*plan["git"][:1], "-C", directory, *plan["git"][1:]], plan["git_env"], file_actions=actions
-        )
-        os.close(writer)
-        running.append((prefix, reader, child))
+def ask(plan: dict[str, Any]) -> list[tuple[str, git.Git]]:
+    """Start git in each repository of the project: what it ignores is read by `hidden`, when that is needed. Raises
+    git.Failure."""
+    running: list[tuple[str, git.Git]] = []
+    outer = git.around(plan["program"]["view"][0]) if plan["repositories"] else None
+    try:
+        for prefix, directory in plan["repositories"]:
+            repository = git.within(outer, directory) if prefix and outer else outer
+            running.append((prefix, git.ask(repository, directory, git.IGNORED)))
+    except BaseException:
+        for _, each in running:
+            each.drop()
+        raise
     return running
 
 
-def hidden(plan: dict[str, Any], running: list[tuple[str, int, int]]) -> tuple[str, ...] | None:
-    """What git ignores now; None when git failed."""
+def hidden(plan: dict[str, Any], running: list[tuple[str, git.Git]], cancel: int = -1) -> tuple[str, ...]:
+    """What git ignores now. Raises git.Failure, git.Stopped when the descriptor `cancel` is readable."""
     found = {*plan["hidden"]}
-    failed = False
-    for prefix, reader, child in running:
-        with open(reader, "rb") as pipe:
-            names = pipe.read().split(b"\0")
-        failed |= os.waitpid(child, 0)[1] != 0
-        found.update(prefix + os.fsdecode(name.rstrip(b"/")) for name in names if name)
-    return None if failed else tuple(sorted(found))
+    try:
+        for prefix, each in running:
+            listing = each.end(cancel)
+            git.check(listing, each.repository)
+            found.update(prefix + os.fsdecode(name.rstrip(b"/")) for name in listing.split(b"\0")[:-1])
+    finally:
+        for _, each in running:
+            each.drop()
+    return tuple(sorted(found))
 
 
 def environment(plan: dict[str, Any], *, terminal: bool) -> dict[str, str]:
@@ -128,16 +132,17 @@ def environment(plan: dict[str, Any], *, terminal: bool) -> dict[str, str]:
     return variables
 
 
-def launch(plan: dict[str, Any], argv: tuple[str, ...], *, terminal: bool, cancel: int) -> int | None:
-    """Run a command (none: a login shell) in the container of a plan; its status, 130 when `cancel` ended it. None
-    when git could not say what is hidden. Its layers are held by the caller, before and after: one plan may be
-    launched as often as is liked. Raises SandboxError."""
+def launch(plan: dict[str, Any], argv: tuple[str, ...], *, terminal: bool, cancel: int) -> int:
+    """Run a command (none: a login shell) in the container of a plan; its status, 130 when `cancel` ended it. Its
+    layers are held by the caller, before and after: one plan may be launched as often as is liked. Raises SandboxError,
+    git.Failure when git cannot say what is hidden."""
     running = ask(plan)  # git works while we import
     from envtool.container import start
 
-    ignored = hidden(plan, running)
-    if ignored is None:
-        return None
+    try:
+        ignored = hidden(plan, running, cancel)
+    except git.Stopped:
+        return 130
     program = dict(plan["program"])
     project, _, target = program["view"]
     program["view"] = (project, ignored, target)

@@ -130,7 +130,7 @@ def _project(stack: Stack, setting: Setting, path: str) -> Content:
     settled = [made.settled for made in stack.made]
     wanted = copies(settled)
     found = StackTree([made.layer for made in stack.made]).read([source for source, _ in wanted])
-    listed = projects.listed(setting.root)
+    listed = projects.listed(setting.root, setting.cancel.reader)
     there = {f"{PROJECT}/{path}" for path in listed}
     generated = {place: found[source] for source, place in wanted if source in found and place not in there}
     items = ground.project(listed, setting.root, generated, PROJECT)

@@ -39,7 +39,7 @@ def verify(env: Env, task: Task, bench: Bench, host: Mapping[str, str]) -> Verif
 def _verify(found: Verified, env: Env, task: Task, stack: Stack, bench: Bench, host: Mapping[str, str]) -> Verified:
     setting = bench.setting
     event_id = f"verify:{env.name}:{task.name}"
-    hidden = project.hidden(setting.root)
+    hidden = project.hidden(setting.root, setting.cancel.reader)
     with ExitStack() as held:
         held.enter_context(layers.using(setting.store, [made.layer for made in stack.made]))
         library, note = bench.clocks.of(stack.made[0])

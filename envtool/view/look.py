@@ -1,10 +1,11 @@
 """The digest of a project's view: of every file that git lists, what a task can tell of it. On the warm way of `test`.
 
 What counts of a file: its path, its type, whether it may be executed, its content or (symlinks) its target. Names
-come from git; contents from git never (assume-unchanged, fileMode, CRLF: its status and object ids have blind spots)
-but from our own record of how each file stood when it was hashed: mode, inode, size, mtime and ctime in nanoseconds.
-Whoever changes a file moves its ctime, which no program can set. The clock of a file system ticks in milliseconds,
-so what had changed within GRAIN before it was hashed may change again unseen: such a record is never trusted.
+come from git, and one that leads through a symlink is not there; contents from git never (assume-unchanged, fileMode,
+CRLF: its status and object ids have blind spots) but from our own record of how each file stood when it was hashed:
+mode, inode, size, mtime and ctime in nanoseconds. Whoever changes a file moves its ctime, which no program can set. The
+clock of a file system ticks in milliseconds, so what had changed within GRAIN before it was hashed may change again
+unseen: such a record is never trusted.
 
 The record is a *short cut*: one file a project with the names as git said them, and five numbers a name, compared as
 bytes; the hashes stand in a second one, read only where something changed. Which files count is `project.listed`'s.
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
-FORMAT = 1
+FORMAT = 1  # of what is hashed
 GRAIN = 20_000_000  # nanoseconds
 MANY = 20_000  # names of which another process looks at half: lstat is nearly all that takes time
 MOST = 4 << 30  # bytes that are hashed at once: a directory of films is no project
@@ -60,172 +61,141 @@ class View:
 class Asked:
     """A question under way: what was recorded, and git at work."""
 
-    __slots__ = ("gits", "ground", "place", "record", "root")
+    __slots__ = ("gits", "place", "record", "repository", "root")
 
     def __init__(self, root: str, place: str) -> None:
         self.root, self.place = root, place
         self.record = record.load(place, root)
-        self.ground = _ground(root)
-        self.gits: list[_Git] = []
-
-    def repositories(self) -> list[tuple[bytes, bytes]]:
-        """(prefix, directory) of those that are known so far: the project's own at least."""
-        known: list[tuple[bytes, bytes]] = self.record.get("repositories", [])
-        return known or [(b"", os.fsencode(self.root))]
+        self.repository = git.around(root)
+        self.gits: dict[bytes, git.Git] = {}  # by the prefix of each repository
 
 
-class _Git:
-    """One git, writing into memory: a pipe would make it wait for us, who work on something else."""
-
-    __slots__ = ("_child", "_errors", "_output")
-
-    def __init__(self, directory: bytes, words: Sequence[str]) -> None:
-        self._output = os.memfd_create("git")
-        self._errors = os.memfd_create("git")
-        actions = [(os.POSIX_SPAWN_DUP2, self._output, 1), (os.POSIX_SPAWN_DUP2, self._errors, 2)]
-        argv: list[str | bytes] = [git.WORDS[0], "-C", directory, *git.WORDS[1:], *words]
-        try:
-            self._child = os.posix_spawnp("git", argv, git.environment(), file_actions=actions)
-        except BaseException:
-            self._close()
-            raise
-
-    def end(self) -> tuple[int, bytes, bytes]:
-        """Its status (0: well), output and errors."""
-        status = os.waitpid(self._child, 0)[1]
-        try:
-            return status, _whole(self._output), _whole(self._errors)
-        finally:
-            self._close()
-
-    def _close(self) -> None:
-        os.close(self._output)
-        os.close(self._errors)
-
-
-def _spawn(directory: bytes, words: Sequence[str]) -> _Git:
-    try:
-        return _Git(directory, words)
-    except OSError as error:
-        raise Unknown(f"git cannot be started: {error.strerror}") from error
-
-
-def look(root: str, place: str, check: Callable[[], None] | None = None) -> View:
+def look(root: str, place: str, cancel: int = -1, check: Callable[[], None] | None = None) -> View:
     """How the project stands now. `place` is the path of its record, which is brought up to date. `check` is called
-    while files are hashed, and may raise. Raises Unknown."""
-    found = settle(ask(root, place), check=check)
+    while files are hashed, and may raise. Raises Unknown, at once when the descriptor `cancel` becomes readable."""
+    found = settle(ask(root, place), cancel=cancel, check=check)
     assert found is not None
     return found
 
 
 def ask(root: str, place: str) -> Asked:
     """Begin: git works meanwhile. Follow with `settle` or `drop`. Raises Unknown."""
-    asked = Asked(root, place)
-    if not asked.ground:
-        return asked
     try:
-        for _, directory in asked.repositories():
-            asked.gits.append(_Git(directory, git.LISTED))
-        if asked.ground == "below":
-            asked.gits.append(_Git(os.fsencode(root), ("check-ignore", "-q", ".")))
-    except OSError as error:
-        drop(asked)
-        asked.gits, asked.ground = [], ""
-        if not isinstance(error, FileNotFoundError | PermissionError | NotADirectoryError):
-            raise Unknown(f"git cannot be started: {error.strerror}") from error  # else: everything belongs to it
+        asked = Asked(root, place)
+        if asked.repository:
+            known: list[bytes] = asked.record.get("repositories") or [b""]
+            try:
+                for prefix in known:
+                    if started := _start(asked, prefix):
+                        asked.gits[prefix] = started
+            except git.Failure:
+                drop(asked)
+                raise
+    except git.Failure as error:
+        raise Unknown(str(error)) from error
     return asked
+
+
+def _start(asked: Asked, prefix: bytes) -> git.Git | None:
+    """Ask git for the names of one repository of the project; None where there is none any more."""
+    assert asked.repository is not None
+    if not prefix:
+        return git.ask(asked.repository, os.path.realpath(asked.root), git.LISTED)
+    directory = f"{asked.root}/{os.fsdecode(prefix[:-1])}"
+    inner = git.within(asked.repository, directory)
+    return git.ask(inner, directory, git.LISTED) if inner else None
 
 
 def drop(asked: Asked) -> None:
     """Ask no further."""
-    for each in asked.gits:
-        each.end()
+    for each in asked.gits.values():
+        each.drop()
 
 
-def settle(asked: Asked, *, unchanged: bool = False, check: Callable[[], None] | None = None) -> View | None:
-    """The answer. With `unchanged` None at the first sign that something may have changed. Raises Unknown, and what
-    `check` raises."""
+def settle(
+    asked: Asked, *, unchanged: bool = False, cancel: int = -1, check: Callable[[], None] | None = None
+) -> View | None:
+    """The answer. With `unchanged` None at the first sign that something may have changed. Raises Unknown, at once
+    when the descriptor `cancel` becomes readable, and what `check` raises."""
+    try:
+        return _settle(asked, cancel, check, unchanged=unchanged)
+    except git.Failure as error:
+        raise Unknown(str(error)) from error
+    finally:
+        drop(asked)
+
+
+def _settle(asked: Asked, cancel: int, check: Callable[[], None] | None, *, unchanged: bool) -> View | None:
     known = asked.record
     names: list[bytes] = known.get("names", [])
-    stats = _stats(asked.root, names)  # git works meanwhile
-    said = [each.end() for each in asked.gits]
-    ignored = asked.ground == "below" and said.pop()[0] == 0
-    if asked.ground and not ignored and any(status for status, _, _ in said):
-        ignored = _no_repository(asked.root)
-    if asked.ground and not ignored:
-        listings = [output for _, output, _ in said]
-        same = known.get("listings") == listings and all(
+    stats = _stats(asked.root, names, known.get("parents", []))  # git works meanwhile
+    said = {prefix: each.end(cancel) for prefix, each in asked.gits.items()}
+    # where the repository above ignores all that is here, it is a project of its own
+    if asked.repository and (said[b""] or asked.repository.top == os.path.realpath(asked.root)):
+        same = known.get("listings") == [*said.values()] and all(
             os.path.lexists(inner) == there for inner, there in known["inner"]
         )
         if same and stats == known["stats"]:
             return View(asked, known["digest"], names, stats, b"")
-        return None if unchanged else _again(asked, _from_git(asked, listings, stats), check)
+        return None if unchanged else _again(asked, _from_git(asked, said, stats, cancel), check)
     found = sorted(_walk(os.fsencode(asked.root), b""))
     if found == names and "walked" in known and stats == known["stats"]:
         return View(asked, known["digest"], names, stats, b"")
     walked = {"names": found, "walked": b"".join(chain.from_iterable((name, b"\0") for name in found))}
-    return None if unchanged else _again(asked, {**walked, "stats": _stats(asked.root, found)}, check)
+    if unchanged:
+        return None
+    return _again(asked, {**walked, "parents": [], "stats": _stats(asked.root, found, [])}, check)
 
 
 # ---- which files there are -------------------------------------------------------------------------------------------
 
 
-def _ground(root: str) -> str:
-    """Where the nearest repository begins: "here", "below" (the project is a directory in it), or nowhere."""
-    directory = os.path.realpath(root)
-    if os.path.lexists(f"{directory}/.git"):
-        return "here"
-    while (parent := os.path.dirname(directory)) != directory:
-        directory = parent
-        if os.path.lexists(f"{directory}/.git".replace("//", "/")):
-            return "below"
-    return ""
-
-
-def _no_repository(root: str) -> bool:
-    """Why git failed: True where there is no repository. Raises Unknown."""
-    status, output, errors = _spawn(os.fsencode(root), ("rev-parse", "--is-inside-work-tree")).end()
-    if (status == 0 and output.strip() != b"true") or (status and b"not a git repository" in errors):
-        return True
-    raise Unknown(errors.decode(errors="replace").strip() or "git failed")
-
-
-def _from_git(asked: Asked, listings: list[bytes], stats: bytes) -> dict[str, Any]:
-    """Names and stats of all repositories of the project, of those in it too. `listings` is what git said where it was
+def _from_git(asked: Asked, said: dict[bytes, bytes], stats: bytes, cancel: int) -> dict[str, Any]:
+    """Names and stats of all repositories of the project, of those in it too. `said` is what git said where it was
     asked, `stats` of the names that were recorded."""
+    assert asked.repository is not None
     top = os.fsencode(asked.root)
-    before = asked.record.get("names")
-    directories = [directory for _, directory in asked.repositories()]
-    said = dict(zip(directories, listings, strict=True))
-    new: dict[str, Any] = {"listings": [], "repositories": [], "inner": [], "names": []}
+    before, known = asked.record.get("names"), asked.record.get("parents", [])
+    new: dict[str, Any] = {"listings": [], "repositories": [], "inner": [], "names": [], "parents": []}
     parts: list[bytes] = []
-    pending = [(b"", top)]
+    pending = [b""]
     while pending:
-        prefix, directory = pending.pop()
-        listing = said[directory] if directory in said else _listing(directory)
-        names = record.names(prefix, listing)
-        parts.append(stats if names == before else _stats(asked.root, names))
-        new["repositories"].append((prefix, directory))
-        new["listings"].append(listing)
+        prefix = pending.pop()
+        if prefix not in said:
+            started = _start(asked, prefix)
+            if started is None:
+                raise Unknown(f"{os.fsdecode(prefix)}.git is no git repository")
+            said[prefix] = started.end(cancel)
+        git.check(said[prefix], asked.repository)
+        names = record.names(prefix, said[prefix])
+        parents = known if names == before else _parents(names)
+        parts.append(stats if names == before else _stats(asked.root, names, parents))
+        new["repositories"].append(prefix)
+        new["listings"].append(said[prefix])
         new["names"] += names
+        new["parents"] += parents
         # a submodule is a name that is a directory, an embedded repository one with a slash at its end
         modes = array("q", parts[-1])[::_FIELDS]
         inner = {name.rstrip(b"/") for name, mode in zip(names, modes, strict=True) if mode & _KIND == _DIRECTORY}
         for name in sorted(inner):
-            path = top + b"/" + name
-            there = os.path.lexists(path + b"/.git")
-            new["inner"].append((path + b"/.git", there))
+            path = top + b"/" + name + b"/.git"
+            there = os.path.lexists(path)
+            new["inner"].append((path, there))
             if there:
-                pending.append((name + b"/", path))
+                pending.append(name + b"/")
     new["stats"] = b"".join(parts)
     return new
 
 
-def _listing(directory: bytes) -> bytes:
-    status, output, errors = _spawn(directory, git.LISTED).end()
-    if status:
-        raise Unknown(errors.decode(errors="replace").strip() or "git failed")
-    return output
+def _parents(names: Sequence[bytes]) -> list[bytes]:
+    """All directories on the way to names, each before what is in it."""
+    found: set[bytes] = set()
+    for directory in {name.rstrip(b"/").rpartition(b"/")[0] for name in names}:
+        way = directory
+        while way and way not in found:
+            found.add(way)
+            way = way.rpartition(b"/")[0]
+    return sorted(found)
 
 
 def _walk(root: bytes, below: bytes) -> Iterator[bytes]:
@@ -245,8 +215,26 @@ def _walk(root: bytes, below: bytes) -> Iterator[bytes]:
 # ---- how they stand --------------------------------------------------------------------------------------------------
 
 
-def _stats(root: str, names: Sequence[bytes]) -> bytes:
-    """A row a name: mode, inode, size, mtime, ctime; zeros for what is not there."""
+def _stats(root: str, names: Sequence[bytes], parents: Sequence[bytes]) -> bytes:
+    """A row a name: mode, inode, size, mtime, ctime; zeros for what is not there. A name that leads through one of
+    `parents` is not there where that is a symlink: whatever the index says, git would not check it out so."""
+    stats = _all_rows(root, names)
+    lstat, top = os.lstat, os.fsencode(root) + b"/"
+    linked = []
+    for parent in parents:
+        try:
+            if lstat(top + parent).st_mode & _KIND == _LINK:
+                linked.append(parent + b"/")
+        except OSError:
+            continue
+    if not linked:
+        return stats
+    behind, gone = tuple(linked), bytes(ROW)
+    rows = (gone if n.startswith(behind) else stats[ROW * at : ROW * (at + 1)] for at, n in enumerate(names))
+    return b"".join(rows)
+
+
+def _all_rows(root: str, names: Sequence[bytes]) -> bytes:
     if len(names) < MANY or _thread._count():  # noqa: SLF001 - threads and forks do not mix
         return _rows(root, names)
     half = len(names) // 2
@@ -299,23 +287,26 @@ def _again(asked: Asked, new: dict[str, Any], check: Callable[[], None] | None) 
     names, stats = new["names"], new["stats"]
     recorded = _recorded(asked)
     hashes, kept = bytearray(), bytearray()
-    top = os.fsencode(asked.root) + b"/"
+    tree = _Tree(asked.root)
     room = MOST
-    for number, name in enumerate(names):
-        row = stats[ROW * number : ROW * (number + 1)]
-        digest = recorded.get((name, row))
-        if digest is None:
-            mode, _, size, _, ctime = array("q", row)
-            room -= size
-            if room < 0:
-                raise Unknown(f"more than {MOST >> 30} GiB of files that are new")
-            if check is not None and not number & 0xFF:
-                check()
-            digest, steady = _hash(top + name, mode, row, check)
-            if not steady or ctime > now - GRAIN:
-                row = _DISTRUSTED + row[8:]
-        hashes += digest
-        kept += row
+    try:
+        for number, name in enumerate(names):
+            row = stats[ROW * number : ROW * (number + 1)]
+            digest = recorded.get((name, row))
+            if digest is None:
+                mode, _, size, _, ctime = array("q", row)
+                room -= size
+                if room < 0:
+                    raise Unknown(f"more than {MOST >> 30} GiB of files that are new")
+                if check is not None and not number & 0xFF:
+                    check()
+                digest, steady = _hash(tree, name, mode, row, check)
+                if not steady or ctime > now - GRAIN:
+                    row = _DISTRUSTED + row[8:]
+            hashes += digest
+            kept += row
+    finally:
+        tree.close()
     hashed = bytes(hashes)
     found = View(asked, digest_of(rows_text(names, stats, hashed)), names, stats, hashed)
     record.write(asked.place, asked.root, {**new, "stats": bytes(kept), "digest": found.digest}, hashed)
@@ -343,16 +334,44 @@ def _own(name: bytes) -> bool:
     return first == _OURS[0] or (first == _OURS[1] and bool(below))
 
 
-def _hash(path: bytes, mode: int, row: bytes, check: Callable[[], None] | None) -> tuple[bytes, bool]:
+class _Tree:
+    """The directories of the project, one at a time, reached without following a link."""
+
+    __slots__ = ("_directory", "_held", "_top")
+
+    def __init__(self, root: str) -> None:
+        self._top, self._held, self._directory = root, -1, b""
+
+    def find(self, name: bytes) -> tuple[int, bytes]:
+        """A descriptor of the directory that a name is in, ours to close, and its last component. Raises OSError."""
+        directory, _, last = name.rstrip(b"/").rpartition(b"/")
+        if self._held < 0 or directory != self._directory:
+            from envtool.beneath import open_beneath
+
+            self.close()
+            flags = os.O_PATH | os.O_DIRECTORY
+            self._held = open_beneath(self._top, os.fsdecode(directory), flags, follow=False)
+            self._directory = directory
+        return self._held, last
+
+    def close(self) -> None:
+        if self._held >= 0:
+            os.close(self._held)
+        self._held = -1
+
+
+def _hash(tree: _Tree, name: bytes, mode: int, row: bytes, check: Callable[[], None] | None) -> tuple[bytes, bool]:
     """sha256 of a content or target, and whether it stood still meanwhile. Of other things only the type counts."""
     kind = mode & _KIND
+    if kind not in (_LINK, _FILE):
+        return b"\0" * 32, True
     try:
+        directory, last = tree.find(name)
         if kind == _LINK:
-            digest = sha256(os.readlink(path)).digest()
-            return digest, _row(os.lstat(path)) == row
-        if kind != _FILE:
-            return b"\0" * 32, True
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            digest = sha256(os.readlink(last, dir_fd=directory)).digest()
+            return digest, _row(os.stat(last, dir_fd=directory, follow_symlinks=False)) == row
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(last, flags, dir_fd=directory)
         try:
             state = sha256()
             while piece := os.read(descriptor, 1 << 20):
@@ -363,7 +382,7 @@ def _hash(path: bytes, mode: int, row: bytes, check: Callable[[], None] | None) 
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise Unknown(f"{os.fsdecode(path)}: {error.strerror}") from error
+        raise Unknown(f"{os.fsdecode(name)}: {error.strerror}") from error
 
 
 def _row(found: os.stat_result) -> bytes:

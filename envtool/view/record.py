@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-FORMAT = 2
+FORMAT = 3
 HASH = 32  # bytes of a hash
 LARGEST = 1 << 30  # bytes of a record: some five million names
 
@@ -44,7 +44,7 @@ def load(place: str, root: str) -> dict[str, Any]:
         if "repositories" in record:
             record["listings"] = listings
             both = zip(record["repositories"], listings, strict=True)
-            record["names"] = [name for (prefix, _), listing in both for name in names(prefix, listing)]
+            record["names"] = [name for prefix, listing in both for name in names(prefix, listing)]
         else:
             (record["walked"],) = listings
             record["names"] = names(b"", record["walked"])

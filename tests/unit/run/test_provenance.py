@@ -43,7 +43,7 @@ SECRET = "https://me:secret@mirror.invalid/attrs.whl?token=secret"
 WHEEL = Fetch(url=SECRET, sha256="b" * 64, name="attrs-25.3.0-py3-none-any.whl")
 STACK = Stack(made=(made("bookworm", 0, Fetch(sha256="a" * 64, name="base.deb")), made("deps", 1, WHEEL, WHEEL)))
 TASK = Task(name="build", commands=(Command(shell="make {x}"), Command(argv=("true",))), where=HERE)
-CANCEL = SimpleNamespace(check=lambda: None)
+CANCEL = SimpleNamespace(check=lambda: None, reader=-1)
 ENV = Env(
     name="unit[a]", group="unit", base=STACK.made[0].settled.node.spec, layers=(), tasks=(TASK,), where=HERE,
     set={"A": "1"}, passed=("TOKEN_*",),

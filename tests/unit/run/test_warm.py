@@ -70,13 +70,16 @@ def test_what_git_ignores_is_asked_anew(tmp_path):
     (tmp_path / "out/x").write_text("")
     described = {
         "repositories": tuple(project.repositories(str(tmp_path))),
-        "git": (*git.WORDS, *git.IGNORED),
-        "git_env": {"PATH": os.environ["PATH"]},
+        "program": {"view": (str(tmp_path), (), "/project")},
         "hidden": (project.OWN,),
     }
     assert warm.hidden(described, warm.ask(described)) == project.hidden(str(tmp_path)) == (".envtool", "a.o", "out")
-    broken = {**described, "repositories": (("", str(tmp_path / "nowhere")),)}
-    assert warm.hidden(broken, warm.ask(broken)) is None
+    (tmp_path / ".git/index").write_bytes(b"DIRC\0\0\0\2" + b"x" * 40)
+    with pytest.raises(git.Failure, match="git cannot read"):
+        warm.hidden(described, warm.ask(described))
+    (tmp_path / ".git/HEAD").unlink()
+    with pytest.raises(git.Failure, match="no git repository"):
+        warm.ask(described)
 
 
 def test_only_what_is_passed_reaches_a_command(monkeypatch):

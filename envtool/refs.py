@@ -1,0 +1,82 @@
+"""What a repository has checked out, and its tags: read from its own files (HEAD, packed-refs, refs/), without git.
+
+Everything is bounded, only object ids are believed, and no name leads out of the git directory. A repository that keeps
+its refs in another way (reftable) has none that we know.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from envtool import git
+
+MOST = 100_000  # tags
+PACKED = 64 << 20  # bytes of packed-refs
+_DEPTH = 5  # of a ref that names another one, as git has it
+
+
+def head(repository: git.Repository) -> str:
+    """The commit that is checked out, in lower-case hex; empty where there is none yet, or none that can be told.
+    Raises git.Failure."""
+    directory, name = repository.directory, "HEAD"
+    for _ in range(_DEPTH):
+        said = _read(f"{directory}/{name}")
+        if not said and name != "HEAD":
+            return dict(_packed(repository)).get(name, "")
+        if not said.startswith("ref:"):
+            return said if _is_id(said) else ""
+        name = said[4:].strip()
+        if not _is_name(name):
+            return ""
+        directory = repository.common
+    return ""
+
+
+def tags(repository: git.Repository) -> list[tuple[str, str]]:
+    """(name, object id in hex) of every tag, sorted: `refs/tags/…`. Raises git.Failure."""
+    found = {name: value for name, value in _packed(repository) if name.startswith("refs/tags/")}
+    for number, name in enumerate(_loose(repository.common, "refs/tags")):
+        if number == MOST:
+            raise git.Failure(f"{repository.common}/refs/tags has more than {MOST} files: `git pack-refs --all` helps")
+        if _is_id(value := _read(f"{repository.common}/{name}")):
+            found[name] = value
+    return sorted(found.items())
+
+
+def _loose(common: str, below: str) -> Iterator[str]:
+    try:
+        with os.scandir(f"{common}/{below}") as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    yield from _loose(common, f"{below}/{entry.name}")
+                else:
+                    yield f"{below}/{entry.name}"
+    except OSError:
+        return
+
+
+def _packed(repository: git.Repository) -> Iterator[tuple[str, str]]:
+    try:
+        text = git.small(f"{repository.common}/packed-refs", PACKED).decode("utf-8", "surrogateescape")
+    except OSError:
+        return
+    for line in text.split("\n"):
+        value, _, name = line.partition(" ")
+        if _is_id(value):
+            yield name, value
+
+
+def _read(path: str) -> str:
+    try:
+        return git.small(path).decode("utf-8", "surrogateescape").strip()
+    except OSError:
+        return ""
+
+
+def _is_name(name: str) -> bool:
+    return name.startswith("refs/") and not {"", ".", ".."}.intersection(name.split("/")) and "\0" not in name
+
+
+def _is_id(text: str) -> bool:
+    return len(text) in (40, 64) and not text.strip("0123456789abcdef")

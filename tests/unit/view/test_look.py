@@ -417,7 +417,7 @@ def test_a_change_that_the_clock_does_not_show_is_seen(tree):
         after = see()
         assert compare.changed(before, after) > {"report.xml"}
         found += before.stats == after.stats
-    assert record.FORMAT == 2
+    assert record.FORMAT == 3
 
 
 def test_what_was_just_written_is_not_trusted(tree):

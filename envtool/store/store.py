@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
 
 from envtool import stored
 from envtool.errors import StoreError, refused
+from envtool.model import Json
+from envtool.store import document
 
 FORMAT = 1
 ROOMS = ("blobs/sha256", "caches", "layers", "memo", "plans", "results", "views", "tmp", "locks")
@@ -121,9 +121,9 @@ def _overflow() -> int:
 def _stamp(root: str) -> dict[str, object] | None:
     path = os.path.join(root, STAMP)
     try:
-        stamp = json.loads(stored.read(path, most=1 << 16))
+        stamp = document.load(path)
         if {key: type(stamp[key]) for key in ("format", "uid", "idmap")} == {"format": int, "uid": int, "idmap": str}:
-            return cast("dict[str, object]", stamp)
+            return stamp
     except FileNotFoundError:
         return None
     except PermissionError:
@@ -131,7 +131,7 @@ def _stamp(root: str) -> dict[str, object] | None:
     except OSError as error:
         if error.errno not in stored.NO_FILE:
             raise
-    except (ValueError, LookupError, TypeError, RecursionError):
+    except (ValueError, LookupError):
         pass
     raise StoreError(
         f"{path} is damaged",
@@ -172,10 +172,10 @@ def _create(root: str, idmap: str) -> dict[str, object]:
     os.chmod(root, 0o700)
     _make_rooms(root)
     _check_file_system(root)
-    stamp: dict[str, object] = {"format": FORMAT, "uid": owner, "idmap": idmap}
+    stamp: dict[str, Json] = {"format": FORMAT, "uid": owner, "idmap": idmap}
     mine = os.path.join(root, "tmp", f"{STAMP}.{os.getpid()}.{os.urandom(4).hex()}")
-    with open(mine, "x", encoding="utf-8") as file:
-        json.dump(stamp, file)
+    with open(mine, "xb") as file:
+        file.write(document.dumps(stamp))
         file.flush()
         os.fsync(file.fileno())
     try:
@@ -184,7 +184,7 @@ def _create(root: str, idmap: str) -> dict[str, object]:
         pass
     finally:
         os.unlink(mine)
-    return _stamp(root) or stamp
+    return _stamp(root) or dict(stamp)
 
 
 def _known() -> set[str]:

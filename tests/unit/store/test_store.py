@@ -51,6 +51,7 @@ def test_a_store_of_others_is_refused(tmp_path):
     assert code(locate, environ=environ, idmap="single 1000") == "store-idmap"
     with open(store.path("store.json")) as file:
         stamp = json.load(file)
+    del stamp["sum"]  # as an older envtool wrote it
     for change, expected in (({"uid": 4711}, "store-owner"), ({"format": 99}, "store-format")):
         with open(store.path("store.json"), "w") as file:
             json.dump(stamp | change, file)

@@ -1,0 +1,33 @@
+"""What the operating system refuses is a sentence that names the file and says what to do."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from envtool.cli import main
+from envtool.errors import refused
+
+
+@pytest.mark.parametrize(
+    "number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.EISDIR, errno.ELOOP]
+)
+def test_it_is_said(number, capsys, monkeypatch):
+    error = OSError(number, os.strerror(number), "/store/memo/x")
+    said = refused(error)
+    assert said.message.startswith("/store/memo/x: ")
+    assert said.hint
+    monkeypatch.setattr(main, "call", lambda words: (_ for _ in ()).throw(error))
+    assert main.main(["test"]) == 3
+    told = capsys.readouterr().err
+    assert "/store/memo/x" in told
+    assert "internal" not in told
+
+
+def test_what_is_nobodys_refusal_is_a_bug(capsys, monkeypatch):
+    assert refused(OSError("of a library")) is None
+    monkeypatch.setattr(main, "call", lambda words: (_ for _ in ()).throw(OSError("of a library")))
+    assert main.main(["test"]) == 3
+    assert "internal error" in capsys.readouterr().err

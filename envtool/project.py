@@ -219,9 +219,10 @@ def inputs(
     return tuple(item if item.path in paths or item.path in bare else replace(item, built=False) for item in listing)
 
 
-def stage(root: str, files: Sequence[InputFile], target: str) -> None:
+def stage(root: str, files: Sequence[InputFile], target: str, check: Callable[[], None] | None = None) -> None:
     """Copy inputs into the existing directory `target`, exactly what was hashed, readable by all, their times the
-    epoch's. Raises UsageError (code input-changed) where a file is not what it was."""
+    epoch's, holes left holes. Raises UsageError (code input-changed) where a file is not what it was, and what `check`
+    raises, which is called often."""
     for item in files:
         source, place = os.path.join(root, item.path), os.path.join(target, item.path)
         _make_directories(target, os.path.dirname(item.path))
@@ -238,9 +239,15 @@ def stage(root: str, files: Sequence[InputFile], target: str) -> None:
         digest = hashlib.sha256()
         try:
             with open(source, "rb") as file, open(place, "xb") as out:
-                while piece := file.read(1 << 20):
+                while piece := file.read(digests.PIECE):
+                    if check is not None:
+                        check()
                     digest.update(piece)
-                    out.write(piece)
+                    if piece.count(0) == len(piece):
+                        out.seek(len(piece), os.SEEK_CUR)
+                    else:
+                        out.write(piece)
+                out.truncate(out.tell())
         except FileNotFoundError as error:
             raise _changed(item.path) from error
         if digest.hexdigest() != item.sha256:

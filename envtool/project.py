@@ -250,15 +250,16 @@ def inputs(
     return tuple(item if item.path in paths or item.path in bare else replace(item, built=False) for item in listing)
 
 
-def stage(root: str, files: Sequence[InputFile], target: str) -> None:
+def stage(root: str, files: Sequence[InputFile], target: str, check: Callable[[], None] | None = None) -> None:
     """Copy inputs into the existing directory `target`, exactly what was hashed, readable by all, their times the
-    epoch's. Raises UsageError (code input-changed) where a file is not what it was."""
+    epoch's, holes left holes. Raises UsageError (code input-changed) where a file is not what it was, and what `check`
+    raises, which is called often."""
     with gate.Entries(root) as entries:
         for item in files:
             place = os.path.join(target, item.path)
             _make_directories(target, os.path.dirname(item.path))
             try:
-                _stage(entries, item, place)
+                _stage(entries, item, place, check)
             except UsageError as error:
                 raise _changed(item.path) from error
             except OSError as error:
@@ -267,7 +268,7 @@ def stage(root: str, files: Sequence[InputFile], target: str) -> None:
                 raise _changed(item.path) from error
 
 
-def _stage(entries: gate.Entries, item: InputFile, place: str) -> None:
+def _stage(entries: gate.Entries, item: InputFile, place: str, check: Callable[[], None] | None) -> None:
     if not item.content:
         with open(place, "xb") as out:
             os.fchmod(out.fileno(), 0o644)
@@ -285,8 +286,14 @@ def _stage(entries: gate.Entries, item: InputFile, place: str) -> None:
     digest = hashlib.sha256()
     with gate.regular(descriptor, item.path) as file, open(place, "xb") as out:
         for piece in gate.pieces(file):
+            if check is not None:
+                check()
             digest.update(piece)
-            out.write(piece)
+            if piece.count(0) == len(piece):
+                out.seek(len(piece), os.SEEK_CUR)
+            else:
+                out.write(piece)
+        out.truncate(out.tell())
     if digest.hexdigest() != item.sha256:
         raise _changed(item.path)
     os.chmod(place, 0o755 if item.executable else 0o644)

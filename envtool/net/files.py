@@ -35,6 +35,8 @@ PAGE = "a login page, or a proxy's? look at the URL with a browser"
 class Memory(Sink):
     """All of it at once, up to `limit` bytes."""
 
+    larger = ""
+
     def __init__(self, url: str, limit: int) -> None:
         self._url, self.limit = url, limit
         self.held = bytearray()
@@ -47,7 +49,7 @@ class Memory(Sink):
         self.held.extend(piece)
         self.length += len(piece)
         if self.length > self.limit:
-            raise FetchError(f"{redacted(self._url)}: more than {self.limit} bytes", code="fetch-large")
+            raise large(self._url, self)
 
 
 class _Exact(Sink):
@@ -88,7 +90,7 @@ class _Exact(Sink):
             text = f"{redacted(self._url)}: larger than the {self.size} bytes that are pinned"
             raise FetchError(text, code="fetch-size")
         if self.length > self.limit:
-            raise large(self._url, self.limit)
+            raise large(self._url, self)
 
     def wrong(self, wanted: str) -> FetchError | None:
         """What is wrong with what is there, None when nothing is. `wanted` "": any hash will do."""

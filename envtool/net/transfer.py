@@ -76,6 +76,7 @@ class Sink:
 
     size = 0
     limit = LARGEST
+    larger = "if it is what you want, say how large it may be: `limit:`"  # what to do about a limit
     length = 0
     page = False
     framed = True
@@ -89,10 +90,9 @@ class Sink:
         raise NotImplementedError
 
 
-def large(url: str, limit: int) -> FetchError:
+def large(url: str, sink: Sink) -> FetchError:
     """The error about a file that is larger than anything that was asked for."""
-    hint = "if it is what you want, say how large it may be: `limit:`"
-    return FetchError(f"{redacted(url)}: more than {said(limit)}", code="fetch-large", hint=hint)
+    return FetchError(f"{redacted(url)}: more than {said(sink.limit)}", code="fetch-large", hint=sink.larger)
 
 
 def check(cancelled: Cancelled | None) -> None:
@@ -239,7 +239,7 @@ def stream(url: str, answer: requests.Response, sink: Sink, patience: Patience, 
         text = f"{redacted(url)}: {what}{start + expected} bytes, not the {sink.size} that are pinned"
         raise FetchError(text, code="fetch-size")
     if expected >= 0 and start + expected > sink.limit:
-        raise large(url, sink.limit)
+        raise large(url, sink)
     began, before = time.monotonic(), start
     while piece := _read(answer):
         sink.take(piece)

@@ -188,7 +188,7 @@ class Workbench:
                 self.project = os.path.join(top, "project")
                 os.mkdir(self.project)
                 os.chmod(self.project, 0o755)
-                project.stage(self.setting.root, self.inputs, self.project)
+                project.stage(self.setting.root, self.inputs, self.project, self.setting.cancel.check)
         except BaseException:
             self.__exit__()
             raise

@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import TypeAlias
 
+from envtool.sizes import said
 from envtool.store import canonical
 from envtool.store.holes import write
 from envtool.store.tarread import DIRECTORY, FIFO, HARD, REGULAR, SYMBOLIC, Member, refuse
@@ -179,6 +180,9 @@ class Tree:
         uid, gid = (member.uid, member.gid) if self._owners else (0, 0)
         owned = self._owners and (uid or gid)
         if member.kind == REGULAR:
+            self.logical += member.size
+            if self.logical > canonical.LARGEST:
+                refuse("unpack-bomb", f"with it the layer is larger than {said(canonical.LARGEST)}", member.name)
             xattrs = self._xattrs(member)
             descriptor = os.open(name, _NEW, 0o600, dir_fd=place)
             try:
@@ -191,7 +195,6 @@ class Tree:
                 os.utime(descriptor, ns=(member.mtime, member.mtime))
             finally:
                 os.close(descriptor)
-            self.logical += member.size
             mark = canonical.fingerprint(member.size, crc, xattrs)
             return b"f %o %d %d %s" % (member.mode, uid, gid, mark)
         if member.kind == SYMBOLIC:

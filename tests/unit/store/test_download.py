@@ -232,7 +232,7 @@ def test_get(server, tmp_path):
     assert net.get(server.url + "norange", patience=QUICK) == BODY
     with pytest.raises(FetchError, match="the connection ended"):
         net.get(server.url + "truncates", patience=QUICK)
-    with pytest.raises(FetchError, match="more than 10 bytes"):
+    with pytest.raises(FetchError, match="more than 10 B"):
         net.get(server.url + "good", limit=10)
     (tmp_path / "a b").write_bytes(b"x")
     files = gate.Gate(str(tmp_path)).open_absolute

@@ -15,11 +15,11 @@ from envtool.cache.joining import join, off, pushes
 from envtool.cache.share import Outside, Share
 from envtool.container import ids
 from envtool.errors import FetchError, Interrupted, StoreError
+from envtool.gate import matches
 from envtool.model import TeamCache, Where
 from envtool.net import Patience
 from envtool.oci import reference
 from envtool.oci.registry import Client
-from envtool.gate import matches
 from envtool.store import canonical, layers
 
 from .conftest import PRIVATE, PUBLIC

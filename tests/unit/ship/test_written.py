@@ -82,11 +82,11 @@ def test_a_layout_is_read_by_our_own_reader_and_grows(cancel, tmp_path):
     place = str(tmp_path / "layout")
     for name in ("localhost/a:1", "localhost/b:1", "localhost/a:1"):
         layouts.write(assemble.plain(image([b"one", name.encode()], name)), place, cancel)
-    index = layout.read_index(place)
+    index = layout.read_index(place, layout.plain(place))
     assert [entry.annotations[layout.NAME] for entry in index.manifests] == ["localhost/b:1", "localhost/a:1"]
     for entry in index.manifests:
-        manifest = documents.read(layout.read_document(place, entry), "manifest")
-        assert layout.read_blob(place, manifest.layers[0]) == b"one"
+        manifest = documents.read(layout.read_document(place, entry, layout.plain(place)), "manifest")
+        assert layout.read_blob(place, manifest.layers[0], layout.plain(place)) == b"one"
     assert not [path for path in Path(place).rglob("*") if path.name.startswith(".")]
 
 

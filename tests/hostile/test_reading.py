@@ -47,9 +47,9 @@ NAMED = {
     "include": lambda ref, _: {"envtool.yaml": f"include: [{ref}]\nenvs: {{unit: {{{TASK}}}}}\n"},
     "copy": layer("{{copy: {{from: '{ref}', to: /got}}}}"),
     "inputs": layer("{{run: 'cat {ref} > /layer', inputs: ['{ref}']}}"),
-    "tarball path": base("{{tarball: {{path: '{ref}', sha256: %s}}}}" % SHA),
-    "tarball url": base("{{tarball: {{url: 'file:@TOP@/{ref}', sha256: %s}}}}" % SHA),
-    "fetch url": layer("{{fetch: {{url: 'file://@TOP@/{ref}', sha256: %s, to: /got}}}}" % SHA),
+    "tarball path": base("{{tarball: {{path: '{ref}', sha256: @SHA@}}}}"),
+    "tarball url": base("{{tarball: {{url: 'file:@TOP@/{ref}', sha256: @SHA@}}}}"),
+    "fetch url": layer("{{fetch: {{url: 'file://@TOP@/{ref}', sha256: @SHA@, to: /got}}}}"),
     "oci layout": base("{{image: 'oci:{ref}'}}"),
     "oci archive": base("{{image: 'oci-archive:{ref}'}}"),
     "docker archive": base("{{image: 'docker-archive:{ref}'}}"),
@@ -76,7 +76,7 @@ NODE = {"envtool.yaml": f"envs: {{unit: {{language: node, {TASK}}}}}\n"}
 LOOKED_FOR = {
     "envtool.yaml": {},
     "envtool.lock": PLAIN,
-    "envtool.vendor": layer("{{fetch: {{url: 'http://127.0.0.1:9/x', sha256: %s, to: /got}}}}" % SHA)("", ""),
+    "envtool.vendor": layer("{{fetch: {{url: 'http://127.0.0.1:9/x', sha256: @SHA@, to: /got}}}}")("", ""),
     "Dockerfile": base("{{dockerfile: Dockerfile}}")("", ""),
     ".dockerignore": dockerfile("COPY . /got\n")("", ""),
     "Dockerfile.dockerignore": dockerfile("COPY . /got\n")("", ""),
@@ -125,7 +125,7 @@ SHAPES = {
 }
 PATHS = {  # ref itself leads out
     "absolute": lambda outside: str(outside / "secret"),
-    "an absolute directory": lambda outside: str(outside),
+    "an absolute directory": str,
     "upward": lambda outside: f"../{outside.name}/secret",
     "through a directory": lambda outside: f"sub/../../{outside.name}/secret",
     "through a link": lambda _: "way/secret",
@@ -154,8 +154,8 @@ def project(place, files, outside):
     place.directory(f"{place.project.name}/sub")
     (place.project / "way").symlink_to(outside)
     for name, text in files.items():
-        text = text.replace("@TOP@", str(place.project))
-        place.write(name, ("version: 1\n" if name == "envtool.yaml" else "") + text)
+        whole = text.replace("@TOP@", str(place.project)).replace("@SHA@", SHA)
+        place.write(name, ("version: 1\n" if name == "envtool.yaml" else "") + whole)
 
 
 def check(place, done, *, began):

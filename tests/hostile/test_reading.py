@@ -18,7 +18,7 @@ from envtool.registry import discover
 pytestmark = pytest.mark.e2e
 
 SHA = "0" * 64
-TASK = "tasks: {test: 'cat /got /got/* /layer 2>/dev/null; cat victim 2>/dev/null; true'}"
+TASK = "tasks: {test: 'head -c 9999 /got /got/* /layer victim 2>/dev/null; true'}"
 PROJECT = '[project]\nname = "p"\nversion = "1"\ndependencies = []\n'
 
 
@@ -46,7 +46,7 @@ def dockerfile(text, more=""):
 NAMED = {
     "include": lambda ref, _: {"envtool.yaml": f"include: [{ref}]\nenvs: {{unit: {{{TASK}}}}}\n"},
     "copy": layer("{{copy: {{from: '{ref}', to: /got}}}}"),
-    "inputs": layer("{{run: 'cat {ref} > /layer', inputs: ['{ref}']}}"),
+    "inputs": layer("{{run: 'head -c 9999 {ref} > /layer', inputs: ['{ref}']}}"),
     "tarball path": base("{{tarball: {{path: '{ref}', sha256: @SHA@}}}}"),
     "tarball url": base("{{tarball: {{url: 'file:@TOP@/{ref}', sha256: @SHA@}}}}"),
     "fetch url": layer("{{fetch: {{url: 'file://@TOP@/{ref}', sha256: @SHA@, to: /got}}}}"),
@@ -59,7 +59,7 @@ NAMED = {
     "context": base("{{dockerfile: {{context: '{ref}'}}}}"),
     "COPY": dockerfile("COPY {ref} /got\n"),
     "ADD": dockerfile("ADD {ref} /got/\n"),
-    "bind mount": dockerfile("RUN --network=none --mount=type=bind,source={ref},target=/got cat /got\n"),
+    "bind mount": dockerfile("RUN --network=none --mount=type=bind,source={ref},target=/got head -c 9999 /got\n"),
     "secret": dockerfile("RUN --network=none --mount=type=secret,id=s,required cat /run/secrets/s\n", ", secrets: {{s: {{file: '{ref}'}}}}"),
     "requirements": layer("{{pip: {{requirements: ['{ref}']}}}}"),
     "constraints": layer("{{pip: {{packages: [], constraints: ['{ref}']}}}}"),
@@ -174,7 +174,7 @@ def check(place, done, *, began):
         assert said, done.said
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize(("where", "shape", "path"), CASES, ids=lambda value: str(value).replace(" ", "-") or "-")
 def test_nothing_outside_is_read(place, outside, where, shape, path):
     if path is None:

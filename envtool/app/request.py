@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from envtool import globs
 from envtool.errors import UsageError
@@ -31,10 +31,8 @@ class Request:
     allow_secret: tuple[str, ...] = ()  # what the caller lets the project have of this machine: see consent.py
     allow_pass: tuple[str, ...] = ()
     allow_file: tuple[str, ...] = ()
-    called: tuple[tuple[str, ...], tuple[str, ...]] = (
-        (),
-        (),
-    )  # the command line up to the verb, and after it: for advice
+    # the command line up to the verb, and after it: for advice
+    called: tuple[tuple[str, ...], tuple[str, ...]] = field(default=((), ()), compare=False)
 
 
 def find_spec(request: Request) -> str:

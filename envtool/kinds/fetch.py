@@ -30,7 +30,11 @@ class FetchLayer(Kind):
         "required": ["url", "sha256", "to"],
         "additionalProperties": False,
         "properties": {
-            "url": {"description": "http, https or file URL", "type": "string", "pattern": "^(https?|file)://"},
+            "url": {
+                "description": "http, https or file URL; one outside of the project where `--allow-file` lets it",
+                "type": "string",
+                "pattern": "^(https?|file)://",
+            },
             "sha256": {"description": "of the file, in hex", "type": "string", "pattern": "^[0-9a-fA-F]{64}$"},
             "to": {"description": "absolute path: of the file, or of the directory it is unpacked to", **TARGET},
             "unpack": {"description": "unpack it: tar (gz, xz, bz2, zst) or zip", "type": "boolean", "default": False},

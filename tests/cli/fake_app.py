@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -61,6 +61,10 @@ class Request:
     locked: bool | None = None
     offline: bool = False
     expect_cached: bool = False
+    allow_secret: tuple[str, ...] = ()
+    allow_pass: tuple[str, ...] = ()
+    allow_file: tuple[str, ...] = ()
+    called: tuple[tuple[str, ...], tuple[str, ...]] = field(default=((), ()), compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)

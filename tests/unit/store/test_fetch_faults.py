@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from envtool import net
+from envtool import gate, net
 from envtool.api import Fetch
 from envtool.errors import FetchError, Interrupted
 from envtool.net import host
@@ -57,8 +57,12 @@ def pinned(server, name, *, size=300_000, **more):
     return Fetch(url=server.url + name, sha256=SHA, name=name, size=size, **more)
 
 
+ANYWHERE = gate.Gate("/").open_absolute
+
+
 def bring(store, *fetches, **more):
     more.setdefault("patience", QUICK)
+    more.setdefault("files", ANYWHERE)
     return download(fetches, store, emit=lambda _: None, event_id="x", **more)
 
 
@@ -617,7 +621,7 @@ def test_local_folders_are_taken_from_without_a_network(server, store, tmp_path,
     fetch = pinned(server, "x")
 
     def taken(*folders):
-        take([fetch], store, [str(folder) for folder in folders], emit=lambda _: None, event_id="x")
+        take([fetch], store, [str(folder) for folder in folders], emit=lambda _: None, event_id="x", files=ANYWHERE)
         return blobs.has(store, SHA)
 
     assert not taken()

@@ -29,6 +29,7 @@ from envtool.container import outputs
 from envtool.errors import BuildError, EnvtoolError, FetchError, SpecError, UsageError
 from envtool.kinds.debian import archive as deb
 from envtool.kinds.dockerfile import ignore, words
+from envtool.kinds.dockerfile.words import Lexer
 from envtool.oci import documents
 from envtool.oci.tokens import challenges
 from envtool.realise import inside
@@ -80,6 +81,7 @@ MOMENTS = (0, -1, -(1 << 40), 1 << 31, 1 << 34, 9223372036, 9223372037, -9223372
 
 
 @pytest.mark.e2e
+@pytest.mark.sampled(1)  # of the callers
 def test_times_that_a_task_made_up(place):
     touched = "\n".join(f"echo {n} > out/{n}; touch -d @{moment} out/{n} || true" for n, moment in enumerate(MOMENTS))
     place.task(f"mkdir -p out\n{touched}", options="outputs: [out]")
@@ -103,6 +105,7 @@ SIZES = [
 
 
 @pytest.mark.e2e
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("script", "option", "said"), SIZES)
 def test_outputs_that_are_too_large(place, script, option, said):
     place.task(f"mkdir -p out; echo 1 > out/0; {script}", options=f"outputs: [out]\n{option}")
@@ -117,6 +120,7 @@ def test_outputs_that_are_too_large(place, script, option, said):
 
 
 @pytest.mark.e2e
+@pytest.mark.sampled(1)  # of the callers
 def test_holes_stay_holes_wherever_they_go(place):
     place.task("truncate -s 40M sparse; echo end >> sparse", options="outputs: [sparse]")
     done = place.envtool("test")
@@ -131,6 +135,7 @@ def test_holes_stay_holes_wherever_they_go(place):
 
 
 @pytest.mark.e2e
+@pytest.mark.sampled(1)  # of the callers
 def test_the_first_interruption_ends_what_comes_after_a_task(place):
     place.task("truncate -s 30G big", options="outputs: [big]\noutputs_limit: 40GiB")
     process = place.start("test", "--json")
@@ -145,6 +150,7 @@ def test_the_first_interruption_ends_what_comes_after_a_task(place):
 
 
 @pytest.mark.e2e
+@pytest.mark.sampled(1)  # of the callers
 def test_the_first_interruption_ends_the_collecting(place):
     # Each file is looked at, and none is worth a byte.
     place.task("mkdir out; cd out; seq 60000 | xargs touch; echo made", options="outputs: [out]", env="scratch: memory")
@@ -159,6 +165,7 @@ def test_the_first_interruption_ends_the_collecting(place):
 
 
 @pytest.mark.e2e
+@pytest.mark.sampled(1)  # of the callers
 def test_a_layer_with_a_hole_without_end(place):
     spec = "layers: {{l: {{run: '{}'}}}}\nenvs: {{unit: {{base: host, layers: [l], tasks: {{test: 'true'}}}}}}\n"
     place.spec(spec.format("mkdir -p /opt && truncate -s 1T /opt/hole"))
@@ -177,6 +184,7 @@ def test_a_layer_with_a_hole_without_end(place):
 
 
 @pytest.mark.e2e
+@pytest.mark.sampled(1)  # of the callers
 def test_patterns_that_never_end(place):
     deep = "/".join("a" * 30)
     name = "a" * 200
@@ -203,6 +211,7 @@ envs:
 
 
 @pytest.mark.e2e
+@pytest.mark.sampled(1)  # of the callers
 def test_a_line_without_end(place):
     place.task("head -c 70000000 /dev/zero | tr '\\0' '\\377'; printf 'the end'")
     with open(place.top / "tmp" / "said", "wb") as said:
@@ -219,6 +228,7 @@ def test_a_line_without_end(place):
 
 
 @pytest.mark.e2e
+@pytest.mark.sampled(1)  # of the callers
 def test_outputs_that_are_too_many_or_too_deep(place):
     place.task(
         "mkdir -p out; cd out; d=x; i=0; while [ $i -lt 230 ]; do d=$d/x; i=$((i+1)); done; mkdir -p $d; touch $d/y ok",
@@ -798,3 +808,30 @@ def test_files_of_a_project_that_are_mostly_blanks(quick):
     assert versions._order("1." + "9" * 5000)
     assert facts.poetry_version("^" + "9" * 5000 + ".1")
     assert facts.poetry_version("^1.2") == ">=1.2,<2"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "RUN --mount=type=cache,target=/c,mode={} true",
+        "RUN --mount=type=cache,target=/c,uid={} true",
+        "RUN --mount=type=tmpfs,target=/c,size={} true",
+        "HEALTHCHECK --retries={} CMD true",
+        "HEALTHCHECK --interval={}s CMD true",
+        "COPY --from={} /a /b",
+        "COPY --chmod={} a /b",
+        "EXPOSE {}",
+    ],
+)
+@pytest.mark.parametrize("number", ["9" * 5000, "7" * 400, "\u0663", "\u00b2", "-1", "1e9", "99999999999999999999"])
+def test_numbers_of_a_dockerfile(line, number, quick):
+    pytest.importorskip("dockerfile")
+    from envtool.kinds.dockerfile.parse import Fault, parse
+    from envtool.kinds.dockerfile.stages import platform_arguments, stages
+    from envtool.kinds.dockerfile.translate import Builder
+
+    with contextlib.suppress(Fault):  # with its line; else it has a meaning
+        first, instruction = parse(f"FROM x\n{line.format(number)}\n")
+        stages((first, instruction), Lexer(), "x86_64", {})
+        builder = Builder({}, lexer=Lexer(), given={}, outer=platform_arguments("x86_64"), seen=None)
+        builder.add(instruction)

@@ -153,7 +153,7 @@ def _yes(given: dict[str, str], key: str, line: int) -> bool:
 def _number(given: dict[str, str], key: str, base: int, default: int, line: int) -> int:
     if key not in given:
         return default
-    digits = "[0-7]{1,5}" if base == 8 else "[0-9]{1,9}"
+    digits = "0?[0-7]{1,4}" if base == 8 else "[0-9]{1,9}"
     if not re.fullmatch(digits, given[key]):
         raise Fault(f"{key}={given[key]}: not a number in {'octal' if base == 8 else 'decimal'}", line)
     return int(given[key], base)

@@ -151,11 +151,10 @@ def test_no_text_has_an_address_in_it(thing, around):
     except TemplateError as error:
         result = str(error)
     assert " at 0x" not in result
-    assert "object" not in result
     assert "<function" not in result
 
 
 @pytest.mark.parametrize("text", ["[matrix]", "[env]|string", "(matrix, 1)|quote", "[[env]]|join"])
 def test_a_namespace_in_a_list_is_no_text(text):
-    with pytest.raises(TemplateError, match="is not a text: write `(matrix|env)"):
+    with pytest.raises(TemplateError, match=r"is not a text: write `(matrix|env)"):
         Renderer().render(f"{{{{ {text} }}}}", SCOPE)

@@ -288,6 +288,10 @@ class Place:
     def spec(self, text: str, *, at: Path | None = None) -> None:
         self.write("envtool.yaml", "version: 1\n" + text, at=at)
 
+    def allow(self, text: str) -> None:
+        """What the caller's own configuration lets every project have."""
+        self.write(".config/envtool/config.yaml", f"version: 1\nallow: {{{text}}}\n", at=self.top)
+
     def task(self, script: str, *, options: str = "", env: str = "") -> None:
         """A spec of one env with one task on this machine's base; `script` is shell."""
         block = "\n".join("          " + line for line in script.splitlines())

@@ -27,7 +27,8 @@ CA_FILES = (
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
 CONTAINER_CA_VARIABLES = (*CA_VARIABLES, "NODE_EXTRA_CA_CERTS", "CARGO_HTTP_CAINFO", "GIT_SSL_CAINFO")
 REDIRECTS = 10
-_CREDENTIALS = re.compile(r"^(\s*(?:[A-Za-z][A-Za-z0-9+.-]*:)?(?://)?)[^/?#]*@")  # of a proxy, with a scheme or without
+# Of a proxy, with a scheme or without; up to the last @, since a password may hold anything
+_CREDENTIALS = re.compile(r"^(\s*(?:(?:[A-Za-z][A-Za-z0-9+.-]*:)?//)?).*@", re.DOTALL)
 
 _local = threading.local()
 _trusted: dict[str, tuple[tuple[str, ...], tuple[tuple[str, str], ...]]] = {}  # by host[:port], for all threads

@@ -239,8 +239,8 @@ def _env(registry: Registry, *, extends: bool) -> Json:
         },
         "set": {"description": "Variables of its tasks.", "$ref": "#/$defs/variables"},
         "pass": {
-            "description": "Variables of the caller that are let through, with `*` and `?`. With a network, or by a pattern, those that the"
-            " caller allows (`--allow-pass`), beside TERM, LANG, CI and their kin.",
+            "description": "Variables of the caller that are let through, with `*` and `?`. With a network, or by a"
+            " pattern, those that the caller allows (`--allow-pass`), beside TERM, LANG, CI and their kin.",
             "type": "array",
             "items": {"type": "string", "pattern": values.PASSED},
         },

@@ -119,6 +119,7 @@ def test_what_is_needed_is_built_and_what_changed_is_built_again(alone):
 
 def test_caches_stay_and_secrets_do_not(project):
     project.environ["TOKEN"] = "s3cr3t-of-the-variable"
+    project.allow("secrets: {token: env:TOKEN}")
     project.write("secret.txt", "s3cr3t-of-the-file")
     run = (
         "RUN --network=none --mount=type=cache,id=notes,target=/var/notes --mount=type=secret,id=file,mode=0444"

@@ -65,6 +65,7 @@ def test_every_part_counts(place):
             f"envs:\n  {name}:\n    pass: [MY_*]\n{env}    tasks:\n      test: {{run: '{script} || true; echo {{{{ args }}}}'{more}}}\n"
         )
 
+    place.allow("pass: [MY_*]")
     spec()
     place.write("input", "one\n")
     place.write("tool.sh", "#!/bin/sh\n")
@@ -269,6 +270,7 @@ class Short:
 
 @pytest.fixture
 def short(place):
+    place.allow("pass: [MY_*]")
     place.spec("envs: {unit: {pass: ['MY_*'], tasks: {test: 'cat input'}}, lint: {tasks: {test: 'true'}}}\n")
     place.write("input", "one\n")
     place.write(".gitignore", "*.o\n")

@@ -111,6 +111,10 @@ class World:
     def set_up(self) -> None:
         self.monkeypatch.delenv("CI", raising=False)
         self.monkeypatch.setenv("ENVTOOL_STORE", str(self.top / "store"))
+        self.monkeypatch.setenv("XDG_CONFIG_HOME", str(self.top / "config"))
+        said = self.top / "config/envtool/config.yaml"
+        said.parent.mkdir(parents=True)
+        said.write_text(f"version: 1\nallow: {{files: [{self.top}]}}\n")
         self.monkeypatch.setattr(host, "DATABASES", (str(self.database),))
         found = registry.discover()
         layers = {**found.layers, "crate": self.crate, "run": RunLayer()}

@@ -64,9 +64,9 @@ class Dockerfile(Kind):
                         "additionalProperties": {"type": ["string", "number", "boolean"]},
                     },
                     "secrets": {
-                        "description": "What `RUN --mount=type=secret` finds, by id: a file of the project; or, where whoever"
-                        " builds allows it (`--allow-secret`), a variable or a file of theirs (absolute, or below ~). Never"
-                        " part of a key or a layer.",
+                        "description": "What `RUN --mount=type=secret` finds, by id: a file of the project; or, where"
+                        " whoever builds allows it (`--allow-secret`), a variable or a file of theirs (absolute, or"
+                        " below ~). Never part of a key or a layer.",
                         "type": "object",
                         "additionalProperties": {
                             "type": "object",

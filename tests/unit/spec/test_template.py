@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envtool.spec.template import COMPILED, Renderer, TemplateError, _simple, is_arguments, is_template, uses_args
+from tests.depth import examples
 
 SCOPE = {
     "matrix": {"suite": "bookworm", "items": "3", "v": "3.12"},
@@ -126,3 +127,34 @@ def test_args_are_seen():
     assert not is_arguments("-k {{ args }}")
     assert uses_args("pytest {{ args | quote }}")
     assert not uses_args("cargs {{ matrix.x }} args")
+
+
+# ---- nothing that differs from one time to the next -----------------------------------------------------------------
+
+THINGS = (
+    "matrix", "env", "args", "self", "caller", "loop", "range", "matrix.v", "matrix.no", "matrix.v.upper", "(1 if false)", "none", "[]",
+)  # fmt: skip
+ROUND = (
+    "[{}]", "[[{}]]", "({}, 1)", "{}|string", "{}|lower", "{}|title", "{}|trim", "{}|join", "{}|quote", "{}|first", "{}|last",
+    "{}|replace('a', 'b')", "{}|default('x')", "{}|capitalize", "{} ~ ''", "{}[0:1]", "{}[0]", "({} or 1)", "[{}]|string",
+)  # fmt: skip
+
+
+@settings(max_examples=examples(200, 20_000), deadline=None)
+@given(st.sampled_from(THINGS), st.lists(st.sampled_from(ROUND), max_size=4))
+def test_no_text_has_an_address_in_it(thing, around):
+    text = thing
+    for each in around:
+        text = each.format(text if "|" not in text else f"({text})")
+    try:
+        result = Renderer().render(f"{{{{ {text} }}}}", SCOPE)
+    except TemplateError as error:
+        result = str(error)
+    assert " at 0x" not in result
+    assert "<function" not in result
+
+
+@pytest.mark.parametrize("text", ["[matrix]", "[env]|string", "(matrix, 1)|quote", "[[env]]|join"])
+def test_a_namespace_in_a_list_is_no_text(text):
+    with pytest.raises(TemplateError, match=r"is not a text: write `(matrix|env)"):
+        Renderer().render(f"{{{{ {text} }}}}", SCOPE)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import hashlib
 import http.server
 import os
@@ -9,6 +10,7 @@ import time
 from collections import Counter
 
 import pytest
+import requests
 
 from envtool import gate, net
 from envtool.api import Fetch
@@ -277,3 +279,30 @@ def test_retry_after():
     assert retry_after("") is None
     assert retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
     assert retry_after("soon") is None
+
+
+@pytest.mark.parametrize(
+    "proxy", ["http://me:pw@h:1", "me:pw@h:1", "//me:pw@h:1", "http://me:p/w@h:1", "http://me:p@w@h:1", "http://pw@h:1"]
+)
+def test_a_proxys_password_reaches_a_container_by_the_callers_word_alone(monkeypatch, proxy):
+    monkeypatch.delenv("http_proxy", raising=False)
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    assert net.container_settings()[0]["http_proxy"].removeprefix("http:").removeprefix("//") == "h:1"
+    assert net.container_settings(lambda name: name == "http_proxy")[0]["HTTP_PROXY"] == proxy
+
+
+def test_credentials_of_a_url_come_before_netrc(server, tmp_path, monkeypatch):
+    seen = []
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login wrong password other\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    real = requests.Session.send
+
+    def send(self, request, **more):
+        seen.append(request.headers.get("Authorization"))
+        return real(self, request, **more)
+
+    monkeypatch.setattr(requests.Session, "send", send)
+    for user in ("me:pw@", ""):
+        net.get(server.url.replace("://", f"://{user}") + "good", patience=QUICK)
+    words = [base64.b64decode(each.split()[1]).decode() for each in seen]
+    assert words == ["me:pw", "wrong:other"]

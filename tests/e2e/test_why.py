@@ -113,7 +113,7 @@ class World:
         self.monkeypatch.setenv("ENVTOOL_STORE", str(self.top / "store"))
         self.monkeypatch.setenv("XDG_CONFIG_HOME", str(self.top / "config"))
         said = self.top / "config/envtool/config.yaml"
-        said.parent.mkdir(parents=True)
+        said.parent.mkdir(parents=True, exist_ok=True)
         said.write_text(f"version: 1\nallow: {{files: [{self.top}]}}\n")
         self.monkeypatch.setattr(host, "DATABASES", (str(self.database),))
         found = registry.discover()

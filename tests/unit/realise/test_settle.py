@@ -115,7 +115,9 @@ def test_what_only_resolve_looks_at_is_in_no_key(tmp_path):
     node = Node(id="n", subject="layer", spec=spec, kind=Asking(), below=())
 
     def now():
-        request = settle.request_for(node, (), SimpleNamespace(root=str(tmp_path), arch="x86_64"))
+        request = settle.request_for(
+            node, (), SimpleNamespace(root=str(tmp_path), arch="x86_64", cancel=SimpleNamespace(reader=-1))
+        )
         return settle.settled(node, request, None), settle.memo_question(node, request)
 
     before, asked = now()

@@ -1,6 +1,6 @@
 """Evidence out of a container that is ending: collected inside as its root, written outside as the caller.
 
-The stream between the two is a row of frames, each a 4-byte length and a marshalled tuple; a "data" frame is
+The stream between the two is a row of frames, each a 4-byte length and a message of wire.py; a "data" frame is
 followed by its bytes. The receiver takes nothing on trust: no path leaves its directory, no symlink is followed, and
 what decides what git or envtool do is not written (see protected.py). Sizes, times and counts are bounded. Holes stay
 holes.
@@ -9,11 +9,11 @@ holes.
 from __future__ import annotations
 
 import fnmatch
-import marshal
 import os
 import re
 import stat
 
+from envtool.container import wire
 from envtool.container.protected import Protection
 from envtool.directory import Directory
 from envtool.sizes import said
@@ -179,7 +179,8 @@ def _send(to: _Sender, path: str) -> None:
 def _send_file(pipe: int, path: str, found: os.stat_result) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        _frame(pipe, ("file", path, stat.S_IMODE(found.st_mode), found.st_mtime_ns, found.st_size))
+        moment = min(max(found.st_mtime_ns, _MOMENTS[0]), _MOMENTS[1])
+        _frame(pipe, ("file", path, stat.S_IMODE(found.st_mode), moment, found.st_size))
         position = 0
         while position < found.st_size:
             try:
@@ -201,7 +202,7 @@ def _send_file(pipe: int, path: str, found: os.stat_result) -> None:
 
 
 def _frame(pipe: int, frame: tuple[Any, ...], data: bytes = b"") -> None:
-    head = marshal.dumps(frame)
+    head = wire.pack(*frame)
     rest = memoryview(len(head).to_bytes(4, "little") + head + data)
     while rest:
         rest = rest[os.write(pipe, rest) :]
@@ -252,7 +253,7 @@ class Receiver:
             if len(self._buffer) < size:
                 break
             try:
-                frame = marshal.loads(self._buffer[4:size])
+                frame = wire.unpack(self._buffer[4:size])
                 extra = _number(frame[2], 0, _CHUNK) if frame[0] == "data" else 0
             except (ValueError, EOFError, TypeError, IndexError, OSError):
                 return self._nonsense()

@@ -297,6 +297,7 @@ class _Supervisor:
             self._close(self.output)
         elif self.hurried:
             self._signal(kernel.SIGKILL)
+            self.killed = True
         self.hurried = True
         self.deadline = time.monotonic() + _HURRY
 

@@ -1,19 +1,18 @@
 from __future__ import annotations
 
-import marshal
 import os
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envtool.container import outputs
+from envtool.container import outputs, wire
 
 
 def stream(*frames, chunk=1 << 16) -> list[bytes]:
     whole = b""
     for frame, *data in frames:
-        head = marshal.dumps(frame)
+        head = wire.pack(*frame)
         whole += len(head).to_bytes(4, "little") + head + b"".join(data)
     return [whole[at : at + chunk] for at in range(0, len(whole), chunk)]
 

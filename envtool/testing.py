@@ -104,8 +104,10 @@ class MemorySite:
         """See api.Site."""
         try:
             return gate.Gate(str(self.project)).open(path, limit=limit)
+        except FileNotFoundError:
+            raise api.ResolveError(f"there is no file `{path}`", code="no-file") from None
         except (OSError, UsageError) as error:
-            raise api.ResolveError(f"`{path}`: {error}", code=getattr(error, "code", "no-file")) from None
+            raise api.ResolveError(f"`{path}`: {error}", code=getattr(error, "code", "not-a-file")) from None
 
     def url(self, path: str) -> str:
         """See api.Site."""

@@ -58,6 +58,8 @@ ALLOWED = {
     "envtool/run/warm.py": STORE,
     "envtool/net/files.py": STORE + ": downloads",
     "envtool/verify/": STORE,
+    "envtool/git.py:_with_shared": PRIVATE,
+    "envtool/git.py:_forget": PRIVATE,
     "envtool/kinds/image/settle.py": PRIVATE,
     "envtool/container/probe.py": PRIVATE,
     "envtool/container/": CONTAINER,

@@ -356,6 +356,7 @@ class _Hasher:
         self._room = MAX_INPUTS
 
     def hash(self, path: str, file: BinaryIO) -> str:
+        """Raises UsageError (code input-large), and what `check` raises."""
         size = os.fstat(file.fileno()).st_size
         self._room -= size
         if self._room < 0:
@@ -377,7 +378,7 @@ def _input(entries: gate.Entries, path: str, hasher: _Hasher, *, content: bool) 
             target = os.readlink("", dir_fd=descriptor)
             os.close(descriptor)
             return InputFile(path=path, sha256=hashlib.sha256(os.fsencode(target)).hexdigest(), link=target)
-        with gate.regular(descriptor, path) as file:
+        with gate.regular(descriptor, path, 1 << 62) as file:  # the hasher knows how much there may be
             digest = hasher.hash(path, file)
     except UsageError as error:
         code = "input-large" if error.code == "input-large" else "input-kind"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 18
 _FRAME = 1 << 16  # bytes of a frame's head: two paths and a few numbers
-_NOTES = 20  # of what could not be copied
+_NOTES = 100  # of what could not be copied
 ENTRIES = 100_000  # files, links and directories that are copied back
 DEPTH = 200  # directories in each other
 _MOMENTS = (-(1 << 63), (1 << 63) - 1)  # nanoseconds that the project's own files can be known by

@@ -22,6 +22,7 @@ from envtool.realise.setting import Cancel, Setting
 from envtool.registry import discover
 from envtool.resolve import file
 from envtool.spec import load
+from envtool.store.store import Store
 from tests.depth import examples
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
@@ -86,7 +87,13 @@ def ground(tmp_path_factory):
     files = Files(str(root))
     spec = load(files, "envtool.yaml", root=str(root), registry=kinds, args=())
     nodes = graph(spec, kinds)
-    setting = Setting(store=None, root=str(root), arch="x86_64", emit=lambda event: None, cancel=Cancel.make())
+    setting = Setting(
+        store=Store(root=str(root / "store")),
+        root=str(root),
+        arch="x86_64",
+        emit=lambda event: None,
+        cancel=Cancel.make(),
+    )
     made, found = {}, []
     for node in nodes.nodes.values():
         below = [made[each] for each in node.below]
@@ -136,7 +143,9 @@ def opened(ground, which: int, pins) -> None:
     """The way of a lock into a verb. Raises SpecError."""
     root, kinds, setting, found = ground
     node, request, entry = found[which]
-    setting = Setting(store=None, root=str(root), arch="x86_64", emit=setting.emit, cancel=setting.cancel)
+    setting = Setting(
+        store=Store(root=str(root / "store")), root=str(root), arch="x86_64", emit=setting.emit, cancel=setting.cancel
+    )
     others = [each for _, _, each in found if each is not entry]
     new = Entry(question=entry.question, pins=pins)
     (root / "envtool.lock").write_text(text.dumps(lock_of([*others, new])))

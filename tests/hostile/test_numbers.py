@@ -791,7 +791,7 @@ def test_inputs_are_hashed_until_somebody_asks_for_the_end(tmp_path, quick):
         project.inputs(str(tmp_path), ["big"], check=check)
     assert len(asked) == 11
     with pytest.raises(Interrupted):
-        look.look(str(tmp_path), str(tmp_path / "record"), check)
+        look.look(str(tmp_path), str(tmp_path / "record"), check=check)
 
 
 # ---- what plugins read of a project ----------------------------------------------------------------------------------

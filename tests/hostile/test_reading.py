@@ -219,15 +219,17 @@ def test_a_file_that_is_swapped_all_the_time(place, outside, where, depth):
                 beside.symlink_to(os.readlink(source)) if with_link else beside.write_bytes(source.read_bytes())
                 beside.rename(victim)
 
-    thread = threading.Thread(target=swap)
     began = time.time()
-    thread.start()
-    try:
-        for _ in depth.times(3, 60):
-            check(place, place.envtool("test"), began=began)
-    finally:
-        stop.set()
-        thread.join()
+    for _ in depth.times(3, 60):
+        stop.clear()
+        thread = threading.Thread(target=swap)
+        thread.start()
+        try:
+            done = place.envtool("test")
+        finally:
+            stop.set()
+            thread.join()
+        check(place, done, began=began)
 
 
 # ---- no kind may forget it ---------------------------------------------------------------------------------------------
@@ -245,7 +247,7 @@ COVERED = {
 }  # fmt: skip
 NO_PATH = {
     "apt": "package names", "apt.packages": "package names", "copy.to": "in the container", "copy.mode": "", "fetch.to": "in the container",
-    "fetch.sha256": "", "fetch.mode": "", "tarball.sha256": "", "debian": "a suite", "debian.suite": "a suite",
+    "fetch.sha256": "", "fetch.mode": "", "fetch.limit": "a size", "tarball.limit": "a size", "tarball.sha256": "", "debian": "a suite", "debian.suite": "a suite",
     "debian.components": "", "debian.packages": "", "debian.pockets": "", "dockerfile.target": "", "dockerfile.args.*": "text",
     "dockerfile.secrets.*.env": "a variable: tests/unit/test_gate.py", "dockerfile.platform": "", "image.platform": "",
     "run": "commands", "pip": "requirements", "pip.packages": "requirements", "pip.groups": "", "pip.extras": "",

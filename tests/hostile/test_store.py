@@ -242,7 +242,16 @@ WORK = [
     ("test", "--again"), ("test",), ("exec", "bare", "--", "cat", "/opt/a/x"), ("lock",), ("fetch",), ("plan",), ("why",),
     ("gc",), ("store", "verify"), ("store", "size"), ("verify", "a"), ("vendor",), ("inspect", "unit"), ("build",),
 ]  # fmt: skip
-SAYS = ("no space left", "no inodes left", "read-only", "no room", "quota", "cannot be used", "could not be kept")
+SAYS = (
+    "no space left",
+    "no inodes left",
+    "read-only",
+    "no room",
+    "quota",
+    "cannot be used",
+    "could not be kept",
+    "not made yet",
+)
 
 
 @contextlib.contextmanager

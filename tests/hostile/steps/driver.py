@@ -42,6 +42,7 @@ if kind.endswith("varied"):
 if kind.endswith("network"):
     more["network"] = True
 if kind.endswith("outputs"):
+    os.makedirs(os.path.join(top, "project"), exist_ok=True)
     more |= {"outputs": ("nothing",), "view": View(project=os.path.join(top, "project"))}
 steps = [begin, *between, end]
 if kind.endswith("alone"):

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable
 
 from envtool.errors import FetchError, StoreError
-from envtool.store.scratch import remove_tree, scratch, take_place
+from envtool.store.scratch import make_directory, remove_tree, scratch, take_place
 from envtool.store.store import Store
 
 
@@ -25,9 +25,7 @@ def partial(store: Store, sha256: str) -> str:
     """Absolute path of what has arrived of a blob so far, there or not: the next process goes on from it."""
     directory = store.path("blobs", "partial")
     place = os.path.join(directory, os.path.basename(path(store, sha256)))
-    if not os.path.isdir(directory):
-        remove_tree(directory)
-        os.makedirs(directory, exist_ok=True)
+    make_directory(directory)
     if os.path.lexists(place) and not stat.S_ISREG(os.lstat(place).st_mode):
         remove_tree(place)
     return place
@@ -64,10 +62,7 @@ def put(store: Store, source: str, sha256: str) -> str:
     finally:
         os.close(descriptor)
     parent = os.path.dirname(target)
-    if not os.path.isdir(parent):
-        remove_tree(parent)
-        os.makedirs(parent, exist_ok=True)
-        os.chmod(parent, 0o755)
+    make_directory(parent)
     take_place(source, target)
     return target
 

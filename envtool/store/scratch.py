@@ -5,14 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeAlias
 
 from envtool.store import locks
 from envtool.store.store import Store
 
-_IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY)
+_IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR)
 Remove: TypeAlias = Callable[[str], None]  # removes a tree, also one that container ids own
 
 
@@ -90,6 +91,25 @@ def take_place(made: str, target: str) -> None:
             raise
         remove_tree(target)
         os.rename(made, target)
+
+
+def make_directory(path: str) -> None:
+    """Have a directory of the store, and those above it. What a damaged disk has put there instead is removed, but
+    never a directory: another may have made it, and put something into it, this very moment. Raises OSError."""
+    for _ in range(3):
+        try:
+            os.mkdir(path)
+            os.chmod(path, 0o755)  # whatever the umask
+        except FileNotFoundError:
+            make_directory(os.path.dirname(path))
+        except FileExistsError:
+            with suppress(FileNotFoundError):  # removed by another meanwhile
+                if stat.S_ISDIR(os.lstat(path).st_mode):
+                    return
+                os.unlink(path)
+        else:
+            return
+    raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
 
 
 def remove_tree(path: str, remove: Remove | None = None) -> None:

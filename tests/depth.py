@@ -106,6 +106,8 @@ def configure(config: pytest.Config) -> None:
     """Say what the markers mean, and give hypothesis our seed. Before its own plugin reads it."""
     config.addinivalue_line("markers", "sampled(count): of its parameters `count` are run in CI, all in .ci/long")
     config.addinivalue_line("markers", "one_caller: of its callers one is drawn for each case, all are in .ci/long")
+    config.addinivalue_line("markers", "every_caller: it depends on who calls, so every caller tries it, in CI too")
+    config.addinivalue_line("markers", "any_caller: it does not depend on who calls: the ordinary user's run is enough")
     if not config.getoption("hypothesis_seed", default=None):
         config.option.hypothesis_seed = str(random.Random(SEED).getrandbits(32))
 
@@ -115,29 +117,48 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep a sample of the parameters of each test that is marked `sampled` or `one_caller`."""
-    groups: dict[str, list[pytest.Item]] = {}
+    """Keep a sample of the parameters of each test that is marked `sampled` or `one_caller`.
+
+    In the second run of CI (ENVTOOL_CALLERS), where an ordinary user has tried everything already, a test that is not
+    marked `every_caller` is tried as one of the callers, of each `one_caller` test a quarter, and `any_caller` not at all.
+    """
+    second = "ENVTOOL_CALLERS" in os.environ and not LONG
+    kept: list[pytest.Item] = []
+    groups: dict[tuple[str, str], list[pytest.Item]] = {}
     for item in items:
+        others = {name: value for name, value in getattr(_call(item), "params", {}).items() if name != "caller"}
+        called = "caller" in getattr(_call(item), "params", {})
+        if second and item.get_closest_marker("any_caller"):
+            continue
         if item.get_closest_marker("sampled"):
-            groups.setdefault(_name(item.nodeid), []).append(item)
-        elif item.get_closest_marker("one_caller"):
-            others = {name: value for name, value in item.callspec.params.items() if name != "caller"}
-            groups.setdefault(f"{_name(item.nodeid)} {others}", []).append(item)
-    dropped = set()
-    for name, group in groups.items():
-        marker = group[0].get_closest_marker("sampled")
-        wanted = marker.args[0] if marker else 1
-        count = len(group) if LONG else min(wanted, len(group))
-        kept = set(random.Random(f"{SEED} {name}").sample(group, count))
-        dropped |= set(group) - kept
-        battery = _batteries.setdefault(_name(group[0].nodeid), Battery(drawn=True))
-        battery.ran += count
-        battery.of += len(group)
-    if dropped:
-        config.hook.pytest_deselected(items=[item for item in items if item in dropped])
-        items[:] = [item for item in items if item not in dropped]
+            groups.setdefault((_name(item.nodeid), ""), []).append(item)
+        elif item.get_closest_marker("one_caller") or (
+            second and called and not item.get_closest_marker("every_caller")
+        ):
+            groups.setdefault((_name(item.nodeid), str(others)), []).append(item)
+        else:
+            kept.append(item)
+    for name in sorted({name for name, _ in groups}):
+        parts = [(key, group) for key, group in groups.items() if key[0] == name]
+        one = parts[0][1][0].get_closest_marker("one_caller")
+        chosen = random.Random(f"{SEED} {name}").sample(parts, -(-len(parts) // 4)) if one and second else parts
+        marker = parts[0][1][0].get_closest_marker("sampled")
+        battery = _batteries.setdefault(name, Battery(drawn=True)) if one or marker else Battery()
+        battery.of += sum(len(group) for _, group in parts)
+        for key, group in chosen:
+            count = len(group) if LONG else min(marker.args[0] if marker else 1, len(group))
+            kept += random.Random(f"{SEED} {key}").sample(group, count)
+            battery.ran += count
+    drawn = set(kept)
+    if len(drawn) < len(items):
+        config.hook.pytest_deselected(items=[item for item in items if item not in drawn])
+        items[:] = [item for item in items if item in drawn]
     # What takes long begins first, or one process would still be at it when all others have ended.
     items.sort(key=lambda item: 0 if item.get_closest_marker("slow") else 1)
+
+
+def _call(item: pytest.Item) -> Any:
+    return getattr(item, "callspec", None)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import tarfile
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,13 +121,13 @@ def peer(*words, data=None, **more) -> str:
 
 
 @pytest.fixture(scope="module")
-def podman(tmp_path_factory):
+def podman():
     """podman with a storage of its own. In a mount namespace without the unified cgroups, which crun cannot take beside
     version 1; limits below those of this machine."""
     if os.geteuid() != 0:
         pytest.skip("podman is tried as root")
     tool("podman")
-    top = tmp_path_factory.mktemp("podman")
+    top = Path(tempfile.mkdtemp(prefix="podman-"))  # podman takes no long names
     options = [
         "--root",
         top / "root",

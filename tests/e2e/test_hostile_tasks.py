@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.every_caller]
 
 needs_python = pytest.mark.skipif(
     not os.path.exists("/usr/bin/python3"), reason="the host base has no /usr/bin/python3"

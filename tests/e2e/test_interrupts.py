@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.every_caller]
 
 LAYER = "layers: {{slow: {{run: '{}'}}}}\nenvs: {{unit: {{layers: [slow], tasks: {{test: 'cat /opt/made'}}}}}}\n"
 

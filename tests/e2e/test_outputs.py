@@ -7,7 +7,7 @@ import stat
 
 import pytest
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.every_caller]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import time
@@ -93,8 +92,10 @@ def test_a_flood_of_output_costs_no_memory(place):
     assert process.returncode == 0
     assert usage.ru_maxrss < 150 << 10, "KiB"
     log = place.project / ".envtool" / "last" / "unit.test.log"
-    assert log.stat().st_size == 200_000_000 + 49_999 + 4
-    assert resource.getpagesize()
+    assert log.stat().st_size <= 64 << 20, "the first and the last 32 MiB"
+    kept = log.read_bytes()
+    assert kept.startswith(b"a" * 4000 + b"\n")
+    assert kept.endswith(b"aend\n")
 
 
 def test_binary_output_is_kept_and_shown_safely(place):

@@ -373,6 +373,7 @@ def test_without_its_layers_it_is_the_long_ways_matter(fresh):
 def test_two_projects_that_link_to_one_spec_are_two(place):
     shared = place.directory("shared")
     place.spec("envs: {unit: {tasks: {test: 'cat input'}}}\n", at=shared)
+    place.allow(f"files: [{shared}]")
     short = Short(place)
     other = place.directory("other")
     for root in (place.project, other):

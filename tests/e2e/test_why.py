@@ -504,6 +504,7 @@ def test_layers_of_an_older_envtool_are_compared_too(world):
     for path in (world.top / "store" / "layers").glob("*/layer.json"):
         stored = json.loads(path.read_text())
         stored.pop("built", None)
+        stored.pop("sum", None)
         path.write_text(json.dumps(stored, sort_keys=True, separators=(",", ":")))
     option(world)
     content(world)

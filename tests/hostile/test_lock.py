@@ -28,6 +28,8 @@ from tests.depth import examples
 sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
 from pins import PINS, sha
 
+pytestmark = pytest.mark.any_caller
+
 SPEC = f"""\
 version: 1
 bases:

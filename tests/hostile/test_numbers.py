@@ -40,6 +40,8 @@ from envtool.store.tarread import Reader
 from envtool.view import look
 from tests.depth import examples
 
+pytestmark = pytest.mark.any_caller
+
 GIB = 1 << 30
 
 

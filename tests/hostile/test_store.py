@@ -270,7 +270,7 @@ def refused_or_right(place: Place, verb: tuple[str, ...], said: str) -> None:
     said = f"{said}, {' '.join(verb)}: {done.status}, {done.said[-2000:]}"
     assert done.status in (0, 1, 3), said
     if done.status == 3 or "error" in done.err:
-        assert any(words in done.err.lower() for words in SAYS), said
+        assert any(words in done.said.lower() for words in SAYS), said
     if verb[0] == "exec" and done.status == 0:
         assert done.out == RIGHT, said
     rows = [row for row in place.left() if str(place.store / "tmp") in row and "tmpfs" not in row]

@@ -59,7 +59,7 @@ def collect(project: str, patterns: tuple[str, ...], pipe: int, limit: int) -> N
             if ".." in parts or pattern.startswith("/"):
                 _frame(pipe, ("note", f"{pattern}: leaves the project, not copied"))
                 continue
-            found, deep = _matches(parts)
+            found, deep = _matches(parts or ["*"])  # `.` is all that is there
             if deep:
                 _frame(pipe, ("note", f"{deep}: more than {DEPTH} directories deep, not copied"))
             if not found and not deep:

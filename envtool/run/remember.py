@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from envtool import digests, evidence, keys, net, project
+from envtool.beneath import open_beneath
 from envtool.container import ids
 from envtool.container.outputs import Receiver
 from envtool.errors import EnvtoolError
@@ -228,7 +229,7 @@ def _restore(
     check: Callable[[], None] | None = None,
 ) -> bool:
     """Put back outputs that are missing or different; False where one cannot be. Raises what `check` raises."""
-    wrong = [each for each in found.outputs if not _stands(os.path.join(root, each.path), each, check)]
+    wrong = [each for each in found.outputs if not _stands(root, each, check)]
     if not wrong:
         return True
     receiver = Receiver(root, owned=ids.here().mode == "root", protected=protected, patterns=patterns)
@@ -243,17 +244,24 @@ def _restore(
     return not notes
 
 
-def _stands(path: str, output: results.Output, check: Callable[[], None] | None) -> bool:
+def _stands(root: str, output: results.Output, check: Callable[[], None] | None) -> bool:
+    """Whether an output is in the project as it was, reached through no link."""
+    parent, name = os.path.split(output.path)
     try:
-        if output.link:
-            return os.readlink(path) == output.link
-        state = os.lstat(path)
-        if state.st_mode != 0o100000 | output.mode or state.st_size != output.size:
-            return False
-        with open(path, "rb") as file:
-            return digests.sha256(file, check) == output.sha256
+        directory = open_beneath(root, parent, os.O_PATH | os.O_DIRECTORY, follow=False)
     except OSError:
         return False
+    try:
+        if output.link:
+            return os.readlink(name, dir_fd=directory) == output.link
+        with open(open_beneath(directory, name, follow=False), "rb") as file:
+            state = os.fstat(file.fileno())
+            same = state.st_mode == 0o100000 | output.mode and state.st_size == output.size
+            return same and digests.sha256(file, check) == output.sha256
+    except OSError:
+        return False
+    finally:
+        os.close(directory)
 
 
 # ---- remembering -----------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from envtool import project
+from envtool.beneath import open_beneath
 from envtool.errors import BuildError
 from envtool.events import Output
 from envtool.model import Env, Task
@@ -106,27 +107,33 @@ def compared(first: str, second: str) -> tuple[Difference, ...]:
 
 def copy(source: str, target: str, hidden: frozenset[str], below: str = "") -> None:
     """Copy a checkout as a container sees it, each directory's names against their order, with times of now."""
-    here, there = os.path.join(source, below), os.path.join(target, below)
-    os.mkdir(there)
-    for name in sorted(os.listdir(here), reverse=True):
-        path = os.path.join(below, name)
-        if path in hidden:
-            continue
-        old, new = os.path.join(source, path), os.path.join(target, path)
-        info = os.lstat(old)
-        if stat.S_ISDIR(info.st_mode):
-            copy(source, target, hidden, path)
-            continue
-        if stat.S_ISLNK(info.st_mode):
-            os.symlink(os.readlink(old), new)
-        elif stat.S_ISREG(info.st_mode):
-            shutil.copyfile(old, new)
-            os.chmod(new, stat.S_IMODE(info.st_mode))
-        else:
-            continue
-        _own(new, info)
-    os.chmod(there, stat.S_IMODE(os.stat(here).st_mode))
-    _own(there, os.stat(here))
+    there = os.path.join(target, below)
+    here = open_beneath(source, below, os.O_RDONLY | os.O_DIRECTORY, follow=False)  # others may swap what lies in it
+    try:
+        os.mkdir(there)
+        for name in sorted(os.listdir(here), reverse=True):
+            path = os.path.join(below, name)
+            if path in hidden:
+                continue
+            new = os.path.join(target, path)
+            info = os.stat(name, dir_fd=here, follow_symlinks=False)
+            if stat.S_ISDIR(info.st_mode):
+                copy(source, target, hidden, path)
+                continue
+            if stat.S_ISLNK(info.st_mode):
+                os.symlink(os.readlink(name, dir_fd=here), new)
+            elif stat.S_ISREG(info.st_mode):
+                with open(open_beneath(here, name, follow=False), "rb") as old, open(new, "xb") as out:
+                    shutil.copyfileobj(old, out, 1 << 20)
+                os.chmod(new, stat.S_IMODE(info.st_mode))
+            else:
+                continue
+            _own(new, info)
+        info = os.fstat(here)
+        os.chmod(there, stat.S_IMODE(info.st_mode))
+        _own(there, info)
+    finally:
+        os.close(here)
 
 
 def _own(path: str, info: os.stat_result) -> None:

@@ -118,3 +118,27 @@ def test_big_and_sparse(place):
     assert found.st_size == (1 << 30) + 4
     assert found.st_blocks * 512 < 1 << 20
     assert place.shell("sha256sum big").split()[0] == done.log().split()[0]
+
+
+def test_all_of_the_project_is_an_output_but_for_what_envtool_obeys(place):
+    place.write("kept", "kept\n")
+    place.task("echo made > new; mkdir d; echo below > d/file; echo spoilt > envtool.yaml", options="outputs: [.]")
+    spec = (place.project / "envtool.yaml").read_text()
+    done = place.envtool("test")
+    assert done.status == 0, done.said
+    assert (place.project / "new").read_text() == "made\n"
+    assert (place.project / "d/file").read_text() == "below\n"
+    assert (place.project / "envtool.yaml").read_text() == spec
+    assert "envtool.yaml: what envtool obeys is an output only where `outputs:` has its whole name" in done.said
+
+
+def test_a_remembered_output_is_not_looked_for_through_a_link(place):
+    """Who has put a link in the place of its directory finds neither the file behind it taken for it, nor written to."""
+    elsewhere = place.directory("elsewhere")
+    place.task("mkdir -p dist; echo made > dist/file", options="outputs: [dist/file]")
+    assert place.envtool("test").status == 0
+    place.write("file", "made\n", at=elsewhere, mode=0o644)
+    place.shell(f"rm -r dist && ln -s {elsewhere} dist")
+    done = place.envtool("test")
+    assert (elsewhere / "file").read_text() == "made\n"
+    assert "unchanged" not in done.said, done.said

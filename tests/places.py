@@ -6,6 +6,7 @@ What is dear to make (users, a readable Python, each caller's warm store) is mad
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import fcntl
 import functools
@@ -45,7 +46,10 @@ _OUTSIDE_PREFIXES = ("PIP_", "npm_config_", "http_proxy", "https_proxy", "HTTP_P
 
 
 def begin() -> str:
-    """Make the directory that all processes of this run share. pytest-xdist's workers find it in their environment."""
+    """Make the directory that all processes of this run share. pytest-xdist's workers find it in their environment.
+    Our sources are compiled: commands that tests start write no bytecode, and would compile all that they import."""
+    for source in SOURCES:
+        compileall.compile_dir(source / "envtool" if source == REPOSITORY else source, quiet=2)
     top = tempfile.mkdtemp(prefix="envtool-tests-")
     os.chmod(top, 0o755)
     os.environ[_SHARED] = top

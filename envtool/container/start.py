@@ -413,6 +413,12 @@ class _Supervisor:
                     os.kill(child, number)
                 except ProcessLookupError:
                     pass
+        if number == kernel.SIGKILL and not self.pid1 and self.sock is not None:
+            # The helper may have made a pid 1 and been killed before it could say so: that one waits for our word.
+            try:
+                self.sock.shutdown(_socket.SHUT_WR)
+            except OSError:
+                pass
 
     def _reap(self) -> None:
         for child in (self.helper, self.pid1):

@@ -599,6 +599,23 @@ def test_cancel_ends_and_collects(tree, project):
     assert gone("98763")
 
 
+def test_cancelled_at_any_moment_of_its_start(tree, depth):
+    """Also while the process that makes pid 1 has made it, and could not yet say so."""
+    for _ in depth.times(30, 1000):
+        read, write = os.pipe()
+        timer = threading.Timer(depth.random.uniform(0, 0.02), os.write, (write, b"x"))
+        timer.start()
+        try:
+            result = go(tree, "sleep 98765", cancel=read)
+        finally:
+            timer.join()
+            os.close(read)
+            os.close(write)
+        assert result.exit.interrupted
+        assert result.exit.seconds < 5
+    assert gone("98765")
+
+
 def test_cancelled_before_it_began(tree):
     read, write = os.pipe()
     os.write(write, b"x")

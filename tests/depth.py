@@ -10,7 +10,10 @@ battery how many cases ran, of how many, and how many failed.
 
     @pytest.mark.one_caller                   # each case as one sort of caller: which one, the seed says
     @pytest.mark.parametrize("case", CASES)
-    def test_dear(case, common): ...
+    def test_each(case, common): ...
+
+    @pytest.mark.dear                         # the same, and one half by each of CI's two runs
+    def test_long(common): ...
 
     def test_many(depth):                     # a loop in one test
         for number in depth.times(10, 200):
@@ -106,6 +109,7 @@ def configure(config: pytest.Config) -> None:
     """Say what the markers mean, and give hypothesis our seed. Before its own plugin reads it."""
     config.addinivalue_line("markers", "sampled(count): of its parameters `count` are run in CI, all in .ci/long")
     config.addinivalue_line("markers", "one_caller: of its callers one is drawn for each case, all are in .ci/long")
+    config.addinivalue_line("markers", "dear: CI's first run tries one half of these, the second run the other half")
     config.addinivalue_line("markers", "every_caller: it depends on who calls, so every caller tries it, in CI too")
     config.addinivalue_line("markers", "any_caller: it does not depend on who calls: the ordinary user's run is enough")
     if not config.getoption("hypothesis_seed", default=None):
@@ -119,10 +123,13 @@ def pytest_report_header() -> str:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep a sample of the parameters of each test that is marked `sampled` or `one_caller`.
 
-    In the second run of CI (ENVTOOL_CALLERS), where an ordinary user has tried everything already, a test that is not
-    marked `every_caller` is tried as one of the callers, of each `one_caller` test a quarter, and `any_caller` not at all.
+    In the second run of CI (ENVTOOL_CALLERS), where an ordinary user has tried nearly everything already, a test that is not
+    marked `every_caller` is tried as one of the callers, and `any_caller` not at all. What is `dear` is halved between
+    the two.
     """
     second = "ENVTOOL_CALLERS" in os.environ and not LONG
+    if not LONG:
+        items[:] = _half(items, second=second)
     kept: list[pytest.Item] = []
     groups: dict[tuple[str, str], list[pytest.Item]] = {}
     for item in items:
@@ -140,8 +147,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             kept.append(item)
     for name in sorted({name for name, _ in groups}):
         parts = [(key, group) for key, group in groups.items() if key[0] == name]
-        one = parts[0][1][0].get_closest_marker("one_caller")
-        chosen = random.Random(f"{SEED} {name}").sample(parts, -(-len(parts) // 4)) if one and second else parts
+        one = any(parts[0][1][0].get_closest_marker(word) for word in ("one_caller", "dear"))
+        chosen = parts
         marker = parts[0][1][0].get_closest_marker("sampled")
         battery = _batteries.setdefault(name, Battery(drawn=True)) if one or marker else Battery()
         battery.of += sum(len(group) for _, group in parts)
@@ -155,6 +162,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item in drawn]
     # What takes long begins first, or one process would still be at it when all others have ended.
     items.sort(key=lambda item: 0 if item.get_closest_marker("slow") else 1)
+
+
+def _half(items: list[pytest.Item], *, second: bool) -> list[pytest.Item]:
+    """All but one half of what is dear; a case is the same one whoever calls."""
+    cases = sorted({_case(item) for item in items if item.get_closest_marker("dear")})
+    random.Random(SEED).shuffle(cases)
+    ours = set(cases[1::2] if second else cases[::2])
+    _batteries["what is dear: one half a run"] = Battery(ran=len(ours), of=len(cases), drawn=True)
+    return [item for item in items if not item.get_closest_marker("dear") or _case(item) in ours]
+
+
+def _case(item: pytest.Item) -> str:
+    others = {name: value for name, value in getattr(_call(item), "params", {}).items() if name != "caller"}
+    return f"{_name(item.nodeid)} {others}"
 
 
 def _call(item: pytest.Item) -> Any:

@@ -18,7 +18,7 @@ import pytest
 
 from envtool.container import ids
 
-pytestmark = [pytest.mark.e2e, pytest.mark.any_caller]
+pytestmark = [pytest.mark.e2e, pytest.mark.dear]
 
 TOP = Path(__file__).resolve().parents[2]
 BENCHMARKS = {path.stem: path for path in sorted(TOP.glob("benchmarks/*.py")) if not path.name.startswith("_")}

@@ -47,7 +47,7 @@ def test_a_suite_with_packages(common):
 
 
 @pytest.mark.slow
-@pytest.mark.one_caller
+@pytest.mark.dear
 @pytest.mark.parametrize("suite", ["trixie", "bullseye"])
 def test_other_suites(common, suite):
     works(common, suite)

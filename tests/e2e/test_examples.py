@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.e2e, pytest.mark.network, pytest.mark.slow, pytest.mark.one_caller]
+pytestmark = [pytest.mark.e2e, pytest.mark.network, pytest.mark.slow, pytest.mark.dear]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

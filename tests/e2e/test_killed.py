@@ -74,14 +74,14 @@ def test_random_moments(server, depth):
                     path.unlink()
             verb = draw.choice(["lock", "fetch", "test"])
             process = place.start(verb, "-q")
-            time.sleep(draw.uniform(0, whole))
+            time.sleep(draw.uniform(0, whole / 2))
             if process.poll() is None:
                 killed += 1
                 process.send_signal(signal.SIGKILL)
             process.communicate()
             place.until(lambda: not place.processes(), "nothing runs any more", 10)
             assert not wrong(place, right), f"moment {moment}, {verb}"
-        assert killed > moment // 4, "the moments were not in the middle of anything"
+        assert killed > moment // 8, "the moments were not in the middle of anything"
         server.pause = 0.0
         done = place.envtool("test", "--json", "--again")
         assert done.status == 0, done.said

@@ -10,7 +10,7 @@ import pytest
 
 from tests.places import common_store
 
-pytestmark = [pytest.mark.e2e, pytest.mark.network, pytest.mark.slow, pytest.mark.sampled(2)]
+pytestmark = [pytest.mark.e2e, pytest.mark.network, pytest.mark.slow, pytest.mark.dear]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 GONE = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.e2e, pytest.mark.network, pytest.mark.any_caller]
+pytestmark = [pytest.mark.e2e, pytest.mark.network, pytest.mark.dear]
 
 TOP = Path(__file__).parents[2]
 PAGES = sorted([TOP / "README.md", *(TOP / "docs").rglob("*.md"), *(TOP / "plugins").rglob("*.md")])

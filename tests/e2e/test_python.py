@@ -80,6 +80,7 @@ def layers(store: Path) -> set[tuple[str, str]]:
     return found
 
 
+@pytest.mark.dear
 def test_a_project_replaces_the_copy_its_own_test_tool_brought(envtool):
     files = {"envtool.yaml": SPEC, "pyproject.toml": PYPROJECT, "src/click/__init__.py": SOURCE}
     files["tests/test_ours.py"] = TEST
@@ -92,6 +93,7 @@ def test_a_project_replaces_the_copy_its_own_test_tool_brought(envtool):
     assert "built" not in second.stdout + second.stderr
 
 
+@pytest.mark.dear
 def test_a_compiled_source_distribution_comes_out_the_same_in_two_stores(envtool, tmp_path):
     files = {
         "envtool.yaml": SPEC,
@@ -129,6 +131,7 @@ version_file = "src/thing/_version.py"
 """
 
 
+@pytest.mark.dear
 def test_a_version_module_that_the_build_writes_is_there_and_the_checkout_stays_clean(envtool, tmp_path):
     files = {
         "envtool.yaml": SPEC,

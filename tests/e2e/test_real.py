@@ -24,7 +24,7 @@ def test_every_real_project_is_run_here():
     assert {path.parent.name for path in EXAMPLES.glob("*/envtool.yaml")} == set(PASSED)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.dear
 @pytest.mark.parametrize("name", PASSED)
 def test_its_own_suite_passes(name, common):
     spec = (EXAMPLES / name / "envtool.yaml").read_text()

@@ -85,6 +85,7 @@ def test_an_archive_made_twice_is_one(place, server):
 
 
 @pytest.mark.network
+@pytest.mark.dear
 def test_a_vendored_python_project_needs_nothing_from_outside(tmp_path):
     """Locked, vendored, then made in an empty store with nothing outside to be had."""
     copy = tmp_path / "quickstart"

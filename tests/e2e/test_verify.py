@@ -42,6 +42,7 @@ def result(done) -> dict[str, dict]:
     return {each["name"]: each for each in done.events[-1]["results"]}
 
 
+@pytest.mark.dear
 def test_bad_layers_are_found_and_the_very_file_is_named(place):
     place.spec(BAD)
     done = place.envtool("verify", "--json")
@@ -133,6 +134,7 @@ def small_tar() -> bytes:
     return out.getvalue()
 
 
+@pytest.mark.dear
 def test_kinds_of_our_own_come_out_the_same(place, server):
     data = small_tar()
     server.files["/x.tar.gz"] = data
@@ -267,7 +269,7 @@ build-backend = "hatchling.build"
 
 @pytest.mark.slow
 @pytest.mark.network
-@pytest.mark.one_caller
+@pytest.mark.dear
 def test_everything_that_ships_comes_out_the_same(common):
     """A Debian base, a hundred packages, a C extension from source, a project in two ways."""
     common.write("src/thing/__init__.py", "THINGS = {'a', 'b', 'c'}\n")

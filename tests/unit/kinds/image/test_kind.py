@@ -188,7 +188,7 @@ def test_archives_that_are_none(site, tmp_path, monkeypatch):
         "bomb.tar.gz": "unpacks to more than",
         "json.tar": "not what docker writes",
         "fields.tar": "without Config or Layers",
-        "missing.tar": "No such file",
+        "missing.tar": "there is no file",
     }.items():
         assert check_refused(KIND, f"docker-archive:{name}", word, site=site).code == "image-archive"
 

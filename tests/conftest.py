@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
+
+PROGRAMS = {"git", "ldd", "openssl", "ssh-keygen", "strace", "unshare", "mount", "gzip", "xz", "zstd"}
 
 pytest.register_assert_rewrite("tests.places", "tests.registries")
 
@@ -33,3 +37,15 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         top = places.begin()
         config.add_cleanup(lambda: places.end(top))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
+    """A test that could not start a program, since this machine has none of that name, is skipped, and says which."""
+    report = yield
+    error = call.excinfo.value if call.excinfo else None
+    name = getattr(error, "filename", None) if isinstance(error, FileNotFoundError) else None
+    if isinstance(name, str) and "/" not in name and name in PROGRAMS and not shutil.which(name):
+        report.outcome = "skipped"
+        report.longrepr = (str(item.path), item.location[1] or 0, f"Skipped: {name} is not installed")
+    return report

@@ -12,7 +12,7 @@ battery how many cases ran, of how many, and how many failed.
     @pytest.mark.parametrize("case", CASES)
     def test_each(case, common): ...
 
-    @pytest.mark.dear                         # the same, and one half by each of CI's two runs
+    @pytest.mark.dear                         # the same, and by one of CI's two runs alone
     def test_long(common): ...
 
     def test_many(depth):                     # a loop in one test
@@ -109,7 +109,7 @@ def configure(config: pytest.Config) -> None:
     """Say what the markers mean, and give hypothesis our seed. Before its own plugin reads it."""
     config.addinivalue_line("markers", "sampled(count): of its parameters `count` are run in CI, all in .ci/long")
     config.addinivalue_line("markers", "one_caller: of its callers one is drawn for each case, all are in .ci/long")
-    config.addinivalue_line("markers", "dear: CI's first run tries one half of these, the second run the other half")
+    config.addinivalue_line("markers", "dear: CI's first run tries a quarter of these, the second run all others")
     config.addinivalue_line("markers", "every_caller: it depends on who calls, so every caller tries it, in CI too")
     config.addinivalue_line("markers", "any_caller: it does not depend on who calls: the ordinary user's run is enough")
     if not config.getoption("hypothesis_seed", default=None):
@@ -124,12 +124,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Keep a sample of the parameters of each test that is marked `sampled` or `one_caller`.
 
     In the second run of CI (ENVTOOL_CALLERS), where an ordinary user has tried nearly everything already, a test that is not
-    marked `every_caller` is tried as one of the callers, and `any_caller` not at all. What is `dear` is halved between
-    the two.
+    marked `every_caller` is tried as one of the callers, and `any_caller` not at all. What is `dear` is shared
+    between the two.
     """
     second = "ENVTOOL_CALLERS" in os.environ and not LONG
     if not LONG:
-        items[:] = _half(items, second=second)
+        items[:] = _share(items, second=second)
     kept: list[pytest.Item] = []
     groups: dict[tuple[str, str], list[pytest.Item]] = {}
     for item in items:
@@ -164,12 +164,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: 0 if item.get_closest_marker("slow") else 1)
 
 
-def _half(items: list[pytest.Item], *, second: bool) -> list[pytest.Item]:
-    """All but one half of what is dear; a case is the same one whoever calls."""
+def _share(items: list[pytest.Item], *, second: bool) -> list[pytest.Item]:
+    """All, but of what is dear a quarter, or the other three; a case is the same one whoever calls."""
     cases = sorted({_case(item) for item in items if item.get_closest_marker("dear")})
     random.Random(SEED).shuffle(cases)
-    ours = set(cases[1::2] if second else cases[::2])
-    _batteries["what is dear: one half a run"] = Battery(ran=len(ours), of=len(cases), drawn=True)
+    ours = set(cases[::4])
+    ours = set(cases) - ours if second else ours
+    _batteries["what is dear"] = Battery(ran=len(ours), of=len(cases), drawn=True)
     return [item for item in items if not item.get_closest_marker("dear") or _case(item) in ours]
 
 

@@ -349,6 +349,9 @@ class Place:
             "/bin/sh", "-ec", script, cwd=cwd or self.project, env=self.variables(), stdout=-1, stderr=-2
         )
         out = process.communicate()[0].decode()
+        missing = re.search(r"(\w+): (?:command )?not found", out)
+        if process.returncode == 127 and missing and not shutil.which(missing[1]):
+            pytest.skip(f"{missing[1]} is not installed")
         assert process.returncode == 0, out
         return out
 

@@ -361,7 +361,12 @@ CASES = {
     "an input that is a symlink now": (symlink, "tool", "build", {("input", "tools/x", "changed")}),
     "a variable of the layer itself": (lower_variable, "low", "cached", set()),
     "a variable of a layer below": (lower_variable, "wide", "build", {("variable", "LOW", "changed")}),
-    "a layer below that will be built": (lambda w: w.edit("echo low", "echo low as nowhere else"), "wide", "wait", set()),
+    "a layer below that will be built": (
+        lambda w: w.edit("echo low", "echo low as nowhere else"),
+        "wide",
+        "wait",
+        set(),
+    ),
     "the kind's version": (kind_version, "tool", "build", {("kind", "version", "changed")}),
     "the architecture": (architecture, "host", "ask", {("arch", "arch", "changed")}),
     "the machine's database": (database, "host", "build", {("machine", "@database@", "changed")}),

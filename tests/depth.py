@@ -109,7 +109,7 @@ def configure(config: pytest.Config) -> None:
     """Say what the markers mean, and give hypothesis our seed. Before its own plugin reads it."""
     config.addinivalue_line("markers", "sampled(count): of its parameters `count` are run in CI, all in .ci/long")
     config.addinivalue_line("markers", "one_caller: of its callers one is drawn for each case, all are in .ci/long")
-    config.addinivalue_line("markers", "dear: CI's first run tries a quarter of these, the second run all others")
+    config.addinivalue_line("markers", "dear: CI's first run tries an eighth of these, the second run all others")
     config.addinivalue_line("markers", "every_caller: it depends on who calls, so every caller tries it, in CI too")
     config.addinivalue_line("markers", "any_caller: it does not depend on who calls: the ordinary user's run is enough")
     if not config.getoption("hypothesis_seed", default=None):
@@ -165,10 +165,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _share(items: list[pytest.Item], *, second: bool) -> list[pytest.Item]:
-    """All, but of what is dear a quarter, or the other three; a case is the same one whoever calls."""
+    """All, but of what is dear an eighth, or the other seven; a case is the same one whoever calls."""
     cases = sorted({_case(item) for item in items if item.get_closest_marker("dear")})
     random.Random(SEED).shuffle(cases)
-    ours = set(cases[::4])
+    ours = set(cases[::8])
     ours = set(cases) - ours if second else ours
     _batteries["what is dear"] = Battery(ran=len(ours), of=len(cases), drawn=True)
     return [item for item in items if not item.get_closest_marker("dear") or _case(item) in ours]

@@ -232,4 +232,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
     except (KeyboardInterrupt, Interrupted):
         return 130
+    except BaseException as error:
+        # Raised while an extension module in Rust imports something, an interrupt comes out as its panic (PyO3).
+        if type(error).__name__ == "PanicException" and "Interrupted" in str(error):
+            return 130
+        raise
     return status

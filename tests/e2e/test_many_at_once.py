@@ -89,6 +89,7 @@ def test_fail_fast_ends_the_rest(place):
 
 
 @pytest.mark.slow
+@pytest.mark.dear
 def test_two_hundred_layers(place, capsys):
     """Stands, and is quick when it stands; the times are printed (docs/decisions, benchmarks)."""
     layers = ", ".join(f"{{run: 'echo {place.token} > /opt/n{n}'}}" for n in range(200))

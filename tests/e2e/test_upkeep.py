@@ -157,6 +157,7 @@ def test_nothing_fails_while_gc_takes_what_it_can():
         assert not place.left()
 
 
+@pytest.mark.dear
 def test_kill_9_of_gc_leaves_nothing_half(depth):
     draw = depth.random
     with fresh_place(_me()) as place:

@@ -221,6 +221,7 @@ def damaged(place: Place, draw: random.Random, wanted: dict[str, str]) -> None:
 
 
 @pytest.mark.sampled(1)  # of the callers, one a commit
+@pytest.mark.dear
 def test_whatever_is_damaged_is_a_miss_or_is_named(fresh, server, depth):
     wanted = started(fresh, server)
     wrong = []
@@ -279,6 +280,7 @@ def refused_or_right(place: Place, verb: tuple[str, ...], said: str) -> None:
 
 @root
 @pytest.mark.sampled(1)
+@pytest.mark.dear
 def test_a_full_disk_is_said_in_a_sentence(fresh, server, depth):
     """In bytes or in names, at whatever write it happens; with some room again all comes right."""
     draw = depth.random
@@ -298,6 +300,7 @@ def test_a_full_disk_is_said_in_a_sentence(fresh, server, depth):
 
 @root
 @pytest.mark.sampled(1)
+@pytest.mark.dear
 def test_a_store_that_is_read_only_is_said_in_a_sentence(fresh, server, depth):
     draw = depth.random
     started(fresh, server)
@@ -319,6 +322,7 @@ def test_a_store_that_is_read_only_is_said_in_a_sentence(fresh, server, depth):
 
 
 @pytest.mark.sampled(1)
+@pytest.mark.dear
 def test_whatever_was_killed_the_next_run_is_right(fresh, server, depth):
     """At a random moment of any verb that writes."""
     draw = depth.random

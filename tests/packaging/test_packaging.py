@@ -129,6 +129,7 @@ def test_what_is_imported_is_required(name):
 
 @pytest.mark.e2e
 @pytest.mark.network
+@pytest.mark.dear
 def test_setup_makes_an_environment_that_works(tmp_path):
     """What README says first, on a fresh clone, also where the system's Python refuses to be installed into."""
     run("git", "-c", "safe.directory=*", "clone", "-q", ROOT, tmp_path / "clone")

@@ -6,6 +6,7 @@ A suite that finds nothing any more looks like one that has nothing to find. One
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -46,10 +47,10 @@ FAULTS = {
         ["tests/e2e/test_hostile_tasks.py"],
     ),
     "a wrong owner": (
-        "envtool/container/outputs.py",
-        "(found.st_uid, found.st_gid) if owned else None",
-        "None",
-        ["tests/e2e/test_outputs.py"],
+        "envtool/directory/__init__.py",
+        "os.fchown(fd, *self.owner)",
+        "pass",
+        ["tests/unit/test_directory.py"],
     ),
 }
 
@@ -73,8 +74,8 @@ def test_it_is_found(fault, tmp_path):
     (tmp_path / path).write_text(text.replace(stands, planted))
     tmp_path.chmod(0o755)
     environ = {**os.environ, "PYTHONPATH": f"{tmp_path}:{':'.join(map(str, tmp_path.glob('plugins/*/src')))}"}
-    environ |= {"ENVTOOL_CALLERS": "root", "PYTHONDONTWRITEBYTECODE": "1"}
+    environ |= {"ENVTOOL_CALLERS": "root", "PYTHONDONTWRITEBYTECODE": "1", "CI": "true"}
     words = [sys.executable, "-m", "pytest", "-q", "-n0", "-x", "--tb=line", "-p", "no:cacheprovider", *tests]
     ended = subprocess.run(words, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=300, check=False)
     assert ended.returncode == 1, f"nothing failed: {ended.stdout[-2000:]}{ended.stderr[-2000:]}"
-    assert "failed" in ended.stdout
+    assert re.search(r"[1-9]\d* (failed|error)", ended.stdout)

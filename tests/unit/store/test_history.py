@@ -64,7 +64,7 @@ def test_questions_are_found_by_their_kind(store):
 
 
 @pytest.mark.slow
-def test_five_thousand_layers_are_searched_at_once(store):
+def test_five_thousand_layers_take_less_than_a_second(store):
     for number in range(5000):
         put(store, number, name="tool", project="/p", time=float(number), options=f"make {number}")
     document = history.one(store, put(store, 6000)).document
@@ -85,4 +85,4 @@ def test_five_thousand_layers_are_searched_at_once(store):
     worked = time.process_time() - worked
     print(f"nearest of 5000 layers of one kind: {spent:.2f} s, {worked:.2f} s of them working")
     assert seeker.best is not None
-    assert worked < 5  # seconds of a slow processor: reading each again and again would take minutes
+    assert worked < 1  # of the processor: other tests run beside this one

@@ -1,7 +1,7 @@
-"""Open a path below a directory that somebody else may write to, without ever leaving that directory.
+"""Open a path below a directory that other users may write to, without ever leaving that directory.
 
-The way is walked by descriptors, one component at a time, and every component is opened with O_NOFOLLOW, so whoever
-swaps a directory for a symlink while we walk gains nothing. The rules and the error are those of RESOLVE_BENEATH in
+The way is walked by descriptors, one component at a time, and every component is opened with O_NOFOLLOW, so swapping
+a directory for a symlink while we walk gains nothing. The rules and the error are those of RESOLVE_BENEATH in
 openat2(2), which some container engines refuse; absolute links are errors too. Imports only os: it is on the warm path.
 """
 

@@ -1,4 +1,4 @@
-"""Hashes of files that may be large: whoever asks for the end need not wait for them."""
+"""Hashes of files that may be large, which can be stopped on the way."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import IO
 
 KEPT = 10  # runs
-_held: dict[str, Directory] = {}  # runs that are going on, by path: whoever moves their way does not move them
+_held: dict[str, Directory] = {}  # open runs by path: moving a directory on the way does not move them
 OWN, RUNS = ".envtool", "runs"
 
 
@@ -36,7 +36,7 @@ def open_run(root: str) -> tuple[str, str]:
             path = os.path.join(root, OWN, RUNS, name)
             _held[path] = run
             return path, ""
-    except OSError as error:  # a read-only checkout, somebody else's, a trap
+    except OSError as error:  # a read-only checkout, another user's, a trap
         import tempfile
 
         path = os.path.realpath(tempfile.mkdtemp(prefix="envtool-run-"))
@@ -107,7 +107,7 @@ def _step(at: Directory, name: str, *, make: bool = False) -> Directory:
 def _fresh(runs: Directory, name: str) -> tuple[str, Directory]:
     try:
         return name, runs.make(name)
-    except FileExistsError:  # of another process of this id, in another container; or somebody guessed
+    except FileExistsError:  # of another process of this id, in another container; or the name was guessed
         name = f"{name}-{os.urandom(4).hex()}"
         return name, runs.make(name)
 

@@ -1,4 +1,4 @@
-"""How git is started: on a git directory of ours, never on one that somebody else wrote.
+"""How git is started: on a git directory of ours, never on one that another user wrote.
 
 A repository's configuration can make git start programs (fsmonitor, filters, lazy fetches of promisor remotes, and
 whatever comes next), and no list of switches is ever complete. So git gets a GIT_DIR of ours, `void/`, in which there
@@ -39,7 +39,7 @@ class Failure(Exception):  # noqa: N818 - git's, or the repository's
 
 
 class Stopped(Failure):
-    """Somebody asked for the end meanwhile."""
+    """The caller asked to stop meanwhile."""
 
 
 # ---- which repository ------------------------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ def _setting(text: bytes, section: str, key: str) -> str:
 
 class Caller:
     """What is the caller's choice: which git, and its configuration. Nothing of it is taken from the checkout, which
-    is the repository from its `top` on, or only the project where somebody keeps a whole home in a repository."""
+    is the repository from its `top` on, or only the project where a whole home directory is a repository."""
 
     __slots__ = ("environ", "program")
 

@@ -1,6 +1,6 @@
 """Path patterns as specs write them: `*`, `?` and `[…]` within one component, `**` for any number of components.
 
-Whoever wrote a pattern may want us to wait, so matching takes time that grows with pattern times path and no faster:
+A pattern may be written to make us wait, so matching takes time that grows with pattern times path and no faster:
 what stands between two stars is looked for at the first place where it fits, and never again further on (an atomic
 group). Nothing is lost by that, since a star that could reach the later place reaches it from the earlier one too.
 """

@@ -72,7 +72,7 @@ def first(
             _loopback_up()
         _socket.sethostname(program["hostname"])
         kernel.bound_capabilities(DOCKER_CAPABILITIES if program["user"] == "root" else 0)
-        kernel.rename(_TITLE)  # the caller's command line is nobody's business in there
+        kernel.rename(_TITLE)  # steps must not see the caller's command line
         if os.read(sock, 1) != b"k":
             os._exit(125)
         if own.mode != "root":

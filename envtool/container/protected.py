@@ -1,4 +1,4 @@
-"""What may never be an output: files that decide what git or envtool do, for whoever runs them in the checkout next.
+"""What may never be an output: files that decide what git or envtool do when they next run in the checkout.
 
 A name is compared as file systems do that fold names: by case, by Unicode (HFS+, ext4, ZFS), with points and spaces at
 its end or a stream after a colon (NTFS), as the short names that NTFS gives. So does git before it checks something

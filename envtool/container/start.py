@@ -289,8 +289,8 @@ class _Supervisor:
             self.output = -1
 
     def _late(self) -> None:
-        """The steps have ended, and what comes after them is to end too: who writes outputs to us is told by a closed
-        pipe, and what then still lasts is killed."""
+        """The steps have ended, and what comes after them is to end too: the process that sends outputs sees a closed
+        pipe, and what then still runs is killed."""
         if self.output >= 0:
             why = "interrupted" if self.result.interrupted else f"it took more than {_COLLECT:g} s"
             self.result.excess = f"not all outputs were copied back: {why}"

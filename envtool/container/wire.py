@@ -1,7 +1,7 @@
 """Messages between a container and its supervisor, as bytes: a row of whole numbers and texts, and nothing else.
 
 A message is one byte (how many values), then for each "i" and 8 bytes (signed, little-endian), or "s", 4 bytes (how
-many follow) and UTF-8. Whoever wrote it, reading one makes nothing but such values, in time of its length.
+many follow) and UTF-8. Reading one, even a hostile one, makes nothing but such values, in time of its length.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Directories that others may write to, and the only way in which anything is changed in them.
 
-A checkout, a folder that is shared, /tmp: where we are about to write, somebody may have put a link, a fifo or a hard
-link to another's file, or may put it there meanwhile. So a directory is opened once and used by its descriptor, below
-it no link is followed, and what is there is never opened for writing: a file is made anew under a random name, gets
-mode and owner by its own descriptor, and takes its place by a rename. When root works in somebody's checkout, what is
-made belongs to the checkout's owner, and what was not made this moment keeps its owner and mode. On the warm path:
-imports next to nothing.
+A checkout, a folder that is shared, /tmp: where we are about to write, another user may have put a link, a fifo or a
+hard link to a third user's file, or may put it there meanwhile. So a directory is opened once and used by its
+descriptor, below it no link is followed, and what is there is never opened for writing: a file is made anew under a
+random name, gets mode and owner by its own descriptor, and takes its place by a rename. When root works in another
+user's checkout, what is made belongs to the checkout's owner, and what was not made this moment keeps its owner and
+mode. On the warm path: imports next to nothing.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Directory:
             raise
         try:
             return self.make(name)
-        except FileExistsError:  # somebody was faster
+        except FileExistsError:  # made by another process meanwhile
             return self._child(name, make=False)
 
     def make(self, name: str) -> Directory:

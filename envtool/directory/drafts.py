@@ -21,7 +21,7 @@ def begin(directory: Directory, mode: int) -> Draft:
         fd = os.open(name, NEW, 0o600 if mode else 0o666, dir_fd=directory.fd)
         if _held(fd):
             return Draft(directory, fd, name, mode)
-        os.close(fd)  # somebody swept it before it was locked
+        os.close(fd)  # swept by another process before it was locked
     raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
 

@@ -66,7 +66,7 @@ class Retry(Exception):  # noqa: N818 - a reason, not an error yet
         self.verdict = verdict
 
 
-LARGEST = 8 << 30  # bytes of a file whose size nobody knows beforehand, unless somebody says more
+LARGEST = 8 << 30  # bytes of a file whose size is not known beforehand, unless `limit` says more
 
 
 class Sink:

@@ -68,7 +68,7 @@ class InProject:
 
 
 class StackSite(InProject):
-    """`api.Site` for one node. The container it offers stands on what the node stands on."""
+    """`api.Site` for one node. The container it offers has the layers below the node."""
 
     def __init__(self, setting: Setting, request: Request, below: Sequence[Made], event_id: str) -> None:
         super().__init__(setting)

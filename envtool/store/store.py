@@ -77,7 +77,7 @@ def locate(*, idmap: str = "", environ: Mapping[str, str] | None = None) -> Stor
 
 
 def _guarded(root: str) -> None:
-    """Raise StoreError where somebody else could put another store in this one's place, or write to it: what is in a
+    """Raise StoreError where another user could put another store in this one's place, or write to it: what is in a
     store is believed. Above it, directories are the caller's or root's, and nobody else writes to them but with the
     sticky bit (/tmp). A caller's own may be written to by the caller's own group: an umask of 002 makes them so."""
     ours, nobody = os.geteuid(), _overflow()  # where ids are mapped, the host's root may have no name here

@@ -152,7 +152,7 @@ def layer(store: Store, key: str) -> Damage | None:
     if not HEX.fullmatch(key):
         return damaged("does not belong here")
     try:
-        descriptor = locks.held(store, layers.used_mark(key), locks.SHARED)  # not as if somebody had used it
+        descriptor = locks.held(store, layers.used_mark(key), locks.SHARED)  # without marking it as used
     except OSError as error:
         return damaged(f"its lock cannot be held: {_words(error)}")
     try:

@@ -3,7 +3,7 @@
 What counts of a file: its path, its type, whether it may be executed, its content or (symlinks) its target. Names
 come from git, and one that leads through a symlink is not there; contents from git never (assume-unchanged, fileMode,
 CRLF: its status and object ids have blind spots) but from our own record of how each file stood when it was hashed:
-mode, inode, size, mtime and ctime in nanoseconds. Whoever changes a file moves its ctime, which no program can set. The
+mode, inode, size, mtime and ctime in nanoseconds. A change of a file moves its ctime, which no program can set. The
 clock of a file system ticks in milliseconds, so what had changed within GRAIN before it was hashed may change again
 unseen: such a record is never trusted.
 

@@ -65,7 +65,7 @@ class Dockerfile(Kind):
                     },
                     "secrets": {
                         "description": "What `RUN --mount=type=secret` finds, by id: a file of the project; or, where"
-                        " whoever builds allows it (`--allow-secret`), a variable or a file of theirs (absolute, or"
+                        " the caller allows it (`--allow-secret`), a variable or a file of theirs (absolute, or"
                         " below ~). Never part of a key or a layer.",
                         "type": "object",
                         "additionalProperties": {

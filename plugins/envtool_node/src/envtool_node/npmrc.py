@@ -52,7 +52,7 @@ def _plain(value: str) -> str:
 
 
 def expanded(text: str, told: Callable[[str], str | None]) -> str:
-    """`${NAME}` by what is told of variables, as npm has it: what is not there stays as written (`${NAME?}`: goes)."""
+    """`${NAME}` replaced by the variable's value, as npm does it: a missing one stays as written (`${NAME?}`: goes)."""
 
     def value(match: re.Match[str]) -> str:
         if len(match.group(1)) % 2:

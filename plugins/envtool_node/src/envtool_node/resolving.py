@@ -194,7 +194,7 @@ class Sources:
             raise api.ResolveError(f"{path} is not UTF-8", code="npm-file") from None
 
     def config(self) -> Config:
-        """What npm is told on this machine, and by the project's own file."""
+        """The settings of npm on this machine, and in the project's own file."""
         return host_config(self.read(join(self.root, ".npmrc")) or "", os.environ, self.site.variable)
 
     @property

@@ -231,16 +231,7 @@ def inputs(
             expression = globs.matcher((wanted, wanted + "/**"))
             matched = [path for path in everything if expression.fullmatch(path)] if globs.is_glob(wanted) else []
         if needed and not matched:
-            why = "there is no such file" if mode is None else "no file in it is part of the project"
-            if mode is None and globs.is_glob(wanted):
-                why = "no file matches"
-            if mode is not None and not stat.S_ISDIR(mode):
-                why = "it is left out"
-            raise UsageError(
-                f"input `{pattern}`: {why}",
-                code="input-missing",
-                hint="files that git ignores are seen only when they are named exactly",
-            )
+            raise _missing(pattern, mode)
         found.update(matched)
     hasher = _Hasher(check)
     with gate.Entries(root) as entries:
@@ -248,6 +239,16 @@ def inputs(
             _input(entries, path, hasher, content=path in paths or path in seen) for path in sorted(paths | bare | seen)
         ]
     return tuple(item if item.path in paths or item.path in bare else replace(item, built=False) for item in listing)
+
+
+def _missing(pattern: str, mode: int | None) -> UsageError:
+    """Why a pattern matches nothing; `mode` is that of the file or directory it names, None where there is none."""
+    if mode is None:
+        why = "no file matches" if globs.is_glob(pattern) else "there is no such file"
+    else:
+        why = "no file in it is part of the project" if stat.S_ISDIR(mode) else "it is left out"
+    hint = "files that git ignores are seen only when they are named exactly"
+    return UsageError(f"input `{pattern}`: {why}", code="input-missing", hint=hint)
 
 
 def stage(root: str, files: Sequence[InputFile], target: str, check: Callable[[], None] | None = None) -> None:

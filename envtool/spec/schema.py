@@ -161,30 +161,34 @@ def _definitions() -> dict[str, Json]:
                 {"$ref": "#/$defs/long-task"},
             ]
         },
-        "long-task": {
-            "type": "object",
-            "properties": {
-                "run": {
-                    "description": "One line for `sh`, or a list of commands that run one after the other: each a "
-                    "line, or a list of words that is executed as it is. `{{ args }}` is what follows `--` on the "
-                    "command line.",
-                    "$ref": "#/$defs/commands",
-                },
-                "outputs": {
-                    "description": "Files and directories (patterns) that are copied back, also when the task fails.",
-                    "$ref": "#/$defs/strings",
-                },
-                "outputs_limit": {
-                    "description": "The most that its outputs may have together, holes in files counted: 2GiB unless "
-                    "said. A task with more fails.",
-                    "$ref": "#/$defs/size",
-                },
-                "timeout": {"description": "The task is ended after this time.", "$ref": "#/$defs/duration"},
-                "user": {"description": "Who runs it; an ordinary user unless said.", "enum": ["user", "root"]},
+        "long-task": _long_task(),
+    }
+
+
+def _long_task() -> Json:
+    return {
+        "type": "object",
+        "properties": {
+            "run": {
+                "description": "One line for `sh`, or a list of commands that run one after the other: each a "
+                "line, or a list of words that is executed as it is. `{{ args }}` is what follows `--` on the "
+                "command line.",
+                "$ref": "#/$defs/commands",
             },
-            "required": ["run"],
-            "additionalProperties": False,
+            "outputs": {
+                "description": "Files and directories (patterns) that are copied back, also when the task fails.",
+                "$ref": "#/$defs/strings",
+            },
+            "outputs_limit": {
+                "description": "The most that its outputs may have together, holes in files counted: 2GiB unless "
+                "said. A task with more fails.",
+                "$ref": "#/$defs/size",
+            },
+            "timeout": {"description": "The task is ended after this time.", "$ref": "#/$defs/duration"},
+            "user": {"description": "Who runs it; an ordinary user unless said.", "enum": ["user", "root"]},
         },
+        "required": ["run"],
+        "additionalProperties": False,
     }
 
 

@@ -11,7 +11,7 @@ import errno
 import os
 import time
 
-from envtool.directory import Directory
+from envtool.directory import OpenDirectory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import IO
 
 KEPT = 10  # runs
-_held: dict[str, Directory] = {}  # open runs by path: moving a directory on the way does not move them
+_held: dict[str, OpenDirectory] = {}  # open runs by path: moving a directory on the way does not move them
 OWN, RUNS = ".envtool", "runs"
 
 
@@ -28,7 +28,7 @@ def open_run(root: str) -> tuple[str, str]:
     and the note says why; else the note is empty."""
     name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}"
     try:
-        with Directory.open(root) as project, _step(project, OWN, make=True) as top:
+        with OpenDirectory.open(root) as project, _step(project, OWN, make=True) as top:
             _ignore(top)
             top.sweep()
             with _step(top, RUNS, make=True) as runs:
@@ -52,7 +52,7 @@ def close_run(root: str, path: str) -> None:
         return
     _held.pop(path).close()
     try:
-        with Directory.open(root) as project, _step(project, OWN) as top, _step(top, RUNS) as runs:
+        with OpenDirectory.open(root) as project, _step(project, OWN) as top, _step(top, RUNS) as runs:
             try:  # noqa: SIM105 - contextlib is not for the warm path
                 top.link("last", f"{RUNS}/{os.path.basename(path)}")
             except OSError:  # a directory of this name: it stays
@@ -83,18 +83,18 @@ def opened(path: str) -> BufferedReader:
         return directory.read(os.path.basename(path))
 
 
-def _directory(path: str) -> Directory:
+def _directory(path: str) -> OpenDirectory:
     """The directory of a run's file: below the project, or the temporary one, no link is followed."""
     run = os.path.dirname(path)
     if run in _held:
         return _held[run].below("")
     below = f"{OWN}/{RUNS}/{os.path.basename(run)}"
     root = run.removesuffix(f"/{below}") if run.endswith(f"/{below}") else os.path.dirname(run)
-    with Directory.open(root or "/") as at:
+    with OpenDirectory.open(root or "/") as at:
         return at.below(run[len(root) + 1 :])
 
 
-def _step(at: Directory, name: str, *, make: bool = False) -> Directory:
+def _step(at: OpenDirectory, name: str, *, make: bool = False) -> OpenDirectory:
     """A directory of ours. Raises OSError where it is another user's: he may have made anything of it."""
     found = at.below(name, make=make)
     uid = os.fstat(found.fd).st_uid
@@ -104,7 +104,7 @@ def _step(at: Directory, name: str, *, make: bool = False) -> Directory:
     return found
 
 
-def _fresh(runs: Directory, name: str) -> tuple[str, Directory]:
+def _fresh(runs: OpenDirectory, name: str) -> tuple[str, OpenDirectory]:
     try:
         return name, runs.make(name)
     except FileExistsError:  # of another process of this id, in another container; or the name was guessed
@@ -112,7 +112,7 @@ def _fresh(runs: Directory, name: str) -> tuple[str, Directory]:
         return name, runs.make(name)
 
 
-def _ignore(top: Directory) -> None:
+def _ignore(top: OpenDirectory) -> None:
     try:
         os.stat(".gitignore", dir_fd=top.fd, follow_symlinks=False)
     except FileNotFoundError:

@@ -170,7 +170,8 @@ def _share(items: list[pytest.Item], *, second: bool) -> list[pytest.Item]:
     random.Random(SEED).shuffle(cases)
     ours = set(cases[::8])
     ours = set(cases) - ours if second else ours
-    _batteries["what is dear"] = Battery(ran=len(ours), of=len(cases), drawn=True)
+    if cases:
+        _batteries["what is dear"] = Battery(ran=len(ours), of=len(cases), drawn=True)
     return [item for item in items if not item.get_closest_marker("dear") or _case(item) in ours]
 
 

@@ -1,6 +1,6 @@
 """The container's side of a start: from the fork to pid 1, which makes the mounts, runs the steps and reaps.
 
-Runs in forked children of the supervisor (start.py) and talks to it over one socket: messages up (wire.py), single
+Runs in forked children of the supervisor (start.py) and talks to it over one socket: messages up (messages.py), single
 bytes down. Nothing may be imported after the root has changed: it would come from the image.
 
 All of them hold a copy of the supervisor's memory, so none may be looked into (prctl(2), PR_SET_DUMPABLE), from before
@@ -19,7 +19,7 @@ import os
 import resource
 import sys
 
-from envtool.container import ids, kernel, roots, wire
+from envtool.container import ids, kernel, messages, roots
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def first(
             kernel.unshare(_NAMESPACES | (0 if program["network"] else kernel.CLONE_NEWNET))
         except OSError as error:
             raise Refused("unshare", error) from error
-        os.write(sock, wire.pack("maps"))
+        os.write(sock, messages.pack("maps"))
         # While the supervisor writes the maps, which takes newuidmap a while: what needs no ids.
         if sources is None:
             sources = roots.open_sources(program, own, maps)
@@ -82,7 +82,7 @@ def first(
         child = kernel.clone(kernel.CLONE_NEWPID | kernel.CLONE_PARENT)
         if child == 0:
             _pid1(program, own, sock, output, sources)
-        os.write(sock, wire.pack("pid", child))
+        os.write(sock, messages.pack("pid", child))
         os._exit(0)
     except BaseException as error:
         _report(sock, error)
@@ -126,7 +126,7 @@ def _report(sock: int, error: BaseException) -> None:
     else:
         report = ("error", "internal", 0, f"{type(error).__name__}: {error}{where(error)}")
     try:
-        os.write(sock, wire.pack(*report))
+        os.write(sock, messages.pack(*report))
     except OSError:
         pass
 
@@ -160,14 +160,14 @@ def _pid1(program: dict[str, Any], own: ids.Ids, sock: int, output: int, sources
         init = _Init()
         if "varied" in program:
             program["varied"].begin()
-        os.write(sock, wire.pack("up"))
+        os.write(sock, messages.pack("up"))
         status = init.run(program, own, sock, terminal)
         init.end_all()
-        os.write(sock, wire.pack("end", status))
+        os.write(sock, messages.pack("end", status))
         if output >= 0:
             program["collect"](program["outputs_at"], program["outputs"], output, program["outputs_limit"])
         roots.remove_made(made)
-        os.write(sock, wire.pack("done"))
+        os.write(sock, messages.pack("done"))
         os._exit(0)
     except BaseException as error:
         _report(sock, error)
@@ -192,7 +192,7 @@ def _terminal(sock: int, *, user: bool) -> int:
         os.fchown(slave, ids.USER, -1)
     channel = _socket.socket(fileno=os.dup(sock))
     rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, master.to_bytes(4, sys.byteorder))
-    channel.sendmsg([wire.pack("pty")], [rights])
+    channel.sendmsg([messages.pack("pty")], [rights])
     channel.close()
     os.close(master)
     os.read(sock, 1)  # the window has its size before the step looks
@@ -269,7 +269,7 @@ def _pass_on(heard: int, sock: int) -> None:
     """What a step said of itself before it was executed, or a `call` when it failed: nothing else is passed on."""
     try:
         message = os.read(heard, _SAID)
-        if message and wire.unpack(message)[:1] in (("error",), ("raised",)):
+        if message and messages.unpack(message)[:1] in (("error",), ("raised",)):
             os.write(sock, message)
     except (BlockingIOError, ValueError):  # its children have the pipe yet; a text that was cut off
         pass
@@ -383,7 +383,7 @@ def _call(step: dict[str, Any], said: int) -> NoReturn:
         step["call"](*step["arguments"])
     except BaseException as error:
         status = 1
-        os.write(said, wire.pack("raised", _said(error)[:8000]))
+        os.write(said, messages.pack("raised", _said(error)[:8000]))
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -1,6 +1,6 @@
 """Evidence out of a container that is ending: collected inside as its root, written outside as the caller.
 
-The stream between the two is a row of frames, each a 4-byte length and a message of wire.py; a "data" frame is
+The stream between the two is a row of frames, each a 4-byte length and a message of messages.py; a "data" frame is
 followed by its bytes. The receiver takes nothing on trust: no path leaves its directory, no symlink is followed, and
 what decides what git or envtool do is not written (see protected.py). Sizes, times and counts are bounded. Holes stay
 holes.
@@ -13,9 +13,9 @@ import os
 import re
 import stat
 
-from envtool.container import wire
+from envtool.container import messages
 from envtool.container.protected import Protection
-from envtool.directory import Directory
+from envtool.directory import OpenDirectory
 from envtool.sizes import said
 
 TYPE_CHECKING = False
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from envtool.directory.drafts import Draft
+    from envtool.directory.drafts import NewFile
 
 _CHUNK = 1 << 18
 _FRAME = 1 << 16  # bytes of a frame's head: two paths and a few numbers
@@ -202,7 +202,7 @@ def _send_file(pipe: int, path: str, found: os.stat_result) -> None:
 
 
 def _frame(pipe: int, frame: tuple[Any, ...], data: bytes = b"") -> None:
-    head = wire.pack(*frame)
+    head = messages.pack(*frame)
     rest = memoryview(len(head).to_bytes(4, "little") + head + data)
     while rest:
         rest = rest[os.write(pipe, rest) :]
@@ -225,7 +225,7 @@ class Receiver:
         patterns: tuple[str, ...] = (),
         limit: int = 1 << 62,
     ) -> None:
-        self._root = Directory.open(directory)
+        self._root = OpenDirectory.open(directory)
         self._root.owner = self._root.owner if owned else None
         self._protection = Protection(protected, patterns)
         self._refused: set[str] = set()
@@ -237,7 +237,7 @@ class Receiver:
         self._limit = self._room = limit
         self._entries = ENTRIES
         self.excess = ""  # what was more than may be copied back
-        self._draft: Draft | None = None
+        self._draft: NewFile | None = None
         self._attributes: tuple[str, int, int, int] = ("", 0, 0, 0)
 
     def feed(self, pipe: int) -> bool:
@@ -253,7 +253,7 @@ class Receiver:
             if len(self._buffer) < size:
                 break
             try:
-                frame = wire.unpack(self._buffer[4:size])
+                frame = messages.unpack(self._buffer[4:size])
                 extra = _number(frame[2], 0, _CHUNK) if frame[0] == "data" else 0
             except (ValueError, EOFError, TypeError, IndexError, OSError):
                 return self._nonsense()
@@ -362,7 +362,7 @@ class Receiver:
             self._note(f"{what}: {why}, not copied")
         return True
 
-    def _enter(self, path: str) -> tuple[Directory, str]:
+    def _enter(self, path: str) -> tuple[OpenDirectory, str]:
         """The directory that a path is in, made where it is missing, and its name there."""
         parents, slash, name = path.rpartition("/")
         if name in ("", ".", "..") or (slash and not parents):

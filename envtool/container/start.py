@@ -18,7 +18,7 @@ import stat
 import sys
 import time
 
-from envtool.container import ids, inside, kernel, wire
+from envtool.container import ids, inside, kernel, messages
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -328,7 +328,7 @@ class _Supervisor:
         sender, descriptors = _sent(ancillary)
         try:
             if data:
-                self._hear(sender, descriptors, wire.unpack(data) if not flags & _socket.MSG_TRUNC else ())
+                self._hear(sender, descriptors, messages.unpack(data) if not flags & _socket.MSG_TRUNC else ())
         except ValueError:
             self.failure = ("broken", 0, "it said what it cannot say")
             self.open = 0

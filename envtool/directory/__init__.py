@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from io import BufferedReader
     from typing import IO
 
-    from envtool.directory.drafts import Draft, Written
+    from envtool.directory.drafts import NewFile, Written
 
-PREFIX, SUFFIX = ".envtool-", ".tmp"  # of what is being written; a kill leaves it, `Directory.sweep` takes it away
+PREFIX, SUFFIX = ".envtool-", ".tmp"  # of what is being written; a kill leaves it, `OpenDirectory.sweep` takes it away
 _RANDOM = 8  # bytes, of which the name has hexadecimal digits
 _LINK_AGE = 60.0  # seconds: a link takes its place at once, and cannot be locked
 _DEPTH = 32  # directories in each other that `remove` enters
@@ -33,7 +33,7 @@ _HANDLE = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 
 
-class Directory:
+class OpenDirectory:
     """An open directory, a context that closes it. `owner`: (uid, gid) of whom root works for, None for everybody else.
     Every method raises OSError."""
 
@@ -43,14 +43,14 @@ class Directory:
         self.fd, self.owner = fd, owner
 
     @classmethod
-    def open(cls, path: str) -> Directory:
+    def open(cls, path: str) -> OpenDirectory:
         """The directory at a path that the caller said: links on the way are his. As root all that is made in it, at
         any depth, goes to its owner."""
         fd = os.open(path, _HANDLE)
         found = os.fstat(fd)
         return cls(fd, None if os.geteuid() else (found.st_uid, found.st_gid))
 
-    def __enter__(self) -> Directory:
+    def __enter__(self) -> OpenDirectory:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -62,18 +62,18 @@ class Directory:
         if fd >= 0:
             os.close(fd)
 
-    def below(self, path: str, *, make: bool = False) -> Directory:
+    def below(self, path: str, *, make: bool = False) -> OpenDirectory:
         """A directory in it, by a relative path on which no link is followed. With `make` what is missing is made, 0755
         whatever the umask."""
-        at = Directory(os.dup(self.fd), self.owner)
+        at = OpenDirectory(os.dup(self.fd), self.owner)
         for name in path.split("/") if path else ():
             with at:
                 at = at._child(plain(name), make=make)
         return at
 
-    def _child(self, name: str, *, make: bool) -> Directory:
+    def _child(self, name: str, *, make: bool) -> OpenDirectory:
         try:
-            return Directory(open_beneath(self.fd, name, _HANDLE, follow=False), self.owner)
+            return OpenDirectory(open_beneath(self.fd, name, _HANDLE, follow=False), self.owner)
         except FileNotFoundError:
             if not make:
                 raise
@@ -88,7 +88,7 @@ class Directory:
         except FileExistsError:  # made by another process meanwhile
             return self._child(name, make=False)
 
-    def make(self, name: str) -> Directory:
+    def make(self, name: str) -> OpenDirectory:
         """A new directory, 0755 whatever the umask."""
         os.mkdir(plain(name), 0o700, dir_fd=self.fd)
         fd = open_beneath(self.fd, name, os.O_RDONLY | os.O_DIRECTORY, follow=False)
@@ -98,7 +98,7 @@ class Directory:
             if found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) & 0o777 == 0o700 and not os.listdir(fd):
                 self.give(fd)
                 os.fchmod(fd, 0o755 | found.st_mode & stat.S_ISGID)
-            return Directory(os.dup(fd), self.owner)
+            return OpenDirectory(os.dup(fd), self.owner)
         finally:
             os.close(fd)
 
@@ -118,7 +118,7 @@ class Directory:
             raise OSError(errno.EINVAL, "not a regular file", path)
         return open(fd, "rb")
 
-    def begin(self, mode: int = 0) -> Draft:
+    def begin(self, mode: int = 0) -> NewFile:
         """A new file that has no place yet. `mode` 0: what the umask lets of 0666."""
         from envtool.directory.drafts import begin
 

@@ -7,31 +7,31 @@ import fcntl
 import os
 from typing import IO, TYPE_CHECKING
 
-from envtool.directory import NEW, Directory, plain, temporary_name
+from envtool.directory import NEW, OpenDirectory, plain, temporary_name
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from types import TracebackType
 
 
-def begin(directory: Directory, mode: int) -> Draft:
-    """See Directory.begin."""
+def begin(directory: OpenDirectory, mode: int) -> NewFile:
+    """See OpenDirectory.begin."""
     for _ in range(100):
         name = temporary_name()
         fd = os.open(name, NEW, 0o600 if mode else 0o666, dir_fd=directory.fd)
         if _held(fd):
-            return Draft(directory, fd, name, mode)
+            return NewFile(directory, fd, name, mode)
         os.close(fd)  # swept by another process before it was locked
     raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
 
-class Draft:
+class NewFile:
     """A file that is being written (`fd`), until `place` or `drop`. While it is open its lock says that it lives."""
 
     __slots__ = ("_directory", "_mode", "_name", "fd")
 
-    def __init__(self, directory: Directory, fd: int, name: str, mode: int) -> None:
-        self._directory = Directory(os.dup(directory.fd), directory.owner)
+    def __init__(self, directory: OpenDirectory, fd: int, name: str, mode: int) -> None:
+        self._directory = OpenDirectory(os.dup(directory.fd), directory.owner)
         self.fd, self._name, self._mode = fd, name, mode
 
     def place(self, name: str, mode: int = 0, *, replace: bool = True) -> None:
@@ -61,11 +61,11 @@ class Draft:
 
 
 class Written:
-    """See Directory.written."""
+    """See OpenDirectory.written."""
 
     __slots__ = ("_directory", "_draft", "_file", "_mode", "_name", "_replace", "_sync")
 
-    def __init__(self, directory: Directory, name: str, mode: int, *, replace: bool, sync: bool) -> None:
+    def __init__(self, directory: OpenDirectory, name: str, mode: int, *, replace: bool, sync: bool) -> None:
         self._directory, self._name, self._mode = directory, name, mode
         self._replace, self._sync = replace, sync
 
@@ -89,7 +89,7 @@ class Written:
 # ---- paths that the caller named -------------------------------------------------------------------------------------
 
 
-def reached(path: str, project: str = "", *, make: bool = True) -> Directory:
+def reached(path: str, project: str = "", *, make: bool = True) -> OpenDirectory:
     """The directory at a path that the caller named; with `make` it is made where it is missing. Links on the way are
     the caller's own and are followed, but for those below `project` (a directory; empty: none): they came with the
     checkout, and are refused. Raises OSError."""
@@ -97,12 +97,12 @@ def reached(path: str, project: str = "", *, make: bool = True) -> Directory:
     top = _identity(project) if project else None
     for count in range(len(parts) + 1 if top else 0):
         if _identity("/" + "/".join(parts[:count])) == top:
-            with Directory.open(project) as at:
+            with OpenDirectory.open(project) as at:
                 return at.below("/".join(parts[count:]), make=make)
     missing: list[str] = []
     while parts and not os.path.isdir("/" + "/".join(parts)):
         missing.insert(0, parts.pop())
-    with Directory.open("/" + "/".join(parts)) as at:
+    with OpenDirectory.open("/" + "/".join(parts)) as at:
         return at.below("/".join(missing), make=make)
 
 
@@ -119,7 +119,7 @@ def written(
 
 
 class _WrittenAt:
-    """`Directory.written`, with the directory opened at the beginning and closed at the end."""
+    """`OpenDirectory.written`, with the directory opened at the beginning and closed at the end."""
 
     def __init__(self, parent: str, project: str, name: str, mode: int, *, make: bool, replace: bool) -> None:
         self._parent, self._project, self._make = parent, project, make

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any, TypeAlias
 
-from envtool.directory import Directory
+from envtool.directory import OpenDirectory
 from envtool.directory.drafts import reached, written
 from envtool.errors import StoreError, UsageError
 from envtool.project import VENDOR
@@ -143,7 +143,7 @@ def _plain(text: str) -> str:
     return "".join(character if character.isprintable() else "_" for character in text)
 
 
-def _claim(top: Directory, path: str) -> None:
+def _claim(top: OpenDirectory, path: str) -> None:
     """Refuse a folder that holds something else. Raises UsageError, OSError."""
     top.sweep()
     names = top.names()
@@ -153,7 +153,7 @@ def _claim(top: Directory, path: str) -> None:
         raise UsageError(f"{path} holds other things: {strange[0]}", code="vendor-folder", hint=hint)
 
 
-def _directories(top: Directory) -> Iterator[tuple[str, Directory]]:
+def _directories(top: OpenDirectory) -> Iterator[tuple[str, OpenDirectory]]:
     """The directories that are named by the first digits of hashes; links are none."""
     for name in top.names():
         if re.fullmatch(r"[0-9a-f]{2}", name):
@@ -161,12 +161,12 @@ def _directories(top: Directory) -> Iterator[tuple[str, Directory]]:
                 yield name, top.below(name)
 
 
-def _present(name: str, inner: Directory) -> list[str]:
+def _present(name: str, inner: OpenDirectory) -> list[str]:
     """Names of the files that lie under their hash, sorted."""
     return [each for each in inner.names() if re.fullmatch(r"[0-9a-f]{64}", each) and each.startswith(name)]
 
 
-def _holds(inner: Directory, item: Wanted) -> bool:
+def _holds(inner: OpenDirectory, item: Wanted) -> bool:
     try:
         with inner.read(item.fetch.sha256) as file:
             if os.fstat(file.fileno()).st_size != item.size:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 
 from envtool import shapes
-from envtool.directory import Directory
+from envtool.directory import OpenDirectory
 from envtool.errors import Problem, SpecError, UsageError
 from envtool.lock import text
 from envtool.lock.lock import Lock
@@ -55,7 +55,7 @@ def write(root: str, spec: str, lock: Lock) -> bool:
     file = name(spec)
     content = text.dumps(lock).encode()
     try:
-        with Directory.open(root) as project:
+        with OpenDirectory.open(root) as project:
             if _holds(project, file, content):
                 return False
             with project.written(file) as out:
@@ -67,7 +67,7 @@ def write(root: str, spec: str, lock: Lock) -> bool:
     return True
 
 
-def _holds(project: Directory, file: str, content: bytes) -> bool:
+def _holds(project: OpenDirectory, file: str, content: bytes) -> bool:
     try:
         with project.read(file) as there:
             return there.read(len(content) + 1) == content

@@ -17,7 +17,7 @@ from typing import Any
 
 from envtool import __version__, digests, evidence, git, refs
 from envtool.beneath import open_beneath
-from envtool.directory import Directory
+from envtool.directory import OpenDirectory
 from envtool.errors import Interrupted
 from envtool.model import Env, Json, Task
 from envtool.realise.setting import Setting
@@ -52,7 +52,7 @@ def statement(
     Subjects are the outputs; a task without any vouches for what it printed. Raises OSError, and what `check` raises,
     which is called often.
     """
-    with Directory.open(root) as project:
+    with OpenDirectory.open(root) as project:
         outputs = [_described(name, project.read(name), check) for name in _files(root, result.outputs)]
     log = [_described(os.path.basename(result.log), evidence.opened(result.log), check)] if result.log else []
     return {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 
-from envtool.directory import Directory
+from envtool.directory import OpenDirectory
 from envtool.directory.drafts import reached
 from envtool.errors import FetchError, StoreError, UsageError
 from envtool.oci import layout, writing
@@ -73,7 +73,7 @@ def _before(path: str) -> tuple[Descriptor, ...]:
         raise UsageError(error.message, code="export-target", hint="name another directory") from error
 
 
-def _holds(inner: Directory, name: str, descriptor: Descriptor) -> bool:
+def _holds(inner: OpenDirectory, name: str, descriptor: Descriptor) -> bool:
     try:
         with inner.read(name) as file:
             if os.fstat(file.fileno()).st_size != descriptor.size:

@@ -275,7 +275,7 @@ def test_more_than_may_come_back(tmp_path, monkeypatch):
 @pytest.mark.parametrize("number", [-1, (1 << 63) - 1, -(1 << 63), "7", ""])
 @pytest.mark.parametrize("place_", [2, 3, 4])
 def test_a_number_in_a_frame_that_cannot_be(tmp_path, number, place_):
-    from envtool.container import wire
+    from envtool.container import messages
 
     frame = ["file", "f", 0o644, 10**18, 3]
     frame[place_] = number
@@ -283,7 +283,7 @@ def test_a_number_in_a_frame_that_cannot_be(tmp_path, number, place_):
     pieces = [tuple(frame), ("data", 0, 3), ("end",)]
     reader, writer = os.pipe()
     for each in pieces:
-        head = wire.pack(*each)
+        head = messages.pack(*each)
         os.write(writer, len(head).to_bytes(4, "little") + head + (b"abc" if each[0] == "data" else b""))
     os.close(writer)
     while receiver.feed(reader):
@@ -301,11 +301,11 @@ def test_a_number_in_a_frame_that_cannot_be(tmp_path, number, place_):
 @settings(max_examples=examples(100, 5000), deadline=None)
 @given(data=st.binary(max_size=60), at=st.integers(0, 40))
 def test_a_stream_that_is_none(tmp_path_factory, data, at):
-    from envtool.container import wire
+    from envtool.container import messages
 
     whole = b""
     for each in (("file", "f", 0o644, 1, 3), ("data", 0, 3), ("end",), ("link", "l", "f"), ("directory", "d", 0o755)):
-        head = wire.pack(*each)
+        head = messages.pack(*each)
         whole += len(head).to_bytes(4, "little") + head + (b"abc" if each[0] == "data" else b"")
     receiver = outputs.Receiver(str(tmp_path_factory.mktemp("to")), owned=False, limit=GIB)
     reader, writer = os.pipe()

@@ -15,33 +15,33 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from envtool.container import ids, kernel, start, wire
+from envtool.container import ids, kernel, messages, start
 from envtool.errors import SandboxError
 from tests.depth import examples
 
 PID = b"<pid>"  # in its place: the number of the second process
 PROGRAM = {"terminal": False, "timeout": 0.5, "grace": 0.1, "user": "user", "network": False, "steps": ()}
-HELPER = [wire.pack("maps"), PID]
-PID1 = [wire.pack("up"), wire.pack("end", 0), wire.pack("done")]
+HELPER = [messages.pack("maps"), PID]
+PID1 = [messages.pack("up"), messages.pack("end", 0), messages.pack("done")]
 FALSE = [
-    wire.pack("pid", 1),
-    wire.pack("pid", os.getpid()),
-    wire.pack("pid", -1),
-    wire.pack("pid", 1 << 40),
-    wire.pack("pid", "1"),
-    wire.pack("pid"),
-    wire.pack("end", -1),
-    wire.pack("end", 256),
-    wire.pack("end", "0"),
-    wire.pack("end", 0, 0),
-    wire.pack("pty"),
-    wire.pack("raised", "text"),
-    wire.pack("error", "mounts", 1, "text"),
-    wire.pack("error", "nonsense", 1 << 62, "text"),
-    wire.pack("error", 1, 1, 1),
-    wire.pack("unheard of"),
-    wire.pack(1),
-    wire.pack(),
+    messages.pack("pid", 1),
+    messages.pack("pid", os.getpid()),
+    messages.pack("pid", -1),
+    messages.pack("pid", 1 << 40),
+    messages.pack("pid", "1"),
+    messages.pack("pid"),
+    messages.pack("end", -1),
+    messages.pack("end", 256),
+    messages.pack("end", "0"),
+    messages.pack("end", 0, 0),
+    messages.pack("pty"),
+    messages.pack("raised", "text"),
+    messages.pack("error", "mounts", 1, "text"),
+    messages.pack("error", "nonsense", 1 << 62, "text"),
+    messages.pack("error", 1, 1, 1),
+    messages.pack("unheard of"),
+    messages.pack(1),
+    messages.pack(),
     b"",
     b"m",
     b"\xe3" + bytes(40),
@@ -70,7 +70,7 @@ def play(helper: list[bytes], pid1: list[bytes], *, stay: bool = False, rights: 
                     while stay:
                         signal.pause()
                     os._exit(0)
-                far.send(wire.pack("pid", child))
+                far.send(messages.pack("pid", child))
         finally:
             os._exit(0)
     far.close()
@@ -129,7 +129,7 @@ def test_a_container_that_says_what_it_should():
     found = outcome(HELPER, PID1)
     assert found is not None
     assert (found.status, found.error) == (0, "")
-    found = outcome(HELPER, [PID1[0], wire.pack("raised", "it"), wire.pack("end", 3), PID1[2]])
+    found = outcome(HELPER, [PID1[0], messages.pack("raised", "it"), messages.pack("end", 3), PID1[2]])
     assert (found.status, found.error) == (3, "it")
 
 
@@ -154,13 +154,13 @@ def test_a_false_message_anywhere(false, depth):
         said = [[*HELPER], [*PID1]]
         said[side][at : at + more] = [false]
         found = outcome(*said)
-        if found is not None and false == wire.pack("raised", "text"):
+        if found is not None and false == messages.pack("raised", "text"):
             assert found.error == "text"
         else:
             assert found is None or found.status, said
 
 
-@pytest.mark.parametrize("message", [*HELPER[:1], *PID1], ids=lambda message: wire.unpack(message)[0])
+@pytest.mark.parametrize("message", [*HELPER[:1], *PID1], ids=lambda message: messages.unpack(message)[0])
 def test_each_message_once_and_from_whom_it_has_to_come(message):
     assert outcome([*HELPER[:1], message, PID], PID1) is None
     if message in PID1[1:]:
@@ -199,6 +199,6 @@ def test_anything_at_all(helper, pid1, rights):
         [each for n, each in enumerate(helper) if each != PID or PID not in helper[:n]], pid1, rights=rights
     )
     if found is not None and found.status == 0:
-        said = [wire.unpack(message) for message in pid1]
+        said = [messages.unpack(message) for message in pid1]
         assert next(each for each in helper if each != PID) == HELPER[0]
         assert [row[0] for row in said if row and row[0] != "raised"][:3] == ["up", "end", "done"], said

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from envtool import directory
-from envtool.directory import Directory, drafts
+from envtool.directory import OpenDirectory, drafts
 
 ROOT = os.geteuid() == 0
 OTHER = (4711, 4712)
@@ -33,7 +33,7 @@ def theirs(top):
 
 def test_a_file_takes_its_place_whole(top):
     (top / "f").write_text("before")
-    with Directory.open(str(top)) as at:
+    with OpenDirectory.open(str(top)) as at:
         with at.written("f", 0o644) as file:
             file.write(b"after")
             assert (top / "f").read_text() == "before"
@@ -43,7 +43,7 @@ def test_a_file_takes_its_place_whole(top):
 
 
 def test_what_fails_leaves_nothing(top):
-    with Directory.open(str(top)) as at, pytest.raises(ZeroDivisionError), at.written("f") as file:
+    with OpenDirectory.open(str(top)) as at, pytest.raises(ZeroDivisionError), at.written("f") as file:
         file.write(b"half")
         raise ZeroDivisionError
     assert os.listdir(top) == []
@@ -51,7 +51,7 @@ def test_what_fails_leaves_nothing(top):
 
 def test_a_directory_in_its_place_stays(top):
     (top / "f").mkdir()
-    with Directory.open(str(top)) as at, pytest.raises(IsADirectoryError), at.written("f") as file:
+    with OpenDirectory.open(str(top)) as at, pytest.raises(IsADirectoryError), at.written("f") as file:
         file.write(b"x")
     assert os.listdir(top) == ["f"]
 
@@ -71,7 +71,7 @@ def test_what_stands_there_is_replaced_and_never_opened(top, theirs, trap, how):
         case "loop":
             (top / "f").symlink_to("f")
     before = (theirs / "file").stat()
-    with Directory.open(str(top)) as at:
+    with OpenDirectory.open(str(top)) as at:
         if ROOT:
             at.owner = OTHER
         if how == "written":
@@ -92,10 +92,10 @@ def test_what_stands_there_is_replaced_and_never_opened(top, theirs, trap, how):
 
 def test_replace_false_never_replaces(top):
     (top / "f").symlink_to("nothing")
-    with Directory.open(str(top)) as at, pytest.raises(FileExistsError), at.written("f", replace=False) as file:
+    with OpenDirectory.open(str(top)) as at, pytest.raises(FileExistsError), at.written("f", replace=False) as file:
         file.write(b"x")
     assert os.readlink(top / "f") == "nothing"
-    with Directory.open(str(top)) as at, at.written("g", replace=False) as file:
+    with OpenDirectory.open(str(top)) as at, at.written("g", replace=False) as file:
         file.write(b"x")
     assert sorted(os.listdir(top)) == ["f", "g"]
     assert (top / "g").stat().st_nlink == 1
@@ -103,14 +103,14 @@ def test_replace_false_never_replaces(top):
 
 @pytest.mark.parametrize("path", ["../x", "..", "/etc", "a/../../x", "a//b", ".", "a/./b", "a\0b"])
 def test_no_path_leaves(top, path):
-    with Directory.open(str(top)) as at, pytest.raises((OSError, ValueError)):
+    with OpenDirectory.open(str(top)) as at, pytest.raises((OSError, ValueError)):
         at.below(path, make=True)
     assert os.listdir(top.parent) in (["project", "outside"], ["outside", "project"])
 
 
 def test_links_on_the_way_are_refused(top, theirs):
     (top / "d").symlink_to(theirs)
-    with Directory.open(str(top)) as at:
+    with OpenDirectory.open(str(top)) as at:
         with pytest.raises(OSError, match="`d` in the way is not a directory"):
             at.below("d/e", make=True)
         with pytest.raises(OSError):
@@ -121,7 +121,7 @@ def test_links_on_the_way_are_refused(top, theirs):
 def test_directories_that_are_made(top):
     before = os.umask(0o077)
     try:
-        with Directory.open(str(top)) as at:
+        with OpenDirectory.open(str(top)) as at:
             if ROOT:
                 at.owner = OTHER
             at.below("a/b", make=True).close()
@@ -136,7 +136,7 @@ def test_directories_that_are_made(top):
 def test_only_regular_files_are_read(top):
     os.mkfifo(top / "fifo")
     (top / "d").mkdir()
-    with Directory.open(str(top)) as at:
+    with OpenDirectory.open(str(top)) as at:
         for name in ("fifo", "d", "none"):
             with pytest.raises(OSError):
                 at.read(name)
@@ -147,7 +147,7 @@ def test_remove_follows_no_link(top, theirs):
     (top / "d/e/link").symlink_to(theirs)
     (top / "d/file").write_text("x")
     (top / "l").symlink_to(theirs)
-    with Directory.open(str(top)) as at:
+    with OpenDirectory.open(str(top)) as at:
         at.remove("d")
         at.remove("l")
     assert os.listdir(top) == []
@@ -156,7 +156,7 @@ def test_remove_follows_no_link(top, theirs):
 
 def test_remove_ends_at_some_depth(top):
     (top / "/".join("d" * 40)).mkdir(parents=True)
-    with Directory.open(str(top)) as at, pytest.raises(OSError):
+    with OpenDirectory.open(str(top)) as at, pytest.raises(OSError):
         at.remove("d")
 
 
@@ -176,7 +176,7 @@ def test_sweep_takes_what_is_dead_and_ours(top, theirs):
         (top / name(7)).write_text("another's")
         os.chown(top / name(7), *OTHER)
     before = set(os.listdir(top))
-    with Directory.open(str(top)) as at:
+    with OpenDirectory.open(str(top)) as at:
         at.sweep()
         assert before - set(os.listdir(top)) == {name(1)}
         os.close(living)
@@ -186,14 +186,14 @@ def test_sweep_takes_what_is_dead_and_ours(top, theirs):
 
 
 def test_a_draft_is_not_swept_while_it_lives(top):
-    with Directory.open(str(top)) as at, at.written("f") as file:
+    with OpenDirectory.open(str(top)) as at, at.written("f") as file:
         at.sweep()
         file.write(b"x")
     assert os.listdir(top) == ["f"]
 
 
 def _begin(path):
-    with Directory.open(path) as at, at.written("f") as file:
+    with OpenDirectory.open(path) as at, at.written("f") as file:
         file.write(b"x")
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -203,7 +203,7 @@ def test_what_a_kill_leaves_is_swept_by_the_next(top):
     process.start()
     process.join()
     assert len(os.listdir(top)) == 1
-    with Directory.open(str(top)) as at, at.written("g") as file:
+    with OpenDirectory.open(str(top)) as at, at.written("g") as file:
         file.write(b"x")
     assert os.listdir(top) == ["g"]
 
@@ -270,7 +270,7 @@ def test_a_directory_that_is_swapped_while_we_write(top, theirs, depth):
     try:
         for _ in depth.times(300, 20_000):
             try:
-                with Directory.open(str(top)) as at, at.below("d/e", make=True) as inner:
+                with OpenDirectory.open(str(top)) as at, at.below("d/e", make=True) as inner:
                     with inner.written("f", sync=False) as file:
                         file.write(b"x")
                     inner.remove("f")
@@ -299,7 +299,7 @@ def test_what_root_did_not_make_is_not_given_away(top, monkeypatch):
         return real(at, name, *rest, **more)
 
     monkeypatch.setattr(directory, "open_beneath", swapped)
-    with Directory.open(str(top)) as at:
+    with OpenDirectory.open(str(top)) as at:
         at.owner = OTHER
         at.make("new").close()
     assert (top / "new/key").exists()

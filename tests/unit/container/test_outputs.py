@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envtool.container import outputs, wire
+from envtool.container import messages, outputs
 
 
 def stream(*frames, chunk=1 << 16) -> list[bytes]:
     whole = b""
     for frame, *data in frames:
-        head = wire.pack(*frame)
+        head = messages.pack(*frame)
         whole += len(head).to_bytes(4, "little") + head + b"".join(data)
     return [whole[at : at + chunk] for at in range(0, len(whole), chunk)]
 

@@ -165,11 +165,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _share(items: list[pytest.Item], *, second: bool) -> list[pytest.Item]:
-    """All, but of what is dear an eighth, or the other seven; a case is the same one whoever calls."""
-    cases = sorted({_case(item) for item in items if item.get_closest_marker("dear")})
-    random.Random(SEED).shuffle(cases)
-    ours = set(cases[::8])
-    ours = set(cases) - ours if second else ours
+    """All, but of what is dear an eighth, or the other seven; a case is the same one whoever calls. Each case is drawn by
+    itself: the two runs collect different tests, and a case must not fall between them."""
+    cases = {_case(item) for item in items if item.get_closest_marker("dear")}
+    ours = {case for case in cases if (random.Random(f"{SEED} {case}").randrange(8) != 0) == second}
     if cases:
         _batteries["what is dear"] = Battery(ran=len(ours), of=len(cases), drawn=True)
     return [item for item in items if not item.get_closest_marker("dear") or _case(item) in ours]

@@ -33,12 +33,13 @@ def test_that_fails(case):
 """
 
 
-def run(directory: Path, **variables: str) -> str:
-    (directory / "test_cases.py").write_text(CASES)
+def run(directory: Path, text: str = CASES, **variables: str) -> str:
+    (directory / "test_cases.py").write_text(text)
     (directory / "conftest.py").write_text(
         "from tests.depth import *\nfrom tests.depth import configure as pytest_configure\n"
     )
-    environ = {**os.environ, "PYTHONPATH": f"{TESTS.parent}", **variables}
+    given = {name: value for name, value in os.environ.items() if name != "ENVTOOL_CALLERS"}
+    environ = {**given, "PYTHONPATH": f"{TESTS.parent}", **variables}
     words = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "-rN", "--tb=no", "."]
     return subprocess.run(words, cwd=directory, env=environ, capture_output=True, text=True, check=False).stdout
 
@@ -75,3 +76,24 @@ def test_one_seed_draws_the_same_and_others_other_cases(tmp_path):
     assert len(first) == 2
     assert first == drawn("one")
     assert first != drawn("two")
+
+
+def test_each_dear_case_is_tried_by_one_of_the_two_runs(tmp_path):
+    """Also where the two runs collect different tests."""
+    cases = """
+import pytest
+
+@pytest.mark.dear
+@pytest.mark.parametrize("case", range(60))
+def test_dear(case):
+    print(f"tried-{case}.")
+"""
+    more = "\n@pytest.mark.dear\ndef test_in_the_first_run_alone():\n    pass\n"
+
+    def tried(**variables: str) -> list[str]:
+        return re.findall(r"tried-\d+", run(tmp_path, ENVTOOL_SEED="one", ENVTOOL_DEPTH="", **variables))
+
+    first = tried(text=cases + more)
+    second = tried(text=cases, ENVTOOL_CALLERS="root single")
+    assert 0 < len(first) < len(second)
+    assert sorted(first + second) == sorted(f"tried-{case}" for case in range(60))

@@ -94,9 +94,9 @@ def tracked(root):
 
 
 def step_add(root, chance, more):
-    for name in chance.sample(sorted(os.listdir(os.fsencode(root))), k=2):
-        if name != b".git":
-            plain(root, "add", *(["-f"] if chance.random() < 0.3 else []), "--", b":(literal)" + name, check=False)
+    names = sorted({*os.listdir(os.fsencode(root))} - {b".git"})  # a sparse checkout may leave none
+    for name in chance.sample(names, k=min(2, len(names))):
+        plain(root, "add", *(["-f"] if chance.random() < 0.3 else []), "--", b":(literal)" + name, check=False)
 
 
 def step_commit(root, chance, more):

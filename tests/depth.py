@@ -109,7 +109,7 @@ def configure(config: pytest.Config) -> None:
     """Say what the markers mean, and give hypothesis our seed. Before its own plugin reads it."""
     config.addinivalue_line("markers", "sampled(count): of its parameters `count` are run in CI, all in .ci/long")
     config.addinivalue_line("markers", "one_caller: of its callers one is drawn for each case, all are in .ci/long")
-    config.addinivalue_line("markers", "dear: CI's first run tries an eighth of these, the second run all others")
+    config.addinivalue_line("markers", "dear: CI's first run tries a sixteenth of these, the second run all others")
     config.addinivalue_line("markers", "every_caller: it depends on who calls, so every caller tries it, in CI too")
     config.addinivalue_line("markers", "any_caller: it does not depend on who calls: the ordinary user's run is enough")
     if not config.getoption("hypothesis_seed", default=None):
@@ -165,10 +165,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _share(items: list[pytest.Item], *, second: bool) -> list[pytest.Item]:
-    """All, but of what is dear an eighth, or the other seven; a case is the same one whoever calls. Each case is drawn by
+    """All, but of what is dear a sixteenth, or all else of it; a case is the same one whoever calls. Each case is drawn by
     itself: the two runs collect different tests, and a case must not fall between them."""
     cases = {_case(item) for item in items if item.get_closest_marker("dear")}
-    ours = {case for case in cases if (random.Random(f"{SEED} {case}").randrange(8) != 0) == second}
+    ours = {case for case in cases if (random.Random(f"{SEED} {case}").randrange(16) != 0) == second}
     if cases:
         _batteries["what is dear"] = Battery(ran=len(ours), of=len(cases), drawn=True)
     return [item for item in items if not item.get_closest_marker("dear") or _case(item) in ours]

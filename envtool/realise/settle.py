@@ -346,7 +346,7 @@ def _inputs(setting: Setting, patterns: Sequence[tuple[str, ...]], node: Node) -
             *patterns,
             keeps=keeps,
             follows=follows,
-            apart=setting.files,
+            apart=(*setting.files, *setting.logs),
             door=setting.gate(),
             cancel=cancel.reader,
             check=cancel.check,

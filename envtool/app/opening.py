@@ -26,6 +26,7 @@ from envtool.resolve import file as lock_file
 from envtool.resolve import locking
 from envtool.spec import load as load_spec
 from envtool.store import scratch, store
+from envtool.view import logs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,7 @@ def opened(request: Request, emit: Emit | None = None, cancel: Cancel | None = N
         cancel=cancel or Cancel.make(),
         refresh=request.refresh,
         files=(*spec.files, name),
+        logs=tuple(dict.fromkeys((*logs.find(spec.root), *_inside(spec.root, request.reports)))),
         lock=locked or Lock(),
         offline=request.offline,
         cached_only=request.expect_cached,
@@ -96,6 +98,13 @@ def working(request: Request, emit: Emit, cancel: Cancel, *, parts: bool = True)
     finally:
         if at.setting.share is not None:
             at.setting.share.close()
+
+
+def _inside(root: str, paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of these files that are in the project, relative to it."""
+    top = os.path.realpath(root).rstrip("/") + "/"
+    places = (os.path.join(os.path.realpath(os.path.dirname(path) or "."), os.path.basename(path)) for path in paths)
+    return tuple(place[len(top) :] for place in places if place.startswith(top))
 
 
 def _joined(spec: Spec, place: store.Store, emit: Emit, cancel: Cancel) -> Share | None:

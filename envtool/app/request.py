@@ -28,6 +28,7 @@ class Request:
     locked: bool | None = None  # a lock that no longer fits is an error; None: in CI it is
     offline: bool = False
     expect_cached: bool = False
+    reports: tuple[str, ...] = ()  # files that are written about this run: JUnit, provenance
     allow_secret: tuple[str, ...] = ()  # what the caller lets the project have of this machine: see consent.py
     allow_pass: tuple[str, ...] = ()
     allow_file: tuple[str, ...] = ()

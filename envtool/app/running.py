@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -15,7 +16,7 @@ from envtool.errors import BuildError, EnvtoolError, Interrupted, NotCachedError
 from envtool.events import Emit, Noted
 from envtool.model import Env, Task
 from envtool.realise.explain import explain
-from envtool.realise.setting import Cancel
+from envtool.realise.setting import Cancel, Setting
 from envtool.realise.stacks import Stacks
 from envtool.run import describe, ready, remember
 from envtool.run.result import Result
@@ -63,11 +64,27 @@ def _run(request: Request, at: Opened, task: str, cancel: Cancel, began: int) ->
             done = tuple(pool.map(lambda pair: one(*pair), chosen))
     finally:
         evidence.close_run(spec.root, directory)
+    if said := _unremembered(chosen, done, setting):
+        setting.emit(Noted(text=said))
     if len(traces) == len(chosen) and not request.args and not request.refresh and not at.kinds.hooks("envtool_event"):
         order = {(env.name, each.name): number for number, (env, each) in enumerate(chosen)}
         traces.sort(key=lambda trace: order[trace.env.name, trace.task])
         ready.unchanged(traces, spec, at.files, setting, selected=request.envs, began=began)
     return done
+
+
+def _unremembered(chosen: Sequence[tuple[Env, Task]], done: Sequence[Result], setting: Setting) -> str:
+    """What passed and runs again the next time, though nothing changes, and why; empty where there is none."""
+    reasons = {why: sorted(names) for why, names in setting.unremembered.items()}
+    passed = [pair for pair, result in zip(chosen, done, strict=True) if result.outcome == "passed"]
+    if networked := [f"{env.name} {each.name}" for env, each in passed if env.network]:
+        reasons["it has a network"] = networked
+    parts = []
+    for why, names in sorted(reasons.items(), key=lambda item: -len(item[1])):
+        more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+        parts.append(f"{', '.join(names[:2])}{more} ({why})")
+    rest = f"; and for {len(parts) - 3} more reasons" if len(parts) > 3 else ""
+    return f"not remembered, and run again the next time: {'; '.join(parts[:3])}{rest}" if parts else ""
 
 
 def _check_cached(at: Opened, wanted: set[str], stacks: Stacks) -> None:

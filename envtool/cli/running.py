@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import time
+from dataclasses import replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -97,6 +98,7 @@ def perform(settings: Settings, task: str, request: Any, junit: str | None, prov
     EnvtoolError."""
     display = None if settings.json and settings.verbosity <= 0 else screen.display(settings)
     report = _junit(junit, settings)
+    request = replace(request, reports=tuple(os.path.abspath(path) for path in (junit, provenance) if path))
     subscribers: list[Subscriber] = [each for each in (display, report) if each]
     subscribers += [Listener(hear) for hear in door.app().listeners()]
     if settings.json:

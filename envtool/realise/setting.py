@@ -101,8 +101,10 @@ class Setting:
     cancel: Cancel
     refresh: bool = False  # ask `resolve` again though answers are locked or remembered
     files: tuple[str, ...] = ()  # of the project: the spec, what it includes and its lock; never an output by chance
+    logs: tuple[str, ...] = ()  # of the project: what this run writes about itself; tasks do not see it (view/logs.py)
     lock: Lock = field(default_factory=Lock)
     tried: set[str] = field(default_factory=set)  # ids of questions whose answer in the lock was found to be sound
+    unremembered: dict[str, list[str]] = field(default_factory=dict)  # why a run that passed is not -> which
     moving: Mapping[str, Json] = field(default_factory=dict)  # ids of questions asked again -> pins to stay near to
     offline: bool = False  # nothing but the store is touched
     cached_only: bool = False  # nothing may be resolved or built

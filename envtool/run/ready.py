@@ -107,6 +107,7 @@ def unchanged(
         "root": setting.root,
         "record": record.place(setting.store.root, setting.root),
         "view": traces[0].view,
+        "logs": setting.logs,
         "rows": rows,
     }
     stored.replace(told.path(setting.store.root, place, traces[0].task, selected), stored.seal(plan))

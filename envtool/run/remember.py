@@ -84,9 +84,15 @@ def perform(asked: Asked, stacks: Stacks, *, again: bool) -> tuple[Result, Trace
         return result, None
     why = _keep(asked, stack, before, result) if isinstance(before, _Before) else before
     if why or not isinstance(before, _Before):
-        setting.emit(net.note(_id(asked), f"not remembered: {why}"))
+        _not_remembered(asked, why)
         return result, None
     return result, _trace(asked, stack, before.view.digest, before.document)
+
+
+def _not_remembered(asked: Asked, why: str) -> None:
+    """Said at once to programs, and to people at the end of the run."""
+    asked.setting.emit(net.note(_id(asked), f"not remembered: {why}"))
+    asked.setting.unremembered.setdefault(why, []).append(f"{asked.env.name} {asked.task.name}")
 
 
 def _trace(asked: Asked, stack: Stack, view: str, document: Mapping[str, Json]) -> Trace | None:
@@ -135,7 +141,8 @@ def look_at(setting: Setting) -> View | str:
     """How the project stands, or why that cannot be told. Raises Interrupted."""
     try:
         cancel = setting.cancel
-        return look.look(setting.root, record.place(setting.store.root, setting.root), cancel.reader, cancel.check)
+        place = record.place(setting.store.root, setting.root)
+        return look.look(setting.root, place, cancel.reader, cancel.check, logs=setting.logs)
     except Unknown as error:
         return str(error)
 

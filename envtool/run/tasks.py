@@ -64,7 +64,7 @@ def _run(
             env,
             stack,
             project=setting.root,
-            hidden=project.hidden(setting.root, setting.cancel.reader),
+            hidden=(*project.hidden(setting.root, setting.cancel.reader), *setting.logs),
             host=host,
             scratch=scratch,
             task=task,

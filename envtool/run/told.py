@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-FORMAT = 3
+FORMAT = 4
 
 
 def path(store: str, spec: str, task: str, envs: tuple[str, ...]) -> str:
@@ -77,11 +77,23 @@ def stands(plan: dict[str, Any], cancel: int = -1) -> bool:
     becomes readable."""
     from envtool.view import look
 
+    logs: tuple[str, ...] = ()
+    if plan["logs"] or _to_file(1) or _to_file(2):
+        from envtool.view.logs import find
+
+        logs = find(plan["root"])
     try:
-        found = look.settle(look.ask(plan["root"], plan["record"]), unchanged=True, cancel=cancel)
+        found = look.settle(look.ask(plan["root"], plan["record"], logs), unchanged=True, cancel=cancel)
     except look.Unknown:
         return False
     return found is not None and found.digest == plan["view"]
+
+
+def _to_file(descriptor: int) -> bool:
+    try:
+        return os.fstat(descriptor).st_mode & 0o170000 == 0o100000
+    except OSError:
+        return False
 
 
 def leave(plan: dict[str, Any]) -> bool:

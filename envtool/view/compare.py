@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from envtool.view import record
-from envtool.view.look import ROW, Unknown, View, digest_of, rows_text
+from envtool.view.look import GONE, ROW, Unknown, View, digest_of, look, rows_text
 
 
 def text(view: View) -> bytes:
@@ -15,11 +15,21 @@ def text(view: View) -> bytes:
     if not hashes:
         kept = record.load(view.place, view.root)
         hashes = record.hashes(view.place, kept) if kept.get("names") == view.names else b""
-    if len(hashes) == 32 * len(view.names):
-        found = rows_text(view.names, view.stats, hashes)
-        if digest_of(found) == view.digest:
-            return found
-    raise Unknown("the project has changed since")
+    found = _rows_text(view, hashes)
+    if not found:  # another process has written the record since, or half of it: only the files know
+        again = look(view.root, view.place, logs=view.logs, afresh=True)
+        found = _rows_text(view, again.hashes) if again.names == view.names else b""
+    if not found:
+        raise Unknown("the project has changed since")
+    return found
+
+
+def _rows_text(view: View, hashes: bytes) -> bytes:
+    """The text that these hashes make; empty where it is not what the digest is of."""
+    if len(hashes) != 32 * len(view.names):
+        return b""
+    found = rows_text(view.names, view.stats, hashes)
+    return found if digest_of(found) == view.digest else b""
 
 
 def changed(before: View, after: View) -> set[str]:
@@ -36,7 +46,8 @@ def changed(before: View, after: View) -> set[str]:
 
 
 def _rows(view: View) -> dict[bytes, bytes]:
-    return {name: view.stats[ROW * number : ROW * (number + 1)] for number, name in enumerate(view.names)}
+    rows = ((name, view.stats[ROW * number : ROW * (number + 1)]) for number, name in enumerate(view.names))
+    return {name: row for name, row in rows if row != GONE}
 
 
 def _contents(rows: bytes) -> dict[bytes, bytes]:

@@ -33,6 +33,7 @@ MANY = 20_000  # names of which another process looks at half: lstat is nearly a
 MOST = 4 << 30  # bytes that are hashed at once: a directory of films is no project
 _FIELDS = 5
 ROW = 8 * _FIELDS
+GONE = bytes(ROW)  # the row of what is not there
 _KIND, _DIRECTORY, _LINK, _FILE = 0o170000, 0o040000, 0o120000, 0o100000
 _COUNTS = _KIND | 0o111  # of a mode
 _OURS = (OWN.encode(), VENDOR.encode())
@@ -48,10 +49,10 @@ class Unknown(Exception):  # noqa: N818 - it is what is the case
 class View:
     """How the project stood at one moment."""
 
-    __slots__ = ("digest", "hashes", "names", "place", "root", "stats")
+    __slots__ = ("digest", "hashes", "logs", "names", "place", "root", "stats")
 
     def __init__(self, asked: Asked, digest: str, names: list[bytes], stats: bytes, hashes: bytes) -> None:
-        self.root, self.place = asked.root, asked.place
+        self.root, self.place, self.logs = asked.root, asked.place, asked.logs
         self.digest = digest  # lower-case hex
         self.names = names  # project-relative, as git said them: directories and vanished files among them
         self.stats = stats  # a row of five numbers a name
@@ -61,27 +62,39 @@ class View:
 class Asked:
     """A question under way: what was recorded, and git at work."""
 
-    __slots__ = ("gits", "place", "record", "repository", "root")
+    __slots__ = ("gits", "logs", "place", "record", "repository", "root")
 
-    def __init__(self, root: str, place: str) -> None:
-        self.root, self.place = root, place
+    def __init__(self, root: str, place: str, logs: tuple[str, ...]) -> None:
+        self.root, self.place, self.logs = root, place, logs
         self.record = record.load(place, root)
         self.repository = git.around(root)
         self.gits: dict[bytes, git.Git] = {}  # by the prefix of each repository
 
 
-def look(root: str, place: str, cancel: int = -1, check: Callable[[], None] | None = None) -> View:
-    """How the project stands now. `place` is the path of its record, which is brought up to date. `check` is called
-    while files are hashed, and may raise. Raises Unknown, at once when the descriptor `cancel` becomes readable."""
-    found = settle(ask(root, place), cancel=cancel, check=check)
+def look(
+    root: str,
+    place: str,
+    cancel: int = -1,
+    check: Callable[[], None] | None = None,
+    *,
+    logs: tuple[str, ...] = (),
+    afresh: bool = False,
+) -> View:
+    """How the project stands now. `place` is the path of its record, which is brought up to date; `afresh`: whatever it
+    says. `logs` are files that are as if they were not there (logs.py). `check` is called while files are hashed, and
+    may raise. Raises Unknown, at once when the descriptor `cancel` becomes readable."""
+    asked = ask(root, place, logs)
+    if afresh:
+        asked.record = {}
+    found = settle(asked, cancel=cancel, check=check)
     assert found is not None
     return found
 
 
-def ask(root: str, place: str) -> Asked:
+def ask(root: str, place: str, logs: tuple[str, ...] = ()) -> Asked:
     """Begin: git works meanwhile. Follow with `settle` or `drop`. Raises Unknown."""
     try:
-        asked = Asked(root, place)
+        asked = Asked(root, place, logs)
         if asked.repository:
             known: list[bytes] = asked.record.get("repositories") or [b""]
             try:
@@ -128,7 +141,7 @@ def settle(
 def _settle(asked: Asked, cancel: int, check: Callable[[], None] | None, *, unchanged: bool) -> View | None:
     known = asked.record
     names: list[bytes] = known.get("names", [])
-    stats = _stats(asked.root, names, known.get("parents", []))  # git works meanwhile
+    stats = _stats(asked, names, known.get("parents", []))  # git works meanwhile
     said = {prefix: each.end(cancel) for prefix, each in asked.gits.items()}
     # where the repository above ignores all that is here, it is a project of its own
     if asked.repository and (said[b""] or asked.repository.top == os.path.realpath(asked.root)):
@@ -144,7 +157,7 @@ def _settle(asked: Asked, cancel: int, check: Callable[[], None] | None, *, unch
     walked = {"names": found, "walked": b"".join(chain.from_iterable((name, b"\0") for name in found))}
     if unchanged:
         return None
-    return _again(asked, {**walked, "parents": [], "stats": _stats(asked.root, found, [])}, check)
+    return _again(asked, {**walked, "parents": [], "stats": _stats(asked, found, [])}, check)
 
 
 # ---- which files there are -------------------------------------------------------------------------------------------
@@ -169,7 +182,7 @@ def _from_git(asked: Asked, said: dict[bytes, bytes], stats: bytes, cancel: int)
         git.check(said[prefix], asked.repository)
         names = record.names(prefix, said[prefix])
         parents = known if names == before else _parents(names)
-        parts.append(stats if names == before else _stats(asked.root, names, parents))
+        parts.append(stats if names == before else _stats(asked, names, parents))
         new["repositories"].append(prefix)
         new["listings"].append(said[prefix])
         new["names"] += names
@@ -215,11 +228,12 @@ def _walk(root: bytes, below: bytes) -> Iterator[bytes]:
 # ---- how they stand --------------------------------------------------------------------------------------------------
 
 
-def _stats(root: str, names: Sequence[bytes], parents: Sequence[bytes]) -> bytes:
+def _stats(asked: Asked, names: Sequence[bytes], parents: Sequence[bytes]) -> bytes:
     """A row a name: mode, inode, size, mtime, ctime; zeros for what is not there. A name that leads through one of
-    `parents` is not there where that is a symlink: whatever the index says, git would not check it out so."""
-    stats = _all_rows(root, names)
-    lstat, top = os.lstat, os.fsencode(root) + b"/"
+    `parents` is not there where that is a symlink: whatever the index says, git would not check it out so. Neither are
+    the logs of this run."""
+    stats = _all_rows(asked.root, names)
+    lstat, top = os.lstat, os.fsencode(asked.root) + b"/"
     linked = []
     for parent in parents:
         try:
@@ -227,10 +241,13 @@ def _stats(root: str, names: Sequence[bytes], parents: Sequence[bytes]) -> bytes
                 linked.append(parent + b"/")
         except OSError:
             continue
-    if not linked:
+    if not linked and not asked.logs:
         return stats
-    behind, gone = tuple(linked), bytes(ROW)
-    rows = (gone if n.startswith(behind) else stats[ROW * at : ROW * (at + 1)] for at, n in enumerate(names))
+    behind, logs = tuple(linked), {os.fsencode(log) for log in asked.logs}
+    rows = (
+        GONE if name.startswith(behind) or name in logs else stats[ROW * at : ROW * (at + 1)]
+        for at, name in enumerate(names)
+    )
     return b"".join(rows)
 
 

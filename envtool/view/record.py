@@ -1,7 +1,8 @@
 """What was seen when a project was last hashed: a *short cut*, kept in the store for each path of a project.
 
 The first file holds the names as git said them, and a row of numbers a name, to be compared as bytes; the second the
-hashes. The two are written one after the other, and belong together when they have the same tag.
+hashes. The two are written one after the other, by several at once, and belong together when they have the same tag,
+which is made of the hashes: of two that saw the same, either file goes with the other.
 
 In the first, names and rows stand behind the value that `stored.seal` sums: summing megabytes would cost the warm way
 milliseconds, and they are compared with what git and the file system say now, so damage there is only a change.
@@ -9,6 +10,7 @@ milliseconds, and they are compared with what git and the file system say now, s
 
 from __future__ import annotations
 
+import _hashlib
 import os
 
 from envtool import stored
@@ -56,10 +58,10 @@ def load(place: str, root: str) -> dict[str, Any]:
 def hashes(place: str, record: dict[str, Any]) -> bytes:
     """The hashes of a record, HASH bytes a name; empty when they are not there, or not its own."""
     try:
-        tag, hashes = stored.opened(stored.read(f"{place}.hashes", most=LARGEST))[0]
+        said, hashes = stored.opened(stored.read(f"{place}.hashes", most=LARGEST))[0]
     except (OSError, ValueError, EOFError, TypeError):
         return b""
-    return hashes if tag == record["tag"] else b""  # the two are written one after the other
+    return hashes if said == record["tag"] else b""
 
 
 def names(prefix: bytes, listing: bytes) -> list[bytes]:
@@ -68,10 +70,16 @@ def names(prefix: bytes, listing: bytes) -> list[bytes]:
     return [prefix + name for name in found] if prefix else found
 
 
+def tag(hashed: bytes) -> bytes:
+    """What says which hashes a record belongs to."""
+    digest: bytes = _hashlib.openssl_sha256(hashed).digest()
+    return digest[:16]
+
+
 def write(place: str, root: str, content: dict[str, Any], hashed: bytes) -> None:
     """Keep a record in place of the one before. Never raises: a full disk makes the next look slower, nothing else."""
     pieces = [content["stats"], *([content["walked"]] if "walked" in content else content["listings"])]
     kept = {key: value for key, value in content.items() if key not in ("names", "stats", "walked", "listings")}
-    kept |= {"format": FORMAT, "root": root, "tag": os.urandom(8), "lengths": [len(piece) for piece in pieces]}
+    kept |= {"format": FORMAT, "root": root, "tag": tag(hashed), "lengths": [len(piece) for piece in pieces]}
     stored.replace(f"{place}.hashes", stored.seal((kept["tag"], hashed)))
     stored.replace(place, stored.seal(kept, b"".join(pieces)))

@@ -161,6 +161,72 @@ def test_outputs_come_back(place, ignored):
         assert app.read_text() not in (first, "mine")
 
 
+@pytest.mark.one_caller
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{} > log.txt 2>&1",
+        "{} 2> logs/log.txt",
+        "{} --json >> log.txt",
+        "{} 2>&1 | tee log.txt",
+        "{} 2>&1 | cat | tee -a logs/log.txt | cat > other.log.txt",
+        "{} --junit log.txt",
+    ],
+)
+def test_the_log_of_the_run_itself_is_not_part_of_the_project(place, line):
+    place.task("cat /proc/sys/kernel/random/uuid; ls . logs")
+    place.write("input", line)
+    place.write("logs/keep", "")
+    place.give(place.project / "logs")
+    if "{} >" in line:  # also where there is no git
+        repository(place)
+    (place.top / "tmp").mkdir(exist_ok=True)
+
+    def run():
+        place.shell(line.format(f"{' '.join(place.caller.command)} test"))
+        log = (place.project / ".envtool/last/unit.test.log").read_text()
+        assert log.split()[1:] == [".:", "envtool.yaml", "input", "logs", "logs:", "keep"], "a task does not see it"
+        return log.split()[0]
+
+    first = run()
+    assert run() == first
+    assert run() == first
+    place.write("input", f"{line}\n")
+    second = run()
+    assert second != first
+    assert run() == second
+    if "|" not in line:
+        return
+    place.shell("rm -f *log.txt logs/*log.txt")
+    assert outcome(place) == "cached", "without the log it is what it was"
+    place.write("log.txt", line)
+    assert outcome(place) == "passed", "a file is a log only as long as the run writes it"
+
+
+@pytest.mark.any_caller
+def test_what_is_not_remembered_is_said_once(place):
+    place.spec("""\
+envs:
+  net: {network: true, tasks: {test: "true"}}
+  bad: {network: true, tasks: {test: "false"}}
+  unit: {matrix: {n: [1, 2, 3]}, tasks: {test: "echo up; sleep 1"}}
+""")
+    place.write("src/a.py", "1\n")
+    process = place.start("test", "-j", "5")
+    place.until(lambda: len([*place.project.glob(".envtool/runs/*/*.log")]) == 5, "all tasks run")
+    time.sleep(0.2)
+    place.write("src/a.py", "2\n")
+    done = place.finish(process)
+    said = [line for line in done.err.splitlines() if "not remembered" in line]
+    (line,) = said
+    assert line == (
+        "note: not remembered, and run again the next time: unit[1] test, unit[2] test and 1 more (src/a.py was touched"
+        " while it ran); net test (it has a network)"
+    )
+    assert "not remembered" not in place.envtool("test", "-q").err
+
+
 def test_a_commit_counts_for_outputs_alone(place):
     place.spec("envs: {unit: {tasks: {test: 'true', build: {run: 'echo x > out', outputs: [out]}}}}\n")
     place.write(".gitignore", "out\n")

@@ -7,8 +7,11 @@ import os
 import random
 import stat
 import subprocess
+import sys
 import time
 from array import array
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -437,3 +440,73 @@ def test_what_was_just_written_is_not_trusted(tree):
     assert trusted(b"src/f2.py")
     settled()
     assert trusted(b"src/f1.py")
+
+
+def test_looks_that_are_under_way_at_once_all_know_what_they_saw(tree):
+    """Right after an edit everybody hashes, and writes the record; whose two files are written one after the other."""
+    root, looked = tree
+    looked()
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(10):
+            (root / "src/f1.py").write_text(f"edit {number}\n")
+            views = [*pool.map(lambda _: looked(), range(16))]
+            assert len({view.digest for view in views}) == 1
+            texts = {*pool.map(compare.text, [*views, *pool.map(lambda _: looked(), range(16))])}
+            assert len(texts) == 1
+
+
+def test_a_record_whose_halves_are_not_of_one_look(tree):
+    root, looked = tree
+    place = looked().place
+    settled()
+    looked()
+    old = Path(f"{place}.hashes").read_bytes()
+    (root / "src/f1.py").write_text("edited\n")
+    settled()
+    text = compare.text(looked())
+    Path(f"{place}.hashes").write_bytes(old)
+    again = looked()
+    assert not again.hashes, "nothing changed: the hashes are not read"
+    assert compare.text(again) == text
+    Path(f"{place}.hashes").write_bytes(old)
+    (root / "src/f1.py").write_text("edited again\n")
+    with pytest.raises(look.Unknown):
+        compare.text(again)
+
+
+def test_logs_are_as_if_they_were_not_there(tree):
+    root, looked = tree
+    before = looked()
+    (root / "log.txt").write_text("a line\n")
+    place = before.place
+    seen = look.look(str(root), place, logs=("log.txt",))
+    assert seen.digest == before.digest
+    assert compare.changed(before, seen) == set()
+    (root / "log.txt").write_text("another\n")
+    assert look.look(str(root), place, logs=("log.txt",)).digest == before.digest
+    assert looked().digest != before.digest
+    assert looked().digest == everything(root)
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("{} > in/log; cat in/log", ("in/log",)),
+        ("{} 2> in/err > other; cat other", ("in/err", "other")),
+        ("{} >> in/log 2>&1; cat in/log", ("in/log",)),
+        ("{} | tee in/a in/b", ("in/a", "in/b")),
+        ("{} | cat | tee in/c | cat > in/d; cat in/d", ("in/c", "in/d")),
+        ("{} 2>&1 > >(tee in/e | cat)", ("in/e",)),
+        ("{} < read | cat 3< read", ()),
+        ("{} | cat 3> in/other", ("in/other",)),
+        ("{} > in/gone; cat in/gone", ()),
+    ],
+)
+def test_logs_are_found_by_who_writes_them(tmp_path, line, found):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "read").write_text("")
+    unlink = "os.unlink('in/gone'); open('in/gone', 'w').write('()'); " if "gone" in line else ""
+    code = f"import os, time; from envtool.view import logs; time.sleep(0.1); {unlink}print(logs.find('.'))"
+    script = line.format(f'{sys.executable} -c "{code}"')
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == repr(found)

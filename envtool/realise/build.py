@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from envtool import net, project
 from envtool.api import BESIDE, BLOBS, PROJECT, Call, Fetch, InputFile, Place, Recipe, Run, Site, Unpack
@@ -26,7 +27,7 @@ from envtool.realise.setting import Setting, add_variables, base_environment
 from envtool.realise.settle import Made, Settled
 from envtool.realise.tee import Tee
 from envtool.realise.variation import Variation
-from envtool.store import blobs, canonical, layers
+from envtool.store import blobs, canonical, layers, live
 
 SCRATCH = ("/run/**", "/tmp/**", "/dev/**", "/proc/**", "/sys/**")  # never part of a layer, whatever wrote there
 
@@ -292,6 +293,8 @@ def _step(step: ApiStep) -> Step:
     match step:
         case Run():
             return Step(argv=step.command.words(), env=dict(step.env), cwd=step.cwd, user=step.user, bare=step.bare)
+        case Call(unpacks=True):
+            return Step(call=step.function, arguments=(*step.arguments, live.unpack), prepare=partial(_prepare, step))
         case Call():
             return Step(call=step.function, arguments=step.arguments, prepare=step.prepare)
         case Unpack():
@@ -299,6 +302,12 @@ def _step(step: ApiStep) -> Step:
             return Step(call=inside.unpack, arguments=arguments, prepare=inside.prepare)
         case Place():
             return Step(call=inside.place, arguments=(step.source, step.target, step.mode), prepare=inside.prepare)
+
+
+def _prepare(step: Call) -> None:
+    live.prepare()
+    if step.prepare is not None:
+        step.prepare()
 
 
 def _execute(program: Program, setting: Setting, event_id: str, settled: Settled) -> None:

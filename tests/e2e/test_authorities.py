@@ -56,8 +56,8 @@ def test_programs_trust_what_this_machine_trusts(fresh, certificates, secure):
     fresh.write("Get.java", _JAVA)
     fresh.write("all.sh", "".join(f"echo {name}:\n{PROGRAMS[name]}\n" for name in here))
     fresh.spec(
-        "envs:\n  unit:\n    layers: [{run: 'URL=%s . ./all.sh > /opt/log', network: true, inputs: [all.sh, Get.java]}]\n"
-        "    tasks: {test: 'cat /opt/log; ! ls /dev/envtool'}\n" % secure
+        f"envs:\n  unit:\n    layers: [{{run: 'URL={secure} . ./all.sh > /opt/log', network: true, inputs: [all.sh, Get.java]}}]\n"
+        "    tasks: {test: 'cat /opt/log; ! ls /dev/envtool'}\n"
     )
     fresh.environ["SSL_CERT_FILE"] = str(fresh.write("own.pem", Path(certificates.authority).read_text(), at=fresh.top))
     fresh.environ["no_proxy"] = "localhost"

@@ -13,7 +13,8 @@ from typing import Any
 from envtool.kinds.dockerfile.ignore import covers, ignored
 from envtool.model import Json
 
-_MAGIC = re.compile(r"\*\*|[\[\\]")
+_MAGIC = re.compile(r"[*?\[\\]")
+_PATTERN = re.compile(r"(?:[^\\*?\[]|\\.)*[*?\[]", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,18 +34,37 @@ class Context:
             ignore=tuple(options["ignore"]),
         )
 
-    def inputs(self) -> tuple[str, ...]:
-        """Files and directories that hold all of it, relative to the spec's directory."""
-        found = [posixpath.normpath(posixpath.join(self.directory, _fixed(each))) for each in self.sources]
+    def inputs(self, *, patterns: bool | None = None) -> tuple[str, ...]:
+        """Files and directories that hold all of it, relative to the spec's directory. Where it makes a difference that
+        patterns may match nothing: what they mean, or what all others do."""
+        found = [
+            posixpath.normpath(posixpath.join(self.directory, _fixed(each)))
+            for each in self.sources
+            if patterns in (None, is_pattern(each))
+        ]
         return tuple(dict.fromkeys(found))
 
     def keeps(self, path: str) -> bool:
-        """Whether a file (relative to the spec's directory) belongs to it."""
+        """Whether a file (relative to the spec's directory) belongs to it. What lies below no source came by a link on
+        the way to one, and `.dockerignore` alone says whether it is there."""
         if self.directory != ".":
             if not path.startswith(f"{self.directory}/"):
                 return False
             path = path[len(self.directory) + 1 :]
-        return any(each == "." or covers(each, path) for each in self.sources) and not ignored(path, self.ignore)
+        if ignored(path, self.ignore):
+            return False
+        beside = True
+        for each in self.sources:
+            if each == "." or covers(each, path):
+                return True
+            fixed = _fixed(each)
+            beside = beside and fixed != "." and not f"{path}/".startswith(f"{fixed}/")
+        return beside
+
+
+def is_pattern(source: str) -> bool:
+    """Whether it has a `*`, `?` or `[` that no backslash takes the meaning of."""
+    return _PATTERN.match(source) is not None
 
 
 def clean(source: str) -> str:
@@ -58,8 +78,8 @@ def options(directory: str, ignore: Sequence[str]) -> dict[str, Json]:
 
 
 def _fixed(source: str) -> str:
-    """What the project is searched for: the source, or the directories before the first part of it that `*` and `?`
-    alone do not say."""
+    """What the project is searched for: the source, or the directories before its first part that is a pattern. A link
+    on the way is followed in those alone, as BuildKit does."""
     parts = source.split("/")
     magic = next((at for at, part in enumerate(parts) if _MAGIC.search(part)), None)
     return source if magic is None else "/".join(parts[:magic]) or "."

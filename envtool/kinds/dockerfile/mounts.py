@@ -15,7 +15,7 @@ _SPELLINGS = {"src": "source", "dst": "target", "destination": "target", "ro": "
 _TAKES = {
     "bind": ("from", "source", "target", "readonly", "readwrite"),
     "cache": ("id", "target", "sharing", "mode", "uid", "gid", "readonly", "readwrite", "from", "source"),
-    "tmpfs": ("target", "size"),
+    "tmpfs": ("target", "size", "readwrite"),
     "secret": ("id", "source", "target", "env", "required", "mode", "uid", "gid"),
 }
 _FLAGS = ("readonly", "readwrite", "required")

@@ -75,11 +75,13 @@ class Instruction:
 def parse(text: str) -> tuple[Instruction, ...]:
     """All instructions, in order. Raises Fault."""
     library = _library()
+    if "\0" in text:  # C would take the text to end there
+        raise Fault("there is a NUL byte", text.count("\n", 0, text.index("\0")) + 1)
     try:
         found = library.parse_string(text)
     except library.GoParseError as error:
         raise Fault(str(error), _where(text, library)) from None
-    except ValueError as error:  # text that C takes no strings from
+    except ValueError as error:  # text that is no UTF-8
         raise Fault(str(error), 1) from None
     return tuple(_instruction(command) for command in found)
 

@@ -106,7 +106,8 @@ def triggers(texts: Sequence[str], line: int) -> list[Instruction]:
 
 
 def _run(self: Builder, it: Instruction) -> None:
-    check_flags(it, "mount", "network")
+    sandboxed = it.flag("security", "sandbox") == "sandbox"  # as every RUN is
+    check_flags(it, "mount", "network", *(("security",) if sandboxed else ()))
     network = it.flag("network", "default")
     if network not in ("default", "none", "host"):
         raise Fault(f"--network={network}: it is default, none or host", it.line)
@@ -148,7 +149,7 @@ def _title(it: Instruction) -> str:
         first = next((line.strip() for line in it.heredocs[0].content.splitlines() if line.strip()), "")
         return _short(f"RUN {first}")
     words = it.text.partition("\n")[0].split()
-    kept = [word for word in words[1:] if not word.startswith(("--mount=", "--network="))]
+    kept = [word for word in words[1:] if not word.startswith(("--mount=", "--network=", "--security="))]
     return _short(f"{it.name} {' '.join(kept)}")
 
 

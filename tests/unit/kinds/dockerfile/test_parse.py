@@ -69,6 +69,7 @@ def test_the_escape_directive():
         ("", 1, "no instructions"),
         ("FROM a\nENV a=b \\\n c\nRUN x\n", 3, "can't find ="),
         ("FROM a\n\nRUN <<EOF\nx\n", 3, "unterminated"),
+        ("FROM a\nRUN b\0\nRUN c\n", 2, "NUL"),
     ],
 )
 def test_errors_have_a_line(text, line, why):

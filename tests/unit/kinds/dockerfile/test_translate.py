@@ -81,6 +81,11 @@ def test_the_network_can_be_left_out():
     assert one.title == "RUN a"
 
 
+def test_what_every_run_is_may_be_said():
+    (one,) = acts("RUN --security=sandbox --mount=type=tmpfs,target=/t,rw a\n")
+    assert (one.title, one.mounts[0].type) == ("RUN a", "tmpfs")
+
+
 def test_working_directories_chain():
     builder = built("WORKDIR a\nWORKDIR /b/./c\nENV D=deep\nWORKDIR ../$D/\nWORKDIR a\nWORKDIR /\nWORKDIR /b/c\n")
     assert [act.path for act in builder.acts] == ["/srv/a", "/b/c", "/b/deep", "/b/deep/a"]

@@ -12,7 +12,7 @@ from envtool.kinds.dockerfile.copying import CopyError
 
 def raised(error: BaseException) -> BaseException:
     try:
-        raise error
+        raise error  # noqa: TRY301 - a traceback is wanted
     except BaseException as caught:
         return caught
 

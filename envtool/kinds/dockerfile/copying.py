@@ -218,28 +218,27 @@ def _copy(spec: dict[str, Any]) -> None:
     owner = named or (None if spec["keep"] else (0, 0))
     copier = _Copier(owner, spec["mode"], spec["exclude"], times=spec["keep"])
     found = [(pattern, path) for pattern in spec["sources"] for path in _found(spec, pattern)]
-    if not spec["parents"]:
-        _check_target(spec, found)
+    several = len(found) + len(spec["documents"]) + len(spec["files"]) > 1
     for pattern, path in found:
         if spec["parents"]:
             _with_parents(copier, spec["root"], path, spec["target"], pattern)
         elif spec["archives"] and _is_archive(resolve(spec["root"], path)):
             _unpack(copier, resolve(spec["root"], path), spec["target"], named)
         else:
-            _one(copier, resolve(spec["root"], path), os.path.basename(path), spec["target"])
+            _one(copier, resolve(spec["root"], path), os.path.basename(path), spec["target"], several)
     written = _Copier(owner, spec["mode"], [], times=False)
     for number, (name, text) in enumerate(spec["documents"]):
         place = f"/dev/.document{number}"
         with open(place, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             file.write(text)
         os.chmod(place, 0o644)
-        _one(written, place, name, spec["target"])
+        _one(written, place, name, spec["target"], several)
     fetched = _Copier(owner, spec["mode"] or "0600", [], times=False)
     for path, name in spec["files"]:
         if spec["fetched"] and _is_archive(path):
             _unpack(copier, path, spec["target"], named)
         else:
-            _one(fetched, path, name, spec["target"])
+            _one(fetched, path, name, spec["target"], several)
 
 
 _HINTS = {
@@ -290,20 +289,8 @@ def _missing(root: str, path: str, *, whole: bool) -> CopyError:
     return CopyError(f"there is no `{'/' if whole else ''}{path}`")
 
 
-def _check_target(spec: dict[str, Any], found: list[tuple[str, str]]) -> None:
-    """Several things need a directory, which the first makes if it is one: of it, and of an archive, the content is
-    copied."""
-    target = spec["target"]
-    first = resolve(spec["root"], found[0][1]) if found else ""
-    makes = first and (os.path.isdir(first) or (spec["archives"] and _is_archive(first)))
-    several = len(found) + len(spec["documents"]) + len(spec["files"]) > 1
-    if several and not makes and not target.endswith("/") and not os.path.isdir(_real(target)):
-        raise CopyError(
-            f"several things cannot all be the file {target}", hint=f"a directory ends with a slash: `{target}/`"
-        )
-
-
-def _one(copier: _Copier, source: str, name: str, target: str) -> None:
+def _one(copier: _Copier, source: str, name: str, target: str, several: bool) -> None:
+    """One of `several` that an instruction copies: they need a directory, which the first makes if it is one."""
     place = _real(target)
     if os.path.isdir(source) and not os.path.islink(source):
         copier.parents(place)
@@ -312,6 +299,9 @@ def _one(copier: _Copier, source: str, name: str, target: str) -> None:
     if target.endswith("/") or os.path.isdir(place):
         copier.parents(place)
         place = os.path.join(place, name)
+    elif several:
+        raise CopyError(f"several things cannot all be the file {target}",
+                        hint=f"a directory ends with a slash: `{target}/`")  # fmt: skip
     else:
         copier.parents(os.path.dirname(place))
     copier.entry(source, place, "")

@@ -62,11 +62,6 @@ class Context:
         return beside
 
 
-def is_pattern(source: str) -> bool:
-    """Whether it has a `*`, `?` or `[` that no backslash takes the meaning of."""
-    return _PATTERN.match(source) is not None
-
-
 def clean(source: str) -> str:
     """A source relative to the context, which it cannot leave: without slashes at its ends; "." for all of it."""
     return posixpath.normpath("/" + source).lstrip("/") or "."
@@ -75,6 +70,11 @@ def clean(source: str) -> str:
 def options(directory: str, ignore: Sequence[str]) -> dict[str, Json]:
     """What `Context.read` reads."""
     return {"context": directory, "ignore": [*ignore]}
+
+
+def is_pattern(source: str) -> bool:
+    """Whether it has a `*`, `?` or `[` that no backslash takes the meaning of."""
+    return _PATTERN.match(source) is not None
 
 
 def _fixed(source: str) -> str:

@@ -174,11 +174,18 @@ class Call:
     The function is called as `function(*arguments)` in a forked child after the root has been changed, so `/` is
     the stack. Nothing can be imported any more at that point: its module must have imported all it needs at its
     top, or in `prepare`, which is called before the root changes. Raising fails the build.
+
+    With `unpacks` it gets as its last argument how layers are unpacked: `unpack(path, target, owner, make)`. That puts
+    a tar (plain, or compressed by gzip, bzip2, xz or zstd) into the directory `target` with owners, modes, times and
+    attributes, over what is there but never through a link at a member's place. `owner` (uid, gid) is for all of it,
+    None: the archive's. It calls `make()` once it knows the file for an archive: `target` must be there after that. It
+    returns lines that say what was left out (devices), or None for what is no archive. Raises BuildError, OSError.
     """
 
     function: Callable[..., None]
     arguments: tuple[Json, ...] = ()
     prepare: Callable[[], None] | None = None
+    unpacks: bool = False
 
 
 Step: TypeAlias = Run | Unpack | Place | Call

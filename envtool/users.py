@@ -4,6 +4,8 @@ and without imports: it runs inside containers.
 
 from __future__ import annotations
 
+_RANGE = 1 << 30  # ids; root has more
+
 
 class Unknown(Exception):  # noqa: N818 - it is who it is
     """No such user or group; its text says so."""
@@ -50,6 +52,23 @@ def find_group(wanted: str, group: bytes) -> int:
     if entry is None and not _number(wanted):
         raise Unknown(f"there is no group `{wanted}` in /etc/group")
     return int(entry[2]) if entry else int(wanted)
+
+
+def lacking(uid: int, gid: int) -> str:
+    """Why nothing can belong to these ids in this namespace, and what to do; "" where that is not the reason."""
+    least = 1 << 32
+    for side, number in (("uid", uid), ("gid", gid)):
+        with open(f"/proc/self/{side}_map", encoding="ascii") as file:
+            extents = [[int(word) for word in line.split()] for line in file]
+        if any(first <= number < first + count for first, _, count in extents):
+            continue
+        least = min(least, max(first + count for first, _, count in extents))
+    if least == 1 << 32:
+        return ""
+    text = f"ids of containers here end at {least - 1}"
+    if least <= _RANGE:
+        text += "; root has larger ones, and so has a user with a longer range in /etc/subuid and /etc/subgid"
+    return text
 
 
 def _entries(text: bytes, fields: int) -> list[list[str]]:

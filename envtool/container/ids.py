@@ -6,6 +6,9 @@ Three modes, one for a store (`describe()` is what a store remembers):
     range    a user with ranges in /etc/subuid and /etc/subgid and newuidmap(1): container 1000 is the caller, every
              other id is of the range, so that container root has no right to the caller's files by ownership
     single   any other user: there is one id. It is 0 in builds, 1000 in tasks
+
+Every range has ids below 65536. Larger ones, which archives and images have of accounts of a directory service, come on
+top: root has all below 2^31, other users what their range in /etc/subuid and /etc/subgid has.
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ USER = 1000
 # High in the range that systemd's "Users, Groups, UIDs and GIDs" sets aside for containers: useradd's own ranges,
 # which grow upward from 100000, don't come here.
 _ROOT_BASE = 0x60000000
+_FURTHER = 0x80000000  # what root's ids from COUNT on are moved by: to where no account is, and never somewhere else
+_LAST = (1 << 31) - 3
 
 
 class Ids:
@@ -60,17 +65,19 @@ def here() -> Ids:
     uid, gid = os.geteuid(), os.getegid()
     if uid == 0:
         base, count = _root_range()
-        return Ids("root", [(0, base, count)], [(0, base, count)])
+        extents = [(0, base, count), *_further()]
+        return Ids("root", extents, [*extents])
     uids, gids = _ranges("/etc/subuid"), _ranges("/etc/subgid")
     if uids and gids and helper("newuidmap") and helper("newgidmap"):
-        return Ids("range", _around(uid, uids[0]), _around(gid, gids[0]))
+        return Ids("range", _around(uid, *uids[0]), _around(gid, *gids[0]))
     return Ids("single", [(0, uid, 1)], [(0, gid, 1)])
 
 
 def describe() -> str:
     """One line that is the same as long as trees made before can be used: a store belongs to one map."""
     ids = here()
-    maps = (";".join("-".join(map(str, extent)) for extent in side) for side in (ids.uids, ids.gids))
+    common = ([extent for extent in side if extent[0] < COUNT] for side in (ids.uids, ids.gids))
+    maps = (";".join("-".join(map(str, extent)) for extent in side) for side in common)
     return f"{ids.mode} {' '.join(maps)}"
 
 
@@ -82,8 +89,9 @@ def helper(name: str) -> str:
     return ""
 
 
-def _around(own: int, base: int) -> list[Extent]:
-    return [(0, base, USER), (USER, own, 1), (USER + 1, base + USER, COUNT - USER - 1)]
+def _around(own: int, base: int, count: int) -> list[Extent]:
+    more = [(COUNT, base + COUNT - 1, count - COUNT + 1)] if count > COUNT else []
+    return [(0, base, USER), (USER, own, 1), (USER + 1, base + USER, COUNT - USER - 1), *more]
 
 
 def _lines(path: str) -> list[list[str]]:
@@ -94,8 +102,8 @@ def _lines(path: str) -> list[list[str]]:
         return []
 
 
-def _ranges(path: str) -> list[int]:
-    """The first ids of the caller's ranges that are long enough, in the order of the file."""
+def _ranges(path: str) -> list[tuple[int, int]]:
+    """The first id of each range of the caller that is long enough, and how many it has, in the order of the file."""
     own = {str(os.geteuid()), *(f[0] for f in _lines("/etc/passwd") if len(f) > 2 and f[2] == str(os.geteuid()))}
     if len(own) == 1:  # not a local user: the name services know
         import pwd
@@ -105,11 +113,12 @@ def _ranges(path: str) -> list[int]:
         except KeyError:
             pass
     found = [f for f in _lines(path) if len(f) == 3 and f[0] in own and f[1].isdigit() and f[2].strip().isdigit()]
-    return [int(f[1]) for f in found if int(f[2]) >= COUNT - 1]
+    return [(int(f[1]), int(f[2])) for f in found if int(f[2]) >= COUNT - 1]
 
 
 def _root_range() -> tuple[int, int]:
-    own = [base for base in _ranges("/etc/subuid") if base in _ranges("/etc/subgid")]
+    groups = [base for base, _ in _ranges("/etc/subgid")]
+    own = [base for base, _ in _ranges("/etc/subuid") if base in groups]
     if own:
         return own[0], COUNT - 1
     used = [
@@ -122,12 +131,22 @@ def _root_range() -> tuple[int, int]:
     base = _ROOT_BASE
     while any(start < base + COUNT and base < end for start, end in used):
         base += COUNT
-    with open("/proc/self/uid_map", encoding="ascii") as file:
-        end = max(int(first) + int(count) for first, _, count in (line.split() for line in file))
+    end = _end()
     if base + COUNT <= end:
         return base, COUNT
     # Root of a container that has few ids itself: what is left above the ones that are in use there.
     return 2 * USER, max(end - 2 * USER, 1)
+
+
+def _end() -> int:
+    """The first id that the caller's own namespace has not."""
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        return max(int(first) + int(count) for first, _, count in (line.split() for line in file))
+
+
+def _further() -> list[Extent]:
+    """What root has beyond COUNT; nothing in a container that has few ids itself."""
+    return [(COUNT, _FURTHER + COUNT, _LAST + 1 - COUNT)] if _end() > _FURTHER + _LAST else []
 
 
 def write_map(process: int, uids: list[Extent], gids: list[Extent], mode: str) -> None:

@@ -351,7 +351,8 @@ def _user(program: dict[str, Any], own: ids.Ids, step: dict[str, Any]) -> int:
         try:
             _become(user.uid, user.gid, user.groups)
         except OSError as error:
-            _refuse(f"user {step['user']} (id {user.uid}, group {user.gid}): {error.strerror}")
+            reason = program["lacking"](user.uid, user.gid) or error.strerror
+            _refuse(f"user {step['user']} (id {user.uid}, group {user.gid}): {reason}")
     elif user.uid:
         _refuse(
             f"user `{step['user']}` (id {user.uid}) is not root, and containers here have a single user id:"

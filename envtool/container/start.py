@@ -99,9 +99,9 @@ def run(
 
         program |= {"points": shown.points, "show": shown.show}
     if any("user" in step for step in program["steps"]):
-        from envtool.users import find
+        from envtool.users import find, lacking
 
-        program["find"] = find
+        program |= {"find": find, "lacking": lacking}
     if "vary" in program:
         from envtool.container import vary
 

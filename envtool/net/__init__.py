@@ -12,10 +12,11 @@ from envtool.net.host import (
     CA_FILES,
     CA_VARIABLES,
     PROXY_VARIABLES,
+    bundle,
     certificates,
     close,
-    container_settings,
     netrc,
+    proxies,
     trust,
 )
 from envtool.net.transfer import PATIENCE, Cancelled, Files, Patience, wait
@@ -23,7 +24,7 @@ from envtool.net.words import redacted
 
 __all__ = [
     "CA_FILES", "CA_VARIABLES", "PATIENCE", "PROXY_VARIABLES", "Answer", "Cancelled", "Files", "Patience", "Upload",
-    "certificates", "close", "container_settings", "exchange", "get", "netrc", "note", "redacted", "retrieve", "trust",
+    "bundle", "certificates", "close", "exchange", "get", "netrc", "note", "proxies", "redacted", "retrieve", "trust",
     "wait",
 ]  # fmt: skip
 

@@ -25,7 +25,6 @@ CA_FILES = (
     "/etc/ssl/cert.pem",
 )
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
-CONTAINER_CA_VARIABLES = (*CA_VARIABLES, "NODE_EXTRA_CA_CERTS", "CARGO_HTTP_CAINFO", "GIT_SSL_CAINFO")
 REDIRECTS = 10
 # Of a proxy, with a scheme or without; up to the last @, since a password may hold anything
 _CREDENTIALS = re.compile(r"^(\s*(?:(?:[A-Za-z][A-Za-z0-9+.-]*:)?//)?).*@", re.DOTALL)
@@ -144,10 +143,16 @@ def certificates() -> str:
     return next((path for path in CA_FILES if os.path.isfile(path)), "")
 
 
-def container_settings(whole: Callable[[str], bool] = lambda _: False) -> tuple[dict[str, str], str]:
-    """Variables that give a container with network the host's proxies and authorities, and the bundle's path: to be
-    shown in the container at that very path. Never part of a key or a layer. A proxy's user and password are left out
-    but where `whole` says of the variable that the caller lets them in."""
+def bundle() -> str:
+    """The file of the authorities that this host trusts, resolved; empty where there is none, or a hashed directory in
+    its place: few programs take one. Raises FetchError, as `certificates`."""
+    path = os.path.realpath(certificates() or "/")
+    return path if os.path.isfile(path) else ""
+
+
+def proxies(whole: Callable[[str], bool] = lambda _: False) -> dict[str, str]:
+    """The variables that give a container with network the host's proxies. A proxy's user and password are left out but
+    where `whole` says of the variable that the caller lets them in."""
     variables: dict[str, str] = {}
     for name in PROXY_VARIABLES:
         value = os.environ.get(name) or os.environ.get(name.upper())
@@ -155,11 +160,4 @@ def container_settings(whole: Callable[[str], bool] = lambda _: False) -> tuple[
             value = _CREDENTIALS.sub(r"\1", value)
         if value:
             variables |= {name: value, name.upper(): value}
-    bundle = certificates()
-    if bundle:
-        bundle = os.path.realpath(bundle)
-        if os.path.isfile(bundle):
-            variables |= dict.fromkeys(CONTAINER_CA_VARIABLES, bundle)
-        else:
-            bundle = ""  # a hashed directory: few programs take one by these names
-    return variables, bundle
+    return variables

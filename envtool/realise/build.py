@@ -9,23 +9,25 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from envtool import net, project
 from envtool.api import BESIDE, BLOBS, PROJECT, Call, Fetch, InputFile, Place, Recipe, Run, Site, Unpack
 from envtool.api import Step as ApiStep
 from envtool.container import ids, start
-from envtool.container.program import Beside, Bind, Program, Root, Step, View
+from envtool.container.program import Beside, Bind, Program, Root, Step, Text, View
 from envtool.errors import BuildError, Interrupted, MakeError, SandboxError, StoreError
 from envtool.events import Outcome
 from envtool.plan.graph import Node
 from envtool.realise import advice, archive, inside, shown, team
 from envtool.realise.bring import bring
+from envtool.realise.outside import java, outside
 from envtool.realise.room import NoRoom, watched
-from envtool.realise.setting import Setting, add_variables, base_environment, outside
+from envtool.realise.setting import Setting, add_variables, base_environment
 from envtool.realise.settle import Made, Settled
 from envtool.realise.tee import Tee
 from envtool.realise.variation import Variation
-from envtool.store import blobs, canonical, layers
+from envtool.store import blobs, canonical, layers, live
 
 SCRATCH = ("/run/**", "/tmp/**", "/dev/**", "/proc/**", "/sys/**")  # never part of a layer, whatever wrote there
 
@@ -214,8 +216,8 @@ def _program(
             f"{settled.node.subject} `{settled.request.name}` is built with `network: true`, and this is --offline",
             code="offline",
         )
-    variables, outer = outside(setting.allowed) if recipe.network else ({}, ())
-    environment = build_environment(settled.epoch, settled.request.variables) | variables | staged.variables
+    variables, outer, texts = _outside(setting) if recipe.network else ({}, (), ())
+    environment = variables | build_environment(settled.epoch, settled.request.variables) | staged.variables
     always = {"SOURCE_DATE_EPOCH": str(settled.epoch)} | variables | staged.variables  # though a step's is its own
     own = ("tmp", "run") if recipe.keeps_tmp else ()
     return Program(
@@ -235,11 +237,17 @@ def _program(
         joins=joins([*(made.settled for made in below), settled]),
         copies=copies([made.settled for made in below]),
         env=environment,
-        shown=tuple(staged.mounts),
+        shown=(*texts, *staged.mounts),
         user="root",
         network=recipe.network,
         sync=False,
     )
+
+
+def _outside(setting: Setting) -> tuple[dict[str, str], tuple[Bind, ...], tuple[Text, ...]]:
+    variables, binds, texts = outside(setting.allowed)
+    for_java, keystore = java()
+    return variables | for_java, binds, (*texts, *keystore)
 
 
 def joins(stack: Sequence[Settled]) -> tuple[tuple[str, str], ...]:
@@ -285,6 +293,8 @@ def _step(step: ApiStep) -> Step:
     match step:
         case Run():
             return Step(argv=step.command.words(), env=dict(step.env), cwd=step.cwd, user=step.user, bare=step.bare)
+        case Call(unpacks=True):
+            return Step(call=step.function, arguments=(*step.arguments, live.unpack), prepare=partial(_prepare, step))
         case Call():
             return Step(call=step.function, arguments=step.arguments, prepare=step.prepare)
         case Unpack():
@@ -292,6 +302,12 @@ def _step(step: ApiStep) -> Step:
             return Step(call=inside.unpack, arguments=arguments, prepare=inside.prepare)
         case Place():
             return Step(call=inside.place, arguments=(step.source, step.target, step.mode), prepare=inside.prepare)
+
+
+def _prepare(step: Call) -> None:
+    live.prepare()
+    if step.prepare is not None:
+        step.prepare()
 
 
 def _execute(program: Program, setting: Setting, event_id: str, settled: Settled) -> None:

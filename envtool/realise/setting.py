@@ -9,11 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from envtool import net
-from envtool.container.program import Bind
 from envtool.errors import Interrupted
 from envtool.events import Emit
-from envtool.gate import Allowed, Gate, matches
+from envtool.gate import Allowed, Gate
 from envtool.lock.lock import Lock
 from envtool.model import Json
 from envtool.realise.room import Room
@@ -127,14 +125,6 @@ class Setting:
 def _folders() -> tuple[str, ...]:
     named = [urllib.parse.urlsplit(url) for url in sources.configured()]
     return tuple(os.path.normpath(urllib.parse.unquote(url.path)) for url in named if url.scheme == "file")
-
-
-def outside(allowed: Allowed) -> tuple[dict[str, str], tuple[Bind, ...]]:
-    """What a container with the host's network gets beside it: proxy and CA variables, and the CA bundle, shown at its
-    own path. Never part of a key, and never copied into a layer. A proxy's password only where the caller allows the
-    variable: what runs there may send it anywhere."""
-    variables, bundle = net.container_settings(lambda name: matches(name, allowed.variables))
-    return variables, (Bind(source=bundle, target=bundle),) if bundle else ()
 
 
 def base_environment(epoch: int) -> dict[str, str]:

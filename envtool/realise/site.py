@@ -19,7 +19,8 @@ from envtool.events import Event
 from envtool.gate import MOST
 from envtool.realise import bring
 from envtool.realise.build import Workbench, build_environment, copies, joins, stack_binds
-from envtool.realise.setting import Setting, outside
+from envtool.realise.outside import outside
+from envtool.realise.setting import Setting
 from envtool.realise.settle import Made
 from envtool.realise.tee import Tee
 from envtool.store import blobs, learn
@@ -142,9 +143,10 @@ class StackSite(InProject):
         if not all(made.layer.tree for made in self._below):  # `fetch` settles without building
             raise ResolveError("what it stands on is not built", code="no-stack")
         environment = build_environment(self._request.epoch, self._request.variables)
+        texts: tuple[container.Text, ...] = ()
         shown = [container.Bind(source=bind.source, target=bind.target) for bind in binds]
         if network:
-            variables, more = outside(self._setting.allowed)
+            variables, more, texts = outside(self._setting.allowed)
             environment |= variables
             shown += more
             self._online(" ".join(command.words()))
@@ -164,6 +166,7 @@ class StackSite(InProject):
                 joins=joins([made.settled for made in self._below]),
                 copies=copies([made.settled for made in self._below]),
                 env=environment,
+                shown=texts,
                 user="root",
                 network=network,
             )

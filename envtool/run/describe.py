@@ -13,7 +13,8 @@ from envtool.container.program import OUTPUTS_LIMIT, Program, Root, Step, View
 from envtool.errors import Problem, SpecError
 from envtool.model import Env, Task
 from envtool.realise.build import copies, joins
-from envtool.realise.setting import add_variables, base_environment, outside
+from envtool.realise.outside import outside
+from envtool.realise.setting import add_variables, base_environment
 from envtool.realise.stacks import Stack, stack_binds
 
 HOME = "/home/envtool"
@@ -71,14 +72,15 @@ def container(
     if task is not None:
         user = "root" if task.user == "root" else "user"
     cwd = workdir(env)
-    variables, shown = outside(allowed) if env.network else ({}, ())
+    variables, binds, texts = outside(allowed) if env.network else ({}, (), ())
     return Program(
         root=Root(lowers=tuple(made.layer.tree for made in reversed(stack.made)), scratch=scratch),
         steps=tuple(Step(argv=command.words(), cwd=cwd) for command in task.commands) if task else (),
-        binds=(*stack_binds(stack.made), *shown),
+        binds=(*stack_binds(stack.made), *binds),
         view=View(project=project, hidden=hidden, target=PROJECT),
         joins=joins([made.settled for made in stack.made]),
         copies=copies([made.settled for made in stack.made]),
+        shown=texts,
         env=variables | environment(env, stack, host, user=user, terminal=terminal),
         network=env.network,
         user=user,

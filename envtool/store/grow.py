@@ -2,7 +2,8 @@
 
 What is in the tree is known from a model of it: it was empty at first, and nobody else writes into it. Every name is
 looked up there before the disk is touched, and every directory is opened from the one above it without following links,
-so that neither a wrong model nor a symlink leads out.
+so that neither a wrong model nor a symlink leads out. A symlink on the way to a member is followed in the model, where
+the tree is `/`, as containerd does (continuity's fs.RootPath): what it leads to is made where it is not there.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from envtool.sizes import said
 from envtool.store import canonical
 from envtool.store.holes import write
 from envtool.store.tarread import DIRECTORY, FIFO, HARD, REGULAR, SYMBOLIC, Member, refuse
+from envtool.users import lacking
 
 DEPTH = 250  # directories below one another: what walks trees later recurses
 NAME, PATH = 255, 4000  # bytes
+FOLLOWED = 40  # symlinks on one way, as the kernel has it
 MEMBERS = 2 << 20
 OPEN = 48  # directories that are kept open
 WHITEOUT = b".wh."
@@ -30,7 +33,6 @@ ORIGIN = b"user.overlay.origin"  # empty: "copied up, from where is not known": 
 _KEEP = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _YEARS = (-(1 << 31) * 10**9, (1 << 34) * 10**9)  # nanoseconds: what ext4 can say
-_NO_DIRECTORY_ABOVE = "lies below one that is no directory"
 
 
 class Directory:
@@ -62,7 +64,8 @@ class Tree:
         self._top = top
         self._owners = owners
         self._open: OrderedDict[Directory, int] = OrderedDict()
-        self._devices: set[bytes] = set()
+        self._devices: set[tuple[Directory, bytes]] = set()
+        self.start = self.root  # where names begin
         self._first = True
         self._made = 0
 
@@ -84,10 +87,12 @@ class Tree:
             self.root.mtime = member.mtime
             self._first = False
         parts = _parts(member.name, member.name)
+        if self._left_out(parts):
+            return
         if not parts:
             if member.kind != DIRECTORY:
                 refuse("unpack-name", "would take the place of the root", member.name)
-            self.root.mtime = member.mtime  # all else of the root is as in every layer
+            self._name_root(member)
             return
         last = parts[-1]
         if any(part.startswith(WHITEOUT) for part in parts):
@@ -103,23 +108,66 @@ class Tree:
             directory.children[last] = self._make(directory, last, member, content)
         else:  # a container brings its own /dev, and nobody without the host's root may make one
             self._clear(directory, last)
-            self._devices.add(b"/".join(parts))
+            self._devices.add((directory, last))
             self.left_out.append((member.name, "device"))
+
+    def _name_root(self, member: Member) -> None:
+        self.root.mtime = member.mtime  # all else of the root is as in every layer
 
     # ---- the way to a member ----
 
+    def _left_out(self, parts: list[bytes]) -> bool:
+        """Whether a member of this name is passed by."""
+        return False
+
+    def _enter(self, directory: Directory) -> None:
+        """The way leads to a directory: its children are looked at next."""
+
     def _directory(self, parts: list[bytes], member: Member) -> Directory:
         """The directory a member lies in, made where no member has named it yet."""
-        at = self.root
-        for part in parts:
-            below = at.children.get(part)
-            if below is None or below == _DELETED:
-                below = self._mkdir(at, part, member.mtime)
-            elif not isinstance(below, Directory):
-                refuse("unpack-parent", "leads through a symlink" if below[:1] == b"l" else _NO_DIRECTORY_ABOVE,
-                       member.name)  # fmt: skip
-            at = below
+        found = self._walk(parts, member, make=True)
+        assert found is not None
+        return found
+
+    def _walk(self, parts: list[bytes], member: Member, *, make: bool) -> Directory | None:
+        """The directory of this name, links followed; None where there is none and it is not to be made."""
+        at, ahead, followed = self.start, parts[::-1], 0
+        self._enter(at)
+        while ahead:
+            part = ahead.pop()
+            below = at.children.get(part) if part != b".." else at.above or at
+            if isinstance(below, Directory):
+                at = below
+            elif below is None or below == _DELETED:
+                if not make:
+                    return None
+                at = self._mkdir(at, part, member.mtime)
+            elif below[:1] != b"l":
+                if not make:
+                    return None
+                refuse("unpack-parent", "lies below one that is no directory", member.name)
+            else:
+                followed += 1
+                link = os.readlink(part, dir_fd=self._descriptor(at))
+                ahead += [each for each in reversed(link.split(b"/")) if each not in (b"", b".")]
+                if followed > FOLLOWED or len(ahead) > DEPTH:
+                    refuse("unpack-parent", "leads through symlinks without end", member.name)
+                at = self.root if link.startswith(b"/") else at
+            self._enter(at)
+        if followed:
+            self._followed(at, member)
         return at
+
+    def _followed(self, at: Directory, member: Member) -> None:
+        """Symlinks led here."""
+        depth, above, inside = 0, at, at is self.start
+        while above.above is not None:
+            above, depth = above.above, depth + 1
+            inside = inside or above is self.start
+        if depth > DEPTH:
+            refuse("unpack-parent", "leads through symlinks without end", member.name)
+        if not inside:
+            refuse("unpack-parent", "leads out of the target through a symlink", member.name)
 
     def _descriptor(self, directory: Directory) -> int:
         """An open descriptor of it, good until the next call."""
@@ -166,6 +214,7 @@ class Tree:
             os.unlink(name, dir_fd=self._descriptor(at))
 
     def _empty(self, directory: Directory) -> None:
+        self._enter(directory)
         for name in [*directory.children]:
             self._clear(directory, name)
         descriptor = self._open.pop(directory, None)
@@ -188,7 +237,7 @@ class Tree:
             try:
                 crc = write(descriptor, member, content)
                 if owned:
-                    _own(descriptor, uid, gid, member.name)
+                    own(descriptor, uid, gid, member.name)
                 for key, value in xattrs.items():
                     _set(descriptor, key, value, member.name)
                 os.fchmod(descriptor, member.mode)
@@ -206,7 +255,7 @@ class Tree:
             os.mkfifo(name, 0o600, dir_fd=place)
             record = b"p %o %d %d -" % (member.mode, uid, gid)
         if owned:
-            _own(name, uid, gid, member.name, place)
+            own(name, uid, gid, member.name, place)
         if member.kind == FIFO:
             os.chmod(name, member.mode, dir_fd=place)  # chown takes the setuid bit away
         os.utime(name, ns=(member.mtime, member.mtime), dir_fd=place, follow_symlinks=False)
@@ -214,12 +263,10 @@ class Tree:
 
     def _link(self, at: Directory, name: bytes, member: Member) -> None:
         parts = _parts(member.link, member.name)
-        above: Node | None = self.root
-        for part in parts[:-1]:
-            above = above.children.get(part) if isinstance(above, Directory) else None
-        source = above.children.get(parts[-1]) if parts and isinstance(above, Directory) else None
-        if not isinstance(above, Directory) or not isinstance(source, bytes) or source == _DELETED:
-            if b"/".join(parts) in self._devices:
+        above = self._walk(parts[:-1], member, make=False) if parts else None
+        source = above.children.get(parts[-1]) if above else None
+        if above is None or not isinstance(source, bytes) or source == _DELETED:
+            if above and (above, parts[-1]) in self._devices:
                 self.left_out.append((member.name, "device"))
                 return
             what = f"is a hard link to what is no file of this archive: {os.fsdecode(member.link[:200])!r}"
@@ -335,7 +382,7 @@ class Tree:
             for key, value in (directory.xattrs or {}).items():
                 _set(descriptor, key, value, path)
             if directory.uid or directory.gid:
-                _own(descriptor, directory.uid, directory.gid, path)
+                own(descriptor, directory.uid, directory.gid, path)
             os.fchmod(descriptor, directory.mode)
         else:
             os.fchmod(descriptor, 0o755)
@@ -343,10 +390,16 @@ class Tree:
 
 
 def _parts(name: bytes, member: bytes) -> list[bytes]:
-    """The components of a name in an archive: an absolute one starts at the tree's root, as in every tool."""
-    parts = [part for part in name.split(b"/") if part not in (b"", b".")]
-    if b".." in parts:
-        refuse("unpack-name", f"leads out of the archive's directory{_by(name, member)}", member)
+    """The components of a name in an archive, `..` taken for what it means in the name alone, as Go's filepath.Clean
+    does; an absolute one starts at the tree's root, as in every tool."""
+    parts: list[bytes] = []
+    for part in name.split(b"/"):
+        if part == b"..":
+            if not parts:
+                refuse("unpack-name", f"leads out of the archive's directory{_by(name, member)}", member)
+            parts.pop()
+        elif part not in (b"", b"."):
+            parts.append(part)
     if not name or b"\0" in name or len(name) > PATH or len(parts) > DEPTH or any(len(part) > NAME for part in parts):
         refuse("unpack-name", f"has no name, or one that is too long{_by(name, member)}", member)
     return parts
@@ -356,7 +409,7 @@ def _by(name: bytes, member: bytes) -> str:
     return "" if name == member else f": {os.fsdecode(name[:200])!r}"
 
 
-def _own(what: int | bytes, uid: int, gid: int, name: bytes, place: int | None = None) -> None:
+def own(what: int | bytes, uid: int, gid: int, name: bytes, place: int | None = None) -> None:
     try:
         if isinstance(what, int):
             os.fchown(what, uid, gid)
@@ -365,7 +418,7 @@ def _own(what: int | bytes, uid: int, gid: int, name: bytes, place: int | None =
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-        refuse("unpack-owner", f"belongs to {uid}:{gid}, which are no ids of containers here", name)
+        refuse("unpack-owner", f"belongs to {uid}:{gid}: {lacking(uid, gid) or error.strerror}", name)
 
 
 def _set(descriptor: int, key: bytes, value: bytes, name: bytes) -> None:

@@ -53,7 +53,7 @@ class Reader:
     """The members of a tar, in order; `content` of the last one, once, before the next is asked for.
 
     `pull` gives the tar in pieces, b"" at its end. Raises BuildError: codes unpack-truncated, unpack-header (what is no
-    header, or fails its checksum), unpack-number, unpack-pax, unpack-sparse, unpack-kind, unpack-trailing; and what
+    header, or fails its checksum), unpack-number, unpack-pax, unpack-sparse, unpack-kind; and what
     `pull` raises.
     """
 
@@ -159,13 +159,8 @@ class Reader:
         block = self._take(BLOCK)
         if block and block != _ZERO[: len(block)]:
             refuse("unpack-header", "one block of zeros in the middle of the tar")
-        rest = self._piece[self._at :]
-        while True:
-            if bytes(rest).strip(b"\0"):
-                refuse("unpack-trailing", "something follows the end of the tar")
-            if not self._more():
-                return
-            rest = self._piece
+        while self._more():  # whatever follows means nothing (POSIX.1-2017, pax), and is of the tar's hash
+            pass
 
     def _member(self, block: bytes, kind: bytes, records: dict[bytes, list[bytes]], long: dict[bytes, bytes]) -> Member:
         name = _text(block[0:100])

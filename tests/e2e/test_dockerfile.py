@@ -295,3 +295,28 @@ def test_the_lock_says_what_was_pinned(alone):
         server.kill()
         server.communicate()
     assert json.loads((alone.store / "store.json").read_text())["format"]
+
+
+def test_the_hosts_authorities_stand_over_nothing(project):
+    """ca-certificates moves a new bundle over the old one, others remove the directory. What comes out, and its key,
+    are the same whatever this machine trusts."""
+    project.write("mine", "mine\n")
+    base(
+        project,
+        "COPY mine /etc/ssl/certs/ca-certificates.crt",
+        "RUN cd /etc/ssl/certs && cp ca-certificates.crt new && mv new ca-certificates.crt",
+        "RUN mv /etc/ssl/certs /etc/ssl/old && mkdir /etc/ssl/certs && ln -s ../old/ca-certificates.crt /etc/ssl/certs/",
+        "RUN for each in $SSL_CERT_FILE $APT_CONFIG $WGETRC; do test -s $each && ! touch $each || exit 1; done; echo",
+        "RUN rm -r /etc/ssl/certs && mkdir -p /etc/pki/tls/certs && echo x > /etc/pki/tls/certs/ca-bundle.crt",
+        test="cat /etc/ssl/old/ca-certificates.crt; ls -R /etc/ssl /etc/pki; ls /dev",
+    )
+    project.environ["SSL_CERT_FILE"] = str(project.write("own.pem", "mine too", at=project.top))
+    first = project.envtool("test", "--json")
+    assert first.status == 0, first.said
+    assert "\nmine\n/etc/pki:\ntls\n" in first.log()
+    assert "envtool\n" not in first.log()
+    came_out = project.came_out()
+    project.environ["SSL_CERT_FILE"] = "/etc"  # no file: nothing is shown
+    project.store = project.directory("other")
+    assert project.envtool("test").status == 0
+    assert project.came_out() == came_out

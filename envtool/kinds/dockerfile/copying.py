@@ -9,23 +9,22 @@ are kept; the context has none (a checkout's say nothing), so its files get SOUR
 from __future__ import annotations
 
 import errno
-import importlib
-import lzma
 import os
 import re
 import stat
-import tarfile
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from envtool.api import BuildError
 from envtool.kinds.dockerfile.context import is_pattern
 from envtool.kinds.dockerfile.ignore import covers
 from envtool.sizes import natural
-from envtool.users import Unknown, User, find, find_group
+from envtool.users import Unknown, User, find, find_group, lacking
 from envtool.within import resolve
 
 CHUNK = 1 << 20
 _MAGIC = re.compile(r"[*?\[\\]")
+Unpack: TypeAlias = "Callable[[str, str, tuple[int, int] | None, Callable[[], None]], list[str] | None]"  # see api.Call
 
 
 class CopyError(BuildError):
@@ -95,7 +94,7 @@ class _Copier:
 
     def attributes(self, source: str, target: str, info: os.stat_result) -> None:
         owner = (info.st_uid, info.st_gid) if self.owner is None else self.owner
-        os.chown(target, *owner, follow_symlinks=False)
+        _give(target, owner)
         if not stat.S_ISLNK(info.st_mode):
             for key in os.listxattr(source, follow_symlinks=False):
                 if key == "security.capability" or (key.startswith("user.") and not key.startswith("user.overlay.")):
@@ -118,7 +117,17 @@ class _Copier:
             os.mkdir(each)
             os.chmod(each, 0o755)
             if self.owner is not None:
-                os.chown(each, *self.owner)
+                _give(each, self.owner)
+
+
+def _give(path: str, owner: tuple[int, int]) -> None:
+    try:
+        os.chown(path, *owner, follow_symlinks=False)
+    except OSError as error:
+        reason = lacking(*owner) if error.errno == errno.EINVAL else ""
+        if not reason:
+            raise
+        raise BuildError(f"{path} cannot belong to {owner[0]}:{owner[1]}: {reason}", code="copy-owner") from None
 
 
 def _content(source: str, target: str) -> None:
@@ -196,24 +205,18 @@ def _bits(whom: str, letters: str, *, executable: bool) -> int:
 # ---- the steps ------------------------------------------------------------------------------------------------------
 
 
-def prepare() -> None:
-    """Import what is imported late: codecs of archives, and of names in them."""
-    for name in ("bz2", "gzip", "lzma", "zlib", "encodings.latin_1", "encodings.utf_8"):
-        importlib.import_module(name)
-
-
-def copy(spec: dict[str, Any]) -> None:
+def copy(spec: dict[str, Any], unpack: Unpack) -> None:
     """Do one COPY or ADD. `spec`: `root` (the tree it comes from), `sources` (patterns in it), `documents` ([name,
     text] of here-documents), `files` ([path, name] of fetched ones), `target`, `owner`, `mode`, `exclude`, `parents`,
-    `keep` (whose it is), `archives` (unpack those of the context), `fetched` (unpack those that were fetched). Raises
-    CopyError."""
+    `keep` (whose it is), `archives` (unpack those of the context), `fetched` (unpack those that were fetched).
+    `unpack`: see api.Call. Raises CopyError, BuildError."""
     try:
-        _copy(spec)
+        _copy(spec, unpack)
     except OSError as error:
         raise _refused(error, spec["root"]) from error
 
 
-def _copy(spec: dict[str, Any]) -> None:
+def _copy(spec: dict[str, Any], unpack: Unpack) -> None:
     named = owner_of(spec["owner"], f"--chown={spec['owner']}")
     owner = named or (None if spec["keep"] else (0, 0))
     copier = _Copier(owner, spec["mode"], spec["exclude"], times=spec["keep"])
@@ -222,9 +225,7 @@ def _copy(spec: dict[str, Any]) -> None:
     for pattern, path in found:
         if spec["parents"]:
             _with_parents(copier, spec["root"], path, spec["target"], pattern)
-        elif spec["archives"] and _is_archive(resolve(spec["root"], path)):
-            _unpack(copier, resolve(spec["root"], path), spec["target"], named)
-        else:
+        elif not spec["archives"] or not _unpacked(copier, resolve(spec["root"], path), spec["target"], named, unpack):
             _one(copier, resolve(spec["root"], path), os.path.basename(path), spec["target"], several)
     written = _Copier(owner, spec["mode"], [], times=False)
     for number, (name, text) in enumerate(spec["documents"]):
@@ -235,9 +236,7 @@ def _copy(spec: dict[str, Any]) -> None:
         _one(written, place, name, spec["target"], several)
     fetched = _Copier(owner, spec["mode"] or "0600", [], times=False)
     for path, name in spec["files"]:
-        if spec["fetched"] and _is_archive(path):
-            _unpack(copier, path, spec["target"], named)
-        else:
+        if not spec["fetched"] or not _unpacked(copier, path, spec["target"], named, unpack):
             _one(fetched, path, name, spec["target"], several)
 
 
@@ -356,37 +355,18 @@ def _matches(part: str, name: str) -> bool:
 # ---- archives -------------------------------------------------------------------------------------------------------
 
 
-def _is_archive(path: str) -> bool:
-    """Whether ADD unpacks it: a tar, plain or compressed by gzip, bzip2 or xz. Raises CopyError for one in zstd."""
+def _unpacked(copier: _Copier, path: str, target: str, owner: tuple[int, int] | None, unpack: Unpack) -> bool:
+    """Unpack what is an archive; whether it is one. Owners and modes are the archive's, unless an owner is named."""
     if not os.path.isfile(path):
         return False
-    with open(path, "rb") as file:
-        if file.read(4) == b"\x28\xb5\x2f\xfd":
-            raise CopyError(f"{os.path.basename(path)}: archives in zstd are not unpacked")
-    try:
-        with tarfile.open(path, encoding="utf-8") as archive:
-            return archive.next() is not None
-    except (tarfile.TarError, OSError, EOFError, lzma.LZMAError):
-        return False
-
-
-def _unpack(copier: _Copier, path: str, target: str, owner: tuple[int, int] | None) -> None:
-    """Owners and modes as the archive has them: it is the project's own, and `/` is the stack it goes into."""
     place = _real(target)
-    copier.parents(place)
-    with tarfile.open(path, encoding="utf-8") as archive:
-        archive.extraction_filter = lambda member, _: member
-        archive.extractall(place, numeric_owner=True)  # noqa: S202
-        if owner is not None:
-            for name in {member.name.strip("/").split("/")[0] for member in archive.getmembers()} - {"", "."}:
-                _give(os.path.join(place, name), owner)
-
-
-def _give(path: str, owner: tuple[int, int]) -> None:
-    os.chown(path, *owner, follow_symlinks=False)
-    if os.path.isdir(path) and not os.path.islink(path):
-        for name in os.listdir(path):
-            _give(os.path.join(path, name), owner)
+    try:
+        left_out = unpack(path, place, owner, lambda: copier.parents(place))
+    except BuildError as error:
+        raise BuildError(f"{os.path.basename(path)}: {error.message}", code=error.code) from None
+    for line in left_out or ():
+        print(line)
+    return left_out is not None
 
 
 def directory(path: str, user: str) -> None:

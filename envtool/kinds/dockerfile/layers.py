@@ -180,8 +180,10 @@ class CopyPart(Kind):
         """Not where files come from (their hashes are in the key), nor the ignored paths."""
         options: Any = request.options
         left = ("context", "ignore", "urls")
+        unpacks = options["unpack_fetched"] or (options["unpack"] and options["sources"])
         return {key: value for key, value in options.items() if key not in left} | {
-            "urls": [each["name"] for each in options["urls"]]
+            "urls": [each["name"] for each in options["urls"]],
+            **({"unpacked": 2} if unpacks else {}),  # the first way wrote through links
         }
 
     def build(self, request: Request, pins: Json) -> Recipe:
@@ -198,7 +200,7 @@ class CopyPart(Kind):
             "fetched": options["unpack_fetched"],
             **{key: options[key] for key in ("sources", "documents", "target", "owner", "mode", "exclude", "parents")},
         }
-        step = Call(function=copying.copy, arguments=(spec,), prepare=copying.prepare)
+        step = Call(function=copying.copy, arguments=(spec,), unpacks=True)
         return Recipe(steps=(step,), project=CONTEXT, keeps_tmp=True)
 
     def summary(self, request: Request, pins: Any) -> str:

@@ -99,7 +99,7 @@ def test_root_takes_what_nobody_has(machine, monkeypatch):
 def test_root_takes_its_own_entry(machine, monkeypatch):
     become(monkeypatch, 0)
     machine["/etc/subuid"] = machine["/etc/subgid"] = "root:500000:65536\n"
-    assert ids.here().uids == [(0, 500000, 65535)]
+    assert ids.here().uids[0] == (0, 500000, 65535)
 
 
 def test_root_of_a_small_namespace_takes_what_is_there_and_never_its_own_root(machine, monkeypatch):
@@ -108,6 +108,34 @@ def test_root_of_a_small_namespace_takes_what_is_there_and_never_its_own_root(ma
     (_, base, count) = ids.here().uids[0]
     assert base >= 1000
     assert base + count <= 65537
+
+
+def test_larger_ids_are_on_top_and_no_part_of_the_description(machine, monkeypatch):
+    """A store made before there were any is the same store."""
+    become(monkeypatch, 1234)
+    machine["/etc/subuid"] = machine["/etc/subgid"] = "ann:200000:65536\n"
+    known = ids.describe()
+    assert ids.here().outside(65536) == -1
+    machine["/etc/subuid"] = "ann:200000:1000000\n"
+    own = ids.here()
+    assert own.outside(65535) == 200000 + 65534
+    assert own.outside(65536) == 200000 + 65535
+    assert own.outside(1000000) == 200000 + 999999
+    assert own.outside(1000001) == -1
+    assert ids.describe() == known
+
+
+def test_root_has_ids_of_directory_services(machine, monkeypatch):
+    become(monkeypatch, 0)
+    own = ids.here()
+    assert own.uids == own.gids
+    assert own.outside(65536) == 0x80000000 + 65536
+    assert own.outside((1 << 31) - 3) == (1 << 32) - 3
+    assert own.outside((1 << 32) - 2) == -1
+    first, base, count = own.uids[0]
+    assert ids.describe() == f"root {first}-{base}-{count} {first}-{base}-{count}"
+    machine["/proc/self/uid_map"] = "0 0 2147483648\n"
+    assert ids.here().uids == [(first, base, count)]
 
 
 def test_the_description_is_the_same_for_the_same_machine(machine, monkeypatch):

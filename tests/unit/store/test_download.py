@@ -265,10 +265,7 @@ def test_certificates(monkeypatch, tmp_path):
     bundle = tmp_path / "ca.pem"
     bundle.write_text("")
     monkeypatch.setenv("PIP_CERT", str(bundle))
-    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:1")
-    variables, shown = net.container_settings()
-    assert shown == variables["SSL_CERT_FILE"] == variables["PIP_CERT"] == str(bundle.resolve())
-    assert variables["https_proxy"] == variables["HTTPS_PROXY"]
+    assert net.bundle() == str(bundle.resolve())
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "gone"))
     with pytest.raises(FetchError, match="SSL_CERT_FILE"):
         net.certificates()
@@ -287,8 +284,8 @@ def test_retry_after():
 def test_a_proxys_password_reaches_a_container_by_the_callers_word_alone(monkeypatch, proxy):
     monkeypatch.delenv("http_proxy", raising=False)
     monkeypatch.setenv("HTTP_PROXY", proxy)
-    assert net.container_settings()[0]["http_proxy"].removeprefix("http:").removeprefix("//") == "h:1"
-    assert net.container_settings(lambda name: name == "http_proxy")[0]["HTTP_PROXY"] == proxy
+    assert net.proxies()["http_proxy"].removeprefix("http:").removeprefix("//") == "h:1"
+    assert net.proxies(lambda name: name == "http_proxy")["HTTP_PROXY"] == proxy
 
 
 def test_credentials_of_a_url_come_before_netrc(server, tmp_path, monkeypatch):

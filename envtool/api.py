@@ -362,6 +362,12 @@ class Kind:
         pattern of which nothing is kept matches nothing."""
         return True
 
+    def follows(self, options: Json, link: str, path: str) -> bool:
+        """Of the links among the files that `inputs` and its kin found, whether `path` counts, a file that one leads
+        to: then it is an input as well, and the link's hash is that of what it leads to. Paths as in `keeps`. False is
+        for a kind that makes links of links, and reads through none."""
+        return True
+
     def texts(self, options: Json) -> tuple[str, ...]:
         """Project files, relative to the spec's own directory, whose text the kind wants to read in pure steps: those
         that are there are in `Request.texts`. They decide by what the kind makes of them: `question` and `material`

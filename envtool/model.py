@@ -42,7 +42,7 @@ class InputFile:
     """One project file (or symlink) that a layer depends on."""
 
     path: str  # relative to the project
-    sha256: str  # of the content; of the target text for a symlink
+    sha256: str  # of the content; for a symlink of the file that it leads to, or of the target text if it is none
     executable: bool = False
     link: str = ""  # target, for a symlink
     built: bool = True  # False: it is there for `resolve` alone, and no part of the key

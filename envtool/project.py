@@ -10,11 +10,11 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import BinaryIO
 
-from envtool import digests, gate, git, globs, refs
+from envtool import digests, gate, git, globs, leads, refs
 from envtool.beneath import ESCAPES
 from envtool.errors import EnvtoolError, Interrupted, UsageError
 from envtool.model import InputFile
@@ -36,13 +36,13 @@ def listed(root: str, cancel: int = -1) -> list[str]:
     EnvtoolError (code project-git), Interrupted as soon as the descriptor `cancel` is readable."""
     known = _repositories(root, cancel)
     if not known:
-        return sorted(path for path in _walk(root) if not _own(path))
+        return sorted(path for path in _walk(root) if not own(path))
     found: set[str] = set()
     real: dict[str, bool] = {"": True}
     for prefix, _, names in known:
         for name in names:
             path = prefix + name
-            if not _own(path) and _is_real(root, os.path.dirname(path), real):
+            if not own(path) and _is_real(root, os.path.dirname(path), real):
                 mode = _mode(os.path.join(root, path))
                 if mode is not None and not stat.S_ISDIR(mode):
                     found.add(path)
@@ -62,7 +62,7 @@ def hidden(root: str, cancel: int = -1) -> tuple[str, ...]:
             found |= {prefix + name for name in _ignored(repository, directory, cancel)}
     except git.Failure as error:
         raise _unread(error) from error
-    return tuple(sorted(path for path in found if path in (OWN, VENDOR) or not _own(path)))
+    return tuple(sorted(path for path in found if path in (OWN, VENDOR) or not own(path)))
 
 
 def repositories(root: str, cancel: int = -1) -> list[tuple[str, str]]:
@@ -99,7 +99,7 @@ def tags(root: str, below: str = "") -> tuple[str, ...]:
         raise _unread(error) from error
 
 
-def _own(path: str) -> bool:
+def own(path: str) -> bool:
     return path == OWN or path.startswith((OWN + "/", VENDOR + "/"))
 
 
@@ -182,81 +182,20 @@ def _mode(path: str) -> int | None:
         return None
 
 
-# ---- what a layer depends on ----------------------------------------------------------------------------------------
-
-
-def inputs(
-    root: str,
-    patterns: Iterable[str],
-    optional: Iterable[str] = (),
-    named: Iterable[str] = (),
-    asked: Iterable[str] = (),
-    *,
-    keeps: Callable[[str], bool] | None = None,
-    cancel: int = -1,
-    check: Callable[[], None] | None = None,
-) -> tuple[InputFile, ...]:
-    """The files that patterns mean, with what of them counts; sorted by path.
-
-    A pattern is a file, a directory (all that is listed in it) or a glob. Ignored files are left out unless a pattern
-    names one exactly. Of `optional` patterns those that match nothing are passed over; likewise of `named` ones, whose
-    files count by their names alone unless another pattern means them too, and of `asked` ones, which builds do not
-    see unless another pattern means them too. Files that are not kept are not seen at all.
-    Raises UsageError (codes input-outside, input-missing, input-kind, input-large), EnvtoolError, Interrupted as
-    `listed` does, and what `check` raises, which is called often.
-    """
-    paths: set[str] = set()
-    bare: set[str] = set()
-    seen: set[str] = set()
-    everything: list[str] | None = None
-    wishes = [
-        *((one, True, paths) for one in patterns),
-        *((one, False, paths) for one in optional),
-        *((one, False, bare) for one in named),
-        *((one, False, seen) for one in asked),
-    ]
-    for pattern, needed, found in wishes:
-        wanted = _inside(pattern)
-        mode = None if wanted in ("", ".") else _mode_of(root, wanted)
-        if mode is not None and not stat.S_ISDIR(mode) and (keeps is None or keeps(wanted)):
-            found.add(wanted)
-            continue
-        if everything is None:
-            everything = [path for path in listed(root, cancel) if keeps is None or keeps(path)]
-        if wanted in ("", "."):
-            matched = everything
-        elif mode is not None:
-            matched = [path for path in everything if path.startswith(wanted + "/")]
-        else:
-            expression = globs.matcher((wanted, wanted + "/**"))
-            matched = [path for path in everything if expression.fullmatch(path)] if globs.is_glob(wanted) else []
-        if needed and not matched:
-            raise _missing(pattern, mode)
-        found.update(matched)
-    hasher = _Hasher(check)
-    with gate.Entries(root) as entries:
-        listing = [
-            _input(entries, path, hasher, content=path in paths or path in seen) for path in sorted(paths | bare | seen)
-        ]
-    return tuple(item if item.path in paths or item.path in bare else replace(item, built=False) for item in listing)
-
-
-def _missing(pattern: str, mode: int | None) -> UsageError:
-    """Why a pattern matches nothing; `mode` is that of the file or directory it names, None where there is none."""
-    if mode is None:
-        why = "no file matches" if globs.is_glob(pattern) else "there is no such file"
-    else:
-        why = "no file in it is part of the project" if stat.S_ISDIR(mode) else "it is left out"
-    hint = "files that git ignores are seen only when they are named exactly"
-    return UsageError(f"input `{pattern}`: {why}", code="input-missing", hint=hint)
+# ---- the files that a layer depends on ------------------------------------------------------------------------------
 
 
 def stage(root: str, files: Sequence[InputFile], target: str, check: Callable[[], None] | None = None) -> None:
     """Copy inputs into the existing directory `target`, exactly what was hashed, readable by all, their times the
     epoch's, holes left holes. Raises UsageError (code input-changed) where a file is not what it was, and what `check`
     raises, which is called often."""
+    links = {item.path: item.link for item in files if item.link}
+    for directory in _between(links) - {item.path for item in files}:
+        _make_directories(target, directory)
     with gate.Entries(root) as entries:
         for item in files:
+            if links and any(each in links for each in _above(item.path)):
+                continue  # it is there under its own name, and the link leads to it
             place = os.path.join(target, item.path)
             _make_directories(target, os.path.dirname(item.path))
             try:
@@ -301,6 +240,22 @@ def _stage(entries: gate.Entries, item: InputFile, place: str, check: Callable[[
     os.utime(place, (0, 0))
 
 
+def _between(links: Mapping[str, str]) -> set[str]:
+    """The directories that links lead into and out of again: `a/../b` leads nowhere where there is no a."""
+    found = set()
+    for path, link in links.items():
+        parts = os.path.join(os.path.dirname(path), link).split("/")
+        ups = [at for at, part in enumerate(parts) if part == ".." and not link.startswith("/")]
+        found |= {leads.through("/".join(parts[:at]), links) for at in ups}
+    return found
+
+
+def _above(path: str) -> Iterator[str]:
+    """The directories that a path is in, but for the project itself."""
+    while path := path.rpartition("/")[0]:
+        yield path
+
+
 def _changed(path: str) -> UsageError:
     return UsageError(f"input `{path}` changed while envtool was running", code="input-changed", hint="run it again")
 
@@ -316,7 +271,7 @@ def _make_directories(target: str, below: str) -> None:
             continue
 
 
-def _inside(pattern: str) -> str:
+def inside(pattern: str) -> str:
     parts = [part for part in pattern.split("/") if part not in ("", ".")]
     if pattern.startswith("/") or ".." in parts:
         raise UsageError(
@@ -325,7 +280,7 @@ def _inside(pattern: str) -> str:
     return "/".join(parts)
 
 
-def _mode_of(root: str, path: str) -> int | None:
+def mode_of(root: str, path: str) -> int | None:
     """Type and permissions of a file, directory or link of the project, None where there is nothing. Raises UsageError
     where a link on the way leads out of the project."""
     try:
@@ -349,7 +304,7 @@ def _leaves(path: str) -> UsageError:
     )
 
 
-class _Hasher:
+class Hasher:
     """Hashes files one after the other, as long as there is room: holes cost a disk nothing, but us."""
 
     def __init__(self, check: Callable[[], None] | None) -> None:
@@ -369,7 +324,7 @@ class _Hasher:
         return digests.sha256(file, self._check)
 
 
-def _input(entries: gate.Entries, path: str, hasher: _Hasher, *, content: bool) -> InputFile:
+def read_input(entries: gate.Entries, path: str, hasher: Hasher, *, content: bool) -> InputFile:
     if not content:
         return InputFile(path=path, sha256=hashlib.sha256().hexdigest(), content=False)
     try:
@@ -430,7 +385,7 @@ class Files:
 
     def read(self, path: str) -> str | None:
         """See api.Project. Raises UsageError for a path that leaves the project, and for text that is none."""
-        relative = _inside(path)
+        relative = inside(path)
         self._note(os.path.join(self._root, relative))
         try:
             with self._gate.open(relative, limit=MAX_READ) as file:
@@ -444,7 +399,7 @@ class Files:
 
     def glob(self, pattern: str) -> list[str]:
         """See api.Project."""
-        expression = globs.matcher((_inside(pattern),))
+        expression = globs.matcher((inside(pattern),))
         if self._listed is None:
             self._listed = listed(self._root, self._cancel)
         # names come and go with the directories' times; what is ignored with these files

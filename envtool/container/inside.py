@@ -1,7 +1,8 @@
 """The container's side of a start: from the fork to pid 1, which makes the mounts, runs the steps and reaps.
 
 Runs in forked children of the supervisor (start.py) and talks to it over one socket: messages up (messages.py), single
-bytes down. Nothing may be imported after the root has changed: it would come from the image.
+bytes down. Nothing may be imported once mounts are made: our installation may lie below one, and after the change of
+root it would come from the image.
 
 All of them hold a copy of the supervisor's memory, so none may be looked into (prctl(2), PR_SET_DUMPABLE), from before
 the first step can run until each is executed or ends: where there is one user id, a step has the id of pid 1 and of the
@@ -153,12 +154,10 @@ def _pid1(program: dict[str, Any], own: ids.Ids, sock: int, output: int, sources
         os.umask(0o022)
         if os.read(sock, 1) != b"g":
             os._exit(125)
+        roots.find_owners(program, own, sources)
+        _import_no_more()
         made = roots.build(program, own, sources)
         kernel.keep_only({0, 1, 2, sock, *([output] if output >= 0 else [])})
-        sys.path.clear()
-        sys.path_hooks.clear()
-        sys.path_importer_cache.clear()
-        sys.meta_path[:] = [finder for finder in sys.meta_path if getattr(finder, "__name__", "") != "PathFinder"]
         terminal = _terminal(sock, user=program["user"] == "user") if program.get("terminal") else -1
         init = _Init()
         if "varied" in program:
@@ -175,6 +174,14 @@ def _pid1(program: dict[str, Any], own: ids.Ids, sock: int, output: int, sources
     except BaseException as error:
         _report(sock, error)
         os._exit(125)
+
+
+def _import_no_more() -> None:
+    """From the first mount on, which may lie over our own installation: every late import fails, wherever that is."""
+    sys.path.clear()
+    sys.path_hooks.clear()
+    sys.path_importer_cache.clear()
+    sys.meta_path[:] = [finder for finder in sys.meta_path if getattr(finder, "__name__", "") != "PathFinder"]
 
 
 def _loopback_up() -> None:

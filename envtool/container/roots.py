@@ -13,6 +13,7 @@ from envtool.container import ids, kernel, mounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 HOME = "/home/envtool"
@@ -32,7 +33,7 @@ class Unopened(OSError):  # noqa: N818 - it is what happened
 class Sources:
     """Detached mounts of what the host shows: descriptors, and whether a bind is a directory."""
 
-    __slots__ = ("beside", "binds", "caches", "hosts", "lowers", "project", "scratch", "upper")
+    __slots__ = ("adopt", "beside", "binds", "caches", "hosts", "lowers", "project", "scratch", "upper")
 
     def __init__(self) -> None:
         self.lowers: list[int] = []
@@ -41,6 +42,7 @@ class Sources:
         self.binds: list[tuple[int, bool]] = []
         self.caches: dict[str, int] = {}  # by the place they are shown at
         self.hosts = b""
+        self.adopt: Callable[[str, str, set[str]], None] | None = None  # see find_owners
 
 
 def _source(path: str, attributes: int = 0, *, recursive: bool = True) -> int:
@@ -114,8 +116,18 @@ def _map_owner(descriptor: int, path: str, maps: dict[tuple[int, int], int]) -> 
     return True
 
 
+def find_owners(program: dict[str, Any], own: ids.Ids, sources: Sources) -> None:
+    """With the ids of the container, and while imports are possible: whether files of the project have to be given to
+    its user, which is then told to `build`."""
+    if program["view"] is not None and own.mode == "root" and program["user"] == "user" and _mixed(sources.project):
+        from envtool.container import copies
+
+        sources.adopt = copies.adopt
+
+
 def build(program: dict[str, Any], own: ids.Ids, sources: Sources) -> list[str]:
-    """Make every mount and change the root. Returns the mount points that were made in a root that is kept."""
+    """Make every mount and change the root. Returns the mount points that were made in a root that is kept. From the
+    first mount on nothing can be imported: it may lie over our own installation."""
     mounts.make_private()
     stage = next(place for place in _STAGES if os.path.isdir(place))
     lowers, upper, _, _, memory = program["root"]
@@ -138,7 +150,7 @@ def build(program: dict[str, Any], own: ids.Ids, sources: Sources) -> list[str]:
     else:
         _overlay_root(program, own, sources, place)
     detached = _prepare(program, place)
-    view = _view(program, own, place) if program["view"] is not None else -1
+    view = _view(program, sources, place) if program["view"] is not None else -1
     mounts.pivot("root")
     made = _populate(program, sources, detached, view, kept=plain)
     for descriptor, (_, target) in zip(beside, program.get("beside", ()), strict=True):
@@ -238,7 +250,7 @@ def _prepare(program: dict[str, Any], place: str) -> dict[str, int]:
     return detached
 
 
-def _view(program: dict[str, Any], own: ids.Ids, place: str) -> int:
+def _view(program: dict[str, Any], sources: Sources, place: str) -> int:
     """The project under a layer that whites out what is hidden, writes above; detached."""
     _, hidden, _ = program["view"]
     lowers = ["p"]
@@ -247,20 +259,22 @@ def _view(program: dict[str, Any], own: ids.Ids, place: str) -> int:
         _white_out(hidden)
         lowers = ["h", "p"]
     _like(place + "view-up", "p")
-    if own.mode == "root" and program["user"] == "user" and _mixed("p"):
-        from envtool.container import copies
-
-        copies.adopt("p", place + "view-up", {path.rstrip("/") for path in hidden})
+    if sources.adopt is not None:
+        sources.adopt("p", place + "view-up", {path.rstrip("/") for path in hidden})
     os.mkdir("view")
     mounts.overlay("view", lowers, place + "view-up", place + "view-work", volatile=place != "")
     return mounts.clone("view", mounts.NOSUID | mounts.NODEV, recursive=False)
 
 
-def _mixed(project: str) -> bool:
+def _mixed(project: int) -> bool:
     """Whether not all that is seen at first belongs to the container's user: root unpacks archives with their owners,
     and may write to all of it."""
-    with os.scandir(project) as entries:
-        return any(entry.stat(follow_symlinks=False).st_uid != ids.USER for entry in entries)
+    directory = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=project)
+    try:
+        with os.scandir(directory) as entries:
+            return any(entry.stat(follow_symlinks=False).st_uid != ids.USER for entry in entries)
+    finally:
+        os.close(directory)
 
 
 def _like(path: str, model: str) -> None:

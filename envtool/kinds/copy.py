@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
-from envtool import globs
+from envtool import globs, leads
 from envtool.api import PROJECT, Json, Kind, Place, Recipe, Request
 
 MODE: Json = {
@@ -18,7 +19,8 @@ TARGET: dict[str, Json] = {"type": "string", "pattern": "^/", "not": {"pattern":
 
 class Copy(Kind):
     """A layer of project files. Of a directory its content is copied; a file keeps its name below a `to` with a slash
-    at the end, or when there are several."""
+    at the end, or when there are several. A source that is a link is what it leads to; links in directories stay links,
+    as Docker's COPY has it."""
 
     name: ClassVar[str] = "copy"
     schema: ClassVar[Json] = {
@@ -43,40 +45,64 @@ class Copy(Kind):
         """See Kind."""
         return sources(options)
 
+    def follows(self, options: Json, link: str, path: str) -> bool:
+        """Sources are followed, what lies in them is not."""
+        return globs.matcher(tuple(_clean(pattern) for pattern in sources(options))).fullmatch(link) is not None
+
     def build(self, request: Request, pins: Json) -> Recipe:
         """See Kind."""
         options = cast("dict[str, Any]", request.options)
-        to = str(options["to"])
-        patterns = sources(options)
         mode = parse_mode(options.get("mode"))
-        paths = [item.path for item in request.inputs]
-        pairs: dict[str, str] = {}
-        for pattern in patterns:
-            pairs |= _targets(_clean(pattern), paths, to, several=len(patterns) > 1)
-        steps = tuple(Place(source=f"{PROJECT}/{path}", target=target, mode=mode) for path, target in pairs.items())
+        steps = tuple(
+            Place(source=f"{PROJECT}/{path}", target=target, mode=mode) for target, path in _placed(request).items()
+        )
         return Recipe(steps=steps)
 
     def summary(self, request: Request, pins: Json) -> str:
         """The number of files."""
-        count = len(request.inputs)
+        count = len(_placed(request))
         return f"{count} file{'s' if count != 1 else ''}"
 
 
-def _targets(pattern: str, paths: list[str], to: str, *, several: bool) -> dict[str, str]:
-    if pattern in paths:
+def _placed(request: Request) -> dict[str, str]:
+    """Target -> the file of the project."""
+    options = cast("dict[str, Any]", request.options)
+    patterns = sources(options)
+    links = {item.path: item.link for item in request.inputs}
+    found: dict[str, str] = {}
+    for pattern in patterns:
+        wanted = posixpath.join(request.directory, pattern)
+        found |= _targets(_clean(wanted), links, str(options["to"]), several=len(patterns) > 1)
+    return found
+
+
+def _targets(pattern: str, links: Mapping[str, str], to: str, *, several: bool) -> dict[str, str]:
+    """What one pattern means of the files that there are, each with where it leads if it is a link."""
+    if not globs.is_glob(pattern):
         into = several or to.endswith("/")
-        return {pattern: posixpath.join(to, posixpath.basename(pattern)) if into else to}
-    if not re.search(r"[*?\[]", pattern):  # a directory: its content, under the names it has there
-        prefix = f"{pattern}/" if pattern else ""
-        return {path: posixpath.join(to, path.removeprefix(prefix)) for path in paths if path.startswith(prefix)}
+        return _source(pattern, links, posixpath.join(to, posixpath.basename(pattern)) if into else to, to)
     fixed = posixpath.dirname(re.split(r"[*?\[]", pattern)[0])
     prefix = f"{fixed}/" if fixed else ""
-    matched = globs.matcher((pattern, f"{pattern}/**"))
-    return {
-        path: posixpath.join(to, path.removeprefix(prefix))
-        for path in paths
-        if path.startswith(prefix) and matched.fullmatch(path)
-    }
+    source, below = globs.matcher((pattern,)), globs.matcher((f"{pattern}/**",))
+    found: dict[str, str] = {}
+    for path in links:
+        target = posixpath.join(to, path.removeprefix(prefix))
+        if source.fullmatch(path):
+            found |= _source(path, links, target, target)
+        elif below.fullmatch(path):
+            found[target] = path
+    return found
+
+
+def _source(path: str, links: Mapping[str, str], file: str, directory: str) -> dict[str, str]:
+    """What a source means: to be `file`, or of a directory its content, under the names it has there, in `directory`. A
+    link that leads to nothing of the project stays one."""
+    real = leads.through(path, links)
+    if real in links:
+        return {file: real}
+    prefix = f"{real}/" if real else ""
+    content = {posixpath.join(directory, each.removeprefix(prefix)): each for each in links if each.startswith(prefix)}
+    return content or ({file: path} if path in links else {})
 
 
 def sources(options: Json) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from envtool import keys, project, shapes
+from envtool import inputs, keys, project, shapes
 from envtool.api import Fetch, InputFile, Kind, Request, Site
 from envtool.errors import EnvtoolError, Interrupted, MakeError, Problem, ResolveError, SpecError
 from envtool.lock.lock import Entry, Question, ground
@@ -326,16 +326,31 @@ def memo_question(node: Node, request: Request) -> dict[str, Json]:
 
 def _inputs(setting: Setting, patterns: Sequence[tuple[str, ...]], node: Node) -> tuple[InputFile, ...]:
     kind, spec = node.kind, node.spec
-    keeps = None
+    keeps = follows = None
+    prefix = "" if spec.directory in ("", ".") else f"{spec.directory}/"
     if type(kind).keeps is not Kind.keeps:
-        prefix = "" if spec.directory in ("", ".") else f"{spec.directory}/"
 
         def keeps(path: str) -> bool:
             return path.startswith(prefix) and kind.keeps(spec.options, path[len(prefix) :])
 
+    if type(kind).follows is not Kind.follows:
+
+        def follows(link: str, path: str) -> bool:
+            both = (link.startswith(prefix), path.startswith(prefix))
+            return all(both) and kind.follows(spec.options, link[len(prefix) :], path[len(prefix) :])
+
+    cancel = setting.cancel
     try:
-        cancel = setting.cancel
-        return project.inputs(setting.root, *patterns, keeps=keeps, cancel=cancel.reader, check=cancel.check)
+        return inputs.find(
+            setting.root,
+            *patterns,
+            keeps=keeps,
+            follows=follows,
+            apart=setting.files,
+            door=setting.gate(),
+            cancel=cancel.reader,
+            check=cancel.check,
+        )
     except (SpecError, Interrupted):
         raise
     except EnvtoolError as error:

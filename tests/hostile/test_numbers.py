@@ -24,7 +24,7 @@ import zstandard
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from envtool import globs, sizes
+from envtool import globs, inputs, sizes
 from envtool.container import outputs
 from envtool.errors import BuildError, EnvtoolError, FetchError, SpecError, UsageError
 from envtool.kinds.debian import archive as deb
@@ -766,18 +766,16 @@ def test_any_number_is_part_of_a_row(numbers):
 
 
 def test_inputs_that_are_too_large(tmp_path, quick):
-    from envtool import project
 
     with open(tmp_path / "big", "wb") as file:
         file.truncate(1 << 40)
     with pytest.raises(UsageError) as error:
-        project.inputs(str(tmp_path), ["big"])
+        inputs.find(str(tmp_path), ["big"])
     assert error.value.code == "input-large"
     assert "big`: 1 TiB" in error.value.message
 
 
 def test_inputs_are_hashed_until_somebody_asks_for_the_end(tmp_path, quick):
-    from envtool import project
     from envtool.errors import Interrupted
 
     with open(tmp_path / "big", "wb") as file:
@@ -790,7 +788,7 @@ def test_inputs_are_hashed_until_somebody_asks_for_the_end(tmp_path, quick):
             raise Interrupted
 
     with pytest.raises(EnvtoolError):
-        project.inputs(str(tmp_path), ["big"], check=check)
+        inputs.find(str(tmp_path), ["big"], check=check)
     assert len(asked) == 11
     with pytest.raises(Interrupted):
         look.look(str(tmp_path), str(tmp_path / "record"), check=check)

@@ -49,6 +49,10 @@ class RunPart(Kind):
         """Less what is ignored."""
         return _context(options, _bound(options)).keeps(path)
 
+    def follows(self, options: Json, link: str, path: str) -> bool:
+        """Of a source that is a link, what it leads to in the context."""
+        return _context(options, _bound(options)).follows(link, path)
+
     def material(self, request: Request, pins: Json) -> Json:
         """Not where secrets come from here, nor the ignored paths: what was not ignored is in the key."""
         options: Any = request.options
@@ -167,6 +171,10 @@ class CopyPart(Kind):
     def keeps(self, options: Json, path: str) -> bool:
         """Less what is ignored."""
         return _context(options, _copied(options)).keeps(path)
+
+    def follows(self, options: Json, link: str, path: str) -> bool:
+        """Of a source that is a link, what it leads to in the context."""
+        return _context(options, _copied(options)).follows(link, path)
 
     def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
         """What ADD has from the network."""

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+
+from envtool import inputs, leads, project
+from envtool.gate import Allowed, Gate
+from envtool.kinds.copy import Copy
+from tests.unit.kinds.test_kinds import request as asked
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Files, and links of all sorts to them."""
+    top = tmp_path / "project"
+    for path in ("reqs/base.txt", "reqs/dev.txt", "conf/a.yaml", "conf/sub/b.yaml", "src/main.py", "hidden.txt"):
+        (top / path).parent.mkdir(parents=True, exist_ok=True)
+        (top / path).write_text(path)
+    (top / ".gitignore").write_text("hidden.txt\n")
+    (tmp_path / "outside.txt").write_text("outside")
+    for link, target in {
+        "requirements.txt": "reqs/base.txt",
+        "chain.txt": "chain2.txt",
+        "chain2.txt": "./src/../requirements.txt",
+        "settings": "conf",
+        "by/way.yaml": "../settings/a.yaml",
+        "src/all": "../conf",
+        "src/inner.py": "main.py",
+        "ignored.txt": "hidden.txt",
+        "dangling": "nothing",
+        "round": "round2",
+        "round2": "round",
+        "out": "../outside.txt",
+        "absolute": "/etc/hostname",
+        "through.txt": "reqs/base.txt/../dev.txt",
+    }.items():
+        (top / link).parent.mkdir(exist_ok=True)
+        os.symlink(target, top / link)
+    subprocess.run(["git", "init", "-q", "--template=", str(top)], check=True)
+    return top
+
+
+def find(tree, *patterns, **options):
+    return {item.path: item for item in inputs.find(str(tree), patterns, **options)}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "paths", "read", "edited"),
+    [
+        ("requirements.txt", ["reqs/base.txt", "requirements.txt"], "requirements.txt", "reqs/base.txt"),
+        ("*ments.txt", ["reqs/base.txt", "requirements.txt"], "requirements.txt", "reqs/base.txt"),
+        (
+            "chain.txt",
+            ["chain.txt", "chain2.txt", "reqs/base.txt", "requirements.txt"],
+            "chain.txt",
+            "reqs/base.txt",
+        ),
+        ("settings", ["conf/a.yaml", "conf/sub/b.yaml", "settings"], "settings/sub/b.yaml", "conf/sub/b.yaml"),
+        ("settings/sub", ["conf/sub/b.yaml", "settings"], "settings/sub/b.yaml", "conf/sub/b.yaml"),
+        ("settings/a.yaml", ["conf/a.yaml", "settings", "settings/a.yaml"], "settings/a.yaml", "conf/a.yaml"),
+        ("by", ["by/way.yaml", "conf/a.yaml", "settings"], "by/way.yaml", "conf/a.yaml"),
+        (
+            "src",
+            ["conf/a.yaml", "conf/sub/b.yaml", "src/all", "src/inner.py", "src/main.py"],
+            "src/all/sub/b.yaml",
+            "conf/sub/b.yaml",
+        ),
+        ("ignored.txt", ["hidden.txt", "ignored.txt"], "ignored.txt", "hidden.txt"),
+    ],
+)
+def test_what_a_link_leads_to_is_an_input(tree, tmp_path, pattern, paths, read, edited):
+    found = find(tree, pattern)
+    assert list(found) == paths
+    (tmp_path / "staged").mkdir()
+    project.stage(str(tree), list(found.values()), str(tmp_path / "staged"))
+    assert (tmp_path / "staged" / read).read_text() == edited
+    (tree / edited).write_text("changed")
+    again = find(tree, pattern)
+    assert again[edited].sha256 != found[edited].sha256
+    if (tree / pattern).is_symlink() and (tree / pattern).is_file():
+        assert again[pattern].sha256 == again[edited].sha256
+
+
+@pytest.mark.parametrize("link", ["dangling", "round", "out", "absolute", "through.txt"])
+def test_a_link_that_leads_nowhere_in_the_project_counts_by_its_name(tree, tmp_path, link):
+    found = find(tree, link)
+    assert list(found) == [link]
+    assert found[link].link == os.readlink(tree / link)
+    before = found[link].sha256
+    (tmp_path / "outside.txt").write_text("changed")
+    assert find(tree, link)[link].sha256 == before
+    os.remove(tree / link)
+    os.symlink("elsewhere", tree / link)
+    assert find(tree, link)[link].sha256 != before
+
+
+def test_what_the_caller_lets_be_read_outside_counts_by_its_content(tree, tmp_path):
+    door = Gate(str(tree), Allowed(files=(str(tmp_path / "outside.txt"),)))
+    before = find(tree, "out", door=door)["out"]
+    (tmp_path / "outside.txt").write_text("changed")
+    assert find(tree, "out", door=door)["out"].sha256 != before.sha256
+    assert find(tree, "absolute", door=door) == find(tree, "absolute")
+
+
+def test_what_only_resolve_looks_at_stays_so_behind_a_link(tree):
+    found = find(tree, "src/main.py", asked=["requirements.txt"])
+    assert {path: item.built for path, item in found.items()} == {
+        "reqs/base.txt": False,
+        "requirements.txt": False,
+        "src/main.py": True,
+    }
+    both = find(tree, "requirements.txt", asked=["chain.txt"])
+    assert {path for path, item in both.items() if item.built} == {"requirements.txt", "reqs/base.txt"}
+
+
+def test_what_counts_by_its_name_counts_by_its_content_behind_a_link(tree):
+    found = find(tree, "requirements.txt", named=["reqs/*.txt"])
+    assert {path: item.content for path, item in found.items()} == {
+        "reqs/base.txt": True,
+        "reqs/dev.txt": False,
+        "requirements.txt": True,
+    }
+
+
+def test_a_kind_says_which_links_it_reads_through(tree):
+    found = find(tree, "src", follows=lambda link, path: link == "src/all" and path.endswith("a.yaml"))
+    assert list(found) == ["conf/a.yaml", "src/all", "src/inner.py", "src/main.py"]
+    assert found["src/inner.py"].sha256 != found["src/main.py"].sha256
+
+
+def test_the_spec_and_its_lock_are_inputs_by_their_own_names_alone(tree):
+    for name in ("envtool.yaml", "envtool.lock", "envtool.vendor/blob", "sub/envtool.yaml"):
+        (tree / name).parent.mkdir(exist_ok=True)
+        (tree / name).write_text("version: 1")
+    os.symlink("envtool.yaml", tree / "spec.yaml")
+    apart = ("envtool.yaml", "envtool.lock")
+    ours = {*apart, "envtool.vendor/blob"}
+    for pattern in (".", "*.yaml", "**", "envtool.*", "*"):
+        found = {item.path for item in inputs.find(str(tree), [], [pattern], apart=apart)}
+        assert not ours & found
+        assert ("spec.yaml" in found) == (pattern != "envtool.*")
+    before = find(tree, ".", apart=apart)
+    assert "sub/envtool.yaml" in before
+    (tree / "envtool.yaml").write_text("version: 1 # a comment")
+    (tree / "envtool.lock").write_text("locked")
+    assert find(tree, ".", apart=apart) == before
+    assert [*find(tree, *apart, "envtool.vendor/blob", apart=apart)] == sorted(ours)
+    assert [*find(tree, "spec.yaml", apart=apart)] == ["envtool.yaml", "spec.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("source", "to", "expected"),
+    [
+        ("requirements.txt", "/r.txt", {"/r.txt": "reqs/base.txt"}),
+        ("chain.txt", "/etc/", {"/etc/chain.txt": "reqs/base.txt"}),
+        ("*ments.txt", "/etc", {"/etc/requirements.txt": "reqs/base.txt"}),
+        ("settings", "/c", {"/c/a.yaml": "conf/a.yaml", "/c/sub/b.yaml": "conf/sub/b.yaml"}),
+        ("settings/sub", "/c", {"/c/b.yaml": "conf/sub/b.yaml"}),
+        ("settings/a.yaml", "/c", {"/c": "conf/a.yaml"}),
+        ("settings/a.yaml", "/c/", {"/c/a.yaml": "conf/a.yaml"}),
+        ("set*", "/c", {"/c/settings/a.yaml": "conf/a.yaml", "/c/settings/sub/b.yaml": "conf/sub/b.yaml"}),
+        ("src", "/s", {"/s/all": "src/all", "/s/inner.py": "src/inner.py", "/s/main.py": "src/main.py"}),
+        ("dangling", "/d", {"/d": "dangling"}),
+    ],
+)
+def test_copy_takes_what_a_source_leads_to_and_keeps_links_in_it(tree, source, to, expected):
+    kind, options = Copy(), {"from": source, "to": to}
+    found = inputs.find(str(tree), kind.inputs(options), follows=lambda link, path: kind.follows(options, link, path))
+    request = asked(options)
+    placed = kind.build(type(request)(**{**_fields(request), "inputs": found}), None).steps
+    assert {step.target: step.source.removeprefix("/project/") for step in placed} == expected
+
+
+def _fields(value):
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
+
+
+def test_walking_and_what_is_known_of_it_agree(tree):
+    from envtool.gate import Entries
+
+    links = {path: os.readlink(tree / path) for path in project.listed(str(tree)) if (tree / path).is_symlink()}
+    with Entries(str(tree)) as entries:
+        for path in ("chain.txt", "settings/sub", "by/way.yaml", "src/all/a.yaml", "src/main.py", "ignored.txt"):
+            way = leads.walk(entries, path)
+            assert way is not None
+            assert way.end == leads.through(path, links) == os.path.relpath(os.path.realpath(tree / path), tree)

@@ -193,6 +193,9 @@ def test_what_real_dockerfiles_write(alone):
     """Patterns that match nothing, `.` as a target, removed directories, mounts and here-documents beside stages."""
     alone.write("package.json", "{}")
     alone.write("go.sum", "sum")
+    alone.write("out/apps/one", "1")
+    alone.write("out/two.txt", "2")
+    (alone.project / "soft").symlink_to("out")
     base(
         alone,
         "FROM --platform=linux/s390x nowhere/at-all AS unneeded",
@@ -208,15 +211,16 @@ def test_what_real_dockerfiles_write(alone):
         "USER 0:50",
         "WORKDIR /w",
         "COPY --chmod=g=u package.json gone/../go.sum .",
+        "COPY soft/apps soft/*.txt soft/apps/one /soft/",
         "COPY --from=deps <<doc /again /listed /none* /",
         "text",
         "doc",
         "EXPOSE 8080:80",
-        test='cat /again /doc; ls /w /listed; grep -c json /listed; stat -c "%a %g" /w/go.sum /w',
+        test='cat /again /doc; ls /w /soft /listed; grep -c json /listed; stat -c "%a %g" /w/go.sum /w',
     )
     done = alone.envtool("test", "--json")
     assert done.status == 0, done.said
-    assert done.log() == "/app\ntext\n/listed\n\n/w:\ngo.sum\npackage.json\n1\n664 0\n755 50\n"
+    assert done.log() == "/app\ntext\n/listed\n\n/soft:\none\ntwo.txt\n\n/w:\ngo.sum\npackage.json\n1\n664 0\n755 50\n"
 
 
 def test_nobody_is_needed_offline(alone):

@@ -58,17 +58,18 @@ class Context:
             if each == "." or covers(each, path):
                 return True
             fixed = _fixed(each)
-            beside = beside and fixed != "." and not f"{path}/".startswith(f"{fixed}/")
+            beside = beside and fixed != "." and not path.startswith(f"{fixed}/")
         return beside
 
     def follows(self, link: str, path: str) -> bool:
         """Whether a file (relative to the spec's directory) that a link leads to belongs to it: of a source that is a
-        link itself, where the context has the file."""
+        link itself, or is a pattern in one, where the context has the file."""
         prefix = "" if self.directory == "." else f"{self.directory}/"
         if not (link.startswith(prefix) and path.startswith(prefix)) or ignored(path[len(prefix) :], self.ignore):
             return False
-        parts = link[len(prefix) :].split("/")
-        return any(len(each.split("/")) == len(parts) and covers(each, "/".join(parts)) for each in self.sources)
+        name = link[len(prefix) :]
+        depth = name.count("/")
+        return any(name == _fixed(each) or (each.count("/") == depth and covers(each, name)) for each in self.sources)
 
 
 def clean(source: str) -> str:

@@ -280,11 +280,17 @@ def _missing(root: str, path: str, *, whole: bool) -> CopyError:
         place = resolve(root, "/".join(parts[:count]), last=False)
         real = resolve(root, "/".join(parts[:count]))
         if os.path.islink(place) and not os.path.lexists(real):
-            name = place[len(root.rstrip("/")) :]
-            return CopyError(
-                f"`{name if whole else name[1:]}` is a link to `{os.readlink(place)}`, and that is not there",
-                hint="COPY takes what a link leads to: make that, or copy the directory that the link is in",
-            )
+            name, target = place[len(root.rstrip("/")) :], os.readlink(place)
+            text = f"`{name if whole else name[1:]}` is a link to `{target}`, and that is not "
+            if not whole:
+                why = (
+                    "an absolute link leads out of a checkout"
+                    if target.startswith("/")
+                    else "is it ignored, or outside?"
+                )
+                return CopyError(f"{text}in the context", hint=f"COPY takes what a link leads to: {why}")
+            hint = "COPY takes what a link leads to: make that, or copy the directory that the link is in"
+            return CopyError(f"{text}there", hint=hint)
     return CopyError(f"there is no `{'/' if whole else ''}{path}`")
 
 

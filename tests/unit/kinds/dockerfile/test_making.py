@@ -215,6 +215,11 @@ def test_which_files_are_inputs():
     assert kept == ["src/a.py", "docs/a", "keep.log"]
     assert copy.kind.keeps(copy.options, "behind/a/link")  # nothing but a link leads there
     assert not copy.kind.keeps(copy.options, "behind/a.log")
+    assert copy.kind.keeps(copy.options, "src")  # which is no directory then, but a link to one
+    assert copy.kind.follows(copy.options, "src", "behind/a.py")
+    assert copy.kind.follows(copy.options, "docs", "behind/a")
+    assert not copy.kind.follows(copy.options, "docs", "behind/a.log")
+    assert not copy.kind.follows(copy.options, "docs/link", "behind/a")  # it stays a link
     own = {**texts, "Dockerfile.dockerignore": "docs\n"}
     (copy,) = parts("FROM a\nCOPY . /x/\n", **own)[1:]
     assert copy.kind.inputs(copy.options) == (".",)

@@ -33,6 +33,7 @@ _NAMESPACES = (
 _MOST = 8192  # processes and threads of one container; limits of the caller that are lower stay
 _FIRST_TO_GO = 500  # of 1000: who is ended where memory ends (proc_pid_oom_score_adj(5))
 _SAID = 65536  # bytes of what a step may say of itself
+_DEBUG = bool(os.environ.get("ENVTOOL_DEBUG"))  # read here: a step has an environment of its own
 _TITLE = b"envtool: a container"
 _END_ALL = kernel.SIGUSR1  # from the supervisor: kill everything now, then collect
 
@@ -122,8 +123,7 @@ def _report(sock: int, error: BaseException) -> None:
     elif isinstance(error, roots.Unopened):
         report = ("error", "source", error.errno or 0, str(error.strerror))
     elif isinstance(error, OSError):
-        named = f"{error.filename}: " if error.filename else ""
-        report = ("error", "mounts", error.errno or 0, f"{named}{error.strerror or error}{where(error)}")
+        report = ("error", "mounts", error.errno or 0, f"{_refusal(error)}{where(error)}")
     else:
         report = ("error", "internal", 0, f"{type(error).__name__}: {error}{where(error)}")
     try:
@@ -133,7 +133,10 @@ def _report(sock: int, error: BaseException) -> None:
 
 
 def where(error: BaseException) -> str:
-    """The last places of a traceback, by hand: `traceback` reads sources and imports."""
+    """The last places of a traceback, for whoever asks for them by ENVTOOL_DEBUG. By hand: `traceback` reads sources
+    and imports."""
+    if not _DEBUG:
+        return ""
     places = []
     trace = error.__traceback__
     while trace is not None:
@@ -401,14 +404,19 @@ def _call(step: dict[str, Any], said: int) -> NoReturn:
 
 
 def _said(error: BaseException) -> str:
-    """What is said of a call that failed: ours are sentences, the system's name a file; places in our code are for
-    bugs."""
+    """What is said of a call that failed: ours are sentences, the system's name a file. All else is a bug."""
     if message := getattr(error, "message", ""):
         hint = getattr(error, "hint", "")
         return f"{message}\n{hint}" if hint else str(message)
     if isinstance(error, OSError) and error.strerror:
-        return f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else error.strerror
-    return f"{type(error).__name__}: {error}{where(error)}"
+        return f"{_refusal(error)}{where(error)}"
+    return f"{type(error).__name__}: {error}{where(error) or ' (ENVTOOL_DEBUG=1 shows where)'}"
+
+
+def _refusal(error: OSError) -> str:
+    """What the system refuses, and for which file, where that has a name."""
+    named = isinstance(error.filename, str | bytes) and error.filename
+    return f"{os.fsdecode(error.filename)}: {error.strerror or error}" if named else str(error.strerror or error)
 
 
 def execute(argv: tuple[str, ...], env: dict[str, str]) -> NoReturn:

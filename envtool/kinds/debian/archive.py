@@ -32,6 +32,11 @@ _MOST = 1 << 36  # of any number in one: sizes, seconds until the year 4147
 class ArchiveError(ValueError):
     """An archive is damaged, or holds what it must not."""
 
+    @property
+    def message(self) -> str:
+        """What is said of it, and nothing of where in our code."""
+        return str(self)
+
 
 class Member(NamedTuple):
     """One member: `path` relative without `./` (empty for the top), `kind` one of the constants above, `mtime` in

@@ -93,10 +93,21 @@ def _work(names: list[str], queue: int, writer: int) -> None:
             results[index] = extract(f"{BLOBS}/{names[index]}", "")
         error = ""
     except BaseException as reason:
-        error = f"{error}: {reason}"
+        error = f"{error}: {_told(reason)}"
     with open(writer, "wb") as file:
         file.write(marshal.dumps((results, error)))
     os._exit(0)
+
+
+def _told(reason: BaseException) -> str:
+    """What is said of a deb that could not be unpacked: of what the system refuses the file, and what to do."""
+    if not isinstance(reason, OSError) or not reason.strerror:
+        return str(reason) or type(reason).__name__
+    named = f"{os.fsdecode(reason.filename)}: " if isinstance(reason.filename, str | bytes) else ""
+    advice = ""
+    if reason.errno in (errno.EISDIR, errno.EEXIST, errno.ENOTDIR, errno.ENOTEMPTY, errno.ELOOP):
+        advice = " (another package, or a layer below, has something else at this place: leave one of them out)"
+    return f"{named}{reason.strerror}{advice}"
 
 
 def extract(deb: str, root: str) -> Unpacked:

@@ -13,7 +13,8 @@ from typing import Any
 from envtool.kinds.dockerfile.ignore import covers, ignored
 from envtool.model import Json
 
-_MAGIC = re.compile(r"\*\*|[\[\\]")
+_MAGIC = re.compile(r"[*?\[\\]")
+_PATTERN = re.compile(r"(?:[^\\*?\[]|\\.)*[*?\[]", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,27 +34,42 @@ class Context:
             ignore=tuple(options["ignore"]),
         )
 
-    def inputs(self) -> tuple[str, ...]:
-        """Files and directories that hold all of it, relative to the spec's directory."""
-        found = [posixpath.normpath(posixpath.join(self.directory, _fixed(each))) for each in self.sources]
+    def inputs(self, *, patterns: bool | None = None) -> tuple[str, ...]:
+        """Files and directories that hold all of it, relative to the spec's directory. Where it makes a difference that
+        patterns may match nothing: what they mean, or what all others do."""
+        found = [
+            posixpath.normpath(posixpath.join(self.directory, _fixed(each)))
+            for each in self.sources
+            if patterns in (None, is_pattern(each))
+        ]
         return tuple(dict.fromkeys(found))
 
     def keeps(self, path: str) -> bool:
-        """Whether a file (relative to the spec's directory) belongs to it."""
+        """Whether a file (relative to the spec's directory) belongs to it. What lies below no source came by a link on
+        the way to one, and `.dockerignore` alone says whether it is there."""
         if self.directory != ".":
             if not path.startswith(f"{self.directory}/"):
                 return False
             path = path[len(self.directory) + 1 :]
-        return any(each == "." or covers(each, path) for each in self.sources) and not ignored(path, self.ignore)
+        if ignored(path, self.ignore):
+            return False
+        beside = True
+        for each in self.sources:
+            if each == "." or covers(each, path):
+                return True
+            fixed = _fixed(each)
+            beside = beside and fixed != "." and not path.startswith(f"{fixed}/")
+        return beside
 
     def follows(self, link: str, path: str) -> bool:
         """Whether a file (relative to the spec's directory) that a link leads to belongs to it: of a source that is a
-        link itself, where the context has the file."""
+        link itself, or is a pattern in one, where the context has the file."""
         prefix = "" if self.directory == "." else f"{self.directory}/"
         if not (link.startswith(prefix) and path.startswith(prefix)) or ignored(path[len(prefix) :], self.ignore):
             return False
-        parts = link[len(prefix) :].split("/")
-        return any(len(each.split("/")) == len(parts) and covers(each, "/".join(parts)) for each in self.sources)
+        name = link[len(prefix) :]
+        depth = name.count("/")
+        return any(name == _fixed(each) or (each.count("/") == depth and covers(each, name)) for each in self.sources)
 
 
 def clean(source: str) -> str:
@@ -66,9 +82,14 @@ def options(directory: str, ignore: Sequence[str]) -> dict[str, Json]:
     return {"context": directory, "ignore": [*ignore]}
 
 
+def is_pattern(source: str) -> bool:
+    """Whether it has a `*`, `?` or `[` that no backslash takes the meaning of."""
+    return _PATTERN.match(source) is not None
+
+
 def _fixed(source: str) -> str:
-    """What the project is searched for: the source, or the directories before the first part of it that `*` and `?`
-    alone do not say."""
+    """What the project is searched for: the source, or the directories before its first part that is a pattern. A link
+    on the way is followed in those alone, as BuildKit does."""
     parts = source.split("/")
     magic = next((at for at, part in enumerate(parts) if _MAGIC.search(part)), None)
     return source if magic is None else "/".join(parts[:magic]) or "."

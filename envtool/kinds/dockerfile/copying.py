@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from envtool.api import BuildError
+from envtool.kinds.dockerfile.context import is_pattern
 from envtool.kinds.dockerfile.ignore import covers
 from envtool.sizes import natural
 from envtool.users import Unknown, User, find, find_group, lacking
@@ -26,7 +27,7 @@ _MAGIC = re.compile(r"[*?\[\\]")
 Unpack: TypeAlias = "Callable[[str, str, tuple[int, int] | None, Callable[[], None]], list[str] | None]"  # see api.Call
 
 
-class CopyError(Exception):
+class CopyError(BuildError):
     """What cannot be copied, and why."""
 
 
@@ -64,13 +65,14 @@ class _Copier:
             self.entry(os.path.join(source, each), os.path.join(target, each), f"{name}/{each}" if name else each)
 
     def directory(self, source: str, target: str, info: os.stat_result) -> None:
-        """What is there already stays as it is."""
+        """One below the target, which gets owner and mode also if it is there already (BuildKit: copyDirectory). A link
+        to a directory stays."""
         try:
             os.mkdir(target, 0o700)
         except FileExistsError:
             if not os.path.isdir(target):
                 raise CopyError(f"{target} is no directory, {source} is one") from None
-        else:
+        if not os.path.islink(target):
             self.attributes(source, target, info)
 
     def leaf(self, source: str, target: str, info: os.stat_result) -> None:
@@ -139,8 +141,9 @@ def _content(source: str, target: str) -> None:
 # ---- owners and modes -----------------------------------------------------------------------------------------------
 
 
-def owner_of(text: str) -> tuple[int, int] | None:
-    """--chown: USER, USER:GROUP, by name or number. A number alone is the group's too. Raises CopyError."""
+def owner_of(text: str, said: str) -> tuple[int, int] | None:
+    """USER or USER:GROUP, by name or number, as --chown and WORKDIR take them (BuildKit: readUser): a number alone is
+    the group's too. `said` is where it stands, for people. Raises CopyError."""
     if not text:
         return None
     name, colon, group = text.partition(":")
@@ -150,7 +153,7 @@ def owner_of(text: str) -> tuple[int, int] | None:
             return user.uid, find_group(group, _read("/etc/group"))
         return user.uid, user.uid if natural(name) is not None else user.gid
     except Unknown as error:
-        raise CopyError(f"--chown={text}: {error}") from None
+        raise CopyError(f"{said}: {error}") from None
 
 
 def _user(name: str) -> User:
@@ -169,7 +172,7 @@ def _read(path: str) -> bytes:
 
 
 def changed(mode: int, wish: str, directory: bool) -> int:
-    """A mode after chmod(1): octal, or clauses as in u+x,go-w (a umask counts for none)."""
+    """A mode after chmod(1): octal, or clauses as in u+x,go-w and g=u (a umask counts for none)."""
     if not wish:
         return mode
     if wish.isdigit():
@@ -177,8 +180,11 @@ def changed(mode: int, wish: str, directory: bool) -> int:
     for clause in wish.split(","):
         whom, actions = re.match(r"([ugoa]*)(.*)", clause).groups()  # type: ignore[union-attr]
         whom = "ugo" if not whom or "a" in whom else whom
-        for sign, letters in re.findall(r"([-+=])([rwxXst]*)", actions):
-            bits = _bits(whom, letters, executable=directory or bool(mode & 0o111))
+        for sign, letters in re.findall(r"([-+=])([rwxXstugo]*)", actions):
+            given = letters
+            if letters and letters in "ugo":  # what that class has now
+                given = "".join(letter for letter in "rwx" if mode & _bits(letters, letter, executable=False))
+            bits = _bits(whom, given, executable=directory or bool(mode & 0o111))
             if sign == "=":
                 mode &= ~_bits(whom, "rwx" + ("s" if not directory else ""), executable=False)
             mode = mode & ~bits if sign == "-" else mode | bits
@@ -203,36 +209,93 @@ def copy(spec: dict[str, Any], unpack: Unpack = lambda *_: None) -> None:
     """Do one COPY or ADD. `spec`: `root` (the tree it comes from), `sources` (patterns in it), `documents` ([name,
     text] of here-documents), `files` ([path, name] of fetched ones), `target`, `owner`, `mode`, `exclude`, `parents`,
     `keep` (whose it is), `archives` (unpack those of the context), `fetched` (unpack those that were fetched).
-    `unpack`: see api.Call. Raises CopyError, BuildError, OSError."""
-    named = owner_of(spec["owner"])
+    `unpack`: see api.Call. Raises CopyError, BuildError."""
+    try:
+        _copy(spec, unpack)
+    except OSError as error:
+        raise _refused(error, spec["root"]) from error
+
+
+def _copy(spec: dict[str, Any], unpack: Unpack) -> None:
+    named = owner_of(spec["owner"], f"--chown={spec['owner']}")
     owner = named or (None if spec["keep"] else (0, 0))
     copier = _Copier(owner, spec["mode"], spec["exclude"], times=spec["keep"])
-    for pattern in spec["sources"]:
-        found = _find(spec["root"], pattern)
-        if not found:
-            raise CopyError(f"there is no `{pattern}`")
-        for path in found:
-            if spec["parents"]:
-                _with_parents(copier, spec["root"], path, spec["target"], pattern)
-            elif spec["archives"] and _unpacked(copier, resolve(spec["root"], path), spec["target"], named, unpack):
-                continue
-            else:
-                _one(copier, resolve(spec["root"], path), os.path.basename(path), spec["target"])
+    found = [(pattern, path) for pattern in spec["sources"] for path in _found(spec, pattern)]
+    several = len(found) + len(spec["documents"]) + len(spec["files"]) > 1
+    for pattern, path in found:
+        if spec["parents"]:
+            _with_parents(copier, spec["root"], path, spec["target"], pattern)
+        elif not spec["archives"] or not _unpacked(copier, resolve(spec["root"], path), spec["target"], named, unpack):
+            _one(copier, resolve(spec["root"], path), os.path.basename(path), spec["target"], several)
+    written = _Copier(owner, spec["mode"], [], times=False)
     for number, (name, text) in enumerate(spec["documents"]):
         place = f"/dev/.document{number}"
         with open(place, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             file.write(text)
         os.chmod(place, 0o644)
-        _one(copier, place, name, spec["target"])
+        _one(written, place, name, spec["target"], several)
     fetched = _Copier(owner, spec["mode"] or "0600", [], times=False)
     for path, name in spec["files"]:
         if not spec["fetched"] or not _unpacked(copier, path, spec["target"], named, unpack):
-            _one(fetched, path, name, spec["target"])
+            _one(fetched, path, name, spec["target"], several)
 
 
-def _one(copier: _Copier, source: str, name: str, target: str) -> None:
-    if not os.path.lexists(source):
-        raise CopyError(f"`{name}` leads to what is not copied with it: copy that, or the directory they are in")
+_HINTS = {
+    errno.ELOOP: "links lead round in a circle there",
+    errno.ENAMETOOLONG: "a name has 255 bytes at most, a path 4095",
+    errno.ENOTDIR: "a part of the path is a file, or leads to one",
+}
+_OWN = ("/proc", "/sys", "/dev")  # of the container
+
+
+def _refused(error: OSError, root: str) -> CopyError:
+    """What the system refuses, by the name that the file has in the tree that it is in."""
+    path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    if root and path.startswith(f"{root}/"):
+        path = path[len(root) + 1 :]
+    text = error.strerror or str(error)
+    hint = _HINTS.get(error.errno or 0, "")
+    if path.startswith(tuple(f"{each}/" for each in _OWN)):
+        hint = f"{', '.join(_OWN)} are the container's own while it is built: no layer has what is written there"
+    return CopyError(f"{path}: {text}" if path else text, hint=hint)
+
+
+def _found(spec: dict[str, Any], pattern: str) -> list[str]:
+    """What a pattern means. One with `*`, `?` or `[…]` may mean nothing (BuildKit: AllowEmptyWildcard)."""
+    root = spec["root"]
+    paths = _find(root, pattern)
+    if not paths and not is_pattern(pattern):
+        raise _missing(root, pattern, whole=spec["keep"])
+    for path in paths:
+        if not os.path.lexists(resolve(root, path)):
+            raise _missing(root, path, whole=spec["keep"])
+    return paths
+
+
+def _missing(root: str, path: str, *, whole: bool) -> CopyError:
+    """What is said of a path that leads nowhere: a link on the way, or at its end, may be why. `whole`: as a path of a
+    tree of its own."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    for count in range(1, len(parts) + 1):
+        place = resolve(root, "/".join(parts[:count]), last=False)
+        real = resolve(root, "/".join(parts[:count]))
+        if os.path.islink(place) and not os.path.lexists(real):
+            name, target = place[len(root.rstrip("/")) :], os.readlink(place)
+            text = f"`{name if whole else name[1:]}` is a link to `{target}`, and that is not "
+            if not whole:
+                why = (
+                    "an absolute link leads out of a checkout"
+                    if target.startswith("/")
+                    else "is it ignored, or outside?"
+                )
+                return CopyError(f"{text}in the context", hint=f"COPY takes what a link leads to: {why}")
+            hint = "COPY takes what a link leads to: make that, or copy the directory that the link is in"
+            return CopyError(f"{text}there", hint=hint)
+    return CopyError(f"there is no `{'/' if whole else ''}{path}`")
+
+
+def _one(copier: _Copier, source: str, name: str, target: str, several: bool) -> None:
+    """One of `several` that an instruction copies: they need a directory, which the first makes if it is one."""
     place = _real(target)
     if os.path.isdir(source) and not os.path.islink(source):
         copier.parents(place)
@@ -241,6 +304,9 @@ def _one(copier: _Copier, source: str, name: str, target: str) -> None:
     if target.endswith("/") or os.path.isdir(place):
         copier.parents(place)
         place = os.path.join(place, name)
+    elif several:
+        raise CopyError(f"several things cannot all be the file {target}",
+                        hint=f"a directory ends with a slash: `{target}/`")  # fmt: skip
     else:
         copier.parents(os.path.dirname(place))
     copier.entry(source, place, "")
@@ -259,7 +325,8 @@ def _with_parents(copier: _Copier, root: str, path: str, target: str, pattern: s
     parts = kept.split("/")
     for part in parts[:-1]:
         source, place = os.path.join(source, part), os.path.join(place, part)
-        copier.directory(source, place, os.stat(source))
+        if not os.path.isdir(place):
+            copier.directory(source, place, os.stat(source))
     copier.entry(os.path.join(source, parts[-1]), os.path.join(place, parts[-1]), "")
 
 
@@ -313,11 +380,8 @@ def directory(path: str, user: str) -> None:
     place = _real(path)
     if os.path.isdir(place):
         return
-    owner = None
-    if user:
-        try:
-            who = find(user, _read("/etc/passwd"), _read("/etc/group"))
-        except Unknown as error:
-            raise CopyError(f"USER {user}: {error}") from None
-        owner = (who.uid, who.gid)
-    _Copier(owner, "", [], times=False).parents(place)
+    owner = owner_of(user, f"USER {user}")
+    try:
+        _Copier(owner, "", [], times=False).parents(place)
+    except OSError as error:
+        raise _refused(error, "") from error

@@ -74,7 +74,9 @@ class RunPart(Kind):
             user=options["user"] or "0",
             bare=True,
         )
-        return Recipe(steps=(step,), network=options["network"], shown=tuple(shown), project=CONTEXT, keeps_tmp=True)
+        enter = Call(function=copying.directory, arguments=(options["workdir"], ""))  # a command may have removed it
+        steps = (step,) if options["workdir"] == "/" else (enter, step)
+        return Recipe(steps=steps, network=options["network"], shown=tuple(shown), project=CONTEXT, keeps_tmp=True)
 
     def summary(self, request: Request, pins: Any) -> str:
         """What is not pinned."""
@@ -155,11 +157,16 @@ class CopyPart(Kind):
     """COPY and ADD."""
 
     name: ClassVar[str] = "COPY"
+    version: ClassVar[int] = 2  # directories below the target that were there get owners and modes
     schema: ClassVar[Json] = {"type": "object"}
 
     def inputs(self, options: Json) -> tuple[str, ...]:
         """What its sources mean in the context."""
-        return _context(options, _copied(options)).inputs()
+        return _context(options, _copied(options)).inputs(patterns=False)
+
+    def optional_inputs(self, options: Json) -> tuple[str, ...]:
+        """What its patterns mean, if anything."""
+        return _context(options, _copied(options)).inputs(patterns=True)
 
     def keeps(self, options: Json, path: str) -> bool:
         """Less what is ignored."""
@@ -208,7 +215,7 @@ class CopyPart(Kind):
         """The number of files; of another tree's nothing is known."""
         options: Any = request.options
         count = len(request.inputs) + len(options["documents"]) + len(options["urls"])
-        return f"{count} file{'s' if count != 1 else ''}" if count else ""
+        return "" if options["beside"] and not count else f"{count} file{'s' if count != 1 else ''}"
 
 
 def copy_options(act: CopyAct, context: Mapping[str, Json], urls: Sequence[Json]) -> dict[str, Json]:
@@ -241,6 +248,7 @@ class DirectoryPart(Kind):
     """WORKDIR, where it is not known to be there."""
 
     name: ClassVar[str] = "WORKDIR"
+    version: ClassVar[int] = 2  # a user by number has the group of that number
     schema: ClassVar[Json] = {"type": "object"}
 
     def build(self, request: Request, pins: Json) -> Recipe:

@@ -158,9 +158,6 @@ def _check(file: File, given: Mapping[str, str], request: Request) -> None:
     if "/".join(wanted.split("/")[:2]) != here:
         text = f"`platform: {wanted}` needs a machine of that kind: this is {here}"
         raise SpecError((Problem(where=request.where, message=text, code="dockerfile-platform"),))
-    for stage in file.stages:
-        if stage.platform and "/".join(stage.platform.split("/")[:2]) != here:
-            raise Fault(f"--platform={stage.platform} needs a machine of that kind: this is {here}", stage.line)
     strange = [name for name in given if name not in file.declared and name.upper() not in _PREDEFINED]
     strange = [name for name in strange if name not in file.arguments or not name.startswith(("BUILD", "TARGET"))]
     if strange:

@@ -15,7 +15,7 @@ _SPELLINGS = {"src": "source", "dst": "target", "destination": "target", "ro": "
 _TAKES = {
     "bind": ("from", "source", "target", "readonly", "readwrite"),
     "cache": ("id", "target", "sharing", "mode", "uid", "gid", "readonly", "readwrite", "from", "source"),
-    "tmpfs": ("target", "size"),
+    "tmpfs": ("target", "size", "readwrite"),
     "secret": ("id", "source", "target", "env", "required", "mode", "uid", "gid"),
 }
 _FLAGS = ("readonly", "readwrite", "required")
@@ -87,10 +87,7 @@ def _mount(fields: list[tuple[str, str]], workdir: str, line: int) -> Mount:
         raise Fault("--mount=type=cache with `from` or `source` is not supported: a cache begins empty", line)
     if kind == "secret":
         return _secret(given, workdir, line)
-    target = given.get("target", "")
-    if not target:
-        raise Fault(f"--mount=type={kind} has no target", line)
-    target = _absolute(target, workdir, line)
+    target = _absolute(given.get("target", ""), workdir, line)  # without one it is WORKDIR
     if given.get("sharing", "shared").lower() not in ("shared", "private", "locked"):
         raise Fault(f"sharing={given['sharing']}: it is shared, private or locked", line)
     return Mount(
@@ -133,7 +130,7 @@ def _absolute(path: str, workdir: str, line: int) -> str:
     found = posixpath.normpath(posixpath.join("/", workdir, path))
     found = "/" + found.lstrip("/")
     if found == "/":
-        raise Fault("a mount cannot cover `/`", line)
+        raise Fault("a mount cannot cover `/`", line, hint="`target=` says where; without one it is WORKDIR")
     return found
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -53,6 +53,7 @@ class Instruction:
     flags: tuple[tuple[str, str], ...] = ()
     heredocs: tuple[Heredoc, ...] = ()
     trigger: str = ""  # of ONBUILD: the instruction that is kept
+    fault: Fault | None = None  # what is wrong with it, for whoever needs its stage
 
     def flag(self, name: str, default: str = "") -> str:
         """The last value of a flag."""
@@ -74,11 +75,13 @@ class Instruction:
 def parse(text: str) -> tuple[Instruction, ...]:
     """All instructions, in order. Raises Fault."""
     library = _library()
+    if "\0" in text:  # C would take the text to end there
+        raise Fault("there is a NUL byte", text.count("\n", 0, text.index("\0")) + 1)
     try:
         found = library.parse_string(text)
     except library.GoParseError as error:
         raise Fault(str(error), _where(text, library)) from None
-    except ValueError as error:  # text that C takes no strings from
+    except ValueError as error:  # text that is no UTF-8
         raise Fault(str(error), 1) from None
     return tuple(_instruction(command) for command in found)
 
@@ -122,22 +125,14 @@ def _instruction(command: Any) -> Instruction:
     name, line = (command.cmd or "").upper(), command.start_line
     if not name:
         raise Fault("a line without an instruction", line)
-    flags = tuple(_flag(flag, line) for flag in command.flags)
-    arguments = tuple(command.value)
-    trigger = ""
-    if name == "ONBUILD":
-        trigger = _trigger(command)
-        flags, arguments = (), ()
-    return Instruction(
-        name=name,
-        arguments=arguments,
-        line=line,
-        text=command.original,
-        json=command.json,
-        flags=flags,
-        heredocs=_heredocs(name, arguments, command),
-        trigger=trigger,
-    )
+    plain = Instruction(name=name, arguments=tuple(command.value), line=line, text=command.original, json=command.json)
+    try:
+        if name == "ONBUILD":
+            return replace(plain, arguments=(), trigger=_trigger(command))
+        flags = tuple(_flag(flag, line) for flag in command.flags)
+        return replace(plain, flags=flags, heredocs=_heredocs(name, plain.arguments, command))
+    except Fault as error:
+        return replace(plain, fault=error)
 
 
 def _flag(text: str, line: int) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 from envtool.api import Json, Kind, Part, Where
 from envtool.kinds.dockerfile import layers
 from envtool.kinds.dockerfile.acts import Act, CopyAct, RunAct
-from envtool.kinds.dockerfile.parse import Instruction
+from envtool.kinds.dockerfile.parse import Fault
 from envtool.kinds.dockerfile.stages import SCRATCH, File, Stage, images, needed
 from envtool.kinds.dockerfile.translate import Builder, triggers
 
@@ -17,16 +17,18 @@ Configs = Mapping[str, Mapping[str, Json]]
 
 
 def triggered(file: File, configs: Configs) -> File:
-    """The same stages, each beginning with what the image or stage below left to be done (ONBUILD). Raises Fault."""
+    """The same stages, each beginning with what the image or stage below left to be done (ONBUILD)."""
     stages: list[Stage] = []
     for stage in file.stages:
         if stage.parent >= 0:
-            left = [each.trigger for each in stages[stage.parent].body if each.name == "ONBUILD"]
+            left = [each.trigger for each in stages[stage.parent].body if each.name == "ONBUILD" and each.fault is None]
         else:
             found: Any = configs.get(stage.base, {}).get("OnBuild")
             left = [str(each) for each in found or ()]
-        begin: Sequence[Instruction] = triggers(left, stage.line)
-        stages.append(replace(stage, body=(*begin, *stage.body)))
+        try:
+            stages.append(replace(stage, body=(*triggers(left, stage.line), *stage.body)))
+        except Fault as error:
+            stages.append(replace(stage, fault=error))
     return replace(file, stages=tuple(stages))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from envtool.kinds.dockerfile.mounts import froms
 from envtool.kinds.dockerfile.parse import Fault, Instruction
@@ -28,9 +28,9 @@ class Stage:
     name: str
     base: str
     parent: int
-    platform: str
     line: int
     body: tuple[Instruction, ...]
+    fault: Fault | None = None  # what is wrong with its FROM, for whoever needs it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,7 @@ class File:
     arguments: Mapping[str, str]
     declared: frozenset[str]  # names of all ARGs anywhere
     lexer: Lexer
+    machine: str  # as images name it
 
     def find(self, name: str, before: int) -> int:
         """The stage of a name or index that stands before another one; -1 when it is none. Of several the last."""
@@ -89,12 +90,13 @@ def stages(
                 values[name] = expanded(lexer, default, values, each.line)
     if ahead == len(instructions):
         raise Fault("there is no FROM", instructions[-1].line if instructions else 1)
-    found: list[Stage] = []
-    declared = {name for each in instructions if each.name == "ARG" for name, _ in arguments(each)}
+    declared = frozenset(
+        word.partition("=")[0] for each in instructions if each.name == "ARG" for word in each.arguments
+    )
+    file = File(stages=(), arguments=values, declared=declared, lexer=lexer, machine=machine(arch))
     for start, end in _spans(instructions, ahead):
-        begun = File(stages=tuple(found), arguments=values, declared=frozenset(declared), lexer=lexer)
-        found.append(_stage(begun, instructions[start], instructions[start + 1 : end]))
-    return File(stages=tuple(found), arguments=values, declared=frozenset(declared), lexer=lexer)
+        file = replace(file, stages=(*file.stages, _stage(file, instructions[start], instructions[start + 1 : end])))
+    return file
 
 
 def _spans(instructions: Sequence[Instruction], first: int) -> Iterator[tuple[int, int]]:
@@ -103,12 +105,24 @@ def _spans(instructions: Sequence[Instruction], first: int) -> Iterator[tuple[in
 
 
 def _stage(file: File, begin: Instruction, body: Sequence[Instruction]) -> Stage:
+    """What is wrong with FROM counts where the stage is needed; its name, as far as there is one, is known to all."""
+    words = [*begin.arguments, "", "", ""]
+    name = words[2].lower() if words[1].lower() == "as" else ""
+    plain = Stage(index=len(file.stages), name=name, base="", parent=-1, line=begin.line, body=tuple(body))
+    try:
+        return _begun(file, begin, plain)
+    except Fault as error:
+        return replace(plain, fault=error)
+
+
+def _begun(file: File, begin: Instruction, plain: Stage) -> Stage:
+    if begin.fault is not None:
+        raise begin.fault
     check_flags(begin, "platform")
     words = begin.arguments
     if len(words) not in (1, 3) or (len(words) == 3 and words[1].lower() != "as"):
         raise Fault("FROM takes `IMAGE`, or `IMAGE AS NAME`", begin.line)
-    name = words[2].lower() if len(words) == 3 else ""
-    if name and not _NAME.fullmatch(name):
+    if plain.name and not _NAME.fullmatch(plain.name):
         raise Fault(
             f"`{words[2]}` is no name for a stage: letters first, then letters, digits, `-`, `_`, `.`", begin.line
         )
@@ -119,20 +133,24 @@ def _stage(file: File, begin: Instruction, body: Sequence[Instruction]) -> Stage
             begin.line,
             hint="an ARG before the first FROM gives it a default, `args:` in the spec a value",
         )
-    return Stage(
-        index=len(file.stages),
-        name=name,
-        base=base,
-        parent=-1 if base.isdigit() else file.find(base, len(file.stages)),
-        platform=expanded(file.lexer, begin.flag("platform"), file.arguments, begin.line),
-        line=begin.line,
-        body=tuple(body),
-    )
+    platform = expanded(file.lexer, begin.flag("platform"), file.arguments, begin.line)
+    parent = -1 if base.isdigit() else file.find(base, len(file.stages))
+    if parent < 0 and base != SCRATCH:  # a stage is what it is already, and nothing runs in `scratch`
+        _check_platform(platform, file.machine, begin.line)
+    return replace(plain, base=base, parent=parent)
+
+
+def _check_platform(text: str, here: str, line: int) -> None:
+    """What --platform says, whole or in part (containerd/platforms: Parse): `linux/arm64/v8`, `linux`, `arm64`."""
+    words = text.split("/")
+    asked = words[:2] if len(words) > 1 else ["linux", here] if text in ("", "linux") else ["linux", text]
+    if [asked[0], machine(asked[1])] != ["linux", here]:
+        raise Fault(f"--platform={text} needs a machine of that kind: this is linux/{here}", line)
 
 
 def needed(file: File, target: int) -> tuple[int, ...]:
     """The stages that a target needs, itself last, each after what it needs. Triggers of images are not seen. Raises
-    Fault."""
+    Fault for what is wrong with one of them."""
     order: list[int] = []
     pending = [(target, False)]
     while pending:
@@ -140,6 +158,8 @@ def needed(file: File, target: int) -> tuple[int, ...]:
         if done:
             order.append(index)
         elif (index, True) not in pending and index not in order:
+            if (fault := file.stages[index].fault) is not None:
+                raise fault
             pending.append((index, True))
             pending += [(each, False) for each in reversed(_others(file, file.stages[index]))]
     return tuple(dict.fromkeys(order))

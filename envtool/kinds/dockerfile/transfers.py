@@ -6,11 +6,13 @@ import re
 from collections.abc import Callable
 
 from envtool.kinds.dockerfile.acts import CopyAct
+from envtool.kinds.dockerfile.context import clean
 from envtool.kinds.dockerfile.parse import Fault, Heredoc, Instruction
 from envtool.kinds.dockerfile.stages import check_flags
 
 _GIT = re.compile(r"^(git@|git://|ssh://)|^https?://[^?#]*\.git(#|$)|^(github\.com|gitlab\.com)/")
-_SYMBOLIC = re.compile(r"[ugoa]*([-+=][rwxXst]*)+(,[ugoa]*([-+=][rwxXst]*)+)*")
+_CLAUSE = r"[ugoa]*(?:[-+=](?:[ugo]|[rwxXst]*))+"
+_SYMBOLIC = re.compile(f"{_CLAUSE}(?:,{_CLAUSE})*")
 
 
 def read(
@@ -42,13 +44,11 @@ def read(
         source = expand(word)
         if not source:
             raise Fault(f"`{word}` is empty", it.line)
-        (urls if _is_url(source, it, adds=adds) else sources).append(source)
-    if origin and documents:
-        raise Fault("a here-document comes from no stage", it.line)
+        if _is_url(source, it, adds=adds):
+            urls.append(source)
+        else:
+            sources.append(_clean(source, parents=it.has("parents")))
     target = absolute(expand(it.arguments[-1]))
-    several = len(sources) + len(documents) + len(urls) > 1
-    if several and not target.endswith("/"):
-        raise Fault(f"{it.name} of several things needs a directory: end `{it.arguments[-1]}` with `/`", it.line)
     it.has("link")  # the same tree, but for symlinks on the way to it
     return CopyAct(
         line=it.line,
@@ -68,6 +68,13 @@ def read(
     )
 
 
+def _clean(source: str, *, parents: bool) -> str:
+    """A path of the context or another tree without `..`, which mean its text, as BuildKit has it (system:
+    NormalizePath): `a/../b` is b whether there is an a, and nothing leads out. Of --parents the `/./` stays."""
+    pivot, found, kept = source.partition("/./")
+    return f"{clean(pivot)}/./{clean(kept)}" if parents and found else clean(source)
+
+
 def _is_url(source: str, it: Instruction, *, adds: bool) -> bool:
     if adds and _GIT.search(source):
         raise Fault("ADD from git is not supported", it.line, hint="RUN git clone, or ADD an archive of the commit")
@@ -79,9 +86,11 @@ def _is_url(source: str, it: Instruction, *, adds: bool) -> bool:
 
 
 def _mode(text: str, line: int) -> str:
-    if not text or (re.fullmatch(r"[0-7]{1,5}", text) and int(text, 8) <= 0o7777) or _SYMBOLIC.fullmatch(text):
-        return text
-    raise Fault(f"--chmod={text}: neither octal up to 07777 nor as in u+x,go-w", line)
+    """Octal digits, or clauses of chmod(1)."""
+    octal = re.fullmatch(r"(?:0o)?0*([0-7]{1,4})", text)
+    if octal or not text or _SYMBOLIC.fullmatch(text):
+        return octal[1] if octal else text
+    raise Fault(f"--chmod={text}: neither octal up to 07777 nor as in u+x,go-w or g=u", line)
 
 
 def _checksum(text: str, urls: int, line: int) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from envtool.kinds.dockerfile import mounts, transfers
@@ -50,7 +51,7 @@ class Builder:
         )  # ENV and ARG: what words are expanded with, and what RUN sees
         self.commanded = False
         self.acts: list[Act] = []
-        self.made: set[str] = set()  # directories that WORKDIR made
+        self.made: set[str] = set()  # directories that WORKDIR made, and no command after it
 
     @property
     def workdir(self) -> str:
@@ -59,6 +60,8 @@ class Builder:
 
     def add(self, instruction: Instruction) -> None:
         """Take in one instruction. Raises Fault."""
+        if instruction.fault is not None:
+            raise instruction.fault
         method = _METHODS.get(instruction.name)
         if method is None:
             hint = "there is no such instruction" if instruction.name != "FROM" else ""
@@ -77,10 +80,10 @@ class Builder:
         return lambda word: self.expand(word, line)
 
     def absolute(self, path: str) -> str:
-        """A path that may be relative to WORKDIR, without `.` and `..`; a slash at its end stays."""
+        """A path that may be relative to WORKDIR, without `.` and `..`; a slash at its end stays, `.` has one."""
         found = posixpath.normpath(posixpath.join("/", self.workdir, path))
         found = "/" + found.lstrip("/")
-        return found + "/" if path.endswith(("/", "/.")) and found != "/" else found
+        return found + "/" if (path.endswith(("/", "/.")) or path in (".", "")) and found != "/" else found
 
 
 def triggers(texts: Sequence[str], line: int) -> list[Instruction]:
@@ -93,17 +96,9 @@ def triggers(texts: Sequence[str], line: int) -> list[Instruction]:
             raise Fault(f"the image leaves something to be done that cannot be read: ONBUILD {text}", line) from None
         if instruction.name in ("FROM", "ONBUILD", "MAINTAINER"):
             raise Fault(f"the image leaves a {instruction.name} to be done (ONBUILD), which cannot be", line)
-        found.append(
-            Instruction(
-                name=instruction.name,
-                arguments=instruction.arguments,
-                line=line,
-                text=instruction.text,
-                json=instruction.json,
-                flags=instruction.flags,
-                heredocs=instruction.heredocs,
-            )
-        )
+        if instruction.fault is not None:
+            raise Fault(instruction.fault.message, line, instruction.fault.hint)
+        found.append(replace(instruction, line=line))
     return found
 
 
@@ -111,7 +106,8 @@ def triggers(texts: Sequence[str], line: int) -> list[Instruction]:
 
 
 def _run(self: Builder, it: Instruction) -> None:
-    check_flags(it, "mount", "network")
+    sandboxed = it.flag("security", "sandbox") == "sandbox"  # as every RUN is
+    check_flags(it, "mount", "network", *(("security",) if sandboxed else ()))
     network = it.flag("network", "default")
     if network not in ("default", "none", "host"):
         raise Fault(f"--network={network}: it is default, none or host", it.line)
@@ -131,6 +127,7 @@ def _run(self: Builder, it: Instruction) -> None:
         argv = (f"/dev/pipes/{script[0]}",) if script[0] else (*shell, command)
     if not argv or not (it.json or it.arguments):
         raise Fault("RUN has no command", it.line)
+    self.made.clear()  # it may remove them
     self.acts.append(
         RunAct(
             line=it.line,
@@ -152,7 +149,7 @@ def _title(it: Instruction) -> str:
         first = next((line.strip() for line in it.heredocs[0].content.splitlines() if line.strip()), "")
         return _short(f"RUN {first}")
     words = it.text.partition("\n")[0].split()
-    kept = [word for word in words[1:] if not word.startswith(("--mount=", "--network="))]
+    kept = [word for word in words[1:] if not word.startswith(("--mount=", "--network=", "--security="))]
     return _short(f"{it.name} {' '.join(kept)}")
 
 
@@ -255,14 +252,32 @@ def _expose(self: Builder, it: Instruction) -> None:
     ports: dict[str, Json] = {}
     for word in it.arguments:
         for each in self.lexer.split(word, self.seen):
-            found = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?", each.lower())
-            low, high = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
-            if not low <= high <= 65535 or found is None:
-                raise Fault(f"EXPOSE `{each}` is no port, as in 80, 53/udp or 8000-8010", it.line)
-            ports |= {f"{port}/{found[3] or 'tcp'}": {} for port in range(low, high + 1)}
-    if not ports:
+            ports |= {port: {} for port in _ports(each, it.line)}
+    if not it.arguments:
         raise Fault("EXPOSE names no port", it.line)
     self.config["ExposedPorts"] = {**(self.config.get("ExposedPorts") or {}), **ports}
+
+
+def _ports(text: str, line: int) -> Iterator[str]:
+    """`8080:80/udp` and `127.0.0.1:8080:80` mean the last port: where it is published is for whoever runs the image."""
+    found = re.fullmatch(
+        r"(?:(?:(?P<ip>\[[0-9a-f:.]+\]|[0-9a-f:.]*):)?(?P<host>[0-9-]*):)?"
+        r"(?P<low>\d{1,5})(?:-(?P<high>\d{1,5}))?(?:/(?P<protocol>tcp|udp|sctp)?)?",
+        text.lower(),
+    )
+    low, high = (int(found["low"]), int(found["high"] or found["low"])) if found else (1, 0)
+    if found is None or not low <= high <= 65535 or not _is_address(found["ip"] or ""):
+        raise Fault(f"EXPOSE `{text}` is no port, as in 80, 53/udp, 8000-8010 or 8080:80", line)
+    yield from (f"{port}/{found['protocol'] or 'tcp'}" for port in range(low, high + 1))
+
+
+def _is_address(text: str) -> bool:
+    import ipaddress
+
+    try:
+        return not text or bool(ipaddress.ip_address(text.strip("[]")))
+    except ValueError:
+        return False
 
 
 def _volume(self: Builder, it: Instruction) -> None:

@@ -205,13 +205,21 @@ def test_keys_have_what_decides_and_nothing_else():
 def test_which_files_are_inputs():
     texts = {".dockerignore": "**/*.log\n!keep.log\n"}
     (copy,) = parts("FROM a\nCOPY src/*.py ./docs/ /keep.log /x/\n", **texts)[1:]
-    assert copy.kind.inputs(copy.options) == ("src/*.py", "docs", "keep.log")
+    assert copy.kind.inputs(copy.options) == ("docs", "keep.log")
+    assert copy.kind.optional_inputs(copy.options) == ("src",)
     kept = [
         path
-        for path in ("src/a.py", "src/a.log", "src/x/a.py", "docs/a", "docs/b.log", "keep.log", "other")
+        for path in ("src/a.py", "src/a.log", "src/x/a.md", "docs/a", "docs/b.log", "keep.log")
         if copy.kind.keeps(copy.options, path)
     ]
     assert kept == ["src/a.py", "docs/a", "keep.log"]
+    assert copy.kind.keeps(copy.options, "behind/a/link")  # nothing but a link leads there
+    assert not copy.kind.keeps(copy.options, "behind/a.log")
+    assert copy.kind.keeps(copy.options, "src")  # which is no directory then, but a link to one
+    assert copy.kind.follows(copy.options, "src", "behind/a.py")
+    assert copy.kind.follows(copy.options, "docs", "behind/a")
+    assert not copy.kind.follows(copy.options, "docs", "behind/a.log")
+    assert not copy.kind.follows(copy.options, "docs/link", "behind/a")  # it stays a link
     own = {**texts, "Dockerfile.dockerignore": "docs\n"}
     (copy,) = parts("FROM a\nCOPY . /x/\n", **own)[1:]
     assert copy.kind.inputs(copy.options) == (".",)
@@ -220,6 +228,8 @@ def test_which_files_are_inputs():
     (run,) = parts("FROM a\nRUN --mount=target=/c,source=sub x\n", **texts)[1:]
     assert run.kind.inputs(run.options) == ("sub",)
     assert not run.kind.keeps(run.options, "sub/a.log")
+    (run,) = parts("FROM a\nRUN --mount=target=/c,source=app/[id] x\n")[1:]  # no pattern, but a name
+    assert run.kind.inputs(run.options) == ("app",)
     (alone,) = parts("FROM a\nRUN x\n", **texts)[1:]
     assert alone.kind.inputs(alone.options) == ()
 
@@ -253,9 +263,65 @@ def test_a_recipe_shows_what_is_mounted():
     assert (step.user, step.bare, step.env["OF"], recipe.network, recipe.keeps_tmp) == ("u", True, "a", True, True)
 
 
+UNNEEDED = """
+FROM --platform=linux/s390x a AS elsewhere
+RUN --mount=type=ssh true
+FROM $UNSET AS unnamed
+FROM a AS odd
+RUN --security=insecure true
+FLY away
+COPY <<'a b' /x
+y
+a b
+ADD git@example.test:a/b /c
+FROM odd AS onbuild
+ONBUILD RUN <<EOF
+x
+EOF
+FROM onbuild AS last
+ONBUILD FROM x
+FROM a
+"""
+
+
+def test_what_nobody_needs_is_not_looked_at():
+    assert [part.name for part in parts(UNNEEDED + "RUN true\n")] == ["second", "RUN true"]
+    for target, line, why in (
+        ("elsewhere", 2, "this is linux/amd64"),
+        ("unnamed", 4, "names no image"),
+        ("odd", 6, "--security"),
+        ("onbuild", 6, "--security"),
+    ):
+        asked = request(UNNEEDED, {"target": target})
+        with pytest.raises(api.SpecError) as caught:
+            KIND.parts(asked, KIND.resolve(asked, Site()))
+        (problem,) = caught.value.problems
+        assert (problem.where.line, why in problem.message) == (line, True)
+
+
+@pytest.mark.parametrize("said", ["linux/amd64", "amd64", "linux", "x86_64", "linux/x86_64", "$BUILDPLATFORM", "${NO}"])
+def test_the_platform_of_this_machine(said):
+    assert parts(f"FROM --platform={said} a\n")
+
+
+def test_what_is_no_image_is_of_any_platform():
+    assert parts("FROM a AS b\nFROM --platform=linux/s390x b\nRUN x\n")
+    assert parts("FROM --platform=linux/s390x scratch\nCOPY x /\n")
+
+
+def test_a_command_finds_its_directory_though_it_was_removed():
+    made = parts("FROM a\nWORKDIR /w\nRUN rm -r /w\nWORKDIR /w\nRUN true\nWORKDIR /w\n")
+    assert [part.name for part in made[1:]] == ["WORKDIR /w", "RUN rm -r /w", "WORKDIR /w", "RUN true", "WORKDIR /w"]
+    enter, step = made[-2].kind.build(replace(request(""), options=made[-2].options), None).steps
+    assert (enter.arguments, step.cwd) == (("/w", ""), "/w")
+
+
 @pytest.mark.parametrize(
     ("text", "options", "why", "line"),
     [
+        ("FROM a\nONBUILD RUN <<EOF\nx\nEOF\n", None, "here-documents in ONBUILD", 2),
+        ("FROM a AS b\nONBUILD FROM x\nFROM b\n", None, "cannot be a trigger", 2),
+        ("FROM --platform=linux/amd64 a\nFROM --platform=arm64 a\n", None, "this is linux/amd64", 2),
         ("FROM a\n", {"target": "x"}, "no stage `x`", 1),
         ("FROM --platform=linux/s390x a\n", None, "this is linux/amd64", 1),
         ("FROM a\n", {"platform": "linux/arm64"}, "this is linux/amd64", 3),

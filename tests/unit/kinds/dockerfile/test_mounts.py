@@ -46,7 +46,7 @@ def test_memory_may_have_a_size():
     ("flags", "why"),
     [
         ("--mount=type=ssh", "type=ssh is not supported"),
-        ("--mount=type=bind,source=a", "no target"),
+        ("--mount=type=bind,source=a,target=/", "cannot cover"),
         ("--mount=type=bind,target=/", "cannot cover"),
         ("--mount=type=cache,target=/c,size=1", "takes no `size`"),
         ("--mount=type=cache,target=/c,from=x", "begins empty"),

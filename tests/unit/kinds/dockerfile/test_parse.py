@@ -69,16 +69,30 @@ def test_the_escape_directive():
         ("", 1, "no instructions"),
         ("FROM a\nENV a=b \\\n c\nRUN x\n", 3, "can't find ="),
         ("FROM a\n\nRUN <<EOF\nx\n", 3, "unterminated"),
-        ("FROM a\nONBUILD FROM x\n", 2, "cannot be a trigger"),
-        ("FROM a\nONBUILD\n", 2, "no instruction"),
-        ("FROM a\nONBUILD RUN <<EOF\nx\nEOF\n", 2, "here-documents in ONBUILD"),
-        ("FROM a\nCOPY <<'a b' /x\ny\na b\n", 2, "blank"),
+        ("FROM a\nRUN b\0\nRUN c\n", 2, "NUL"),
     ],
 )
 def test_errors_have_a_line(text, line, why):
     with pytest.raises(Fault, match=why) as caught:
         parse(text)
     assert caught.value.line == line
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("ONBUILD FROM x\n", "cannot be a trigger"),
+        ("ONBUILD\n", "no instruction"),
+        ("ONBUILD RUN <<EOF\nx\nEOF\n", "here-documents in ONBUILD"),
+        ("COPY <<'a b' /x\ny\na b\n", "blank"),
+        ("RUN --=x y\n", "not a flag"),
+    ],
+)
+def test_what_is_wrong_with_one_counts_where_it_is_needed(text, why):
+    fault = parse(f"FROM a\n{text}")[1].fault
+    assert fault is not None
+    assert why in fault.message
+    assert fault.line == 2
 
 
 def test_without_the_parser(monkeypatch):

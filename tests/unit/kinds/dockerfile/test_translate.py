@@ -81,6 +81,11 @@ def test_the_network_can_be_left_out():
     assert one.title == "RUN a"
 
 
+def test_what_every_run_is_may_be_said():
+    (one,) = acts("RUN --security=sandbox --mount=type=tmpfs,target=/t,rw a\n")
+    assert (one.title, one.mounts[0].type) == ("RUN a", "tmpfs")
+
+
 def test_working_directories_chain():
     builder = built("WORKDIR a\nWORKDIR /b/./c\nENV D=deep\nWORKDIR ../$D/\nWORKDIR a\nWORKDIR /\nWORKDIR /b/c\n")
     assert [act.path for act in builder.acts] == ["/srv/a", "/b/c", "/b/deep", "/b/deep/a"]
@@ -105,6 +110,69 @@ def test_copies():
         True,
         "/opt",
     )
+
+
+def test_a_target_that_is_a_directory_by_its_name():
+    targets = {
+        ".": "/srv/",
+        "./": "/srv/",
+        "": "/srv/",
+        "a/.": "/srv/a/",
+        "a": "/srv/a",
+        "..": "/",
+        "/": "/",
+        "b/../c/": "/srv/c/",
+    }
+    for written, meant in targets.items():
+        (one,) = acts(f'COPY ["a", "b", "{written}"]\n')
+        assert one.target == meant, written
+
+
+def test_sources_are_paths_of_their_tree_whatever_dots_they_have():
+    (one,) = acts("COPY a/../b ../c /d/ ./e/./f gone/../g*/x/../*.txt . /x/\n")
+    assert one.sources == ("b", "c", "d", "e/f", "g*/*.txt", ".")
+    (one,) = acts("COPY --parents a/../b ./x/../c/./d/../e /x/\n")
+    assert one.sources == ("b", "c/./e")
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("755", "755"), ("0755", "755"), ("00755", "755"), ("0o755", "755"), ("4755", "4755"), ("0", "0"),
+        ("g=u", "g=u"), ("u+rwX,g-w", "u+rwX,g-w"), ("a=rX,u+w", "a=rX,u+w"), ("go=", "go="), ("+t", "+t"), ("o=g-w", "o=g-w"),
+    ],
+)  # fmt: skip
+def test_modes_are_written_in_many_ways(written, meant):
+    (one,) = acts(f"COPY --chmod={written} a b\n")
+    assert one.mode == meant
+
+
+@pytest.mark.parametrize(
+    ("written", "ports"),
+    [
+        ("8080:80", "80/tcp"), ("8080:80/udp", "80/udp"), ("127.0.0.1:8080:80", "80/tcp"), ("127.0.0.1::80", "80/tcp"),
+        ("[::1]:8080:80/TCP", "80/tcp"), ("::1:8080:80", "80/tcp"), ("53/UDP", "53/udp"), ("9/sctp", "9/sctp"), ("7/", "7/tcp"),
+        ("8000-8001:7000-7001", "7000/tcp 7001/tcp"), ('"80" 81', "80/tcp 81/tcp"), ("$P", "1/tcp 2/udp"), ("$UNSET", ""),
+    ],
+)  # fmt: skip
+def test_ports_are_written_in_many_ways(written, ports):
+    config = built(f'ENV P="1 2/udp"\nEXPOSE {written}\n').config
+    assert config["ExposedPorts"] == {port: {} for port in ports.split()}
+
+
+def test_a_mount_without_a_target_is_the_working_directory():
+    one, two = acts("WORKDIR /src\nRUN --mount=type=bind make\nRUN --mount=type=cache make\n")[1:]
+    assert [(each.mounts[0].type, each.mounts[0].target) for each in (one, two)] == [
+        ("bind", "/src"),
+        ("cache", "/src"),
+    ]
+    with pytest.raises(Fault, match="cannot cover `/`"):
+        acts("RUN --mount=type=bind make\n", config={})
+
+
+def test_a_here_document_beside_what_comes_from_a_stage():
+    (one,) = acts("COPY --from=build <<a file /x/\nA\na\n")
+    assert (one.origin, one.sources, one.documents) == ("build", ("file",), (("a", "A\n"),))
 
 
 def test_here_documents_are_files():
@@ -145,7 +213,6 @@ def test_an_entrypoint_takes_away_the_command_below():
         ("RUN --security=insecure x\n", "--security is not supported"),
         ("RUN --network=mine x\n", "default, none or host"),
         ("COPY a\n", "where to"),
-        ("COPY a b c\n", "end `c` with"),
         ("COPY https://example.test/a b\n", "COPY takes no URL"),
         ("COPY --chmod=rw a b\n", "neither octal"),
         ("COPY --chmod=17777 a b\n", "neither octal"),
@@ -161,6 +228,13 @@ def test_an_entrypoint_takes_away_the_command_below():
         ("EXPOSE http\n", "no port"),
         ("EXPOSE 70000\n", "no port"),
         ("EXPOSE 9-8\n", "no port"),
+        ("EXPOSE 80:\n", "no port"),
+        ("EXPOSE 80/icmp\n", "no port"),
+        ("EXPOSE 300.1.1.1:80:80\n", "no port"),
+        ("EXPOSE\n", "names no port"),
+        ("COPY --chmod=0o8 a b\n", "neither octal"),
+        ("COPY --chmod=g=ur a b\n", "neither octal"),
+        ("COPY --chmod=u+rw,,g=u a b\n", "neither octal"),
         ("VOLUME []\n", "no directory"),
         ("HEALTHCHECK --interval=soon CMD x\n", "no duration"),
         ("HEALTHCHECK --retries=x CMD x\n", "no number"),

@@ -70,6 +70,11 @@ def repositories(root: str, cancel: int = -1) -> list[tuple[str, str]]:
     return [(prefix, os.path.join(root, prefix.rstrip("/"))) for prefix, _, _ in _repositories(root, cancel)]
 
 
+def gits(root: str, cancel: int = -1) -> list[tuple[str, git.Repository]]:
+    """(prefix, repository) of the project and of every one in it; none outside git. Raises as `hidden` does."""
+    return [(prefix, repository) for prefix, repository, _ in _repositories(root, cancel)]
+
+
 def history(root: str) -> str:
     """What of git's history versions are made of, as one digest: the commit, and the tags. Empty without a repository.
     Raises EnvtoolError (code project-git)."""

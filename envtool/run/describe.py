@@ -66,6 +66,7 @@ def container(
     user: Literal["root", "user"] = "user",
     terminal: str = "dumb",
     allowed: gate.Allowed = NOTHING,
+    watch: tuple[str, ...] = (),
 ) -> Program:
     """The container of a task, or (`task` None) of `exec` and `shell`, whose steps are put in when it starts."""
     if task is not None:
@@ -85,6 +86,7 @@ def container(
         timeout=task.timeout if task else None,
         outputs=task.outputs if task else (),
         outputs_limit=(task.outputs_limit if task else None) or OUTPUTS_LIMIT,
+        watch=watch,
     )
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-FORMAT = 3
+FORMAT = 4
 
 
 def path(store: str, spec: str, task: str, envs: tuple[str, ...]) -> str:
@@ -29,8 +29,8 @@ def path(store: str, spec: str, task: str, envs: tuple[str, ...]) -> str:
 
 
 def version() -> tuple[object, ...]:
-    """What wrote a plan, and where it looked for plugins."""
-    return (FORMAT, *warm.version(), tuple(sys.path))
+    """What wrote a plan, where it looked for plugins, and the kernel."""
+    return (FORMAT, *warm.version(), tuple(sys.path), os.uname().release)
 
 
 def switches(environ: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -73,12 +73,16 @@ def passed(patterns: tuple[str, ...]) -> dict[str, str]:
 
 
 def stands(plan: dict[str, Any], cancel: int = -1) -> bool:
-    """Whether the project's files are those of the plan. Not known, and so False, at once when the descriptor `cancel`
-    becomes readable."""
-    from envtool.view import look
+    """Whether the project's files, and those of this machine that a task can reach, are those of the plan. Not known,
+    and so False, at once when the descriptor `cancel` becomes readable."""
+    from envtool.view import look, machine
 
     try:
-        found = look.settle(look.ask(plan["root"], plan["record"]), unchanged=True, cancel=cancel)
+        asked = look.ask(plan["root"], plan["record"])
+        if warm.repository(plan["root"]) != plan["repository"] or not machine.stands(*plan["machine"]):  # git works
+            look.drop(asked)
+            return False
+        found = look.settle(asked, unchanged=True, cancel=cancel)
     except look.Unknown:
         return False
     return found is not None and found.digest == plan["view"]

@@ -11,6 +11,7 @@ Python's byte code is left out: importing something as root is no change of the 
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import hashlib
 import os
@@ -39,8 +40,8 @@ class Installed:
 
     digest: str = ""  # of all but /etc; lower-case hex
     etc: str = ""  # of /etc
-    states: dict[str, int] = field(default_factory=dict)  # ctime (ns) of each path that was looked at
-    trees: list[str] = field(default_factory=list)  # directories of which every file was
+    states: dict[str, int] = field(default_factory=dict)  # ctime (ns) of each path that was looked at, links left out
+    trees: list[str] = field(default_factory=list)  # directories of which every file was, each by itself
     unseen: str = ""  # why not all could be looked at
 
 
@@ -54,6 +55,7 @@ class _Look:
         self._private = private
         self._found = Installed()
         self._rows: dict[str, str] = {}
+        self._walked: set[str] = set()
         self._links: list[str] = []
 
     def look(self) -> Installed:
@@ -65,7 +67,7 @@ class _Look:
         for top in tops:
             self._shallow(top, DEPTH)
         for place in COMMANDS:
-            if not os.path.islink(place):
+            if os.path.isdir(place) and not os.path.islink(os.path.dirname(place)) and not os.path.islink(place):
                 self._files(place)
         self._etc("/etc", top=True)
         self._follow(tops)
@@ -78,13 +80,14 @@ class _Look:
         return found
 
     def _note(self, path: str, state: os.stat_result, *, times: bool = True) -> None:
-        self._found.states[path] = state.st_ctime_ns
-        if stat.S_ISLNK(state.st_mode):
+        if stat.S_ISLNK(state.st_mode):  # another one is another entry of its directory
             try:
                 self._rows[path] = f"{path} -> {os.readlink(path)}"
             except OSError:
                 self._rows[path] = f"{path} ->"
-        elif times:
+            return
+        self._found.states[path] = state.st_ctime_ns
+        if times:
             self._rows[path] = f"{path} {state.st_mode} {state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}"
         else:  # what is in it has rows of its own
             self._rows[path] = f"{path} {state.st_mode}"
@@ -105,13 +108,17 @@ class _Look:
         pending = [place]
         while pending and len(self._rows) <= MOST:
             here = pending.pop()
-            if here in self._found.states and self._rows[here].count(" ") == 1:
-                continue  # it lies in another one
             try:
-                self._note(here, os.lstat(here), times=False)
+                state = os.lstat(here)
             except OSError:
                 continue
+            if here in self._walked or stat.S_ISLNK(state.st_mode):
+                self._links += [] if here in self._walked else [here]
+                self._rows.setdefault(here, here)
+                continue
+            self._note(here, state, times=False)
             self._found.trees.append(here)
+            self._walked.add(here)
             for entry in self._entries(here):
                 state = self._state(entry)
                 if state is None or entry.name == BYTE_CODE:
@@ -137,13 +144,16 @@ class _Look:
 
     def _files(self, place: str) -> None:
         """What is not a directory in one."""
+        self._found.trees.append(place)
         for entry in self._entries(place):
             state = self._state(entry)
             if state is not None and not stat.S_ISDIR(state.st_mode):
                 self._note(entry.path, state)
 
     def _etc(self, place: str, *, top: bool = False) -> None:
-        """What a base copies of /etc."""
+        """What a base copies of /etc. Its own time is no part of the digest: other things come and go there too."""
+        with contextlib.suppress(OSError):
+            self._found.states.setdefault(place, os.lstat(place).st_ctime_ns)
         for entry in self._entries(place):
             state = self._state(entry)
             if state is None or (top and entry.name in self._private):
@@ -176,7 +186,7 @@ class _Look:
             if not stat.S_ISDIR(state.st_mode):
                 if end not in self._found.states:
                     self._note(end, state)
-            elif end.count("/") > DEPTH and end not in self._found.trees:
+            elif end.count("/") > DEPTH:
                 self._tree(end)
 
     @staticmethod

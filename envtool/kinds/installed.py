@@ -120,14 +120,14 @@ class _Look:
             self._found.trees.append(here)
             self._walked.add(here)
             for entry in self._entries(here):
-                state = self._state(entry)
-                if state is None or entry.name == BYTE_CODE:
+                found = self._state(entry)
+                if found is None or entry.name == BYTE_CODE:
                     continue
-                if stat.S_ISDIR(state.st_mode):
+                if stat.S_ISDIR(found.st_mode):
                     pending.append(entry.path)
                 else:
-                    self._note(entry.path, state)
-                    if stat.S_ISLNK(state.st_mode):
+                    self._note(entry.path, found)
+                    if stat.S_ISLNK(found.st_mode):
                         self._links.append(entry.path)
 
     def _shallow(self, place: str, depth: int) -> None:

@@ -15,9 +15,11 @@ from envtool.model import Env, Task
 from envtool.realise.build import copies, joins
 from envtool.realise.setting import add_variables, base_environment, outside
 from envtool.realise.stacks import Stack, stack_binds
+from envtool.run import standin
 
 HOME = "/home/envtool"
 NOTHING = gate.Allowed()
+NO_GIT = standin.Shown()
 
 
 def environment(
@@ -67,6 +69,7 @@ def container(
     terminal: str = "dumb",
     allowed: gate.Allowed = NOTHING,
     watch: tuple[str, ...] = (),
+    git: standin.Shown = NO_GIT,
 ) -> Program:
     """The container of a task, or (`task` None) of `exec` and `shell`, whose steps are put in when it starts."""
     if task is not None:
@@ -76,8 +79,9 @@ def container(
     return Program(
         root=Root(lowers=tuple(made.layer.tree for made in reversed(stack.made)), scratch=scratch),
         steps=tuple(Step(argv=command.words(), cwd=cwd) for command in task.commands) if task else (),
-        binds=(*stack_binds(stack.made), *shown),
-        view=View(project=project, hidden=hidden, target=PROJECT),
+        binds=(*stack_binds(stack.made), *shown, *git.binds),
+        view=View(project=project, hidden=(*hidden, *git.hidden), target=PROJECT),
+        shown=git.peeks,
         joins=joins([made.settled for made in stack.made]),
         copies=copies([made.settled for made in stack.made]),
         env=variables | environment(env, stack, host, user=user, terminal=terminal),

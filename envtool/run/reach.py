@@ -22,12 +22,13 @@ from envtool.model import Json
 from envtool.realise.build import looked, opened
 from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stack
+from envtool.run import standin
 from envtool.store import memo
 from envtool.view import look, machine
 
 INDEX = ("ls-files", "-s", "-t", "-z", "--", ".")
 WHOLE = 1 << 20  # bytes of a file of git's that is read: of a larger one times and size count
-_APART = frozenset(["objects", "worktrees", "lfs", "annex"])  # what commits name; what belongs to others
+_APART = standin.APART - {"modules"}  # submodules of the project are in it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +48,7 @@ class Reach:
     def __init__(self, stack: Stack, setting: Setting) -> None:
         """Raises EnvtoolError where git cannot be asked."""
         self._machine = looked(stack.made)
-        self._directories = {
-            place: source for prefix, _ in repositories(setting) for place, source in _directories(setting.root, prefix)
-        }
+        self._directories = {place for top in _tops(setting) for place, _ in _directories(top)}
         self._began = time.time_ns()
         self.opened: tuple[str, ...] | None = None
 
@@ -109,13 +108,25 @@ def _reached(shown: Looked, told: Sequence[Iterable[str] | None]) -> dict[str, i
 # ---- git -------------------------------------------------------------------------------------------------------------
 
 
-def repositories(setting: Setting) -> list[tuple[str, git.Repository]]:
-    """Those whose git directory lies in the project, by prefix: a task sees it. Raises EnvtoolError."""
-    return [
-        (prefix, repository)
-        for prefix, repository in project.gits(setting.root, setting.cancel.reader)
-        if os.path.isdir(os.path.join(setting.root, prefix, ".git"))
-    ]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Top:
+    """A git directory, or one of those that a stand-in is made of."""
+
+    place: str  # in the container
+    source: str  # here
+    sight: standin.Sight | None = None
+
+
+def _tops(setting: Setting) -> list[_Top]:
+    """All that a task of the project sees. Raises EnvtoolError."""
+    found = []
+    for prefix, _ in project.gits(setting.root, setting.cancel.reader):
+        source = os.path.join(setting.root, prefix, ".git")
+        if os.path.isdir(source) and not os.path.islink(source):
+            found.append(_Top(place=f"{PROJECT}/{prefix}.git", source=source))
+    if sight := standin.sight(setting):
+        found += [_Top(place=f"{PROJECT}/.git", source=source, sight=sight) for source in sight.sources]
+    return found
 
 
 def history(setting: Setting) -> History:
@@ -128,17 +139,14 @@ def history(setting: Setting) -> History:
         for prefix, repository in project.gits(setting.root, setting.cancel.reader):
             listing = git.ask(repository, os.path.realpath(os.path.join(setting.root, prefix)), INDEX)
             rows.append(f"{prefix} {hashlib.sha256(listing.end(setting.cancel.reader)).hexdigest()}")
-        for prefix, _ in repositories(setting):
-            for place, source in _directories(setting.root, prefix):
+        for top in _tops(setting):
+            for place, source in _directories(top):
                 paths.append(source)
-                for entry in _entries(source):
-                    state = entry.stat(follow_symlinks=False)
-                    if stat.S_ISDIR(state.st_mode) or entry.name.endswith(".lock"):
-                        continue
-                    paths.append(entry.path)
+                for path, state in _files(top, source):
+                    paths.append(path)
                     newest = max(newest, state.st_ctime_ns)
-                    if entry.name != "index":
-                        rows.append(f"{place}/{entry.name} {state.st_mode} {_content(entry.path, state)}")
+                    if os.path.basename(path) != "index":
+                        rows.append(f"{place}/{os.path.basename(path)} {state.st_mode} {_content(path, state)}")
     except git.Failure as error:
         raise EnvtoolError(f"the project cannot be read: {error}", code="project-git") from error
     except OSError as error:
@@ -147,18 +155,27 @@ def history(setting: Setting) -> History:
     return History(digest=hashlib.sha256(text).hexdigest(), newest=newest, paths=tuple(paths))
 
 
-def _directories(root: str, prefix: str) -> Iterator[tuple[str, str]]:
+def _directories(top: _Top) -> Iterator[tuple[str, str]]:
     """(place in the container, path here) of a git directory and of those in it."""
-    pending = [f"{prefix}.git"]
+    pending = [""]
     while pending:
-        here = pending.pop()
-        source = os.path.join(root, here)
-        yield f"{PROJECT}/{here}", source
+        below = pending.pop()
+        source = f"{top.source}{below}"
+        yield f"{top.place}{below}", source
         names = [entry.name for entry in _entries(source) if entry.is_dir(follow_symlinks=False)]
-        apart = _APART if os.path.lexists(f"{source}/HEAD") else frozenset[str]()
-        pending += [f"{here}/{name}" for name in names if name not in apart]
-        if "objects" in apart:  # alternates are named there
-            yield f"{PROJECT}/{here}/objects/info", f"{source}/objects/info"
+        inner = os.path.lexists(f"{source}/HEAD") and os.path.lexists(f"{source}/objects")
+        apart = standin.APART if top.sight and not below else _APART if inner else frozenset[str]()
+        pending += [f"{below}/{name}" for name in names if name not in apart]
+        if inner:  # alternates are named there
+            yield f"{top.place}{below}/objects/info", f"{source}/objects/info"
+
+
+def _files(top: _Top, source: str) -> Iterator[tuple[str, os.stat_result]]:
+    for entry in _entries(source):
+        state = entry.stat(follow_symlinks=False)
+        counts = top.sight is None or top.sight.counts(top.source, entry.path[len(top.source) + 1 :])
+        if counts and not stat.S_ISDIR(state.st_mode) and not entry.name.endswith(".lock"):
+            yield entry.path, state
 
 
 def _entries(place: str) -> list[os.DirEntry[str]]:

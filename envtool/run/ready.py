@@ -98,7 +98,7 @@ def unchanged(
         "watch": sorted(watched.items()),
         "machine": machine.pack(states),
         "root": setting.root,
-        "repository": warm.repository(setting.root),
+        "repository": project.sees_git(setting.root),
         "record": record.place(setting.store.root, setting.root),
         "view": traces[0].view,
         "rows": [

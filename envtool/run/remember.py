@@ -23,7 +23,7 @@ from envtool.events import Finished, Started
 from envtool.model import Env, Json, Task
 from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stack, Stacks, stack_binds
-from envtool.run import describe, provenance, reach, shared, warm
+from envtool.run import describe, provenance, reach, shared
 from envtool.run.result import Result
 from envtool.run.tasks import run_task
 from envtool.store import layers, results, views
@@ -115,7 +115,7 @@ def document(asked: Asked, stack: Stack, view: str) -> dict[str, Json]:
         passed={name: digest(variables[name]) for name in sorted(passed)},
         user=user,
         outputs=[*task.outputs],
-        repository=warm.repository(asked.setting.root),
+        repository=project.sees_git(asked.setting.root),
         kernel=os.uname().release if shows else "",
         network=env.network,
         arch=asked.setting.arch,

@@ -16,7 +16,7 @@ from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stack
 from envtool.realise.tee import Tee
 from envtool.realise.told import told
-from envtool.run import describe, provenance
+from envtool.run import describe, provenance, standin
 from envtool.run.reach import Reach
 from envtool.run.result import Result
 from envtool.store import layers
@@ -77,7 +77,11 @@ def _run(
     reach: Reach | None = None,
 ) -> tuple[start.Exit, str]:
     """How its container ended and, where it failed, the last of what it said."""
-    with layers.using(setting.store, [made.layer for made in stack.made]), scratch_for(env, setting) as scratch:
+    with (
+        layers.using(setting.store, [made.layer for made in stack.made]),
+        scratch_for(env, setting) as scratch,
+        standin.shown(setting) as git,
+    ):
         program = describe.container(
             env,
             stack,
@@ -88,6 +92,7 @@ def _run(
             task=task,
             allowed=setting.allowed,
             watch=reach.watch if reach else (),
+            git=git,
         )
         with _log(log) as file, Tee(file, setting.emit, event_id) as tee:
             ended = start.run(

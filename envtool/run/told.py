@@ -11,7 +11,7 @@ import binascii
 import os
 import sys
 
-from envtool import stored
+from envtool import git, stored
 from envtool.run import warm
 
 TYPE_CHECKING = False
@@ -79,11 +79,13 @@ def stands(plan: dict[str, Any], cancel: int = -1) -> bool:
 
     try:
         asked = look.ask(plan["root"], plan["record"])
-        if warm.repository(plan["root"]) != plan["repository"] or not machine.stands(*plan["machine"]):  # git works
+        if git.seen(asked.repository, plan["root"]) != plan["repository"] or not machine.stands(
+            *plan["machine"]
+        ):  # git works
             look.drop(asked)
             return False
         found = look.settle(asked, unchanged=True, cancel=cancel)
-    except look.Unknown:
+    except (look.Unknown, git.Failure):
         return False
     return found is not None and found.digest == plan["view"]
 

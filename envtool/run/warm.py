@@ -36,11 +36,6 @@ def signature(place: str) -> tuple[int, ...]:
     return (found.st_dev, found.st_ino, found.st_mode, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
-def repository(root: str) -> bool:
-    """Whether a task sees git's directory."""
-    return os.path.isdir(f"{root}/.git")
-
-
 def read(store: str, spec: str, env: str) -> dict[str, Any] | None:
     """The plan of an env, None when there is none or anything that decided it has changed. Its layers are held until
     `release`, by the descriptors under "held": that they are still there is looked at after that."""

@@ -43,7 +43,7 @@ from envtool.shown import Cache, Memory, Peek, Secret, Shown, Text
 __all__ = [
     "BESIDE", "BLOBS", "PROJECT", "Archive", "Bind", "BuildError", "Cache", "Call", "Command", "Completed",
     "Detection", "EnvDraft", "Event", "Fetch", "FetchError", "ImageSource", "InputFile", "Json", "Kind", "Language",
-    "LayerDraft", "Memory", "Original", "Package", "Part", "Peek", "Place", "Problem", "Project", "Recipe",
+    "LayerDraft", "Looked", "Memory", "Original", "Package", "Part", "Peek", "Place", "Problem", "Project", "Recipe",
     "Request", "ResolveError", "Run", "Sealed", "Secret", "Shown", "Site", "SpecError", "Step", "Text", "Tree",
     "Unpack", "Where", "hook", "hookspec", "integrity_digest", "shapes",
 ]  # fmt: skip
@@ -236,6 +236,16 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """What a base shows of this machine, and how it stood when its pins were looked at: a result of a task is told
+    again only while it stands so. Of the files in `trees` it is those that a container opened."""
+
+    states: Mapping[str, int]  # absolute path -> st_ctime_ns, by lstat
+    trees: tuple[str, ...] = ()  # directories among them, each by itself
+    unseen: str = ""  # why not all could be looked at: then no result is remembered
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageSource:
     """Which image a base is. `name` is as registries know it ("docker.io/library/alpine:3.20"), empty for one of a file
     of the project; `platform` as in "linux/386"."""
@@ -396,6 +406,11 @@ class Kind:
     def watches(self, pins: Json) -> tuple[str, ...]:
         """Host paths (absolute) whose stat must be unchanged for `fresh` to be taken as still true."""
         return ()
+
+    def looked(self, pins: Json) -> Looked | None:
+        """Bases only: what they show of this machine as it is, beside what the pins themselves say of it; None for
+        those that show nothing."""
+        return None
 
     def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
         """The exact files that the build needs. Pins, which end up in a lock that others use, name no mirror or index

@@ -105,6 +105,70 @@ def _git_directory(top: str) -> tuple[str, str] | None:
     return (place, common) if there else None
 
 
+def seen(repository: Repository | None, root: str) -> bool:
+    """Whether a task of the project at `root` sees a git directory: its own, or a stand-in. Raises Failure."""
+    return repository is not None and (_is_directory(f"{root}/.git") or elsewhere(repository, root))
+
+
+def elsewhere(repository: Repository, root: str) -> bool:
+    """Whether the git directory of the project at `root` is another place's, and the project's by git's own rules: a
+    worktree is one of that repository's worktrees and says so itself, a submodule's configuration names it, and of a
+    repository above the project `around` has looked at the owner. Raises Failure."""
+    if _is_directory(f"{root}/.git"):
+        return False
+    top = repository.top
+    directory, common = os.path.realpath(repository.directory), os.path.realpath(repository.common)
+    if os.path.realpath(f"{common}/objects") != f"{common}/objects":
+        return False
+    try:
+        if os.stat(common).st_uid not in (os.stat(root).st_uid, os.geteuid(), 0):
+            return False
+    except OSError:
+        return False
+    if _is_directory(f"{top}/.git"):
+        return directory == common == _inside(top, ".git")
+    if directory != common:
+        if os.path.dirname(directory) != f"{common}/worktrees":
+            return False
+        named = _path(directory, os.fsdecode(_read(f"{directory}/gitdir")))
+    else:
+        named = _path(directory, f"{_worktree(_read(f'{common}/config'))}/.git")
+    return named == _inside(top, ".git")
+
+
+def _path(directory: str, said: str) -> str:
+    """Where a path leads that a file of a git directory says; its last component may be a link's name."""
+    place = os.path.join(directory, said.strip("\r\n"))
+    return os.path.join(os.path.realpath(os.path.dirname(place)), os.path.basename(place))
+
+
+def _read(path: str) -> bytes:
+    try:
+        return small(path, follow=False)
+    except OSError:
+        return b""
+
+
+def _worktree(config: bytes) -> str:
+    """core.worktree, as `git submodule` writes it."""
+    here, found = False, ""
+    for row in os.fsdecode(config).split("\n"):
+        line = row.strip()
+        if line.startswith("["):
+            here = line.lower() == "[core]"
+        name, equals, value = line.partition("=")
+        if here and equals and name.strip().lower() == "worktree":
+            found = value.strip().strip('"')
+    return found
+
+
+def _is_directory(path: str) -> bool:
+    try:
+        return os.lstat(path).st_mode & _KIND == _DIRECTORY
+    except OSError:
+        return False
+
+
 def _inside(directory: str, name: str) -> str:
     return f"{directory}/{name}" if directory != "/" else f"/{name}"
 
@@ -112,9 +176,9 @@ def _inside(directory: str, name: str) -> str:
 # ---- what is read here, not by git -----------------------------------------------------------------------------------
 
 
-def small(path: str, most: int = SMALL) -> bytes:
+def small(path: str, most: int = SMALL, *, follow: bool = True) -> bytes:
     """A file of a git directory, of at most so many bytes. Raises Failure for all that is none, OSError."""
-    descriptor = _regular(path, most)
+    descriptor = _regular(path, most, follow=follow)
     try:
         return os.read(descriptor, most)
     finally:
@@ -351,6 +415,18 @@ def _index(repository: Repository) -> int:
         return found
     os.close(found)
     raise Failure(f"{place} is no index of git's, version 2 to 4")
+
+
+def small_index(repository: Repository) -> bytes:
+    """The whole index, empty where there is none. Raises Failure."""
+    descriptor = _index(repository)
+    if descriptor < 0:
+        return b""
+    try:
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(LARGEST)
+    finally:
+        os.close(descriptor)
 
 
 def _exclude(repository: Repository) -> int:

@@ -81,6 +81,8 @@ def result_document(
     passed: dict[str, Json],
     user: str,
     outputs: list[Json],
+    repository: bool,
+    kernel: str,
     network: bool,
     arch: str,
     services: list[Json],
@@ -91,7 +93,8 @@ def result_document(
     this machine's system): like layers, results outlive layers that were rebuilt and came out the same. `view` is the
     project's digest, `commands` lists of words, `passed` the sha256 of each variable that `pass:` let through: their
     values may be secrets. `history` stands for git's commit and tags, for tasks with outputs (versions are made of
-    them), else empty. A timeout is no part of it.
+    them), else empty; `repository` says whether the task sees one. `kernel` is its release
+    where the stack shows this machine's system, else empty. A timeout is no part of it.
     """
     return {
         "format": FORMAT,
@@ -104,6 +107,8 @@ def result_document(
         "passed": passed,
         "user": user,
         "outputs": outputs,
+        "repository": repository,
+        "kernel": kernel,
         "network": network,
         "arch": arch,
         "services": services,

@@ -70,6 +70,19 @@ def repositories(root: str, cancel: int = -1) -> list[tuple[str, str]]:
     return [(prefix, os.path.join(root, prefix.rstrip("/"))) for prefix, _, _ in _repositories(root, cancel)]
 
 
+def gits(root: str, cancel: int = -1) -> list[tuple[str, git.Repository]]:
+    """(prefix, repository) of the project and of every one in it; none outside git. Raises as `hidden` does."""
+    return [(prefix, repository) for prefix, repository, _ in _repositories(root, cancel)]
+
+
+def sees_git(root: str) -> bool:
+    """Whether a task sees a git directory. Raises EnvtoolError (code project-git)."""
+    try:
+        return git.seen(git.around(root), root)
+    except git.Failure as error:
+        raise _unread(error) from error
+
+
 def history(root: str) -> str:
     """What of git's history versions are made of, as one digest: the commit, and the tags. Empty without a repository.
     Raises EnvtoolError (code project-git)."""

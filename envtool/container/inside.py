@@ -57,7 +57,7 @@ def first(
     """The forked child of the supervisor: make the namespaces, then pid 1 beside this process, and end."""
     gc.disable()  # a collection would touch, and so copy, every page that the supervisor has
     try:
-        sock, output = _arrange(sock, stdio, output, set(maps.values()))
+        sock, output = _arrange(sock, stdio, output, {*maps.values(), *program.get("watched", ())})
         _go_first()
         # The caller's privileges over its files are in the namespace where they come from: as root sources are
         # cloned before, as a user after the new mount namespace gives the right to clone.
@@ -157,6 +157,8 @@ def _pid1(program: dict[str, Any], own: ids.Ids, sock: int, output: int, sources
         roots.find_owners(program, own, sources)
         _import_no_more()
         made = roots.build(program, own, sources)
+        if "watched" in program:
+            program["begin"](program["watch"], *program["watched"])
         kernel.keep_only({0, 1, 2, sock, *([output] if output >= 0 else [])})
         terminal = _terminal(sock, user=program["user"] == "user") if program.get("terminal") else -1
         init = _Init()

@@ -158,6 +158,7 @@ class Program:
     outputs_limit: int = OUTPUTS_LIMIT  # bytes of all of them together, holes and all
     sync: bool = True  # False: fsync and its kin do nothing (builds: the core syncs once at the end)
     vary: Variation | None = None
+    watch: tuple[str, ...] = ()  # directories of the container: which files in them are opened is told (opened.py)
 
     def flat(self) -> dict[str, Any]:
         """A dict of str, int, bool, None, bytes, tuple, list and dict only (but for `call`): see start.py."""
@@ -195,6 +196,7 @@ class Program:
             **({"own": self.root.own} if self.root.own else {}),
             **({"shown": tuple(_flat(each) for each in self.shown)} if self.shown else {}),
             **({"vary": (vary.order, vary.processors, vary.pids)} if vary else {}),
+            **({"watch": self.watch} if self.watch else {}),
         }
 
 

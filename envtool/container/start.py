@@ -50,7 +50,7 @@ _maps_lock = _thread.allocate_lock()
 class Exit:
     """How a container ended."""
 
-    __slots__ = ("error", "excess", "interrupted", "notes", "outputs", "seconds", "status", "timed_out")
+    __slots__ = ("error", "excess", "interrupted", "notes", "opened", "outputs", "seconds", "status", "timed_out")
 
     def __init__(self) -> None:
         self.status = 125  # as a shell shows it (128+n for signals); 124 timed out
@@ -60,6 +60,9 @@ class Exit:
         self.outputs: tuple[str, ...] = ()  # relative paths that were copied back
         self.notes: tuple[str, ...] = ()  # what could not be copied back, and why
         self.excess = ""  # of outputs: the first that was more than may be copied back, or more than there was time for
+        self.opened: tuple[str, ...] | None = (
+            None  # files of watched directories, and these; None where it is not known
+        )
         self.error = ""  # of a `call` step that raised: type and text
 
     def __repr__(self) -> str:
@@ -118,12 +121,23 @@ def run(
             patterns=program["outputs"],
             limit=program["outputs_limit"],
         )
+    watch = None
+    if "watch" in program:
+        from envtool.container import opened
+
+        watch = opened.Watch(program["watch"])
+        if watch.descriptors:
+            program |= {"watched": watch.descriptors, "begin": opened.begin}
     supervisor = _Supervisor(program, own, cancel, receiver)
     try:
         supervisor.start((stdin, stdout, stderr))
         supervisor.watch()
+        if watch is not None:
+            supervisor.result.opened = watch.opened()
     finally:
         supervisor.close()
+        if watch is not None:
+            watch.close()
     result = supervisor.result
     result.seconds = time.monotonic() - begin
     return result

@@ -2,7 +2,8 @@
 
 Its programs and libraries are shown as they are (`/usr` and what belongs to it); of `/etc` a copy is made that holds
 what root gave everybody to read. Home directories, /root, /var, /run, sockets and mounted disks are not shown, whoever
-runs envtool. What is installed is its identity: an upgrade of the machine makes other layers.
+runs envtool. What is installed is its identity: an upgrade of the machine makes other layers. Packages are told by
+their databases, everything else by installed.py.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import shutil
 import stat
 from typing import Any, ClassVar
 
-from envtool.api import Bind, Call, Json, Kind, Recipe, Request, Site, shapes
+from envtool.api import Bind, Call, Json, Kind, Looked, Recipe, Request, Site, shapes
+from envtool.kinds import installed
 
 SYSTEM = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
 EMPTY = (
@@ -21,6 +23,7 @@ EMPTY = (
     "var/lib", "var/cache", "var/log", "var/spool",
 )  # fmt: skip
 ETC = "/run/envtool/etc"
+STAMP = "var/lib/envtool-host"  # what the shown directories hold, as a hash: it makes layers above those of this system
 _CLOCK = "libfaketime.so.1"
 # Of the machine itself, or of its administrator, not of what is installed
 LEFT_OUT = frozenset(
@@ -87,11 +90,10 @@ DATABASES = (
     "/var/lib/pacman/local",
     "/usr/lib/os-release",
     "/etc/os-release",
-    "/usr/local/bin",
-    "/usr/local/lib",
-    "/etc",
-    "/etc/ld.so.cache",
 )
+# Of what is looked at besides, what `exec` can afford to look at each time: it remembers no results
+BESIDE, BESIDE_ETC = "what no package has", "/etc"
+WATCHED = (*DATABASES, "/usr/local/bin", "/usr/local/lib", "/etc", "/etc/ld.so.cache")
 
 
 class Host(Kind):
@@ -102,20 +104,35 @@ class Host(Kind):
         "description": "This machine's own system, read-only: no download, and nothing can be installed into it.",
         "anyOf": [{"type": "object", "additionalProperties": False, "properties": {}}, {"type": "null"}],
     }
+    version: ClassVar[int] = 2
     pinned: ClassVar[bool] = False
     pins: ClassVar[Json] = shapes.record({"system": shapes.TEXT, "installed": shapes.mapping({"type": "string"})})
+    _last: installed.Installed | None = None
 
     def resolve(self, request: Request, site: Site) -> Json:
         """What is installed now."""
-        return _identity()
+        return self._identity()
 
     def fresh(self, request: Request, pins: Json) -> bool:
         """Whether the machine is still the same."""
-        return pins == _identity()
+        return pins == self._identity()
 
     def watches(self, pins: Json) -> tuple[str, ...]:
-        """The package databases."""
-        return DATABASES
+        """The package databases, and where programs come and go."""
+        return WATCHED
+
+    def looked(self, pins: Any) -> Looked:
+        """What no package has, as it was when these pins were looked at last."""
+        last = self._last
+        if last is None or _beside(last).items() - pins["installed"].items():
+            last = self._last = installed.look(LEFT_OUT)
+        changed = _beside(last).items() - pins["installed"].items()  # by now: of these pins nothing is known any more
+        unseen = "the machine has changed meanwhile" if changed else last.unseen
+        return Looked(states=last.states, trees=tuple(last.trees), unseen=unseen)
+
+    def _identity(self) -> dict[str, Json]:
+        last = self._last = installed.look(LEFT_OUT)
+        return {"system": _system(), "installed": {**_databases(), **_beside(last)}}
 
     def platform(self, pins: Any) -> str:
         """The name of the system: its Python is the same on each machine that has it."""
@@ -125,12 +142,12 @@ class Host(Kind):
         """What is installed."""
         return pins
 
-    def build(self, request: Request, pins: Json) -> Recipe:
+    def build(self, request: Request, pins: Any) -> Recipe:
         """A copy of what is public in /etc, and links and empty directories where a system has them."""
         shown = [name for name in SYSTEM if os.path.isdir(f"/{name}") and not os.path.islink(f"/{name}")]
         links: list[Json] = [[name, os.readlink(f"/{name}")] for name in SYSTEM if os.path.islink(f"/{name}")]
         return Recipe(
-            steps=(Call(function=_lay_out, arguments=([*shown], links)),),
+            steps=(Call(function=_lay_out, arguments=([*shown], links, _stamp(pins))),),
             binds=(Bind(source="/etc", target=ETC),),
             mounts=tuple(Bind(source=f"/{name}", target=f"/{name}") for name in shown),
         )
@@ -150,26 +167,25 @@ class Host(Kind):
         return f"{pins['system']}, this machine"
 
 
-def _identity() -> dict[str, Json]:
+def _beside(found: installed.Installed) -> dict[str, Json]:
+    return {BESIDE: found.digest, BESIDE_ETC: found.etc}
+
+
+def _stamp(pins: Any) -> str:
+    """Of all that is shown and not copied: what is in /etc counts by what is copied."""
+    rows = (f"{path} {digest}\n" for path, digest in sorted(pins["installed"].items()) if path != BESIDE_ETC)
+    return hashlib.sha256("".join(rows).encode()).hexdigest()
+
+
+def _databases() -> dict[str, Json]:
     states: dict[str, Json] = {}
     for path in DATABASES:
         if os.path.isfile(path) and os.path.getsize(path) < 64 << 20:
             with open(path, "rb") as file:
                 states[path] = hashlib.file_digest(file, "sha256").hexdigest()
         elif os.path.isdir(path):
-            states[path] = _names(path)
-    return {"system": _system(), "installed": states}
-
-
-def _names(path: str) -> str:
-    """Names and times of a directory's entries: packages come and go, and /usr/local is installed into by hand."""
-    rows = []
-    with os.scandir(path) as entries:
-        for entry in entries:
-            found = entry.stat(follow_symlinks=False)
-            private = path == "/etc" and entry.name in LEFT_OUT
-            rows.append(entry.name if private else f"{entry.name} {found.st_mode} {found.st_size} {found.st_mtime_ns}")
-    return hashlib.sha256("\n".join(sorted(rows)).encode("utf-8", "surrogateescape")).hexdigest()
+            states[path] = hashlib.sha256("\n".join(sorted(os.listdir(path))).encode()).hexdigest()
+    return states
 
 
 def _system() -> str:
@@ -187,7 +203,7 @@ def _system() -> str:
 # ---- inside the container ----------------------------------------------------------------------------------------
 
 
-def _lay_out(shown: list[str], links: list[list[str]]) -> None:
+def _lay_out(shown: list[str], links: list[list[str]], stamp: str) -> None:
     os.umask(0o022)
     for name in (*shown, *EMPTY, "etc", "tmp", "var/tmp"):
         os.makedirs(f"/{name}", exist_ok=True)
@@ -196,6 +212,8 @@ def _lay_out(shown: list[str], links: list[list[str]]) -> None:
     for name, target in links:
         os.symlink(target, f"/{name}")
     os.symlink("/run", "/var/run")
+    with open(f"/{STAMP}", "w", encoding="ascii") as file:
+        file.write(f"{stamp}\n")
     _copy_public(ETC, "/etc", top=True)
     for name, text in ACCOUNTS.items():
         with open(f"/etc/{name}", "w", encoding="ascii") as file:

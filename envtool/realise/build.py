@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import posixpath
@@ -12,12 +13,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from envtool import net, project
-from envtool.api import BESIDE, BLOBS, PROJECT, Call, Fetch, InputFile, Place, Recipe, Run, Site, Unpack
+from envtool.api import BESIDE, BLOBS, PROJECT, Call, Fetch, InputFile, Looked, Place, Recipe, Run, Site, Unpack
 from envtool.api import Step as ApiStep
 from envtool.container import ids, start
 from envtool.container.program import Beside, Bind, Program, Root, Step, Text, View
 from envtool.errors import BuildError, Interrupted, MakeError, SandboxError, StoreError
 from envtool.events import Outcome
+from envtool.model import Json
 from envtool.plan.graph import Node
 from envtool.realise import advice, archive, inside, shown, team
 from envtool.realise.bring import bring
@@ -27,7 +29,7 @@ from envtool.realise.setting import Setting, add_variables, base_environment
 from envtool.realise.settle import Made, Settled
 from envtool.realise.tee import Tee
 from envtool.realise.variation import Variation
-from envtool.store import blobs, canonical, layers, live
+from envtool.store import blobs, canonical, layers, live, memo
 
 SCRATCH = ("/run/**", "/tmp/**", "/dev/**", "/proc/**", "/sys/**")  # never part of a layer, whatever wrote there
 
@@ -241,6 +243,7 @@ def _program(
         user="root",
         network=recipe.network,
         sync=False,
+        watch=shows.trees if (shows := looked(below)) else (),
     )
 
 
@@ -284,6 +287,17 @@ def stack_binds(stack: Sequence[Made]) -> tuple[Bind, ...]:
     return tuple(Bind(source=bind.source, target=bind.target) for bind in recipe.mounts)
 
 
+def looked(stack: Sequence[Made]) -> Looked | None:
+    """How what a base shows of the host stood when it was settled; None where it shows nothing."""
+    base = stack[0].settled if stack else None
+    return base.node.kind.looked(base.pins) if base else None
+
+
+def opened(what: str, key: str) -> dict[str, Json]:
+    """The question under which the store remembers what of the host was opened for a layer or a result."""
+    return {"format": 1, "opened": what, "of": key}
+
+
 def steps(described: Sequence[ApiStep]) -> tuple[Step, ...]:
     """A recipe's steps as the container takes them."""
     return tuple(_step(step) for step in described)
@@ -324,6 +338,10 @@ def _execute(program: Program, setting: Setting, event_id: str, settled: Settled
                 error.args = (error.message,)
             raise
         tee.close()
+        if program.watch:
+            with contextlib.suppress(OSError, StoreError):  # only a help: where it is not known, all counts
+                found: Json = [*ended.opened] if ended.opened is not None else None
+                memo.put(setting.store, opened("layer", settled.key), found)
         if ended.interrupted:
             raise Interrupted
         if ended.status:

@@ -16,9 +16,11 @@ from envtool.realise.build import copies, joins
 from envtool.realise.outside import outside
 from envtool.realise.setting import add_variables, base_environment
 from envtool.realise.stacks import Stack, stack_binds
+from envtool.run import standin
 
 HOME = "/home/envtool"
 NOTHING = gate.Allowed()
+NO_GIT = standin.Shown()
 
 
 def environment(
@@ -67,6 +69,8 @@ def container(
     user: Literal["root", "user"] = "user",
     terminal: str = "dumb",
     allowed: gate.Allowed = NOTHING,
+    watch: tuple[str, ...] = (),
+    git: standin.Shown = NO_GIT,
 ) -> Program:
     """The container of a task, or (`task` None) of `exec` and `shell`, whose steps are put in when it starts."""
     if task is not None:
@@ -76,17 +80,18 @@ def container(
     return Program(
         root=Root(lowers=tuple(made.layer.tree for made in reversed(stack.made)), scratch=scratch),
         steps=tuple(Step(argv=command.words(), cwd=cwd) for command in task.commands) if task else (),
-        binds=(*stack_binds(stack.made), *binds),
-        view=View(project=project, hidden=hidden, target=PROJECT),
+        binds=(*stack_binds(stack.made), *binds, *git.binds),
+        view=View(project=project, hidden=(*hidden, *git.hidden), target=PROJECT),
         joins=joins([made.settled for made in stack.made]),
         copies=copies([made.settled for made in stack.made]),
-        shown=texts,
+        shown=(*texts, *git.peeks),
         env=variables | environment(env, stack, host, user=user, terminal=terminal),
         network=env.network,
         user=user,
         timeout=task.timeout if task else None,
         outputs=task.outputs if task else (),
         outputs_limit=(task.outputs_limit if task else None) or OUTPUTS_LIMIT,
+        watch=watch,
     )
 
 

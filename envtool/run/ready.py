@@ -19,9 +19,9 @@ from envtool.realise import settle
 from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stack
 from envtool.registry import discover
-from envtool.run import describe, provenance, told, warm
+from envtool.run import describe, provenance, reach, told, warm
 from envtool.run.remember import Trace
-from envtool.view import record
+from envtool.view import machine, record
 
 MARGIN = 1_000_000_000  # nanoseconds
 MOST = 20_000  # watched paths: beyond, looking at them all is no short cut any more
@@ -74,19 +74,35 @@ def unchanged(
     decided = dict.fromkeys(path for trace in traces for path in _decided(trace.stack, spec, setting))
     for path in (*decided, *_code(), warm.consent(), "/etc/subuid", "/etc/subgid", setting.store.path("store.json")):
         watched.setdefault(path, warm.signature(path))
+    states = {
+        path: state for trace in traces for path, state in reach.reached(trace.stack, trace.found.key, setting).items()
+    }
+    for trace in traces:
+        watched |= {path: warm.signature(path) for path in (trace.found.log, _result(trace))}
+    if any(trace.found.run.git for trace in traces):
+        history = reach.history(setting)
+        watched |= {path: warm.signature(path) for path in history.paths}
+        if any(trace.found.run.git not in ("", history.digest) for trace in traces):
+            return
     # memories of pins are written anew when they change; layers and results never change
     steady = {path for path in watched if path.startswith(own) and not path.startswith(setting.store.path("memo", ""))}
-    if len(watched) > MOST or any(
-        state and max(state[4:]) > began - MARGIN for path, state in watched.items() if path not in steady
-    ):
+    times = [max(state[4:]) for path, state in watched.items() if state and path not in steady]
+    if len(watched) > MOST or len(states) > MOST or max((*times, *states.values()), default=0) > began - MARGIN:
         return
-    rows = []
-    for trace in traces:
-        watched[trace.found.log] = warm.signature(trace.found.log)
-        watched[os.path.join(trace.found.directory, "result.json")] = warm.signature(
-            os.path.join(trace.found.directory, "result.json")
-        )
-        rows.append(
+    plan = {
+        "version": told.version(),
+        "spec": place,
+        "task": traces[0].task,
+        "envs": selected,
+        "switches": told.switches(os.environ),
+        "watch": sorted(watched.items()),
+        "machine": machine.pack(states),
+        "root": setting.root,
+        "repository": project.sees_git(setting.root),
+        "record": record.place(setting.store.root, setting.root),
+        "view": traces[0].view,
+        "logs": setting.logs,
+        "rows": [
             {
                 "env": trace.env.name,
                 "task": trace.task,
@@ -96,21 +112,14 @@ def unchanged(
                 "passes": trace.env.passed,
                 "passed": told.passed(trace.env.passed),
             }
-        )
-    plan = {
-        "version": told.version(),
-        "spec": place,
-        "task": traces[0].task,
-        "envs": selected,
-        "switches": told.switches(os.environ),
-        "watch": sorted(watched.items()),
-        "root": setting.root,
-        "record": record.place(setting.store.root, setting.root),
-        "view": traces[0].view,
-        "logs": setting.logs,
-        "rows": rows,
+            for trace in traces
+        ],
     }
     stored.replace(told.path(setting.store.root, place, traces[0].task, selected), stored.seal(plan))
+
+
+def _result(trace: Trace) -> str:
+    return os.path.join(trace.found.directory, "result.json")
 
 
 def _copies(trace: Trace) -> list[tuple[str, str]]:

@@ -23,7 +23,7 @@ from envtool.events import Finished, Started
 from envtool.model import Env, Json, Task
 from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stack, Stacks, stack_binds
-from envtool.run import describe, provenance, shared
+from envtool.run import describe, provenance, reach, shared
 from envtool.run.result import Result
 from envtool.run.tasks import run_task
 from envtool.store import layers, results, views
@@ -71,7 +71,10 @@ def perform(asked: Asked, stacks: Stacks, *, again: bool) -> tuple[Result, Trace
         if supposed and isinstance(view, View) and (told := _by_team(asked, supposed, view)):
             return told
     stack = stacks.stack(env.name)
-    if env.network:
+    why = "" if env.network else reach.unseen(stack)
+    if why:
+        setting.emit(net.note(_id(asked), f"not remembered: {why}"))
+    if env.network or why:
         return run_task(env, asked.task, stack, setting, log=asked.log, host=asked.host), None
     if not view or recalled is None or stack.made != recalled.made:  # something was made: that took its time
         view = look_at(setting)
@@ -79,7 +82,8 @@ def perform(asked: Asked, stacks: Stacks, *, again: bool) -> tuple[Result, Trace
             return told
     before = _before(asked, stack, view) if isinstance(view, View) else view
     seen = view.digest if isinstance(view, View) else ""
-    result = run_task(env, asked.task, stack, setting, log=asked.log, host=asked.host, view=seen)
+    reached = before.reach if isinstance(before, _Before) else None
+    result = run_task(env, asked.task, stack, setting, log=asked.log, host=asked.host, view=seen, reach=reached)
     if result.outcome != "passed":
         return result, None
     why = _keep(asked, stack, before, result) if isinstance(before, _Before) else before
@@ -117,6 +121,8 @@ def document(asked: Asked, stack: Stack, view: str) -> dict[str, Json]:
         passed={name: digest(variables[name]) for name in sorted(passed)},
         user=user,
         outputs=[*task.outputs],
+        repository=project.sees_git(asked.setting.root),
+        kernel=os.uname().release if shows else "",
         network=env.network,
         arch=asked.setting.arch,
         services=SERVICES,
@@ -159,7 +165,7 @@ def _tell(asked: Asked, stack: Stack, view: View) -> tuple[Result, Trace] | None
     except (EnvtoolError, UnicodeError):
         return None
     found = results.find(setting.store, key)
-    if found is None:
+    if found is None or reach.unseen(stack) or not _same_git(found, setting):
         return None
     if not results.verify(found, setting.cancel.check):
         results.forget(setting.store, key)
@@ -207,6 +213,14 @@ def _tell(asked: Asked, stack: Stack, view: View) -> tuple[Result, Trace] | None
         host=found.run.host,
     )
     return result, trace
+
+
+def _same_git(found: results.Remembered, setting: Setting) -> bool:
+    """Whether git's directories are what the run saw of them, if it opened any of their files."""
+    try:
+        return not found.run.git or found.run.git == reach.history(setting).digest
+    except EnvtoolError:
+        return False
 
 
 def _by_team(asked: Asked, stack: Stack, view: View) -> tuple[Result, Trace] | None:
@@ -281,11 +295,17 @@ class _Before:
     view: View
     document: dict[str, Json]
     manifest: bytes
+    reach: reach.Reach
 
 
 def _before(asked: Asked, stack: Stack, view: View) -> _Before | str:
     try:
-        return _Before(view=view, document=document(asked, stack, view.digest), manifest=compare.text(view))
+        return _Before(
+            view=view,
+            document=document(asked, stack, view.digest),
+            manifest=compare.text(view),
+            reach=reach.Reach(stack, asked.setting),
+        )
     except (EnvtoolError, Unknown) as error:
         return str(error)
 
@@ -301,6 +321,9 @@ def _keep(asked: Asked, stack: Stack, before: _Before, result: Result) -> str:
         if touched := compare.changed(before.view, after) - {*result.outputs}:
             more = f" and {len(touched) - 1} more" if len(touched) > 1 else ""
             return f"{min(touched)}{more} was touched while it ran"
+        if not before.reach.stood():
+            return "this machine's own system changed while it ran"
+        history = before.reach.git(setting)
         documents = [before.document]
         now = document(asked, stack, after.digest)
         if now != before.document:
@@ -322,6 +345,7 @@ def _keep(asked: Asked, stack: Stack, before: _Before, result: Result) -> str:
                 seconds=result.seconds,
                 host=os.uname().nodename,
                 message=result.message,
+                git=history,
             ),
             owner=owner(setting.root, result.env, result.task),
             log=result.log,
@@ -330,6 +354,8 @@ def _keep(asked: Asked, stack: Stack, before: _Before, result: Result) -> str:
             outputs=result.outputs,
             check=setting.cancel.check,
         )
+        for each in documents:
+            before.reach.note(keys.digest(each), setting)
         shared.give(documents, stack, setting)
     except results.TooLarge:
         return "its log and outputs are too large"

@@ -16,21 +16,31 @@ from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stack
 from envtool.realise.tee import Tee
 from envtool.realise.told import told
-from envtool.run import describe, provenance
+from envtool.run import describe, provenance, standin
+from envtool.run.reach import Reach
 from envtool.run.result import Result
 from envtool.store import layers
 
 
 def run_task(
-    env: Env, task: Task, stack: Stack, setting: Setting, *, log: str, host: Mapping[str, str], view: str = ""
+    env: Env,
+    task: Task,
+    stack: Stack,
+    setting: Setting,
+    *,
+    log: str,
+    host: Mapping[str, str],
+    view: str = "",
+    reach: Reach | None = None,
 ) -> Result:
-    """Run it. `view` is the digest of the project, where it is known: it goes into the evidence. Raises SandboxError
+    """Run it. `view` is the digest of the project, where it is known: it goes into the evidence; `reach` is told what
+    was opened. Raises SandboxError
     when there can be no container; everything else is in the result."""
     event_id = f"task:{env.name}:{task.name}"
     hint = ""
     with told(setting, event_id, "task", task.name, env=env.name) as piece:
         try:
-            ended, said = _run(env, task, stack, setting, log=log, host=host, event_id=event_id)
+            ended, said = _run(env, task, stack, setting, log=log, host=host, event_id=event_id, reach=reach)
         except EnvtoolError as error:
             piece.detail = error.message
             raise
@@ -56,10 +66,22 @@ def run_task(
 
 
 def _run(
-    env: Env, task: Task, stack: Stack, setting: Setting, *, log: str, host: Mapping[str, str], event_id: str
+    env: Env,
+    task: Task,
+    stack: Stack,
+    setting: Setting,
+    *,
+    log: str,
+    host: Mapping[str, str],
+    event_id: str,
+    reach: Reach | None = None,
 ) -> tuple[start.Exit, str]:
     """How its container ended and, where it failed, the last of what it said."""
-    with layers.using(setting.store, [made.layer for made in stack.made]), scratch_for(env, setting) as scratch:
+    with (
+        layers.using(setting.store, [made.layer for made in stack.made]),
+        scratch_for(env, setting) as scratch,
+        standin.shown(setting) as git,
+    ):
         program = describe.container(
             env,
             stack,
@@ -69,6 +91,8 @@ def _run(
             scratch=scratch,
             task=task,
             allowed=setting.allowed,
+            watch=reach.watch if reach else (),
+            git=git,
         )
         with _log(log) as file, Tee(file, setting.emit, event_id) as tee:
             ended = start.run(
@@ -80,6 +104,8 @@ def _run(
                 protected=setting.files,
             )
             tee.close()
+            if reach:
+                reach.opened = ended.opened
             return ended, tee.text(1 << 16) if ended.status else ""
 
 

@@ -11,7 +11,7 @@ import binascii
 import os
 import sys
 
-from envtool import stored
+from envtool import git, stored
 from envtool.run import warm
 
 TYPE_CHECKING = False
@@ -29,8 +29,8 @@ def path(store: str, spec: str, task: str, envs: tuple[str, ...]) -> str:
 
 
 def version() -> tuple[object, ...]:
-    """What wrote a plan, and where it looked for plugins."""
-    return (FORMAT, *warm.version(), tuple(sys.path))
+    """What wrote a plan, where it looked for plugins, and the kernel."""
+    return (FORMAT, *warm.version(), tuple(sys.path), os.uname().release)
 
 
 def switches(environ: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -73,9 +73,9 @@ def passed(patterns: tuple[str, ...]) -> dict[str, str]:
 
 
 def stands(plan: dict[str, Any], cancel: int = -1) -> bool:
-    """Whether the project's files are those of the plan. Not known, and so False, at once when the descriptor `cancel`
-    becomes readable."""
-    from envtool.view import look
+    """Whether the project's files, and those of this machine that a task can reach, are those of the plan. Not known,
+    and so False, at once when the descriptor `cancel` becomes readable."""
+    from envtool.view import look, machine
 
     logs: tuple[str, ...] = ()
     if plan["logs"] or _to_file(1) or _to_file(2):
@@ -83,8 +83,14 @@ def stands(plan: dict[str, Any], cancel: int = -1) -> bool:
 
         logs = find(plan["root"])
     try:
-        found = look.settle(look.ask(plan["root"], plan["record"], logs), unchanged=True, cancel=cancel)
-    except look.Unknown:
+        asked = look.ask(plan["root"], plan["record"], logs)
+        if git.seen(asked.repository, plan["root"]) != plan["repository"] or not machine.stands(
+            *plan["machine"]
+        ):  # git works
+            look.drop(asked)
+            return False
+        found = look.settle(asked, unchanged=True, cancel=cancel)
+    except (look.Unknown, git.Failure):
         return False
     return found is not None and found.digest == plan["view"]
 

@@ -58,6 +58,7 @@ class Run:
     seconds: float
     host: str
     message: str = ""  # what was said beside the outcome: of outputs that could not be copied back
+    git: str = ""  # digest of git's directories, where it opened something in them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +121,7 @@ def _read(key: str, directory: str) -> Remembered | None:
 def _said(found: Remembered) -> bool:
     """Whether all that is said of a run and its outputs can be."""
     run = found.run
-    texts: list[object] = [run.env, run.task, run.host, run.message]
+    texts: list[object] = [run.env, run.task, run.host, run.message, run.git]
     for each in found.outputs:
         texts += [each.path, each.sha256, each.link]
         if not (document.whole(each.mode) and document.whole(each.size) and type(each.mtime_ns) is int):

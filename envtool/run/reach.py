@@ -1,0 +1,192 @@
+"""What a task can reach beside its stack and the project's files: this machine's own system, and git's directories.
+
+Both are too large to be in the digest of every task, and most tasks look at little of them. So it is told, by the
+kernel, which of their files a task opened (container/opened.py): a result counts as long as what was opened stands as
+it did. Where that is not known, all of it counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from envtool import git, project
+from envtool.api import PROJECT, Looked
+from envtool.errors import EnvtoolError
+from envtool.model import Json
+from envtool.realise.build import looked, opened
+from envtool.realise.setting import Setting
+from envtool.realise.stacks import Stack
+from envtool.run import standin
+from envtool.store import memo
+from envtool.view import look, machine
+
+INDEX = ("ls-files", "-s", "-t", "-z", "--", ".")
+WHOLE = 1 << 20  # bytes of a file of git's that is read: of a larger one times and size count
+_APART = standin.APART - {"modules"}  # submodules of the project are in it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """How git's directories stand, as far as a task can see them."""
+
+    digest: str  # lower-case hex
+    newest: int  # ctime (ns) of what changed last
+    paths: tuple[str, ...]  # of the host: while their stats are the same, so is the digest
+
+
+class Reach:
+    """What one task can reach, looked at before it starts; `opened` is set when it has ended."""
+
+    __slots__ = ("_began", "_directories", "_machine", "opened")
+
+    def __init__(self, stack: Stack, setting: Setting) -> None:
+        """Raises EnvtoolError where git cannot be asked."""
+        self._machine = looked(stack.made)
+        self._directories = {place for top in _tops(setting) for place, _ in _directories(top)}
+        self._began = time.time_ns()
+        self.opened: tuple[str, ...] | None = None
+
+    @property
+    def watch(self) -> tuple[str, ...]:
+        """Directories of the container, of which it has to be told what was opened in them."""
+        return (*(self._machine.trees if self._machine else ()), *self._directories)
+
+    def git(self, setting: Setting) -> str:
+        """The digest of git's directories where the task opened something in them, else empty. Raises EnvtoolError,
+        also where they changed meanwhile."""
+        if not self._directories or (
+            self.opened is not None
+            and not any(path in self._directories or os.path.dirname(path) in self._directories for path in self.opened)
+        ):
+            return ""
+        found = history(setting)
+        if found.newest > self._began - look.GRAIN:
+            raise EnvtoolError("git's own files changed while it ran, or just before", code="project-git")
+        return found.digest
+
+    def stood(self) -> bool:
+        """Whether what was opened of the machine still stands as it did."""
+        return self._machine is None or machine.stands(*machine.pack(_reached(self._machine, [self.opened])))
+
+    def note(self, key: str, setting: Setting) -> None:
+        """Remember what of the machine was opened for the result of this key."""
+        if self._machine is not None:
+            trees = {*self._machine.trees}
+            here: Json = None
+            if self.opened is not None:
+                here = [path for path in self.opened if os.path.dirname(path) in trees]
+            memo.put(setting.store, opened("result", key), here)
+
+
+def unseen(stack: Stack) -> str:
+    """Why not all that a stack shows of the machine could be looked at; empty where it could."""
+    shown = looked(stack.made)
+    return shown.unseen if shown else ""
+
+
+def reached(stack: Stack, key: str, setting: Setting) -> dict[str, int]:
+    """What of the machine decided the result of a key and the layers below it: ctimes (ns) by path."""
+    shown = looked(stack.made)
+    if shown is None:
+        return {}
+    questions = [opened("layer", made.layer.key) for made in (*stack.made, *stack.aside)[1:]]
+    return _reached(shown, [memo.get(setting.store, each) for each in (*questions, opened("result", key))])
+
+
+def _reached(shown: Looked, told: Sequence[Iterable[str] | None]) -> dict[str, int]:
+    known = [each for each in told if each is not None]
+    together = frozenset(path for each in known for path in each) if len(known) == len(told) else None
+    return machine.reached(shown.states, shown.trees, together)
+
+
+# ---- git -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Top:
+    """A git directory, or one of those that a stand-in is made of."""
+
+    place: str  # in the container
+    source: str  # here
+    sight: standin.Sight | None = None
+
+
+def _tops(setting: Setting) -> list[_Top]:
+    """All that a task of the project sees. Raises EnvtoolError."""
+    found = []
+    for prefix, _ in project.gits(setting.root, setting.cancel.reader):
+        source = os.path.join(setting.root, prefix, ".git")
+        if os.path.isdir(source) and not os.path.islink(source):
+            found.append(_Top(place=f"{PROJECT}/{prefix}.git", source=source))
+    if sight := standin.sight(setting):
+        found += [_Top(place=f"{PROJECT}/.git", source=source, sight=sight) for source in sight.sources]
+    return found
+
+
+def history(setting: Setting) -> History:
+    """How git's directories stand now: every file in them but objects, which commits name, and other work trees. Of an
+    index it is what it says, not the times of files that it keeps. Raises EnvtoolError."""
+    rows: list[str] = []
+    paths: list[str] = []
+    newest = 0
+    try:
+        for prefix, repository in project.gits(setting.root, setting.cancel.reader):
+            listing = git.ask(repository, os.path.realpath(os.path.join(setting.root, prefix)), INDEX)
+            rows.append(f"{prefix} {hashlib.sha256(listing.end(setting.cancel.reader)).hexdigest()}")
+        for top in _tops(setting):
+            for place, source in _directories(top):
+                paths.append(source)
+                for path, state in _files(top, source):
+                    paths.append(path)
+                    newest = max(newest, state.st_ctime_ns)
+                    if os.path.basename(path) != "index":
+                        rows.append(f"{place}/{os.path.basename(path)} {state.st_mode} {_content(path, state)}")
+    except git.Failure as error:
+        raise EnvtoolError(f"the project cannot be read: {error}", code="project-git") from error
+    except OSError as error:
+        raise EnvtoolError(f"git's directory cannot be read: {error}", code="project-git") from error
+    text = "\n".join(sorted(rows)).encode("utf-8", "surrogateescape")
+    return History(digest=hashlib.sha256(text).hexdigest(), newest=newest, paths=tuple(paths))
+
+
+def _directories(top: _Top) -> Iterator[tuple[str, str]]:
+    """(place in the container, path here) of a git directory and of those in it."""
+    pending = [""]
+    while pending:
+        below = pending.pop()
+        source = f"{top.source}{below}"
+        yield f"{top.place}{below}", source
+        names = [entry.name for entry in _entries(source) if entry.is_dir(follow_symlinks=False)]
+        inner = os.path.lexists(f"{source}/HEAD") and os.path.lexists(f"{source}/objects")
+        apart = standin.APART if top.sight and not below else _APART if inner else frozenset[str]()
+        pending += [f"{below}/{name}" for name in names if name not in apart]
+        if inner:  # alternates are named there
+            yield f"{top.place}{below}/objects/info", f"{source}/objects/info"
+
+
+def _files(top: _Top, source: str) -> Iterator[tuple[str, os.stat_result]]:
+    for entry in _entries(source):
+        state = entry.stat(follow_symlinks=False)
+        counts = top.sight is None or top.sight.counts(top.source, entry.path[len(top.source) + 1 :])
+        if counts and not stat.S_ISDIR(state.st_mode) and not entry.name.endswith(".lock"):
+            yield entry.path, state
+
+
+def _entries(place: str) -> list[os.DirEntry[str]]:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(place) as entries:
+        return list(entries)
+    return []
+
+
+def _content(path: str, state: os.stat_result) -> str:
+    if stat.S_ISLNK(state.st_mode):
+        return os.readlink(path)
+    if not stat.S_ISREG(state.st_mode) or state.st_size > WHOLE:
+        return f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}"
+    return hashlib.sha256(git.small(path)).hexdigest()

@@ -467,6 +467,9 @@ class Project(Protocol):
     def read(self, path: str) -> str | None:
         """Text of a project-relative file, None when there is none (that is recorded too)."""
 
+    def read_bytes(self, path: str) -> bytes | None:
+        """The same as it lies there, for files that say their encoding themselves."""
+
     def glob(self, pattern: str) -> list[str]:
         """Project-relative paths, sorted. Git-ignored files are not seen."""
 
@@ -491,6 +494,8 @@ class EnvDraft:
     options: Mapping[str, Json]  # the language's own keys of the env
     layer_names: tuple[str, ...]
     where: Where
+    base_options: Json = None  # the value under the base kind's name, rendered
+    directory: str = "."  # of the spec that the env stands in, relative to the project; the language's paths are to it
 
 
 class Language:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from envtool_python.facts import WrongFileError, poetry_lines, poetry_version, read_facts
+from envtool_python.facts import read_facts
+from envtool_python.poetry import poetry_lines, poetry_version
+from envtool_python.texts import WrongFileError
 from envtool_python.versions import newest, pretended
 
 from envtool import testing

@@ -18,6 +18,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -134,11 +135,16 @@ def measure(wanted: str, url: str, python: str, pip: str) -> tuple[str, int]:
     return hashlib.sha256(content).hexdigest(), len(content)
 
 
-def pip_install(python: str, pip: str, arguments: list[str], env: Env) -> list[Document]:
-    """`pip install` with a report; the files it chose."""
+def pip_report(python: str, pip: str, arguments: list[str], env: Env) -> str:
+    """`pip install` with a report; its path."""
     report = WORK + "/report.json"
     execute([python, pip, "install", *QUIET, "--report", report, *arguments], env=env)
-    return entries(report, python, pip)
+    return report
+
+
+def pip_install(python: str, pip: str, arguments: list[str], env: Env) -> list[Document]:
+    """`pip install`; the files it chose."""
+    return entries(pip_report(python, pip, arguments, env), python, pip)
 
 
 # ---- resolving -----------------------------------------------------------------------------------------------------
@@ -160,29 +166,82 @@ def info(document: Document) -> Document:
 
 
 def resolve(document: Document) -> Document:
-    """Requirement lines, constraints and perhaps the project -> the files that are missing in the venv."""
+    """Requirement lines, constraints and perhaps the project -> the files that are missing in the venv.
+
+    Lines of one call are settled together; what it chose is there for the next call as if it were installed.
+    """
     pip = unpack_pip(document["pip"])
-    lines = list(document["requirements"])
-    if document.get("project"):
-        root = copy_project(document["project"]["root"])
-        extras = ",".join(document["project"]["extras"])
-        lines.append(root + (f"[{extras}]" if extras else ""))
-    arguments = ["--dry-run", "-r", write_lines("requirements.txt", lines)]
-    constraints = list(document["constraints"])
-    if constraints:
-        arguments += ["-c", write_lines("constraints.txt", constraints)]
+    calls = [list(lines) for lines in document["calls"]]
+    project, directories = document.get("project"), document.get("directories", {})
+    if project or directories:
+        copy_project(PROJECT)
+    if project:
+        extras = ",".join(project["extras"])
+        calls[project["call"]].append(copied(project["root"]) + (f"[{extras}]" if extras else ""))
     python = document["venv"] + "/bin/python"
     if not os.path.exists(python):
         # A fresh environment, so that what Debian installed beside its python3 does not count.
         python = make_venv(WORK + "/env")
     env = environment(**document["variables"])
-    keep = document.get("keep")
+    chosen: dict[str, str] = {}  # name -> version
+    files: list[Document] = []
+    for lines in calls:
+        free = [line for line in document["constraints"] if name_before(line) not in chosen]
+        free += [f"{name} @ file://{copied(root)}" for name, root in directories.items() if normal(name) not in chosen]
+        bounds = [*free, *(f"{name}=={version}" for name, version in chosen.items())]
+        keep = [line for line in document.get("keep") or () if name_before(line) not in chosen]
+        report = settle(python, pip, lines, bounds, keep, env)
+        files += entries(report, python, pip)
+        chosen.update(pretend_installed(report, python) if lines is not calls[-1] else {})
+    return {"files": files}
+
+
+def settle(python: str, pip: str, lines: list[str], bounds: list[str], keep: list[str], env: Env) -> str:
+    """One call of pip that installs nothing: the path of its report."""
+    arguments = ["--dry-run", "-r", write_lines("requirements.txt", lines)]
+    if bounds:
+        arguments += ["-c", write_lines("constraints.txt", bounds)]
     if keep:
         try:
-            return {"files": pip_install(python, pip, [*arguments, "-c", write_lines("keep.txt", keep)], env)}
+            return pip_report(python, pip, [*arguments, "-c", write_lines("keep.txt", keep)], env)
         except FailedError:
             pass  # what was chosen before cannot stay beside what is asked for now
-    return {"files": pip_install(python, pip, arguments, env)}
+    return pip_report(python, pip, arguments, env)
+
+
+def pretend_installed(report: str, python: str) -> dict[str, str]:
+    """Metadata of what a report would install, for the next call of pip to find: name -> version."""
+    site = subprocess.check_output(
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        env=environment(),
+        universal_newlines=True,
+    ).strip()
+    found = {}
+    with open(report, encoding="utf-8") as file:
+        items = json.load(file)["install"]
+    for item in items:
+        about = item["metadata"]
+        fields = [("Metadata-Version", "2.1"), ("Name", about["name"]), ("Version", about["version"])]
+        fields += [("Requires-Dist", line) for line in about.get("requires_dist", ())]
+        fields += [("Provides-Extra", line) for line in about.get("provides_extra", ())]
+        directory = os.path.join(site, "{}-{}.dist-info".format(about["name"].replace("-", "_"), about["version"]))
+        os.makedirs(directory, exist_ok=True)
+        with open(os.path.join(directory, "METADATA"), "w", encoding="utf-8") as file:
+            file.write("".join(f"{key}: {value}\n" for key, value in fields))
+        with open(os.path.join(directory, "INSTALLER"), "w", encoding="utf-8") as file:
+            file.write("pip\n")
+        found[normal(about["name"])] = about["version"]
+    return found
+
+
+def normal(name: str) -> str:
+    """A project's name as PEP 503 compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def name_before(line: str) -> str:
+    """The normal name that a requirement line begins with."""
+    return normal(re.split(r"[^A-Za-z0-9._-]", line.strip(), maxsplit=1)[0])
 
 
 def write_lines(name: str, lines: list[str]) -> str:
@@ -229,6 +288,11 @@ def copy_project(root: str) -> str:
     """A writable copy of the project (backends write beside the sources); the copy of `root`."""
     fresh(SOURCE)
     shutil.copytree(PROJECT, SOURCE, symlinks=True)
+    return copied(root)
+
+
+def copied(root: str) -> str:
+    """Where the copy of a directory of the project is."""
     return os.path.normpath(SOURCE + "/" + os.path.relpath(root, PROJECT))
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import posixpath
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
+from envtool_python import pythons
 from envtool_python.editable import BUILD_FILES, METADATA_FILES, MODULES, VERSIONS
-from envtool_python.facts import Facts, WrongFileError, read_facts
-from envtool_python.requirements import Lines, WrongRequirementError, extra, flatten, group, own_extras, unique
+from envtool_python.facts import Facts, read_facts
+from envtool_python.requirements import WrongRequirementError, extra, flatten, group, own_extras, unique
 from envtool_python.resolving import PINS, Resolver, fetches, files_of, inside_bind, inside_command, kept
 from envtool_python.simple import located
+from envtool_python.sources import INDEX, SOURCES, Sources, is_url
+from envtool_python.texts import WrongFileError, text_of
 from envtool_python.versions import pretended
 
 if TYPE_CHECKING:
@@ -33,6 +37,12 @@ _COMMON: dict[str, api.Json] = {
         "the same path extends it",
     },
     "inputs": _strings("further project files that this layer depends on, or globs"),
+    "index": {
+        "type": "string",
+        "pattern": "^https?://",
+        "description": "the index that files come from, in the place of pip's usual one",
+    },
+    "requires-python": {"type": "string", "description": "the Pythons that the project is for, as in `>=3.10`"},
     "version": {
         "type": "string",
         "description": "the project's version, where its build backend asks version control (default: its newest tag)",
@@ -58,7 +68,8 @@ class _Venv(api.Kind):
         self, request: api.Request, pins: api.Json, fetches: Sequence[api.Fetch], site: api.Site
     ) -> Sequence[api.Fetch]:
         """Where this machine's pip looks, with the credentials that it has."""
-        return located(fetches, {entry["sha256"]: entry["name"] for entry in files_of(pins)}, site)
+        names = {entry["sha256"]: entry["name"] for entry in files_of(pins)}
+        return located(fetches, names, site, _options(request.options).get("index", ""))
 
     def material(self, request: api.Request, pins: api.Json) -> api.Json:
         """What the build is told; the files' hashes and the inputs are in every key anyway."""
@@ -105,6 +116,12 @@ class Pip(_Venv):
                     "packages": _strings("requirements, as in `attrs>=24`"),
                     "requirements": _strings("requirement files; what they include is followed"),
                     "constraints": _strings("constraint files"),
+                    "adds": _strings(
+                        "requirements that are settled last, by a call of pip of their own, beside all others: no hash, "
+                        "index or other mode of a requirement file is meant for them"
+                    ),
+                    "bounds": _strings("constraints written out, as in `attrs<25`"),
+                    "sources": SOURCES,
                     "groups": _strings("dependency groups of pyproject.toml"),
                     "extras": _strings("extras of the project: its own requirements and these"),
                     "project": {"type": "boolean", "description": "what the project itself requires (not the project)"},
@@ -139,23 +156,37 @@ class Pip(_Venv):
     def asked_inputs(self, options: api.Json) -> tuple[str, ...]:
         """Where its build backend has to say what the project requires: what that reads."""
         chosen = _options(options)
-        return (*METADATA_FILES, *chosen.get("reads", (*MODULES, *VERSIONS))) if _asks_project(chosen) else ()
+        usual = (*METADATA_FILES, *MODULES, *VERSIONS)
+        places = _directories(chosen).values()
+        asked = (*METADATA_FILES, *chosen.get("reads", (*MODULES, *VERSIONS))) if _asks_project(chosen) else ()
+        if "reads" in chosen:
+            asked = (*asked, *chosen["reads"])
+        else:
+            asked = (*asked, *(posixpath.join(place, pattern) for place in places for pattern in usual))
+        return unique((*asked, *(posixpath.join(place, name) for place in places for name in BUILD_FILES)))
 
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
         """Settle every requirement to a file. Raises ResolveError, FetchError."""
         chosen = _options(request.options)
         files = _ProjectFiles(request, site)
-        facts, lines, extras = wanted(chosen, files)
-        resolver = Resolver(site, python=_python(chosen), venv=_path(chosen))
+        asked = wanted(chosen, files)
+        resolver = Resolver(site, python=_python(chosen), venv=_path(chosen), index=chosen.get("index", ""))
+        _check_python(chosen, resolver)
+        lines = [line for call in asked.calls for line in call]
         document: dict[str, api.Json] = {
-            "requirements": list(lines.requirements),
-            "constraints": list(lines.constraints),
-            "keep": kept(request.keep, (*lines.requirements, *lines.constraints)),
-            "variables": {**pretended(site, facts, _prefix(request.directory), chosen.get("version"))},
+            "calls": [[*call] for call in asked.calls],
+            "constraints": [*asked.constraints],
+            "directories": {name: _at(request, place) for name, place in asked.directories.items()},
+            "keep": kept(request.keep, (*lines, *asked.constraints)),
+            "variables": {**pretended(site, asked.facts, _prefix(request.directory), chosen.get("version"))},
         }
-        if extras is not None:
-            document["project"] = {"root": _at(request, "."), "extras": list(extras)}
-        site.note(f"resolving {len(lines.requirements)} requirements")
+        for place in asked.directories.values():  # told to the backends of projects beside, in the same words
+            below = posixpath.normpath(posixpath.join(request.directory, place))
+            variables = pretended(site, _facts(files, f"{place}/"), _prefix(below), None)
+            document["variables"] = {**variables, **document["variables"]}  # type: ignore[dict-item]
+        if asked.extras is not None:
+            document["project"] = {"root": _at(request, "."), "extras": [*asked.extras], "call": asked.project_call}
+        site.note(f"resolving {len(lines)} requirements")
         install = resolver.packages(document)
         return resolver.pins("install", install)
 
@@ -221,7 +252,7 @@ class PythonProject(_Venv):
         chosen = _options(request.options)
         root = posixpath.normpath(chosen.get("root", "."))
         facts = _facts(_ProjectFiles(request, site), _prefix(root))
-        if not facts.installable:
+        if not facts.buildable:
             raise api.ResolveError(
                 f"there is no project to install in {root}",
                 code="no-project",
@@ -229,7 +260,8 @@ class PythonProject(_Venv):
             )
         install = chosen.get("install") or ("wheel" if facts.compiled else "editable")
         variables = pretended(site, facts, _prefix(posixpath.join(request.directory, root)), chosen.get("version"))
-        resolver = Resolver(site, python=_python(chosen), venv=_path(chosen))
+        resolver = Resolver(site, python=_python(chosen), venv=_path(chosen), index=chosen.get("index", ""))
+        _check_python(chosen, resolver)
         site.note("asking the project what its build needs")
         hooks = ["build_editable"] if install == "editable" else ["build_wheel"]
         build = resolver.project(_at(request, root), hooks, variables)
@@ -273,35 +305,114 @@ class PythonProject(_Venv):
 # ---- what is wanted ------------------------------------------------------------------------------------------------
 
 
-def wanted(chosen: Mapping[str, Any], files: _ProjectFiles) -> tuple[Facts, Lines, tuple[str, ...] | None]:
-    """The project's facts, all requirement lines, and the extras of the project where only its build backend can say
-    what they require (None otherwise). Raises ResolveError.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What pip is asked for: `calls` are lines for one call each, all of which go into one environment; `directories` are
+    those of the project that names come from. `extras` of the project are asked for where only its build backend can say
+    what they require (None otherwise), in the call of that number.
     """
-    facts = _facts(files, "") if _asks_project(chosen) or chosen.get("groups") else Facts()
+
+    facts: Facts
+    calls: tuple[tuple[str, ...], ...]
+    constraints: tuple[str, ...]
+    directories: Mapping[str, str]
+    extras: tuple[str, ...] | None
+    project_call: int
+
+
+def wanted(chosen: Mapping[str, Any], files: _ProjectFiles) -> Asked:
+    """Read what the options name. Raises ResolveError."""
     try:
-        lines = flatten(files.read, chosen.get("requirements", ()), chosen.get("constraints", ()))
-        extras = chosen.get("extras", []) if _asks_project(chosen) else None
-        if lines.extras is not None:
-            facts = facts if facts.installable else _facts(files, "")
-            extras = [*(extras or []), *lines.extras]
-        requirements = [*chosen.get("packages", ()), *lines.requirements]
-        for name in chosen.get("groups", ()):
-            requirements += own_extras(facts.name, facts.extras, group(facts.groups, name))
-        unknown: tuple[str, ...] | None = None
-        if extras is not None and facts.dependencies is None:
-            unknown = unique(extras)
-        elif extras is not None:
-            requirements += facts.dependencies or ()
-            for name in extras:
-                requirements += extra(facts.name, facts.extras, name)
-    except WrongRequirementError as error:
-        raise api.ResolveError(str(error), code="requirements") from None
+        return _wanted(chosen, files)
+    except (WrongFileError, WrongRequirementError) as error:
+        raise _wrong(error) from None
     except _OutsideError as error:
         raise api.ResolveError(
             f"{error} is included, but the layer does not depend on it", code="requirements",
             hint=f"name it: `inputs: [{error}]`",
         ) from None  # fmt: skip
-    return facts, Lines(requirements=unique(requirements), constraints=lines.constraints), unknown
+
+
+def _wanted(chosen: Mapping[str, Any], files: _ProjectFiles) -> Asked:
+    facts = read_facts(files) if _asks_project(chosen) or chosen.get("groups") else Facts()
+    sources = Sources(files, chosen.get("sources", {}), depth=len(_prefix(files.directory).split("/")) - 1)
+    bounded = flatten(files.read, (), chosen.get("constraints", ()))
+    extras = [*chosen.get("extras", ())] if _asks_project(chosen) else None
+    calls: list[tuple[str, ...]] = []
+    rest: list[str] = sources.place(chosen.get("packages", ()), Facts(), file="the spec")
+    constraints = [*bounded.constraints, *chosen.get("bounds", ())]
+    for path in chosen.get("requirements", ()):
+        found = flatten(files.read, [path])
+        constraints += found.constraints
+        if found.extras is not None:
+            facts = facts if facts.texts else read_facts(files)
+            extras = [*(extras or []), *found.extras]
+        lines: list[str] = []
+        for line in found.requirements:
+            file, number = found.places.get(line, (path, 1))
+            lines += sources.place([line], Facts(), file=file, line=number)
+        if found.moded:  # a hash or an option holds for all of a call: for this file alone
+            calls.append(unique(lines))
+        else:
+            rest += lines
+    for name in chosen.get("groups", ()):
+        rest += sources.place(own_extras(facts.name, facts.extras, group(facts.groups, name)), facts)
+    asked = None
+    if extras is not None and facts.dependencies is None:
+        asked = unique(extras)
+        sources.all_of(facts)
+    elif extras is not None:
+        rest += sources.place(facts.dependencies or (), facts)
+        for name in extras:
+            rest += sources.place(extra(facts.name, facts.extras, name), facts)
+    _check_sources(sources)
+    constraints += [f"{name} @ {value}" for name, value in sources.given.items() if is_url(value)]
+    if rest or asked is not None:
+        calls.append(unique(rest))
+    adds = chosen.get("adds", ())
+    return Asked(
+        facts=facts,
+        calls=(*calls, unique(adds)) if adds else tuple(calls),
+        constraints=unique(constraints),
+        directories=_directories(chosen),
+        extras=asked,
+        project_call=len(calls) - 1,
+    )
+
+
+def _check_sources(sources: Sources) -> None:
+    """Raises ResolveError where a requirement does not come from an index, and the layer does not say so."""
+    for wrong in sources.wrong.values():
+        raise api.ResolveError(f"{wrong.file}:{wrong.line}: {wrong.message}", code="source", hint=wrong.hint)
+    for name, place in sources.chosen.items():
+        if name not in sources.given:
+            more = "" if is_url(place) else f", and a layer `python-project: {{root: {place}}}` installs it"
+            raise api.ResolveError(
+                f"`{name}` comes from {place}", code="source", hint=f"say so: `sources: {{{name}: {place}}}`{more}"
+            )
+
+
+def _directories(chosen: Mapping[str, Any]) -> dict[str, str]:
+    """Name -> directory, of those sources that are directories of the project."""
+    return {name: place for name, place in chosen.get("sources", {}).items() if place != INDEX and not is_url(place)}
+
+
+def _check_python(chosen: Mapping[str, Any], resolver: Resolver) -> None:
+    """Raises ResolveError where the env's Python is none that the project is for."""
+    specifier, version = str(chosen.get("requires-python", "")), str(resolver.info["version"])
+    if specifier and not pythons.fits(specifier, version):
+        raise api.ResolveError(
+            pythons.wanted(specifier, f"{_python(chosen)} of this env is {version}"),
+            code="python-version",
+            hint=pythons.hint(specifier),
+        )
+
+
+def _wrong(error: WrongFileError | WrongRequirementError) -> api.ResolveError:
+    if isinstance(error, WrongFileError):
+        where = f"{error.file}:{error.line}:{error.column}"
+        return api.ResolveError(f"{where}: {error}", code="pyproject", hint=error.hint)
+    return api.ResolveError(str(error), code="requirements")
 
 
 class _OutsideError(Exception):
@@ -321,7 +432,7 @@ class _ProjectFiles:
         whole = posixpath.normpath(posixpath.join(self.directory, path))
         try:
             with self.site.open(whole, limit=MOST) as file:
-                text = file.read().decode("utf-8", "replace")
+                content = file.read()
         except api.ResolveError as error:
             if error.code == "no-file":
                 return None
@@ -330,16 +441,14 @@ class _ProjectFiles:
             if posixpath.basename(path) in BUILD_FILES:
                 return None
             raise _OutsideError(path)
-        return text.replace("\r\n", "\n").replace("\r", "\n")
+        return text_of(content, path)
 
 
 def _facts(files: _ProjectFiles, prefix: str) -> Facts:
     try:
         return read_facts(files, prefix)
-    except WrongFileError as error:
-        raise api.ResolveError(f"{error.file}:{error.line}:{error.column}: {error}", code="pyproject") from None
-    except WrongRequirementError as error:
-        raise api.ResolveError(str(error), code="requirements") from None
+    except (WrongFileError, WrongRequirementError) as error:
+        raise _wrong(error) from None
 
 
 # ---- options and the recipe ----------------------------------------------------------------------------------------

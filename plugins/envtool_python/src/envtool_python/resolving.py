@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from envtool import api
 from envtool_python.index import TOOLS, Index, closed, file_name, host_pip, last_words, read_index
 from envtool_python.requirements import name_of, normal
+from envtool_python.simple import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,6 +51,8 @@ def hint_for(said: str) -> str:
         )
     if "conflicting dependencies" in said:
         return "loosen one of the requirements, or ask for fewer groups and extras"
+    if "Multiple top-level" in said:
+        return "if it is no package: `install: none` in the env; else tell setuptools which of them are its packages"
     if any(word in said for word in ("metadata-generation-failed", "Failed to build", "gcc", "Python.h", "compiler")):
         return HINT_BUILD
     return ""
@@ -99,11 +102,12 @@ PINS: dict[str, api.Json] = {  # of both kinds
 class Resolver:
     """One resolution: the container's Python, the host's index, and the files settled so far."""
 
-    def __init__(self, site: api.Site, *, python: str, venv: str) -> None:
+    def __init__(self, site: api.Site, *, python: str, venv: str, index: str = "") -> None:
+        """`index` is the URL of one that stands in the place of the usual one."""
         self.site = site
         self.python = python
         self.venv = venv
-        self.index: Index = read_index(site)
+        self.index: Index = replacing(read_index(site), index)
         self.files: list[Entry] = []
         self.info: dict[str, Any] = self.inside("info", {"venv": venv}, network=False)
         self.pip = self.add(self._pip())

@@ -64,10 +64,17 @@ def test_on_debian_python_comes_by_apt_before_the_users_layers():
     ]
 
 
-def test_a_compiled_project_gets_a_compiler_and_a_wheel():
-    drafts = expand(Project(setup__py="setup(ext_modules=[])"), base="debian")
+def test_a_compiled_project_gets_a_compiler_and_is_made_anew_when_its_sources_change():
+    project = Project(setup__py="setup(ext_modules=[])")
+    sources = ("me/_fast.c", "me/__init__.py", "me/deep.py", "include/fast.h", "tests/data.bin")
+    project.files |= dict.fromkeys(sources, "")
+    drafts = expand(project, base="debian")
     assert drafts[0].options == ["python3", "python3-dev", "build-essential"]
-    assert drafts[-1].options == {"install": "wheel"}
+    assert drafts[-1].options["install"] == "editable"
+    assert {"me/_fast.c", "include/fast.h"} <= set(drafts[-1].options["files"])
+    assert not {"me/deep.py", "tests/data.bin"} & set(drafts[-1].options["files"])
+    backend = '[build-system]\nrequires = ["meson-python"]\nbuild-backend = "mesonpy"\n'
+    assert expand(Project(pyproject__toml=backend))[-1].options == {"install": "wheel"}
 
 
 def test_an_application_with_requirements_alone_installs_no_project():

@@ -1,4 +1,4 @@
-"""The one file that runs in containers, with the container's own Python: standard library only, 3.8 and later.
+"""Runs in containers, with beside.py and the container's own Python: standard library only, 3.8 and later.
 
     python3 inside.py MODE DOCUMENT      DOCUMENT is JSON; the answer is JSON on standard output, talk goes to
                                          standard error; status 1 when it failed
@@ -14,7 +14,6 @@ Everything happens below WORK, always the same path, so that no file that is kep
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import os
@@ -25,6 +24,8 @@ import tarfile
 import zipfile
 from typing import TYPE_CHECKING, Any
 
+from envtool_python.beside import PROJECT, SOURCE, WORK, files_below, keep_members, keep_written, point_to_project
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import TextIO, TypeAlias
@@ -32,9 +33,7 @@ if TYPE_CHECKING:
     Document: TypeAlias = dict[str, Any]
     Env: TypeAlias = dict[str, str]
 
-WORK = "/tmp/envtool-python"
-PROJECT = "/project"
-SOURCE = WORK + "/source"
+BUILDS_WHEN_IMPORTED = ("mesonpy",)  # backends whose editable installs want the build's own environment ever after
 QUIET = ("--quiet", "--no-input", "--disable-pip-version-check", "--no-cache-dir", "--root-user-action=ignore")
 
 HOOK = """\
@@ -367,46 +366,31 @@ def install(python: str, pip: str, files: list[Document], *more: str) -> None:
 
 
 def install_project(project: Document, files: list[Document], python: str, pip: str) -> str:
-    """Build the project and install it over whatever copy of it came along; its name."""
+    """Build the project and install it over whatever copy of it came along; its name. What the project's directory
+    lacks then (extension modules, a version module) goes to `keep`, by its path in the project."""
     requires = [files[index] for index in project["build"]]
     root = copy_project(project["root"])
+    editable = project["install"] == "editable"
+    before = {path for path, _ in files_below(SOURCE)}
     name = ""
-    if project["install"] == "editable":
+    if editable and not build_system(root)["backend"].startswith(BUILDS_WHEN_IMPORTED):
         name = build_one(root, requires, "build_editable", pip, project["variables"])
-        if name:
-            point_to_project(WORK + "/wheels/" + name, project["root"])
-    if not name:  # a backend from before PEP 660, or a wheel was asked for
+    if name:
+        keep_written(before, project["keep"])
+        point_to_project(WORK + "/wheels/" + name, project["root"])
+    else:  # a backend from before PEP 660, or a wheel was asked for
         name = build_one(root, requires, "build_wheel", pip, project["variables"])
-    if not name:
-        raise FailedError("the build backend has no build_wheel")
-    for path, place in project.get("generated", ()):
-        if os.path.isfile(os.path.join(root, path)):
-            os.makedirs(os.path.dirname(place), exist_ok=True)
-            shutil.copyfile(os.path.join(root, path), place)
+        if not name:
+            raise FailedError("the build backend has no build_wheel")
+        wheel = WORK + "/wheels/" + name
+        found = keep_members(wheel, os.path.relpath(root, SOURCE), before, project["keep"], editable)
+        if editable and not found:
+            raise FailedError("the backend makes no editable install, and no module of its wheel is in the project")
+        if editable:
+            point_to_project(wheel, project["root"])
     distribution, version = name.split("-")[:2]
     install(python, pip, [{"name": distribution, "version": version}], "--force-reinstall")
     return distribution
-
-
-def point_to_project(wheel: str, root: str) -> None:
-    """Make an editable wheel that was built in the copy point to the project, and say that it is editable
-    (direct_url.json, PEP 610).
-    """
-    with zipfile.ZipFile(wheel) as archive:
-        members = [(item, archive.read(item)) for item in archive.infolist()]
-    (record,) = [item.filename for item, _ in members if item.filename.endswith(".dist-info/RECORD")]
-    address = json.dumps({"dir_info": {"editable": True}, "url": "file://" + root}, sort_keys=True).encode()
-    added = (zipfile.ZipInfo(os.path.dirname(record) + "/direct_url.json", (1980, 1, 1, 0, 0, 0)), address)
-    rows = []
-    with zipfile.ZipFile(wheel, "w") as archive:
-        for item, content in [*members, added]:
-            if item.filename == record:
-                continue
-            changed = content.replace(SOURCE.encode(), PROJECT.encode())
-            archive.writestr(item, changed)
-            digest = base64.urlsafe_b64encode(hashlib.sha256(changed).digest()).rstrip(b"=").decode()
-            rows.append(f"{item.filename},sha256={digest},{len(changed)}\n")
-        archive.writestr(record, "".join(rows) + record + ",,\n")
 
 
 def compile_installed(python: str, names: list[str]) -> None:

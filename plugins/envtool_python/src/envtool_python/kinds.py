@@ -9,7 +9,7 @@ from envtool import api
 from envtool_python.editable import BUILD_FILES, METADATA_FILES, MODULES, VERSIONS
 from envtool_python.facts import Facts, WrongFileError, read_facts
 from envtool_python.requirements import Lines, WrongRequirementError, extra, flatten, group, own_extras, unique
-from envtool_python.resolving import PINS, Resolver, fetches, files_of, inside_bind, inside_command, kept
+from envtool_python.resolving import PINS, Resolver, fetches, files_of, inside_binds, inside_command, kept
 from envtool_python.simple import located
 from envtool_python.versions import pretended
 
@@ -73,7 +73,7 @@ class _Venv(api.Kind):
         document = self.told(request, pins)
         env = {"SOURCE_DATE_EPOCH": str(max(request.epoch, 315532800))}  # zip archives begin in 1980
         run = api.Run(command=inside_command(_python(_options(request.options)), "build", document), env=env)
-        return api.Recipe(steps=(run,), binds=(inside_bind(),), drop=("/tmp/envtool-python", "/root/.cache/**"))
+        return api.Recipe(steps=(run,), binds=inside_binds(), drop=("/tmp/envtool-python", "/root/.cache/**"))
 
     def question(self, request: api.Request) -> api.Json:
         """Resolving depends on the files that say what is needed, not on every source file of the project."""
@@ -184,12 +184,9 @@ class PythonProject(_Venv):
             "root": {"type": "string", "description": "its directory (default: that of the spec)"},
             "install": {
                 "enum": ["editable", "wheel"],
-                "description": "default: editable, but a wheel where something is compiled",
+                "description": "default: editable, but a wheel where the build backend compiles and is no setuptools",
             },
             "files": _strings("the project files that decide what is installed (default: all)"),
-            "generated": _strings(
-                "files that an editable install's build writes beside the sources (a version module)"
-            ),
             "build": {
                 "type": "string",
                 "description": "digest of what in pyproject.toml decides the build, where nothing else does; "
@@ -227,7 +224,7 @@ class PythonProject(_Venv):
                 code="no-project",
                 hint="it needs a pyproject.toml with [project] or [build-system], or a setup.py",
             )
-        install = chosen.get("install") or ("wheel" if facts.compiled else "editable")
+        install = chosen.get("install") or facts.install
         variables = pretended(site, facts, _prefix(posixpath.join(request.directory, root)), chosen.get("version"))
         resolver = Resolver(site, python=_python(chosen), venv=_path(chosen))
         site.note("asking the project what its build needs")
@@ -243,26 +240,13 @@ class PythonProject(_Venv):
             "build": _indices(pins, "project"),
             "install": pins["install"],
             "variables": pins["variables"],
+            "keep": _keep(_options(request.options)),
         }
-        generated = self.generated(request, pins)
-        if generated:
-            root = posixpath.normpath(
-                posixpath.join(request.directory, str(_options(request.options).get("root", ".")))
-            )
-            project["generated"] = [[posixpath.relpath(path, root), place] for path, place in generated.items()]
         return _told(request, pins, project)
 
     def generated(self, request: api.Request, pins: api.Json) -> Mapping[str, str]:
-        """What the build of an editable install writes: its sources are the project's, which no build changes."""
-        chosen = _options(request.options)
-        assert isinstance(pins, dict)
-        if pins["install"] != "editable":
-            return {}
-        root = posixpath.join(request.directory, str(chosen.get("root", ".")))
-        keep = f"{_path(chosen)}/share/envtool"
-        return {
-            posixpath.normpath(posixpath.join(root, path)): f"{keep}/{path}" for path in chosen.get("generated", ())
-        }
+        """What the build wrote beside the sources in its copy of the project."""
+        return {".": _keep(_options(request.options))}
 
     def summary(self, request: api.Request, pins: api.Json) -> str:
         """As in `editable`."""
@@ -369,6 +353,10 @@ def _python(chosen: Mapping[str, Any]) -> str:
 
 def _path(chosen: Mapping[str, Any]) -> str:
     return posixpath.normpath(str(chosen.get("path", VENV)))
+
+
+def _keep(chosen: Mapping[str, Any]) -> str:
+    return f"{_path(chosen)}/share/envtool"
 
 
 def _count(number: int, noun: str) -> str:

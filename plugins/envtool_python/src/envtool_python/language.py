@@ -64,8 +64,8 @@ class Python(api.Language):
         "extras": _strings("extras of the project (default: test, tests, testing, else dev, where they exist)"),
         "install": {
             "enum": ["editable", "wheel", "none"],
-            "description": "how the project itself is installed (default: editable, but a wheel where something "
-            "is compiled, and none where there is nothing to install)",
+            "description": "how the project itself is installed (default: editable, but a wheel where the build "
+            "backend compiles and is no setuptools, and none where there is nothing to install)",
         },
         "version": {
             "type": "string",
@@ -107,8 +107,7 @@ def _layers(env: api.EnvDraft, project: api.Project, facts: Facts) -> tuple[api.
             chosen["build"] = sha256(build_text(facts).encode()).hexdigest()
         if install == "editable":
             files, by_name = decisive_files(project, facts)
-            lists = (("files", files), ("names", by_name), ("generated", facts.generated))
-            chosen |= {key: [*paths] for key, paths in lists if paths}
+            chosen |= {key: [*paths] for key, paths in (("files", files), ("names", by_name)) if paths}
         drafts.append(
             api.LayerDraft(
                 name=names.new("project"), kind="python-project", options=_with(chosen, python, options), needs=needs
@@ -141,7 +140,7 @@ def _with(chosen: dict[str, api.Json], python: str, options: Mapping[str, Any]) 
 def _install(facts: Facts) -> str:
     if not facts.installable:
         return "none"
-    return "wheel" if facts.compiled else "editable"
+    return facts.install
 
 
 def _pip(options: Mapping[str, Any], project: api.Project, facts: Facts) -> dict[str, api.Json]:

@@ -444,9 +444,9 @@ class Kind:
         return {}
 
     def generated(self, request: Request, pins: Json) -> Mapping[str, str]:
-        """Files that the build makes and that belong beside the sources (a version module that a build backend writes):
-        project-relative path -> absolute path in the container. All that stands on the layer finds a copy there, unless
-        the project has such a file, or the build made none."""
+        """What the build makes and what belongs beside the sources (a version module, an extension module): files, or
+        directories with all in them, as project-relative path -> absolute path in the container. All that stands on the
+        layer finds copies there, but of what the project has itself, or the build did not make."""
         return {}
 
     def build(self, request: Request, pins: Json) -> Recipe:

@@ -94,7 +94,7 @@ def tox_chosen(project: Files, facts: Facts) -> tuple[tuple[str, ...], tuple[str
     found = []
     for key in ("dependency_groups", "extras"):
         names = [word for base in bases for word in _words(base.get(key, ()))]
-        names += ((word for one in ini for word in _words(one.get(key, "").replace(",", " ")))
+        names += [word for one in ini for word in _words(one.get(key, "").replace(",", " "))]
         found.append(unique(name for name in names if re.fullmatch(r"[\w.-]+", name)))
     return found[0], found[1]
 
@@ -116,7 +116,7 @@ def _words(value: object) -> list[str]:
 
 
 def _required(value: object) -> list[str]:
-    """pytest's own list of plugins, each with bounds: in an ini file a blank may stand before none of these."""
+    """Pytest's own list of plugins, each with bounds: in an ini file a blank may stand before none of these."""
     if isinstance(value, list):
         return [str(item) for item in value if name_of(str(item))]
     lines = re.split(r"[\s]+(?=[A-Za-z])", re.sub(r"\s*([<>=!~]=?|,)\s*", r"\1", str(value).strip()))

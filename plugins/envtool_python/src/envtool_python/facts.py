@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import configparser
-import posixpath
 import re
 import tomllib
 from dataclasses import dataclass, field
@@ -59,9 +58,14 @@ class Facts:
     compiled: bool = False
     versioned: bool = False  # its version comes from version control, which builds do not see
     declared: bool = False  # all metadata is written in pyproject.toml: no build reads modules for it
-    generated: tuple[str, ...] = ()  # files that a build writes beside the sources: where the version is
     tools: Mapping[str, Any] = field(default_factory=dict)  # the [tool] table
     texts: tuple[str, ...] = ()  # what decides the build: pyproject.toml, setup.py and setup.cfg, those that there are
+
+    @property
+    def install(self) -> str:
+        """How it is installed where nobody says: a wheel where editable installs of its backend are of another kind."""
+        by_wheel = self.backend.partition(".")[0] in COMPILING or "scikit-build" in map(name_of, self.build_requires)
+        return "wheel" if by_wheel else "editable"
 
 
 def read_facts(project: Files, root: str = "") -> Facts:
@@ -96,7 +100,6 @@ def read_facts(project: Files, root: str = "") -> Facts:
         compiled=_compiled(backend, requires, setup or "", tools),
         versioned=version_unknown and _versioned(requires, setup or "", tools) and not project.read(f"{root}PKG-INFO"),
         declared=_declared(meta, tools, requires) and setup is None and config is None,
-        generated=_generated(tools, setup or ""),
         tools=tools,
         texts=tuple(part for part in (text, setup, config) if part),
     )
@@ -271,15 +274,3 @@ def _versioned(requires: Iterable[str], setup: str, tools: Mapping[str, Any]) ->
 def _declared(meta: Mapping[str, Any], tools: Mapping[str, Any], requires: Iterable[str]) -> bool:
     described = meta or table(tools, "poetry")
     return "version" in described and not meta.get("dynamic") and not VERSIONERS & {name_of(line) for line in requires}
-
-
-def _generated(tools: Mapping[str, Any], setup: str) -> tuple[str, ...]:
-    """Version files of setuptools-scm (and what reads its table), hatch-vcs and versioningit."""
-    found = [table(tools, "setuptools_scm").get(key) for key in ("version_file", "write_to")]
-    build = table(table(tools, "hatch"), "build")
-    wheel = table(table(build, "targets"), "wheel")
-    found += [table(table(part, "hooks"), "vcs").get("version-file") for part in (build, wheel)]
-    found.append(table(table(tools, "versioningit"), "write").get("file"))
-    found += re.findall(r"""["']?(?:write_to|version_file)["']?\s*[:=]\s*["']([^"']+)["']""", setup)
-    names = (posixpath.normpath(name) for name in found if isinstance(name, str))
-    return tuple(dict.fromkeys(name for name in names if not name.startswith(("/", ".."))))

@@ -1,7 +1,7 @@
 """Which index a project names for all of its requirements, and the bounds that its tool sets on them. Pure.
 
-pip knows one index, and others that it does not prefer. So one that stands in the place of the usual one is honoured; of
-several, each tool has an order of its own, which pip cannot follow: they are refused until the spec says otherwise.
+pip knows one index, and others that it does not prefer. So one that stands in the place of the usual one is honoured.
+Of several, each tool has an order of its own, which pip cannot follow: they are refused until the spec says otherwise.
 Formats: uv ([tool.uv] index, index-url, extra-index-url, find-links, no-index; the same in uv.toml, which comes first),
 Poetry ([[tool.poetry.source]]), PDM ([[tool.pdm.source]], [tool.pdm.resolution]).
 """
@@ -101,8 +101,8 @@ def _line(text: str, place: str) -> int:
 def bounded(
     lines: list[str], top: Facts, root: str, sources: Sources, packages: Iterable[str]
 ) -> tuple[list[str], list[str], tuple[Wrong, ...]]:
-    """The lines with what stands over them, the bounds for whatever else requires a name, and what pip cannot do: it has
-    no word for a requirement that holds under a condition alone, or that is dropped wherever it is. The spec's own
+    """The lines with what stands over them, the bounds for whatever else requires a name, and what pip cannot do: it
+    has no word for a requirement that holds under a condition alone, or that is dropped wherever it is. The spec's own
     `packages` come before all of these.
     """
     constraints, overrides = bounds_of(top)
@@ -129,8 +129,8 @@ def bounded(
 
 
 def bounds_of(facts: Facts) -> tuple[list[str], list[str]]:
-    """Constraints that a project sets on whatever requires a name, and lines that stand over every requirement of theirs:
-    uv's constraint-dependencies and override-dependencies, PDM's overrides."""
+    """Constraints that a project sets on whatever requires a name, and lines that stand over every requirement of
+    theirs: uv's constraint-dependencies and override-dependencies, PDM's overrides."""
     uv = table(facts.tools, "uv")
     constraints = [str(line) for line in uv.get("constraint-dependencies", ()) if name_of(str(line))]
     overrides = [str(line) for line in uv.get("override-dependencies", ()) if name_of(str(line))]

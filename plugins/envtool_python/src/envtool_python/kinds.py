@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
 from envtool_python import pythons
 from envtool_python.editable import BUILD_FILES, METADATA_FILES, MODULES, VERSIONS
-from envtool_python.facts import Facts, read_facts
-from envtool_python.requirements import WrongRequirementError, extra, flatten, group, own_extras, unique
-from envtool_python.resolving import PINS, Resolver, fetches, files_of, inside_bind, inside_command, kept
+from envtool_python.requirements import unique
+from envtool_python.resolving import PINS, Resolver, fetches, files_of, inside_binds, inside_command, kept
 from envtool_python.simple import located
-from envtool_python.sources import INDEX, SOURCES, Sources, is_url
-from envtool_python.texts import WrongFileError, text_of
+from envtool_python.sources import SOURCES
 from envtool_python.versions import pretended
+from envtool_python.wanted import Inputs, asks_project, directories_of, facts_at, wanted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 VENV = "/opt/venv"
-MOST = 8 << 20  # bytes of a requirements file
 
 
 def _strings(description: str) -> dict[str, api.Json]:
@@ -84,7 +81,7 @@ class _Venv(api.Kind):
         document = self.told(request, pins)
         env = {"SOURCE_DATE_EPOCH": str(max(request.epoch, 315532800))}  # zip archives begin in 1980
         run = api.Run(command=inside_command(_python(_options(request.options)), "build", document), env=env)
-        return api.Recipe(steps=(run,), binds=(inside_bind(),), drop=("/tmp/envtool-python", "/root/.cache/**"))
+        return api.Recipe(steps=(run,), binds=inside_binds(), drop=("/tmp/envtool-python", "/root/.cache/**"))
 
     def question(self, request: api.Request) -> api.Json:
         """Resolving depends on the files that say what is needed, not on every source file of the project."""
@@ -117,8 +114,8 @@ class Pip(_Venv):
                     "requirements": _strings("requirement files; what they include is followed"),
                     "constraints": _strings("constraint files"),
                     "adds": _strings(
-                        "requirements that are settled last, by a call of pip of their own, beside all others: no hash, "
-                        "index or other mode of a requirement file is meant for them"
+                        "requirements that are settled last, by a call of pip of their own, beside all others: no "
+                        "hash, index or other mode of a requirement file is meant for them"
                     ),
                     "bounds": _strings("constraints written out, as in `attrs<25`"),
                     "sources": SOURCES,
@@ -157,8 +154,8 @@ class Pip(_Venv):
         """Where its build backend has to say what the project requires: what that reads."""
         chosen = _options(options)
         usual = (*METADATA_FILES, *MODULES, *VERSIONS)
-        places = _directories(chosen).values()
-        asked = (*METADATA_FILES, *chosen.get("reads", (*MODULES, *VERSIONS))) if _asks_project(chosen) else ()
+        places = directories_of(chosen).values()
+        asked = (*METADATA_FILES, *chosen.get("reads", (*MODULES, *VERSIONS))) if asks_project(chosen) else ()
         if "reads" in chosen:
             asked = (*asked, *chosen["reads"])
         else:
@@ -168,7 +165,7 @@ class Pip(_Venv):
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
         """Settle every requirement to a file. Raises ResolveError, FetchError."""
         chosen = _options(request.options)
-        files = _ProjectFiles(request, site)
+        files = Inputs(request, site)
         asked = wanted(chosen, files)
         resolver = Resolver(site, python=_python(chosen), venv=_path(chosen), index=chosen.get("index", ""))
         _check_python(chosen, resolver)
@@ -182,7 +179,7 @@ class Pip(_Venv):
         }
         for place in asked.directories.values():  # told to the backends of projects beside, in the same words
             below = posixpath.normpath(posixpath.join(request.directory, place))
-            variables = pretended(site, _facts(files, f"{place}/"), _prefix(below), None)
+            variables = pretended(site, facts_at(files, f"{place}/"), _prefix(below), None)
             document["variables"] = {**variables, **document["variables"]}  # type: ignore[dict-item]
         if asked.extras is not None:
             document["project"] = {"root": _at(request, "."), "extras": [*asked.extras], "call": asked.project_call}
@@ -215,12 +212,9 @@ class PythonProject(_Venv):
             "root": {"type": "string", "description": "its directory (default: that of the spec)"},
             "install": {
                 "enum": ["editable", "wheel"],
-                "description": "default: editable, but a wheel where something is compiled",
+                "description": "default: editable, but a wheel where the build backend compiles and is no setuptools",
             },
             "files": _strings("the project files that decide what is installed (default: all)"),
-            "generated": _strings(
-                "files that an editable install's build writes beside the sources (a version module)"
-            ),
             "build": {
                 "type": "string",
                 "description": "digest of what in pyproject.toml decides the build, where nothing else does; "
@@ -251,14 +245,14 @@ class PythonProject(_Venv):
         """Settle what its build needs. Raises ResolveError, FetchError."""
         chosen = _options(request.options)
         root = posixpath.normpath(chosen.get("root", "."))
-        facts = _facts(_ProjectFiles(request, site), _prefix(root))
+        facts = facts_at(Inputs(request, site), _prefix(root))
         if not facts.buildable:
             raise api.ResolveError(
                 f"there is no project to install in {root}",
                 code="no-project",
                 hint="it needs a pyproject.toml with [project] or [build-system], or a setup.py",
             )
-        install = chosen.get("install") or ("wheel" if facts.compiled else "editable")
+        install = chosen.get("install") or facts.install
         variables = pretended(site, facts, _prefix(posixpath.join(request.directory, root)), chosen.get("version"))
         resolver = Resolver(site, python=_python(chosen), venv=_path(chosen), index=chosen.get("index", ""))
         _check_python(chosen, resolver)
@@ -275,126 +269,18 @@ class PythonProject(_Venv):
             "build": _indices(pins, "project"),
             "install": pins["install"],
             "variables": pins["variables"],
+            "keep": _keep(_options(request.options)),
         }
-        generated = self.generated(request, pins)
-        if generated:
-            root = posixpath.normpath(
-                posixpath.join(request.directory, str(_options(request.options).get("root", ".")))
-            )
-            project["generated"] = [[posixpath.relpath(path, root), place] for path, place in generated.items()]
         return _told(request, pins, project)
 
     def generated(self, request: api.Request, pins: api.Json) -> Mapping[str, str]:
-        """What the build of an editable install writes: its sources are the project's, which no build changes."""
-        chosen = _options(request.options)
-        assert isinstance(pins, dict)
-        if pins["install"] != "editable":
-            return {}
-        root = posixpath.join(request.directory, str(chosen.get("root", ".")))
-        keep = f"{_path(chosen)}/share/envtool"
-        return {
-            posixpath.normpath(posixpath.join(root, path)): f"{keep}/{path}" for path in chosen.get("generated", ())
-        }
+        """What the build wrote beside the sources in its copy of the project."""
+        return {".": _keep(_options(request.options))}
 
     def summary(self, request: api.Request, pins: api.Json) -> str:
         """As in `editable`."""
         assert isinstance(pins, dict)
         return str(pins["install"])
-
-
-# ---- what is wanted ------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What pip is asked for: `calls` are lines for one call each, all of which go into one environment; `directories` are
-    those of the project that names come from. `extras` of the project are asked for where only its build backend can say
-    what they require (None otherwise), in the call of that number.
-    """
-
-    facts: Facts
-    calls: tuple[tuple[str, ...], ...]
-    constraints: tuple[str, ...]
-    directories: Mapping[str, str]
-    extras: tuple[str, ...] | None
-    project_call: int
-
-
-def wanted(chosen: Mapping[str, Any], files: _ProjectFiles) -> Asked:
-    """Read what the options name. Raises ResolveError."""
-    try:
-        return _wanted(chosen, files)
-    except (WrongFileError, WrongRequirementError) as error:
-        raise _wrong(error) from None
-    except _OutsideError as error:
-        raise api.ResolveError(
-            f"{error} is included, but the layer does not depend on it", code="requirements",
-            hint=f"name it: `inputs: [{error}]`",
-        ) from None  # fmt: skip
-
-
-def _wanted(chosen: Mapping[str, Any], files: _ProjectFiles) -> Asked:
-    facts = read_facts(files) if _asks_project(chosen) or chosen.get("groups") else Facts()
-    sources = Sources(files, chosen.get("sources", {}), depth=len(_prefix(files.directory).split("/")) - 1)
-    bounded = flatten(files.read, (), chosen.get("constraints", ()))
-    extras = [*chosen.get("extras", ())] if _asks_project(chosen) else None
-    calls: list[tuple[str, ...]] = []
-    rest: list[str] = sources.place(chosen.get("packages", ()), Facts(), file="the spec")
-    constraints = [*bounded.constraints, *chosen.get("bounds", ())]
-    for path in chosen.get("requirements", ()):
-        found = flatten(files.read, [path])
-        constraints += found.constraints
-        if found.extras is not None:
-            facts = facts if facts.texts else read_facts(files)
-            extras = [*(extras or []), *found.extras]
-        lines: list[str] = []
-        for line in found.requirements:
-            file, number = found.places.get(line, (path, 1))
-            lines += sources.place([line], Facts(), file=file, line=number)
-        if found.moded:  # a hash or an option holds for all of a call: for this file alone
-            calls.append(unique(lines))
-        else:
-            rest += lines
-    for name in chosen.get("groups", ()):
-        rest += sources.place(own_extras(facts.name, facts.extras, group(facts.groups, name)), facts)
-    asked = None
-    if extras is not None and facts.dependencies is None:
-        asked = unique(extras)
-        sources.all_of(facts)
-    elif extras is not None:
-        rest += sources.place(facts.dependencies or (), facts)
-        for name in extras:
-            rest += sources.place(extra(facts.name, facts.extras, name), facts)
-    _check_sources(sources)
-    constraints += [f"{name} @ {value}" for name, value in sources.given.items() if is_url(value)]
-    if rest or asked is not None:
-        calls.append(unique(rest))
-    adds = chosen.get("adds", ())
-    return Asked(
-        facts=facts,
-        calls=(*calls, unique(adds)) if adds else tuple(calls),
-        constraints=unique(constraints),
-        directories=_directories(chosen),
-        extras=asked,
-        project_call=len(calls) - 1,
-    )
-
-
-def _check_sources(sources: Sources) -> None:
-    """Raises ResolveError where a requirement does not come from an index, and the layer does not say so."""
-    for wrong in sources.wrong.values():
-        raise api.ResolveError(f"{wrong.file}:{wrong.line}: {wrong.message}", code="source", hint=wrong.hint)
-    for name, place in sources.chosen.items():
-        if name not in sources.given:
-            more = "" if is_url(place) else f", and a layer `python-project: {{root: {place}}}` installs it"
-            raise api.ResolveError(
-                f"`{name}` comes from {place}", code="source", hint=f"say so: `sources: {{{name}: {place}}}`{more}"
-            )
-
-
-def _directories(chosen: Mapping[str, Any]) -> dict[str, str]:
-    """Name -> directory, of those sources that are directories of the project."""
-    return {name: place for name, place in chosen.get("sources", {}).items() if place != INDEX and not is_url(place)}
 
 
 def _check_python(chosen: Mapping[str, Any], resolver: Resolver) -> None:
@@ -408,58 +294,11 @@ def _check_python(chosen: Mapping[str, Any], resolver: Resolver) -> None:
         )
 
 
-def _wrong(error: WrongFileError | WrongRequirementError) -> api.ResolveError:
-    if isinstance(error, WrongFileError):
-        where = f"{error.file}:{error.line}:{error.column}"
-        return api.ResolveError(f"{where}: {error}", code="pyproject", hint=error.hint)
-    return api.ResolveError(str(error), code="requirements")
-
-
-class _OutsideError(Exception):
-    """A file exists, but is not among the inputs."""
-
-
-class _ProjectFiles:
-    """The project's files as a layer may read them: what is not among its inputs does not exist."""
-
-    def __init__(self, request: api.Request, site: api.Site) -> None:
-        self.known = {item.path for item in request.inputs}
-        self.site = site
-        self.directory = request.directory
-
-    def read(self, path: str) -> str | None:
-        """Text of an input; None when there is no such file. Raises _OutsideError when it is no input."""
-        whole = posixpath.normpath(posixpath.join(self.directory, path))
-        try:
-            with self.site.open(whole, limit=MOST) as file:
-                content = file.read()
-        except api.ResolveError as error:
-            if error.code == "no-file":
-                return None
-            raise
-        if whole not in self.known:
-            if posixpath.basename(path) in BUILD_FILES:
-                return None
-            raise _OutsideError(path)
-        return text_of(content, path)
-
-
-def _facts(files: _ProjectFiles, prefix: str) -> Facts:
-    try:
-        return read_facts(files, prefix)
-    except (WrongFileError, WrongRequirementError) as error:
-        raise _wrong(error) from None
-
-
 # ---- options and the recipe ----------------------------------------------------------------------------------------
 
 
 def _options(options: api.Json) -> dict[str, Any]:
     return {"packages": options} if isinstance(options, list) else dict(options or {})  # type: ignore[arg-type]
-
-
-def _asks_project(chosen: Mapping[str, Any]) -> bool:
-    return bool(chosen.get("project") or "extras" in chosen)
 
 
 def _prefix(directory: str) -> str:
@@ -478,6 +317,10 @@ def _python(chosen: Mapping[str, Any]) -> str:
 
 def _path(chosen: Mapping[str, Any]) -> str:
     return posixpath.normpath(str(chosen.get("path", VENV)))
+
+
+def _keep(chosen: Mapping[str, Any]) -> str:
+    return f"{_path(chosen)}/share/envtool"
 
 
 def _count(number: int, noun: str) -> str:

@@ -36,7 +36,7 @@ from envtool_python.requirements import (
     unique,
 )
 from envtool_python.sources import INDEX, SOURCES, Sources, Wrong, is_url
-from envtool_python.texts import Below, Texts, WrongFileError
+from envtool_python.texts import Below, Texts, Tree, WrongFileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -59,8 +59,8 @@ class Python(api.Language):
         "extras": _strings("extras of the project (default: test, tests, testing, else dev, where they exist)"),
         "install": {
             "enum": ["editable", "wheel", "none"],
-            "description": "how the project itself is installed (default: editable, but a wheel where something "
-            "is compiled, and none where there is nothing to install)",
+            "description": "how the project itself is installed (default: editable, but a wheel where the build "
+            "backend compiles and is no setuptools, and none where there is nothing to install)",
         },
         "sources": SOURCES,
         "version": {
@@ -115,8 +115,7 @@ def _layers(env: api.EnvDraft, project: Texts, facts: Facts) -> tuple[api.LayerD
         asked = {}
     for name, place in local.items():
         other = read_facts(project, f"{place}/")
-        kind = "wheel" if other.compiled else "editable"
-        add(f"project-{name}", "python-project", _project(Below(project, place), other, kind, root=place))
+        add(f"project-{name}", "python-project", _project(Below(project, place), other, other.install, root=place))
     if install != "none":
         add("project", "python-project", {**_project(project, facts, install), **asked, **version})
     return tuple(drafts)
@@ -126,7 +125,7 @@ def _depth(directory: str) -> int:
     return len([part for part in directory.split("/") if part not in ("", ".")])
 
 
-def _project(project: Texts | Below, facts: Facts, install: str, *, root: str = "") -> dict[str, api.Json]:
+def _project(project: Tree, facts: Facts, install: str, *, root: str = "") -> dict[str, api.Json]:
     """The options of a layer that installs the project in `root`, whose files `project` has."""
     chosen: dict[str, api.Json] = {"root": root} if root else {}
     chosen["install"] = install
@@ -134,8 +133,7 @@ def _project(project: Texts | Below, facts: Facts, install: str, *, root: str = 
         chosen["build"] = sha256(build_text(facts).encode()).hexdigest()
     if install == "editable":
         files, by_name = decisive_files(project, facts)
-        lists = (("files", _in(root, files)), ("names", _in(root, by_name)), ("generated", facts.generated))
-        chosen |= {key: [*paths] for key, paths in lists if paths}
+        chosen |= {key: [*_in(root, paths)] for key, paths in (("files", files), ("names", by_name)) if paths}
     return chosen
 
 
@@ -159,7 +157,7 @@ class _Names:
 def _install(facts: Facts) -> str:
     if not facts.installable:
         return "none"
-    return "wheel" if facts.compiled else "editable"
+    return facts.install
 
 
 def _pip(
@@ -190,7 +188,7 @@ def _pip(
         if extras:
             answer["extras"] = [*extras]
     for line in found.requirements:
-        file, number = found.places[line] if line in found.places else ("requirements.txt", 1)
+        file, number = found.places.get(line, ("requirements.txt", 1))
         sources.place([line], facts, file=file, line=number)
     top, root = sources.top(facts)
     lines, bounds, wrong = bounded(lines, top, root, sources, options.get("packages", ()))
@@ -200,7 +198,7 @@ def _pip(
         if not any(name == "pytest" or name.startswith("pytest-") for name in (*names, *map(name_of, adds))):
             adds.append("pytest")
         if adds:
-            answer["adds"] = adds
+            answer["adds"] = [*adds]
     if lines:
         answer["packages"] = [*unique(lines)]
     if chosen.files:
@@ -213,7 +211,7 @@ def _pip(
     if not answer:
         return {}, ()
     if bounds:
-        answer["bounds"] = bounds
+        answer["bounds"] = [*bounds]
     if options.get("sources", {}).get("*") != INDEX:
         url, more = index_of(project, top, root)
         wrong += more

@@ -1,8 +1,8 @@
 """What a project's tests require, beside what it requires itself. Pure.
 
-In this order: the dependency groups test, tests, testing and the extras of the same names; where there are none of these,
-requirement files by name (TEST_FILES); where there are none, what tox's default environment asks for; setup.py's
-tests_require; group or extra dev; where that does not bring pytest, the smallest group, or else extra, that does; DEV_FILES.
+In this order, the first that there is: the dependency groups test, tests, testing and the extras of the same names;
+requirement files by name (TEST_FILES); what tox's default environment asks for; setup.py's tests_require; group or
+extra dev, or where that does not bring pytest, the smallest group, or else extra, that does; DEV_FILES.
 """
 
 from __future__ import annotations

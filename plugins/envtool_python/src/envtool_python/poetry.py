@@ -83,8 +83,8 @@ def poetry_lines(package: str, value: Any) -> list[str]:
 
 
 def poetry_version(text: str) -> str:
-    """`^1.2` and `~1.2` as ranges; a bare version means exactly that one; `*` anything. Of `a || b`, which PEP 508 cannot
-    say, all from the lower end of the first to the upper end of the last."""
+    """`^1.2` and `~1.2` as ranges; a bare version means exactly that one; `*` anything. Of `a || b`, which PEP 508
+    cannot say, all from the lower end of the first to the upper end of the last."""
     if "|" in text:
         ranges = [poetry_version(part).split(",") for part in re.split(r"\|\|?", text)]
         lower = [bound.replace("==", ">=") for bound in ranges[0] if not bound.startswith("<")]

@@ -1,5 +1,5 @@
-"""Which Python an env has, as far as the spec and this machine tell without starting anything, and which one the project
-wants.
+"""Which Python an env has, as far as the spec and this machine tell without starting anything, and which one the
+project wants.
 """
 
 from __future__ import annotations

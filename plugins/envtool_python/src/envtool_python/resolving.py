@@ -39,7 +39,7 @@ HINT_BUILD = "a build from source may want a compiler and headers: `apt: [build-
 
 def inside_command(python: str, mode: str, document: api.Json) -> api.Command:
     """Our program under the container's Python; status NO_PYTHON where there is none."""
-    script = f'command -v "$0" >/dev/null 2>&1 || exit {NO_PYTHON}; exec "$0" "$@"'
+    script = f'command -v "$0" >/dev/null 2>&1 || exit {NO_PYTHON}; unset PYTHONSAFEPATH; exec "$0" "$@"'
     return api.Command(argv=("/bin/sh", "-c", script, python, INSIDE, mode, json.dumps(document, sort_keys=True)))
 
 
@@ -58,9 +58,14 @@ def hint_for(said: str) -> str:
     return ""
 
 
-def inside_bind() -> api.Bind:
-    """Our program, where `inside_command` expects it. What it does is versioned by `Kind.version`."""
-    return api.Bind(source=posixpath.join(posixpath.dirname(__file__), "inside.py"), target=INSIDE)
+def inside_binds() -> tuple[api.Bind, ...]:
+    """Our program and what it imports, where `inside_command` expects them; versioned by `Kind.version`."""
+    here = posixpath.dirname(__file__)
+    modules = (f"envtool_python/{name}.py" for name in ("__init__", "beside", "calls", "compiling"))
+    return (
+        api.Bind(source=f"{here}/inside.py", target=INSIDE),
+        *(api.Bind(source=f"{posixpath.dirname(here)}/{name}", target=f"{TOOLS}/{name}") for name in modules),
+    )
 
 
 @lru_cache
@@ -118,7 +123,7 @@ class Resolver:
         done = self.site.run(
             inside_command(self.python, mode, document),
             env=self.index.variables if network else {},
-            binds=(inside_bind(), *(self.index.binds if network else ()), *binds),
+            binds=(*inside_binds(), *(self.index.binds if network else ()), *binds),
             network=network,
         )
         if done.status == NO_PYTHON:

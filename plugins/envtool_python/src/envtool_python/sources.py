@@ -1,8 +1,8 @@
 """Where a project says that its requirements come from, beside the index that pip looks at. Pure.
 
-Read: [tool.uv] sources, workspaces and indexes (https://docs.astral.sh/uv/concepts/projects/dependencies/), Poetry's path,
-git, url and source (https://python-poetry.org/docs/dependency-specification/), PDM's sources, and what a requirement
-names itself: `name @ URL`, `-e DIRECTORY`.
+Read: [tool.uv] sources and workspaces (https://docs.astral.sh/uv/concepts/projects/dependencies/), Poetry's path, git,
+url and source (https://python-poetry.org/docs/dependency-specification/), and what a requirement names itself:
+`name @ URL`, `-e DIRECTORY`, PDM's `${PROJECT_ROOT}`, Hatch's `{root:uri}`.
 
 Each is honoured or refused by name. A directory of the project and the URL of an archive are honoured: pip is told them
 as constraints, so that no file of an index stands in for them, whoever requires the name. A repository has no hash, and
@@ -32,12 +32,26 @@ INDEX = "index"  # of the spec's `sources`: as this machine's pip finds it
 SOURCES: dict[str, Any] = {
     "type": "object",
     "additionalProperties": {"type": "string", "minLength": 1},
-    "description": "where requirements come from, over what the project's files say: name -> a directory of the project "
-    "(it is installed from there), the URL of an archive, or `index`: where this machine's pip looks; `'*': index`: all",
+    "description": "where requirements come from, over what the project's files say: name -> a directory of the "
+    "project, which is installed from there, the URL of an archive, or `index`: where this machine's pip looks; "
+    "`'*': index`: all",
 }
 ARCHIVES = (".whl", ".tar.gz", ".zip", ".tar.bz2", ".tar.xz", ".tgz")
 _ASIDE = frozenset(
-    ["tests", "test", "testing", "docs", "doc", "examples", "example", "benchmarks", "fixtures", "vendor", "_vendor", "third_party"]
+    [
+        "tests",
+        "test",
+        "testing",
+        "docs",
+        "doc",
+        "examples",
+        "example",
+        "benchmarks",
+        "fixtures",
+        "vendor",
+        "_vendor",
+        "third_party",
+    ]
 )
 _MOST = 300  # projects below one: beyond, nobody keeps them apart by their names
 _REFERENCE = re.compile(r"^\s*([A-Za-z0-9][\w.-]*)\s*(\[[^\]]*\])?\s*@\s*(\S+)\s*(;.*)?$")
@@ -321,8 +335,8 @@ class Sources:
             name,
             Wrong(
                 message=f"`{name}` is required, and {places[0]} is called so too: which one is meant?",
-                hint=f"say it in the env: `sources: {{{name}: {places[0]}}}` for this one, `sources: {{{name}: {INDEX}}}` for "
-                "that of the index",
+                hint=f"say it in the env: `sources: {{{name}: {places[0]}}}` for this one, "
+                f"`sources: {{{name}: {INDEX}}}` for that of the index",
                 file=file,
                 line=line or line_of(self.project.read(file), name),
             ),
@@ -350,8 +364,8 @@ class Sources:
 
     def _refuse(self, name: str, message: str, source: Source) -> None:
         hint = (
-            f"say in the env what to take: `sources: {{{name}: DIRECTORY}}`, `sources: {{{name}: URL}}` of an archive, or "
-            f"`sources: {{{name}: {INDEX}}}` for what this machine's pip finds"
+            f"say in the env what to take: `sources: {{{name}: DIRECTORY}}`, `sources: {{{name}: URL}}` of an archive, "
+            f"or `sources: {{{name}: {INDEX}}}` for what this machine's pip finds"
         )
         self.wrong.setdefault(name, Wrong(message=message, hint=hint, file=source.file, line=source.line))
 

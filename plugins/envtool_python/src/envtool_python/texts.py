@@ -30,6 +30,13 @@ class Files(Protocol):
         """Text of a project-relative file, None when there is none."""
 
 
+class Tree(Files, Protocol):
+    """A project that can also be looked through."""
+
+    def glob(self, pattern: str) -> list[str]:
+        """See api.Project."""
+
+
 class WrongFileError(ValueError):
     """A file of the project cannot be used: the message, where in it (line and column from 1), what to do."""
 
@@ -57,7 +64,7 @@ class Texts:
 class Below:
     """The part of a project that is in one directory, as if it were all."""
 
-    def __init__(self, project: Texts | Below, directory: str) -> None:
+    def __init__(self, project: Tree, directory: str) -> None:
         self._project = project
         self._prefix = f"{directory}/"
 

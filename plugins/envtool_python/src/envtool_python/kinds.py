@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
-from envtool_python.editable import BUILD_FILES, METADATA_FILES, MODULES, VERSIONS
+from envtool_python.editable import ASIDE, BUILD_FILES, METADATA_FILES, MODULES, VERSIONS
 from envtool_python.facts import Facts, WrongFileError, read_facts
 from envtool_python.requirements import Lines, WrongRequirementError, extra, flatten, group, own_extras, unique
 from envtool_python.resolving import PINS, Resolver, fetches, files_of, inside_binds, inside_command, kept
@@ -249,9 +250,10 @@ class PythonProject(_Venv):
         return {".": _keep(_options(request.options))}
 
     def summary(self, request: api.Request, pins: api.Json) -> str:
-        """As in `editable`."""
+        """As in `editable`; of a wheel also what tests may import in its place."""
         assert isinstance(pins, dict)
-        return str(pins["install"])
+        covers = _importable(request) if pins["install"] == "wheel" else []
+        return f"{pins['install']} (the checkout's {covers[0]} may come first)" if covers else str(pins["install"])
 
 
 # ---- what is wanted ------------------------------------------------------------------------------------------------
@@ -324,6 +326,21 @@ def _facts(files: _ProjectFiles, prefix: str) -> Facts:
         raise api.ResolveError(f"{error.file}:{error.line}:{error.column}: {error}", code="pyproject") from None
     except WrongRequirementError as error:
         raise api.ResolveError(str(error), code="requirements") from None
+
+
+def _importable(request: api.Request) -> list[str]:
+    """Packages and modules in the project's own directory: tests that are started there may find them first."""
+    root = posixpath.normpath(posixpath.join(request.directory, str(_options(request.options).get("root", "."))))
+    below = {posixpath.relpath(item.path, root) for item in request.inputs}
+    packages = (
+        path.removesuffix("__init__.py") for path in below if path.count("/") == 1 and path.endswith("/__init__.py")
+    )
+    modules = (path for path in below if path.endswith(".py") and "/" not in path and not _NO_MODULE.match(path))
+    found = (path for path in packages if path.rstrip("/") not in ASIDE and not path.startswith("../"))
+    return [*sorted(found), *sorted(modules)]
+
+
+_NO_MODULE = re.compile(r"(setup|conftest|noxfile|tasks|build|fabfile|manage|versioneer|test_.*|.*_test)\.py$")
 
 
 # ---- options and the recipe ----------------------------------------------------------------------------------------

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
 from envtool_python import pythons
-from envtool_python.editable import BUILD_FILES, METADATA_FILES, MODULES, VERSIONS
+from envtool_python.editable import ASIDE, BUILD_FILES, METADATA_FILES, MODULES, VERSIONS
 from envtool_python.requirements import unique
 from envtool_python.resolving import PINS, Resolver, fetches, files_of, inside_binds, inside_command, kept
 from envtool_python.simple import located
@@ -278,9 +279,10 @@ class PythonProject(_Venv):
         return {".": _keep(_options(request.options))}
 
     def summary(self, request: api.Request, pins: api.Json) -> str:
-        """As in `editable`."""
+        """As in `editable`; of a wheel also what tests may import in its place."""
         assert isinstance(pins, dict)
-        return str(pins["install"])
+        covers = _importable(request) if pins["install"] == "wheel" else []
+        return f"{pins['install']} (the checkout's {covers[0]} may come first)" if covers else str(pins["install"])
 
 
 def _check_python(chosen: Mapping[str, Any], resolver: Resolver) -> None:
@@ -292,6 +294,21 @@ def _check_python(chosen: Mapping[str, Any], resolver: Resolver) -> None:
             code="python-version",
             hint=pythons.hint(specifier),
         )
+
+
+def _importable(request: api.Request) -> list[str]:
+    """Packages and modules in the project's own directory: tests that are started there may find them first."""
+    root = posixpath.normpath(posixpath.join(request.directory, str(_options(request.options).get("root", "."))))
+    below = {posixpath.relpath(item.path, root) for item in request.inputs}
+    packages = (
+        path.removesuffix("__init__.py") for path in below if path.count("/") == 1 and path.endswith("/__init__.py")
+    )
+    modules = (path for path in below if path.endswith(".py") and "/" not in path and not _NO_MODULE.match(path))
+    found = (path for path in packages if path.rstrip("/") not in ASIDE and not path.startswith("../"))
+    return [*sorted(found), *sorted(modules)]
+
+
+_NO_MODULE = re.compile(r"(setup|conftest|noxfile|tasks|build|fabfile|manage|versioneer|test_.*|.*_test)\.py$")
 
 
 # ---- options and the recipe ----------------------------------------------------------------------------------------

@@ -472,9 +472,9 @@ class Kind:
         return {}
 
     def generated(self, request: Request, pins: Json) -> Mapping[str, str]:
-        """Files that the build makes and that belong beside the sources (a version module that a build backend writes):
-        project-relative path -> absolute path in the container. All that stands on the layer finds a copy there, unless
-        the project has such a file, or the build made none."""
+        """What the build makes and what belongs beside the sources (a version module, an extension module): files, or
+        directories with all in them, as project-relative path -> absolute path in the container. All that stands on the
+        layer finds copies there, but of what the project has itself, or the build did not make."""
         return {}
 
     def build(self, request: Request, pins: Json) -> Recipe:
@@ -494,6 +494,9 @@ class Project(Protocol):
 
     def read(self, path: str) -> str | None:
         """Text of a project-relative file, None when there is none (that is recorded too)."""
+
+    def read_bytes(self, path: str) -> bytes | None:
+        """The same as it lies there, for files that say their encoding themselves."""
 
     def glob(self, pattern: str) -> list[str]:
         """Project-relative paths, sorted. Git-ignored files are not seen."""
@@ -519,6 +522,8 @@ class EnvDraft:
     options: Mapping[str, Json]  # the language's own keys of the env
     layer_names: tuple[str, ...]
     where: Where
+    base_options: Json = None  # the value under the base kind's name, rendered
+    directory: str = "."  # of the spec that the env stands in, relative to the project; the language's paths are to it
 
 
 class Language:

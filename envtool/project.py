@@ -398,15 +398,21 @@ class Files:
 
     def read(self, path: str) -> str | None:
         """See api.Project. Raises UsageError for a path that leaves the project, and for text that is none."""
+        content = self.read_bytes(path)
+        try:
+            return content if content is None else content.decode().replace("\r\n", "\n").replace("\r", "\n")
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{path} is not UTF-8: byte {error.start}", code="project-file") from error
+
+    def read_bytes(self, path: str) -> bytes | None:
+        """See api.Project. Raises UsageError for a path that leaves the project."""
         relative = inside(path)
         self._note(os.path.join(self._root, relative))
         try:
             with self._gate.open(relative, limit=MAX_READ) as file:
-                return b"".join(gate.pieces(file)).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+                return b"".join(gate.pieces(file))
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
-        except UnicodeDecodeError as error:
-            raise UsageError(f"{path} is not UTF-8: byte {error.start}", code="project-file") from error
         except OSError as error:
             raise UsageError(f"{path} cannot be read: {error.strerror}", code="project-file") from error
 

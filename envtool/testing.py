@@ -49,6 +49,11 @@ class MemoryProject:
         self.seen.append(path)
         return self.files.get(path)
 
+    def read_bytes(self, path: str) -> bytes | None:
+        """See api.Project."""
+        text = self.read(path)
+        return text if text is None else text.encode()
+
     def glob(self, pattern: str) -> list[str]:
         """See api.Project."""
         self.seen.append(pattern)

@@ -146,7 +146,7 @@ class Program:
     shown: tuple[Cache | Text | Memory | Peek, ...] = ()  # last, in order
     view: View | None = None
     joins: tuple[tuple[str, str], ...] = ()  # (directory of the root, place in the view): the one is seen at the other
-    copies: tuple[tuple[str, str], ...] = ()  # (file of the root, place in the view): a copy, where there is none yet
+    copies: tuple[tuple[str, str], ...] = ()  # (file or tree of the root, place in the view): what is not there yet
     env: Mapping[str, str] = field(default_factory=dict)  # the whole environment; a step's `env` is added to it
     user: Literal["root", "user"] = "user"  # "root" for builds: uid 0 inside with Docker's default capabilities;
     # "user": id 1000, home /home/envtool (made, empty, writable), no capabilities

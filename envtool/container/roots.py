@@ -349,15 +349,39 @@ def _populate(
 
 
 def _copy(source: str, target: str) -> None:
-    """A file of the root in the view, as if it lay there: it belongs to whom its directory belongs."""
-    if not os.path.isfile(source) or os.path.lexists(target) or not os.path.isdir(os.path.dirname(target)):
-        return
+    """A file of the root, or a directory and all in it, in the view as if it lay there: what the project has there
+    stays as it is, and what is new belongs to whom its directory belongs."""
+    pending = [(source, target)] if os.path.isdir(os.path.dirname(target)) else []
+    while pending:
+        source, target = pending.pop()
+        if not os.path.lexists(source):  # the build made none
+            continue
+        mode = os.lstat(source).st_mode
+        there = os.path.lexists(target)
+        if stat.S_ISDIR(mode):
+            if not there:
+                os.mkdir(target)
+            if not there or stat.S_ISDIR(os.lstat(target).st_mode):
+                pending += ((f"{source}/{name}", f"{target}/{name}") for name in os.listdir(source))
+        elif not there and stat.S_ISLNK(mode):
+            os.symlink(os.readlink(source), target)
+        elif not there and stat.S_ISREG(mode):
+            _copy_file(source, target, stat.S_IMODE(mode) & 0o777)
+        if not there and os.path.lexists(target):
+            _like_its_directory(target)
+
+
+def _copy_file(source: str, target: str, mode: int) -> None:
     with open(source, "rb") as file, open(target, "xb") as copy:
         while piece := file.read(1 << 20):
             copy.write(piece)
-    owner = os.stat(os.path.dirname(target))
+        os.fchmod(copy.fileno(), mode)
+
+
+def _like_its_directory(path: str) -> None:
+    owner = os.stat(os.path.dirname(path))
     try:
-        os.chown(target, owner.st_uid, owner.st_gid)
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
     except OSError:  # with a single id everything is that id's
         pass
 

@@ -263,7 +263,7 @@ def joins(stack: Sequence[Settled]) -> tuple[tuple[str, str], ...]:
 
 
 def copies(stack: Sequence[Settled]) -> tuple[tuple[str, str], ...]:
-    """What layers of a stack generated beside the sources: (file in the container, place in the project)."""
+    """What layers of a stack generated beside the sources: (file or tree in the container, place in the project)."""
     return tuple(
         (source, posixpath.normpath(posixpath.join(PROJECT, place)))
         for settled in stack

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from envtool.realise.setting import Setting
 from envtool.realise.site import StackSite
 from envtool.realise.stacks import Stack
 from envtool.realise.told import told
-from envtool.realise.tree import StackTree
+from envtool.realise.tree import LIMIT, StackTree
 from envtool.ship import archives, assemble, ground, layout
 from envtool.ship.assemble import Assembled
 from envtool.ship.devcontainer import MARK, document
@@ -128,11 +128,15 @@ def held(env: Env, stack: Stack, setting: Setting, event_id: str, wish: Wish) ->
 def _project(stack: Stack, setting: Setting, path: str) -> Content:
     """A layer with the files that git has or would take, and what layers made beside them, written to a file."""
     settled = [made.settled for made in stack.made]
-    wanted = copies(settled)
-    found = StackTree([made.layer for made in stack.made]).read([source for source, _ in wanted])
     listed = projects.listed(setting.root, setting.cancel.reader)
     there = {f"{PROJECT}/{path}" for path in listed}
-    generated = {place: found[source] for source, place in wanted if source in found and place not in there}
+    tree = StackTree([made.layer for made in stack.made])
+    wanted = {place: source for place, source in _beside(copies(settled), tree).items() if place not in there}
+    found = tree.read(wanted.values())
+    generated = {place: found[source] for place, source in wanted.items() if source in found}
+    for place, content in generated.items():
+        if len(content) >= LIMIT:
+            raise UsageError(f"{place}, which a build wrote, is too large for an image", code="export-project")
     items = ground.project(listed, setting.root, generated, PROJECT)
     try:
         with open(path, "xb") as file:
@@ -144,6 +148,17 @@ def _project(stack: Stack, setting: Setting, path: str) -> Content:
         setting.cancel.check()
         raise StoreError(f"the project cannot be read: {error}", code="export-project") from error
     return Content(name="project", diff_id=diff_id, size=size, tar=path)
+
+
+def _beside(wanted: Sequence[tuple[str, str]], tree: StackTree) -> dict[str, str]:
+    """Place in the project -> file in the stack, for each file that layers made beside the sources."""
+    everything = tree.find("/**") if wanted else []
+    found: dict[str, str] = {}
+    for source, place in wanted:
+        for path in everything:
+            if path == source or path.startswith(f"{source}/"):
+                found.setdefault(place + path.removeprefix(source), path)
+    return found
 
 
 def given(item: Assembled) -> tuple[Given, ...]:

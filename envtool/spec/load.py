@@ -97,6 +97,10 @@ class _Recorder:
         self.seen[path] = None
         return self.project.read(path)
 
+    def read_bytes(self, path: str) -> bytes | None:
+        self.seen[path] = None
+        return self.project.read_bytes(path)
+
     def glob(self, pattern: str) -> list[str]:
         return self.project.glob(pattern)
 

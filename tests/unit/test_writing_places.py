@@ -66,6 +66,7 @@ ALLOWED = {
     "envtool/realise/inside.py": CONTAINER,
     "envtool/kinds/": CONTAINER,
     "plugins/envtool_node/src/envtool_node/building.py": CONTAINER,
+    "plugins/envtool_python/src/envtool_python/beside.py": CONTAINER,
     "plugins/envtool_python/src/envtool_python/inside.py": CONTAINER,
     "envtool/cli/main.py": "/dev/null in the place of a standard output that nobody reads",
 }

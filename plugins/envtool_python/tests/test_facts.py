@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from envtool_python.facts import WrongFileError, poetry_lines, poetry_version, read_facts
+from envtool_python.facts import read_facts
+from envtool_python.poetry import poetry_lines, poetry_version
+from envtool_python.texts import WrongFileError
 from envtool_python.versions import newest, pretended
 
 from envtool import testing
@@ -90,7 +92,7 @@ def test_poetry_versions(text, lines):
 def test_poetry_dependencies_with_markers_and_paths():
     value = {"version": "^1", "extras": ["a"], "python": "<3.11", "markers": "sys_platform == 'linux'"}
     assert poetry_lines("x", value) == ["x[a]>=1,<2; (sys_platform == 'linux') and python_version < '3.11'"]
-    assert poetry_lines("x", {"path": "../x"}) == []
+    assert poetry_lines("x", {"path": "../x"}) == ["x"], "sources.py knows where it comes from"
 
 
 def test_the_newest_tag_is_by_number():
@@ -109,20 +111,16 @@ def test_no_repository_no_tag():
 
 
 @pytest.mark.parametrize(
-    ("file", "text"),
+    ("text", "install"),
     [
-        ("pyproject.toml", '[tool.setuptools_scm]\nversion_file = "src/me/_version.py"\n'),
-        ("pyproject.toml", '[tool.setuptools_scm]\nwrite_to = "src/me/_version.py"\n'),
-        ("pyproject.toml", '[tool.hatch.build.hooks.vcs]\nversion-file = "./src/me/_version.py"\n'),
-        ("pyproject.toml", '[tool.hatch]\nbuild.targets.wheel.hooks.vcs.version-file = "src/me/_version.py"\n'),
-        ("pyproject.toml", '[tool.versioningit.write]\nfile = "src/me/_version.py"\n'),
-        ("setup.py", "setup(use_scm_version={'write_to': 'src/me/_version.py'})"),
+        ("", "editable"),
+        ('[build-system]\nrequires = ["setuptools", "cython"]\n', "editable"),
+        ('[build-system]\nrequires = ["setuptools"]\n[[tool.setuptools.ext-modules]]\nname = "a"\n', "editable"),
+        ('[build-system]\nrequires = ["poetry-core"]\n[tool.poetry.build]\nscript = "build.py"\n', "editable"),
+        ('[build-system]\nrequires = ["meson-python"]\nbuild-backend = "mesonpy"\n', "wheel"),
+        ('[build-system]\nrequires = ["scikit-build-core"]\nbuild-backend = "scikit_build_core.build"\n', "wheel"),
+        ('[build-system]\nrequires = ["setuptools", "scikit-build>=0.13"]\n', "wheel"),
     ],
 )
-def test_version_files_that_a_build_writes(file, text):
-    assert read_facts(MemoryProject({file: text})).generated == ("src/me/_version.py",)
-
-
-def test_version_files_stay_in_the_project():
-    text = '[tool.setuptools_scm]\nversion_file = "../x.py"\nwrite_to = "/x.py"\n'
-    assert read_facts(MemoryProject({"pyproject.toml": text})).generated == ()
+def test_a_wheel_where_the_build_backend_compiles_in_a_way_of_its_own(text, install):
+    assert read_facts(MemoryProject({"pyproject.toml": text})).install == install

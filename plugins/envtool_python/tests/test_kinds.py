@@ -150,7 +150,7 @@ def test_requirement_files_groups_and_extras_become_lines(tmp_path):
     options = {"packages": ["p"], "requirements": ["r.txt"], "groups": ["g"], "extras": [], "inputs": ["l.txt"]}
     Pip().resolve(request(options, inputs=["pyproject.toml", "r.txt", "l.txt"]), site)
     document = site.asked[-1][1]
-    assert document["requirements"] == ["p", "a", "d", "e", "c"]
+    assert document["calls"] == [["p", "a", "d", "e", "c"]]
     assert document["constraints"] == ["a<2"]
     assert "project" not in document
 
@@ -168,7 +168,7 @@ def test_a_project_with_setup_py_is_asked_in_the_container(tmp_path):
     (tmp_path / "setup.py").write_text("setup()")
     site = Site(tmp_path, {"resolve": [{"files": []}]})
     Pip().resolve(request({"extras": ["test"]}, inputs=["setup.py"]), site)
-    assert site.asked[-1][1]["project"] == {"root": "/project", "extras": ["test"]}
+    assert site.asked[-1][1]["project"] == {"root": "/project", "extras": ["test"], "call": 0}
 
 
 def test_the_project_is_editable_and_a_wheel_where_something_is_compiled(tmp_path):
@@ -178,25 +178,24 @@ def test_the_project_is_editable_and_a_wheel_where_something_is_compiled(tmp_pat
     pins = PythonProject().resolve(asked, site)
     assert (pins["install"], site.asked[-1][1]["sources"][0]["hooks"]) == ("editable", ["build_editable"])
     told = PythonProject().told(asked, pins)
-    assert told["project"] == {"root": "/project", "build": [1], "install": "editable", "variables": {}}
+    keep = "/opt/venv/share/envtool"
+    assert told["project"] == {"root": "/project", "build": [1], "install": "editable", "variables": {}, "keep": keep}
     (tmp_path / "setup.py").write_text("setup(ext_modules=[x])")
     site = Site(tmp_path, {"needs": [{"needs": [[]]}]})
-    assert PythonProject().resolve(asked, site)["install"] == "wheel"
-
-
-def test_what_an_editable_build_generates_is_kept_and_seen(tmp_path):
-    (tmp_path / "setup.py").write_text("setup()")
-    options = {"generated": ["src/me/_version.py"]}
-    asked = replace(request(options, inputs=["setup.py"]), directory="sub")
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub/setup.py").write_text("setup()")
-    asked = replace(asked, inputs=(api.InputFile(path="sub/setup.py", sha256="0" * 64),))
+    assert PythonProject().resolve(asked, site)["install"] == "editable"
+    (tmp_path / "pyproject.toml").write_text('[build-system]\nrequires = []\nbuild-backend = "mesonpy"\n')
     site = Site(tmp_path, {"needs": [{"needs": [[]]}]})
-    kind, pins = PythonProject(), PythonProject().resolve(asked, site)
-    kept = "/opt/venv/share/envtool/src/me/_version.py"
-    assert kind.generated(asked, pins) == {"sub/src/me/_version.py": kept}
-    assert kind.told(asked, pins)["project"]["generated"] == [["src/me/_version.py", kept]]
-    assert kind.generated(asked, {**pins, "install": "wheel"}) == {}
+    assert PythonProject().resolve(request({}, inputs=["pyproject.toml"]), site)["install"] == "wheel"
+
+
+def test_what_a_build_makes_is_kept_below_the_venv_and_seen_in_the_project():
+    asked = replace(request({"path": "/srv/v", "root": "lib"}), directory="sub")
+    pins = {"files": [], "pip": "pip.whl", "install": "wheel", "variables": {}}
+    assert PythonProject().generated(asked, pins) == {".": "/srv/v/share/envtool"}
+    told = PythonProject().told(
+        asked, {**pins, "files": [{"name": "p", "version": "1", "file": "pip.whl", "use": "build"}]}
+    )
+    assert (told["project"]["root"], told["project"]["keep"]) == ("/project/sub/lib", "/srv/v/share/envtool")
 
 
 def test_nothing_to_install_is_said(tmp_path):

@@ -20,6 +20,10 @@ class Project:
     def read(self, path):
         return self.files.get(path)
 
+    def read_bytes(self, path):
+        text = self.files.get(path)
+        return text if text is None else text.encode()
+
     def glob(self, pattern):
         return sorted(path for path in self.files if fnmatch(path, pattern.replace("**/", "*")))
 
@@ -46,7 +50,8 @@ def test_a_library_gets_its_requirements_those_of_its_tests_and_itself():
 
 def test_pytest_is_added_where_there_are_tests_and_nothing_brings_it():
     assert one(expand(Project(pyproject__toml=PROJECT, tests_S_test_a__py="")), "pip").options == {
-        "packages": ["click", "pytest"]
+        "packages": ["click"],
+        "adds": ["pytest"],
     }
     assert one(expand(Project(pyproject__toml=PROJECT)), "pip").options == {"packages": ["click"]}
     brought = Project(pyproject__toml=PROJECT, tests_S_test_a__py="", requirements_S_test__txt="pytest-xdist\n")
@@ -64,16 +69,23 @@ def test_on_debian_python_comes_by_apt_before_the_users_layers():
     ]
 
 
-def test_a_compiled_project_gets_a_compiler_and_a_wheel():
-    drafts = expand(Project(setup__py="setup(ext_modules=[])"), base="debian")
+def test_a_compiled_project_gets_a_compiler_and_is_made_anew_when_its_sources_change():
+    project = Project(setup__py="setup(ext_modules=[])")
+    sources = ("me/_fast.c", "me/__init__.py", "me/deep.py", "include/fast.h", "tests/data.bin")
+    project.files |= dict.fromkeys(sources, "")
+    drafts = expand(project, base="debian")
     assert drafts[0].options == ["python3", "python3-dev", "build-essential"]
-    assert drafts[-1].options == {"install": "wheel"}
+    assert drafts[-1].options["install"] == "editable"
+    assert {"me/_fast.c", "include/fast.h"} <= set(drafts[-1].options["files"])
+    assert not {"me/deep.py", "tests/data.bin"} & set(drafts[-1].options["files"])
+    backend = '[build-system]\nrequires = ["meson-python"]\nbuild-backend = "mesonpy"\n'
+    assert expand(Project(pyproject__toml=backend))[-1].options == {"install": "wheel"}
 
 
 def test_an_application_with_requirements_alone_installs_no_project():
     drafts = expand(Project(requirements__txt="-r more.txt\n", more__txt="flask\n", app__py="", test_app__py=""))
     assert [draft.kind for draft in drafts] == ["pip"]
-    assert drafts[0].options == {"packages": ["pytest"], "requirements": ["requirements.txt"], "inputs": ["more.txt"]}
+    assert drafts[0].options == {"adds": ["pytest"], "requirements": ["requirements.txt"], "inputs": ["more.txt"]}
 
 
 def test_setup_py_leaves_dependencies_to_the_container():
@@ -96,7 +108,7 @@ def test_setup_py_leaves_dependencies_to_the_container():
 def test_tox_and_pytests_options_say_what_tests_need():
     tox = "[testenv]\ndeps =\n  pytest\n  mock\n[pytest]\naddopts = --cov=me\n"
     options = one(expand(Project(pyproject__toml=PROJECT, tox__ini=tox, tests_S_test_a__py="")), "pip").options
-    assert options == {"packages": ["pytest", "mock", "click", "pytest-cov"]}
+    assert options == {"packages": ["pytest", "mock", "click"], "adds": ["pytest-cov"]}
     files = Project(pyproject__toml=PROJECT, tox__ini=tox, requirements_S_test__txt="pytest\npytest-cov\n")
     assert one(expand(files), "pip").options == {"packages": ["click"], "requirements": ["requirements/test.txt"]}
 

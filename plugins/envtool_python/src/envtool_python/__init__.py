@@ -8,7 +8,8 @@ kinds.py         the two layer kinds
 resolving.py     lines -> pins, by pip in a container
 index.py         the host's own pip configuration, without its secrets
 versions.py      a version for projects that ask version control
-inside.py        the one file that runs in containers, under the container's Python (3.8 and later)
+inside.py        runs in containers, under the container's Python (3.8 and later); with it
+beside.py        what a build makes that belongs beside the sources
 """
 
 __version__ = "0.3.0"

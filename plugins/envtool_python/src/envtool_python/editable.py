@@ -13,11 +13,11 @@ import posixpath
 import re
 from typing import TYPE_CHECKING
 
-from envtool_python.requirements import normal
+from envtool_python.requirements import name_of, normal
 
 if TYPE_CHECKING:
-    from envtool import api
     from envtool_python.facts import Facts
+    from envtool_python.texts import Tree
 
 # Where setup.py and build backends look for a version, a description or requirements.
 BUILD_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "PKG-INFO", "MANIFEST.in")
@@ -30,19 +30,27 @@ VERSIONS = ("**/*version*.py", "**/__about__.py")
 ASIDE = ("tests", "test", "testing", "docs", "doc", "examples", "benchmarks", "bench", ".github", "changelog.d", "news")
 
 _ANY_FILE = re.compile(  # code that finds files by itself, or runs more of the project than can be seen
-    r"\b(glob|rglob|walk|listdir|scandir|iterdir|import_module|__import__|backend-path|sys\.path)\b"
-    r"|hatch\.(build|metadata)(\.targets\.\w+)?\.hooks\.custom|^\s*build\s*=\s*['\"{].*\.py",
+    r"\b(glob|rglob|walk|listdir|scandir|iterdir|import_module|__import__|backend-path|sys\.path|cmdclass|cmd_class)\b"
+    r"|hatch\.(build|metadata)(\.targets\.\w+)?\.hooks\.(?!vcs\b|version\b)|^\s*(build|script)\s*=\s*['\"{].*\.py",
     re.MULTILINE,
+)
+# What a build may require that looks into no more files than are found here. Anything else may read all (Cython, cffi).
+_PLAIN = frozenset(
+    {"dunamai", "flit", "flit-core", "flit-scm", "hatch-fancy-pypi-readme", "hatch-requirements-txt", "hatch-vcs"}
+    | {"hatchling", "packaging", "pbr", "pdm-backend", "pdm-pep517", "pip", "poetry", "poetry-core", "setuptools"}
+    | {"poetry-dynamic-versioning", "setuptools-git-versioning", "setuptools-scm", "toml", "tomli", "tomlkit", "wheel"}
+    | {"trove-classifiers", "uv-build", "uv-dynamic-versioning", "versioningit"}
 )
 _TOKEN = re.compile(r"[\w./*-]+")
 _BUILDERS = frozenset({"setuptools", "setuptools_scm", "hatch", "flit", "poetry", "pdm", "uv", "scikit-build"})
 
 
-def decisive_files(project: api.Project, facts: Facts) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def decisive_files(project: Tree, facts: Facts) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Files and globs, each of which matches; and more, of which only the names count. Both empty: everything."""
     everything = project.glob("**")
     text = build_text(facts)
-    if _ANY_FILE.search(text) or not _version_is_plain(project, facts, text, everything):
+    helped = {name_of(line) for line in facts.build_requires} - _PLAIN
+    if helped or _ANY_FILE.search(text) or not _version_is_plain(project, facts, text, everything):
         return _all_but_aside(everything, text), ()
     chosen = {pattern for pattern in METADATA_FILES if project.glob(pattern)}
     tokens = set(_TOKEN.findall(text))
@@ -50,6 +58,8 @@ def decisive_files(project: api.Project, facts: Facts) -> tuple[tuple[str, ...],
     chosen |= {path for path in everything if path in tokens or posixpath.basename(path) in names}
     chosen |= {module for token in tokens for module in _modules(token)} & set(everything)
     modules = {pattern for pattern in MODULES if project.glob(pattern)} | _namespaces(everything, text)
+    if facts.compiled:  # headers are named by the sources alone
+        chosen |= {path for path in everything if not path.endswith(".py") and not _aside(path, text)}
     if facts.declared:
         return tuple(sorted(chosen)), tuple(sorted(modules))
     versions = {pattern for pattern in VERSIONS if project.glob(pattern)}
@@ -71,13 +81,12 @@ def _namespaces(everything: list[str], text: str) -> set[str]:
     packages = {posixpath.dirname(path) for path in everything if path.endswith("/__init__.py")}
     for path in sorted(everything):
         directory = posixpath.dirname(path)
-        aside = path.partition("/")[0] in ASIDE and not _named(path.partition("/")[0], text)
-        if path.endswith(".py") and directory and directory not in packages and not aside:
+        if path.endswith(".py") and directory and directory not in packages and not _aside(path, text):
             first.setdefault(directory, path)
     return set(first.values())
 
 
-def _version_is_plain(project: api.Project, facts: Facts, text: str, everything: list[str]) -> bool:
+def _version_is_plain(project: Tree, facts: Facts, text: str, everything: list[str]) -> bool:
     """Whether reading the version imports nothing: `attr:` and flit import a module whose version is no literal."""
     tops = {
         path.removeprefix("src/").partition("/")[0].removesuffix(".py") for path in everything if path.endswith(".py")
@@ -123,6 +132,11 @@ def _literal(text: str | None, name: str) -> bool:
 
 def _named(directory: str, text: str) -> bool:
     return bool(re.search(rf"\b{re.escape(directory)}\b", text))
+
+
+def _aside(path: str, text: str) -> bool:
+    top, slash, _ = path.partition("/")
+    return bool(slash) and top in ASIDE and not _named(top, text)
 
 
 def _all_but_aside(everything: list[str], text: str) -> tuple[str, ...]:

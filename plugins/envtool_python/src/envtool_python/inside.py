@@ -1,4 +1,5 @@
-"""The one file that runs in containers, with the container's own Python: standard library only, 3.8 and later.
+"""Runs in containers, with beside.py, calls.py, compiling.py and the container's own Python: standard library only,
+3.8 and later.
 
     python3 inside.py MODE DOCUMENT      DOCUMENT is JSON; the answer is JSON on standard output, talk goes to
                                          standard error; status 1 when it failed
@@ -14,7 +15,6 @@ Everything happens below WORK, always the same path, so that no file that is kep
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import os
@@ -25,16 +25,17 @@ import tarfile
 import zipfile
 from typing import TYPE_CHECKING, Any
 
+from envtool_python.beside import PROJECT, SOURCE, WORK, files_below, keep_members, keep_written, point_to_project
+from envtool_python.calls import name_before, normal, pretend_installed, write_lines
+from envtool_python.compiling import compile_list, python_files
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import TextIO, TypeAlias
+    from typing import TypeAlias
 
     Document: TypeAlias = dict[str, Any]
     Env: TypeAlias = dict[str, str]
 
-WORK = "/tmp/envtool-python"
-PROJECT = "/project"
-SOURCE = WORK + "/source"
+BUILDS_WHEN_IMPORTED = ("mesonpy",)  # backends whose editable installs want the build's own environment ever after
 QUIET = ("--quiet", "--no-input", "--disable-pip-version-check", "--no-cache-dir", "--root-user-action=ignore")
 
 HOOK = """\
@@ -134,11 +135,16 @@ def measure(wanted: str, url: str, python: str, pip: str) -> tuple[str, int]:
     return hashlib.sha256(content).hexdigest(), len(content)
 
 
-def pip_install(python: str, pip: str, arguments: list[str], env: Env) -> list[Document]:
-    """`pip install` with a report; the files it chose."""
+def pip_report(python: str, pip: str, arguments: list[str], env: Env) -> str:
+    """`pip install` with a report; its path."""
     report = WORK + "/report.json"
     execute([python, pip, "install", *QUIET, "--report", report, *arguments], env=env)
-    return entries(report, python, pip)
+    return report
+
+
+def pip_install(python: str, pip: str, arguments: list[str], env: Env) -> list[Document]:
+    """`pip install`; the files it chose."""
+    return entries(pip_report(python, pip, arguments, env), python, pip)
 
 
 # ---- resolving -----------------------------------------------------------------------------------------------------
@@ -160,37 +166,48 @@ def info(document: Document) -> Document:
 
 
 def resolve(document: Document) -> Document:
-    """Requirement lines, constraints and perhaps the project -> the files that are missing in the venv."""
+    """Requirement lines, constraints and perhaps the project -> the files that are missing in the venv.
+
+    Lines of one call are settled together; what it chose is there for the next call as if it were installed.
+    """
     pip = unpack_pip(document["pip"])
-    lines = list(document["requirements"])
-    if document.get("project"):
-        root = copy_project(document["project"]["root"])
-        extras = ",".join(document["project"]["extras"])
-        lines.append(root + (f"[{extras}]" if extras else ""))
-    arguments = ["--dry-run", "-r", write_lines("requirements.txt", lines)]
-    constraints = list(document["constraints"])
-    if constraints:
-        arguments += ["-c", write_lines("constraints.txt", constraints)]
+    calls = [list(lines) for lines in document["calls"]]
+    project, directories = document.get("project"), document.get("directories", {})
+    if project or directories:
+        copy_project(PROJECT)
+    if project:
+        extras = ",".join(project["extras"])
+        calls[project["call"]].append(copied(project["root"]) + (f"[{extras}]" if extras else ""))
     python = document["venv"] + "/bin/python"
     if not os.path.exists(python):
         # A fresh environment, so that what Debian installed beside its python3 does not count.
         python = make_venv(WORK + "/env")
     env = environment(**document["variables"])
-    keep = document.get("keep")
+    chosen: dict[str, str] = {}  # name -> version
+    files: list[Document] = []
+    for lines in calls:
+        free = [line for line in document["constraints"] if name_before(line) not in chosen]
+        free += [f"{name} @ file://{copied(root)}" for name, root in directories.items() if normal(name) not in chosen]
+        bounds = [*free, *(f"{name}=={version}" for name, version in chosen.items())]
+        keep = [line for line in document.get("keep") or () if name_before(line) not in chosen]
+        report = settle(python, pip, lines, bounds, keep, env)
+        files += entries(report, python, pip)
+        if lines is not calls[-1]:
+            chosen.update(pretend_installed(report, python, env))
+    return {"files": files}
+
+
+def settle(python: str, pip: str, lines: list[str], bounds: list[str], keep: list[str], env: Env) -> str:
+    """One call of pip that installs nothing: the path of its report."""
+    arguments = ["--dry-run", "-r", write_lines("requirements.txt", lines)]
+    if bounds:
+        arguments += ["-c", write_lines("constraints.txt", bounds)]
     if keep:
         try:
-            return {"files": pip_install(python, pip, [*arguments, "-c", write_lines("keep.txt", keep)], env)}
+            return pip_report(python, pip, [*arguments, "-c", write_lines("keep.txt", keep)], env)
         except FailedError:
             pass  # what was chosen before cannot stay beside what is asked for now
-    return {"files": pip_install(python, pip, arguments, env)}
-
-
-def write_lines(name: str, lines: list[str]) -> str:
-    """A file of lines below WORK; its path."""
-    path = os.path.join(WORK, name)
-    with open(path, "w", encoding="utf-8") as file:
-        file.write("".join(line + "\n" for line in lines))
-    return path
+    return pip_report(python, pip, arguments, env)
 
 
 def needs(document: Document) -> Document:
@@ -229,6 +246,11 @@ def copy_project(root: str) -> str:
     """A writable copy of the project (backends write beside the sources); the copy of `root`."""
     fresh(SOURCE)
     shutil.copytree(PROJECT, SOURCE, symlinks=True)
+    return copied(root)
+
+
+def copied(root: str) -> str:
+    """Where the copy of a directory of the project is."""
     return os.path.normpath(SOURCE + "/" + os.path.relpath(root, PROJECT))
 
 
@@ -367,46 +389,31 @@ def install(python: str, pip: str, files: list[Document], *more: str) -> None:
 
 
 def install_project(project: Document, files: list[Document], python: str, pip: str) -> str:
-    """Build the project and install it over whatever copy of it came along; its name."""
+    """Build the project and install it over whatever copy of it came along; its name. What the project's directory
+    lacks then (extension modules, a version module) goes to `keep`, by its path in the project."""
     requires = [files[index] for index in project["build"]]
     root = copy_project(project["root"])
+    editable = project["install"] == "editable"
+    before = {path for path, _ in files_below(SOURCE)}
     name = ""
-    if project["install"] == "editable":
+    if editable and not build_system(root)["backend"].startswith(BUILDS_WHEN_IMPORTED):
         name = build_one(root, requires, "build_editable", pip, project["variables"])
-        if name:
-            point_to_project(WORK + "/wheels/" + name, project["root"])
-    if not name:  # a backend from before PEP 660, or a wheel was asked for
+    if name:
+        keep_written(before, project["keep"])
+        point_to_project(WORK + "/wheels/" + name, project["root"])
+    else:  # a backend from before PEP 660, or a wheel was asked for
         name = build_one(root, requires, "build_wheel", pip, project["variables"])
-    if not name:
-        raise FailedError("the build backend has no build_wheel")
-    for path, place in project.get("generated", ()):
-        if os.path.isfile(os.path.join(root, path)):
-            os.makedirs(os.path.dirname(place), exist_ok=True)
-            shutil.copyfile(os.path.join(root, path), place)
+        if not name:
+            raise FailedError("the build backend has no build_wheel")
+        wheel = WORK + "/wheels/" + name
+        found = keep_members(wheel, os.path.relpath(root, SOURCE), before, project["keep"], editable)
+        if editable and not found:
+            raise FailedError("the backend makes no editable install, and no module of its wheel is in the project")
+        if editable:
+            point_to_project(wheel, project["root"])
     distribution, version = name.split("-")[:2]
     install(python, pip, [{"name": distribution, "version": version}], "--force-reinstall")
     return distribution
-
-
-def point_to_project(wheel: str, root: str) -> None:
-    """Make an editable wheel that was built in the copy point to the project, and say that it is editable
-    (direct_url.json, PEP 610).
-    """
-    with zipfile.ZipFile(wheel) as archive:
-        members = [(item, archive.read(item)) for item in archive.infolist()]
-    (record,) = [item.filename for item, _ in members if item.filename.endswith(".dist-info/RECORD")]
-    address = json.dumps({"dir_info": {"editable": True}, "url": "file://" + root}, sort_keys=True).encode()
-    added = (zipfile.ZipInfo(os.path.dirname(record) + "/direct_url.json", (1980, 1, 1, 0, 0, 0)), address)
-    rows = []
-    with zipfile.ZipFile(wheel, "w") as archive:
-        for item, content in [*members, added]:
-            if item.filename == record:
-                continue
-            changed = content.replace(SOURCE.encode(), PROJECT.encode())
-            archive.writestr(item, changed)
-            digest = base64.urlsafe_b64encode(hashlib.sha256(changed).digest()).rstrip(b"=").decode()
-            rows.append(f"{item.filename},sha256={digest},{len(changed)}\n")
-        archive.writestr(record, "".join(rows) + record + ",,\n")
 
 
 def compile_installed(python: str, names: list[str]) -> None:
@@ -438,30 +445,6 @@ def compile_installed(python: str, names: list[str]) -> None:
         children.append(subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL))
     if any([child.wait() for child in children]):  # noqa: C419 - wait for all, also after a failure
         raise FailedError("the installed files could not be compiled")
-
-
-def python_files(record: TextIO, directory: str) -> Iterator[str]:
-    """Absolute paths of the .py files of a RECORD."""
-    import csv
-
-    for row in csv.reader(record):
-        if row and row[0].endswith(".py"):
-            yield os.path.normpath(os.path.join(directory, row[0]))
-
-
-def compile_list(document: Document) -> Document:
-    """Compile each listed file; one that is no Python of this version (a template) is left alone."""
-    import py_compile
-
-    mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
-    with open(document["list"], encoding="utf-8") as file:
-        paths = file.read().splitlines()
-    for path in paths:
-        try:
-            py_compile.compile(path, doraise=True, invalidation_mode=mode)
-        except (py_compile.PyCompileError, SyntaxError, ValueError, OSError):
-            continue
-    return {}
 
 
 MODES = {"info": info, "resolve": resolve, "needs": needs, "build": build, "compile": compile_list}

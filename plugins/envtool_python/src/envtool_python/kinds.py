@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
-from envtool_python.editable import BUILD_FILES, METADATA_FILES, MODULES, VERSIONS
-from envtool_python.facts import Facts, WrongFileError, read_facts
-from envtool_python.requirements import Lines, WrongRequirementError, extra, flatten, group, own_extras, unique
-from envtool_python.resolving import PINS, Resolver, fetches, files_of, inside_bind, inside_command, kept
+from envtool_python import pythons
+from envtool_python.editable import ASIDE, BUILD_FILES, METADATA_FILES, MODULES, VERSIONS
+from envtool_python.requirements import unique
+from envtool_python.resolving import PINS, Resolver, fetches, files_of, inside_binds, inside_command, kept
 from envtool_python.simple import located
+from envtool_python.sources import SOURCES
 from envtool_python.versions import pretended
+from envtool_python.wanted import Inputs, asks_project, directories_of, facts_at, wanted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 VENV = "/opt/venv"
-MOST = 8 << 20  # bytes of a requirements file
 
 
 def _strings(description: str) -> dict[str, api.Json]:
@@ -33,6 +35,12 @@ _COMMON: dict[str, api.Json] = {
         "the same path extends it",
     },
     "inputs": _strings("further project files that this layer depends on, or globs"),
+    "index": {
+        "type": "string",
+        "pattern": "^https?://",
+        "description": "the index that files come from, in the place of pip's usual one",
+    },
+    "requires-python": {"type": "string", "description": "the Pythons that the project is for, as in `>=3.10`"},
     "version": {
         "type": "string",
         "description": "the project's version, where its build backend asks version control (default: its newest tag)",
@@ -58,7 +66,8 @@ class _Venv(api.Kind):
         self, request: api.Request, pins: api.Json, fetches: Sequence[api.Fetch], site: api.Site
     ) -> Sequence[api.Fetch]:
         """Where this machine's pip looks, with the credentials that it has."""
-        return located(fetches, {entry["sha256"]: entry["name"] for entry in files_of(pins)}, site)
+        names = {entry["sha256"]: entry["name"] for entry in files_of(pins)}
+        return located(fetches, names, site, _options(request.options).get("index", ""))
 
     def material(self, request: api.Request, pins: api.Json) -> api.Json:
         """What the build is told; the files' hashes and the inputs are in every key anyway."""
@@ -73,7 +82,7 @@ class _Venv(api.Kind):
         document = self.told(request, pins)
         env = {"SOURCE_DATE_EPOCH": str(max(request.epoch, 315532800))}  # zip archives begin in 1980
         run = api.Run(command=inside_command(_python(_options(request.options)), "build", document), env=env)
-        return api.Recipe(steps=(run,), binds=(inside_bind(),), drop=("/tmp/envtool-python", "/root/.cache/**"))
+        return api.Recipe(steps=(run,), binds=inside_binds(), drop=("/tmp/envtool-python", "/root/.cache/**"))
 
     def question(self, request: api.Request) -> api.Json:
         """Resolving depends on the files that say what is needed, not on every source file of the project."""
@@ -105,6 +114,12 @@ class Pip(_Venv):
                     "packages": _strings("requirements, as in `attrs>=24`"),
                     "requirements": _strings("requirement files; what they include is followed"),
                     "constraints": _strings("constraint files"),
+                    "adds": _strings(
+                        "requirements that are settled last, by a call of pip of their own, beside all others: no "
+                        "hash, index or other mode of a requirement file is meant for them"
+                    ),
+                    "bounds": _strings("constraints written out, as in `attrs<25`"),
+                    "sources": SOURCES,
                     "groups": _strings("dependency groups of pyproject.toml"),
                     "extras": _strings("extras of the project: its own requirements and these"),
                     "project": {"type": "boolean", "description": "what the project itself requires (not the project)"},
@@ -139,23 +154,37 @@ class Pip(_Venv):
     def asked_inputs(self, options: api.Json) -> tuple[str, ...]:
         """Where its build backend has to say what the project requires: what that reads."""
         chosen = _options(options)
-        return (*METADATA_FILES, *chosen.get("reads", (*MODULES, *VERSIONS))) if _asks_project(chosen) else ()
+        usual = (*METADATA_FILES, *MODULES, *VERSIONS)
+        places = directories_of(chosen).values()
+        asked = (*METADATA_FILES, *chosen.get("reads", (*MODULES, *VERSIONS))) if asks_project(chosen) else ()
+        if "reads" in chosen:
+            asked = (*asked, *chosen["reads"])
+        else:
+            asked = (*asked, *(posixpath.join(place, pattern) for place in places for pattern in usual))
+        return unique((*asked, *(posixpath.join(place, name) for place in places for name in BUILD_FILES)))
 
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
         """Settle every requirement to a file. Raises ResolveError, FetchError."""
         chosen = _options(request.options)
-        files = _ProjectFiles(request, site)
-        facts, lines, extras = wanted(chosen, files)
-        resolver = Resolver(site, python=_python(chosen), venv=_path(chosen))
+        files = Inputs(request, site)
+        asked = wanted(chosen, files)
+        resolver = Resolver(site, python=_python(chosen), venv=_path(chosen), index=chosen.get("index", ""))
+        _check_python(chosen, resolver)
+        lines = [line for call in asked.calls for line in call]
         document: dict[str, api.Json] = {
-            "requirements": list(lines.requirements),
-            "constraints": list(lines.constraints),
-            "keep": kept(request.keep, (*lines.requirements, *lines.constraints)),
-            "variables": {**pretended(site, facts, _prefix(request.directory), chosen.get("version"))},
+            "calls": [[*call] for call in asked.calls],
+            "constraints": [*asked.constraints],
+            "directories": {name: _at(request, place) for name, place in asked.directories.items()},
+            "keep": kept(request.keep, (*lines, *asked.constraints)),
+            "variables": {**pretended(site, asked.facts, _prefix(request.directory), chosen.get("version"))},
         }
-        if extras is not None:
-            document["project"] = {"root": _at(request, "."), "extras": list(extras)}
-        site.note(f"resolving {len(lines.requirements)} requirements")
+        for place in asked.directories.values():  # told to the backends of projects beside, in the same words
+            below = posixpath.normpath(posixpath.join(request.directory, place))
+            variables = pretended(site, facts_at(files, f"{place}/"), _prefix(below), None)
+            document["variables"] = {**variables, **document["variables"]}  # type: ignore[dict-item]
+        if asked.extras is not None:
+            document["project"] = {"root": _at(request, "."), "extras": [*asked.extras], "call": asked.project_call}
+        site.note(f"resolving {len(lines)} requirements")
         install = resolver.packages(document)
         return resolver.pins("install", install)
 
@@ -184,12 +213,9 @@ class PythonProject(_Venv):
             "root": {"type": "string", "description": "its directory (default: that of the spec)"},
             "install": {
                 "enum": ["editable", "wheel"],
-                "description": "default: editable, but a wheel where something is compiled",
+                "description": "default: editable, but a wheel where the build backend compiles and is no setuptools",
             },
             "files": _strings("the project files that decide what is installed (default: all)"),
-            "generated": _strings(
-                "files that an editable install's build writes beside the sources (a version module)"
-            ),
             "build": {
                 "type": "string",
                 "description": "digest of what in pyproject.toml decides the build, where nothing else does; "
@@ -220,16 +246,17 @@ class PythonProject(_Venv):
         """Settle what its build needs. Raises ResolveError, FetchError."""
         chosen = _options(request.options)
         root = posixpath.normpath(chosen.get("root", "."))
-        facts = _facts(_ProjectFiles(request, site), _prefix(root))
-        if not facts.installable:
+        facts = facts_at(Inputs(request, site), _prefix(root))
+        if not facts.buildable:
             raise api.ResolveError(
                 f"there is no project to install in {root}",
                 code="no-project",
                 hint="it needs a pyproject.toml with [project] or [build-system], or a setup.py",
             )
-        install = chosen.get("install") or ("wheel" if facts.compiled else "editable")
+        install = chosen.get("install") or facts.install
         variables = pretended(site, facts, _prefix(posixpath.join(request.directory, root)), chosen.get("version"))
-        resolver = Resolver(site, python=_python(chosen), venv=_path(chosen))
+        resolver = Resolver(site, python=_python(chosen), venv=_path(chosen), index=chosen.get("index", ""))
+        _check_python(chosen, resolver)
         site.note("asking the project what its build needs")
         hooks = ["build_editable"] if install == "editable" else ["build_wheel"]
         build = resolver.project(_at(request, root), hooks, variables)
@@ -243,103 +270,45 @@ class PythonProject(_Venv):
             "build": _indices(pins, "project"),
             "install": pins["install"],
             "variables": pins["variables"],
+            "keep": _keep(_options(request.options)),
         }
-        generated = self.generated(request, pins)
-        if generated:
-            root = posixpath.normpath(
-                posixpath.join(request.directory, str(_options(request.options).get("root", ".")))
-            )
-            project["generated"] = [[posixpath.relpath(path, root), place] for path, place in generated.items()]
         return _told(request, pins, project)
 
     def generated(self, request: api.Request, pins: api.Json) -> Mapping[str, str]:
-        """What the build of an editable install writes: its sources are the project's, which no build changes."""
-        chosen = _options(request.options)
-        assert isinstance(pins, dict)
-        if pins["install"] != "editable":
-            return {}
-        root = posixpath.join(request.directory, str(chosen.get("root", ".")))
-        keep = f"{_path(chosen)}/share/envtool"
-        return {
-            posixpath.normpath(posixpath.join(root, path)): f"{keep}/{path}" for path in chosen.get("generated", ())
-        }
+        """What the build wrote beside the sources in its copy of the project."""
+        return {".": _keep(_options(request.options))}
 
     def summary(self, request: api.Request, pins: api.Json) -> str:
-        """As in `editable`."""
+        """As in `editable`; of a wheel also what tests may import in its place."""
         assert isinstance(pins, dict)
-        return str(pins["install"])
+        covers = _importable(request) if pins["install"] == "wheel" else []
+        return f"{pins['install']} (the checkout's {covers[0]} may come first)" if covers else str(pins["install"])
 
 
-# ---- what is wanted ------------------------------------------------------------------------------------------------
-
-
-def wanted(chosen: Mapping[str, Any], files: _ProjectFiles) -> tuple[Facts, Lines, tuple[str, ...] | None]:
-    """The project's facts, all requirement lines, and the extras of the project where only its build backend can say
-    what they require (None otherwise). Raises ResolveError.
-    """
-    facts = _facts(files, "") if _asks_project(chosen) or chosen.get("groups") else Facts()
-    try:
-        lines = flatten(files.read, chosen.get("requirements", ()), chosen.get("constraints", ()))
-        extras = chosen.get("extras", []) if _asks_project(chosen) else None
-        if lines.extras is not None:
-            facts = facts if facts.installable else _facts(files, "")
-            extras = [*(extras or []), *lines.extras]
-        requirements = [*chosen.get("packages", ()), *lines.requirements]
-        for name in chosen.get("groups", ()):
-            requirements += own_extras(facts.name, facts.extras, group(facts.groups, name))
-        unknown: tuple[str, ...] | None = None
-        if extras is not None and facts.dependencies is None:
-            unknown = unique(extras)
-        elif extras is not None:
-            requirements += facts.dependencies or ()
-            for name in extras:
-                requirements += extra(facts.name, facts.extras, name)
-    except WrongRequirementError as error:
-        raise api.ResolveError(str(error), code="requirements") from None
-    except _OutsideError as error:
+def _check_python(chosen: Mapping[str, Any], resolver: Resolver) -> None:
+    """Raises ResolveError where the env's Python is none that the project is for."""
+    specifier, version = str(chosen.get("requires-python", "")), str(resolver.info["version"])
+    if specifier and not pythons.fits(specifier, version):
         raise api.ResolveError(
-            f"{error} is included, but the layer does not depend on it", code="requirements",
-            hint=f"name it: `inputs: [{error}]`",
-        ) from None  # fmt: skip
-    return facts, Lines(requirements=unique(requirements), constraints=lines.constraints), unknown
+            pythons.wanted(specifier, f"{_python(chosen)} of this env is {version}"),
+            code="python-version",
+            hint=pythons.hint(specifier),
+        )
 
 
-class _OutsideError(Exception):
-    """A file exists, but is not among the inputs."""
+def _importable(request: api.Request) -> list[str]:
+    """Packages and modules in the project's own directory: tests that are started there may find them first."""
+    root = posixpath.normpath(posixpath.join(request.directory, str(_options(request.options).get("root", "."))))
+    below = {posixpath.relpath(item.path, root) for item in request.inputs}
+    packages = (
+        path.removesuffix("__init__.py") for path in below if path.count("/") == 1 and path.endswith("/__init__.py")
+    )
+    modules = (path for path in below if path.endswith(".py") and "/" not in path and not _NO_MODULE.match(path))
+    found = (path for path in packages if path.rstrip("/") not in ASIDE and not path.startswith("../"))
+    return [*sorted(found), *sorted(modules)]
 
 
-class _ProjectFiles:
-    """The project's files as a layer may read them: what is not among its inputs does not exist."""
-
-    def __init__(self, request: api.Request, site: api.Site) -> None:
-        self.known = {item.path for item in request.inputs}
-        self.site = site
-        self.directory = request.directory
-
-    def read(self, path: str) -> str | None:
-        """Text of an input; None when there is no such file. Raises _OutsideError when it is no input."""
-        whole = posixpath.normpath(posixpath.join(self.directory, path))
-        try:
-            with self.site.open(whole, limit=MOST) as file:
-                text = file.read().decode("utf-8", "replace")
-        except api.ResolveError as error:
-            if error.code == "no-file":
-                return None
-            raise
-        if whole not in self.known:
-            if posixpath.basename(path) in BUILD_FILES:
-                return None
-            raise _OutsideError(path)
-        return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _facts(files: _ProjectFiles, prefix: str) -> Facts:
-    try:
-        return read_facts(files, prefix)
-    except WrongFileError as error:
-        raise api.ResolveError(f"{error.file}:{error.line}:{error.column}: {error}", code="pyproject") from None
-    except WrongRequirementError as error:
-        raise api.ResolveError(str(error), code="requirements") from None
+_NO_MODULE = re.compile(r"(setup|conftest|noxfile|tasks|build|fabfile|manage|versioneer|test_.*|.*_test)\.py$")
 
 
 # ---- options and the recipe ----------------------------------------------------------------------------------------
@@ -347,10 +316,6 @@ def _facts(files: _ProjectFiles, prefix: str) -> Facts:
 
 def _options(options: api.Json) -> dict[str, Any]:
     return {"packages": options} if isinstance(options, list) else dict(options or {})  # type: ignore[arg-type]
-
-
-def _asks_project(chosen: Mapping[str, Any]) -> bool:
-    return bool(chosen.get("project") or "extras" in chosen)
 
 
 def _prefix(directory: str) -> str:
@@ -369,6 +334,10 @@ def _python(chosen: Mapping[str, Any]) -> str:
 
 def _path(chosen: Mapping[str, Any]) -> str:
     return posixpath.normpath(str(chosen.get("path", VENV)))
+
+
+def _keep(chosen: Mapping[str, Any]) -> str:
+    return f"{_path(chosen)}/share/envtool"
 
 
 def _count(number: int, noun: str) -> str:

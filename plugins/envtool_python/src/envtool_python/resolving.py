@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from envtool import api
 from envtool_python.index import TOOLS, Index, closed, file_name, host_pip, last_words, read_index
 from envtool_python.requirements import name_of, normal
+from envtool_python.simple import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,7 +39,7 @@ HINT_BUILD = "a build from source may want a compiler and headers: `apt: [build-
 
 def inside_command(python: str, mode: str, document: api.Json) -> api.Command:
     """Our program under the container's Python; status NO_PYTHON where there is none."""
-    script = f'command -v "$0" >/dev/null 2>&1 || exit {NO_PYTHON}; exec "$0" "$@"'
+    script = f'command -v "$0" >/dev/null 2>&1 || exit {NO_PYTHON}; unset PYTHONSAFEPATH; exec "$0" "$@"'
     return api.Command(argv=("/bin/sh", "-c", script, python, INSIDE, mode, json.dumps(document, sort_keys=True)))
 
 
@@ -50,14 +51,21 @@ def hint_for(said: str) -> str:
         )
     if "conflicting dependencies" in said:
         return "loosen one of the requirements, or ask for fewer groups and extras"
+    if "Multiple top-level" in said:
+        return "if it is no package: `install: none` in the env; else tell setuptools which of them are its packages"
     if any(word in said for word in ("metadata-generation-failed", "Failed to build", "gcc", "Python.h", "compiler")):
         return HINT_BUILD
     return ""
 
 
-def inside_bind() -> api.Bind:
-    """Our program, where `inside_command` expects it. What it does is versioned by `Kind.version`."""
-    return api.Bind(source=posixpath.join(posixpath.dirname(__file__), "inside.py"), target=INSIDE)
+def inside_binds() -> tuple[api.Bind, ...]:
+    """Our program and what it imports, where `inside_command` expects them; versioned by `Kind.version`."""
+    here = posixpath.dirname(__file__)
+    modules = (f"envtool_python/{name}.py" for name in ("__init__", "beside", "calls", "compiling"))
+    return (
+        api.Bind(source=f"{here}/inside.py", target=INSIDE),
+        *(api.Bind(source=f"{posixpath.dirname(here)}/{name}", target=f"{TOOLS}/{name}") for name in modules),
+    )
 
 
 @lru_cache
@@ -99,11 +107,12 @@ PINS: dict[str, api.Json] = {  # of both kinds
 class Resolver:
     """One resolution: the container's Python, the host's index, and the files settled so far."""
 
-    def __init__(self, site: api.Site, *, python: str, venv: str) -> None:
+    def __init__(self, site: api.Site, *, python: str, venv: str, index: str = "") -> None:
+        """`index` is the URL of one that stands in the place of the usual one."""
         self.site = site
         self.python = python
         self.venv = venv
-        self.index: Index = read_index(site)
+        self.index: Index = replacing(read_index(site), index)
         self.files: list[Entry] = []
         self.info: dict[str, Any] = self.inside("info", {"venv": venv}, network=False)
         self.pip = self.add(self._pip())
@@ -114,7 +123,7 @@ class Resolver:
         done = self.site.run(
             inside_command(self.python, mode, document),
             env=self.index.variables if network else {},
-            binds=(inside_bind(), *(self.index.binds if network else ()), *binds),
+            binds=(*inside_binds(), *(self.index.binds if network else ()), *binds),
             network=network,
         )
         if done.status == NO_PYTHON:

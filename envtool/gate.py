@@ -51,9 +51,22 @@ class Allowed:
     said: bool = False
 
     def line(self, *words: str) -> str:
-        """The command to type so that this is allowed."""
+        """The command to type so that this is allowed; what was said before of the same secret is left out."""
         before, after = self.called
+        if words[0] == "--allow-secret":
+            after = _without(after, words[1].partition("=")[0])
         return " ".join(("envtool", *([shlex.join(before)] if before else ["…"]), shlex.join((*words, *after))))
+
+
+def _without(words: tuple[str, ...], secret: str) -> tuple[str, ...]:
+    """A command line without what it says of one secret."""
+    kept: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        said = next(rest, "") if word == "--allow-secret" else word.removeprefix("--allow-secret=")
+        if word.split("=")[0] != "--allow-secret" or said.partition("=")[0] != secret:
+            kept += (word, said) if word == "--allow-secret" else (word,)
+    return tuple(kept)
 
 
 class Gate:
@@ -127,21 +140,36 @@ class Gate:
 
     def secret(self, name: str, source: str) -> bytes | None:
         """The content of a secret that the spec calls `name` and says to be at `source` ("env:NAME", "file:PATH", or
-        ""). A file of the project needs nobody's word; all else the caller's, which comes first. None where there is
-        nothing. Raises UsageError (code secret-not-allowed, and those of `open`)."""
+        ""). A file of the project needs nobody's word; all else the caller's, which comes first. None where the spec
+        says of nothing that is there. Raises UsageError (codes secret-not-allowed, secret-missing: of what the caller
+        named, and those of `open`)."""
         said = self.allowed.secrets.get(name)
-        kind, _, place = (said or source).partition(":")
-        if said is None and source:
-            if kind == "file" and not place.startswith(("/", "~")) and ".." not in place.split("/"):
-                return self._content(lambda: self.open(place, limit=SMALL), place)
+        if said is not None:
+            return self._named(name, said or source)
+        kind, _, place = source.partition(":")
+        if kind == "file" and not place.startswith(("/", "~")) and ".." not in place.split("/"):
+            return self._content(lambda: self.open(place, limit=SMALL), place)
+        if source:
             raise self._unasked(name, source)
-        if kind == "env":
-            value = os.environ.get(place)
-            return None if value is None else os.fsencode(value)
-        if kind == "file":
-            path = os.path.join(self.root, os.path.expanduser(place))
-            return self._content(lambda: regular(_descriptor(path, place), place, SMALL), place)
         return None
+
+    def _named(self, name: str, source: str) -> bytes:
+        """A secret by the caller's word. That it is not there is a typing error, never a build without it."""
+        kind, _, place = source.partition(":")
+        if kind == "env" and place in os.environ:
+            return os.environb[os.fsencode(place)]
+        path = os.path.join(self.root, os.path.expanduser(place))
+        if (
+            kind == "file"
+            and (found := self._content(lambda: regular(_descriptor(path, place), place, SMALL), place)) is not None
+        ):
+            return found
+        where = {"env": f"your variable {place}, which is not set", "file": f"the file {place}, which is not there"}
+        raise UsageError(
+            f"secret `{name}` is {where.get(kind, 'allowed, but neither you nor the spec say where it is')}",
+            code="secret-missing",
+            hint=f"`{self.allowed.line('--allow-secret', f'{name}=file:PATH')}`, or {name}=env:VARIABLE",
+        )
 
     def _unasked(self, name: str, source: str) -> UsageError:
         kind, _, place = source.partition(":")

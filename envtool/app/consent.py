@@ -10,15 +10,14 @@
         secrets: {token: env:APP_TOKEN, npmrc: file:~/.npmrc}
         files: [/srv/mirror]
 
-It is believed only where nobody else can have written it: it belongs to the caller, nobody else may write to it, and it
-does not lie in the project.
+It is believed only where nobody else can have written it, or put another in its place (trusted.py), and where it does
+not lie in the project.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -32,6 +31,7 @@ from envtool.spec.check import Checker
 from envtool.spec.node import Problems, plain
 from envtool.spec.parse import parse, source_of
 from envtool.spec.values import PASSED, VARIABLE
+from envtool.trusted import distrust
 
 SOURCE = re.compile(rf"env:{VARIABLE[1:-1]}|file:.+", re.DOTALL)
 _HOME = "^(/|~/)"
@@ -65,7 +65,7 @@ def allowed(request: Request, root: str) -> Allowed:
     secrets: dict[str, str] = {}
     variables: list[str] = []
     files: list[str] = []
-    for each in _configured(root):
+    for each in configured(root):
         variables += each.get("pass", ())
         secrets |= each.get("secrets", {})
         files += each.get("files", ())
@@ -92,8 +92,8 @@ def allowed(request: Request, root: str) -> Allowed:
     )
 
 
-def _configured(root: str) -> Iterable[Mapping[str, Any]]:
-    """What the caller's file says of a project, the more special the later."""
+def configured(root: str) -> Iterable[Mapping[str, Any]]:
+    """What the caller's file says of a project, the more special the later. Raises UsageError, SpecError."""
     path = consent()
     text = _read(path, root)
     if text is None:
@@ -122,19 +122,20 @@ def _read(path: str, root: str) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}", code="config") from None
+        hint = f"is {os.path.expanduser('~')} your home? HOME or XDG_CONFIG_HOME says where it is"
+        raise UsageError(f"{path} cannot be read: {error.strerror}", code="config", hint=hint) from None
     try:
-        info = os.fstat(descriptor)
         real = os.readlink(f"/proc/self/fd/{descriptor}")
         if gate.below(real, os.path.realpath(root)):
             hint = "what a project may have is said outside of it"
             raise UsageError(f"{path} lies in the project, and is not believed", code="config", hint=hint)
-        if info.st_uid != os.geteuid():
-            hint = f"it has to be yours: `chown {os.geteuid()} {path}`, or let XDG_CONFIG_HOME name your own directory"
-            raise UsageError(f"{path} belongs to another user, and is not believed", code="config", hint=hint)
-        if stat.S_IMODE(info.st_mode) & 0o022:
-            hint = f"`chmod go-w {path}`"
-            raise UsageError(f"{path} can be written by others, and is not believed", code="config", hint=hint)
+        wrong, mend = distrust(path, path)
+        if wrong:
+            hint = (
+                mend
+                or f"it has to be yours: `chown {os.geteuid()} {path}`, or let XDG_CONFIG_HOME name your own directory"
+            )
+            raise UsageError(f"{wrong}: it is not believed", code="config", hint=hint)
         with gate.regular(os.dup(descriptor), path, MOST) as file:
             return b"".join(gate.pieces(file)).decode("utf-8")
     except UnicodeDecodeError as error:

@@ -6,11 +6,12 @@ module in their place.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from envtool.errors import StoreError
+from envtool.errors import SpecError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -217,19 +218,31 @@ def probe() -> Probe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoreCheck:
-    """A Check about the store itself."""
+class Refusal:
+    """A Check of what would end every run."""
 
-    name: str = "store"
+    name: str
     state: str = "fail"
     text: str
     mend: str
 
 
 def checks() -> Sequence[Check]:
-    """What the probe finds; a store that cannot be used is one more finding, not an end."""
+    """What the probe finds. A store that cannot be used, or a config.yaml that is not believed, is one more finding."""
+    place, consent = import_module("envtool.store.store"), import_module("envtool.app.consent")
+    found: list[Check] = []
+    root = ""
     try:
-        root: str = import_module("envtool.store.store").directory()
+        place.usable()
+        root = place.directory()
     except StoreError as error:
-        return [*probe().check(""), StoreCheck(text=error.message, mend=error.hint)]
-    return probe().check(root)
+        found.append(Refusal(name="store", text=error.message, mend=error.hint))
+    try:
+        consent.configured(os.getcwd())
+    except UsageError as error:
+        found.append(Refusal(name="config.yaml", text=error.message, mend=error.hint))
+    except SpecError as error:
+        found += [
+            Refusal(name="config.yaml", text=f"{one.where}: {one.message}", mend=one.hint) for one in error.problems
+        ]
+    return [*probe().check(root), *found]

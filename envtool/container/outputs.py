@@ -8,6 +8,7 @@ holes.
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import os
 import re
@@ -236,7 +237,7 @@ class Receiver:
         self._more = 0  # notes beyond those
         self._limit = self._room = limit
         self._entries = ENTRIES
-        self.excess = ""  # what was more than may be copied back
+        self.lost = ""  # the first output that did not come back, and why: too large, or the system did not let us
         self._draft: NewFile | None = None
         self._attributes: tuple[str, int, int, int] = ("", 0, 0, 0)
 
@@ -295,7 +296,7 @@ class Receiver:
             self._complete()
         except OSError as error:
             self._abandon()
-            self._note(f"{path}: {(error.strerror or str(error)).lower()}, not copied")
+            self._failed(path, error)
 
     def link(self, path: str, target: str) -> None:
         """Make a symlink, as if it came down the stream."""
@@ -335,18 +336,27 @@ class Receiver:
         except OSError as error:
             what = path if kind != "data" and path else self._attributes[0]
             self._abandon()
-            self._note(f"{what}: {(error.strerror or str(error)).lower()}, not copied")
+            self._failed(what, error)
+
+    def _failed(self, path: str, error: OSError) -> None:
+        """Note what was not written. What cannot be (EINVAL) is the container's fault, all else is that of this machine
+        or of what is in the way here: then an output is missing."""
+        text = f"{path}: {(error.strerror or str(error)).lower()}, not copied"
+        if error.errno == errno.EINVAL or self.lost:
+            self._note(text)
+        else:
+            self.lost = text
 
     def _many(self, path: str) -> bool:
         """Whether it is one too many."""
         self._entries -= 1
-        if self._entries < 0 and not self.excess:
-            self.excess = f"{path}: there are more than {ENTRIES:,} outputs, and no more are copied; name fewer"
+        if self._entries < 0 and not self.lost:
+            self.lost = f"{path}: there are more than {ENTRIES:,} outputs, and no more are copied; name fewer"
         return self._entries < 0
 
     def _large(self, path: str, size: int) -> None:
-        if not self.excess:
-            self.excess = (
+        if not self.lost:
+            self.lost = (
                 f"{path}: {said(size)}, with which the outputs would be larger than {said(self._limit)} together; not"
                 " copied: name fewer, or raise `outputs_limit` of the task"
             )

@@ -278,8 +278,8 @@ def _space(store: str) -> Check:
     place = store
     while not os.path.isdir(place):
         place = os.path.dirname(place) or "/"
-    free = shutil.disk_usage(place).free
-    if not os.access(place, os.W_OK):
+    total, _, free = shutil.disk_usage(place)
+    if not os.access(place, os.W_OK) or not total:  # /proc holds nothing, whatever its modes say
         return Check(name="store", state="fail", text=f"{place} is not writable", mend="export ENVTOOL_STORE=DIRECTORY")
     if stat.S_ISDIR(os.stat(place).st_mode) and free < _SPACE:
         text = f"{free >> 20} MiB free at {place}: a base with layers takes some 2 GiB"

@@ -50,7 +50,7 @@ _maps_lock = _thread.allocate_lock()
 class Exit:
     """How a container ended."""
 
-    __slots__ = ("error", "excess", "interrupted", "notes", "opened", "outputs", "seconds", "status", "timed_out")
+    __slots__ = ("error", "interrupted", "lost", "notes", "opened", "outputs", "seconds", "status", "timed_out")
 
     def __init__(self) -> None:
         self.status = 125  # as a shell shows it (128+n for signals); 124 timed out
@@ -59,7 +59,7 @@ class Exit:
         self.seconds = 0.0
         self.outputs: tuple[str, ...] = ()  # relative paths that were copied back
         self.notes: tuple[str, ...] = ()  # what could not be copied back, and why
-        self.excess = ""  # of outputs: the first that was more than may be copied back, or more than there was time for
+        self.lost = ""  # of outputs: the first that was not copied back though it is one, and why
         self.opened: tuple[str, ...] | None = (
             None  # files of watched directories, and these; None where it is not known
         )
@@ -271,7 +271,7 @@ class _Supervisor:
             result.status = 124
         if self.receiver is not None:
             result.outputs, result.notes = self.receiver.finish()
-            result.excess = result.excess or self.receiver.excess
+            result.lost = result.lost or self.receiver.lost
 
     def _serve(self, ready: list[int]) -> None:
         if self.sock.fileno() in ready and not self._message():
@@ -307,7 +307,7 @@ class _Supervisor:
         pipe, and what then still runs is killed."""
         if self.output >= 0:
             why = "interrupted" if self.result.interrupted else f"it took more than {_COLLECT:g} s"
-            self.result.excess = f"not all outputs were copied back: {why}"
+            self.result.lost = f"not all outputs were copied back: {why}"
             self._close(self.output)
         elif self.hurried:
             self._signal(kernel.SIGKILL)

@@ -262,7 +262,7 @@ def _restore(
                 receiver.copy(found.source(each), each.path, each.mode, each.mtime_ns, check)
     finally:
         _, notes = receiver.finish()
-    return not notes
+    return not notes and not receiver.lost
 
 
 def _stands(root: str, output: results.Output, check: Callable[[], None] | None) -> bool:

@@ -117,14 +117,14 @@ def _log(path: str) -> IO[bytes]:
 
 
 def _outcome(ended: start.Exit, task: Task) -> tuple[Outcome, str]:
-    notes = "; ".join(filter(None, [ended.excess, *ended.notes]))
+    notes = "; ".join(filter(None, [ended.lost, *ended.notes]))
     if ended.interrupted:
         return "interrupted", notes
     if ended.timed_out:
         return "timeout", "; ".join(filter(None, [f"timed out after {task.timeout:g}s", notes]))
     if ended.status:
         return "failed", "; ".join(filter(None, [f"exit {ended.status}", notes]))
-    if ended.excess:  # without one of its outputs nothing has passed
+    if ended.lost:  # without one of its outputs nothing has passed
         return "failed", notes
     missing = [pattern for pattern in task.outputs if not ended.outputs]
     if missing:

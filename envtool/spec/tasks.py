@@ -128,7 +128,10 @@ def _outputs(work: Work, node: Node | None, scope: Scope, directory: str) -> tup
             continue
         path = work.text(item, scope)
         inside = values.inside(path, directory)
-        if inside is not None:
+        if inside is not None and ".git" in inside.casefold().split("/"):
+            hint = "git obeys what is in it: a task that has to change it does so outside of envtool"
+            work.problems.add(item, f"`{path}` is never an output", code="output", hint=hint)
+        elif inside is not None:
             found.append(inside)
         elif path or not is_template(item.value):
             leaves(work, item, path)

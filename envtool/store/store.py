@@ -11,6 +11,7 @@ from envtool import stored
 from envtool.errors import StoreError, refused
 from envtool.model import Json
 from envtool.store import document
+from envtool.trusted import distrust
 
 FORMAT = 1
 ROOMS = ("blobs/sha256", "caches", "layers", "memo", "plans", "results", "views", "tmp", "locks")
@@ -68,54 +69,41 @@ def locate(*, idmap: str = "", environ: Mapping[str, str] | None = None) -> Stor
         _check(root, stamp, idmap)
         _make_rooms(root)
     except OSError as error:
-        raise refused(error) or StoreError(
-            f"the store {root} cannot be used: {error.strerror}",
-            code="store-path",
-            hint="set ENVTOOL_STORE to another place",
-        ) from error
+        raise _unusable(root, error) from error
     return Store(root=root)
+
+
+def usable(idmap: str = "") -> None:
+    """Raise what `locate` would of what stands there, and make nothing."""
+    root = directory()
+    try:
+        _guarded(root)
+        if (stamp := _stamp(root)) is not None:
+            _check(root, stamp, idmap)
+    except OSError as error:
+        raise _unusable(root, error) from error
 
 
 def _guarded(root: str) -> None:
     """Raise StoreError where another user could put another store in this one's place, or write to it: what is in a
-    store is believed. Above it, directories are the caller's or root's, and nobody else writes to them but with the
-    sticky bit (/tmp). A caller's own may be written to by the caller's own group: an umask of 002 makes them so."""
-    ours, nobody = os.geteuid(), _overflow()  # where ids are mapped, the host's root may have no name here
-    for path in dict.fromkeys(each for place in (root, os.path.realpath(root)) for each in _way(place)):
-        try:
-            found = os.stat(path)
-        except (FileNotFoundError, NotADirectoryError):
-            continue  # it is made, or its error is said, later
-        inside = path in (root, os.path.realpath(root))
-        if found.st_uid != ours and (inside or found.st_uid not in (0, nobody)):
-            what = f"the store {root}" if inside else f"{path}, which the store {root} is in,"
-            raise StoreError(
-                f"{what} belongs to user id {found.st_uid}, not to {ours}",
-                code="store-owner",
-                hint="each user has a store of their own: set ENVTOOL_STORE (or HOME) to a place of yours",
-            )
-        group = found.st_mode & stat.S_IWGRP and (inside or (found.st_uid, found.st_gid) != (ours, os.getegid()))
-        if (found.st_mode & stat.S_IWOTH or group) and (inside or not found.st_mode & stat.S_ISVTX):
-            raise StoreError(
-                f"others may write to {path}" + ("" if inside else f", which the store {root} is in"),
-                code="store-owner",
-                hint=f"`chmod go-w {path}`, or set ENVTOOL_STORE to a place where nobody else writes",
-            )
+    store is believed."""
+    if os.path.lexists(root) and not os.path.isdir(root):
+        raise StoreError(
+            f"the store {root} is no directory", code="store-path", hint="set ENVTOOL_STORE to another place"
+        )
+    wrong, mend = distrust(root, f"the store {root}")
+    if wrong:
+        elsewhere = "set ENVTOOL_STORE to a place where nobody else writes"
+        own = "each user has a store of their own: set ENVTOOL_STORE (or HOME) to a place of yours"
+        raise StoreError(wrong, code="store-owner", hint=f"{mend}, or {elsewhere}" if mend else own)
 
 
-def _way(path: str) -> list[str]:
-    """A path and all directories above it."""
-    found = [path]
-    while (parent := os.path.dirname(found[-1])) != found[-1]:
-        found.append(parent)
-    return found
-
-
-def _overflow() -> int:
-    try:
-        return int(stored.read("/proc/sys/kernel/overflowuid", most=100) or b"65534")
-    except (OSError, ValueError):
-        return 65534
+def _unusable(root: str, error: OSError) -> StoreError:
+    return refused(error) or StoreError(
+        f"the store {root} cannot be used: {error.strerror}",
+        code="store-path",
+        hint="set ENVTOOL_STORE to another place",
+    )
 
 
 def _stamp(root: str) -> dict[str, object] | None:

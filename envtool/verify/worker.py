@@ -92,7 +92,7 @@ def _task(job: TaskJob, emit: Any) -> dict[str, Any]:
     answer = {
         "status": ended.status,
         "outputs": [*ended.outputs],
-        "notes": [*filter(None, [ended.excess]), *ended.notes],
+        "notes": [*filter(None, [ended.lost]), *ended.notes],
         "output": said,
     }
     return {"ended": answer | {"timed_out": ended.timed_out}}

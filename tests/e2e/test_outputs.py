@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 
 import pytest
 
@@ -82,7 +83,7 @@ mkdir -p deep; ln -s ../linked deep/way; ln -s /project/../outside deep/out
         assert path.lstat().st_uid == place.caller.uid
 
 
-@pytest.mark.parametrize("pattern", ["../x", "/etc/passwd", "a/../../x", ".."])
+@pytest.mark.parametrize("pattern", ["../x", "/etc/passwd", "a/../../x", "..", ".git/config", "a/.GIT", ".git/**"])
 def test_patterns_that_leave_the_project_are_errors_of_the_spec(place, pattern):
     place.task("true", options=f"outputs: ['{pattern}']")
     assert place.envtool("test").status == 2
@@ -104,10 +105,33 @@ def test_a_checkout_that_cannot_be_written(place):
             assert done.status == 0
         else:
             assert done.status in (1, 3), done.said
-            assert "out" in done.events[-1]["results"][0]["message"]
+            assert "out: permission denied, not copied" in done.events[-1]["results"][0]["message"]
     finally:
         place.project.chmod(0o755)
     place.shell("rm -rf tmp/*", cwd=place.top)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_what_found_no_room_fails_and_is_not_remembered(place):
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size=2m,uid={place.caller.uid}", "tmpfs", place.project], check=True
+    )
+    try:
+        place.task("mkdir -p dist; echo 1 > dist/a; head -c 5000000 /dev/zero > dist/x", options="outputs: [dist]")
+        done = place.envtool("test", "--json")
+        assert done.status == 1, done.said
+        assert "dist/x: no space left on device, not copied" in done.events[-1]["results"][0]["message"]
+        assert done.events[-1]["results"][0]["outputs"] == ["dist/a"]
+        subprocess.run(["mount", "-o", "remount,size=50m", place.project], check=True)
+        assert place.envtool("test").status == 0
+        assert (place.project / "dist/x").stat().st_size == 5_000_000
+        place.shell("rm -r dist")
+        subprocess.run(["mount", "-o", "remount,ro", place.project], check=True)
+        done = place.envtool("test")
+        assert done.status == 1, done.said
+        assert "read-only file system" in done.err
+    finally:
+        subprocess.run(["umount", place.project], check=True)
 
 
 def test_big_and_sparse(place):

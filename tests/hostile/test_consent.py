@@ -98,3 +98,39 @@ def test_a_file_beside_the_project_is_the_callers_to_give(place):
     assert "more" in place.envtool("list", "--allow-file", "../shared.yaml").out
     place.allow(f"files: [{place.top}]")
     assert "more" in place.envtool("list").out
+
+
+@pytest.mark.one_caller
+@pytest.mark.parametrize("source", ["file:{}/none", "env:NOT_SET", ""])
+def test_a_secret_that_the_caller_names_and_that_is_not_there_ends_the_build(place, source):
+    """It is a typing error: a layer without it would be kept, since no secret is part of a key."""
+    place.write(
+        "Dockerfile",
+        "FROM scratch\nCOPY Dockerfile /\nRUN --network=none --mount=type=secret,id=s cat /run/secrets/s || true\n",
+    )
+    place.spec(BUILD.format(source="{env: TOKEN}"))
+    word = f"s={source.format(place.top)}".removesuffix("=")
+    done = place.envtool("test", "--allow-secret", word, "-v")
+    assert done.status == 3, done.said
+    assert "Dockerfile:3" in done.err
+    assert "not there" in done.err or "not set" in done.err
+    assert "`envtool test --allow-secret s=file:PATH -v`, or s=env:VARIABLE" in done.err
+
+
+@pytest.mark.any_caller
+@pytest.mark.parametrize("mode", [0o777, 0o775, 0o1777])
+def test_a_configuration_in_whose_place_others_can_put_another_is_not_believed(place, mode):
+    place.task("echo $MY_TOKEN", env="pass: ['MY_*']")
+    place.environ["MY_TOKEN"] = CANARY
+    place.allow("pass: [MY_TOKEN]")
+    assert CANARY in place.envtool("test", "--json", "--again").log()
+    directory = place.top / ".config/envtool"
+    directory.chmod(mode)
+    if mode == 0o775:
+        os.chown(directory, -1, max(os.getgroups()) + 1) if os.geteuid() == 0 else pytest.skip("needs another group")
+    done = place.envtool("test", "--again")
+    sticky = mode == 0o1777
+    assert done.status == (0 if sticky else 2), done.said
+    assert sticky or f"others may write to {directory}" in done.err
+    said = place.envtool("doctor")
+    assert (said.status, "config.yaml" in said.out) == ((0, False) if sticky else (3, True)), said.said

@@ -269,7 +269,7 @@ def test_more_than_may_come_back(tmp_path, monkeypatch):
         (tmp_path / "from" / f"{number:02}").touch()
     receiver, (paths, _) = sent(tmp_path, ("*",), project="from")
     assert len(paths) == 20
-    assert "more than 20 outputs" in receiver.excess
+    assert "more than 20 outputs" in receiver.lost
 
 
 @pytest.mark.parametrize("number", [-1, (1 << 63) - 1, -(1 << 63), "7", ""])
@@ -294,7 +294,7 @@ def test_a_number_in_a_frame_that_cannot_be(tmp_path, number, place_):
         assert paths == ("f",)
     else:
         assert paths == ()
-        assert notes or receiver.excess
+        assert notes or receiver.lost
     assert not [name for name in os.listdir(tmp_path) if name.startswith(".envtool")]
 
 

@@ -25,7 +25,8 @@ def receive(directory, *frames, chunk=1 << 16):
         os.close(write)
         assert receiver.feed(read)
         os.close(read)
-    return receiver.finish()
+    paths, notes = receiver.finish()
+    return paths, (*filter(None, [receiver.lost]), *notes)
 
 
 def file(path, data=b"x", mode=0o644):

@@ -184,12 +184,10 @@ def read_index(body: bytes, media_type: str, what: str) -> Index:
 
 
 def read_config(body: bytes, what: str) -> Config:
-    """The config of an image (not of an artifact)."""
+    """The config of an image (not of an artifact). Its platform may lack what it does not say: see platforms.filled."""
     reader = _Reader(what)
     top = reader.object(body)
     fields = {name: reader.text(top, name) for name in ("os", "architecture", "variant", "created", "author")}
-    if not fields["os"] or not fields["architecture"]:
-        reader.wrong("it does not say its os and architecture")
     rootfs = reader.mapping(top, "rootfs")
     if rootfs.get("type") != "layers":
         reader.wrong(f'rootfs.type is {_short(rootfs.get("type"))}, not "layers"')

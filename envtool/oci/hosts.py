@@ -84,6 +84,12 @@ class Hosts:
             return self._endpoint(reference.name, False, False)
         return self._endpoint(_moved(reference.name, rule.prefix, rule.location), rule.insecure, False)
 
+    def plain(self, netloc: str) -> bool:
+        """Whether this host's configuration lets plain HTTP be spoken with host[:port], for whatever repository."""
+        rules = (rule.location for rule in self.rules if rule.insecure)
+        mirrors = (place for rule in self.rules for place, insecure, _ in rule.mirrors if insecure)
+        return netloc in self.insecure or any(place.partition("/")[0] == netloc for place in (*rules, *mirrors))
+
     def _rule(self, reference: Reference) -> Rule | None:
         fitting = [rule for rule in self.rules if _fits(reference.name, rule.prefix)]
         rule = max(fitting, key=lambda rule: len(rule.prefix.removeprefix("*")), default=None)

@@ -1,12 +1,14 @@
-"""Which manifest of an index a machine runs. Pure."""
+"""Which manifest of an index a machine runs. Pure, but for the levels of amd64: those are the processor's."""
 
 from __future__ import annotations
+
+import functools
 
 from envtool.errors import FetchError
 from envtool.oci.documents import Descriptor, Index, Platform
 from envtool.sizes import natural
 
-__all__ = ["Platform", "choose", "of_machine", "parse", "runs"]
+__all__ = ["Platform", "choose", "filled", "level", "of_machine", "parse", "runs"]
 
 MACHINES = {  # `uname -m` -> Go's architecture and variant (containerd's platforms/database.go)
     "x86_64": ("amd64", ""),
@@ -30,6 +32,28 @@ USUAL = {"amd64": "v1", "arm64": "v8", "arm": "v7"}  # what is meant where no va
 ALIASES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armhf": "arm", "armel": "arm", "i386": "386"}
 
 
+# What Linux calls the features of each level of amd64 (x86-64 psABI, "Micro-Architecture Levels")
+LEVELS = (
+    "cx16 lahf_lm popcnt pni ssse3 sse4_1 sse4_2",
+    "abm avx avx2 bmi1 bmi2 f16c fma movbe xsave",
+    "avx512f avx512bw avx512cd avx512dq avx512vl",
+)
+_LAST = len(LEVELS) + 1
+
+
+@functools.cache
+def level() -> int:
+    """The highest level of amd64 that this processor has, 1 to 4; the last one where nothing can be known."""
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+            flags = next(({*line.split()} for line in file if line.startswith("flags")), None)
+    except OSError:
+        flags = None
+    if flags is None:  # of another architecture: what is asked for is another machine's lock
+        return _LAST
+    return next((number for number, names in enumerate(LEVELS, 1) if not flags.issuperset(names.split())), _LAST)
+
+
 def of_machine(machine: str) -> Platform:
     """The platform of `uname -m` on Linux."""
     architecture, variant = MACHINES.get(machine, (machine, ""))
@@ -50,7 +74,8 @@ def parse(text: str) -> Platform:
 
 
 def runs(platform: Platform, image: Platform) -> int:
-    """How well an image of one platform runs on another: 0 not at all, else the higher the better."""
+    """How well an image of one platform runs on another: 0 not at all, else the higher the better. Where no level of
+    amd64 is said, the lowest that is offered is best, on whatever processor has it: all machines pin the same image."""
     if (platform.os, platform.architecture) != (image.os, image.architecture):
         return 0
     usual = USUAL.get(platform.architecture, "")
@@ -59,6 +84,8 @@ def runs(platform: Platform, image: Platform) -> int:
         return 100 + (platform.variant == image.variant)
     if platform.architecture in ("arm", "amd64", "arm64"):
         version, other = natural(mine[1:]) or 0, natural(its[1:]) or 0
+        if platform.architecture == "amd64" and not platform.variant:
+            return _LAST + 1 - other if 1 < other <= level() else 0
         return other if other < version else 0  # an older one runs, too
     return 0
 
@@ -75,7 +102,18 @@ def choose(index: Index, platform: Platform, what: str) -> Descriptor:
         return next(entry for rank, entry in ranked if rank == best)
     offered = sorted({str(entry.platform) for entry in entries if entry.platform is not None})
     text = f"{what}: not for {platform}: it has {', '.join(offered[:12]) or 'nothing'}" + (" …" if offered[12:] else "")
-    raise FetchError(text, code="registry-platform")
+    levels = [entry.platform for entry in entries if entry.platform and entry.platform.architecture == "amd64"]
+    hint = f"the processor here is amd64/v{level()}" if levels and platform.architecture == "amd64" else ""
+    raise FetchError(text, code="registry-platform", hint=hint)
+
+
+def filled(said: Platform, wanted: Platform) -> Platform:
+    """What a config says, with what it does not say as it was wanted: buildpacks and crane leave it out, and
+    containerd takes such an image for one of its own machine."""
+    if said.os and said.architecture:
+        return said
+    return Platform(os=said.os or wanted.os, architecture=said.architecture or wanted.architecture,
+                    variant=said.variant)  # fmt: skip
 
 
 def _attestation(entry: Descriptor) -> bool:

@@ -58,7 +58,7 @@ class Client:
     (any other status), and those of `net.exchange`."""
 
     def __init__(self, *, cancelled: Cancelled | None = None, patience: Patience = PATIENCE) -> None:
-        self._wire = Wire(patience=patience, cancelled=cancelled)
+        self._wire = Wire(patience=patience, cancelled=cancelled, plain=lambda host: self._configured().plain(host))
         self._lock = threading.Lock()
         self._hosts: Hosts | None = None
         self._away: set[str] = set()  # mirrors that did not answer
@@ -93,6 +93,7 @@ class Client:
             raise FetchError(f"{what}: indexes in indexes, more than {NESTING} deep", code="registry-document")
         config = documents.read_config(self.blob(reference, found.config), f"{what}: its config")
         documents.check_image(found, config, what)
+        config = dataclasses.replace(config, platform=platforms.filled(config.platform, platform))
         if not platforms.runs(platform, config.platform):
             raise FetchError(f"{what}: is for {config.platform}, not for {platform}", code="registry-platform")
         pinned = reference.at(document.digest)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
 from envtool.errors import FetchError
-from envtool.net import Answer, Upload
+from envtool.net import Upload
 from envtool.oci import documents
 from envtool.oci.hosts import Endpoint
 from envtool.oci.reference import Reference
-from envtool.oci.wire import Wire, same_place
+from envtool.oci.wire import Wire
 
 WHOLE = 8 << 20  # bytes of a blob up to which it is sent in one request that is repeated when it breaks
 RACES = 4  # attempts to put a manifest: docker-registry may deny for a moment what another is just writing, too
@@ -74,7 +74,7 @@ def _mounted(wire: Wire, endpoint: Endpoint, digest: str, other: str) -> tuple[b
         if error.code != "registry-denied":  # of a token for the other repository
             raise
         return False, ""
-    return answer.status == 201, _location(answer, endpoint) if answer.status == 202 else ""
+    return answer.status == 201, wire.location(answer, endpoint) if answer.status == 202 else ""
 
 
 def push_document(
@@ -143,7 +143,7 @@ class _Sender:
 
     def _begin(self) -> str:
         answer = self._wire.ask("POST", self._endpoint, "blobs/uploads/", actions=PUSH)
-        location = _location(answer, self._endpoint)
+        location = self._wire.location(answer, self._endpoint)
         if answer.status != 202 or not location:
             self._wire.refuse(answer, self._endpoint, self._what)
         return location
@@ -166,7 +166,7 @@ class _Sender:
             raise
         if answer.status not in (201, 202, 204):
             self._wire.refuse(answer, self._endpoint, self._what)
-        return _location(answer, self._endpoint) or location
+        return self._wire.location(answer, self._endpoint) or location
 
     def _finish(self, location: str, body: bytes | Upload, *, again: bool) -> None:
         url = location + ("&" if "?" in location else "?") + urllib.parse.urlencode({"digest": self._digest})
@@ -185,17 +185,5 @@ class _Sender:
             if answer.status == 204 and reached and 0 < int(reached[1]) < self._size:
                 if self._progress is not None:
                     self._progress(int(reached[1]) + 1)
-                return int(reached[1]) + 1, _location(answer, self._endpoint) or location
+                return int(reached[1]) + 1, self._wire.location(answer, self._endpoint) or location
         return 0, ""
-
-
-def _location(answer: Answer, endpoint: Endpoint) -> str:
-    """Where an upload goes on. Raises FetchError where that is less than https, though we came by https."""
-    given = answer.headers.get("location", "")
-    if not given:
-        return ""
-    url = urllib.parse.urljoin(answer.url, given)
-    if not same_place(url, endpoint.root) and not url.startswith("https://"):
-        text = f"{endpoint.host}: sends an upload to {urllib.parse.urlsplit(url).netloc}, not by https"
-        raise FetchError(text, code="registry-refused")
-    return url

@@ -8,7 +8,7 @@ import json
 import re
 import threading
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NoReturn
 
 from envtool import net
@@ -24,8 +24,9 @@ NOT_TLS = re.compile(r"wrong.version.number|record.layer.failure|http.request|un
 class Wire:
     """Requests of one client, from any thread."""
 
-    def __init__(self, *, patience: Patience, cancelled: Cancelled | None) -> None:
+    def __init__(self, *, patience: Patience, cancelled: Cancelled | None, plain: Callable[[str], bool]) -> None:
         self.patience, self.cancelled = patience, cancelled
+        self.plain = plain  # may plain HTTP be spoken with this host[:port]?
         self.tokens = Tokens(patience=patience, cancelled=cancelled)
         self._asked: set[tuple[str, str]] = set()
         self._plain: dict[str, bool] = {}  # by host: does it really speak plain HTTP?
@@ -90,6 +91,21 @@ class Wire:
         with self._lock:
             self._asked.add((endpoint.root, endpoint.repository))
         return answer
+
+    def location(self, answer: Answer, endpoint: Endpoint) -> str:
+        """Where an upload goes on, "" where nothing is said. Raises FetchError where that is by plain HTTP to a host
+        that nobody allowed that for."""
+        given = answer.headers.get("location", "")
+        if not given:
+            return ""
+        url = urllib.parse.urljoin(answer.url, given)
+        parts = urllib.parse.urlsplit(url)
+        plain = parts.scheme == "http" and self.plain(parts.netloc)
+        if not same_place(url, endpoint.root) and parts.scheme != "https" and not plain:
+            text = f"{endpoint.host}: sends an upload to {parts.netloc}, not by https"
+            hint = f"if that is right: {INSECURE}={parts.netloc}, or `insecure = true` in registries.conf"
+            raise FetchError(text, code="registry-refused", hint=hint)
+        return url
 
     def authorization(self, endpoint: Endpoint, selector: str) -> str:
         """The header for a blob of this repository, learnt by asking for `selector` (a tag or digest) where nothing

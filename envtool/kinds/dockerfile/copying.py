@@ -205,7 +205,7 @@ def _bits(whom: str, letters: str, *, executable: bool) -> int:
 # ---- the steps ------------------------------------------------------------------------------------------------------
 
 
-def copy(spec: dict[str, Any], unpack: Unpack) -> None:
+def copy(spec: dict[str, Any], unpack: Unpack = lambda *_: None) -> None:
     """Do one COPY or ADD. `spec`: `root` (the tree it comes from), `sources` (patterns in it), `documents` ([name,
     text] of here-documents), `files` ([path, name] of fetched ones), `target`, `owner`, `mode`, `exclude`, `parents`,
     `keep` (whose it is), `archives` (unpack those of the context), `fetched` (unpack those that were fetched).

@@ -111,7 +111,7 @@ def _from_layout(directory: str, read: layout.Read, source: Source, platform: Pl
     config = documents.read_config(layout.read_blob(directory, document.config, read), f"{what}: its config")
     pins.check(document.layers, what)
     documents.check_image(document, config, what)
-    _runs(config, platform, what)
+    config = _runs(config, platform, what)
     return pins.make(
         name=what,
         index=top.digest,
@@ -130,9 +130,12 @@ def _entry(index: Index, name: str, platform: Platform, what: str) -> Descriptor
     return layout.choose(index, name, what)
 
 
-def _runs(config: Config, platform: Platform, what: str) -> None:
+def _runs(config: Config, platform: Platform, what: str) -> Config:
+    """The config, with its platform. Raises FetchError."""
+    config = replace(config, platform=platforms.filled(config.platform, platform))
     if not platforms.runs(platform, config.platform):
         raise FetchError(f"{what}: is for {config.platform}, not for {platform}", code="registry-platform")
+    return config
 
 
 def _from_layout_archive(archive: archives.Archive, source: Source, platform: Platform) -> Json:
@@ -160,7 +163,7 @@ def _from_docker_archive(archive: archives.Archive, source: Source, platform: Pl
     entry = saved(archive, source)
     body = archive.small(str(entry["Config"]), documents.CONFIG_LIMIT)
     config = documents.read_config(body, f"{source.text}: its config")
-    _runs(config, platform, source.text)
+    config = _runs(config, platform, source.text)
     names = [str(name) for name in entry["Layers"]]
     if len(names) != len(config.diff_ids):
         archive.wrong(f"it has {len(names)} layers, its config {len(config.diff_ids)} diff IDs")

@@ -18,6 +18,7 @@ from envtool.api import FetchError, Json
 from envtool.oci import platforms, reference
 from envtool.oci.documents import Platform
 from envtool.oci.reference import Reference
+from envtool.sizes import natural
 
 LAYOUT, LAYOUT_ARCHIVE, DOCKER_ARCHIVE = "oci", "oci-archive", "docker-archive"
 ELSEWHERE = ("docker", "docker-daemon", "containers-storage", "dir", "sif", "ostree", "atomic")
@@ -78,6 +79,10 @@ def wanted(platform: str, machine: str) -> Platform:
     if not platform:
         return here
     asked = platforms.parse(platform)
+    number = natural(asked.variant[1:])
+    if asked.architecture == here.architecture == "amd64" and number and number > platforms.level():
+        text = f"an image for {asked} does not run here: the processor is amd64/v{platforms.level()}"
+        raise FetchError(text, code="image-platform")
     smaller = {"amd64": "386", "arm64": "arm"}.get(here.architecture)
     if not platforms.runs(here, asked) and (asked.os, asked.architecture) != (here.os, smaller):
         raise FetchError(f"an image for {asked} does not run on this {machine}", code="image-platform")

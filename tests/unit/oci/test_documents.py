@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 
 import pytest
@@ -158,7 +159,6 @@ def test_the_manifest_of_a_machine(machine, offered, chosen):
     ("machine", "offered"),
     [
         ("x86_64", ["linux/arm64"]),
-        ("x86_64", ["linux/amd64/v3"]),
         ("armv6l", ["linux/arm/v7"]),
         ("x86_64", ["", ""]),
         ("x86_64", []),
@@ -169,6 +169,48 @@ def test_none_for_this_machine(machine, offered):
         platforms.choose(index(*offered), platforms.of_machine(machine), "some/image")
     assert caught.value.code == "registry-platform"
     assert all(text in str(caught.value) for text in offered)
+
+
+@pytest.mark.parametrize(
+    ("level", "asked", "offered", "chosen"),
+    [
+        (3, "linux/amd64", ["linux/amd64/v3", "linux/amd64/v2"], 1),  # the lowest, so that all machines pin the same
+        (4, "linux/amd64", ["linux/amd64/v4", "linux/amd64/v3", "linux/amd64/v1"], 2),
+        (3, "linux/amd64", ["linux/arm64", "linux/amd64/v3"], 1),
+        (2, "linux/amd64", ["linux/amd64/v3"], None),
+        (1, "linux/amd64", ["linux/amd64/v2"], None),
+        (3, "linux/amd64/v3", ["linux/amd64/v1", "linux/amd64/v3", "linux/amd64/v2"], 1),
+        (3, "linux/amd64/v3", ["linux/amd64", "linux/amd64/v2"], 1),
+        (3, "linux/amd64/v2", ["linux/amd64/v3"], None),
+        (4, "linux/amd64", ["linux/amd64/v9"], None),
+    ],
+)
+def test_levels_of_amd64(monkeypatch, level, asked, offered, chosen):
+    monkeypatch.setattr(platforms, "level", lambda: level)
+    if chosen is None:
+        with pytest.raises(FetchError) as caught:
+            platforms.choose(index(*offered), platforms.parse(asked), "x")
+        assert f"amd64/v{level}" in caught.value.hint
+    else:
+        assert platforms.choose(index(*offered), platforms.parse(asked), "x").size == chosen
+
+
+@pytest.mark.parametrize(
+    ("flags", "wanted"),
+    [
+        ("flags\t\t: fpu sse2 lm", 1),
+        (f"processor : 0\nflags\t: {platforms.LEVELS[0]}", 2),
+        (f"flags : {' '.join(platforms.LEVELS[:2])} avx512f", 3),
+        (f"flags : {' '.join(platforms.LEVELS[:2]).replace('movbe', '')}", 2),
+        (f"flags : {' '.join(platforms.LEVELS)}", 4),
+        (f"flags : {platforms.LEVELS[1]}", 1),
+        ("Features\t: fp asimd", 4),
+        ("", 4),
+    ],
+)
+def test_the_level_of_a_processor(monkeypatch, flags, wanted):
+    monkeypatch.setattr("builtins.open", lambda *_, **__: io.StringIO(flags))
+    assert platforms.level.__wrapped__() == wanted
 
 
 def test_what_buildkit_puts_beside_is_no_image():

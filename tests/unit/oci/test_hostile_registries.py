@@ -427,7 +427,6 @@ def test_layers_that_are_described_wrongly(scripted, client, change):
         ({"rootfs": {"type": "layers", "diff_ids": [NOWHERE] * 2}}, "registry-document"),
         ({"rootfs": {"type": "layers", "diff_ids": ["../x"]}}, "registry-document"),
         ({"rootfs": {"type": "other", "diff_ids": [NOWHERE]}}, "registry-document"),
-        ({"architecture": ""}, "registry-document"),
         ({"architecture": "s390x"}, "registry-platform"),
         ({"os": "windows"}, "registry-platform"),
         ({"config": {"Env": [["A=b"]]}}, "registry-document"),
@@ -442,6 +441,16 @@ def test_configs_that_do_not_fit(scripted, client, change, code):
     scripted.blob(body)
     scripted.put(top(scripted) | {"config": writing.describe(writing.descriptor(body, documents.OCI_CONFIG))})
     refused(code, client.image, scripted.reference(), AMD64)
+
+
+@pytest.mark.parametrize(
+    "missing", [{"architecture": ""}, {"os": None}, {"os": "", "architecture": "", "variant": ""}], ids=str
+)
+def test_a_config_that_does_not_say_its_platform_is_of_the_one_that_is_asked_for(scripted, client, missing):
+    body = json.dumps(json.loads(scripted.config) | missing).encode()
+    scripted.blob(body)
+    scripted.put(top(scripted) | {"config": writing.describe(writing.descriptor(body, documents.OCI_CONFIG))})
+    assert client.image(scripted.reference(), AMD64).config.platform == AMD64
 
 
 def test_an_artifact_is_no_image(scripted, client):
@@ -461,7 +470,44 @@ def test_an_upload_is_not_sent_from_https_to_http(scripted_tls, client):
     digest = documents.sha256(b"blob")
     scripted_tls.routes[f"v2/team/app/blobs/{digest}"] = absent
     scripted_tls.routes["v2/team/app/blobs/uploads"] = redirect("http://127.0.0.1:1/x", 202)
-    refused("registry-refused", client.push_blob, scripted_tls.reference(), digest, 4, b"blob")
+    error = refused("registry-refused", client.push_blob, scripted_tls.reference(), digest, 4, b"blob")
+    assert "ENVTOOL_INSECURE_REGISTRIES=127.0.0.1:1" in error.hint
+
+
+@pytest.mark.parametrize(
+    "listed", ["variable", "registries.conf", "daemon.json", "as a mirror", "another port", "nowhere"]
+)
+@pytest.mark.parametrize("kind", ["scripted", "scripted_tls"])
+def test_an_upload_is_sent_to_another_host_by_http_where_that_is_listed(
+    request, kind, other, monkeypatch, tmp_path, listed
+):
+    first = request.getfixturevalue(kind)
+    conf, daemon = tmp_path / "registries.conf", tmp_path / "daemon.json"
+    monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(conf))
+    monkeypatch.setattr("envtool.oci.hosts.DAEMON", str(daemon))
+    known = {"variable": other.host, "another port": "127.0.0.1:9"}.get(listed, "127.0.0.1:8")
+    monkeypatch.setenv("ENVTOOL_INSECURE_REGISTRIES", ",".join([known, *([first.host] if kind == "scripted" else [])]))
+    text = f'[[registry]]\nlocation = "{other.host}/some"\ninsecure = true\n' if listed == "registries.conf" else ""
+    if listed == "as a mirror":
+        text = (
+            f'[[registry]]\nlocation = "x.example"\n[[registry.mirror]]\nlocation = "{other.host}"\ninsecure = true\n'
+        )
+    conf.write_text(text)
+    daemon.write_text(json.dumps({"insecure-registries": [other.host]} if listed == "daemon.json" else {}))
+    digest = documents.sha256(b"blob")
+    first.routes[f"v2/team/app/blobs/{digest}"] = absent
+    first.routes["v2/team/app/blobs/uploads"] = redirect(f"{other.url}upload", 202)
+    other.routes[f"upload?digest={digest.replace(':', '%3A')}"] = lambda handler, _: (
+        handler.body(),
+        handler.send(b"", 201),
+    )
+    client = request.getfixturevalue("client")
+    if listed in ("another port", "nowhere"):
+        refused("registry-refused", client.push_blob, first.reference(), digest, 4, b"blob")
+        assert not other.asked
+    else:
+        assert client.push_blob(first.reference(), digest, 4, b"blob") == "sent"
+        assert ["Authorization" in headers for _, headers in other.asked] == [False]
 
 
 def test_a_registry_that_changes_what_is_pushed(scripted, client):

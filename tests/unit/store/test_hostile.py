@@ -50,7 +50,6 @@ CASES: dict[str, tuple[bytes, bytes | None, str]] = {
     # names that lead out
     "parent": (tar(member("../out", b"x")), None, "unpack-name"),
     "parent in the middle": (tar(member("a/../../out", b"x")), None, "unpack-name"),
-    "parent that comes back": (tar(directory("a"), member("a/../b", b"x")), None, "unpack-name"),
     "parent of a directory": (tar(directory("../tree2")), None, "unpack-name"),
     "parent in a pax path": (tar(pax({"path": "d/../../out"})), None, "unpack-name"),
     "parent in a long name": (tar(member("d/" * 60 + "../" * 70 + "out", b"x"), format=tarfile.GNU_FORMAT), None, "unpack-name"),
@@ -63,12 +62,13 @@ CASES: dict[str, tuple[bytes, bytes | None, str]] = {
     "a path longer than any": (tar(member("xxxxxxxxx/" * 500, b"x")), None, "unpack-name"),
     "too deep to be removed": (tar(member("d/" * 400 + "f", b"x")), None, "unpack-name"),
     # parents that are none
-    "through a link upward": (tar(link("l", ".."), member("l/out", b"x")), None, "unpack-parent"),
-    "through a link to the host's root": (tar(link("l", "/"), member("l/tmp/out", b"x")), None, "unpack-parent"),
-    "through a link of links": (tar(link("a", "."), link("a/b", ".."), member("b/out", b"x")), None, "unpack-parent"),
-    "through a link that was a directory": (
-        tar(directory("d"), member("d/x"), link("d", ".."), member("d/out", b"x")), None, "unpack-parent"),
-    "a directory through a link": (tar(link("l", ".."), directory("l/out")), None, "unpack-parent"),
+    "through a circle": (tar(link("l", "m"), link("m", "l"), member("l/out", b"x")), None, "unpack-parent"),
+    "through more links than the kernel follows": (
+        tar(*(link(f"l{number}", f"l{number + 1}") for number in range(50)), directory("l50"), member("l0/x")), None, "unpack-parent"),
+    "through a link to itself below": (tar(link("l", "l/l/l"), member("l/x", b"x")), None, "unpack-parent"),
+    "deeper by links than can be removed": (
+        tar(link("l", "d/" * 200), link("d/" * 200 + "m", "e/" * 200), member("l/m/x")), None, "unpack-parent"),
+    "through a link to a file": (tar(member("f"), link("l", "f"), member("l/x", b"x")), None, "unpack-parent"),
     "below a file": (tar(member("f", b"x"), member("f/below", b"x")), None, "unpack-parent"),
     "below a fifo": (tar(member("f", type=tarfile.FIFOTYPE), member("f/below", b"x")), None, "unpack-parent"),
     # hard links
@@ -145,8 +145,6 @@ CASES: dict[str, tuple[bytes, bytes | None, str]] = {
     "zstd with a window larger than any": (ONE, b"\x28\xb5\x2f\xfd\x00\xf8" + bytes(100), "unpack-damaged"),
     "xz": (ONE, b"\xfd7zXZ\0" + bytes(100), "unpack-format"),
     "bzip2": (ONE, b"BZh9" + bytes(100), "unpack-format"),
-    "something behind the end": (ONE + b"#!/bin/sh\n", None, "unpack-trailing"),
-    "a second tar behind the end": (ONE + ONE, None, "unpack-trailing"),
     # bombs
     "gzip bomb": (b"", gzip.compress(bytes(4 << 20)), "unpack-bomb"),
     "zstd bomb": (b"", zst(bytes(4 << 20)), "unpack-bomb"),
@@ -198,6 +196,43 @@ def test_more_members_than_any_layer_has(tmp_path, monkeypatch):
     with pytest.raises(BuildError) as caught:
         unpacked(tmp_path, tar(*(member(f"f{number}") for number in range(4))))
     assert caught.value.code == "unpack-many"
+
+
+@pytest.mark.parametrize("more", [b"#!/bin/sh\n", ONE, b"\n", bytes(700) + b"x", b"x" * (3 << 20)], ids=len)
+def test_what_follows_the_end_means_nothing_and_is_hashed(tmp_path, more):
+    """As Go's archive/tar has it, that is in every tool; the diff ID is of all the bytes."""
+    found, tree, _ = unpacked(tmp_path, ONE + more)
+    assert (found.captured[0], found.captured[1]) == (digest(ONE + more), len(ONE + more))
+    assert os.listdir(tree) == ["f"]
+
+
+LINKED = {  # members below symlinks of the same layer: where they are, as containerd has them
+    "to a directory": (tar(directory("usr/lib"), link("lib", "usr/lib"), member("lib/x", b"x")), ["usr/lib/x"]),
+    "to what is not there yet": (tar(link("lib", "usr/lib"), member("lib/a/x", b"x")), ["usr/lib/a/x"]),
+    "absolute": (tar(link("lib", "/usr/lib"), member("lib/x", b"x")), ["usr/lib/x"]),
+    "upward stays in the tree": (tar(link("l", "../.."), member("l/out", b"x")), ["out"]),
+    "the root": (tar(link("l", "/"), member("l/tmp/out", b"x")), ["tmp/out"]),
+    "links of links": (tar(link("a", "."), link("a/b", ".."), member("b/out", b"x"), member("a/a/in", b"x")), ["in", "out"]),
+    "one that was a directory": (tar(directory("d"), member("d/x"), link("d", "e"), member("d/out", b"x")), ["e/out"]),
+    "one that is none any more": (tar(link("d", "e"), member("d/x", b"x"), directory("d"), member("d/y", b"x")), ["d/y", "e/x"]),
+    "a directory": (tar(link("l", "t"), directory("l/d", mode=0o700), member("t/d/x", b"x")), ["t/d/x"]),
+    "hard": (tar(member("t/f", b"x"), link("l", "t"), hard("l/h", "l/f")), ["t/f", "t/h"]),
+    "a file over a file": (tar(member("t/f", b"old"), link("l", "t"), member("l/f", b"x")), ["t/f"]),
+    "names with ..": (tar(member("a/../b", b"x"), member("./c/.././d/../e", b"x"), hard("f", "a/../b")), ["b", "e", "f"]),
+    "names with .. that a link is before": (tar(link("l", "t/u"), member("l/../x", b"x")), ["x"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LINKED)
+def test_a_member_below_a_symlink_of_its_layer(tmp_path, name):
+    data, wanted = LINKED[name]
+    (tmp_path / "secret").write_text("s")
+    _, tree, records = unpacked(tmp_path / "top", data)
+    files = [path for path in tree.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert sorted(str(path.relative_to(tree)) for path in files) == wanted
+    assert all(path.read_bytes() == b"x" for path in files)
+    assert sorted(os.fsdecode(record.split(b" ", 5)[-1]) for record in records if record[:1] == b"f") == wanted
+    assert os.listdir(tmp_path) == ["secret", "top"] or os.listdir(tmp_path) == ["top", "secret"]
 
 
 def test_absolute_names_start_at_the_tree(tmp_path):

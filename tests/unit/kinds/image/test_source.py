@@ -72,6 +72,16 @@ def test_any_text_is_a_source_or_an_error(text):
     assert bool(found.scheme) != bool(found.reference)
 
 
+def test_levels_that_this_processor_has(monkeypatch):
+    monkeypatch.setattr("envtool.oci.platforms.level", lambda: 3)
+    for platform in ("linux/amd64/v1", "linux/amd64/v2", "linux/amd64/v3"):
+        assert str(wanted(platform, "x86_64")) == platform
+    for platform in ("linux/amd64/v4", "linux/amd64/v77"):
+        with pytest.raises(FetchError) as caught:
+            wanted(platform, "x86_64")
+        assert (caught.value.code, "amd64/v3" in caught.value.message) == ("image-platform", True)
+
+
 def test_platforms_that_this_machine_runs():
     assert str(wanted("", "x86_64")) == "linux/amd64"
     assert str(wanted("linux/386", "x86_64")) == "linux/386"

@@ -71,7 +71,7 @@ class _Copier:
             os.mkdir(target, 0o700)
         except FileExistsError:
             if not os.path.isdir(target):
-                raise CopyError(f"{target} is no directory, {source} is one") from None
+                raise CopyError(f"{target} is no directory: a directory cannot take its place") from None
         if not os.path.islink(target):
             self.attributes(source, target, info)
 
@@ -89,7 +89,7 @@ class _Copier:
         elif stat.S_ISFIFO(info.st_mode):
             os.mkfifo(target)
         else:
-            raise CopyError(f"{source} is a device or a socket")
+            raise CopyError(f"`{os.path.basename(source)}` is a device or a socket")
         self.attributes(source, target, info)
 
     def attributes(self, source: str, target: str, info: os.stat_result) -> None:
@@ -280,18 +280,21 @@ def _missing(root: str, path: str, *, whole: bool) -> CopyError:
         place = resolve(root, "/".join(parts[:count]), last=False)
         real = resolve(root, "/".join(parts[:count]))
         if os.path.islink(place) and not os.path.lexists(real):
-            name, target = place[len(root.rstrip("/")) :], os.readlink(place)
-            text = f"`{name if whole else name[1:]}` is a link to `{target}`, and that is not "
-            if not whole:
-                why = (
-                    "an absolute link leads out of a checkout"
-                    if target.startswith("/")
-                    else "is it ignored, or outside?"
-                )
-                return CopyError(f"{text}in the context", hint=f"COPY takes what a link leads to: {why}")
-            hint = "COPY takes what a link leads to: make that, or copy the directory that the link is in"
-            return CopyError(f"{text}there", hint=hint)
+            return _dangling(place[len(root.rstrip("/")) :], os.readlink(place), whole=whole)
     return CopyError(f"there is no `{'/' if whole else ''}{path}`")
+
+
+def _dangling(name: str, target: str, *, whole: bool) -> CopyError:
+    if whole:
+        text, why = (
+            f"`{name}` is a link to `{target}`, and that is not there",
+            "make that, or copy the link's directory",
+        )
+    else:
+        text = f"`{name[1:]}` is a link to `{target}`, and that is not in the context"
+        absolute = target.startswith("/")
+        why = "an absolute link leads out of a checkout" if absolute else "is it ignored, or outside of the context?"
+    return CopyError(text, hint=f"COPY takes what a link leads to: {why}")
 
 
 def _one(copier: _Copier, source: str, name: str, target: str, several: bool) -> None:

@@ -11,7 +11,7 @@ from envtool.kinds.dockerfile import base, context, ignore, images
 from envtool.kinds.dockerfile.acts import CopyAct
 from envtool.kinds.dockerfile.parse import Fault, escape, parse
 from envtool.kinds.dockerfile.plan import Assembly, Layers, built, missing, triggered, url_name
-from envtool.kinds.dockerfile.stages import SCRATCH, File, machine, stages
+from envtool.kinds.dockerfile.stages import SCRATCH, File, machine, needed, stages
 from envtool.kinds.dockerfile.translate import Builder
 from envtool.kinds.dockerfile.words import Lexer
 
@@ -30,12 +30,15 @@ def question(request: Request) -> Json:
     """The images that are named, and what ADD may fetch; not what is built of them."""
     file = _file(request)
     with _Faults(request):
-        names = _images(file, _target(file, request), {})
-        stage = [each for stage in file.stages for each in stage.body]
-        adds = [each.text for each in stage if each.name == "ADD" and not each.flag("checksum")]
+        target = _target(file, request)
+        names = _images(file, target, {})
+        whole = triggered(file, {})
+        read = [each for index in needed(whole, target) for each in whole.stages[index].body]
+        adds = [each.text for each in read if each.name == "ADD" and not each.flag("checksum")]
         fetched = [text for text in adds if "://" in text or "$" in text]
         if any("$" in text for text in fetched):
-            fetched += [each.text for each in stage if each.name in ("ARG", "ENV")]
+            fetched += [each.text for each in read if each.name in ("ARG", "ENV")]
+            fetched += [f"{name}={value}" for name, value in file.arguments.items()]
     return {
         "images": [_ask(request, name) for name in names],
         "adds": cast("Json", fetched),

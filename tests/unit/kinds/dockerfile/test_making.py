@@ -161,6 +161,11 @@ def test_an_edit_that_names_no_other_image_asks_nobody():
     assert question("ARG V\nFROM a:$V\n", {"args": {"V": 1}}) != question("ARG V\nFROM a:$V\n", {"args": {"V": 2}})
     assert question("FROM a\nADD http://x/1 /\n") != question("FROM a\nADD http://x/2 /\n")
     assert question("FROM a\nENV V=1\nADD http://x/$V /\n") != question("FROM a\nENV V=2\nADD http://x/$V /\n")
+    before = "ARG V={}\nFROM a\nARG V\nADD http://x/$V /\n"
+    assert question(before.format(1)) != question(before.format(2))
+    below = "FROM a AS b\nONBUILD ADD http://x/{} /\nFROM b\n"
+    assert question(below.format(1)) != question(below.format(2))
+    assert question("FROM a AS b\nADD http://x/1 /\nFROM a\n") == question("FROM a\n")  # nobody needs it
 
 
 def test_what_add_fetches_is_pinned():

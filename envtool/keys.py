@@ -11,8 +11,11 @@ FORMAT = 1  # raise it when the meaning of a layer changes: every key changes wi
 
 
 def canonical(document: Json) -> bytes:
-    """UTF-8 JSON with sorted keys and no white space (the subset of RFC 8785 that our documents use)."""
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    """UTF-8 JSON with sorted keys and no white space (the subset of RFC 8785 that our documents use). A byte of a file
+    name that is no UTF-8, half a surrogate pair in Python's text, becomes JSON's escape of that, and is read as it was.
+    """
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "backslashreplace")
 
 
 def digest(document: Json) -> str:

@@ -21,6 +21,7 @@ import zlib
 from typing import IO, Any, cast
 
 from envtool.errors import BuildError
+from envtool.users import lacking
 
 CHUNK = 1 << 20
 RATIO = 250  # an archive that unpacks to more than so many times its size is a bomb, as in store/unpack.py
@@ -214,7 +215,14 @@ class _Tree:
         """Give it to whom the archive says. Raises BuildError."""
         if not (0 <= member.uid <= IDS and 0 <= member.gid <= IDS):
             raise BuildError(f"member {member.name[:200]!r} belongs to nobody who can be", code="unpack-owner")
-        os.chown(path, member.uid, member.gid, follow_symlinks=False)
+        try:
+            os.chown(path, member.uid, member.gid, follow_symlinks=False)
+        except OSError as error:
+            reason = lacking(member.uid, member.gid) if error.errno == errno.EINVAL else ""
+            if not reason:
+                raise
+            text = f"member {member.name[:200]!r} belongs to {member.uid}:{member.gid}: {reason}"
+            raise BuildError(text, code="unpack-owner") from error
 
     def mode(self, mode: int) -> int:
         """The permission bits that are kept."""

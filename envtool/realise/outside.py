@@ -15,12 +15,13 @@ from envtool import net
 from envtool.container.program import Bind, Text
 from envtool.gate import Allowed, matches
 
-BUNDLE = "/dev/envtool/authorities.pem"
-_JAVA = "/dev/envtool/authorities.jks"
+_PLACE = "/dev/envtool/CERTS"  # a word that filters of environments look for, as it is in most of the variables' names
+BUNDLE = f"{_PLACE}/bundle.pem"
+_JAVA = f"{_PLACE}/bundle.jks"
 # Programs of GnuTLS look at the system's bundle alone, and no variable tells them of another: their own settings do.
 _SETTINGS = {
-    "APT_CONFIG": ("/dev/envtool/apt.conf", f'Acquire::https::CaInfo "{BUNDLE}";\n'),
-    "WGETRC": ("/dev/envtool/wgetrc", f"ca_certificate = {BUNDLE}\n"),
+    "APT_CONFIG": (f"{_PLACE}/apt.conf", f'Acquire::https::CaInfo "{BUNDLE}";\n'),
+    "WGETRC": (f"{_PLACE}/wgetrc", f"ca_certificate = {BUNDLE}\n"),
 }
 # A program that adds to what it trusts by itself, or looks at a directory too, goes on trusting the tree's own. That is
 # why SSL_CERT_DIR stays as it is: OpenSSL and Go look at the tree's /etc/ssl/certs as well as at SSL_CERT_FILE.

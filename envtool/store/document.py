@@ -17,7 +17,8 @@ from envtool.model import Json
 
 SUM = "sum"
 LARGEST = 64 << 20  # bytes
-_HALF = re.compile(rb"\\u[dD][89a-fA-F]")  # half a character, which no file can be written with again
+# Half a character, which no file can be written with again; \udc80 to \udcff are bytes of file names (keys.canonical)
+_HALF = re.compile(rb"\\u[dD](?:[89abABd-fD-F]|[cC][0-7])")
 
 
 def dumps(document: Mapping[str, Json]) -> bytes:

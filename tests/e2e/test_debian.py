@@ -5,6 +5,9 @@ That it comes out the same whoever builds it is held by test_offline.py and test
 
 from __future__ import annotations
 
+import platform
+from pathlib import Path
+
 import pytest
 
 pytestmark = [pytest.mark.e2e, pytest.mark.network]
@@ -51,6 +54,28 @@ def test_a_suite_with_packages(common):
 @pytest.mark.parametrize("suite", ["trixie", "bullseye"])
 def test_other_suites(common, suite):
     works(common, suite)
+
+
+@pytest.mark.slow
+@pytest.mark.dear
+@pytest.mark.one_caller
+def test_a_build_with_network_installs_certificates_of_its_own(common):
+    """The package that this machine's bundle must not stand in the way of; from where this machine's apt has it."""
+    here = platform.freedesktop_os_release()
+    if here["ID"] != "debian":
+        pytest.skip("this machine's apt knows no archive of Debian")
+    for path in (Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")):
+        if path.is_file():
+            common.write(f"apt/{path.relative_to('/etc/apt')}", path.read_bytes())
+    install = "apt-get update -q && apt-get install -qy --no-install-recommends ca-certificates && update-ca-certificates --fresh"
+    common.spec(
+        f"bases: {{debian: {{debian: {here['VERSION_CODENAME']}}}}}\n"
+        f"layers:\n  sources: {{copy: {{from: apt, to: /etc/apt/}}}}\n  own: {{run: '{install}', network: true}}\n"
+        "envs: {unit: {base: debian, layers: [sources, own], tasks: {test: 'dpkg --audit && ls -d /dev/envtool /etc/ssl/certs/*'}}}\n"
+    )
+    done = common.envtool("test", "-v")
+    assert "/etc/ssl/certs/ca-certificates.crt" in done.said, done.said
+    assert "cannot access '/dev/envtool'" in done.said
 
 
 @pytest.mark.one_caller

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 import subprocess
 import tarfile
@@ -256,3 +257,38 @@ def test_scratch_on_disk_goes_with_the_task(place):
     assert place.envtool("test").status == 0
     assert place.envtool("exec", "unit", "--", "sh", "-c", "echo x > /var/tmp/y && cat /var/tmp/y").out == "x\n"
     place.check_nothing_left()
+
+
+def test_file_names_that_are_no_text(place):
+    """Bytes that are no UTF-8 in a name, in a link, in a directory's name: among inputs of every kind."""
+    name = os.fsdecode(b"latin\xe9")
+    place.write(f"context/{name}/{name}", "one")
+    place.write(f"context/{name}\N{LATIN SMALL LETTER E WITH ACUTE}", "two")
+    place.write(r"context/latin\udce9", "three")  # no escape, but a name of its own
+    link = place.project / f"context/link-{name}"
+    link.symlink_to(f"{name}/{name}")
+    place.give(link)
+    place.write("Dockerfile", "FROM scratch\nCOPY context/ /d/\n")
+    place.spec(
+        "bases: {img: {dockerfile: {file: Dockerfile}}}\n"
+        "layers:\n"
+        "  copied: {copy: {from: context, to: /opt/copied}}\n"
+        "  ran: {run: 'cp -r context /opt/ran', inputs: ['context/lat*', 'context/link*']}\n"
+        "envs:\n"
+        "  unit:\n"
+        "    layers: [copied, ran]\n"
+        "    tasks: {test: 'cd /opt && cat copied/*/* copied/lat* ran/link* 2>/dev/null || ls -bR copied'}\n"
+        "  docker: {base: img, tasks: {none: 'true'}}\n"
+    )
+    done = place.envtool("test", "--json")
+    assert "onethreetwoone" in done.log(), done.said
+    assert r"latin\351" in done.log()
+    assert r"latin\\udce9" in done.log()
+    assert place.envtool("exec", "docker", "--", "true").status == 127  # it has no shell
+    assert "unchanged" in place.envtool("test").said
+    place.write(f"context/{name}/{name}", "changed")
+    why = place.envtool("why", "copied")
+    assert why.status == 0
+    assert "latin" in why.out
+    assert "content" in why.out
+    assert [event["outcome"] for event in place.envtool("test", "--json").finished("layer")] == ["built", "built"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envtool.users import Unknown, find, find_group
+from envtool.users import Unknown, find, find_group, lacking
 
 PASSWD = (
     b"# remark\nroot:x:0:0:root:/root:/bin/sh\napp:x:7:8::/home/app:/bin/sh\n12:x:30:31::/odd:\nbroken:x:y:z\n+::::::\n"
@@ -51,3 +53,20 @@ def test_any_file_can_be_read(wanted, passwd, group):
         find(wanted, passwd, group)
     except Unknown:
         return
+
+
+@pytest.mark.parametrize(
+    ("maps", "uid", "gid", "said"),
+    [
+        ("0 1000 1000\n1000 5 1\n1001 2000 64535\n", 65536, 0, "end at 65535; root has larger ones"),
+        ("0 1000 65536\n", 0, 70000, "end at 65535; root"),
+        ("0 1000 65536\n", 65535, 65535, ""),
+        ("0 1 65536\n65536 9 2147418110\n", 4294967290, 0, "end at 2147483645"),
+    ],
+)
+def test_ids_that_a_namespace_lacks(monkeypatch, maps, uid, gid, said):
+    monkeypatch.setattr("builtins.open", lambda *_, **__: io.StringIO(maps))
+    found = lacking(uid, gid)
+    assert said in found
+    assert bool(found) == bool(said)
+    assert ("/etc/subuid" in found) == ("root" in said)

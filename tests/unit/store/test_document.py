@@ -46,6 +46,18 @@ def test_a_changed_byte_is_noticed(data):
     assert {key: found[key] for key in RIGHT} == RIGHT
 
 
+NAMES = st.binary(max_size=12).map(os.fsdecode) | st.text(st.sampled_from("\\udce9\udce9\udc80é"), max_size=12)
+
+
+@settings(max_examples=examples(100, 10_000))
+@given(one=NAMES, other=NAMES)
+def test_a_name_that_is_no_text_comes_back_and_is_like_no_other(one, other):
+    data = document.dumps({"path": one})
+    assert document.loads(data) == {"path": one}
+    data.decode("utf-8")
+    assert (keys.digest({"path": one}) == keys.digest({"path": other})) == (one == other)
+
+
 @pytest.fixture
 def store(tmp_path) -> Store:
     return locate(environ={"ENVTOOL_STORE": str(tmp_path / "store")})

@@ -30,6 +30,7 @@ DEEP = (
 COMMANDS = ("/usr/bin", "/usr/sbin", "/bin", "/sbin")
 DEPTH = 2  # below a top: more are listed in their hundreds (/usr/share/doc)
 MOST = 200_000  # entries: beyond, it takes seconds each time
+ETC = "/etc"
 BYTE_CODE = "__pycache__"
 ALTERNATIVES = "/etc/alternatives"  # what commands without a package are also called by
 
@@ -69,12 +70,12 @@ class _Look:
         for place in COMMANDS:
             if os.path.isdir(place) and not os.path.islink(os.path.dirname(place)) and not os.path.islink(place):
                 self._files(place)
-        self._etc("/etc", top=True)
+        self._etc(ETC, top=True)
         self._follow(tops)
         if len(self._rows) > MOST:
             found.unseen = f"more than {MOST:,} files lie below /usr/local and its like"
         found.digest, found.etc = (
-            _digest(self._rows[path] for path in sorted(self._rows) if path.startswith("/etc/") == etc)
+            _digest(self._rows[path] for path in sorted(self._rows) if path.startswith(f"{ETC}/") == etc)
             for etc in (False, True)
         )
         return found
@@ -186,7 +187,7 @@ class _Look:
             if not stat.S_ISDIR(state.st_mode):
                 if end not in self._found.states:
                     self._note(end, state)
-            elif end.count("/") > DEPTH:
+            elif not any(f"{top}/".startswith(f"{end}/") or os.path.dirname(end) == top for top in tops):
                 self._tree(end)
 
     @staticmethod

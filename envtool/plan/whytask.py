@@ -20,7 +20,7 @@ from envtool.plan.why import Explanation, Past, State, ground_words
 
 View: TypeAlias = Mapping[str, tuple[int, str]]
 SPEC = ("commands", "workdir", "user", "outputs", "network", "services")
-KNOWN = (*SPEC, "format", "arch", "stack", "view", "history", "variables", "passed")
+KNOWN = (*SPEC, "format", "arch", "stack", "view", "history", "repository", "variables", "passed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ def compare_runs(
         found += [change_of("spec", one, places) for one in differences(was, now, (key,))]
     if before.get("view") != after.get("view"):
         found += _files(*views)
-    if before.get("history") != after.get("history"):
+    if any(before.get(key) != after.get(key) for key in ("history", "repository")):
         found.append(Change(part="file", name=".git", note="what git knows of the project: commits, tags"))
     ground = any(change.part in ("base", "layer") for change in found)
     for key, note in (("variables", ""), ("passed", "passed from outside")):

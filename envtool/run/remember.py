@@ -356,7 +356,8 @@ def _keep(asked: Asked, stack: Stack, before: _Before, result: Result) -> str:
         )
         for each in documents:
             before.reach.note(keys.digest(each), setting)
-        shared.give(documents, stack, setting)
+        if not history:  # another machine's repository never is in the very same state
+            shared.give(documents, stack, setting)
     except results.TooLarge:
         return "its log and outputs are too large"
     except UnicodeError:

@@ -17,7 +17,7 @@ from envtool.realise.look import Look, made
 from envtool.realise.places import in_spec
 from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stack
-from envtool.run import describe, remember
+from envtool.run import describe, reach, remember
 from envtool.store import results, views
 from envtool.view import compare
 from envtool.view.look import Unknown, View
@@ -45,14 +45,18 @@ def _explain(
         asked = remember.Asked(env=env, task=task, setting=setting, log="", host=describe.passed(env, os.environ))
         found = Stack(made=tuple(made(graph.stacks[env.name], looks)))
         try:
-            document = remember.document(asked, found, view.digest)
+            never = reach.unseen(found)
+            document = None if never else remember.document(asked, found, view.digest)
         except EnvtoolError as error:
             never = error.message
     owner = remember.owner(setting.root, env.name, task.name)
+    kept = results.of(setting.store, owner)
     runs = [
-        whytask.Run(key=each.key, document=each.document, time=each.run.started, host=each.run.host)
-        for each in results.of(setting.store, owner)
+        whytask.Run(key=each.key, document=_with_git(each), time=each.run.started, host=each.run.host) for each in kept
     ]
+    key = keys.digest({**document}) if document else ""
+    if document and (moved := _moved(key, kept, setting)):
+        document, key = {**document, "history": moved}, ""
     earlier = grounds([_diff_ids(run.document) for run in runs], setting)
 
     def ground(old: Mapping[str, Json]) -> tuple[Ground, ...]:
@@ -65,7 +69,7 @@ def _explain(
             where=task.where,
             project=setting.root,
             document=document,
-            key=keys.digest({**document}) if document else "",
+            key=key,
             below=here,
             waits=waits,
             never=never,
@@ -76,6 +80,21 @@ def _explain(
         ground=ground,
         places=Places(option=lambda text: in_spec(setting.root, task.where, text)),
     )
+
+
+def _with_git(found: results.Remembered) -> Mapping[str, Json]:
+    """A run's document, with what it saw of git where it opened its files."""
+    return {**found.document, "history": found.run.git} if found.run.git else found.document
+
+
+def _moved(key: str, kept: Sequence[results.Remembered], setting: Setting) -> str:
+    """How git's directories stand now, where that is not what the result of a key saw of them; else empty."""
+    saw = next((each.run.git for each in kept if each.key == key), "")
+    try:
+        now = reach.history(setting).digest if saw else ""
+    except EnvtoolError:
+        return "unknown"
+    return now if now != saw else ""
 
 
 def _files(view: View | str) -> whytask.View | None:

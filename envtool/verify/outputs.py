@@ -15,7 +15,7 @@ from envtool.errors import BuildError
 from envtool.events import Output
 from envtool.model import Env, Task
 from envtool.realise.stacks import Stack
-from envtool.run import describe
+from envtool.run import describe, standin
 from envtool.store import compare, layers
 from envtool.verify.archives import members
 from envtool.verify.layers import Bench, apart, both, told
@@ -65,6 +65,7 @@ def _verify(found: Verified, env: Env, task: Task, stack: Stack, bench: Bench, h
                 scratch=scratch,
                 task=task,
                 allowed=setting.allowed,
+                git=held.enter_context(standin.shown(setting)),
             )
             job = TaskJob(program=side.variation(library).applied(program), directory=directory)
             ended = work(job, side, setting, lambda text: setting.emit(Output(id=event_id, text=text)))

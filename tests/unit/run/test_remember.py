@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -58,10 +59,13 @@ def test_what_decides_a_result(tmp_path):
         key(tmp_path, task=replace(TASK, user="root")),
         key(tmp_path, task=replace(TASK, outputs=("dist",))),
     ]
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    each.append(key(tmp_path))  # a task may ask whether there is a repository, and open nothing
     assert len(set(each)) == len(each)
 
 
 def test_what_does_not(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
     same = key(tmp_path)
     assert key(tmp_path / "elsewhere") == same
     assert key(tmp_path, stack=(("d1", "rebuilt"), ("d2", "and came out the same"))) == same

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from types import SimpleNamespace
 
 import pytest
 
 from envtool import stored
+from envtool.api import Looked
 from envtool.cli import fast
 from envtool.gate import Allowed
 from envtool.model import BaseSpec, Env, Spec, Where
+from envtool.realise.build import opened
 from envtool.realise.stacks import Stack
 from envtool.run import ready, told
 from envtool.run.remember import Trace
-from envtool.store import results
+from envtool.store import memo, results
 from envtool.view import look, record
 
 HERE = Where(file="envtool.yaml", line=1, column=1)
@@ -45,12 +48,15 @@ def run(tmp_path, store, monkeypatch):
         run=results.Run(env="unit", task="test", started=time.time(), seconds=1.0, host=""),
         outputs=(),
     )
-    made = SimpleNamespace(layer=SimpleNamespace(tree="/somewhere"))
+    looked: list[Looked | None] = [None]
+    kind = SimpleNamespace(looked=lambda pins: looked[0])
+    settled = SimpleNamespace(node=SimpleNamespace(kind=kind), pins=None)
+    made = SimpleNamespace(layer=SimpleNamespace(tree="/somewhere", key="k"), settled=settled)
     view = look.look(str(root), record.place(store.root, str(root)))
     trace = Trace(env=env, task="test", stack=Stack(made=(made,)), view=view.digest, found=found)
     spec = Spec(file="envtool.yaml", root=str(root), envs=(env,), bases={}, layers={}, read=())
     files = SimpleNamespace(seen=list)
-    setting = SimpleNamespace(store=store, root=str(root), allowed=Allowed())
+    setting = SimpleNamespace(store=store, root=str(root), allowed=Allowed(), cancel=SimpleNamespace(reader=-1))
 
     def write(*, selected=(), began=None, **changes):
         merged = {name: getattr(trace, name) for name in ("env", "task", "stack", "view", "found")} | changes
@@ -59,6 +65,7 @@ def run(tmp_path, store, monkeypatch):
         return told.read(store.root, f"{root}/envtool.yaml", "test", selected) is not None
 
     write.root, write.found, write.made, write.result, write.store = root, found, made, result, store
+    write.looked, write.setting = looked, setting
     return write
 
 
@@ -167,4 +174,58 @@ def test_a_spec_that_links_elsewhere_is_each_projects_own(run):
 def test_without_a_record_nobody_knows_the_view(run):
     assert run()
     os.unlink(record.place(run.store.root, str(run.root)))
+    assert short(run) is None
+
+
+def test_this_machine_counts_as_far_as_it_was_opened(run, tmp_path, monkeypatch):
+    """Of a tree all directories, and of its files those that the result and each layer opened; all if one is not
+    known."""
+    tree = tmp_path / "local"
+    tree.mkdir()
+    for name in ("by-task", "by-layer", "idle"):
+        (tree / name).write_text("1")
+    base, layer = run.made, SimpleNamespace(layer=SimpleNamespace(tree="/x", key="l"), settled=run.made.settled)
+    stack = Stack(made=(base, layer))
+
+    def looked():
+        paths = [tree, *tree.iterdir()]
+        run.looked[0] = Looked(states={str(each): each.stat().st_ctime_ns for each in paths}, trees=(str(tree),))
+
+    def told(name):
+        looked()
+        assert run(stack=stack)
+        assert short(run) == 0
+        (tree / name).write_text("2")
+        return short(run) == 0
+
+    assert [told(name) for name in ("by-task", "by-layer", "idle")] == [False] * 3, "nothing is known yet"
+    memo.put(run.store, opened("result", "k"), [str(tree / "by-task")])
+    assert [told(name) for name in ("by-task", "by-layer", "idle")] == [False] * 3, "nothing is known of the layer"
+    memo.put(run.store, opened("layer", "l"), [str(tree / "by-layer")])
+    assert [told(name) for name in ("by-task", "by-layer", "idle")] == [False, False, True]
+    assert not told("appears")
+    looked()
+    assert run(stack=stack)
+    os.replace(tree / "by-task", tree / "idle")
+    assert short(run) is None
+    memo.put(run.store, opened("layer", "l"), None)  # its queue ran over
+    assert not told("idle")
+
+
+def test_a_machine_that_changes_gets_no_plan(run, monkeypatch):
+    monkeypatch.setattr(ready, "MARGIN", 10**9)
+    run.looked[0] = Looked(states={"/usr": time.time_ns()})
+    assert not run(began=time.time_ns() + 10**8)
+
+
+def test_another_kernel_counts(run, monkeypatch):
+    assert run()
+    before = os.uname()
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result((*before[:2], "99.1", *before[3:])))
+    assert short(run) is None
+
+
+def test_a_repository_that_comes_or_goes_counts(run):
+    assert run()
+    subprocess.run(["git", "init", "-q", str(run.root)], check=True)
     assert short(run) is None

@@ -24,8 +24,8 @@ def contested(pairs: Iterable[tuple[Env, Task]]) -> tuple[str, ...]:
         more = f" and {len(envs) - 2} more" if len(envs) > 2 else ""
         names = f"{', '.join(envs[:2])}{more}" if more else " and ".join(envs)
         said.append(
-            f"`{task}` of {names} can write the same file (outputs: {pattern}): the last one leaves its own, and none is"
-            " unchanged after that; `{{ env.name }}` in the path keeps them apart"
+            f"`{task}` of {names} can write the same file (outputs: {pattern}): the last one leaves its own, and"
+            " none is unchanged after that; `{{ env.name }}` in the path keeps them apart"
         )
     return tuple(said)
 

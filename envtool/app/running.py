@@ -15,6 +15,7 @@ from envtool.app.request import Request, no_task
 from envtool.errors import BuildError, EnvtoolError, Interrupted, NotCachedError, SpecError, UsageError, refused
 from envtool.events import Emit, Noted
 from envtool.model import Env, Task
+from envtool.plan.outputs import contested
 from envtool.realise.explain import explain
 from envtool.realise.setting import Cancel, Setting
 from envtool.realise.stacks import Stacks
@@ -44,6 +45,8 @@ def _run(request: Request, at: Opened, task: str, cancel: Cancel, began: int) ->
         _check_cached(at, wanted, stacks)
     directory, note = evidence.open_run(spec.root)
     if note:
+        setting.emit(Noted(text=note))
+    for note in contested(chosen):
         setting.emit(Noted(text=note))
     stop = threading.Event()
     traces: list[remember.Trace] = []

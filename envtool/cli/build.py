@@ -30,4 +30,5 @@ def command(ctx: click.Context, /, junit: str | None, provenance: str | None, **
     """
     from envtool.cli.running import perform, wanted
 
-    return perform(settings(ctx), "build", wanted(settings(ctx), ctx.obj, **said), junit, provenance)
+    request = wanted(settings(ctx), ctx.obj, reports=(junit, provenance), **said)
+    return perform(settings(ctx), "build", request, junit, provenance)

@@ -71,6 +71,7 @@ class App(Protocol):
         locked: bool | None = None,
         offline: bool = False,
         expect_cached: bool = False,
+        reports: tuple[str, ...] = (),
         allow_secret: tuple[str, ...] = (),
         allow_pass: tuple[str, ...] = (),
         allow_file: tuple[str, ...] = (),

@@ -25,4 +25,4 @@ def command(ctx: click.Context, /, task: str, junit: str | None, **said: Any) ->
     """
     from envtool.cli.running import perform, wanted
 
-    return perform(settings(ctx), task, wanted(settings(ctx), ctx.obj, **said), junit)
+    return perform(settings(ctx), task, wanted(settings(ctx), ctx.obj, reports=(junit,), **said), junit)

@@ -10,7 +10,6 @@ import os
 import sys
 import threading
 import time
-from dataclasses import replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -56,8 +55,9 @@ def wanted(
     locked: bool | None,
     offline: bool,
     expect_cached: bool = False,
+    reports: tuple[str | None, ...] = (),
 ) -> Any:
-    """The app's Request for what the command line says."""
+    """The app's Request for what the command line says; `reports` are files that it names to be written."""
     return door.app().Request(
         **settings.project(),
         envs=envs,
@@ -69,6 +69,7 @@ def wanted(
         locked=locked,
         offline=offline,
         expect_cached=expect_cached,
+        reports=tuple(os.path.abspath(path) for path in reports if path),
     )
 
 
@@ -98,7 +99,6 @@ def perform(settings: Settings, task: str, request: Any, junit: str | None, prov
     EnvtoolError."""
     display = None if settings.json and settings.verbosity <= 0 else screen.display(settings)
     report = _junit(junit, settings)
-    request = replace(request, reports=tuple(os.path.abspath(path) for path in (junit, provenance) if path))
     subscribers: list[Subscriber] = [each for each in (display, report) if each]
     subscribers += [Listener(hear) for hear in door.app().listeners()]
     if settings.json:

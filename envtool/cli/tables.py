@@ -83,7 +83,8 @@ def plan(value: Any, style: Style) -> str:
         f"{states.count('unknown')} not known yet" if states.count("unknown") else "",
         f"{states.count('cached')} cached",
     ]
-    return "\n".join([*lines, "", ", ".join(part for part in parts if part)])
+    notes = [f"note: {one_line(note)}" for note in value.notes]
+    return "\n".join([*lines, "", ", ".join(part for part in parts if part), *notes])
 
 
 def plan_json(value: Any) -> Json:

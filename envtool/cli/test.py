@@ -25,4 +25,4 @@ def command(ctx: click.Context, /, junit: str | None, **said: Any) -> int:
     """
     from envtool.cli.running import perform, wanted
 
-    return perform(settings(ctx), "test", wanted(settings(ctx), ctx.obj, **said), junit)
+    return perform(settings(ctx), "test", wanted(settings(ctx), ctx.obj, reports=(junit,), **said), junit)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from envtool.model import Env, Spec, Where
 from envtool.plan.graph import Graph, Node
+from envtool.plan.outputs import contested
 
 State = Literal["cached", "build", "unknown"]
 
@@ -49,12 +50,14 @@ class Plan:
     """All selected envs in the order of the spec."""
 
     envs: tuple[PlannedEnv, ...]
+    notes: tuple[str, ...] = ()  # what is allowed and likely a mistake
 
 
 def plan(spec: Spec, graph: Graph, known: Mapping[str, Known], verb: str = "") -> Plan:
     """Put what is known beside what was asked. With a verb only envs that have that task are shown."""
     shown = [env for env in spec.envs if not verb or any(task.name == verb for task in env.tasks)]
-    return Plan(envs=tuple(_planned(env, graph, known, verb) for env in shown))
+    tasks = [(env, task) for env in shown for task in env.tasks if not verb or task.name == verb]
+    return Plan(envs=tuple(_planned(env, graph, known, verb) for env in shown), notes=contested(tasks))
 
 
 def _planned(env: Env, graph: Graph, known: Mapping[str, Known], verb: str) -> PlannedEnv:

@@ -347,7 +347,7 @@ def _inputs(setting: Setting, patterns: Sequence[tuple[str, ...]], node: Node) -
             keeps=keeps,
             follows=follows,
             apart=(*setting.files, *setting.logs),
-            door=setting.gate(),
+            door=setting.gate() if setting.allowed.files else None,
             cancel=cancel.reader,
             check=cancel.check,
         )

@@ -6,7 +6,7 @@ import os
 import shutil
 import stat
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 from envtool import project
@@ -20,10 +20,12 @@ from envtool.store import compare, layers
 from envtool.verify.archives import members
 from envtool.verify.layers import Bench, apart, both, told
 from envtool.verify.result import Difference, Verified
-from envtool.verify.sides import SIDES, Side
+from envtool.verify.sides import DAY, SIDES, Side
 from envtool.verify.twice import place, work
 from envtool.verify.worker import TaskJob
 
+SHIFT = (400 * DAY + 5 * 3600 + 17) * 10**9  # nanoseconds: another year, month, weekday and hour
+FIRST_OF_ZIP = 315_619_200 * 10**9  # 1980 in all time zones: archives of this kind know no earlier time
 IGNORED = ("time", "owner")  # of an output: when it was made, and for whom
 
 
@@ -106,8 +108,24 @@ def compared(first: str, second: str) -> tuple[Difference, ...]:
     return tuple(found)
 
 
-def copy(source: str, target: str, hidden: frozenset[str], below: str = "") -> None:
-    """Copy a checkout as a container sees it, each directory's names against their order, with times of now."""
+def copy(source: str, target: str, hidden: frozenset[str]) -> None:
+    """Copy a checkout as a container sees it, each directory's names against their order, all times moved by SHIFT:
+    make and its kind go by which file is newer than which."""
+    _copy(source, target, hidden, "", SHIFT if _old(source) else -SHIFT)
+
+
+def _old(source: str) -> bool:
+    """Whether something in it is nearly as old as what archives can say: then times are moved forward, as the clock of
+    the second side is."""
+    for top, _, names in os.walk(source):
+        for path in (top, *(os.path.join(top, name) for name in names)):
+            with suppress(OSError):
+                if os.lstat(path).st_mtime_ns < FIRST_OF_ZIP + SHIFT:
+                    return True
+    return False
+
+
+def _copy(source: str, target: str, hidden: frozenset[str], below: str, shift: int) -> None:
     there = os.path.join(target, below)
     here = open_beneath(source, below, os.O_RDONLY | os.O_DIRECTORY, follow=False)  # others may swap what lies in it
     try:
@@ -119,7 +137,7 @@ def copy(source: str, target: str, hidden: frozenset[str], below: str = "") -> N
             new = os.path.join(target, path)
             info = os.stat(name, dir_fd=here, follow_symlinks=False)
             if stat.S_ISDIR(info.st_mode):
-                copy(source, target, hidden, path)
+                _copy(source, target, hidden, path, shift)
                 continue
             if stat.S_ISLNK(info.st_mode):
                 os.symlink(os.readlink(name, dir_fd=here), new)
@@ -130,11 +148,17 @@ def copy(source: str, target: str, hidden: frozenset[str], below: str = "") -> N
             else:
                 continue
             _own(new, info)
+            _move(new, info, shift)
         info = os.fstat(here)
         os.chmod(there, stat.S_IMODE(info.st_mode))
         _own(there, info)
+        _move(there, info, shift)
     finally:
         os.close(here)
+
+
+def _move(path: str, info: os.stat_result, shift: int) -> None:
+    os.utime(path, ns=(info.st_atime_ns + shift, info.st_mtime_ns + shift), follow_symlinks=False)
 
 
 def _own(path: str, info: os.stat_result) -> None:

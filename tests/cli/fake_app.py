@@ -61,6 +61,7 @@ class Request:
     locked: bool | None = None
     offline: bool = False
     expect_cached: bool = False
+    reports: tuple[str, ...] = ()
     allow_secret: tuple[str, ...] = ()
     allow_pass: tuple[str, ...] = ()
     allow_file: tuple[str, ...] = ()
@@ -103,6 +104,7 @@ class PlannedEnv:
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     envs: tuple
+    notes: tuple = ()
 
 
 def scenario():

@@ -165,6 +165,26 @@ envs:
     }
 
 
+@pytest.mark.one_caller
+def test_a_release_tree_keeps_what_is_newer_than_what(place):
+    """As autotools' are: `configure` is not made again as long as it is newer than what it is made of."""
+    for number, name in enumerate(("configure.ac", "Makefile.in", "zz-generated", "aa-generated")):
+        path = place.write(name, name)
+        os.utime(path, (1_700_000_000 + number, 1_700_000_000 + number))
+    place.spec("""\
+envs:
+  unit:
+    tasks:
+      build:
+        run: |
+          test zz-generated -nt configure.ac && test zz-generated -nt Makefile.in && test aa-generated -nt zz-generated
+          mkdir -p dist && cp zz-generated dist/
+        outputs: [dist/*]
+""")
+    done = place.envtool("verify", "--build")
+    assert done.status == 0, done.said
+
+
 def test_outputs_of_a_build_are_compared_member_by_member(place):
     place.write("a.py", "1")
     place.write(

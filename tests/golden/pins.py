@@ -144,7 +144,12 @@ def documents(root, registry: Registry):
     spec = load(files, "envtool.yaml", root=str(root), registry=registry, args=())
     nodes = graph(spec, registry)
     setting = Setting(
-        store=None, root=str(root), arch="x86_64", emit=lambda event: None, cancel=Cancel.make(), refresh=False
+        store=None,
+        root=str(root),
+        arch="x86_64",
+        emit=lambda event: None,
+        cancel=Cancel.make(),
+        files=(*spec.files, "envtool.lock"),
     )
     made = {}
     for node in nodes.nodes.values():

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envtool.api import Fetch, InputFile, Kind, Request
+from envtool.gate import Allowed
 from envtool.model import BaseSpec, LayerSpec, Where
 from envtool.plan.graph import Node
 from envtool.realise import settle
@@ -115,7 +116,10 @@ def test_what_only_resolve_looks_at_is_in_no_key(tmp_path):
     node = Node(id="n", subject="layer", spec=spec, kind=Asking(), below=())
 
     def now():
-        request = settle.request_for(node, (), SimpleNamespace(root=str(tmp_path), arch="x86_64", cancel=Cancel.make()))
+        setting = SimpleNamespace(
+            root=str(tmp_path), arch="x86_64", cancel=Cancel.make(), files=(), logs=(), allowed=Allowed()
+        )
+        request = settle.request_for(node, (), setting)
         return settle.settled(node, request, None), settle.memo_question(node, request)
 
     before, asked = now()

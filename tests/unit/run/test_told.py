@@ -56,7 +56,9 @@ def run(tmp_path, store, monkeypatch):
     trace = Trace(env=env, task="test", stack=Stack(made=(made,)), view=view.digest, found=found)
     spec = Spec(file="envtool.yaml", root=str(root), envs=(env,), bases={}, layers={}, read=())
     files = SimpleNamespace(seen=list)
-    setting = SimpleNamespace(store=store, root=str(root), allowed=Allowed(), cancel=SimpleNamespace(reader=-1))
+    setting = SimpleNamespace(
+        store=store, root=str(root), allowed=Allowed(), cancel=SimpleNamespace(reader=-1), logs=()
+    )
 
     def write(*, selected=(), began=None, **changes):
         merged = {name: getattr(trace, name) for name in ("env", "task", "stack", "view", "found")} | changes

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import random
 
 import pytest
 
@@ -91,7 +92,6 @@ def test_a_second_clone(tmp_path):
     (source / "sub" / "node_modules" / "x").write_text("hidden")
     (source / "run.sh").write_text("#!")
     (source / "run.sh").chmod(0o750)
-    os.utime(source / "run.sh", (0, 0))
     (source / "link").symlink_to("run.sh")
     (source / ".git").mkdir()
     os.mkfifo(source / "fifo")
@@ -99,5 +99,27 @@ def test_a_second_clone(tmp_path):
     made = tmp_path / "copy"
     assert sorted(str(path.relative_to(made)) for path in made.rglob("*")) == [".git", "link", "run.sh", "sub"]
     assert (made / "run.sh").stat().st_mode & 0o777 == 0o750
-    assert (made / "run.sh").stat().st_mtime > 0
+    assert (made / "run.sh").stat().st_mtime < (source / "run.sh").stat().st_mtime - 86400
     assert os.readlink(made / "link") == "run.sh"
+
+
+@pytest.mark.parametrize("oldest", [0, 320_000_000, 1_700_000_000])
+def test_which_file_of_a_second_clone_is_newer_stays_as_it_is(tmp_path, oldest):
+    source, rng = tmp_path / "source", random.Random(oldest)
+    (source / "sub").mkdir(parents=True)
+    for number in range(40):
+        path = source / rng.choice(["", "sub"]) / f"f{rng.random()}"
+        path.write_text("")
+        when = oldest * 10**9 + number // 2 * rng.choice([1, 10**9, 10**16])
+        os.utime(path, ns=(when, when))
+    os.utime(source / "sub", (oldest, oldest))
+    (source / "link").symlink_to("sub")
+    copy(str(source), str(tmp_path / "copy"), frozenset())
+    pairs = [
+        (path.lstat().st_mtime_ns, (tmp_path / "copy" / path.relative_to(source)).lstat().st_mtime_ns)
+        for path in source.rglob("*")
+    ]
+    (shift,) = {now - before for before, now in pairs}
+    assert abs(shift) > 86400 * 10**9
+    if oldest > 315_532_800:
+        assert min(now for _, now in pairs) >= 315_532_800 * 10**9, "what zip can say is what zip can say"

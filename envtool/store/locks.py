@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from envtool.store.store import Store
 Waiting: TypeAlias = Callable[[str], None]  # told once who holds the lock: "pid 4711", or "another"
 Cancelled: TypeAlias = Callable[[], bool]
 SHARED = fcntl.LOCK_SH
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 SHORT, LONG = 0.005, 0.1  # seconds between two tries
 
 
@@ -137,4 +139,13 @@ def acquire(
 
 
 def _open(store: Store, name: str) -> int:
-    return os.open(store.path("locks", name), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    path = store.path("locks", name)
+    try:
+        return os.open(path, _FLAGS, 0o600)
+    except PermissionError:
+        # A mode that somebody changed: a lock holds nothing, and its file has to stay for those who have it open.
+        found = os.lstat(path)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o600 == 0o600:
+            raise
+        os.chmod(path, 0o600)
+        return os.open(path, _FLAGS, 0o600)

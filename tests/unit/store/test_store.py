@@ -92,6 +92,18 @@ def test_many_may_make_it_at_once(tmp_path):
 # ---- locks ----
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root opens files of every mode")
+@pytest.mark.parametrize("mode", [0, 0o400, 0o200])
+def test_a_lock_whose_mode_was_changed_is_taken(store, mode):
+    path = store.path("locks", "x")
+    with locks.exclusive(store, "x"):
+        os.chmod(path, mode)
+        with locks.free(store, "x") as free:
+            assert not free, "it is the same file, which is held"
+    with locks.exclusive(store, "x"):
+        assert os.stat(path).st_mode & 0o777 == 0o600
+
+
 def test_locks_hold_between_threads_and_say_who_waits(store):
     said, order = [], []
     held = threading.Event()

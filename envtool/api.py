@@ -37,7 +37,7 @@ from envtool.errors import BuildError, FetchError, Problem, ResolveError, SpecEr
 from envtool.events import Event
 from envtool.gate import MOST
 from envtool.integrity import integrity_digest
-from envtool.model import Command, InputFile, Json, Where
+from envtool.model import Command, InputFile, Json, Looked, Where
 from envtool.shown import Cache, Memory, Peek, Secret, Shown, Text
 
 __all__ = [
@@ -236,16 +236,6 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Looked:
-    """What a base shows of this machine, and how it stood when its pins were looked at: a result of a task is told
-    again only while it stands so. Of the files in `trees` it is those that a container opened."""
-
-    states: Mapping[str, int]  # absolute path -> st_ctime_ns, by lstat
-    trees: tuple[str, ...] = ()  # directories among them, each by itself
-    unseen: str = ""  # why not all could be looked at: then no result is remembered
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageSource:
     """Which image a base is. `name` is as registries know it ("docker.io/library/alpine:3.20"), empty for one of a file
     of the project; `platform` as in "linux/386"."""
@@ -340,14 +330,12 @@ class Kind:
 
     name: ClassVar[str]  # the key in the spec: `apt`, `pip`, `debian` …
     schema: ClassVar[Json]  # JSON Schema (2020-12) of the value under that key, with `description`s for the reference
-    siblings: ClassVar[
-        Mapping[str, Json]
-    ] = {}  # keys it takes beside its own (`inputs:` beside `run:`): name -> schema;
-    # when there are any declared, `options` is always the mapping {name: value, **siblings that were given}
-    pins: ClassVar[Json] = (
-        True  # JSON Schema of what `resolve` answers (api.shapes has its parts): pins come back from a
-    )
-    # lock, which anybody may have edited, and no method but `resolve` is given what does not fit
+    # Keys it takes beside its own (`inputs:` beside `run:`): name -> schema. When there are any declared, `options` is
+    # always the mapping {name: value, **siblings that were given}.
+    siblings: ClassVar[Mapping[str, Json]] = {}
+    # JSON Schema of what `resolve` answers (api.shapes has its parts): pins come back from a lock, which anybody may
+    # have edited, and no method but `resolve` is given what does not fit.
+    pins: ClassVar[Json] = True
     version: ClassVar[int] = 1  # part of every key: raise it when the same pins would be built differently
     needs_only: ClassVar[bool] = False  # True: owns a directory, so it stands on the base and its `needs` alone
     pinned: ClassVar[bool] = True  # False: shown as not pinned (kind `host`)

@@ -127,7 +127,9 @@ def test_a_configuration_in_whose_place_others_can_put_another_is_not_believed(p
     directory = place.top / ".config/envtool"
     directory.chmod(mode)
     if mode == 0o775:
-        os.chown(directory, -1, max([0, *os.getgroups()]) + 1) if os.geteuid() == 0 else pytest.skip("needs another group")
+        os.chown(directory, -1, max([0, *os.getgroups()]) + 1) if os.geteuid() == 0 else pytest.skip(
+            "needs another group"
+        )
     done = place.envtool("test", "--again")
     sticky = mode == 0o1777
     assert done.status == (0 if sticky else 2), done.said

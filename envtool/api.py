@@ -25,7 +25,7 @@ every command that reads a spec.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, ClassVar, Protocol, TypeAlias, TypeVar
@@ -274,6 +274,10 @@ class Site(Protocol):
 
     def tags(self, directory: str = "") -> tuple[str, ...]:
         """Names of the tags of the repository that a directory of the project is in; none outside git."""
+
+    def described(self, directory: str, names: Collection[str]) -> str:
+        """Which of these tags `git describe --tags` names for a directory of the project; empty where none of them is
+        reachable from what is checked out, and outside git."""
 
     def get(self, url: str) -> bytes:
         """Fetch a small file whole, following the host's proxies and CA. Raises FetchError."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
 
@@ -124,6 +124,10 @@ class MemorySite:
     def tags(self, directory: str = "") -> tuple[str, ...]:
         """See api.Site; `tagged` has them."""
         return self.tagged
+
+    def described(self, directory: str, names: Collection[str]) -> str:
+        """See api.Site: the last of `tagged`."""
+        return next((tag for tag in reversed(self.tagged) if tag in names), "")
 
     def get(self, url: str) -> bytes:
         """See api.Site."""

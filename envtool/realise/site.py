@@ -6,7 +6,7 @@ import os
 import posixpath
 import tempfile
 import urllib.parse
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -65,6 +65,10 @@ class InProject:
     def tags(self, directory: str = "") -> tuple[str, ...]:
         """See api.Site."""
         return project.tags(self._setting.root, directory)
+
+    def described(self, directory: str, names: Collection[str]) -> str:
+        """See api.Site."""
+        return project.described(self._setting.root, directory, names)
 
 
 class StackSite(InProject):

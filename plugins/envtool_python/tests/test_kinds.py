@@ -55,6 +55,9 @@ class Site:
     def tags(self, directory=""):
         return ()
 
+    def described(self, directory, names):
+        return ""
+
     def note(self, text):
         pass
 

@@ -10,6 +10,7 @@ index.py         the host's own pip configuration, without its secrets
 versions.py      a version for projects that ask version control
 inside.py        runs in containers, under the container's Python (3.8 and later); with it
 beside.py        what a build makes that belongs beside the sources
+tagged.py        what the project's own rule finds in tags, and a version for versioningit
 """
 
 __version__ = "0.3.0"

@@ -1,9 +1,10 @@
-"""Runs in containers, with beside.py and the container's own Python: standard library only, 3.8 and later.
+"""Runs in containers, under their own Python, as do beside.py and tagged.py: standard library only, 3.8 and later.
 
     python3 inside.py MODE DOCUMENT      DOCUMENT is JSON; the answer is JSON on standard output, talk goes to
                                          standard error; status 1 when it failed
 
     info      what this Python is
+    match     tags -> the versions in them, by the project's own regular expression
     resolve   requirement lines -> the files that pip would install (network)
     needs     source distributions or the project -> the files that their builds need (network)
     build     files -> a virtual environment (offline)
@@ -25,6 +26,7 @@ import zipfile
 from typing import TYPE_CHECKING, Any
 
 from envtool_python.beside import PROJECT, SOURCE, WORK, files_below, keep_members, keep_written, point_to_project
+from envtool_python.tagged import match, tell_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -163,7 +165,7 @@ def resolve(document: Document) -> Document:
     pip = unpack_pip(document["pip"])
     lines = list(document["requirements"])
     if document.get("project"):
-        root = copy_project(document["project"]["root"])
+        root = copy_project(document["project"]["root"], document["variables"])
         extras = ",".join(document["project"]["extras"])
         lines.append(root + (f"[{extras}]" if extras else ""))
     arguments = ["--dry-run", "-r", write_lines("requirements.txt", lines)]
@@ -198,7 +200,7 @@ def needs(document: Document) -> Document:
     answer = []
     for source in document["sources"]:
         fresh(SOURCE)
-        root = copy_project(source["root"]) if "root" in source else unpack(source["file"])
+        root = copy_project(source["root"], document["variables"]) if "root" in source else unpack(source["file"])
         system = build_system(root)
         fresh(WORK + "/env")
         python = make_venv(WORK + "/env")
@@ -224,11 +226,13 @@ def fresh(path: str) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
-def copy_project(root: str) -> str:
+def copy_project(root: str, variables: Env) -> str:
     """A writable copy of the project (backends write beside the sources); the copy of `root`."""
     fresh(SOURCE)
     shutil.copytree(PROJECT, SOURCE, symlinks=True)
-    return os.path.normpath(SOURCE + "/" + os.path.relpath(root, PROJECT))
+    copy = os.path.normpath(SOURCE + "/" + os.path.relpath(root, PROJECT))
+    tell_version(copy, variables.get("ENVTOOL_VERSIONINGIT", ""))
+    return copy
 
 
 def unpack(archive: str) -> str:
@@ -295,7 +299,7 @@ def call_hook(python: str, root: str, name: str, arguments: list[str | None], en
         [python, script, request], cwd=root, env=env, stdin=subprocess.DEVNULL, stdout=2, check=False
     )
     if result.returncode != 0:
-        raise FailedError("{} of {} failed in {}".format(name, system["backend"], os.path.basename(root)))
+        raise FailedError("the build backend {} failed ({})".format(system["backend"], name))
     with open(answer, encoding="utf-8") as file:
         answered: Document = json.load(file)
     return answered
@@ -369,7 +373,7 @@ def install_project(project: Document, files: list[Document], python: str, pip: 
     """Build the project and install it over whatever copy of it came along; its name. What the project's directory
     lacks then (extension modules, a version module) goes to `keep`, by its path in the project."""
     requires = [files[index] for index in project["build"]]
-    root = copy_project(project["root"])
+    root = copy_project(project["root"], project["variables"])
     editable = project["install"] == "editable"
     before = {path for path, _ in files_below(SOURCE)}
     name = ""
@@ -448,13 +452,13 @@ def compile_list(document: Document) -> Document:
     return {}
 
 
-MODES = {"info": info, "resolve": resolve, "needs": needs, "build": build, "compile": compile_list}
+MODES = {"info": info, "match": match, "resolve": resolve, "needs": needs, "build": build, "compile": compile_list}
 
 
 def main() -> int:
     """One mode; WORK is gone afterwards."""
     mode, document = sys.argv[1], json.loads(sys.argv[2])
-    if mode in ("info", "compile"):
+    if mode in ("info", "match", "compile"):
         print(json.dumps(MODES[mode](document)))
         return 0
     os.umask(0o022)

@@ -152,7 +152,7 @@ class Pip(_Venv):
             "requirements": list(lines.requirements),
             "constraints": list(lines.constraints),
             "keep": kept(request.keep, (*lines.requirements, *lines.constraints)),
-            "variables": {**pretended(site, facts, _prefix(request.directory), chosen.get("version"))},
+            "variables": {**pretended(resolver, facts, _prefix(request.directory), chosen.get("version"))},
         }
         if extras is not None:
             document["project"] = {"root": _at(request, "."), "extras": list(extras)}
@@ -226,8 +226,9 @@ class PythonProject(_Venv):
                 hint="it needs a pyproject.toml with [project] or [build-system], or a setup.py",
             )
         install = chosen.get("install") or facts.install
-        variables = pretended(site, facts, _prefix(posixpath.join(request.directory, root)), chosen.get("version"))
         resolver = Resolver(site, python=_python(chosen), venv=_path(chosen))
+        prefix = _prefix(posixpath.join(request.directory, root))
+        variables = pretended(resolver, facts, prefix, chosen.get("version"))
         site.note("asking the project what its build needs")
         hooks = ["build_editable"] if install == "editable" else ["build_wheel"]
         build = resolver.project(_at(request, root), hooks, variables)

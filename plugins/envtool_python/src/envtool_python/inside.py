@@ -77,10 +77,13 @@ def execute(argv: list[str], env: Env) -> None:
 
 
 def unpack_pip(wheel: str) -> str:
-    """The directory of pip that `python DIRECTORY` executes; much faster than out of the zip, which keeps no .pyc."""
+    """The directory of pip that `python DIRECTORY` executes; much faster than out of the zip, which keeps no .pyc.
+
+    Without its metadata: it would take itself for installed, where `pip` is asked for."""
     target = WORK + "/pip"
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(target)  # noqa: S202 - checked by hash; zipfile stays inside
+        wanted = [name for name in archive.namelist() if name.startswith("pip/")]
+        archive.extractall(target, wanted)  # noqa: S202 - checked by hash; zipfile stays inside
     return target + "/pip"
 
 

@@ -300,6 +300,10 @@ class Site(Protocol):
         """Run a command in a throw-away container on the stack below (inputs at PROJECT). With `network` it has
         the host's, with the host's CA bundle and proxy variables. Does not raise on a non-zero status."""
 
+    def packages_with(self, ends: Sequence[str]) -> Mapping[str, str]:
+        """Which package of the base's own distribution has a file whose path ends so (`ffi.h`, `bin/cmake`), for hints:
+        asked after a failure alone. What cannot be told, for whatever reason, is left out."""
+
     def seen(self, sha256: str, url: str) -> None:
         """Remember, on this machine only, where `resolve` saw a file whose pin has no URL: `locate` gets it as a hint.
         Without credentials."""
@@ -436,6 +440,15 @@ class Kind:
         """Bases only: the content of a libfaketime.so.1 that fits this base's C library, for `envtool verify` to move
         the clock with; None when the base's archive has none. Raises FetchError."""
         return None
+
+    def packages_with(self, request: Request, pins: Json, ends: Sequence[str], site: Site) -> Mapping[str, str]:
+        """Bases only: the package of their distribution that has a file whose path ends so (`ffi.h`, `bin/cmake`), for
+        hints after a failure; what cannot be told is left out. Raises ResolveError, FetchError."""
+        return {}
+
+    def hint(self, request: Request, pins: Json, output: str, site: Site) -> str:
+        """What to do about a build that failed with this output; empty where nothing is known."""
+        return ""
 
     def variables(self, request: Request, pins: Json) -> Mapping[str, str]:
         """Variables for everything that stands on this layer. `PATH` is *prepended* to the PATH so far."""

@@ -99,6 +99,7 @@ class MemorySite:
         self.owned: list[str] = []
         self.variables: dict[str, str] = {}
         self.tagged: tuple[str, ...] = ()
+        self.packaged: dict[str, str] = {}  # end of a path -> package
 
     def open(self, path: str, *, limit: int = gate.MOST) -> BinaryIO:
         """See api.Site."""
@@ -124,6 +125,10 @@ class MemorySite:
     def tags(self, directory: str = "") -> tuple[str, ...]:
         """See api.Site; `tagged` has them."""
         return self.tagged
+
+    def packages_with(self, ends: Sequence[str]) -> Mapping[str, str]:
+        """See api.Site; `packaged` has them."""
+        return {end: self.packaged[end] for end in ends if end in self.packaged}
 
     def described(self, directory: str, names: Collection[str]) -> str:
         """See api.Site: the last of `tagged`."""

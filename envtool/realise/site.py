@@ -14,7 +14,7 @@ from envtool import net, project
 from envtool.api import PROJECT, Bind, Command, Completed, Fetch, Request, Sealed
 from envtool.container import program as container
 from envtool.container import start
-from envtool.errors import FetchError, Interrupted, ResolveError, UsageError
+from envtool.errors import FetchError, Interrupted, MakeError, ResolveError, UsageError
 from envtool.events import Event
 from envtool.gate import MOST
 from envtool.realise import bring
@@ -181,6 +181,16 @@ class StackSite(InProject):
                 what = " ".join(command.words())[:200]
                 raise ResolveError(f"`{what}` printed more than can be an answer", code="answer-large")
             return Completed(status=ended.status, stdout=_whole(out.fileno()), stderr=_whole(err.fileno()))
+
+    def packages_with(self, ends: Sequence[str]) -> Mapping[str, str]:
+        """See api.Site."""
+        if not self._below:
+            return {}
+        base = self._below[0].settled
+        try:
+            return base.node.kind.packages_with(base.request, base.pins, ends, self)
+        except MakeError:
+            return {}
 
     def _online(self, what: str) -> None:
         if self._setting.offline and not what.startswith("file:"):

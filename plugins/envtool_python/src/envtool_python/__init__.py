@@ -7,6 +7,7 @@ requirements.py  requirement files, dependency groups, extras -> lines for pip (
 kinds.py         the two layer kinds
 resolving.py     lines -> pins, by pip in a container
 index.py         the host's own pip configuration, without its secrets
+missing.py       what a failed build misses, and the package that has it
 versions.py      a version for projects that ask version control
 inside.py        runs in containers, under the container's Python (3.8 and later); with it
 beside.py        what a build makes that belongs beside the sources

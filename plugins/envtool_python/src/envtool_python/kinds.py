@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
+from envtool_python import missing
 from envtool_python.editable import ASIDE, BUILD_FILES, METADATA_FILES, MODULES, VERSIONS
 from envtool_python.facts import Facts, WrongFileError, read_facts
 from envtool_python.requirements import Lines, WrongRequirementError, extra, flatten, group, own_extras, unique
@@ -75,6 +76,10 @@ class _Venv(api.Kind):
         env = {"SOURCE_DATE_EPOCH": str(max(request.epoch, 315532800))}  # zip archives begin in 1980
         run = api.Run(command=inside_command(_python(_options(request.options)), "build", document), env=env)
         return api.Recipe(steps=(run,), binds=inside_binds(), drop=("/tmp/envtool-python", "/root/.cache/**"))
+
+    def hint(self, request: api.Request, pins: api.Json, output: str, site: api.Site) -> str:
+        """The package that has what a build misses."""
+        return missing.hint(output, request.base_kind, site)
 
     def question(self, request: api.Request) -> api.Json:
         """Resolving depends on the files that say what is needed, not on every source file of the project."""
@@ -147,7 +152,7 @@ class Pip(_Venv):
         chosen = _options(request.options)
         files = _ProjectFiles(request, site)
         facts, lines, extras = wanted(chosen, files)
-        resolver = Resolver(site, python=_python(chosen), venv=_path(chosen))
+        resolver = Resolver(site, python=_python(chosen), venv=_path(chosen), base_kind=request.base_kind)
         document: dict[str, api.Json] = {
             "requirements": list(lines.requirements),
             "constraints": list(lines.constraints),
@@ -226,7 +231,7 @@ class PythonProject(_Venv):
                 hint="it needs a pyproject.toml with [project] or [build-system], or a setup.py",
             )
         install = chosen.get("install") or facts.install
-        resolver = Resolver(site, python=_python(chosen), venv=_path(chosen))
+        resolver = Resolver(site, python=_python(chosen), venv=_path(chosen), base_kind=request.base_kind)
         prefix = _prefix(posixpath.join(request.directory, root))
         variables = pretended(resolver, facts, prefix, chosen.get("version"))
         site.note("asking the project what its build needs")

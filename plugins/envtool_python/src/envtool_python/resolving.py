@@ -22,6 +22,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from envtool import api
+from envtool_python import missing
 from envtool_python.index import TOOLS, Index, closed, file_name, host_pip, last_words, of_backend, read_index, redacted
 from envtool_python.requirements import name_of, normal
 
@@ -105,9 +106,10 @@ PINS: dict[str, api.Json] = {  # of both kinds
 class Resolver:
     """One resolution: the container's Python, the host's index, and the files settled so far."""
 
-    def __init__(self, site: api.Site, *, python: str, venv: str) -> None:
+    def __init__(self, site: api.Site, *, python: str, venv: str, base_kind: str = "") -> None:
         self.site = site
         self.python = python
+        self.base_kind = base_kind  # for hints
         self.venv = venv
         self.index: Index = read_index(site)
         self.files: list[Entry] = []
@@ -131,7 +133,8 @@ class Resolver:
             )
         said = done.stderr.decode(errors="replace")
         if done.status != 0 and of_backend(said):
-            raise api.BuildError(last_words(said), code="resolve", hint=hint_for(said), output=redacted(said))
+            hint = missing.hint(said, self.base_kind, self.site) or hint_for(said)
+            raise api.BuildError(last_words(said), code="resolve", hint=hint, output=redacted(said))
         if done.status != 0:
             raise api.ResolveError(f"pip could not settle it: {last_words(said)}", code="resolve", hint=hint_for(said))
         return json.loads(done.stdout.decode().strip().rpartition("\n")[2])

@@ -788,3 +788,33 @@ def test_a_directory_of_the_root_is_seen_in_the_project(tree: str, project: Path
     assert done.status == 0, done.out
     assert done.out == "joined\njoined\nnew\nother\n"
     assert snapshot(project) == before
+
+
+def test_what_a_layer_keeps_for_beside_the_sources_is_there_as_if_it_lay_there(tree, tmp_path, project):
+    layer = tmp_path / "layer"
+    kept = {"a.txt": "new", "src/fast.so": "\0", "src/deep/er/a.mo": "mo", "src/b.txt/under": "", "secret": "x"}
+    for name, text in kept.items():
+        (layer / "keep" / name).parent.mkdir(parents=True, exist_ok=True)
+        (layer / "keep" / name).write_text(text)
+    (layer / "keep/src/link.so").symlink_to("fast.so")
+    os.mkfifo(layer / "keep/src/fifo")
+    (project / "elsewhere").symlink_to("/tmp")
+    (layer / "keep/elsewhere").mkdir()
+    (layer / "keep/elsewhere/x").write_text("x")
+    (layer / "keep/src/fast.so").chmod(0o4755)
+    before = snapshot(project)
+    found = go(
+        tree,
+        "cd /project; cat a.txt src/deep/er/a.mo; readlink src/link.so; stat -c '%a %u' src/fast.so; stat -c %u src/deep",
+        "cd /project; echo more >> src/fast.so; rm src/deep/er/a.mo; ls src /tmp; cat src/b.txt",
+        root=Root(lowers=(str(layer), tree)),
+        project=project,
+        copies=(("/keep", "/project"), ("/none", "/project/none"), ("/keep/a.txt", "/project/no/such/directory/a")),
+    )
+    lines = found.out.split("\n")
+    assert found.status == 0, found.out
+    assert lines[:4] == ["old", "mofast.so", "755 1000", "1000"], "what the project has stays as it is"
+    assert [line for line in lines[4:] if line] == [
+        "/tmp:", "src:", "b.txt", "c.pyc", "deep", "fast.so", "link.so", "b",
+    ], "no link of the project is followed, and no fifo copied"  # fmt: skip
+    assert snapshot(project) == before

@@ -169,7 +169,8 @@ def last_words(text: str) -> str:
         told = [*(line for line in own if line.startswith(_BACKEND)), *_cause(lines[:end])]
     chosen = [_VERSIONS.sub(r"(newest versions: \1)", line) for line in told][:2] or own or plain[-2:]
     sentence = "; ".join(dict.fromkeys(line.rstrip(".") for line in chosen)) or "it said nothing"
-    return sentence[:1].lower() + sentence[1:]
+    is_name = not sentence.split()[0][1:].islower()  # as in RuntimeError
+    return sentence if is_name else sentence[:1].lower() + sentence[1:]
 
 
 def of_backend(text: str) -> bool:

@@ -37,7 +37,7 @@ _COMMON: dict[str, api.Json] = {
     "inputs": _strings("further project files that this layer depends on, or globs"),
     "version": {
         "type": "string",
-        "description": "the project's version, where its build backend asks version control (default: its newest tag)",
+        "description": "the project's version, where its build backend asks version control (default: by its tags)",
     },
 }
 

@@ -69,7 +69,7 @@ class Python(api.Language):
         },
         "version": {
             "type": "string",
-            "description": "the project's version, where its build backend asks version control (default: newest tag)",
+            "description": "the project's version, where its build backend asks version control (default: by its tags)",
         },
     }
 

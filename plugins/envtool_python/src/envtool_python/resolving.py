@@ -52,7 +52,7 @@ def hint_for(said: str) -> str:
         )
     if "conflicting dependencies" in said:
         return "loosen one of the requirements, or ask for fewer groups and extras"
-    if any(word in said for word in ("metadata-generation-failed", "Failed to build", "gcc", "Python.h", "compiler")):
+    if any(word in said for word in ("gcc", "Python.h", "compiler")):
         return HINT_BUILD
     return ""
 

@@ -33,7 +33,7 @@ from typing import BinaryIO, ClassVar, Protocol, TypeAlias, TypeVar
 import pluggy
 
 from envtool import shapes
-from envtool.errors import BuildError, FetchError, Problem, ResolveError, SpecError
+from envtool.errors import BuildError, FetchError, Problem, ResolveError, SpecError, UsageError
 from envtool.events import Event
 from envtool.gate import MOST
 from envtool.integrity import integrity_digest
@@ -45,7 +45,7 @@ __all__ = [
     "Detection", "EnvDraft", "Event", "Fetch", "FetchError", "ImageSource", "InputFile", "Json", "Kind", "Language",
     "LayerDraft", "Memory", "Original", "Package", "Part", "Peek", "Place", "Problem", "Project", "Recipe",
     "Request", "ResolveError", "Run", "Sealed", "Secret", "Shown", "Site", "SpecError", "Step", "Text", "Tree",
-    "Unpack", "Where", "hook", "hookspec", "integrity_digest", "shapes",
+    "Unpack", "UsageError", "Where", "hook", "hookspec", "integrity_digest", "shapes",
 ]  # fmt: skip
 
 hookspec = pluggy.HookspecMarker("envtool")
@@ -482,10 +482,19 @@ class Project(Protocol):
     """The project's files, as pure steps may see them: every read is recorded as something the plan depends on."""
 
     def read(self, path: str) -> str | None:
-        """Text of a project-relative file, None when there is none (that is recorded too)."""
+        """Text of a project-relative file, None when there is none (that is recorded too). Raises UsageError where it
+        leaves the project, is no regular file, or no text."""
+
+    def read_bytes(self, path: str) -> bytes | None:
+        """The same as it lies there, for files that say their encoding themselves."""
 
     def glob(self, pattern: str) -> list[str]:
         """Project-relative paths, sorted. Git-ignored files are not seen."""
+
+    def around(self, name: str) -> Mapping[str, bytes]:
+        """Files of this name that the repository around the project has outside of it, in the directories that the
+        project is in and one or two below those: path, which begins with `..`, -> content. To compare with, and to
+        name to people, no more: builds and tasks do not see them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -508,6 +517,8 @@ class EnvDraft:
     options: Mapping[str, Json]  # the language's own keys of the env
     layer_names: tuple[str, ...]
     where: Where
+    base_options: Json = None  # the value under the base kind's name, rendered
+    directory: str = "."  # of the spec that the env stands in, relative to the project; the language's paths are to it
 
 
 class Language:

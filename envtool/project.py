@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO, TypeVar
 
-from envtool import digests, gate, git, globs, refs
+from envtool import around, digests, gate, git, globs, refs
 from envtool.beneath import ESCAPES
 from envtool.errors import EnvtoolError, Interrupted, UsageError
 from envtool.model import InputFile
@@ -444,15 +444,21 @@ class Files:
 
     def read(self, path: str) -> str | None:
         """See api.Project. Raises UsageError for a path that leaves the project, and for text that is none."""
+        content = self.read_bytes(path)
+        try:
+            return content if content is None else content.decode().replace("\r\n", "\n").replace("\r", "\n")
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{path} is not UTF-8: byte {error.start}", code="project-file") from error
+
+    def read_bytes(self, path: str) -> bytes | None:
+        """See api.Project. Raises UsageError for a path that leaves the project."""
         relative = _inside(path)
         self._note(os.path.join(self._root, relative))
         try:
             with self._gate.open(relative, limit=MAX_READ) as file:
-                return b"".join(gate.pieces(file)).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+                return b"".join(gate.pieces(file))
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
-        except UnicodeDecodeError as error:
-            raise UsageError(f"{path} is not UTF-8: byte {error.start}", code="project-file") from error
         except OSError as error:
             raise UsageError(f"{path} cannot be read: {error.strerror}", code="project-file") from error
 
@@ -471,6 +477,14 @@ class Files:
         self._note(os.path.join(self._root, ".git", "info", "exclude"))
         self._note(os.path.join(self._root, ".git", "index"))
         return [path for path in self._listed if expression.fullmatch(path)]
+
+    def around(self, name: str) -> dict[str, bytes]:
+        """See api.Project. Raises EnvtoolError (code project-git)."""
+        try:
+            repository = git.around(self._root)
+        except git.Failure as error:
+            raise _unread(error) from error
+        return around.files(repository.top, self._root, name, self._note) if repository else {}
 
     def seen(self) -> tuple[Seen, ...]:
         """Everything that was looked at so far."""

@@ -49,10 +49,20 @@ class MemoryProject:
         self.seen.append(path)
         return self.files.get(path)
 
+    def read_bytes(self, path: str) -> bytes | None:
+        """See api.Project."""
+        text = self.read(path)
+        return text if text is None else text.encode()
+
     def glob(self, pattern: str) -> list[str]:
         """See api.Project."""
         self.seen.append(pattern)
-        return sorted(path for path in self.files if globs.matcher((pattern,)).fullmatch(path))
+        inside = (path for path in self.files if not path.startswith("../"))
+        return sorted(path for path in inside if globs.matcher((pattern,)).fullmatch(path))
+
+    def around(self, name: str) -> dict[str, bytes]:
+        """See api.Project: files whose path begins with `..`."""
+        return {path: text.encode() for path, text in self.files.items() if re.match(rf"\.\./(.*/)?{name}$", path)}
 
 
 class MemoryTree:

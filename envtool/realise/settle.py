@@ -78,7 +78,7 @@ def request_on(node: Node, below: Sequence[Settled], diff_ids: tuple[str, ...], 
     spec = node.spec
     kind, options = node.kind, spec.options
     wishes = tuple(
-        tuple(posixpath.join(spec.directory, pattern) for pattern in some)
+        tuple(posixpath.normpath(posixpath.join(spec.directory, pattern)) for pattern in some)
         for some in (
             kind.inputs(options),
             kind.optional_inputs(options),

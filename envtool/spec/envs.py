@@ -62,9 +62,8 @@ def make_env(work: Work, point: Point) -> Env | None:
     node, scope = point.node, point.scope
     base = _base(work, point)
     layers = _layers(work, point)
-    kind = base.kind if base is not None else ""
     before, after = language_layers(
-        work, point.name, node, scope, base_kind=kind, layers=layers, project=point.project, directory=point.directory
+        work, point.name, node, scope, base=base, layers=layers, project=point.project, directory=point.directory
     )
     _check_names(work, point, before, layers, after)
     stack = (*before, *(spec for spec, _ in layers), *after)

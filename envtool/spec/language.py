@@ -11,8 +11,10 @@ from envtool.model import LayerSpec
 from envtool.spec.schema import ENV_KEYS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from envtool.api import Language, Project
-    from envtool.model import Json
+    from envtool.model import BaseSpec, Json
     from envtool.spec.declare import Work
     from envtool.spec.node import Node
     from envtool.spec.template import Scope
@@ -30,9 +32,16 @@ class Within:
     def read(self, path: str) -> str | None:
         return self.project.read(posixpath.normpath(posixpath.join(self.directory, path)))
 
+    def read_bytes(self, path: str) -> bytes | None:
+        return self.project.read_bytes(posixpath.normpath(posixpath.join(self.directory, path)))
+
     def glob(self, pattern: str) -> list[str]:
         found = self.project.glob(posixpath.normpath(posixpath.join(self.directory, pattern)))
         return sorted(posixpath.relpath(path, self.directory) for path in found)
+
+    def around(self, name: str) -> Mapping[str, bytes]:
+        up = "../" * len(self.directory.split("/"))
+        return {up + path: content for path, content in self.project.around(name).items()}
 
 
 def language_layers(
@@ -41,7 +50,7 @@ def language_layers(
     node: Node,
     scope: Scope,
     *,
-    base_kind: str,
+    base: BaseSpec | None,
     layers: list[tuple[LayerSpec, Node]],
     project: Project,
     directory: str,
@@ -62,7 +71,7 @@ def language_layers(
     options: dict[str, Json] = {
         key: work.json(value, scope) for key, value in node.mapping().items() if key in language.options
     }
-    if len(work.problems.found) > before or not base_kind:
+    if len(work.problems.found) > before or base is None:
         return (), ()
     if options and not work.checker("envs", name, language.options).check(
         options, node, work.problems, at=("envs", env), rendered=True
@@ -70,7 +79,9 @@ def language_layers(
         return (), ()
     draft = EnvDraft(
         name=env,
-        base_kind=base_kind,
+        base_kind=base.kind,
+        base_options=base.options,
+        directory=directory,
         options=options,
         layer_names=tuple(spec.name for spec, _ in layers),
         where=at.where,

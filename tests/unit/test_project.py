@@ -22,6 +22,24 @@ def write(root, *paths, text="x"):
         (root / path).write_text(text)
 
 
+def test_files_around_a_project_are_those_of_its_repository_near_it(tmp_path):
+    top = tmp_path / "top"
+    for path in ("a/x", "b/x", "b/c/x", "deep/one/two/x", "lib/pa/x", ".hidden/x", "x"):
+        (top / path).parent.mkdir(parents=True, exist_ok=True)
+        (top / path).write_text(path)
+    (tmp_path / "x").write_text("outside of the repository")
+    (top / "link").symlink_to("/etc")
+    (top / "b/link").mkdir()
+    (top / "b/link/x").symlink_to("../x")
+    files = project.Files(str(top / "b"))
+    assert files.around("x") == {}, "no repository"
+    git(top, "init", "-q")
+    assert files.around("x") == {"../x": b"x", "../a/x": b"a/x", "../lib/pa/x": b"lib/pa/x"}
+    assert str(top / "lib/pa/x") in {seen.path for seen in files.seen()}
+    assert project.Files(str(top / "b/c")).around("x").keys() == {"../x", "../../x", "../../a/x", "../../lib/pa/x"}
+    assert project.Files(str(top)).around("x") == {}
+
+
 @pytest.fixture
 def repository(tmp_path):
     root = tmp_path / "repository"

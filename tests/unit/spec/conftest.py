@@ -98,8 +98,15 @@ class Files:
     def read(self, path: str) -> str | None:
         return self.files.get(path)
 
+    def read_bytes(self, path: str) -> bytes | None:
+        text = self.files.get(path)
+        return text if text is None else text.encode()
+
     def glob(self, pattern: str) -> list[str]:
         return sorted(path for path in self.files if path == pattern)
+
+    def around(self, name: str) -> dict[str, bytes]:
+        return {}
 
 
 @pytest.fixture(scope="session")

@@ -154,6 +154,51 @@ def test_a_version_module_that_the_build_writes_is_there_and_the_checkout_stays_
     assert not (tmp_path / "project/src/thing/_version.py").exists()
 
 
+WORKSPACE = """\
+[project]
+name = "shop"
+version = "1.0"
+dependencies = ["sampleproject"]
+[tool.uv.sources]
+sampleproject = { workspace = true }
+[tool.uv.workspace]
+members = ["packages/*"]
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+"""
+MEMBER = """\
+[project]
+name = "sampleproject"
+version = "1.0"
+dependencies = ["six"]
+[build-system]
+requires = ["setuptools"]
+"""
+
+
+@pytest.mark.dear
+def test_a_member_of_the_workspace_comes_from_the_checkout_and_a_strangers_of_its_name_does_not(envtool):
+    files = {
+        "envtool.yaml": SPEC,
+        "pyproject.toml": WORKSPACE,
+        "src/shop/__init__.py": "from sample import answer\n",
+        "packages/sampleproject/pyproject.toml": MEMBER,
+        "packages/sampleproject/src/sample/__init__.py": "import six\nanswer = 'ours'\n",
+        "tests/test_shop.py": "import shop, sample\ndef test_ours():\n    assert shop.answer == 'ours'\n"
+        "    assert sample.__file__.startswith('/project/packages/')\n",
+    }
+    done = envtool(files, "test")
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = envtool(
+        {"pyproject.toml": WORKSPACE.replace("[tool.uv.sources]\nsampleproject = { workspace = true }\n", "")}, "test"
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 2, said
+    assert "pyproject.toml:4:1" in said
+    assert "`sources: {sampleproject: packages/sampleproject}`" in said
+
+
 FAST = """\
 #include <Python.h>
 static PyObject *seven(PyObject *self, PyObject *none) { return PyLong_FromLong(7); }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from envtool_python.facts import WrongFileError, poetry_lines, poetry_version, read_facts
+from envtool_python.facts import read_facts
+from envtool_python.poetry import poetry_lines, poetry_version
+from envtool_python.texts import WrongFileError
 
 from envtool.testing import MemoryProject
 
@@ -88,7 +90,7 @@ def test_poetry_versions(text, lines):
 def test_poetry_dependencies_with_markers_and_paths():
     value = {"version": "^1", "extras": ["a"], "python": "<3.11", "markers": "sys_platform == 'linux'"}
     assert poetry_lines("x", value) == ["x[a]>=1,<2; (sys_platform == 'linux') and python_version < '3.11'"]
-    assert poetry_lines("x", {"path": "../x"}) == []
+    assert poetry_lines("x", {"path": "../x"}) == ["x"], "sources.py knows where it comes from"
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,13 @@ class Project:
     def read(self, path):
         return self.files.get(path)
 
+    def read_bytes(self, path):
+        text = self.files.get(path)
+        return text if text is None else text.encode()
+
+    def around(self, name):
+        return {}
+
     def glob(self, pattern):
         return sorted(path for path in self.files if fnmatch(path, pattern.replace("**/", "*")))
 
@@ -46,7 +53,8 @@ def test_a_library_gets_its_requirements_those_of_its_tests_and_itself():
 
 def test_pytest_is_added_where_there_are_tests_and_nothing_brings_it():
     assert one(expand(Project(pyproject__toml=PROJECT, tests_S_test_a__py="")), "pip").options == {
-        "packages": ["click", "pytest"]
+        "packages": ["click"],
+        "adds": ["pytest"],
     }
     assert one(expand(Project(pyproject__toml=PROJECT)), "pip").options == {"packages": ["click"]}
     brought = Project(pyproject__toml=PROJECT, tests_S_test_a__py="", requirements_S_test__txt="pytest-xdist\n")
@@ -80,7 +88,7 @@ def test_a_compiled_project_gets_a_compiler_and_is_made_anew_when_its_sources_ch
 def test_an_application_with_requirements_alone_installs_no_project():
     drafts = expand(Project(requirements__txt="-r more.txt\n", more__txt="flask\n", app__py="", test_app__py=""))
     assert [draft.kind for draft in drafts] == ["pip"]
-    assert drafts[0].options == {"packages": ["pytest"], "requirements": ["requirements.txt"], "inputs": ["more.txt"]}
+    assert drafts[0].options == {"adds": ["pytest"], "requirements": ["requirements.txt"], "inputs": ["more.txt"]}
 
 
 def test_setup_py_leaves_dependencies_to_the_container():
@@ -103,7 +111,7 @@ def test_setup_py_leaves_dependencies_to_the_container():
 def test_tox_and_pytests_options_say_what_tests_need():
     tox = "[testenv]\ndeps =\n  pytest\n  mock\n[pytest]\naddopts = --cov=me\n"
     options = one(expand(Project(pyproject__toml=PROJECT, tox__ini=tox, tests_S_test_a__py="")), "pip").options
-    assert options == {"packages": ["pytest", "mock", "click", "pytest-cov"]}
+    assert options == {"packages": ["pytest", "mock", "click"], "adds": ["pytest-cov"]}
     files = Project(pyproject__toml=PROJECT, tox__ini=tox, requirements_S_test__txt="pytest\npytest-cov\n")
     assert one(expand(files), "pip").options == {"packages": ["click"], "requirements": ["requirements/test.txt"]}
 

@@ -59,9 +59,6 @@ def test_the_project_itself_gives_extras_and_no_line(line):
         ("-r gone.txt", "there is no gone.txt, which r.txt:1 includes"),
         ("-r ../out.txt", "outside of the project"),
         ("-r https://host.invalid/x.txt", "not a file of the project"),
-        ("\n-e ./other", "r.txt:2: ./other is a directory"),
-        ("git+https://host.invalid/x", "r.txt:1: git+https://host.invalid/x is a repository"),
-        ("x @ git+https://host.invalid/x", "is a repository"),
     ],
 )
 def test_what_cannot_be_pinned_is_named_with_its_place(text, said):

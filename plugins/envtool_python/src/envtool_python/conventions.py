@@ -2,21 +2,24 @@
 options take for granted. Pure.
 
 Formats: tox.ini (https://tox.wiki, "Configuration"), [tool.tox] of pyproject.toml, and where pytest looks for options
-(https://docs.pytest.org, "Configuration": pytest.ini, pyproject.toml, tox.ini, setup.cfg).
+(https://docs.pytest.org, "Configuration": pytest.toml, pytest.ini, pyproject.toml, tox.ini, setup.cfg).
 """
 
 from __future__ import annotations
 
 import configparser
 import re
+import tomllib
 from typing import TYPE_CHECKING, Any
 
+from envtool_python.poetry import table
 from envtool_python.requirements import name_of, unique
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from envtool_python.facts import Facts, Files
+    from envtool_python.facts import Facts
+    from envtool_python.texts import Files
 
 # Options of pytest, and settings, that only a plugin knows.
 OPTIONS = (
@@ -38,6 +41,32 @@ SETTINGS = {
     "timeout": "pytest-timeout",
     "DJANGO_SETTINGS_MODULE": "pytest-django",
 }
+# What `-p NAME` loads, where that is no plugin of pytest's own and no module of the project: of these alone it is known
+# whose they are. A guess (`pytest-NAME`) would install whatever a stranger calls so.
+LOADED = {
+    name: package
+    for package, names in {
+        "anyio": "anyio",
+        "hypothesis": "hypothesispytest _hypothesis_pytestplugin",
+        "pytest-asyncio": "asyncio pytest_asyncio",
+        "pytest-benchmark": "benchmark pytest_benchmark",
+        "pytest-cov": "pytest_cov pytest_cov.plugin",
+        "pytest-django": "django pytest_django",
+        "pytest-forked": "pytest_forked",
+        "pytest-httpserver": "pytest_httpserver",
+        "pytest-instafail": "instafail pytest_instafail",
+        "pytest-mock": "pytest_mock",
+        "pytest-random-order": "random_order",
+        "pytest-randomly": "randomly pytest_randomly",
+        "pytest-rerunfailures": "rerunfailures pytest_rerunfailures",
+        "pytest-socket": "socket pytest_socket",
+        "pytest-sugar": "sugar pytest_sugar",
+        "pytest-timeout": "timeout pytest_timeout",
+        "pytest-trio": "trio pytest_trio",
+        "pytest-xdist": "xdist xdist.plugin xdist.looponfail",
+    }.items()
+    for name in names.split()
+}
 _CONDITION = re.compile(r"^[\w!,.{}-]+\s*:\s")  # `py36: mock`: of one factor only
 _INCLUDE = re.compile(r"^(?:-r|--requirement)[\s=]*(\S+)$")
 
@@ -58,38 +87,85 @@ def tox_needs(project: Files, facts: Facts) -> tuple[tuple[str, ...], tuple[str,
     return tuple(lines), tuple(files)
 
 
+def tox_chosen(project: Files, facts: Facts) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The dependency groups and the extras of the project that tox's default environment asks for."""
+    bases = _tox_tables(project, facts)
+    ini = [_ini(text).get("testenv", {}) for text in _tox_texts(project, facts)]
+    found = []
+    for key in ("dependency_groups", "extras"):
+        names = [word for base in bases for word in _words(base.get(key, ()))]
+        names += [word for one in ini for word in _words(one.get(key, "").replace(",", " "))]
+        found.append(unique(name for name in names if re.fullmatch(r"[\w.-]+", name)))
+    return found[0], found[1]
+
+
 def plugins_wanted(project: Files, facts: Facts) -> tuple[str, ...]:
     """The plugins without which pytest refuses, or ignores, the options that the project gives it."""
-    settings = _pytest_settings(project, facts)
-    value = settings.get("addopts", "")
-    given = " ".join(map(str, value)) if isinstance(value, list) else str(value)
-    wanted = [plugin for pattern, plugin in OPTIONS if re.search(rf"(^|\s){pattern}", given)]
-    return unique([*wanted, *(plugin for name, plugin in SETTINGS.items() if name in settings)])
+    settings = pytest_settings(project, facts) or {}
+    given = " ".join(_words(settings.get("addopts", "")))
+    wanted = _required(settings.get("required_plugins", ""))
+    known = {name_of(line) for line in wanted}
+    found = [plugin for pattern, plugin in OPTIONS if re.search(rf"(^|\s){pattern}", given)]
+    found += [plugin for name, plugin in SETTINGS.items() if name in settings]
+    found += [LOADED[name] for name in re.findall(r"(?:^|\s)-p[\s=]?([\w.]+)(?=\s|$)", given) if name in LOADED]
+    return unique([*wanted, *(plugin for plugin in found if plugin not in known)])
+
+
+def _words(value: object) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list | tuple) else str(value).split()
+
+
+def _required(value: object) -> list[str]:
+    """Pytest's own list of plugins, each with bounds: in an ini file a blank may stand before none of these."""
+    if isinstance(value, list):
+        return [str(item) for item in value if name_of(str(item))]
+    lines = re.split(r"[\s]+(?=[A-Za-z])", re.sub(r"\s*([<>=!~]=?|,)\s*", r"\1", str(value).strip()))
+    return [line for line in lines if name_of(line)]
 
 
 def _tox_deps(project: Files, facts: Facts) -> Iterator[str]:
-    table = _table(facts.tools, "tox")
-    base = _table(table, "env_run_base").get("deps", ())
-    yield from (line for line in base if isinstance(line, str))
-    for text in (project.read("tox.ini"), table.get("legacy_tox_ini")):
+    for base in _tox_tables(project, facts):
+        yield from (line for line in base.get("deps", ()) if isinstance(line, str))
+    for text in _tox_texts(project, facts):
         deps = _ini(text).get("testenv", {}).get("deps", "")
         yield from filter(None, (line.partition(" #")[0].strip() for line in deps.splitlines()))
 
 
-def _pytest_settings(project: Files, facts: Facts) -> Mapping[str, Any]:
-    """Those of the first file that has some, which is the one that pytest reads."""
+def _tox_tables(project: Files, facts: Facts) -> list[Mapping[str, Any]]:
+    own = _toml(project.read("tox.toml") or "")
+    return [table(where, "env_run_base") for where in (table(facts.tools, "tox"), own)]
+
+
+def _tox_texts(project: Files, facts: Facts) -> list[object]:
+    return [project.read("tox.ini"), table(facts.tools, "tox").get("legacy_tox_ini")]
+
+
+def pytest_settings(project: Files, facts: Facts) -> Mapping[str, Any] | None:
+    """Those of the first file that has some, which is the one that pytest reads; None where there is none."""
+    for path in ("pytest.toml", ".pytest.toml"):
+        text = project.read(path)
+        if text is not None:
+            return table(_toml(text), "pytest")
     for path in ("pytest.ini", ".pytest.ini"):
         text = project.read(path)
         if text is not None:
             return _ini(text).get("pytest", {})
-    own = _table(_table(facts.tools, "pytest"), "ini_options")
+    native = table(facts.tools, "pytest")
+    own = {**table(native, "ini_options"), **{key: value for key, value in native.items() if key != "ini_options"}}
     if own:
         return own
     for path, section in (("tox.ini", "pytest"), ("setup.cfg", "tool:pytest")):
         settings = _ini(project.read(path)).get(section)
         if settings:
             return settings
-    return {}
+    return {} if "pytest" in facts.tools else None
+
+
+def _toml(text: str) -> Mapping[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:  # its owner will hear of it from pytest
+        return {}
 
 
 def _ini(text: object) -> Mapping[str, Mapping[str, str]]:
@@ -100,8 +176,3 @@ def _ini(text: object) -> Mapping[str, Mapping[str, str]]:
     except configparser.Error:  # its owner will hear of it from tox or pytest
         return {}
     return {name: {key: value or "" for key, value in parser.items(name)} for name in parser.sections()}
-
-
-def _table(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    found = value.get(key, {})
-    return found if isinstance(found, dict) else {}

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from envtool_python.requirements import name_of, normal
 
 if TYPE_CHECKING:
-    from envtool import api
     from envtool_python.facts import Facts
+    from envtool_python.texts import Tree
 
 # Where setup.py and build backends look for a version, a description or requirements.
 BUILD_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "PKG-INFO", "MANIFEST.in")
@@ -45,7 +45,7 @@ _TOKEN = re.compile(r"[\w./*-]+")
 _BUILDERS = frozenset({"setuptools", "setuptools_scm", "hatch", "flit", "poetry", "pdm", "uv", "scikit-build"})
 
 
-def decisive_files(project: api.Project, facts: Facts) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def decisive_files(project: Tree, facts: Facts) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Files and globs, each of which matches; and more, of which only the names count. Both empty: everything."""
     everything = project.glob("**")
     text = build_text(facts)
@@ -86,7 +86,7 @@ def _namespaces(everything: list[str], text: str) -> set[str]:
     return set(first.values())
 
 
-def _version_is_plain(project: api.Project, facts: Facts, text: str, everything: list[str]) -> bool:
+def _version_is_plain(project: Tree, facts: Facts, text: str, everything: list[str]) -> bool:
     """Whether reading the version imports nothing: `attr:` and flit import a module whose version is no literal."""
     tops = {
         path.removeprefix("src/").partition("/")[0].removesuffix(".py") for path in everything if path.endswith(".py")

@@ -1,19 +1,27 @@
 """What pyproject.toml, setup.py and the tree say about a project. Pure: files come through a `Project`.
 
-Formats: pyproject.toml (PEP 517, 518, 621, 735), Poetry's own table as far as its groups go.
+Formats: pyproject.toml (PEP 517, 518, 621, 735), the tables of Poetry, uv, PDM and Hatch as far as their dependencies
+go, setup.cfg (setuptools documentation, "Declarative Config"); of setup.py what it writes out.
 """
 
 from __future__ import annotations
 
+import ast
+import configparser
 import re
 import tomllib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from envtool_python import layout
+from envtool_python.poetry import poetry_dependencies, poetry_groups, poetry_version, table
 from envtool_python.requirements import name_of, own_extras
+from envtool_python.texts import WrongFileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from envtool_python.texts import Files
 
 COMPILING = (
     "mesonpy",
@@ -33,30 +41,18 @@ VERSIONERS = frozenset(
 _EXTENSIONS = re.compile(r"\b(ext_modules|cffi_modules|rust_extensions|cmdclass_ext|cythonize)\b")
 
 
-class Files(Protocol):
-    """What this module needs of `api.Project`."""
-
-    def read(self, path: str) -> str | None:
-        """Text of a project-relative file, None when there is none."""
-
-
-class WrongFileError(ValueError):
-    """pyproject.toml cannot be understood: the message, and where in it (line and column from 1)."""
-
-    def __init__(self, message: str, *, file: str, line: int = 1, column: int = 1) -> None:
-        super().__init__(message)
-        self.file, self.line, self.column = file, line, column
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """A project. `dependencies` is None where only running its build backend tells (dynamic, setup.py)."""
 
     name: str = ""
-    installable: bool = False
+    installable: bool = False  # it is a package, by the rules of the tool that it is made with
+    buildable: bool = False  # there is something that pip could be told to install
     dependencies: tuple[str, ...] | None = ()
     extras: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     groups: Mapping[str, Any] = field(default_factory=dict)
+    test_lines: tuple[str, ...] = ()  # setup.py's and setup.cfg's tests_require
+    requires_python: str = ""  # a PEP 440 specifier
     build_requires: tuple[str, ...] = ()
     backend: str = ""
     compiled: bool = False
@@ -77,28 +73,28 @@ def read_facts(project: Files, root: str = "") -> Facts:
     text = project.read(f"{root}pyproject.toml")
     setup = project.read(f"{root}setup.py")
     config = project.read(f"{root}setup.cfg")
-    table = _toml(text, f"{root}pyproject.toml") if text is not None else {}
-    meta, system, tools = _table(table, "project"), _table(table, "build-system"), _table(table, "tool")
-    groups = {**_poetry_groups(tools), **_table(table, "dependency-groups")}
+    whole = _toml(text, f"{root}pyproject.toml") if text is not None else {}
+    meta, system, tools = table(whole, "project"), table(whole, "build-system"), table(whole, "tool")
+    old = _setuptools(setup, config)
     requires = tuple(str(line) for line in system.get("requires", ()))
     backend = str(system.get("build-backend", ""))
     dynamic = set(meta.get("dynamic", ()))
-    name = str(meta.get("name", "") or _table(tools, "poetry").get("name", ""))
-    extras = {str(key): tuple(value) for key, value in _table(meta, "optional-dependencies").items()}
-    installable = bool(meta or system or setup is not None or (config and "[metadata]" in config))
-    known = bool(meta) and not dynamic & {"dependencies", "optional-dependencies"}
-    dependencies: tuple[str, ...] | None = None
-    if known:
-        dependencies = tuple(own_extras(name, extras, [str(line) for line in meta.get("dependencies", ())]))
-    elif not installable:
-        dependencies = ()
+    name = str(meta.get("name", "") or table(tools, "poetry").get("name", "") or old.name)
+    buildable = bool(meta or system or setup is not None or (config and "[metadata]" in config))
+    installable = buildable and _is_package(
+        project, root, has_setup=setup is not None, system=bool(system), tools=tools
+    )
+    dependencies, extras = _dependencies(meta, tools, old, name, buildable=buildable)
     version_unknown = "version" in dynamic or "version" not in meta
     return Facts(
         name=name,
         installable=installable,
+        buildable=buildable,
         dependencies=dependencies,
         extras=extras,
-        groups=groups,
+        groups={**_tool_groups(tools), **poetry_groups(tools), **table(whole, "dependency-groups")},
+        test_lines=old.tests,
+        requires_python=_requires_python(meta, tools, old),
         build_requires=requires,
         backend=backend,
         compiled=_compiled(backend, requires, setup or "", tools),
@@ -107,6 +103,147 @@ def read_facts(project: Files, root: str = "") -> Facts:
         tools=tools,
         texts=tuple(part for part in (text, setup, config) if part),
     )
+
+
+def _is_package(project: Files, root: str, *, has_setup: bool, system: bool, tools: Mapping[str, Any]) -> bool:
+    """See layout.py: what the project says, else whether there is a build system, else what setuptools would find."""
+    answer = layout.said(tools)
+    if answer is not None:
+        return answer
+    if system or has_setup or project.read(f"{root}setup.cfg") is not None:
+        return True
+    if "uv" in tools or project.read(f"{root}uv.lock") is not None:
+        return False
+    glob = getattr(project, "glob", None)
+    if glob is None:  # a layer's inputs, of which somebody has said that they are to be installed
+        return True
+    return layout.is_one_thing((path.removeprefix(root) for path in glob(f"{root}**")), tools)
+
+
+def _dependencies(
+    meta: Mapping[str, Any], tools: Mapping[str, Any], old: _Old, name: str, *, buildable: bool
+) -> tuple[tuple[str, ...] | None, dict[str, tuple[str, ...]]]:
+    """What the project requires, None where only its build backend knows, and its extras."""
+    extras = {str(key): tuple(map(str, value)) for key, value in table(meta, "optional-dependencies").items()}
+    dynamic = set(meta.get("dynamic", ()))
+    poetry = table(tools, "poetry")
+    if poetry.get("dependencies") and ("dependencies" in dynamic or not meta):
+        lines, more = poetry_dependencies(tools)
+        return tuple(own_extras(name, {**more, **extras}, lines)), {**more, **extras}
+    if meta and not dynamic & {"dependencies", "optional-dependencies"}:
+        return tuple(own_extras(name, extras, [str(line) for line in meta.get("dependencies", ())])), extras
+    return (None if buildable and not poetry else ()), {**old.extras, **extras}
+
+
+def _tool_groups(tools: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Development dependencies of uv and PDM from before PEP 735, and of Hatch's environments, as PEP 735 has them."""
+    found: dict[str, list[Any]] = {}
+    for env, about in table(table(tools, "hatch"), "envs").items():
+        lines = [
+            line
+            for key in ("dependencies", "extra-dependencies")
+            for line in (about.get(key, ()) if isinstance(about, dict) else ())
+            if isinstance(line, str)
+        ]
+        if lines:
+            found["test" if env == "hatch-test" else "dev" if env == "default" else env] = lines
+    for name, lines in table(table(tools, "pdm"), "dev-dependencies").items():
+        if isinstance(lines, list):
+            found[name] = [_plain_editable(str(line)) for line in lines]
+    uv = table(tools, "uv").get("dev-dependencies")
+    if isinstance(uv, list):
+        found["dev"] = [*found.get("dev", []), *map(str, uv)]
+    return found
+
+
+def _plain_editable(line: str) -> str:
+    """PDM's `-e file:///${PROJECT_ROOT}/sub#egg=name` as `name @ file:///${PROJECT_ROOT}/sub`."""
+    match = re.match(r"^-e\s+(\S+?)#egg=([\w.\[\],-]+)$", line)
+    return f"{match.group(2)} @ {match.group(1)}" if match else line
+
+
+def _requires_python(meta: Mapping[str, Any], tools: Mapping[str, Any], old: _Old) -> str:
+    if isinstance(meta.get("requires-python"), str):
+        return str(meta["requires-python"])
+    poetry = table(table(tools, "poetry"), "dependencies").get("python")
+    return poetry_version(poetry) if isinstance(poetry, str) else old.python
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Old:
+    """What setup.cfg and setup.py write out, as far as reading tells."""
+
+    name: str = ""
+    python: str = ""
+    extras: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    tests: tuple[str, ...] = ()
+
+
+def _setuptools(setup: str | None, config: str | None) -> _Old:
+    parser = configparser.RawConfigParser(strict=False, allow_no_value=True)
+    try:
+        parser.read_string(config or "")
+    except configparser.Error:  # its owner will hear of it from setuptools
+        parser = configparser.RawConfigParser()
+    sections = {name: {key: value or "" for key, value in parser.items(name)} for name in parser.sections()}
+    options = sections.get("options", {})
+    written = _arguments(setup)
+    extras = {key: _text_lines(value) for key, value in sections.get("options.extras_require", {}).items()}
+    for key, value in (written["extras_require"] if isinstance(written.get("extras_require"), dict) else {}).items():
+        extras[str(key).partition(":")[0]] = _text_lines(value)
+    extras.pop("", None)  # `:marker`: of no extra
+    return _Old(
+        name=str(written.get("name") or sections.get("metadata", {}).get("name", "")),
+        python=str(written.get("python_requires") or options.get("python_requires", "")),
+        extras=extras,
+        tests=_text_lines(written.get("tests_require") or options.get("tests_require", "")),
+    )
+
+
+def _text_lines(value: object) -> tuple[str, ...]:
+    lines = value.splitlines() if isinstance(value, str) else value if isinstance(value, list | tuple | set) else ()
+    return tuple(line.strip() for line in map(str, lines) if line.strip())
+
+
+def _arguments(setup: str | None) -> dict[str, Any]:
+    """Arguments of setup() that are written out, or are names of values that are. Of dictionaries and lists, the parts
+    that are: an extra counts by its name, whatever computes what it requires."""
+    try:
+        tree = ast.parse(setup or "")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return {}
+    values: dict[str, ast.expr] = {}
+    for target, value in (
+        (to, node.value) for node in tree.body if isinstance(node, ast.Assign) for to in node.targets
+    ):
+        if isinstance(target, ast.Name):
+            values[target.id] = value
+        elif isinstance(target, ast.Subscript) and isinstance(target.value, ast.Name):  # extras["all"] = …
+            known = values.get(target.value.id)
+            if isinstance(known, ast.Dict):
+                known.keys.append(target.slice)
+                known.values.append(value)
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    named = [call for call in calls if getattr(call.func, "id", getattr(call.func, "attr", "")) == "setup"]
+    keywords = {one.arg: one.value for call in named for one in call.keywords if one.arg}
+    return {key: _value(node, values) for key, node in keywords.items()}
+
+
+def _value(node: ast.expr | None, values: Mapping[str, ast.expr], depth: int = 0) -> Any:
+    if depth > 5:
+        return None
+    if isinstance(node, ast.Name):
+        return _value(values.get(node.id), values, depth + 1)
+    if isinstance(node, ast.Dict):
+        pairs = zip(node.keys, node.values, strict=True)
+        return {key.value: _value(each, values, depth + 1) for key, each in pairs if isinstance(key, ast.Constant)}
+    if isinstance(node, ast.List | ast.Tuple | ast.Set):
+        found = [_value(each, values, depth + 1) for each in node.elts]
+        return [each for each in found if isinstance(each, str)]
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        left, right = _value(node.left, values, depth + 1), _value(node.right, values, depth + 1)
+        return [*left, *right] if isinstance(left, list) and isinstance(right, list) else None
+    return node.value if isinstance(node, ast.Constant) else None
 
 
 def _toml(text: str, path: str) -> dict[str, Any]:
@@ -119,15 +256,10 @@ def _toml(text: str, path: str) -> dict[str, Any]:
         raise WrongFileError(message[:1].lower() + message[1:], file=path, line=line, column=column) from None
 
 
-def _table(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    found = value.get(key, {})
-    return found if isinstance(found, dict) else {}
-
-
 def _compiled(backend: str, requires: Iterable[str], setup: str, tools: Mapping[str, Any]) -> bool:
     if backend.split(".", maxsplit=1)[0] in COMPILING or COMPILERS & {name_of(line) for line in requires}:
         return True
-    if _table(tools, "setuptools").get("ext-modules") or _table(tools, "poetry").get("build"):
+    if table(tools, "setuptools").get("ext-modules") or table(tools, "poetry").get("build"):
         return True
     return bool(_EXTENSIONS.search(setup))
 
@@ -135,57 +267,10 @@ def _compiled(backend: str, requires: Iterable[str], setup: str, tools: Mapping[
 def _versioned(requires: Iterable[str], setup: str, tools: Mapping[str, Any]) -> bool:
     if VERSIONERS & {name_of(line) for line in requires} or re.search(r"\b(use_scm_version|pbr)\b", setup):
         return True
-    version = _table(_table(tools, "pdm"), "version")
+    version = table(table(tools, "pdm"), "version")
     return version.get("source") == "scm"
 
 
 def _declared(meta: Mapping[str, Any], tools: Mapping[str, Any], requires: Iterable[str]) -> bool:
-    table = meta or _table(tools, "poetry")
-    return "version" in table and not meta.get("dynamic") and not VERSIONERS & {name_of(line) for line in requires}
-
-
-def _poetry_groups(tools: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Poetry's groups as PEP 735 would write them."""
-    poetry = _table(tools, "poetry")
-    tables = {name: _table(group, "dependencies") for name, group in _table(poetry, "group").items()}
-    if poetry.get("dev-dependencies"):
-        tables.setdefault("dev", _table(poetry, "dev-dependencies"))
-    return {
-        name: [line for package, value in table.items() if package != "python" for line in poetry_lines(package, value)]
-        for name, table in tables.items()
-    }
-
-
-def poetry_lines(package: str, value: Any) -> list[str]:
-    """A dependency in Poetry's notation as PEP 508 lines; none where it is not about an index (path, git)."""
-    if isinstance(value, list):
-        return [line for item in value for line in poetry_lines(package, item)]
-    if isinstance(value, str):
-        return [package + poetry_version(value)]
-    if not isinstance(value, dict) or "version" not in value:
-        return []
-    extras = f"[{','.join(value['extras'])}]" if value.get("extras") else ""
-    markers = [f"({value['markers']})"] if value.get("markers") else []
-    bounds = re.findall(r"(<=|>=|==|!=|<|>)\s*([\d.]+)", str(value.get("python", "")))
-    markers += [f"python_version {bound[0]} '{bound[1]}'" for bound in bounds]
-    return [
-        package + extras + poetry_version(str(value["version"])) + (f"; {' and '.join(markers)}" if markers else "")
-    ]
-
-
-def poetry_version(text: str) -> str:
-    """`^1.2` and `~1.2` as ranges; a bare version means exactly that one; `*` anything."""
-    parts = []
-    for part in (piece.strip() for piece in text.split(",")):
-        match = re.match(r"^(\^|~)\s*([0-9]{1,18}(?:\.[0-9]{1,18})*)(?![0-9])(.*)$", part)
-        if match:
-            numbers = [int(number) for number in match.group(2).split(".")]
-            if match.group(1) == "^":
-                keep = next((i for i, number in enumerate(numbers) if number), len(numbers) - 1)
-            else:
-                keep = min(1, len(numbers) - 1)
-            upper = [*numbers[:keep], numbers[keep] + 1]
-            parts.append(f">={match.group(2)}{match.group(3)},<{'.'.join(map(str, upper))}")
-        elif part and part != "*":
-            parts.append(part.replace(" ", "") if part[0] in "<>=!~" else f"=={part}")
-    return ",".join(parts)
+    described = meta or table(tools, "poetry")
+    return "version" in described and not meta.get("dynamic") and not VERSIONERS & {name_of(line) for line in requires}

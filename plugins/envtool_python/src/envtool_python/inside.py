@@ -1,4 +1,5 @@
-"""Runs in containers, under their own Python, as do beside.py and tagged.py: standard library only, 3.8 and later.
+"""Runs in containers, under their own Python, as do beside.py, tagged.py, calls.py and compiling.py: standard library
+only, 3.8 and later.
 
     python3 inside.py MODE DOCUMENT      DOCUMENT is JSON; the answer is JSON on standard output, talk goes to
                                          standard error; status 1 when it failed
@@ -26,11 +27,12 @@ import zipfile
 from typing import TYPE_CHECKING, Any
 
 from envtool_python.beside import PROJECT, SOURCE, WORK, files_below, keep_members, keep_written, point_to_project
+from envtool_python.calls import name_before, normal, pretend_installed, write_lines
+from envtool_python.compiling import compile_list, python_files
 from envtool_python.tagged import match, tell_version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import TextIO, TypeAlias
+    from typing import TypeAlias
 
     Document: TypeAlias = dict[str, Any]
     Env: TypeAlias = dict[str, str]
@@ -138,11 +140,16 @@ def measure(wanted: str, url: str, python: str, pip: str) -> tuple[str, int]:
     return hashlib.sha256(content).hexdigest(), len(content)
 
 
-def pip_install(python: str, pip: str, arguments: list[str], env: Env) -> list[Document]:
-    """`pip install` with a report; the files it chose."""
+def pip_report(python: str, pip: str, arguments: list[str], env: Env) -> str:
+    """`pip install` with a report; its path."""
     report = WORK + "/report.json"
     execute([python, pip, "install", *QUIET, "--report", report, *arguments], env=env)
-    return entries(report, python, pip)
+    return report
+
+
+def pip_install(python: str, pip: str, arguments: list[str], env: Env) -> list[Document]:
+    """`pip install`; the files it chose."""
+    return entries(pip_report(python, pip, arguments, env), python, pip)
 
 
 # ---- resolving -----------------------------------------------------------------------------------------------------
@@ -164,37 +171,50 @@ def info(document: Document) -> Document:
 
 
 def resolve(document: Document) -> Document:
-    """Requirement lines, constraints and perhaps the project -> the files that are missing in the venv."""
+    """Requirement lines, constraints and perhaps the project -> the files that are missing in the venv.
+
+    Lines of one call are settled together; what it chose is there for the next call as if it were installed.
+    """
     pip = unpack_pip(document["pip"])
-    lines = list(document["requirements"])
-    if document.get("project"):
-        root = copy_project(document["project"]["root"], document["variables"])
-        extras = ",".join(document["project"]["extras"])
-        lines.append(root + (f"[{extras}]" if extras else ""))
-    arguments = ["--dry-run", "-r", write_lines("requirements.txt", lines)]
-    constraints = list(document["constraints"])
-    if constraints:
-        arguments += ["-c", write_lines("constraints.txt", constraints)]
+    calls = [list(lines) for lines in document["calls"]]
+    project, directories = document.get("project"), document.get("directories", {})
+    for root in [*([project["root"]] if project else []), *directories.values()]:
+        if not os.path.exists(SOURCE):
+            copy_project(PROJECT, {})
+        tell_version(copied(root), document["variables"].get("ENVTOOL_VERSIONINGIT", ""))
+    if project:
+        extras = ",".join(project["extras"])
+        calls[project["call"]].append(copied(project["root"]) + (f"[{extras}]" if extras else ""))
     python = document["venv"] + "/bin/python"
     if not os.path.exists(python):
         # A fresh environment, so that what Debian installed beside its python3 does not count.
         python = make_venv(WORK + "/env")
     env = environment(**document["variables"])
-    keep = document.get("keep")
+    chosen: dict[str, str] = {}  # name -> version
+    files: list[Document] = []
+    for lines in calls:
+        free = [line for line in document["constraints"] if name_before(line) not in chosen]
+        free += [f"{name} @ file://{copied(root)}" for name, root in directories.items() if normal(name) not in chosen]
+        bounds = [*free, *(f"{name}=={version}" for name, version in chosen.items())]
+        keep = [line for line in document.get("keep") or () if name_before(line) not in chosen]
+        report = settle(python, pip, lines, bounds, keep, env)
+        files += entries(report, python, pip)
+        if lines is not calls[-1]:
+            chosen.update(pretend_installed(report, python, env))
+    return {"files": files}
+
+
+def settle(python: str, pip: str, lines: list[str], bounds: list[str], keep: list[str], env: Env) -> str:
+    """One call of pip that installs nothing: the path of its report."""
+    arguments = ["--dry-run", "-r", write_lines("requirements.txt", lines)]
+    if bounds:
+        arguments += ["-c", write_lines("constraints.txt", bounds)]
     if keep:
         try:
-            return {"files": pip_install(python, pip, [*arguments, "-c", write_lines("keep.txt", keep)], env)}
+            return pip_report(python, pip, [*arguments, "-c", write_lines("keep.txt", keep)], env)
         except FailedError:
             pass  # what was chosen before cannot stay beside what is asked for now
-    return {"files": pip_install(python, pip, arguments, env)}
-
-
-def write_lines(name: str, lines: list[str]) -> str:
-    """A file of lines below WORK; its path."""
-    path = os.path.join(WORK, name)
-    with open(path, "w", encoding="utf-8") as file:
-        file.write("".join(line + "\n" for line in lines))
-    return path
+    return pip_report(python, pip, arguments, env)
 
 
 def needs(document: Document) -> Document:
@@ -233,9 +253,14 @@ def copy_project(root: str, variables: Env) -> str:
     """A writable copy of the project (backends write beside the sources); the copy of `root`."""
     fresh(SOURCE)
     shutil.copytree(PROJECT, SOURCE, symlinks=True)
-    copy = os.path.normpath(SOURCE + "/" + os.path.relpath(root, PROJECT))
+    copy = copied(root)
     tell_version(copy, variables.get("ENVTOOL_VERSIONINGIT", ""))
     return copy
+
+
+def copied(root: str) -> str:
+    """Where the copy of a directory of the project is."""
+    return os.path.normpath(SOURCE + "/" + os.path.relpath(root, PROJECT))
 
 
 def unpack(archive: str) -> str:
@@ -429,30 +454,6 @@ def compile_installed(python: str, names: list[str]) -> None:
         children.append(subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL))
     if any([child.wait() for child in children]):  # noqa: C419 - wait for all, also after a failure
         raise FailedError("the installed files could not be compiled")
-
-
-def python_files(record: TextIO, directory: str) -> Iterator[str]:
-    """Absolute paths of the .py files of a RECORD."""
-    import csv
-
-    for row in csv.reader(record):
-        if row and row[0].endswith(".py"):
-            yield os.path.normpath(os.path.join(directory, row[0]))
-
-
-def compile_list(document: Document) -> Document:
-    """Compile each listed file; one that is no Python of this version (a template) is left alone."""
-    import py_compile
-
-    mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
-    with open(document["list"], encoding="utf-8") as file:
-        paths = file.read().splitlines()
-    for path in paths:
-        try:
-            py_compile.compile(path, doraise=True, invalidation_mode=mode)
-        except (py_compile.PyCompileError, SyntaxError, ValueError, OSError):
-            continue
-    return {}
 
 
 MODES = {"info": info, "match": match, "resolve": resolve, "needs": needs, "build": build, "compile": compile_list}

@@ -7,19 +7,19 @@ import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
-from envtool_python import missing
+from envtool_python import missing, pythons
 from envtool_python.editable import ASIDE, BUILD_FILES, METADATA_FILES, MODULES, VERSIONS
-from envtool_python.facts import Facts, WrongFileError, read_facts
-from envtool_python.requirements import Lines, WrongRequirementError, extra, flatten, group, own_extras, unique
+from envtool_python.requirements import unique
 from envtool_python.resolving import PINS, Resolver, fetches, files_of, inside_binds, inside_command, kept
 from envtool_python.simple import located
+from envtool_python.sources import SOURCES
 from envtool_python.versions import pretended
+from envtool_python.wanted import Inputs, asks_project, directories_of, facts_at, wanted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 VENV = "/opt/venv"
-MOST = 8 << 20  # bytes of a requirements file
 
 
 def _strings(description: str) -> dict[str, api.Json]:
@@ -35,6 +35,12 @@ _COMMON: dict[str, api.Json] = {
         "the same path extends it",
     },
     "inputs": _strings("further project files that this layer depends on, or globs"),
+    "index": {
+        "type": "string",
+        "pattern": "^https?://",
+        "description": "the index that files come from, in the place of pip's usual one",
+    },
+    "requires-python": {"type": "string", "description": "the Pythons that the project is for, as in `>=3.10`"},
     "version": {
         "type": "string",
         "description": "the project's version, where its build backend asks version control (default: by its tags)",
@@ -60,7 +66,8 @@ class _Venv(api.Kind):
         self, request: api.Request, pins: api.Json, fetches: Sequence[api.Fetch], site: api.Site
     ) -> Sequence[api.Fetch]:
         """Where this machine's pip looks, with the credentials that it has."""
-        return located(fetches, {entry["sha256"]: entry["name"] for entry in files_of(pins)}, site)
+        names = {entry["sha256"]: entry["name"] for entry in files_of(pins)}
+        return located(fetches, names, site, _options(request.options).get("index", ""))
 
     def material(self, request: api.Request, pins: api.Json) -> api.Json:
         """What the build is told; the files' hashes and the inputs are in every key anyway."""
@@ -111,6 +118,12 @@ class Pip(_Venv):
                     "packages": _strings("requirements, as in `attrs>=24`"),
                     "requirements": _strings("requirement files; what they include is followed"),
                     "constraints": _strings("constraint files"),
+                    "adds": _strings(
+                        "requirements that are settled last, by a call of pip of their own, beside all others: no "
+                        "hash, index or other mode of a requirement file is meant for them"
+                    ),
+                    "bounds": _strings("constraints written out, as in `attrs<25`"),
+                    "sources": SOURCES,
                     "groups": _strings("dependency groups of pyproject.toml"),
                     "extras": _strings("extras of the project: its own requirements and these"),
                     "project": {"type": "boolean", "description": "what the project itself requires (not the project)"},
@@ -145,23 +158,39 @@ class Pip(_Venv):
     def asked_inputs(self, options: api.Json) -> tuple[str, ...]:
         """Where its build backend has to say what the project requires: what that reads."""
         chosen = _options(options)
-        return (*METADATA_FILES, *chosen.get("reads", (*MODULES, *VERSIONS))) if _asks_project(chosen) else ()
+        usual = (*METADATA_FILES, *MODULES, *VERSIONS)
+        places = directories_of(chosen).values()
+        asked = (*METADATA_FILES, *chosen.get("reads", (*MODULES, *VERSIONS))) if asks_project(chosen) else ()
+        if "reads" in chosen:
+            asked = (*asked, *chosen["reads"])
+        else:
+            asked = (*asked, *(posixpath.join(place, pattern) for place in places for pattern in usual))
+        return unique((*asked, *(posixpath.join(place, name) for place in places for name in BUILD_FILES)))
 
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
         """Settle every requirement to a file. Raises ResolveError, FetchError."""
         chosen = _options(request.options)
-        files = _ProjectFiles(request, site)
-        facts, lines, extras = wanted(chosen, files)
-        resolver = Resolver(site, python=_python(chosen), venv=_path(chosen), base_kind=request.base_kind)
+        files = Inputs(request, site)
+        asked = wanted(chosen, files)
+        resolver = Resolver(
+            site, python=_python(chosen), venv=_path(chosen), index=chosen.get("index", ""), base_kind=request.base_kind
+        )
+        _check_python(chosen, resolver)
+        lines = [line for call in asked.calls for line in call]
         document: dict[str, api.Json] = {
-            "requirements": list(lines.requirements),
-            "constraints": list(lines.constraints),
-            "keep": kept(request.keep, (*lines.requirements, *lines.constraints)),
-            "variables": {**pretended(resolver, facts, _prefix(request.directory), chosen.get("version"))},
+            "calls": [[*call] for call in asked.calls],
+            "constraints": [*asked.constraints],
+            "directories": {name: _at(request, place) for name, place in asked.directories.items()},
+            "keep": kept(request.keep, (*lines, *asked.constraints)),
+            "variables": {**pretended(resolver, asked.facts, _prefix(request.directory), chosen.get("version"))},
         }
-        if extras is not None:
-            document["project"] = {"root": _at(request, "."), "extras": list(extras)}
-        site.note(f"resolving {len(lines.requirements)} requirements")
+        for place in asked.directories.values():  # told to the backends of projects beside, in the same words
+            below = posixpath.normpath(posixpath.join(request.directory, place))
+            variables = pretended(resolver, facts_at(files, f"{place}/"), _prefix(below), None)
+            document["variables"] = {**variables, **document["variables"]}  # type: ignore[dict-item]
+        if asked.extras is not None:
+            document["project"] = {"root": _at(request, "."), "extras": [*asked.extras], "call": asked.project_call}
+        site.note(f"resolving {len(lines)} requirements")
         install = resolver.packages(document)
         return resolver.pins("install", install)
 
@@ -223,15 +252,18 @@ class PythonProject(_Venv):
         """Settle what its build needs. Raises ResolveError, FetchError."""
         chosen = _options(request.options)
         root = posixpath.normpath(chosen.get("root", "."))
-        facts = _facts(_ProjectFiles(request, site), _prefix(root))
-        if not facts.installable:
+        facts = facts_at(Inputs(request, site), _prefix(root))
+        if not facts.buildable:
             raise api.ResolveError(
                 f"there is no project to install in {root}",
                 code="no-project",
                 hint="it needs a pyproject.toml with [project] or [build-system], or a setup.py",
             )
         install = chosen.get("install") or facts.install
-        resolver = Resolver(site, python=_python(chosen), venv=_path(chosen), base_kind=request.base_kind)
+        resolver = Resolver(
+            site, python=_python(chosen), venv=_path(chosen), index=chosen.get("index", ""), base_kind=request.base_kind
+        )
+        _check_python(chosen, resolver)
         prefix = _prefix(posixpath.join(request.directory, root))
         variables = pretended(resolver, facts, prefix, chosen.get("version"))
         site.note("asking the project what its build needs")
@@ -262,76 +294,15 @@ class PythonProject(_Venv):
         return f"{pins['install']} (the checkout's {covers[0]} may come first)" if covers else str(pins["install"])
 
 
-# ---- what is wanted ------------------------------------------------------------------------------------------------
-
-
-def wanted(chosen: Mapping[str, Any], files: _ProjectFiles) -> tuple[Facts, Lines, tuple[str, ...] | None]:
-    """The project's facts, all requirement lines, and the extras of the project where only its build backend can say
-    what they require (None otherwise). Raises ResolveError.
-    """
-    facts = _facts(files, "") if _asks_project(chosen) or chosen.get("groups") else Facts()
-    try:
-        lines = flatten(files.read, chosen.get("requirements", ()), chosen.get("constraints", ()))
-        extras = chosen.get("extras", []) if _asks_project(chosen) else None
-        if lines.extras is not None:
-            facts = facts if facts.installable else _facts(files, "")
-            extras = [*(extras or []), *lines.extras]
-        requirements = [*chosen.get("packages", ()), *lines.requirements]
-        for name in chosen.get("groups", ()):
-            requirements += own_extras(facts.name, facts.extras, group(facts.groups, name))
-        unknown: tuple[str, ...] | None = None
-        if extras is not None and facts.dependencies is None:
-            unknown = unique(extras)
-        elif extras is not None:
-            requirements += facts.dependencies or ()
-            for name in extras:
-                requirements += extra(facts.name, facts.extras, name)
-    except WrongRequirementError as error:
-        raise api.ResolveError(str(error), code="requirements") from None
-    except _OutsideError as error:
+def _check_python(chosen: Mapping[str, Any], resolver: Resolver) -> None:
+    """Raises ResolveError where the env's Python is none that the project is for."""
+    specifier, version = str(chosen.get("requires-python", "")), str(resolver.info["version"])
+    if specifier and not pythons.fits(specifier, version):
         raise api.ResolveError(
-            f"{error} is included, but the layer does not depend on it", code="requirements",
-            hint=f"name it: `inputs: [{error}]`",
-        ) from None  # fmt: skip
-    return facts, Lines(requirements=unique(requirements), constraints=lines.constraints), unknown
-
-
-class _OutsideError(Exception):
-    """A file exists, but is not among the inputs."""
-
-
-class _ProjectFiles:
-    """The project's files as a layer may read them: what is not among its inputs does not exist."""
-
-    def __init__(self, request: api.Request, site: api.Site) -> None:
-        self.known = {item.path for item in request.inputs}
-        self.site = site
-        self.directory = request.directory
-
-    def read(self, path: str) -> str | None:
-        """Text of an input; None when there is no such file. Raises _OutsideError when it is no input."""
-        whole = posixpath.normpath(posixpath.join(self.directory, path))
-        try:
-            with self.site.open(whole, limit=MOST) as file:
-                text = file.read().decode("utf-8", "replace")
-        except api.ResolveError as error:
-            if error.code == "no-file":
-                return None
-            raise
-        if whole not in self.known:
-            if posixpath.basename(path) in BUILD_FILES:
-                return None
-            raise _OutsideError(path)
-        return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _facts(files: _ProjectFiles, prefix: str) -> Facts:
-    try:
-        return read_facts(files, prefix)
-    except WrongFileError as error:
-        raise api.ResolveError(f"{error.file}:{error.line}:{error.column}: {error}", code="pyproject") from None
-    except WrongRequirementError as error:
-        raise api.ResolveError(str(error), code="requirements") from None
+            pythons.wanted(specifier, f"{_python(chosen)} of this env is {version}"),
+            code="python-version",
+            hint=pythons.hint(specifier),
+        )
 
 
 def _importable(request: api.Request) -> list[str]:
@@ -354,10 +325,6 @@ _NO_MODULE = re.compile(r"(setup|conftest|noxfile|tasks|build|fabfile|manage|ver
 
 def _options(options: api.Json) -> dict[str, Any]:
     return {"packages": options} if isinstance(options, list) else dict(options or {})  # type: ignore[arg-type]
-
-
-def _asks_project(chosen: Mapping[str, Any]) -> bool:
-    return bool(chosen.get("project") or "extras" in chosen)
 
 
 def _prefix(directory: str) -> str:

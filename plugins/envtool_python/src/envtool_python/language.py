@@ -4,23 +4,27 @@ The layers, in order:
 
     python3          apt: [python3 …], on a `debian` base and where `python:` names no other interpreter
     requirements     pip: what the project requires, with what its tests require, pytest where nothing brings it
+    project-NAME     python-project: each project of the checkout that a requirement comes from (sources.py)
     project          python-project: the project itself, over whatever copy of it came along
 
-What its tests require: the dependency groups test, tests, testing and the extras of the same names; where there are
-none of these, requirement files by name (TEST_FILES); where there are none, `deps` of tox's default environment; else
-group or extra dev, then DEV_FILES. Beside them plugins that pytest's options in the project take for granted.
-requirements.txt counts where pyproject.toml does not list the dependencies itself.
+What its tests require says needs.py. requirements.txt counts where pyproject.toml does not list the dependencies
+itself. What is added because the project's own files bring none (pytest, plugins that its options take for granted)
+goes by a pip call of its own: no hash, index or other mode of theirs is meant for it.
 """
 
 from __future__ import annotations
 
+import posixpath
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
-from envtool_python.conventions import plugins_wanted, tox_needs
+from envtool_python.conventions import plugins_wanted
 from envtool_python.editable import build_text, decisive_files
-from envtool_python.facts import Facts, WrongFileError, read_facts
+from envtool_python.facts import Facts, read_facts
+from envtool_python.indexes import bounded, index_of
+from envtool_python.needs import has_tests, needs_of
+from envtool_python.pythons import python_wrong
 from envtool_python.requirements import (
     WrongRequirementError,
     extra,
@@ -31,20 +35,11 @@ from envtool_python.requirements import (
     own_extras,
     unique,
 )
+from envtool_python.sources import INDEX, SOURCES, Sources, Wrong, is_url
+from envtool_python.texts import Below, Texts, Tree, WrongFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-TEST_NAMES = ("test", "tests", "testing")
-TEST_FILES = (
-    "requirements-test.txt", "requirements-tests.txt", "requirements_test.txt", "requirements_tests.txt",
-    "test-requirements.txt", "test_requirements.txt", "requirements/test.txt", "requirements/tests.txt",
-    "requirements/testing.txt", "tests/requirements.txt", "test/requirements.txt",
-)  # fmt: skip
-DEV_FILES = (
-    "requirements-dev.txt", "requirements_dev.txt", "dev-requirements.txt", "dev_requirements.txt",
-    "requirements/dev.txt",
-)  # fmt: skip
+    from collections.abc import Iterable, Mapping
 
 
 def _strings(description: str) -> api.Json:
@@ -60,13 +55,18 @@ class Python(api.Language):
         "packages": _strings("further requirements, as in `pytest-cov>=5`"),
         "requirements": _strings("requirement files (default: those found by name)"),
         "constraints": _strings("constraint files"),
-        "groups": _strings("dependency groups (default: test, tests, testing, else dev, where they exist)"),
-        "extras": _strings("extras of the project (default: test, tests, testing, else dev, where they exist)"),
+        "groups": _strings(
+            "dependency groups (default: test, tests, testing, else dev, or the smallest that brings pytest)"
+        ),
+        "extras": _strings(
+            "extras of the project (default: test, tests, testing, else dev, or the smallest that brings pytest)"
+        ),
         "install": {
             "enum": ["editable", "wheel", "none"],
             "description": "how the project itself is installed (default: editable, but a wheel where the build "
             "backend compiles and is no setuptools, and none where there is nothing to install)",
         },
+        "sources": SOURCES,
         "version": {
             "type": "string",
             "description": "the project's version, where its build backend asks version control (default: by its tags)",
@@ -75,45 +75,74 @@ class Python(api.Language):
 
     def layers(self, env: api.EnvDraft, project: api.Project) -> tuple[api.LayerDraft, ...]:
         """See the module. Raises SpecError where the project's own files are wrong."""
+        texts = Texts(project)
         try:
-            return _layers(env, project, read_facts(project))
+            return _layers(env, texts, read_facts(texts))
         except WrongFileError as error:
-            where = api.Where(file=error.file, line=error.line, column=error.column)
-            text = ((project.read(error.file) or "").splitlines()[error.line - 1 : error.line] or [""])[0]
-            raise api.SpecError((api.Problem(where=where, message=str(error), code="pyproject", text=text),)) from None
+            where = api.Where(file=_shown(env, error.file), line=error.line, column=error.column)
+            content = (project.read_bytes(error.file) or b"").splitlines()[error.line - 1 : error.line]
+            text = content[0].decode(errors="replace") if content else ""
+            problem = api.Problem(where=where, message=str(error), code="pyproject", hint=error.hint, text=text)
+            raise api.SpecError((problem,)) from None
         except WrongRequirementError as error:
             raise api.SpecError((api.Problem(where=env.where, message=str(error), code="requirements"),)) from None
 
 
-def _layers(env: api.EnvDraft, project: api.Project, facts: Facts) -> tuple[api.LayerDraft, ...]:
+def _layers(env: api.EnvDraft, project: Texts, facts: Facts) -> tuple[api.LayerDraft, ...]:
     options: Mapping[str, Any] = env.options
     names = _Names(env.layer_names)
     python = str(options.get("python", "python3"))
     install = options.get("install") or _install(facts)
+    sources = Sources(project, options.get("sources", {}), _depth(env.directory))
+    pip, wrong = _pip(env, project, facts, sources)
+    check(env, project, [*wrong, *sources.wrong.values(), *python_wrong(env, project, facts)])
+    local = {name: place for name, place in sources.chosen.items() if not is_url(place)}
+    compiled = facts.compiled or any(read_facts(project, f"{place}/").compiled for place in local.values())
     drafts: list[api.LayerDraft] = []
     if env.base_kind == "debian" and python == "python3":
-        packages = ["python3", *(["python3-dev", "build-essential"] if facts.compiled else [])]
+        packages = ["python3", *(["python3-dev", "build-essential"] if compiled else [])]
         drafts.append(api.LayerDraft(name=names.new("python3"), kind="apt", options=[*packages], after=False))
     needs = (*(draft.name for draft in drafts), *env.layer_names)
-    pip = _pip(options, project, facts)
-    if pip:
-        drafts.append(
-            api.LayerDraft(name=names.new("requirements"), kind="pip", options=_with(pip, python, options), needs=needs)
-        )
+    common: dict[str, api.Json] = {"python": python} if python != "python3" else {}
+    if pip.get("index"):
+        common["index"] = pip["index"]
+    version: dict[str, api.Json] = {"version": options["version"]} if options.get("version") else {}
+
+    def add(name: str, kind: str, chosen: dict[str, api.Json]) -> None:
+        nonlocal needs
+        drafts.append(api.LayerDraft(name=names.new(name), kind=kind, options={**chosen, **common}, needs=needs))
         needs = (*needs, drafts[-1].name)
+
+    asked = {"requires-python": facts.requires_python} if facts.requires_python else {}
+    if pip:
+        add("requirements", "pip", {**pip, **asked, **version})
+        asked = {}
+    for name, place in local.items():
+        other = read_facts(project, f"{place}/")
+        add(f"project-{name}", "python-project", _project(Below(project, place), other, other.install, root=place))
     if install != "none":
-        chosen: dict[str, api.Json] = {"install": install}
-        if facts.declared:  # then no edit elsewhere in pyproject.toml changes what its build needs
-            chosen["build"] = sha256(build_text(facts).encode()).hexdigest()
-        if install == "editable":
-            files, by_name = decisive_files(project, facts)
-            chosen |= {key: [*paths] for key, paths in (("files", files), ("names", by_name)) if paths}
-        drafts.append(
-            api.LayerDraft(
-                name=names.new("project"), kind="python-project", options=_with(chosen, python, options), needs=needs
-            )
-        )
+        add("project", "python-project", {**_project(project, facts, install), **asked, **version})
     return tuple(drafts)
+
+
+def _depth(directory: str) -> int:
+    return len([part for part in directory.split("/") if part not in ("", ".")])
+
+
+def _project(project: Tree, facts: Facts, install: str, *, root: str = "") -> dict[str, api.Json]:
+    """The options of a layer that installs the project in `root`, whose files `project` has."""
+    chosen: dict[str, api.Json] = {"root": root} if root else {}
+    chosen["install"] = install
+    if facts.declared:  # then no edit elsewhere in pyproject.toml changes what its build needs
+        chosen["build"] = sha256(build_text(facts).encode()).hexdigest()
+    if install == "editable":
+        files, by_name = decisive_files(project, facts)
+        chosen |= {key: [*_in(root, paths)] for key, paths in (("files", files), ("names", by_name)) if paths}
+    return chosen
+
+
+def _in(root: str, paths: Iterable[str]) -> list[str]:
+    return [f"{root}/{path}" if root else path for path in paths]
 
 
 class _Names:
@@ -129,100 +158,99 @@ class _Names:
         return name
 
 
-def _with(chosen: dict[str, api.Json], python: str, options: Mapping[str, Any]) -> api.Json:
-    if python != "python3":
-        chosen["python"] = python
-    if options.get("version"):
-        chosen["version"] = options["version"]
-    return chosen
-
-
 def _install(facts: Facts) -> str:
     if not facts.installable:
         return "none"
     return facts.install
 
 
-def _pip(options: Mapping[str, Any], project: api.Project, facts: Facts) -> dict[str, api.Json]:
-    """The pip layer's options; empty where nothing is required. Requirement strings are written out, so that the
-    layer depends on them and not on whatever else pyproject.toml says.
+def _pip(
+    env: api.EnvDraft, project: Texts, facts: Facts, sources: Sources
+) -> tuple[dict[str, api.Json], tuple[Wrong, ...]]:
+    """The pip layer's options, empty where nothing is required, and what of its indexes and bounds cannot be honoured.
+    Requirement strings are written out, so that the layer depends on them and not on whatever else pyproject.toml says.
     """
-    groups, extras, files, more = _test_needs(options, project, facts)
-    lines: list[str] = [*options.get("packages", ()), *more]
-    for name in groups:
-        lines += own_extras(facts.name, facts.extras, group(facts.groups, name))
-    found = flatten(project.read, files, options.get("constraints", ()))
-    extras = unique([*extras, *(found.extras or ())])
+    options: Mapping[str, Any] = env.options
+    chosen = needs_of(options, project, facts)
+    found = flatten(project.read, chosen.files, options.get("constraints", ()))
+    lines = sources.place(options.get("packages", ()), facts, file=env.where.file, line=env.where.line)
+    lines += sources.place(chosen.lines, facts, file="tox.ini")
+    for name in chosen.groups:
+        lines += sources.place(own_extras(facts.name, facts.extras, group(facts.groups, name)), facts)
+    extras = unique([*chosen.extras, *(found.extras or ())])
     answer: dict[str, api.Json] = {}
+    reads: list[str] = []
     if facts.dependencies is not None:
-        lines += facts.dependencies
+        lines += sources.place(facts.dependencies, facts)
         for name in extras:
-            lines += extra(facts.name, facts.extras, name)
-        project_too = False
+            lines += sources.place(extra(facts.name, facts.extras, name), facts)
     else:
-        project_too = True
+        sources.all_of(facts)
         answer["project"] = True
         decisive, by_name = decisive_files(project, facts)
-        answer["reads"] = [*unique((*decisive, *by_name))] or ["."]
+        reads = [*unique((*decisive, *by_name))] or ["."]
         if extras:
             answer["extras"] = [*extras]
+    for line in found.requirements:
+        file, number = found.places.get(line, ("requirements.txt", 1))
+        sources.place([line], facts, file=file, line=number)
+    top, root = sources.top(facts)
+    lines, bounds, wrong = bounded(lines, top, root, sources, options.get("packages", ()))
     names = {name_of(line) for line in (*lines, *found.requirements)}
-    if _has_tests(project, facts):
-        lines += (name for name in plugins_wanted(project, facts) if name not in names)
-        if not any(name == "pytest" or name.startswith("pytest-") for name in names):
-            lines.append("pytest")
+    if has_tests(project, facts):
+        adds = [line for line in plugins_wanted(project, facts) if name_of(line) not in names]
+        if not any(name == "pytest" or name.startswith("pytest-") for name in (*names, *map(name_of, adds))):
+            adds.append("pytest")
+        if adds:
+            answer["adds"] = [*adds]
     if lines:
         answer["packages"] = [*unique(lines)]
-    if files:
-        answer["requirements"] = [*files]
-        nested = [path for path in found.files if path not in files]
+    if chosen.files:
+        answer["requirements"] = [*chosen.files]
+        nested = [path for path in found.files if path not in chosen.files]
         if nested:
             answer["inputs"] = [*nested]
-    if options.get("constraints") and (lines or files or project_too):
+    if options.get("constraints") and answer:
         answer["constraints"] = options["constraints"]
-    return answer
+    if not answer:
+        return {}, ()
+    if bounds:
+        answer["bounds"] = [*bounds]
+    if options.get("sources", {}).get("*") != INDEX:
+        url, more = index_of(project, top, root)
+        wrong += more
+        if url:
+            answer["index"] = url
+    for place in (place for place in sources.chosen.values() if not is_url(place)):
+        decisive, by_name = decisive_files(Below(project, place), read_facts(project, f"{place}/"))
+        reads += _in(place, unique((*decisive, *by_name))) or [place]
+    if reads:
+        answer["reads"] = [*unique(reads)]
+    given = {
+        name: INDEX for name, value in options.get("sources", {}).items() if value == INDEX and normal(name) in names
+    }
+    if sources.chosen or given:
+        answer["sources"] = {**given, **sources.chosen}
+    return answer, wrong
 
 
-def _test_needs(
-    options: Mapping[str, Any], project: api.Project, facts: Facts
-) -> tuple[list[str], tuple[str, ...], list[str], tuple[str, ...]]:
-    """Groups, extras, requirement files and lines: what the spec says, else what is found."""
-    lines: tuple[str, ...] = ()
-    groups = [key for key in facts.groups if normal(key) in TEST_NAMES]
-    extras = [key for key in facts.extras if normal(key) in TEST_NAMES]
-    files = ["requirements.txt"] if _plain_requirements(facts) and project.read("requirements.txt") is not None else []
-    if not (groups or extras):
-        test_files = [path for path in TEST_FILES if project.read(path) is not None]
-        tox_lines, tox_files = tox_needs(project, facts)
-        if test_files:
-            files += test_files
-        elif tox_lines or tox_files:
-            lines, files = tox_lines, [*unique([*files, *tox_files])]
-        elif any(normal(key) == "dev" for table in (facts.groups, facts.extras) for key in table):
-            groups = [key for key in facts.groups if normal(key) == "dev"]
-            extras = [] if groups else [key for key in facts.extras if normal(key) == "dev"]
-        else:
-            files += [path for path in DEV_FILES if project.read(path) is not None]
-    return (
-        list(options.get("groups", groups)),
-        tuple(options.get("extras", extras)),
-        list(options.get("requirements", files)),
-        () if "requirements" in options else lines,
-    )
+def check(env: api.EnvDraft, project: Texts, wrong: Iterable[Wrong]) -> None:
+    """Raises SpecError that tells all of these."""
+    problems = []
+    for each in wrong:
+        own = each.file == env.where.file
+        text = "" if own else (project.read(each.file) or "")
+        where = env.where if own else api.Where(file=_shown(env, each.file), line=each.line, column=1)
+        line = (text.splitlines()[each.line - 1 : each.line] or [""])[0]
+        problems.append(
+            api.Problem(where=where, message=each.message, code=each.code, hint=each.hint, text=line, width=0)
+        )
+    if problems:
+        raise api.SpecError(tuple(problems))
 
 
-def _plain_requirements(facts: Facts) -> bool:
-    return facts.dependencies is None or not facts.installable
-
-
-def _has_tests(project: api.Project, facts: Facts) -> bool:
-    if "pytest" in facts.tools or project.read("pytest.ini") is not None or project.read("conftest.py") is not None:
-        return True
-    if any("[pytest]" in (project.read(path) or "") for path in ("tox.ini",)):
-        return True
-    if any("[tool:pytest]" in text for text in facts.texts):
-        return True
-    return any(project.glob(pattern) for pattern in ("tests/**", "test/**", "test_*.py", "**/test_*.py"))
+def _shown(env: api.EnvDraft, file: str) -> str:
+    return posixpath.normpath(posixpath.join(env.directory, file))
 
 
 def detect(project: api.Project) -> list[api.Detection]:

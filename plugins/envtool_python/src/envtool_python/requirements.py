@@ -8,7 +8,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 Read: TypeAlias = Callable[[str], str | None]
@@ -17,7 +17,11 @@ _COMMENT = re.compile(r"(^|\s)#.*$")
 _OPTION = re.compile(r"^(--[a-z-]+|-[a-zA-Z])[=\s]*(.*)$")
 _INCLUDE = {"-r": "requirement", "--requirement": "requirement", "-c": "constraint", "--constraint": "constraint"}
 _EDITABLE = {"-e", "--editable"}
-_LOCAL = re.compile(r"^(?:file:)?(\.{1,2}(?:/[^\[\s]*)?|\.?/[^\[\s]*)(?:\[([^\]]*)\])?\s*$")
+_ITSELF = re.compile(r"^(?:file:)?\.(?:/)?(?:\[([^\]]*)\])?\s*$")
+_MODES = re.compile(
+    r"(^|\s)--(hash|require-hashes|no-index|only-binary|no-binary|pre|prefer-binary|index-url|extra-index-url|find-links)"
+    r"\b|^-[if]\b"
+)
 
 
 class WrongRequirementError(ValueError):
@@ -32,6 +36,12 @@ class Lines:
     constraints: tuple[str, ...] = ()
     extras: tuple[str, ...] | None = None
     files: tuple[str, ...] = ()  # every file that was read, in order
+    places: Mapping[str, tuple[str, int]] = field(default_factory=dict)  # line -> file and number that it stands at
+
+    @property
+    def moded(self) -> bool:
+        """Whether one of the lines decides for all of its pip call: by a hash, an option, an index."""
+        return any(_MODES.search(line) for line in self.requirements)
 
 
 def normal(name: str) -> str:
@@ -62,6 +72,7 @@ def flatten(read: Read, files: Iterable[str], constraints: Iterable[str] = ()) -
         constraints=unique(state.constraints),
         extras=None if state.extras is None else unique(state.extras),
         files=unique(state.files),
+        places=state.places,
     )
 
 
@@ -74,6 +85,7 @@ class _Flattening:
         self.constraints: list[str] = []
         self.extras: list[str] | None = None
         self.files: list[str] = []
+        self.places: dict[str, tuple[str, int]] = {}
         self.seen: set[tuple[str, bool]] = set()
 
     def file(self, path: str, *, constraint: bool, parent: str) -> None:
@@ -90,9 +102,10 @@ class _Flattening:
             raise WrongRequirementError(f"there is no {path}" + (f", which {parent} includes" if parent else ""))
         self.files.append(path)
         for number, line in _logical(text):
-            self.line(line, f"{path}:{number}", path, constraint=constraint)
+            self.line(line, number, path, constraint=constraint)
 
-    def line(self, line: str, where: str, path: str, *, constraint: bool) -> None:
+    def line(self, line: str, number: int, path: str, *, constraint: bool) -> None:
+        where = f"{path}:{number}"
         option = _OPTION.match(line)
         local = line
         if option:
@@ -105,16 +118,13 @@ class _Flattening:
                 (self.constraints if constraint else self.requirements).append(line)
                 return
             local = value
-        found = _LOCAL.match(local)
+        found = _ITSELF.match(local)
         if found:
-            if posixpath.normpath(found.group(1)) != ".":
-                raise WrongRequirementError(f"{where}: {local} is a directory: install it with a layer of its own")
-            self.extras = [*(self.extras or []), *(normal(e) for e in (found.group(2) or "").split(",") if e.strip())]
+            self.extras = [*(self.extras or []), *(normal(e) for e in (found.group(1) or "").split(",") if e.strip())]
             return
-        if re.match(r"^(\S+\s*@\s*)?(git|hg|svn|bzr)\+", local):
-            raise WrongRequirementError(
-                f"{where}: {local} is a repository, which has no hash: name a release or an archive"
-            )
+        if constraint and re.match(r"^(\S+\s*@\s*)?((git|hg|svn|bzr)\+|file:)", local):
+            raise WrongRequirementError(f"{where}: {local} has no hash: constrain it to a version, or an archive's URL")
+        self.places.setdefault(local, (path, number))
         (self.constraints if constraint else self.requirements).append(local)
 
 

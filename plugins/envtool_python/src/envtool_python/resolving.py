@@ -25,6 +25,7 @@ from envtool import api
 from envtool_python import missing
 from envtool_python.index import TOOLS, Index, closed, file_name, host_pip, last_words, of_backend, read_index, redacted
 from envtool_python.requirements import name_of, normal
+from envtool_python.simple import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,6 +53,8 @@ def hint_for(said: str) -> str:
         )
     if "conflicting dependencies" in said:
         return "loosen one of the requirements, or ask for fewer groups and extras"
+    if "Multiple top-level" in said:
+        return "if it is no package: `install: none` in the env; else tell setuptools which of them are its packages"
     if any(word in said for word in ("gcc", "Python.h", "compiler")):
         return HINT_BUILD
     return ""
@@ -60,7 +63,7 @@ def hint_for(said: str) -> str:
 def inside_binds() -> tuple[api.Bind, ...]:
     """Our program and what it imports, where `inside_command` expects them; versioned by `Kind.version`."""
     here = posixpath.dirname(__file__)
-    modules = (f"envtool_python/{name}.py" for name in ("__init__", "beside", "tagged"))
+    modules = (f"envtool_python/{name}.py" for name in ("__init__", "beside", "calls", "compiling", "tagged"))
     return (
         api.Bind(source=f"{here}/inside.py", target=INSIDE),
         *(api.Bind(source=f"{posixpath.dirname(here)}/{name}", target=f"{TOOLS}/{name}") for name in modules),
@@ -106,12 +109,13 @@ PINS: dict[str, api.Json] = {  # of both kinds
 class Resolver:
     """One resolution: the container's Python, the host's index, and the files settled so far."""
 
-    def __init__(self, site: api.Site, *, python: str, venv: str, base_kind: str = "") -> None:
+    def __init__(self, site: api.Site, *, python: str, venv: str, index: str = "", base_kind: str = "") -> None:
+        """`index` is the URL of one that stands in the place of the usual one."""
         self.site = site
         self.python = python
         self.base_kind = base_kind  # for hints
         self.venv = venv
-        self.index: Index = read_index(site)
+        self.index: Index = replacing(read_index(site), index)
         self.files: list[Entry] = []
         self.info: dict[str, Any] = self.inside("info", {"venv": venv}, network=False)
         self.pip = self.add(self._pip())

@@ -8,6 +8,7 @@ import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import lru_cache
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urljoin, urlsplit
@@ -23,12 +24,15 @@ _DEFAULT = re.compile(r"\(default:?\s+((?:https?|file)://[^\s)]+)\)")
 _AT_ONCE = 8  # pages
 
 
-def located(fetches: Sequence[api.Fetch], projects: Mapping[str, str], site: api.Site) -> list[api.Fetch]:
-    """Files with their URLs, and the credentials that this machine has for them; `projects` are their names by sha256.
+def located(
+    fetches: Sequence[api.Fetch], projects: Mapping[str, str], site: api.Site, replaced: str = ""
+) -> list[api.Fetch]:
+    """Files with their URLs, and the credentials that this machine has for them; `projects` are their names by sha256,
+    `replaced` the index that stands in the place of the usual one.
 
     A file that is on no page stays without a URL. Raises FetchError where no index answers, ResolveError.
     """
-    index = read_index(site)
+    index = replacing(read_index(site), replaced)
 
     def one(fetch: api.Fetch) -> api.Fetch:
         url = fetch.url or _find(fetch, normal(projects[fetch.sha256]), index, site)
@@ -42,6 +46,32 @@ def _find(fetch: api.Fetch, name: str, index: Index, site: api.Site) -> str:
     fitting = [url for url in pages(index, name, site) if file_name(url) == fetch.name]
     # of several, that whose link has this hash; where links have none, the fetch checks it
     return closed(next((url for url in fitting if fetch.sha256 in urlsplit(url).fragment), "".join(fitting[:1])))
+
+
+def replacing(index: Index, url: str) -> Index:
+    """The index with this one in the place of the usual one, and of those beside it. Where this machine has a mirror of
+    the usual one, or looks there already, its own configuration stands; likewise where it knows no index at all."""
+    variables = dict(index.variables)
+    own = variables.get("PIP_INDEX_URL", "")
+    if not url or _off(variables) or (own and _plain(own) == _plain(url) and "PIP_EXTRA_INDEX_URL" not in variables):
+        return index
+    if _plain(url) == _plain(_usual()):
+        return index
+    variables.pop("PIP_EXTRA_INDEX_URL", None)
+    return replace(index, variables={**variables, "PIP_INDEX_URL": index.opened(url)})
+
+
+def _plain(url: str) -> str:
+    return closed(url).rstrip("/")
+
+
+def _off(variables: Mapping[str, str]) -> bool:
+    return variables.get("PIP_NO_INDEX", "").lower() in {"1", "true", "yes", "on"}
+
+
+@lru_cache
+def _usual() -> str:
+    return default_index(host_pip("install", "--help", variables={"COLUMNS": "300"}))
 
 
 class _Anchors(HTMLParser):
@@ -73,9 +103,9 @@ def pages(index: Index, name: str, site: api.Site) -> Iterator[str]:
     variables = index.variables
     for place in variables.get("PIP_FIND_LINKS", "").split():
         yield from _listed(place, site)
-    if variables.get("PIP_NO_INDEX", "").lower() in {"1", "true", "yes", "on"}:
+    if _off(variables):
         return
-    main = variables.get("PIP_INDEX_URL") or default_index(host_pip("install", "--help", variables={"COLUMNS": "300"}))
+    main = variables.get("PIP_INDEX_URL") or _usual()
     failed: api.FetchError | None = None
     answered = False
     for place in (main, *variables.get("PIP_EXTRA_INDEX_URL", "").split()):

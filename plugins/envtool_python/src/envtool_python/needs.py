@@ -1,0 +1,119 @@
+"""What a project's tests require, beside what it requires itself. Pure.
+
+In this order, the first that there is: the dependency groups test, tests, testing and the extras of the same names;
+requirement files by name (TEST_FILES); what tox's default environment asks for; setup.py's tests_require; group or
+extra dev, or where that does not bring pytest, the smallest group, or else extra, that does; DEV_FILES.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from envtool_python.conventions import pytest_settings, tox_chosen, tox_needs
+from envtool_python.requirements import WrongRequirementError, extra, group, name_of, normal, unique
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from envtool_python.facts import Facts
+    from envtool_python.texts import Texts
+
+TEST_NAMES = ("test", "tests", "testing")
+TEST_FILES = (
+    "requirements-test.txt", "requirements-tests.txt", "requirements_test.txt", "requirements_tests.txt",
+    "test-requirements.txt", "test_requirements.txt", "requirements/test.txt", "requirements/tests.txt",
+    "requirements/testing.txt", "tests/requirements.txt", "test/requirements.txt",
+)  # fmt: skip
+DEV_FILES = (
+    "requirements-dev.txt", "requirements_dev.txt", "dev-requirements.txt", "dev_requirements.txt",
+    "requirements/dev.txt",
+)  # fmt: skip
+TESTS = ("tests/**", "test/**", "test_*.py", "**/test_*.py", "*_test.py", "**/*_test.py")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """Groups and extras of the project, requirement files, and lines."""
+
+    groups: tuple[str, ...] = ()
+    extras: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()
+
+
+def needs_of(options: Mapping[str, Any], project: Texts, facts: Facts) -> Needs:
+    """What the spec says, else what is found."""
+    plain = facts.dependencies is None or not facts.installable
+    files = ["requirements.txt"] if plain and project.read("requirements.txt") is not None else []
+    found = _found(project, facts)
+    return Needs(
+        groups=tuple(options.get("groups", found.groups)),
+        extras=tuple(options.get("extras", found.extras)),
+        files=tuple(options.get("requirements", unique([*files, *found.files]))),
+        lines=() if "requirements" in options else found.lines,
+    )
+
+
+def _found(project: Texts, facts: Facts) -> Needs:
+    groups, extras = _named(facts, TEST_NAMES)
+    if groups or extras:
+        return Needs(groups=groups, extras=extras)
+    test_files = tuple(path for path in TEST_FILES if project.read(path) is not None)
+    if test_files:
+        return Needs(files=test_files)
+    lines, files = tox_needs(project, facts)
+    groups, extras = (_known(names, table) for names, table in zip(
+        tox_chosen(project, facts), (facts.groups, facts.extras), strict=True
+    ))  # fmt: skip
+    if lines or files or groups or extras:
+        return Needs(groups=groups, extras=extras, files=files, lines=lines)
+    if facts.test_lines:
+        return Needs(lines=facts.test_lines)
+    groups, extras = _named(facts, ("dev",))
+    dev = Needs(groups=groups, extras=() if groups else extras)
+    brings = _bringing(facts)
+    if brings is not None and not any(name in brings[1] for name in (*dev.groups, *dev.extras)):
+        name = brings[1][0]
+        return Needs(groups=(name,)) if brings[0] == "group" else Needs(extras=(name,))
+    if dev.groups or dev.extras:
+        return dev
+    return Needs(files=tuple(path for path in DEV_FILES if project.read(path) is not None))
+
+
+def _named(facts: Facts, names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The groups and the extras of these names."""
+    groups, extras = ([key for key in table if normal(key) in names] for table in (facts.groups, facts.extras))
+    return tuple(groups), tuple(extras)
+
+
+def _known(names: Iterable[str], table: Mapping[str, Any]) -> tuple[str, ...]:
+    wanted = {normal(name) for name in names}
+    return tuple(key for key in table if normal(key) in wanted)
+
+
+def _bringing(facts: Facts) -> tuple[str, list[str]] | None:
+    """The groups that bring pytest, the smallest first; where none does, the extras."""
+    kinds: tuple[tuple[str, Iterable[str], Callable[[str], Iterable[str]]], ...] = (
+        ("group", facts.groups, lambda name: group(facts.groups, name)),
+        ("extra", facts.extras, lambda name: extra(facts.name, facts.extras, name)),
+    )
+    for kind, keys, lines_of in kinds:
+        sizes = {}
+        for key in keys:
+            try:
+                lines = [name_of(line) for line in lines_of(key)]
+            except WrongRequirementError:  # whoever asks for it will hear of it
+                continue
+            if any(name == "pytest" or name.startswith("pytest-") for name in lines):
+                sizes[key] = len(lines)
+        if sizes:
+            return kind, sorted(sizes, key=lambda key: (sizes[key], key))
+    return None
+
+
+def has_tests(project: Texts, facts: Facts) -> bool:
+    """Whether there is anything that pytest would run."""
+    if pytest_settings(project, facts) is not None or project.read("conftest.py") is not None:
+        return True
+    return any(project.glob(pattern) for pattern in TESTS)

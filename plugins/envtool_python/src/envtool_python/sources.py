@@ -1,0 +1,446 @@
+"""Where a project says that its requirements come from, beside the index that pip looks at. Pure.
+
+Read: [tool.uv] sources and workspaces (https://docs.astral.sh/uv/concepts/projects/dependencies/), Poetry's path, git,
+url and source (https://python-poetry.org/docs/dependency-specification/), and what a requirement names itself:
+`name @ URL`, `-e DIRECTORY`, PDM's `${PROJECT_ROOT}`, Hatch's `{root:uri}`.
+
+Each is honoured or refused by name. A directory of the project and the URL of an archive are honoured: pip is told them
+as constraints, so that no file of an index stands in for them, whoever requires the name. A repository has no hash, and
+pip takes no name from one index alone: these are refused, until the spec's own `sources` say what to take. So is a
+requirement that a project beside this one is called like.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from envtool import api
+from envtool_python.facts import read_facts
+from envtool_python.poetry import table
+from envtool_python.requirements import extra, name_of, normal
+from envtool_python.texts import WrongFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from envtool_python.facts import Facts
+    from envtool_python.texts import Below, Texts
+
+PROJECTS = ("pyproject.toml", "setup.cfg", "setup.py")
+INDEX = "index"  # of the spec's `sources`: as this machine's pip finds it
+SOURCES: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": {"type": "string", "minLength": 1},
+    "description": "where requirements come from, over what the project's files say: name -> a directory of the "
+    "project, which is installed from there, the URL of an archive, or `index`: where this machine's pip looks; "
+    "`'*': index`: all",
+}
+ARCHIVES = (".whl", ".tar.gz", ".zip", ".tar.bz2", ".tar.xz", ".tgz")
+_ASIDE = frozenset(
+    [
+        "tests",
+        "test",
+        "testing",
+        "docs",
+        "doc",
+        "examples",
+        "example",
+        "benchmarks",
+        "fixtures",
+        "vendor",
+        "_vendor",
+        "third_party",
+    ]
+)
+_MOST = 300  # projects below one: beyond, nobody keeps them apart by their names
+_REFERENCE = re.compile(r"^\s*([A-Za-z0-9][\w.-]*)\s*(\[[^\]]*\])?\s*@\s*(\S+)\s*(;.*)?$")
+_DIRECTORY = re.compile(r"^(?:file:)?([^\[\s;]+?)/?(\[[^\]]*\])?\s*(;.*)?$")
+_REPOSITORY = re.compile(r"^(git|hg|svn|bzr)(\+|://)|^git@")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wrong:
+    """A requirement whose source cannot be honoured: where that is said, and what to write instead."""
+
+    message: str
+    hint: str
+    file: str
+    line: int
+    code: str = "source"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where a name comes from: a `directory` (relative to the spec's), a `url`, a member of the `workspace`, or a place
+    that is `refused`; `said` in words."""
+
+    kind: str
+    value: str
+    said: str
+    file: str
+    line: int
+
+
+class Mapped(dict[str, str]):
+    """Files by their paths."""
+
+    def read(self, path: str) -> str | None:
+        """See Files."""
+        return self.get(path)
+
+
+class Sources:
+    """What the requirements of one layer come from; collects directories and URLs, and what is wrong."""
+
+    def __init__(self, project: Texts | Below | Any, given: Mapping[str, str], depth: int = 0) -> None:
+        """`given` are the spec's own `sources`; so many directories above the spec's are still the project."""
+        self.project = project
+        self.given = {normal(name): value for name, value in given.items()}
+        self.depth = depth
+        self.chosen: dict[str, str] = {}  # name -> directory or URL
+        self.wrong: dict[str, Wrong] = {}
+        self._names = {
+            posixpath.normpath(value): name
+            for name, value in self.given.items()
+            if not is_url(value) and value != INDEX
+        }
+        self._siblings: dict[str, list[str]] | None = None
+        self._around: dict[str, list[str]] | None = None
+        self._asked: set[tuple[str, str]] = set()
+
+    # ---- lines -----------------------------------------------------------------------------------------------------
+
+    def place(self, lines: Iterable[str], facts: Facts, *, root: str = "", file: str = "", line: int = 0) -> list[str]:
+        """The lines as pip is to be told them; `root` ("" or "sub/") is the directory of the project that asks, `file`
+        and `line` where it does so (else looked for in pyproject.toml)."""
+        declared = self.declared(facts, root)
+        answer: list[str] = []
+        for text in lines:
+            requirement, source = self._reference(text, root, file, line)
+            name = name_of(requirement)
+            if not name or (name == normal(facts.name) and source is None):
+                answer.append(requirement)
+                continue
+            place = (file, line) if file else (f"{root}pyproject.toml", 0)
+            given = self._given(name, place)
+            source = given or source or declared.get(name) or self._sibling(name, place, root)
+            if given and requirement is text and " @ " in text:
+                requirement = re.sub(r"\s*@\s*[^\s;]+", "", text)
+            if source is None or source.kind in (INDEX, "written"):
+                answer.append(requirement)
+            else:
+                answer += self._settle(name, requirement, source)
+        return answer
+
+    def all_of(self, facts: Facts, root: str = "") -> None:
+        """For a project whose requirements only its build backend knows: all that it says may be among them."""
+        self.place(self.declared(facts, root), facts, root=root)
+
+    def _settle(self, name: str, requirement: str, source: Source) -> list[str]:
+        if source.kind == "workspace":
+            source = self._member(name, source)
+        if source.kind == "url":
+            self.chosen[name] = source.value
+        elif source.kind == "directory":
+            return self._directory(name, requirement, source)
+        else:
+            self._refuse(name, f"`{name}` comes from {source.said}", source)
+        return [requirement]
+
+    def _directory(self, name: str, requirement: str, source: Source) -> list[str]:
+        """A project of the checkout: what it requires itself is placed too. One that is no package gives its
+        requirements alone."""
+        root = "" if source.value == "." else f"{source.value}/"
+        facts = read_facts(self.project, root)
+        if not facts.buildable and self._names.get(source.value) != name:
+            said = f"`{name}` comes from {source.said}, where there is no project"
+            self._refuse(name, said, source)
+            return [requirement]
+        if facts.name and normal(facts.name) != name:
+            self._refuse(name, f"`{name}` comes from {source.said}, whose project is called `{facts.name}`", source)
+            return [requirement]
+        found = re.search(r"\[([^\]]*)\]", requirement.partition(";")[0])
+        wanted = ["", *(normal(part) for part in found.group(1).split(",") if part.strip())] if found else [""]
+        inner: list[str] = []
+        for each in wanted:
+            if (source.value, each) not in self._asked:
+                self._asked.add((source.value, each))
+                inner += self._required(facts, root, each)
+        if not root:
+            return inner if found else []
+        if not facts.installable and facts.buildable:
+            return inner
+        self.chosen[name] = source.value
+        return [requirement]
+
+    def _required(self, facts: Facts, root: str, asked: str) -> list[str]:
+        if facts.dependencies is None:
+            self.all_of(facts, root)
+            return []
+        if not asked:
+            return self.place(facts.dependencies, facts, root=root)
+        known = {normal(key) for key in facts.extras}
+        return self.place(extra(facts.name, facts.extras, asked), facts, root=root) if asked in known else []
+
+    def _reference(self, text: str, root: str, file: str, line: int) -> tuple[str, Source | None]:
+        """A requirement without what it says of its place, and that. Archives at URLs are pip's own business."""
+        file, line = (file, line) if file else (f"{root}pyproject.toml", 0)
+        direct = _REFERENCE.match(text)
+        if direct:
+            name, extras, url, marker = direct.group(1), direct.group(2) or "", direct.group(3), direct.group(4) or ""
+            if is_url(url):
+                return text, Source(kind="written", value=url, said=url, file=file, line=line)
+            source = self._place_of(url, name, root, file, line)
+            return f"{name}{extras}{' ' + marker if marker else ''}", source
+        if _REPOSITORY.match(text):
+            name = _egg(text) or posixpath.basename(re.split(r"[@#](?![^/]*/)", text)[0]).removesuffix(".git")
+            return name, self._place_of(text, name, root, file, line)
+        path = None if text.startswith("-") else _DIRECTORY.match(text)
+        if path and (text.startswith(("file:", ".", "/", "{", "$")) or "/" in path.group(1)) and "://" not in text:
+            source = self._place_of(path.group(1), "", root, file, line)
+            name = self._names.get(source.value, "") or self._called(source)
+            if not name:
+                self._refuse(path.group(1), f"{path.group(1)} is {source.said}", source)
+                return text, None
+            return f"{name}{path.group(2) or ''}{' ' + path.group(3) if path.group(3) else ''}", source
+        return text, None
+
+    def _is_project(self, path: str) -> bool:
+        ups = path.split("/").count("..")
+        if path.startswith("/") or ups > self.depth:
+            return False
+        return path in self._names or any(self.project.read(f"{path}/{name}") is not None for name in PROJECTS)
+
+    def top(self, facts: Facts, root: str = "") -> tuple[Facts, str]:
+        """The project whose indexes and bounds hold: the workspace around this one, else itself."""
+        for above in self._workspaces(root):
+            return read_facts(self.project, above), above
+        return facts, root
+
+    def _called(self, source: Source) -> str:
+        """The name of the project in a directory."""
+        if source.kind != "directory":
+            return ""
+        return read_facts(self.project, f"{source.value}/" if source.value != "." else "").name
+
+    def _place_of(self, text: str, name: str, root: str, file: str, line: int) -> Source:
+        """What a path or URL that is no archive at a URL means."""
+        line = line or line_of(self.project.read(file), name or text)
+        if _REPOSITORY.match(text):
+            return Source(kind="refused", value=text, said=f"the repository {text}", file=file, line=line)
+        inner = re.sub(r"^file:(//)?", "", text.partition("#")[0])
+        hatch = re.match(r"^/?\{root((?::parent)*)(?::uri|:real)?\}/?", inner)
+        if hatch:
+            inner = "./" + "../" * hatch.group(1).count("parent") + inner[hatch.end() :]
+        inner = re.sub(r"^/?\$(\{PROJECT_ROOT\}|PROJECT_ROOT)/?", "./", inner)
+        path = posixpath.normpath(posixpath.join(root, inner))
+        beside = posixpath.normpath(posixpath.join(posixpath.dirname(file), inner))
+        if (
+            path not in self._names
+            and (beside in self._names or not self._is_project(path))
+            and self._is_project(beside)
+        ):
+            path = beside  # pip goes by the directory that it is started in, others by that of the file
+        shown = f"the directory {path}"
+        ups = len([part for part in path.split("/") if part == ".."])
+        if path.startswith("/") or ups > self.depth:
+            return Source(kind="refused", value=path, said=f"{path}, outside of the project", file=file, line=line)
+        if path.endswith(ARCHIVES):
+            return Source(kind="refused", value=path, said=f"the archive {path}", file=file, line=line)
+        return Source(kind="directory", value=path, said=shown, file=file, line=line)
+
+    # ---- where a name comes from -----------------------------------------------------------------------------------
+
+    def declared(self, facts: Facts, root: str = "") -> dict[str, Source]:
+        """Name -> what the project's own tables say; those of a workspace around it hold for what it does not say."""
+        found: dict[str, Source] = {}
+        for above in self._workspaces(root):
+            top = read_facts(self.project, above)
+            found |= self._tables(top, above)
+        return found | self._tables(facts, root)
+
+    def _workspaces(self, root: str) -> Iterator[str]:
+        """Directories above `root` whose project is a workspace of uv's, as prefixes, the outermost first."""
+        parts = root.split("/")[:-1]
+        ups = parts.count("..")
+        above = ["../" * count for count in range(self.depth, ups - 1, -1)]
+        above += ["".join(f"{part}/" for part in parts[:count]) for count in range(ups + 1, len(parts))]
+        for prefix in above:
+            if prefix != root and table(table(read_facts(self.project, prefix).tools, "uv"), "workspace"):
+                yield prefix
+
+    def _tables(self, facts: Facts, root: str) -> dict[str, Source]:
+        file = f"{root}pyproject.toml"
+        text = self.project.read(file) if facts.tools else None
+        found: dict[str, Source] = {}
+        for name, value in _entries(facts.tools):
+            items = value if isinstance(value, list) else [value]
+            kinds = [
+                self._one(each if isinstance(each, dict) else {}, normal(name), root, file, text) for each in items
+            ]
+            said = [kind for kind in kinds if kind is not None]
+            if not said:
+                continue
+            if len({(one.kind, one.value) for one in said}) > 1 or len(said) < len(kinds):
+                several = Source(kind="refused", value="", said="one of several places", file=file, line=said[0].line)
+                said = [several]
+            found.setdefault(normal(name), said[0])
+        return found
+
+    def _one(self, item: Mapping[str, Any], name: str, root: str, file: str, text: str | None) -> Source | None:
+        """One place of a name, in uv's or Poetry's words; None where it says none."""
+        line = line_of(text, name)
+
+        def refused(said: str) -> Source:
+            return Source(kind="refused", value=said, said=said, file=file, line=line)
+
+        if item.get("git"):
+            return refused(f"the repository {item['git']}")
+        if item.get("index") or str(item.get("source", "")).lower() not in ("", "pypi"):
+            return refused(f"the index `{item.get('index') or item['source']}` alone")
+        place = next((str(item[key]) for key in ("path", "file", "url") if item.get(key)), "")
+        if not (place or item.get("workspace")):
+            return None
+        if item.get("marker") and "version" not in item:
+            return refused(f"{place or 'the workspace'} where {item['marker']}")
+        if item.get("workspace"):
+            return Source(kind="workspace", value="", said="the workspace", file=file, line=line)
+        if item.get("subdirectory"):
+            return refused(f"a directory of {place}")
+        if place.startswith(("http://", "https://")):
+            return Source(kind="url", value=place, said=place, file=file, line=line)
+        return self._place_of(place, name, root, file, line)
+
+    def _given(self, name: str, place: tuple[str, int]) -> Source | None:
+        value = self.given.get(name)
+        if value is None:
+            return None
+        kind = INDEX if value == INDEX else "url" if is_url(value) else "directory"
+        value = posixpath.normpath(value) if kind == "directory" else value
+        return Source(kind=kind, value=value, said=f"the directory {value}", file="", line=place[1])
+
+    def _member(self, name: str, source: Source) -> Source:
+        """The member of the workspace that has this name."""
+        places = self._projects().get(name, [])
+        if len(places) == 1:
+            return Source(
+                kind="directory", value=places[0], said=f"the directory {places[0]}", file=source.file, line=source.line
+            )
+        said = "the workspace, which has no such project here" if not places else f"one of {', '.join(places)}"
+        return Source(kind="refused", value="", said=said, file=source.file, line=source.line)
+
+    def _sibling(self, name: str, place: tuple[str, int], root: str) -> Source | None:
+        """Refuses a name that a project beside this one has too, where nothing says which one is meant."""
+        if self.given.get("*") == INDEX:
+            return None
+        places = [each for each in self._projects().get(name, []) if each != (root.rstrip("/") or ".")]
+        outside = [] if places else self._outside().get(name, [])
+        if not places and not outside:
+            return None
+        file, line = place
+        if outside:
+            self.wrong.setdefault(
+                name,
+                Wrong(
+                    message=f"`{name}` is required, and {outside[0]}, outside of this project, is called so too",
+                    hint="for that one, put envtool.yaml into a directory that has both, and say there "
+                    f"`sources: {{{name}: DIRECTORY}}`; `sources: {{{name}: {INDEX}}}` is for that of the index",
+                    file=file,
+                    line=line or line_of(self.project.read(file), name),
+                ),
+            )
+            return None
+        self.wrong.setdefault(
+            name,
+            Wrong(
+                message=f"`{name}` is required, and {places[0]} is called so too: which one is meant?",
+                hint=f"say it in the env: `sources: {{{name}: {places[0]}}}` for this one, "
+                f"`sources: {{{name}: {INDEX}}}` for that of the index",
+                file=file,
+                line=line or line_of(self.project.read(file), name),
+            ),
+        )
+        return None
+
+    def _projects(self) -> dict[str, list[str]]:
+        """Name -> directories of the projects in the checkout that are called so."""
+        if self._siblings is None:
+            self._siblings = {}
+            glob = getattr(self.project, "glob", None)
+            up = "../" * self.depth
+            paths = [path for file in PROJECTS for path in (glob(f"{up}**/{file}") if glob else ())]
+            directories = {posixpath.dirname(path) or "." for path in paths}
+            seen = sorted(place for place in directories if not _ASIDE & {*place.split("/")})
+            for place in seen[:_MOST]:
+                try:
+                    name = normal(read_facts(self.project, "" if place == "." else f"{place}/").name)
+                except (WrongFileError, api.UsageError):  # not what this env is about
+                    continue
+                if name:
+                    self._siblings.setdefault(name, []).append(place)
+        return self._siblings
+
+    def _outside(self) -> dict[str, list[str]]:
+        """The same of the repository around the project."""
+        if self._around is None:
+            self._around = {}
+            around = getattr(self.project, "around", None)
+            files = {path: text for file in PROJECTS for path, text in (around(file) if around else {}).items()}
+            for place in sorted({posixpath.dirname(path) for path in files}):
+                try:
+                    name = normal(read_facts(Mapped(files), f"{place}/").name)
+                except WrongFileError:
+                    continue
+                if name and not _ASIDE & {*place.split("/")}:
+                    self._around.setdefault(name, []).append(place)
+        return self._around
+
+    def _refuse(self, name: str, message: str, source: Source) -> None:
+        hint = (
+            f"say in the env what to take: `sources: {{{name}: DIRECTORY}}`, `sources: {{{name}: URL}}` of an archive, "
+            f"or `sources: {{{name}: {INDEX}}}` for what this machine's pip finds"
+        )
+        self.wrong.setdefault(name, Wrong(message=message, hint=hint, file=source.file, line=source.line))
+
+
+def _entries(tools: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Names with their tables, of uv and of Poetry's dependencies and groups."""
+    yield from table(table(tools, "uv"), "sources").items()
+    poetry = table(tools, "poetry")
+    yield from table(poetry, "dependencies").items()
+    for group in table(poetry, "group").values():
+        yield from table(group if isinstance(group, dict) else {}, "dependencies").items()
+    yield from table(poetry, "dev-dependencies").items()
+
+
+def is_url(value: str) -> bool:
+    """Whether it is the URL of an archive, as a source may be."""
+    return value.startswith(("http://", "https://"))
+
+
+def _egg(text: str) -> str:
+    found = re.search(r"[#&]egg=([\w.-]+)", text)
+    return found.group(1) if found else ""
+
+
+def line_of(text: str | None, name: str, key: str = "") -> int:
+    """The line, from 1, that names something: under this key, else in a table of sources, else anywhere; 1 where none
+    does."""
+    words = re.escape(name) if "/" in name else re.sub(r"\\?-", "[-_.]+", re.escape(name))
+    pattern = re.compile(rf"(?<![\w.-]){words}(?![\w-])", re.IGNORECASE)
+    found, best, header, current = 1, 0, "", ""
+    for number, line in enumerate((text or "").splitlines(), 1):
+        table_, key_ = re.match(r"^\s*\[+([^\]]+)\]", line), re.match(r"^\s*([\w.-]+)\s*=", line)
+        header = table_.group(1) if table_ else header
+        current = key_.group(1) if key_ else "" if table_ else current
+        if not pattern.search(line.partition(" #")[0]):
+            continue
+        rank = (
+            4 if key and key in f"{header}.{current}" else 3 if "sources" in header else 2 if "poetry" in header else 1
+        )
+        if rank > best and current != "name":
+            found, best = number, rank
+    return found

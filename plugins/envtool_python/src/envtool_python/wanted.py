@@ -1,0 +1,161 @@
+"""What a layer's options ask pip for, read from the project's files. What a layer does not depend on does not exist."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from envtool import api
+from envtool_python.editable import BUILD_FILES
+from envtool_python.facts import Facts, read_facts
+from envtool_python.requirements import WrongRequirementError, extra, flatten, group, own_extras, unique
+from envtool_python.sources import INDEX, Sources, is_url
+from envtool_python.texts import WrongFileError, text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MOST = 8 << 20  # bytes of a requirements file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What pip is asked for: `calls` are lines for one call each, all of which go into one environment; `directories`
+    are those of the project that names come from. `extras` of the project are asked for where only its build backend
+    can say what they require (None otherwise), in the call of that number.
+    """
+
+    facts: Facts
+    calls: tuple[tuple[str, ...], ...]
+    constraints: tuple[str, ...]
+    directories: Mapping[str, str]
+    extras: tuple[str, ...] | None
+    project_call: int
+
+
+def wanted(chosen: Mapping[str, Any], files: Inputs) -> Asked:
+    """Read what the options name. Raises ResolveError."""
+    try:
+        return _wanted(chosen, files)
+    except (WrongFileError, WrongRequirementError) as error:
+        raise _wrong(error) from None
+    except _OutsideError as error:
+        raise api.ResolveError(
+            f"{error} is included, but the layer does not depend on it", code="requirements",
+            hint=f"name it: `inputs: [{error}]`",
+        ) from None  # fmt: skip
+
+
+def _wanted(chosen: Mapping[str, Any], files: Inputs) -> Asked:
+    facts = read_facts(files) if asks_project(chosen) or chosen.get("groups") else Facts()
+    sources = Sources(files, chosen.get("sources", {}), depth=files.depth)
+    bounded = flatten(files.read, (), chosen.get("constraints", ()))
+    extras = [*chosen.get("extras", ())] if asks_project(chosen) else None
+    calls: list[tuple[str, ...]] = []
+    rest: list[str] = sources.place(chosen.get("packages", ()), Facts(), file="the spec")
+    constraints = [*bounded.constraints, *chosen.get("bounds", ())]
+    for path in chosen.get("requirements", ()):
+        found = flatten(files.read, [path])
+        constraints += found.constraints
+        if found.extras is not None:
+            facts = facts if facts.texts else read_facts(files)
+            extras = [*(extras or []), *found.extras]
+        lines: list[str] = []
+        for line in found.requirements:
+            file, number = found.places.get(line, (path, 1))
+            lines += sources.place([line], Facts(), file=file, line=number)
+        if found.moded:  # a hash or an option holds for all of a call: for this file alone
+            calls.append(unique(lines))
+        else:
+            rest += lines
+    for name in chosen.get("groups", ()):
+        rest += sources.place(own_extras(facts.name, facts.extras, group(facts.groups, name)), facts)
+    asked = None
+    if extras is not None and facts.dependencies is None:
+        asked = unique(extras)
+        sources.all_of(facts)
+    elif extras is not None:
+        rest += sources.place(facts.dependencies or (), facts)
+        for name in extras:
+            rest += sources.place(extra(facts.name, facts.extras, name), facts)
+    _check_sources(sources)
+    constraints += [f"{name} @ {value}" for name, value in sources.given.items() if is_url(value)]
+    if rest or asked is not None:
+        calls.append(unique(rest))
+    adds = chosen.get("adds", ())
+    return Asked(
+        facts=facts,
+        calls=(*calls, unique(adds)) if adds else tuple(calls),
+        constraints=unique(constraints),
+        directories=directories_of(chosen),
+        extras=asked,
+        project_call=len(calls) - 1,
+    )
+
+
+def _check_sources(sources: Sources) -> None:
+    """Raises ResolveError where a requirement does not come from an index, and the layer does not say so."""
+    for wrong in sources.wrong.values():
+        raise api.ResolveError(f"{wrong.file}:{wrong.line}: {wrong.message}", code="source", hint=wrong.hint)
+    for name, place in sources.chosen.items():
+        if name not in sources.given:
+            more = "" if is_url(place) else f", and a layer `python-project: {{root: {place}}}` installs it"
+            raise api.ResolveError(
+                f"`{name}` comes from {place}", code="source", hint=f"say so: `sources: {{{name}: {place}}}`{more}"
+            )
+
+
+def directories_of(chosen: Mapping[str, Any]) -> dict[str, str]:
+    """Name -> directory, of those sources that are directories of the project."""
+    return {name: place for name, place in chosen.get("sources", {}).items() if place != INDEX and not is_url(place)}
+
+
+def _wrong(error: WrongFileError | WrongRequirementError) -> api.ResolveError:
+    if isinstance(error, WrongFileError):
+        where = f"{error.file}:{error.line}:{error.column}"
+        return api.ResolveError(f"{where}: {error}", code="pyproject", hint=error.hint)
+    return api.ResolveError(str(error), code="requirements")
+
+
+class _OutsideError(Exception):
+    """A file exists, but is not among the inputs."""
+
+
+class Inputs:
+    """The project's files as a layer may read them: what is not among its inputs does not exist."""
+
+    def __init__(self, request: api.Request, site: api.Site) -> None:
+        self.known = {item.path for item in request.inputs}
+        self.site = site
+        self.directory = request.directory
+        self.depth = len([part for part in request.directory.split("/") if part not in ("", ".")])
+
+    def read(self, path: str) -> str | None:
+        """Text of an input; None when there is no such file. Raises _OutsideError when it is no input."""
+        whole = posixpath.normpath(posixpath.join(self.directory, path))
+        try:
+            with self.site.open(whole, limit=MOST) as file:
+                content = file.read()
+        except api.ResolveError as error:
+            if error.code == "no-file":
+                return None
+            raise
+        if whole not in self.known:
+            if posixpath.basename(path) in BUILD_FILES:
+                return None
+            raise _OutsideError(path)
+        return text_of(content, path)
+
+
+def facts_at(files: Inputs, prefix: str) -> Facts:
+    """The facts of the project at `prefix`. Raises ResolveError."""
+    try:
+        return read_facts(files, prefix)
+    except (WrongFileError, WrongRequirementError) as error:
+        raise _wrong(error) from None
+
+
+def asks_project(chosen: Mapping[str, Any]) -> bool:
+    """Whether what the project itself requires is asked for."""
+    return bool(chosen.get("project") or "extras" in chosen)

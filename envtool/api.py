@@ -25,7 +25,7 @@ every command that reads a spec.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, ClassVar, Protocol, TypeAlias, TypeVar
@@ -33,7 +33,7 @@ from typing import BinaryIO, ClassVar, Protocol, TypeAlias, TypeVar
 import pluggy
 
 from envtool import shapes
-from envtool.errors import BuildError, FetchError, Problem, ResolveError, SpecError
+from envtool.errors import BuildError, FetchError, Problem, ResolveError, SpecError, UsageError
 from envtool.events import Event
 from envtool.gate import MOST
 from envtool.integrity import integrity_digest
@@ -45,7 +45,7 @@ __all__ = [
     "Detection", "EnvDraft", "Event", "Fetch", "FetchError", "ImageSource", "InputFile", "Json", "Kind", "Language",
     "LayerDraft", "Looked", "Memory", "Original", "Package", "Part", "Peek", "Place", "Problem", "Project", "Recipe",
     "Request", "ResolveError", "Run", "Sealed", "Secret", "Shown", "Site", "SpecError", "Step", "Text", "Tree",
-    "Unpack", "Where", "hook", "hookspec", "integrity_digest", "shapes",
+    "Unpack", "UsageError", "Where", "hook", "hookspec", "integrity_digest", "shapes",
 ]  # fmt: skip
 
 hookspec = pluggy.HookspecMarker("envtool")
@@ -282,6 +282,10 @@ class Site(Protocol):
     def tags(self, directory: str = "") -> tuple[str, ...]:
         """Names of the tags of the repository that a directory of the project is in; none outside git."""
 
+    def described(self, directory: str, names: Collection[str]) -> str:
+        """Which of these tags `git describe --tags` names for a directory of the project; empty where none of them is
+        reachable from what is checked out, and outside git."""
+
     def get(self, url: str) -> bytes:
         """Fetch a small file whole, following the host's proxies and CA. Raises FetchError."""
 
@@ -302,6 +306,10 @@ class Site(Protocol):
     ) -> Completed:
         """Run a command in a throw-away container on the stack below (inputs at PROJECT). With `network` it has
         the host's, with the host's CA bundle and proxy variables. Does not raise on a non-zero status."""
+
+    def packages_with(self, ends: Sequence[str]) -> Mapping[str, str]:
+        """Which package of the base's own distribution has a file whose path ends so (`ffi.h`, `bin/cmake`), for hints:
+        asked after a failure alone. What cannot be told, for whatever reason, is left out."""
 
     def seen(self, sha256: str, url: str) -> None:
         """Remember, on this machine only, where `resolve` saw a file whose pin has no URL: `locate` gets it as a hint.
@@ -449,6 +457,15 @@ class Kind:
         the clock with; None when the base's archive has none. Raises FetchError."""
         return None
 
+    def packages_with(self, request: Request, pins: Json, ends: Sequence[str], site: Site) -> Mapping[str, str]:
+        """Bases only: the package of their distribution that has a file whose path ends so (`ffi.h`, `bin/cmake`), for
+        hints after a failure; what cannot be told is left out. Raises ResolveError, FetchError."""
+        return {}
+
+    def hint(self, request: Request, pins: Json, output: str, site: Site) -> str:
+        """What to do about a build that failed with this output; empty where nothing is known."""
+        return ""
+
     def variables(self, request: Request, pins: Json) -> Mapping[str, str]:
         """Variables for everything that stands on this layer. `PATH` is *prepended* to the PATH so far."""
         return {}
@@ -481,13 +498,22 @@ class Project(Protocol):
     """The project's files, as pure steps may see them: every read is recorded as something the plan depends on."""
 
     def read(self, path: str) -> str | None:
-        """Text of a project-relative file, None when there is none (that is recorded too)."""
+        """Text of a project-relative file, None when there is none (that is recorded too). Raises UsageError where it
+        leaves the project, is no regular file, or no text."""
+
+    def read_bytes(self, path: str) -> bytes | None:
+        """The same as it lies there, for files that say their encoding themselves."""
 
     def read_bytes(self, path: str) -> bytes | None:
         """The same as it lies there, for files that say their encoding themselves."""
 
     def glob(self, pattern: str) -> list[str]:
         """Project-relative paths, sorted. Git-ignored files are not seen."""
+
+    def around(self, name: str) -> Mapping[str, bytes]:
+        """Files of this name that the repository around the project has outside of it, in the directories that the
+        project is in and one or two below those: path, which begins with `..`, -> content. To compare with, and to
+        name to people, no more: builds and tasks do not see them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 IGNORED = ("ls-files", "-o", "-i", "--exclude-standard", "--directory", "-z", "--", ".")
 LISTED = ("ls-files", "-c", "-o", "--exclude-standard", "-z", "--", ".")
@@ -326,9 +326,16 @@ class Git:
         return status
 
 
-def ask(repository: Repository | None, directory: str, words: Sequence[str], *, configured: bool = True) -> Git:
-    """Start git in a directory of a work tree; `configured`: by the caller's configuration. Raises Failure, also where
-    there is no repository any more."""
+def ask(
+    repository: Repository | None,
+    directory: str,
+    words: Sequence[str],
+    *,
+    configured: bool = True,
+    files: Mapping[str, bytes] | None = None,
+) -> Git:
+    """Start git in a directory of a work tree; `configured`: by the caller's configuration; `files` are to be in its
+    git directory, which has no refs otherwise. Raises Failure, also where there is no repository any more."""
     if repository is None:
         raise Failure(f"{directory}/.git is no git repository")
     streams: list[int] = []
@@ -338,8 +345,8 @@ def ask(repository: Repository | None, directory: str, words: Sequence[str], *, 
         settings = _settings(repository)
         void = f"{_VOID}/{'sha256' if _setting(settings, 'extensions', 'objectformat') == 'sha256' else 'sha1'}"
         shared = [name for name in os.listdir(repository.directory) if name.startswith(_SHARED)]
-        if shared:
-            void = private = _with_shared(void, repository.directory, shared)
+        if shared or files:
+            void = private = _private(void, repository.directory, shared, files or {})
         environ = _environment(repository, void, configured=configured)
         streams += os.memfd_create("git"), os.memfd_create("git")
         actions = [(os.POSIX_SPAWN_DUP2, stream, number) for number, stream in enumerate(streams, 1)]
@@ -444,14 +451,15 @@ def _high(descriptor: int) -> int:
         os.close(descriptor)
 
 
-def _with_shared(void: str, directory: str, names: Sequence[str]) -> str:
+def _private(void: str, directory: str, names: Sequence[str], files: Mapping[str, bytes]) -> str:
     """A git directory for one question, with links to what a split index stands on; _forget removes it."""
     room = os.environ.get("TMPDIR", "")
     place = f"{room if os.path.isabs(room) else '/tmp'}/envtool-git-{os.urandom(8).hex()}"
     os.mkdir(place, 0o700)
     try:
-        with open(f"{place}/HEAD", "xb") as file:
-            file.write(small(f"{void}/HEAD"))
+        for name, content in {"HEAD": small(f"{void}/HEAD"), **files}.items():
+            with open(f"{place}/{name}", "xb") as file:
+                file.write(content)
         for name in ("config", "refs"):
             os.symlink(f"{void}/{name}", f"{place}/{name}")
         for name in names:

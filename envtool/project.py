@@ -10,17 +10,19 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import BinaryIO
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import BinaryIO, TypeVar
 
-from envtool import digests, gate, git, globs, leads, refs
+from envtool import around, digests, gate, git, globs, refs
 from envtool.beneath import ESCAPES
 from envtool.errors import EnvtoolError, Interrupted, UsageError
 from envtool.model import InputFile
 from envtool.sizes import said
 from envtool.view import OWN as OWN  # noqa: PLC0414 - they are this room's words too
 from envtool.view import VENDOR as VENDOR  # noqa: PLC0414
+
+T = TypeVar("T")
 
 MAX_READ = 8 << 20
 MAX_INPUTS = 4 << 30  # bytes of what one layer depends on, as of what is new in a view (view/look.py)
@@ -101,13 +103,25 @@ def history(root: str) -> str:
 def tags(root: str, below: str = "") -> tuple[str, ...]:
     """Names of the tags of the repository that the project, or its directory `below`, is in. Raises EnvtoolError (code
     project-git)."""
+    return _of_repository(
+        root, below, lambda repository: tuple(name.removeprefix("refs/tags/") for name, _ in refs.tags(repository)), ()
+    )
+
+
+def described(root: str, below: str, names: Collection[str]) -> str:
+    """Which of these tags `git describe --tags` names there; empty where it names none of them. Raises EnvtoolError
+    (code project-git)."""
+    return _of_repository(root, below, lambda repository: refs.described(repository, names), "")
+
+
+def _of_repository(root: str, below: str, look: Callable[[git.Repository], T], nothing: T) -> T:
     top = os.path.realpath(root)
     directory = os.path.realpath(os.path.join(top, below))
     if not gate.below(directory, top) or not os.path.isdir(directory):
-        return ()
+        return nothing
     try:
         repository = git.around(directory)
-        return tuple(name.removeprefix("refs/tags/") for name, _ in refs.tags(repository)) if repository else ()
+        return look(repository) if repository else nothing
     except git.Failure as error:
         raise _unread(error) from error
 
@@ -406,7 +420,7 @@ class Files:
 
     def read_bytes(self, path: str) -> bytes | None:
         """See api.Project. Raises UsageError for a path that leaves the project."""
-        relative = inside(path)
+        relative = _inside(path)
         self._note(os.path.join(self._root, relative))
         try:
             with self._gate.open(relative, limit=MAX_READ) as file:
@@ -431,6 +445,14 @@ class Files:
         self._note(os.path.join(self._root, ".git", "info", "exclude"))
         self._note(os.path.join(self._root, ".git", "index"))
         return [path for path in self._listed if expression.fullmatch(path)]
+
+    def around(self, name: str) -> dict[str, bytes]:
+        """See api.Project. Raises EnvtoolError (code project-git)."""
+        try:
+            repository = git.around(self._root)
+        except git.Failure as error:
+            raise _unread(error) from error
+        return around.files(repository.top, self._root, name, self._note) if repository else {}
 
     def seen(self) -> tuple[Seen, ...]:
         """Everything that was looked at so far."""

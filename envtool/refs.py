@@ -1,4 +1,4 @@
-"""What a repository has checked out, and its tags: read from its own files (HEAD, packed-refs, refs/), without git.
+"""What a repository has checked out, and its tags: read from its own files (HEAD, packed-refs, refs/).
 
 Everything is bounded, only object ids are believed, and no name leads out of the git directory. A repository that keeps
 its refs in another way (reftable) has none that we know.
@@ -7,12 +7,13 @@ its refs in another way (reftable) has none that we know.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from envtool import git
 
 MOST = 100_000  # tags
 PACKED = 64 << 20  # bytes of packed-refs
+_TAGS = "refs/tags/"
 _DEPTH = 5  # of a ref that names another one, as git has it
 
 
@@ -35,13 +36,31 @@ def head(repository: git.Repository) -> str:
 
 def tags(repository: git.Repository) -> list[tuple[str, str]]:
     """(name, object id in hex) of every tag, sorted: `refs/tags/…`. Raises git.Failure."""
-    found = {name: value for name, value in _packed(repository) if name.startswith("refs/tags/")}
+    found = {name: value for name, value in _packed(repository) if name.startswith(_TAGS)}
     for number, name in enumerate(_loose(repository.common, "refs/tags")):
         if number == MOST:
             raise git.Failure(f"{repository.common}/refs/tags has more than {MOST} files: `git pack-refs --all` helps")
         if _is_id(value := _read(f"{repository.common}/{name}")):
             found[name] = value
     return sorted(found.items())
+
+
+def described(repository: git.Repository, names: Collection[str]) -> str:
+    """Which of these tags `git describe --tags` names for what is checked out; empty where none of them is reachable.
+    Raises git.Failure."""
+    wanted = [(name, value) for name, value in tags(repository) if name.removeprefix(_TAGS) in names]
+    commit = head(repository)
+    if not wanted or not commit:
+        return ""
+    files = {"HEAD": f"{commit}\n".encode()}
+    packed = "".join(f"{value} {name}\n" for name, value in wanted)
+    files["packed-refs"] = packed.encode("utf-8", "surrogateescape")
+    if shallow := _read(f"{repository.common}/shallow"):  # where history ends: ids alone
+        files["shallow"] = "".join(f"{line}\n" for line in shallow.split("\n") if _is_id(line)).encode()
+    words = ("describe", "--tags", "--abbrev=0")
+    _, output, _ = git.ask(repository, repository.top, words, configured=False, files=files).ended()
+    name = output.decode("utf-8", "surrogateescape").removesuffix("\n")
+    return name if name in names else ""
 
 
 def _loose(common: str, below: str) -> Iterator[str]:

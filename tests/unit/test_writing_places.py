@@ -59,7 +59,7 @@ ALLOWED = {
     "envtool/run/warm.py": STORE,
     "envtool/net/files.py": STORE + ": downloads",
     "envtool/verify/": STORE,
-    "envtool/git.py:_with_shared": PRIVATE,
+    "envtool/git.py:_private": PRIVATE,
     "envtool/git.py:_forget": PRIVATE,
     "envtool/kinds/image/settle.py": PRIVATE,
     "envtool/container/probe.py": PRIVATE,
@@ -70,6 +70,7 @@ ALLOWED = {
     "plugins/envtool_python/src/envtool_python/beside.py": CONTAINER,
     "plugins/envtool_python/src/envtool_python/calls.py": CONTAINER,
     "plugins/envtool_python/src/envtool_python/inside.py": CONTAINER,
+    "plugins/envtool_python/src/envtool_python/tagged.py": CONTAINER,
     "envtool/cli/main.py": "/dev/null in the place of a standard output that nobody reads",
 }
 

@@ -504,9 +504,6 @@ class Project(Protocol):
     def read_bytes(self, path: str) -> bytes | None:
         """The same as it lies there, for files that say their encoding themselves."""
 
-    def read_bytes(self, path: str) -> bytes | None:
-        """The same as it lies there, for files that say their encoding themselves."""
-
     def glob(self, pattern: str) -> list[str]:
         """Project-relative paths, sorted. Git-ignored files are not seen."""
 

@@ -10,11 +10,11 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import BinaryIO, TypeVar
 
-from envtool import around, digests, gate, git, globs, refs
+from envtool import around, digests, gate, git, globs, leads, refs
 from envtool.beneath import ESCAPES
 from envtool.errors import EnvtoolError, Interrupted, UsageError
 from envtool.model import InputFile
@@ -420,7 +420,7 @@ class Files:
 
     def read_bytes(self, path: str) -> bytes | None:
         """See api.Project. Raises UsageError for a path that leaves the project."""
-        relative = _inside(path)
+        relative = inside(path)
         self._note(os.path.join(self._root, relative))
         try:
             with self._gate.open(relative, limit=MAX_READ) as file:

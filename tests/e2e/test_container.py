@@ -822,3 +822,27 @@ def test_what_a_layer_keeps_for_beside_the_sources_is_there_as_if_it_lay_there(t
         "/tmp:", "src:", "b.txt", "c.pyc", "deep", "fast.so", "link.so", "b",
     ], "no link of the project is followed, and no fifo copied"  # fmt: skip
     assert snapshot(project) == before
+
+
+def test_nothing_can_be_imported_once_mounts_are_made(tree, project, monkeypatch):
+    """Wherever the installation lies: so that an import there is seen by every test that starts a container."""
+    assert "tabnanny" not in sys.modules
+    monkeypatch.setattr(inside.roots, "build", lambda *_: importlib.import_module("tabnanny"))
+    with pytest.raises(SandboxError, match="ModuleNotFoundError: No module named 'tabnanny'"):
+        go(tree, "true", project=project)
+
+
+def test_an_installation_lies_where_its_containers_are_staged(place, tmp_path):
+    """Below /tmp, over which the stage is mounted; and with files of several owners, which take a module of their own."""
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="envtool-installed-") as installed:
+        os.chmod(installed, 0o755)
+        shutil.copytree(REPOSITORY / "envtool", f"{installed}/envtool", ignore=shutil.ignore_patterns("__pycache__"))
+        place.caller = replace(place.caller, path=f"{installed}:{place.caller.path}")
+        place.task("echo x >> other.txt\ncat other.txt\n", options="outputs: [other.txt]")
+        other = place.write("other.txt", "hi\n")
+        if os.geteuid() == 0:
+            os.chown(other, 4711, 4711)
+        done = place.envtool("test", "-v")
+        assert done.status == 0, done.said
+        assert place.envtool("exec", "unit", "--", "cat", "other.txt").out == "hi\nx\n"
+        assert place.envtool("exec", "unit", "--", "touch", "other.txt").status == 0

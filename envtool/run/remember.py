@@ -72,10 +72,11 @@ def perform(asked: Asked, stacks: Stacks, *, again: bool) -> tuple[Result, Trace
             return told
     stack = stacks.stack(env.name)
     why = "" if env.network else reach.unseen(stack)
-    if why:
-        setting.emit(net.note(_id(asked), f"not remembered: {why}"))
     if env.network or why:
-        return run_task(env, asked.task, stack, setting, log=asked.log, host=asked.host), None
+        result = run_task(env, asked.task, stack, setting, log=asked.log, host=asked.host)
+        if why and result.outcome == "passed":
+            _not_remembered(asked, why)
+        return result, None
     if not view or recalled is None or stack.made != recalled.made:  # something was made: that took its time
         view = look_at(setting)
         if not again and isinstance(view, View) and (told := _by_team(asked, stack, view)):

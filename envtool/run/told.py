@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-FORMAT = 4
+FORMAT = 5
 
 
 def path(store: str, spec: str, task: str, envs: tuple[str, ...]) -> str:

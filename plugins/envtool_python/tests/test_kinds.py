@@ -285,6 +285,16 @@ def test_resolving_again_is_a_question_of_build_files_alone():
     assert Pip().question(before) != Pip().question(after)
 
 
+def test_a_build_file_that_is_a_link_is_asked_by_its_content():
+    kind = PythonProject()
+
+    def asked(content):
+        link = api.InputFile(path="pyproject.toml", sha256=content * 64, link="config/pyproject.toml")
+        return kind.question(replace(request({}), inputs=(link,)))
+
+    assert asked("a") != asked("b")
+
+
 def test_a_declared_build_is_the_whole_question():
     options = {"build": "0" * 64, "files": ["pyproject.toml"], "install": "editable"}
     before = request(options, inputs=["pyproject.toml"])

@@ -494,7 +494,7 @@ def test_outputs_come_back_owned_and_safe(tree, project):
     assert (project / "sparse").stat().st_blocks * 512 < 1 << 20
     assert {p.name for p in (project / "dist").iterdir()} == {"a", "sub", "link"}
     assert not os.path.exists("/tmp/z")
-    text = "\n".join(result.exit.notes)
+    text = "\n".join((result.exit.lost, *result.exit.notes))
     for name in ("dist/pipe", "dist/abs", "dist/up", "linked/z", "none/**"):
         assert name in text
     owner = project.stat()

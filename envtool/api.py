@@ -38,6 +38,8 @@ from envtool.events import Event
 from envtool.gate import MOST
 from envtool.integrity import integrity_digest
 from envtool.model import Command, InputFile, Json, Where
+from envtool.programs import find as find_program
+from envtool.programs import path as search_path
 from envtool.shown import Cache, Memory, Peek, Secret, Shown, Text
 
 __all__ = [
@@ -45,7 +47,7 @@ __all__ = [
     "Detection", "EnvDraft", "Event", "Fetch", "FetchError", "ImageSource", "InputFile", "Json", "Kind", "Language",
     "LayerDraft", "Looked", "Memory", "Original", "Package", "Part", "Peek", "Place", "Problem", "Project", "Recipe",
     "Request", "ResolveError", "Run", "Sealed", "Secret", "Shown", "Site", "SpecError", "Step", "Text", "Tree",
-    "Unpack", "Where", "hook", "hookspec", "integrity_digest", "shapes",
+    "Unpack", "Where", "find_program", "hook", "hookspec", "integrity_digest", "search_path", "shapes",
 ]  # fmt: skip
 
 hookspec = pluggy.HookspecMarker("envtool")

@@ -235,19 +235,40 @@ class Caller:
 
     def __init__(self, top: str, root: str) -> None:
         home = os.environ.get("HOME", "")
-        checkout = os.path.realpath(root) if top == "/" or os.path.realpath(home) == top else top
-        below = f"{checkout}/".replace("//", "/")
-
-        def ours(path: str) -> bool:
-            return os.path.isabs(path) and (real := _real(path)) != "" and not f"{real}/".startswith(below)
-
-        path = [each for each in os.environ.get("PATH", os.defpath).split(":") if ours(each)]
+        checkout = _checkout(top, root)
+        path = searched(os.environ.get("PATH", os.defpath), (checkout,))
         found = (f"{each}/git" for each in path if os.access(f"{each}/git", os.X_OK) and os.path.isfile(f"{each}/git"))
         self.program = next(found, "")  # absolute; empty where there is none
         # git starts nothing, but git may be a script of the caller's
-        self.environ = {"PATH": ":".join(path), "HOME": home if ours(home) else os.devnull, "LC_ALL": "C"}
-        if ours(config := os.environ.get("XDG_CONFIG_HOME", "")):
+        own = home if _outside(home, (checkout,)) else os.devnull
+        self.environ = {"PATH": ":".join(path), "HOME": own, "LC_ALL": "C"}
+        if _outside(config := os.environ.get("XDG_CONFIG_HOME", ""), (checkout,)):
             self.environ["XDG_CONFIG_HOME"] = config
+
+
+def checkout(root: str) -> str:
+    """The real path of all that came with the project at `root`."""
+    try:
+        repository = around(root)
+    except Failure:
+        repository = None
+    return _checkout(repository.top, root) if repository else os.path.realpath(root)
+
+
+def _checkout(top: str, root: str) -> str:
+    whole = top == "/" or os.path.realpath(os.environ.get("HOME", "")) == top
+    return os.path.realpath(root) if whole else top
+
+
+def searched(path: str, checkouts: Iterable[str]) -> list[str]:
+    """The directories of PATH in which a program may be looked for: absolute ones that lie in no checkout."""
+    return [each for each in path.split(":") if _outside(each, checkouts)]
+
+
+def _outside(path: str, checkouts: Iterable[str]) -> bool:
+    if not os.path.isabs(path) or not (real := _real(path)):
+        return False
+    return not any(f"{real}/".startswith(f"{top}/".replace("//", "/")) for top in checkouts)
 
 
 def _real(path: str) -> str:

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import os
 
-from envtool import git
+from envtool import repository
 
 _checkouts: set[str] = set()
 
 
 def avoid(root: str) -> None:
     """From now on nothing is started that came with the project at `root`."""
-    _checkouts.add(git.checkout(root))
+    _checkouts.add(repository.checkout(root))
 
 
 def path(given: str | None = None) -> str:
     """PATH (the caller's, unless one is given) without relative directories, and those of a checkout."""
-    return ":".join(git.searched(os.environ.get("PATH", os.defpath) if given is None else given, _checkouts))
+    return ":".join(repository.searched(os.environ.get("PATH", os.defpath) if given is None else given, _checkouts))
 
 
 def find(name: str, given: str | None = None) -> str:

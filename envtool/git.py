@@ -98,10 +98,11 @@ class Git:
             raise Failure(f"git cannot read {self.repository.directory}: {why}")
         return output
 
-    def ended(self, cancel: int = -1) -> tuple[int, bytes, bytes]:
-        """Its status as wait(2) has it, output and errors. Raises Failure when it takes too long, Stopped."""
+    def ended(self, cancel: int = -1, limit: float = LIMIT) -> tuple[int, bytes, bytes]:
+        """Its status as wait(2) has it, output and errors. Raises Failure when it takes longer than `limit` (seconds),
+        Stopped."""
         try:
-            status = self._wait(cancel)
+            status = self._wait(cancel, limit)
             return status, _whole(self._streams[0]), _whole(self._streams[1])
         finally:
             self.drop()
@@ -114,7 +115,7 @@ class Git:
             self._child = 0
         _forget(self._streams, self._private)
 
-    def _wait(self, cancel: int) -> int:
+    def _wait(self, cancel: int, limit: float) -> int:
         ended, status = os.waitpid(self._child, os.WNOHANG)
         if not ended:
             import select
@@ -125,7 +126,7 @@ class Git:
                 for descriptor in (child, cancel):
                     if descriptor >= 0:
                         poll.register(descriptor, select.POLLIN)
-                left = max(0.0, self._began + LIMIT - time.monotonic())
+                left = max(0.0, self._began + limit - time.monotonic())
                 ready = {descriptor for descriptor, _ in poll.poll(1000 * left)}
             finally:
                 os.close(child)
@@ -133,7 +134,7 @@ class Git:
                 if ready:
                     raise Stopped("stopped while git was asked")
                 raise Failure(
-                    f"git was asked about {self.repository.top} for {LIMIT} s and did not end: is a file of the"
+                    f"git was asked about {self.repository.top} for {limit:.0f} s and did not end: is a file of the"
                     " repository, or a .gitignore, something that cannot be read to its end?"
                 )
             status = os.waitpid(self._child, 0)[1]

@@ -52,6 +52,11 @@ class Repository:
         self._known = known  # device and inode of both
         self.caller: Caller
 
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Device and inode of its directory."""
+        return self._known[self.directory]
+
     def enter(self, *, shared: bool = False) -> int:
         """A descriptor (O_PATH) of its directory, or of the one that worktrees share. Raises Failure, OSError."""
         path = self.common if shared else self.directory

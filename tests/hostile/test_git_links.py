@@ -4,8 +4,11 @@ Whoever wrote the checkout may not read what we may: commits, tags and names com
 """
 
 import os
+import shutil
 import subprocess
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -215,3 +218,60 @@ def test_evidence_says_nothing_of_a_file_that_the_owner_may_not_read(place):
     for path in Path(place.project).rglob("*"):
         if path.is_file() and not path.is_symlink():
             assert SECRET.encode() not in path.read_bytes(), path
+
+
+# ---- submodules ------------------------------------------------------------------------------------------------------
+
+
+def test_submodules_through_links_are_not_asked(tmp_path):
+    """Thirty small repositories, each with two links to the next as submodules: 2^30 questions."""
+    top, below = tmp_path / "top", ""
+    for number in range(30, -1, -1):
+        here = top / f".l{number}" if number else top
+        here.mkdir(parents=True, exist_ok=True)
+        run(here, "init", "-q")
+        (here / "f").write_text("x")
+        (here / ".gitignore").write_text(".l*\n")
+        run(here, "add", "f", ".gitignore")
+        for name in "ab" if below else "":
+            run(here, "update-index", "--add", "--cacheinfo", f"160000,{below},{name}")
+            (here / name).symlink_to(top / f".l{number + 1}")
+        run(here, "commit", "-q", "-m", "x")
+        below = run(here, "rev-parse", "HEAD")
+    began = time.monotonic()
+    assert provenance.commit(str(top)) == f"{below}-dirty"
+    assert time.monotonic() - began < 10
+
+
+def test_each_repository_is_asked_once(root):
+    """Two work trees that say to be of the same one: what they are cannot be told."""
+    there = run(root, "rev-parse", "HEAD")
+    for name in ("a", "b"):
+        (root / name).mkdir()
+        (root / name / ".git").write_text("gitdir: ../.git\n")
+        run(root, "update-index", "--add", "--cacheinfo", f"160000,{there},{name}")
+    run(root, "commit", "-q", "-m", "x")
+    assert provenance.commit(str(root)).endswith("-dirty")
+
+
+def test_submodules_are_compared(tmp_path):
+    inner, top = repository(tmp_path / "inner"), repository(tmp_path / "top")
+    for name in ("one", "deep/two"):
+        run(top, "submodule", "--quiet", "add", str(inner), name)
+    run(top, "commit", "-q", "-m", "x")
+    there = run(top, "rev-parse", "HEAD")
+    assert provenance.commit(str(top)) == there
+    (top / "deep/two/file").write_text("other")
+    assert provenance.commit(str(top)) == f"{there}-dirty"
+    shutil.rmtree(top / "deep/two")
+    assert provenance.commit(str(top)) == there  # not checked out
+
+
+def test_comparing_has_one_limit(tmp_path, monkeypatch):
+    inner, top = repository(tmp_path / "inner"), repository(tmp_path / "top")
+    run(top, "submodule", "--quiet", "add", str(inner), "sub")
+    run(top, "commit", "-q", "-m", "x")
+    moments = iter(range(0, 10_000, 20))
+    monkeypatch.setattr(provenance, "time", SimpleNamespace(monotonic=lambda: float(next(moments))))
+    assert provenance.commit(str(top)).endswith("-dirty")
+    assert next(moments) < 200  # as many questions as there was time for

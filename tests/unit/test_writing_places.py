@@ -58,6 +58,7 @@ ALLOWED = {
     "envtool/run/warm.py": STORE,
     "envtool/net/files.py": STORE + ": downloads",
     "envtool/verify/": STORE,
+    "envtool/repository.py": "opens with O_PATH alone, by flags that have a name",
     "envtool/git.py:_with_shared": PRIVATE,
     "envtool/git.py:_forget": PRIVATE,
     "envtool/kinds/image/settle.py": PRIVATE,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from envtool import gate
 from envtool import project as projects
 from envtool.api import PROJECT
+from envtool.beneath import ESCAPES
 from envtool.directory.drafts import reached, written
 from envtool.errors import StoreError, UsageError
 from envtool.model import Env
@@ -147,7 +148,8 @@ def _project(stack: Stack, setting: Setting, path: str) -> Content:
             diff_id, size, _, _ = sink.close()
     except OSError as error:
         setting.cancel.check()
-        raise StoreError(f"the project cannot be read: {error}", code="export-project") from error
+        why = "it leads out of the project, which it did not a moment ago" if error.errno == ESCAPES else error.strerror
+        raise StoreError(f"the project cannot be read: {error.filename}: {why}", code="export-project") from error
     return Content(name="project", diff_id=diff_id, size=size, tar=path)
 
 

@@ -38,6 +38,8 @@ from envtool.events import Event
 from envtool.gate import MOST
 from envtool.integrity import integrity_digest
 from envtool.model import Command, InputFile, Json, Looked, Where
+from envtool.programs import find as find_program
+from envtool.programs import path as search_path
 from envtool.recipe import (
     BESIDE,
     BLOBS,
@@ -54,7 +56,7 @@ from envtool.recipe import (
     Sealed,
     Step,
     Unpack,
-)  # fmt: skip
+)
 from envtool.shown import Cache, Memory, Peek, Secret, Shown, Text
 
 __all__ = [
@@ -62,7 +64,7 @@ __all__ = [
     "Detection", "EnvDraft", "Event", "Fetch", "FetchError", "ImageSource", "InputFile", "Json", "Kind", "Language",
     "LayerDraft", "Looked", "Memory", "Original", "Package", "Part", "Peek", "Place", "Problem", "Project", "Recipe",
     "Request", "ResolveError", "Run", "Sealed", "Secret", "Shown", "Site", "SpecError", "Step", "Text", "Tree",
-    "Unpack", "UsageError", "Where", "hook", "hookspec", "integrity_digest", "shapes",
+    "Unpack", "UsageError", "Where", "find_program", "hook", "hookspec", "integrity_digest", "search_path", "shapes",
 ]  # fmt: skip
 
 hookspec = pluggy.HookspecMarker("envtool")

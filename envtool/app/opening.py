@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from envtool import registry
+from envtool import programs, registry
 from envtool.app.consent import allowed
 from envtool.app.request import Request, find_spec, select
 from envtool.cache.share import Share
@@ -48,6 +48,7 @@ def read(request: Request, cancel: Cancel | None = None) -> tuple[Spec, Files, r
     """The spec alone. Raises SpecError, UsageError."""
     path = find_spec(request)
     root = os.path.dirname(path)
+    programs.avoid(root)
     files = Files(root, Gate(root, allowed(request, root)), cancel.reader if cancel else -1)
     kinds = registry.discover()
     spec = load_spec(files, os.path.basename(path), root=root, registry=kinds, args=request.args)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 
+from envtool import stored
 from envtool.container import ids, kernel, mounts
 
 TYPE_CHECKING = False
@@ -23,6 +24,7 @@ _FRESH = ("dev", "proc", "sys", "tmp", "run")
 _PLAIN = mounts.NOSUID | mounts.NODEV
 _HIDDEN_PROC = ("kcore", "keys", "timer_list", "latency_stats", "sched_debug", "kallsyms", "interrupts")
 _EMPTY = ("/proc/scsi", "/proc/acpi", "/proc/asound", "/sys/firmware", "/sys/devices/virtual/powercap")
+_NAMES = 16 << 20  # bytes of /etc/passwd and its like
 _READONLY_PROC = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 
 
@@ -33,7 +35,7 @@ class Unopened(OSError):  # noqa: N818 - it is what happened
 class Sources:
     """Detached mounts of what the host shows: descriptors, and whether a bind is a directory."""
 
-    __slots__ = ("adopt", "beside", "binds", "caches", "hosts", "lowers", "project", "scratch", "upper")
+    __slots__ = ("adopt", "beside", "binds", "caches", "copy_file", "hosts", "lowers", "project", "scratch", "upper")
 
     def __init__(self) -> None:
         self.lowers: list[int] = []
@@ -42,7 +44,8 @@ class Sources:
         self.binds: list[tuple[int, bool]] = []
         self.caches: dict[str, int] = {}  # by the place they are shown at
         self.hosts = b""
-        self.adopt: Callable[[str, str, set[str]], None] | None = None  # see find_owners
+        self.adopt: Callable[[str, str, set[str]], None] | None = None  # see prepare
+        self.copy_file: Callable[[str, str, int], None] | None = None
 
 
 def _source(path: str, attributes: int = 0, *, recursive: bool = True) -> int:
@@ -88,7 +91,7 @@ def open_sources(program: dict[str, Any], own: ids.Ids, maps: dict[tuple[int, in
     for each in program.get("shown", ()):
         if each[0] == "cache":
             sources.caches[each[1]] = _source(each[2], _PLAIN, recursive=False)
-    sources.hosts = _read("/etc/hosts") if program["network"] else b""
+    sources.hosts = read("/etc/hosts") if program["network"] else b""
     return sources
 
 
@@ -116,9 +119,13 @@ def _map_owner(descriptor: int, path: str, maps: dict[tuple[int, int], int]) -> 
     return True
 
 
-def find_owners(program: dict[str, Any], own: ids.Ids, sources: Sources) -> None:
-    """With the ids of the container, and while imports are possible: whether files of the project have to be given to
-    its user, which is then told to `build`."""
+def prepare(program: dict[str, Any], own: ids.Ids, sources: Sources) -> None:
+    """With the ids of the container, and while imports are possible: what `build` will call to copy files, and to give
+    files of the project to its user where that has to be done."""
+    if program.get("copies"):
+        from envtool.container import files
+
+        sources.copy_file = files.copy_file
     if program["view"] is not None and own.mode == "root" and program["user"] == "user" and _mixed(sources.project):
         from envtool.container import copies
 
@@ -339,7 +346,8 @@ def _populate(
         ensure(target, [], directory=True)  # in the view, whose writes nobody keeps
         mounts.attach(mounts.clone(source, recursive=False), target)
     for source, target in program.get("copies", ()):
-        _copy(source, target)
+        assert sources.copy_file is not None
+        _copy(source, target, sources.copy_file)
     for (_, target, _, _), (descriptor, directory) in zip(program["binds"], sources.binds, strict=True):
         ensure(target, made, directory=directory)
         mounts.attach(descriptor, target)
@@ -348,7 +356,7 @@ def _populate(
     return made
 
 
-def _copy(source: str, target: str) -> None:
+def _copy(source: str, target: str, copy_file: Callable[[str, str, int], None]) -> None:
     """A file of the root, or a directory and all in it, in the view as if it lay there: what the project has there
     stays as it is, and what is new belongs to whom its directory belongs."""
     pending = [(source, target)] if os.path.isdir(os.path.dirname(target)) else []
@@ -366,16 +374,9 @@ def _copy(source: str, target: str) -> None:
         elif not there and stat.S_ISLNK(mode):
             os.symlink(os.readlink(source), target)
         elif not there and stat.S_ISREG(mode):
-            _copy_file(source, target, stat.S_IMODE(mode) & 0o777)
+            copy_file(source, target, stat.S_IMODE(mode) & 0o777)
         if not there and os.path.lexists(target):
             _like_its_directory(target)
-
-
-def _copy_file(source: str, target: str, mode: int) -> None:
-    with open(source, "rb") as file, open(target, "xb") as copy:
-        while piece := file.read(1 << 20):
-            copy.write(piece)
-        os.fchmod(copy.fileno(), mode)
 
 
 def _like_its_directory(path: str) -> None:
@@ -427,10 +428,10 @@ def _devices(detached: dict[str, int]) -> None:
         os.symlink(text, f"/dev/{name}")
 
 
-def _read(path: str) -> bytes:
+def read(path: str) -> bytes:
+    """/etc/passwd and its like, empty where it is none: an image may have a device there, or a fifo."""
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return stored.read(path, most=_NAMES, follow=True)
     except OSError:
         return b""
 
@@ -443,7 +444,7 @@ def _names(program: dict[str, Any], detached: dict[str, int], hosts: bytes, made
     _show("hosts", local.encode() + hosts, made, kept=kept, readonly="own" not in program)
     if program["user"] == "user":
         for name, line in (("passwd", f"envtool:x:1000:1000::{HOME}:/bin/sh\n"), ("group", "envtool:x:1000:\n")):
-            text = _read(f"/etc/{name}")
+            text = read(f"/etc/{name}")
             if not any(entry.split(b":")[2:3] == [b"1000"] for entry in text.split(b"\n")):
                 gap = b"" if not text or text.endswith(b"\n") else b"\n"
                 _show(name, text + gap + line.encode(), made, kept=kept)

@@ -107,7 +107,7 @@ def shown(setting: Setting) -> Iterator[Shown]:
 def _make(found: Sight, target: str) -> None:
     os.mkdir(target, 0o755)
     for source in found.sources:
-        for path, directory, name in files(source):
+        for path, directory, name in files(found.repository, shared=source == found.repository.common):
             if found.counts(source, path) and path not in ("config", "config.worktree", "index"):
                 _copy(directory, name, f"{target}/{path}")
     for name in ("refs", f"{_OBJECTS}", "objects/info"):
@@ -115,21 +115,25 @@ def _make(found: Sight, target: str) -> None:
     _write(f"{target}/objects/info/alternates", f"../{_OBJECTS}\n".encode())
     here = f"\n[core]\n\tbare = false\n\tworktree = {TOP if found.prefix else PROJECT}\n".encode()
     repository = found.repository
-    for source, name in ((repository.common, "config"), (repository.directory, "config.worktree")):
+    for shared, name in ((True, "config"), (False, "config.worktree")):
         with contextlib.suppress(FileNotFoundError):
-            _write(f"{target}/{name}", git.small(f"{source}/{name}", follow=False) + here)
+            _write(f"{target}/{name}", repository.read(name, shared=shared) + here)
     index = git.small_index(repository)
     if index:
         _write(f"{target}/index", assumed(index, os.fsencode(found.prefix)) if found.prefix else index)
 
 
-def files(top: str) -> Iterator[tuple[str, int, str]]:
+def files(repository: git.Repository, *, shared: bool) -> Iterator[tuple[str, int, str]]:
     """(path in it, descriptor of its directory, name) of all that is no directory in a git directory."""
-    for here, directories, names, descriptor in os.fwalk(top):
-        below = "" if here == top else f"{here[len(top) + 1 :]}/"
-        directories[:] = [name for name in directories if below or name not in APART]
-        for name in names:
-            yield f"{below}{name}", descriptor, name
+    top = repository.enter(shared=shared)
+    try:
+        for here, directories, names, descriptor in os.fwalk(".", dir_fd=top):
+            below = "" if here == "." else f"{here[2:]}/"
+            directories[:] = [name for name in directories if below or name not in APART]
+            for name in names:
+                yield f"{below}{name}", descriptor, name
+    finally:
+        os.close(top)
 
 
 def _copy(directory: int, name: str, target: str) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from envtool import programs
 from envtool.container import kernel, start
 from envtool.container.program import Program
 from envtool.errors import BuildError, EnvtoolError
@@ -74,6 +75,7 @@ def main() -> int:
 
 
 def _layer(job: LayerJob, emit: Any) -> dict[str, Any]:
+    programs.avoid(job.root)
     setting = Setting(
         store=Store(root=job.store), root=job.root, arch=job.arch, emit=emit, cancel=Cancel.make(), refresh=False
     )

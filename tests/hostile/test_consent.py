@@ -16,10 +16,11 @@ def secret(place, source):
     place.write("Dockerfile", "FROM scratch\nRUN --network=none --mount=type=secret,id=s,required cat /run/secrets/s\n")
 
 
-@pytest.mark.parametrize("source", ["{env: TOKEN}", "{file: '~/token'}", "{file: ../token}"])
+@pytest.mark.parametrize("source", ["{env: TOKEN}", "{file: '~/token'}", "{file: ../token}", "{file: .git/config}"])
 def test_a_secret_is_the_callers_to_give(place, source):
     place.environ["TOKEN"] = CANARY
     place.write("token", CANARY, at=place.top)
+    place.write(".git/config", f"[http]\n\textraheader = {CANARY}\n")
     secret(place, source)
     done = place.envtool("test")
     assert done.status == 3, done.said

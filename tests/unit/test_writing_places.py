@@ -60,6 +60,7 @@ ALLOWED = {
     "envtool/net/files.py": STORE + ": downloads",
     "envtool/verify/": STORE,
     "envtool/git.py:_private": PRIVATE,
+    "envtool/repository.py": "opens with O_PATH alone, by flags that have a name",
     "envtool/git.py:_forget": PRIVATE,
     "envtool/kinds/image/settle.py": PRIVATE,
     "envtool/container/probe.py": PRIVATE,

@@ -138,7 +138,7 @@ def host_pip(*arguments: str, variables: Mapping[str, str] | None = None) -> str
     """Run the host's pip (the one this distribution depends on): its standard output. With `variables` it reads
     no configuration but those. Raises ResolveError.
     """
-    env = dict(os.environ)
+    env = {**os.environ, "PATH": api.search_path()}  # pip asks a `keyring` that it finds there
     if variables is not None:
         env = {key: value for key, value in env.items() if not key.startswith("PIP_")}
         env |= {"PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1", **variables}

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from envtool.beneath import ESCAPES, open_beneath
+from envtool.beneath import ESCAPES, open_beneath, open_top, real_path
 from envtool.errors import UsageError
 from envtool.globs import is_glob
 
@@ -61,7 +61,7 @@ class Gate:
     its own too."""
 
     def __init__(self, root: str, allowed: Allowed | None = None, own: tuple[str, ...] = ()) -> None:
-        self.root = os.path.realpath(root)
+        self.root = real_path(root)
         self.allowed = allowed or Allowed()
         self._own = {*own}
 
@@ -139,8 +139,7 @@ class Gate:
             value = os.environ.get(place)
             return None if value is None else os.fsencode(value)
         if kind == "file":
-            path = os.path.join(self.root, os.path.expanduser(place))
-            return self._content(lambda: regular(_descriptor(path, place), place, SMALL), place)
+            return self._content(lambda: regular(self._said(os.path.expanduser(place)), place, SMALL), place)
         return None
 
     def _unasked(self, name: str, source: str) -> UsageError:
@@ -151,6 +150,14 @@ class Gate:
             code="secret-not-allowed",
             hint=f"if the build may have it: `{self.allowed.line('--allow-secret', f'{name}={source}')}`",
         )
+
+    def _said(self, path: str) -> int:
+        """What the caller names: absolute, or from the project."""
+        project = open_top(self.root)
+        try:
+            return os.open(path, os.O_PATH | os.O_CLOEXEC, dir_fd=project)
+        finally:
+            os.close(project)
 
     @staticmethod
     def _content(opened: Callable[[], BinaryIO], place: str) -> bytes | None:

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass, field, replace
 
 from envtool import globs
+from envtool.beneath import hold
 from envtool.errors import UsageError
 from envtool.model import Env, Spec
 
@@ -37,7 +38,17 @@ class Request:
 
 
 def find_spec(request: Request) -> str:
-    """Absolute path of the spec: the file named, else the nearest `envtool.yaml` upward. Raises UsageError."""
+    """Absolute path of the spec: the file named, else the nearest `envtool.yaml` upward. From here on its directory is
+    the one that it is now (beneath.py). Raises UsageError."""
+    path = _find(request)
+    try:
+        hold(os.path.dirname(path))
+    except OSError as error:
+        raise UsageError(f"{os.path.dirname(path)}: {error.strerror}", code="no-spec") from error
+    return path
+
+
+def _find(request: Request) -> str:
     start = os.path.abspath(request.directory)
     if not os.path.isdir(start):
         raise UsageError(f"no directory `{request.directory}`", code="no-directory")

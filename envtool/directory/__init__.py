@@ -16,7 +16,7 @@ import os
 import stat
 import time
 
-from envtool.beneath import open_beneath
+from envtool.beneath import open_beneath, open_top
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ class OpenDirectory:
     @classmethod
     def open(cls, path: str) -> OpenDirectory:
         """The directory at a path that the caller said: links on the way are his. As root all that is made in it, at
-        any depth, goes to its owner."""
-        fd = os.open(path, _HANDLE)
+        any depth, goes to its owner. The project has to be the one that was found (beneath.py)."""
+        fd = open_top(path)
         found = os.fstat(fd)
         return cls(fd, None if os.geteuid() else (found.st_uid, found.st_gid))
 

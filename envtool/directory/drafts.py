@@ -93,12 +93,16 @@ def reached(path: str, project: str = "", *, make: bool = True) -> OpenDirectory
     """The directory at a path that the caller named; with `make` it is made where it is missing. Links on the way are
     the caller's own and are followed, but for those below `project` (a directory; empty: none): they came with the
     checkout, and are refused. Raises OSError."""
-    parts = [part for part in os.path.abspath(path).split("/") if part]
-    top = _identity(project) if project else None
-    for count in range(len(parts) + 1 if top else 0):
-        if _identity("/" + "/".join(parts[:count])) == top:
-            with OpenDirectory.open(project) as at:
-                return at.below("/".join(parts[count:]), make=make)
+    plain = os.path.abspath(path)
+    parts = [part for part in plain.split("/") if part]
+    if project:
+        with OpenDirectory.open(project) as at:
+            top, named = os.fstat(at.fd), os.path.abspath(project)
+            for count in range(len(parts) + 1):
+                here = "/" + "/".join(parts[:count])
+                # by its own name, whatever stands there by now, or by one that leads there
+                if here == named or _identity(here) == (top.st_dev, top.st_ino):
+                    return at.below("/".join(parts[count:]), make=make)
     missing: list[str] = []
     while parts and not os.path.isdir("/" + "/".join(parts)):
         missing.insert(0, parts.pop())

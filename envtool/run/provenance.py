@@ -16,7 +16,7 @@ from io import BufferedReader
 from typing import Any
 
 from envtool import __version__, digests, evidence, git, refs
-from envtool.beneath import open_beneath
+from envtool.beneath import Replaced, open_beneath, open_top
 from envtool.directory import OpenDirectory
 from envtool.errors import Interrupted
 from envtool.model import Env, Json, Task
@@ -127,7 +127,8 @@ def commit(root: str, cancel: int = -1) -> str:
     try:
         repository = git.around(root)
         head = refs.head(repository) if repository else ""
-    except git.Failure:
+        os.close(open_top(root))  # it is still the project that this is said of
+    except (git.Failure, Replaced):
         return ""
     return head + ("-dirty" if head and repository and _is_dirty(repository, head, cancel) else "")
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 from envtool import git, project
 from envtool.api import PROJECT
+from envtool.beneath import open_beneath, real_path
 from envtool.container import ids
 from envtool.container.program import Bind, Peek
 from envtool.errors import EnvtoolError
@@ -69,10 +70,15 @@ class Shown:
 def sight(setting: Setting) -> Sight | None:
     """What of a repository is to be shown to the project's tasks; None where the project has its own, or there is none
     that may be. Raises EnvtoolError (code project-git)."""
-    root = os.path.realpath(setting.root)
+    root = real_path(setting.root)
     found = next((each for prefix, each in project.gits(root, setting.cancel.reader) if not prefix), None)
+    if found is None:
+        return None
+    # real paths: from here on no link on the way is followed, so what is looked at is what is shown
+    directory, common = os.path.realpath(found.directory), os.path.realpath(found.common)
+    found = git.Repository(found.top, directory, common, found.caller)
     try:
-        if found is None or not git.elsewhere(found, root):
+        if not git.elsewhere(found, root):
             return None
     except git.Failure as error:
         raise EnvtoolError(f"the project cannot be read: {error}", code="project-git") from error
@@ -90,18 +96,31 @@ def shown(setting: Setting) -> Iterator[Shown]:
     with layers.scratch(setting.store, remove=ids.remove) as top:
         try:
             _make(found, f"{top}/git")
-        except (git.Failure, ValueError) as error:
+            objects = f"{found.repository.common}/objects"
+            with _opened(objects) as descriptor:
+                state = os.fstat(descriptor)
+        except (git.Failure, OSError, ValueError) as error:
             raise EnvtoolError(f"the project cannot be read: {error}", code="project-git") from error
-        objects = f"{found.repository.common}/objects"
+        own = (state.st_dev, state.st_ino)
         work = f"{TOP}/{found.prefix}".rstrip("/")
         yield Shown(
             binds=(
                 Bind(source=f"{top}/git", target=f"{PROJECT}/.git", readonly=False),
-                Bind(source=objects, target=f"{PROJECT}/.git/{_OBJECTS}", mapped=True),
+                Bind(source=objects, target=f"{PROJECT}/.git/{_OBJECTS}", mapped=True, identity=own),
             ),
             hidden=() if found.prefix else (".git",),
             peeks=(Peek(tree=PROJECT, path=".", target=work),) if found.prefix else (),
         )
+
+
+@contextlib.contextmanager
+def _opened(directory: str) -> Iterator[int]:
+    """A git directory, or one in it, where no link is on the way. Raises OSError."""
+    descriptor = open_beneath("/", directory.lstrip("/"), os.O_RDONLY | os.O_DIRECTORY, follow=False)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _make(found: Sight, target: str) -> None:
@@ -116,8 +135,8 @@ def _make(found: Sight, target: str) -> None:
     here = f"\n[core]\n\tbare = false\n\tworktree = {TOP if found.prefix else PROJECT}\n".encode()
     repository = found.repository
     for source, name in ((repository.common, "config"), (repository.directory, "config.worktree")):
-        with contextlib.suppress(FileNotFoundError):
-            _write(f"{target}/{name}", git.small(f"{source}/{name}", follow=False) + here)
+        with contextlib.suppress(FileNotFoundError), _opened(source) as directory:
+            _write(f"{target}/{name}", git.small(f"/proc/self/fd/{directory}/{name}", follow=False) + here)
     index = git.small_index(repository)
     if index:
         _write(f"{target}/index", assumed(index, os.fsencode(found.prefix)) if found.prefix else index)
@@ -125,11 +144,12 @@ def _make(found: Sight, target: str) -> None:
 
 def files(top: str) -> Iterator[tuple[str, int, str]]:
     """(path in it, descriptor of its directory, name) of all that is no directory in a git directory."""
-    for here, directories, names, descriptor in os.fwalk(top):
-        below = "" if here == top else f"{here[len(top) + 1 :]}/"
-        directories[:] = [name for name in directories if below or name not in APART]
-        for name in names:
-            yield f"{below}{name}", descriptor, name
+    with _opened(top) as place:
+        for here, directories, names, descriptor in os.fwalk(".", dir_fd=place):
+            below = f"{here[2:]}/" if here != "." else ""
+            directories[:] = [name for name in directories if below or name not in APART]
+            for name in names:
+                yield f"{below}{name}", descriptor, name
 
 
 def _copy(directory: int, name: str, target: str) -> None:

@@ -57,6 +57,7 @@ class _Copy:
         self._source, self._target, self._owner = source, target, owner
         self._room = MOST
         self._made: dict[str, os.stat_result] = {}  # directories, each after those that it is in
+        self._held = ("", os.dup(target))  # of the target: what comes next is mostly in the same one
 
     def entries(self, hidden: set[str], apart: str = "") -> Iterator[tuple[str, int, os.stat_result]]:
         """(path, descriptor of its directory, state) of all that is in the source, directories before what is in them;
@@ -101,11 +102,15 @@ class _Copy:
             self._made[path] = os.fstat(directory)
         finally:
             os.close(directory)
-        at = open_beneath(self._target, above, os.O_PATH | os.O_DIRECTORY, follow=False)
-        try:
-            os.mkdir(name, 0o700, dir_fd=at)
-        finally:
-            os.close(at)
+        os.mkdir(name, 0o700, dir_fd=self._at(above))
+
+    def _at(self, path: str) -> int:
+        """A directory of the target, open until the next one is asked for."""
+        if path != self._held[0]:
+            found = open_beneath(self._target, path, os.O_PATH | os.O_DIRECTORY, follow=False)
+            os.close(self._held[1])
+            self._held = (path, found)
+        return self._held[1]
 
     def _file(self, path: str, directory: int) -> None:
         """A file or a link; whatever else there is has no place in a copy."""
@@ -114,16 +119,13 @@ class _Copy:
         if not (stat.S_ISREG(state.st_mode) or stat.S_ISLNK(state.st_mode)):
             return
         self._make(above)
-        at = open_beneath(self._target, above, os.O_PATH | os.O_DIRECTORY, follow=False)
-        try:
-            if stat.S_ISLNK(state.st_mode):
-                os.symlink(os.readlink(name, dir_fd=directory), name, dir_fd=at)
-                os.chown(name, *self._owner, dir_fd=at, follow_symlinks=False)
-                os.utime(name, ns=(state.st_mtime_ns, state.st_mtime_ns), dir_fd=at, follow_symlinks=False)
-            else:
-                self._regular(path, directory, at)
-        finally:
-            os.close(at)
+        at = self._at(above)
+        if stat.S_ISREG(state.st_mode):
+            self._regular(path, directory, at)
+            return
+        os.symlink(os.readlink(name, dir_fd=directory), name, dir_fd=at)
+        os.chown(name, *self._owner, dir_fd=at, follow_symlinks=False)
+        os.utime(name, ns=(state.st_mtime_ns, state.st_mtime_ns), dir_fd=at, follow_symlinks=False)
 
     def _regular(self, path: str, directory: int, at: int) -> None:
         name = path.rpartition("/")[2]
@@ -172,6 +174,7 @@ class _Copy:
                 os.utime(directory, ns=(state.st_mtime_ns, state.st_mtime_ns))
             finally:
                 os.close(directory)
+        os.close(self._held[1])
         top = open_beneath(self._target, "", _DIRECTORY)
         try:
             os.fchown(top, *self._owner)

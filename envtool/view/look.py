@@ -197,7 +197,7 @@ def _from_git(asked: Asked, said: dict[bytes, bytes], stats: bytes, cancel: int)
             said[prefix] = started.end(cancel)
         git.check(said[prefix], asked.repository)
         names = record.names(prefix, said[prefix])
-        parents = known if names == before else _parents(names)
+        parents = known if names == before else above(names)
         parts.append(stats if names == before else _stats(asked, names, parents))
         new["repositories"].append(prefix)
         new["listings"].append(said[prefix])
@@ -216,7 +216,7 @@ def _from_git(asked: Asked, said: dict[bytes, bytes], stats: bytes, cancel: int)
     return new
 
 
-def _parents(names: Sequence[bytes]) -> list[bytes]:
+def above(names: Sequence[bytes]) -> list[bytes]:
     """All directories on the way to names, each before what is in it."""
     found: set[bytes] = set()
     for directory in {name.rstrip(b"/").rpartition(b"/")[0] for name in names}:

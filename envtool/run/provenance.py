@@ -109,6 +109,25 @@ def path_for(log: str) -> str:
     return log.removesuffix(".log") + ENDING
 
 
+def remembered(log: str, *, same: bool) -> bytes:
+    """The statement of the task with this log as it may be told another time; empty where there is none. Unless that
+    is of the `same` commit, it names none: another commit, or another checkout, may have the same files. Raises
+    OSError."""
+    try:
+        with evidence.opened(path_for(log)) as file:
+            text = file.read()
+    except FileNotFoundError:
+        return b""
+    if same:
+        return text
+    said = json.loads(text)
+    for each in said["predicate"]["buildDefinition"]["resolvedDependencies"]:
+        if each["name"] == "project":
+            each["digest"].pop("gitCommit", None)
+            each.pop("annotations", None)
+    return (json.dumps(said, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
 def bundle(results: Sequence[Any]) -> str:
     """The statements of those of the results that have one, a line each (JSON Lines)."""
     lines = []

@@ -353,7 +353,7 @@ def _keep(asked: Asked, stack: Stack, before: _Before, result: Result) -> str:
             ),
             owner=owner(setting.root, result.env, result.task),
             log=result.log,
-            statement=provenance.path_for(result.log),
+            statement=provenance.remembered(result.log, same=before.document["history"] != ""),
             root=setting.root,
             outputs=result.outputs,
             check=setting.cancel.check,

@@ -178,13 +178,13 @@ def keep(
     *,
     owner: str,
     log: str,
-    statement: str = "",
+    statement: bytes = b"",
     root: str,
     outputs: Iterable[str],
     check: Callable[[], None] | None = None,
 ) -> None:
     """Remember a run under the keys of documents (one, or also that of the project with the run's own outputs in it).
-    `statement` is the path of its provenance, there or not; `outputs` are project-relative paths below `root`. Raises
+    `statement` is its provenance, empty where there is none; `outputs` are project-relative paths below `root`. Raises
     OSError, TooLarge, and what `check` raises, which is called often."""
     with scratch(store) as top:
         for decided in keyed:
@@ -193,8 +193,8 @@ def keep(
             os.mkdir(made, 0o755)
             size = _evidence(log, os.path.join(made, "log"))
             if statement:
-                with contextlib.suppress(FileNotFoundError):
-                    _evidence(statement, os.path.join(made, STATEMENT))
+                with open(os.path.join(made, STATEMENT), "xb") as file:
+                    file.write(statement)
             stored: dict[str, Json] = {
                 "format": FORMAT,
                 "document": dict(decided),

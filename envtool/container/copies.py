@@ -91,6 +91,10 @@ class _Copy:
                 self._file(path, directory)
         except FileNotFoundError:
             pass
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise OSError(error.errno, "it was exchanged for a link while it was copied", path) from None
+            raise
 
     def _make(self, path: str) -> None:
         if not path or path in self._made:

@@ -104,7 +104,7 @@ def _copy_project(sources: Sources, hidden: tuple[str, ...], own: ids.Ids, user:
     try:
         copied = copies.project(sources.project, hidden, own, user)
     except OSError as error:
-        raise Unopened(error.errno, f"the project: {error.filename or 'its copy'}: {error.strerror}") from error
+        raise Unopened(error.errno, f"the project, `{error.filename or '.'}` of it ({error.strerror}),") from error
     os.close(sources.project)
     sources.project = copied
 

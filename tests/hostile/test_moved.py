@@ -148,6 +148,7 @@ def test_while_a_task_runs(place, trap):
         assert not (place.project / ".ssh/authorized_keys").exists()
 
 
+@pytest.mark.one_caller
 def test_a_project_that_is_cloned_anew_is_no_error(place):
     """What is remembered of the directory that was at a path holds nobody up."""
     place.task("cat said")
@@ -163,3 +164,21 @@ def test_a_project_that_is_cloned_anew_is_no_error(place):
     assert place.envtool("exec", "unit", "--", "cat", "said").out == "two\n"
     done = place.envtool("test", "--json")
     assert (done.status, done.log()) == (0, "two\n"), done.said
+
+
+def test_a_project_that_has_to_be_copied_keeps_its_holes(place):
+    """Of a group that an ordinary caller is not in, its files are copied to memory."""
+    place.task("cat key; tail -c 4 sparse; du -k sparse; cat link; echo more >> key; cat key")
+    place.write("key", "ours\n")
+    (place.project / "link").symlink_to("key")
+    with open(place.project / "sparse", "wb") as file:
+        file.seek(20 << 30)
+        file.write(b"end\n")
+    if os.geteuid() == 0:
+        for path in (place.project, *place.project.rglob("*")):
+            os.chown(path, place.caller.uid, OTHER, follow_symlinks=False)
+    done = place.envtool("test", "--json")
+    assert done.status == 0, done.said
+    first, end, size, *rest = done.log().splitlines()
+    assert (first, end, rest) == ("ours", "end", ["ours", "ours", "more"])
+    assert int(size.split()[0]) <= 64

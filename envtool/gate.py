@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from envtool.beneath import ESCAPES, open_beneath
+from envtool.beneath import ESCAPES, open_beneath, open_top, real_path
 from envtool.errors import UsageError
 from envtool.globs import is_glob
 
@@ -75,7 +75,7 @@ class Gate:
     its own too."""
 
     def __init__(self, root: str, allowed: Allowed | None = None, own: tuple[str, ...] = ()) -> None:
-        self.root = os.path.realpath(root)
+        self.root = real_path(root)
         self.allowed = allowed or Allowed()
         self._own = {*own}
 
@@ -177,12 +177,11 @@ class Gate:
         kind, _, place = source.partition(":")
         if kind == "env" and place in os.environ:
             return os.environb[os.fsencode(place)]
-        path = os.path.join(self.root, os.path.expanduser(place))
-        if (
-            kind == "file"
-            and (found := self._content(lambda: regular(_descriptor(path, place), place, SMALL), place)) is not None
-        ):
-            return found
+        if kind == "file":
+            path = os.path.expanduser(place)
+            found = self._content(lambda: regular(self._said(path), place, SMALL), place)
+            if found is not None:
+                return found
         where = {"env": f"your variable {place}, which is not set", "file": f"the file {place}, which is not there"}
         raise UsageError(
             f"secret `{name}` is {where.get(kind, 'allowed, but neither you nor the spec say where it is')}",
@@ -198,6 +197,14 @@ class Gate:
             code="secret-not-allowed",
             hint=f"if the build may have it: `{self.allowed.line('--allow-secret', f'{name}={source}')}`",
         )
+
+    def _said(self, path: str) -> int:
+        """What the caller names: absolute, or from the project."""
+        project = open_top(self.root)
+        try:
+            return os.open(path, os.O_PATH | os.O_CLOEXEC, dir_fd=project)
+        finally:
+            os.close(project)
 
     @staticmethod
     def _content(opened: Callable[[], BinaryIO], place: str) -> bytes | None:

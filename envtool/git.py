@@ -45,7 +45,7 @@ LARGEST = 1 << 30  # bytes of an index
 
 _KIND, _REGULAR = 0o170000, 0o100000
 _VOID = os.path.join(os.path.dirname(os.path.abspath(__file__)), "void")
-_INDEX, _EXCLUDE = 3, 4  # descriptors, as git has them
+_INDEX, _EXCLUDE, _WHERE = 3, 4, 5  # descriptors, as git has them
 _SHARED = "sharedindex."  # files that a split index stands on: git looks for them in its own directory
 
 
@@ -147,11 +147,13 @@ def ask(
     directory: str,
     words: Sequence[str],
     *,
+    where: int = -1,
     configured: bool = True,
     files: Mapping[str, bytes] | None = None,
 ) -> Git:
-    """Start git in a directory of a work tree; `configured`: by the caller's configuration; `files` are to be in its
-    git directory, which has no refs otherwise. Raises Failure, also where there is no repository any more."""
+    """Start git in a directory of a work tree: in `where`, a descriptor, if there may be another at its path by now.
+    `configured`: by the caller's configuration; `files` are to be in its git directory, which has no refs otherwise.
+    Raises Failure, also where there is no repository any more."""
     if repository is None:
         raise Failure(f"{directory}/.git is no git repository")
     streams: list[int] = []
@@ -166,6 +168,10 @@ def ask(
         environ = _environment(repository, void, configured=configured)
         streams += os.memfd_create("git"), os.memfd_create("git")
         actions = [(os.POSIX_SPAWN_DUP2, stream, number) for number, stream in enumerate(streams, 1)]
+        if where >= 0:
+            inputs.append(fcntl.fcntl(where, fcntl.F_DUPFD_CLOEXEC, 16))
+            actions.append((os.POSIX_SPAWN_DUP2, inputs[0], _WHERE))
+            directory = f"/proc/self/fd/{_WHERE}"
         argv = [repository.caller.program, "-C", directory, "-c", "core.fsmonitor=false"]
         if _setting(settings, "core", "ignorecase") in ("true", "yes", "on", "1"):
             argv += "-c", "core.ignoreCase=true"

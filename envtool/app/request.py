@@ -8,6 +8,7 @@ import shlex
 from dataclasses import dataclass, field, replace
 
 from envtool import above, globs
+from envtool.beneath import hold
 from envtool.errors import UsageError
 from envtool.model import Env, Spec
 
@@ -38,8 +39,18 @@ class Request:
 
 
 def find_spec(request: Request) -> str:
-    """Absolute path of the spec: the file named, else the nearest `envtool.yaml` upward that counts (above.py). Raises
-    UsageError."""
+    """Absolute path of the spec: the file named, else the nearest `envtool.yaml` upward that counts
+    (above.py). From here on its directory is
+    the one that it is now (beneath.py). Raises UsageError."""
+    path = _find(request)
+    try:
+        hold(os.path.dirname(path))
+    except OSError as error:
+        raise UsageError(f"{os.path.dirname(path)}: {error.strerror}", code="no-spec") from error
+    return path
+
+
+def _find(request: Request) -> str:
     start = os.path.abspath(request.directory)
     if not os.path.isdir(start):
         raise UsageError(f"no directory `{request.directory}`", code="no-directory")

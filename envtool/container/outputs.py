@@ -17,6 +17,7 @@ import stat
 from envtool.container import messages
 from envtool.container.protected import Protection, is_repository, is_sign
 from envtool.directory import OpenDirectory
+from envtool.directory.changes import OURS
 from envtool.sizes import said
 
 TYPE_CHECKING = False
@@ -228,6 +229,7 @@ class Receiver:
     ) -> None:
         self._root = OpenDirectory.open(directory)
         self._root.owner = self._root.owner if owned else None
+        self._root.changes = OURS
         self._protection = Protection(protected, patterns)
         self._refused: set[str] = set()
         self._swept: set[str] = set()

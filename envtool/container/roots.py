@@ -48,9 +48,9 @@ class Sources:
         self.copy_file: Callable[[str, str, int], None] | None = None
 
 
-def _source(path: str, attributes: int = 0, *, recursive: bool = True) -> int:
+def _source(path: str, attributes: int = 0, *, recursive: bool = True, identity: tuple[int, ...] = ()) -> int:
     try:
-        return mounts.clone(path, attributes, recursive=recursive)
+        return mounts.clone(path, attributes, recursive=recursive, identity=identity)
     except OSError as error:
         raise Unopened(error.errno, str(error.strerror)) from error
 
@@ -76,18 +76,16 @@ def open_sources(program: dict[str, Any], own: ids.Ids, maps: dict[tuple[int, in
     if scratch:
         sources.scratch = _source(scratch, recursive=False)
     if program["view"] is not None:
-        project, hidden, _ = program["view"]
-        sources.project = _source(project, recursive=not root)
-        if root and not _map_owner(sources.project, project, maps):
-            from envtool.container import copies
-
-            os.close(sources.project)
-            sources.project = copies.project(project, hidden, own, 0 if program["user"] == "root" else ids.USER)
-    for source, _, readonly, mapped in program["binds"]:
-        descriptor = _source(source, _PLAIN | (mounts.RDONLY if readonly else 0), recursive=not mapped and readonly)
+        project, hidden, _, identity = program["view"]
+        sources.project = _source(project, recursive=not root, identity=identity)
+        if root and not _map_owner(sources.project, maps):
+            _copy_project(sources, hidden, own, 0 if program["user"] == "root" else ids.USER)
+    for source, _, readonly, mapped, identity in program["binds"]:
+        attributes = _PLAIN | (mounts.RDONLY if readonly else 0)
+        descriptor = _source(source, attributes, recursive=not mapped and readonly, identity=identity)
         if root and (mapped or not readonly):
-            _map_owner(descriptor, source, maps)
-        sources.binds.append((descriptor, os.path.isdir(source)))
+            _map_owner(descriptor, maps)
+        sources.binds.append((descriptor, stat.S_ISDIR(os.fstat(descriptor).st_mode)))
     for each in program.get("shown", ()):
         if each[0] == "cache":
             sources.caches[each[1]] = _source(each[2], _PLAIN, recursive=False)
@@ -99,22 +97,29 @@ def copy_foreign(program: dict[str, Any], own: ids.Ids, sources: Sources) -> Non
     """As the caller, with the maps written: a project of a group that has no id inside is copied. An overlay could
     show it but not change it: a copy to the upper layer has to keep the group (EOVERFLOW).
     """
-    if program["view"] is None or os.stat(program["view"][0]).st_gid == os.getegid():
-        return
+    if program["view"] is not None and os.fstat(sources.project).st_gid != os.getegid():
+        _copy_project(sources, program["view"][1], own, None)
+
+
+def _copy_project(sources: Sources, hidden: tuple[str, ...], own: ids.Ids, user: int | None) -> None:
     from envtool.container import copies
 
+    try:
+        copied = copies.project(sources.project, hidden, own, user)
+    except OSError as error:
+        raise Unopened(error.errno, f"the project, `{error.filename or '.'}` of it ({error.strerror}),") from error
     os.close(sources.project)
-    sources.project = copies.project(program["view"][0], program["view"][1], own, None)
+    sources.project = copied
 
 
-def _map_owner(descriptor: int, path: str, maps: dict[tuple[int, int], int]) -> bool:
+def _map_owner(descriptor: int, maps: dict[tuple[int, int], int]) -> bool:
     """Show the owner as the container's user, where the file system and the kernel can."""
-    owner = os.stat(path)
+    owner = os.fstat(descriptor)
     if kernel.version() < (5, 19):  # an overlay takes an id-mapped layer from then on
         return False
     try:
         mounts.change(descriptor, mounts.IDMAP, idmap=maps[owner.st_uid, owner.st_gid], recursive=False)
-    except OSError:
+    except (OSError, KeyError):  # KeyError: it has got another owner since
         return False
     return True
 
@@ -200,7 +205,7 @@ def _overlay_root(program: dict[str, Any], own: ids.Ids, sources: Sources, place
     fresh = [name for name in _FRESH if name not in own_places]
     for name in (*fresh, *(t.strip("/") for t in targets)):
         os.makedirs(f"skel/{name}", exist_ok=True)
-    points = [(target, made[1]) for (_, target, _, _), made in zip(program["binds"], sources.binds, strict=True)]
+    points = [(target, made[1]) for (_, target, *_), made in zip(program["binds"], sources.binds, strict=True)]
     points += [(target, True) for _, target in program.get("beside", ())]
     if "shown" in program:
         points += program["points"](program)
@@ -259,7 +264,7 @@ def _prepare(program: dict[str, Any], place: str) -> dict[str, int]:
 
 def _view(program: dict[str, Any], sources: Sources, place: str) -> int:
     """The project under a layer that whites out what is hidden, writes above; detached."""
-    _, hidden, _ = program["view"]
+    hidden = program["view"][1]
     lowers = ["p"]
     if hidden:
         os.mkdir("h")
@@ -348,7 +353,7 @@ def _populate(
     for source, target in program.get("copies", ()):
         assert sources.copy_file is not None
         _copy(source, target, sources.copy_file)
-    for (_, target, _, _), (descriptor, directory) in zip(program["binds"], sources.binds, strict=True):
+    for (_, target, *_), (descriptor, directory) in zip(program["binds"], sources.binds, strict=True):
         ensure(target, made, directory=directory)
         mounts.attach(descriptor, target)
     if not _bare(program):

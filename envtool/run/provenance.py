@@ -17,7 +17,7 @@ from io import BufferedReader
 from typing import Any
 
 from envtool import __version__, digests, evidence, git, refs
-from envtool.beneath import open_beneath
+from envtool.beneath import Replaced, open_beneath, open_top
 from envtool.directory import OpenDirectory
 from envtool.errors import Interrupted
 from envtool.model import Env, Json, Task
@@ -111,6 +111,25 @@ def path_for(log: str) -> str:
     return log.removesuffix(".log") + ENDING
 
 
+def remembered(log: str, *, same: bool) -> bytes:
+    """The statement of the task with this log as it may be told another time; empty where there is none. Unless that
+    is of the `same` commit, it names none: another commit, or another checkout, may have the same files. Raises
+    OSError."""
+    try:
+        with evidence.opened(path_for(log)) as file:
+            text = file.read()
+    except FileNotFoundError:
+        return b""
+    if same:
+        return text
+    said = json.loads(text)
+    for each in said["predicate"]["buildDefinition"]["resolvedDependencies"]:
+        if each["name"] == "project":
+            each["digest"].pop("gitCommit", None)
+            each.pop("annotations", None)
+    return (json.dumps(said, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
 def bundle(results: Sequence[Any]) -> str:
     """The statements of those of the results that have one, a line each (JSON Lines)."""
     lines = []
@@ -129,7 +148,8 @@ def commit(root: str, cancel: int = -1) -> str:
     try:
         repository = git.around(root)
         head = refs.head(repository) if repository else ""
-    except git.Failure:
+        os.close(open_top(root))  # it is still the project that this is said of
+    except (git.Failure, Replaced):
         return ""
     if not head or repository is None:
         return head

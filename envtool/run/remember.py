@@ -294,6 +294,7 @@ class _Before:
     """What stood when a task began."""
 
     view: View
+    directories: dict[bytes, tuple[int, int, int, int]]  # how they stood (see compare.py)
     document: dict[str, Json]
     manifest: bytes
     reach: reach.Reach
@@ -303,11 +304,12 @@ def _before(asked: Asked, stack: Stack, view: View) -> _Before | str:
     try:
         return _Before(
             view=view,
+            directories=compare.directories(view),
             document=document(asked, stack, view.digest),
             manifest=compare.text(view),
             reach=reach.Reach(stack, asked.setting),
         )
-    except (EnvtoolError, Unknown) as error:
+    except (EnvtoolError, OSError, Unknown) as error:
         return str(error)
 
 
@@ -322,6 +324,8 @@ def _keep(asked: Asked, stack: Stack, before: _Before, result: Result) -> str:
         if touched := compare.changed(before.view, after) - {*result.outputs}:
             more = f" and {len(touched) - 1} more" if len(touched) > 1 else ""
             return f"{min(touched)}{more} was touched while it ran"
+        if moved := compare.moved(before.directories, after):  # files that were exchanged meanwhile, and are back
+            return f"the directory {moved} was changed while it ran"
         if not before.reach.stood():
             return "this machine's own system changed while it ran"
         history = before.reach.git(setting)
@@ -350,7 +354,7 @@ def _keep(asked: Asked, stack: Stack, before: _Before, result: Result) -> str:
             ),
             owner=owner(setting.root, result.env, result.task),
             log=result.log,
-            statement=provenance.path_for(result.log),
+            statement=provenance.remembered(result.log, same=before.document["history"] != ""),
             root=setting.root,
             outputs=result.outputs,
             check=setting.cancel.check,

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from envtool import git, project
 from envtool.api import PROJECT, Looked
+from envtool.beneath import real_path
 from envtool.errors import EnvtoolError
 from envtool.model import Json
 from envtool.realise.build import looked, opened
@@ -137,7 +138,10 @@ def history(setting: Setting) -> History:
     newest = 0
     try:
         for prefix, repository in project.gits(setting.root, setting.cancel.reader):
-            listing = project.ask(repository, setting.root, prefix, INDEX)
+            if prefix or repository.top == real_path(setting.root):
+                listing = project.ask(repository, setting.root, prefix, INDEX)
+            else:  # a task sees all of a repository above the project
+                listing = git.ask(repository, repository.top, INDEX)
             rows.append(f"{prefix} {hashlib.sha256(listing.end(setting.cancel.reader)).hexdigest()}")
         for top in _tops(setting):
             for place, source in _directories(top):

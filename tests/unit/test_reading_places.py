@@ -22,6 +22,7 @@ ALLOWED = {
     "envtool/net/": OWN,
     "envtool/kinds/debian/archive.py": STORE + ": what was fetched",
     "envtool/kinds/debian/lists.py": STORE + ": what was fetched",
+    "envtool/kinds/debian/contents.py": STORE + ": what was fetched",
     "envtool/kinds/debian/mirrors.py": OWN,
     "envtool/kinds/debian/offer.py": CONTAINER,
     "envtool/kinds/debian/release.py": OWN + ": keyrings",
@@ -45,6 +46,7 @@ ALLOWED = {
     "plugins/envtool_python/src/envtool_python/compiling.py": CONTAINER,
     "plugins/envtool_python/src/envtool_python/inside.py": CONTAINER,
     "plugins/envtool_python/src/envtool_python/simple.py": OWN,
+    "plugins/envtool_python/src/envtool_python/tagged.py": CONTAINER,
 }
 READS = ("open", "io.open", "tarfile.open", "zipfile.ZipFile", "gzip.open")
 DESCRIPTORS = (

@@ -16,6 +16,7 @@ from envtool.kinds.dockerfile.words import Lexer, WordError
 from envtool.sizes import natural
 
 SCRATCH = "scratch"
+UNSET = "an ARG or ENV of this stage, or of the image, gives it a value; `args:` in the spec does for an ARG"
 _NAME = re.compile(r"[a-z][a-z0-9-_.]*")
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 

@@ -147,7 +147,7 @@ def test_wrong_inputs(repository, pattern, code):
 @pytest.mark.parametrize("pattern", [".git", ".git/", ".git/refs", "sub/.git", ".git/*"])
 def test_what_is_gits_own_is_no_input_and_is_named(repository, pattern):
     (repository / "sub/.git").mkdir(parents=True)
-    with pytest.raises(UsageError, match="what is git's own is no part of a layer") as caught:
+    with pytest.raises(UsageError, match="a directory of git's own is no part of a layer") as caught:
         inputs.find(str(repository), [pattern])
     assert caught.value.code == "input-missing"
     assert "ignores" not in caught.value.hint

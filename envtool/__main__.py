@@ -3,6 +3,9 @@
 import os
 import sys
 
+if __name__ == "__main__" and not sys.flags.safe_path:  # `python -m`: it would import modules of the current directory
+    del sys.path[0]
+
 
 def main() -> int:
     """The console script."""

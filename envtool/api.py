@@ -25,19 +25,38 @@ every command that reads a spec.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, ClassVar, Protocol, TypeAlias, TypeVar
+from typing import BinaryIO, ClassVar, Protocol, TypeVar
 
 import pluggy
 
 from envtool import shapes
-from envtool.errors import BuildError, FetchError, Problem, ResolveError, SpecError
+from envtool.errors import BuildError, FetchError, Problem, ResolveError, SpecError, UsageError
 from envtool.events import Event
 from envtool.gate import MOST
 from envtool.integrity import integrity_digest
-from envtool.model import Command, InputFile, Json, Where
+from envtool.model import Command, InputFile, Json, Looked, Where
+from envtool.programs import find as find_program
+from envtool.programs import path as search_path
+from envtool.recipe import (
+    BESIDE,
+    BLOBS,
+    PROJECT,
+    Archive,
+    Bind,
+    Call,
+    Fetch,
+    ImageSource,
+    Original,
+    Place,
+    Recipe,
+    Run,
+    Sealed,
+    Step,
+    Unpack,
+)
 from envtool.shown import Cache, Memory, Peek, Secret, Shown, Text
 
 __all__ = [
@@ -45,7 +64,7 @@ __all__ = [
     "Detection", "EnvDraft", "Event", "Fetch", "FetchError", "ImageSource", "InputFile", "Json", "Kind", "Language",
     "LayerDraft", "Looked", "Memory", "Original", "Package", "Part", "Peek", "Place", "Problem", "Project", "Recipe",
     "Request", "ResolveError", "Run", "Sealed", "Secret", "Shown", "Site", "SpecError", "Step", "Text", "Tree",
-    "Unpack", "Where", "hook", "hookspec", "integrity_digest", "shapes",
+    "Unpack", "UsageError", "Where", "find_program", "hook", "hookspec", "integrity_digest", "search_path", "shapes",
 ]  # fmt: skip
 
 hookspec = pluggy.HookspecMarker("envtool")
@@ -53,43 +72,7 @@ hook = pluggy.HookimplMarker("envtool")
 
 T = TypeVar("T")
 
-PROJECT = "/project"  # where a container sees the project (tasks: the view; builds: the declared inputs)
-BESIDE = "/dev/envtool/beside"  # where a part's build sees other trees, each under its name: see Part.beside
-BLOBS = "/run/envtool/blobs"  # where a build sees its fetched files, each under its `name`, read-only
-
-
-# ---- values ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fetch:
-    """One outside file, exactly. `size` is bytes (0: unknown, then no more than `limit` are fetched; 0: 8 GiB); `name`
-    the file name a build sees under BLOBS."""
-
-    sha256: str
-    name: str
-    url: str = ""  # http(s): or file:; empty: `Kind.locate` says where it is for this machine
-    size: int = 0
-    limit: int = 0
-    mirrors: tuple[str, ...] = ()  # further URLs, tried in order where the ones before do not have it
-    authorization: str = field(default="", repr=False)  # of this machine, sent with `url` alone: the whole value of
-    # the HTTP header, as in "Bearer …"; never in pins, keys or messages
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sealed:
-    """An outside file that is known by another hash than its sha256: what `Site.learn` makes a Fetch of.
-
-    `integrity` is what package managers write (W3C Subresource Integrity: "sha512-<base64>", several separated by
-    blanks: the strongest counts); empty where nothing is known, and the first answer is believed. `urls` are tried in
-    order; `authorization` is sent with the first alone.
-    """
-
-    urls: tuple[str, ...]
-    name: str
-    integrity: str = ""
-    size: int = 0  # bytes, 0: unknown
-    authorization: str = field(default="", repr=False)
+# ---- what a kind is asked, and what a command answered ------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,100 +105,6 @@ class Completed:
     stderr: bytes
 
 
-# ---- what a recipe is made of ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bind:
-    """A host directory or file shown read-only in the container. Never part of a key: use it for tools whose
-    version is in the pins, and for caches."""
-
-    source: str
-    target: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """Execute a command as container root, or as `user`: NAME or UID, or either with `:GROUP` or `:GID`, looked up in
-    the stack's own /etc/passwd and /etc/group. Where containers have a single id, there is root and no other."""
-
-    command: Command
-    env: Mapping[str, str] = field(default_factory=dict)
-    cwd: str = "/"
-    user: str = ""
-    bare: bool = False  # `env` is the whole environment; HOME is added where it is not in it, as the user's
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unpack:
-    """Unpack a fetched archive (tar, tar.gz/.xz/.bz2/.zst, zip) into `target`, by our own code: the container
-    needs no tar. Hostile members (`..`, absolute, through symlinks) are refused."""
-
-    name: str  # of a Fetch
-    target: str
-    strip: int = 0  # leading path components dropped
-    owners: bool = False  # keep the archive's numeric owners (bases); else everything belongs to root
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Copy a fetched file (`source` under BLOBS) or a declared input (`source` under PROJECT) to `target`;
-    directories recursively. `mode` None keeps only the executable bit (0644/0755)."""
-
-    source: str
-    target: str
-    mode: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """Run a Python function of the plugin *inside* the container, as its root, without exec.
-
-    The function is called as `function(*arguments)` in a forked child after the root has been changed, so `/` is
-    the stack. Nothing can be imported any more at that point: its module must have imported all it needs at its
-    top, or in `prepare`, which is called before the root changes. Raising fails the build.
-
-    With `unpacks` it gets as its last argument how layers are unpacked: `unpack(path, target, owner, make)`. That puts
-    a tar (plain, or compressed by gzip, bzip2, xz or zstd) into the directory `target` with owners, modes, times and
-    attributes, over what is there but never through a link at a member's place. `owner` (uid, gid) is for all of it,
-    None: the archive's. It calls `make()` once it knows the file for an archive: `target` must be there after that. It
-    returns lines that say what was left out (devices), or None for what is no archive. Raises BuildError, OSError.
-    """
-
-    function: Callable[..., None]
-    arguments: tuple[Json, ...] = ()
-    prepare: Callable[[], None] | None = None
-    unpacks: bool = False
-
-
-Step: TypeAlias = Run | Unpack | Place | Call
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Archive:
-    """A layer as an image has it: a tar (plain, gzip or zstd) of OCI's image specification, layer.md, whiteouts and
-    all. It is unpacked as it is, times and owners too, and must have the diff ID ("sha256:<hex>" of the tar)."""
-
-    name: str  # of a Fetch
-    diff_id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """How a base or layer is made, offline unless `network`. Steps run in order in one container whose root is
-    the stack below (for a base: an empty directory). Or it is an `archive` and nothing else: then nothing runs."""
-
-    steps: tuple[Step, ...] = ()
-    archive: Archive | None = None
-    binds: tuple[Bind, ...] = ()
-    network: bool = False
-    drop: tuple[str, ...] = ()  # glob patterns (absolute, `**` allowed) of what must not be captured: caches, logs
-    shown: tuple[Shown, ...] = ()  # what the steps see beside the stack, mounted in this order; never captured
-    project: str = PROJECT  # where the inputs are shown, for trees that may have something there themselves
-    keeps_tmp: bool = False  # /tmp and /run are the tree's own, and captured; else each container has fresh ones
-    mounts: tuple[Bind, ...] = ()  # bases only: shown read-only in every container that stands on it (kind `host`)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """A layer of a base that is made of several: an image's, or what one instruction of a Dockerfile makes.
@@ -233,35 +122,6 @@ class Part:
     beside: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # name -> a stack (bottom first) whose merged
     # tree is shown read-only at BESIDE/<name> while it is built; its key has their diff IDs
     shown: bool = True  # part of the stack of envs; False: needed by others only (another stage)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Looked:
-    """What a base shows of this machine, and how it stood when its pins were looked at: a result of a task is told
-    again only while it stands so. Of the files in `trees` it is those that a container opened."""
-
-    states: Mapping[str, int]  # absolute path -> st_ctime_ns, by lstat
-    trees: tuple[str, ...] = ()  # directories among them, each by itself
-    unseen: str = ""  # why not all could be looked at: then no result is remembered
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageSource:
-    """Which image a base is. `name` is as registries know it ("docker.io/library/alpine:3.20"), empty for one of a file
-    of the project; `platform` as in "linux/386"."""
-
-    name: str
-    digest: str  # of its manifest: "sha256:<hex>", empty where it has none
-    platform: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Original:
-    """An image as it came, byte for byte: its manifest (empty where it had none), what that is, and its config."""
-
-    manifest: bytes
-    media_type: str
-    config: bytes
 
 
 # ---- what the core offers to `resolve` ---------------------------------------------------------------------------
@@ -292,6 +152,10 @@ class Site(Protocol):
     def tags(self, directory: str = "") -> tuple[str, ...]:
         """Names of the tags of the repository that a directory of the project is in; none outside git."""
 
+    def described(self, directory: str, names: Collection[str]) -> str:
+        """Which of these tags `git describe --tags` names for a directory of the project; empty where none of them is
+        reachable from what is checked out, and outside git."""
+
     def get(self, url: str) -> bytes:
         """Fetch a small file whole, following the host's proxies and CA. Raises FetchError."""
 
@@ -312,6 +176,10 @@ class Site(Protocol):
     ) -> Completed:
         """Run a command in a throw-away container on the stack below (inputs at PROJECT). With `network` it has
         the host's, with the host's CA bundle and proxy variables. Does not raise on a non-zero status."""
+
+    def packages_with(self, ends: Sequence[str]) -> Mapping[str, str]:
+        """Which package of the base's own distribution has a file whose path ends so (`ffi.h`, `bin/cmake`), for hints:
+        asked after a failure alone. What cannot be told, for whatever reason, is left out."""
 
     def seen(self, sha256: str, url: str) -> None:
         """Remember, on this machine only, where `resolve` saw a file whose pin has no URL: `locate` gets it as a hint.
@@ -340,14 +208,12 @@ class Kind:
 
     name: ClassVar[str]  # the key in the spec: `apt`, `pip`, `debian` …
     schema: ClassVar[Json]  # JSON Schema (2020-12) of the value under that key, with `description`s for the reference
-    siblings: ClassVar[
-        Mapping[str, Json]
-    ] = {}  # keys it takes beside its own (`inputs:` beside `run:`): name -> schema;
-    # when there are any declared, `options` is always the mapping {name: value, **siblings that were given}
-    pins: ClassVar[Json] = (
-        True  # JSON Schema of what `resolve` answers (api.shapes has its parts): pins come back from a
-    )
-    # lock, which anybody may have edited, and no method but `resolve` is given what does not fit
+    # Keys it takes beside its own (`inputs:` beside `run:`): name -> schema. When there are any declared, `options` is
+    # always the mapping {name: value, **siblings that were given}.
+    siblings: ClassVar[Mapping[str, Json]] = {}
+    # JSON Schema of what `resolve` answers (api.shapes has its parts): pins come back from a lock, which anybody may
+    # have edited, and no method but `resolve` is given what does not fit.
+    pins: ClassVar[Json] = True
     version: ClassVar[int] = 1  # part of every key: raise it when the same pins would be built differently
     needs_only: ClassVar[bool] = False  # True: owns a directory, so it stands on the base and its `needs` alone
     pinned: ClassVar[bool] = True  # False: shown as not pinned (kind `host`)
@@ -461,6 +327,15 @@ class Kind:
         the clock with; None when the base's archive has none. Raises FetchError."""
         return None
 
+    def packages_with(self, request: Request, pins: Json, ends: Sequence[str], site: Site) -> Mapping[str, str]:
+        """Bases only: the package of their distribution that has a file whose path ends so (`ffi.h`, `bin/cmake`), for
+        hints after a failure; what cannot be told is left out. Raises ResolveError, FetchError."""
+        return {}
+
+    def hint(self, request: Request, pins: Json, output: str, site: Site) -> str:
+        """What to do about a build that failed with this output; empty where nothing is known."""
+        return ""
+
     def variables(self, request: Request, pins: Json) -> Mapping[str, str]:
         """Variables for everything that stands on this layer. `PATH` is *prepended* to the PATH so far."""
         return {}
@@ -493,13 +368,19 @@ class Project(Protocol):
     """The project's files, as pure steps may see them: every read is recorded as something the plan depends on."""
 
     def read(self, path: str) -> str | None:
-        """Text of a project-relative file, None when there is none (that is recorded too)."""
+        """Text of a project-relative file, None when there is none (that is recorded too). Raises UsageError where it
+        leaves the project, is no regular file, or no text."""
 
     def read_bytes(self, path: str) -> bytes | None:
         """The same as it lies there, for files that say their encoding themselves."""
 
     def glob(self, pattern: str) -> list[str]:
         """Project-relative paths, sorted. Git-ignored files are not seen."""
+
+    def around(self, name: str) -> Mapping[str, bytes]:
+        """Files of this name that the repository around the project has outside of it, in the directories that the
+        project is in and one or two below those: path, which begins with `..`, -> content. To compare with, and to
+        name to people, no more: builds and tasks do not see them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,10 @@
 The way is walked by descriptors, one component at a time, and every component is opened with O_NOFOLLOW, so swapping
 a directory for a symlink while we walk gains nothing. The rules and the error are those of RESOLVE_BENEATH in
 openat2(2), which some container engines refuse; absolute links are errors too. Imports only os: it is on the warm path.
+
+The project's own directory can be renamed by its owner at any moment, and a link put in its place. So it is opened
+once, where its spec is found (`hold`): from then on its path means that very directory, or is an error (`Replaced`).
+The descriptor is kept, so that no other directory can get its numbers.
 """
 
 from __future__ import annotations
@@ -13,6 +17,66 @@ ESCAPES = 18  # EXDEV: what openat2(2) answers where a path leads out of its dir
 _LOOP = 40  # ELOOP: too many links, or (with follow=False) any link
 _MOST_LINKS = 40  # as path_resolution(7) has it
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_TOP = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_held: dict[str, int] = {}  # descriptors of projects by their paths, the one that was found last at the end
+_real: dict[str, str] = {}
+
+
+class Replaced(OSError):  # noqa: N818 - it is what happened
+    """At the path of the project there is another directory by now, or none."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(116, "the project's directory was moved or replaced meanwhile", path)  # ESTALE
+
+
+def hold(path: str, identity: tuple[int, ...] = ()) -> None:
+    """A project's directory is found, and stays the one that it is for this process, whoever holds it again. `identity`
+    is what it has to be, where that is known. Raises OSError."""
+    descriptor = open_top(path)
+    if identity and _identity(descriptor) != identity:
+        os.close(descriptor)
+        raise Replaced(path)
+    place = _real.get(path) or os.readlink(f"/proc/self/fd/{descriptor}")
+    for each in (place, path):
+        known = _held.pop(each, -1)
+        _held[each], _real[each] = known if known >= 0 else os.dup(descriptor), place
+    os.close(descriptor)
+
+
+def held() -> str:
+    """The path of the project that was found last; empty where there is none."""
+    return next(reversed(_held), "")
+
+
+def real_path(path: str) -> str:
+    """Where a path really is: a project where it was when it was found."""
+    return _real.get(path) or os.path.realpath(path)
+
+
+def identity(path: str) -> tuple[int, ...]:
+    """Device and inode of a project that is held; empty for every other path."""
+    return _identity(_held[path]) if path in _held else ()
+
+
+def open_top(path: str) -> int:
+    """A descriptor (O_PATH) of a directory, links on the way followed. Raises OSError, Replaced for a project that is
+    not the one that was found."""
+    known = _held.get(path, -1)
+    try:
+        found = os.open(path, _TOP)
+    except (FileNotFoundError, NotADirectoryError):
+        if known >= 0:
+            raise Replaced(path) from None
+        raise
+    if known >= 0 and _identity(found) != _identity(known):
+        os.close(found)
+        raise Replaced(path)
+    return found
+
+
+def _identity(descriptor: int) -> tuple[int, ...]:
+    found = os.fstat(descriptor)
+    return (found.st_dev, found.st_ino)
 
 
 def open_beneath(top: str | int, path: str, flags: int = os.O_RDONLY, mode: int = 0o666, *, follow: bool = True) -> int:
@@ -25,7 +89,7 @@ def open_beneath(top: str | int, path: str, flags: int = os.O_RDONLY, mode: int 
     flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
     pending = _parts(path, path)
     # `way` holds a descriptor for each directory that we are in, `top` first: `..` goes back along it.
-    way = [os.open(top, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if isinstance(top, str) else os.dup(top)]
+    way = [open_top(top) if isinstance(top, str) else os.dup(top)]
     links = 0
     try:
         while pending:

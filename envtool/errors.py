@@ -23,6 +23,7 @@ import os
 from dataclasses import dataclass
 from typing import ClassVar
 
+from envtool.beneath import Replaced
 from envtool.model import Where
 
 
@@ -139,6 +140,8 @@ def refused(error: OSError) -> StoreError | None:
     """What to say when the operating system refuses a file: what, which one, and what to do. None for an error that is
     nobody's refusal (one of a library that only inherits from OSError)."""
     number = error.errno or 0
+    if isinstance(error, Replaced):
+        return StoreError(f"{error.strerror}: {error.filename}", code="project-replaced", hint="run it again")
     if number not in _REFUSALS and number not in _ODD:
         return None
     if error.strerror and error.strerror.startswith("No usable temporary directory"):  # tempfile tried all it knows

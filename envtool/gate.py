@@ -19,13 +19,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from envtool.beneath import ESCAPES, open_beneath
+from envtool.beneath import ESCAPES, open_beneath, open_top, real_path
 from envtool.errors import UsageError
 from envtool.globs import is_glob
 
 MOST = 16 << 30  # bytes of one file that is taken from the project: beyond, it is sparse, or a mistake
 SMALL = 1 << 20  # bytes of a secret
 PIECE = 1 << 20
+_CONFIGURATIONS = ("config", "config.worktree", "credentials")  # of git, where tokens are
 SIGNING_KEY = "ENVTOOL_CACHE_KEY"
 # What a variable's name alone says to be no secret: of the terminal, the language, and which build a CI system runs
 HARMLESS = (
@@ -74,7 +75,7 @@ class Gate:
     its own too."""
 
     def __init__(self, root: str, allowed: Allowed | None = None, own: tuple[str, ...] = ()) -> None:
-        self.root = os.path.realpath(root)
+        self.root = real_path(root)
         self.allowed = allowed or Allowed()
         self._own = {*own}
 
@@ -97,7 +98,24 @@ class Gate:
             if not self._allows(real):
                 raise self._outside(path, real) from None
             return self.open_absolute(real, limit=limit)
+        try:
+            real = os.readlink(f"/proc/self/fd/{descriptor}")
+            self.check_git(path, real.removeprefix(self.root.rstrip("/") + "/"))
+        except BaseException:
+            os.close(descriptor)
+            raise
         return regular(descriptor, path, limit)
+
+    def check_git(self, path: str, real: str = "") -> None:
+        """Raise UsageError (code outside) for a configuration of git's, unless the caller allows it: CI systems, and
+        who clones by a URL with a token, have one there. `real` is where a path of the project leads."""
+        if is_gits(real or path, _CONFIGURATIONS) and not self._allows(os.path.join(self.root, real or path)):
+            place = os.path.join(self.root, real or path)
+            raise UsageError(
+                f"`{path}` is git's configuration, which may hold a token of yours, and you did not allow it",
+                code="outside",
+                hint=f"if it is to be read here: `{self.allowed.line('--allow-file', place)}`",
+            )
 
     def open_absolute(self, path: str, *, limit: int = MOST) -> BinaryIO:
         """A regular file by its absolute path: in the project, or where the caller or this machine's configuration
@@ -140,14 +158,15 @@ class Gate:
 
     def secret(self, name: str, source: str) -> bytes | None:
         """The content of a secret that the spec calls `name` and says to be at `source` ("env:NAME", "file:PATH", or
-        ""). A file of the project needs nobody's word; all else the caller's, which comes first. None where the spec
-        says of nothing that is there. Raises UsageError (codes secret-not-allowed, secret-missing: of what the caller
-        named, and those of `open`)."""
+        ""). A file of the project that is not git's needs nobody's word; all else the caller's, which comes first. None
+        where the spec says of nothing that is there. Raises UsageError (codes secret-not-allowed, secret-missing: of
+        what the caller named, and those of `open`)."""
         said = self.allowed.secrets.get(name)
         if said is not None:
             return self._named(name, said or source)
         kind, _, place = source.partition(":")
-        if kind == "file" and not place.startswith(("/", "~")) and ".." not in place.split("/"):
+        here = not place.startswith(("/", "~")) and ".." not in place.split("/") and not is_gits(place)
+        if kind == "file" and here:
             return self._content(lambda: self.open(place, limit=SMALL), place)
         if source:
             raise self._unasked(name, source)
@@ -158,12 +177,11 @@ class Gate:
         kind, _, place = source.partition(":")
         if kind == "env" and place in os.environ:
             return os.environb[os.fsencode(place)]
-        path = os.path.join(self.root, os.path.expanduser(place))
-        if (
-            kind == "file"
-            and (found := self._content(lambda: regular(_descriptor(path, place), place, SMALL), place)) is not None
-        ):
-            return found
+        if kind == "file":
+            path = os.path.expanduser(place)
+            found = self._content(lambda: regular(self._said(path), place, SMALL), place)
+            if found is not None:
+                return found
         where = {"env": f"your variable {place}, which is not set", "file": f"the file {place}, which is not there"}
         raise UsageError(
             f"secret `{name}` is {where.get(kind, 'allowed, but neither you nor the spec say where it is')}",
@@ -179,6 +197,14 @@ class Gate:
             code="secret-not-allowed",
             hint=f"if the build may have it: `{self.allowed.line('--allow-secret', f'{name}={source}')}`",
         )
+
+    def _said(self, path: str) -> int:
+        """What the caller names: absolute, or from the project."""
+        project = open_top(self.root)
+        try:
+            return os.open(path, os.O_PATH | os.O_CLOEXEC, dir_fd=project)
+        finally:
+            os.close(project)
 
     @staticmethod
     def _content(opened: Callable[[], BinaryIO], place: str) -> bytes | None:
@@ -250,6 +276,12 @@ def check_passing(
     if len(names) > 5:
         hint = f"let `pass:` name what is needed, and allow it: `{allowed.line('--allow-pass', 'NAME')}`"
     return f"{subject}: `pass:` asks for your {shown}, which you did not allow ({why})", hint
+
+
+def is_gits(path: str, names: Iterable[str] = ()) -> bool:
+    """Whether a path leads into a directory `.git`, in any case; with `names`, to a file of such a name in one."""
+    parts = path.casefold().split("/")
+    return ".git" in parts[:-1] and (not names or parts[-1] in names)
 
 
 def below(path: str, top: str) -> bool:

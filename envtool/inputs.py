@@ -49,6 +49,7 @@ def find(
         *((one, False, seen) for one in asked),
     ]
     meant: set[str] = set()
+    door = door or gate.Gate(root)
     with gate.Entries(root) as entries:
         search = _Search(root, entries, keeps, {*apart}, cancel)
         for pattern, needed, found in wishes:
@@ -60,6 +61,8 @@ def find(
             found.update(matched)
             meant.update(matched)
         hasher = project.Hasher(check)
+        for path in paths | seen:
+            door.check_git(path)
         rows = {
             path: project.read_input(entries, path, hasher, content=path in paths or path in seen)
             for path in sorted(paths | bare | seen)
@@ -130,7 +133,7 @@ def _follow(
     built: set[str],
     hasher: project.Hasher,
     follows: Callable[[str, str], bool] | None,
-    door: gate.Gate | None,
+    door: gate.Gate,
 ) -> None:
     """Add what the links `pending` lead to, to `rows`, and to what is `built` where the link is."""
     while pending:
@@ -143,6 +146,7 @@ def _follow(
         for each in (*way.links, *led) if led else ():
             new = each not in rows or not rows[each].content
             if new:
+                door.check_git(each)
                 rows[each] = project.read_input(search.entries, each, hasher, content=True)
             if path in built and each not in built:
                 built.add(each)
@@ -153,10 +157,8 @@ def _follow(
             rows[path] = replace(rows[path], sha256=rows[way.end].sha256)
 
 
-def _outside(path: str, door: gate.Gate | None, hasher: project.Hasher) -> str:
+def _outside(path: str, door: gate.Gate, hasher: project.Hasher) -> str:
     """The hash of what a link out of the project leads to, where the caller lets kinds read that; else empty."""
-    if door is None:
-        return ""
     try:
         with door.open(path) as file:
             return hasher.hash(path, file)

@@ -136,3 +136,13 @@ class Spec:
     read: tuple[str, ...]  # absolute paths of every file that decided this value (includes, pyproject.toml …)
     files: tuple[str, ...] = ()  # the spec and all that it includes, relative to the root
     cache: TeamCache | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """What a base shows of this machine, and how it stood when its pins were looked at: a result of a task is told
+    again only while it stands so. Of the files in `trees` it is those that a container opened."""
+
+    states: Mapping[str, int]  # absolute path -> st_ctime_ns, by lstat
+    trees: tuple[str, ...] = ()  # directories among them, each by itself
+    unseen: str = ""  # why not all could be looked at: then no result is remembered

@@ -9,6 +9,8 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from envtool import programs
+
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "XDG_CONFIG_HOME")  # of the caller's variables
 NOT_FOUND, TIMED_OUT = 127, 124
 
@@ -46,15 +48,20 @@ def run(
     input: bytes = b"",  # noqa: A002 - what subprocess calls it
     timeout: float | None = 60.0,
 ) -> Completed:
-    """Run a program to its end. It sees the variables of KEPT and `env`, nothing else; its stdin is `input`.
+    """Run a program to its end. It sees the variables of KEPT and `env`, nothing else; its stdin is `input`. A name
+    without a slash is looked for as programs.py says, and so is what the program itself starts.
 
     Never raises for what the program does: a status says so. `timeout` is seconds.
     """
     environ = environment(env or {})
+    environ["PATH"] = programs.path(environ.get("PATH"))
     words = tuple(argv)
+    program = words[0] if "/" in words[0] else programs.find(words[0])
+    if not program:
+        return _ended(words, NOT_FOUND, b"", b"", cwd)
     try:
         ended = subprocess.run(  # noqa: PLW1510 - the status is the answer
-            words, env=environ, cwd=cwd, input=input, capture_output=True, timeout=timeout
+            words, executable=program, env=environ, cwd=cwd, input=input, capture_output=True, timeout=timeout
         )
     except subprocess.TimeoutExpired as error:
         return _ended(words, TIMED_OUT, error.stdout or b"", error.stderr or b"", cwd)

@@ -6,21 +6,24 @@ repository, everything but `.envtool/` belongs to the project.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
-from envtool import digests, gate, git, globs, leads, refs
-from envtool.beneath import ESCAPES
+from envtool import around, digests, gate, git, globs, leads, refs
+from envtool.beneath import ESCAPES, Replaced, open_beneath, open_top, real_path
 from envtool.errors import EnvtoolError, Interrupted, UsageError
 from envtool.model import InputFile
 from envtool.sizes import said
 from envtool.view import OWN as OWN  # noqa: PLC0414 - they are this room's words too
 from envtool.view import VENDOR as VENDOR  # noqa: PLC0414
+
+T = TypeVar("T")
 
 MAX_READ = 8 << 20
 MAX_INPUTS = 4 << 30  # bytes of what one layer depends on, as of what is new in a view (view/look.py)
@@ -35,17 +38,18 @@ def listed(root: str, cancel: int = -1) -> list[str]:
     files; tracked files that were deleted are left out, and so are names that lead through a symlink. Raises
     EnvtoolError (code project-git), Interrupted as soon as the descriptor `cancel` is readable."""
     known = _repositories(root, cancel)
-    if not known:
-        return sorted(path for path in _walk(root) if not own(path))
     found: set[str] = set()
     real: dict[str, bool] = {"": True}
-    for prefix, _, names in known:
-        for name in names:
-            path = prefix + name
-            if not own(path) and _is_real(root, os.path.dirname(path), real):
-                mode = _mode(os.path.join(root, path))
-                if mode is not None and not stat.S_ISDIR(mode):
-                    found.add(path)
+    with _opened(root) as top:
+        if not known:
+            return sorted(path for path in _walk(top) if not own(path))
+        for prefix, _, names in known:
+            for name in names:
+                path = prefix + name
+                if not own(path) and _is_real(top, os.path.dirname(path), real):
+                    mode = _mode(top, path)
+                    if mode is not None and not stat.S_ISDIR(mode):
+                        found.add(path)
     return sorted(found)
 
 
@@ -58,8 +62,7 @@ def hidden(root: str, cancel: int = -1) -> tuple[str, ...]:
     known = _repositories(root, cancel)
     try:
         for prefix, repository, _ in known:
-            directory = os.path.realpath(os.path.join(root, prefix))
-            found |= {prefix + name for name in _ignored(repository, directory, cancel)}
+            found |= {prefix + name for name in _ignored(repository, root, prefix, cancel)}
     except git.Failure as error:
         raise _unread(error) from error
     return tuple(sorted(path for path in found if path in (OWN, VENDOR) or not own(path)))
@@ -78,7 +81,7 @@ def gits(root: str, cancel: int = -1) -> list[tuple[str, git.Repository]]:
 def sees_git(root: str) -> bool:
     """Whether a task sees a git directory. Raises EnvtoolError (code project-git)."""
     try:
-        return git.seen(git.around(root), root)
+        return git.seen(_around(root), root)
     except git.Failure as error:
         raise _unread(error) from error
 
@@ -87,7 +90,7 @@ def history(root: str) -> str:
     """What of git's history versions are made of, as one digest: the commit, and the tags. Empty without a repository.
     Raises EnvtoolError (code project-git)."""
     try:
-        repository = git.around(root)
+        repository = _around(root)
         if not repository:
             return ""
         head = refs.head(repository)
@@ -101,13 +104,26 @@ def history(root: str) -> str:
 def tags(root: str, below: str = "") -> tuple[str, ...]:
     """Names of the tags of the repository that the project, or its directory `below`, is in. Raises EnvtoolError (code
     project-git)."""
-    top = os.path.realpath(root)
+    return _of_repository(
+        root, below, lambda repository: tuple(name.removeprefix("refs/tags/") for name, _ in refs.tags(repository)), ()
+    )
+
+
+def described(root: str, below: str, names: Collection[str]) -> str:
+    """Which of these tags `git describe --tags` names there; empty where it names none of them. Raises EnvtoolError
+    (code project-git)."""
+    return _of_repository(root, below, lambda repository: refs.described(repository, names), "")
+
+
+def _of_repository(root: str, below: str, look: Callable[[git.Repository], T], nothing: T) -> T:
+    top = real_path(root)
     directory = os.path.realpath(os.path.join(top, below))
     if not gate.below(directory, top) or not os.path.isdir(directory):
-        return ()
+        return nothing
     try:
+        _around(root)
         repository = git.around(directory)
-        return tuple(name.removeprefix("refs/tags/") for name, _ in refs.tags(repository)) if repository else ()
+        return look(repository) if repository else nothing
     except git.Failure as error:
         raise _unread(error) from error
 
@@ -121,12 +137,12 @@ def _repositories(root: str, cancel: int) -> list[tuple[str, git.Repository, lis
     none where there is no repository, or where the one above ignores all that is here: such a project is its own."""
     found: list[tuple[str, git.Repository, list[str]]] = []
     try:
-        top = git.around(root)
+        top = _around(root)
         pending: list[tuple[str, git.Repository | None]] = [("", top)] if top else []
         while pending:
             prefix, known = pending.pop()
-            directory = os.path.realpath(os.path.join(root, prefix))
-            asked = git.ask(known, directory, STAGED)
+            directory = os.path.join(real_path(root), prefix).rstrip("/") or "/"
+            asked = ask(known, root, prefix, STAGED)
             repository = asked.repository
             names, inner = _listing(asked, cancel)
             if not prefix and not names and not inner and repository.top != directory:
@@ -139,6 +155,40 @@ def _repositories(root: str, cancel: int) -> list[tuple[str, git.Repository, lis
     except git.Failure as error:
         raise _unread(error) from error
     return found
+
+
+def _around(root: str) -> git.Repository | None:
+    """The repository that a project is in. Raises EnvtoolError (code project-git), git.Failure."""
+    with _opened(root):
+        found = git.around(root)
+    with _opened(root):  # still
+        return found
+
+
+@contextlib.contextmanager
+def _opened(root: str) -> Iterator[int]:
+    """A descriptor of the project. Raises EnvtoolError (code project-git)."""
+    try:
+        descriptor = open_top(root)
+    except OSError as error:
+        raise _unread(error) from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def ask(repository: git.Repository | None, root: str, prefix: str, words: Sequence[str]) -> git.Git:
+    """Start git in the project, or in a repository in it, where no link is on the way. Raises EnvtoolError (code
+    project-git), git.Failure."""
+    try:
+        where = open_beneath(root, prefix, os.O_PATH | os.O_DIRECTORY, follow=False)
+    except OSError as error:
+        raise _unread(error) from error
+    try:
+        return git.ask(repository, os.path.join(root, prefix), words, where=where)
+    finally:
+        os.close(where)
 
 
 def _listing(asked: git.Git, cancel: int) -> tuple[list[str], list[str]]:
@@ -157,40 +207,46 @@ def _listing(asked: git.Git, cancel: int) -> tuple[list[str], list[str]]:
     return [os.fsdecode(name) for name in names], [os.fsdecode(name) for name in inner]
 
 
-def _ignored(repository: git.Repository, directory: str, cancel: int) -> list[str]:
-    listing = git.ask(repository, directory, git.IGNORED).end(cancel)
+def _ignored(repository: git.Repository, root: str, prefix: str, cancel: int) -> list[str]:
+    listing = ask(repository, root, prefix, git.IGNORED).end(cancel)
     git.check(listing, repository)
     return [os.fsdecode(name.rstrip(b"/")) for name in listing.split(b"\0")[:-1]]
 
 
-def _unread(error: git.Failure) -> EnvtoolError:
+def _unread(error: git.Failure | OSError) -> EnvtoolError:
     if isinstance(error, git.Stopped):
         return Interrupted()
+    if isinstance(error, Replaced):
+        return EnvtoolError(f"{error.strerror}: {error.filename}", code="project-replaced", hint="run it again")
     return EnvtoolError(f"the project cannot be read: {error}", code="project-git")
 
 
-def _is_real(root: str, directory: str, known: dict[str, bool]) -> bool:
+def _is_real(top: int, directory: str, known: dict[str, bool]) -> bool:
     """Whether no link is on the way to a directory."""
     if directory not in known:
-        here = stat.S_ISLNK(_mode(os.path.join(root, directory)) or 0)
-        known[directory] = not here and _is_real(root, os.path.dirname(directory), known)
+        here = stat.S_ISLNK(_mode(top, directory) or 0)
+        known[directory] = not here and _is_real(top, os.path.dirname(directory), known)
     return known[directory]
 
 
-def _walk(root: str, below: str = "") -> Iterator[str]:
-    with os.scandir(os.path.join(root, below)) as entries:
-        for entry in entries:
-            path = f"{below}/{entry.name}" if below else entry.name
-            if entry.is_dir(follow_symlinks=False):
-                if entry.name != ".git":
-                    yield from _walk(root, path)
-            else:
-                yield path
-
-
-def _mode(path: str) -> int | None:
+def _walk(top: int, below: str = "") -> Iterator[str]:
+    directory = open_beneath(top, below, os.O_RDONLY | os.O_DIRECTORY, follow=False)
     try:
-        return os.lstat(path).st_mode
+        with os.scandir(directory) as entries:
+            found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    finally:
+        os.close(directory)
+    for name, inner in found:
+        path = f"{below}/{name}" if below else name
+        if not inner:
+            yield path
+        elif name != ".git":
+            yield from _walk(top, path)
+
+
+def _mode(top: int, path: str) -> int | None:
+    try:
+        return os.stat(path, dir_fd=top, follow_symlinks=False).st_mode
     except (FileNotFoundError, NotADirectoryError):
         return None
 
@@ -385,7 +441,7 @@ class Files:
 
     def __init__(self, root: str, door: gate.Gate | None = None, cancel: int = -1) -> None:
         """Where git is asked, it is given up as soon as the descriptor `cancel` is readable."""
-        self._root = os.path.realpath(root)
+        self._root = real_path(root)
         self._gate = door or gate.Gate(root)
         self._cancel = cancel
         self._seen: dict[str, tuple[int, ...]] = {}
@@ -431,6 +487,14 @@ class Files:
         self._note(os.path.join(self._root, ".git", "info", "exclude"))
         self._note(os.path.join(self._root, ".git", "index"))
         return [path for path in self._listed if expression.fullmatch(path)]
+
+    def around(self, name: str) -> dict[str, bytes]:
+        """See api.Project. Raises EnvtoolError (code project-git)."""
+        try:
+            repository = git.around(self._root)
+        except git.Failure as error:
+            raise _unread(error) from error
+        return around.files(repository.top, self._root, name, self._note) if repository else {}
 
     def seen(self) -> tuple[Seen, ...]:
         """Everything that was looked at so far."""

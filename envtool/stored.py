@@ -26,10 +26,12 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def read(path: str, *, most: int = LARGEST, unseen: bool = False) -> bytes:
-    """All of a regular file of at most `most` bytes. `unseen`: its atime, which gc may go by, stays. Raises OSError:
-    ELOOP for a link, EISDIR for a directory, EINVAL for what else is no file, EFBIG."""
-    descriptor = os.open(path, _READ | (os.O_NOATIME if unseen else 0))
+def read(path: str, *, most: int = LARGEST, unseen: bool = False, follow: bool = False) -> bytes:
+    """All of a regular file of at most `most` bytes. `unseen`: its atime, which gc may go by, stays. `follow`: links
+    too, for a file of an image where `/` is the image. Raises OSError: ELOOP for a link, EISDIR for a directory, EINVAL
+    for what else is no file, EFBIG."""
+    flags = _READ & ~os.O_NOFOLLOW if follow else _READ
+    descriptor = os.open(path, flags | (os.O_NOATIME if unseen else 0))
     try:
         found = os.fstat(descriptor)
         if found.st_mode & _TYPE != _REGULAR:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
 
@@ -57,7 +57,12 @@ class MemoryProject:
     def glob(self, pattern: str) -> list[str]:
         """See api.Project."""
         self.seen.append(pattern)
-        return sorted(path for path in self.files if globs.matcher((pattern,)).fullmatch(path))
+        inside = (path for path in self.files if not path.startswith("../"))
+        return sorted(path for path in inside if globs.matcher((pattern,)).fullmatch(path))
+
+    def around(self, name: str) -> dict[str, bytes]:
+        """See api.Project: files whose path begins with `..`."""
+        return {path: text.encode() for path, text in self.files.items() if re.match(rf"\.\./(.*/)?{name}$", path)}
 
 
 class MemoryTree:
@@ -104,6 +109,7 @@ class MemorySite:
         self.owned: list[str] = []
         self.variables: dict[str, str] = {}
         self.tagged: tuple[str, ...] = ()
+        self.packaged: dict[str, str] = {}  # end of a path -> package
 
     def open(self, path: str, *, limit: int = gate.MOST) -> BinaryIO:
         """See api.Site."""
@@ -129,6 +135,14 @@ class MemorySite:
     def tags(self, directory: str = "") -> tuple[str, ...]:
         """See api.Site; `tagged` has them."""
         return self.tagged
+
+    def packages_with(self, ends: Sequence[str]) -> Mapping[str, str]:
+        """See api.Site; `packaged` has them."""
+        return {end: self.packaged[end] for end in ends if end in self.packaged}
+
+    def described(self, directory: str, names: Collection[str]) -> str:
+        """See api.Site: the last of `tagged`."""
+        return next((tag for tag in reversed(self.tagged) if tag in names), "")
 
     def get(self, url: str) -> bytes:
         """See api.Site."""

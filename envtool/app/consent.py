@@ -23,6 +23,7 @@ from typing import Any
 
 from envtool import gate
 from envtool.app.request import Request
+from envtool.beneath import real_path
 from envtool.errors import UsageError
 from envtool.gate import Allowed
 from envtool.model import Json
@@ -108,7 +109,7 @@ def configured(root: str) -> Iterable[Mapping[str, Any]]:
                 problems.add(projects.key(name), f"`{name}` is not absolute", code="path", hint="as in ~/src/app")
     problems.raise_any()
     found: Any = plain(node) if node is not None else {}
-    real = os.path.realpath(root)
+    real = real_path(root)
     places = {os.path.realpath(os.path.expanduser(name)): each for name, each in found.get("projects", {}).items()}
     return (
         found.get("allow", {}),
@@ -126,7 +127,7 @@ def _read(path: str, root: str) -> str | None:
         raise UsageError(f"{path} cannot be read: {error.strerror}", code="config", hint=hint) from None
     try:
         real = os.readlink(f"/proc/self/fd/{descriptor}")
-        if gate.below(real, os.path.realpath(root)):
+        if gate.below(real, real_path(root)):
             hint = "what a project may have is said outside of it"
             raise UsageError(f"{path} lies in the project, and is not believed", code="config", hint=hint)
         wrong, mend = distrust(path, path)

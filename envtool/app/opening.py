@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from envtool import registry
+from envtool import programs, registry
 from envtool.app.consent import allowed
 from envtool.app.request import Request, find_spec, select
+from envtool.beneath import real_path
 from envtool.cache.share import Share
 from envtool.container import ids
 from envtool.errors import UsageError
@@ -48,6 +49,7 @@ def read(request: Request, cancel: Cancel | None = None) -> tuple[Spec, Files, r
     """The spec alone. Raises SpecError, UsageError."""
     path = find_spec(request)
     root = os.path.dirname(path)
+    programs.avoid(root)
     files = Files(root, Gate(root, allowed(request, root)), cancel.reader if cancel else -1)
     kinds = registry.discover()
     spec = load_spec(files, os.path.basename(path), root=root, registry=kinds, args=request.args)
@@ -102,7 +104,7 @@ def working(request: Request, emit: Emit, cancel: Cancel, *, parts: bool = True)
 
 def _inside(root: str, paths: tuple[str, ...]) -> tuple[str, ...]:
     """Those of these files that are in the project, relative to it."""
-    top = os.path.realpath(root).rstrip("/") + "/"
+    top = real_path(root).rstrip("/") + "/"
     places = (os.path.join(os.path.realpath(os.path.dirname(path) or "."), os.path.basename(path)) for path in paths)
     return tuple(place[len(top) :] for place in places if place.startswith(top))
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import difflib
 import os
+import shlex
 from dataclasses import dataclass, field, replace
 
-from envtool import globs
+from envtool import above, globs
+from envtool.beneath import hold
 from envtool.errors import UsageError
 from envtool.model import Env, Spec
 
-SPEC = "envtool.yaml"
+SPEC = above.SPEC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +39,18 @@ class Request:
 
 
 def find_spec(request: Request) -> str:
-    """Absolute path of the spec: the file named, else the nearest `envtool.yaml` upward. Raises UsageError."""
+    """Absolute path of the spec: the file named, else the nearest `envtool.yaml` upward that counts
+    (above.py). From here on its directory is
+    the one that it is now (beneath.py). Raises UsageError."""
+    path = _find(request)
+    try:
+        hold(os.path.dirname(path))
+    except OSError as error:
+        raise UsageError(f"{os.path.dirname(path)}: {error.strerror}", code="no-spec") from error
+    return path
+
+
+def _find(request: Request) -> str:
     start = os.path.abspath(request.directory)
     if not os.path.isdir(start):
         raise UsageError(f"no directory `{request.directory}`", code="no-directory")
@@ -46,16 +59,18 @@ def find_spec(request: Request) -> str:
         if not os.path.isfile(path):
             raise UsageError(f"no file `{request.file}`", code="no-spec")
         return os.path.abspath(path)
-    directory = start
-    while True:
-        path = os.path.join(directory, SPEC)
-        if os.path.isfile(path):
-            return path
-        parent = os.path.dirname(directory)
-        if parent == directory:
-            hint = "`envtool init` writes one for this project"
-            raise UsageError(f"no {SPEC} in {start} or above it", code="no-spec", hint=hint)
-        directory = parent
+    found = above.spec(start)
+    if found.passed_over:
+        directory = os.path.dirname(found.passed_over)
+        raise UsageError(
+            f"no {SPEC} in {start}, and {found.passed_over} is passed over: {found.why}",
+            code="no-spec",
+            hint=f"if you mean that one, and trust it: `envtool -C {shlex.quote(directory)} …`",
+        )
+    if not found.path:
+        hint = "`envtool init` writes one for this project"
+        raise UsageError(f"no {SPEC} in {start} or above it", code="no-spec", hint=hint)
+    return found.path
 
 
 def select(spec: Spec, patterns: tuple[str, ...]) -> Spec:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from envtool.beneath import real_path
 from envtool.errors import StoreError
 from envtool.gate import SIGNING_KEY
 
@@ -65,7 +66,7 @@ def signer(environ: Mapping[str, str] | None = None, *, project: str = "") -> Si
     if not value:
         return None
     if not value.startswith("-----BEGIN"):
-        if project and os.path.realpath(value.replace("\0", "")).startswith(os.path.realpath(project) + "/"):
+        if project and os.path.realpath(value.replace("\0", "")).startswith(real_path(project) + "/"):
             raise StoreError(f"{VARIABLE} names a file of the project, which tasks and commits see", code="cache-key")
         try:
             with open(value, encoding="ascii", errors="replace") as file:

@@ -143,16 +143,11 @@ def _launch(plan: dict[str, object], argv: tuple[str, ...]) -> int | None:
 
 
 def nearest(directory: str) -> str:
-    """The nearest envtool.yaml upward, as app.find_spec finds it; empty when there is none."""
-    place = os.path.abspath(directory)
-    while True:
-        candidate = f"{place}/envtool.yaml".replace("//", "/")
-        if os.path.isfile(candidate):
-            return f"{os.path.realpath(place)}/envtool.yaml".replace("//", "/")
-        parent = os.path.dirname(place)
-        if parent == place:
-            return ""
-        place = parent
+    """The spec that app.find_spec finds, with the links of its directory followed; empty when there is none."""
+    from envtool import above
+
+    found = above.spec(os.path.abspath(directory)).path
+    return f"{os.path.realpath(os.path.dirname(found))}/{above.SPEC}".replace("//", "/") if found else ""
 
 
 def _store() -> str:

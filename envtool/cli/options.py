@@ -38,8 +38,11 @@ class Settings:
 
     def top(self) -> str:
         """The directory of the spec, whose links are not the caller's (see drafts.reached)."""
+        from envtool import beneath
         from envtool.cli import fast
 
+        if found := beneath.held():
+            return found
         if self.file:
             return os.path.dirname(os.path.abspath(os.path.join(self.directory, self.file)))
         return os.path.dirname(fast.nearest(self.directory)) or os.path.abspath(self.directory)

@@ -1,21 +1,38 @@
-"""A copy of the project where its owner or group cannot be mapped (old kernels, odd file systems, foreign groups)."""
+"""A copy of the project where its owner or group cannot be mapped (old kernels, odd file systems, foreign groups).
+
+Whoever the project belongs to may change it meanwhile, and we read with rights that are not theirs: so both sides are
+walked by descriptors, no link is followed, and only regular files are read. Holes stay holes.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
+from envtool.beneath import open_beneath
 from envtool.container import ids, mounts
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-def project(source: str, hidden: tuple[str, ...], own: ids.Ids, user: int | None) -> int:
-    """A detached tmpfs with the project in it, without what is hidden, owned by the container's `user` (None: by
-    the caller, who makes it).
+MOST = 4 << 30  # bytes that are copied, mostly to memory; holes are none
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def project(source: int, hidden: tuple[str, ...], own: ids.Ids, user: int | None) -> int:
+    """A detached tmpfs with the project in it, of which `source` is a descriptor, without what is hidden, owned by the
+    container's `user` (None: by the caller, who makes it). Raises OSError.
     """
     target = mounts.filesystem("tmpfs", mounts.NOSUID | mounts.NODEV, mode="0755")
     owner = (-1, -1) if user is None else (own.uids[0][1] + user, own.gids[0][1] + user)
-    _copy(source, f"/proc/self/fd/{target}", "", {path.rstrip("/") for path in hidden}, owner)
-    os.chown(f"/proc/self/fd/{target}", *owner)
+    copy = _Copy(source, target, owner)
+    for path, directory, state in copy.entries({path.rstrip("/") for path in hidden}):
+        copy.take(path, directory, state)
+    copy.end()
     return target
 
 
@@ -23,83 +40,147 @@ def adopt(project: str, upper: str, hidden: set[str]) -> None:
     """Put what does not belong to the container's user into the view's upper layer, as its own: the user of a checkout
     that root holds may write to all of it. Of `.git` only the directory itself, which git wants to be the user's.
     """
-    os.chown(upper, ids.USER, ids.USER)
-    _adopt(project, upper, "", hidden)
+    source, target = (os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in (project, upper))
+    copy = _Copy(source, target, (ids.USER, ids.USER))
+    for path, directory, state in copy.entries(hidden, apart=".git"):
+        if state.st_uid != ids.USER:
+            copy.take(path, directory, state)
+    copy.end()
+    os.close(source)
+    os.close(target)
 
 
-def _adopt(project: str, upper: str, below: str, hidden: set[str]) -> None:
-    with os.scandir(f"{project}/{below}") as entries:
-        found = [(entry.name, entry.stat(follow_symlinks=False)) for entry in entries]
-    for name, state in found:
-        path = f"{below}/{name}" if below else name
-        foreign = state.st_uid != ids.USER
-        if path in hidden:
-            continue
-        if stat.S_ISDIR(state.st_mode):
-            if foreign:
-                _parents(project, upper, path)
-            if name != ".git":
-                _adopt(project, upper, path, hidden)
-        elif foreign:
-            _parents(project, upper, below)
-            _adopt_file(f"{project}/{path}", f"{upper}/{path}", state)
+class _Copy:
+    """From one open directory to another, for one owner."""
 
+    def __init__(self, source: int, target: int, owner: tuple[int, int]) -> None:
+        self._source, self._target, self._owner = source, target, owner
+        self._room = MOST
+        self._made: dict[str, os.stat_result] = {}  # directories, each after those that it is in
+        self._held = ("", os.dup(target))  # of the target: what comes next is mostly in the same one
 
-def _adopt_file(source: str, target: str, state: os.stat_result) -> None:
-    if stat.S_ISLNK(state.st_mode):
-        os.symlink(os.readlink(source), target)
-    elif stat.S_ISREG(state.st_mode):
-        _copy_file(source, target)
-        os.chmod(target, stat.S_IMODE(state.st_mode) & 0o777)
-    else:
-        return
-    os.chown(target, ids.USER, ids.USER, follow_symlinks=False)
-    os.utime(target, ns=(state.st_mtime_ns, state.st_mtime_ns), follow_symlinks=False)
+    def entries(self, hidden: set[str], apart: str = "") -> Iterator[tuple[str, int, os.stat_result]]:
+        """(path, descriptor of its directory, state) of all that is in the source, directories before what is in them;
+        what is in one named `apart` is left out."""
+        pending = [""]
+        while pending:
+            below = pending.pop()
+            try:
+                directory = open_beneath(self._source, below, _DIRECTORY, follow=False)
+            except FileNotFoundError:  # by now
+                continue
+            try:
+                with os.scandir(directory) as entries:
+                    found = [(entry.name, entry.stat(follow_symlinks=False)) for entry in entries]
+                for name, state in found:
+                    path = f"{below}/{name}" if below else name
+                    if path in hidden:
+                        continue
+                    if stat.S_ISDIR(state.st_mode) and name != apart:
+                        pending.append(path)
+                    yield path, directory, state
+            finally:
+                os.close(directory)
 
-
-def _parents(project: str, upper: str, path: str) -> None:
-    """The directories of the project down to `path`, in the upper layer too, where they merge with those below."""
-    if not path or os.path.lexists(f"{upper}/{path}"):
-        return
-    _parents(project, upper, path.rpartition("/")[0])
-    state = os.lstat(f"{project}/{path}")
-    os.mkdir(f"{upper}/{path}")
-    os.chmod(f"{upper}/{path}", stat.S_IMODE(state.st_mode) & 0o777)
-    os.chown(f"{upper}/{path}", ids.USER, ids.USER)
-
-
-def _copy(source: str, target: str, below: str, hidden: set[str], owner: tuple[int, int]) -> None:
-    with os.scandir(f"{source}/{below}") as entries:
-        names = [entry.name for entry in entries]
-    for name in names:
-        path = f"{below}/{name}" if below else name
-        if path in hidden:
-            continue
-        from_path, to_path = f"{source}/{path}", f"{target}/{path}"
-        found = os.lstat(from_path)
-        if stat.S_ISDIR(found.st_mode):
-            os.mkdir(to_path)
-            _copy(source, target, path, hidden, owner)
-        elif stat.S_ISLNK(found.st_mode):
-            os.symlink(os.readlink(from_path), to_path)
-        elif stat.S_ISREG(found.st_mode):
-            _copy_file(from_path, to_path)
-        else:
-            continue
-        os.chown(to_path, *owner, follow_symlinks=False)
-        if not stat.S_ISLNK(found.st_mode):
-            os.chmod(to_path, stat.S_IMODE(found.st_mode) & 0o777)
-        os.utime(to_path, ns=(found.st_mtime_ns, found.st_mtime_ns), follow_symlinks=False)
-
-
-def _copy_file(source: str, target: str) -> None:
-    reading = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        writing = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    def take(self, path: str, directory: int, state: os.stat_result) -> None:
+        """What was found at a path, if it is still there, and the directories that it is in."""
         try:
-            while os.sendfile(writing, reading, None, 1 << 24):
-                pass
+            if stat.S_ISDIR(state.st_mode):
+                self._make(path)
+            else:
+                self._file(path, directory)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise OSError(error.errno, "it was exchanged for a link while it was copied", path) from None
+            raise
+
+    def _make(self, path: str) -> None:
+        if not path or path in self._made:
+            return
+        above, _, name = path.rpartition("/")
+        self._make(above)
+        directory = open_beneath(self._source, path, _DIRECTORY, follow=False)
+        try:
+            self._made[path] = os.fstat(directory)
         finally:
-            os.close(writing)
-    finally:
-        os.close(reading)
+            os.close(directory)
+        os.mkdir(name, 0o700, dir_fd=self._at(above))
+
+    def _at(self, path: str) -> int:
+        """A directory of the target, open until the next one is asked for."""
+        if path != self._held[0]:
+            found = open_beneath(self._target, path, os.O_PATH | os.O_DIRECTORY, follow=False)
+            os.close(self._held[1])
+            self._held = (path, found)
+        return self._held[1]
+
+    def _file(self, path: str, directory: int) -> None:
+        """A file or a link; whatever else there is has no place in a copy."""
+        above, _, name = path.rpartition("/")
+        state = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        if not (stat.S_ISREG(state.st_mode) or stat.S_ISLNK(state.st_mode)):
+            return
+        self._make(above)
+        at = self._at(above)
+        if stat.S_ISREG(state.st_mode):
+            self._regular(path, directory, at)
+            return
+        os.symlink(os.readlink(name, dir_fd=directory), name, dir_fd=at)
+        os.chown(name, *self._owner, dir_fd=at, follow_symlinks=False)
+        os.utime(name, ns=(state.st_mtime_ns, state.st_mtime_ns), dir_fd=at, follow_symlinks=False)
+
+    def _regular(self, path: str, directory: int, at: int) -> None:
+        name = path.rpartition("/")[2]
+        reading = os.open(name, _READ, dir_fd=directory)
+        try:
+            state = os.fstat(reading)
+            if not stat.S_ISREG(state.st_mode):  # by now
+                return
+            writing = os.open(name, _NEW, 0o600, dir_fd=at)
+            try:
+                self._fill(path, writing, reading, state.st_size)
+                os.fchown(writing, *self._owner)
+                os.fchmod(writing, stat.S_IMODE(state.st_mode) & 0o777)
+                os.utime(writing, ns=(state.st_mtime_ns, state.st_mtime_ns))
+            finally:
+                os.close(writing)
+        finally:
+            os.close(reading)
+
+    def _fill(self, path: str, writing: int, reading: int, size: int) -> None:
+        end = 0
+        while end < size:
+            try:
+                begin = os.lseek(reading, end, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno != errno.ENXIO:  # a hole to the end
+                    raise
+                break
+            end = min(os.lseek(reading, begin, os.SEEK_HOLE), size)
+            self._room -= end - begin
+            if self._room < 0:
+                why = f"its files have to be copied here, and more than {MOST >> 30} GiB are not"
+                raise OSError(errno.EFBIG, why, path)
+            os.lseek(writing, begin, os.SEEK_SET)
+            while begin < end and (count := os.sendfile(writing, reading, begin, min(end - begin, 1 << 24))):
+                begin += count
+        os.ftruncate(writing, size)
+
+    def end(self) -> None:
+        """Owner, mode and time of directories, last: what is put into them changes their times."""
+        for path, state in reversed(self._made.items()):
+            directory = open_beneath(self._target, path, _DIRECTORY, follow=False)
+            try:
+                os.fchown(directory, *self._owner)
+                os.fchmod(directory, stat.S_IMODE(state.st_mode) & 0o777)
+                os.utime(directory, ns=(state.st_mtime_ns, state.st_mtime_ns))
+            finally:
+                os.close(directory)
+        os.close(self._held[1])
+        top = open_beneath(self._target, "", _DIRECTORY)
+        try:
+            os.fchown(top, *self._owner)
+        finally:
+            os.close(top)

@@ -34,6 +34,7 @@ USER = 1000
 _ROOT_BASE = 0x60000000
 _FURTHER = 0x80000000  # what root's ids from COUNT on are moved by: to where no account is, and never somewhere else
 _LAST = (1 << 31) - 3
+_SYSTEM = ("/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin", "/sbin", "/run/wrappers/bin")  # the last is NixOS's
 
 
 class Ids:
@@ -82,9 +83,10 @@ def describe() -> str:
 
 
 def helper(name: str) -> str:
-    """Where newuidmap or newgidmap is; empty when it is not installed."""
-    for directory in ("/usr/bin", "/bin", "/usr/local/bin", *os.environ.get("PATH", "").split(":")):
-        if directory and os.access(f"{directory}/{name}", os.X_OK):
+    """Where newuidmap or newgidmap is; empty when it is not installed. Not by PATH: it counts only where it is the
+    system's, with root's rights."""
+    for directory in _SYSTEM:
+        if os.access(f"{directory}/{name}", os.X_OK):
             return f"{directory}/{name}"
     return ""
 

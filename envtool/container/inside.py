@@ -154,7 +154,7 @@ def _pid1(program: dict[str, Any], own: ids.Ids, sock: int, output: int, sources
         os.umask(0o022)
         if os.read(sock, 1) != b"g":
             os._exit(125)
-        roots.find_owners(program, own, sources)
+        roots.prepare(program, own, sources)
         _import_no_more()
         made = roots.build(program, own, sources)
         if "watched" in program:
@@ -345,15 +345,8 @@ def _drop(capabilities: int) -> None:
 
 def _user(program: dict[str, Any], own: ids.Ids, step: dict[str, Any]) -> int:
     """Become the user of a step, known by the stack; the id."""
-    texts = []
-    for path in ("/etc/passwd", "/etc/group"):
-        try:
-            with open(path, "rb") as file:
-                texts.append(file.read())
-        except OSError:
-            texts.append(b"")
     try:
-        user = program["find"](step["user"], *texts)
+        user = program["find"](step["user"], roots.read("/etc/passwd"), roots.read("/etc/group"))
     except Exception as error:
         _refuse(str(error))
     if own.mode != "single":

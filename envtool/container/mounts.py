@@ -61,16 +61,35 @@ def make_private() -> None:
     syscall("mount", None, "/", None, _MS_REC | _MS_PRIVATE, None)
 
 
-def clone(source: str, attributes: int = 0, *, recursive: bool = True) -> int:
-    """A detached copy of the mount at `source` (a directory or a file)."""
+def clone(source: str, attributes: int = 0, *, recursive: bool = True, identity: tuple[int, ...] = ()) -> int:
+    """A detached copy of the mount at `source` (a directory or a file). `identity`: its device and inode, where others
+    may have put something else there."""
+    opened = _opened(source, identity) if identity else -1
     flags = _OPEN_TREE_CLONE | _CLOEXEC | (_AT_RECURSIVE if recursive else 0)
     try:
-        descriptor = syscall("open_tree", _AT_FDCWD, source, flags)
+        place = (_AT_FDCWD, source, flags) if opened < 0 else (opened, "", flags | _AT_EMPTY_PATH)
+        descriptor = syscall("open_tree", *place)
     except OSError as error:
         raise OSError(error.errno, f"{source}: {os.strerror(error.errno or 0)}") from None
+    finally:
+        if opened >= 0:
+            os.close(opened)
     if attributes:
         change(descriptor, attributes)
     return descriptor
+
+
+def _opened(path: str, identity: tuple[int, ...]) -> int:
+    number = 2  # ENOENT
+    try:
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        found = os.fstat(descriptor)
+        if (found.st_dev, found.st_ino) == identity:
+            return descriptor
+        os.close(descriptor)
+    except OSError as error:
+        number = error.errno or number
+    raise OSError(number, f"{path}, which was moved or replaced meanwhile,")
 
 
 def change(descriptor: int, attributes: int, *, idmap: int = 0, recursive: bool = True) -> None:

@@ -15,8 +15,9 @@ import re
 import stat
 
 from envtool.container import messages
-from envtool.container.protected import Protection
+from envtool.container.protected import Protection, is_repository, is_sign
 from envtool.directory import OpenDirectory
+from envtool.directory.changes import OURS
 from envtool.sizes import said
 
 TYPE_CHECKING = False
@@ -228,9 +229,11 @@ class Receiver:
     ) -> None:
         self._root = OpenDirectory.open(directory)
         self._root.owner = self._root.owner if owned else None
+        self._root.changes = OURS
         self._protection = Protection(protected, patterns)
         self._refused: set[str] = set()
         self._swept: set[str] = set()
+        self._plain: set[str] = set()  # directories that are no repositories
         self._buffer = bytearray()
         self._paths: list[str] = []
         self._notes: list[str] = []
@@ -363,7 +366,7 @@ class Receiver:
 
     def _refuses(self, path: str, kind: str) -> bool:
         """Whether this may be no output; said once of each directory or file that is refused."""
-        found = self._protection.refusal(path, literal=kind == "file")
+        found = self._protection.refusal(path, literal=kind == "file") or self._repository(path)
         if found is None:
             return False
         what, why = found
@@ -371,6 +374,30 @@ class Receiver:
             self._refused.add(what)
             self._note(f"{what}: {why}, not copied")
         return True
+
+    def _repository(self, path: str) -> tuple[str, str] | None:
+        """The part of a path that is in a bare repository, or would make one of a directory, and why it may not be.
+        Raises OSError."""
+        parts = path.split("/")
+        for count, name in enumerate(parts):
+            directory, sign = "/".join(parts[:count]), is_sign(name)
+            if directory in self._plain and not sign:
+                continue
+            names = self._signs(directory)
+            if is_repository(names) or (sign and is_repository((*names, name))):
+                return "/".join(
+                    parts[: count + 1]
+                ), f"with it `{directory or '.'}` is a repository, whose configuration git obeys"
+            self._plain.add(directory)
+        return None
+
+    def _signs(self, directory: str) -> list[str]:
+        """What is in a directory of the project that tells git of a repository."""
+        try:
+            with self._root.below(directory) as at:
+                return [name for name in at.names() if is_sign(name)]
+        except FileNotFoundError:
+            return []
 
     def _enter(self, path: str) -> tuple[OpenDirectory, str]:
         """The directory that a path is in, made where it is missing, and its name there."""

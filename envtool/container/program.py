@@ -24,6 +24,7 @@ class Bind:
     source: str
     target: str
     readonly: bool = True
+    identity: tuple[int, ...] = ()  # device and inode that the source has to have, where another user may move it
     mapped: bool = False  # when the caller is root: its owner appears as the container's user, so that files which
     # only their owner may read can be read (the caller's own inputs; never the system's). Writable binds always are
 
@@ -108,6 +109,7 @@ class View:
     project: str
     hidden: tuple[str, ...] = ()
     target: str = "/project"
+    identity: tuple[int, ...] = ()  # device and inode that the project has to have; empty: not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,8 +168,10 @@ class Program:
         ask = ("getdents64",) if vary and vary.order else ()
         return {
             "root": (self.root.lowers, self.root.upper, self.root.work, self.root.scratch, self.root.memory),
-            "binds": tuple((bind.source, bind.target, bind.readonly, bind.mapped) for bind in self.binds),
-            "view": (self.view.project, self.view.hidden, self.view.target) if self.view else None,
+            "binds": tuple(
+                (bind.source, bind.target, bind.readonly, bind.mapped, bind.identity) for bind in self.binds
+            ),
+            "view": (self.view.project, self.view.hidden, self.view.target, self.view.identity) if self.view else None,
             "joins": self.joins if self.view else (),
             "copies": self.copies if self.view else (),
             "steps": tuple(

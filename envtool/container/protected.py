@@ -11,8 +11,13 @@ from __future__ import annotations
 from envtool.directory import is_temporary
 from envtool.view import OWN, VENDOR
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 GIT = ".git"
 OURS = (OWN, VENDOR, "envtool.yaml", "envtool.lock")
+_SIGNS = frozenset(["head", "objects", "refs", "commondir"])
 # Unicode's Default_Ignorable_Code_Point, but for the category Cf, which is asked by name
 _IGNORED = ((0x34F, 0x34F), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F), (0x2065, 0x2065), (0x3164, 0x3164),
             (0xFE00, 0xFE0F), (0xFFA0, 0xFFA0), (0xFFF0, 0xFFF8), (0xE0000, 0xE0FFF))  # fmt: skip
@@ -55,6 +60,18 @@ class Protection:
             else:
                 names.append(_folded(part))
         return any(_is_git(name) or _is_ours(name) for name in names) or "/".join(names) in self._paths
+
+
+def is_sign(name: str) -> bool:
+    """Whether a name is one of those by which git knows a repository that is no `.git`: a bare one."""
+    return _folded(name) in _SIGNS
+
+
+def is_repository(names: Iterable[str]) -> bool:
+    """Whether a directory with these names is a repository for git, which obeys the configuration that is in it: where
+    it is found on the way up, without a `.git` (`is_git_directory` in git's setup.c)."""
+    found = {_folded(name) for name in names}
+    return "head" in found and ("commondir" in found or found.issuperset(("objects", "refs")))
 
 
 def _parts(path: str) -> list[str]:

@@ -60,6 +60,8 @@ def refusal(stage: str, number: int, text: str) -> SandboxError:
             code="ids",
             hint="look at /etc/subuid and /etc/subgid; `envtool doctor` says more",
         )
+    if stage == "source" and "moved or replaced" in text:
+        return SandboxError(f"cannot show {text} in the container", code="source", hint="run it again")
     if stage == "source":
         return SandboxError(f"cannot show {text} in the container", code="source", hint="")
     if stage == "cwd":

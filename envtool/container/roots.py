@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 
+from envtool import stored
 from envtool.container import ids, kernel, mounts
 
 TYPE_CHECKING = False
@@ -23,6 +24,7 @@ _FRESH = ("dev", "proc", "sys", "tmp", "run")
 _PLAIN = mounts.NOSUID | mounts.NODEV
 _HIDDEN_PROC = ("kcore", "keys", "timer_list", "latency_stats", "sched_debug", "kallsyms", "interrupts")
 _EMPTY = ("/proc/scsi", "/proc/acpi", "/proc/asound", "/sys/firmware", "/sys/devices/virtual/powercap")
+_NAMES = 16 << 20  # bytes of /etc/passwd and its like
 _READONLY_PROC = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 
 
@@ -33,7 +35,7 @@ class Unopened(OSError):  # noqa: N818 - it is what happened
 class Sources:
     """Detached mounts of what the host shows: descriptors, and whether a bind is a directory."""
 
-    __slots__ = ("adopt", "beside", "binds", "caches", "hosts", "lowers", "project", "scratch", "upper")
+    __slots__ = ("adopt", "beside", "binds", "caches", "copy_file", "hosts", "lowers", "project", "scratch", "upper")
 
     def __init__(self) -> None:
         self.lowers: list[int] = []
@@ -42,12 +44,13 @@ class Sources:
         self.binds: list[tuple[int, bool]] = []
         self.caches: dict[str, int] = {}  # by the place they are shown at
         self.hosts = b""
-        self.adopt: Callable[[str, str, set[str]], None] | None = None  # see find_owners
+        self.adopt: Callable[[str, str, set[str]], None] | None = None  # see prepare
+        self.copy_file: Callable[[str, str, int], None] | None = None
 
 
-def _source(path: str, attributes: int = 0, *, recursive: bool = True) -> int:
+def _source(path: str, attributes: int = 0, *, recursive: bool = True, identity: tuple[int, ...] = ()) -> int:
     try:
-        return mounts.clone(path, attributes, recursive=recursive)
+        return mounts.clone(path, attributes, recursive=recursive, identity=identity)
     except OSError as error:
         raise Unopened(error.errno, str(error.strerror)) from error
 
@@ -73,22 +76,20 @@ def open_sources(program: dict[str, Any], own: ids.Ids, maps: dict[tuple[int, in
     if scratch:
         sources.scratch = _source(scratch, recursive=False)
     if program["view"] is not None:
-        project, hidden, _ = program["view"]
-        sources.project = _source(project, recursive=not root)
-        if root and not _map_owner(sources.project, project, maps):
-            from envtool.container import copies
-
-            os.close(sources.project)
-            sources.project = copies.project(project, hidden, own, 0 if program["user"] == "root" else ids.USER)
-    for source, _, readonly, mapped in program["binds"]:
-        descriptor = _source(source, _PLAIN | (mounts.RDONLY if readonly else 0), recursive=not mapped and readonly)
+        project, hidden, _, identity = program["view"]
+        sources.project = _source(project, recursive=not root, identity=identity)
+        if root and not _map_owner(sources.project, maps):
+            _copy_project(sources, hidden, own, 0 if program["user"] == "root" else ids.USER)
+    for source, _, readonly, mapped, identity in program["binds"]:
+        attributes = _PLAIN | (mounts.RDONLY if readonly else 0)
+        descriptor = _source(source, attributes, recursive=not mapped and readonly, identity=identity)
         if root and (mapped or not readonly):
-            _map_owner(descriptor, source, maps)
-        sources.binds.append((descriptor, os.path.isdir(source)))
+            _map_owner(descriptor, maps)
+        sources.binds.append((descriptor, stat.S_ISDIR(os.fstat(descriptor).st_mode)))
     for each in program.get("shown", ()):
         if each[0] == "cache":
             sources.caches[each[1]] = _source(each[2], _PLAIN, recursive=False)
-    sources.hosts = _read("/etc/hosts") if program["network"] else b""
+    sources.hosts = read("/etc/hosts") if program["network"] else b""
     return sources
 
 
@@ -96,29 +97,40 @@ def copy_foreign(program: dict[str, Any], own: ids.Ids, sources: Sources) -> Non
     """As the caller, with the maps written: a project of a group that has no id inside is copied. An overlay could
     show it but not change it: a copy to the upper layer has to keep the group (EOVERFLOW).
     """
-    if program["view"] is None or os.stat(program["view"][0]).st_gid == os.getegid():
-        return
+    if program["view"] is not None and os.fstat(sources.project).st_gid != os.getegid():
+        _copy_project(sources, program["view"][1], own, None)
+
+
+def _copy_project(sources: Sources, hidden: tuple[str, ...], own: ids.Ids, user: int | None) -> None:
     from envtool.container import copies
 
+    try:
+        copied = copies.project(sources.project, hidden, own, user)
+    except OSError as error:
+        raise Unopened(error.errno, f"the project, `{error.filename or '.'}` of it ({error.strerror}),") from error
     os.close(sources.project)
-    sources.project = copies.project(program["view"][0], program["view"][1], own, None)
+    sources.project = copied
 
 
-def _map_owner(descriptor: int, path: str, maps: dict[tuple[int, int], int]) -> bool:
+def _map_owner(descriptor: int, maps: dict[tuple[int, int], int]) -> bool:
     """Show the owner as the container's user, where the file system and the kernel can."""
-    owner = os.stat(path)
+    owner = os.fstat(descriptor)
     if kernel.version() < (5, 19):  # an overlay takes an id-mapped layer from then on
         return False
     try:
         mounts.change(descriptor, mounts.IDMAP, idmap=maps[owner.st_uid, owner.st_gid], recursive=False)
-    except OSError:
+    except (OSError, KeyError):  # KeyError: it has got another owner since
         return False
     return True
 
 
-def find_owners(program: dict[str, Any], own: ids.Ids, sources: Sources) -> None:
-    """With the ids of the container, and while imports are possible: whether files of the project have to be given to
-    its user, which is then told to `build`."""
+def prepare(program: dict[str, Any], own: ids.Ids, sources: Sources) -> None:
+    """With the ids of the container, and while imports are possible: what `build` will call to copy files, and to give
+    files of the project to its user where that has to be done."""
+    if program.get("copies"):
+        from envtool.container import files
+
+        sources.copy_file = files.copy_file
     if program["view"] is not None and own.mode == "root" and program["user"] == "user" and _mixed(sources.project):
         from envtool.container import copies
 
@@ -193,7 +205,7 @@ def _overlay_root(program: dict[str, Any], own: ids.Ids, sources: Sources, place
     fresh = [name for name in _FRESH if name not in own_places]
     for name in (*fresh, *(t.strip("/") for t in targets)):
         os.makedirs(f"skel/{name}", exist_ok=True)
-    points = [(target, made[1]) for (_, target, _, _), made in zip(program["binds"], sources.binds, strict=True)]
+    points = [(target, made[1]) for (_, target, *_), made in zip(program["binds"], sources.binds, strict=True)]
     points += [(target, True) for _, target in program.get("beside", ())]
     if "shown" in program:
         points += program["points"](program)
@@ -252,7 +264,7 @@ def _prepare(program: dict[str, Any], place: str) -> dict[str, int]:
 
 def _view(program: dict[str, Any], sources: Sources, place: str) -> int:
     """The project under a layer that whites out what is hidden, writes above; detached."""
-    _, hidden, _ = program["view"]
+    hidden = program["view"][1]
     lowers = ["p"]
     if hidden:
         os.mkdir("h")
@@ -339,8 +351,9 @@ def _populate(
         ensure(target, [], directory=True)  # in the view, whose writes nobody keeps
         mounts.attach(mounts.clone(source, recursive=False), target)
     for source, target in program.get("copies", ()):
-        _copy(source, target)
-    for (_, target, _, _), (descriptor, directory) in zip(program["binds"], sources.binds, strict=True):
+        assert sources.copy_file is not None
+        _copy(source, target, sources.copy_file)
+    for (_, target, *_), (descriptor, directory) in zip(program["binds"], sources.binds, strict=True):
         ensure(target, made, directory=directory)
         mounts.attach(descriptor, target)
     if not _bare(program):
@@ -348,7 +361,7 @@ def _populate(
     return made
 
 
-def _copy(source: str, target: str) -> None:
+def _copy(source: str, target: str, copy_file: Callable[[str, str, int], None]) -> None:
     """A file of the root, or a directory and all in it, in the view as if it lay there: what the project has there
     stays as it is, and what is new belongs to whom its directory belongs."""
     pending = [(source, target)] if os.path.isdir(os.path.dirname(target)) else []
@@ -366,16 +379,9 @@ def _copy(source: str, target: str) -> None:
         elif not there and stat.S_ISLNK(mode):
             os.symlink(os.readlink(source), target)
         elif not there and stat.S_ISREG(mode):
-            _copy_file(source, target, stat.S_IMODE(mode) & 0o777)
+            copy_file(source, target, stat.S_IMODE(mode) & 0o777)
         if not there and os.path.lexists(target):
             _like_its_directory(target)
-
-
-def _copy_file(source: str, target: str, mode: int) -> None:
-    with open(source, "rb") as file, open(target, "xb") as copy:
-        while piece := file.read(1 << 20):
-            copy.write(piece)
-        os.fchmod(copy.fileno(), mode)
 
 
 def _like_its_directory(path: str) -> None:
@@ -427,10 +433,10 @@ def _devices(detached: dict[str, int]) -> None:
         os.symlink(text, f"/dev/{name}")
 
 
-def _read(path: str) -> bytes:
+def read(path: str) -> bytes:
+    """/etc/passwd and its like, empty where it is none: an image may have a device there, or a fifo."""
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return stored.read(path, most=_NAMES, follow=True)
     except OSError:
         return b""
 
@@ -443,7 +449,7 @@ def _names(program: dict[str, Any], detached: dict[str, int], hosts: bytes, made
     _show("hosts", local.encode() + hosts, made, kept=kept, readonly="own" not in program)
     if program["user"] == "user":
         for name, line in (("passwd", f"envtool:x:1000:1000::{HOME}:/bin/sh\n"), ("group", "envtool:x:1000:\n")):
-            text = _read(f"/etc/{name}")
+            text = read(f"/etc/{name}")
             if not any(entry.split(b":")[2:3] == [b"1000"] for entry in text.split(b"\n")):
                 gap = b"" if not text or text.endswith(b"\n") else b"\n"
                 _show(name, text + gap + line.encode(), made, kept=kept)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import stat
 
-from envtool.container import mounts, roots
+from envtool.container import files, mounts, roots
 from envtool.within import resolve
 
 TYPE_CHECKING = False
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _PLAIN = mounts.NOSUID | mounts.NODEV
+_COPIED = 1 << 30  # bytes of a file that may be written to: its copy is in memory
 
 
 def points(program: dict[str, Any]) -> list[tuple[str, bool]]:
@@ -99,8 +100,5 @@ def _peek(place: str, target: str, tree: str, path: str, writable: bool, made: l
         os.chdir(here)
     else:
         place += "/file"
-        with open(source, "rb") as file, open(place, "xb") as copy:
-            while piece := file.read(1 << 20):
-                copy.write(piece)
-        os.chmod(place, stat.S_IMODE(info.st_mode))
+        files.copy_file(source, place, stat.S_IMODE(info.st_mode), _COPIED)
     mounts.attach(mounts.clone(place, _PLAIN, recursive=False), target)

@@ -114,13 +114,18 @@ def run(
         from envtool.container import outputs
 
         program["collect"] = outputs.collect
-        receiver = outputs.Receiver(
-            outputs_to,
-            owned=own.mode == "root",
-            protected=protected,
-            patterns=program["outputs"],
-            limit=program["outputs_limit"],
-        )
+        try:
+            receiver = outputs.Receiver(
+                outputs_to,
+                owned=own.mode == "root",
+                protected=protected,
+                patterns=program["outputs"],
+                limit=program["outputs_limit"],
+            )
+        except OSError as error:
+            from envtool.container.refusals import refusal
+
+            raise refusal("source", error.errno or 0, f"{outputs_to}: {error.strerror}") from error
     watch = None
     if "watch" in program:
         from envtool.container import opened
@@ -148,7 +153,7 @@ def _id_maps(program: dict[str, Any], own: ids.Ids) -> dict[tuple[int, int], int
     if own.mode != "root":
         return {}
     shown = [program["view"][0]] if program["view"] is not None else []
-    shown += [source for source, _, readonly, mapped in program["binds"] if mapped or not readonly]
+    shown += [source for source, _, readonly, mapped, _ in program["binds"] if mapped or not readonly]
     to = 0 if program["user"] == "root" else ids.USER
     found: dict[tuple[int, int], int] = {}
     for path in shown:

@@ -16,13 +16,14 @@ import os
 import stat
 import time
 
-from envtool.beneath import open_beneath
+from envtool.beneath import open_beneath, open_top
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from io import BufferedReader
     from typing import IO
 
+    from envtool.directory.changes import Change, Changes
     from envtool.directory.drafts import NewFile, Written
 
 PREFIX, SUFFIX = ".envtool-", ".tmp"  # of what is being written; a kill leaves it, `OpenDirectory.sweep` takes it away
@@ -35,18 +36,18 @@ NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CL
 
 class OpenDirectory:
     """An open directory, a context that closes it. `owner`: (uid, gid) of whom root works for, None for everybody else.
-    Every method raises OSError."""
+    `changes` is told what is changed in it, and in those below it. Every method raises OSError."""
 
-    __slots__ = ("fd", "owner")
+    __slots__ = ("changes", "fd", "owner")
 
-    def __init__(self, fd: int, owner: tuple[int, int] | None) -> None:
-        self.fd, self.owner = fd, owner
+    def __init__(self, fd: int, owner: tuple[int, int] | None, changes: Changes | None = None) -> None:
+        self.fd, self.owner, self.changes = fd, owner, changes
 
     @classmethod
     def open(cls, path: str) -> OpenDirectory:
         """The directory at a path that the caller said: links on the way are his. As root all that is made in it, at
-        any depth, goes to its owner."""
-        fd = os.open(path, _HANDLE)
+        any depth, goes to its owner. The project has to be the one that was found (beneath.py)."""
+        fd = open_top(path)
         found = os.fstat(fd)
         return cls(fd, None if os.geteuid() else (found.st_uid, found.st_gid))
 
@@ -55,6 +56,10 @@ class OpenDirectory:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def changing(self) -> Change | _Untold:
+        """A context for one change in it."""
+        return self.changes.around(self.fd) if self.changes else _UNTOLD
 
     def close(self) -> None:
         """Twice does no harm."""
@@ -65,7 +70,7 @@ class OpenDirectory:
     def below(self, path: str, *, make: bool = False) -> OpenDirectory:
         """A directory in it, by a relative path on which no link is followed. With `make` what is missing is made, 0755
         whatever the umask."""
-        at = OpenDirectory(os.dup(self.fd), self.owner)
+        at = OpenDirectory(os.dup(self.fd), self.owner, self.changes)
         for name in path.split("/") if path else ():
             with at:
                 at = at._child(plain(name), make=make)
@@ -73,7 +78,7 @@ class OpenDirectory:
 
     def _child(self, name: str, *, make: bool) -> OpenDirectory:
         try:
-            return OpenDirectory(open_beneath(self.fd, name, _HANDLE, follow=False), self.owner)
+            return OpenDirectory(open_beneath(self.fd, name, _HANDLE, follow=False), self.owner, self.changes)
         except FileNotFoundError:
             if not make:
                 raise
@@ -90,7 +95,8 @@ class OpenDirectory:
 
     def make(self, name: str) -> OpenDirectory:
         """A new directory, 0755 whatever the umask."""
-        os.mkdir(plain(name), 0o700, dir_fd=self.fd)
+        with self.changing():
+            os.mkdir(plain(name), 0o700, dir_fd=self.fd)
         fd = open_beneath(self.fd, name, os.O_RDONLY | os.O_DIRECTORY, follow=False)
         try:
             # Another's directory may stand here by now: what is not empty and our own stays as it is.
@@ -98,7 +104,7 @@ class OpenDirectory:
             if found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) & 0o777 == 0o700 and not os.listdir(fd):
                 self.give(fd)
                 os.fchmod(fd, 0o755 | found.st_mode & stat.S_ISGID)
-            return OpenDirectory(os.dup(fd), self.owner)
+            return OpenDirectory(os.dup(fd), self.owner, self.changes)
         finally:
             os.close(fd)
 
@@ -147,7 +153,10 @@ class OpenDirectory:
     def link(self, name: str, target: str) -> None:
         """A symlink, in the place of a file or link."""
         plain(name)
-        temporary = temporary_name()
+        with self.changing():
+            self._link(name, target, temporary_name())
+
+    def _link(self, name: str, target: str, temporary: str) -> None:
         os.symlink(target, temporary, dir_fd=self.fd)
         try:
             if self.owner:
@@ -160,7 +169,7 @@ class OpenDirectory:
                     os.close(fd)
             os.rename(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         except BaseException:
-            self.discard(temporary)
+            self._discard(temporary)
             raise
 
     def remove(self, name: str, depth: int = _DEPTH) -> None:
@@ -197,12 +206,12 @@ class OpenDirectory:
         if found.st_uid != os.geteuid() and not (self.owner and found.st_uid == self.owner[0]):
             return
         if stat.S_ISLNK(found.st_mode) and time.time() - found.st_ctime > _LINK_AGE:
-            os.unlink(name, dir_fd=self.fd)
+            self.discard(name)
         elif stat.S_ISREG(found.st_mode):
             fd = open_beneath(self.fd, name, os.O_RDONLY, follow=False)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.unlink(name, dir_fd=self.fd)
+                self.discard(name)
             finally:
                 os.close(fd)
 
@@ -217,10 +226,27 @@ class OpenDirectory:
 
     def discard(self, name: str) -> None:
         """Take a file away, if it is there."""
+        with self.changing():
+            self._discard(name)
+
+    def _discard(self, name: str) -> None:
         try:  # noqa: SIM105
             os.unlink(name, dir_fd=self.fd)
         except OSError:
             pass
+
+
+class _Untold:
+    """A context in which nothing is noted."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+_UNTOLD = _Untold()
 
 
 # ---- names -----------------------------------------------------------------------------------------------------------

@@ -18,7 +18,8 @@ def begin(directory: OpenDirectory, mode: int) -> NewFile:
     """See OpenDirectory.begin."""
     for _ in range(100):
         name = temporary_name()
-        fd = os.open(name, NEW, 0o600 if mode else 0o666, dir_fd=directory.fd)
+        with directory.changing():
+            fd = os.open(name, NEW, 0o600 if mode else 0o666, dir_fd=directory.fd)
         if _held(fd):
             return NewFile(directory, fd, name, mode)
         os.close(fd)  # swept by another process before it was locked
@@ -31,7 +32,7 @@ class NewFile:
     __slots__ = ("_directory", "_mode", "_name", "fd")
 
     def __init__(self, directory: OpenDirectory, fd: int, name: str, mode: int) -> None:
-        self._directory = OpenDirectory(os.dup(directory.fd), directory.owner)
+        self._directory = OpenDirectory(os.dup(directory.fd), directory.owner, directory.changes)
         self.fd, self._name, self._mode = fd, name, mode
 
     def place(self, name: str, mode: int = 0, *, replace: bool = True) -> None:
@@ -41,10 +42,12 @@ class NewFile:
             at.give(self.fd)  # first: a change of owner takes bits of the mode away
             if mode or self._mode:
                 os.fchmod(self.fd, mode or self._mode)
-            if not replace:
-                _link(self._name, plain(name), at.fd)
-            else:
-                os.rename(self._name, plain(name), src_dir_fd=at.fd, dst_dir_fd=at.fd)
+            with at.changing():
+                if replace:
+                    os.rename(self._name, plain(name), src_dir_fd=at.fd, dst_dir_fd=at.fd)
+                else:
+                    _link(self._name, plain(name), at.fd)
+            if replace:
                 self._name = ""
         finally:
             self.drop()
@@ -93,12 +96,16 @@ def reached(path: str, project: str = "", *, make: bool = True) -> OpenDirectory
     """The directory at a path that the caller named; with `make` it is made where it is missing. Links on the way are
     the caller's own and are followed, but for those below `project` (a directory; empty: none): they came with the
     checkout, and are refused. Raises OSError."""
-    parts = [part for part in os.path.abspath(path).split("/") if part]
-    top = _identity(project) if project else None
-    for count in range(len(parts) + 1 if top else 0):
-        if _identity("/" + "/".join(parts[:count])) == top:
-            with OpenDirectory.open(project) as at:
-                return at.below("/".join(parts[count:]), make=make)
+    plain = os.path.abspath(path)
+    parts = [part for part in plain.split("/") if part]
+    if project:
+        with OpenDirectory.open(project) as at:
+            top, named = os.fstat(at.fd), os.path.abspath(project)
+            for count in range(len(parts) + 1):
+                here = "/" + "/".join(parts[:count])
+                # by its own name, whatever stands there by now, or by one that leads there
+                if here == named or _identity(here) == (top.st_dev, top.st_ino):
+                    return at.below("/".join(parts[count:]), make=make)
     missing: list[str] = []
     while parts and not os.path.isdir("/" + "/".join(parts)):
         missing.insert(0, parts.pop())

@@ -12,6 +12,7 @@ import hashlib
 import os
 import shutil
 import stat
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from envtool.api import Bind, Call, Json, Kind, Looked, Recipe, Request, Site, shapes
@@ -161,6 +162,12 @@ class Host(Kind):
             with open(path, "rb") as file:
                 return file.read()
         return None
+
+    def packages_with(self, request: Request, pins: Json, ends: Sequence[str], site: Site) -> Mapping[str, str]:
+        """Where it is Debian or Ubuntu, by the Contents index of its suite."""
+        from envtool.kinds.debian import contents
+
+        return contents.of_system(ends, site)
 
     def summary(self, request: Request, pins: Any) -> str:
         """As in: Debian GNU/Linux 12 (bookworm), this machine."""

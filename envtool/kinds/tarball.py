@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, cast
 
@@ -81,6 +81,12 @@ class Tarball(Kind):
         options: Any = request.options
         strip = options.get("strip", 0)
         return Recipe(steps=(Unpack(name=fetch.name, target="/", strip=strip, owners=True),))
+
+    def packages_with(self, request: Request, pins: Json, ends: Sequence[str], site: Site) -> Mapping[str, str]:
+        """Where it is Debian or Ubuntu, by the Contents index of its suite."""
+        from envtool.kinds.debian import contents
+
+        return contents.of_system(ends, site)
 
     def summary(self, request: Request, pins: Any) -> str:
         """As in: root.tar.xz."""

@@ -89,7 +89,11 @@ def _build(
         bring(settled, setting, event_id, site)
         turn = setting.turns if settled.node.of else nullcontext()
         with Workbench(setting, settled.fetches, settled.inputs) as bench, turn:
-            captured = _make(recipe, settled, ground, setting, event_id, bench, draft)
+            try:
+                captured = _make(recipe, settled, ground, setting, event_id, bench, draft)
+            except BuildError as error:
+                error.hint = error.hint or settled.node.kind.hint(settled.request, settled.pins, error.output, site)
+                raise
         layer = draft.commit(captured, settled.document, team.built(settled, setting))
     team.give(settled, base, layer, setting)
     return layer, "pulled" if recipe.archive else "built"

@@ -87,7 +87,7 @@ class Nobody(InProject):
         """Refuses. Raises ResolveError."""
         raise ResolveError("nobody may be asked now", code="nobody")
 
-    fetch = learn = run = keep = shared = get
+    fetch = learn = run = keep = shared = packages_with = get
 
     def seen(self, sha256: str, url: str) -> None:
         """Nothing is seen."""

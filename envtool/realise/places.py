@@ -8,6 +8,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias
 
+from envtool import gate
+from envtool.beneath import open_beneath
+from envtool.errors import UsageError
 from envtool.model import Where
 from envtool.plan.changes import Places
 from envtool.plan.pins import normal
@@ -45,13 +48,10 @@ def _setters(below: Iterable[Made]) -> Mapping[str, str]:
 
 
 def _lines(root: str, file: str) -> list[str]:
-    path = os.path.join(root, file)
     try:
-        if os.path.getsize(path) > LARGEST:
-            return []
-        with open(path, encoding="utf-8") as text:
-            return text.read().splitlines()
-    except (OSError, UnicodeDecodeError):
+        with gate.regular(open_beneath(root, file, os.O_PATH), file, LARGEST) as text:
+            return text.read(LARGEST).decode().splitlines()
+    except (OSError, UsageError, UnicodeDecodeError):
         return []
 
 

@@ -6,7 +6,7 @@ import os
 import posixpath
 import tempfile
 import urllib.parse
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -14,7 +14,7 @@ from envtool import net, project
 from envtool.api import PROJECT, Bind, Command, Completed, Fetch, Request, Sealed
 from envtool.container import program as container
 from envtool.container import start
-from envtool.errors import FetchError, Interrupted, ResolveError, UsageError
+from envtool.errors import FetchError, Interrupted, MakeError, ResolveError, UsageError
 from envtool.events import Event
 from envtool.gate import MOST
 from envtool.realise import bring
@@ -66,6 +66,10 @@ class InProject:
     def tags(self, directory: str = "") -> tuple[str, ...]:
         """See api.Site."""
         return project.tags(self._setting.root, directory)
+
+    def described(self, directory: str, names: Collection[str]) -> str:
+        """See api.Site."""
+        return project.described(self._setting.root, directory, names)
 
 
 class StackSite(InProject):
@@ -180,6 +184,16 @@ class StackSite(InProject):
                 what = " ".join(command.words())[:200]
                 raise ResolveError(f"`{what}` printed more than can be an answer", code="answer-large")
             return Completed(status=ended.status, stdout=_whole(out.fileno()), stderr=_whole(err.fileno()))
+
+    def packages_with(self, ends: Sequence[str]) -> Mapping[str, str]:
+        """See api.Site."""
+        if not self._below:
+            return {}
+        base = self._below[0].settled
+        try:
+            return base.node.kind.packages_with(base.request, base.pins, ends, self)
+        except MakeError:
+            return {}
 
     def _online(self, what: str) -> None:
         if self._setting.offline and not what.startswith("file:"):

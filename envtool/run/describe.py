@@ -9,6 +9,7 @@ from typing import Literal
 
 from envtool import gate
 from envtool.api import PROJECT
+from envtool.beneath import identity
 from envtool.container.program import OUTPUTS_LIMIT, Program, Root, Step, View
 from envtool.errors import Problem, SpecError
 from envtool.model import Env, Task
@@ -81,7 +82,7 @@ def container(
         root=Root(lowers=tuple(made.layer.tree for made in reversed(stack.made)), scratch=scratch),
         steps=tuple(Step(argv=command.words(), cwd=cwd) for command in task.commands) if task else (),
         binds=(*stack_binds(stack.made), *binds, *git.binds),
-        view=View(project=project, hidden=(*hidden, *git.hidden), target=PROJECT),
+        view=View(project=project, hidden=(*hidden, *git.hidden), target=PROJECT, identity=identity(project)),
         joins=joins([made.settled for made in stack.made]),
         copies=copies([made.settled for made in stack.made]),
         shown=(*texts, *git.peeks),

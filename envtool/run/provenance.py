@@ -10,13 +10,14 @@ import hashlib
 import json
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from io import BufferedReader
 from typing import Any
 
 from envtool import __version__, digests, evidence, git, refs
-from envtool.beneath import open_beneath
+from envtool.beneath import Replaced, open_beneath, open_top
 from envtool.directory import OpenDirectory
 from envtool.errors import Interrupted
 from envtool.model import Env, Json, Task
@@ -30,6 +31,7 @@ PREDICATE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:envtool:docs:evidence:task:1"
 BUILDER = "urn:envtool:local"
 ENDING = ".intoto.json"
+PATIENCE = 60.0  # seconds that may be taken to compare a project with what was committed
 MOST_HASHED = 64 << 20  # bytes of a tracked file that is compared with what was committed
 
 
@@ -109,6 +111,25 @@ def path_for(log: str) -> str:
     return log.removesuffix(".log") + ENDING
 
 
+def remembered(log: str, *, same: bool) -> bytes:
+    """The statement of the task with this log as it may be told another time; empty where there is none. Unless that
+    is of the `same` commit, it names none: another commit, or another checkout, may have the same files. Raises
+    OSError."""
+    try:
+        with evidence.opened(path_for(log)) as file:
+            text = file.read()
+    except FileNotFoundError:
+        return b""
+    if same:
+        return text
+    said = json.loads(text)
+    for each in said["predicate"]["buildDefinition"]["resolvedDependencies"]:
+        if each["name"] == "project":
+            each["digest"].pop("gitCommit", None)
+            each.pop("annotations", None)
+    return (json.dumps(said, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
 def bundle(results: Sequence[Any]) -> str:
     """The statements of those of the results that have one, a line each (JSON Lines)."""
     lines = []
@@ -127,44 +148,73 @@ def commit(root: str, cancel: int = -1) -> str:
     try:
         repository = git.around(root)
         head = refs.head(repository) if repository else ""
-    except git.Failure:
+        os.close(open_top(root))  # it is still the project that this is said of
+    except (git.Failure, Replaced):
         return ""
-    return head + ("-dirty" if head and repository and _is_dirty(repository, head, cancel) else "")
+    if not head or repository is None:
+        return head
+    return head + ("-dirty" if _Comparison(cancel).is_dirty(repository, head) else "")
 
 
-def _is_dirty(repository: git.Repository, head: str, cancel: int) -> bool:
-    """Whether the index or the files differ from a commit, those of submodules too.
+class _Comparison:
+    """A project and its submodules against what was committed: all together within one limit of time, each repository
+    once, and none that is reached through a link: what takes longer, or comes again, cannot be told."""
 
-    Not git's `status`: it filters contents with programs, and asks in submodules. The index is compared by git, times
-    and sizes of files too; a content that may differ is hashed here as it is. Who keeps files in another form than they
-    are checked in (line ends, filters) and touches them has a project that is dirty until git has looked at it again.
-    """
+    def __init__(self, cancel: int) -> None:
+        self._cancel = cancel
+        self._until = time.monotonic() + PATIENCE
+        self._seen: set[tuple[int, int]] = set()
 
-    def ask(*words: str) -> tuple[int, bytes]:
-        status, output, errors = git.ask(repository, repository.top, words, configured=False).ended(cancel)
+    def is_dirty(self, repository: git.Repository, head: str) -> bool:
+        """Whether the index or the files differ from a commit, those of submodules too.
+
+        Not git's `status`: it filters contents with programs, and asks in submodules. The index is compared by git,
+        times and sizes of files too; a content that may differ is hashed here as it is. Who keeps files in another form
+        than they are checked in (line ends, filters) and touches them has a project that is dirty until git has looked
+        at it again.
+        """
+        if repository.identity in self._seen:
+            return True
+        self._seen.add(repository.identity)
+        try:
+            if self._ask(repository, "diff-index", "--cached", "--quiet", head, "--")[0]:
+                return True
+            rows = [row.partition(b"\t") for row in self._ask(repository, "ls-files", "-s", "-z")[1].split(b"\0")[:-1]]
+            entries = {name: entry.split(b" ") for entry, _, name in rows}
+            modules = [os.fsdecode(name) for name, entry in entries.items() if entry[0] == b"160000"]
+            git.check(b"".join(name + b"\0" for name in entries), repository)
+            apart = [f":(exclude,top,literal){name}" for name in modules]
+            words = ("diff-files", "--name-only", "-z", "--", ":/", *apart)
+            for name in self._ask(repository, *words)[1].split(b"\0")[:-1]:
+                self._left()
+                if not _is(repository.top, os.fsdecode(name), *map(bytes.decode, entries[name])):
+                    return True
+            return any(self._is_module_dirty(repository, name, entries[os.fsencode(name)][1]) for name in modules)
+        except (git.Failure, OSError, KeyError, TypeError, RecursionError):
+            return True
+
+    def _is_module_dirty(self, repository: git.Repository, name: str, commit: bytes) -> bool:
+        self._left()
+        try:
+            os.close(open_beneath(repository.top, name, os.O_PATH | os.O_DIRECTORY, follow=False))
+        except FileNotFoundError:  # it is not checked out
+            return False
+        inner = git.within(repository, os.path.join(repository.top, name))
+        return inner is not None and (refs.head(inner) != commit.decode() or self.is_dirty(inner, commit.decode()))
+
+    def _ask(self, repository: git.Repository, *words: str) -> tuple[int, bytes]:
+        asked = git.ask(repository, repository.top, words, configured=False)
+        status, output, errors = asked.ended(self._cancel, self._left())
         if status not in (0, 256) or b"error: " in errors:
             raise git.Failure("no answer")
         return status, output
 
-    try:
-        if ask("diff-index", "--cached", "--quiet", head, "--")[0]:
-            return True
-        rows = [row.partition(b"\t") for row in ask("ls-files", "-s", "-z")[1].split(b"\0")[:-1]]
-        entries = {name: entry.split(b" ") for entry, _, name in rows}
-        modules = [os.fsdecode(name) for name, entry in entries.items() if entry[0] == b"160000"]
-        git.check(b"".join(name + b"\0" for name in entries), repository)
-        apart = [f":(exclude,top,literal){name}" for name in modules]
-        touched = ask("diff-files", "--name-only", "-z", "--", ":/", *apart)[1].split(b"\0")[:-1]
-        if not all(_is(repository.top, os.fsdecode(name), *map(bytes.decode, entries[name])) for name in touched):
-            return True
-        for name in modules:
-            inner = git.within(repository, os.path.join(repository.top, name))
-            commit = entries[os.fsencode(name)][1].decode()
-            if inner and (refs.head(inner) != commit or _is_dirty(inner, commit, cancel)):
-                return True
-    except (git.Failure, OSError, KeyError, TypeError):
-        return True
-    return False
+    def _left(self) -> float:
+        """Seconds. Raises git.Failure where there are none."""
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise git.Failure("no time is left")
+        return left
 
 
 def _is(top: str, name: str, mode: str, blob: str, stage: str) -> bool:

@@ -137,7 +137,7 @@ def history(setting: Setting) -> History:
     newest = 0
     try:
         for prefix, repository in project.gits(setting.root, setting.cancel.reader):
-            listing = git.ask(repository, repository.top, INDEX)
+            listing = project.ask(repository, setting.root, prefix, INDEX)
             rows.append(f"{prefix} {hashlib.sha256(listing.end(setting.cancel.reader)).hexdigest()}")
         for top in _tops(setting):
             for place, source in _directories(top):

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from envtool import evidence, gate, project, stored
+from envtool.beneath import identity, real_path
 from envtool.container.program import Step
 from envtool.model import Env, Spec
 from envtool.project import Files
@@ -98,6 +99,7 @@ def unchanged(
         "watch": sorted(watched.items()),
         "machine": machine.pack(states),
         "root": setting.root,
+        "identity": identity(setting.root),
         "repository": project.sees_git(setting.root),
         "record": record.place(setting.store.root, setting.root),
         "view": traces[0].view,
@@ -133,7 +135,7 @@ def _copies(trace: Trace) -> list[tuple[str, str]]:
 
 def _place(spec: Spec) -> str:
     # of the directory alone: where several projects link to one spec, each has plans of its own
-    return os.path.join(os.path.realpath(spec.root), os.path.basename(spec.file))
+    return os.path.join(real_path(spec.root), os.path.basename(spec.file))
 
 
 def _plain(trace: Trace) -> bool:

@@ -72,10 +72,11 @@ def perform(asked: Asked, stacks: Stacks, *, again: bool) -> tuple[Result, Trace
             return told
     stack = stacks.stack(env.name)
     why = "" if env.network else reach.unseen(stack)
-    if why:
-        setting.emit(net.note(_id(asked), f"not remembered: {why}"))
     if env.network or why:
-        return run_task(env, asked.task, stack, setting, log=asked.log, host=asked.host), None
+        result = run_task(env, asked.task, stack, setting, log=asked.log, host=asked.host)
+        if why and result.outcome == "passed":
+            _not_remembered(asked, why)
+        return result, None
     if not view or recalled is None or stack.made != recalled.made:  # something was made: that took its time
         view = look_at(setting)
         if not again and isinstance(view, View) and (told := _by_team(asked, stack, view)):
@@ -293,6 +294,7 @@ class _Before:
     """What stood when a task began."""
 
     view: View
+    directories: dict[bytes, tuple[int, int, int, int]]  # how they stood (see compare.py)
     document: dict[str, Json]
     manifest: bytes
     reach: reach.Reach
@@ -302,11 +304,12 @@ def _before(asked: Asked, stack: Stack, view: View) -> _Before | str:
     try:
         return _Before(
             view=view,
+            directories=compare.directories(view),
             document=document(asked, stack, view.digest),
             manifest=compare.text(view),
             reach=reach.Reach(stack, asked.setting),
         )
-    except (EnvtoolError, Unknown) as error:
+    except (EnvtoolError, OSError, Unknown) as error:
         return str(error)
 
 
@@ -321,6 +324,8 @@ def _keep(asked: Asked, stack: Stack, before: _Before, result: Result) -> str:
         if touched := compare.changed(before.view, after) - {*result.outputs}:
             more = f" and {len(touched) - 1} more" if len(touched) > 1 else ""
             return f"{min(touched)}{more} was touched while it ran"
+        if moved := compare.moved(before.directories, after):  # files that were exchanged meanwhile, and are back
+            return f"the directory {moved} was changed while it ran"
         if not before.reach.stood():
             return "this machine's own system changed while it ran"
         history = before.reach.git(setting)
@@ -349,7 +354,7 @@ def _keep(asked: Asked, stack: Stack, before: _Before, result: Result) -> str:
             ),
             owner=owner(setting.root, result.env, result.task),
             log=result.log,
-            statement=provenance.path_for(result.log),
+            statement=provenance.remembered(result.log, same=before.document["history"] != ""),
             root=setting.root,
             outputs=result.outputs,
             check=setting.cancel.check,

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 from envtool import git, project
 from envtool.api import PROJECT
+from envtool.beneath import open_beneath, real_path
 from envtool.container import ids
 from envtool.container.program import Bind, Peek
 from envtool.errors import EnvtoolError
@@ -69,7 +70,7 @@ class Shown:
 def sight(setting: Setting) -> Sight | None:
     """What of a repository is to be shown to the project's tasks; None where the project has its own, or there is none
     that may be. Raises EnvtoolError (code project-git)."""
-    root = os.path.realpath(setting.root)
+    root = real_path(setting.root)
     found = next((each for prefix, each in project.gits(root, setting.cancel.reader) if not prefix), None)
     try:
         if found is None or not git.elsewhere(found, root):
@@ -90,24 +91,37 @@ def shown(setting: Setting) -> Iterator[Shown]:
     with layers.scratch(setting.store, remove=ids.remove) as top:
         try:
             _make(found, f"{top}/git")
-        except (git.Failure, ValueError) as error:
+            objects = f"{found.repository.common}/objects"
+            with _opened(objects) as descriptor:
+                state = os.fstat(descriptor)
+        except (git.Failure, OSError, ValueError) as error:
             raise EnvtoolError(f"the project cannot be read: {error}", code="project-git") from error
-        objects = f"{found.repository.common}/objects"
+        own = (state.st_dev, state.st_ino)
         work = f"{TOP}/{found.prefix}".rstrip("/")
         yield Shown(
             binds=(
                 Bind(source=f"{top}/git", target=f"{PROJECT}/.git", readonly=False),
-                Bind(source=objects, target=f"{PROJECT}/.git/{_OBJECTS}", mapped=True),
+                Bind(source=objects, target=f"{PROJECT}/.git/{_OBJECTS}", mapped=True, identity=own),
             ),
             hidden=() if found.prefix else (".git",),
             peeks=(Peek(tree=PROJECT, path=".", target=work),) if found.prefix else (),
         )
 
 
+@contextlib.contextmanager
+def _opened(directory: str) -> Iterator[int]:
+    """A git directory, or one in it, where no link is on the way. Raises OSError."""
+    descriptor = open_beneath("/", directory.lstrip("/"), os.O_RDONLY | os.O_DIRECTORY, follow=False)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
 def _make(found: Sight, target: str) -> None:
     os.mkdir(target, 0o755)
     for source in found.sources:
-        for path, directory, name in files(source):
+        for path, directory, name in files(found.repository, shared=source == found.repository.common):
             if found.counts(source, path) and path not in ("config", "config.worktree", "index"):
                 _copy(directory, name, f"{target}/{path}")
     for name in ("refs", f"{_OBJECTS}", "objects/info"):
@@ -115,21 +129,25 @@ def _make(found: Sight, target: str) -> None:
     _write(f"{target}/objects/info/alternates", f"../{_OBJECTS}\n".encode())
     here = f"\n[core]\n\tbare = false\n\tworktree = {TOP if found.prefix else PROJECT}\n".encode()
     repository = found.repository
-    for source, name in ((repository.common, "config"), (repository.directory, "config.worktree")):
+    for shared, name in ((True, "config"), (False, "config.worktree")):
         with contextlib.suppress(FileNotFoundError):
-            _write(f"{target}/{name}", git.small(f"{source}/{name}", follow=False) + here)
+            _write(f"{target}/{name}", repository.read(name, shared=shared) + here)
     index = git.small_index(repository)
     if index:
         _write(f"{target}/index", assumed(index, os.fsencode(found.prefix)) if found.prefix else index)
 
 
-def files(top: str) -> Iterator[tuple[str, int, str]]:
+def files(repository: git.Repository, *, shared: bool) -> Iterator[tuple[str, int, str]]:
     """(path in it, descriptor of its directory, name) of all that is no directory in a git directory."""
-    for here, directories, names, descriptor in os.fwalk(top):
-        below = "" if here == top else f"{here[len(top) + 1 :]}/"
-        directories[:] = [name for name in directories if below or name not in APART]
-        for name in names:
-            yield f"{below}{name}", descriptor, name
+    top = repository.enter(shared=shared)
+    try:
+        for here, directories, names, descriptor in os.fwalk(".", dir_fd=top):
+            below = "" if here == "." else f"{here[2:]}/"
+            directories[:] = [name for name in directories if below or name not in APART]
+            for name in names:
+                yield f"{below}{name}", descriptor, name
+    finally:
+        os.close(top)
 
 
 def _copy(directory: int, name: str, target: str) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-FORMAT = 4
+FORMAT = 5
 
 
 def path(store: str, spec: str, task: str, envs: tuple[str, ...]) -> str:
@@ -75,8 +75,13 @@ def passed(patterns: tuple[str, ...]) -> dict[str, str]:
 def stands(plan: dict[str, Any], cancel: int = -1) -> bool:
     """Whether the project's files, and those of this machine that a task can reach, are those of the plan. Not known,
     and so False, at once when the descriptor `cancel` becomes readable."""
+    from envtool import beneath
     from envtool.view import look, machine
 
+    try:
+        beneath.hold(plan["root"], plan["identity"])
+    except OSError:
+        return False
     logs: tuple[str, ...] = ()
     if plan["logs"] or _to_file(1) or _to_file(2):
         from envtool.view.logs import find

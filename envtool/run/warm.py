@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-FORMAT = 6
+FORMAT = 7
 SIGNING_KEY = "ENVTOOL_CACHE_KEY"  # gate.py has it too; that module is not for here
 
 
@@ -144,8 +144,8 @@ def launch(plan: dict[str, Any], argv: tuple[str, ...], *, terminal: bool, cance
     except git.Stopped:
         return 130
     program = dict(plan["program"])
-    project, _, target = program["view"]
-    program["view"] = (project, ignored, target)
+    project, _, target, identity = program["view"]
+    program["view"] = (project, ignored, target, identity)
     step = dict(program["steps"][0])
     step["argv"] = argv or ("/bin/sh", "-c", "exec $(command -v bash || command -v sh) -l")
     step["env"] = environment(plan, terminal=terminal)

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
+from envtool import gate
 from envtool import project as projects
 from envtool.api import PROJECT
+from envtool.beneath import ESCAPES
 from envtool.directory.drafts import reached, written
 from envtool.errors import StoreError, UsageError
 from envtool.model import Env
@@ -137,16 +139,17 @@ def _project(stack: Stack, setting: Setting, path: str) -> Content:
     for place, content in generated.items():
         if len(content) >= LIMIT:
             raise UsageError(f"{place}, which a build wrote, is too large for an image", code="export-project")
-    items = ground.project(listed, setting.root, generated, PROJECT)
     try:
-        with open(path, "xb") as file:
+        with gate.Entries(setting.root) as entries, open(path, "xb") as file:
+            items = ground.project(listed, entries, generated, PROJECT)
             sink = packing.Sink(file.fileno(), "", setting.cancel.reader)
-            for piece in ground.pieces(items, stack.epoch):
+            for piece in ground.pieces(items, stack.epoch, entries):
                 sink.write(piece)
             diff_id, size, _, _ = sink.close()
     except OSError as error:
         setting.cancel.check()
-        raise StoreError(f"the project cannot be read: {error}", code="export-project") from error
+        why = "it leads out of the project, which it did not a moment ago" if error.errno == ESCAPES else error.strerror
+        raise StoreError(f"the project cannot be read: {error.filename}: {why}", code="export-project") from error
     return Content(name="project", diff_id=diff_id, size=size, tar=path)
 
 

@@ -12,8 +12,10 @@ import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import IO
+from io import BytesIO
+from typing import BinaryIO
 
+from envtool import gate
 from envtool.errors import UsageError
 from envtool.store import ocitar
 
@@ -26,7 +28,7 @@ _LINES = {"etc/passwd": b"envtool:x:1000:1000::/home/envtool:/bin/sh\n", "etc/gr
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One member: a symlink to `link`, a file like `file` (a path), a file with `content`, or a directory."""
+    """One member: a symlink to `link`, a file like the project's `file`, a file with `content`, or a directory."""
 
     mode: int
     owner: int = 0
@@ -58,19 +60,22 @@ def layer(
     return tar(items, epoch)
 
 
-def project(listed: Sequence[str], root: str, generated: Mapping[str, bytes], top: str) -> dict[str, Item]:
-    """The project's files as members below `top` (absolute): `listed` are their paths below the directory `root`;
+def project(listed: Sequence[str], entries: gate.Entries, generated: Mapping[str, bytes], top: str) -> dict[str, Item]:
+    """The project's files as members below `top` (absolute): `listed` are their paths in it, which `entries` opens;
     `generated` are files that layers made beside the sources, by their place (absolute). Owned by the user of tasks,
-    executable or not, whatever else their modes say. Raises OSError."""
+    executable or not, whatever else their modes say. Raises OSError, UsageError."""
     inside = top.strip("/")
     items = {place.strip("/"): Item(mode=0o644, owner=USER, content=text) for place, text in generated.items()}
     for path in listed:
-        place = os.path.join(root, path)
-        mode = os.lstat(place).st_mode
-        if stat.S_ISLNK(mode):
-            items[f"{inside}/{path}"] = Item(mode=0o777, owner=USER, link=os.readlink(place))
-        elif stat.S_ISREG(mode):
-            items[f"{inside}/{path}"] = Item(mode=0o755 if mode & 0o100 else 0o644, owner=USER, file=place)
+        descriptor = entries.open(path)
+        try:
+            mode = os.fstat(descriptor).st_mode
+            if stat.S_ISLNK(mode):
+                items[f"{inside}/{path}"] = Item(mode=0o777, owner=USER, link=os.readlink("", dir_fd=descriptor))
+            elif stat.S_ISREG(mode):
+                items[f"{inside}/{path}"] = Item(mode=0o755 if mode & 0o100 else 0o644, owner=USER, file=path)
+        finally:
+            os.close(descriptor)
     items[inside] = Item(mode=0o755, owner=USER)
     _parents(items, lambda path: path.startswith(inside + "/"), inside)
     return items
@@ -95,22 +100,34 @@ def user(passwd: bytes) -> str:
 
 
 def tar(items: Mapping[str, Item], epoch: int) -> bytes:
-    """Members by path, each directory before its content, as a tar with all times at `epoch` (seconds)."""
-    return b"".join(pieces(items, epoch))
+    """Members by path, each directory before its content, as a tar with all times at `epoch` (seconds): none of them is
+    a file of the project."""
+    return b"".join(_pieces(items, epoch, lambda _: BytesIO(), 0))
 
 
-def pieces(items: Mapping[str, Item], epoch: int) -> Iterator[bytes]:
-    """The same, bit by bit. Raises OSError; UsageError where a file changes meanwhile."""
+def pieces(items: Mapping[str, Item], epoch: int, entries: gate.Entries, limit: int = gate.MOST) -> Iterator[bytes]:
+    """The same, bit by bit, with files of the project, which have at most `limit` bytes together. Raises OSError;
+    UsageError where a file is none any more or changes meanwhile, and for larger ones."""
+    return _pieces(items, epoch, lambda path: gate.regular(entries.open(path), path, limit), limit)
+
+
+def _pieces(items: Mapping[str, Item], epoch: int, opened: Callable[[str], BinaryIO], room: int) -> Iterator[bytes]:
     for path in sorted(items, key=lambda path: os.fsencode(path).split(b"/")):
         item, name = items[path], os.fsencode(path)
         head = partial(ocitar.header, mode=item.mode, uid=item.owner, gid=item.owner, mtime=epoch)
         if item.link:
             yield head(name, ocitar.SYMBOLIC, link=os.fsencode(item.link))
         elif item.file:
-            with open(item.file, "rb") as file:
+            with opened(item.file) as file:
                 size = os.fstat(file.fileno()).st_size
+                room -= size
+                if room < 0:
+                    raise UsageError(
+                        f"{item.file}: with it the project is too large for an image", code="too-large",
+                        hint="is something sparse in it, or is git to ignore it?",
+                    )  # fmt: skip
                 yield head(name, ocitar.REGULAR, size=size)
-                yield from _exactly(file, size, path)
+                yield from _exactly(file, size, item.file)
             yield ocitar.padding(size)
         elif item.content is not None:
             yield head(name, ocitar.REGULAR, size=len(item.content))
@@ -120,10 +137,10 @@ def pieces(items: Mapping[str, Item], epoch: int) -> Iterator[bytes]:
     yield ocitar.END
 
 
-def _exactly(file: IO[bytes], size: int, path: str) -> Iterator[bytes]:
+def _exactly(file: BinaryIO, size: int, path: str) -> Iterator[bytes]:
     done = 0
-    while piece := file.read(1 << 20):
+    for piece in gate.pieces(file):
         done += len(piece)
         yield piece
-    if done != size:
+    if done != size or os.fstat(file.fileno()).st_size != size:
         raise UsageError(f"{path} changed while it was read", code="input-changed", hint="run it again")

@@ -11,6 +11,8 @@ from envtool.model import LayerSpec
 from envtool.spec.schema import ENV_KEYS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from envtool.api import Language, Project
     from envtool.model import BaseSpec, Json
     from envtool.spec.declare import Work
@@ -36,6 +38,10 @@ class Within:
     def glob(self, pattern: str) -> list[str]:
         found = self.project.glob(posixpath.normpath(posixpath.join(self.directory, pattern)))
         return sorted(posixpath.relpath(path, self.directory) for path in found)
+
+    def around(self, name: str) -> Mapping[str, bytes]:
+        up = "../" * len(self.directory.split("/"))
+        return {up + path: content for path, content in self.project.around(name).items()}
 
 
 def language_layers(

@@ -21,7 +21,7 @@ from envtool.spec.schema import schema
 from envtool.spec.team import team_cache
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from envtool.api import Project
     from envtool.registry import Registry
@@ -103,6 +103,9 @@ class _Recorder:
 
     def glob(self, pattern: str) -> list[str]:
         return self.project.glob(pattern)
+
+    def around(self, name: str) -> Mapping[str, bytes]:
+        return self.project.around(name)
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -271,7 +272,10 @@ def _compile(text: str) -> tuple[Template, frozenset[str]]:
         if isinstance(node, nodes.Name):
             names.add(node.name)
         pending += [(child, depth + 1) for child in node.iter_child_nodes()]
-    return Template.from_code(environment, environment.compile(tree), {}), frozenset(names)
+    with warnings.catch_warnings():  # Python's of nonsense such as `none[0:1]`: that it cannot be had is said later
+        warnings.simplefilter("ignore", SyntaxWarning)
+        code = environment.compile(tree)
+    return Template.from_code(environment, code, {}), frozenset(names)
 
 
 _WORDS = {

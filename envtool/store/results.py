@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from typing import BinaryIO
 
 from envtool import digests, evidence, keys
-from envtool.beneath import open_beneath
+from envtool.directory import OpenDirectory
 from envtool.model import Json
 from envtool.store import document
 from envtool.store.scratch import remove_tree, scratch
@@ -178,13 +178,13 @@ def keep(
     *,
     owner: str,
     log: str,
-    statement: str = "",
+    statement: bytes = b"",
     root: str,
     outputs: Iterable[str],
     check: Callable[[], None] | None = None,
 ) -> None:
     """Remember a run under the keys of documents (one, or also that of the project with the run's own outputs in it).
-    `statement` is the path of its provenance, there or not; `outputs` are project-relative paths below `root`. Raises
+    `statement` is its provenance, empty where there is none; `outputs` are project-relative paths below `root`. Raises
     OSError, TooLarge, and what `check` raises, which is called often."""
     with scratch(store) as top:
         for decided in keyed:
@@ -193,8 +193,8 @@ def keep(
             os.mkdir(made, 0o755)
             size = _evidence(log, os.path.join(made, "log"))
             if statement:
-                with contextlib.suppress(FileNotFoundError):
-                    _evidence(statement, os.path.join(made, STATEMENT))
+                with open(os.path.join(made, STATEMENT), "xb") as file:
+                    file.write(statement)
             stored: dict[str, Json] = {
                 "format": FORMAT,
                 "document": dict(decided),
@@ -247,20 +247,22 @@ def _take(root: str, outputs: Iterable[str], target: str, check: Callable[[], No
     taken: list[Output] = []
     room = OUTPUTS
     for path in sorted(set(outputs)):
-        source, place = os.path.join(root, path), os.path.join(target, path)
+        place = os.path.join(target, path)
         os.makedirs(os.path.dirname(place), exist_ok=True)
-        state = os.lstat(source)
-        room -= state.st_size
-        if room < 0 or len(taken) >= FILES:
-            raise TooLarge
-        if stat.S_ISLNK(state.st_mode):
-            link = os.readlink(source)
-            os.symlink(link, place)
-            taken.append(Output(path=path, link=link))
-            continue
-        descriptor = open_beneath(root, path, follow=False)  # its directories may have been swapped since
-        with open(descriptor, "rb") as file, open(place, "xb") as copy:
-            digest = _copy(file, copy, OUTPUTS, check)
+        directory, name = os.path.split(path)  # its directories may have been swapped since
+        with OpenDirectory.open(root) as project, project.below(directory) as parent:
+            state = os.stat(name, dir_fd=parent.fd, follow_symlinks=False)
+            room -= state.st_size
+            if room < 0 or len(taken) >= FILES:
+                raise TooLarge
+            if stat.S_ISLNK(state.st_mode):
+                link = os.readlink(name, dir_fd=parent.fd)
+                os.symlink(link, place)
+                taken.append(Output(path=path, link=link))
+                continue
+            with parent.read(name) as file, open(place, "xb") as copy:
+                state = os.fstat(file.fileno())
+                digest = _copy(file, copy, OUTPUTS, check)
         taken.append(
             Output(
                 path=path,

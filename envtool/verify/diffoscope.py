@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 
-from envtool import evidence, proc
+from envtool import evidence, proc, programs
 from envtool.container import ids
 from envtool.realise.setting import Setting
 from envtool.store.scratch import scratch
@@ -21,7 +21,7 @@ LIMIT = 300.0  # seconds
 def report(trees: Sequence[int], differences: Sequence[Difference], setting: Setting, run: str, name: str) -> str:
     """The path of its report on the files whose content differs; empty where there is none. `trees` are open
     directories that container ids own; `run` is where the report is kept."""
-    program = shutil.which("diffoscope")
+    program = programs.find("diffoscope")
     paths = [item.path.lstrip("/") for item in differences if "content" in item.kinds][:MOST]
     if not program or not paths:
         return ""

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
+from envtool.beneath import identity
 from envtool.container import ids
 from envtool.errors import BuildError, EnvtoolError, Interrupted
 from envtool.events import Finished, Output, Started
@@ -119,6 +120,7 @@ def _verify(found: Verified, made: Made, ground: Ground, bench: Bench, event_id:
             job = LayerJob(
                 store=setting.store.root,
                 root=setting.root,
+                identity=identity(setting.root),
                 arch=setting.arch,
                 settled=settled,
                 ground=ground,

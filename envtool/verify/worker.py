@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from envtool import programs
+from envtool.beneath import hold
 from envtool.container import kernel, start
 from envtool.container.program import Program
 from envtool.errors import BuildError, EnvtoolError
@@ -33,6 +35,7 @@ class LayerJob:
 
     store: str
     root: str
+    identity: tuple[int, ...]  # of the root: see beneath.hold
     arch: str
     settled: Settled
     ground: Ground
@@ -74,6 +77,9 @@ def main() -> int:
 
 
 def _layer(job: LayerJob, emit: Any) -> dict[str, Any]:
+    programs.avoid(job.root)
+    if job.identity:
+        hold(job.root, job.identity)
     setting = Setting(
         store=Store(root=job.store), root=job.root, arch=job.arch, emit=emit, cancel=Cancel.make(), refresh=False
     )

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 
+from envtool.beneath import open_top
+from envtool.directory import changes
 from envtool.view import record
-from envtool.view.look import GONE, ROW, Unknown, View, digest_of, look, rows_text
+from envtool.view.look import GONE, GRAIN, ROW, Unknown, View, above, digest_of, look, rows_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from envtool.directory.changes import State
 
 
 def text(view: View) -> bytes:
@@ -43,6 +50,42 @@ def changed(before: View, after: View) -> set[str]:
         was, now = _contents(text(before)), _contents(text(after))
         touched |= {os.fsdecode(name) for name in was.keys() & now.keys() if was[name] != now[name]}
     return touched
+
+
+def directories(view: View) -> dict[bytes, State]:
+    """How the directories of a view stand, the project itself (empty) among them. A change of one that is younger than
+    the clock of a file system can tell is waited out. Raises OSError."""
+    found: dict[bytes, State] = {}
+    top = open_top(view.root)
+    try:
+        for path in (b"", *above(view.names)):
+            try:
+                state = os.stat(path or b".", dir_fd=top, follow_symlinks=False)
+            except (FileNotFoundError, NotADirectoryError):  # a name of a file that is no more
+                continue
+            found[path] = changes.state(state)
+    finally:
+        os.close(top)
+    if max(ctime for *_, ctime in found.values()) > time.time_ns() - GRAIN:
+        time.sleep(GRAIN / 1e9)
+    return found
+
+
+def moved(before: dict[bytes, State], view: View) -> str:
+    """A directory in which, or with which, somebody but us did something since; empty where there is none. Raises
+    OSError."""
+    top = open_top(view.root)
+    try:
+        for path, was in before.items():
+            try:
+                now = changes.state(os.stat(path or b".", dir_fd=top, follow_symlinks=False))
+            except (FileNotFoundError, NotADirectoryError):
+                return os.fsdecode(path)
+            if not changes.OURS.alone(was, now):
+                return os.fsdecode(path) or "."
+    finally:
+        os.close(top)
+    return ""
 
 
 def _rows(view: View) -> dict[bytes, bytes]:

@@ -20,6 +20,7 @@ from array import array
 from itertools import chain
 
 from envtool import git
+from envtool.beneath import open_beneath, open_top, real_path
 from envtool.view import OWN, VENDOR, record
 
 TYPE_CHECKING = False
@@ -62,12 +63,13 @@ class View:
 class Asked:
     """A question under way: what was recorded, and git at work."""
 
-    __slots__ = ("gits", "logs", "place", "record", "repository", "root")
+    __slots__ = ("gits", "logs", "place", "record", "repository", "root", "top")
 
     def __init__(self, root: str, place: str, logs: tuple[str, ...]) -> None:
         self.root, self.place, self.logs = root, place, logs
         self.record = record.load(place, root)
         self.repository = git.around(root)
+        self.top = open_top(root)  # all is looked at by this descriptor, until `drop`
         self.gits: dict[bytes, git.Git] = {}  # by the prefix of each repository
 
 
@@ -106,6 +108,8 @@ def ask(root: str, place: str, logs: tuple[str, ...] = ()) -> Asked:
                 raise
     except git.Failure as error:
         raise Unknown(str(error)) from error
+    except OSError as error:
+        raise Unknown(f"{root}: {error.strerror}") from error
     return asked
 
 
@@ -113,16 +117,28 @@ def _start(asked: Asked, prefix: bytes) -> git.Git | None:
     """Ask git for the names of one repository of the project; None where there is none any more."""
     assert asked.repository is not None
     if not prefix:
-        return git.ask(asked.repository, os.path.realpath(asked.root), git.LISTED)
+        return git.ask(asked.repository, asked.root, git.LISTED, where=asked.top)
     directory = f"{asked.root}/{os.fsdecode(prefix[:-1])}"
     inner = git.within(asked.repository, directory)
-    return git.ask(inner, directory, git.LISTED) if inner else None
+    if inner is None:
+        return None
+    try:
+        where = open_beneath(asked.top, os.fsdecode(prefix), os.O_PATH | os.O_DIRECTORY, follow=False)
+    except OSError as error:
+        raise git.Failure(f"{directory}: {error.strerror}") from error
+    try:
+        return git.ask(inner, directory, git.LISTED, where=where)
+    finally:
+        os.close(where)
 
 
 def drop(asked: Asked) -> None:
     """Ask no further."""
     for each in asked.gits.values():
         each.drop()
+    if asked.top >= 0:
+        os.close(asked.top)
+        asked.top = -1
 
 
 def settle(
@@ -144,14 +160,14 @@ def _settle(asked: Asked, cancel: int, check: Callable[[], None] | None, *, unch
     stats = _stats(asked, names, known.get("parents", []))  # git works meanwhile
     said = {prefix: each.end(cancel) for prefix, each in asked.gits.items()}
     # where the repository above ignores all that is here, it is a project of its own
-    if asked.repository and (said[b""] or asked.repository.top == os.path.realpath(asked.root)):
+    if asked.repository and (said[b""] or asked.repository.top == real_path(asked.root)):
         same = known.get("listings") == [*said.values()] and all(
             os.path.lexists(inner) == there for inner, there in known["inner"]
         )
         if same and stats == known["stats"]:
             return View(asked, known["digest"], names, stats, b"")
         return None if unchanged else _again(asked, _from_git(asked, said, stats, cancel), check)
-    found = sorted(_walk(os.fsencode(asked.root), b""))
+    found = sorted(_walk(asked, b""))
     if found == names and "walked" in known and stats == known["stats"]:
         return View(asked, known["digest"], names, stats, b"")
     walked = {"names": found, "walked": b"".join(chain.from_iterable((name, b"\0") for name in found))}
@@ -181,7 +197,7 @@ def _from_git(asked: Asked, said: dict[bytes, bytes], stats: bytes, cancel: int)
             said[prefix] = started.end(cancel)
         git.check(said[prefix], asked.repository)
         names = record.names(prefix, said[prefix])
-        parents = known if names == before else _parents(names)
+        parents = known if names == before else above(names)
         parts.append(stats if names == before else _stats(asked, names, parents))
         new["repositories"].append(prefix)
         new["listings"].append(said[prefix])
@@ -200,7 +216,7 @@ def _from_git(asked: Asked, said: dict[bytes, bytes], stats: bytes, cancel: int)
     return new
 
 
-def _parents(names: Sequence[bytes]) -> list[bytes]:
+def above(names: Sequence[bytes]) -> list[bytes]:
     """All directories on the way to names, each before what is in it."""
     found: set[bytes] = set()
     for directory in {name.rstrip(b"/").rpartition(b"/")[0] for name in names}:
@@ -211,18 +227,22 @@ def _parents(names: Sequence[bytes]) -> list[bytes]:
     return sorted(found)
 
 
-def _walk(root: bytes, below: bytes) -> Iterator[bytes]:
+def _walk(asked: Asked, below: bytes) -> Iterator[bytes]:
     try:
-        with os.scandir(root + b"/" + below) as entries:
-            for entry in entries:
-                path = below + b"/" + entry.name if below else entry.name
-                if entry.is_dir(follow_symlinks=False):
-                    if entry.name != b".git" and path not in _OURS:
-                        yield from _walk(root, path)
-                else:
-                    yield path
+        directory = open_beneath(asked.top, os.fsdecode(below), os.O_RDONLY | os.O_DIRECTORY, follow=False)
+        try:
+            with os.scandir(directory) as entries:
+                found = [(os.fsencode(entry.name), entry.is_dir(follow_symlinks=False)) for entry in entries]
+        finally:
+            os.close(directory)
     except OSError as error:
-        raise Unknown(f"{os.fsdecode(below or root)}: {error.strerror}") from error
+        raise Unknown(f"{os.fsdecode(below) or asked.root}: {error.strerror}") from error
+    for name, inner in found:
+        path = below + b"/" + name if below else name
+        if not inner:
+            yield path
+        elif name != b".git" and path not in _OURS:
+            yield from _walk(asked, path)
 
 
 # ---- how they stand --------------------------------------------------------------------------------------------------
@@ -232,12 +252,12 @@ def _stats(asked: Asked, names: Sequence[bytes], parents: Sequence[bytes]) -> by
     """A row a name: mode, inode, size, mtime, ctime; zeros for what is not there. A name that leads through one of
     `parents` is not there where that is a symlink: whatever the index says, git would not check it out so. Neither are
     the logs of this run."""
-    stats = _all_rows(asked.root, names)
-    lstat, top = os.lstat, os.fsencode(asked.root) + b"/"
+    stats = _all_rows(asked.top, names)
+    lstat, top = os.lstat, asked.top
     linked = []
     for parent in parents:
         try:
-            if lstat(top + parent).st_mode & _KIND == _LINK:
+            if lstat(parent, dir_fd=top).st_mode & _KIND == _LINK:
                 linked.append(parent + b"/")
         except OSError:
             continue
@@ -251,9 +271,9 @@ def _stats(asked: Asked, names: Sequence[bytes], parents: Sequence[bytes]) -> by
     return b"".join(rows)
 
 
-def _all_rows(root: str, names: Sequence[bytes]) -> bytes:
+def _all_rows(top: int, names: Sequence[bytes]) -> bytes:
     if len(names) < MANY or _thread._count():  # noqa: SLF001 - threads and forks do not mix
-        return _rows(root, names)
+        return _rows(top, names)
     half = len(names) // 2
     other = os.memfd_create("stats")
     try:
@@ -261,25 +281,25 @@ def _all_rows(root: str, names: Sequence[bytes]) -> bytes:
         if not child:
             status = 1
             try:
-                rows = memoryview(_rows(root, names[half:]))
+                rows = memoryview(_rows(top, names[half:]))
                 while rows:
                     rows = rows[os.write(other, rows) :]
                 status = 0
             finally:
                 os._exit(status)
-        ours = _rows(root, names[:half])
+        ours = _rows(top, names[:half])
         failed = os.waitpid(child, 0)[1] != 0
-        return ours + (_rows(root, names[half:]) if failed else _whole(other))
+        return ours + (_rows(top, names[half:]) if failed else _whole(other))
     finally:
         os.close(other)
 
 
-def _rows(root: str, names: Sequence[bytes]) -> bytes:
+def _rows(top: int, names: Sequence[bytes]) -> bytes:
     numbers: list[int] = []
-    add, lstat, top = numbers.extend, os.lstat, os.fsencode(root) + b"/"
+    add, lstat = numbers.extend, os.lstat
     for name in names:
         try:
-            found = lstat(top + name)
+            found = lstat(name, dir_fd=top)
         except OSError:
             add((0, 0, 0, 0, 0))
         else:
@@ -304,7 +324,7 @@ def _again(asked: Asked, new: dict[str, Any], check: Callable[[], None] | None) 
     names, stats = new["names"], new["stats"]
     recorded = _recorded(asked)
     hashes, kept = bytearray(), bytearray()
-    tree = _Tree(asked.root)
+    tree = _Tree(asked.top)
     room = MOST
     try:
         for number, name in enumerate(names):
@@ -356,15 +376,13 @@ class _Tree:
 
     __slots__ = ("_directory", "_held", "_top")
 
-    def __init__(self, root: str) -> None:
-        self._top, self._held, self._directory = root, -1, b""
+    def __init__(self, top: int) -> None:
+        self._top, self._held, self._directory = top, -1, b""
 
     def find(self, name: bytes) -> tuple[int, bytes]:
         """A descriptor of the directory that a name is in, ours to close, and its last component. Raises OSError."""
         directory, _, last = name.rstrip(b"/").rpartition(b"/")
         if self._held < 0 or directory != self._directory:
-            from envtool.beneath import open_beneath
-
             self.close()
             flags = os.O_PATH | os.O_DIRECTORY
             self._held = open_beneath(self._top, os.fsdecode(directory), flags, follow=False)

@@ -120,13 +120,21 @@ def test_spec_error_is_explained(envtool, golden, monkeypatch):
 def test_doctor(envtool, golden, monkeypatch):
     monkeypatch.setitem(sys.modules, "envtool.container.probe", _probe("warn"))
     store = types.ModuleType("envtool.store.store")
-    store.directory = lambda: "/store"
+    store.directory, store.usable = lambda: "/store", lambda: None
+    _believed(monkeypatch)
     monkeypatch.setitem(sys.modules, "envtool.store.store", store)
     golden("doctor", envtool("doctor").text())
     monkeypatch.setitem(sys.modules, "envtool.container.probe", _probe("fail"))
     assert envtool("doctor").status == 3
     assert [check["state"] for check in json.loads(envtool("doctor", "--json").out)["checks"]] == ["ok", "fail"]
     assert envtool("doctor", "--print", "apparmor-profile").out == "profile envtool {}\n"
+
+
+def _believed(monkeypatch):
+    """There is no config.yaml that is not believed."""
+    consent = types.ModuleType("envtool.app.consent")
+    consent.configured = lambda root: ()
+    monkeypatch.setitem(sys.modules, "envtool.app.consent", consent)
 
 
 def _probe(state):
@@ -145,11 +153,12 @@ def _probe(state):
 def test_a_store_that_cannot_be_used_is_a_finding(envtool, monkeypatch):
     from envtool.errors import StoreError
 
-    def directory():
+    def usable():
         raise StoreError("the store belongs to another user", hint="set ENVTOOL_STORE")
 
     store = types.ModuleType("envtool.store.store")
-    store.directory = directory
+    store.usable = usable
+    _believed(monkeypatch)
     monkeypatch.setitem(sys.modules, "envtool.store.store", store)
     monkeypatch.setitem(sys.modules, "envtool.container.probe", _probe("ok"))
     ran = envtool("doctor")

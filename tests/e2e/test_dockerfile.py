@@ -118,6 +118,17 @@ def test_what_is_needed_is_built_and_what_changed_is_built_again(alone):
     assert "late" in why.out
 
 
+def test_what_is_shown_to_be_written_is_a_file(alone):
+    """A fifo of another stage is not waited for."""
+    top = "FROM top AS odd\nRUN --network=none mkfifo /wait\nFROM top"
+    base(alone, top, "RUN --network=none --mount=type=bind,from=odd,source=/wait,target=/mnt/x,rw true")
+    done = alone.envtool("test")
+    assert done.status == 3, done.said
+    assert done.seconds < 30
+    assert "wait: not a regular file" in done.said.lower()
+    assert ".py:" not in done.said
+
+
 def test_caches_stay_and_secrets_do_not(project):
     project.environ["TOKEN"] = "s3cr3t-of-the-variable"
     project.allow("secrets: {token: env:TOKEN}")

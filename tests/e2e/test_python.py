@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -128,6 +129,7 @@ requires = ["setuptools", "setuptools-scm"]
 build-backend = "setuptools.build_meta"
 [tool.setuptools_scm]
 version_file = "src/thing/_version.py"
+tag_regex = "^v(?P<version>.*)$"
 """
 
 
@@ -145,8 +147,90 @@ def test_a_version_module_that_the_build_writes_is_there_and_the_checkout_stays_
     }
     assert envtool(files, "version").returncode == 0  # the files are there now
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.invalid"]
-    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "x"], ["tag", "v3.2"]):
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "x"], ["tag", "v3.2"], ["tag", "image-v99.0"]):
         subprocess.run([*git, *words], cwd=tmp_path / "project", check=True)
     done = envtool({}, "test")
     assert done.returncode == 0, done.stdout + done.stderr
     assert not (tmp_path / "project/src/thing/_version.py").exists()
+
+
+WORKSPACE = """\
+[project]
+name = "shop"
+version = "1.0"
+dependencies = ["sampleproject"]
+[tool.uv.sources]
+sampleproject = { workspace = true }
+[tool.uv.workspace]
+members = ["packages/*"]
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+"""
+MEMBER = """\
+[project]
+name = "sampleproject"
+version = "1.0"
+dependencies = ["six"]
+[build-system]
+requires = ["setuptools"]
+"""
+
+
+@pytest.mark.dear
+def test_a_member_of_the_workspace_comes_from_the_checkout_and_a_strangers_of_its_name_does_not(envtool):
+    files = {
+        "envtool.yaml": SPEC,
+        "pyproject.toml": WORKSPACE,
+        "src/shop/__init__.py": "from sample import answer\n",
+        "packages/sampleproject/pyproject.toml": MEMBER,
+        "packages/sampleproject/src/sample/__init__.py": "import six\nanswer = 'ours'\n",
+        "tests/test_shop.py": "import shop, sample\ndef test_ours():\n    assert shop.answer == 'ours'\n"
+        "    assert sample.__file__.startswith('/project/packages/')\n",
+    }
+    done = envtool(files, "test")
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = envtool(
+        {"pyproject.toml": WORKSPACE.replace("[tool.uv.sources]\nsampleproject = { workspace = true }\n", "")}, "test"
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 2, said
+    assert "pyproject.toml:4:1" in said
+    assert "`sources: {sampleproject: packages/sampleproject}`" in said
+
+
+FAST = """\
+#include <Python.h>
+static PyObject *seven(PyObject *self, PyObject *none) { return PyLong_FromLong(7); }
+static PyMethodDef methods[] = {{"seven", seven, METH_NOARGS, ""}, {0}};
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_fast", "", -1, methods};
+PyMODINIT_FUNC PyInit__fast(void) { return PyModule_Create(&module); }
+"""
+FLAT = {
+    "envtool.yaml": SPEC,
+    "setup.py": "from setuptools import Extension, setup\n"
+    "fast = Extension('flatc._fast', ['flatc/_fast.c'])\n"
+    "setup(name='flatc', version='1.0', packages=['flatc'], ext_modules=[fast])\n",
+    "flatc/_fast.c": FAST,
+    "flatc/__init__.py": "from flatc._fast import seven\n",
+    "tests/__init__.py": "",
+    "tests/test_seven.py": "import flatc\ndef test_seven():\n    assert flatc.seven() == 7, flatc._fast.__file__\n",
+}
+
+
+@pytest.mark.dear
+@pytest.mark.skipif(
+    not shutil.which("gcc", path="/usr/bin") or not [*Path("/usr/include").glob("python3*/Python.h")],
+    reason="this machine's system cannot compile for its python3",
+)
+def test_an_extension_beside_the_sources_is_imported_and_follows_them(envtool, tmp_path):
+    done = envtool(FLAT, "test")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not [*(tmp_path / "project").rglob("*.so")], "the checkout is nobody's to write to"
+    done = envtool({"flatc/_fast.c": FAST.replace("(7)", "(8)")}, "test")
+    said = done.stdout + done.stderr
+    assert done.returncode == 1, said
+    assert "assert 8 == 7" in said
+    done = envtool({"setup.py": "raise RuntimeError('no compass')\n"}, "test")
+    assert done.returncode == 3
+    assert "RuntimeError: no compass" in (done.stdout + done.stderr).splitlines()[-2]

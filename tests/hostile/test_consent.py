@@ -16,10 +16,11 @@ def secret(place, source):
     place.write("Dockerfile", "FROM scratch\nRUN --network=none --mount=type=secret,id=s,required cat /run/secrets/s\n")
 
 
-@pytest.mark.parametrize("source", ["{env: TOKEN}", "{file: '~/token'}", "{file: ../token}"])
+@pytest.mark.parametrize("source", ["{env: TOKEN}", "{file: '~/token'}", "{file: ../token}", "{file: .git/config}"])
 def test_a_secret_is_the_callers_to_give(place, source):
     place.environ["TOKEN"] = CANARY
     place.write("token", CANARY, at=place.top)
+    place.write(".git/config", f"[http]\n\textraheader = {CANARY}\n")
     secret(place, source)
     done = place.envtool("test")
     assert done.status == 3, done.said
@@ -127,7 +128,9 @@ def test_a_configuration_in_whose_place_others_can_put_another_is_not_believed(p
     directory = place.top / ".config/envtool"
     directory.chmod(mode)
     if mode == 0o775:
-        os.chown(directory, -1, max([0, *os.getgroups()]) + 1) if os.geteuid() == 0 else pytest.skip("needs another group")
+        os.chown(directory, -1, max([0, *os.getgroups()]) + 1) if os.geteuid() == 0 else pytest.skip(
+            "needs another group"
+        )
     done = place.envtool("test", "--again")
     sticky = mode == 0o1777
     assert done.status == (0 if sticky else 2), done.said

@@ -65,6 +65,7 @@ NAMED = {
     "constraints": layer("{{pip: {{packages: [], constraints: ['{ref}']}}}}"),
     "pip inputs": layer("{{pip: {{packages: [], inputs: ['{ref}']}}}}"),
     "nested -r": lambda ref, top: layer("{{pip: {{requirements: [r.txt], inputs: ['{ref}']}}}}")(ref, top) | {"r.txt": f"-r {ref}\n"},
+    "pip sources": layer("{{pip: {{packages: [pa], sources: {{pa: '{ref}'}}}}}}"),
     "python-project": layer("{{python-project: {{files: ['{ref}']}}}}"),
     "npm lockfile": lambda ref, top: layer("{{npm: {{lockfile: '{ref}'}}}}")(ref, top) | {"package.json": "{}"},
     "npm inputs": lambda ref, top: layer("{{npm: {{inputs: ['{ref}']}}}}")(ref, top) | {"package.json": "{}"},
@@ -242,7 +243,7 @@ COVERED = {
     "image": "oci layout", "image.name": "oci archive", "dockerfile.images.*": "docker archive",
     "pip.requirements": "requirements", "pip.constraints": "constraints", "pip.inputs": "pip inputs",
     "pip.reads": "pip inputs", "python-project.files": "python-project", "python-project.inputs": "pip inputs",
-    "python-project.names": "python-project", "python-project.root": "python-project", "python-project.generated": "python-project",
+    "python-project.names": "python-project", "python-project.root": "python-project", "pip.sources.*": "pip sources",
     "npm.lockfile": "npm lockfile", "npm.inputs": "npm inputs", "npm.directory": "npm directory", "run.inputs": "inputs",
 }  # fmt: skip
 NO_PATH = {
@@ -251,6 +252,8 @@ NO_PATH = {
     "debian.components": "", "debian.packages": "", "debian.pockets": "", "dockerfile.target": "", "dockerfile.args.*": "text",
     "dockerfile.secrets.*.env": "a variable: tests/unit/test_gate.py", "dockerfile.platform": "", "image.platform": "",
     "run": "commands", "pip": "requirements", "pip.packages": "requirements", "pip.groups": "", "pip.extras": "",
+    "pip.adds": "requirements", "pip.bounds": "requirements", "pip.index": "a URL", "pip.requires-python": "versions",
+    "python-project.index": "a URL", "python-project.requires-python": "versions",
     "pip.python": "in the container", "pip.path": "in the container", "pip.version": "", "python-project.install": "",
     "python-project.build": "a digest", "python-project.python": "in the container", "python-project.path": "in the container",
     "python-project.version": "", "npm.node": "in the container", "npm.omit": "", "sdist.name": "", "sdist.version": "",

@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from envtool import gate
+from envtool import gate, inputs
 from envtool.app import consent
 from envtool.app.request import Request
 from envtool.errors import SpecError, UsageError
@@ -50,6 +50,55 @@ def test_links_inside_are_followed_and_links_out_need_a_word(project):
     for allowed in (real, os.path.dirname(real)):
         assert text(Gate(str(project), Allowed(files=(allowed,))).open("out")) == "CANARY"
     assert refused(lambda: Gate(str(project), Allowed(files=(real + "s",))).open("out")).code == "outside"
+
+
+TOKENS = (
+    ".git/config",
+    ".git/config.worktree",
+    "sub/.git/config",
+    ".git/modules/a/config",
+    ".GIT/Config",
+    ".git/credentials",
+)
+
+
+@pytest.mark.parametrize("path", TOKENS)
+def test_gits_configuration_needs_a_word(project, path):
+    """CI systems keep a token there."""
+    (project / path).parent.mkdir(parents=True)
+    (project / path).write_text("CANARY")
+    (project / "link").symlink_to(path)
+    (project / "way").symlink_to(os.path.dirname(path))
+    for name in (path, "link", f"way/{os.path.basename(path)}"):
+        door = Gate(str(project), Allowed(called=CALLED))
+        real = f"{os.path.realpath(project)}/{path}"
+        for call in (
+            lambda door=door, name=name: door.open(name),
+            lambda door=door, name=name: door.open_absolute(f"{project}/{name}"),
+            lambda name=name: inputs.find(str(project), [name]),
+            lambda door=door, name=name: inputs.find(str(project), [name], door=door),
+        ):
+            assert refused(call).code == "outside"
+        assert refused(lambda door=door, name=name: door.open(name)).hint.endswith(f"--allow-file {real} -e unit`")
+        for allowed in (real, str(project)):
+            door = Gate(str(project), Allowed(files=(allowed,)))
+            assert text(door.open(name)) == "CANARY"
+            assert inputs.find(str(project), [name], door=door)
+        assert refused(lambda name=name: Gate(str(project)).secret("s", f"file:{name}")).code in (
+            "outside",
+            "secret-not-allowed",
+        )
+        door = Gate(str(project), Allowed(secrets={"s": f"file:{name}"}))
+        assert door.secret("s", f"file:{name}") == b"CANARY"
+
+
+def test_other_files_of_git_need_none(project):
+    for path in (".git/HEAD", "config", ".gitconfig", ".github/config", "git/config"):
+        (project / path).parent.mkdir(exist_ok=True)
+        (project / path).write_text("mine")
+        assert text(Gate(str(project)).open(path)) == "mine"
+        assert inputs.find(str(project), [path])
+    assert refused(lambda: Gate(str(project)).secret("s", "file:.git/HEAD")).code == "secret-not-allowed"
 
 
 def test_what_this_machine_names_itself_is_open_and_nothing_beside_it(project, tmp_path):
@@ -227,14 +276,14 @@ def test_what_is_wrong_in_it_is_said_with_its_line(config, project, content, lin
 @pytest.mark.parametrize("mode", [0o666, 0o664, 0o646])
 def test_what_others_can_write_is_not_believed(config, project, mode):
     config("version: 1\n", mode)
-    assert "written by others" in refused(lambda: allowed(project)).message
+    assert "others may write to" in refused(lambda: allowed(project)).message
 
 
 def test_nor_what_belongs_to_another_or_lies_in_the_project(config, project, monkeypatch):
     path = config("version: 1\nallow: {pass: [A]}\n")
     if os.geteuid() == 0:
         os.chown(path, 12345, -1)
-        assert "another user" in refused(lambda: allowed(project)).message
+        assert "belongs to user id" in refused(lambda: allowed(project)).message
     (project / "envtool").mkdir()
     (project / "envtool/config.yaml").write_text("version: 1\nallow: {pass: [A]}\n")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(project))

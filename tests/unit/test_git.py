@@ -236,6 +236,8 @@ def test_the_names_are_those_of_plain_git(tmp_path, home, depth):
         done = []
         for _ in range(chance.randrange(1, 6)):
             step = chance.choice(STEPS)
+            if {step_case.__name__, step_sparse.__name__} <= {step.__name__, *done}:
+                continue  # plain git does not find a name of another case in a directory that its index has collapsed
             step(root, chance, more)
             done.append(step.__name__)
         seen = [root]

@@ -22,6 +22,24 @@ def write(root, *paths, text="x"):
         (root / path).write_text(text)
 
 
+def test_files_around_a_project_are_those_of_its_repository_near_it(tmp_path):
+    top = tmp_path / "top"
+    for path in ("a/x", "b/x", "b/c/x", "deep/one/two/x", "lib/pa/x", ".hidden/x", "x"):
+        (top / path).parent.mkdir(parents=True, exist_ok=True)
+        (top / path).write_text(path)
+    (tmp_path / "x").write_text("outside of the repository")
+    (top / "link").symlink_to("/etc")
+    (top / "b/link").mkdir()
+    (top / "b/link/x").symlink_to("../x")
+    files = project.Files(str(top / "b"))
+    assert files.around("x") == {}, "no repository"
+    git(top, "init", "-q")
+    assert files.around("x") == {"../x": b"x", "../a/x": b"a/x", "../lib/pa/x": b"lib/pa/x"}
+    assert str(top / "lib/pa/x") in {seen.path for seen in files.seen()}
+    assert project.Files(str(top / "b/c")).around("x").keys() == {"../x", "../../x", "../../a/x", "../../lib/pa/x"}
+    assert project.Files(str(top)).around("x") == {}
+
+
 @pytest.fixture
 def repository(tmp_path):
     root = tmp_path / "repository"
@@ -224,3 +242,41 @@ def test_asked_inputs_are_for_resolving_alone(repository):
     assert not built["debug.log"]
     assert all(item.content for item in found if not item.built)
     assert all(built[path] for path in built if path.startswith("src/"))
+
+
+def test_the_tag_that_describe_names_is_reachable_and_the_nearest(repository, tmp_path):
+    def described(*names, at=repository):
+        return project.described(str(at), "", names)
+
+    git(repository, "tag", "v1.0")
+    git(repository, "commit", "-qm", "y", "--allow-empty")
+    git(repository, "tag", "-am", "said", "v1.1")
+    git(repository, "tag", "other-9.0")
+    assert described("v1.0", "v1.1") == "v1.1"
+    assert described("v1.0", "other-9.0") == "other-9.0"
+    assert described("v1.0") == "v1.0"
+    assert described("no-such-tag") == described() == ""
+    git(repository, "checkout", "-qb", "maintenance", "v1.0")
+    assert described("v1.0", "v1.1") == "v1.0"  # higher versions are on another branch
+    assert described("v1.1") == ""
+    git(repository, "pack-refs", "--all")
+    assert described("v1.0", "v1.1") == "v1.0"
+    git(repository, "worktree", "add", "-q", str(tmp_path / "tree"), "v1.1")
+    assert described("v1.0", "v1.1", at=tmp_path / "tree") == "v1.1"
+    write(repository, "deep/er/a.py")
+    assert project.described(str(repository), "deep/er", ["v1.0"]) == "v1.0"
+    git(tmp_path, "clone", "-q", "--depth=1", "--branch=v1.1", f"file://{repository}", "shallow")
+    assert described("v1.0", "v1.1", at=tmp_path / "shallow") == "v1.1"
+    assert described("v1.0", at=tmp_path / "shallow") == ""
+
+
+def test_a_tag_that_leads_nowhere_is_none(repository):
+    refs = repository / ".git/refs/tags"
+    (refs / "v9.0").write_text("0" * 39 + "1\n")
+    (refs / "v8.0").write_text("../../../etc/passwd\n")
+    (refs / "v7.0..x").write_text("0" * 40 + "\n")
+    git(repository, "tag", "v1.0")
+    assert project.described(str(repository), "", ["v9.0", "v8.0", "v7.0..x", "v1.0"]) == "v1.0"
+    (repository / ".git/HEAD").write_text("ref: refs/heads/unborn\n")
+    assert project.described(str(repository), "", ["v1.0"]) == ""
+    assert list(repository.glob("**/envtool-git-*")) == []

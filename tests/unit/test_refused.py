@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from envtool.beneath import Replaced
 from envtool.cli import main
 from envtool.errors import refused
 
@@ -31,3 +32,9 @@ def test_what_is_nobodys_refusal_is_a_bug(capsys, monkeypatch):
     monkeypatch.setattr(main, "call", lambda words: (_ for _ in ()).throw(OSError("of a library")))
     assert main.main(["test"]) == 3
     assert "internal error" in capsys.readouterr().err
+
+
+def test_a_project_that_was_moved_is_said_in_a_sentence():
+    said = refused(Replaced("/home/me/app"))
+    assert said.message == "the project's directory was moved or replaced meanwhile: /home/me/app"
+    assert (said.code, said.hint) == ("project-replaced", "run it again")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -76,9 +76,7 @@ class Debian(Kind):
         from envtool.kinds.debian import lists, mirrors
         from envtool.kinds.debian.closure import minimal
 
-        wish = Wish.read(request.options)
-        if wish.keyring:
-            wish = replace(wish, keyring=posixpath.normpath(posixpath.join(request.directory, wish.keyring)))
+        wish = _located(request)
         mirrors.own(site)
         site.note(f"reading the index of {wish.suite}")
         archive = lists.find(wish, site, environ=os.environ, sources=mirrors.configured())
@@ -129,6 +127,12 @@ class Debian(Kind):
         named = [it for it in members(data) if it.path.endswith("/libfaketime.so.1")]
         return data[named[0].start : named[0].start + named[0].size] if named else None
 
+    def packages_with(self, request: Request, pins: Json, ends: Sequence[str], site: Site) -> Mapping[str, str]:
+        """By the suite's Contents index."""
+        from envtool.kinds.debian import contents
+
+        return contents.packages(_located(request), ends, site)
+
     def build(self, request: Request, pins: Any) -> Recipe:
         """Unpack all, write dpkg's database, run what the packages bring."""
         from envtool.kinds.debian import unpack
@@ -147,3 +151,11 @@ class Debian(Kind):
     def summary(self, request: Request, pins: Json) -> str:
         """As in: 88 packages, 41 MB."""
         return pinned.summary(pins)
+
+
+def _located(request: Request) -> Wish:
+    """What the spec says, with the keyring's path in the project."""
+    wish = Wish.read(request.options)
+    if not wish.keyring:
+        return wish
+    return replace(wish, keyring=posixpath.normpath(posixpath.join(request.directory, wish.keyring)))

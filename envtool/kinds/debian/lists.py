@@ -44,6 +44,38 @@ def architecture(machine: str) -> str:
 def find(wish: Wish, site: Site, *, environ: Mapping[str, str], sources: tuple[mirrors.Source, ...]) -> Archive:
     """Ask the mirrors for a suite and its pockets. Raises ResolveError, FetchError."""
     arch = architecture(site.arch)
+    asked = ask(wish, site, environ=environ, sources=sources)
+    where, url, main, keyrings = asked.mirrors, asked.url, asked.main, asked.keyrings
+    suite = main.codename or wish.suite
+    components = wish.components or suites.COMPONENTS.get(where.archive, ("main",))
+    lists = [listed(url, main, wish.suite, component, arch) for component in components]
+    wanted = wish.pockets is not None
+    for pocket in wish.pockets if wish.pockets is not None else suites.pockets(suite):
+        name = f"{suite}-{pocket}"
+        places = where.security if pocket == "security" else (url,)
+        try:
+            at, found = _release(places, name, wish, site, keyrings)
+        except FetchError as error:
+            if wanted or not absent(error):
+                raise
+            site.note(f"{name}: not on this mirror")
+            continue
+        lists += [listed(at, found, name, part, arch) for part in components if has(found, part, arch)]
+    return Archive(suite=suite, arch=arch, date=main.date, lists=tuple(lists))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A suite's own InRelease, verified, and the mirror that had it."""
+
+    mirrors: mirrors.Mirrors
+    url: str
+    main: release.Release
+    keyrings: tuple[release.Keyring, ...]
+
+
+def ask(wish: Wish, site: Site, *, environ: Mapping[str, str], sources: tuple[mirrors.Source, ...]) -> Asked:
+    """Ask the mirrors for a suite, without its pockets. Raises ResolveError, FetchError."""
     where = mirrors.choose(
         wish.suite, mirror=wish.mirror, security=wish.security_mirror, sources=sources, environ=environ
     )
@@ -53,22 +85,7 @@ def find(wish: Wish, site: Site, *, environ: Mapping[str, str], sources: tuple[m
         with site.open(wish.keyring) as file:
             keyrings += (release.Keyring(path=wish.keyring, data=file.read(MOST_KEYS)),)
     url, main = _release(where.main, wish.suite, wish, site, keyrings)
-    suite = main.codename or wish.suite
-    components = wish.components or suites.COMPONENTS.get(where.archive, ("main",))
-    lists = [listed(url, main, wish.suite, component, arch) for component in components]
-    asked = wish.pockets is not None
-    for pocket in wish.pockets if wish.pockets is not None else suites.pockets(suite):
-        name = f"{suite}-{pocket}"
-        places = where.security if pocket == "security" else (url,)
-        try:
-            at, found = _release(places, name, wish, site, keyrings)
-        except FetchError as error:
-            if asked or not absent(error):
-                raise
-            site.note(f"{name}: not on this mirror")
-            continue
-        lists += [listed(at, found, name, part, arch) for part in components if has(found, part, arch)]
-    return Archive(suite=suite, arch=arch, date=main.date, lists=tuple(lists))
+    return Asked(mirrors=where, url=url, main=main, keyrings=keyrings)
 
 
 def absent(error: FetchError) -> bool:

@@ -176,6 +176,12 @@ class Dockerfile(Kind):
 
         return images.variables(making.image_config(request, pins))
 
+    def packages_with(self, request: Request, pins: Json, ends: Sequence[str], site: Site) -> Mapping[str, str]:
+        """Where it is Debian or Ubuntu, by the Contents index of its suite."""
+        from envtool.kinds.debian import contents
+
+        return contents.of_system(ends, site)
+
     def summary(self, request: Request, pins: Any) -> str:
         """As in: 2 images."""
         count = len(pins["images"])

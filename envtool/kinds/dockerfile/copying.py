@@ -15,6 +15,7 @@ import stat
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from envtool import stored
 from envtool.api import BuildError
 from envtool.kinds.dockerfile.context import is_pattern
 from envtool.kinds.dockerfile.ignore import covers
@@ -23,6 +24,7 @@ from envtool.users import Unknown, User, find, find_group, lacking
 from envtool.within import resolve
 
 CHUNK = 1 << 20
+_NAMES = 16 << 20  # bytes of /etc/passwd and its like
 _MAGIC = re.compile(r"[*?\[\\]")
 _OWN = ("/proc", "/sys", "/dev")  # the container's while it is built, and of whoever runs the image: in no layer
 Unpack: TypeAlias = "Callable[[str, str, tuple[int, int] | None, Callable[[], None]], list[str] | None]"  # see api.Call
@@ -170,8 +172,7 @@ def _user(name: str) -> User:
 
 def _read(path: str) -> bytes:
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return stored.read(path, most=_NAMES, follow=True)
     except OSError:
         return b""
 

@@ -17,6 +17,8 @@ from envtool.sizes import natural
 
 SCRATCH = "scratch"
 UNSET = "an ARG or ENV of this stage, or of the image, gives it a value; `args:` in the spec does for an ARG"
+VARIABLES = 10_000  # of a stage: more than any program is started with
+ENVIRONMENT = 2 << 20  # characters of their names and values together
 _NAME = re.compile(r"[a-z][a-z0-9-_.]*")
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -89,6 +91,7 @@ def stages(
         for name, default in arguments(each):
             if name not in given and default is not None:
                 values[name] = expanded(lexer, default, values, each.line)
+        bound(values, each.line)
     if ahead == len(instructions):
         raise Fault("there is no FROM", instructions[-1].line if instructions else 1)
     declared = frozenset(
@@ -200,6 +203,15 @@ def looks(body: Iterable[Instruction]) -> Iterator[tuple[str, int]]:
             yield name, each.line
         elif each.name == "RUN":
             yield from ((name, each.line) for name in froms(each))
+
+
+def bound(variables: Mapping[str, str], line: int) -> None:
+    """Raise Fault for more variables than a program can be started with: each may be made of all those before it."""
+    if len(variables) > VARIABLES or sum(len(name) + len(value) for name, value in variables.items()) > ENVIRONMENT:
+        text = (
+            f"there are more than {VARIABLES:,} variables, or they have more than {ENVIRONMENT:,} characters together"
+        )
+        raise Fault(text, line, hint="no command could be started with them")
 
 
 def arguments(instruction: Instruction) -> Iterator[tuple[str, str | None]]:

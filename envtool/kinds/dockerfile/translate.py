@@ -11,13 +11,14 @@ from typing import Any
 from envtool.kinds.dockerfile import mounts, transfers
 from envtool.kinds.dockerfile.acts import Act, DirectoryAct, RunAct
 from envtool.kinds.dockerfile.parse import Fault, Heredoc, Instruction, heredoc_of, parse
-from envtool.kinds.dockerfile.stages import UNSET, arguments, check_flags
+from envtool.kinds.dockerfile.stages import UNSET, arguments, bound, check_flags
 from envtool.kinds.dockerfile.words import Lexer, WordError
 from envtool.model import Json
 from envtool.sizes import natural
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SHELL = ("/bin/sh", "-c")
+GROWN = 16 << 20  # characters that variables may add to all instructions of a stage together
 TITLE = 60  # characters of an instruction that people read
 _DURATION = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{1,9})?(?:ns|us|µs|ms|s|m|h)){1,12}")
 _UNITS = {"ns": 1, "us": 1000, "µs": 1000, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
@@ -49,6 +50,7 @@ class Builder:
         self.seen = dict(
             self.env if seen is None else seen
         )  # ENV and ARG: what words are expanded with, and what RUN sees
+        self.room = GROWN
         self.commanded = False
         self.acts: list[Act] = []
         self.made: set[str] = set()  # directories that WORKDIR made, and no command after it
@@ -71,9 +73,16 @@ class Builder:
     def expand(self, word: str, line: int) -> str:
         """Raises Fault."""
         try:
-            return self.lexer.expand(word, self.seen)
+            return self.grown(self.lexer.expand(word, self.seen), word, line)
         except WordError as error:
             raise Fault(f"`{word}`: {error}", line) from None
+
+    def grown(self, found: str, written: str, line: int) -> str:
+        """What was `written`, expanded, as long as there is room. Raises Fault."""
+        self.room -= max(0, len(found) - len(written))
+        if self.room < 0:
+            raise Fault(f"with their variables put in, instructions are longer than {GROWN >> 20} MiB together", line)
+        return found
 
     def expander(self, line: int) -> Callable[[str], str]:
         """`expand`, for words of one line."""
@@ -166,7 +175,7 @@ def _document(self: Builder, heredoc: Heredoc, line: int) -> str:
     if not heredoc.expand:
         return heredoc.text()
     try:
-        return Lexer(quotes=False).expand(heredoc.text(), self.seen)
+        return self.grown(Lexer(quotes=False).expand(heredoc.text(), self.seen), heredoc.text(), line)
     except WordError as error:
         raise Fault(f"here-document {heredoc.name}: {error}", line) from None
 
@@ -191,12 +200,14 @@ def _arg(self: Builder, it: Instruction) -> None:
             self.seen[name] = self.expand(default, it.line)
         elif name in self.outer:
             self.seen[name] = self.outer[name]
+    bound(self.seen, it.line)
 
 
 def _env(self: Builder, it: Instruction) -> None:
     found = _pairs(self, it)
     self.env |= found
     self.seen |= found
+    bound(self.seen, it.line)
     self.config["Env"] = [f"{name}={value}" for name, value in self.env.items()]
 
 

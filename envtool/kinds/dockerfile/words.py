@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from envtool.globs import starred
 
+MOST = 64 * 1024  # characters that variables may add to what is written, as for a value of a template
 _SPECIAL = "@*#?-$!0"
 
 
@@ -75,6 +76,20 @@ class _Reader:
         self.text = text
         self.at = 0
         self.variables = variables
+        self.room = len(text) + MOST
+
+    def value(self, name: str, written: str) -> str:
+        """Of a variable, which is not set where it is not known."""
+        if name not in self.variables:
+            return written if self.lexer.keep_unset else ""
+        return self.grown(self.variables[name])
+
+    def grown(self, value: str) -> str:
+        """The value of a variable, as far as there is room: `A=$A$A` in every line doubles it. Raises WordError."""
+        self.room -= len(value)
+        if self.room < 0:
+            raise _too_long()
+        return value
 
     def peek(self) -> str:
         return self.text[self.at : self.at + 1]
@@ -172,7 +187,7 @@ class _Reader:
             name = self.name()
             if not name:
                 return "$"
-            return self.variables.get(name, f"${name}" if self.lexer.keep_unset else "")
+            return self.value(name, f"${name}")
         self.at += 1
         if not self.peek():
             raise WordError("`${` has no `}`")
@@ -181,7 +196,7 @@ class _Reader:
         name = self.name()
         sign = self.next()
         if sign == "}":
-            return self.variables.get(name, f"${{{name}}}" if self.lexer.keep_unset else "")
+            return self.value(name, f"${{{name}}}")
         return self.modified(name, sign, raw_escapes)
 
     def modified(self, name: str, sign: str, raw_escapes: bool) -> str:
@@ -192,7 +207,7 @@ class _Reader:
             pattern, text = self.until("/", True), self.until("}", True)
             if value is None:
                 return f"${{{name}/{pattern}/{text}}}" if self.lexer.keep_unset else ""
-            return _replaced(value, pattern, text, every=every)
+            return self.grown(_replaced(value, pattern, text, every=every))
         colon = sign == ":"
         if colon:
             sign = self.next()
@@ -206,15 +221,15 @@ class _Reader:
         given = value is not None and (value != "" or not colon)
         match sign:
             case "-":
-                return (value or "") if given else word
+                return self.grown(value or "") if given else word
             case "+":
                 return word if given else ""
             case "?":
                 if not given:
                     raise WordError(f"{name}: {word or 'is not set' + (', or empty' if colon else '')}")
-                return value or ""
+                return self.grown(value or "")
             case _:
-                return _trimmed(value or "", word, sign)
+                return self.grown(_trimmed(value or "", word, sign))
 
     def until(self, stop: str, raw_escapes: bool) -> str:
         try:
@@ -223,6 +238,10 @@ class _Reader:
             if not self.peek():
                 raise WordError(f"`${{` has no `{stop}`") from None
             raise
+
+
+def _too_long() -> WordError:
+    return WordError(f"with its variables put in it is longer than {MOST:,} characters")
 
 
 def _trimmed(value: str, word: str, sign: str) -> str:
@@ -243,6 +262,7 @@ def _replaced(value: str, pattern: str, text: str, *, every: bool) -> str:
     head, whole = _expression(chunks[:1], greedy=True), _expression(chunks, greedy=True)
     out: list[str] = []
     at = after = 0
+    room = MOST
     while begins := head.search(value, at):
         found = whole.match(value, begins.start())
         if found is None:  # what follows the first star is nowhere behind it, nor behind a later beginning
@@ -250,6 +270,9 @@ def _replaced(value: str, pattern: str, text: str, *, every: bool) -> str:
         if found.end() > found.start() or found.start() != after or not out:
             out += [value[after : found.start()], text]
             after = found.end()
+            room -= len(text)
+            if room < 0:
+                raise _too_long()
         if not every:
             break
         at = max(found.end(), found.start() + 1)

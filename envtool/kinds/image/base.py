@@ -164,6 +164,12 @@ class Image(Kind):
         """When the image was made."""
         return pinned.epoch(pins)
 
+    def packages_with(self, request: Request, pins: Json, ends: Sequence[str], site: Site) -> Mapping[str, str]:
+        """Where it is Debian or Ubuntu, by the Contents index of its suite."""
+        from envtool.kinds.debian import contents
+
+        return contents.of_system(ends, site)
+
     def summary(self, request: Request, pins: Json) -> str:
         """As in: alpine:3.20, 3 layers, 31 MB."""
         layers = pinned.layers(pins)

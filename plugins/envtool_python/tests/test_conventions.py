@@ -59,6 +59,11 @@ def test_deps_in_pyproject():
         ("asyncio_mode = auto", ("pytest-asyncio",)),
         ("testpaths = tests\nnorecursedirs = --cov", ()),
         ("markers = slow: with -n it is faster", ()),
+        ("addopts = -p xdist -p instafail -p no:timeout -p pytester -pfoo", ("pytest-xdist", "pytest-instafail")),
+        ("addopts = -ppytest_cov", ("pytest-cov",)),
+        ("addopts = -p our.plugin -p unheard_of", ()),
+        ("required_plugins = pytest-django>=4.0,<5 pytest-xdist", ("pytest-django>=4.0,<5", "pytest-xdist")),
+        ("required_plugins = pytest-cov >= 5\naddopts = --cov", ("pytest-cov>=5",)),
     ],
 )
 def test_plugins_that_options_take_for_granted(options, plugins):
@@ -68,6 +73,22 @@ def test_plugins_that_options_take_for_granted(options, plugins):
         Project(setup__cfg=f"[tool:pytest]\n{options}\n"),
     ):
         assert plugins_wanted(project, read_facts(project)) == plugins
+
+
+@pytest.mark.parametrize("file", ["pytest.toml", ".pytest.toml", "pyproject.toml"])
+def test_native_toml_is_read(file):
+    head = "[tool.pytest]" if file == "pyproject.toml" else "[pytest]"
+    text = f'{head}\naddopts = ["--cov=nine", "-n2", "-p", "sugar"]\nrequired_plugins = ["pytest-mock>=3"]\n'
+    project = Project()
+    project.files[file] = text
+    wanted = ("pytest-mock>=3", "pytest-cov", "pytest-xdist", "pytest-sugar")
+    assert plugins_wanted(project, read_facts(project)) == wanted
+
+
+def test_pytest_toml_comes_first():
+    project = Project(pytest__ini="[pytest]\naddopts = -n 2\n")
+    project.files["pytest.toml"] = ""
+    assert plugins_wanted(project, read_facts(project)) == ()
 
 
 def test_options_come_from_the_file_that_pytest_reads():

@@ -6,9 +6,7 @@ import pytest
 from envtool_python.facts import read_facts
 from envtool_python.poetry import poetry_lines, poetry_version
 from envtool_python.texts import WrongFileError
-from envtool_python.versions import newest, pretended
 
-from envtool import testing
 from envtool.testing import MemoryProject
 
 
@@ -93,21 +91,6 @@ def test_poetry_dependencies_with_markers_and_paths():
     value = {"version": "^1", "extras": ["a"], "python": "<3.11", "markers": "sys_platform == 'linux'"}
     assert poetry_lines("x", value) == ["x[a]>=1,<2; (sys_platform == 'linux') and python_version < '3.11'"]
     assert poetry_lines("x", {"path": "../x"}) == ["x"], "sources.py knows where it comes from"
-
-
-def test_the_newest_tag_is_by_number():
-    site = testing.MemorySite()
-    site.tagged = ("release/1.9.0", "v1.10.0", "v2.0.0rc1", "nightly", "1.2.post3")
-    assert newest(site.tagged) == "1.10.0"
-    text = '[project]\nname = "me"\ndynamic = ["version"]\n[build-system]\nrequires = ["setuptools-scm"]\n'
-    asking = facts(pyproject__toml=text)
-    assert pretended(site, asking, "", None)["SETUPTOOLS_SCM_PRETEND_VERSION"] == "1.10.0+envtool"
-    assert pretended(site, asking, "", "3.1")["SETUPTOOLS_SCM_PRETEND_VERSION"] == "3.1"
-    assert pretended(site, facts(pyproject__toml=PROJECT), "", None) == {}
-
-
-def test_no_repository_no_tag():
-    assert newest(()) == ""
 
 
 @pytest.mark.parametrize(

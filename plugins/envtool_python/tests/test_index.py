@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from envtool_python.index import closed, file_name, index_of, last_words, parse, redacted
+import pytest
+from envtool_python.index import closed, file_name, index_of, last_words, of_backend, parse, redacted
 
 LISTING = """\
 global.constraint='/etc/limits.txt'
@@ -63,3 +64,52 @@ def test_the_reason_is_what_pip_called_an_error():
     )
     assert last_words("talk\nenvtool: no venv") == "no venv"
     assert last_words("") == "it said nothing"
+
+
+TRACEBACK = """\
+Traceback (most recent call last):
+  File "a.py", line 1, in <module>
+    raise OldError
+OldError: not this
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "a.py", line 3, in <module>
+    f()
+lib.errors.NoTagError:
+there is no tag
+  and more
+
+"""
+SAID = "envtool: the build backend b failed (get_requires_for_build_wheel)\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (TRACEBACK + SAID, "lib.errors.NoTagError: there is no tag"),
+        ("talk\nerror: libfoo is needed\nbye\n" + SAID, "libfoo is needed"),
+        ("Error: pg_config executable not found.\n\nread this\n" + SAID, "pg_config executable not found"),
+        ("meson.build:3:0: ERROR: Dependency x not found\nA full log is at y\n" + SAID, "dependency x not found"),
+        ("give up\n" + SAID, "give up"),
+        (SAID, ""),
+    ],
+)
+def test_a_build_backends_own_last_words_are_the_reason(text, wanted):
+    assert of_backend(text)
+    said = last_words(text)
+    assert said.startswith("the build backend b failed (get_requires_for_build_wheel)")
+    assert said.lower().endswith(wanted.lower())
+
+
+def test_what_a_build_under_pip_said_last_is_the_reason():
+    text = "  error: subprocess-exited-with-error\n  × python setup.py egg_info did not run.\n  │ exit code: 1\n"
+    text += "  ╰─> [9 lines of output]\n"
+    text += "".join(f"      {line}\n" for line in TRACEBACK.splitlines())
+    text += (
+        "      [end of output]\n\n  note: This error originates from a subprocess\nerror: metadata-generation-failed\n"
+    )
+    assert of_backend(text)
+    assert last_words(text + "envtool: pip ended with 1\n") == "lib.errors.NoTagError: there is no tag"
+    assert not of_backend("ERROR: No matching distribution found for x==9\nenvtool: pip ended with 1\n")

@@ -55,6 +55,9 @@ class Site:
     def tags(self, directory=""):
         return ()
 
+    def described(self, directory, names):
+        return ""
+
     def note(self, text):
         pass
 
@@ -155,6 +158,68 @@ def test_requirement_files_groups_and_extras_become_lines(tmp_path):
     assert "project" not in document
 
 
+HASHED = "six==1 --hash=sha256:00\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "calls"),
+    [
+        ({"r.txt": "six\n"}, [["p", "six"], ["pytest"]]),
+        ({"r.txt": HASHED}, [[HASHED.strip()], ["p"], ["pytest"]]),
+        ({"r.txt": HASHED, "s.txt": "x\n"}, [[HASHED.strip()], ["p", "x"], ["pytest"]]),
+        ({"r.txt": HASHED, "s.txt": "--no-index\nx\n"}, [[HASHED.strip()], ["--no-index", "x"], ["p"], ["pytest"]]),
+        ({"r.txt": "--only-binary :all:\nx\n"}, [["--only-binary :all:", "x"], ["p"], ["pytest"]]),
+        ({"r.txt": "--no-binary x\nx\n"}, [["--no-binary x", "x"], ["p"], ["pytest"]]),
+        ({"r.txt": "-i https://h.invalid/s\nx\n"}, [["-i https://h.invalid/s", "x"], ["p"], ["pytest"]]),
+        ({"r.txt": "--require-hashes\n-r s.txt\n", "s.txt": HASHED}, [["--require-hashes", HASHED.strip()], ["p"], ["pytest"]]),
+    ],
+)  # fmt: skip
+def test_the_modes_of_a_requirement_file_are_for_it_alone(tmp_path, files, calls):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    site = Site(tmp_path, {"resolve": [{"files": []}]})
+    named = [name for name in files if f"-r {name}" not in files["r.txt"]]
+    options = {"packages": ["p"], "requirements": named, "adds": ["pytest"]}
+    Pip().resolve(request(options, inputs=[*files]), site)
+    assert site.asked[-1][1]["calls"] == calls
+
+
+def test_another_python_than_is_wanted_is_said_before_anything_is_fetched(tmp_path):
+    site = Site(tmp_path, {})
+    with pytest.raises(api.ResolveError, match=r"wants Python >=3.13, python3 of this env is 3.11.2") as caught:
+        Pip().resolve(request({"packages": ["a"], "requires-python": ">=3.13"}), site)
+    assert caught.value.code == "python-version"
+    assert [mode for mode, *_ in site.asked] == ["info"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said", "hint"),
+    [
+        ({"groups": ["g"]}, "`pa` comes from packages/pa", "sources: {pa: packages/pa}"),
+        ({"project": True}, "`pb` comes from the repository", "sources: {pb: index}"),
+        ({"packages": ["x @ git+https://h.invalid/x"]}, "`x` comes from the repository", "sources: {x: index}"),
+        ({"requirements": ["r.txt"]}, "`y` comes from /srv/y, outside", "sources: {y: DIRECTORY}"),
+    ],
+)
+def test_a_layer_of_its_own_says_where_names_come_from_too(tmp_path, options, said, hint):
+    text = '[project]\nname = "me"\nversion = "1"\ndependencies = ["pb"]\n[dependency-groups]\ng = ["pa"]\n'
+    text += '[tool.uv.sources]\npa = { path = "packages/pa" }\npb = { git = "https://h.invalid/pb" }\n'
+    (tmp_path / "pyproject.toml").write_text(text)
+    (tmp_path / "r.txt").write_text("y @ file:///srv/y\n")
+    (tmp_path / "packages/pa").mkdir(parents=True)
+    (tmp_path / "packages/pa/setup.py").write_text("setup(name='pa')")
+    site = Site(tmp_path, {"resolve": [{"files": []}]})
+    inputs = ["pyproject.toml", "r.txt", "packages/pa/setup.py"]
+    with pytest.raises(api.ResolveError, match=said) as caught:
+        Pip().resolve(request(options, inputs=inputs), site)
+    assert hint in caught.value.hint
+    given = {"pa": "packages/pa", "pb": "index", "x": "https://h.invalid/x.whl", "y": "index"}
+    Pip().resolve(request({**options, "sources": given}, inputs=inputs), site)
+    document = site.asked[-1][1]
+    assert document["directories"] == {"pa": "/project/packages/pa"}
+    assert document["constraints"] == ["x @ https://h.invalid/x.whl"]
+
+
 def test_a_file_that_is_no_input_cannot_decide(tmp_path):
     (tmp_path / "r.txt").write_text("-r deep/other\n")
     (tmp_path / "deep").mkdir()
@@ -218,6 +283,16 @@ def test_resolving_again_is_a_question_of_build_files_alone():
     after = request({}, inputs=["pyproject.toml", "src/me/b.py"])
     assert PythonProject().question(before) == PythonProject().question(after)
     assert Pip().question(before) != Pip().question(after)
+
+
+def test_a_build_file_that_is_a_link_is_asked_by_its_content():
+    kind = PythonProject()
+
+    def asked(content):
+        link = api.InputFile(path="pyproject.toml", sha256=content * 64, link="config/pyproject.toml")
+        return kind.question(replace(request({}), inputs=(link,)))
+
+    assert asked("a") != asked("b")
 
 
 def test_a_declared_build_is_the_whole_question():

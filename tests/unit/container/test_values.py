@@ -29,8 +29,8 @@ def test_a_program_is_marshallable_and_complete():
     flat = marshal.loads(marshal.dumps(program.flat()))
     assert flat["root"] == (("/b", "/a"), "", "", "", 5)
     assert flat["steps"][0]["env"] == {"A": "2", "B": "1", "C": "3"}
-    assert flat["binds"] == (("/s", "/t", True, False),)
-    assert flat["view"] == ("/p", ("h",), "/project")
+    assert flat["binds"] == (("/s", "/t", True, False, ()),)
+    assert flat["view"] == ("/p", ("h",), "/project", ())
     assert flat["outputs_at"] == "/project"
     assert flat["user"] == "user"
     assert flat["seccomp_single"] == b""
@@ -49,6 +49,7 @@ def test_the_hot_path_imports_little():
     assert {name for name in loaded if name.startswith("envtool")} == {
         "envtool",
         "envtool.container",
+        "envtool.stored",
         *(f"envtool.container.{name}" for name in ("ids", "inside", "kernel", "mounts", "roots", "start", "messages")),
     }
 

@@ -67,6 +67,7 @@ def test_what_decides_a_result(tmp_path):
 def test_what_does_not(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     same = key(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
     assert key(tmp_path / "elsewhere") == same
     assert key(tmp_path, stack=(("d1", "rebuilt"), ("d2", "and came out the same"))) == same
     assert key(tmp_path, task=replace(TASK, timeout=5.0, name="other")) == same

@@ -8,6 +8,7 @@ import tarfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from envtool import gate
 from envtool.ship import ground
 
 EPOCH = 1_600_000_000
@@ -61,8 +62,9 @@ def test_a_project_is_owned_by_whoever_runs_tasks(tmp_path):
         (tmp_path / path).write_text(path)
         (tmp_path / path).chmod(mode)
     (tmp_path / "l").symlink_to("a/b")
-    items = ground.project(["a/b", "c", "l"], str(tmp_path), {"/project/a/made": b"made"}, "/project")
-    found = members(ground.tar(items, EPOCH))
+    with gate.Entries(str(tmp_path)) as entries:
+        items = ground.project(["a/b", "c", "l"], entries, {"/project/a/made": b"made"}, "/project")
+        found = members(b"".join(ground.pieces(items, EPOCH, entries)))
     assert [*found] == ["project", "project/a", "project/a/b", "project/a/made", "project/c", "project/l"]
     assert {(member.uid, member.mtime) for member, _ in found.values()} == {(1000, EPOCH)}
     assert [found[f"project/{name}"][0].mode for name in ("a", "a/b", "c", "a/made")] == [0o755, 0o755, 0o644, 0o644]

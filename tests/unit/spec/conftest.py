@@ -105,6 +105,9 @@ class Files:
     def glob(self, pattern: str) -> list[str]:
         return sorted(path for path in self.files if path == pattern)
 
+    def around(self, name: str) -> dict[str, bytes]:
+        return {}
+
 
 @pytest.fixture(scope="session")
 def registry() -> Registry:

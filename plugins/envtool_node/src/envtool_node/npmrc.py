@@ -13,10 +13,11 @@ import base64
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
+
+from envtool import api
 
 NETWORK = frozenset({"registry", "proxy", "https-proxy", "noproxy", "strict-ssl", "cafile"})
 # What a project's own file may not say in a container: places and accounts, and programs to run in place of npm's own
@@ -154,7 +155,7 @@ def _machine_files(variables: Mapping[str, str], environ: Mapping[str, str]) -> 
         return
     yield "/etc/npmrc"  # Debian's
     prefix = variables.get("prefix") or environ.get("PREFIX", "")
-    node = shutil.which("node", path=environ.get("PATH"))
+    node = api.find_program("node", environ.get("PATH", ""))  # never one of the checkout, whose prefix is its own
     if not prefix and node:
         prefix = os.path.dirname(os.path.dirname(os.path.realpath(node)))
     if prefix:

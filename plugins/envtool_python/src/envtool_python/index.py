@@ -28,6 +28,8 @@ _FILES = ("cert", "client-cert")
 _SECTIONS = ("global", "install", ":env:")  # the later one wins, as pip has it for `pip install`
 _VERSIONS = re.compile(r"\(from versions: (?:.*, )?((?:[^,)]+, ){4}[^,)]+)\)")  # the last five are enough
 _EMPTY_WORDS = frozenset({"subprocess-exited-with-error", "metadata-generation-failed"})  # they say that, not why
+_BACKEND = "the build backend"
+BACKEND = f"envtool: {_BACKEND}"  # how inside.py begins to say that one failed
 _SECRET = re.compile(r"(?<=://)[^/@\s'\"]+@")
 
 
@@ -136,7 +138,7 @@ def host_pip(*arguments: str, variables: Mapping[str, str] | None = None) -> str
     """Run the host's pip (the one this distribution depends on): its standard output. With `variables` it reads
     no configuration but those. Raises ResolveError.
     """
-    env = dict(os.environ)
+    env = {**os.environ, "PATH": api.search_path()}  # pip asks a `keyring` that it finds there
     if variables is not None:
         env = {key: value for key, value in env.items() if not key.startswith("PIP_")}
         env |= {"PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1", **variables}
@@ -155,14 +157,39 @@ def host_pip(*arguments: str, variables: Mapping[str, str] | None = None) -> str
 
 
 def last_words(text: str) -> str:
-    """What pip (or our program in the container) gave as the reason, on one line, without credentials."""
-    lines = [line.strip() for line in redacted(text).splitlines() if line.strip()]
-    said = [line.partition(":")[2].strip() for line in lines if line.startswith(("ERROR:", "error:"))]
-    own = [line.partition(":")[2].strip() for line in lines if line.startswith("envtool:")]
+    """What pip (or our program in the container) gave as the reason, on one line, without credentials; where a build
+    backend failed, what that said last."""
+    lines = [line.rstrip() for line in redacted(text).splitlines() if line.strip()]
+    plain = [line.strip() for line in lines]
+    said = [line.partition(":")[2].strip() for line in plain if line.startswith(("ERROR:", "error:"))]
     told = [line for line in said if not line.startswith(("Ignored the following", "ResolutionImpossible"))]
-    empty = all(line in _EMPTY_WORDS or line.startswith("Failed to build") for line in told)
-    if "[end of output]" in lines and empty:  # what the build itself said last is the reason
-        told = [line for line in lines[: lines.index("[end of output]")][-1:] if not line.startswith("╰─>")]
-    chosen = [_VERSIONS.sub(r"(newest versions: \1)", line) for line in told][:2] or own or lines[-2:]
+    own = [line.partition(":")[2].strip() for line in plain if line.startswith("envtool:")]
+    if of_backend(text):
+        end = next(at for at, line in enumerate(plain) if line.startswith(("[end of output]", BACKEND)))
+        told = [*(line for line in own if line.startswith(_BACKEND)), *_cause(lines[:end])]
+    chosen = [_VERSIONS.sub(r"(newest versions: \1)", line) for line in told][:2] or own or plain[-2:]
     sentence = "; ".join(dict.fromkeys(line.rstrip(".") for line in chosen)) or "it said nothing"
-    return sentence[:1].lower() + sentence[1:]
+    is_name = not sentence.split()[0][1:].islower()  # as in RuntimeError
+    return sentence if is_name else sentence[:1].lower() + sentence[1:]
+
+
+def of_backend(text: str) -> bool:
+    """Whether it was a build backend (or setup.py) that failed: what it printed is the reason then."""
+    lines = [line.strip() for line in text.splitlines()]
+    said = [line.partition(":")[2].strip() for line in lines if line.startswith(("ERROR:", "error:"))]
+    empty = all(line in _EMPTY_WORDS or line.startswith("Failed to build") for line in said)
+    return ("[end of output]" in lines and empty) or any(line.startswith(BACKEND) for line in lines)
+
+
+def _cause(lines: list[str]) -> list[str]:
+    """What the last traceback ends in; else the first line that says it is an error, else the last one."""
+    starts = [at for at, line in enumerate(lines) if line.strip() == "Traceback (most recent call last):"]
+    if starts:
+        indent = len(lines[starts[-1]]) - len(lines[starts[-1]].lstrip())
+        after = [line[indent:] for line in lines[starts[-1] + 1 :]]
+        raised = next((at for at, line in enumerate(after) if line and not line.startswith(" ")), None)
+        if raised is not None:
+            more = after[raised + 1 : raised + 2] if after[raised].endswith(":") else []  # its message begins below
+            return [" ".join(line.strip() for line in (after[raised], *more))]
+    said = [line.strip() for line in lines if not line.strip().startswith(("╰─>", "×", "│"))]
+    return [found[1] for line in said if (found := re.search(r"(?i)(?:^|\s)error: (.*)", line))][:1] or said[-1:]

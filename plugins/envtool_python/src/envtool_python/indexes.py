@@ -108,18 +108,26 @@ def bounded(
     constraints, overrides = bounds_of(top)
     own = {name_of(line) for line in packages}
     overrides = [line for line in overrides if name_of(line) not in own]
+    file = f"{root}pyproject.toml"
+    text = sources.project.read(file)
     wrong = [
         Wrong(
             message=f"`{line}` is to {what} wherever it is required, which pip cannot",
             hint=f"say in the env what to take: `packages: [{name_of(line)}]`, with a version",
-            file=f"{root}pyproject.toml",
-            line=line_of(sources.project.read(f"{root}pyproject.toml"), name_of(line)),
+            file=file,
+            line=line_of(text, name_of(line), key),
         )
-        for what, some in (("hold under a condition", overrides), ("be left out", excluded(top)))
+        for what, key, some in (
+            ("hold under a condition", "overrid", overrides),
+            ("be left out", "exclu", excluded(top)),
+        )
         for line in some
-        if name_of(line) not in own and (what == "be left out" or ";" in line)
+        if name_of(line) not in own and (key == "exclu" or ";" in line)
     ]
-    over = {name_of(line): line for line in sources.place(overrides, top, root=root)}
+    over: dict[str, str] = {}
+    for override in overrides:
+        placed = sources.place([override], top, root=root, file=file, line=line_of(text, name_of(override), "overrid"))
+        over |= {name_of(line): line for line in placed}
     lines = [*unique(over.get(name_of(line), line) for line in lines)]
     bounds = [
         re.sub(r"\[[^\]]*\]", "", line, count=1)

@@ -1,10 +1,11 @@
-"""Runs in containers, with beside.py, calls.py, compiling.py and the container's own Python: standard library only,
-3.8 and later.
+"""Runs in containers, under their own Python, as do beside.py, tagged.py, calls.py and compiling.py: standard library
+only, 3.8 and later.
 
     python3 inside.py MODE DOCUMENT      DOCUMENT is JSON; the answer is JSON on standard output, talk goes to
                                          standard error; status 1 when it failed
 
     info      what this Python is
+    match     tags -> the versions in them, by the project's own regular expression
     resolve   requirement lines -> the files that pip would install (network)
     needs     source distributions or the project -> the files that their builds need (network)
     build     files -> a virtual environment (offline)
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 from envtool_python.beside import PROJECT, SOURCE, WORK, files_below, keep_members, keep_written, point_to_project
 from envtool_python.calls import name_before, normal, pretend_installed, write_lines
 from envtool_python.compiling import compile_list, python_files
+from envtool_python.tagged import match, tell_version
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -77,10 +79,13 @@ def execute(argv: list[str], env: Env) -> None:
 
 
 def unpack_pip(wheel: str) -> str:
-    """The directory of pip that `python DIRECTORY` executes; much faster than out of the zip, which keeps no .pyc."""
+    """The directory of pip that `python DIRECTORY` executes; much faster than out of the zip, which keeps no .pyc.
+
+    Without its metadata: it would take itself for installed, where `pip` is asked for."""
     target = WORK + "/pip"
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(target)  # noqa: S202 - checked by hash; zipfile stays inside
+        wanted = [name for name in archive.namelist() if name.startswith("pip/")]
+        archive.extractall(target, wanted)  # noqa: S202 - checked by hash; zipfile stays inside
     return target + "/pip"
 
 
@@ -173,8 +178,10 @@ def resolve(document: Document) -> Document:
     pip = unpack_pip(document["pip"])
     calls = [list(lines) for lines in document["calls"]]
     project, directories = document.get("project"), document.get("directories", {})
-    if project or directories:
-        copy_project(PROJECT)
+    for root in [*([project["root"]] if project else []), *directories.values()]:
+        if not os.path.exists(SOURCE):
+            copy_project(PROJECT, {})
+        tell_version(copied(root), document["variables"].get("ENVTOOL_VERSIONINGIT", ""))
     if project:
         extras = ",".join(project["extras"])
         calls[project["call"]].append(copied(project["root"]) + (f"[{extras}]" if extras else ""))
@@ -216,7 +223,7 @@ def needs(document: Document) -> Document:
     answer = []
     for source in document["sources"]:
         fresh(SOURCE)
-        root = copy_project(source["root"]) if "root" in source else unpack(source["file"])
+        root = copy_project(source["root"], document["variables"]) if "root" in source else unpack(source["file"])
         system = build_system(root)
         fresh(WORK + "/env")
         python = make_venv(WORK + "/env")
@@ -242,11 +249,13 @@ def fresh(path: str) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
-def copy_project(root: str) -> str:
+def copy_project(root: str, variables: Env) -> str:
     """A writable copy of the project (backends write beside the sources); the copy of `root`."""
     fresh(SOURCE)
     shutil.copytree(PROJECT, SOURCE, symlinks=True)
-    return copied(root)
+    copy = copied(root)
+    tell_version(copy, variables.get("ENVTOOL_VERSIONINGIT", ""))
+    return copy
 
 
 def copied(root: str) -> str:
@@ -318,7 +327,7 @@ def call_hook(python: str, root: str, name: str, arguments: list[str | None], en
         [python, script, request], cwd=root, env=env, stdin=subprocess.DEVNULL, stdout=2, check=False
     )
     if result.returncode != 0:
-        raise FailedError("{} of {} failed in {}".format(name, system["backend"], os.path.basename(root)))
+        raise FailedError("the build backend {} failed ({})".format(system["backend"], name))
     with open(answer, encoding="utf-8") as file:
         answered: Document = json.load(file)
     return answered
@@ -392,7 +401,7 @@ def install_project(project: Document, files: list[Document], python: str, pip: 
     """Build the project and install it over whatever copy of it came along; its name. What the project's directory
     lacks then (extension modules, a version module) goes to `keep`, by its path in the project."""
     requires = [files[index] for index in project["build"]]
-    root = copy_project(project["root"])
+    root = copy_project(project["root"], project["variables"])
     editable = project["install"] == "editable"
     before = {path for path, _ in files_below(SOURCE)}
     name = ""
@@ -447,13 +456,13 @@ def compile_installed(python: str, names: list[str]) -> None:
         raise FailedError("the installed files could not be compiled")
 
 
-MODES = {"info": info, "resolve": resolve, "needs": needs, "build": build, "compile": compile_list}
+MODES = {"info": info, "match": match, "resolve": resolve, "needs": needs, "build": build, "compile": compile_list}
 
 
 def main() -> int:
     """One mode; WORK is gone afterwards."""
     mode, document = sys.argv[1], json.loads(sys.argv[2])
-    if mode in ("info", "compile"):
+    if mode in ("info", "match", "compile"):
         print(json.dumps(MODES[mode](document)))
         return 0
     os.umask(0o022)

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
-from envtool_python import pythons
+from envtool_python import missing, pythons
 from envtool_python.editable import ASIDE, BUILD_FILES, METADATA_FILES, MODULES, VERSIONS
 from envtool_python.requirements import unique
 from envtool_python.resolving import PINS, Resolver, fetches, files_of, inside_binds, inside_command, kept
@@ -43,7 +43,7 @@ _COMMON: dict[str, api.Json] = {
     "requires-python": {"type": "string", "description": "the Pythons that the project is for, as in `>=3.10`"},
     "version": {
         "type": "string",
-        "description": "the project's version, where its build backend asks version control (default: its newest tag)",
+        "description": "the project's version, where its build backend asks version control (default: by its tags)",
     },
 }
 
@@ -83,6 +83,10 @@ class _Venv(api.Kind):
         env = {"SOURCE_DATE_EPOCH": str(max(request.epoch, 315532800))}  # zip archives begin in 1980
         run = api.Run(command=inside_command(_python(_options(request.options)), "build", document), env=env)
         return api.Recipe(steps=(run,), binds=inside_binds(), drop=("/tmp/envtool-python", "/root/.cache/**"))
+
+    def hint(self, request: api.Request, pins: api.Json, output: str, site: api.Site) -> str:
+        """The package that has what a build misses."""
+        return missing.hint(output, request.base_kind, site)
 
     def question(self, request: api.Request) -> api.Json:
         """Resolving depends on the files that say what is needed, not on every source file of the project."""
@@ -168,7 +172,9 @@ class Pip(_Venv):
         chosen = _options(request.options)
         files = Inputs(request, site)
         asked = wanted(chosen, files)
-        resolver = Resolver(site, python=_python(chosen), venv=_path(chosen), index=chosen.get("index", ""))
+        resolver = Resolver(
+            site, python=_python(chosen), venv=_path(chosen), index=chosen.get("index", ""), base_kind=request.base_kind
+        )
         _check_python(chosen, resolver)
         lines = [line for call in asked.calls for line in call]
         document: dict[str, api.Json] = {
@@ -176,11 +182,11 @@ class Pip(_Venv):
             "constraints": [*asked.constraints],
             "directories": {name: _at(request, place) for name, place in asked.directories.items()},
             "keep": kept(request.keep, (*lines, *asked.constraints)),
-            "variables": {**pretended(site, asked.facts, _prefix(request.directory), chosen.get("version"))},
+            "variables": {**pretended(resolver, asked.facts, _prefix(request.directory), chosen.get("version"))},
         }
         for place in asked.directories.values():  # told to the backends of projects beside, in the same words
             below = posixpath.normpath(posixpath.join(request.directory, place))
-            variables = pretended(site, facts_at(files, f"{place}/"), _prefix(below), None)
+            variables = pretended(resolver, facts_at(files, f"{place}/"), _prefix(below), None)
             document["variables"] = {**variables, **document["variables"]}  # type: ignore[dict-item]
         if asked.extras is not None:
             document["project"] = {"root": _at(request, "."), "extras": [*asked.extras], "call": asked.project_call}
@@ -254,9 +260,12 @@ class PythonProject(_Venv):
                 hint="it needs a pyproject.toml with [project] or [build-system], or a setup.py",
             )
         install = chosen.get("install") or facts.install
-        variables = pretended(site, facts, _prefix(posixpath.join(request.directory, root)), chosen.get("version"))
-        resolver = Resolver(site, python=_python(chosen), venv=_path(chosen), index=chosen.get("index", ""))
+        resolver = Resolver(
+            site, python=_python(chosen), venv=_path(chosen), index=chosen.get("index", ""), base_kind=request.base_kind
+        )
         _check_python(chosen, resolver)
+        prefix = _prefix(posixpath.join(request.directory, root))
+        variables = pretended(resolver, facts, prefix, chosen.get("version"))
         site.note("asking the project what its build needs")
         hooks = ["build_editable"] if install == "editable" else ["build_wheel"]
         build = resolver.project(_at(request, root), hooks, variables)

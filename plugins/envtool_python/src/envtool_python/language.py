@@ -55,8 +55,12 @@ class Python(api.Language):
         "packages": _strings("further requirements, as in `pytest-cov>=5`"),
         "requirements": _strings("requirement files (default: those found by name)"),
         "constraints": _strings("constraint files"),
-        "groups": _strings("dependency groups (default: test, tests, testing, else dev, where they exist)"),
-        "extras": _strings("extras of the project (default: test, tests, testing, else dev, where they exist)"),
+        "groups": _strings(
+            "dependency groups (default: test, tests, testing, else dev, or the smallest that brings pytest)"
+        ),
+        "extras": _strings(
+            "extras of the project (default: test, tests, testing, else dev, or the smallest that brings pytest)"
+        ),
         "install": {
             "enum": ["editable", "wheel", "none"],
             "description": "how the project itself is installed (default: editable, but a wheel where the build "
@@ -65,7 +69,7 @@ class Python(api.Language):
         "sources": SOURCES,
         "version": {
             "type": "string",
-            "description": "the project's version, where its build backend asks version control (default: newest tag)",
+            "description": "the project's version, where its build backend asks version control (default: by its tags)",
         },
     }
 

@@ -22,7 +22,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from envtool import api
-from envtool_python.index import TOOLS, Index, closed, file_name, host_pip, last_words, read_index
+from envtool_python import missing
+from envtool_python.index import TOOLS, Index, closed, file_name, host_pip, last_words, of_backend, read_index, redacted
 from envtool_python.requirements import name_of, normal
 from envtool_python.simple import replacing
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 Entry: TypeAlias = dict[str, Any]
 
 INSIDE = f"{TOOLS}/inside.py"
+TAGS = 500  # that are given at once: an argument has 128 KiB
 NO_PYTHON = 97
 HINT_PYTHON = "add a layer that has it, such as `apt: [python3]`, and name it in this layer's `needs`"
 HINT_BUILD = "a build from source may want a compiler and headers: `apt: [build-essential, python3-dev]` below it"
@@ -53,7 +55,7 @@ def hint_for(said: str) -> str:
         return "loosen one of the requirements, or ask for fewer groups and extras"
     if "Multiple top-level" in said:
         return "if it is no package: `install: none` in the env; else tell setuptools which of them are its packages"
-    if any(word in said for word in ("metadata-generation-failed", "Failed to build", "gcc", "Python.h", "compiler")):
+    if any(word in said for word in ("gcc", "Python.h", "compiler")):
         return HINT_BUILD
     return ""
 
@@ -61,7 +63,7 @@ def hint_for(said: str) -> str:
 def inside_binds() -> tuple[api.Bind, ...]:
     """Our program and what it imports, where `inside_command` expects them; versioned by `Kind.version`."""
     here = posixpath.dirname(__file__)
-    modules = (f"envtool_python/{name}.py" for name in ("__init__", "beside", "calls", "compiling"))
+    modules = (f"envtool_python/{name}.py" for name in ("__init__", "beside", "calls", "compiling", "tagged"))
     return (
         api.Bind(source=f"{here}/inside.py", target=INSIDE),
         *(api.Bind(source=f"{posixpath.dirname(here)}/{name}", target=f"{TOOLS}/{name}") for name in modules),
@@ -107,10 +109,11 @@ PINS: dict[str, api.Json] = {  # of both kinds
 class Resolver:
     """One resolution: the container's Python, the host's index, and the files settled so far."""
 
-    def __init__(self, site: api.Site, *, python: str, venv: str, index: str = "") -> None:
+    def __init__(self, site: api.Site, *, python: str, venv: str, index: str = "", base_kind: str = "") -> None:
         """`index` is the URL of one that stands in the place of the usual one."""
         self.site = site
         self.python = python
+        self.base_kind = base_kind  # for hints
         self.venv = venv
         self.index: Index = replacing(read_index(site), index)
         self.files: list[Entry] = []
@@ -133,13 +136,21 @@ class Resolver:
                 hint=HINT_PYTHON,
             )
         said = done.stderr.decode(errors="replace")
+        if done.status != 0 and of_backend(said):
+            hint = missing.hint(said, self.base_kind, self.site) or hint_for(said)
+            raise api.BuildError(last_words(said), code="resolve", hint=hint, output=redacted(said))
         if done.status != 0:
-            raise api.ResolveError(
-                f"pip could not settle it: {last_words(said)}",
-                code="resolve",
-                hint=hint_for(said),
-            )
+            raise api.ResolveError(f"pip could not settle it: {last_words(said)}", code="resolve", hint=hint_for(said))
         return json.loads(done.stdout.decode().strip().rpartition("\n")[2])
+
+    def matched(self, regex: str, tags: Sequence[str], *, anchored: bool) -> dict[str, str]:
+        """Tag -> what a regular expression of the project's takes for its version, of those that it fits."""
+        found: dict[str, str] = {}
+        for start in range(0, len(tags), TAGS):
+            document: dict[str, api.Json] = {"regex": regex, "anchored": anchored}
+            document["tags"] = [tag[:200] for tag in tags[start : start + TAGS]]
+            found |= self.inside("match", document, network=False)["versions"]
+        return found
 
     def _pip(self) -> Entry:
         """The newest pip that runs on the container's Python: the host's own may be too new for it. It is a pinned

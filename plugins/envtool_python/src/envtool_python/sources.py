@@ -17,6 +17,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from envtool import api
 from envtool_python.facts import read_facts
 from envtool_python.poetry import table
 from envtool_python.requirements import extra, name_of, normal
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from envtool_python.facts import Facts
     from envtool_python.texts import Below, Texts
 
+PROJECTS = ("pyproject.toml", "setup.cfg", "setup.py")
 INDEX = "index"  # of the spec's `sources`: as this machine's pip finds it
 SOURCES: dict[str, Any] = {
     "type": "object",
@@ -82,6 +84,14 @@ class Source:
     line: int
 
 
+class Mapped(dict[str, str]):
+    """Files by their paths."""
+
+    def read(self, path: str) -> str | None:
+        """See Files."""
+        return self.get(path)
+
+
 class Sources:
     """What the requirements of one layer come from; collects directories and URLs, and what is wrong."""
 
@@ -98,6 +108,7 @@ class Sources:
             if not is_url(value) and value != INDEX
         }
         self._siblings: dict[str, list[str]] | None = None
+        self._around: dict[str, list[str]] | None = None
         self._asked: set[tuple[str, str]] = set()
 
     # ---- lines -----------------------------------------------------------------------------------------------------
@@ -201,9 +212,7 @@ class Sources:
         ups = path.split("/").count("..")
         if path.startswith("/") or ups > self.depth:
             return False
-        return path in self._names or any(
-            self.project.read(f"{path}/{name}") is not None for name in ("pyproject.toml", "setup.py", "setup.cfg")
-        )
+        return path in self._names or any(self.project.read(f"{path}/{name}") is not None for name in PROJECTS)
 
     def top(self, facts: Facts, root: str = "") -> tuple[Facts, str]:
         """The project whose indexes and bounds hold: the workspace around this one, else itself."""
@@ -328,9 +337,22 @@ class Sources:
         if self.given.get("*") == INDEX:
             return None
         places = [each for each in self._projects().get(name, []) if each != (root.rstrip("/") or ".")]
-        if not places:
+        outside = [] if places else self._outside().get(name, [])
+        if not places and not outside:
             return None
         file, line = place
+        if outside:
+            self.wrong.setdefault(
+                name,
+                Wrong(
+                    message=f"`{name}` is required, and {outside[0]}, outside of this project, is called so too",
+                    hint="for that one, put envtool.yaml into a directory that has both, and say there "
+                    f"`sources: {{{name}: DIRECTORY}}`; `sources: {{{name}: {INDEX}}}` is for that of the index",
+                    file=file,
+                    line=line or line_of(self.project.read(file), name),
+                ),
+            )
+            return None
         self.wrong.setdefault(
             name,
             Wrong(
@@ -349,18 +371,32 @@ class Sources:
             self._siblings = {}
             glob = getattr(self.project, "glob", None)
             up = "../" * self.depth
-            files = ("pyproject.toml", "setup.cfg", "setup.py")
-            paths = [path for file in files for path in (glob(f"{up}**/{file}") if glob else ())]
+            paths = [path for file in PROJECTS for path in (glob(f"{up}**/{file}") if glob else ())]
             directories = {posixpath.dirname(path) or "." for path in paths}
             seen = sorted(place for place in directories if not _ASIDE & {*place.split("/")})
             for place in seen[:_MOST]:
                 try:
                     name = normal(read_facts(self.project, "" if place == "." else f"{place}/").name)
-                except WrongFileError:  # not what this env is about
+                except (WrongFileError, api.UsageError):  # not what this env is about
                     continue
                 if name:
                     self._siblings.setdefault(name, []).append(place)
         return self._siblings
+
+    def _outside(self) -> dict[str, list[str]]:
+        """The same of the repository around the project."""
+        if self._around is None:
+            self._around = {}
+            around = getattr(self.project, "around", None)
+            files = {path: text for file in PROJECTS for path, text in (around(file) if around else {}).items()}
+            for place in sorted({posixpath.dirname(path) for path in files}):
+                try:
+                    name = normal(read_facts(Mapped(files), f"{place}/").name)
+                except WrongFileError:
+                    continue
+                if name and not _ASIDE & {*place.split("/")}:
+                    self._around.setdefault(name, []).append(place)
+        return self._around
 
     def _refuse(self, name: str, message: str, source: Source) -> None:
         hint = (
@@ -390,19 +426,21 @@ def _egg(text: str) -> str:
     return found.group(1) if found else ""
 
 
-def line_of(text: str | None, name: str) -> int:
-    """The line, from 1, that names something, tables of sources first; 1 where none does."""
-    words = re.escape(name) if "/" in name else re.sub(r"-", "[-_.]+", re.escape(name).replace("\\-", "-"))
+def line_of(text: str | None, name: str, key: str = "") -> int:
+    """The line, from 1, that names something: under this key, else in a table of sources, else anywhere; 1 where none
+    does."""
+    words = re.escape(name) if "/" in name else re.sub(r"\\?-", "[-_.]+", re.escape(name))
     pattern = re.compile(rf"(?<![\w.-]){words}(?![\w-])", re.IGNORECASE)
-    found, best, current = 1, 0, ""
+    found, best, header, current = 1, 0, "", ""
     for number, line in enumerate((text or "").splitlines(), 1):
-        header = re.match(r"^\s*\[+([^\]]+)\]", line)
-        current = header.group(1) if header else current
+        table_, key_ = re.match(r"^\s*\[+([^\]]+)\]", line), re.match(r"^\s*([\w.-]+)\s*=", line)
+        header = table_.group(1) if table_ else header
+        current = key_.group(1) if key_ else "" if table_ else current
         if not pattern.search(line.partition(" #")[0]):
             continue
         rank = (
-            4 if "sources" in current else 3 if "=" in line and "poetry" in current else 1 if "name" in line[:5] else 2
+            4 if key and key in f"{header}.{current}" else 3 if "sources" in header else 2 if "poetry" in header else 1
         )
-        if rank > best:
+        if rank > best and current != "name":
             found, best = number, rank
     return found

@@ -60,6 +60,16 @@ class Texts:
         """See api.Project."""
         return self._project.glob(pattern)
 
+    def around(self, name: str) -> dict[str, str]:
+        """See api.Project; those that are no text are left out."""
+        found = {}
+        for path, content in self._project.around(name).items():
+            try:
+                found[path] = text_of(content, path)
+            except WrongFileError:
+                continue
+        return found
+
 
 class Below:
     """The part of a project that is in one directory, as if it were all."""
@@ -102,7 +112,7 @@ def _encoding(content: bytes, path: str) -> tuple[str, bytes]:
         if cookie:
             name = cookie.group(1).decode("ascii", "replace")
             try:
-                b"".decode(name)  # `rot13` and `hex` are codecs, but give no text
+                "x".encode(name)  # `rot13` and `hex` are codecs, but give no text
             except LookupError:
                 said = f"{path} is said to be in `{name}`, which is no encoding"
                 raise WrongFileError(said, file=path, line=number) from None

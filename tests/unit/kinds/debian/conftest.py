@@ -79,7 +79,7 @@ class Mirror:
     def __init__(self, key, url=MIRROR):
         self.key, self.url, self.files = key, url, {}
 
-    def suite(self, name, stanzas, *, codename="", url="", component="main", by_hash=True, **fields):
+    def suite(self, name, stanzas, *, codename="", url="", component="main", by_hash=True, more=None, **fields):
         url = url or self.url
         packages = lzma.compress("\n".join(stanzas).encode())
         digest = hashlib.sha256(packages).hexdigest()
@@ -87,6 +87,11 @@ class Mirror:
         head |= {"Acquire-By-Hash": "yes" if by_hash else "no"} | {k.replace("_", "-"): v for k, v in fields.items()}
         path = f"{component}/binary-amd64/Packages.xz"
         text = "".join(f"{k}: {v}\n" for k, v in head.items()) + f"SHA256:\n {digest} {len(packages)} {path}\n"
+        for beside, content in (more or {}).items():
+            digest_of = hashlib.sha256(content).hexdigest()
+            text += f" {digest_of} {len(content)} {beside}\n"
+            place = f"{beside.rpartition('/')[0]}/by-hash/SHA256/{digest_of}".lstrip("/") if by_hash else beside
+            self.files[f"{url}/dists/{name}/{place}"] = content
         self.files[f"{url}/dists/{name}/InRelease"] = sign(self.key.signer(), text.encode(), mode=SignatureMode.CLEAR)
         place = f"{component}/binary-amd64/by-hash/SHA256/{digest}" if by_hash else path
         self.files[f"{url}/dists/{name}/{place}"] = packages

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from envtool.kinds.dockerfile.acts import CopyAct, DirectoryAct, RunAct
@@ -269,3 +271,25 @@ def test_what_is_wrong_is_said(text, why):
     with pytest.raises(Fault, match=why) as caught:
         built(text)
     assert caught.value.line == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["ENV A=$A$A$A$A\n" * 40, "ARG A=${A//a/$A}\n" * 40,
+     *("ENV A=$A$A$A$A\n" * 5 + "".join(each.format(n) for n in range(1100))
+       for each in ("ENV A{}=$A\n", "ARG A{}=$A\n", "LABEL A{}=$A\n", "COPY $A /x{}\n", "RUN <<E\n{} $A\nE\n",
+                    "VOLUME /{}$A\n", "COPY <<E /x{}\n$A\nE\n"))],
+)  # fmt: skip
+def test_variables_cannot_fill_memory(text):
+    began = time.monotonic()
+    if "RUN <<" in text:  # a shell's to expand: it has what is written
+        assert len(acts(f"ENV A={'a' * 16}\n{text}")) == 1100
+        return
+    with pytest.raises(Fault, match=r"longer than|characters together"):
+        built(f"ENV A={'a' * 16}\n{text}")
+    assert time.monotonic() - began < 20
+
+
+def test_a_stage_has_only_so_many_variables():
+    with pytest.raises(Fault, match=r"more than 10,000 variables"):
+        built("".join(f"ENV A{n}={' '.join(f' A{n}_{m}=' for m in range(100))}\n" for n in range(101)))

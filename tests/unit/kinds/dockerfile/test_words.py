@@ -118,3 +118,19 @@ def test_trimming_is_what_a_shell_does(value, pattern):
         assert fits(short)
         assert fits(long)
         assert len(short) >= len(long)
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["$V$V", "${V}${V}", "${GONE:-$V$V}", "${V:+$V$V}", "${V:-}${V-}", "${V#y}${V%y}", "${V//x/$V}", "${V/x/$V$V}", '"$V$V"',
+     "${GONE:-${GONE:-$V}$V}", "a $V b $V", "${V:?}$V"],
+)  # fmt: skip
+def test_variables_add_only_so_much(word):
+    with pytest.raises(WordError, match=r"longer than 65,536 characters"):
+        Lexer().expand(word, {"V": "x" * 40_000})
+    assert len(Lexer().expand(word, {"V": "x" * 100})) >= 200  # what is shorter is as it was
+
+
+def test_what_is_written_may_be_longer_than_what_variables_add():
+    text = "x" * 200_000 + "$V"
+    assert Lexer(quotes=False).expand(text, {"V": "y" * 60_000}) == text[:-2] + "y" * 60_000

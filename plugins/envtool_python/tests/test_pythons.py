@@ -1,0 +1,76 @@
+"""The Python that a project wants, against the one that the base has."""
+
+from __future__ import annotations
+
+import pytest
+from envtool_python import pythons
+from envtool_python.language import Python
+
+from envtool import api
+from envtool.testing import MemoryProject
+
+FILES = {
+    "pyproject.toml": '[project]\nname = "me"\nversion = "1"\nrequires-python = "{}"\n[build-system]\nrequires = []\n',
+    "Poetry": '[tool.poetry]\nname = "me"\nversion = "1"\n[tool.poetry.dependencies]\npython = "{}"\n',
+    "setup.cfg": "[metadata]\nname = me\n[options]\npython_requires = {}\n",
+    "setup.py": "setup(\n  name='me',\n  python_requires='{}',\n)\n",
+}
+
+
+def layers(text, base="debian", options="bookworm", file="pyproject.toml", **more):
+    where = api.Where(file="envtool.yaml", line=1, column=1)
+    env = api.EnvDraft(
+        name="unit", base_kind=base, base_options=options, options=more, layer_names=(), where=where, directory="sub"
+    )
+    return Python().layers(env, MemoryProject({file: text}))
+
+
+@pytest.mark.parametrize(
+    ("name", "specifier", "line"),
+    [("pyproject.toml", ">=3.13", 4), ("Poetry", "^3.13", 5), ("setup.cfg", ">=3.13", 4), ("setup.py", ">=3.13", 3)],
+)
+def test_another_python_is_said_when_planned(name, specifier, line):
+    file = "pyproject.toml" if name == "Poetry" else name
+    with pytest.raises(api.SpecError) as caught:
+        layers(FILES[name].format(specifier), file=file)
+    (problem,) = caught.value.problems
+    assert (problem.where.file, problem.where.line, problem.code) == (f"sub/{file}", line, "python-version")
+    assert "the project wants Python >=3.13" in problem.message
+    assert "base bookworm has 3.11" in problem.message
+    assert "`base: {debian: trixie}` has Python 3.13" in problem.hint
+
+
+@pytest.mark.parametrize(
+    ("specifier", "more", "fits"),
+    [
+        (">=3.8", {}, True), (">=3.11.9", {}, True), ("~=3.11.0", {}, True), ("<3.11", {}, False), ("!=3.11.*", {}, False),
+        (">=3.13", {"options": {"suite": "trixie"}}, True), (">=3.13", {"options": "noble"}, False),
+        (">=3.13", {"options": "unstable"}, True), (">=3.13", {"python": "python3.13"}, True),
+        (">=3.13", {"python": "python3.12"}, False), (">=3.13", {"base": "image", "options": "python:3.9"}, True),
+        ("nonsense", {}, True),
+    ],
+)  # fmt: skip
+def test_only_what_is_known_is_refused(specifier, more, fits):
+    text = FILES["pyproject.toml"].format(specifier)
+    if fits:
+        layers(text, **more)
+    else:
+        with pytest.raises(api.SpecError, match="1 error"):
+            layers(text, **more)
+
+
+def test_the_hosts_python_is_known_by_its_name(monkeypatch, tmp_path):
+    (tmp_path / "python3.10").write_text("")
+    (tmp_path / "python3.10").chmod(0o755)
+    (tmp_path / "python3").symlink_to("python3.10")
+    monkeypatch.setattr(pythons, "_HOST_PATH", str(tmp_path))
+    with pytest.raises(api.SpecError) as caught:
+        layers(FILES["pyproject.toml"].format(">=3.12"), base="host", options={})
+    assert "base host has 3.10" in caught.value.problems[0].message
+    (tmp_path / "python3").unlink()
+    layers(FILES["pyproject.toml"].format(">=3.12"), base="host", options={})
+
+
+def test_a_hint_is_given_where_no_suite_has_it():
+    assert "bullseye" in pythons.hint(">=3.8")
+    assert "image" in pythons.hint(">=3.99")

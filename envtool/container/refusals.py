@@ -68,4 +68,10 @@ def refusal(stage: str, number: int, text: str) -> SandboxError:
         return SandboxError(f"cannot enter the working directory {text}", code="cwd", hint="")
     if stage == "broken":
         return SandboxError(f"the container was broken off: {text}", code="container-broken", hint="run it again")
+    if number == errno.EROFS:
+        return SandboxError(
+            f"what is mounted needs a place that is not there, in a tree that is read-only: {text}",
+            code=f"container-{stage}",
+            hint="make it where that tree comes from (the context, a stage, the checkout), or mount that tree as `rw`",
+        )
     return SandboxError(f"the container could not be made: {text}", code=f"container-{stage}", hint="envtool doctor")

@@ -26,7 +26,7 @@ NODES = 150_000  # of one file, aliases expanded
 DEPTH = 40
 _DEEP = f"nested more than {DEPTH} deep"
 SCALAR = 256 * 1024  # characters of one scalar
-KEY = 128
+KEY = 512  # characters: an image by name, tag and digest can be a key, and has 455 at most
 
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}

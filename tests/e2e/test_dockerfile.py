@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.places import calling, fresh_place
+from tests.unit.kinds.image.layouts import Layout
 
 pytestmark = pytest.mark.e2e
 
@@ -234,6 +235,40 @@ def test_what_real_dockerfiles_write(alone):
     assert done.log() == "/app\ntext\n/listed\n\n/soft:\none\ntwo.txt\n\n/w:\ngo.sum\npackage.json\n1\n664 0\n755 50\n"
 
 
+def test_a_whole_tree_is_copied_without_what_is_the_containers(alone, system):
+    """Images have /proc, /sys and /dev, and /etc/hosts: `COPY --from=build / /` makes one layer of many."""
+    file = io.BytesIO(system)
+    with tarfile.open(fileobj=file, mode="a") as archive:
+        for name in ("proc", "sys", "dev", "run", "dev/pts", "proc/1"):
+            member = tarfile.TarInfo(name)
+            member.type, member.mode = tarfile.DIRTYPE, 0o711
+            archive.addfile(member)
+        for name in (
+            "etc/hosts",
+            "etc/resolv.conf",
+            "etc/shadow",
+            "dev/console",
+            "dev/null",
+            "proc/version",
+            "run/kept",
+        ):
+            archive.addfile(tarfile.TarInfo(name))
+    name = f"localhost:5000/{'deep/' * 9}whole:1.0@sha256:{'a' * 64}"  # as long as some are
+    layout = Layout(alone.project / "whole")
+    layout.add(layout.image(file.getvalue(), Env=["PATH=/bin"]), "latest")
+    layout.write()
+    alone.write(
+        "Dockerfile",
+        f"FROM {name} AS whole\nFROM scratch AS one\nCOPY --from=whole / /\nRUN --network=none ls /run /proc/self/fd > /seen\n"
+        "FROM whole\nCOPY --chown=7:8 --chmod=755 --from=one / /\n",
+    )
+    images = f"images: {{'{name}': 'oci:whole'}}"
+    alone.spec(SPEC % (f", {images}", 'grep kept /seen; stat -c "%a %u" /seen /home /etc/shadow'))
+    done = alone.envtool("test", "--json")
+    assert done.status == 0, done.said
+    assert done.log().splitlines() == ["kept", "755 7", "755 7", "755 7"]
+
+
 def test_nobody_is_needed_offline(alone):
     base(alone, "RUN echo a > /a", test="cat /a")
     assert alone.envtool("test").status == 0
@@ -256,6 +291,7 @@ WRONG = [
     (["FETCH x"], 3, ["FETCH is not supported"]),
     (["RUN --security=insecure true"], 3, ["--security"]),
     (["COPY --chown=nobody-here root.tar /x"], 3, ["nobody-here"]),
+    (["RUN --mount=target=/m --mount=type=tmpfs,target=/m/gone true"], 3, ["/m/gone", "read-only", "`rw`"]),
     (["USER ghost", "RUN --network=none true"], 4, ["ghost"]),
     (["RUN <<EOF", "true"], 3, ["heredoc"]),
     (["ARG X", 'ENV Y="${X:?is wanted}"'], 4, ["is wanted"]),

@@ -162,6 +162,15 @@ def test_wrong_inputs(repository, pattern, code):
     assert pattern in caught.value.message
 
 
+@pytest.mark.parametrize("pattern", [".git", ".git/", ".git/refs", "sub/.git", ".git/*"])
+def test_what_is_gits_own_is_no_input_and_is_named(repository, pattern):
+    (repository / "sub/.git").mkdir(parents=True)
+    with pytest.raises(UsageError, match="a directory of git's own is no part of a layer") as caught:
+        inputs.find(str(repository), [pattern])
+    assert caught.value.code == "input-missing"
+    assert "ignores" not in caught.value.hint
+
+
 def test_stage_copies_what_was_hashed(repository, tmp_path):
     os.symlink("b.py", repository / "src" / "link")
     (repository / "src" / "b.py").chmod(0o700)

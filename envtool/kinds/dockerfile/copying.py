@@ -26,6 +26,7 @@ from envtool.within import resolve
 CHUNK = 1 << 20
 _NAMES = 16 << 20  # bytes of /etc/passwd and its like
 _MAGIC = re.compile(r"[*?\[\\]")
+_OWN = ("/proc", "/sys", "/dev")  # the container's while it is built, and of whoever runs the image: in no layer
 Unpack: TypeAlias = "Callable[[str, str, tuple[int, int] | None, Callable[[], None]], list[str] | None]"  # see api.Call
 
 
@@ -63,12 +64,16 @@ class _Copier:
         self.leaf(source, target, info)
 
     def content(self, source: str, target: str, name: str = "") -> None:
+        if target in _OWN:  # as in `COPY --from=build / /`
+            return
         for each in sorted(os.listdir(source)):
             self.entry(os.path.join(source, each), os.path.join(target, each), f"{name}/{each}" if name else each)
 
     def directory(self, source: str, target: str, info: os.stat_result) -> None:
         """One below the target, which gets owner and mode also if it is there already (BuildKit: copyDirectory). A link
-        to a directory stays."""
+        to a directory stays, and so does what is the container's."""
+        if target in _OWN:
+            return
         try:
             os.mkdir(target, 0o700)
         except FileExistsError:
@@ -246,7 +251,6 @@ _HINTS = {
     errno.ENAMETOOLONG: "a name has 255 bytes at most, a path 4095",
     errno.ENOTDIR: "a part of the path is a file, or leads to one",
 }
-_OWN = ("/proc", "/sys", "/dev")  # of the container
 
 
 def _refused(error: OSError, root: str) -> CopyError:

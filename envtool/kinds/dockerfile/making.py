@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Mapping
 from typing import Any, cast
 
-from envtool.api import Json, Kind, Part, Problem, Request, Sealed, Site, SpecError, Where
+from envtool.api import FetchError, Json, Kind, Part, Problem, Request, ResolveError, Sealed, Site, SpecError, Where
 from envtool.kinds.dockerfile import base, context, ignore, images
 from envtool.kinds.dockerfile.acts import CopyAct
 from envtool.kinds.dockerfile.parse import Fault, escape, parse
@@ -53,14 +53,16 @@ def resolve(request: Request, site: Site) -> Json:
     found: dict[str, Json] = {}
     with _Faults(request):
         target = _target(file, request)
-        while names := _images(file, target, _configs(request, found)):
-            for name in names:
+        while names := missing(file, target, _configs(request, found)):
+            for name, line in names:
                 asked = images.asked(request, images.option(request.options, name), keep.get("images", {}).get(name))
-                found[name] = images.KIND.resolve(asked, site)
+                with _Asking(request, {name: line}):
+                    found[name] = images.KIND.resolve(asked, site)
         configs = _configs(request, found)
         builders = built(file, target, configs, _given(request.options))
     urls = _urls(builders)
-    learnt = site.learn([Sealed(urls=(url,), name=f"{at}-{url_name(url)}") for at, url in enumerate(urls)])
+    with _Asking(request, urls):
+        learnt = site.learn([Sealed(urls=(url,), name=f"{at}-{url_name(url)}") for at, url in enumerate(urls)])
     pinned: list[Json] = [
         {"url": url, "sha256": each.sha256, "size": each.size, "name": url_name(url)}
         for url, each in zip(urls, learnt, strict=True)
@@ -129,6 +131,24 @@ class _Faults:
             raise SpecError((problem,)) from error
 
 
+class _Asking:
+    """Says of what cannot be had which line of the Dockerfile asks for it, where that is known: `lines` by its name."""
+
+    def __init__(self, request: Request, lines: Mapping[str, int]) -> None:
+        self.request = request
+        self.lines = lines
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: object, __: object) -> None:
+        if isinstance(error, ResolveError | FetchError):
+            named = [line for name, line in self.lines.items() if len(self.lines) == 1 or name in error.message]
+            if named:
+                place = f"{_shown(self.request)}:{named[0]}"
+                raise type(error)(f"{place}: {error.message}", code=error.code, hint=error.hint) from error
+
+
 def _shown(request: Request) -> str:
     return posixpath.normpath(posixpath.join(request.directory, base.places(request.options)[0]))
 
@@ -193,9 +213,10 @@ def _configs(request: Request, found: Mapping[str, Json]) -> dict[str, Mapping[s
     return {name: images.config(request, name, found) for name in found}
 
 
-def _urls(builders: Mapping[int, Builder]) -> list[str]:
+def _urls(builders: Mapping[int, Builder]) -> dict[str, int]:
+    """What has to be pinned, in the order of its names, and the line that asks for it."""
     copies = [act for builder in builders.values() for act in builder.acts if isinstance(act, CopyAct)]
-    return sorted({url for act in copies if not act.checksum for url in act.urls})
+    return dict(sorted({url: act.line for act in copies if not act.checksum for url in act.urls}.items()))
 
 
 def _root(file: File, target: int) -> str:

@@ -16,6 +16,7 @@ from envtool.kinds.dockerfile.words import Lexer, WordError
 from envtool.sizes import natural
 
 SCRATCH = "scratch"
+UNSET = "an ARG or ENV of this stage, or of the image, gives it a value; `args:` in the spec does for an ARG"
 VARIABLES = 10_000  # of a stage: more than any program is started with
 ENVIRONMENT = 2 << 20  # characters of their names and values together
 _NAME = re.compile(r"[a-z][a-z0-9-_.]*")

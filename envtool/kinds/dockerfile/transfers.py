@@ -8,9 +8,11 @@ from collections.abc import Callable
 from envtool.kinds.dockerfile.acts import CopyAct
 from envtool.kinds.dockerfile.context import clean
 from envtool.kinds.dockerfile.parse import Fault, Heredoc, Instruction
-from envtool.kinds.dockerfile.stages import check_flags
+from envtool.kinds.dockerfile.stages import UNSET, check_flags
 
-_GIT = re.compile(r"^(git@|git://|ssh://)|^https?://[^?#]*\.git(#|$)|^(github\.com|gitlab\.com)/")
+_GIT = re.compile(  # buildkit: dfgitutil.ParseGitRef; what begins with github.com/ is a path of the context
+    r"(?:git|ssh)://|https?://[^/?#]+/[^?#]*\.git(?:[?#]|$)|[a-zA-Z0-9_-]+@[a-zA-Z0-9.-]+:"
+)
 _CLAUSE = r"[ugoa]*(?:[-+=](?:[ugo]|[rwxXst]*))+"
 _SYMBOLIC = re.compile(f"{_CLAUSE}(?:,{_CLAUSE})*")
 
@@ -26,7 +28,7 @@ def read(
     """One instruction; `document` gives a here-document's text as it is written to a file. Raises Fault."""
     adds = it.name == "ADD"
     common = ("chown", "chmod", "link", "exclude")
-    check_flags(it, *common, *(("checksum", "unpack") if adds else ("from", "parents")))
+    check_flags(it, *common, *(("checksum", "unpack", "keep-git-dir") if adds else ("from", "parents")))
     if len(it.arguments) < 2:
         raise Fault(f"{it.name} takes what to copy, and where to", it.line)
     if any(word.startswith("<<") for word in it.arguments[-1:]):
@@ -43,13 +45,14 @@ def read(
             continue
         source = expand(word)
         if not source:
-            raise Fault(f"`{word}` is empty", it.line)
+            raise Fault(f"`{word}` is empty, and would mean everything", it.line, hint=UNSET)
         if _is_url(source, it, adds=adds):
             urls.append(source)
         else:
             sources.append(_clean(source, parents=it.has("parents")))
     target = absolute(expand(it.arguments[-1]))
     it.has("link")  # the same tree, but for symlinks on the way to it
+    it.has("keep-git-dir")  # of what comes from git alone
     return CopyAct(
         line=it.line,
         title=title,
@@ -76,8 +79,9 @@ def _clean(source: str, *, parents: bool) -> str:
 
 
 def _is_url(source: str, it: Instruction, *, adds: bool) -> bool:
-    if adds and _GIT.search(source):
-        raise Fault("ADD from git is not supported", it.line, hint="RUN git clone, or ADD an archive of the commit")
+    if _GIT.match(source):
+        hint = "RUN git clone, or ADD an archive of the commit"
+        raise Fault("ADD from git is not supported" if adds else "COPY takes no git repository", it.line, hint=hint)
     if not re.match(r"https?://", source):
         return False
     if not adds:

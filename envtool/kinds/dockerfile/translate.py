@@ -11,7 +11,7 @@ from typing import Any
 from envtool.kinds.dockerfile import mounts, transfers
 from envtool.kinds.dockerfile.acts import Act, DirectoryAct, RunAct
 from envtool.kinds.dockerfile.parse import Fault, Heredoc, Instruction, heredoc_of, parse
-from envtool.kinds.dockerfile.stages import arguments, bound, check_flags
+from envtool.kinds.dockerfile.stages import UNSET, arguments, bound, check_flags
 from envtool.kinds.dockerfile.words import Lexer, WordError
 from envtool.model import Json
 from envtool.sizes import natural
@@ -294,8 +294,10 @@ def _is_address(text: str) -> bool:
 def _volume(self: Builder, it: Instruction) -> None:
     check_flags(it)
     found = [self.expand(word, it.line).strip() for word in it.arguments]
-    if not found or "" in found:
+    if not found:
         raise Fault("VOLUME names no directory", it.line)
+    if "" in found:
+        raise Fault(f"VOLUME names no directory: `{it.arguments[found.index('')]}` is empty", it.line, hint=UNSET)
     self.config["Volumes"] = {**(self.config.get("Volumes") or {}), **{each: {} for each in found}}
 
 

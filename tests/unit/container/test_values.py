@@ -64,12 +64,14 @@ def test_the_hot_path_imports_little():
         ("source", errno.ENOENT, "source"),
         ("cwd", errno.ENOENT, "cwd"),
         ("mounts", errno.EINVAL, "container-mounts"),
+        ("mounts", errno.EROFS, "container-mounts"),
     ],
 )
 def test_refusals_have_codes(stage, number, code):
     error = refusals.refusal(stage, number, "/x: gone")
     assert error.code == code
     assert not error.message.endswith(".")
+    assert ("`rw`" in error.hint) == (number == errno.EROFS)  # nothing that `envtool doctor` knows of
 
 
 @pytest.mark.parametrize(

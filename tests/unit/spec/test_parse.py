@@ -85,6 +85,14 @@ def bombs():
     }
 
 
+def test_the_longest_name_of_an_image_can_be_a_key():
+    name = f"{'a' * 255}:{'b' * 128}@sha256:{'c' * 64}"
+    found, wrong = nodes(f"images: {{'{name}': 'oci:x'}}\n")
+    assert not wrong
+    assert list(found.value["images"].value) == [name]
+    assert nodes(f"{'k' * 513}: 1\n")[1][0][2] == "limit"
+
+
 @pytest.mark.parametrize("name", list(bombs()))
 def test_hostile_files_are_refused_quickly(name):
     text = bombs()[name]

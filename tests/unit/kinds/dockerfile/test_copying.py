@@ -75,6 +75,23 @@ def test_a_target_that_is_there_stays_as_it_is_and_what_is_below_does_not(root):
     assert [stat.S_IMODE((root / name).stat().st_mode) for name in ("to", "to/deep")] == [0o711, 0o755]
 
 
+def test_what_is_the_containers_is_left_out(root, monkeypatch):
+    for name in ("proc/self/x", "proc/version", "sys/y", "procs/z", "a/proc/deep"):
+        place = root / "from" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(name)
+    (root / "from/proc").chmod(0o700)
+    (root / "to/proc").mkdir(mode=0o711)
+    monkeypatch.setattr(copying, "_OWN", tuple(f"{root}/to/{name}" for name in ("proc", "sys", "dev")))
+    run(root, "")
+    assert {each.split("/")[0] for each in listed(root)} == {"a", "b", "link", "[w]", "procs"}
+    assert "a/proc/deep" in listed(root)
+    assert stat.S_IMODE((root / "to/proc").stat().st_mode) == 0o711
+    run(root, "proc", target="to/proc")
+    run(root, "sys", target="to/elsewhere")  # what it is called there is nothing to go by
+    assert [each for each in listed(root) if "proc/" in each or "else" in each] == ["a/proc/deep", "elsewhere/y"]
+
+
 def test_a_directory_may_be_a_link_there(root):
     (root / "real").mkdir(mode=0o700)
     (root / "to/deep").symlink_to("../real")

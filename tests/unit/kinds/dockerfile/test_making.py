@@ -321,6 +321,28 @@ def test_a_command_finds_its_directory_though_it_was_removed():
     assert (enter.arguments, step.cwd) == (("/w", ""), "/w")
 
 
+class Unreached(Site):
+    def learn(self, sealed):
+        raise api.FetchError(f"{sealed[-1].urls[0]}: name or service not known", code="fetch-network", hint="wait")
+
+
+def test_what_cannot_be_had_is_said_with_its_line(image):
+    asked = request("FROM a\nADD http://x/one /\n\nADD https://y/two http://x/three /t/\n")
+    with pytest.raises(api.FetchError) as caught:
+        KIND.resolve(asked, Unreached())
+    assert caught.value.message == "Dockerfile:4: https://y/two: name or service not known"
+    assert (caught.value.code, caught.value.hint) == ("fetch-network", "wait")
+
+    def refuse(asked, site):
+        raise api.ResolveError(f"{asked.options}: no such image")
+
+    image.resolve = refuse
+    for text, line in (("ARG V=1\nFROM a:$V\n", 2), ("FROM scratch\nCOPY --from=a:1 /x /\n", 2),
+                       ("FROM scratch\nWORKDIR /\nRUN --mount=from=a:1,target=/m x\n", 3)):  # fmt: skip
+        with pytest.raises(api.ResolveError, match=f"^Dockerfile:{line}: a:1: no such image$"):
+            KIND.resolve(request(text), Unreached())
+
+
 @pytest.mark.parametrize(
     ("text", "options", "why", "line"),
     [

@@ -183,6 +183,15 @@ def test_here_documents_are_files():
     assert one.sources == ("f",)
 
 
+def test_what_looks_like_a_repository_and_is_a_file():
+    one, two = built(
+        "ADD github.com/a/b gitlab.com/c.git ./me@host vendor.git /x/\n"
+        "ADD https://example.test/a.github https://example.test/git.git/archive.tar https://host.git /y/\n"
+    ).acts
+    assert one.sources == ("github.com/a/b", "gitlab.com/c.git", "me@host", "vendor.git")
+    assert len(two.urls) == 3
+
+
 def test_what_an_image_says_of_itself():
     config = built(
         'LABEL b=2 a=3\nEXPOSE 80 53/udp 8000-8001\nVOLUME /a /b\nVOLUME ["/c d"]\nSTOPSIGNAL SIGINT\nMAINTAINER me\n'
@@ -219,11 +228,19 @@ def test_an_entrypoint_takes_away_the_command_below():
         ("COPY --chmod=rw a b\n", "neither octal"),
         ("COPY --chmod=17777 a b\n", "neither octal"),
         ("COPY --checksum=x a b\n", "--checksum is not supported"),
-        ("COPY $NOTHING b\n", "is empty"),
+        ("COPY $NOTHING b\n", "NOTHING` is empty, and would mean everything"),
+        ("ADD a ${NOTHING:-} b\n", ":-}` is empty"),
         ("ADD --checksum=md5:1 https://example.test/a b\n", "64 digits"),
         ("ADD --checksum=sha256:1 a b\n", "one URL"),
         ("ADD https://example.test/a.git b\n", "git is not supported"),
-        ("ADD --keep-git-dir=true x b\n", "--keep-git-dir"),
+        ("ADD https://example.test/a.git?ref=v1&keep-git-dir=1 b\n", "git is not supported"),
+        ("ADD http://example.test/a/b.git#v1:sub b\n", "git is not supported"),
+        ("ADD me@example.test:a/b b\n", "git is not supported"),
+        ("ADD ssh://git@example.test/a b\n", "git is not supported"),
+        ("COPY git@example.test:a.git b\n", "COPY takes no git"),
+        ("ADD --keep-git-dir=true https://example.test/a.git#v1 b\n", "git is not supported"),
+        ("ADD --keep-git-dir=perhaps x b\n", "--keep-git-dir"),
+        ("COPY --keep-git-dir x b\n", "--keep-git-dir is not supported"),
         ("WORKDIR\n", "one argument"),
         ("USER $NOTHING${X:?wanted}\n", "X: wanted"),
         ("SHELL bash\n", "list in JSON"),
@@ -238,6 +255,8 @@ def test_an_entrypoint_takes_away_the_command_below():
         ("COPY --chmod=g=ur a b\n", "neither octal"),
         ("COPY --chmod=u+rw,,g=u a b\n", "neither octal"),
         ("VOLUME []\n", "no directory"),
+        ("VOLUME /a $NOTHING\n", "NOTHING` is empty"),
+        ('VOLUME ["/a", ""]\n', "`` is empty"),
         ("HEALTHCHECK --interval=soon CMD x\n", "no duration"),
         ("HEALTHCHECK --retries=x CMD x\n", "no number"),
         ("HEALTHCHECK CMD\n", "NONE, or CMD"),

@@ -29,6 +29,10 @@ ROWS = {  # files -> groups, extras, files, lines
         {"pyproject.toml": ME + '[dependency-groups]\ndev = ["ruff", {include-group = "qa"}]\nqa = ["pytest"]\n'},
         (("dev",), (), (), ()),
     ),
+    "a requirement file of pytest's name, as multidict's, before one for everything": (
+        {"pyproject.toml": ME, "requirements/pytest.txt": "pytest-cov\n", "requirements/dev.txt": "-r pytest.txt\nsphinx\n"},
+        ((), (), ("requirements/pytest.txt",), ()),
+    ),
     "dev alone, whatever it brings": (
         {"pyproject.toml": ME + '[dependency-groups]\ndev = ["nose2"]\n'}, (("dev",), (), (), ()),
     ),

@@ -74,3 +74,14 @@ def test_the_hosts_python_is_known_by_its_name(monkeypatch, tmp_path):
 def test_a_hint_is_given_where_no_suite_has_it():
     assert "bullseye" in pythons.hint(">=3.8")
     assert "image" in pythons.hint(">=3.99")
+
+
+@pytest.mark.parametrize(
+    ("specifier", "base"),
+    [
+        (">=3.11.5", "trixie"), ("~=3.11.2", "bookworm"), ("~=3.11.5", "image"), (">=3.9.3,<3.12", "bookworm"),
+        (">3.13.5,<3.14", "image"), ("==3.9.*", "bullseye"), ("!=3.9.2,<4", "bookworm"),
+    ],
+)  # fmt: skip
+def test_the_base_that_is_named_has_the_patch_version(specifier, base):
+    assert f" {base}" in pythons.hint(specifier) or f"{{{base}:" in pythons.hint(specifier)

@@ -23,7 +23,8 @@ TEST_NAMES = ("test", "tests", "testing")
 TEST_FILES = (
     "requirements-test.txt", "requirements-tests.txt", "requirements_test.txt", "requirements_tests.txt",
     "test-requirements.txt", "test_requirements.txt", "requirements/test.txt", "requirements/tests.txt",
-    "requirements/testing.txt", "tests/requirements.txt", "test/requirements.txt",
+    "requirements/testing.txt", "tests/requirements.txt", "test/requirements.txt", "requirements-pytest.txt",
+    "requirements_pytest.txt", "requirements/pytest.txt",
 )  # fmt: skip
 DEV_FILES = (
     "requirements-dev.txt", "requirements_dev.txt", "dev-requirements.txt", "dev_requirements.txt",

@@ -23,7 +23,8 @@ SUITES = {
     "buster": (3, 7), "focal": (3, 8), "bullseye": (3, 9), "jammy": (3, 10), "bookworm": (3, 11), "noble": (3, 12),
     "trixie": (3, 13),
 }  # fmt: skip
-_DEBIAN = ("bullseye", "bookworm", "trixie")
+# Of releases whose python3 keeps its patch version too: https://packages.debian.org/python3-minimal.
+_DEBIAN = {"bullseye": "3.9.2", "bookworm": "3.11.2", "trixie": "3.13.5"}
 _HOST_PATH = "/usr/local/bin:/usr/bin:/bin"
 _PATCHES = 60  # more than any minor version of Python has had
 
@@ -51,10 +52,10 @@ def wanted(specifier: str, has: str) -> str:
 
 
 def hint(specifier: str) -> str:
-    """A base that has such a Python."""
-    for suite in _DEBIAN:
-        if fits_minor(specifier, SUITES[suite]):
-            return f"`base: {{debian: {suite}}}` has Python {'.'.join(map(str, SUITES[suite]))}"
+    """A base that has such a Python, to its patch version: `>=3.11.5` is not Debian bookworm's 3.11.2."""
+    for suite, version in _DEBIAN.items():
+        if fits(specifier, version):
+            return f"`base: {{debian: {suite}}}` has Python {version}"
     return "take a base that has it, such as an image: `base: {image: NAME}`"
 
 

@@ -73,6 +73,11 @@ ROWS = {  # files -> groups, extras, files, lines
          "tox.ini": "[testenv]\nextras = unusual\ndependency_groups =\n  odd\n  gone\n"},
         (("odd",), ("unusual",), (), ()),
     ),
+    "what tox asks for of factors, as pyparsing's": (
+        {"pyproject.toml": ME + '[project.optional-dependencies]\ndiagrams = ["a"]\nall = ["b"]\n',
+         "tox.ini": "[testenv]\nextras =\n  unit: diagrams\n  docs: all\ndeps =\n  unit: pytest\n  doctest: sphinx\n"},
+        ((), ("diagrams",), (), ("pytest",)),
+    ),
     "what tox.toml asks for": (
         {"pyproject.toml": ME + '[dependency-groups]\nodd = ["b"]\n',
          "tox.toml": '[env_run_base]\ndeps = ["pytest"]\ndependency_groups = ["odd"]\n'},

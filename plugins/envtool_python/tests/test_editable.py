@@ -87,6 +87,21 @@ def test_a_directory_without_modules_that_the_build_names_is_there(setup, path):
     assert path.replace("/a", "/b") not in files | names
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        'license-files = ["licenses/*.txt"]', 'license-files = [\n  "COPYING*", # all\n  "**/B?D.txt",\n]',
+        "license-files = {paths = ['licenses/BSD.txt']}", "license-files = { globs = ['lic*/*'] }",
+        'license-files = ["licenses/*.txt", "../gone", "/etc/*", ""]',
+    ],
+)  # fmt: skip
+def test_files_of_licences_count(line):
+    text = HATCH.replace('version = "1"', f'version = "1"\n{line}')
+    files, names, _ = decided(text, licenses_S_BSD_D_txt="")
+    assert "licenses/BSD.txt" in files
+    assert names
+
+
 def test_tables_of_other_tools_name_nothing():
     files, _, _ = decided(
         HATCH + '[tool.pytest.ini_options]\ntestpaths = ["tests"]\n[tool.ruff]\nsrc = ["src/me/core.py"]\n'

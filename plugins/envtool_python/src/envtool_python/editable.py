@@ -57,6 +57,7 @@ def decisive_files(project: Tree, facts: Facts) -> tuple[tuple[str, ...], tuple[
     names = {posixpath.basename(token) for token in tokens if token[-1:] not in "./"}
     chosen |= {path for path in everything if path in tokens or posixpath.basename(path) in names}
     chosen |= {module for token in tokens for module in _modules(token)} & set(everything)
+    chosen |= {pattern for pattern in _licenses(text) if project.glob(pattern)}
     modules = {pattern for pattern in MODULES if project.glob(pattern)} | _namespaces(everything, text)
     modules |= _without_modules(everything, tokens)
     if facts.compiled:  # headers are named by the sources alone
@@ -98,6 +99,12 @@ def _without_modules(everything: list[str], tokens: set[str]) -> set[str]:
             if {parent, parent.removeprefix("src/"), parent.removeprefix("lib/")} & named:
                 first.setdefault(parent, path)
     return set(first.values())
+
+
+def _licenses(text: str) -> list[str]:
+    """The globs for files of licences (PEP 639), each of which a build wants to match something."""
+    lists = re.findall(r"^\s*license[-_]files\s*=\s*(?:\{[^}\[]*)?\[([^\]]*)\]", text, re.MULTILINE)
+    return [pattern for values in lists for pattern in re.findall(r"[\"']([\w.*?-]+(?:/[\w.*?-]+)*)[\"']", values)]
 
 
 def _parents(path: str) -> list[str]:

@@ -40,6 +40,19 @@ def test_deps_of_the_default_environment_that_always_hold():
     assert tox_needs(Project(tox__ini="[testenv\nno"), Facts()) == ((), ())
 
 
+@pytest.mark.parametrize(
+    ("line", "holds"),
+    [
+        ("unit: six", True), ("unit-!py315t: six", True), ("test,docs: six", True),
+        ("!unit: six", False), ("!docs: six", False), ("unit-py36: six", False), ("py{36,37}-unit: six", False),
+        ("docs: six", False), ("unit-!tests: six", False), ("tests  :  six  # why", True),
+    ],
+)  # fmt: skip
+def test_deps_of_factors_that_are_for_tests(line, holds):
+    project = Project(tox__ini=f"[tox]\nenvlist = py3-{{unit,docs}}\n[testenv]\ndeps =\n    {line}\n")
+    assert tox_needs(project, Facts()) == (("six",) if holds else (), ())
+
+
 def test_deps_in_pyproject():
     text = '[tool.tox.env_run_base]\ndeps = ["pytest", "hypothesis>=6"]\n'
     project = Project(pyproject__toml=text)

@@ -14,7 +14,7 @@ HATCH = '[project]\nname = "me"\nversion = "1"\nreadme = "doc/intro.md"\n[build-
 class Project:
     def __init__(self, **files):
         self.files = {
-            name.replace("__I", "__init__").replace("_S_", "/").replace("_D_", "."): text
+            name.replace("__I", "__init__").replace("_S_", "/").replace("_D_", ".").replace("_H_", "-"): text
             for name, text in files.items()
         }
 
@@ -69,6 +69,37 @@ def test_modules_count_by_content_where_a_build_may_read_them(more):
     files, names, _ = decided(**more)
     assert {"src/me/__init__.py", "src/me/data/a.py"} <= files
     assert not names
+
+
+@pytest.mark.parametrize(
+    ("setup", "path"),
+    [
+        ("packages=['me-stubs']", "me-stubs/a.pyi"), ("packages=['me', 'me_data']", "src/me_data/deep/a.json"),
+        ("packages=['ns.stubs']", "ns/stubs/a.pyi"), ("package_dir={'': './python'}", "python/a.txt"),
+        ("data_files=[('share', ['x/'])]", "x/a"), ("packages=find_packages('lib')", "lib/a.so"),
+    ],
+)  # fmt: skip
+def test_a_directory_without_modules_that_the_build_names_is_there(setup, path):
+    name = path.replace("/", "_S_").replace(".", "_D_").replace("-", "_H_")
+    more = {name: "", name.replace("_S_a", "_S_b"): ""}
+    files, names, _ = decided(HATCH, setup_D_py=f"from setuptools import setup\nsetup({setup})\n", **more)
+    assert path in files | names
+    assert path.replace("/a", "/b") not in files | names
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'license-files = ["licenses/*.txt"]', 'license-files = [\n  "COPYING*", # all\n  "**/B?D.txt",\n]',
+        "license-files = {paths = ['licenses/BSD.txt']}", "license-files = { globs = ['lic*/*'] }",
+        'license-files = ["licenses/*.txt", "../gone", "/etc/*", ""]',
+    ],
+)  # fmt: skip
+def test_files_of_licences_count(line):
+    text = HATCH.replace('version = "1"', f'version = "1"\n{line}')
+    files, names, _ = decided(text, licenses_S_BSD_D_txt="")
+    assert "licenses/BSD.txt" in files
+    assert names
 
 
 def test_tables_of_other_tools_name_nothing():

@@ -73,6 +73,16 @@ ROWS = {  # files -> groups, extras, files, lines
          "tox.ini": "[testenv]\nextras = unusual\ndependency_groups =\n  odd\n  gone\n"},
         (("odd",), ("unusual",), (), ()),
     ),
+    "what tox asks for of factors, as pyparsing's": (
+        {"pyproject.toml": ME + '[project.optional-dependencies]\ndiagrams = ["a"]\nall = ["b"]\n',
+         "tox.ini": "[testenv]\nextras =\n  unit: diagrams\n  docs: all\ndeps =\n  unit: pytest\n  doctest: sphinx\n"},
+        ((), ("diagrams",), (), ("pytest",)),
+    ),
+    "a file of tests, and the extra that tox asks for": (
+        {"pyproject.toml": ME + '[project.optional-dependencies]\ndiagrams = ["a"]\n', "tests/requirements.txt": "tox\n",
+         "tox.ini": "[testenv]\nextras = diagrams\ndeps = pytest\n"},
+        ((), ("diagrams",), ("tests/requirements.txt",), ()),
+    ),
     "what tox.toml asks for": (
         {"pyproject.toml": ME + '[dependency-groups]\nodd = ["b"]\n',
          "tox.toml": '[env_run_base]\ndeps = ["pytest"]\ndependency_groups = ["odd"]\n'},
@@ -98,7 +108,8 @@ def test_where_they_are(row):
     [
         (["checks/check_test.py"], True), (["a_test.py"], True), (["test_a.py"], True), (["tests/a.txt"], True),
         (["pytest.toml"], True), ([".pytest.toml"], True), (["pytest.ini"], True), (["conftest.py"], True),
-        (["contest.py", "latest.py", "me/testing.py"], False),
+        (["tests.py"], True), (["me/tests.py"], True), (["test.py"], True),
+        (["contest.py", "latest.py", "me/testing.py", "me/contests.py"], False),
     ],
 )  # fmt: skip
 def test_whether_there_are_tests(files, answer):

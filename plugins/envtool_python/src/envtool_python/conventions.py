@@ -67,7 +67,8 @@ LOADED = {
     }.items()
     for name in names.split()
 }
-_CONDITION = re.compile(r"^[\w!,.{}-]+\s*:\s")  # `py36: mock`: of one factor only
+_CONDITION = re.compile(r"^([\w!,.{}-]+)\s*:\s+(.*)")  # `py36: mock`: of one factor only
+_TESTING = frozenset({"pytest", "test", "testing", "tests", "unit", "unittest", "unittests"})  # factors that mean us
 _INCLUDE = re.compile(r"^(?:-r|--requirement)[\s=]*(\S+)$")
 
 
@@ -81,7 +82,7 @@ def tox_needs(project: Files, facts: Facts) -> tuple[tuple[str, ...], tuple[str,
             path = included.group(1).replace("{toxinidir}/", "").replace("{tox_root}/", "").removeprefix("./")
             if "{" not in path and project.read(path) is not None:
                 files.append(path)
-        elif not line.startswith(("-", ".", "/")) and "{" not in line and not _CONDITION.match(line):
+        elif not line.startswith(("-", ".", "/")) and "{" not in line:
             name_of(line)
             lines.append(line)
     return tuple(lines), tuple(files)
@@ -94,7 +95,7 @@ def tox_chosen(project: Files, facts: Facts) -> tuple[tuple[str, ...], tuple[str
     found = []
     for key in ("dependency_groups", "extras"):
         names = [word for base in bases for word in _words(base.get(key, ()))]
-        names += [word for one in ini for word in _words(one.get(key, "").replace(",", " "))]
+        names += [word for one in ini for line in _holding(one.get(key, "")) for word in _words(line.replace(",", " "))]
         found.append(unique(name for name in names if re.fullmatch(r"[\w.-]+", name)))
     return found[0], found[1]
 
@@ -125,10 +126,30 @@ def _required(value: object) -> list[str]:
 
 def _tox_deps(project: Files, facts: Facts) -> Iterator[str]:
     for base in _tox_tables(project, facts):
-        yield from (line for line in base.get("deps", ()) if isinstance(line, str))
+        yield from _holding("\n".join(line for line in base.get("deps", ()) if isinstance(line, str)))
     for text in _tox_texts(project, facts):
         deps = _ini(text).get("testenv", {}).get("deps", "")
-        yield from filter(None, (line.partition(" #")[0].strip() for line in deps.splitlines()))
+        yield from _holding(deps)
+
+
+def _holding(setting: str) -> Iterator[str]:
+    """The lines of a tox.ini's setting that hold for tests under any Python: without a condition, or with one that only
+    factors for tests meet (`unit: pytest`)."""
+    for line in setting.splitlines():
+        text = line.partition(" #")[0].strip()
+        condition = _CONDITION.match(text)
+        if condition is not None:
+            text = condition.group(2) if any(map(_of_tests, condition.group(1).split(","))) else ""
+        if text:
+            yield text
+
+
+def _of_tests(condition: str) -> bool:
+    """Whether factors joined by `-` hold of tests: one names them, and every other is one that must not be there."""
+    factors = set(condition.split("-"))
+    absent = {factor[1:] for factor in factors if factor.startswith("!")}
+    wanted = {factor for factor in factors if not factor.startswith("!")}
+    return bool(wanted) and wanted <= _TESTING and not absent & _TESTING
 
 
 def _tox_tables(project: Files, facts: Facts) -> list[Mapping[str, Any]]:

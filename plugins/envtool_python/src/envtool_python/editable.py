@@ -57,7 +57,9 @@ def decisive_files(project: Tree, facts: Facts) -> tuple[tuple[str, ...], tuple[
     names = {posixpath.basename(token) for token in tokens if token[-1:] not in "./"}
     chosen |= {path for path in everything if path in tokens or posixpath.basename(path) in names}
     chosen |= {module for token in tokens for module in _modules(token)} & set(everything)
+    chosen |= {pattern for pattern in _licenses(text) if project.glob(pattern)}
     modules = {pattern for pattern in MODULES if project.glob(pattern)} | _namespaces(everything, text)
+    modules |= _without_modules(everything, tokens)
     if facts.compiled:  # headers are named by the sources alone
         chosen |= {path for path in everything if not path.endswith(".py") and not _aside(path, text)}
     if facts.declared:
@@ -84,6 +86,29 @@ def _namespaces(everything: list[str], text: str) -> set[str]:
         if path.endswith(".py") and directory and directory not in packages and not _aside(path, text):
             first.setdefault(directory, path)
     return set(first.values())
+
+
+def _without_modules(everything: list[str], tokens: set[str]) -> set[str]:
+    """One file of each directory that the build's files name and that has no modules (stubs, data): build backends
+    refuse to go without it."""
+    named = {form.strip("./") for token in tokens for form in (token, token.replace(".", "/"))}
+    seen = {parent for path in everything if path.endswith(".py") for parent in _parents(path)}
+    first: dict[str, str] = {}
+    for path in sorted(everything):
+        for parent in set(_parents(path)) - seen:
+            if {parent, parent.removeprefix("src/"), parent.removeprefix("lib/")} & named:
+                first.setdefault(parent, path)
+    return set(first.values())
+
+
+def _licenses(text: str) -> list[str]:
+    """The globs for files of licences (PEP 639), each of which a build wants to match something."""
+    lists = re.findall(r"^\s*license[-_]files\s*=\s*(?:\{[^}\[]*)?\[([^\]]*)\]", text, re.MULTILINE)
+    return [pattern for values in lists for pattern in re.findall(r"[\"']([\w.*?-]+(?:/[\w.*?-]+)*)[\"']", values)]
+
+
+def _parents(path: str) -> list[str]:
+    return [path[:at] for at, character in enumerate(path) if character == "/"]
 
 
 def _version_is_plain(project: Tree, facts: Facts, text: str, everything: list[str]) -> bool:

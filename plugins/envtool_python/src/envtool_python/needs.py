@@ -1,8 +1,9 @@
 """What a project's tests require, beside what it requires itself. Pure.
 
 In this order, the first that there is: the dependency groups test, tests, testing and the extras of the same names;
-requirement files by name (TEST_FILES); what tox's default environment asks for; setup.py's tests_require; group or
-extra dev, or where that does not bring pytest, the smallest group, or else extra, that does; DEV_FILES.
+requirement files by name (TEST_FILES) with the groups and extras of tox's default environment; all that this asks for;
+setup.py's tests_require; group or extra dev, or where that does not bring pytest, the smallest group, or else extra,
+that does; DEV_FILES.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ DEV_FILES = (
     "requirements-dev.txt", "requirements_dev.txt", "dev-requirements.txt", "dev_requirements.txt",
     "requirements/dev.txt",
 )  # fmt: skip
-TESTS = ("tests/**", "test/**", "test_*.py", "**/test_*.py", "*_test.py", "**/*_test.py")
+TESTS = (
+    "tests/**", "test/**", "test_*.py", "**/test_*.py", "*_test.py", "**/*_test.py", "tests.py", "**/tests.py",
+    "test.py",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,13 +64,13 @@ def _found(project: Texts, facts: Facts) -> Needs:
     groups, extras = _named(facts, TEST_NAMES)
     if groups or extras:
         return Needs(groups=groups, extras=extras)
-    test_files = tuple(path for path in TEST_FILES if project.read(path) is not None)
-    if test_files:
-        return Needs(files=test_files)
-    lines, files = tox_needs(project, facts)
     groups, extras = (_known(names, table) for names, table in zip(
         tox_chosen(project, facts), (facts.groups, facts.extras), strict=True
     ))  # fmt: skip
+    test_files = tuple(path for path in TEST_FILES if project.read(path) is not None)
+    if test_files:
+        return Needs(groups=groups, extras=extras, files=test_files)
+    lines, files = tox_needs(project, facts)
     if lines or files or groups or extras:
         return Needs(groups=groups, extras=extras, files=files, lines=lines)
     if facts.test_lines:

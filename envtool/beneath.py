@@ -43,6 +43,14 @@ def hold(path: str, identity: tuple[int, ...] = ()) -> None:
     os.close(descriptor)
 
 
+def let_go() -> None:
+    """Hold nothing any more: between the calls of a process that serves several."""
+    for descriptor in _held.values():
+        os.close(descriptor)
+    _held.clear()
+    _real.clear()
+
+
 def held() -> str:
     """The path of the project that was found last; empty where there is none."""
     return next(reversed(_held), "")

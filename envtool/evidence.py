@@ -8,6 +8,7 @@ checkout, perhaps: every step into it is by descriptor, and what is not a direct
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import time
 
@@ -33,6 +34,7 @@ def open_run(root: str) -> tuple[str, str]:
             top.sweep()
             with _step(top, RUNS, make=True) as runs:
                 name, run = _fresh(runs, name)
+            fcntl.flock(run.fd, fcntl.LOCK_SH)  # as long as it is open, others let it be
             path = os.path.join(root, OWN, RUNS, name)
             _held[path] = run
             return path, ""
@@ -58,9 +60,21 @@ def close_run(root: str, path: str) -> None:
             except OSError:  # a directory of this name: it stays
                 pass
             for old in [name for name in runs.names() if _is_run(name)][:-KEPT]:
-                runs.remove(old)
+                if not _under_way(runs, old):
+                    runs.remove(old)
     except OSError:
         pass  # evidence is a help, never a reason to fail
+
+
+def _under_way(runs: OpenDirectory, name: str) -> bool:
+    descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=runs.fd)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def log_path(run: str, env: str, task: str) -> str:

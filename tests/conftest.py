@@ -11,6 +11,7 @@ PROGRAMS = {"git", "ldd", "openssl", "ssh-keygen", "strace", "unshare", "mount",
 
 pytest.register_assert_rewrite("tests.places", "tests.registries")
 
+from envtool import beneath  # noqa: E402
 from tests import places  # noqa: E402
 from tests.depth import (  # noqa: E402
     configure,
@@ -42,6 +43,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         top = places.begin()
         config.add_cleanup(lambda: places.end(top))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """A command is one process, and holds one project for its life; tests that call our functions are many in one."""
+    beneath.let_go()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -262,9 +262,7 @@ def build(place: Place, patterns: list[str]) -> tuple[dict, dict[str, tuple], di
 
 
 def test_what_git_and_envtool_obey_is_no_output(place):
-    result, before, after = build(
-        place, ["**", "*/.git/*", ".git/*", ".git", "sub", "new", "first", "link/config", "out/x"]
-    )
+    result, before, after = build(place, ["**", "sub", "new", "first", "link/config", "out/x"])
     changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
     assert {name for name in changed if not name.startswith(".envtool")} - {"."} == {
         "good", "fine", "dist", "dist/.gitignore", "new",
@@ -289,6 +287,7 @@ def test_what_git_and_envtool_obey_is_no_output(place):
 
 def test_what_the_spec_names_itself_is_one_but_for_git(place):
     names = [name for name in NAMES if "envtool.yaml" not in name.lower() and "part" not in name]
+    names = [name for name in names if ".git" not in name.casefold().split("/")]  # those the spec cannot even say
     result, before, after = build(place, names)
     for name in names:
         git = "envtool" not in name

@@ -26,6 +26,23 @@ def test_old_runs_go(tmp_path):
     assert os.path.basename(newest) in left
 
 
+def test_a_run_that_is_under_way_stays(tmp_path):
+    """Twenty at once in one project: the first that ends must not take away what the others are about to write."""
+    under_way, _ = evidence.open_run(str(tmp_path))
+    for number in range(30):
+        (tmp_path / f".envtool/runs/29990101T0000{number:02}-1").mkdir()
+    with evidence.create(evidence.log_path(under_way, "unit", "test")) as file:
+        file.write(b"x")
+    other = tmp_path / ".envtool/runs/20200101T000000-1"
+    other.mkdir()
+    newest, _ = evidence.open_run(str(tmp_path))
+    evidence.close_run(str(tmp_path), newest)
+    assert os.path.isfile(f"{under_way}/unit.test.log")
+    assert not other.exists()
+    evidence.close_run(str(tmp_path), under_way)
+    assert not os.path.exists(under_way)
+
+
 def test_names_of_envs_are_file_names(tmp_path):
     assert os.path.basename(evidence.log_path("/r", "unit[3.11,a/b]", "test it")) == "unit[3.11,a_b].test_it.log"
 

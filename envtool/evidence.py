@@ -67,11 +67,15 @@ def close_run(root: str, path: str) -> None:
 
 
 def _under_way(runs: OpenDirectory, name: str) -> bool:
-    descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=runs.fd)
+    """Whether somebody holds a run; whatever else has such a name is nobody's."""
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=runs.fd)
+    except OSError:
+        return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+    except OSError as error:
+        return error.errno == errno.EWOULDBLOCK
     finally:
         os.close(descriptor)
     return False

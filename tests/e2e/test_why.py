@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from envtool import app, registry
+from envtool import app, beneath, registry
 from envtool.api import BLOBS, Fetch, Kind, Place, Recipe
 from envtool.app import opening
 from envtool.errors import NotCachedError, UsageError
@@ -199,6 +199,7 @@ def built(tmp_path_factory):
 def world(built, monkeypatch):
     """The same place again: each case puts the project back as it was (the store only grows)."""
     world = World(built, monkeypatch)
+    beneath.let_go()  # `built` may have been made just now
     shutil.rmtree(world.project)
     world.set_up()
     world.fill()

@@ -18,7 +18,7 @@ from envtool.api import Step as ApiStep
 from envtool.container import ids, start
 from envtool.container.program import Beside, Bind, Program, Root, Step, Text, View
 from envtool.errors import BuildError, Interrupted, MakeError, SandboxError, StoreError
-from envtool.events import Outcome
+from envtool.events import Outcome, Output
 from envtool.model import Json
 from envtool.plan.graph import Node
 from envtool.realise import advice, archive, inside, shown, team
@@ -350,6 +350,8 @@ def _execute(program: Program, setting: Setting, event_id: str, settled: Settled
             raise Interrupted
         if ended.status:
             said = "\n".join(filter(None, (tee.text().rstrip("\n"), ended.error)))
+            if ended.error:
+                setting.emit(Output(id=event_id, text=f"{ended.error}\n"))
             raise BuildError(
                 f"{where}: {settled.node.subject} `{request.name}` could not be built: exit {ended.status}",
                 hint=advice.of_build(ended.status, said, base=request.base_kind, network=program.network),

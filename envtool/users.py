@@ -58,7 +58,7 @@ def lacking(uid: int, gid: int) -> str:
     """Why nothing can belong to these ids in this namespace, and what to do; "" where that is not the reason."""
     least = 1 << 32
     for side, number in (("uid", uid), ("gid", gid)):
-        with open(f"/proc/self/{side}_map", encoding="ascii") as file:
+        with open(f"/proc/self/{side}_map", encoding="utf-8") as file:
             extents = [[int(word) for word in line.split()] for line in file]
         if any(first <= number < first + count for first, _, count in extents):
             continue

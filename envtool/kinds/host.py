@@ -219,11 +219,11 @@ def _lay_out(shown: list[str], links: list[list[str]], stamp: str) -> None:
     for name, target in links:
         os.symlink(target, f"/{name}")
     os.symlink("/run", "/var/run")
-    with open(f"/{STAMP}", "w", encoding="ascii") as file:
+    with open(f"/{STAMP}", "w", encoding="utf-8") as file:
         file.write(f"{stamp}\n")
     _copy_public(ETC, "/etc", top=True)
     for name, text in ACCOUNTS.items():
-        with open(f"/etc/{name}", "w", encoding="ascii") as file:
+        with open(f"/etc/{name}", "w", encoding="utf-8") as file:
             file.write(text)
 
 

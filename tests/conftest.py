@@ -36,10 +36,11 @@ from tests.registries import (  # noqa: E402
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     configure(config)
-    if (
-        signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-    ):  # a shell's `&` has it ignored, and what tests start would be deaf to ^C
+    # What a shell's `&`, or nohup, has ignored stays ignored in what tests start, which would be deaf to it.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)
     if not hasattr(config, "workerinput"):
         top = places.begin()
         config.add_cleanup(lambda: places.end(top))

@@ -262,7 +262,7 @@ class _Supervisor:
         if self.ended and self.heard != "done" and not (self.killed or self.failure):
             self.failure = ("broken", 0, "it ended before its work was done")
         failure = self.failure or self.refused
-        if failure is not None:
+        if failure is not None and not self.result.interrupted:  # else it was killed half made, by us
             from envtool.container.refusals import refusal
 
             raise refusal(*failure)

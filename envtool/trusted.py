@@ -27,7 +27,7 @@ def distrust(path: str, what: str) -> tuple[str, str]:
             return f"{which} belongs to user id {found.st_uid}, not to {ours}", ""
         group = found.st_mode & stat.S_IWGRP and (itself or (found.st_uid, found.st_gid) != (ours, os.getegid()))
         if (found.st_mode & stat.S_IWOTH or group) and (itself or not found.st_mode & stat.S_ISVTX):
-            which = what if itself else f"{place}, which {what} is in"
+            which = place if itself else f"{place}, which {what} is in"
             return f"others may write to {which}", f"`chmod go-w {place}`"
     return "", ""
 

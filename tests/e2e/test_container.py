@@ -12,11 +12,9 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +22,7 @@ import pytest
 from envtool.container import ids, inside, kernel, start
 from envtool.container.program import Bind, Program, Root, Step, View
 from envtool.errors import SandboxError
-from tests.places import CALLERS, REPOSITORY, runtime
+from tests.places import CALLERS, runtime
 
 pytestmark = pytest.mark.e2e
 
@@ -835,19 +833,3 @@ def test_nothing_can_be_imported_once_mounts_are_made(tree, project, monkeypatch
     monkeypatch.setattr(inside.roots, "build", lambda *_: importlib.import_module("tabnanny"))
     with pytest.raises(SandboxError, match="ModuleNotFoundError: No module named 'tabnanny'"):
         go(tree, "true", project=project)
-
-
-def test_an_installation_lies_where_its_containers_are_staged(place, tmp_path):
-    """Below /tmp, over which the stage is mounted; and with files of several owners, which take a module of their own."""
-    with tempfile.TemporaryDirectory(dir="/tmp", prefix="envtool-installed-") as installed:
-        os.chmod(installed, 0o755)
-        shutil.copytree(REPOSITORY / "envtool", f"{installed}/envtool", ignore=shutil.ignore_patterns("__pycache__"))
-        place.caller = replace(place.caller, path=f"{installed}:{place.caller.path}")
-        place.task("echo x >> other.txt\ncat other.txt\n", options="outputs: [other.txt]")
-        other = place.write("other.txt", "hi\n")
-        if place.caller.uid == 0:
-            os.chown(other, 4711, 4711)
-        done = place.envtool("test", "-v")
-        assert done.status == 0, done.said
-        assert place.envtool("exec", "unit", "--", "cat", "other.txt").out == "hi\nx\n"
-        assert place.envtool("exec", "unit", "--", "touch", "other.txt").status == 0

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+from dataclasses import replace
 
 import pytest
+
+from tests.places import REPOSITORY
 
 pytestmark = pytest.mark.e2e
 
@@ -69,3 +74,19 @@ envs:
     with open(place.project / "envtool.yaml", "a") as file:
         file.write("# a comment\n")
     assert len(built(place.envtool("test", "--json"))) == 1
+
+
+def test_an_installation_lies_where_its_containers_are_staged(place, tmp_path):
+    """Below /tmp, over which the stage is mounted; and with files of several owners, which take a module of their own."""
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="envtool-installed-") as installed:
+        os.chmod(installed, 0o755)
+        shutil.copytree(REPOSITORY / "envtool", f"{installed}/envtool", ignore=shutil.ignore_patterns("__pycache__"))
+        place.caller = replace(place.caller, path=f"{installed}:{place.caller.path}")
+        place.task("echo x >> other.txt\ncat other.txt\n", options="outputs: [other.txt]")
+        other = place.write("other.txt", "hi\n")
+        if place.caller.uid == 0:
+            os.chown(other, 4711, 4711)
+        done = place.envtool("test", "-v")
+        assert done.status == 0, done.said
+        assert place.envtool("exec", "unit", "--", "cat", "other.txt").out == "hi\nx\n"
+        assert place.envtool("exec", "unit", "--", "touch", "other.txt").status == 0

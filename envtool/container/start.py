@@ -89,43 +89,14 @@ def run(
     Several may run at once, from threads. Raises SandboxError where the container could not be made.
     """
     begin = time.monotonic()
-    for step in program["steps"]:
-        if step["prepare"] is not None:
-            step["prepare"]()
-        if step["call"] is not None:  # codecs are modules too: a call may open files as text
-            for name in _CODECS:
-                codecs.lookup(name)
     own = ids.here()
-    program = {**program, "terminal": terminal}
-    if "shown" in program:
-        from envtool.container import shown
-
-        program |= {"points": shown.points, "show": shown.show}
-    if any("user" in step for step in program["steps"]):
-        from envtool.users import find, lacking
-
-        program |= {"find": find, "lacking": lacking}
-    if "vary" in program:
-        from envtool.container import vary
-
-        program["varied"] = vary.Varied(*program["vary"])
+    program = _equipped(program, terminal=terminal)
     receiver = None
     if program["outputs"] and outputs_to:
         from envtool.container import outputs
 
         program["collect"] = outputs.collect
-        try:
-            receiver = outputs.Receiver(
-                outputs_to,
-                owned=own.mode == "root",
-                protected=protected,
-                patterns=program["outputs"],
-                limit=program["outputs_limit"],
-            )
-        except OSError as error:
-            from envtool.container.refusals import refusal
-
-            raise refusal("source", error.errno or 0, f"{outputs_to}: {error.strerror}") from error
+        receiver = _receiver(program, outputs_to, protected, owned=own.mode == "root")
     watch = None
     if "watch" in program:
         from envtool.container import opened
@@ -191,6 +162,47 @@ def _sent(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, list[int]]:
         elif kind == _socket.SCM_RIGHTS:
             descriptors += numbers
     return sender, descriptors
+
+
+def _equipped(program: dict[str, Any], *, terminal: bool) -> dict[str, Any]:
+    """A program with the functions that its container needs, imported here: there it is too late."""
+    for step in program["steps"]:
+        if step["prepare"] is not None:
+            step["prepare"]()
+        if step["call"] is not None:  # codecs are modules too: a call may open files as text
+            for name in _CODECS:
+                codecs.lookup(name)
+    program = {**program, "terminal": terminal}
+    if "shown" in program:
+        from envtool.container import shown
+
+        program |= {"points": shown.points, "show": shown.show}
+    if any("user" in step for step in program["steps"]):
+        from envtool.users import find, lacking
+
+        program |= {"find": find, "lacking": lacking}
+    if "vary" in program:
+        from envtool.container import vary
+
+        program["varied"] = vary.Varied(*program["vary"])
+    return program
+
+
+def _receiver(program: dict[str, Any], directory: str, protected: tuple[str, ...], *, owned: bool) -> Any:
+    from envtool.container import outputs
+
+    try:
+        return outputs.Receiver(
+            directory,
+            owned=owned,
+            protected=protected,
+            patterns=program["outputs"],
+            limit=program["outputs_limit"],
+        )
+    except OSError as error:
+        from envtool.container.refusals import refusal
+
+        raise refusal("source", error.errno or 0, f"{directory}: {error.strerror}") from error
 
 
 class _Supervisor:

@@ -8,14 +8,14 @@ from envtool.kinds.dockerfile.mounts import Mount, froms, read
 from envtool.kinds.dockerfile.parse import Fault, parse
 
 
-def mounts(flags: str, workdir: str = "/work", **variables: str):
+def mounts(flags: str, workdir: str = "/app", **variables: str):
     it = parse(f"FROM x\nRUN {flags} true\n")[1]
     return read(it, workdir, lambda word: word.replace("$V", variables.get("V", "")))
 
 
 def test_a_bind_is_read_only_unless_it_says_otherwise():
     (one,) = mounts("--mount=target=src,source=a/b")
-    assert one == Mount(type="bind", target="/work/src", source="a/b", readonly=True)
+    assert one == Mount(type="bind", target="/app/src", source="a/b", readonly=True)
     (two,) = mounts("--mount=type=bind,from=build,dst=/x,src=/y,rw")
     assert (two.origin, two.source, two.target, two.readonly) == ("build", "/y", "/x", False)
 

@@ -39,7 +39,7 @@ from envtool_python.sources import INDEX, SOURCES, Sources, Wrong, is_url
 from envtool_python.texts import Below, Texts, Tree, WrongFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 
 def _strings(description: str) -> api.Json:
@@ -197,12 +197,8 @@ def _pip(
     top, root = sources.top(facts)
     lines, bounds, wrong = bounded(lines, top, root, sources, options.get("packages", ()))
     names = {name_of(line) for line in (*lines, *found.requirements)}
-    if has_tests(project, facts):
-        adds = [line for line in plugins_wanted(project, facts) if name_of(line) not in names]
-        if not any(name == "pytest" or name.startswith("pytest-") for name in (*names, *map(name_of, adds))):
-            adds.append("pytest")
-        if adds:
-            answer["adds"] = [*adds]
+    if adds := _added(project, facts, names):
+        answer["adds"] = [*adds]
     if lines:
         answer["packages"] = [*unique(lines)]
     if chosen.files:
@@ -232,6 +228,16 @@ def _pip(
     if sources.chosen or given:
         answer["sources"] = {**given, **sources.chosen}
     return answer, wrong
+
+
+def _added(project: Texts, facts: Facts, names: Collection[str]) -> list[str]:
+    """What we add by ourselves to the requirements of these names: pytest and its plugins, where there are tests."""
+    if not has_tests(project, facts):
+        return []
+    adds = [line for line in plugins_wanted(project, facts) if name_of(line) not in names]
+    if not any(name == "pytest" or name.startswith("pytest-") for name in (*names, *map(name_of, adds))):
+        adds.append("pytest")
+    return adds
 
 
 def check(env: api.EnvDraft, project: Texts, wrong: Iterable[Wrong]) -> None:

@@ -81,11 +81,16 @@ class Written:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         try:
             if kind is None:
-                self._file.flush()
+                self._file.close()  # the draft's descriptor stays open
                 if self._sync:
                     os.fsync(self._draft.fd)
                 self._draft.place(self._name, replace=self._replace)
         finally:
+            # else what is left in its buffer is written later, into whatever has the descriptor's number then
+            try:  # noqa: SIM105 - contextlib is not for the warm path
+                self._file.close()
+            except OSError:
+                pass
             self._draft.drop()
 
 

@@ -119,7 +119,7 @@ class Renderer:
         except (
             TypeError,
             ValueError,
-            IndexError,
+            LookupError,
             jinja2.TemplateError,
             OverflowError,
             AttributeError,

@@ -16,7 +16,6 @@ import threading
 import zipfile
 from pathlib import Path
 
-import pip
 import pytest
 
 from envtool import api, testing
@@ -28,6 +27,7 @@ from envtool_python.kinds import Pip
 from envtool_python.language import Python
 from envtool_python.requirements import name_of
 
+pip = pytest.importorskip("pip")  # an environment without it has none to be confused
 WHERE = api.Where(file="envtool.yaml", line=3, column=5)
 BACKEND = """\
 import os, tomllib

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import multiprocessing
 import os
 import signal
@@ -304,3 +305,15 @@ def test_what_root_did_not_make_is_not_given_away(top, monkeypatch):
         at.make("new").close()
     assert (top / "new/key").exists()
     assert ((top / "new").stat().st_uid, stat.S_IMODE((top / "new").stat().st_mode)) == (0, 0o700)
+
+
+def test_what_was_not_written_is_not_written_into_another_file(top):
+    """A buffer outlives its descriptor's number, which the next file gets."""
+    with OpenDirectory.open(str(top)) as at:
+        with pytest.raises(ZeroDivisionError), at.written("f") as file:
+            file.write(b"half")
+            raise ZeroDivisionError
+        with open(top / "other", "w+b") as other:
+            del file
+            gc.collect()
+            assert os.fstat(other.fileno()).st_size == 0

@@ -49,7 +49,10 @@ def test_a_buffer_that_is_too_small_for_one_entry():
 def test_an_open_file_is_borrowed_whole(tmp_path):
     (tmp_path / "a").touch()
     directory = os.open(tmp_path, os.O_RDONLY)
-    borrowed = vary._borrow(os.getpid(), directory)
+    try:
+        borrowed = vary._borrow(os.getpid(), directory)
+    except PermissionError:  # in one of our own containers
+        pytest.skip("pidfd_getfd is refused here")
     os.lseek(borrowed, 2, os.SEEK_SET)
     assert os.lseek(directory, 0, os.SEEK_CUR) == 2
     os.close(borrowed)

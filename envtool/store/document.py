@@ -17,8 +17,9 @@ from envtool.model import Json
 
 SUM = "sum"
 LARGEST = 64 << 20  # bytes
-# Half a character, which no file can be written with again; \udc80 to \udcff are bytes of file names (keys.canonical)
-_HALF = re.compile(rb"\\u[dD](?:[89abABd-fD-F]|[cC][0-7])")
+# Half a character, which no file can be written with again; \udc80 to \udcff are bytes of file names (keys.canonical).
+# A backslash that stands for itself is two: what comes after an even number of them is text.
+_HALF = re.compile(rb"(?<!\\)(?:\\\\)*\\u[dD](?:[89abABd-fD-F]|[cC][0-7])")
 
 
 def dumps(document: Mapping[str, Json]) -> bytes:

@@ -109,7 +109,7 @@ def ground(tmp_path_factory):
 ODD = st.sampled_from(
     [None, True, -1, 0, 10**18, 1.5, "", ".", "..", "../../x", "/etc/passwd", "a/b", "a\0b", "a\nb", "x" * 9000, [], {},
      [[]], {"a": {}}, "file:///etc/shadow", "https://h/" + "a" * 9, "sha256:" + "0" * 64, "0" * 64, {"name": 1, "version": 2}]
-)  # fmt: skip
+).map(copy.deepcopy)  # fmt: skip
 
 
 def mutated(pins, data):

@@ -6,7 +6,7 @@ import json
 import os
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from envtool import keys
@@ -50,6 +50,7 @@ NAMES = st.binary(max_size=12).map(os.fsdecode) | st.text(st.sampled_from("\\udc
 
 
 @settings(max_examples=examples(100, 10_000))
+@example(one="\\ud9", other="\\\\udc80")
 @given(one=NAMES, other=NAMES)
 def test_a_name_that_is_no_text_comes_back_and_is_like_no_other(one, other):
     data = document.dumps({"path": one})

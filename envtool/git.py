@@ -98,11 +98,11 @@ class Git:
             raise Failure(f"git cannot read {self.repository.directory}: {why}")
         return output
 
-    def ended(self, cancel: int = -1, limit: float = LIMIT) -> tuple[int, bytes, bytes]:
-        """Its status as wait(2) has it, output and errors. Raises Failure when it takes longer than `limit` (seconds),
-        Stopped."""
+    def ended(self, cancel: int = -1, limit: float | None = None) -> tuple[int, bytes, bytes]:
+        """Its status as wait(2) has it, output and errors. Raises Failure when it takes longer than `limit` (seconds,
+        LIMIT where none is given), Stopped."""
         try:
-            status = self._wait(cancel, limit)
+            status = self._wait(cancel, LIMIT if limit is None else limit)
             return status, _whole(self._streams[0]), _whole(self._streams[1])
         finally:
             self.drop()

@@ -154,6 +154,7 @@ def _pid1(program: dict[str, Any], own: ids.Ids, sock: int, output: int, sources
         os.umask(0o022)
         if os.read(sock, 1) != b"g":
             os._exit(125)
+        _be_first()
         roots.prepare(program, own, sources)
         _import_no_more()
         made = roots.build(program, own, sources)
@@ -176,6 +177,11 @@ def _pid1(program: dict[str, Any], own: ids.Ids, sock: int, output: int, sources
     except BaseException as error:
         _report(sock, error)
         os._exit(125)
+
+
+def _be_first() -> None:
+    if os.getpid() != 1:  # what ends all processes of a container would end those of others
+        raise Refused("internal", OSError(), "it has no process ids of its own")
 
 
 def _import_no_more() -> None:

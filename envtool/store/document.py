@@ -34,7 +34,7 @@ def load(path: str, *, unseen: bool = False) -> dict[str, Any]:
 
 def loads(data: bytes) -> dict[str, Any]:
     """The same of its text. Raises ValueError."""
-    if _HALF.search(data):
+    if (b"\\ud" in data or b"\\uD" in data) and _HALF.search(data):  # the expression alone takes ten times as long
         raise ValueError("it has half a character")
     try:
         document = json.loads(data, parse_constant=_none, parse_float=_finite)

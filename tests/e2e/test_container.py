@@ -665,6 +665,17 @@ def test_pid1_killed_is_seen(tree):
     assert result.status == 137
 
 
+def test_without_process_ids_of_its_own_nothing_is_run_or_killed(tree, monkeypatch):
+    """The end of a container kills all that can be killed."""
+    killed, kill = os.memfd_create("killed"), os.kill
+    monkeypatch.setattr(inside.kernel, "clone", lambda _flags, clone=kernel.clone: clone(kernel.CLONE_PARENT))
+    monkeypatch.setattr(inside.os, "kill", lambda pid, number: kill(pid, number) if pid > 0 else os.write(killed, b"x"))
+    with pytest.raises(SandboxError, match="no process ids of its own"):
+        go(tree, "true")
+    assert os.fstat(killed).st_size == 0
+    os.close(killed)
+
+
 # ---- many at once, and nothing left --------------------------------------------------------------------------------
 
 

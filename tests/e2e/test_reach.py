@@ -151,7 +151,7 @@ def test_what_of_git_a_task_looked_at_counts(place, kind):
     assert outcome(place) == "passed"
     place.shell("git status")
     assert outcome(place) == "cached"
-    place.task("test -e .git && cat envtool.yaml")
+    place.task(f"test -e .git && cat envtool.yaml # {place.token}")  # no result of another kind's
     assert outcome(place) == "passed"
     place.shell(f"{GIT} add -A . && {GIT} commit -qm four")
     assert outcome(place) == "cached", "it opened nothing of git's"

@@ -25,18 +25,23 @@ class Started:
     name: str
     time: float
     env: str = ""
-    detail: str = ""  # "88 debs, 41 MB"
+    detail: str = ""  # "88 packages, 41 MB"
     total: int = 0  # bytes expected, 0 when unknown
+    on: str = ""  # what it stands on ("trixie"), where others of its name are made too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Work goes on: bytes done of total for fetches; a note ("waiting for another envtool") otherwise."""
+    """Work goes on. Either a `note` ("waiting for another envtool"), or how far its `phase` is ("fetching"; empty: the
+    one that was named last goes on): bytes `done` of `total`, things `count` of `of`; 0 is unknown."""
 
     id: str
     done: int = 0
     total: int = 0
     note: str = ""
+    phase: str = ""
+    count: int = 0
+    of: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +76,7 @@ class Finished:
     outputs: tuple[str, ...] = field(default=())  # project-relative paths copied back
     since: float = 0.0  # tasks that are `cached`: when the run that is remembered began
     host: str = ""  # and the name of the machine on which it ran
+    on: str = ""  # as in Started
 
 
 Event: TypeAlias = Started | Progress | Output | Noted | Finished

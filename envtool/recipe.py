@@ -107,12 +107,17 @@ class Call:
     attributes, over what is there but never through a link at a member's place. `owner` (uid, gid) is for all of it,
     None: the archive's. It calls `make()` once it knows the file for an archive: `target` must be there after that. It
     returns lines that say what was left out (devices), or None for what is no archive. Raises BuildError, OSError.
+
+    With `counts` it gets as its last argument `count(index)`, to be called once for each of so many things (from 0) as
+    they are done, in whichever process: people see "unpacking 40 of 88", with `phase` as the word.
     """
 
     function: Callable[..., None]
     arguments: tuple[Json, ...] = ()
     prepare: Callable[[], None] | None = None
     unpacks: bool = False
+    counts: int = 0
+    phase: str = ""
 
 
 Step: TypeAlias = Run | Unpack | Place | Call
@@ -141,6 +146,7 @@ class Recipe:
     project: str = PROJECT  # where the inputs are shown, for trees that may have something there themselves
     keeps_tmp: bool = False  # /tmp and /run are the tree's own, and captured; else each container has fresh ones
     mounts: tuple[Bind, ...] = ()  # bases only: shown read-only in every container that stands on it (kind `host`)
+    phase: str = "building"  # what people read while the steps run: "installing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -179,7 +179,7 @@ def _said(argv: Sequence[str]) -> Settings:
 
 
 def _report(error: EnvtoolError, argv: Sequence[str]) -> int:
-    from envtool.cli.screen import style
+    from envtool.cli.screen import style, width
     from envtool.report.errors import render
 
     said = _said(argv)
@@ -187,7 +187,11 @@ def _report(error: EnvtoolError, argv: Sequence[str]) -> int:
         from envtool.report import lines
 
         lines.write(sys.stdout, lines.error(error))
-    text = "interrupted" if isinstance(error, Interrupted) else render(error, style=style(sys.stderr, said.color))
+    text = (
+        "interrupted"
+        if isinstance(error, Interrupted)
+        else render(error, style=style(sys.stderr, said.color), columns=width())
+    )
     print(text, file=sys.stderr)
     return error.exit_status
 

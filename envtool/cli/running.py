@@ -135,6 +135,7 @@ def perform(settings: Settings, task: str, request: Any, junit: str | None, prov
             shown=display.shown,
             style=screen.style(sys.stderr, settings.color),
             columns=screen.columns(),
+            screen=screen.width(),
         )
         sys.stderr.write(text + "\n")
     if abandoned:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from envtool.report.words import Style
+from envtool.report import text
+from envtool.report.words import RULE, Style
 
 if TYPE_CHECKING:
     from envtool.cli.options import Color, Settings
@@ -33,9 +33,14 @@ def style(file: TextIO, color: Color) -> Style:
     return Style(color=wanted)
 
 
+def width() -> int:
+    """Columns of the terminal that standard error leads to; 0 where it leads to none: lines of a log have no end."""
+    return text.columns(sys.stderr) if sys.stderr.isatty() else 0
+
+
 def columns() -> int:
     """How wide a rule across the screen is: 62, or less where there is less."""
-    return min(62, shutil.get_terminal_size((62, 24)).columns)
+    return min(RULE, width() or RULE)
 
 
 def display(settings: Settings) -> Terminal | Plain:

@@ -56,7 +56,7 @@ class Copy(Kind):
         steps = tuple(
             Place(source=f"{PROJECT}/{path}", target=target, mode=mode) for target, path in _placed(request).items()
         )
-        return Recipe(steps=steps)
+        return Recipe(steps=steps, phase="copying")
 
     def summary(self, request: Request, pins: Json) -> str:
         """The number of files."""

@@ -74,8 +74,10 @@ class FetchLayer(Kind):
         name = file_name(options["url"])
         target, mode = _place(options)
         if options.get("unpack", False):
-            return Recipe(steps=(Unpack(name=name, target=target, strip=int(options.get("strip", 0))),))
-        return Recipe(steps=(Place(source=f"{BLOBS}/{name}", target=target, mode=mode),))
+            return Recipe(
+                steps=(Unpack(name=name, target=target, strip=int(options.get("strip", 0))),), phase="unpacking"
+            )
+        return Recipe(steps=(Place(source=f"{BLOBS}/{name}", target=target, mode=mode),), phase="copying")
 
     def summary(self, request: Request, pins: Json) -> str:
         """The file's name."""

@@ -61,7 +61,7 @@ class RunLayer(Kind):
         """See Kind."""
         cwd = PROJECT if request.inputs else "/"
         steps = tuple(Run(command=command, cwd=cwd) for command in commands(_options(request.options)["run"]))
-        return Recipe(steps=steps, network=_network(request.options))
+        return Recipe(steps=steps, network=_network(request.options), phase="running")
 
     def summary(self, request: Request, pins: Json) -> str:
         """The number of commands, and what is impure."""

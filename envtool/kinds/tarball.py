@@ -80,7 +80,7 @@ class Tarball(Kind):
         (fetch,) = self.fetches(request, pins)
         options: Any = request.options
         strip = options.get("strip", 0)
-        return Recipe(steps=(Unpack(name=fetch.name, target="/", strip=strip, owners=True),))
+        return Recipe(steps=(Unpack(name=fetch.name, target="/", strip=strip, owners=True),), phase="unpacking")
 
     def packages_with(self, request: Request, pins: Json, ends: Sequence[str], site: Site) -> Mapping[str, str]:
         """Where it is Debian or Ubuntu, by the Contents index of its suite."""

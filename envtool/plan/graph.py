@@ -27,6 +27,7 @@ class Node:
     below: tuple[str, ...]
     beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of a part: other stacks that its build sees
     of: str = ""  # the name of the base that it is a part of (api.Part)
+    on: str = ""  # for people: what tells it apart from others of its name; empty where it is the only one
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -52,7 +53,7 @@ def graph(spec: Spec, registry: Registry) -> Graph:
     chains: dict[tuple[str, ...], str] = {}  # a long chain is named by one digest, not hashed again per layer
     for env in spec.envs:
         stacks[env.name] = _stack(env, registry, nodes, chains)
-    return Graph(nodes=nodes, stacks=stacks)
+    return _told_apart(Graph(nodes=nodes, stacks=stacks))
 
 
 def has_parts(kind: Kind) -> bool:
@@ -96,7 +97,35 @@ def grown(graph: Graph, base: str, parts: Sequence[Part]) -> Graph:
         if node_id == base:
             nodes |= {each: made[each] for each in ids[1:] if each not in nodes}
     stacks = {env: _on(stack, base, shown) for env, stack in graph.stacks.items()}
-    return Graph(nodes=nodes, stacks=stacks, parts={**graph.parts, base: tuple(dict.fromkeys(ids[1:]))})
+    return _told_apart(Graph(nodes=nodes, stacks=stacks, parts={**graph.parts, base: tuple(dict.fromkeys(ids[1:]))}))
+
+
+def _told_apart(graph: Graph) -> Graph:
+    """The same graph, in which nodes of one name say what they are on: mostly the base ("trixie"); where that is the
+    same, the first env that has them."""
+    alike: dict[tuple[str, str], list[Node]] = {}
+    for node in graph.nodes.values():
+        alike.setdefault((node.subject, node.spec.name), []).append(node)
+    several = [nodes for nodes in alike.values() if len(nodes) > 1]
+    if not several:
+        return graph
+    envs: dict[str, str] = {}
+    for env, stack in graph.stacks.items():
+        for node_id in stack:
+            envs.setdefault(node_id, env)
+    apart: dict[str, str] = {}
+    for nodes in several:
+        bases = [_base(graph, node) for node in nodes]
+        for node, base in zip(nodes, bases, strict=True):
+            apart[node.id] = base if len({*bases}) == len(bases) else envs.get(node.id, base)
+    marked = {node_id: replace(node, on=apart.get(node_id, "")) for node_id, node in graph.nodes.items()}
+    return replace(graph, nodes=marked)
+
+
+def _base(graph: Graph, node: Node) -> str:
+    """The name of the base below a node, or of the one that it is; of one written in place what stands there."""
+    spec = graph.nodes[node.below[0]].spec if node.below else node.spec
+    return spec.name.removeprefix(f"{spec.kind}:")
 
 
 def _on(stack: tuple[str, ...], base: str, shown: Sequence[str]) -> tuple[str, ...]:

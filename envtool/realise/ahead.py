@@ -123,7 +123,7 @@ class Ahead:
         setting.make_room()
         with (
             self._bringing,
-            told(setting, event_id, node.subject, node.spec.name) as piece,
+            told(setting, event_id, node.subject, node.spec.name, on=node.on) as piece,
             layers.building(
                 setting.store, settled.key, remove=ids.remove, waiting=waiting, cancelled=setting.cancel.is_set
             ) as draft,

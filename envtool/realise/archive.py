@@ -7,6 +7,7 @@ import os
 from envtool import net
 from envtool.container import ids
 from envtool.errors import MakeError
+from envtool.events import Progress
 from envtool.realise.setting import Setting
 from envtool.realise.settle import Settled
 from envtool.store import canonical, unpack
@@ -21,6 +22,7 @@ def unpacked(
     BuildError (codes unpack-…), StoreError, Interrupted."""
     unpack.prepare()
     ids.own(tree)
+    setting.emit(Progress(id=event_id, phase="unpacking"))
     owners = ids.here().mode != "single"  # one id cannot give anything away, as in a container of such a caller
     # container root may pass to none of the three by path
     place = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

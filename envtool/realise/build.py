@@ -18,7 +18,7 @@ from envtool.api import Step as ApiStep
 from envtool.container import ids, start
 from envtool.container.program import Beside, Bind, Program, Root, Step, Text, View
 from envtool.errors import BuildError, Interrupted, MakeError, SandboxError, StoreError
-from envtool.events import Outcome, Output
+from envtool.events import Outcome, Output, Progress
 from envtool.model import Json
 from envtool.plan.graph import Node
 from envtool.realise import advice, archive, inside, shown, team
@@ -27,6 +27,7 @@ from envtool.realise.outside import java, outside
 from envtool.realise.room import NoRoom, watched
 from envtool.realise.setting import Setting, add_variables, base_environment
 from envtool.realise.settle import Made, Settled
+from envtool.realise.tally import Tally, followed
 from envtool.realise.tee import Tee
 from envtool.realise.variation import Variation
 from envtool.store import blobs, canonical, layers, live, memo
@@ -146,9 +147,13 @@ def _make(
     ids.own(place.work)
     where = f"{settled.request.where.file}:{settled.request.where.line}"
     with shown.staged(recipe, setting, event_id, where) as staged:
-        program = _program(recipe, settled, ground, bench, place.upper, place.work, staged)
-        _execute(variation.applied(program) if variation else program, setting, event_id, settled)
+        counting, tallies = counted(recipe)
+        program = _program(counting, settled, ground, bench, place.upper, place.work, staged)
+        going = partial(Progress, id=event_id, phase=recipe.phase)
+        with followed(tallies, setting.emit, event_id, going):
+            _execute(variation.applied(program) if variation else program, setting, event_id, settled)
     setting.cancel.check()
+    setting.emit(Progress(id=event_id, phase="capturing"))
     ids.remove(place.work)
     drop = (*(SCRATCH[2:] if recipe.keeps_tmp else SCRATCH), *recipe.drop)
     # container root may pass neither to the tree nor write beside it by path: it is put there, and handed the sheet
@@ -300,6 +305,19 @@ def looked(stack: Sequence[Made]) -> Looked | None:
 def opened(what: str, key: str) -> dict[str, Json]:
     """The question under which the store remembers what of the host was opened for a layer or a result."""
     return {"format": 1, "opened": what, "of": key}
+
+
+def counted(recipe: Recipe) -> tuple[Recipe, list[Tally]]:
+    """The same recipe, each Call that counts with the means to do so, and what they count."""
+    tallies: list[Tally] = []
+    found: list[ApiStep] = []
+    for step in recipe.steps:
+        if isinstance(step, Call) and step.counts > 0:
+            tallies.append(Tally.make(step.counts, step.phase or recipe.phase))
+            # what is handed on is a function, and no JSON: of ours, in a fork of this very process
+            step = replace(step, arguments=(*step.arguments, tallies[-1].count))  # type: ignore[arg-type]  # noqa: PLW2901
+        found.append(step)
+    return replace(recipe, steps=tuple(found)), tallies
 
 
 def steps(described: Sequence[ApiStep]) -> tuple[Step, ...]:

@@ -158,7 +158,7 @@ def _ask(node: Node, below: Sequence[Made], setting: Setting) -> Settled:
     if wanted.known:
         return settle.settled(node, wanted.request, wanted.pins)
     event_id = f"resolve:{node.id}"
-    with told(setting, event_id, "resolve", node.spec.name) as piece:
+    with told(setting, event_id, "resolve", node.spec.name, on=node.on) as piece:
         site = StackSite(setting, wanted.request, below, event_id)
         pins = settle.resolve(node, wanted.request, setting, site, again=wanted.again)
         piece.detail = node.kind.summary(wanted.request, pins)
@@ -182,7 +182,7 @@ def _bring(made: _Supposed, stacks: Stacks, setting: Setting) -> None:
     setting.cancel.check()
     event_id = f"fetch:{settled.node.id}"
     total = sum(fetch.size for fetch in missing)
-    with told(setting, event_id, "fetch", settled.node.spec.name, total=total) as piece:
+    with told(setting, event_id, "fetch", settled.node.spec.name, total=total, on=settled.node.on) as piece:
         piece.detail = f"{len(missing)} file{'s' if len(missing) > 1 else ''}"
         try:
             bring(settled, setting, event_id, StackSite(setting, settled.request, made.below, event_id))

@@ -91,7 +91,7 @@ class StackSite(InProject):
     def fetch(self, fetches: Sequence[Fetch]) -> list[Path]:
         """See api.Site."""
         setting = self._setting
-        bring.download(fetches, setting, self._event_id)
+        bring.download(fetches, setting, self._event_id, phase="index")
         return [Path(blobs.path(setting.store, fetch.sha256)) for fetch in fetches]
 
     def seen(self, sha256: str, url: str) -> None:

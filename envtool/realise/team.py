@@ -75,7 +75,7 @@ def pulled(settled: Settled, setting: Setting, draft: layers.Draft, event_id: st
         now = time.monotonic()
         if now - told >= EVERY:
             told = now
-            setting.emit(Progress(id=event_id, done=done, total=found.blob_size))
+            setting.emit(Progress(id=event_id, done=done, total=found.blob_size, phase="pulling"))
 
     if not share.take(found, path, name, progress):
         return None

@@ -26,11 +26,12 @@ class Piece:
 
 @contextmanager
 def told(
-    setting: Setting, event_id: str, subject: Subject, name: str, *, env: str = "", total: int = 0
+    setting: Setting, event_id: str, subject: Subject, name: str, *, env: str = "", total: int = 0, on: str = ""
 ) -> Iterator[Piece]:
-    """Say when work begins and how it ends. What interrupts it makes it `interrupted`, whatever was said before."""
+    """Say when work begins and how it ends; `on` as in events.Started. What interrupts it makes it `interrupted`,
+    whatever was said before."""
     piece = Piece(began=time.time())
-    setting.emit(Started(id=event_id, subject=subject, name=name, time=piece.began, env=env, total=total))
+    setting.emit(Started(id=event_id, subject=subject, name=name, time=piece.began, env=env, total=total, on=on))
     try:
         yield piece
     except EnvtoolError as error:
@@ -52,5 +53,6 @@ def told(
                 seconds=piece.seconds,
                 detail=piece.detail,
                 outputs=piece.outputs,
+                on=on,
             )
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from envtool.events import Event, Finished, Output, Progress, Started
+from envtool.report.text import one_line, safe
 
 TAIL = 4096  # characters of output kept for each piece: enough for a test tool's last line
 
@@ -16,17 +17,32 @@ class Piece:
     started: Started
     done: int = 0
     total: int = 0
+    count: int = 0
+    of: int = 0
+    phase: str = ""
     note: str = ""
     tail: str = ""
     announced: bool = False
 
+    def follow(self, event: Progress) -> None:
+        """What is told last is what goes on: no number outlives its phase."""
+        goes_on = event.phase in ("", self.phase)
+        self.note, self.phase = event.note, event.phase or self.phase
+        self.total = event.total or (self.total if goes_on else 0)
+        self.done, self.count, self.of = event.done, event.count, event.of
+
+    def last_line(self) -> str:
+        """The last line of its output that has something on it, on one safe line."""
+        lines = safe(self.tail).split("\n")
+        return next((one_line(line).strip() for line in reversed(lines) if line.strip()), "")
+
 
 @dataclass(slots=True)
 class Board:
-    """The pieces under way, in order of their start, and how long finished fetches took by name."""
+    """The pieces under way, in order of their start, and how long fetches took that ended, by name and `on`."""
 
     pieces: dict[str, Piece] = field(default_factory=dict)
-    fetched: dict[str, float] = field(default_factory=dict)
+    fetched: dict[tuple[str, str], float] = field(default_factory=dict)
     tasks: int = 0  # started so far
 
     def apply(self, event: Event) -> Piece | None:
@@ -37,11 +53,15 @@ class Board:
             return self.pieces[event.id]
         if isinstance(event, Finished):
             if event.subject == "fetch":
-                self.fetched[event.name] = event.seconds
+                self.fetched[event.name, event.on] = event.seconds
             return self.pieces.pop(event.id, None)
         piece = self.pieces.get(event.id)
         if piece and isinstance(event, Progress):
-            piece.done, piece.total, piece.note = event.done, event.total or piece.total, event.note
+            piece.follow(event)
         elif piece and isinstance(event, Output):
             piece.tail = (piece.tail + event.text)[-TAIL:]
         return piece
+
+    def spent_fetching(self, event: Finished) -> float | None:
+        """Seconds that the files of a piece took that has ended; None where they were there, or it has none."""
+        return None if event.subject in ("task", "fetch") else self.fetched.get((event.name, event.on))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from envtool import evidence
 from envtool.report import words
-from envtool.report.text import safe
+from envtool.report.text import safe, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -41,16 +41,18 @@ def output(path: str, *, style: words.Style) -> str:
     return "\n".join(lines) if any(lines) else ""
 
 
-def failure(result: Result, *, again: str, shown: bool, style: words.Style, columns: int) -> str:
+def failure(
+    result: Result, *, again: str, shown: bool, title: bool, style: words.Style, columns: int, screen: int = 0
+) -> str:
     """All about one task that did not pass."""
-    parts = [words.rule(f"{result.env} {result.task}", columns, style=style)]
+    parts = [words.rule(f"{result.env} {result.task}", columns, style=style)] if title else []
     text = "" if shown or not result.log else output(result.log, style=style)
     if text:
         parts.append(text)
     message = re.sub(r"\Aexit \d+(\n|\Z)", "", result.message)  # the line of the task said so already
     if message:
         message = safe(message, color=False).rstrip("\n").replace("\n", "\n   ")
-        parts.append(f"   {message}")
+        parts.append(wrapped(f"   {message}", screen))
     if result.outcome in ("failed", "timeout"):
         if result.log and not text and not shown and not message:
             parts.append("   it printed nothing")
@@ -67,14 +69,26 @@ def closing(
     shown: Collection[tuple[str, str]],
     style: words.Style,
     columns: int,
+    screen: int = 0,
 ) -> str:
     """The whole end, without the last newline. `again` is how this envtool was called ("envtool -C dir"),
-    `shown` the (env, task) whose output is on the screen already, `spent` seconds.
+    `shown` the (env, task) whose output is on the screen already, `spent` seconds. Rules are as wide as `columns`,
+    prose no wider than the `screen` (0: that has no end).
     """
     bad = [result for result in results if result.outcome in ("failed", "timeout", "error")]
+    # one alone, whose output was shown as it came, has its title above that
+    titled = len(bad) > 1 or any((each.env, each.task) not in shown for each in bad)
     parts = [
-        failure(each, again=again, shown=(each.env, each.task) in shown, style=style, columns=columns) for each in bad
+        failure(
+            each,
+            again=again,
+            shown=(each.env, each.task) in shown,
+            title=titled,
+            style=style,
+            columns=columns,
+            screen=screen,
+        )
+        for each in bad
     ]
-    return "\n".join(
-        [*(["", *parts] if parts else []), words.total(results, spent, interrupted=interrupted, style=style)]
-    )
+    last = words.total(results, spent, interrupted=interrupted, style=style, columns=screen)
+    return "\n".join([*([""] if titled else []), *filter(None, parts), last])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, cast
 
-from envtool.errors import BuildError, EnvtoolError, NotCachedError, SpecError
-from envtool.report.text import safe
+from envtool.errors import BuildError, EnvtoolError, NotCachedError, PluginError, SpecError
+from envtool.report.text import safe, wrapped
 
 if TYPE_CHECKING:
     from envtool.plan.why import Explanation
@@ -15,25 +15,27 @@ if TYPE_CHECKING:
 TAIL = 40  # lines of a failed build's output
 
 
-def _spec(error: SpecError, style: Style) -> list[str]:
+def _spec(error: SpecError, style: Style, columns: int) -> list[str]:
     from envtool.spec.render import explain
 
     lines: list[str] = []
     for problem in error.problems:
-        for number, line in enumerate(safe(explain(problem)).rstrip("\n").split("\n")):
+        for number, line in enumerate(safe(explain(problem, columns)).rstrip("\n").split("\n")):
             if number == 0:
-                lines.append(line.replace("error:", style.paint("1;31", "error:"), 1))
+                painted = line.replace("error:", style.paint("1;31", "error:"), 1)
+                lines.append(wrapped(painted, columns, indent="  "))
             elif found := re.match(r"[\s│|]*(\^+.*)", line):
                 lines.append(line[: found.start(1)] + style.paint("31", found[1]))
             else:
-                lines.append(line)
+                lines.append(line if re.match(r" *\d* │", line) else wrapped(line, columns))
     return lines
 
 
-def render(error: EnvtoolError, *, style: Style) -> str:
-    """The whole text of an error, without the last newline."""
+def render(error: EnvtoolError, *, style: Style, columns: int = 0) -> str:
+    """The whole text of an error, without the last newline; of our own words no line is wider than `columns` (0: a line
+    has no end)."""
     if isinstance(error, SpecError):
-        return style.glyphs("\n".join(_spec(error, style)))
+        return style.glyphs("\n".join(_spec(error, style, columns)))
     lines: list[str] = []
     if isinstance(error, NotCachedError):
         import time
@@ -41,12 +43,12 @@ def render(error: EnvtoolError, *, style: Style) -> str:
         from envtool.report.why import explanations
 
         lines += [explanations(cast("tuple[Explanation, ...]", error.misses), style, now=time.time()), ""]
-    if isinstance(error, BuildError) and error.output:
+    if isinstance(error, BuildError | PluginError) and error.output:
         output = safe(error.output, color=style.color).strip("\n").split("\n")
         if len(output) > TAIL:
             lines.append(style.glyphs(f"… {len(output) - TAIL} lines before"))
         lines += output[-TAIL:]
-    lines.append(f"{style.paint('1;31', 'error:')} {safe(error.message)}")
+    lines.append(wrapped(f"{style.paint('1;31', 'error:')} {safe(error.message)}", columns, indent="  "))
     if error.hint:
-        lines.append(f"{style.paint('36', 'hint:')} {safe(error.hint)}")
+        lines.append(wrapped(f"{style.paint('36', 'hint:')} {safe(error.hint)}", columns, indent="  "))
     return "\n".join(lines)

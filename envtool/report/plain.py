@@ -9,6 +9,7 @@ from typing import TextIO
 from envtool.events import Event, Finished, Noted, Output
 from envtool.report import words
 from envtool.report.board import Board
+from envtool.report.text import columns, wrapped
 from envtool.report.transcript import Transcript
 
 WONDER = 2.0  # seconds after which a running piece is announced
@@ -40,8 +41,9 @@ class Plain:
                     del self._board.pieces[event.id]
                 self.shown.add((event.env, event.name))
             if words.worth(event, self._verbosity):
-                fetched = None if event.subject in ("task", "fetch") else self._board.fetched.get(event.name)
-                self._write(words.finished(event, piece, fetched=fetched, style=self._style) + "\n")
+                fetched = self._board.spent_fetching(event)
+                line = words.finished(event, piece, fetched=fetched, style=self._style, columns=self._columns())
+                self._write(line + "\n")
 
     def tick(self, now: float) -> bool:
         """Announce what takes long."""
@@ -51,15 +53,19 @@ class Plain:
         for piece in waiting:
             if now - piece.started.time >= WONDER:
                 piece.announced = True
-                self._write(self._style.glyphs(words.begun(piece)) + "\n")
+                self._write(self._style.glyphs(words.begun(piece, self._columns())) + "\n")
         return any(not piece.announced for piece in waiting)
 
     def say(self, text: str) -> None:
         """A line of our own in between. Called by the stream's thread."""
-        self._write(text + "\n")
+        self._write(wrapped(text, self._columns(), indent="  ") + "\n")
 
     def close(self) -> None:
         """Nothing to put back."""
+
+    def _columns(self) -> int:
+        """Of the terminal, if it is one: lines of a log have no end."""
+        return columns(self._file) if self._file.isatty() else 0
 
     def _prefix(self, id: str) -> str:  # noqa: A002 - the events' own word
         several = self._board.tasks > 1 or len(self._board.pieces) > 1

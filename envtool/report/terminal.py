@@ -13,14 +13,16 @@ from envtool.events import Event, Finished, Noted, Output, Started
 from envtool.report import words
 from envtool.report.board import Board, Piece
 from envtool.report.text import Live as LiveText
-from envtool.report.text import one_line
+from envtool.report.text import columns, one_line, wrapped
 from envtool.report.transcript import Transcript
+from envtool.report.words import RULE
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
+ECHO = 2  # columns that are left free after moving lines: the terminal writes "^C" there when that is typed
 PATIENCE = 0.15  # seconds before a running piece is worth a moving line: what is quicker would only flicker
 
 
@@ -40,6 +42,11 @@ class Terminal:
         self._begun = False  # the lone task has printed something
         self._fresh = True  # the cursor stands at the start of a line
         self.shown: set[tuple[str, str]] = set()  # (env, task) whose whole output is on the screen
+
+    @property
+    def columns(self) -> int:
+        """Of the screen, as wide as it is now."""
+        return columns(self._file) or 80
 
     def event(self, event: Event) -> None:
         """Follow the stream."""
@@ -63,8 +70,8 @@ class Terminal:
         return bool(pieces)
 
     def say(self, text: str) -> None:
-        """A line of our own in between. Called by the stream's thread."""
-        self._print(text)
+        """Prose of our own in between. Called by the stream's thread."""
+        self._print(wrapped(text, self.columns, indent="  "))
 
     def close(self) -> None:
         """Give the terminal back: moving lines gone, cursor shown, at the start of a line."""
@@ -84,7 +91,8 @@ class Terminal:
         if event.id == self._lone:
             if not self._begun:
                 start = piece.started
-                self._print(words.rule(f"{one_line(start.env)} {one_line(start.name)}", 62, style=self._style))
+                title = f"{one_line(start.env)} {one_line(start.name)}"
+                self._print(words.rule(title, min(RULE, self.columns), style=self._style))
                 self._begun = True
             text = self._lone_text.feed(event.text)
             if text:
@@ -102,8 +110,9 @@ class Terminal:
         elif self._verbosity > 0 and piece:
             self._lines(self._transcript.end(event.id, words.prefix(piece, style=self._style)))
         if words.worth(event, self._verbosity):
-            fetched = None if event.subject in ("task", "fetch") else self._board.fetched.get(event.name)
-            self._print(words.finished(event, piece, fetched=fetched, style=self._style))
+            fetched = self._board.spent_fetching(event)
+            line = words.finished(event, piece, fetched=fetched, style=self._style, columns=self.columns)
+            self._print(line)
 
     def _lines(self, text: str) -> None:
         if text:
@@ -132,7 +141,8 @@ class Terminal:
 
         assert self._console
         room = max(1, self._console.size.height - 2)
-        lines = [words.running(piece, now, style=self._style) for piece in pieces[:room]]
+        columns = self.columns - ECHO
+        lines = [words.running(piece, now, style=self._style, columns=columns) for piece in pieces[:room]]
         if len(pieces) > room:
             lines[-1] = self._style.glyphs(f"   … and {len(pieces) - room + 1} more")
         text = Text("\n", no_wrap=True, overflow="ellipsis").join(Text.from_ansi(line) for line in lines)

@@ -1,4 +1,4 @@
-"""Text of others, made safe to show; numbers, made short. Pure.
+"""Text of others, made safe to show and fitted to a screen; numbers, made short. Pure, but for `columns`.
 
 What a task prints is not trusted: its control sequences could rewrite what is above, set the window's title or
 read the clipboard. SGR (colours), newlines and tabs pass; all else is dropped or made visible. The grammar is
@@ -7,8 +7,13 @@ ECMA-48 section 5.4 and 8.3.
 
 from __future__ import annotations
 
+import os
 import re
-from unicodedata import east_asian_width
+from typing import TYPE_CHECKING
+from unicodedata import combining, east_asian_width
+
+if TYPE_CHECKING:
+    from typing import TextIO
 
 _STRING = r"[\]PX^_][^\x07\x1b\n]{0,4096}"  # OSC, DCS, SOS, PM, APC: bounded, so that an unended one hides little
 _SEQUENCE = re.compile(
@@ -86,13 +91,80 @@ def plain(text: str) -> str:
 
 
 def width(text: str) -> int:
-    """Columns that `text` takes (wide characters two, colours none)."""
-    return sum(2 if east_asian_width(char) in "WF" else 1 for char in plain(text))
+    """Columns that `text` takes (wide characters two, colours and accents none)."""
+    return sum(map(_cells, plain(text)))
+
+
+def _cells(char: str) -> int:
+    return 0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1
+
+
+def columns(file: TextIO) -> int:
+    """How wide the terminal is that a stream leads to (COLUMNS, where that says so); 0 where it leads to none."""
+    try:
+        return _said(os.environ.get("COLUMNS", "")) or os.get_terminal_size(file.fileno()).columns
+    except (OSError, ValueError):  # no terminal, or no descriptor
+        return 0
+
+
+def _said(text: str) -> int:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 6 else 0
 
 
 def pad(text: str, columns: int) -> str:
     """`text` filled up with spaces to `columns`; at least one space follows it."""
     return text + " " * max(1, columns - width(text))
+
+
+def clipped(text: str, columns: int) -> str:
+    """As much of the beginning of a text without colours as fits into `columns`, `…` where some is left out."""
+    if width(text) <= columns:
+        return text
+    return _first(text, columns - 1) + "…" if columns > 0 else ""
+
+
+def shortened(text: str, columns: int) -> str:
+    """The same with its middle left out: names are told apart by their ends as often as by their beginnings."""
+    if width(text) <= columns:
+        return text
+    if columns < 2:
+        return "…"[:columns]
+    end = _first(text[::-1], (columns - 1) // 2)[::-1]
+    return f"{_first(text, columns - 1 - width(end))}…{end}"
+
+
+def _first(text: str, columns: int) -> str:
+    taken = 0
+    for index, char in enumerate(text):
+        taken += _cells(char)
+        if taken > columns:
+            return text[:index]
+    return text
+
+
+_WORD = re.compile(r"`[^`\n]*`\S*|\S+")
+
+
+def wrapped(text: str, columns: int, *, indent: str = "") -> str:
+    """Prose in lines of no more than `columns` (0: as it is), broken at blanks alone and never inside `…`: what is to
+    be typed stays in one piece. Further lines of each line begin with `indent`, and with the blanks that it does."""
+    if not columns:
+        return text
+    return "\n".join(_wrapped(line, columns, indent) for line in text.split("\n"))
+
+
+def _wrapped(line: str, columns: int, indent: str) -> str:
+    if width(line) <= columns:
+        return line
+    margin = line[: len(line) - len(line.lstrip(" "))]
+    lines, current = [], margin
+    for word in _WORD.findall(line):
+        if current.strip() and width(current) + 1 + width(word) > columns:
+            lines.append(current)
+            current = f"{margin}{indent}{word}"
+        else:
+            current += f" {word}" if current.strip() else word
+    return "\n".join([*lines, current])
 
 
 def seconds(value: float) -> str:

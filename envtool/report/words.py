@@ -1,20 +1,22 @@
 """How things read on one line. Pure: values to text. DESIGN section 12 is the target.
 
-Column of the name 8, of the detail 26, of the times 44 and 60; meaning never hangs on colour alone.
+Column of the name 8, of the detail 26, of the times 44 and 60; meaning never hangs on colour alone. No line is wider
+than the `columns` there are (0: there is no end to them): names lose their middle, what is said of them its end, and
+the time is always there.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from envtool.report import unchanged
-from envtool.report.text import one_line, pad, seconds, size, summary, width
+from envtool.report.text import clipped, one_line, pad, seconds, shortened, size, summary, width, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from envtool.events import Finished, Noted
+    from envtool.events import Finished, Noted, Started
     from envtool.report.board import Piece
     from envtool.report.stream import Result
 
@@ -22,6 +24,9 @@ _ASCII = str.maketrans("✓✗─━╌│├└…→·", "+x-=.||`.>.")
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _SPINNER_ASCII = "-\\|/"
 QUICK = 0.05  # seconds that are not worth telling
+RULE = 62  # columns of a rule, where there are so many
+PATIENCE = 10.0  # seconds after which a task's last line of output is shown beside it
+LEAST = 6  # columns of a detail: of fewer nobody would make anything
 _GOOD = ("built", "cached", "pulled", "done", "passed", "same")
 
 
@@ -46,45 +51,101 @@ def counted(number: int, word: str) -> str:
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
-def _columns(head: str, detail: str, middle: str, end: str) -> str:
-    text = pad(pad(head, 26) + detail, 44)
-    return (pad(text + middle, 60) + end).rstrip()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line: `lead` with the sign or subject, what is named, what is said of it, and its times."""
+
+    lead: str
+    names: tuple[str, ...]
+    detail: str = ""
+    middle: str = ""
+    end: str = ""
+
+    def text(self, columns: int, *, dim: Style | None = None, moving: bool = False) -> str:
+        """The line, in no more than `columns`. `dim`: the detail is another's, and shown so. `moving`: names give way
+        to the detail, which is news, by a third of the line."""
+        room = self._room(columns)
+        text = self._head(room - (min(width(self.detail), room // 3) + 1 if moving and self.detail else 0))
+        if self.detail:
+            left = room - max(width(text) + 1, 26)
+            shown = clipped(self.detail, left)
+            if shown == self.detail or left >= LEAST:
+                text = pad(text, 26) + (dim.paint("2", shown) if dim else shown)
+        if self.middle and max(width(text) + 1, 44) + width(self.middle) <= room:
+            text = pad(text, 44) + self.middle
+        if self.end:
+            text = pad(text, min(60, room + 1)) + self.end
+        return text.rstrip()
+
+    def holds(self, columns: int) -> bool:
+        """Whether all of the detail has room."""
+        room = self._room(columns)
+        return max(width(self._head(room)) + 1, 26) + width(self.detail) <= room
+
+    def _room(self, columns: int) -> int:
+        """Columns that there are beside the times."""
+        return (columns or 1 << 20) - (width(self.end) + 1 if self.end else 0)
+
+    def _head(self, room: int) -> str:
+        """What is named, each in its column; the longer of two gives way first."""
+        *first, last = self.names
+        budget = room - width(self.lead)
+        if not first:
+            return self.lead + shortened(last, max(1, budget))
+        kept = min(width(last), max(budget - max(15, width(first[0]) + 1), budget // 2, 1))
+        left = pad(shortened(first[0], max(1, budget - kept - 1)), min(15, max(1, budget - kept)))
+        return self.lead + left + shortened(last, kept)
 
 
-def finished(event: Finished, piece: Piece | None, *, fetched: float | None, style: Style) -> str:
-    """The line of a piece that ended."""
-    name, detail = one_line(event.name), one_line(event.detail)
+def _named(event: Started | Finished) -> str:
+    name = one_line(event.name)
+    return f"{name} [{one_line(event.on)}]" if event.on else name
+
+
+def finished(event: Finished, piece: Piece | None, *, fetched: float | None, style: Style, columns: int = 0) -> str:
+    """The line of a piece that ended; of more than one where all that is said of it has no room beside its name."""
+    row = _finished(event, piece, fetched=fetched, style=style)
+    if not row.detail or row.holds(columns):
+        return row.text(columns)
+    return "\n".join((replace(row, detail="").text(columns), wrapped(f"   {row.detail}", columns)))
+
+
+def _finished(event: Finished, piece: Piece | None, *, fetched: float | None, style: Style) -> Row:
+    detail = one_line(event.detail)
     if event.subject == "task":
-        if event.outcome == "cached":
-            return _unchanged(event, style=style)
-        good = event.outcome in _GOOD
-        sign = style.paint("32" if good else "31", style.glyphs("✓" if good else "✗"))
-        if event.outcome == "skipped":
-            sign, detail = style.glyphs("·"), detail or "not run"
-        counts = summary(piece.tail) if piece else ""
-        if not detail and not good:
-            detail = f"exit {event.status}" if event.outcome == "failed" else event.outcome
-        detail = counts if good and counts and not detail else f"{detail}: {counts}" if counts else detail
-        if good:
-            detail = f"{detail}{_made(event, style)}".strip()
-        head = f" {sign} {pad(one_line(event.env), 15)}{name}"
-        return _columns(head, detail, "", seconds(event.seconds))
-    head = f" {pad(event.subject, 7)}{name}"
+        return _task(event, piece, detail, style=style)
+    lead, names = f" {pad(event.subject, 7)}", (_named(event),)
     if event.outcome not in _GOOD:
-        return _columns(head, detail, "", style.paint("31", f"{event.outcome} {seconds(event.seconds)}"))
+        end = style.paint("31", f"{event.outcome} {seconds(event.seconds)}")
+        return Row(lead=lead, names=names, detail=detail, end=end)
     detail = detail or (one_line(piece.started.detail) if piece else "")
     if event.subject == "cache":
-        return _columns(head, detail, "", seconds(event.seconds) if event.seconds >= QUICK else "")
+        end = seconds(event.seconds) if event.seconds >= QUICK else ""
+        return Row(lead=lead, names=names, detail=detail, end=end)
     middle = f"fetched {seconds(fetched)}" if fetched is not None else ""
     outcome = {"cached": "cached", "done": ""}.get(event.outcome, event.outcome)
-    return _columns(head, detail, middle, f"{outcome} {seconds(event.seconds)}".strip())
+    end = f"{outcome} {seconds(event.seconds)}".strip()
+    return Row(lead=lead, names=names, detail=detail, middle=middle, end=end)
 
 
-def _unchanged(event: Finished, *, style: Style) -> str:
-    detail = unchanged.detail(event.since, event.host, now=event.time)
-    notes = f"; {one_line(event.detail)}" if event.detail else ""
-    head = f" {style.paint('32', unchanged.SIGN)} {pad(one_line(event.env), 15)}{one_line(event.name)}"
-    return _columns(head, f"{one_line(detail)}{notes}{_made(event, style)}", "", "")
+def _task(event: Finished, piece: Piece | None, detail: str, *, style: Style) -> Row:
+    names = (one_line(event.env), one_line(event.name))
+    made = _made(event, style)
+    if event.outcome == "cached":
+        told = one_line(unchanged.detail(event.since, event.host, now=event.time))
+        notes = f"; {detail}" if detail else ""
+        return Row(lead=f" {style.paint('32', unchanged.SIGN)} ", names=names, detail=f"{told}{notes}{made}")
+    good = event.outcome in _GOOD
+    sign = style.paint("32" if good else "31", style.glyphs("✓" if good else "✗"))
+    if event.outcome == "skipped":
+        sign, detail = style.glyphs("·"), detail or "not run"
+    counts = summary(piece.tail) if piece else ""
+    if not detail and not good:
+        detail = f"exit {event.status}" if event.outcome == "failed" else event.outcome
+    detail = counts if good and counts and not detail else f"{detail}: {counts}" if counts else detail
+    if good:
+        detail = f"{detail}{made}".strip()
+    return Row(lead=f" {sign} ", names=names, detail=detail, end=seconds(event.seconds))
 
 
 def _made(event: Finished, style: Style) -> str:
@@ -99,13 +160,13 @@ def noted(event: Noted) -> str:
     return f"note: {one_line(event.text)}"
 
 
-def begun(piece: Piece) -> str:
+def begun(piece: Piece, columns: int = 0) -> str:
     """The line of a piece that has been running for a while, where nothing can move."""
     start = piece.started
     if start.subject == "task":
-        return f"   {pad(one_line(start.env), 15)}{one_line(start.name)} …"
-    note = one_line(piece.note)
-    return _columns(f" {pad(start.subject, 7)}{one_line(start.name)}", one_line(start.detail), note, "…")
+        return Row(lead="   ", names=(one_line(start.env), one_line(start.name)), detail="…").text(columns)
+    detail = one_line(piece.note or piece.phase or start.detail) or "under way"
+    return Row(lead=f" {pad(start.subject, 7)}", names=(_named(start),), detail=detail, end="…").text(columns)
 
 
 def _bar(done: int, total: int, cells: int = 16) -> str:
@@ -113,34 +174,45 @@ def _bar(done: int, total: int, cells: int = 16) -> str:
     return "━" * full + "╌" * (cells - full)
 
 
-def running(piece: Piece, now: float, *, style: Style) -> str:
-    """The moving line of a piece under way; not cut to any width."""
+def _phases(piece: Piece, style: Style) -> list[str]:
+    """How far a piece is, in fewer and fewer words: a bar while there is an end in sight that is not reached, for one
+    that is full says that all is over."""
+    if piece.phase and (0 < piece.of <= piece.count or (not piece.of and 0 < piece.total <= piece.done)):
+        return [one_line(piece.phase)]  # all is there, and something of the phase still goes on
+    words = one_line(f"{piece.phase}{f' {piece.count} of {piece.of}' if piece.of else ''}".strip())
+    amount = f"{size(piece.done)} of {size(piece.total)}" if piece.total else size(piece.done) if piece.done else ""
+    said = ", ".join(filter(None, (words, amount)))
+    done, total = (piece.done, piece.total) if piece.total else (piece.count, piece.of)
+    bar = [f"{style.glyphs(_bar(done, total))} {said}"] if 0 <= done < total else []
+    return [each for each in (*bar, said, words or amount) if each]
+
+
+def running(piece: Piece, now: float, *, style: Style, columns: int = 0) -> str:
+    """The moving line of a piece under way."""
     start = piece.started
     elapsed = max(0.0, now - start.time)
     frames = _SPINNER if style.unicode else _SPINNER_ASCII
     sign = style.paint("36", frames[int(now * 10) % len(frames)])
+    end, note = style.paint("2", seconds(elapsed)), one_line(piece.note)
     if start.subject == "task":
-        head = f" {sign} {pad(one_line(start.env), 15)}{one_line(start.name)}"
-        detail = one_line(piece.note)
-    else:
-        head = f" {sign} {pad(start.subject, 7)}{one_line(start.name)}"
-        detail = one_line(piece.note or start.detail)
-    if piece.total:
-        done = f"{size(piece.done)} of {size(piece.total)}"
-        detail = f"{style.glyphs(_bar(piece.done, piece.total))} {done}"
-    elif piece.done:
-        detail = f"{detail} {size(piece.done)}".strip()
-    text = pad(pad(head, 26) + detail, 60)
-    return f"{text}{style.paint('2', seconds(elapsed))}"
+        names = (one_line(start.env), one_line(start.name))
+        last = piece.last_line() if elapsed >= PATIENCE and not note else ""
+        return Row(lead=f" {sign} ", names=names, detail=note or last, end=end).text(
+            columns, dim=style if last else None, moving=True
+        )
+    details = [note] if note else _phases(piece, style) or [one_line(start.detail)]
+    lead = f" {sign} {pad(start.subject, 7)}"
+    rows = [Row(lead=lead, names=(_named(start),), detail=detail, end=end) for detail in details]
+    return next((row for row in rows if row.holds(columns)), rows[-1]).text(columns, moving=True)
 
 
 def rule(title: str, columns: int, *, style: Style) -> str:
     """A header across: "── unit test ─────"."""
-    text = f"── {title} "
+    text = f"── {shortened(title, max(1, columns - 6))} "
     return style.glyphs(text + "─" * max(2, columns - width(text)))
 
 
-def total(results: Sequence[Result], spent: float, *, interrupted: bool, style: Style) -> str:
+def total(results: Sequence[Result], spent: float, *, interrupted: bool, style: Style, columns: int = 0) -> str:
     """The last line: "── 1 failed, 2 passed in 9.8s ──", what went wrong first."""
     failed = sum(result.outcome in ("failed", "timeout") for result in results)
     broken = sum(result.outcome == "error" for result in results)
@@ -162,7 +234,9 @@ def total(results: Sequence[Result], spent: float, *, interrupted: bool, style: 
     ]
     if interrupted and not stopped:
         parts.insert(0, style.paint("1;33", "interrupted"))
-    return f"{style.glyphs('──')} {', '.join(parts) or 'nothing to do'} in {seconds(spent)} {style.glyphs('──')}"
+    said = f"{', '.join(parts) or 'nothing to do'} in {seconds(spent)}"
+    dashes = style.glyphs("──")
+    return wrapped(f"{dashes} {said} {dashes}", columns, indent="   ")
 
 
 def worth(event: Finished, verbosity: int) -> bool:
@@ -179,5 +253,5 @@ def worth(event: Finished, verbosity: int) -> bool:
 def prefix(piece: Piece, *, style: Style) -> str:
     """Whose line it is, where several print: the env for tasks, else what is made."""
     start = piece.started
-    name = start.env if start.subject == "task" else f"{start.subject} {start.name}"
+    name = start.env if start.subject == "task" else f"{start.subject} {_named(start)}"
     return style.paint("2", style.glyphs(f"{one_line(name)} │ "))

@@ -8,34 +8,36 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from envtool.errors import Problem
 
-COLUMNS = 100  # of the source line that are shown, around the place
+COLUMNS = 100  # of the source line that are shown, around the place, where the screen has so many
 
 
-def explain(problem: Problem) -> str:
-    """Plain text without a final newline; nothing in it can steer a terminal.
+def explain(problem: Problem, columns: int = 0) -> str:
+    """Plain text without a final newline; nothing in it can steer a terminal. The source line and the carets under it
+    take no more than `columns` (0: COLUMNS, beside its number).
 
         envtool.yaml:14:17: error: unknown layer `pyton`
          14 │     layers: [pyton, deps]
             │              ^^^^^ did you mean `python`? (envtool.yaml:6)
 
-    Without a source line the hint follows on a line of its own.
+    Without a source line, and where it has no room beside the carets, the hint follows on a line of its own.
     """
     head = f"{problem.where}: error: {visible(problem.message)}"
     hint = visible(problem.hint)
     if not problem.text.strip():
         return f"{head}\n  {hint}" if hint else head
+    number = str(problem.where.line)
+    gutter = f" {' ' * len(number)} │ "
+    room = max(8, min(COLUMNS, columns - len(gutter))) if columns else COLUMNS
     start = min(problem.where.column - 1, len(problem.text))
     width = max(0, min(problem.width, len(problem.text) - start))
-    line, start = _window(problem.text, start)
-    before, marked = visible(line[:start]), visible(line[start : start + width])
-    number = str(problem.where.line)
-    shown = f" {number} │ {before}{visible(line[start:])}".rstrip()
+    before, marked, after = _window(problem.text, start, width, room)
+    shown = f" {number} │ {before}{marked}{after}".rstrip()
     if not width and not hint:
         return f"{head}\n{shown}"
     carets = "^" * max(1, _cells(marked)) if width else ""
-    gutter = f" {' ' * len(number)} │ "
     pointer = f"{gutter}{' ' * _cells(before)}{carets}" if width else gutter.rstrip()
-    return f"{head}\n{shown}\n{pointer} {hint}".rstrip()
+    beside = not columns or _cells(pointer) + 1 + _cells(hint) <= columns
+    return f"{head}\n{shown}\n{pointer}{' ' if beside else chr(10) + '  '}{hint}".rstrip()
 
 
 def visible(text: str) -> str:
@@ -46,15 +48,33 @@ def visible(text: str) -> str:
     return "".join("·" if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") else c for c in text)
 
 
-def _window(text: str, start: int) -> tuple[str, int]:
-    """The part of a long line around `start`, and where `start` is in it."""
-    if len(text) <= COLUMNS:
-        return text, start
-    left = max(0, min(start - COLUMNS // 3, len(text) - COLUMNS))
-    part = text[left : left + COLUMNS]
-    if left + COLUMNS < len(text):
-        part += "…"
-    return ("…" + part, start - left + 1) if left else (part, start)
+def _window(text: str, start: int, width: int, room: int) -> tuple[str, str, str]:
+    """What is before the marked place, the place, and what comes after it, in no more than `room` columns: of what
+    has none the places are marked by `…`."""
+    before, marked, after = (
+        visible(part) for part in (text[:start], text[start : start + width], text[start + width :])
+    )
+    if _cells(before + marked + after) <= room:
+        return before, marked, after
+    most = max(room // 3, room - _cells(marked + after))
+    if _cells(before) > most:
+        before = "…" + _within(before[::-1], most - 1)[::-1]
+    room -= _cells(before)
+    if _cells(marked + after) <= room:
+        return before, marked, after
+    if _cells(marked) >= room:
+        return before, _within(marked, room - 1) + "…", ""
+    return before, marked, _within(after, room - _cells(marked) - 1) + "…"
+
+
+def _within(text: str, room: int) -> str:
+    """As much of the beginning as there is room for."""
+    taken = 0
+    for index, character in enumerate(text):
+        taken += _cells(character)
+        if taken > room:
+            return text[:index]
+    return text
 
 
 def _cells(text: str) -> int:

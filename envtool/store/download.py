@@ -21,12 +21,13 @@ GRACE = 0.3  # seconds that transfers have to end after a failure or a cancel
 
 
 class _Meter:
-    """Bytes of all transfers together, told at most ten times a second."""
+    """Bytes and files of all transfers together, told at most ten times a second."""
 
-    def __init__(self, emit: Emit, event_id: str, total: int) -> None:
-        self._emit, self._id, self._total = emit, event_id, total
+    def __init__(self, emit: Emit, event_id: str, phase: str, fetches: Sequence[Fetch]) -> None:
+        self._emit, self._id, self._phase = emit, event_id, phase
+        self._total, self._of = sum(fetch.size for fetch in fetches), len(fetches)
         self._lock = threading.Lock()
-        self._done = 0
+        self._done = self._count = 0
         self._told = 0.0
 
     def add(self, count: int) -> None:
@@ -36,11 +37,23 @@ class _Meter:
             if now - self._told < EVERY:
                 return
             self._told = now
-            self._emit(Progress(id=self._id, done=self._done, total=max(self._total, self._done)))
+            self._tell()
+
+    def one(self) -> None:
+        """A file is there, whole."""
+        with self._lock:
+            self._count += 1
 
     def end(self) -> None:
         with self._lock:
-            self._emit(Progress(id=self._id, done=self._done, total=max(self._total, self._done)))
+            self._tell()
+
+    def _tell(self) -> None:
+        total = max(self._total, self._done) if self._total else 0  # where no size is known, nothing is said of an end
+        progress = Progress(
+            id=self._id, done=self._done, total=total, phase=self._phase, count=self._count, of=self._of
+        )
+        self._emit(progress)
 
 
 def download(
@@ -54,19 +67,20 @@ def download(
     patience: net.Patience = net.PATIENCE,
     vendor: str = "",
     files: net.Files | None = None,
+    phase: str = "fetching",
 ) -> list[str]:
     """Bring all files into the store; their paths in the order given. Those that are there cost a stat each.
 
     Each is looked for in `vendor` (a folder, see sources.py), at its URL, its mirrors, and where ENVTOOL_BLOBS says;
     `files` opens what file URLs name (gate.py).
-    Emits Progress (bytes) under `event_id`. The first failure ends all others. Raises FetchError, StoreError,
-    Interrupted.
+    Emits Progress (bytes and files, of this `phase`) under `event_id`. The first failure ends all others. Raises
+    FetchError, StoreError, Interrupted.
     """
     missing = [*{fetch.sha256: fetch for fetch in fetches if not blobs.has(store, fetch.sha256, fetch.size)}.values()]
     if missing:
         elsewhere = sources.configured()
         work = [(fetch, sources.of(fetch, vendor=vendor, blobs=elsewhere)) for fetch in missing]
-        _Transfers(store, emit, event_id, cancel, patience, files).all(work, jobs)
+        _Transfers(store, emit, event_id, cancel, patience, files).all(work, jobs, phase)
     return [blobs.path(store, fetch.sha256) for fetch in fetches]
 
 
@@ -87,7 +101,7 @@ def take(
     if not work:
         return
     transfers = _Transfers(store, emit, event_id, cancel, net.PATIENCE, files)
-    meter = _Meter(emit, event_id, sum(fetch.size for fetch, _ in work))
+    meter = _Meter(emit, event_id, "fetching", [fetch for fetch, _ in work])
     for fetch, places in work:
         try:
             transfers.one(fetch, places, meter)
@@ -117,9 +131,9 @@ class _Transfers:
     def _ended(self) -> bool:
         return self._stop.is_set() or (self._cancel is not None and self._cancel())
 
-    def all(self, work: list[tuple[Fetch, tuple[Source, ...]]], jobs: int) -> None:
+    def all(self, work: list[tuple[Fetch, tuple[Source, ...]]], jobs: int, phase: str) -> None:
         """Bring them all. Raises FetchError, StoreError, Interrupted."""
-        meter = _Meter(self._emit, self._id, sum(fetch.size for fetch, _ in work))
+        meter = _Meter(self._emit, self._id, phase, [fetch for fetch, _ in work])
         queue = iter(sorted(work, key=lambda item: -item[0].size))  # the longest first: no straggler at the end
 
         def some() -> None:
@@ -154,6 +168,7 @@ class _Transfers:
         with locks.exclusive(self._store, f"blob-{fetch.sha256}", waiting=waiting, cancelled=self._ended):
             if blobs.has(self._store, fetch.sha256, fetch.size):
                 meter.add(fetch.size)
+                meter.one()
                 return
             path = blobs.partial(self._store, fetch.sha256)
             failed: list[tuple[Source, FetchError]] = []
@@ -168,6 +183,7 @@ class _Transfers:
                             os.unlink(path)
                     else:
                         blobs.put(self._store, path, fetch.sha256)
+                        meter.one()
                         return
             except OSError as error:
                 raise StoreError(

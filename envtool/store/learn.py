@@ -86,7 +86,7 @@ class _Learning:
         self._cancel = cancel
         self._stop = threading.Event()
         self._turn = threading.Lock()
-        self._done = 0
+        self._done = self._count = 0
 
     def all(self, items: list[Sealed]) -> list[tuple[str, str, int]]:
         """(URL, sha256, size) of each, in order."""
@@ -101,6 +101,8 @@ class _Learning:
                     if index is None:
                         return
                     answers[index] = self._one(items[index], os.path.join(top, str(index)))
+                    with self._turn:
+                        self._count += 1
             finally:
                 net.close()
 
@@ -108,7 +110,8 @@ class _Learning:
             running = [_start(some, top) for _ in range(min(JOBS, len(items)))]
             try:
                 while wait(running, timeout=0.05, return_when=FIRST_EXCEPTION).not_done:
-                    self._emit(Progress(id=self._id, done=self._done))
+                    told = Progress(id=self._id, done=self._done, phase="fetching", count=self._count, of=len(items))
+                    self._emit(told)
                     if self._ended() or any(future.done() and future.exception() for future in running):
                         break
             finally:

@@ -107,7 +107,7 @@ def test_message(name, envtool, golden):
 
 def test_spec_error_is_explained(envtool, golden, monkeypatch):
     render = types.ModuleType("envtool.spec.render")
-    render.explain = lambda problem: (
+    render.explain = lambda problem, columns=0: (
         f"{problem.where}: error: {problem.message}\n {problem.where.line} │ {problem.text}\n"
         f"    │              ^^^^^ {problem.hint}"
     )

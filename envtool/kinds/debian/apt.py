@@ -142,6 +142,7 @@ class Apt(Kind):
                 Call(function=offer.settle, arguments=(debs,)),
             ),
             drop=(*bootstrap.DROP, *offer.DROP),
+            phase="installing",
         )
 
     def summary(self, request: Request, pins: Json) -> str:

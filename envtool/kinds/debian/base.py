@@ -140,12 +140,18 @@ class Debian(Kind):
         debs = sorted(pins["debs"], key=lambda item: (-item["size"], item["name"]))
         return Recipe(
             steps=(
-                Call(function=unpack.unpack, arguments=([pinned.file_name(item) for item in debs], True)),
+                Call(
+                    function=unpack.unpack,
+                    arguments=([pinned.file_name(item) for item in debs], True),
+                    counts=len(debs),
+                    phase="unpacking",
+                ),
                 *bootstrap.configure(pins["arch"]),
                 bootstrap.compile_again(),
                 Call(function=unpack.finish),
             ),
             drop=bootstrap.DROP,
+            phase="configuring",
         )
 
     def summary(self, request: Request, pins: Json) -> str:

@@ -40,10 +40,11 @@ _Made = TypeVar("_Made")
 Unpacked = tuple[dict[str, tuple[bytes, int]], list[str], dict[str, str]]
 
 
-def unpack(names: list[str], merged: bool) -> None:
+def unpack(names: list[str], merged: bool, count: Callable[[int], None]) -> None:
     """Unpack debs of BLOBS (the largest first in `names`) into `/` and write dpkg's database about them.
 
-    `merged`: /bin, /sbin and /lib are links into /usr. Raises ArchiveError, OSError.
+    `merged`: /bin, /sbin and /lib are links into /usr. `count` is told the index of each that is done. Raises
+    ArchiveError, OSError.
     """
     os.umask(0o022)
     if merged:
@@ -51,10 +52,10 @@ def unpack(names: list[str], merged: bool) -> None:
             os.makedirs(f"/usr/{name}", 0o755, exist_ok=True)
             if not os.path.lexists(f"/{name}"):
                 os.symlink(f"usr/{name}", f"/{name}")
-    write_database([_Record(result) for result in in_parallel(names)])
+    write_database([_Record(result) for result in in_parallel(names, count)])
 
 
-def in_parallel(names: list[str], workers: int = 0) -> list[Unpacked]:
+def in_parallel(names: list[str], count: Callable[[int], None], workers: int = 0) -> list[Unpacked]:
     """Extract debs on several processes, which take the next name from a pipe. In the order of the names."""
     queue, feed = os.pipe()
     os.write(feed, b"".join(index.to_bytes(2, "little") for index in range(len(names))))
@@ -65,7 +66,7 @@ def in_parallel(names: list[str], workers: int = 0) -> list[Unpacked]:
         pid = os.fork()
         if pid == 0:
             os.close(reader)
-            _work(names, queue, writer)
+            _work(names, queue, writer, count)
         os.close(writer)
         answers.append((pid, reader))
     os.close(queue)
@@ -83,7 +84,7 @@ def in_parallel(names: list[str], workers: int = 0) -> list[Unpacked]:
     return [found[index] for index in range(len(names))]
 
 
-def _work(names: list[str], queue: int, writer: int) -> None:
+def _work(names: list[str], queue: int, writer: int, count: Callable[[int], None]) -> None:
     results: dict[int, Unpacked] = {}
     error = ""
     try:
@@ -91,6 +92,7 @@ def _work(names: list[str], queue: int, writer: int) -> None:
             index = int.from_bytes(taken, "little")
             error = names[index]
             results[index] = extract(f"{BLOBS}/{names[index]}", "")
+            count(index)
         error = ""
     except BaseException as reason:
         error = f"{error}: {_told(reason)}"

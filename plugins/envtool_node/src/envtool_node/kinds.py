@@ -234,7 +234,8 @@ class Npm(api.Kind):
                 api.Call(function=building.prepare, arguments=(self.told(request, pins),)),
                 api.Run(command=api.Command(argv=("/bin/sh", "-c", _CI, "npm", *words)), env=env),
                 api.Call(function=building.finish, arguments=(tops,)),
-            )
+            ),
+            phase="installing",
         )
 
     def summary(self, request: api.Request, pins: api.Json) -> str:

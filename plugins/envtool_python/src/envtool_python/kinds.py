@@ -82,7 +82,9 @@ class _Venv(api.Kind):
         document = self.told(request, pins)
         env = {"SOURCE_DATE_EPOCH": str(max(request.epoch, 315532800))}  # zip archives begin in 1980
         run = api.Run(command=inside_command(_python(_options(request.options)), "build", document), env=env)
-        return api.Recipe(steps=(run,), binds=inside_binds(), drop=("/tmp/envtool-python", "/root/.cache/**"))
+        return api.Recipe(
+            steps=(run,), binds=inside_binds(), drop=("/tmp/envtool-python", "/root/.cache/**"), phase="installing"
+        )
 
     def hint(self, request: api.Request, pins: api.Json, output: str, site: api.Site) -> str:
         """The package that has what a build misses."""

@@ -75,7 +75,7 @@ class Sdist(api.Kind):
         """Unpacked without its own top directory."""
         assert isinstance(pins, dict)
         target = posixpath.normpath(_options(request)["to"])
-        return api.Recipe(steps=(api.Unpack(name=str(pins["file"]), target=target, strip=1),))
+        return api.Recipe(steps=(api.Unpack(name=str(pins["file"]), target=target, strip=1),), phase="unpacking")
 
     def summary(self, request: api.Request, pins: api.Json) -> str:
         """As in `attrs 25.3.0`."""

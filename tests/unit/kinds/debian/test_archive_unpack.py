@@ -152,7 +152,7 @@ def test_workers_say_which_deb_is_bad(debs, tmp_path, monkeypatch):
     monkeypatch.setattr(unpack, "BLOBS", str(tmp_path))
     debs("bad.deb", CONTROL, {"../evil": b""})
     with pytest.raises(ArchiveError, match=r"bad[.]deb: .*evil"):
-        unpack.in_parallel(["bad.deb"])
+        unpack.in_parallel(["bad.deb"], print)
 
 
 def test_a_place_that_is_taken_is_said_without_python(tmp_path, monkeypatch, debs):
@@ -161,7 +161,7 @@ def test_a_place_that_is_taken_is_said_without_python(tmp_path, monkeypatch, deb
     debs("a.deb", CONTROL, {"./etc/a": b"x"})
     (tmp_path / "root/etc/a/below").mkdir(parents=True)
     with pytest.raises(ArchiveError) as caught:
-        unpack.in_parallel(["a.deb"])
+        unpack.in_parallel(["a.deb"], print)
     assert caught.value.message == (
         f"a.deb: {tmp_path}/root/etc/a: Is a directory (another package, or a layer below, has something else at this"
         " place: leave one of them out)"

@@ -1,0 +1,220 @@
+"""Nothing of ours is wider than the screen, and the time is always there."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envtool.errors import MakeError, Problem, SpecError
+from envtool.events import Finished, Output, Progress, Started
+from envtool.model import Where
+from envtool.report import errors, words
+from envtool.report.board import Board
+from envtool.report.plain import Plain
+from envtool.report.text import clipped, plain, seconds, shortened, width, wrapped
+from envtool.report.words import Style
+from envtool.spec.render import explain
+
+WIDTHS = (60, 80, 100, 160, 200)
+names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=90)
+columns = st.integers(30, 200)
+styles = st.builds(Style, color=st.booleans(), unicode=st.booleans())
+
+
+def piece_of(*events):
+    board = Board()
+    piece = None
+    for event in events:
+        piece = board.apply(event)
+    return piece
+
+
+def started(subject="layer", name="deps", env="", **rest):
+    return Started(id="1", subject=subject, name=name, time=100.0, env=env, **rest)
+
+
+def finished(subject="layer", name="deps", env="", outcome="built", spent=2.0, **rest):
+    return Finished(id="1", subject=subject, name=name, outcome=outcome, time=102.0, seconds=spent, env=env, **rest)
+
+
+@given(
+    columns,
+    st.sampled_from(["base", "layer", "fetch", "resolve", "task", "verify", "cache"]),
+    names,
+    names,
+    names,
+    st.builds(
+        Progress,
+        id=st.just("1"),
+        done=st.integers(0, 10**10),
+        total=st.integers(0, 10**10),
+        phase=st.sampled_from(["", "index", "fetching", "unpacking"]),
+        note=st.sampled_from(["", "waiting for another envtool (pid 17) to fetch something_1.2-3_amd64.deb"]),
+        count=st.integers(0, 500),
+        of=st.integers(0, 500),
+    ),
+    st.floats(0, 90_000),
+    styles,
+)
+def test_a_moving_line_fits_and_tells_the_time(columns, subject, name, env, on, progress, spent, style):
+    piece = piece_of(started(subject, name, env, on=on), progress)
+    line = words.running(piece, 100.0 + spent, style=style, columns=columns)
+    assert "\n" not in line
+    assert width(line) <= columns
+    assert plain(line).endswith(seconds(spent)) or abs(spent % 0.1 - 0.05) < 0.01, line
+
+
+@given(
+    columns,
+    st.sampled_from(["base", "layer", "task", "verify", "cache"]),
+    names,
+    names,
+    names,
+    st.sampled_from(["built", "cached", "passed", "failed", "timeout", "error", "skipped", "interrupted"]),
+    names,
+    st.one_of(st.none(), st.floats(0, 9999)),
+    styles,
+)
+def test_a_finished_line_fits_and_loses_nothing_but_blanks(
+    columns, subject, name, env, on, outcome, detail, fetched, style
+):
+    detail = " ".join(re.findall(r"\w{1,20}", detail))
+    event = finished(subject, name, env, outcome, on=on, detail=detail, since=100.0, status=1)
+    said = words.finished(event, None, fetched=fetched, style=style, columns=columns)
+    assert all(width(line) <= columns for line in said.split("\n")), said
+    told = " ".join(plain(said).split())
+    assert " ".join(detail.split()) in told
+    if not (subject == "task" and outcome == "cached") and subject != "cache":
+        assert plain(said.split("\n")[0]).endswith(" 2.0s")
+
+
+@pytest.mark.parametrize("columns", WIDTHS)
+def test_every_line_of_a_display_fits(columns, monkeypatch):
+    class Screen(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setenv("COLUMNS", str(columns))
+    file = Screen()
+    display = Plain(file, style=Style(unicode=True))
+    name, env = "a-layer-whose-name-is-longer-than-most", "integration[trixie,py3.13,postgresql-16]"
+    display.event(started("layer", name, on="debian-trixie-with-everything"))
+    display.event(Progress(id="1", phase="installing"))
+    display.tick(1000.0)
+    display.event(finished("layer", name, on="debian-trixie-with-everything", detail="188 packages, 320 MB"))
+    display.event(started("task", "test", env))
+    display.event(finished("task", "test", env, "failed", detail="exit 1", status=1))
+    display.say("interrupted: ending what runs, outputs are kept (again: end at once)")
+    lines = file.getvalue().splitlines()
+    assert max(map(width, lines)) <= columns
+    assert sum(line.rstrip().endswith(("built 2.0s", " 2.0s")) for line in lines) == 2
+    assert "exit 1" in file.getvalue()
+    assert "188 packages, 320 MB" in file.getvalue()
+
+
+def test_a_name_loses_its_middle():
+    assert shortened("integration[trixie,py3.13]", 15) == "integra…py3.13]"
+    assert shortened("abcdefghij", 10) == "abcdefghij"
+    assert shortened("abcdefghij", 5) == "ab…ij"
+    assert shortened("abcdefghij", 4) == "ab…j"
+    assert shortened("abcdefghij", 1) == "…"
+    assert shortened("日本語日本語", 7) == "日本…語"
+    assert clipped("abcdefghij", 5) == "abcd…"
+    assert clipped("abc", 0) == ""
+
+
+def test_what_is_to_be_typed_stays_in_one_piece():
+    text = "hint: if it is gone for good, `envtool lock --upgrade deps` moves to what there is now"
+    assert wrapped(text, 40, indent="  ").split("\n") == [
+        "hint: if it is gone for good,",
+        "  `envtool lock --upgrade deps` moves to",
+        "  what there is now",
+    ]
+    assert wrapped(text, 0) == text
+    assert wrapped("   indented words go on so", 12) == "   indented\n   words go\n   on so"
+
+
+@pytest.mark.parametrize("columns", WIDTHS)
+@pytest.mark.parametrize("at", [0, 30, 120, 290])
+def test_an_excerpt_fits_and_the_caret_is_right(columns, at):
+    text = "    " + "0123456789" * 30
+    text = f"{text[:at]}WRONG{text[at:]}"
+    problem = Problem(
+        where=Where(file="envtool.yaml", line=1234, column=at + 1),
+        message="unknown layer `WRONG`, and more words about it than have room on a narrow screen",
+        code="x",
+        hint="did you mean `WRANG`? (envtool.yaml:6) or something else altogether",
+        text=text,
+        width=5,
+    )
+    lines = errors.render(SpecError((problem,)), style=Style(), columns=columns).split("\n")
+    assert max(map(width, lines)) <= columns, lines
+    (source,) = [line for line in lines if line.startswith(" 1234 │")]
+    (carets,) = [line for line in lines if "^" in line]
+    assert source[carets.index("^") : carets.rindex("^") + 1] == "WRONG"
+
+
+@given(
+    columns,
+    st.text(st.characters(codec="utf-8", exclude_characters="\n"), max_size=400),
+    st.integers(1, 420),
+    st.integers(0, 420),
+    names,
+)
+def test_an_excerpt_of_anything_fits(columns, text, column, marked, hint):
+    where = Where(file="f", line=7, column=column)
+    problem = Problem(where=where, message="m", code="x", hint=hint, text=text, width=marked)
+    lines = explain(problem, columns).split("\n")
+    shown = [line for line in lines if re.match(r" *7? *│", line)]
+    assert all(width(line) <= columns for line in shown), lines
+
+
+def test_errors_are_prose_in_lines_that_fit():
+    error = MakeError("a sentence of many words that says what is wrong " * 4, hint="and what to do about it " * 6)
+    assert max(map(width, errors.render(error, style=Style(color=True), columns=60).split("\n"))) <= 60
+
+
+# ---- phases ----------------------------------------------------------------------------------------------------------
+
+
+def running(*events, now=103.0, columns=100):
+    return words.running(piece_of(*events), now, style=Style(), columns=columns)
+
+
+def test_a_phase_is_named_and_its_bar_is_never_full():
+    base = started("base", "trixie")
+    assert "index" in running(base, Progress(id="1", phase="index", done=9, total=9, count=3, of=3))
+    line = running(base, Progress(id="1", phase="fetching", done=3_000_000, total=32_000_000, count=12, of=88))
+    assert "╌ fetching 12 of 88, 3.0 MB of 32 MB" in line
+    for progress in (
+        Progress(id="1", phase="fetching", done=32, total=32, count=88, of=88),
+        Progress(id="1", phase="unpacking", count=88, of=88),
+        Progress(id="1", done=32, total=32),
+    ):
+        assert "━" * 16 not in running(base, progress), "a bar that is full while work goes on"
+    line = running(base, Progress(id="1", phase="fetching", done=32, total=32), Progress(id="1", phase="capturing"))
+    assert "capturing" in line
+    assert "━" not in line
+    assert "32 B" not in line, "no number outlives its phase"
+    waits = Progress(id="1", note="waiting for another envtool")
+    assert "waiting for another envtool" in running(base, Progress(id="1", phase="fetching", done=1, total=9), waits)
+
+
+def test_names_that_are_not_unique_say_what_they_are_on():
+    assert "python3 [trixie]" in running(started(name="python3", on="trixie"))
+    said = words.finished(finished(name="python3", on="trixie"), None, fetched=None, style=Style())
+    assert " layer  python3 [trixie] " in said
+
+
+def test_a_task_that_takes_long_shows_its_last_line():
+    task = started("task", "test", "unit")
+    printed = Output(id="1", text="collected 40 items\n\x1b[32mtests/test_a.py ....\x1b[0m\n\n")
+    assert "test_a" not in running(task, printed, now=100.0 + words.PATIENCE - 0.1)
+    line = words.running(piece_of(task, printed), 100.0 + words.PATIENCE, style=Style(color=True), columns=100)
+    assert "\x1b[2mtests/test_a.py ....\x1b[0m" in line
+    assert "tests/test" in running(task, printed, now=200.0, columns=60)
+    assert "50%" in running(task, Output(id="1", text="10%\r50%"), now=200.0)

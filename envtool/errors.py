@@ -9,7 +9,8 @@
     │   ├── BuildError           a layer's commands failed; carries their output
     │   ├── NotCachedError       something would have to be built, and it was asked that nothing is
     │   ├── StoreError           the store, or the disk, cannot be used (space, rights, corruption)
-    │   └── SandboxError         the kernel or the host refuses a container
+    │   ├── SandboxError         the kernel or the host refuses a container
+    │   └── PluginError          a plugin failed, or answered what is no answer
     └── Interrupted      130     ^C or SIGTERM
 
 A message is one lower-case sentence without a full stop; `hint` says what to do next. `code` is stable:
@@ -80,7 +81,12 @@ class ResolveError(MakeError):
 
 
 class FetchError(MakeError):
-    """A file could not be fetched, or is not what its hash says."""
+    """A file could not be fetched, or is not what its hash says. `found` is the hash of what came (hex), where another
+    was wanted (code fetch-hash)."""
+
+    def __init__(self, message: str, *, code: str = "fetch", hint: str = "", found: str = "") -> None:
+        super().__init__(message, code=code, hint=hint)
+        self.found = found
 
 
 class BuildError(MakeError):
@@ -105,6 +111,33 @@ class StoreError(MakeError):
 
 class SandboxError(MakeError):
     """The kernel or the host's policy refuses a container; the hint says how to mend it."""
+
+
+class PluginError(MakeError):
+    """A plugin failed (`owner`: which, in words) when it was asked for `asked`; `reason` says how. `output` shows where
+    in its code, to those who ask for that (ENVTOOL_DEBUG)."""
+
+    def __init__(self, owner: str, asked: str, reason: str, cause: BaseException) -> None:
+        super().__init__("", code="plugin", hint="report it to its author; ENVTOOL_DEBUG=1 shows where")
+        self.owner, self.asked, self.reason = owner, asked, reason
+        self.output = ""
+        if os.environ.get("ENVTOOL_DEBUG"):
+            import traceback
+
+            self.output = "".join(traceback.format_exception(cause))
+            self.hint = "report it to its author"
+        self._placed = False
+        self._say("")
+
+    def place(self, what: str, where: Where) -> None:
+        """Say of what it was asked ("layer `x`"), and where that stands. The first who knows is right."""
+        if not self._placed:
+            self._placed = True
+            self._say(f" of {what} ({where.file}:{where.line})")
+
+    def _say(self, of: str) -> None:
+        self.message = f"{self.owner} failed in {self.asked}{of}: {self.reason}"
+        self.args = (self.message,)
 
 
 class Interrupted(EnvtoolError):  # noqa: N818 - it is no error

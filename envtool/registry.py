@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
-from envtool import api
+from envtool import api, plugged
 from envtool.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from importlib.metadata import EntryPoint
 
-__all__ = ["GROUP", "Registry", "discover"]
+__all__ = ["GROUP", "Registry", "discover", "installed"]
 
+OURS = "envtool itself"
 GROUP = "envtool"  # of entry points
 PACKAGE = "envtool.kinds"
 BUILTIN = "envtool.kinds.builtin"  # the module whose hooks offer all of them
@@ -56,23 +57,23 @@ def discover(
     manager.add_hookspecs(api)
     plugins: list[tuple[object, str]] = []
     for module in _ours() if builtin is None else builtin:
-        _register(manager, module, "envtool itself")
-        plugins.append((module, "envtool itself"))
+        _register(manager, module, OURS)
+        plugins.append((module, OURS))
     for entry in sorted(_installed() if entry_points is None else entry_points, key=lambda e: (e.name, e.value)):
         owner = f"the plugin {_distribution(entry)}"
         try:
             plugin = entry.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _broken(owner, f"cannot be imported: {_short(error)}") from error
         if any(plugin is known for known, _ in plugins):  # an old and a new install of one distribution name it twice
             continue
         _register(manager, plugin, owner)
         plugins.append((plugin, owner))
     return Registry(
-        bases=_collect(plugins, "envtool_base_kinds", api.Kind, "base kind", _check_kind),
-        layers=_collect(plugins, "envtool_layer_kinds", api.Kind, "layer kind", _check_kind),
-        languages=_collect(plugins, "envtool_languages", api.Language, "language", _check_language),
-        plugins=tuple(plugin for plugin, _ in plugins),
+        bases=_collect(plugins, "envtool_base_kinds", api.Kind, "base kind", _check_kind, plugged.kind),
+        layers=_collect(plugins, "envtool_layer_kinds", api.Kind, "layer kind", _check_kind, plugged.kind),
+        languages=_collect(plugins, "envtool_languages", api.Language, "language", _check_language, plugged.language),
+        plugins=tuple(each if owner == OURS else plugged.plugin(each, owner) for each, owner in plugins),
     )
 
 
@@ -91,6 +92,12 @@ def _installed() -> Iterable[EntryPoint]:
     return entry_points(group=GROUP)
 
 
+def installed() -> dict[str, str]:
+    """The distributions that bring plugins, by name: version. None of them is imported."""
+    found = {entry.dist.name: entry.dist.version for entry in _installed() if entry.dist is not None}
+    return dict(sorted(found.items()))
+
+
 def _distribution(entry: EntryPoint) -> str:
     found = entry.dist
     return f"`{found.name}` {found.version}" if found is not None else f"`{entry.name}`"
@@ -101,7 +108,7 @@ def _short(error: BaseException) -> str:
 
 
 def _broken(owner: str, what: str) -> UsageError:
-    hint = "" if owner == "envtool itself" else "update it, or uninstall it"
+    hint = "" if owner == OURS else "update it, or uninstall it"
     return UsageError(f"{owner} {what}", code="plugin", hint=hint)
 
 
@@ -119,6 +126,7 @@ def _collect(
     wanted: type[T],
     noun: str,
     check: Callable[[T], str],
+    stand_in: Callable[[T, str], T],
 ) -> Mapping[str, T]:
     """Call one hook on each plugin by itself: so that whoever fails, or doubles a name, can be named."""
     found: dict[str, T] = {}
@@ -129,7 +137,7 @@ def _collect(
             continue
         try:
             offered = list(function())
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _broken(owner, f"failed in {hook}: {_short(error)}") from error
         for value in offered:
             if not isinstance(value, wanted):
@@ -145,7 +153,7 @@ def _collect(
                     code="plugin",
                     hint="uninstall one of them",
                 )
-            found[name], owners[name] = value, owner
+            found[name], owners[name] = value if owner == OURS else stand_in(value, owner), owner
     return MappingProxyType(found)
 
 

@@ -12,7 +12,16 @@ from contextlib import suppress
 from envtool import evidence
 from envtool.app.opening import Opened, working
 from envtool.app.request import Request, no_task
-from envtool.errors import BuildError, EnvtoolError, Interrupted, NotCachedError, SpecError, UsageError, refused
+from envtool.errors import (
+    BuildError,
+    EnvtoolError,
+    Interrupted,
+    NotCachedError,
+    PluginError,
+    SpecError,
+    UsageError,
+    refused,
+)
 from envtool.events import Emit, Noted
 from envtool.model import Env, Task
 from envtool.plan.outputs import contested
@@ -114,7 +123,7 @@ def _result(asked: remember.Asked, stacks: Stacks, *, again: bool) -> tuple[Resu
         error = refused(raised) if isinstance(raised, OSError) else raised
         if error is None:
             raise
-        if isinstance(error, BuildError) and error.output:
+        if isinstance(error, BuildError | PluginError) and error.output:
             with suppress(OSError), evidence.create(log) as file:
                 file.write(error.output.encode(errors="replace"))
         else:

@@ -21,7 +21,10 @@ envtool version --json
 @click.pass_context
 def command(ctx: click.Context) -> None:
     """Show the versions that matter in a report: ours, Python's, the kernel's."""
+    from envtool.registry import installed
+
     system = os.uname()
+    plugins = installed()
     values = {
         "envtool": __version__,
         "python": platform.python_version(),
@@ -31,6 +34,9 @@ def command(ctx: click.Context) -> None:
     if settings(ctx).json:
         from envtool.report.lines import write
 
-        write(sys.stdout, {**values})
+        write(
+            sys.stdout, {**values, "plugins": [{"name": name, "version": version} for name, version in plugins.items()]}
+        )
     else:
         print(f"envtool {__version__} (python {values['python']}, linux {system.release}, {system.machine})")
+        print("plugins:", ", ".join(f"{name} {version}" for name, version in plugins.items()) or "none")

@@ -14,11 +14,12 @@ from typing import Protocol
 
 from envtool import inputs, keys, project, shapes
 from envtool.api import Fetch, InputFile, Kind, Request, Site
-from envtool.errors import EnvtoolError, Interrupted, MakeError, Problem, ResolveError, SpecError
+from envtool.errors import EnvtoolError, Interrupted, MakeError, PluginError, Problem, ResolveError, SpecError
 from envtool.lock.lock import Entry, Question, ground
 from envtool.lock.text import wrong_pins
 from envtool.model import BaseSpec, Json, LayerSpec
 from envtool.plan.graph import Node, has_parts
+from envtool.plugged import placed
 from envtool.realise.setting import DEFAULT_EPOCH, Setting, add_variables
 from envtool.store import memo
 from envtool.store.layers import Layer
@@ -75,6 +76,11 @@ def diff_ids(stack: Sequence[Made]) -> tuple[str, ...]:
 
 def request_on(node: Node, below: Sequence[Settled], diff_ids: tuple[str, ...], setting: Setting) -> Request:
     """The same where nothing below need stand: without diff IDs it does for what a lock is asked. Raises SpecError."""
+    with placed(f"{node.subject} `{node.spec.name}`", node.spec.where):
+        return _request_on(node, below, diff_ids, setting)
+
+
+def _request_on(node: Node, below: Sequence[Settled], diff_ids: tuple[str, ...], setting: Setting) -> Request:
     spec = node.spec
     kind, options = node.kind, spec.options
     wishes = tuple(
@@ -186,6 +192,8 @@ def answer(node: Node, request: Request, asked: Question, setting: Setting) -> E
             raise ValueError("a path that leaves the project")
         for fetch in found.fetches:
             check_fetch(fetch)
+    except PluginError as error:  # of pins that came from a lock: whoever edited it, and not the plugin
+        raise wrong_pins(entry, error.reason) from error
     except MakeError as error:
         raise wrong_pins(entry, error.message) from error
     except _ODD as error:
@@ -241,7 +249,7 @@ def resolve(node: Node, request: Request, setting: Setting, site: Asked, *, agai
                 return pins
         try:
             pins = node.kind.resolve(request, site)
-        except SpecError:
+        except (SpecError, PluginError):
             raise
         except EnvtoolError as error:
             error.message = (

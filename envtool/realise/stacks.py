@@ -9,7 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from envtool.errors import BuildError, EnvtoolError
+from envtool.events import Progress
 from envtool.plan.graph import Graph, Node, grown, has_parts
+from envtool.plugged import placed
 from envtool.realise import settle, team
 from envtool.realise.ahead import Ahead
 from envtool.realise.build import Ground, build, not_cached, stack_binds
@@ -191,7 +193,7 @@ class Stacks:
         if setting.cached_only:
             raise not_cached(node)
         event_id = f"resolve:{node.id}"
-        with told(setting, event_id, "resolve", node.spec.name) as piece:
+        with told(setting, event_id, "resolve", node.spec.name, on=node.on) as piece:
             site = StackSite(setting, wanted.request, (), event_id)
             pins = settle.resolve(node, wanted.request, setting, site, again=wanted.again)
             piece.detail = node.kind.summary(wanted.request, pins)
@@ -270,7 +272,9 @@ class Stacks:
                 future = self._futures[node_id] = Future()
         if mine:
             try:
-                future.set_result(self._make(self._graph.nodes[node_id]))
+                node = self._graph.nodes[node_id]
+                with placed(f"{node.subject} `{node.spec.name}`", node.spec.where):
+                    future.set_result(self._make(node))
             except BaseException as error:
                 future.set_exception(error)
         return future.result()
@@ -311,9 +315,10 @@ class Stacks:
         setting = self._setting
         request, pins = wanted.request, wanted.pins
         event_id = f"{node.subject}:{node.id}"
-        with told(setting, event_id, node.subject, node.spec.name) as piece:
+        with told(setting, event_id, node.subject, node.spec.name, on=node.on) as piece:
             site = StackSite(setting, request, ground.below, event_id)
             if not wanted.known:
+                setting.emit(Progress(id=event_id, phase="resolving"))
                 pins = settle.resolve(node, request, setting, site, again=wanted.again)
             settled = settle.settled(node, request, pins)
             piece.detail = node.kind.summary(request, pins)

@@ -11,6 +11,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Protocol, Self
 
+from envtool.errors import PluginError
 from envtool.events import Output
 
 if TYPE_CHECKING:
@@ -140,7 +141,9 @@ class Stream:
             if index not in self._broken:
                 self._broken.add(index)
                 name = type(self._subscribers[index]).__name__.lower()
-                self._complain(f"the {name} report failed: {type(error).__name__}: {error} (the run goes on)")
+                said = f"the {name} report failed: {type(error).__name__}: {error}"
+                said = error.message if isinstance(error, PluginError) else said
+                self._complain(f"{said} (the run goes on)")
             return False
 
 

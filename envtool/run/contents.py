@@ -7,7 +7,7 @@ from typing import Any
 
 from envtool import keys
 from envtool.api import Package, Tree
-from envtool.errors import UsageError
+from envtool.errors import EnvtoolError, UsageError
 from envtool.realise.stacks import Stack
 from envtool.realise.tree import StackTree
 from envtool.report.bill import Bill, Step, items
@@ -64,6 +64,8 @@ def asked(hook: str, plugins: Sequence[object], **arguments: Any) -> Iterator[Pa
             continue
         try:
             yield from function(**arguments)
+        except EnvtoolError:
+            raise
         except Exception as error:
             name = getattr(plugin, "__name__", type(plugin).__name__)
             text = " ".join(f"{type(error).__name__}: {error}".split())[:300]

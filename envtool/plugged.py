@@ -1,0 +1,241 @@
+"""What plugins are asked, and what they answer: whoever fails, or answers what api.py does not have, is named.
+
+A kind or language of a plugin is stood in for by an object of a class derived from its own, whose methods ask the
+plugin's, and look at what comes: so everything that the core knows of it (which methods it has, whose child it is) is
+as it was. An error of ours (errors.py) that comes out of a plugin passes, for that is how a plugin says what is wrong;
+so does what the system refuses to our own code on its behalf (a full disk). All else is the plugin's fault.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, TypeVar
+
+from envtool import api, shapes
+from envtool.errors import EnvtoolError, PluginError
+from envtool.model import Where
+
+__all__ = ["kind", "language", "placed", "plugin"]
+
+T = TypeVar("T", api.Kind, api.Language)
+Taken = Callable[[Any], Any]  # an answer -> the same as the core takes it. Raises _Wrong
+
+_CORE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+class _Wrong(Exception):  # noqa: N818 - it is what was answered
+    """An answer that is none: what it should have been."""
+
+
+# ---- what may be answered ------------------------------------------------------------------------------------------
+
+
+def _is(*types: type) -> Taken:
+    def taken(answer: Any) -> Any:
+        if (type(answer) is bool and bool not in types) or not isinstance(answer, types):
+            raise _Wrong(" or ".join("None" if each is type(None) else each.__name__ for each in types))
+        return answer
+
+    return taken
+
+
+def _each(*types: type) -> Taken:
+    names = " or ".join(each.__name__ for each in types)
+
+    def taken(answer: Any) -> Any:
+        if isinstance(answer, str | bytes | Mapping):  # can be iterated over, and is never meant to be
+            raise _Wrong(f"several {names}")
+        try:
+            found = tuple(answer)
+        except TypeError as error:
+            if answer is None or not hasattr(answer, "__iter__"):
+                raise _Wrong(f"several {names}") from error
+            raise
+        if not all(isinstance(item, types) for item in found):
+            raise _Wrong(f"several {names}")
+        return found
+
+    return taken
+
+
+def _words(answer: Any) -> Any:
+    if not isinstance(answer, Mapping) or not all(isinstance(item, str) for pair in answer.items() for item in pair):
+        raise _Wrong("a mapping of str to str")
+    return answer
+
+
+def _json(answer: Any) -> Any:
+    try:
+        json.dumps(answer, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _Wrong("JSON") from error
+    return answer
+
+
+def _recipe(answer: Any) -> Any:
+    _is(api.Recipe)(answer)
+    if not all(isinstance(step, api.Run | api.Unpack | api.Place | api.Call) for step in answer.steps):
+        raise _Wrong("a Recipe of Run, Unpack, Place and Call")
+    return answer
+
+
+_KIND: Mapping[str, Taken | None] = {
+    "inputs": _each(str),
+    "optional_inputs": _each(str),
+    "named_inputs": _each(str),
+    "asked_inputs": _each(str),
+    "texts": _each(str),
+    "keeps": None,
+    "follows": None,
+    "question": _json,
+    "resolve": _json,
+    "fresh": None,
+    "watches": _each(str),
+    "looked": None,
+    "fetches": _each(api.Fetch),
+    "locate": _each(api.Fetch),
+    "material": _json,
+    "platform": _is(str),
+    "parts": _each(api.Part),
+    "image_config": _json,
+    "image_source": _is(api.ImageSource, type(None)),
+    "original": _is(api.Original, type(None)),
+    "epoch": _is(int, type(None)),
+    "faketime": _is(bytes, type(None)),
+    "packages_with": _words,
+    "hint": _is(str),
+    "variables": _words,
+    "in_project": _words,
+    "generated": _words,
+    "build": _recipe,
+    "summary": _is(str),
+}
+_LANGUAGE: Mapping[str, Taken | None] = {"layers": _each(api.LayerDraft)}
+_HOOKS: Mapping[str, Taken | None] = {
+    "envtool_detect": _each(api.Detection),
+    "envtool_event": None,
+    "envtool_packages": _each(api.Package),
+    "envtool_owners": _each(api.Package),
+}
+
+# ---- who asks ------------------------------------------------------------------------------------------------------
+
+
+def kind(value: api.Kind, owner: str) -> api.Kind:
+    """A kind of the plugin `owner`, as the core is to ask it."""
+    return _stand_in(value, owner, api.Kind)
+
+
+def language(value: api.Language, owner: str) -> api.Language:
+    """The same for a language."""
+    return _stand_in(value, owner, api.Language)
+
+
+def plugin(value: object, owner: str) -> object:
+    """The hooks of a plugin that are called later than once, as the core is to call them."""
+    hooks = {
+        name: _asked(getattr(value, name), name, owner, taken)
+        for name, taken in _HOOKS.items()
+        if getattr(value, name, None) is not None
+    }
+    return SimpleNamespace(__name__=getattr(value, "__name__", type(value).__module__), **hooks)
+
+
+def _stand_in(value: T, owner: str, base: type[T]) -> T:
+    if getattr(value, "_envtool_owner", "") == owner:
+        return value
+    found = copy.copy(value)
+    object.__setattr__(found, "__class__", _derived(type(value), owner, base))  # type: ignore[arg-type]  # types have a hash
+    return found
+
+
+@functools.cache
+def _derived(own: type, owner: str, base: type) -> type:
+    methods = _KIND if base is api.Kind else _LANGUAGE
+    special = {"parts": _parts, "resolve": _pins}
+    asked = {
+        name: _asked(getattr(own, name), name, owner, special[name](own, owner) if name in special else taken)
+        for name, taken in methods.items()
+        if getattr(own, name) is not getattr(base, name)
+    }
+    marks = {"__module__": own.__module__, "__qualname__": own.__qualname__, "__slots__": (), "_envtool_owner": owner}
+    return type(own.__name__, (own,), {**asked, **marks})
+
+
+def _pins(own: Any, owner: str) -> Taken:
+    """Pins are what the kind itself says that they are."""
+    del owner
+
+    def taken(answer: Any) -> Any:
+        if wrong := shapes.fault(_json(answer), own.pins):
+            raise _Wrong(f"what its own `pins` has ({wrong})")
+        return answer
+
+    return taken
+
+
+def _parts(own: type, owner: str) -> Taken:
+    """Parts bring kinds that are in no registry."""
+    del own
+
+    def taken(answer: Any) -> Any:
+        return tuple(replace(part, kind=kind(part.kind, owner)) for part in _each(api.Part)(answer))
+
+    return taken
+
+
+def _asked(function: Callable[..., Any], name: str, owner: str, taken: Taken | None) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def asked(*arguments: Any, **named: Any) -> Any:
+        answer = None
+        try:
+            answer = function(*arguments, **named)
+            return answer if taken is None else taken(answer)
+        except EnvtoolError:
+            raise
+        except _Wrong as wrong:
+            text = f"answered {type(answer).__name__} where {wrong} is wanted"
+            raise _error(owner, name, arguments, text, wrong) from wrong
+        except (Exception, SystemExit) as error:
+            if isinstance(error, OSError) and _in_core(error):
+                raise
+            text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            raise _error(owner, name, arguments, text, error) from error
+
+    return asked
+
+
+def _error(owner: str, name: str, arguments: tuple[Any, ...], text: str, cause: BaseException) -> PluginError:
+    error = PluginError(owner, name, text, cause)
+    for each in arguments:
+        if isinstance(each, api.Request):
+            error.place(f"{'layer' if each.base_kind or each.below else 'base'} `{each.name}`", each.where)
+        elif isinstance(each, api.EnvDraft):
+            error.place(f"env `{each.name}`", each.where)
+    return error
+
+
+def _in_core(error: BaseException) -> bool:
+    """Whether it was raised by our own code, which the plugin called."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    file = trace.tb_frame.f_code.co_filename if trace else ""
+    return file.startswith(_CORE) and file != __file__
+
+
+@contextmanager
+def placed(what: str, where: Where) -> Iterator[None]:
+    """Where a plugin fails that was told nothing of the place in the spec, it is said all the same."""
+    try:
+        yield
+    except PluginError as error:
+        error.place(what, where)
+        raise

@@ -1,0 +1,238 @@
+"""A plugin that fails, or answers what is no answer, is named, with what it was asked and where that stands."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from envtool import api, plugged
+from envtool.errors import PluginError, ResolveError
+from envtool.registry import discover
+
+OWNER = "the plugin `envtool-bad` 1.0"
+WHERE = api.Where(file="envtool.yaml", line=3, column=5)
+REQUEST = api.Request(
+    name="crashy", options={}, inputs=(), where=WHERE, arch="x86_64", epoch=0, below=("sha256:x",), base_kind="debian"
+)
+BASE = api.Request(name="b", options={}, inputs=(), where=WHERE, arch="x86_64", epoch=0)
+
+
+def kind(**methods):
+    own = {"name": "crashy", "schema": True, **methods}
+    return plugged.kind(type("Crashy", (api.Kind,), own)(), OWNER)
+
+
+def crash(*_, **__):
+    return 1 // 0
+
+
+ASKED = {  # method -> how it is called
+    "inputs": ({},),
+    "optional_inputs": ({},),
+    "named_inputs": ({},),
+    "asked_inputs": ({},),
+    "texts": ({},),
+    "keeps": ({}, "a"),
+    "follows": ({}, "a", "b"),
+    "question": (REQUEST,),
+    "resolve": (REQUEST, None),
+    "fresh": (REQUEST, None),
+    "watches": (None,),
+    "looked": (None,),
+    "fetches": (REQUEST, None),
+    "locate": (REQUEST, None, (), None),
+    "material": (REQUEST, None),
+    "platform": (None,),
+    "parts": (REQUEST, None),
+    "image_config": (REQUEST, None),
+    "image_source": (REQUEST, None),
+    "original": (REQUEST, None, None),
+    "epoch": (None,),
+    "faketime": (REQUEST, None, None),
+    "packages_with": (REQUEST, None, (), None),
+    "hint": (REQUEST, None, "", None),
+    "variables": (REQUEST, None),
+    "in_project": (REQUEST, None),
+    "generated": (REQUEST, None),
+    "build": (REQUEST, None),
+    "summary": (REQUEST, None),
+}
+
+
+def test_every_method_of_a_kind_is_held():
+    methods = {name for name, value in vars(api.Kind).items() if callable(value) and not name.startswith("_")}
+    assert methods == {*ASKED}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_a_crash_is_the_plugins(name):
+    with pytest.raises(PluginError) as error:
+        getattr(kind(**{name: crash}), name)(*ASKED[name])
+    placed = " of layer `crashy` (envtool.yaml:3)" if REQUEST in ASKED[name] else ""
+    assert error.value.message == (
+        f"{OWNER} failed in {name}{placed}: ZeroDivisionError: integer division or modulo by zero"
+    )
+    assert error.value.exit_status == 3
+    assert "author" in error.value.hint
+
+
+WRONG = {
+    "inputs": "a",  # iterates as letters
+    "optional_inputs": None,
+    "named_inputs": [b"a"],
+    "asked_inputs": 3,
+    "texts": {"a": "b"},
+    "question": {1, 2},
+    "resolve": {"a", "b"},
+    "watches": [1],
+    "fetches": ["https://x"],
+    "locate": None,
+    "material": {"at": object()},
+    "platform": b"x",
+    "parts": [3],
+    "image_config": [{1}],
+    "image_source": "alpine",
+    "original": 3,
+    "epoch": "now",
+    "faketime": "lib",
+    "packages_with": [],
+    "hint": None,
+    "variables": {"A": 1},
+    "in_project": ["a"],
+    "generated": {1: "x"},
+    "build": "make",
+    "summary": 14,
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_an_answer_that_is_none_is_the_plugins(name):
+    with pytest.raises(PluginError, match=f"failed in {name}.*: answered .* where .* is wanted"):
+        getattr(kind(**{name: lambda *_: WRONG[name]}), name)(*ASKED[name])
+
+
+def test_pins_have_to_fit_the_kinds_own_schema():
+    pins = {"type": "object", "required": ["debs"]}
+    with pytest.raises(PluginError, match="its own `pins` has"):
+        kind(pins=pins, resolve=lambda *_: {"dbs": []}).resolve(REQUEST, None)
+    assert kind(pins=pins, resolve=lambda *_: {"debs": []}).resolve(REQUEST, None) == {"debs": []}
+
+
+def test_more_ways_to_fail():
+    def late(*_):
+        yield "a"
+        raise KeyError("b")
+
+    def deep(*_):
+        return deep()
+
+    for method, said in (
+        (late, "KeyError: 'b'"),
+        (deep, "RecursionError"),
+        (lambda *_: sys.exit("no"), "SystemExit: no"),
+        (lambda *_: open("/nowhere"), "FileNotFoundError"),
+        (lambda: (), "TypeError"),
+    ):
+        with pytest.raises(PluginError, match=f"failed in inputs: {said}"):
+            kind(inputs=method).inputs({})
+    with pytest.raises(PluginError, match="of base `b`"):
+        kind(build=crash).build(BASE, None)
+    recipe = api.Recipe(steps=("make",))
+    with pytest.raises(PluginError, match="a Recipe of Run"):
+        kind(build=lambda *_: recipe).build(REQUEST, None)
+
+
+def test_what_a_plugin_says_on_purpose_passes():
+    def refuse(*_):
+        raise ResolveError("no such gem", hint="look")
+
+    with pytest.raises(ResolveError, match=r"^no such gem$"):
+        kind(resolve=refuse).resolve(REQUEST, None)
+
+    def full(path):
+        from envtool import stored
+
+        return stored.read(path, most=1)
+
+    with pytest.raises(FileNotFoundError):  # of our own code, as the system says it
+        kind(inputs=lambda *_: full("/nowhere/at/all")).inputs({})
+
+
+def test_a_stand_in_is_what_it_stands_for():
+    class Gem(api.Kind):
+        name = "gem"
+        schema = True
+        siblings = {"groups": True}
+
+        def __init__(self):
+            self.calls = []
+
+        def summary(self, request, pins):
+            self.calls.append(request)
+            return super().summary(request, pins) + "2 gems"
+
+        def resolve(self, request, site):
+            return [self.summary(request, None)]
+
+    held = plugged.kind(Gem(), OWNER)
+    assert isinstance(held, Gem)
+    assert held.name == "gem"
+    assert held.siblings == {"groups": True}
+    assert type(held).resolve is not api.Kind.resolve
+    assert type(held).parts is api.Kind.parts, "the core asks by this whether there are any"
+    assert held.resolve(REQUEST, None) == ["2 gems"]
+    assert held.inputs({}) == ()
+    assert plugged.kind(held, OWNER) is held
+    with pytest.raises(PluginError, match=r"failed in build of layer `crashy`.*NotImplementedError"):
+        plugged.kind(type("None_", (Gem,), {"build": _unmade})(), OWNER).build(REQUEST, None)
+
+
+def test_kinds_of_parts_are_held_too():
+    inner = type("Inner", (api.Kind,), {"name": "inner", "schema": True, "build": crash})()
+    part = api.Part(name="RUN", kind=inner, options={}, where=WHERE)
+    (found,) = kind(parts=lambda *_: [part]).parts(BASE, None)
+    with pytest.raises(PluginError, match="failed in build"):
+        found.kind.build(REQUEST, None)
+
+
+def _unmade(self, request, pins):
+    return api.Kind.build(self, request, pins)
+
+
+def entry(plugin, name="bad"):
+    return SimpleNamespace(
+        name=name, value="bad:plugin", dist=SimpleNamespace(name="envtool-bad", version="1.0"), load=lambda: plugin
+    )
+
+
+def test_languages_and_hooks_are_held():
+    language = type("L", (api.Language,), {"name": "l", "layers": crash})()
+    plugin = SimpleNamespace(
+        envtool_languages=api.hook(lambda: [language]),
+        envtool_detect=api.hook(lambda project: [3]),
+        envtool_event=api.hook(lambda event: 1 // 0),
+        envtool_packages=api.hook(lambda tree: iter([1 // 0])),
+        envtool_owners=api.hook(lambda tree, path: ["x"]),
+    )
+    registry = discover([], [entry(plugin)])
+    draft = api.EnvDraft(name="unit", base_kind="host", options={}, layer_names=(), where=WHERE)
+    with pytest.raises(PluginError, match=r"failed in layers of env `unit` \(envtool.yaml:3\): ZeroDivisionError"):
+        registry.languages["l"].layers(draft, None)
+    for hook, arguments in (
+        ("envtool_detect", {"project": None}),
+        ("envtool_event", {"event": None}),
+        ("envtool_packages", {"tree": None}),
+        ("envtool_owners", {"tree": None, "path": "/x"}),
+    ):
+        (function,) = registry.hooks(hook)
+        with pytest.raises(PluginError, match=f"^{OWNER} failed in {hook}: "):
+            function(**arguments)
+
+
+def test_who_asks_sees_where(monkeypatch):
+    monkeypatch.setenv("ENVTOOL_DEBUG", "1")
+    with pytest.raises(PluginError) as error:
+        kind(summary=crash).summary(REQUEST, None)
+    assert "in crash" in error.value.output

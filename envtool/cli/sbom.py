@@ -29,7 +29,8 @@ envtool sbom 'unit[trixie]' --format spdx -o unit.spdx.json
 def command(ctx: click.Context, /, env: str, form: str, output: str | None, **how: Any) -> None:
     """Write the bill of materials of an env: every package that is really in its stack. Makes the stack if need be.
 
-    CycloneDX 1.6 or SPDX 2.3, JSON; the same stack gives the same bytes. Needs the extra `envtool-core[sbom]`.
+    CycloneDX 1.6 or SPDX 2.3, JSON; the same stack gives the same bytes. It needs libraries that are installed only
+    where they are wanted: without them it says the command.
     """
     from envtool.cli import door
     from envtool.cli.running import follow

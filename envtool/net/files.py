@@ -102,7 +102,12 @@ class _Exact(Sink):
         what += " that are pinned" if short else f" pinned {wanted}"
         page = "a web page came instead of the file: " if self.page else ""
         code = "fetch-size" if short else "fetch-hash"
-        return FetchError(f"{redacted(self._url)}: {page}{what}", code=code, hint=PAGE if self.page else CHANGED)
+        return FetchError(
+            f"{redacted(self._url)}: {page}{what}",
+            code=code,
+            hint=PAGE if self.page else CHANGED,
+            found="" if short or self.page else found,
+        )
 
 
 def get(

@@ -175,7 +175,16 @@ def faults(url: str, patience: Patience) -> Iterator[None]:
             raise FetchError(
                 f"{redacted(url)}: the proxy says HTTP {refused[1]}", code="fetch-status", hint=PROXY
             ) from error
-        raise Retry(why, hint=PROXY if is_proxy(error) else "") from error
+        raise Retry(why, hint=PROXY if is_proxy(error) else _likely(why)) from error
+
+
+def _likely(why: str) -> str:
+    """What is probably wrong where no connection came about."""
+    if "refused" in why:
+        return "is anything listening there?"
+    if re.search("name or service|name resolution|no address associated|nodename", why):
+        return "is the host's name right, and has this machine a network?"
+    return ""
 
 
 def _untrusted(url: str, error: Exception) -> Exception:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -29,7 +30,7 @@ def bring(settled: Settled, setting: Setting, event_id: str, site: Site) -> None
     if setting.offline:
         raise _offline(missing)
     setting.make_room()
-    kind, request = settled.node.kind, settled.request
+    request = settled.request
     seen = settle.seen(settled.node, request, setting)
     hinted = [replace(fetch, url=fetch.url or seen.get(fetch.sha256, "")) for fetch in missing]
     try:
@@ -39,16 +40,40 @@ def bring(settled: Settled, setting: Setting, event_id: str, site: Site) -> None
             if hinted == missing and error.code != "fetch-status":  # what let us in may have ended meanwhile
                 raise
             download(_located(settled, _missing(settled.fetches, setting), site), setting, event_id)
-    except FetchError as error:
-        if not error.hint or error.code == "fetch-gone":
-            name = request.base_name if kind.of_base else request.name
-            error.hint = f"if it is gone for good, `envtool lock --upgrade {name}` moves to what there is now"
+    except (FetchError, ResolveError) as error:
+        if isinstance(error, FetchError):
+            error.hint = _advice(settled, setting, error)
+        place = f"{request.where.file}:{request.where.line}: {settled.node.subject} `{request.name}`"
+        error.message = f"{place}: {error.message}"
+        error.args = (error.message,)
         raise
 
 
-def download(fetches: Sequence[Fetch], setting: Setting, event_id: str) -> None:
-    """Fetch exact files that say where they are, or lie where ENVTOOL_BLOBS says. Raises FetchError (code offline,
-    fetch-nowhere, …), StoreError, Interrupted."""
+def _advice(settled: Settled, setting: Setting, error: FetchError) -> str:
+    """What to do about a file that cannot be had, by who said which one it is: the spec itself, the lock, or what was
+    asked last."""
+    request = settled.request
+    name = request.base_name if settled.node.kind.of_base else request.name
+    own = any(fetch.sha256 in json.dumps(request.options).lower() for fetch in settled.fetches)
+    locked = any(entry.question.name == name for entry in setting.lock.entries)
+    if error.code == "fetch-hash" and error.found:
+        if own:
+            key = "--checksum=sha256:" if settled.node.of else "sha256: "
+            return f"if the file is meant to be this one, write `{key}{error.found}`"
+        again = f"`envtool lock --upgrade {name}`" if locked else "`--refresh`"
+        return f"look at what it is: another file has this name now than was pinned. If it is right, {again} takes it"
+    if error.code not in ("fetch-gone", "fetch-unreachable", "fetch-nowhere"):
+        return error.hint
+    if own:
+        return error.hint if error.code == "fetch-unreachable" else "nothing is there (any more): is the URL right?"
+    again = f"`envtool lock --upgrade {name}` moves" if locked else "`--refresh` settles it anew, and moves"
+    gone = f"if it is gone for good, {again} to what there is now"
+    return f"{error.hint}; {gone}" if error.code == "fetch-unreachable" and error.hint else gone
+
+
+def download(fetches: Sequence[Fetch], setting: Setting, event_id: str, *, phase: str = "fetching") -> None:
+    """Fetch exact files that say where they are, or lie where ENVTOOL_BLOBS says; `phase` is what is read
+    meanwhile. Raises FetchError (code offline, fetch-nowhere, …), StoreError, Interrupted."""
     claim(fetches, setting)
     _take(fetches, setting, event_id)
     missing = _missing(fetches, setting)
@@ -65,6 +90,7 @@ def download(fetches: Sequence[Fetch], setting: Setting, event_id: str) -> None:
         cancel=setting.cancel.is_set,
         vendor=sources.vendored(setting.root),
         files=setting.gate().open_absolute,
+        phase=phase,
     )
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import IO
 
 from envtool import evidence, project
 from envtool.container import ids, start
-from envtool.errors import EnvtoolError, StoreError
+from envtool.errors import EnvtoolError, MakeError, StoreError
 from envtool.events import Outcome
 from envtool.model import Env, Task
 from envtool.realise import advice
-from envtool.realise.setting import Setting
-from envtool.realise.stacks import Stack
+from envtool.realise.setting import PATH, Setting
+from envtool.realise.stacks import Stack, stack_binds
 from envtool.realise.tee import Tee
 from envtool.realise.told import told
 from envtool.run import describe, provenance, standin
@@ -48,7 +49,14 @@ def run_task(
         piece.outcome, piece.detail = _outcome(ended, task)
         if piece.outcome == "failed":
             base = stack.made[0].settled.node.kind.name
-            hint = advice.of_task(ended.status, said, network=env.network, scratch=env.scratch, base=base)
+            hint = advice.of_task(
+                ended.status,
+                said,
+                network=env.network,
+                scratch=env.scratch,
+                base=base,
+                programs=lambda: programs(stack),
+            )
     result = Result(
         env=env.name,
         task=task.name,
@@ -107,6 +115,22 @@ def _run(
             if reach:
                 reach.opened = ended.opened
             return ended, tee.text(1 << 16) if ended.status else ""
+
+
+def programs(stack: Stack) -> frozenset[str]:
+    """The names of what lies where the stack's PATH leads to, for hints; nothing of a layer that is damaged."""
+    shown = {bind.target.rstrip("/"): bind.source for bind in stack_binds(stack.made)}
+    found: set[str] = set()
+    places = {place.strip("/") for place in f"{stack.variables.get('PATH', '')}:{PATH}".split(":") if place}
+    for place in places:
+        own = next((shown[top] + f"/{place}"[len(top) :] for top in shown if f"/{place}/".startswith(f"{top}/")), "")
+        with suppress(OSError):  # of this machine, as a base of kind `host` shows it
+            found.update(os.listdir(own) if own else ())
+    for made in stack.made:
+        with suppress(MakeError):
+            paths = (os.fsdecode(path).rpartition("/") for path, _ in layers.records(made.layer))
+            found.update(name for place, _, name in paths if place.strip("/") in places)
+    return frozenset(found)
 
 
 def _log(path: str) -> IO[bytes]:

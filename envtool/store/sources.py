@@ -101,6 +101,7 @@ def failure(fetch: Fetch, failed: list[tuple[Source, FetchError]]) -> FetchError
         code=wrong[0] if wrong else others[0] if others else GONE,
         hint=next((error.hint for _, error in failed if error.hint and error.code in (*wrong, *others)), "")
         or next((error.hint for _, error in failed if error.hint), ""),
+        found=next((error.found for _, error in failed if error.found), ""),
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+from envtool.extras import command
 from envtool.kinds.dockerfile.words import Lexer, WordError
 
 _HEREDOC = re.compile(r"^\d*<<(-?)([^<]+)$")
@@ -104,7 +105,7 @@ def _library() -> Any:
         raise Fault(
             f"Dockerfiles are parsed by the Python package `dockerfile`, which is not there: {error}",
             1,
-            hint="`pip install 'envtool-core[dockerfile]'`: it has wheels for x86_64, and is built with Go elsewhere",
+            hint=f"`{command('dockerfile')}`: it has wheels for x86_64, and is built with Go elsewhere",
         ) from error
     return dockerfile
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from envtool.api import Package
 from envtool.errors import UsageError
+from envtool.extras import command
 
 if TYPE_CHECKING:
     import uuid
@@ -105,7 +106,7 @@ def render(bill: Bill, form: Format) -> str:
         raise UsageError(
             f"`envtool sbom` needs `{(error.name or '').partition('.')[0]}`, which is not installed",
             code="sbom-library",
-            hint="install envtool with its extra: pip install 'envtool-core[sbom]'",
+            hint=f"`{command('sbom')}` installs what it needs",
         ) from error
 
 

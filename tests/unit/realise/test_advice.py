@@ -2,9 +2,13 @@ import pytest
 
 from envtool.realise import advice
 
+HERE = ("sh", "pytest", "make", "python3", "cat")
+
 
 def task(status, output, **changes):
-    return advice.of_task(status, output, **{"network": False, "scratch": "memory", "base": "host", **changes})
+    return advice.of_task(
+        status, output, **{"network": False, "scratch": "memory", "base": "host", "programs": lambda: HERE, **changes}
+    )
 
 
 @pytest.mark.parametrize(
@@ -28,10 +32,72 @@ def test_the_rest_of_the_container():
     assert not task(1, "No space left on device", scratch="disk")
     assert "read-only" in task(1, "touch: cannot touch '/usr/x': Read-only file system")
     assert not task(1, "Read-only file system", base="debian")
-    assert "layer" in task(127, "/bin/sh: 1: tox: not found")
     assert "before this one" in advice.of_build(127, "", base="debian")
 
 
 def test_an_ordinary_failure_needs_no_advice():
     assert not task(1, "assert 1 == 2")
     assert not advice.of_build(2, "make: *** [all] Error 1", base="debian")
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("/bin/sh: 1: pytset: not found", "pytset"),
+        ("sh: 12: pytset: not found", "pytset"),
+        ("bash: line 1: pytset: command not found", "pytset"),
+        ("/bin/bash: line 3: pytset: command not found", "pytset"),
+        ("./run.sh: line 3: pytset: command not found", "pytset"),
+        ("./run.sh: 3: pytset: not found", "pytset"),
+        ("/bin/sh: pytset: not found", "pytset"),
+        ("zsh:1: command not found: pytset", "pytset"),
+        ("/usr/bin/env: ‘pytset’: No such file or directory", "pytset"),
+        ("env: 'pytset': No such file or directory", "pytset"),
+        ("envtool: pytset: not found", "pytset"),
+        ("sh: 1: ./go.sh: not found", "./go.sh"),
+        ("something else", ""),
+        ("cat: x: No such file or directory", ""),
+    ],
+)
+def test_which_command_was_not_found(line, name):
+    assert advice.absent(f"before\n{line}\nafter") == name
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "programs", "said"),
+    [
+        ("pytset", "host", HERE, "`pytset` is not in this env; did you mean `pytest`?"),
+        ("mkae", "debian", HERE, "did you mean `make`?"),
+        ("gfortran", "host", HERE, "install it here, or take `base: {debian: bookworm}` and `apt: [PACKAGE]`"),
+        (
+            "gfortran",
+            "debian",
+            (*HERE, "apt-get"),
+            "`gfortran` is not in this env: a layer brings it, `apt: [PACKAGE]`",
+        ),
+        ("gfortran", "image", HERE, "a `run:` layer, or another base, brings it"),
+        (
+            "pytest",
+            "host",
+            ("python3",),
+            "`pytest` is not in this env: `pip: [pytest]` brings it (with `language: python`: `packages: [pytest]`)",
+        ),
+        (
+            "pytset",
+            "debian",
+            ("python3", "tset"),
+            "did you mean `pytest`? `pip: [pytest]` brings it (with `language: python`: `packages: [pytest]`)",
+        ),
+        ("pytset", "debian", ("sh", "tset"), "did you mean `tset`?"),
+        ("./go.sh", "host", HERE, "`./go.sh` is not there, or what its first line (`#!`) names is not in this env"),
+    ],
+)
+def test_a_command_that_is_not_there(name, base, programs, said):
+    told = task(127, f"/bin/sh: 1: {name}: not found", base=base, programs=lambda: programs)
+    assert told.endswith(said)
+    assert "apt" not in told or base != "image", "what the base cannot do is no advice"
+
+
+def test_a_layer_that_misses_a_command_is_told_which():
+    said = advice.of_build(127, "/bin/sh: 1: cc: not found", base="debian")
+    assert said == "`cc` is not in this stack: add the layer that brings it before this one"

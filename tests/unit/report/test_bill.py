@@ -170,4 +170,5 @@ def test_a_missing_library_is_named_with_the_way_to_get_it(monkeypatch):
         bills.render(made(), "cyclonedx")
     assert caught.value.code == "sbom-library"
     assert "`cyclonedx`" in caught.value.message
-    assert "envtool-core[sbom]" in caught.value.hint
+    assert "cyclonedx-python-lib>=" in caught.value.hint
+    assert "envtool-core" not in caught.value.hint, "a name that is on no index"

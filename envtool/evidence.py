@@ -85,7 +85,9 @@ def log_path(run: str, env: str, task: str) -> str:
     """The file for a task's output: names may hold anything, file names may not."""
     import re
 
-    safe = re.sub(r"[^\w.,=\[\]-]+", "_", f"{env}.{task}")
+    own, bracket, point = env.partition("[")
+    own = own.replace("/", "=")  # of an included file: no other name has this
+    safe = re.sub(r"[^\w.,=\[\]-]+", "_", f"{own}{bracket}{point}.{task}")
     return os.path.join(run, f"{safe}.log")
 
 

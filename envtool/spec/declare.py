@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from envtool.api import Kind
-from envtool.errors import SpecError
+from envtool.errors import PluginError, SpecError
 from envtool.model import BaseSpec, Json, LayerSpec
+from envtool.plugged import placed
 from envtool.spec import values
 from envtool.spec.check import Checker
 from envtool.spec.node import Node, Problems, plain
@@ -49,6 +50,14 @@ class Work:
     ready_bases: dict[int, BaseSpec] = field(default_factory=dict)  # without templates: made once; by id of Declared
     ready_layers: dict[int, LayerSpec] = field(default_factory=dict)
     places: dict[int, tuple[Node, Declared]] = field(default_factory=dict)  # written in place, by id of their node
+
+    def layer(self, node: Node, name: str) -> str:
+        """The layer that a name means where it is written."""
+        return node.source.meant(name, self.known_layers)
+
+    def base(self, node: Node, name: str) -> str:
+        """The base that a name means where it is written."""
+        return node.source.meant(name, self.known_bases)
 
     def text(self, node: Node, scope: Scope | None) -> str:
         """A scalar as text, rendered. `scope` None: left as written."""
@@ -190,7 +199,7 @@ def make_layer(work: Work, declared: Declared, scope: Scope | None) -> LayerSpec
         kind=declared.kind.name,
         options=_options(work, declared, scope, "layers"),
         where=declared.at.where,
-        needs=None if declared.needs is None else tuple(str(need.value) for need in declared.needs),
+        needs=None if declared.needs is None else tuple(work.layer(need, str(need.value)) for need in declared.needs),
         set={name: work.text(value, scope) for name, value in given.items()},
         directory=declared.directory,
     )
@@ -219,19 +228,20 @@ def _options(work: Work, declared: Declared, scope: Scope | None, sort: str) -> 
             fine = checker.check({kind.name: options}, alone, work.problems, at=at, rendered=True)
         if not fine:
             return options
-    _check_paths(work, declared, options)
+    _check_paths(work, declared, options, sort)
     return options
 
 
-def _check_paths(work: Work, declared: Declared, options: Json) -> None:
+def _check_paths(work: Work, declared: Declared, options: Json, sort: str) -> None:
     if type(declared.kind).inputs is Kind.inputs:
         return
     try:
-        paths = declared.kind.inputs(options)
+        with placed(f"{sort[:-1]} `{declared.name}`", declared.at.where):
+            paths = declared.kind.inputs(options)
     except SpecError as error:
         work.problems.include(declared.at.source.order, error.problems)
         return
-    except (TypeError, KeyError, ValueError, AttributeError, IndexError):
+    except (PluginError, TypeError, KeyError, ValueError, AttributeError, IndexError):
         if work.problems.found:  # the options are wrong, and that has been said
             return
         raise

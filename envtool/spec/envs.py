@@ -117,6 +117,7 @@ def _base(work: Work, point: Point) -> BaseSpec | None:
         name = work.text(node, point.scope) if isinstance(node.value, str) else ""
         if not name:
             return None
+        name = work.base(node, name)
     declared = work.bases.get(name)
     if declared is not None:
         return make_base(work, declared, point.scope)
@@ -160,7 +161,7 @@ def _layers(work: Work, point: Point) -> list[tuple[LayerSpec, Node]]:
         if isinstance(entry.value, dict):
             declared = _in_place(work, entry, lambda entry=entry: declare_layer(work, "", entry, entry))  # type: ignore[misc]
         elif isinstance(entry.value, str):
-            name = work.text(entry, point.scope)
+            name = work.layer(entry, work.text(entry, point.scope))
             declared = work.layers.get(name)
             if declared is None and name and name not in work.known_layers:
                 hint = work.problems.near(name, work.known_layers)

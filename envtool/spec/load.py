@@ -6,7 +6,7 @@ import fnmatch
 import posixpath
 import shlex
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from envtool.errors import UsageError
 from envtool.model import Env, Spec
@@ -127,10 +127,11 @@ def _read(project: _Recorder, file: str, problems: Problems) -> list[_File]:
         raise UsageError(f"there is no {file}", code="no-spec", hint="write one, or let `envtool init` write it")
     files: list[_File] = []
     seen: dict[str, Node | None] = {posixpath.normpath(file): None}
-    pending: list[tuple[str, str, Node | None]] = [(file, text, None)]
+    pending: list[_Pending] = [(file, text, None, "")]
     while pending:
-        name, text, below = pending.pop()
-        source = source_of(text, name, order=len(files), directory=posixpath.dirname(name) or ".")
+        name, text, below, prefix = pending.pop()
+        directory = posixpath.dirname(name) or "."
+        source = source_of(text, name, order=len(files), directory=directory, prefix=prefix)
         node = parse(text.removeprefix("\ufeff"), source, problems)
         if node is None:
             if not problems.found:
@@ -146,14 +147,26 @@ def _read(project: _Recorder, file: str, problems: Problems) -> list[_File]:
     return files
 
 
+_Pending: TypeAlias = tuple[str, str, "Node | None", str]  # path, text, defaults of those that include it, prefix
+
+
+def _entered(include: Node | None) -> list[tuple[str, Node]]:
+    """The files of an `include`, each with the name that it is included by, or without."""
+    if include is None:
+        return []
+    if isinstance(include.value, dict):
+        return [*include.value.items()]
+    return [("", entry) for entry in include.items()]
+
+
 def _included(
     project: _Recorder, node: Node, defaults: Node | None, seen: dict[str, Node | None], problems: Problems
-) -> list[tuple[str, str, Node | None]]:
-    found: list[tuple[str, str, Node | None]] = []
-    include = node.get("include")
-    for entry in include.items() if include is not None else []:
+) -> list[_Pending]:
+    found: list[_Pending] = []
+    for name, entry in _entered(node.get("include")):
         if not isinstance(entry.value, str):
             continue
+        prefix = f"{node.source.prefix}{name}/" if name else node.source.prefix
         path = values.inside(entry.value, node.source.directory)
         if path is None:
             message = f"`include` of `{entry.value}`: the path leaves the project"
@@ -175,7 +188,7 @@ def _included(
             if text is None:
                 problems.add(entry, f"there is no file {path}", code="no-file")
             else:
-                found.append((path, text, defaults))
+                found.append((path, text, defaults, prefix))
     return found
 
 
@@ -190,7 +203,7 @@ def _declare(work: Work, files: list[_File]) -> None:
                 declared = declare_base(work, name, value, key)
                 if declared is not None:
                     work.bases[name] = declared
-            if name == HOST and HOST not in value.mapping():
+            if name.rpartition("/")[2] == HOST and HOST not in value.mapping():
                 work.problems.add(key, "the base `host` is built in", code="name", hint="choose another name")
         for name, value, key in _entries(one.node, "layers"):
             if _fresh(work, "layer", name, key, work.known_layers):
@@ -199,7 +212,7 @@ def _declare(work: Work, files: list[_File]) -> None:
                     work.layers[name] = layer
     for name, layer in work.layers.items():
         for need in layer.needs or ():
-            if str(need.value) not in work.known_layers:
+            if work.layer(need, str(need.value)) not in work.known_layers:
                 hint = work.problems.near(str(need.value), work.known_layers)
                 message = f"layer `{name}` needs the unknown layer `{need.value}`"
                 work.problems.add(need, message, code="unknown-layer", hint=hint)
@@ -208,14 +221,16 @@ def _declare(work: Work, files: list[_File]) -> None:
 
 def _entries(root: Node, section: str) -> list[tuple[str, Node, Node]]:
     node = root.get(section)
-    return [] if node is None else [(name, value, node.key(name)) for name, value in node.mapping().items()]
+    prefix = root.source.prefix
+    return [] if node is None else [(prefix + name, value, node.key(name)) for name, value in node.mapping().items()]
 
 
 def _fresh(work: Work, noun: str, name: str, key: Node, known: dict[str, Node | None]) -> bool:
     """Is the name new? What is said twice in one file, the parser has found already."""
     first = known.get(name)
     if first is not None:
-        hint = f"the first is {first.source.file}:{first.line}; included files share all names"
+        hint = f"the first is {first.source.file}:{first.line}; included files share all names,"
+        hint += " but for those that `include: {NAME: FILE}` gives a name"
         work.problems.add(key, f"{noun} `{name}` is declared twice", code="duplicate", hint=hint)
         return False
     known[name] = key
@@ -232,7 +247,7 @@ def _cycles(work: Work) -> None:
             state[here] = 1
             following = ""
             for need in work.layers[here].needs or ():
-                target = str(need.value)
+                target = work.layer(need, str(need.value))
                 if state.get(target) == 1:
                     cycle = " → ".join([*path[path.index(target) :], target])
                     work.problems.add(need, f"layer `{target}` needs itself: {cycle}", code="cycle")

@@ -57,12 +57,13 @@ class Inheritance:
                 continue
             ready = True
             for parent in self._parents(this):
-                if parent.value in self.done or parent.value not in self.envs:
+                meant = self._meant(parent)
+                if meant in self.done or meant not in self.envs:
                     continue
-                if parent.value in pending:
+                if meant in pending:
                     self._cycle(pending, parent)
                     continue
-                pending.append(str(parent.value))
+                pending.append(meant)
                 ready = False
                 break
             if ready:
@@ -78,20 +79,24 @@ class Inheritance:
         nodes = extends.items() if isinstance(extends.value, list) else [extends]
         return [node for node in nodes if isinstance(node.value, str)]
 
+    def _meant(self, parent: Node) -> str:
+        return parent.source.meant(str(parent.value), self.envs)
+
     def _lay(self, name: str) -> Node:
         own = self.envs[name]
         below: Node | None = None
         for parent in self._parents(name):
-            if parent.value not in self.envs:
+            meant = self._meant(parent)
+            if meant not in self.envs:
                 message = f"unknown env `{parent.value}` in `extends` of env `{name}`"
                 hint = self.problems.near(str(parent.value), self.keys)
                 self.problems.add(parent, message, code="unknown-env", hint=hint)
-            elif parent.value in self.done:
-                inherited = self.done[str(parent.value)]
+            elif meant in self.done:
+                inherited = self.done[meant]
                 below = inherited if below is None else merge(below, inherited)
         return own if below is None else merge(below, own)
 
     def _cycle(self, pending: list[str], parent: Node) -> None:
-        start = pending.index(str(parent.value))
-        path = " → ".join([*pending[start:], str(parent.value)])
-        self.problems.add(parent, f"env `{parent.value}` extends itself: {path}", code="cycle")
+        meant = self._meant(parent)
+        path = " → ".join([*pending[pending.index(meant) :], meant])
+        self.problems.add(parent, f"env `{meant}` extends itself: {path}", code="cycle")

@@ -10,7 +10,7 @@ from envtool.errors import Problem, SpecError
 from envtool.model import Json, Where
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
 Scalar: TypeAlias = "bool | int | float | str | None"
 
@@ -22,13 +22,21 @@ GUESSES = 20  # near names looked for: each costs up to some milliseconds when t
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """One file of the spec. `order` counts files in the order of reading; `directory` is the file's, relative to
-    the project.
+    the project; `prefix` comes before the names that it declares ("api/"), where it is included by a name.
     """
 
     file: str
     lines: tuple[str, ...]
     order: int = 0
     directory: str = "."
+    prefix: str = ""
+
+    def meant(self, name: str, known: Container[str]) -> str:
+        """What a name that is written here stands for: one of this file's own, else of those that include it."""
+        prefix = self.prefix
+        while prefix and prefix + name not in known:
+            prefix = prefix[: prefix.rstrip("/").rfind("/") + 1]
+        return prefix + name
 
 
 class Node:

@@ -56,9 +56,9 @@ class Refused(Exception):  # noqa: N818 - never leaves this module
     """Reading cannot go on; the problem has been noted."""
 
 
-def source_of(text: str, file: str, *, order: int = 0, directory: str = ".") -> Source:
+def source_of(text: str, file: str, *, order: int = 0, directory: str = ".", prefix: str = "") -> Source:
     """`text` in lines, as YAML counts them."""
-    return Source(file=file, lines=tuple(_LINES.split(text[:BYTES])), order=order, directory=directory)
+    return Source(file=file, lines=tuple(_LINES.split(text[:BYTES])), order=order, directory=directory, prefix=prefix)
 
 
 def parse(text: str, source: Source, problems: Problems) -> Node | None:

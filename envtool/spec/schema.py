@@ -42,9 +42,17 @@ def schema(registry: Registry) -> dict[str, Json]:
             },
             "envs": _named("Environments by name.", "env"),
             "include": {
-                "description": "Other spec files, relative to this one. All names are shared, so each may be used "
-                "once; paths in an included file are relative to it, and its envs run in its directory.",
-                "$ref": "#/$defs/strings",
+                "description": "Other spec files, relative to this one: a list, whose names are all shared, so that "
+                "each may be used once; or `NAME: FILE`, and what the file calls `unit` is `NAME/unit` outside of it. "
+                "Paths in an included file are relative to it, and its envs run in its directory.",
+                "anyOf": [
+                    {"$ref": "#/$defs/strings"},
+                    {
+                        "type": "object",
+                        "propertyNames": {"pattern": values.NAME},
+                        "additionalProperties": {"type": "string", "minLength": 1},
+                    },
+                ],
             },
             "cache": {
                 "description": "The team cache: layers that one machine built, for all others. It is the whole "

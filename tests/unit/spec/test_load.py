@@ -161,3 +161,60 @@ def test_no_file(registry):
 
     with pytest.raises(UsageError, match="there is no envtool"):
         load(Nothing(), "envtool.yaml", root="/r", registry=registry)
+
+
+SERVICE = """\
+version: 1
+bases: {dev: {debian: bookworm}}
+layers:
+  tools: {apt: [make]}
+  deps: {pip: [attrs], needs: [tools]}
+envs:
+  common: {base: dev, layers: [tools, deps, shared]}
+  unit: {extends: common, tasks: {test: pytest}}
+"""
+TOP = """\
+version: 1
+include: {api: services/api/envtool.yaml, web: services/web/envtool.yaml}
+layers: {shared: {apt: [git]}, tools: {apt: [cmake]}}
+envs: {unit: {layers: [tools], tasks: {test: 'true'}}}
+"""
+
+
+def test_specs_that_are_included_by_a_name_keep_their_names_apart(read):
+    files = {"services/api/envtool.yaml": SERVICE, "services/web/envtool.yaml": SERVICE}
+    spec = read(TOP, files=files)
+    assert [env.name for env in spec.envs] == ["unit", "api/common", "api/unit", "web/common", "web/unit"]
+    unit = next(env for env in spec.envs if env.name == "api/unit")
+    assert unit.base.name == "api/dev"
+    assert [layer.name for layer in unit.layers] == ["api/tools", "api/deps", "shared"]
+    assert unit.layers[0].options == ["make"], "its own comes before that of whoever includes it"
+    assert unit.layers[1].needs == ("api/tools",)
+    assert (unit.directory, unit.workdir) == ("services/api", "services/api")
+    assert {"api/deps", "web/deps", "shared", "tools"} <= {*spec.layers}
+    assert [env.name for env in read(TOP, files=files, only=["api/*"]).envs] == ["api/common", "api/unit"]
+
+
+def test_names_are_apart_at_every_depth(read):
+    files = {
+        "a/x.yaml": "version: 1\ninclude: {b: b/x.yaml}\nlayers: {l: {apt: [a]}}\nenvs: {e: {layers: [l]}}\n",
+        "a/b/x.yaml": "version: 1\ninclude: [y.yaml]\nenvs: {e: {layers: [l, m]}}\n",
+        "a/b/y.yaml": "version: 1\nlayers: {m: {apt: [m]}}\nenvs: {f: {extends: e}}\n",
+    }
+    spec = read("version: 1\ninclude: {a: a/x.yaml}\nlayers: {m: {apt: [top]}}\n", files=files)
+    assert [env.name for env in spec.envs] == ["a/e", "a/b/e", "a/b/f"]
+    assert [layer.name for layer in spec.envs[1].layers] == ["a/l", "a/b/m"]
+    assert [layer.name for layer in spec.envs[2].layers] == ["a/l", "a/b/m"]
+
+
+def test_what_is_wrong_in_a_file_that_is_included_by_a_name(wrong):
+    files = {"a.yaml": "version: 1\nenvs: {e: {layers: [no], base: nowhere, extends: f}}\n"}
+    found = wrong("version: 1\ninclude: {a: a.yaml}\nenvs: {f: {}}\n", files=files)
+    assert [(code, hint) for _, code, hint in found if code == "unknown-layer"]
+    found = wrong("version: 1\ninclude: {a: a.yaml, b: a.yaml}\n", files={"a.yaml": "version: 1\n"})
+    assert [code for _, code, _ in found] == ["duplicate"]
+    found = wrong("version: 1\ninclude: {'a b': a.yaml}\n", files={"a.yaml": "version: 1\n"})
+    assert found
+    assert wrong("version: 1\ninclude: {a: [x]}\n")
+    assert wrong("version: 1\ninclude: a.yaml\n")
+    assert wrong("version: 1\ninclude: {a: gone.yaml}\n")

@@ -420,11 +420,18 @@ class Language:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detection:
-    """A guess for a project without a spec: shown, and written by `envtool init`."""
+    """A guess for a project without a spec: shown, and written by `envtool init`. An env without a task `test` is
+    written only with the caller's own command, since no other would pass: `reason` says why ("…, and no tests")."""
 
     language: str
     reason: str  # "pyproject.toml with [project]"
-    env: Json  # the env's value as it would stand in the spec
+    env: Json = None  # the env's value as it would stand in the spec
+
+    @property
+    def tested(self) -> bool:
+        """Whether it has a task `test`."""
+        tasks = self.env.get("tasks") if isinstance(self.env, dict) else None
+        return isinstance(tasks, dict) and "test" in tasks
 
 
 # ---- what is in a stack --------------------------------------------------------------------------------------------

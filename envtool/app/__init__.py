@@ -6,6 +6,7 @@ running.py   `run`: a task in many envs
 caching.py   the team cache, shown
 upkeep.py    the store: gc, verify
 looking.py   what is in it: inspect, diff
+starting.py  the first spec: detect, check
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from envtool import evidence, git, globs, registry
-from envtool.api import Detection
 from envtool.app.caching import cache, cache_key
 from envtool.app.looking import diff, inspect
 from envtool.app.opening import free, opened, read, working
 from envtool.app.request import SPEC, Request, find_spec, one_env
 from envtool.app.running import run
+from envtool.app.starting import check, detect
 from envtool.app.upkeep import gc, store_path, store_size, store_verify
 from envtool.errors import MakeError, UsageError
 from envtool.events import Emit, Event, Noted
@@ -32,7 +33,7 @@ from envtool.plan.plan import Plan
 from envtool.plan.plan import plan as make_plan
 from envtool.plan.subjects import choose
 from envtool.plan.why import Explanation
-from envtool.project import VENDOR, Files
+from envtool.project import VENDOR
 from envtool.realise.explain import explain
 from envtool.realise.gather import Gathered, gather
 from envtool.realise.look import known, look
@@ -56,9 +57,9 @@ from envtool.store.packing import Form
 from envtool.verify.result import Verified
 
 __all__ = [
-    "SPEC", "Cancel", "Locked", "Request", "cache", "cache_key", "detect", "diff", "execute", "export", "fetch",
-    "find_spec", "gc", "inspect", "listeners", "load", "lock", "plan", "push", "run", "sbom", "schema", "statements",
-    "store_path", "store_size", "store_verify", "vendor", "verify", "why",
+    "SPEC", "Cancel", "Locked", "Request", "cache", "cache_key", "check", "detect", "diff", "execute", "export",
+    "fetch", "find_spec", "gc", "inspect", "listeners", "load", "lock", "plan", "push", "run", "sbom", "schema",
+    "statements", "store_path", "store_size", "store_verify", "vendor", "verify", "why",
 ]  # fmt: skip
 
 
@@ -70,12 +71,6 @@ def load(request: Request) -> Spec:
 def schema() -> dict[str, Json]:
     """The JSON Schema of envtool.yaml with the kinds that are installed here."""
     return published(registry.discover())
-
-
-def detect(request: Request) -> tuple[Detection, ...]:
-    """What the plugins make of a project that has no spec yet, in the order of their names."""
-    files = Files(os.path.abspath(request.directory))
-    return tuple(found for hook in registry.discover().hooks("envtool_detect") for found in hook(project=files))
 
 
 def listeners() -> tuple[Callable[[Event], None], ...]:

@@ -179,6 +179,9 @@ class App(Protocol):
     def detect(self, request: Any) -> Sequence[Detection]:
         """What a project without a spec looks like to the plugins."""
 
+    def check(self, request: Any, text: str) -> None:
+        """Raise SpecError where a spec of this text would be wrong."""
+
     def listeners(self) -> Sequence[Callable[[Event], None]]:
         """The plugins that want every event."""
 

@@ -10,27 +10,22 @@ if TYPE_CHECKING:
     from envtool.api import Detection
     from envtool.model import Json
 
-EMPTY = """\
-version: 1
 
-envs:
-  unit:
-    base: host             # this machine's system, read-only; or {debian: bookworm}
-    tasks:
-      test: echo "write the test command here" && false
-"""
-
-
-def starter(found: Sequence[Detection]) -> str:
-    """A spec with an env for each detection; without any, one to be filled in."""
-    if not found:
-        return EMPTY
+def starter(found: Sequence[Detection], test: str = "") -> str:
+    """A spec with an env for each detection that has one. `test` is the command of the first one's task `test`; where
+    nothing was found, of an env that has this machine's programs. Empty where there is nothing to be written."""
     from yaml import safe_dump
 
     envs: dict[str, Json] = {}
     for each in found:
-        envs["unit" if not envs else each.language if each.language not in envs else f"{each.language}{len(envs)}"] = (
-            each.env
-        )
-    text: str = safe_dump({"envs": envs}, sort_keys=False, default_flow_style=False, allow_unicode=True)
+        if each.tested:
+            free = each.language if each.language not in envs else f"{each.language}{len(envs)}"
+            envs["unit" if not envs else free] = each.env
+    if test:
+        known = next((each.env for each in found if each.env is not None), {"base": "host"})
+        first = envs.get("unit", known)
+        envs["unit"] = {**first, "tasks": {"test": test}} if isinstance(first, dict) else first
+    if not envs:
+        return ""
+    text: str = safe_dump({"envs": envs}, sort_keys=False, default_flow_style=False, allow_unicode=True, width=1 << 16)
     return f"version: 1\n\n{text}"

@@ -396,6 +396,10 @@ def listeners():
     return ()
 
 
+def check(request, text):
+    requests.append((request, text))
+
+
 def detect(request):
     requests.append(request)
     if scenario() == "nothing":

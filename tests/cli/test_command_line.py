@@ -150,14 +150,29 @@ def test_init_writes_once(envtool, tmp_path):
     assert "exists" in again.err
     other = tmp_path / "other"
     other.mkdir()
-    envtool("-C", str(other), "init", scenario="nothing")
-    assert "base: host" in (other / "envtool.yaml").read_text()
+    refused = envtool("-C", str(other), "init", scenario="nothing")
+    assert refused.status == 2
+    assert "envtool -C" in refused.err
+    assert "init --test 'make check'" in refused.err
+    assert not (other / "envtool.yaml").exists()
+    assert envtool("-C", str(other), "init", "--test", "make check", scenario="nothing").status == 0
+    text = (other / "envtool.yaml").read_text()
+    assert "base: host" in text
+    assert "test: make check" in text
+
+
+def test_init_takes_the_callers_command_in_the_env_that_it_found(envtool, tmp_path):
+    assert envtool("-C", str(tmp_path), "init", "--test", "tox -e py").status == 0
+    text = (tmp_path / "envtool.yaml").read_text()
+    assert "language: python" in text
+    assert "test: tox -e py" in text
+    assert "pytest" not in text
 
 
 def test_version(envtool):
     ran = envtool("--version")
     assert re.fullmatch(r"envtool \S+\n", ran.out)
-    assert json.loads(envtool("version", "--json").out).keys() == {"envtool", "python", "kernel", "machine"}
+    assert json.loads(envtool("version", "--json").out).keys() == {"envtool", "python", "kernel", "machine", "plugins"}
 
 
 def test_a_reader_that_has_seen_enough_is_no_error():

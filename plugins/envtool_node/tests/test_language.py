@@ -103,18 +103,46 @@ def test_with_a_lock_of_npms_own_the_others_are_passed_over():
     assert [layer.kind for layer in testing.check_language(Node(), files)] == ["apt", "npm"]
 
 
+NPM_INIT = 'echo "Error: no test specified" && exit 1'
+
+
 @pytest.mark.parametrize(
     ("files", "task"),
     [
         ({"package.json": manifest(scripts={"test": "vitest"})}, "npm test -- {{ args }}"),
-        ({"package.json": "{}"}, "node --test {{ args }}"),
-        ({"package.json": "{"}, "node --test {{ args }}"),
+        ({"package.json": "{}", "a.test.js": ""}, "node --test {{ args }}"),
+        ({"package.json": "{}", "src/test/a.mjs": ""}, "node --test {{ args }}"),
+        ({"package.json": manifest(scripts={"test": NPM_INIT}), "test/a.js": ""}, "node --test {{ args }}"),
+        (
+            {"package.json": manifest(scripts={"test": "x"}), "yarn.lock": "", "package-lock.json": LOCK},
+            "npm test -- {{ args }}",
+        ),
     ],
 )
-def test_detection(files, task):
+def test_detection(files, task, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name, path: f"/usr/bin/{name}")
     (found,) = detect(testing.MemoryProject(files))
     assert found.env == {"language": "node", "tasks": {"test": task}}
     assert found.language == "node"
+    monkeypatch.setattr("shutil.which", lambda name, path: None)
+    (found,) = detect(testing.MemoryProject(files))
+    assert found.env["base"] == {"debian": "bookworm"}, "this machine has no Node.js"
+
+
+@pytest.mark.parametrize(
+    ("files", "why"),
+    [
+        ({"package.json": "{}"}, "no tests"),
+        ({"package.json": manifest(scripts={"test": 'echo "Error: no test specified" && exit 1'})}, "no tests"),
+        ({"package.json": "{"}, "package.json:1: "),
+        ({"package.json": manifest(scripts={"test": "x"}), "yarn.lock": ""}, "of yarn"),
+        ({"package.json": manifest(scripts={"test": "x"}, packageManager="pnpm@9.0.0")}, "of pnpm"),
+    ],
+)
+def test_what_could_not_pass_is_not_detected(files, why):
+    (found,) = detect(testing.MemoryProject(files))
+    assert not found.tested
+    assert why in found.reason
 
 
 def test_nothing_is_detected_where_there_is_no_package():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatch
 
 import pytest
-from envtool_python.language import Python, detect
+from envtool_python.language import Python
 
 from envtool import api
 
@@ -135,11 +135,6 @@ def test_wrong_files_are_errors_of_the_spec_with_a_place(project, options, code,
         expand(project, **options)
     (problem,) = caught.value.problems
     assert (problem.code, problem.where.file) == (code, file)
-
-
-def test_detection():
-    assert detect(Project(pyproject__toml=PROJECT))[0].reason == "pyproject.toml with [project]"
-    assert detect(Project(main__go="")) == []
 
 
 def test_what_setup_py_reads_counts_whatever_table_ends_pyproject():

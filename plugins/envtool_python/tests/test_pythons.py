@@ -63,7 +63,7 @@ def test_the_hosts_python_is_known_by_its_name(monkeypatch, tmp_path):
     (tmp_path / "python3.10").write_text("")
     (tmp_path / "python3.10").chmod(0o755)
     (tmp_path / "python3").symlink_to("python3.10")
-    monkeypatch.setattr(pythons, "_HOST_PATH", str(tmp_path))
+    monkeypatch.setattr(pythons, "HOST_PATH", str(tmp_path))
     with pytest.raises(api.SpecError) as caught:
         layers(FILES["pyproject.toml"].format(">=3.12"), base="host", options={})
     assert "base host has 3.10" in caught.value.problems[0].message

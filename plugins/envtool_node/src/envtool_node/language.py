@@ -1,7 +1,8 @@
-"""`language: node`: what a project's package.json says, as layers. Pure."""
+"""`language: node`: what a project's package.json says, as layers. Pure, but for `detect`."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -13,6 +14,14 @@ from envtool_node.resolving import join
 
 # Lock files of other package managers -> theirs. What they pin, npm would not install.
 OTHERS = {"yarn.lock": "yarn", "pnpm-lock.yaml": "pnpm", "bun.lock": "bun", "bun.lockb": "bun"}
+NO_TESTS = "no test specified"  # what `npm init` writes, which always fails
+TESTS = tuple(  # by https://nodejs.org/api/test.html, "Running tests from the command line"
+    pattern
+    for ending in ("js", "mjs", "cjs")
+    for name in (f"*.test.{ending}", f"*-test.{ending}", f"*_test.{ending}", f"test-*.{ending}", f"test.{ending}")
+    for pattern in (name, f"**/{name}")
+) + tuple(f"{top}test/**/*.{ending}" for top in ("", "**/") for ending in ("js", "mjs", "cjs"))
+HOST_PATH = "/usr/local/bin:/usr/bin:/bin"
 SUPPORTED = "supported are package-lock.json and npm-shrinkwrap.json: `npm install --package-lock-only` makes one"
 
 
@@ -96,9 +105,24 @@ def detect(project: api.Project) -> list[api.Detection]:
     if text is None:
         return []
     try:
-        scripts = parse(text, "package.json").scripts
-    except WrongManifestError:
-        scripts = {}
-    task = "npm test -- {{ args }}" if "test" in scripts else "node --test {{ args }}"
-    reason = "package.json" + (" with a test script" if "test" in scripts else "")
-    return [api.Detection(language="node", reason=reason, env={"language": "node", "tasks": {"test": task}})]
+        manifest = parse(text, "package.json")
+    except WrongManifestError as error:
+        return [api.Detection(language="node", reason=f"{error.file}:{error.line}: {error}")]
+    locked = any(project.read(name) is not None for name in NAMES)
+    manager = next((manager for name, manager in OTHERS.items() if _there(project, name)), manifest.manager)
+    if not locked and manager not in ("", "npm"):
+        return [
+            api.Detection(
+                language="node", reason=f"package.json, but of {manager}, which is not supported: {SUPPORTED}"
+            )
+        ]
+    here = shutil.which("node", path=HOST_PATH) and shutil.which("npm", path=HOST_PATH)
+    env: dict[str, api.Json] = {**({} if here else {"base": {"debian": "bookworm"}}), "language": "node"}
+    script = manifest.scripts.get("test", "")
+    if script and NO_TESTS not in script:
+        task, reason = "npm test -- {{ args }}", "package.json with a test script"
+    elif any(project.glob(pattern) for pattern in TESTS):
+        task, reason = "node --test {{ args }}", "package.json"
+    else:
+        return [api.Detection(language="node", reason="package.json, and no tests", env=env)]
+    return [api.Detection(language="node", reason=reason, env={**env, "tasks": {"test": task}})]

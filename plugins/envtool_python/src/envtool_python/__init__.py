@@ -6,6 +6,7 @@ texts.py         files -> text, each by the rules of those who read it (pure)
 facts.py         what pyproject.toml and setup.py say about a project (pure); of it
 poetry.py        Poetry's notation
 layout.py        whether it is a package
+detecting.py     what `envtool init` writes for a project
 needs.py         what its tests require (pure), with conventions.py
 sources.py       where requirements come from, if not from the index (pure), with indexes.py
 pythons.py       which Python is wanted, and which there is

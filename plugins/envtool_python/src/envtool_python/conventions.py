@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import configparser
 import re
+import shlex
 import tomllib
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +99,21 @@ def tox_chosen(project: Files, facts: Facts) -> tuple[tuple[str, ...], tuple[str
         names += [word for one in ini for line in _holding(one.get(key, "")) for word in _words(line.replace(",", " "))]
         found.append(unique(name for name in names if re.fullmatch(r"[\w.-]+", name)))
     return found[0], found[1]
+
+
+def tox_commands(project: Files, facts: Facts) -> list[str]:
+    """The commands of tox's default environment, as they are written, as far as they hold for every one; none where
+    it has some that cannot be written in a line."""
+    found: list[str] = []
+    for text in _tox_texts(project, facts):
+        commands = _ini(text).get("testenv", {}).get("commands", "")
+        found += _holding(re.sub(r"\\\n\s*", " ", commands))
+    for base in _tox_tables(project, facts):
+        for command in base.get("commands", ()):
+            if not isinstance(command, list) or not all(isinstance(word, str) for word in command):
+                return []
+            found.append(shlex.join(command).replace("'{posargs}'", "{posargs}"))
+    return found
 
 
 def plugins_wanted(project: Files, facts: Facts) -> tuple[str, ...]:

@@ -257,14 +257,3 @@ def check(env: api.EnvDraft, project: Texts, wrong: Iterable[Wrong]) -> None:
 
 def _shown(env: api.EnvDraft, file: str) -> str:
     return posixpath.normpath(posixpath.join(env.directory, file))
-
-
-def detect(project: api.Project) -> list[api.Detection]:
-    """A guess from file names alone: pyproject.toml, setup.py, requirements.txt."""
-    for path in ("pyproject.toml", "setup.py", "setup.cfg", "requirements.txt"):
-        text = project.read(path)
-        if text is not None:
-            detail = " with [project]" if path == "pyproject.toml" and "[project]" in text else ""
-            env: api.Json = {"language": "python", "tasks": {"test": "pytest {{ args }}"}}
-            return [api.Detection(language="python", reason=path + detail, env=env)]
-    return []

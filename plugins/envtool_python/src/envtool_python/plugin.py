@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from envtool import api
 from envtool_python.kinds import Pip, PythonProject
-from envtool_python.language import Python, detect
+from envtool_python.language import Python
 from envtool_python.sdist import Sdist
 
 
@@ -23,6 +23,8 @@ def envtool_languages() -> list[api.Language]:
 @api.hook
 def envtool_detect(project: api.Project) -> list[api.Detection]:
     """A project with pyproject.toml, setup.py or a requirements file is a Python project."""
+    from envtool_python.detecting import detect
+
     return detect(project)
 
 

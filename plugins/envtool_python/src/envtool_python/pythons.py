@@ -25,14 +25,14 @@ SUITES = {
 }  # fmt: skip
 # Of releases whose python3 keeps its patch version too: https://packages.debian.org/python3-minimal.
 _DEBIAN = {"bullseye": "3.9.2", "bookworm": "3.11.2", "trixie": "3.13.5"}
-_HOST_PATH = "/usr/local/bin:/usr/bin:/bin"
+HOST_PATH = "/usr/local/bin:/usr/bin:/bin"
 _PATCHES = 60  # more than any minor version of Python has had
 
 
 def python_wrong(env: api.EnvDraft, project: Files, facts: Facts) -> Iterator[Wrong]:
     """That the project wants another Python than the base has, where both are known."""
     name = str(env.options.get("python", "python3"))
-    version = _known(name, env)
+    version = known(name, env)
     if version is None or not facts.requires_python or fits_minor(facts.requires_python, version):
         return
     has = f"base {_suite(env) or env.base_kind} has" if name == "python3" else "`python:` names"
@@ -53,10 +53,14 @@ def wanted(specifier: str, has: str) -> str:
 
 def hint(specifier: str) -> str:
     """A base that has such a Python, to its patch version: `>=3.11.5` is not Debian bookworm's 3.11.2."""
-    for suite, version in _DEBIAN.items():
-        if fits(specifier, version):
-            return f"`base: {{debian: {suite}}}` has Python {version}"
+    if suite := suite_for(specifier):
+        return f"`base: {{debian: {suite}}}` has Python {_DEBIAN[suite]}"
     return "take a base that has it, such as an image: `base: {image: NAME}`"
+
+
+def suite_for(specifier: str) -> str:
+    """The oldest release of Debian whose Python the project takes; empty where none has one."""
+    return next((suite for suite, version in _DEBIAN.items() if fits(specifier, version)), "")
 
 
 def place(project: Files) -> tuple[str, int]:
@@ -89,11 +93,12 @@ def _suite(env: api.EnvDraft) -> str:
     return str(options.get("suite", "") if isinstance(options, dict) else options or "")
 
 
-def _known(name: str, env: api.EnvDraft) -> tuple[int, int] | None:
+def known(name: str, env: api.EnvDraft) -> tuple[int, int] | None:
+    """The version of an env's Python, as far as its name and its base tell."""
     if name == "python3" and env.base_kind == "debian":
         return SUITES.get(_suite(env))
     if name == "python3" and env.base_kind == "host":  # only its name is looked at: python3 is a link to python3.N
-        found = shutil.which(name, path=_HOST_PATH)
+        found = shutil.which(name, path=HOST_PATH)
         name = os.path.basename(os.path.realpath(found)) if found else ""
     match = re.fullmatch(r"python(\d)\.(\d{1,3})", name)
     return (int(match.group(1)), int(match.group(2))) if match else None

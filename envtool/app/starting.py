@@ -1,0 +1,160 @@
+"""The first spec of a project: what plugins make of its files, else what its build system says, else nothing."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from envtool import registry
+from envtool.api import Detection, Project
+from envtool.app.request import SPEC, Request
+from envtool.model import Json
+from envtool.project import Files
+from envtool.spec import load as load_spec
+
+C = ("gcc", "libc6-dev", "make")
+_CPLUS = ("*.cc", "*.cpp", "*.cxx", "**/*.cc", "**/*.cpp", "**/*.cxx")
+_TARGET = re.compile(r"^(test|check)\s*:(?!=)", re.MULTILINE)
+_GO = ((19, "bookworm"), (24, "trixie"))  # the minor version of Go that a release of Debian has
+_CRATES = re.compile(r"^\[([\w.'\"()-]+\.)?((dev|build)-)?dependencies[.\]]", re.MULTILINE)
+_MODULES = re.compile(r"^\s*require\b", re.MULTILINE)
+_PROJECTS = ("pyproject.toml", "setup.py", "package.json", "Cargo.toml", "go.mod", "CMakeLists.txt", "Makefile", SPEC)
+_FOUND = re.compile(r"^[^#\n]*\bfind_package\s*\(\s*(?!Threads\b|CTest\b)(\w+)", re.MULTILINE | re.IGNORECASE)
+
+
+def detect(request: Request) -> tuple[Detection, ...]:
+    """What a project that has no spec yet looks like: to the plugins, in the order of their names; where none of them
+    knows anything, by its build system."""
+    files = Files(os.path.abspath(request.directory))
+    found = tuple(each for hook in registry.discover().hooks("envtool_detect") for each in hook(project=files))
+    if any(each.tested for each in found):
+        return found
+    more = (*found, *built(files))
+    return more if any(each.tested for each in more) else (*more, *_below(files))
+
+
+def check(request: Request, text: str) -> None:
+    """Raise SpecError where a spec of this text would be wrong in the project."""
+    root = os.path.abspath(request.directory)
+    project = _With(Files(root), SPEC, text)
+    load_spec(project, SPEC, root=root, registry=registry.discover())
+
+
+@dataclass(frozen=True, slots=True)
+class _With:
+    """A project as it will be with one more file in it."""
+
+    project: Project
+    path: str
+    text: str
+
+    def read(self, path: str) -> str | None:
+        return self.text if path == self.path else self.project.read(path)
+
+    def read_bytes(self, path: str) -> bytes | None:
+        return self.text.encode() if path == self.path else self.project.read_bytes(path)
+
+    def glob(self, pattern: str) -> list[str]:
+        return self.project.glob(pattern)
+
+    def around(self, name: str) -> Mapping[str, bytes]:
+        return self.project.around(name)
+
+
+# ---- build systems, with Debian's own tools -------------------------------------------------------------------------
+
+
+def built(project: Project) -> Iterator[Detection]:
+    """The first build system whose tests can run without anything that is not in Debian; and those that are there, but
+    want what only their own package manager has."""
+    for look in (_cargo, _go, _cmake, _make):
+        found = look(project)
+        if found is not None:
+            yield found
+            if found.tested:
+                return
+
+
+def _below(project: Project) -> Iterator[Detection]:
+    """Projects in directories of their own, one or two below."""
+    marks = [f"{top}{name}" for top in ("*/", "*/*/") for name in _PROJECTS]
+    places = sorted({posixpath.dirname(path) for mark in marks for path in project.glob(mark)})
+    if places:
+        named = ", ".join(places[:3]) + (f" and {len(places) - 3} more" if len(places) > 3 else "")
+        name = posixpath.basename(places[0])
+        how = f"`envtool -C DIRECTORY init` in each, then `include: {{{name}: {places[0]}/{SPEC}}}` in a spec here"
+        yield Detection(language="below", reason=f"{named}: {how}")
+
+
+def _env(suite: str, packages: tuple[str, ...], command: str = "") -> Json:
+    task: dict[str, Json] = {"tasks": {"test": command}} if command else {}
+    return {"base": {"debian": suite}, "layers": [{"apt": [*packages]}], **task}
+
+
+def _cargo(project: Project) -> Detection | None:
+    text = project.read("Cargo.toml")
+    if text is None:
+        return None
+    lock = project.read("Cargo.lock") or ""
+    suite = "trixie" if re.search(r'^edition\s*=\s*"2024"', text, re.MULTILINE) else "bookworm"
+    packages = ("cargo", *C[:2])
+    vendored = project.read(".cargo/config.toml") is not None and bool(project.glob("vendor/*/Cargo.toml"))
+    outside = "source = " in lock or (not lock and _CRATES.search(text) is not None)
+    if outside and not vendored:
+        why = "Cargo.toml, whose crates are on a registry: `cargo vendor` brings them into the project"
+        return Detection(language="cargo", reason=why, env=_env(suite, packages))
+    return Detection(
+        language="cargo", reason="Cargo.toml", env=_env(suite, packages, "cargo test --offline {{ args }}")
+    )
+
+
+def _go(project: Project) -> Detection | None:
+    text = project.read("go.mod")
+    if text is None:
+        return None
+    version = re.search(r"^go\s+1\.(\d{1,3})", text, re.MULTILINE)
+    minor = int(version[1]) if version else 0
+    suite = next((suite for has, suite in _GO if minor <= has), "")
+    if not suite:
+        return Detection(language="go", reason=f"go.mod, which wants Go 1.{minor}: no release of Debian has it")
+    packages = ("golang-go", "ca-certificates")
+    if _MODULES.search(text) and project.read("vendor/modules.txt") is None:
+        why = "go.mod, whose modules are on a proxy: `go mod vendor` brings them into the project"
+        return Detection(language="go", reason=why, env=_env(suite, packages))
+    return Detection(language="go", reason="go.mod", env=_env(suite, packages, "go test ./... {{ args }}"))
+
+
+def _compilers(project: Project) -> tuple[str, ...]:
+    return (*C, "g++") if any(project.glob(pattern) for pattern in _CPLUS) else C
+
+
+def _cmake(project: Project) -> Detection | None:
+    text = project.read("CMakeLists.txt")
+    if text is None:
+        return None
+    packages = (*C, "g++", "cmake")  # a project of CMake's is one of C and C++ unless it says otherwise
+    if wanted := _FOUND.search(text):
+        why = f"CMakeLists.txt, which looks for {wanted[1]}: a layer has to bring it"
+        return Detection(language="cmake", reason=why, env=_env("bookworm", packages))
+    if not re.search(r"\b(enable_testing|add_test)\b|include\s*\(\s*CTest\b", text, re.IGNORECASE):
+        return Detection(language="cmake", reason="CMakeLists.txt, and no tests", env=_env("bookworm", packages))
+    command = "cmake -S . -B /tmp/build && cmake --build /tmp/build && ctest --test-dir /tmp/build --output-on-failure"
+    return Detection(language="cmake", reason="CMakeLists.txt", env=_env("bookworm", packages, command))
+
+
+def _make(project: Project) -> Detection | None:
+    for name in ("GNUmakefile", "makefile", "Makefile"):  # in the order in which GNU make looks
+        text = project.read(name)
+        if text is None:
+            continue
+        targets = _TARGET.findall(text)
+        if not targets:
+            why = f"{name}, which has neither a target `test` nor `check`"
+            return Detection(language="make", reason=why, env=_env("bookworm", _compilers(project)))
+        target = "test" if "test" in targets else "check"
+        env = _env("bookworm", _compilers(project), f"make {target}")
+        return Detection(language="make", reason=f"{name} with a target `{target}`", env=env)
+    return None

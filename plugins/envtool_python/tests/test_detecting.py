@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import pytest
+from envtool_python.detecting import detect
+
+from envtool import testing
+
+PYPROJECT = '[project]\nname = "a"\nversion = "1"\n'
+DJANGO = {"manage.py": "os.environ.setdefault('DJANGO_SETTINGS_MODULE', 's')\n", "requirements.txt": "Django>=4\n"}
+TOX = "[tox]\nenvlist = py\n[testenv]\ndeps = pytest\ncommands = {}\n"
+NOX = "import nox\n\n@nox.session\ndef tests(session):\n    '''Run them.'''\n"
+
+
+def found(**files):
+    files = {name.replace("__", "."): text for name, text in files.items()}
+    return one(files)
+
+
+def one(files):
+    (detection,) = detect(testing.MemoryProject(files))
+    return detection
+
+
+@pytest.mark.parametrize(
+    ("files", "command"),
+    [
+        ({"pyproject.toml": PYPROJECT, "tests/test_a.py": ""}, "pytest {{ args }}"),
+        ({"pyproject.toml": PYPROJECT, "test_a.py": ""}, "pytest {{ args }}"),
+        ({"setup.py": "setup()", "src/a/a_test.py": ""}, "pytest {{ args }}"),
+        ({"pyproject.toml": PYPROJECT + "[tool.pytest.ini_options]\npython_files = 'x_*.py'\n"}, "pytest {{ args }}"),
+        ({"pyproject.toml": PYPROJECT, "a/tests.py": ""}, "python -m unittest discover {{ args }}"),
+        (DJANGO | {"polls/tests.py": ""}, "python manage.py test {{ args }}"),
+        (DJANGO | {"polls/test_a.py": ""}, "python manage.py test {{ args }}"),
+        (
+            DJANGO | {"polls/test_a.py": "", "pytest.ini": "[pytest]\nDJANGO_SETTINGS_MODULE = s\n"},
+            "pytest {{ args }}",
+        ),
+        ({"setup.py": "", "tox.ini": TOX.format("pytest {posargs}")}, "pytest {{ args }}"),
+        ({"setup.py": "", "tox.ini": TOX.format("pytest {posargs:tests}")}, "pytest {{ args or 'tests' }}"),
+        (
+            {"setup.py": "", "tox.ini": TOX.format("\n  coverage run -m pytest []\n  coverage report")},
+            "coverage run -m pytest {{ args }} && coverage report",
+        ),
+        ({"setup.py": "", "tox.ini": TOX.format("{envpython} -m unittest -v")}, "python -m unittest -v"),
+        ({"setup.py": "", "tox.ini": TOX.format("make -C {envtmpdir}"), "test_a.py": ""}, "pytest {{ args }}"),
+        ({"setup.py": "", "tox.ini": TOX.format("python setup.py test"), "test_a.py": ""}, "pytest {{ args }}"),
+        (
+            {"setup.py": "", "noxfile.py": NOX + "    session.run('pytest', '-q', *session.posargs)\n"},
+            "pytest -q {{ args }}",
+        ),
+        (
+            {"setup.py": "", "noxfile.py": NOX + "    session.run(*COMMAND)\n", "test_a.py": ""},
+            "pytest {{ args }}",
+        ),
+    ],
+)
+def test_the_command_is_what_the_project_says(files, command):
+    assert one(files).tested
+    assert one(files).env["tasks"]["test"] == command
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"pyproject.toml": PYPROJECT},
+        {"pyproject.toml": PYPROJECT, "src/a/__init__.py": ""},
+        {"requirements.txt": "requests\n", "main.py": ""},
+        {"setup.py": "", "conftest.py": ""},
+    ],
+)
+def test_without_tests_nothing_is_written_that_could_not_pass(files):
+    assert not one(files).tested
+    assert one(files).env["language"] == "python"
+    assert "no tests" in one(files).reason
+
+
+def test_what_nox_installs_comes_along():
+    text = NOX + "    session.install('.[db,x]', 'pytest', '-r', 'dev.txt', '-e', '.')\n    session.run('pytest')\n"
+    env = one({"setup.py": "", "noxfile.py": text}).env
+    assert env["packages"] == ["pytest"]
+    assert env["extras"] == ["db", "x"]
+    assert env["requirements"] == ["dev.txt"]
+
+
+def test_a_base_is_chosen_where_this_machine_has_no_such_python(monkeypatch):
+    monkeypatch.setattr("envtool_python.detecting.known", lambda *_: (3, 11))
+    files = {"pyproject.toml": PYPROJECT, "test_a.py": ""}
+    assert "base" not in one(files).env
+    files["pyproject.toml"] = PYPROJECT + 'requires-python = ">=3.13"\n'
+    assert one(files).env["base"] == {"debian": "trixie"}
+    files["pyproject.toml"] = PYPROJECT + 'requires-python = "<3.10"\n'
+    assert one(files).env["base"] == {"debian": "bullseye"}
+
+
+def test_files_that_are_wrong_are_told_and_nothing_is_written():
+    detection = one({"pyproject.toml": "[project\n"})
+    assert detection.env is None
+    assert detection.reason.startswith("pyproject.toml:1: ")
+    assert detect(testing.MemoryProject({"main.go": ""})) == []

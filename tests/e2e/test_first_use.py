@@ -1,0 +1,122 @@
+"""What somebody reads who meets envtool for the first time, and does something wrong: whole, against committed files
+(tests/golden/messages/first-*.txt; ENVTOOL_UPDATE=1 writes them)."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "messages"
+NONE = "0" * 64
+PLUGIN = """
+import os
+from envtool import api
+
+HOW = os.environ["BAD"]
+
+
+def crash(*_):
+    raise KeyError("gems")
+
+
+class Bad(api.Kind):
+    name = "bad"
+    schema = {"type": "string"}
+
+    def resolve(self, request, site):
+        return crash() if HOW == "resolve" else {1, 2} if HOW == "pins" else {}
+
+    def build(self, request, pins):
+        step = api.Call(function=crash)
+        return api.Recipe(steps=(step,) if HOW == "step" else ())
+
+
+@api.hook
+def envtool_layer_kinds():
+    return [Bad()]
+
+
+@api.hook
+def envtool_event(event):
+    if HOW == "event":
+        crash()
+"""
+
+
+def compare(name, place, done, *more):
+    text = f"-- exit {done.status}\n{done.err}"
+    for found, said in ((str(place.project), "PROJECT"), (str(place.top), "TOP"), *more):
+        text = text.replace(found, said)
+    text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:PORT", text)
+    text = re.sub(r"\b\d+(\.\d+s|m\d\ds)", "TIME", text)
+    text = "".join(sorted(re.findall(r"^ (?:base|layer|✗|✓).*\n", text, re.MULTILINE))) + re.sub(
+        r"^ (?:base|layer|✗|✓).*\n", "", text, flags=re.MULTILINE
+    )
+    text = re.sub(r"^ (base   host|layer  \S+ +\S+ …).*\n", "", text, flags=re.MULTILINE)
+    path = GOLDEN / f"first-{name}.txt"
+    if os.environ.get("ENVTOOL_UPDATE"):
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+@pytest.mark.any_caller
+def test_files_and_commands_that_are_not_there(place, server):
+    server.files["/tool"] = b"hello\n"
+    place.spec(
+        f"""
+layers:
+  other: {{fetch: {{url: "{server.url}/tool", sha256: "{NONE}", to: /opt/x}}}}
+  gone: {{fetch: {{url: "{server.url}/gone", sha256: "{NONE[:-1]}1", to: /opt/y}}}}
+envs:
+  a: {{layers: [other], tasks: {{test: "true"}}}}
+  b: {{layers: [gone], tasks: {{test: "true"}}}}
+  c: {{tasks: {{test: pyhton3 -V}}}}
+  d: {{tasks: {{test: no-such-command-anywhere}}}}
+  e: {{tasks: {{test: ./run.sh}}}}
+"""
+    )
+    place.write("run.sh", "#!/opt/nowhere/sh\n", mode=0o755)
+    compare("absent", place, place.envtool("test", "--jobs", "1"))
+
+
+@pytest.mark.any_caller
+def test_a_plugin_that_fails(place):
+    top = place.top / "plugin"
+    place.write("envtool_bad.py", PLUGIN, at=top)
+    info = top / "envtool_bad-1.0.dist-info"
+    place.write("METADATA", "Metadata-Version: 2.1\nName: envtool-bad\nVersion: 1.0\n", at=info)
+    place.write("entry_points.txt", "[envtool]\nbad = envtool_bad\n", at=info)
+    place.environ["PYTHONPATH"] = f"{place.caller.path}:{top}"
+    place.spec("layers:\n  crashy: {bad: x}\nenvs: {unit: {layers: [crashy], tasks: {test: 'true'}}}\n")
+    for how in ("resolve", "pins", "step", "event"):
+        place.environ["BAD"] = how
+        compare(f"plugin-{how}", place, place.envtool("test", "--refresh"))
+    assert "envtool-bad 1.0" in place.envtool("version").out
+
+
+@pytest.mark.any_caller
+def test_a_project_of_which_nothing_is_known(place):
+    compare("init-nothing", place, place.envtool("init"))
+    place.write("go.mod", "module a\n\nrequire b v1\n")
+    place.write("Makefile", "all:\n\ttrue\n")
+    compare("init-some", place, place.envtool("init"))
+    for name in ("api", "web"):
+        place.write(
+            "pyproject.toml", f'[project]\nname = "{name}"\nversion = "1"\n', at=place.project / "services" / name
+        )
+    compare("init-below", place, place.envtool("init"))
+    assert not (place.project / "envtool.yaml").exists()
+    compare("init-said", place, place.envtool("init", "--test", "true"))
+    assert place.envtool("list").status == 0
+    compare("init-twice", place, place.envtool("init"))
+    top = "version: 1\ninclude: {api: services/api/envtool.yaml, web: services/web/envtool.yaml}\n"
+    place.write("envtool.yaml", top)
+    for name in ("api", "web"):
+        assert place.envtool("-C", f"services/{name}", "init", "--test", "true").status == 0
+    found = place.envtool("list", "--json").events
+    assert [env["name"] for env in found[0]["envs"]] == ["api/unit", "web/unit"]

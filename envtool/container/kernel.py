@@ -102,10 +102,11 @@ def rename(title: bytes) -> None:
     """`title` in place of this process's command line, which everybody may read (proc_pid_cmdline(5)); cut where the
     line was shorter. Where /proc is hidden it is hidden too, and nothing is done."""
     try:
-        with open("/proc/self/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
+        descriptor = os.open("/proc/self/stat", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return
+    fields = os.read(descriptor, 4096).rpartition(b")")[2].split()
+    os.close(descriptor)
     begin, end = int(fields[45]), int(fields[46])  # arg_start and arg_end, 48 and 49 in proc_pid_stat(5)
     if begin:
         memmove(begin, title.ljust(end - begin, b"\0"), end - begin)

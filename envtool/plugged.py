@@ -22,7 +22,7 @@ from envtool import api, shapes
 from envtool.errors import EnvtoolError, PluginError
 from envtool.model import Where
 
-__all__ = ["kind", "language", "placed", "plugin"]
+__all__ = ["kind", "language", "owner", "placed", "plugin"]
 
 T = TypeVar("T", api.Kind, api.Language)
 Taken = Callable[[Any], Any]  # an answer -> the same as the core takes it. Raises _Wrong
@@ -128,14 +128,19 @@ _HOOKS: Mapping[str, Taken | None] = {
 # ---- who asks ------------------------------------------------------------------------------------------------------
 
 
-def kind(value: api.Kind, owner: str) -> api.Kind:
-    """A kind of the plugin `owner`, as the core is to ask it."""
-    return _stand_in(value, owner, api.Kind)
+def kind(value: api.Kind, whose: str) -> api.Kind:
+    """A kind of a plugin, as the core is to ask it."""
+    return _stand_in(value, whose, api.Kind)
 
 
-def language(value: api.Language, owner: str) -> api.Language:
+def language(value: api.Language, whose: str) -> api.Language:
     """The same for a language."""
-    return _stand_in(value, owner, api.Language)
+    return _stand_in(value, whose, api.Language)
+
+
+def owner(value: object) -> str:
+    """Which plugin a kind or language is of; empty for ours."""
+    return str(getattr(value, "_envtool_owner", ""))
 
 
 def plugin(value: object, owner: str) -> object:
@@ -160,13 +165,19 @@ def _stand_in(value: T, owner: str, base: type[T]) -> T:
 def _derived(own: type, owner: str, base: type) -> type:
     methods = _KIND if base is api.Kind else _LANGUAGE
     special = {"parts": _parts, "resolve": _pins}
+
+    def method(name: str, taken: Taken | None) -> Callable[..., Any]:
+        def ask(self: Any, *arguments: Any, **named: Any) -> Any:
+            return getattr(super(found, self), name)(*arguments, **named)  # however it is one: of the class, static
+
+        return _asked(ask, name, owner, special[name](own, owner) if name in special else taken)
+
     asked = {
-        name: _asked(getattr(own, name), name, owner, special[name](own, owner) if name in special else taken)
-        for name, taken in methods.items()
-        if getattr(own, name) is not getattr(base, name)
+        name: method(name, taken) for name, taken in methods.items() if getattr(own, name) is not getattr(base, name)
     }
     marks = {"__module__": own.__module__, "__qualname__": own.__qualname__, "__slots__": (), "_envtool_owner": owner}
-    return type(own.__name__, (own,), {**asked, **marks})
+    found = type(own.__name__, (own,), {**asked, **marks})
+    return found
 
 
 def _pins(own: Any, owner: str) -> Taken:

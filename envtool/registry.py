@@ -44,6 +44,23 @@ class Registry:
         return tuple(hook for hook in found if hook is not None)
 
 
+def wrong_schema(registry: Registry) -> UsageError | None:
+    """Whose schema is none, asked after all of them together were found not to be one. None where it is not a plugin's."""
+    import jsonschema_rs
+
+    for noun, some in (("kind", {**registry.bases, **registry.layers}), ("language", registry.languages)):
+        for name, value in some.items():
+            schemas = {**value.siblings, name: value.schema} if isinstance(value, api.Kind) else value.options
+            for key, schema in schemas.items():
+                try:
+                    jsonschema_rs.validator_for({"properties": {key: schema}})
+                except Exception as error:
+                    if owner := plugged.owner(value):
+                        why = (str(error).splitlines() or [""])[0][:200]
+                        return _broken(owner, f"offers a {noun} `{name}` with a wrong schema of `{key}`: {why}")
+    return None
+
+
 def discover(
     builtin: Sequence[object] | None = None,
     entry_points: Iterable[EntryPoint] | None = None,
@@ -145,7 +162,11 @@ def _collect(
             name = getattr(value, "name", None)
             if not isinstance(name, str) or not name:
                 raise _broken(owner, f"offers a {noun} without a name: {type(value).__name__}")
-            if wrong := check(value):
+            try:
+                wrong = check(value)
+            except Exception as error:
+                raise _broken(owner, f"offers a {noun} `{name}` that is none: {_short(error)}") from error
+            if wrong:
                 raise _broken(owner, f"offers a {noun} `{name}` {wrong}")
             if name in found:
                 raise UsageError(

@@ -69,8 +69,11 @@ def load(request: Request) -> Spec:
 
 
 def schema() -> dict[str, Json]:
-    """The JSON Schema of envtool.yaml with the kinds that are installed here."""
-    return published(registry.discover())
+    """The JSON Schema of envtool.yaml with the kinds that are installed here. Raises UsageError where one has none."""
+    kinds = registry.discover()
+    if wrong := registry.wrong_schema(kinds):
+        raise wrong
+    return published(kinds)
 
 
 def listeners() -> tuple[Callable[[Event], None], ...]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from envtool.errors import UsageError
 from envtool.model import Env, Spec
+from envtool.registry import wrong_schema
 from envtool.spec import values
 from envtool.spec.check import Checker
 from envtool.spec.declare import Work, declare_base, declare_layer, make_base, make_layer
@@ -48,7 +49,7 @@ def load(
     problems = Problems()
     recorder = _Recorder(project)
     files = _read(recorder, file, problems)
-    checker = Checker(schema(registry))
+    checker = _checker(registry)
     for one in files:
         checker.check(plain(one.node), one.node, problems)
     work = Work(registry=registry, problems=problems)
@@ -68,6 +69,17 @@ def load(
         files=tuple(dict.fromkeys(one.node.source.file for one in files)),
         cache=cache,
     )
+
+
+def _checker(registry: Registry) -> Checker:
+    """Raises UsageError (code plugin) where a plugin's schema is none."""
+    try:
+        return Checker(schema(registry))
+    except Exception as error:
+        wrong = wrong_schema(registry)
+        if wrong is None:
+            raise
+        raise wrong from error
 
 
 def selected(patterns: Sequence[str], name: str, group: str) -> bool:

@@ -189,6 +189,26 @@ def test_a_stand_in_is_what_it_stands_for():
         plugged.kind(type("None_", (Gem,), {"build": _unmade})(), OWNER).build(REQUEST, None)
 
 
+def test_a_method_may_be_of_the_class_or_static():
+    class Gem(api.Kind):
+        name = "gem"
+        schema = True
+
+        @staticmethod
+        def summary(request, pins):
+            return request.name
+
+        @classmethod
+        def hint(cls, request, pins, output, site):
+            return cls.name
+
+    held = plugged.kind(Gem(), OWNER)
+    assert held.summary(REQUEST, None) == "crashy"
+    assert held.hint(REQUEST, None, "", None) == "gem"
+    with pytest.raises(PluginError, match="failed in inputs: TypeError: 'tuple' object is not callable"):
+        kind(inputs=("a",)).inputs({})
+
+
 def test_kinds_of_parts_are_held_too():
     inner = type("Inner", (api.Kind,), {"name": "inner", "schema": True, "build": crash})()
     part = api.Part(name="RUN", kind=inner, options={}, where=WHERE)

@@ -5,9 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from envtool import api
+from envtool import api, testing
 from envtool.errors import UsageError
-from envtool.registry import discover
+from envtool.registry import discover, wrong_schema
+from envtool.spec import load as load_spec
 
 
 def kind(name, **more):
@@ -65,9 +66,30 @@ def test_a_broken_plugin_is_named():
     assert "without a name" in refused(lambda: plugin(envtool_layer_kinds=lambda: [api.Kind()]))
     no_schema = type("X", (api.Kind,), {"name": "x"})
     assert "without a schema" in refused(lambda: plugin(envtool_layer_kinds=lambda: [no_schema()]))
+    assert "offers a layer kind `x` that is none: TypeError" in refused(
+        lambda: plugin(envtool_layer_kinds=lambda: [kind("x", siblings=3)])
+    )
+    odd = type("L", (api.Language,), {"name": "l", "options": ["a"]})
+    assert "offers a language `l` that is none: AttributeError" in refused(
+        lambda: plugin(envtool_languages=lambda: [odd()])
+    )
     taken = kind("x", siblings={"needs": {}})
     assert "the key `needs`" in refused(lambda: plugin(envtool_layer_kinds=lambda: [taken]))
     assert "does not fit this envtool" in refused(lambda: plugin(envtool_layer_kinds=lambda wrong: []))
+
+
+@pytest.mark.parametrize("schema", [{"type": "strin"}, {"pattern": "("}, {"oneOf": 3}, {1: 2}, {"default": object()}])
+def test_a_schema_that_is_none_is_its_plugins(schema):
+    def load():
+        return plugin(envtool_layer_kinds=lambda: [kind("fine"), kind("odd", siblings={"more": schema})])
+
+    registry = discover([], [Entry("p", load)])
+    wrong = wrong_schema(registry)
+    assert wrong.message.startswith("the plugin `envtool-x` 1.2 offers a kind `odd` with a wrong schema of `more`: ")
+    assert wrong_schema(discover([load()], [])) is None, "what is ours is our own bug"
+    assert wrong_schema(discover([], [Entry("p", lambda: plugin(envtool_layer_kinds=lambda: [kind("fine")]))])) is None
+    with pytest.raises(UsageError, match="with a wrong schema of `more`"):
+        load_spec(testing.MemoryProject({"envtool.yaml": "version: 1"}), "envtool.yaml", root="/r", registry=registry)
 
 
 def test_doubles_name_both():

@@ -45,7 +45,7 @@ class Registry:
 
 
 def wrong_schema(registry: Registry) -> UsageError | None:
-    """Whose schema is none, asked after all of them together were found not to be one. None where it is not a plugin's."""
+    """Whose schema is none, for when all of them together are found not to be one; None where that is no plugin's."""
     import jsonschema_rs
 
     for noun, some in (("kind", {**registry.bases, **registry.layers}), ("language", registry.languages)):

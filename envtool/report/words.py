@@ -67,10 +67,11 @@ class Row:
         room = self._room(columns)
         text = self._head(room - (min(width(self.detail), room // 3) + 1 if moving and self.detail else 0))
         if self.detail:
-            left = room - max(width(text) + 1, 26)
+            column = 26 if max(width(text) + 1, 26) + width(self.detail) <= room else 0  # or where there is more room
+            left = room - max(width(text) + 1, column)
             shown = clipped(self.detail, left)
             if shown == self.detail or left >= LEAST:
-                text = pad(text, 26) + (dim.paint("2", shown) if dim else shown)
+                text = pad(text, column) + (dim.paint("2", shown) if dim else shown)
         if self.middle and max(width(text) + 1, 44) + width(self.middle) <= room:
             text = pad(text, 44) + self.middle
         if self.end:
@@ -80,7 +81,7 @@ class Row:
     def holds(self, columns: int) -> bool:
         """Whether all of the detail has room."""
         room = self._room(columns)
-        return max(width(self._head(room)) + 1, 26) + width(self.detail) <= room
+        return width(self._head(room)) + 1 + width(self.detail) <= room
 
     def _room(self, columns: int) -> int:
         """Columns that there are beside the times."""

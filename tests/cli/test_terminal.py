@@ -157,6 +157,19 @@ def test_narrow_and_low_terminals_are_not_overrun(terminal):
             assert len(line) <= 30, line
 
 
+@pytest.mark.parametrize("columns", [40, 60, 62])
+def test_an_interrupt_that_the_terminal_echoes_leaves_no_line_behind(terminal, columns):
+    shown = terminal("test", scenario="moving", columns=columns)
+    shown.read(until="0 MB")
+    shown.type("\x03")
+    text = shown.read()
+    shown.child.wait()
+    left = screen(text, columns)
+    assert not any(frame in line for line in left for frame in "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"), left
+    assert max(map(len, left)) <= columns
+    assert shown.restored()
+
+
 @pytest.mark.parametrize("env", [{"TERM": "dumb"}, {"NO_COLOR": "1"}, {"CI": "true"}])
 def test_terminals_that_should_not_move_get_plain_lines(terminal, env):
     shown = terminal("test", scenario="moving", env=env)
@@ -167,7 +180,7 @@ def test_terminals_that_should_not_move_get_plain_lines(terminal, env):
 
 
 def screen(text, columns):
-    """The lines that a terminal of so many columns would show (cursor up, erase line, CR and LF understood)."""
+    """The lines that a terminal of so many columns would show (cursor up, erase line, CR, LF and wrapping understood)."""
     lines, row, column = [""], 0, 0
     for token in re.findall(r"\x1b\[[?\d;]*[A-Za-z]|\x1b.|.|\n", text, re.DOTALL):
         if token == "\r":
@@ -181,6 +194,10 @@ def screen(text, columns):
         elif token == "\x1b[2K":
             lines[row] = ""
         elif token[0] != "\x1b":
+            if column == columns:
+                row, column = row + 1, 0
+                while len(lines) <= row:
+                    lines.append("")
             lines[row] = lines[row][:column].ljust(column) + token + lines[row][column + 1 :]
             column += 1
     shown = [line.rstrip() for line in lines]

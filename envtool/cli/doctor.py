@@ -34,5 +34,6 @@ def command(ctx: click.Context, text: str | None) -> int:
 
         write(sys.stdout, tables.checks_json(checks))
     else:
-        print(tables.checks(checks, screen.style(sys.stdout, said.color), quiet=said.verbosity < 0))
+        style, columns = screen.style(sys.stdout, said.color), screen.width(sys.stdout)
+        print(tables.checks(checks, style, quiet=said.verbosity < 0, columns=columns))
     return 3 if any(check.state == "fail" for check in checks) else 0

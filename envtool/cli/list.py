@@ -28,4 +28,4 @@ def command(ctx: click.Context) -> None:
 
         write(sys.stdout, tables.envs_json(spec))
     else:
-        print(tables.envs(spec, screen.style(sys.stdout, said.color)))
+        print(tables.envs(spec, screen.style(sys.stdout, said.color), screen.width(sys.stdout)))

@@ -35,4 +35,4 @@ def command(ctx: click.Context, /, task: str, envs: tuple[str, ...], **how: Any)
 
         write(sys.stdout, tables.plan_json(plan))
     else:
-        print(tables.plan(plan, screen.style(sys.stdout, said.color)))
+        print(tables.plan(plan, screen.style(sys.stdout, said.color), screen.width(sys.stdout)))

@@ -33,9 +33,11 @@ def style(file: TextIO, color: Color) -> Style:
     return Style(color=wanted)
 
 
-def width() -> int:
-    """Columns of the terminal that standard error leads to; 0 where it leads to none: lines of a log have no end."""
-    return text.columns(sys.stderr) if sys.stderr.isatty() else 0
+def width(file: TextIO | None = None) -> int:
+    """Columns of the terminal that a stream leads to (None: standard error); 0 where it leads to none: lines of a log
+    have no end."""
+    file = file or sys.stderr
+    return text.columns(file) if file.isatty() else 0
 
 
 def columns() -> int:

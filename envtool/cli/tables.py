@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from envtool.report.text import one_line, pad, size, width
+from envtool.report.text import clipped, one_line, pad, plain, shortened, size, width, wrapped
 from envtool.report.words import Style, counted
 
 if TYPE_CHECKING:
@@ -14,17 +14,23 @@ if TYPE_CHECKING:
     from envtool.cli.door import Check, Locked
     from envtool.model import Json, Spec
 
+LEAST = 12  # columns of a table that would be of no use with fewer
 _STATES = {"cached": "32", "build": "33", "unknown": "2"}
 _SIGNS = {"ok": ("✓", "32"), "warn": ("!", "33"), "fail": ("✗", "31")}
 
 
-def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows in columns, the first the head."""
+def table(rows: Sequence[Sequence[str]], columns: int = 0) -> list[str]:
+    """Rows in columns, the first the head. On a screen of so many `columns` (0: without end) the widest cells lose
+    their middle, those of the first, which are names to be typed, last."""
     widths = [max(width(cell) for cell in column) + 2 for column in zip(*rows, strict=True)]
-    return ["".join(pad(cell, wide) for cell, wide in zip(row, widths, strict=True)).rstrip() for row in rows]
+    while columns and sum(widths) - 2 > columns and max(widths) > LEAST:
+        widest = max(widths[1:], default=0)
+        widths[widths.index(widest, 1) if widest > LEAST else 0] -= 1
+    cells = [[shortened(cell, wide - 2) for cell, wide in zip(row, widths, strict=True)] for row in rows]
+    return ["".join(pad(cell, wide) for cell, wide in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
-def envs(spec: Spec, style: Style) -> str:
+def envs(spec: Spec, style: Style, columns: int = 0) -> str:
     """One line an env."""
     rows = [("env", "base", "layers", "tasks")]
     rows += [
@@ -36,7 +42,7 @@ def envs(spec: Spec, style: Style) -> str:
         )
         for env in spec.envs
     ]
-    head, *lines = table(rows)
+    head, *lines = table(rows, columns)
     return "\n".join([style.paint("2", head), *lines])
 
 
@@ -60,13 +66,15 @@ def envs_json(spec: Spec) -> Json:
     }
 
 
-def plan(value: Any, style: Style) -> str:
-    """A tree for each env, bottom first, and the sum."""
+def plan(value: Any, style: Style, columns: int = 0) -> str:
+    """A tree for each env, bottom first, and the sum. Where a line has no room for all, its key goes, then the middle
+    of the name, and the end of what it is."""
     lines: list[str] = []
     seen: dict[tuple[str, str, str], str] = {}
     for env in value.envs:
         tasks = ", ".join(one_line(task) for task in env.tasks)
-        lines.append(f"{style.paint('1', one_line(env.name))}  {tasks}".rstrip())
+        name = shortened(one_line(env.name), max(LEAST, columns - width(tasks) - 2) if columns else 1 << 16)
+        lines.append(f"{style.paint('1', name)}  {tasks}".rstrip())
         for number, step in enumerate(env.steps):
             seen[step.subject, step.name, step.key] = step.state
             branch = style.glyphs("└─" if number == len(env.steps) - 1 else "├─")
@@ -74,9 +82,13 @@ def plan(value: Any, style: Style) -> str:
             words = [one_line(step.summary) or step.kind]
             words += [] if step.pinned else [style.paint("33", "not pinned")]
             state = pad(style.paint(_STATES[step.state], step.state), 9)
-            lines.append(
-                f" {branch} {pad(step.subject, 6)}{pad(one_line(step.name), 18)}{state}{pad(key, 14)}{', '.join(words)}"
-            )
+            name, what = one_line(step.name), ", ".join(words)
+            start = f" {branch} {pad(step.subject, 6)}"
+            line = f"{start}{pad(name, 18)}{state}{pad(key, 14)}{what}"
+            if columns and width(line) > columns:
+                line = f"{start}{pad(shortened(name, 17), 18)}{state}"
+                line += clipped(plain(what), columns - width(line)) if width(what) > columns - width(line) else what
+            lines.append(line)
     states = [*seen.values()]
     parts = [
         f"{counted(states.count('build'), 'step')} to build" if "build" in states else "",
@@ -180,14 +192,15 @@ def locked_json(done: Locked) -> Json:
     }
 
 
-def checks(found: Iterable[Check], style: Style, *, quiet: bool = False) -> str:
+def checks(found: Iterable[Check], style: Style, *, quiet: bool = False, columns: int = 0) -> str:
     """A line for each, and under what is wrong the command that mends it."""
     lines: list[str] = []
     for check in found:
         if quiet and check.state == "ok":
             continue
         sign, code = _SIGNS[check.state]
-        lines.append(f" {style.paint(code, style.glyphs(sign))} {check.name}: {check.text}")
+        line = f" {style.paint(code, style.glyphs(sign))} {check.name}: {check.text}"
+        lines.append(wrapped(line, columns, indent="  "))
         if check.mend:
             lines += [f"   {line}" for line in check.mend.splitlines()]
     return "\n".join(lines)

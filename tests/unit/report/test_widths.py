@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import re
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from envtool.cli import tables
 from envtool.errors import MakeError, Problem, SpecError
 from envtool.events import Finished, Output, Progress, Started
 from envtool.model import Where
@@ -218,3 +220,31 @@ def test_a_task_that_takes_long_shows_its_last_line():
     assert "\x1b[2mtests/test_a.py ....\x1b[0m" in line
     assert "tests/test" in running(task, printed, now=200.0, columns=60)
     assert "50%" in running(task, Output(id="1", text="10%\r50%"), now=200.0)
+
+
+# ---- tables ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("columns", WIDTHS)
+def test_tables_fit(columns):
+    rows = [("env", "base", "layers", "tasks")]
+    rows += [
+        (f"integration-and-unit[trixie-{number},py3.13]", "debian-bookworm", "a, b, c, d " * 9, "test")
+        for number in "ab"
+    ]
+    lines = tables.table(rows, columns)
+    assert max(map(width, lines)) <= columns
+    assert all(line.endswith("test") for line in lines[1:])
+    assert len({*lines}) == 3, "names that differ are still told apart"
+    step = SimpleNamespace(
+        subject="base", name="debian-bookworm-with-everything", key="ab" * 32, state="cached", summary="88 packages, 32 MB",
+        pinned=False, kind="debian",
+    )  # fmt: skip
+    env = SimpleNamespace(name=rows[1][0], tasks=("test", "build"), steps=(step, step))
+    said = tables.plan(SimpleNamespace(envs=(env,), notes=()), Style(color=True), columns)
+    assert max(map(width, said.split("\n"))) <= columns
+    assert "88 pack" in said
+    check = SimpleNamespace(
+        name="user ids", state="ok", text="root of this machine is never root inside: " * 3, mend=""
+    )
+    assert max(map(width, tables.checks([check], Style(), columns=columns).split("\n"))) <= columns

@@ -108,3 +108,34 @@ def test_the_plan_says_what_is_known_and_what_is_not():
         ("b", "unknown", ""),
     ]
     assert plan(wanted, made, known, "test").envs == ()  # no env has that task
+
+
+def on(made):
+    return sorted((node.subject, node.spec.name, node.on) for node in made.nodes.values())
+
+
+def test_names_that_are_not_unique_say_what_they_are_on():
+    made = graph(spec(env("a", layer("python"), base="bookworm"), env("b", layer("python"), base="trixie")), REGISTRY)
+    assert on(made) == [
+        ("base", "bookworm", ""),
+        ("base", "trixie", ""),
+        ("layer", "python", "bookworm"),
+        ("layer", "python", "trixie"),
+    ]
+    shared = graph(spec(env("a", layer("python")), env("b", layer("python"))), REGISTRY)
+    assert on(shared) == [("base", "one", ""), ("layer", "python", "")]
+
+
+def test_on_one_base_the_env_tells_them_apart():
+    envs = [env(f"unit[{n}]", layer("deps", options=n), layer("same", needs=())) for n in ("x", "y")]
+    assert on(graph(spec(*envs), REGISTRY)) == [
+        ("base", "one", ""),
+        ("layer", "deps", "unit[x]"),
+        ("layer", "deps", "unit[y]"),
+        ("layer", "same", ""),
+    ]
+
+
+def test_a_base_that_is_written_in_place_is_told_by_what_stands_there():
+    made = graph(spec(env("a", layer("l"), base="box:bookworm"), env("b", layer("l"), base="box:trixie")), REGISTRY)
+    assert [row for row in on(made) if row[0] == "layer"] == [("layer", "l", "bookworm"), ("layer", "l", "trixie")]

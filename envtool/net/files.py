@@ -28,7 +28,7 @@ from envtool.net.transfer import (
 from envtool.net.words import redacted
 
 FAR = 1 << 16  # bytes: an attempt that brought a file this much further is no failure
-CHANGED = "the file changed at its source, or something between rewrote it: resolve again, or look at what it is"
+CHANGED = "the file changed at its source, or something between rewrote it: look at what it is"
 PAGE = "a login page, or a proxy's? look at the URL with a browser"
 
 

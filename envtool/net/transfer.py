@@ -231,7 +231,7 @@ def _judge(url: str, answer: requests.Response, sink: Sink, authorization: str) 
             if authorization:
                 hint = "what let us in does not let us have this, or has ended: try again"
         elif status in GONE:
-            code, hint = "fetch-gone", "it is not there (any more): resolve again, or name another mirror"
+            code, hint = "fetch-gone", "nothing is there (any more): is the URL right, or the mirror out of date?"
         raise FetchError(f"{redacted(url)}: HTTP {status} {answer.reason}", code=code, hint=hint)
     sink.restart()
 

@@ -6,7 +6,7 @@ running.py   `run`: a task in many envs
 caching.py   the team cache, shown
 upkeep.py    the store: gc, verify
 looking.py   what is in it: inspect, diff
-starting.py  the first spec: detect, check
+starting.py  the first spec: detect, check; makefile.py: what a Makefile calls
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from envtool import registry
 from envtool.api import Detection, Project
+from envtool.app import makefile
 from envtool.app.request import SPEC, Request
 from envtool.model import Json
 from envtool.project import Files
@@ -127,10 +128,6 @@ def _go(project: Project) -> Detection | None:
     return Detection(language="go", reason="go.mod", env=_env(suite, packages, "go test ./... {{ args }}"))
 
 
-def _compilers(project: Project) -> tuple[str, ...]:
-    return (*C, "g++") if any(project.glob(pattern) for pattern in _CPLUS) else C
-
-
 def _cmake(project: Project) -> Detection | None:
     text = project.read("CMakeLists.txt")
     if text is None:
@@ -150,11 +147,20 @@ def _make(project: Project) -> Detection | None:
         text = project.read(name)
         if text is None:
             continue
+        plus = any(project.glob(pattern) for pattern in _CPLUS)
+        packages = (*C, "g++") if plus else C
         targets = _TARGET.findall(text)
         if not targets:
             why = f"{name}, which has neither a target `test` nor `check`"
-            return Detection(language="make", reason=why, env=_env("bookworm", _compilers(project)))
+            return Detection(language="make", reason=why, env=_env("bookworm", packages))
         target = "test" if "test" in targets else "check"
-        env = _env("bookworm", _compilers(project), f"make {target}")
+        called = makefile.commands(text, target)
+        packages = tuple(
+            dict.fromkeys((*packages, *(makefile.PACKAGES[each] for each in called if each in makefile.PACKAGES)))
+        )
+        if unknown := [each for each in called if each not in makefile.PACKAGES]:
+            why = f"{name}, whose target `{target}` calls `{unknown[0]}`: a layer has to bring it"
+            return Detection(language="make", reason=why, env=_env("bookworm", packages))
+        env = _env("bookworm", packages, f"make {target}")
         return Detection(language="make", reason=f"{name} with a target `{target}`", env=env)
     return None

@@ -21,8 +21,18 @@ def one(files):
     [
         ({"Makefile": "all:\n\ttrue\ntest: all\n\t./t\n", "t.c": ""}, "bookworm", ["gcc"], "make test"),
         ({"Makefile": "check:\n\t./t\n"}, "bookworm", ["gcc", "make"], "make check"),
-        ({"GNUmakefile": "test:\n\tx\n", "Makefile": "check:\n"}, "bookworm", ["make"], "make test"),
-        ({"makefile": "test :\n\tx\n", "src/t.cpp": ""}, "bookworm", ["g++"], "make test"),
+        ({"GNUmakefile": "test:\n\t./x\n", "Makefile": "check:\n"}, "bookworm", ["make"], "make test"),
+        ({"makefile": "test :\n\t./x\n", "src/t.cpp": ""}, "bookworm", ["g++"], "make test"),
+        ({"Makefile": "test: t\n\t@./t\nt: t.c\n\tclang -o t t.c\n"}, "bookworm", ["clang"], "make test"),
+        ({"Makefile": "test:\n\tA=1 python3 -m unittest && echo yes\n"}, "bookworm", ["python3"], "make test"),
+        ({"Makefile": "test: ; @$(CC) -o t t.c && ./t\n"}, "bookworm", ["gcc"], "make test"),
+        (
+            {"Makefile": "test:\n\tfor f in a b; do ./t $$f | diff - $$f.out || exit 1; done\n"},
+            "bookworm",
+            [],
+            "make test",
+        ),
+        ({"Makefile": "lint:\n\tfrobnicate\ntest:\n\techo 'frobnicate'\n"}, "bookworm", [], "make test"),
         ({"CMakeLists.txt": CMAKE + "enable_testing()\n"}, "bookworm", ["cmake", "g++"], "ctest"),
         (
             {"CMakeLists.txt": CMAKE + "include(CTest)\nfind_package(Threads REQUIRED)\n"},
@@ -60,6 +70,8 @@ def test_a_build_system_with_debians_tools(files, suite, packages, command):
     ("files", "why"),
     [
         ({"Makefile": "all:\n\ttrue\n"}, "neither a target `test` nor `check`"),
+        ({"Makefile": "test:\n\tfrobnicate --all\n"}, "calls `frobnicate`: a layer has to bring it"),
+        ({"Makefile": "test: x\nx:\n\t@docker build .\n"}, "calls `docker`"),
         ({"Makefile": "TEST := 1\ntest := x\n.PHONY: test\n"}, "neither"),
         ({"CMakeLists.txt": CMAKE}, "no tests"),
         ({"CMakeLists.txt": CMAKE + "enable_testing()\nfind_package(Boost REQUIRED)"}, "looks for Boost"),

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import posixpath
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from envtool import gate, globs, leads, project
 from envtool.errors import UsageError
 from envtool.model import InputFile
+
+
+class WrongInputsError(UsageError):
+    """Several patterns that mean nothing, or nothing that may be had: each by itself in `errors`."""
+
+    def __init__(self, errors: Iterable[UsageError]) -> None:
+        self.errors = tuple(errors)
+        first = self.errors[0]
+        super().__init__("; ".join(error.message for error in self.errors), code=first.code, hint=first.hint)
 
 
 def find(
@@ -35,9 +46,10 @@ def find(
     that are not kept are not seen at all.
 
     A link brings what it leads to in the project, if `follows` (link, file) agrees; then its hash is that of the
-    content. One that leads out counts by its name, unless the caller lets `door` read there.
-    Raises UsageError (codes input-outside, input-missing, input-kind, input-large), EnvtoolError, Interrupted as
-    `listed` does, and what `check` raises, which is called often.
+    content. What a path means that leads out of the project counts as if it were in it, if the caller lets `door` read
+    there; else it is an error, but for a link itself that nobody follows, which counts by its name.
+    Raises UsageError (codes input-outside, input-missing, input-kind, input-large; WrongInputsError where there are
+    several), EnvtoolError, Interrupted as `listed` does, and what `check` raises, which is called often.
     """
     paths: set[str] = set()
     bare: set[str] = set()
@@ -50,46 +62,75 @@ def find(
     ]
     meant: set[str] = set()
     door = door or gate.Gate(root)
+    wrong: list[UsageError] = []
     with gate.Entries(root) as entries:
-        search = _Search(root, entries, keeps, {*apart}, cancel)
+        hasher = project.Hasher(check)
+        search = _Search(root, entries, keeps, {*apart}, cancel, door, hasher, follows)
         for pattern, needed, found in wishes:
-            ways, matched, mode = search.find(pattern)
-            if needed and not matched:
-                raise _missing(pattern, mode)
+            try:
+                ways, matched, mode = search.find(pattern)
+                if needed and not matched:
+                    raise _missing(pattern, mode)
+            except UsageError as error:
+                wrong.append(error)
+                continue
             if matched:
                 (seen if found is seen else paths).update(ways)
             found.update(matched)
             meant.update(matched)
-        hasher = project.Hasher(check)
-        for path in paths | seen:
-            door.check_git(path)
+        if wrong:
+            raise wrong[0] if len(wrong) == 1 else WrongInputsError(wrong)
+        inner = sorted((paths | bare | seen) - search.outer.keys())
+        for path in inner:
+            if path in paths or path in seen:
+                door.check_git(path)
         rows = {
-            path: project.read_input(entries, path, hasher, content=path in paths or path in seen)
-            for path in sorted(paths | bare | seen)
+            path: project.read_input(entries, path, hasher, content=path in paths or path in seen) for path in inner
         }
+        rows |= search.outer
         built = paths | bare
-        if links := [path for path in meant if rows[path].link]:
-            _follow(links, search, rows, built, hasher, follows, door)
-    return tuple(item if path in built else replace(item, built=False) for path, item in sorted(rows.items()))
+        if links := [path for path in meant if rows[path].link and path not in search.outer]:
+            _follow(links, search, rows, built)
+    above = {each for path in search.outer for each in project.above(path)}
+    return tuple(
+        item if path in built else replace(item, built=False)
+        for path, item in sorted(rows.items())
+        if path not in above  # a link that leads out, in whose place its content is
+    )
 
 
 class _Search:
     """Looks for the files that patterns mean; git is asked at most once."""
 
     def __init__(
-        self, root: str, entries: gate.Entries, keeps: Callable[[str], bool] | None, apart: set[str], cancel: int
+        self,
+        root: str,
+        entries: gate.Entries,
+        keeps: Callable[[str], bool] | None,
+        apart: set[str],
+        cancel: int,
+        door: gate.Gate,
+        hasher: project.Hasher,
+        follows: Callable[[str, str], bool] | None,
     ) -> None:
         self._root, self.entries, self._keeps, self._apart, self._cancel = root, entries, keeps, apart, cancel
+        self.door, self.hasher, self.follows = door, hasher, follows
         self._listed: list[str] | None = None
         self.named: set[str] = set()  # what patterns name exactly
+        self.outer: dict[str, InputFile] = {}  # what lies out of the project, by its path in it
 
     def find(self, pattern: str) -> tuple[Iterable[str], Iterable[str], int | None]:
         """The links on the way to what a pattern names, the files that it means, and the mode of what it names (None:
         nothing). Raises as the function `find`."""
         wanted = project.inside(pattern)
-        mode = None if wanted in ("", ".") else project.mode_of(self._root, wanted)
         ways: tuple[str, ...] = ()
         keeps = self._keeps
+        try:
+            mode = None if wanted in ("", ".") else project.mode_of(self._root, wanted)
+        except project.LeavesError:
+            return ways, self.beyond(wanted), stat.S_IFDIR
+        if mode is not None and stat.S_ISLNK(mode) and self._led_out(wanted, asked=self.follows is not None):
+            return ways, self.beyond(wanted), mode
         if mode is not None and not stat.S_ISDIR(mode):
             directory, _, name = wanted.rpartition("/")
             ways, real = self._behind(directory)
@@ -106,6 +147,36 @@ class _Search:
             expression = globs.matcher((wanted, wanted + "/**"))
             found = [path for path in self.below("") if expression.fullmatch(path)] if globs.is_glob(wanted) else []
         return ways, found if keeps is None else [path for path in found if keeps(path)], mode
+
+    def _led_out(self, link: str, *, asked: bool) -> bool:
+        """Whether what a link out of the project leads to is meant: it is asked for, or the caller allows it."""
+        real = self.door.leads_out(link)
+        return bool(real) and (asked or self.door.allows(real))
+
+    def beyond(self, wanted: str) -> list[str]:
+        """What a path or pattern means that leads out of the project: names as if it were in it. Raises UsageError
+        (code input-outside) where the caller does not allow it."""
+        parts = wanted.split("/")
+        fixed = "/".join(parts[: next((at for at, part in enumerate(parts) if globs.is_glob(part)), len(parts))])
+        real = self.door.leads_out(fixed)
+        try:
+            self.door.check_outside(wanted, real)
+        except UsageError as error:
+            raise UsageError(f"input {error.message}", code="input-outside", hint=error.hint) from None
+        expression = globs.matcher((wanted, wanted + "/**"))
+        rows = [each for each in _outside(fixed, real, self.door, self.hasher) if expression.fullmatch(each.path)]
+        found = {each.path: each for each in rows if self._keeps is None or self._keeps(each.path)}
+        self.outer |= found
+        return [*found]
+
+    def meant(self, link: str) -> bool:
+        """Whether what a link that leads out means is an input: where kinds say which links they read through, if they
+        do; else if the caller allows it."""
+        return (
+            self._led_out(link, asked=False)
+            if self.follows is None
+            else (self.follows(link, link) and self._led_out(link, asked=True))
+        )
 
     def _behind(self, directory: str) -> tuple[tuple[str, ...], str]:
         """The links on the way to a directory, and its path without them."""
@@ -126,28 +197,23 @@ class _Search:
         return [way.end] if stat.S_ISREG(way.mode) and (link in self.named or not apart) else []
 
 
-def _follow(
-    pending: list[str],
-    search: _Search,
-    rows: dict[str, InputFile],
-    built: set[str],
-    hasher: project.Hasher,
-    follows: Callable[[str, str], bool] | None,
-    door: gate.Gate,
-) -> None:
+def _follow(pending: list[str], search: _Search, rows: dict[str, InputFile], built: set[str]) -> None:
     """Add what the links `pending` lead to, to `rows`, and to what is `built` where the link is."""
     while pending:
         path = pending.pop()
         way = leads.walk(search.entries, path)
         if way is None:
-            rows[path] = replace(rows[path], sha256=_outside(path, door, hasher) or rows[path].sha256)
+            if search.meant(path):
+                outer = search.beyond(path)
+                rows |= {each: search.outer[each] for each in outer}
+                built |= {*outer} if path in built else set()
             continue
-        led = [each for each in search.led(path, way) if follows is None or follows(path, each)]
+        led = [each for each in search.led(path, way) if search.follows is None or search.follows(path, each)]
         for each in (*way.links, *led) if led else ():
             new = each not in rows or not rows[each].content
             if new:
-                door.check_git(each)
-                rows[each] = project.read_input(search.entries, each, hasher, content=True)
+                search.door.check_git(each)
+                rows[each] = project.read_input(search.entries, each, search.hasher, content=True)
             if path in built and each not in built:
                 built.add(each)
                 new = True
@@ -157,13 +223,31 @@ def _follow(
             rows[path] = replace(rows[path], sha256=rows[way.end].sha256)
 
 
-def _outside(path: str, door: gate.Gate, hasher: project.Hasher) -> str:
-    """The hash of what a link out of the project leads to, where the caller lets kinds read that; else empty."""
+def _outside(path: str, real: str, door: gate.Gate, hasher: project.Hasher) -> Iterator[InputFile]:
+    """The file `real`, or all in that directory, as if `path` were in the project. Raises UsageError."""
+    if not os.path.isdir(real):
+        yield _read_outside(path, real, door, hasher)
+        return
+    for name in sorted(project.files_below(real)):
+        there = os.path.join(real, name)
+        if os.path.islink(there):
+            target = os.readlink(there)
+            digest = hashlib.sha256(os.fsencode(target)).hexdigest()
+            yield InputFile(path=f"{path}/{name}", sha256=digest, link=target, outside=there)
+        else:
+            yield _read_outside(f"{path}/{name}", there, door, hasher)
+
+
+def _read_outside(path: str, real: str, door: gate.Gate, hasher: project.Hasher) -> InputFile:
     try:
-        with door.open(path) as file:
-            return hasher.hash(path, file)
-    except (UsageError, OSError):
-        return ""
+        with door.open_absolute(real) as file:
+            mode = os.fstat(file.fileno()).st_mode
+            return InputFile(path=path, sha256=hasher.hash(path, file), executable=bool(mode & 0o100), outside=real)
+    except UsageError as error:
+        code = "input-large" if error.code == "input-large" else "input-kind"
+        raise UsageError(f"input `{path}`: {error.message}", code=code, hint=error.hint) from None
+    except OSError as error:
+        raise UsageError(f"input `{path}` cannot be read: {error.strerror}: {real}", code="input-missing") from error
 
 
 def _missing(pattern: str, mode: int | None) -> UsageError:

@@ -254,21 +254,27 @@ def _mode(top: int, path: str) -> int | None:
 # ---- the files that a layer depends on ------------------------------------------------------------------------------
 
 
-def stage(root: str, files: Sequence[InputFile], target: str, check: Callable[[], None] | None = None) -> None:
+def stage(
+    root: str,
+    files: Sequence[InputFile],
+    target: str,
+    check: Callable[[], None] | None = None,
+    door: gate.Gate | None = None,
+) -> None:
     """Copy inputs into the existing directory `target`, exactly what was hashed, readable by all, their times the
-    epoch's, holes left holes. Raises UsageError (code input-changed) where a file is not what it was, and what `check`
-    raises, which is called often."""
+    epoch's, holes left holes. `door` opens what lies out of the project. Raises UsageError (code input-changed) where a
+    file is not what it was, and what `check` raises, which is called often."""
     links = {item.path: item.link for item in files if item.link}
     for directory in _between(links) - {item.path for item in files}:
         _make_directories(target, directory)
     with gate.Entries(root) as entries:
         for item in files:
-            if links and any(each in links for each in _above(item.path)):
+            if links and any(each in links for each in above(item.path)):
                 continue  # it is there under its own name, and the link leads to it
             place = os.path.join(target, item.path)
             _make_directories(target, os.path.dirname(item.path))
             try:
-                _stage(entries, item, place, check)
+                _stage(entries, item, place, check, door or gate.Gate(root))
             except UsageError as error:
                 raise _changed(item.path) from error
             except OSError as error:
@@ -277,23 +283,22 @@ def stage(root: str, files: Sequence[InputFile], target: str, check: Callable[[]
                 raise _changed(item.path) from error
 
 
-def _stage(entries: gate.Entries, item: InputFile, place: str, check: Callable[[], None] | None) -> None:
+def _stage(
+    entries: gate.Entries, item: InputFile, place: str, check: Callable[[], None] | None, door: gate.Gate
+) -> None:
     if not item.content:
         with open(place, "xb") as out:
             os.fchmod(out.fileno(), 0o644)
         os.utime(place, (0, 0))
         return
-    descriptor = entries.open(item.path)
     if item.link:
-        try:
-            if os.readlink("", dir_fd=descriptor) != item.link:
-                raise _changed(item.path)
-        finally:
-            os.close(descriptor)
+        if _target(entries, item) != item.link:
+            raise _changed(item.path)
         os.symlink(item.link, place)
         return
     digest = hashlib.sha256()
-    with gate.regular(descriptor, item.path) as file, open(place, "xb") as out:
+    opened = door.open_absolute(item.outside) if item.outside else gate.regular(entries.open(item.path), item.path)
+    with opened as file, open(place, "xb") as out:
         for piece in gate.pieces(file):
             if check is not None:
                 check()
@@ -309,6 +314,17 @@ def _stage(entries: gate.Entries, item: InputFile, place: str, check: Callable[[
     os.utime(place, (0, 0))
 
 
+def _target(entries: gate.Entries, item: InputFile) -> str:
+    """Where a link leads by now. Raises OSError."""
+    if item.outside:
+        return os.readlink(item.outside)
+    descriptor = entries.open(item.path)
+    try:
+        return os.readlink("", dir_fd=descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _between(links: Mapping[str, str]) -> set[str]:
     """The directories that links lead into and out of again: `a/../b` leads nowhere where there is no a."""
     found = set()
@@ -319,7 +335,7 @@ def _between(links: Mapping[str, str]) -> set[str]:
     return found
 
 
-def _above(path: str) -> Iterator[str]:
+def above(path: str) -> Iterator[str]:
     """The directories that a path is in, but for the project itself."""
     while path := path.rpartition("/")[0]:
         yield path
@@ -357,7 +373,7 @@ def mode_of(root: str, path: str) -> int | None:
             descriptor = entries.open(path)
     except OSError as error:
         if error.errno == ESCAPES:
-            raise _leaves(path) from None
+            raise LeavesError(path) from None
         if isinstance(error, FileNotFoundError | NotADirectoryError):
             return None
         raise UsageError(f"input `{path}` cannot be read: {error.strerror}", code="input-missing") from error
@@ -367,10 +383,24 @@ def mode_of(root: str, path: str) -> int | None:
         os.close(descriptor)
 
 
-def _leaves(path: str) -> UsageError:
-    return UsageError(
-        f"input `{path}` leaves the project through a symlink", code="input-outside", hint="copy what is needed into it"
-    )
+class LeavesError(UsageError):
+    """A path of the project whose way leads out of it by a link."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"input `{path}` leaves the project through a symlink",
+            code="input-outside",
+            hint="copy it into the project",
+        )
+
+
+def files_below(directory: str) -> Iterator[str]:
+    """Files and links in a directory out of the project, git's own left out, relative to it. Raises OSError."""
+    top = open_top(directory)
+    try:
+        yield from _walk(top)
+    finally:
+        os.close(top)
 
 
 class Hasher:
@@ -410,7 +440,7 @@ def read_input(entries: gate.Entries, path: str, hasher: Hasher, *, content: boo
         raise UsageError(f"input {error.message}", code=code, hint=error.hint) from None
     except OSError as error:
         if error.errno == ESCAPES:
-            raise _leaves(path) from None
+            raise LeavesError(path) from None
         raise UsageError(f"input `{path}` cannot be read: {error.strerror}", code="input-missing") from error
     return InputFile(path=path, sha256=digest, executable=bool(mode & 0o100))
 

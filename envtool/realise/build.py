@@ -196,7 +196,8 @@ class Workbench:
                 self.project = os.path.join(top, "project")
                 os.mkdir(self.project)
                 os.chmod(self.project, 0o755)
-                project.stage(self.setting.root, self.inputs, self.project, self.setting.cancel.check)
+                setting = self.setting
+                project.stage(setting.root, self.inputs, self.project, setting.cancel.check, setting.gate())
         except BaseException:
             self.__exit__()
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from envtool.errors import EnvtoolError
 from envtool.events import Outcome
 
 
@@ -22,3 +23,4 @@ class Result:
     outputs: tuple[str, ...] = ()  # project-relative paths that were copied back
     message: str = ""
     host: str = ""  # of a run that is remembered (`cached`): on which machine it ran; `started` is when
+    error: EnvtoolError | None = None  # why its env was not made

@@ -73,7 +73,8 @@ class _Venv(api.Kind):
         paths = {entry["sha256"]: entry["path"] for entry in files_of(pins) if "path" in entry}
         own = [replace(each, url=site.url(paths[each.sha256])) for each in fetches if each.sha256 in paths]
         others = [each for each in fetches if each.sha256 not in paths]
-        return [*own, *located(others, names, site, _options(request.options).get("index", ""))]
+        index = _options(request.options).get("index", "")
+        return [*own, *(located(others, names, site, index) if others else ())]
 
     def material(self, request: api.Request, pins: api.Json) -> api.Json:
         """What the build is told; the files' hashes and the inputs are in every key anyway."""

@@ -39,7 +39,11 @@ def find_links(lines: Lines, project: Texts, sources: Sources) -> list[str]:
         if full:
             found.append(full[0])
             continue
-        why = f"{inner[0]} has no archive that is part of the project" if inner else f"{places[0]} is outside of it"
+        why = (
+            f"{inner[0]} has no archive that is part of the project"
+            if inner
+            else f"{places[0]} is outside of the project"
+        )
         hint = "files that git ignores are none of it: commit them, or name each: `NAME @ file:./DIRECTORY/FILE`"
         if not inner:
             hint = "directories of this machine are named in its own configuration: `pip config set global.find-links`"

@@ -231,8 +231,10 @@ class Sources:
 
     def _called(self, source: Source) -> str:
         """The name of the project in a directory."""
+        if is_archive(source.value):
+            return archived(source.value)
         if source.kind != "directory":
-            return archived(source.value) if source.kind == "archive" else ""
+            return ""
         return read_facts(self.project, f"{source.value}/" if source.value != "." else "").name
 
     def _place_of(self, text: str, name: str, root: str, file: str, line: int) -> Source:
@@ -254,8 +256,9 @@ class Sources:
         shown = f"the directory {path}"
         ups = len([part for part in path.split("/") if part == ".."])
         if path.startswith("/") or ups > self.depth:
-            how = ": what is in it is named from its own directory, as in ./dist" if path.startswith("/") else ""
-            said = f"{path}, outside of the project{how}"
+            said = f"{path}, outside of the project"
+            if path.startswith("/"):
+                said = f"{path}, an absolute path, as of something outside of the project: write ./… of what is in it"
             return Source(kind="refused", value=path, said=said, file=file, line=line)
         if path.endswith(ARCHIVES):
             kind, how = ("archive", "") if self._has(path) else ("refused", ", which is not there")

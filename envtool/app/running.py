@@ -19,10 +19,7 @@ from envtool.errors import (
     EnvtoolError,
     Interrupted,
     NotCachedError,
-    SpecError,
     UsageError,
-    internal,
-    refused,
 )
 from envtool.events import Emit, Noted
 from envtool.model import Env, Task
@@ -31,8 +28,7 @@ from envtool.realise.explain import explain
 from envtool.realise.setting import Cancel, Setting
 from envtool.realise.stacks import Stacks
 from envtool.run import describe, ready, remember
-from envtool.run.result import Result
-from envtool.spec.render import explain as explain_problem
+from envtool.run.result import Result, error_of, words
 
 
 def run(request: Request, task: str, emit: Emit, cancel: Cancel) -> tuple[Result, ...]:
@@ -85,7 +81,8 @@ def _run(request: Request, at: Opened, task: str, cancel: Cancel, began: int) ->
     if len(traces) == len(chosen) and not request.args and not request.refresh and not at.kinds.hooks("envtool_event"):
         order = {(env.name, each.name): number for number, (env, each) in enumerate(chosen)}
         traces.sort(key=lambda trace: order[trace.env.name, trace.task])
-        ready.unchanged(traces, spec, at.files, setting, selected=request.envs, began=began)
+        with suppress(EnvtoolError, OSError):  # only a help: the next run is slower without it
+            ready.unchanged(traces, spec, at.files, setting, selected=request.envs, began=began)
     return done
 
 
@@ -124,7 +121,7 @@ def _result(asked: remember.Asked, stacks: Stacks, *, again: bool) -> tuple[Resu
     except Interrupted:
         return _ended(env, task, "interrupted", "interrupted"), None
     except Exception as raised:  # whatever it is, it is this env's: the others run, and the report has its end
-        error = together.complete(_told(raised), (env,), stacks, asked.setting)
+        error = together.complete(error_of(raised), (env,), stacks, asked.setting)
         output = error.output if isinstance(error, BuildError) else ""
         if os.environ.get("ENVTOOL_DEBUG") and error.code == "internal":
             output = traceback.format_exc()
@@ -132,20 +129,7 @@ def _result(asked: remember.Asked, stacks: Stacks, *, again: bool) -> tuple[Resu
         if output:
             with suppress(OSError), evidence.create(log) as file:
                 file.write(output.encode(errors="replace"))
-        return _ended(env, task, "error", _words(error), log=log, error=error), None
-
-
-def _told(raised: Exception) -> EnvtoolError:
-    if isinstance(raised, EnvtoolError):
-        return raised
-    said = refused(raised) if isinstance(raised, OSError) else None
-    return said or internal(raised, shown=bool(os.environ.get("ENVTOOL_DEBUG")))
-
-
-def _words(error: EnvtoolError) -> str:
-    if isinstance(error, SpecError):
-        return "\n".join(explain_problem(problem) for problem in error.problems)
-    return f"{error.message}\n  {error.hint}" if error.hint else error.message
+        return _ended(env, task, "error", words(error), log=log, error=error), None
 
 
 def _ended(

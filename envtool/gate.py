@@ -27,6 +27,7 @@ MOST = 16 << 30  # bytes of one file that is taken from the project: beyond, it 
 SMALL = 1 << 20  # bytes of a secret
 PIECE = 1 << 20
 _CONFIGURATIONS = ("config", "config.worktree", "credentials")  # of git, where tokens are
+_LAYOUT = ("oci-layout", "index.json")
 SIGNING_KEY = "ENVTOOL_CACHE_KEY"
 # What a variable's name alone says to be no secret: of the terminal, the language, and which build a CI system runs
 HARMLESS = (
@@ -166,7 +167,7 @@ class Gate:
         return UsageError(
             f"`{path}` {where}, and you did not allow it",
             code="outside",
-            hint=f"if it is yours to be read here: `{self.allowed.line('--allow-file', real)}`",
+            hint=f"if it is yours to be read here: `{self.allowed.line('--allow-file', _whole(real))}`",
         )
 
     def variable(self, name: str) -> str | None:
@@ -271,6 +272,13 @@ class Entries:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _whole(path: str) -> str:
+    """What to allow so that a file can be read: an image's layout is asked for file by file, and allowed as one."""
+    directory = os.path.dirname(path)
+    layout = all(os.path.isfile(os.path.join(directory, name)) for name in _LAYOUT)
+    return directory if os.path.basename(path) in _LAYOUT and layout else path
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:

@@ -159,6 +159,9 @@ class _Search:
         parts = wanted.split("/")
         fixed = "/".join(parts[: next((at for at, part in enumerate(parts) if globs.is_glob(part)), len(parts))])
         real = self.door.leads_out(fixed)
+        if not os.path.exists(real):
+            message = f"input `{wanted}` leads out of the project, to {real}, where there is nothing"
+            raise UsageError(message, code="input-missing")
         try:
             self.door.check_outside(wanted, real)
         except UsageError as error:

@@ -15,6 +15,7 @@ from typing import Protocol
 from envtool import inputs, keys, project, shapes
 from envtool.api import Fetch, InputFile, Kind, Request, Site
 from envtool.errors import EnvtoolError, Interrupted, MakeError, Problem, ResolveError, SpecError
+from envtool.gate import Gate
 from envtool.lock.lock import Entry, Question, ground
 from envtool.lock.text import wrong_pins
 from envtool.model import BaseSpec, Json, LayerSpec
@@ -360,7 +361,7 @@ def _inputs(setting: Setting, node: Node) -> tuple[InputFile, ...]:
             keeps=keeps,
             follows=follows,
             apart=(*setting.files, *setting.logs),
-            door=setting.gate(),
+            door=Gate(setting.root, setting.allowed),
             cancel=cancel.reader,
             check=cancel.check,
         )

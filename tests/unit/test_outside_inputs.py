@@ -93,6 +93,39 @@ def test_it_is_refused_with_the_line_to_type_where_not(tree, tmp_path, pattern):
     assert inputs.find(str(tree), [pattern], follows=follows, door=again), "what was typed is enough"
 
 
+def test_an_images_layout_is_allowed_as_one(tree, tmp_path):
+    for name in ("oci-layout", "index.json"):
+        (tmp_path / "out" / name).write_text("{}")
+    gate = door(tree)
+    with pytest.raises(inputs.WrongInputsError):
+        inputs.find(str(tree), [], asked=["d/oci-layout", "d/index.json"], door=gate)
+    assert [*gate.allowed.asked] == [("--allow-file", os.path.realpath(tmp_path / "out"))]
+    assert gate.allowed.all() == "", "the error has the line"
+
+
+def test_what_leads_out_to_nothing_is_not_to_be_allowed(tree):
+    os.symlink("/nonexistent/place", tree / "nowhere")
+    gate = door(tree)
+    for pattern in ("nowhere", "nowhere/below", "nowhere/*"):
+        with pytest.raises(
+            UsageError, match=r"leads out of the project, to /nonexistent/place.*, where there is nothing"
+        ):
+            inputs.find(str(tree), [pattern], follows=follows, door=gate)
+    assert not gate.allowed.asked
+
+
+def test_what_was_refused_in_one_call_is_allowed_by_one_line():
+    said = Allowed(called=(("-C", "x", "test"), ("--allow-secret", "s=old", "-e", "unit")))
+    assert said.line("--allow-pass", "A", "--allow-pass", "B").endswith(
+        "--allow-pass A --allow-pass B --allow-secret s=old -e unit"
+    )
+    assert said.all() == "envtool -C x test --allow-pass A --allow-pass B --allow-secret s=old -e unit"
+    said.example("--allow-secret", "other=file:PATH")
+    said.line("--allow-secret", "s=env:S")
+    said.line("--allow-pass", "A")
+    assert said.all() == "envtool -C x test --allow-pass A --allow-pass B --allow-secret s=env:S -e unit"
+
+
 def test_a_link_that_nobody_follows_stays_one(tree):
     for gate in (door(tree), door(tree, "out", "alone")):
         found = inputs.find(str(tree), ["."], follows=lambda link, path: False, door=gate)

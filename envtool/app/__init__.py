@@ -21,7 +21,7 @@ from envtool.app import together
 from envtool.app.caching import cache, cache_key
 from envtool.app.looking import diff, inspect
 from envtool.app.opening import Opened, free, opened, read, working
-from envtool.app.request import SPEC, Request, find_spec, one_env
+from envtool.app.request import SPEC, Request, find_spec, no_task, one_env
 from envtool.app.running import run
 from envtool.app.upkeep import gc, store_path, store_size, store_verify
 from envtool.errors import MakeError, UsageError
@@ -87,6 +87,8 @@ def listeners() -> tuple[Callable[[Event], None], ...]:
 def plan(request: Request, verb: str = "") -> Plan:
     """What would be used and what built, as far as it can be known without building."""
     at = opened(request)
+    if verb and not any(task.name == verb for env in at.spec.envs for task in env.tasks):
+        raise no_task(at.spec, verb)
     with together.told(at.spec.envs, Stacks(at.nodes, at.setting), at.setting):
         return make_plan(at.spec, at.nodes, known(at.nodes, at.setting), verb)
 

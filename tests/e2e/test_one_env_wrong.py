@@ -66,6 +66,16 @@ def test_the_others_run_and_the_report_closes(mixed, case):
     assert "2 unchanged" in last
 
 
+def test_a_lock_that_has_to_fit_leaves_it_to_the_env(mixed):
+    mixed.spec(f"layers: {{p: {{copy: {{from: f, to: /f}}}}}}\n{GOOD}{{layers: [p], tasks: {{test: 'true'}}}}\n")
+    mixed.write("f", "x")
+    assert mixed.envtool("lock").status == 0
+    (mixed.project / "f").unlink()
+    done = mixed.envtool("test", "--locked", "--json")
+    assert done.status == 2
+    assert [each["outcome"] for each in done.events[-1]["results"]] == ["passed", "error"]
+
+
 def test_a_failed_task_outweighs_it(mixed):
     mixed.spec(f"{GOOD}{WRONG['a copy of nothing'][0]}\n  red: {{tasks: {{test: exit 7}}}}\n")
     done = mixed.envtool("test")

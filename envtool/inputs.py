@@ -1,12 +1,13 @@
-"""What a layer depends on: the files that its patterns mean, and what links among them lead to."""
+"""What a layer depends on: the files that its patterns mean, what links among them lead to, and how builds see them."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import posixpath
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from envtool import gate, globs, leads, project
@@ -91,11 +92,11 @@ def find(
         built = paths | bare
         if links := [path for path in meant if rows[path].link and path not in search.outer]:
             _follow(links, search, rows, built)
-    above = {each for path in search.outer for each in project.above(path)}
+    replaced = {each for path in search.outer for each in above(path)}
     return tuple(
         item if path in built else replace(item, built=False)
         for path, item in sorted(rows.items())
-        if path not in above  # a link that leads out, in whose place its content is
+        if path not in replaced  # a link that leads out, in whose place its content is
     )
 
 
@@ -264,3 +265,108 @@ def _missing(pattern: str, mode: int | None) -> UsageError:
         why = "a directory of git's own is no part of a layer"
         hint = "one file of it may be, by its name; a version comes by a variable or ARG. Tasks see `.git`"
     return UsageError(f"input `{pattern}`: {why}", code="input-missing", hint=hint)
+
+
+# ---- what a build is shown of them -----------------------------------------------------------------------------------
+
+
+def stage(
+    root: str,
+    files: Sequence[InputFile],
+    target: str,
+    check: Callable[[], None] | None = None,
+    door: gate.Gate | None = None,
+) -> None:
+    """Copy inputs into the existing directory `target`, exactly what was hashed, readable by all, their times the
+    epoch's, holes left holes. `door` opens what lies out of the project. Raises UsageError (code input-changed) where a
+    file is not what it was, and what `check` raises, which is called often."""
+    links = {item.path: item.link for item in files if item.link}
+    for directory in _between(links) - {item.path for item in files}:
+        _make_directories(target, directory)
+    with gate.Entries(root) as entries:
+        for item in files:
+            if links and any(each in links for each in above(item.path)):
+                continue  # it is there under its own name, and the link leads to it
+            place = os.path.join(target, item.path)
+            _make_directories(target, os.path.dirname(item.path))
+            try:
+                _stage(entries, item, place, check, door or gate.Gate(root))
+            except UsageError as error:
+                raise _changed(item.path) from error
+            except OSError as error:
+                if error.filename == place or error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                raise _changed(item.path) from error
+
+
+def _stage(
+    entries: gate.Entries, item: InputFile, place: str, check: Callable[[], None] | None, door: gate.Gate
+) -> None:
+    if not item.content:
+        with open(place, "xb") as out:
+            os.fchmod(out.fileno(), 0o644)
+        os.utime(place, (0, 0))
+        return
+    if item.link:
+        if _target(entries, item) != item.link:
+            raise _changed(item.path)
+        os.symlink(item.link, place)
+        return
+    digest = hashlib.sha256()
+    opened = door.open_absolute(item.outside) if item.outside else gate.regular(entries.open(item.path), item.path)
+    with opened as file, open(place, "xb") as out:
+        for piece in gate.pieces(file):
+            if check is not None:
+                check()
+            digest.update(piece)
+            if piece.count(0) == len(piece):
+                out.seek(len(piece), os.SEEK_CUR)
+            else:
+                out.write(piece)
+        out.truncate(out.tell())
+    if digest.hexdigest() != item.sha256:
+        raise _changed(item.path)
+    os.chmod(place, 0o755 if item.executable else 0o644)
+    os.utime(place, (0, 0))
+
+
+def _target(entries: gate.Entries, item: InputFile) -> str:
+    """Where a link leads by now. Raises OSError."""
+    if item.outside:
+        return os.readlink(item.outside)
+    descriptor = entries.open(item.path)
+    try:
+        return os.readlink("", dir_fd=descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _between(links: Mapping[str, str]) -> set[str]:
+    """The directories that links lead into and out of again: `a/../b` leads nowhere where there is no a."""
+    found = set()
+    for path, link in links.items():
+        parts = os.path.join(os.path.dirname(path), link).split("/")
+        ups = [at for at, part in enumerate(parts) if part == ".." and not link.startswith("/")]
+        found |= {leads.through("/".join(parts[:at]), links) for at in ups}
+    return found
+
+
+def above(path: str) -> Iterator[str]:
+    """The directories that a path is in, but for the project itself."""
+    while path := path.rpartition("/")[0]:
+        yield path
+
+
+def _changed(path: str) -> UsageError:
+    return UsageError(f"input `{path}` changed while envtool was running", code="input-changed", hint="run it again")
+
+
+def _make_directories(target: str, below: str) -> None:
+    place = target
+    for name in below.split("/") if below else ():
+        place = os.path.join(place, name)
+        try:
+            os.mkdir(place)
+            os.chmod(place, 0o755)  # builds read it as another user, whatever the umask here
+        except FileExistsError:
+            continue

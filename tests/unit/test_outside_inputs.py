@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from envtool import inputs, project
+from envtool import inputs
 from envtool.errors import UsageError
 from envtool.gate import Allowed, Gate
 from envtool.kinds.copy import Copy
@@ -66,7 +66,7 @@ def test_what_leads_out_is_an_input_where_the_caller_allows_it(tree, tmp_path, p
     assert there == WAYS[pattern]
     assert all(item.built for item in found)
     (tmp_path / "staged").mkdir()
-    project.stage(str(tree), found, str(tmp_path / "staged"), door=gate)
+    inputs.stage(str(tree), found, str(tmp_path / "staged"), door=gate)
     for path, real in WAYS[pattern].items():
         staged = tmp_path / "staged" / path
         assert staged.read_text() == (tmp_path / real).read_text()
@@ -76,7 +76,7 @@ def test_what_leads_out_is_an_input_where_the_caller_allows_it(tree, tmp_path, p
     assert inputs.find(str(tree), [pattern], follows=follows, door=gate) != found
     with pytest.raises(UsageError, match="changed while envtool was running"):
         (tmp_path / "again").mkdir()
-        project.stage(str(tree), found, str(tmp_path / "again"), door=gate)
+        inputs.stage(str(tree), found, str(tmp_path / "again"), door=gate)
 
 
 @pytest.mark.parametrize("pattern", WAYS)

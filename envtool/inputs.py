@@ -61,26 +61,11 @@ def find(
         *((one, False, bare) for one in named),
         *((one, False, seen) for one in asked),
     ]
-    meant: set[str] = set()
     door = door or gate.Gate(root)
-    wrong: list[UsageError] = []
     with gate.Entries(root) as entries:
         hasher = project.Hasher(check)
         search = _Search(root, entries, keeps, {*apart}, cancel, door, hasher, follows)
-        for pattern, needed, found in wishes:
-            try:
-                ways, matched, mode = search.find(pattern)
-                if needed and not matched:
-                    raise _missing(pattern, mode)
-            except UsageError as error:
-                wrong.append(error)
-                continue
-            if matched:
-                (seen if found is seen else paths).update(ways)
-            found.update(matched)
-            meant.update(matched)
-        if wrong:
-            raise wrong[0] if len(wrong) == 1 else WrongInputsError(wrong)
+        search.fill(wishes, lambda found: seen if found is seen else paths)
         inner = sorted((paths | bare | seen) - search.outer.keys())
         for path in inner:
             if path in paths or path in seen:
@@ -90,7 +75,7 @@ def find(
         }
         rows |= search.outer
         built = paths | bare
-        if links := [path for path in meant if rows[path].link and path not in search.outer]:
+        if links := [path for path in search.meant if rows[path].link and path not in search.outer]:
             _follow(links, search, rows, built)
     replaced = {each for path in search.outer for each in above(path)}
     return tuple(
@@ -118,7 +103,27 @@ class _Search:
         self.door, self.hasher, self.follows = door, hasher, follows
         self._listed: list[str] | None = None
         self.named: set[str] = set()  # what patterns name exactly
+        self.meant: set[str] = set()  # what patterns mean
         self.outer: dict[str, InputFile] = {}  # what lies out of the project, by its path in it
+
+    def fill(self, wishes: Iterable[tuple[str, bool, set[str]]], with_ways: Callable[[set[str]], set[str]]) -> None:
+        """Put what patterns mean into their sets, and the links on the way there into those that `with_ways` names for
+        them. Raises UsageError for all that are needed and mean nothing, or may not be had."""
+        wrong: list[UsageError] = []
+        for pattern, needed, found in wishes:
+            try:
+                ways, matched, mode = self.find(pattern)
+                if needed and not matched:
+                    raise _missing(pattern, mode)
+            except UsageError as error:
+                wrong.append(error)
+                continue
+            if matched:
+                with_ways(found).update(ways)
+            found.update(matched)
+            self.meant.update(matched)
+        if wrong:
+            raise wrong[0] if len(wrong) == 1 else WrongInputsError(wrong)
 
     def find(self, pattern: str) -> tuple[Iterable[str], Iterable[str], int | None]:
         """The links on the way to what a pattern names, the files that it means, and the mode of what it names (None:
@@ -173,7 +178,7 @@ class _Search:
         self.outer |= found
         return [*found]
 
-    def meant(self, link: str) -> bool:
+    def leads_on(self, link: str) -> bool:
         """Whether what a link that leads out means is an input: where kinds say which links they read through, if they
         do; else if the caller allows it."""
         return (
@@ -207,7 +212,7 @@ def _follow(pending: list[str], search: _Search, rows: dict[str, InputFile], bui
         path = pending.pop()
         way = leads.walk(search.entries, path)
         if way is None:
-            if search.meant(path):
+            if search.leads_on(path):
                 outer = search.beyond(path)
                 rows |= {each: search.outer[each] for each in outer}
                 built |= {*outer} if path in built else set()

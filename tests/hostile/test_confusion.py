@@ -437,7 +437,10 @@ def test_an_archive_of_the_project_is_what_its_name_means(row, strangers, tmp_pa
     [
         ("./w/gone-1-py3-none-any.whl", "`gone` comes from the archive w/gone-1-py3-none-any.whl, which is not there"),
         (f"pb @ file:./{PA}", "which is one of `pa`"),
-        (f"pa @ file:///somewhere/{PA}", "an absolute path, as of something outside of the project"),
+        (
+            f"pa @ file:///somewhere/{PA}",
+            "outside of the project, as every absolute path is: write ./… of what is in it",
+        ),
         (f"../{PA}", "outside of the project"),
         ("--find-links gone\npa", "gone has no archive that is part of the project"),
         ("--find-links /srv/wheels\npa", "/srv/wheels is outside of the project"),

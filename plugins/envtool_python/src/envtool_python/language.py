@@ -204,10 +204,9 @@ def _pip(
         answer["packages"] = [*unique(lines)]
     if chosen.files:
         answer["requirements"] = [*chosen.files]
-        nested = [path for path in found.files if path not in chosen.files]
-        nested += [path for path in find_links(found, project, sources) if path not in nested]
+        nested = [path for path in (*found.files, *find_links(found, project, sources)) if path not in chosen.files]
         if nested:
-            answer["inputs"] = [*nested]
+            answer["inputs"] = [*unique(nested)]
     if options.get("constraints") and answer:
         answer["constraints"] = options["constraints"]
     if not answer:

@@ -256,9 +256,8 @@ class Sources:
         shown = f"the directory {path}"
         ups = len([part for part in path.split("/") if part == ".."])
         if path.startswith("/") or ups > self.depth:
-            said = f"{path}, outside of the project"
-            if path.startswith("/"):
-                said = f"{path}, an absolute path, as of something outside of the project: write ./… of what is in it"
+            how = ", as every absolute path is: write ./… of what is in it" if path.startswith("/") else ""
+            said = f"{path}, outside of the project{how}"
             return Source(kind="refused", value=path, said=said, file=file, line=line)
         if path.endswith(ARCHIVES):
             kind, how = ("archive", "") if self._has(path) else ("refused", ", which is not there")

@@ -7,6 +7,7 @@ nothing is wrong is not looked at twice.
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -41,7 +42,17 @@ def complete(
     error: EnvtoolError, envs: Iterable[Env], stacks: Stacks, setting: Setting, *, runs: bool = True
 ) -> EnvtoolError:
     """The error with all else that these envs ask for and that is not there, or may not be had, if it is of that kind;
-    any other as it is. `runs`: commands run in them, which have variables of the caller's. Raises Interrupted."""
+    any other as it is. `runs`: commands run in them, which have variables of the caller's. Raises nothing: what goes
+    wrong here would hide what went wrong before."""
+    try:
+        return _complete(error, envs, stacks, setting, runs=runs)
+    except Exception:
+        return error
+
+
+def _complete(
+    error: EnvtoolError, envs: Iterable[Env], stacks: Stacks, setting: Setting, *, runs: bool
+) -> EnvtoolError:
     said = error.problems if isinstance(error, SpecError) else ()
     if not {error.code, *(problem.code for problem in said)} & ASKED:
         return error
@@ -53,9 +64,10 @@ def complete(
     if isinstance(error, SpecError):
         return SpecError(tuple(sorted(found, key=lambda each: each.where)), hint=error.hint)
     more = [f"{each.where}: {each.message}" for each in found if each.message not in error.message]
-    error.message = "\n".join((error.message, *more))
-    error.args = (error.message,)
-    return error
+    completed = copy.copy(error)  # other envs have the same
+    completed.message = "\n".join((error.message, *more))
+    completed.args = (completed.message,)
+    return completed
 
 
 def _secrets(node: Node, stacks: Stacks, setting: Setting) -> Iterator[Problem]:

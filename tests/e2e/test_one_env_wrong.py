@@ -155,3 +155,28 @@ envs:
     assert done.err.count("FROM other") == 3, "its content is in the key"
     done = mixed.envtool("export", "docker", "x.tar", "--allow-file", outside)
     assert done.status == 0, done.said
+
+
+def test_all_secrets_are_asked_for_at_once(mixed):
+    """Of two envs on one Dockerfile, each of which has a variable of its own."""
+    mixed.environ |= {"AA": "1", "BB": "2"}
+    mixed.write(
+        "Dockerfile",
+        "FROM scratch\nRUN --network=none --mount=type=secret,id=a x\nRUN --network=none --mount=type=secret,id=b y\n",
+    )
+    mixed.spec(
+        "bases: {d: {dockerfile: {file: Dockerfile, secrets: {a: {env: AA}, b: {file: ~/b}}}}}\n"
+        "envs:\n  one: {base: d, pass: ['A?'], tasks: {test: x}}\n  two: {base: d, pass: ['B?'], tasks: {test: x}}\n"
+    )
+    done = mixed.envtool("test", "--allow-pass", "AA", "--allow-pass", "BB")
+    assert done.status == 3
+    for words in ("secret `a` is the variable AA", "secret `b` is the file ~/b"):
+        assert words in done.err
+    assert done.err.count("secret `a` is") == 1, "told once"
+    assert "--allow-secret a=env:AA --allow-secret 'b=file:~/b' --allow-pass AA" in done.err
+    done = mixed.envtool("test", "--json")
+    found = {each["env"]: each["message"] for each in done.events[-1]["results"]}
+    assert "your AA" in found["one"]
+    assert "your BB" in found["two"]
+    assert "your BB" not in found["one"]
+    assert "your AA" not in found["two"]

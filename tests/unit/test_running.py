@@ -107,3 +107,15 @@ def test_what_is_only_a_help_ends_no_run(project, monkeypatch, error):
 class _Trace:
     def __init__(self, asked):
         self.env, self.task = asked.env, asked.task.name
+
+
+@pytest.mark.parametrize("error", [errors.Interrupted(), ZeroDivisionError("x"), OSError("x")])
+def test_looking_for_more_that_is_wrong_hides_nothing(project, monkeypatch, error):
+    def wrong(node, setting):
+        raise error
+
+    monkeypatch.setattr(running.together.settle, "wrong", wrong)
+    problem = errors.Problem(where=HERE, message="there is no such file", code="input-missing")
+    results = run(project, monkeypatch, errors.SpecError((problem,)))
+    assert [each.outcome for each in results] == ["passed", "error", "passed"]
+    assert "there is no such file" in results[1].message

@@ -238,7 +238,7 @@ def _type_hint(node: Node, error: Any, wanted: str) -> str:
     if isinstance(value, str) and "list of" in wanted:
         return f"write it as a list: [{node.text or chr(34) + value + chr(34)}]" if len(value) <= 60 else ""
     if wanted == "true or false" and (meant := _TRUTHS.get(str(value).lower())):
-        return f"write {meant}" if not isinstance(value, str) else f"write it without quotes: {meant}"
+        return f"write it without quotes: {meant}" if str(value).lower() == meant else f"write {meant}"
     if isinstance(value, str) and "number" in wanted and value.replace(".", "", 1).isdigit():
         return f"write it without quotes: {value}"
     return ""

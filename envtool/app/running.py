@@ -76,7 +76,7 @@ def _run(request: Request, at: Opened, task: str, cancel: Cancel, began: int) ->
         evidence.close_run(spec.root, directory)
     if said := _unremembered(chosen, done, setting):
         setting.emit(Noted(text=said))
-    if line := setting.allowed.all():
+    if (line := setting.allowed.all()) and any(result.error for result in done):
         setting.emit(Noted(text=f"to allow all that you were asked for here: {line}"))
     if len(traces) == len(chosen) and not request.args and not request.refresh and not at.kinds.hooks("envtool_event"):
         order = {(env.name, each.name): number for number, (env, each) in enumerate(chosen)}

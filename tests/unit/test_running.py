@@ -119,3 +119,25 @@ def test_looking_for_more_that_is_wrong_hides_nothing(project, monkeypatch, erro
     results = run(project, monkeypatch, errors.SpecError((problem,)))
     assert [each.outcome for each in results] == ["passed", "error", "passed"]
     assert "there is no such file" in results[1].message
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_one_line_allows_all_that_kept_envs_from_being_made(project, monkeypatch, fails):
+    """What somebody was refused who could do without is not worth a word."""
+    told = []
+
+    def perform(asked, stacks, *, again):
+        for name in ("A", "B"):
+            asked.setting.allowed.line("--allow-pass", name)
+        if fails:
+            raise errors.UsageError("not allowed", code="outside")
+        return passed(asked), None
+
+    monkeypatch.setattr(running.remember, "perform", perform)
+    cancel = app.Cancel.make()
+    app.run(app.Request(directory=str(project), jobs=1, called=(("test",), ())), "test", told.append, cancel)
+    cancel.close()
+    notes = [event.text for event in told if type(event).__name__ == "Noted"]
+    assert [note for note in notes if "to allow all" in note] == (
+        ["to allow all that you were asked for here: envtool test --allow-pass A --allow-pass B"] if fails else []
+    )

@@ -276,7 +276,7 @@ def check_kind(
     _check_fetches(kind, asked, pins, site)
     _check_recipe(kind, asked, pins)
     for name, value in kind.variables(asked, pins).items():
-        assert isinstance(value, str), f"{kind.name}: variable {name} is not text"
+        assert value is None or isinstance(value, str), f"{kind.name}: variable {name} is neither text nor None"
     assert "\n" not in kind.summary(asked, pins), f"{kind.name}: the summary is more than a line"
     return cast("Json", pins)
 

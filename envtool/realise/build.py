@@ -25,7 +25,7 @@ from envtool.realise import advice, archive, inside, shown, team
 from envtool.realise.bring import bring
 from envtool.realise.outside import java, outside
 from envtool.realise.room import NoRoom, watched
-from envtool.realise.setting import Setting, add_variables, base_environment
+from envtool.realise.setting import Setting, base_environment
 from envtool.realise.settle import Made, Settled
 from envtool.realise.tee import Tee
 from envtool.realise.variation import Variation
@@ -43,6 +43,7 @@ class Ground:
 
     @property
     def layers(self) -> tuple[layers.Layer, ...]:
+from envtool.realise.variables import over
         """All of it."""
         return tuple(made.layer for stack in (self.below, *self.beside.values()) for made in stack)
 
@@ -223,7 +224,7 @@ def _program(
             code="offline",
         )
     variables, outer, texts = _outside(setting) if recipe.network else ({}, (), ())
-    environment = variables | build_environment(settled.epoch, settled.request.variables) | staged.variables
+    environment = variables | build_environment(settled.epoch, settled.request) | staged.variables
     always = {"SOURCE_DATE_EPOCH": str(settled.epoch)} | variables | staged.variables  # though a step's is its own
     own = ("tmp", "run") if recipe.keeps_tmp else ()
     return Program(
@@ -275,11 +276,10 @@ def copies(stack: Sequence[Settled]) -> tuple[tuple[str, str], ...]:
     )
 
 
-def build_environment(epoch: int, variables: Mapping[str, str]) -> dict[str, str]:
+def build_environment(epoch: int, request: Request) -> dict[str, str]:
     """What a build sees: nothing of this host, so that it comes out the same on another."""
     environment = base_environment(epoch) | {"HOME": "/root", "USER": "root", "LOGNAME": "root", "TERM": "dumb"}
-    add_variables(environment, dict(variables))
-    return environment
+    return over(environment, {**request.variables, **dict.fromkeys(request.unset)})
 
 
 def stack_binds(stack: Sequence[Made]) -> tuple[Bind, ...]:

@@ -146,7 +146,7 @@ class StackSite(InProject):
             raise ResolveError("a base has no container to resolve in", code="no-stack")
         if not all(made.layer.tree for made in self._below):  # `fetch` settles without building
             raise ResolveError("what it stands on is not built", code="no-stack")
-        environment = build_environment(self._request.epoch, self._request.variables)
+        environment = build_environment(self._request.epoch, self._request)
         texts: tuple[container.Text, ...] = ()
         shown = [container.Bind(source=bind.source, target=bind.target) for bind in binds]
         if network:

@@ -15,8 +15,9 @@ from envtool.errors import Problem, SpecError
 from envtool.model import Env, Task
 from envtool.realise.build import copies, joins
 from envtool.realise.outside import outside
-from envtool.realise.setting import add_variables, base_environment
+from envtool.realise.setting import base_environment
 from envtool.realise.stacks import Stack, stack_binds
+from envtool.realise.variables import add, over
 from envtool.run import standin
 
 HOME = "/home/envtool"
@@ -30,10 +31,9 @@ def environment(
     """The whole environment of a task: base, layers (bottom first), env, and `host`: what `passed` gives."""
     home, name = (HOME, "envtool") if user == "user" else ("/root", "root")
     variables = base_environment(stack.epoch) | {"HOME": home, "USER": name, "LOGNAME": name, "TERM": terminal}
-    add_variables(variables, stack.variables)
-    add_variables(variables, dict(env.set))
-    variables |= {"ENVTOOL_ENV": env.name}
-    return variables | dict(host)
+    said = stack.variables
+    add(said, env.set)
+    return over(variables, said) | {"ENVTOOL_ENV": env.name} | dict(host)
 
 
 def passed(env: Env, environ: Mapping[str, str]) -> dict[str, str]:

@@ -62,6 +62,7 @@ BROKEN = {
         "not among its fetches",
     ),
     "optional_inputs": (lambda self, options: ("../x",), "leads out of the project"),
+    "variables": (lambda self, request, pins: {"A": 3}, "neither text nor None"),
 }
 
 

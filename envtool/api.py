@@ -344,8 +344,9 @@ class Kind:
 
     def in_project(self, request: Request, pins: Json) -> Mapping[str, str]:
         """Directories of this layer that are seen inside the project, in its own build and in all that stands on it:
-        project-relative path -> absolute path in the container. They cover what the project has there. For package
-        managers that want their directory beside the sources (node_modules)."""
+        project-relative path -> absolute path in the container. They cover what the project has there (node_modules).
+        For `.` the path is PROJECT: what the layer has there lies over the project, file by file, and covers of its own
+        files only the inputs: for what is built among its sources (the recipe shows inputs elsewhere)."""
         return {}
 
     def generated(self, request: Request, pins: Json) -> Mapping[str, str]:
@@ -407,8 +408,8 @@ class EnvDraft:
     where: Where
     base_options: Json = None  # the value under the base kind's name, rendered
     directory: str = "."  # of the spec that the env stands in, relative to the project; the language's paths are to it
-
     above: tuple[str, ...] = ()  # names of the user's layers that stand on what the language adds: taken, no more
+
 
 class Language:
     """What `language: NAME` means: pure expansion of an env into layers."""

@@ -18,7 +18,7 @@ from envtool.errors import FetchError, Interrupted, MakeError, ResolveError, Usa
 from envtool.events import Event
 from envtool.gate import MOST
 from envtool.realise import bring
-from envtool.realise.build import Workbench, build_environment, copies, joins, stack_binds
+from envtool.realise.build import Workbench, build_environment, copies, joins, laid, stack_binds
 from envtool.realise.outside import outside
 from envtool.realise.setting import Setting
 from envtool.realise.settle import Made
@@ -168,6 +168,7 @@ class StackSite(InProject):
                 binds=(*stack_binds(self._below), *shown),
                 view=container.View(project=bench.project, target=PROJECT) if bench.project else None,
                 joins=joins([made.settled for made in self._below]),
+                **laid(self._below),
                 copies=copies([made.settled for made in self._below]),
                 env=environment,
                 shown=texts,

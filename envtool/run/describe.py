@@ -13,7 +13,7 @@ from envtool.beneath import identity
 from envtool.container.program import OUTPUTS_LIMIT, Program, Root, Step, View
 from envtool.errors import Problem, SpecError
 from envtool.model import Env, Task
-from envtool.realise.build import copies, joins
+from envtool.realise.build import copies, joins, laid
 from envtool.realise.outside import outside
 from envtool.realise.setting import base_environment
 from envtool.realise.stacks import Stack, stack_binds
@@ -84,6 +84,7 @@ def container(
         binds=(*stack_binds(stack.made), *binds, *git.binds),
         view=View(project=project, hidden=(*hidden, *git.hidden), target=PROJECT, identity=identity(project)),
         joins=joins([made.settled for made in stack.made]),
+        **laid(stack.made),
         copies=copies([made.settled for made in stack.made]),
         shown=(*texts, *git.peeks),
         env=variables | environment(env, stack, host, user=user, terminal=terminal),

@@ -47,6 +47,7 @@ class InputFile:
     link: str = ""  # target, for a symlink
     built: bool = True  # False: it is there for `resolve` alone, and no part of the key
     content: bool = True  # False: only its name counts; `sha256` is that of no content, and a build sees it empty
+    outside: str = ""  # where it really is, out of the project: the caller allows that, and it is seen under `path`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +75,7 @@ class LayerSpec:
     options: Json
     where: Where
     needs: tuple[str, ...] | None = None
-    set: Mapping[str, str] = field(default_factory=dict)
+    set: Mapping[str, str | None] = field(default_factory=dict)  # None takes a variable away; `path:` is in PATH
     directory: str = "."
 
 
@@ -103,7 +104,7 @@ class Env:
     tasks: tuple[Task, ...]
     where: Where
     point: Mapping[str, str] = field(default_factory=dict)
-    set: Mapping[str, str] = field(default_factory=dict)
+    set: Mapping[str, str | None] = field(default_factory=dict)  # as of a layer
     passed: tuple[str, ...] = ()  # names, with globs, of host variables let through (`pass:`)
     workdir: str = "."  # relative to the project
     network: bool = False  # the host's network, for its tasks, exec and shell

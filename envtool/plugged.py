@@ -71,6 +71,14 @@ def _words(answer: Any) -> Any:
     return answer
 
 
+def _settings(answer: Any) -> Any:
+    """Variables: None takes one away."""
+    if isinstance(answer, Mapping):
+        _words({name: value for name, value in answer.items() if value is not None})
+        return answer
+    return _words(answer)
+
+
 def _json(answer: Any) -> Any:
     try:
         json.dumps(answer, allow_nan=False)
@@ -111,7 +119,7 @@ _KIND: Mapping[str, Taken | None] = {
     "faketime": _is(bytes, type(None)),
     "packages_with": _words,
     "hint": _is(str),
-    "variables": _words,
+    "variables": _settings,
     "in_project": _words,
     "generated": _words,
     "build": _recipe,

@@ -15,12 +15,14 @@ from typing import Protocol
 from envtool import inputs, keys, project, shapes
 from envtool.api import Fetch, InputFile, Kind, Request, Site
 from envtool.errors import EnvtoolError, Interrupted, MakeError, PluginError, Problem, ResolveError, SpecError
+from envtool.gate import Gate
 from envtool.lock.lock import Entry, Question, ground
 from envtool.lock.text import wrong_pins
 from envtool.model import BaseSpec, Json, LayerSpec
 from envtool.plan.graph import Node, has_parts
 from envtool.plugged import placed
-from envtool.realise.setting import DEFAULT_EPOCH, Setting, add_variables
+from envtool.realise.setting import DEFAULT_EPOCH, Setting
+from envtool.realise.variables import add
 from envtool.store import memo
 from envtool.store.layers import Layer
 
@@ -82,21 +84,12 @@ def request_on(node: Node, below: Sequence[Settled], diff_ids: tuple[str, ...], 
 
 def _request_on(node: Node, below: Sequence[Settled], diff_ids: tuple[str, ...], setting: Setting) -> Request:
     spec = node.spec
-    kind, options = node.kind, spec.options
-    wishes = tuple(
-        tuple(posixpath.normpath(posixpath.join(spec.directory, pattern)) for pattern in some)
-        for some in (
-            kind.inputs(options),
-            kind.optional_inputs(options),
-            kind.named_inputs(options),
-            kind.asked_inputs(options),
-        )
-    )
     base = below[0] if below else None
+    said = {} if node.of else variables(below)  # a part has what it needs of them in its options
     return Request(
         name=spec.name,
         options=spec.options,
-        inputs=_inputs(setting, wishes, node) if any(wishes) else (),
+        inputs=_inputs(setting, node),
         where=spec.where,
         directory=spec.directory,
         arch=setting.arch,
@@ -105,18 +98,24 @@ def _request_on(node: Node, below: Sequence[Settled], diff_ids: tuple[str, ...],
         base_kind=base.node.kind.name if base else "",
         base_name=base.node.spec.name if base else "",
         base_pins=base.pins if base else None,
-        variables={} if node.of else variables(below),  # a part has what it needs of them in its options
-        texts=_texts(node, setting),
+        variables={name: value for name, value in said.items() if value is not None},
+        unset=tuple(sorted(name for name, value in said.items() if value is None)),
+        texts=_texts(setting, node),
     )
 
 
-def variables(stack: Sequence[Settled]) -> dict[str, str]:
-    """What the layers of a stack set for everything above them, bottom first."""
-    merged: dict[str, str] = {}
+def variables(stack: Sequence[Settled], below: Mapping[str, str | None] | None = None) -> dict[str, str | None]:
+    """What the layers of a stack set for everything above them, bottom first, on what is set `below`; None for what is
+    taken away. What a base says counts as it is, also of lists: that is all there is in it."""
+    merged = dict(below or {})
     for settled in stack:
-        add_variables(merged, dict(settled.node.kind.variables(settled.request, settled.pins)))
+        said = settled.node.kind.variables(settled.request, settled.pins)
+        if settled.node.subject == "base":
+            merged.update(said)
+        else:
+            add(merged, said)
         if isinstance(settled.node.spec, LayerSpec):
-            add_variables(merged, dict(settled.node.spec.set))
+            add(merged, settled.node.spec.set)
     return merged
 
 
@@ -290,7 +289,7 @@ def settled(node: Node, request: Request, pins: Json) -> Settled:
             material=kind.material(request, pins),
             files=[[fetch.name, fetch.sha256] for fetch in sorted(fetches, key=lambda fetch: fetch.name)],
             inputs=[[item.path, item.sha256, item.executable, item.link] for item in request.inputs if item.built],
-            variables=dict(request.variables),
+            variables={**request.variables, **dict.fromkeys(request.unset)},
             arch=request.arch,
             epoch=epoch,
             below=[*request.below],
@@ -332,8 +331,31 @@ def memo_question(node: Node, request: Request) -> dict[str, Json]:
     }
 
 
-def _inputs(setting: Setting, patterns: Sequence[tuple[str, ...]], node: Node) -> tuple[InputFile, ...]:
+def wrong(node: Node, setting: Setting) -> tuple[Problem, ...]:
+    """All that is wrong with what a node asks of the project's files. Raises Interrupted."""
+    found: list[Problem] = []
+    for ask in (_inputs, _texts):
+        try:
+            ask(setting, node)
+        except SpecError as error:
+            found += error.problems
+    return tuple(found)
+
+
+def _inputs(setting: Setting, node: Node) -> tuple[InputFile, ...]:
     kind, spec = node.kind, node.spec
+    options = spec.options
+    patterns = tuple(
+        tuple(posixpath.normpath(posixpath.join(spec.directory, pattern)) for pattern in some)
+        for some in (
+            kind.inputs(options),
+            kind.optional_inputs(options),
+            kind.named_inputs(options),
+            kind.asked_inputs(options),
+        )
+    )
+    if not any(patterns):
+        return ()
     keeps = follows = None
     prefix = "" if spec.directory in ("", ".") else f"{spec.directory}/"
     if type(kind).keeps is not Kind.keeps:
@@ -355,7 +377,7 @@ def _inputs(setting: Setting, patterns: Sequence[tuple[str, ...]], node: Node) -
             keeps=keeps,
             follows=follows,
             apart=(*setting.files, *setting.logs),
-            door=setting.gate() if setting.allowed.files else None,
+            door=Gate(setting.root, setting.allowed),
             cancel=cancel.reader,
             check=cancel.check,
         )
@@ -365,7 +387,7 @@ def _inputs(setting: Setting, patterns: Sequence[tuple[str, ...]], node: Node) -
         raise _said_of(spec, error) from error
 
 
-def _texts(node: Node, setting: Setting) -> dict[str, str]:
+def _texts(setting: Setting, node: Node) -> dict[str, str]:
     """Text of the files that a kind reads. Raises SpecError."""
     spec = node.spec
     found: dict[str, str] = {}
@@ -380,4 +402,7 @@ def _texts(node: Node, setting: Setting) -> dict[str, str]:
 
 
 def _said_of(spec: BaseSpec | LayerSpec, error: EnvtoolError) -> SpecError:
-    return SpecError((Problem(where=spec.where, message=error.message, code=error.code, hint=error.hint),))
+    errors = error.errors if isinstance(error, inputs.WrongInputsError) else (error,)
+    return SpecError(
+        tuple(Problem(where=spec.where, message=each.message, code=each.code, hint=each.hint) for each in errors)
+    )

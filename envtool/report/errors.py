@@ -35,7 +35,9 @@ def render(error: EnvtoolError, *, style: Style, columns: int = 0) -> str:
     """The whole text of an error, without the last newline; of our own words no line is wider than `columns` (0: a line
     has no end)."""
     if isinstance(error, SpecError):
-        return style.glyphs("\n".join(_spec(error, style, columns)))
+        hint = f"{style.paint('36', 'hint:')} {safe(error.hint)}" if error.hint else ""
+        more = [wrapped(hint, columns, indent="  ")] if hint else []
+        return style.glyphs("\n".join([*_spec(error, style, columns), *more]))
     lines: list[str] = []
     if isinstance(error, NotCachedError):
         import time

@@ -13,10 +13,11 @@ from envtool.beneath import identity
 from envtool.container.program import OUTPUTS_LIMIT, Program, Root, Step, View
 from envtool.errors import Problem, SpecError
 from envtool.model import Env, Task
-from envtool.realise.build import copies, joins
+from envtool.realise.build import copies, joins, laid
 from envtool.realise.outside import outside
-from envtool.realise.setting import add_variables, base_environment
+from envtool.realise.setting import base_environment
 from envtool.realise.stacks import Stack, stack_binds
+from envtool.realise.variables import add, over
 from envtool.run import standin
 
 HOME = "/home/envtool"
@@ -30,10 +31,9 @@ def environment(
     """The whole environment of a task: base, layers (bottom first), env, and `host`: what `passed` gives."""
     home, name = (HOME, "envtool") if user == "user" else ("/root", "root")
     variables = base_environment(stack.epoch) | {"HOME": home, "USER": name, "LOGNAME": name, "TERM": terminal}
-    add_variables(variables, stack.variables)
-    add_variables(variables, dict(env.set))
-    variables |= {"ENVTOOL_ENV": env.name}
-    return variables | dict(host)
+    said = stack.variables
+    add(said, env.set)
+    return over(variables, said) | {"ENVTOOL_ENV": env.name} | dict(host)
 
 
 def passed(env: Env, environ: Mapping[str, str]) -> dict[str, str]:
@@ -43,14 +43,32 @@ def passed(env: Env, environ: Mapping[str, str]) -> dict[str, str]:
 
 def check(envs: Iterable[Env], allowed: gate.Allowed, environ: Iterable[str]) -> None:
     """Raise SpecError (code pass-not-allowed) for envs whose `pass:` means variables that the caller did not allow."""
+    problems = wrong(envs, allowed, environ)
+    if problems:
+        raise SpecError(problems)
+
+
+def wrong(envs: Iterable[Env], allowed: gate.Allowed, environ: Iterable[str]) -> tuple[Problem, ...]:
+    """The problems that `check` raises."""
     names = tuple(environ)
     problems = []
     for env in envs:
-        wrong, hint = gate.check_passing(f"env `{env.name}`", env.passed, allowed, names, network=env.network)
-        if wrong:
-            problems.append(Problem(where=env.where, message=wrong, code="pass-not-allowed", hint=hint))
-    if problems:
-        raise SpecError(tuple(problems))
+        message, hint = gate.check_passing(f"env `{env.name}`", env.passed, allowed, names, network=env.network)
+        if message:
+            problems.append(Problem(where=env.where, message=message, code="pass-not-allowed", hint=hint))
+    return tuple(problems)
+
+
+def check_workdir(env: Env, door: gate.Gate) -> None:
+    """Raise SpecError (code workdir) where commands would start in a directory that is not in the project: whatever the
+    caller allows, containers have no more of this machine than that."""
+    real = door.leads_out(env.workdir)
+    if real:
+        message = (
+            f"env `{env.name}`: `workdir: {env.workdir}` leads out of the project, to {real}, which tasks do not see"
+        )
+        hint = "a layer can bring it: `copy: {from: …, to: /opt/…}`, and the command go there"
+        raise SpecError((Problem(where=env.where, message=message, code="workdir", hint=hint),))
 
 
 def workdir(env: Env) -> str:
@@ -84,6 +102,7 @@ def container(
         binds=(*stack_binds(stack.made), *binds, *git.binds),
         view=View(project=project, hidden=(*hidden, *git.hidden), target=PROJECT, identity=identity(project)),
         joins=joins([made.settled for made in stack.made]),
+        **laid(stack.made),
         copies=copies([made.settled for made in stack.made]),
         shown=(*texts, *git.peeks),
         env=variables | environment(env, stack, host, user=user, terminal=terminal),

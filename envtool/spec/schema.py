@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from envtool.model import Json
     from envtool.registry import Registry
 
-LAYER_KEYS = ("needs", "set")
+LAYER_KEYS = ("needs", "path", "set")
 SERVICES = "services"  # known to be planned: told apart from a slip
 ENV_KEYS = frozenset({
-    "base", "extends", "language", "layers", "matrix", "network", "outputs_limit", "pass", "scratch", "set", "tasks",
-    "timeout", "user", "workdir",
+    "base", "extends", "language", "layers", "matrix", "network", "outputs_limit", "pass", "path", "scratch", "set",
+    "tasks", "timeout", "user", "workdir",
 })  # fmt: skip
 
 
@@ -72,11 +72,19 @@ def schema(registry: Registry) -> dict[str, Json]:
     }
 
 
+_NAME: Json = {
+    "pattern": values.NAME,
+    "errorMessage": "letters, digits, `.`, `_` and `-`, a letter or digit first, at most 64",
+}
+_AXIS: Json = {"pattern": values.AXIS, "errorMessage": "letters, digits and `_`, a letter first, at most 64"}
+_VARIABLE: Json = {"pattern": values.VARIABLE, "errorMessage": "letters, digits and `_`, no digit first"}
+
+
 def _named(description: str, what: str) -> Json:
     return {
         "description": description,
         "type": "object",
-        "propertyNames": {"pattern": values.NAME},
+        "propertyNames": _NAME,
         "additionalProperties": {"$ref": f"#/$defs/{what}"},
     }
 
@@ -123,9 +131,10 @@ def _definitions() -> dict[str, Json]:
         "strings": {"type": "array", "items": {"type": "string", "minLength": 1}},
         "variables": {
             "type": "object",
-            "propertyNames": {"pattern": values.VARIABLE},
-            "additionalProperties": text,
+            "propertyNames": _VARIABLE,
+            "additionalProperties": {"type": ["string", "integer", "null"]},
         },
+        "path": {"anyOf": [{"type": "string", "minLength": 1}, {"$ref": "#/$defs/strings"}]},
         "size": {"type": ["string", "integer"], "examples": ["500MB", "2GiB"]},
         "duration": {"type": ["string", "number"], "examples": ["30s", "5m", "1h30m", 90]},
         "matrix": {
@@ -137,7 +146,7 @@ def _definitions() -> dict[str, Json]:
                 },
                 "exclude": {"description": "Points to leave out.", "$ref": "#/$defs/points"},
             },
-            "propertyNames": {"pattern": values.AXIS},
+            "propertyNames": _AXIS,
             "additionalProperties": {"type": "array", "items": text, "minItems": 1},
         },
         "points": {
@@ -145,7 +154,7 @@ def _definitions() -> dict[str, Json]:
             "items": {
                 "type": "object",
                 "minProperties": 1,
-                "propertyNames": {"pattern": values.AXIS},
+                "propertyNames": _AXIS,
                 "additionalProperties": text,
             },
         },
@@ -223,10 +232,20 @@ def _layer(registry: Registry) -> Json:
             **_either(siblings),
             **{name: kind.schema for name, kind in sorted(registry.layers.items())},
             "needs": {
-                "description": "Layers that must stand below it. Without it a layer stands on all before it.",
+                "description": "Layers that must stand below it. Without it a layer stands on all before it. The env's "
+                "language, or a layer that it adds, may be among them.",
                 "$ref": "#/$defs/strings",
             },
-            "set": {"description": "Variables for all that stands on it.", "$ref": "#/$defs/variables"},
+            "path": {
+                "description": "Directories that come before PATH, for all that stands on it: absolute, or of the "
+                "project, relative to this file.",
+                "$ref": "#/$defs/path",
+            },
+            "set": {
+                "description": "Variables for all that stands on it. Lists of places (PATH, CPATH, PYTHONPATH and "
+                "their kin) come before what is set below; `null` takes a variable away.",
+                "$ref": "#/$defs/variables",
+            },
         },
         "minProperties": 1,
         "additionalProperties": False,
@@ -249,12 +268,21 @@ def _env(registry: Registry, *, extends: bool) -> Json:
             "are put in as `{{ matrix.AXIS }}`. `include` and `exclude` work as in CI matrices.",
             "$ref": "#/$defs/matrix",
         },
-        "set": {"description": "Variables of its tasks.", "$ref": "#/$defs/variables"},
+        "path": {
+            "description": "Directories that come before PATH in its tasks: absolute, or of the project, relative to "
+            "this file.",
+            "$ref": "#/$defs/path",
+        },
+        "set": {
+            "description": "Variables of its tasks. Lists of places (PATH, CPATH, PYTHONPATH and their kin) come "
+            "before what its layers set; `null` takes a variable away.",
+            "$ref": "#/$defs/variables",
+        },
         "pass": {
             "description": "Variables of the caller that are let through, with `*` and `?`. With a network, or by a"
             " pattern, those that the caller allows (`--allow-pass`), beside TERM, LANG, CI and their kin.",
             "type": "array",
-            "items": {"type": "string", "pattern": values.PASSED},
+            "items": {"type": "string", "pattern": values.PASSED, "errorMessage": values.PASSED_WORDS},
         },
         "workdir": {"description": "Where tasks start, relative to this file.", "type": "string", "minLength": 1},
         "network": {
@@ -270,7 +298,7 @@ def _env(registry: Registry, *, extends: bool) -> Json:
         "tasks": {
             "description": "Commands under a verb: `test`, `build`, or any other.",
             "type": "object",
-            "propertyNames": {"pattern": values.NAME},
+            "propertyNames": _NAME,
             "additionalProperties": {"$ref": "#/$defs/task"},
         },
     }

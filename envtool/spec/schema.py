@@ -49,7 +49,7 @@ def schema(registry: Registry) -> dict[str, Json]:
                     {"$ref": "#/$defs/strings"},
                     {
                         "type": "object",
-                        "propertyNames": {"pattern": values.NAME},
+                        "propertyNames": _NAME,
                         "additionalProperties": {"type": "string", "minLength": 1},
                     },
                 ],

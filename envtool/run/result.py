@@ -21,4 +21,5 @@ class Result:
     log: str = ""
     outputs: tuple[str, ...] = ()  # project-relative paths that were copied back
     message: str = ""
+    commands: tuple[str, ...] = ()  # of a task that ran and did not pass: its commands, as one would type them
     host: str = ""  # of a run that is remembered (`cached`): on which machine it ran; `started` is when

@@ -118,7 +118,7 @@ def _verify(found: Verified, made: Made, ground: Ground, bench: Bench, event_id:
         def one(side: Side, directory: str) -> str:
             apart(side, library, setting)
             job = LayerJob(
-                store=setting.store.root,
+                store=setting.store,
                 root=setting.root,
                 identity=identity(setting.root),
                 arch=setting.arch,

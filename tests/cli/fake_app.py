@@ -81,6 +81,7 @@ class Result:
     message: str = ""
     commands: tuple = ()
     host: str = ""
+    error: errors.EnvtoolError | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ NETWORK = re.compile(
     r"|temporary failure resolving",
     re.IGNORECASE,
 )
-SPACE = re.compile(r"no space left on device|enospc", re.IGNORECASE)
+SPACE = re.compile(r"no space left on device|enospc|disk quota exceeded|edquot", re.IGNORECASE)
 _QUOTE = "['\"`‘’]?"
 _ABSENT = re.compile(
     r"^(?:.*: )?(?:line )?\d+: (?P<sh>[^\s:]+): (?:command )?not found$"  # dash, bash

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from envtool.api import Fetch, Site
-from envtool.errors import FetchError, ResolveError, StoreError
+from envtool.errors import FetchError, ResolveError
 from envtool.realise import settle
 from envtool.realise.setting import Setting
 from envtool.realise.settle import Settled
-from envtool.store import blobs, sources
+from envtool.store import blobs, refusing, sources
 from envtool.store import download as store
 
 
@@ -41,12 +42,14 @@ def bring(settled: Settled, setting: Setting, event_id: str, site: Site) -> None
                 raise
             download(_located(settled, _missing(settled.fetches, setting), site), setting, event_id)
     except (FetchError, ResolveError) as error:
-        if isinstance(error, FetchError):
-            error.hint = _advice(settled, setting, error)
         place = f"{request.where.file}:{request.where.line}: {settled.node.subject} `{request.name}`"
-        error.message = f"{place}: {error.message}"
-        error.args = (error.message,)
-        raise
+        text = f"{place}: {error.message}"
+        if isinstance(
+            error, FetchError
+        ):  # a new one: that it failed is remembered, and others have places of their own
+            hint = _advice(settled, setting, error)
+            raise FetchError(text, code=error.code, hint=hint, found=error.found) from error
+        raise ResolveError(text, code=error.code, hint=error.hint) from error
 
 
 def _advice(settled: Settled, setting: Setting, error: FetchError) -> str:
@@ -91,6 +94,7 @@ def download(fetches: Sequence[Fetch], setting: Setting, event_id: str, *, phase
         vendor=sources.vendored(setting.root),
         files=setting.gate().open_absolute,
         phase=phase,
+        failed=setting.shared.get("fetches that failed", dict[Any, FetchError]),
     )
 
 
@@ -99,8 +103,7 @@ def claim(fetches: Sequence[Fetch], setting: Setting) -> None:
     try:
         setting.claims.files(setting.store, [fetch.sha256 for fetch in fetches])
     except OSError as error:
-        text = f"nothing can be written to {setting.store.root}: {error.strerror}"
-        raise StoreError(text, code="store-space", hint="make room, or let ENVTOOL_STORE name another place") from error
+        raise refusing.refusal(setting.store.root, error) or error from error
 
 
 def _take(fetches: Sequence[Fetch], setting: Setting, event_id: str) -> None:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import re
 
-NETWORK = re.compile(
-    r"temporary failure in name resolution|could not resolve (host|proxy)|name or service not known"
-    r"|network is unreachable|getaddrinfo (eai_again|enotfound)|no address associated with hostname"
-    r"|temporary failure resolving",
-    re.IGNORECASE,
-)
+from envtool.realise import unreached
+
 SPACE = re.compile(r"no space left on device|enospc", re.IGNORECASE)
 READ_ONLY = re.compile(r"read-only file system|erofs", re.IGNORECASE)
 
 
-def of_task(status: int, output: str, *, network: bool, scratch: str, base: str) -> str:
-    """A line for what is probably wrong with the env rather than with the project; empty when nothing points there."""
-    if not network and NETWORK.search(output):
+def of_task(status: int, output: str, *, commands: str, network: bool, scratch: str, base: str) -> str:
+    """A line for what is probably wrong with the env rather than with the project; empty when nothing points there.
+    `commands` are what was executed, as text."""
+    if not network and unreached.wanted(status, output, commands):
         return "it tried the network, and this env has none: `network: true` gives it this machine's"
     if scratch == "memory" and SPACE.search(output):
         return "it wrote more than half of this machine's memory: `scratch: disk` holds it in the store instead"
@@ -27,9 +24,11 @@ def of_task(status: int, output: str, *, network: bool, scratch: str, base: str)
     return ""
 
 
-def of_build(status: int, output: str, *, base: str, network: bool = False) -> str:
-    """The same for a layer's commands, which had the `network` or not."""
-    if not network and NETWORK.search(output):
+def of_build(status: int, output: str, *, kind: str, commands: str, base: str, network: bool = False) -> str:
+    """The same for a layer of a kind, whose commands had the `network` or not."""
+    if not network and unreached.wanted(status, output, commands, index=kind in ("run", "RUN")):
+        if kind == "RUN":
+            return "this RUN has no network: `--network=none` takes it away"
         return "builds have no network: a `run` layer may ask for it with `network: true`"
     if base == "host" and READ_ONLY.search(output):
         return "the base `host` is read-only: write below /opt, or use a base like `{debian: bookworm}`"

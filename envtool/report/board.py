@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from envtool.events import Event, Finished, Output, Progress, Started
 
-TAIL = 4096  # characters of output kept for each piece: enough for a test tool's last line
+if TYPE_CHECKING:
+    from envtool.report.counts import Counter
 
 
 @dataclass(slots=True, kw_only=True)
@@ -17,7 +19,7 @@ class Piece:
     done: int = 0
     total: int = 0
     note: str = ""
-    tail: str = ""
+    counter: Counter | None = None  # of a task's tests, as soon as it has printed something
     announced: bool = False
 
 
@@ -42,6 +44,14 @@ class Board:
         piece = self.pieces.get(event.id)
         if piece and isinstance(event, Progress):
             piece.done, piece.total, piece.note = event.done, event.total or piece.total, event.note
-        elif piece and isinstance(event, Output):
-            piece.tail = (piece.tail + event.text)[-TAIL:]
+        elif piece and isinstance(event, Output) and piece.started.subject == "task":
+            _count(piece, event.text)
         return piece
+
+
+def _count(piece: Piece, text: str) -> None:
+    if piece.counter is None:
+        from envtool.report.counts import Counter  # a run in which nothing is run does without
+
+        piece.counter = Counter()
+    piece.counter.feed(text)

@@ -48,7 +48,10 @@ def run_task(
         piece.outcome, piece.detail = _outcome(ended, task)
         if piece.outcome == "failed":
             base = stack.made[0].settled.node.kind.name
-            hint = advice.of_task(ended.status, said, network=env.network, scratch=env.scratch, base=base)
+            commands = "\n".join([*env.set, *(" ".join(each.words()) for each in task.commands)])
+            hint = advice.of_task(
+                ended.status, said, commands=commands, network=env.network, scratch=env.scratch, base=base
+            )
     result = Result(
         env=env.name,
         task=task.name,

@@ -3,7 +3,6 @@ from __future__ import annotations
 import io
 
 from envtool.events import Finished, Output, Progress, Started
-from envtool.report.board import TAIL, Board
 from envtool.report.plain import WONDER, Plain
 from envtool.report.terminal import Terminal
 from envtool.report.words import Style
@@ -73,14 +72,6 @@ def test_events_of_unknown_work_are_harmless():
         display.event(finished("?"))
         display.tick(1.0)
         display.close()
-
-
-def test_the_board_keeps_a_bounded_tail():
-    board = Board()
-    board.apply(started("t", "task", "test", "unit"))
-    for _ in range(100):
-        piece = board.apply(Output(id="t", text="x" * 1000))
-    assert len(piece.tail) == TAIL
 
 
 def test_names_of_others_cannot_move_the_cursor():

@@ -21,6 +21,7 @@ SIGNS = re.compile(
     | \bdial\ tcp:\ lookup\ \S                                      # go
     | \bfailed\ to\ connect\ to\ (?!127\.|localhost|\[?::1|0\.0\.0\.0)\S+\ port\ \d+\ after   # curl
     | \bbad\ address\ '                                             # busybox: wget, ping
+    | \bbad\ hostname\ '                                            # Perl
     | npm\ (err!|error)\ (network\ this\ is\ a\ problem\ related|code\ (eai_again|enotfound)\b)
     | there\ appears\ to\ be\ trouble\ with\ your\ network\ connection            # yarn
     | unknownhostexception:\ \S | unresolvedaddressexception | \bunknown\ host\ [\w-]+\.\w     # Java: Maven, Gradle

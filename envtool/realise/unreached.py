@@ -25,6 +25,7 @@ SIGNS = re.compile(
     | npm\ (err!|error)\ (network\ this\ is\ a\ problem\ related|code\ (eai_again|enotfound)\b)
     | there\ appears\ to\ be\ trouble\ with\ your\ network\ connection            # yarn
     | unknownhostexception:\ \S | unresolvedaddressexception | \bunknown\ host\ [\w-]+\.\w     # Java: Maven, Gradle
+    | php_network_getaddresses | \bcurl\ error\ 6\b                   # composer, which breaks lines
     | could\ not\ reach\ host\ \S+\ check\ your\ network            # bundler
     | unable\ to\ load\ the\ service\ index\ for\ source\ https?:// # dotnet
     | http\ 000\ connection\ failed                                 # conda

@@ -21,6 +21,13 @@ EPILOGUE = re.compile(
     r"|done in [\d.]+m?s|error: (recipe|test failed|\d+ targets? failed)|ninja: |failed: |=+$",
     re.IGNORECASE,
 )
+# Whatever a reader looks at. Of lines that nobody looks at one is as good as many: most outputs are long.
+LOOKED_AT = re.compile(
+    r"\s*[\d#ℹ✔✓]|===|-----|[.FEsxXRuSIWDN]+(?=\s|$)|\s*[Tt]est|\[(?:INFO|WARNING|ERROR)\]|TAP |Bail out!|no tests ran"
+    r"|ok|not ok|OK|PASS|FAIL|ERROR|WARNINGS!|skipped |expected failure|unexpected success"
+    r"|Ran |running |Files=|Results?\b|Finished in |(?:Ok|Expected Fail|Fail|Unexpected Pass|Skipped|Timeout|Ignored): "
+    r"|.*(?: \.\.\. |--- [PFS]|\(Wstat:|\[100%\]$|\.t \.{2})"
+)
 CAPTURED = re.compile(r"-+ Captured \w+ \w+ -+$")  # of a pytest: what failing tests printed
 
 
@@ -36,6 +43,7 @@ class Counter:
         )  # fmt: skip
         self._suites: list[Suite] = []
         self._end: Reader | None = None  # whose summary the output ends with
+        self._dull = False  # the line before was one that nobody looks at
         self._doubt = False  # from here on nothing proves anything
         self._rest = ""
         self._read = 0
@@ -72,10 +80,13 @@ class Counter:
         line = line.rstrip()
         if not line:
             return
+        dull = len(line) > LONGEST or not LOOKED_AT.match(line)
+        readers = () if dull and self._dull else self._readers
+        self._dull = dull
         self._doubt = self._doubt or bool(CAPTURED.match(line))
         ends = None
-        for reader in self._readers:
-            found = None if len(line) > LONGEST else reader.line(line)
+        for reader in readers:
+            found = reader.line("…" if dull else line)
             if found and not any(other.inside for other in self._readers if other is not reader):
                 del self._suites[len(self._suites) - min(found.replaces, len(self._suites)) :]
                 self._suites.append(Suite(found.parts, min(found.trust, LIKELY) if self._doubt else found.trust))

@@ -158,7 +158,7 @@ class Meson(Reader):
     """`Ok: 3` and the lines below it; each test has a line of its own before."""
 
     TEST = re.compile(
-        r" *\d+/\d+ .* (OK|EXPECTEDFAIL|FAIL|UNEXPECTEDPASS|SKIP|TIMEOUT|ERROR|INTERRUPT|IGNORED) +\d+\.\d+ ?s\b"
+        r" *(\d+)/\d+ .* (OK|EXPECTEDFAIL|FAIL|UNEXPECTEDPASS|SKIP|TIMEOUT|ERROR|INTERRUPT|IGNORED) +\d+\.\d+ ?s\b"
     )
     LINE = re.compile(r"(Ok|Expected Fail|Fail|Unexpected Pass|Skipped|Timeout|Ignored): +(\d+)$")
     WORDS: ClassVar = {
@@ -168,19 +168,20 @@ class Meson(Reader):
     AFTER = re.compile(r"Full log written to ")
 
     def __init__(self) -> None:
-        self._tests = 0
+        self._tests: set[str] = set()
         self._counts: dict[str, int] = {}
         self._told = False
 
     def line(self, text: str) -> Suite | None:
         found = self.LINE.match(text)
         if not found or (found[1] != "Ok" and not self._counts):
-            self._tests += bool(self.TEST.match(text))
             if self._counts:
-                self._tests, self._counts, self._told = 0, {}, False
+                self._tests, self._counts, self._told = set(), {}, False
+            if test := self.TEST.match(text):
+                self._tests.add(test[1])  # what failed is told twice
             return None
         self._counts[found[1]] = int(found[2])
-        proven = sum(self._counts.values()) == self._tests
+        proven = sum(self._counts.values()) == len(self._tests)
         parts = ((word, self._counts.get(name, 0)) for name, word in self.WORDS.items())
         told = suite(*parts, proven=proven, replaces=int(self._told))
         self._told = self._told or told is not None

@@ -84,24 +84,30 @@ class Go(Reader):
 
 
 class Surefire(Reader):
-    """The line of a module's results, which has no time; the lines of its classes have one."""
+    """The line below a module's `Results:`, which has no time; the lines of its classes have one."""
 
+    RESULTS = re.compile(r"(?:\[INFO\] )?Results ?:$")
     COUNTS = r"Tests run: (\d+), Failures: (\d+), Errors: (\d+), Skipped: (\d+)(?:, Flakes: \d+)?"
-    LINE = re.compile(rf"(?:\[(?:INFO|WARNING|ERROR)\] )?{COUNTS}(, Time elapsed: .*)?$")
+    LINE = re.compile(rf"(\[(?:INFO|WARNING|ERROR)\] )?{COUNTS}(, Time elapsed: .*)?$")
     AFTER = re.compile(r"\[(INFO|WARNING|ERROR)\]")
 
     def __init__(self) -> None:
         self._classes = [0, 0, 0, 0]
+        self._results = False
 
     def line(self, text: str) -> Suite | None:
         found = self.LINE.match(text)
         if not found:
+            self._results = self._results or bool(self.RESULTS.match(text))
             return None
-        counts = [int(number) for number in found.groups()[:4]]
-        if found[5]:
+        counts = [int(number) for number in found.groups()[1:5]]
+        if found[6]:
             self._classes = [a + b for a, b in zip(self._classes, counts, strict=True)]
             return None
-        proven, self._classes = counts == self._classes, [0, 0, 0, 0]
+        if not self._results and not found[1]:  # with -q there is no headline
+            return None
+        proven = self._results and counts == self._classes
+        self._results, self._classes = False, [0, 0, 0, 0]
         run, failed, errors, skipped = counts
         passed = run - failed - errors - skipped
         return suite(("failed", failed), ("error", errors), ("passed", passed), ("skipped", skipped), proven=proven)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from envtool.report.counts.suite import Reader, Suite, suite
+from envtool.report.counts.suite import BARE, Reader, Suite, suite
 
 
 class Node(Reader):
@@ -76,7 +76,7 @@ class Mocha(Reader):
     def __init__(self) -> None:
         self._seen = 0
         self._parts: list[tuple[str, int]] = []
-        self._proven = self._told = False
+        self._proven = self._told = self._failed = False
 
     def line(self, text: str) -> Suite | None:
         found = self.LINE.match(text)
@@ -85,18 +85,19 @@ class Mocha(Reader):
             self._parts = []
             return None
         number, word = int(found[1]), found[2].split()[0]
+        self._failed = word == "failing"
         if word == "passing":
             self._parts, self._proven, self._told = [("passed", number)], self._seen == number, False
             self._seen = 0
         elif self._parts:
             self._parts = [*self._parts, (word, number)] if word == "pending" else [("failed", number), *self._parts]
-        told = suite(*self._parts, proven=self._proven, replaces=int(self._told))
+        told = suite(*self._parts, proven=self._proven, otherwise=BARE, replaces=int(self._told))
         self._told = told is not None
         return told
 
     def trails(self, text: str) -> bool:
         """The failures."""
-        return True
+        return self._failed
 
 
 class Vitest(Reader):

@@ -24,8 +24,12 @@ def samples(name: str) -> list:
 
 
 WANTED, OTHER = samples("wanted"), samples("other")
-# Programs that could not be run here: words from their sources and documentation.
+# Programs that could not be run so here: words from their sources and documentation.
 UNTRIED = [
+    ("W: Failed to fetch http://deb.debian.org/debian/dists/bookworm/InRelease  Temporary failure resolving 'deb.debian.org'\n"
+    "W: Some index files failed to download. They have been ignored, or old ones used instead.\n"
+    "E: Unable to locate package hello"),
+    "  [Composer\\Downloader\\TransportException]\n  curl error 6 while downloading https://repo.packagist.org/packages.json: Could not r\n  esolve host",
     "error NU1301: Unable to load the service index for source https://api.nuget.org/v3/index.json.",
     "System.Net.Http.HttpRequestException: Name or service not known (api.nuget.org:443)",
     "CondaHTTPError: HTTP 000 CONNECTION FAILED for url <https://conda.anaconda.org/conda-forge/noarch/repodata.json>",

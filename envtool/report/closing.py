@@ -41,9 +41,9 @@ def output(path: str, *, style: words.Style) -> str:
     return "\n".join(lines) if any(lines) else ""
 
 
-def failure(result: Result, *, again: str, shown: bool, style: words.Style, columns: int) -> str:
+def failure(result: Result, *, again: str, shown: bool, title: bool, style: words.Style, columns: int) -> str:
     """All about one task that did not pass."""
-    parts = [words.rule(f"{result.env} {result.task}", columns, style=style)]
+    parts = [words.rule(f"{result.env} {result.task}", columns, style=style)] if title else []
     text = "" if shown or not result.log else output(result.log, style=style)
     if text:
         parts.append(text)
@@ -72,9 +72,11 @@ def closing(
     `shown` the (env, task) whose output is on the screen already, `spent` seconds.
     """
     bad = [result for result in results if result.outcome in ("failed", "timeout", "error")]
+    # one alone, whose output was shown as it came, has its title above that
+    titled = len(bad) > 1 or any((each.env, each.task) not in shown for each in bad)
     parts = [
-        failure(each, again=again, shown=(each.env, each.task) in shown, style=style, columns=columns) for each in bad
+        failure(each, again=again, shown=(each.env, each.task) in shown, title=titled, style=style, columns=columns)
+        for each in bad
     ]
-    return "\n".join(
-        [*(["", *parts] if parts else []), words.total(results, spent, interrupted=interrupted, style=style)]
-    )
+    last = words.total(results, spent, interrupted=interrupted, style=style)
+    return "\n".join([*([""] if titled else []), *filter(None, parts), last])

@@ -104,8 +104,9 @@ def begun(piece: Piece) -> str:
     start = piece.started
     if start.subject == "task":
         return f"   {pad(one_line(start.env), 15)}{one_line(start.name)} …"
-    note = one_line(piece.note)
-    return _columns(f" {pad(start.subject, 7)}{one_line(start.name)}", one_line(start.detail), note, "…")
+    detail, note = one_line(start.detail), one_line(piece.note)
+    said = (detail, note) if detail else (note or "under way", "")
+    return _columns(f" {pad(start.subject, 7)}{one_line(start.name)}", *said, "…")
 
 
 def _bar(done: int, total: int, cells: int = 16) -> str:

@@ -52,6 +52,9 @@ def prepare(env: Env, stack: Stack, spec: Spec, files: Files, setting: Setting, 
     for place in _decided(stack, spec, setting):
         watched.setdefault(place, warm.signature(place))
     watched.setdefault(warm.consent(), warm.signature(warm.consent()))
+    if not plan["repositories"]:  # git says what is hidden as soon as there is one
+        git = os.path.join(real_path(setting.root), ".git")
+        watched.setdefault(git, warm.signature(git))
     if len(watched) <= MOST and not scratch and not env.network and not setting.allowed.said:
         plan["watch"] = sorted(watched.items())
         stored.replace(warm.path(setting.store.root, plan["spec"], env.name), stored.seal(plan))

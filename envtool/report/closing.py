@@ -41,9 +41,20 @@ def output(path: str, *, style: words.Style) -> str:
     return "\n".join(lines) if any(lines) else ""
 
 
-def failure(result: Result, *, again: str, shown: bool, title: bool, style: words.Style, columns: int) -> str:
-    """All about one task that did not pass."""
-    parts = [words.rule(f"{result.env} {result.task}", columns, style=style)] if title else []
+def failure(
+    result: Result,
+    *,
+    again: str,
+    shown: bool,
+    titled: bool,
+    style: words.Style,
+    columns: int,
+    others: Sequence[Result] = (),
+) -> str:
+    """All about one task that did not pass, and `others` that the same keeps from running."""
+    title = ", ".join(f"{each.env} {each.task}" for each in (result, *others[:2]))
+    more = f" and {len(others) - 2} more" if len(others) > 2 else ""
+    parts = [words.rule(f"{title}{more}", columns, style=style)] if titled else []
     text = "" if shown or not result.log else output(result.log, style=style)
     if text:
         parts.append(text)
@@ -74,9 +85,20 @@ def closing(
     bad = [result for result in results if result.outcome in ("failed", "timeout", "error")]
     # one alone, whose output was shown as it came, has its title above that
     titled = len(bad) > 1 or any((each.env, each.task) not in shown for each in bad)
+    alike: dict[object, list[Result]] = {}  # what keeps several envs from being made is told once
+    for each in bad:
+        alike.setdefault(each.message if each.outcome == "error" else (each.env, each.task), []).append(each)
     parts = [
-        failure(each, again=again, shown=(each.env, each.task) in shown, title=titled, style=style, columns=columns)
-        for each in bad
+        failure(
+            each,
+            others=others,
+            again=again,
+            shown=(each.env, each.task) in shown,
+            titled=titled,
+            style=style,
+            columns=columns,
+        )
+        for each, *others in alike.values()
     ]
     last = words.total(results, spent, interrupted=interrupted, style=style)
     return "\n".join([*([""] if titled else []), *filter(None, parts), last])

@@ -75,7 +75,7 @@ class LayerSpec:
     options: Json
     where: Where
     needs: tuple[str, ...] | None = None
-    set: Mapping[str, str] = field(default_factory=dict)
+    set: Mapping[str, str | None] = field(default_factory=dict)  # None takes a variable away; `path:` is in PATH
     directory: str = "."
 
 
@@ -104,7 +104,7 @@ class Env:
     tasks: tuple[Task, ...]
     where: Where
     point: Mapping[str, str] = field(default_factory=dict)
-    set: Mapping[str, str] = field(default_factory=dict)
+    set: Mapping[str, str | None] = field(default_factory=dict)  # as of a layer
     passed: tuple[str, ...] = ()  # names, with globs, of host variables let through (`pass:`)
     workdir: str = "."  # relative to the project
     network: bool = False  # the host's network, for its tasks, exec and shell

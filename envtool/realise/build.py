@@ -11,9 +11,24 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TypedDict
 
 from envtool import inputs, net
-from envtool.api import BESIDE, BLOBS, PROJECT, Call, Fetch, InputFile, Looked, Place, Recipe, Run, Site, Unpack
+from envtool.api import (
+    BESIDE,
+    BLOBS,
+    PROJECT,
+    Call,
+    Fetch,
+    InputFile,
+    Looked,
+    Place,
+    Recipe,
+    Request,
+    Run,
+    Site,
+    Unpack,
+)
 from envtool.api import Step as ApiStep
 from envtool.container import ids, start
 from envtool.container.program import Beside, Bind, Program, Root, Step, Text, View
@@ -25,12 +40,14 @@ from envtool.realise import advice, archive, inside, shown, team
 from envtool.realise.bring import bring
 from envtool.realise.outside import java, outside
 from envtool.realise.room import NoRoom, watched
-from envtool.realise.setting import Setting, add_variables, base_environment
+from envtool.realise.setting import Setting, base_environment
 from envtool.realise.settle import Made, Settled
 from envtool.realise.tee import Tee
+from envtool.realise.variables import over
 from envtool.realise.variation import Variation
 from envtool.store import blobs, canonical, layers, live, memo
 
+WHOLE = "."  # the place in the project that is all of it
 SCRATCH = ("/run/**", "/tmp/**", "/dev/**", "/proc/**", "/sys/**")  # never part of a layer, whatever wrote there
 
 
@@ -152,8 +169,9 @@ def _make(
     ids.remove(place.work)
     drop = (*(SCRATCH[2:] if recipe.keeps_tmp else SCRATCH), *recipe.drop)
     # container root may pass neither to the tree nor write beside it by path: it is put there, and handed the sheet
+    moment = _moment(settled, ground.below)
     subject = f"{where}: {settled.node.subject} `{settled.request.name}`"
-    arguments = (canonical.capture, ".", settled.epoch, drop)
+    arguments = (canonical.capture, ".", moment, drop)
     try:
         with open(place.manifest, "wb") as sheet:
             captured: canonical.Captured = ids.inside(
@@ -167,6 +185,13 @@ def _make(
         name = os.fsdecode(error.filename)
         raise BuildError(f"{subject}: /{name}: {error.strerror}", code="capture-large") from error
     return captured
+
+
+def _moment(settled: Settled, below: Sequence[Made]) -> int:
+    """The latest time that a file of the layer may have, in seconds. What lies over the project is not older than what
+    tools compare it with: where the base shows this machine's own files, they have times of their own."""
+    shows = looked(below) if lies_over(settled) else None
+    return max([settled.epoch, *(-(-state // 10**9) for state in shows.states.values())] if shows else [settled.epoch])
 
 
 class Workbench:
@@ -224,7 +249,7 @@ def _program(
             code="offline",
         )
     variables, outer, texts = _outside(setting) if recipe.network else ({}, (), ())
-    environment = variables | build_environment(settled.epoch, settled.request.variables) | staged.variables
+    environment = variables | build_environment(settled.epoch, settled.request) | staged.variables
     always = {"SOURCE_DATE_EPOCH": str(settled.epoch)} | variables | staged.variables  # though a step's is its own
     own = ("tmp", "run") if recipe.keeps_tmp else ()
     return Program(
@@ -242,6 +267,7 @@ def _program(
         ),
         view=View(project=bench.project, target=recipe.project) if bench.project else None,
         joins=joins([*(made.settled for made in below), settled]),
+        **laid(below if recipe.project == PROJECT else ()),
         copies=copies([made.settled for made in below]),
         env=environment,
         shown=(*texts, *staged.mounts),
@@ -264,7 +290,28 @@ def joins(stack: Sequence[Settled]) -> tuple[tuple[str, str], ...]:
         (source, posixpath.normpath(posixpath.join(PROJECT, place)))
         for settled in stack
         for place, source in sorted(settled.node.kind.in_project(settled.request, settled.pins).items())
+        if posixpath.normpath(place) != WHOLE
     )
+
+
+def lies_over(settled: Settled) -> bool:
+    """Whether what a layer has at PROJECT lies over the project itself."""
+    return WHOLE in map(posixpath.normpath, settled.node.kind.in_project(settled.request, settled.pins))
+
+
+class Laid(TypedDict):
+    """What a Program says of layers that lie over the project."""
+
+    laid: tuple[int, ...]
+    inputs: tuple[str, ...]
+
+
+def laid(stack: Sequence[Made]) -> Laid:
+    """Which layers of a stack (bottom first) lie over the project, and what of its own they were made from. Where one
+    does, all others do with what they have there: it was built on that."""
+    lying = [made.settled for made in stack if lies_over(made.settled)]
+    inputs = {item.path for settled in lying for item in settled.inputs}
+    return Laid(laid=(*range(len(stack)),) if lying else (), inputs=(*sorted(inputs),))
 
 
 def copies(stack: Sequence[Settled]) -> tuple[tuple[str, str], ...]:
@@ -276,11 +323,10 @@ def copies(stack: Sequence[Settled]) -> tuple[tuple[str, str], ...]:
     )
 
 
-def build_environment(epoch: int, variables: Mapping[str, str]) -> dict[str, str]:
+def build_environment(epoch: int, request: Request) -> dict[str, str]:
     """What a build sees: nothing of this host, so that it comes out the same on another."""
     environment = base_environment(epoch) | {"HOME": "/root", "USER": "root", "LOGNAME": "root", "TERM": "dumb"}
-    add_variables(environment, dict(variables))
-    return environment
+    return over(environment, {**request.variables, **dict.fromkeys(request.unset)})
 
 
 def stack_binds(stack: Sequence[Made]) -> tuple[Bind, ...]:

@@ -132,13 +132,3 @@ def _folders() -> tuple[str, ...]:
 def base_environment(epoch: int) -> dict[str, str]:
     """The variables of every container, before layers and envs add theirs."""
     return {"PATH": PATH, "LANG": "C.UTF-8", "TZ": "UTC", "SOURCE_DATE_EPOCH": str(epoch)}
-
-
-def add_variables(environment: dict[str, str], more: dict[str, str]) -> None:
-    """Lay variables over an environment in place. A PATH comes before the PATH so far: layers add, never hide."""
-    for name, value in more.items():
-        if name == "PATH" and environment.get("PATH"):
-            places = f"{value}:{environment['PATH']}".split(":")
-            environment["PATH"] = ":".join(dict.fromkeys(places))  # an image's own is mostly what is there already
-        else:
-            environment[name] = value

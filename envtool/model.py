@@ -36,6 +36,12 @@ class Command:
         """The argv that is really executed."""
         return self.argv or ("/bin/sh", "-ec", self.shell)
 
+    def typed(self) -> str:
+        """The same as one would type it into a shell."""
+        import shlex
+
+        return shlex.join(self.argv) if self.argv else self.shell.strip()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class InputFile:

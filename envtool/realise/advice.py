@@ -6,7 +6,7 @@ import re
 
 from envtool.realise import unreached
 
-SPACE = re.compile(r"no space left on device|enospc", re.IGNORECASE)
+SPACE = re.compile(r"no space left on device|enospc|disk quota exceeded|edquot", re.IGNORECASE)
 READ_ONLY = re.compile(r"read-only file system|erofs", re.IGNORECASE)
 
 

@@ -45,7 +45,7 @@ from envtool.realise.settle import Made, Settled
 from envtool.realise.tee import Tee
 from envtool.realise.variables import over
 from envtool.realise.variation import Variation
-from envtool.store import blobs, canonical, layers, live, memo
+from envtool.store import blobs, canonical, layers, live, memo, refusing
 
 WHOLE = "."  # the place in the project that is all of it
 SCRATCH = ("/run/**", "/tmp/**", "/dev/**", "/proc/**", "/sys/**")  # never part of a layer, whatever wrote there
@@ -72,14 +72,28 @@ def build(
     Interrupted."""
     setting.make_room()
     try:
+        try:
+            return _build(settled, ground, setting, event_id, site)
+        except NoRoom as failed:
+            if not failed.sure or not setting.make_room(full=True):
+                raise
         return _build(settled, ground, setting, event_id, site)
     except NoRoom as failed:
-        if not setting.make_room(full=True):
-            raise failed.error from None
-    try:
-        return _build(settled, ground, setting, event_id, site)
-    except NoRoom as failed:
-        raise failed.error from None
+        raise _full(settled, failed.error, failed.full) from failed.error
+
+
+def _full(settled: Settled, error: MakeError | OSError, full: StoreError) -> MakeError:
+    """What is said of a layer that could not be made on a full disk: nothing of what its commands said of that; what
+    else they said, with a hint."""
+    if isinstance(error, BuildError) and not advice.SPACE.search(error.output):
+        error.hint = "; ".join(filter(None, (error.hint, full.message, full.hint)))
+        return error
+    return StoreError(f"{_called(settled)} could not be made: {full.message}", code=full.code, hint=full.hint)
+
+
+def _called(settled: Settled) -> str:
+    where = settled.request.where
+    return f"{where.file}:{where.line}: {settled.node.subject} `{settled.request.name}`"
 
 
 def _build(
@@ -103,6 +117,7 @@ def _build(
             return layer, "pulled"
         if setting.cached_only and not recipe.archive:
             raise not_cached(settled.node)
+        _check_room(settled, setting, event_id)
         bring(settled, setting, event_id, site)
         turn = setting.turns if settled.node.of else nullcontext()
         with Workbench(setting, settled.fetches, settled.inputs) as bench, turn:
@@ -111,9 +126,21 @@ def _build(
             except BuildError as error:
                 error.hint = error.hint or settled.node.kind.hint(settled.request, settled.pins, error.output, site)
                 raise
-        layer = draft.commit(captured, settled.document, team.built(settled, setting))
+        layer = draft.commit(captured, settled.document, team.built(settled, setting), setting.sync)
     team.give(settled, base, layer, setting)
     return layer, "pulled" if recipe.archive else "built"
+
+
+def _check_room(settled: Settled, setting: Setting, event_id: str) -> None:
+    """Say it before anything is fetched where the disk is too small. Raises StoreError where it clearly is."""
+    there = [blobs.has(setting.store, fetch.sha256, fetch.size) for fetch in settled.fetches]
+    sizes = [fetch.size for fetch in settled.fetches]
+    missing = sum(size for size, has in zip(sizes, there, strict=True) if not has)
+    said, never = refusing.tight(setting.store.root, _called(settled), sum(sizes), missing)
+    if never:
+        raise StoreError(said, code="store-space", hint=refusing.ROOM)
+    if said:
+        setting.emit(net.note(event_id, said))
 
 
 def not_cached(node: Node) -> MakeError:
@@ -273,6 +300,7 @@ def _program(
         shown=(*texts, *staged.mounts),
         user="root",
         network=recipe.network,
+        grace=0.0,  # nothing of a layer that was ended half made is kept
         sync=False,
         watch=shows.trees if (shows := looked(below)) else (),
     )

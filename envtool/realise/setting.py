@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from envtool.container import syncing
 from envtool.errors import Interrupted
 from envtool.events import Emit
 from envtool.gate import Allowed, Gate
@@ -118,6 +119,10 @@ class Setting:
         """What opens files and variables of this machine. ENVTOOL_BLOBS is the caller's word, and what the store has is
         known by its hash."""
         return self.shared.get("gate", lambda: Gate(self.root, self.allowed, (*_folders(), self.store.path("blobs"))))
+
+    def sync(self, path: str) -> None:
+        """Have a directory's file system on its disk. Raises OSError, Interrupted."""
+        syncing.syncfs(path, self.cancel.reader)
 
     def make_room(self, *, full: bool = False) -> bool:
         """Before something is made or fetched: see Room.ensure."""

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from envtool import inputs, keys, project, shapes
 from envtool.api import Fetch, InputFile, Kind, Request, Site
-from envtool.errors import EnvtoolError, Interrupted, MakeError, Problem, ResolveError, SpecError
+from envtool.errors import EnvtoolError, FetchError, Interrupted, MakeError, Problem, ResolveError, SpecError
 from envtool.gate import Gate
 from envtool.lock.lock import Entry, Question, ground
 from envtool.lock.text import wrong_pins
@@ -233,13 +233,14 @@ def resolve(node: Node, request: Request, setting: Setting, site: Asked, *, agai
             code="offline",
             hint="`envtool lock && envtool fetch`, with a network, settles and fetches everything",
         )
-    with memo.asking(setting.store, question):
+    failed = setting.shared.get("questions that failed", dict[str, EnvtoolError])
+    with memo.asking(setting.store, question, cancelled=setting.cancel.is_set):
         if not again:
             known, pins = remembered(node, request, setting)
             if known:
                 return pins
         try:
-            pins = node.kind.resolve(request, site)
+            pins = _resolved(node, request, site, failed, keys.digest(question))
         except SpecError:
             raise
         except EnvtoolError as error:
@@ -250,6 +251,18 @@ def resolve(node: Node, request: Request, setting: Setting, site: Asked, *, agai
             raise
         memo.put(setting.store, question, {"pins": pins, "seen": dict(site.found)})
         return pins
+
+
+def _resolved(node: Node, request: Request, site: Asked, failed: dict[str, EnvtoolError], question: str) -> Json:
+    """What the kind says; where it could not say it in this run, the same error again: whoever asked has waited for its
+    attempts already."""
+    if (said := failed.get(question)) is not None:
+        raise type(said)(said.message, code=said.code, hint=said.hint)
+    try:
+        return node.kind.resolve(request, site)
+    except (FetchError, ResolveError) as error:
+        failed[question] = type(error)(error.message, code=error.code, hint=error.hint)
+        raise
 
 
 def seen(node: Node, request: Request, setting: Setting) -> Mapping[str, str]:

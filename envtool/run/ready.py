@@ -13,6 +13,7 @@ from typing import Any
 
 from envtool import evidence, gate, project, stored
 from envtool.beneath import identity, real_path
+from envtool.container import ids
 from envtool.container.program import Step
 from envtool.model import Env, Spec
 from envtool.project import Files
@@ -22,6 +23,7 @@ from envtool.realise.stacks import Stack
 from envtool.registry import discover
 from envtool.run import describe, provenance, reach, told, warm
 from envtool.run.remember import Trace
+from envtool.store import layers, locks
 from envtool.view import machine, record
 
 MARGIN = 1_000_000_000  # nanoseconds
@@ -46,12 +48,13 @@ def prepare(env: Env, stack: Stack, spec: Spec, files: Files, setting: Setting, 
         "allowed": gate.passing(env.passed, setting.allowed, network=env.network),
         "hidden": (project.OWN,),
         "repositories": tuple(project.repositories(setting.root, setting.cancel.reader)),
-        "locks": tuple(setting.store.path("locks", f"layer-{made.layer.key}") for made in stack.made),
+        "locks": tuple(locks.place(setting.store, layers.used_mark(made.layer.key)) for made in stack.made),
     }
     watched = {seen.path: tuple(seen.state) for seen in files.seen()}
     for place in _decided(stack, spec, setting):
         watched.setdefault(place, warm.signature(place))
-    watched.setdefault(warm.consent(), warm.signature(warm.consent()))
+    for place in (warm.consent(), *ids.SOURCES):
+        watched.setdefault(place, warm.signature(place))
     if not plan["repositories"]:  # git says what is hidden as soon as there is one
         git = os.path.join(real_path(setting.root), ".git")
         watched.setdefault(git, warm.signature(git))
@@ -76,7 +79,7 @@ def unchanged(
     watched = {seen.path: tuple(seen.state) for seen in files.seen()}
     own = setting.store.path("")
     decided = dict.fromkeys(path for trace in traces for path in _decided(trace.stack, spec, setting))
-    for path in (*decided, *sys.path, warm.consent(), "/etc/subuid", "/etc/subgid", setting.store.path("store.json")):
+    for path in (*decided, *sys.path, warm.consent(), *ids.SOURCES, setting.store.path("store.json")):
         watched.setdefault(path, warm.signature(path))
     states = {
         path: state for trace in traces for path, state in reach.reached(trace.stack, trace.found.key, setting).items()

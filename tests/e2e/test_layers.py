@@ -190,10 +190,10 @@ envs:
     assert "goodbye" in place.envtool("test", "-v").said
 
 
-def small_root() -> dict[str, Path]:
-    """A shell, cat and ls of this machine with what they load: name in the archive -> file here."""
+def small_root(*more: str) -> dict[str, Path]:
+    """A shell, cat and ls of this machine (and more) with what they load: name in the archive -> file here."""
     found: dict[str, Path] = {}
-    for program in ("/bin/sh", "/bin/cat", "/bin/ls"):
+    for program in ("/bin/sh", "/bin/cat", "/bin/ls", *more):
         real = Path(program).resolve()
         found[f"bin/{Path(program).name}"] = real
         listed = subprocess.run(["ldd", str(real)], capture_output=True, text=True, check=True).stdout

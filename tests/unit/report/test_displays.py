@@ -89,7 +89,9 @@ def test_names_of_others_cannot_move_the_cursor():
 
 def closed(*names, shown):
     results = [
-        SimpleNamespace(env=name, task="test", outcome="failed", status=1, seconds=1.0, log="", message="exit 1")
+        SimpleNamespace(
+            env=name, task="test", outcome="failed", status=1, seconds=1.0, log="", message="exit 1", commands=()
+        )
         for name in names
     ]
     more = {"interrupted": False, "again": "envtool", "style": Style(), "columns": 40}

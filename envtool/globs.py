@@ -20,6 +20,12 @@ def is_glob(pattern: str) -> bool:
     return MAGIC.search(pattern) is not None
 
 
+def directory(pattern: str) -> str:
+    """The components before the first that is a glob: all that it matches is below there."""
+    parts = pattern.split("/")
+    return "/".join(parts[: next((at for at, part in enumerate(parts) if is_glob(part)), len(parts))])
+
+
 @lru_cache(maxsize=512)
 def expression(pattern: str) -> str:
     """A regular expression (to be used with fullmatch) for one pattern. `a/**` matches all below `a`, not `a`."""

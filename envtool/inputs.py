@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from envtool import gate, globs, leads, project
+from envtool.beneath import open_top
 from envtool.errors import UsageError
 from envtool.model import InputFile
+from envtool.view import walk
 
 
 class WrongInputsError(UsageError):
@@ -41,7 +43,8 @@ def find(
     """The files that patterns mean, with what of them counts; sorted by path.
 
     A pattern is a file, a directory (all that is listed in it) or a glob. Files that git ignores, and those that stand
-    `apart` (the spec and its lock), are left out unless a pattern names one exactly. Of `optional` patterns those that
+    `apart` (the spec and its lock), are left out unless a pattern names one exactly; so is, without git, what tools
+    make (view/walk.py), unless a pattern names the directory. Of `optional` patterns those that
     match nothing are passed over; likewise of `named` ones, whose files count by their names alone unless another
     pattern means them too, and of `asked` ones, which builds do not see unless another pattern means them too. Files
     that are not kept are not seen at all.
@@ -146,12 +149,15 @@ class _Search:
             return ways, named, mode
         if mode is not None:
             ways, real = self._behind(wanted)
-            found = self.below(real)
+            found = self.below(real) or self._made_by_tools(real)
         elif wanted in ("", "."):
             found = self.below("")
         else:
             expression = globs.matcher((wanted, wanted + "/**"))
             found = [path for path in self.below("") if expression.fullmatch(path)] if globs.is_glob(wanted) else []
+            if not found and globs.is_glob(wanted):
+                tools = self._made_by_tools(globs.directory(wanted))
+                found = [path for path in tools if expression.fullmatch(path)]
         return ways, found if keeps is None else [path for path in found if keeps(path)], mode
 
     def _led_out(self, link: str, *, asked: bool) -> bool:
@@ -162,8 +168,7 @@ class _Search:
     def beyond(self, wanted: str) -> list[str]:
         """What a path or pattern means that leads out of the project: names as if it were in it. Raises UsageError
         (code input-outside) where the caller does not allow it."""
-        parts = wanted.split("/")
-        fixed = "/".join(parts[: next((at for at, part in enumerate(parts) if globs.is_glob(part)), len(parts))])
+        fixed = globs.directory(wanted)
         real = self.door.leads_out(fixed)
         if not os.path.exists(real):
             message = f"input `{wanted}` leads out of the project, to {real}, where there is nothing"
@@ -197,6 +202,20 @@ class _Search:
         if self._listed is None:
             self._listed = [path for path in project.listed(self._root, self._cancel) if path not in self._apart]
         return [path for path in self._listed if path.startswith(f"{directory}/")] if directory else self._listed
+
+    def _made_by_tools(self, directory: str) -> list[str]:
+        """All in a directory that a pattern names, and of which nothing is listed because tools made it."""
+        if not directory:
+            return []
+        top = open_top(self._root)
+        try:
+            if not walk.in_tools(top, directory) or project.repositories(self._root, self._cancel):
+                return []
+            return sorted(path for path in project.all_files(top, directory) if path not in self._apart)
+        except OSError:  # it is not there
+            return []
+        finally:
+            os.close(top)
 
     def led(self, link: str, way: leads.Way) -> list[str]:
         """The files that a link means. What is ours, or git's, only a link means that a pattern names."""

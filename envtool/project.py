@@ -1,7 +1,7 @@
 """The project's files, as pure steps and containers need them: what git lists, what it hides, what a layer depends on.
 
 git is asked, never imitated, and on a git directory of our own (git.py says how). Where there is no git or no
-repository, everything but `.envtool/` belongs to the project.
+repository, everything belongs to the project but `.envtool/` and the directories that tools make (view/walk.py).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from envtool.model import InputFile
 from envtool.sizes import said
 from envtool.view import OWN as OWN  # noqa: PLC0414 - they are this room's words too
 from envtool.view import VENDOR as VENDOR  # noqa: PLC0414
+from envtool.view import walk
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ def listed(root: str, cancel: int = -1) -> list[str]:
     real: dict[str, bool] = {"": True}
     with _opened(root) as top:
         if not known:
-            return sorted(path for path in _walk(top) if not own(path))
+            return sorted(path for path in all_files(top) if not own(path))
         for prefix, _, names in known:
             for name in names:
                 path = prefix + name
@@ -54,7 +55,8 @@ def listed(root: str, cancel: int = -1) -> list[str]:
 
 def hidden(root: str, cancel: int = -1) -> tuple[str, ...]:
     """Project-relative entries that a container must not see: what git ignores (whole directories collapsed, without a
-    slash at the end) and `.envtool`; sorted. Raises EnvtoolError (code project-git), Interrupted."""
+    slash at the end), or without git what tools make, and `.envtool`; sorted. Raises EnvtoolError (code project-git),
+    Interrupted."""
     found = {OWN}  # there or not: the run itself may be about to make it
     if os.path.isdir(os.path.join(root, VENDOR)):
         found.add(VENDOR)
@@ -64,6 +66,9 @@ def hidden(root: str, cancel: int = -1) -> tuple[str, ...]:
             found |= {prefix + name for name in _ignored(repository, root, prefix, cancel)}
     except git.Failure as error:
         raise _unread(error) from error
+    if not known:
+        with _opened(root) as top:
+            found.update(walk.walk(top, lenient=True)[1])
     return tuple(sorted(path for path in found if path in (OWN, VENDOR) or not own(path)))
 
 
@@ -228,19 +233,13 @@ def _is_real(top: int, directory: str, known: dict[str, bool]) -> bool:
     return known[directory]
 
 
-def _walk(top: int, below: str = "") -> Iterator[str]:
-    directory = open_beneath(top, below, os.O_RDONLY | os.O_DIRECTORY, follow=False)
+def all_files(top: int, below: str = "") -> list[str]:
+    """The files of a project in no repository, in any order; of a directory `below` all, whatever tool made them.
+    Raises EnvtoolError (code project-git)."""
     try:
-        with os.scandir(directory) as entries:
-            found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
-    finally:
-        os.close(directory)
-    for name, inner in found:
-        path = f"{below}/{name}" if below else name
-        if not inner:
-            yield path
-        elif name != ".git":
-            yield from _walk(top, path)
+        return walk.walk(top, below, everything=bool(below))[0]
+    except OSError as error:
+        raise _unread(error) from error
 
 
 def _mode(top: int, path: str) -> int | None:
@@ -292,10 +291,11 @@ class LeavesError(UsageError):
 
 
 def files_below(directory: str) -> Iterator[str]:
-    """Files and links in a directory out of the project, git's own left out, relative to it. Raises OSError."""
+    """Files and links in a directory out of the project, relative to it; what is git's own, or tools make, is left out.
+    Raises OSError."""
     top = open_top(directory)
     try:
-        yield from _walk(top)
+        yield from walk.walk(top)[0]
     finally:
         os.close(top)
 

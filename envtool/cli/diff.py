@@ -34,7 +34,9 @@ def command(ctx: click.Context, /, first: str, second: str, files: bool) -> int:
         from envtool.report.lines import write
 
         write(sys.stdout, looktables.compared_json(compared))
-    elif not compared.difference.same:
+    elif compared.difference.same:
+        print(f"{first} and {second}: the same")
+    else:
         style = screen.style(sys.stdout, said.color)
         sys.stdout.writelines(f"{line}\n" for line in looktables.compared(compared, style, files=files))
     return 0 if compared.difference.same else 1

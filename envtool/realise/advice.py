@@ -6,12 +6,8 @@ import difflib
 import re
 from collections.abc import Callable, Collection
 
-NETWORK = re.compile(
-    r"temporary failure in name resolution|could not resolve (host|proxy)|name or service not known"
-    r"|network is unreachable|getaddrinfo (eai_again|enotfound)|no address associated with hostname"
-    r"|temporary failure resolving",
-    re.IGNORECASE,
-)
+from envtool.realise import unreached
+
 SPACE = re.compile(r"no space left on device|enospc|disk quota exceeded|edquot", re.IGNORECASE)
 _QUOTE = "['\"`‘’]?"
 _ABSENT = re.compile(
@@ -32,11 +28,19 @@ def absent(output: str) -> str:
 
 
 def of_task(
-    status: int, output: str, *, network: bool, scratch: str, base: str, programs: Callable[[], Collection[str]]
+    status: int,
+    output: str,
+    *,
+    commands: str,
+    network: bool,
+    scratch: str,
+    base: str,
+    programs: Callable[[], Collection[str]],
 ) -> str:
     """A line for what is probably wrong with the env rather than with the project; empty when nothing points there.
-    `programs`: the names of all that the env's PATH leads to, asked where one was not found."""
-    if not network and NETWORK.search(output):
+    `commands` are what was executed, as text; `programs` the names of all that the env's PATH leads to, asked where one
+    was not found."""
+    if not network and unreached.wanted(status, output, commands):
         return "it tried the network, and this env has none: `network: true` gives it this machine's"
     if scratch == "memory" and SPACE.search(output):
         return "it wrote more than half of this machine's memory: `scratch: disk` holds it in the store instead"
@@ -71,9 +75,11 @@ def _unknown(name: str, base: str, programs: Collection[str]) -> str:
 _BY_PIP = frozenset(("pytest", "tox", "nox", "ruff", "mypy", "black", "flake8", "coverage", "pylint", "sphinx-build"))
 
 
-def of_build(status: int, output: str, *, base: str, network: bool = False) -> str:
-    """The same for a layer's commands, which had the `network` or not."""
-    if not network and NETWORK.search(output):
+def of_build(status: int, output: str, *, kind: str, commands: str, base: str, network: bool = False) -> str:
+    """The same for a layer of a kind, whose commands had the `network` or not."""
+    if not network and unreached.wanted(status, output, commands, index=kind in ("run", "RUN")):
+        if kind == "RUN":
+            return "this RUN has no network: `--network=none` takes it away"
         return "builds have no network: a `run` layer may ask for it with `network: true`"
     if base == "host" and READ_ONLY.search(output):
         return "the base `host` is read-only: write below /opt, or use a base like `{debian: bookworm}`"

@@ -447,6 +447,13 @@ def _execute(program: Program, setting: Setting, event_id: str, settled: Settled
                 setting.emit(Output(id=event_id, text=f"{ended.error}\n"))
             raise BuildError(
                 f"{where}: {settled.node.subject} `{request.name}` could not be built: exit {ended.status}",
-                hint=advice.of_build(ended.status, said, base=request.base_kind, network=program.network),
+                hint=advice.of_build(
+                    ended.status,
+                    said,
+                    kind=settled.node.kind.name,
+                    commands="\n".join([*program.env, *(" ".join(step.argv) for step in program.steps)]),
+                    base=request.base_kind,
+                    network=program.network,
+                ),
                 output=said,
             )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from envtool.events import Event, Finished, Output, Progress, Started
 from envtool.report.text import one_line, safe
 
-TAIL = 4096  # characters of output kept for each piece: enough for a test tool's last line
+TAIL = 4096  # characters of output kept for each piece: enough for its last line
+
+if TYPE_CHECKING:
+    from envtool.report.counts import Counter
 
 
 @dataclass(slots=True, kw_only=True)
@@ -22,6 +26,7 @@ class Piece:
     phase: str = ""
     note: str = ""
     tail: str = ""
+    counter: Counter | None = None  # of a task's tests, as soon as it has printed something
     announced: bool = False
 
     def follow(self, event: Progress) -> None:
@@ -30,6 +35,14 @@ class Piece:
         self.note, self.phase = event.note, event.phase or self.phase
         self.total = event.total or (self.total if goes_on else 0)
         self.done, self.count, self.of = event.done, event.count, event.of
+
+    def count_tests(self, text: str) -> None:
+        """Hear more of what a task prints."""
+        if self.counter is None:
+            from envtool.report.counts import Counter  # a run in which nothing is run does without
+
+            self.counter = Counter()
+        self.counter.feed(text)
 
     def last_line(self) -> str:
         """The last line of its output that has something on it, on one safe line."""
@@ -60,6 +73,8 @@ class Board:
             piece.follow(event)
         elif piece and isinstance(event, Output):
             piece.tail = (piece.tail + event.text)[-TAIL:]
+            if piece.started.subject == "task":
+                piece.count_tests(event.text)
         return piece
 
     def spent_fetching(self, event: Finished) -> float | None:

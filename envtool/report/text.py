@@ -187,14 +187,3 @@ def size(value: int) -> str:
         if amount < 999.5 or unit == "TB":
             break
     return f"{amount:.1f} {unit}" if amount < 9.95 else f"{amount:.0f} {unit}"
-
-
-_COUNTS = r"(?:\d+ (?:failed|passed|skipped|deselected|xfailed|xpassed|warnings?|errors?|rerun)(?:, )?)+"
-_PYTEST = re.compile(rf"^(?:=+ )?(?P<counts>{_COUNTS}) in [\d.]+s(?: \([\d:]+\))?(?: =+)?$")
-
-
-def summary(output: str) -> str:
-    """What pytest's last line counts ("312 passed, 2 skipped"); empty for anything that is not exactly that."""
-    line = plain(safe(output).rstrip("\n").rpartition("\n")[2]).strip()
-    found = _PYTEST.match(line)
-    return found["counts"] if found else ""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from envtool.report import unchanged
-from envtool.report.text import clipped, one_line, pad, seconds, shortened, size, summary, width, wrapped
+from envtool.report.text import clipped, one_line, pad, seconds, shortened, size, width, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,7 +140,7 @@ def _task(event: Finished, piece: Piece | None, detail: str, *, style: Style) ->
     sign = style.paint("32" if good else "31", style.glyphs("✓" if good else "✗"))
     if event.outcome == "skipped":
         sign, detail = style.glyphs("·"), detail or "not run"
-    counts = summary(piece.tail) if piece else ""
+    counts = piece.counter.text() if piece and piece.counter else ""
     if not detail and not good:
         detail = f"exit {event.status}" if event.outcome == "failed" else event.outcome
     detail = counts if good and counts and not detail else f"{detail}: {counts}" if counts else detail

@@ -55,6 +55,9 @@ def prepare(env: Env, stack: Stack, spec: Spec, files: Files, setting: Setting, 
         watched.setdefault(place, warm.signature(place))
     for place in (warm.consent(), *ids.SOURCES):
         watched.setdefault(place, warm.signature(place))
+    if not plan["repositories"]:  # git says what is hidden as soon as there is one
+        git = os.path.join(real_path(setting.root), ".git")
+        watched.setdefault(git, warm.signature(git))
     if len(watched) <= MOST and not scratch and not env.network and not setting.allowed.said:
         plan["watch"] = sorted(watched.items())
         stored.replace(warm.path(setting.store.root, plan["spec"], env.name), stored.seal(plan))

@@ -49,9 +49,11 @@ def run_task(
         piece.outcome, piece.detail = _outcome(ended, task)
         if piece.outcome == "failed":
             base = stack.made[0].settled.node.kind.name
+            commands = "\n".join([*env.set, *(" ".join(each.words()) for each in task.commands)])
             hint = advice.of_task(
                 ended.status,
                 said,
+                commands=commands,
                 network=env.network,
                 scratch=env.scratch,
                 base=base,

@@ -118,8 +118,11 @@ def ask(plan: dict[str, Any]) -> list[tuple[str, git.Git]]:
 
 
 def hidden(plan: dict[str, Any], running: list[tuple[str, git.Git]], cancel: int = -1) -> tuple[str, ...]:
-    """What git ignores now. Raises git.Failure, git.Stopped when the descriptor `cancel` is readable."""
+    """What git ignores now, or without git what tools made. Raises git.Failure, git.Stopped when the descriptor
+    `cancel` is readable."""
     found = {*plan["hidden"]}
+    if not plan["repositories"]:
+        found.update(_made_by_tools(plan["program"]["view"][0]))
     try:
         for prefix, each in running:
             listing = each.end(cancel)
@@ -129,6 +132,20 @@ def hidden(plan: dict[str, Any], running: list[tuple[str, git.Git]], cancel: int
         for _, each in running:
             each.drop()
     return tuple(sorted(found))
+
+
+def _made_by_tools(root: str) -> list[str]:
+    from envtool.beneath import open_top
+    from envtool.view.walk import walk
+
+    try:
+        top = open_top(root)
+    except OSError:  # who starts the container will say so
+        return []
+    try:
+        return walk(top, lenient=True)[1]
+    finally:
+        os.close(top)
 
 
 def environment(plan: dict[str, Any], *, terminal: bool) -> dict[str, str]:

@@ -114,7 +114,10 @@ def _languages(languages: Iterable[Language], whole: dict[str, Json]) -> list[st
     known = sorted(languages, key=lambda language: language.name)
     if not known:
         return []
-    out = ["## Languages", "", "Keys that an env has besides its own when it says `language: NAME`.", ""]
+    text = (
+        "Keys that an env has besides its own when it says `language: NAME`. [spec.md](spec.md#what-a-language-finds)"
+    )
+    out = ["## Languages", "", f"{text} says what is found without them.", ""]
     for language in known:
         out += [f"### `{language.name}`", "", *_table(language.options, whole), ""]
     return out

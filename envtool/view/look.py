@@ -24,7 +24,7 @@ from envtool.view import OWN, VENDOR, record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
 FORMAT = 1  # of what is hashed
@@ -165,7 +165,7 @@ def _settle(asked: Asked, cancel: int, check: Callable[[], None] | None, *, unch
         if same and stats == known["stats"]:
             return View(asked, known["digest"], names, stats, b"")
         return None if unchanged else _again(asked, _from_git(asked, said, stats, cancel), check)
-    found = sorted(_walk(asked, b""))
+    found = _walk(asked)
     if found == names and "walked" in known and stats == known["stats"]:
         return View(asked, known["digest"], names, stats, b"")
     walked = {"names": found, "walked": b"".join(chain.from_iterable((name, b"\0") for name in found))}
@@ -225,22 +225,14 @@ def above(names: Sequence[bytes]) -> list[bytes]:
     return sorted(found)
 
 
-def _walk(asked: Asked, below: bytes) -> Iterator[bytes]:
+def _walk(asked: Asked) -> list[bytes]:
+    """All names of a project that is in no repository, sorted."""
+    from envtool.view.walk import walk
+
     try:
-        directory = open_beneath(asked.top, os.fsdecode(below), os.O_RDONLY | os.O_DIRECTORY, follow=False)
-        try:
-            with os.scandir(directory) as entries:
-                found = [(os.fsencode(entry.name), entry.is_dir(follow_symlinks=False)) for entry in entries]
-        finally:
-            os.close(directory)
+        return sorted(os.fsencode(path) for path in walk(asked.top)[0])
     except OSError as error:
-        raise Unknown(f"{os.fsdecode(below) or asked.root}: {error.strerror}") from error
-    for name, inner in found:
-        path = below + b"/" + name if below else name
-        if not inner:
-            yield path
-        elif name != b".git" and path not in _OURS:
-            yield from _walk(asked, path)
+        raise Unknown(f"{error.filename or asked.root}: {error.strerror}") from error
 
 
 # ---- how they stand --------------------------------------------------------------------------------------------------

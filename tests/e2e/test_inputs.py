@@ -90,3 +90,28 @@ def test_an_installation_lies_where_its_containers_are_staged(place, tmp_path):
         assert done.status == 0, done.said
         assert place.envtool("exec", "unit", "--", "cat", "other.txt").out == "hi\nx\n"
         assert place.envtool("exec", "unit", "--", "touch", "other.txt").status == 0
+
+
+def test_without_git_nobody_sees_what_tools_made_unless_it_is_named(place):
+    """Tasks, `exec`, both short ways and layers; what a task writes there is its own."""
+    for path in (".venv/bin/x", "services/api/node_modules/a/i.js", "target/x.jar", "env9/pyvenv.cfg", "build/x"):
+        place.write(path, "x")
+    place.write("pom.xml", "")
+    place.spec(
+        "layers:\n  all: {run: 'find . -type f | sort > /opt/all', inputs: [.]}\n"
+        "  jar: {run: 'find . -type f | sort > /opt/jar', inputs: [target]}\n"
+        "envs: {unit: {layers: [all, jar], tasks: {test: 'mkdir target; echo ./target/x.jar | cmp /opt/jar;"
+        " find . -type f | sort | grep -v jar; cat /opt/all'}}}\n"
+    )
+    seen = ["./build/x", "./envtool.yaml", "./pom.xml"]
+    done = place.envtool("test", "--json")
+    assert done.status == 0, done.said
+    assert done.log().split() == seen + [path for path in seen if path != "./envtool.yaml"]
+    for _ in range(2):
+        found = place.envtool("exec", "unit", "--", "find", ".", "-type", "f")
+        assert sorted(found.out.split()) == seen, found.said
+    place.write(".venv/bin/y", "x")
+    place.write("fresh/node_modules/b", "x")
+    assert "unchanged" in place.envtool("test").err
+    found = place.envtool("exec", "unit", "--", "find", ".", "-type", "f")
+    assert sorted(found.out.split()) == seen, found.said

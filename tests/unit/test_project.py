@@ -96,7 +96,7 @@ def test_no_repository(tmp_path):
 
 def test_no_git(repository, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert project.hidden(str(repository)) == (".envtool",)
+    assert project.hidden(str(repository)) == (".envtool", "node_modules")
     assert "debug.log" in project.listed(str(repository))
 
 

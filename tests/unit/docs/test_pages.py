@@ -12,7 +12,7 @@ from envtool.registry import discover
 from envtool.spec import load
 
 TOP = Path(__file__).parents[3]
-PAGES = sorted([TOP / "README.md", TOP / "CHANGELOG.md", *(
+PAGES = sorted([TOP / "README.md", TOP / "CONTRIBUTING.md", TOP / "CHANGELOG.md", *(
     path for place in ("docs", "examples", "plugins", "benchmarks") for path in (TOP / place).rglob("*.md")
 )])  # fmt: skip
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -54,6 +54,35 @@ def test_specs_that_are_shown_are_right(text, tmp_path):
     (tmp_path / "package.json").write_text('{"name": "shown"}')
     spec = load(Files(str(tmp_path)), "envtool.yaml", root=str(tmp_path), registry=discover(), args=())
     assert spec.envs
+
+
+COMMAND = ".ci/setup --dev && .venv/bin/python -m pytest -q"
+
+
+def test_the_command_that_tests_is_what_ci_runs():
+    assert COMMAND in shown(TOP / "README.md", "sh")[-1]
+    assert COMMAND in (TOP / ".ci/run").read_text()
+
+
+def test_what_contributing_names_is_there():
+    page = (TOP / "CONTRIBUTING.md").read_text()
+    commands = re.findall(r"`([^`\n]+)`", BLOCK.sub("", page)) + "".join(shown(TOP / "CONTRIBUTING.md", "sh")).split(
+        "\n"
+    )
+    paths = {
+        word
+        for command in commands
+        for word in re.findall(r"(?:^| )((?:tests|docs|envtool|plugins|\.ci)/[\w/.]+)", command)
+    }
+    assert len(paths) > 8
+    assert [path for path in sorted(paths) if not (TOP / path).exists() and "NAME" not in path] == []
+    installed = re.findall(
+        r"install -qq -y --no-install-recommends (.*?)\\?\n *</dev/null", (TOP / ".ci/run").read_text(), re.DOTALL
+    )
+    (said,) = re.findall(r"misses one is skipped and says so: (.*?)\. ", page, re.DOTALL)
+    packages = {word for words in installed for word in words.replace("\\", " ").split()}
+    assert packages <= {*re.findall(r"[a-z][\w-]+", said)}
+    assert {"uidmap", "podman"} <= packages
 
 
 def test_there_are_some():

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import os
+import tomllib
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import jsonschema_rs
@@ -16,12 +18,18 @@ from envtool.registry import discover
 from envtool.spec import published, reference
 
 TOP = Path(__file__).parents[3]
+# The plugins of this repository, whatever else is installed
+OURS = [
+    EntryPoint(name, value, "envtool")
+    for path in TOP.glob("plugins/*/pyproject.toml")
+    for name, value in tomllib.loads(path.read_text())["project"]["entry-points"]["envtool"].items()
+]
 EXAMPLES = sorted(TOP.glob("examples/**/envtool.yaml"))
 
 
 def test_the_page_is_up_to_date():
     page = TOP / "docs/reference.md"
-    wanted = reference(discover(entry_points=()))
+    wanted = reference(discover(entry_points=OURS))
     if os.environ.get("ENVTOOL_UPDATE"):
         page.write_text(wanted)
     assert page.read_text() == wanted, "run `ENVTOOL_UPDATE=1 pytest tests/unit/docs` and look at the difference"

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
 
 from envtool.events import Finished, Output, Progress, Started
-from envtool.report.board import TAIL, Board
+from envtool.report import words
+from envtool.report.board import Piece
+from envtool.report.closing import closing
 from envtool.report.plain import WONDER, Plain
 from envtool.report.terminal import Terminal
 from envtool.report.words import Style
@@ -75,14 +78,6 @@ def test_events_of_unknown_work_are_harmless():
         display.close()
 
 
-def test_the_board_keeps_a_bounded_tail():
-    board = Board()
-    board.apply(started("t", "task", "test", "unit"))
-    for _ in range(100):
-        piece = board.apply(Output(id="t", text="x" * 1000))
-    assert len(piece.tail) == TAIL
-
-
 def test_names_of_others_cannot_move_the_cursor():
     file = io.StringIO()
     display = Plain(file, style=Style())
@@ -90,3 +85,28 @@ def test_names_of_others_cannot_move_the_cursor():
     assert "\x1b" not in file.getvalue()
     assert file.getvalue().count("\n") == 1
     assert "\r" not in file.getvalue()
+
+
+def closed(*names, shown):
+    results = [
+        SimpleNamespace(
+            env=name, task="test", outcome="failed", status=1, seconds=1.0, log="", message="exit 1", commands=()
+        )
+        for name in names
+    ]
+    more = {"interrupted": False, "again": "envtool", "style": Style(), "columns": 40}
+    return closing(results, 1.0, shown={(name, "test") for name in shown}, **more)
+
+
+def test_a_task_whose_output_is_on_the_screen_has_its_title_there_and_not_again():
+    assert "── unit test ─" not in closed("unit", shown=["unit"])
+    assert closed("unit", shown=["unit"]).startswith("   again, inside:  envtool shell unit\n")
+    assert "── unit test ─" in closed("unit", shown=[])
+    assert closed("unit", "lint", shown=["unit"]).count("── unit test ─") == 1, "one of several is told apart"
+    assert closed("unit", "lint", shown=["unit", "lint"]).count("── lint test ─") == 1
+
+
+def test_what_takes_long_says_something_about_itself():
+    for detail, note, said in (("", "", "under way"), ("", "index", "index"), ("14 packages", "", "14 packages")):
+        piece = Piece(started=Started(id="l", subject="layer", name="apt", time=0.0, detail=detail), note=note)
+        assert said in words.begun(piece)

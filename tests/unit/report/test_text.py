@@ -98,22 +98,6 @@ def test_size(value, shown):
     assert text.size(value) == shown
 
 
-@pytest.mark.parametrize(
-    ("output", "counts"),
-    [
-        ("...\n===== 312 passed in 2.31s =====\n", "312 passed"),
-        ("1 failed, 2 passed, 1 warning in 75.31s (0:01:15)\n", "1 failed, 2 passed, 1 warning"),
-        ("\x1b[32m\x1b[1m3 passed\x1b[0m\x1b[32m in 0.01s\x1b[0m\n", "3 passed"),
-        ("312 passed\n", ""),
-        ("3 passed in 0.1s\nbut then something else\n", ""),
-        ("we had 3 passed in 0.1s\n", ""),
-        ("", ""),
-    ],
-)
-def test_summary_is_exact_or_nothing(output, counts):
-    assert text.summary(output) == counts
-
-
 def test_wide_characters_take_two_columns():
     assert text.width("日本") == 4
     assert text.pad("日本", 6) == "日本  "

@@ -1,0 +1,191 @@
+"""TAP (13, 14), prove (3.48), Automake (1.18), CTest (4.2), Meson (1.9)."""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+
+from envtool.report.counts.suite import Reader, Suite, suite
+
+
+class Tap(Reader):
+    """`1..3`, before or after three lines of `ok 1 - …`, `not ok 2 - …`. Indented ones are subtests."""
+
+    BEGINS = re.compile(r"TAP version \d+$|Bail out!")
+    PLAN = re.compile(r"1\.\.(\d+)(?: *#.*)?$")
+    RESULT = re.compile(r"(not )?ok(?: (\d+))?(?: (?:[^#\\]|\\.)*(?:# *(skip|todo)\b.*)?.*)?$", re.IGNORECASE)
+
+    def __init__(self) -> None:
+        self._plan = -1
+        self._counts = dict.fromkeys(("failed", "passed", "skipped", "todo"), 0)
+
+    def line(self, text: str) -> Suite | None:
+        if plan := self.PLAN.match(text):
+            if self._plan >= 0 or not self._seen():  # before its tests
+                self._begin(int(plan[1]))
+                return None
+            return self._end(int(plan[1]))
+        if self.BEGINS.match(text):
+            self._begin()
+        elif result := self.RESULT.match(text):
+            number = int(result[2]) if result[2] and len(result[2]) < 10 else self._seen() + 1
+            if number != self._seen() + 1:
+                self._begin()
+                if number != 1:
+                    return None
+            directive = (result[3] or "").lower()
+            word = {"skip": "skipped", "todo": "todo"}.get(directive, "failed" if result[1] else "passed")
+            self._counts[word] += 1
+            if self._seen() == self._plan:
+                return self._end(self._plan)
+        return None
+
+    def _seen(self) -> int:
+        return sum(self._counts.values())
+
+    def _begin(self, plan: int = -1) -> None:
+        self._plan = plan
+        self._counts = dict.fromkeys(self._counts, 0)
+
+    def _end(self, plan: int) -> Suite | None:
+        found = suite(*self._counts.items(), proven=True) if self._seen() == plan else None
+        self._begin()
+        return found
+
+    def trails(self, text: str) -> bool:
+        """Comments."""
+        return text.startswith("#")
+
+
+class Prove(Reader):
+    """`Files=2, Tests=5, …` and `Result: PASS`; above them a line for each program that failed, or in which tests did.
+    Its tests as TAP, with -v, are no suites beside it. What was skipped has passed, as TAP counts."""
+
+    BEGINS = re.compile(r"\S*\.t \.{2,}(?: ok| skipped: .*)?$")
+    PROGRAM = re.compile(r"\S.* +\(Wstat: \d+.*\bTests: (\d+) Failed: (\d+)\)$")
+    TOTAL = re.compile(r"Files=\d+, Tests=(\d+), +\d+(?:\.\d+)? wallclock secs? \(.*\)$")
+    RESULT = re.compile(r"Result: (PASS|FAIL)$")
+
+    def __init__(self) -> None:
+        self._failed: list[int] = []
+        self._tests = -1
+
+    def line(self, text: str) -> Suite | None:
+        tests, self._tests = self._tests, -1
+        if self.BEGINS.match(text):
+            self.inside = 1
+        elif program := self.PROGRAM.match(text):
+            self._failed.append(int(program[2]))
+        elif total := self.TOTAL.match(text):
+            self._tests = int(total[1])
+        elif tests >= 0 and (result := self.RESULT.match(text)):
+            failed, self._failed = self._failed if result[1] == "FAIL" else [], []
+            self.inside = 0
+            bad = failed.count(0)  # they ended badly, though none of their tests failed
+            return suite(("failed", sum(failed)), ("program failed", bad), ("passed", tests - sum(failed)), proven=True)
+        return None
+
+
+class Automake(Reader):
+    """`# TOTAL: 5` and the lines below it, under the title of a test suite."""
+
+    TITLE = re.compile(r"Testsuite summary for \S")
+    LINE = re.compile(r"# (TOTAL|PASS|SKIP|XFAIL|FAIL|XPASS|ERROR): +(\d+)$")
+    WORDS: ClassVar = {
+        "FAIL": "failed", "ERROR": "error", "PASS": "passed", "SKIP": "skipped", "XFAIL": "expected failure",
+        "XPASS": "unexpected success",
+    }  # fmt: skip
+    AFTER = re.compile(r"(See .*\.log\b|Some test\(s\) failed|Please report to )")
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] | None = None
+
+    def line(self, text: str) -> Suite | None:
+        if self.TITLE.match(text):
+            self._counts = {}
+            return None
+        found = self.LINE.match(text)
+        if self._counts is None or not found:
+            return None
+        self._counts[found[1]] = int(found[2])
+        if found[1] != "ERROR":
+            return None
+        counts, self._counts = self._counts, None
+        if {*counts} != {"TOTAL", *self.WORDS} or counts["TOTAL"] != sum(counts[word] for word in self.WORDS):
+            return None
+        return suite(*((word, counts[name]) for name, word in self.WORDS.items()), proven=True)
+
+    def trails(self, text: str) -> bool:
+        return bool(self.AFTER.match(text))
+
+
+class Ctest(Reader):
+    """`67% tests passed, 1 tests failed out of 3`; that one was skipped, or not run at all, only its own line says."""
+
+    TEST = re.compile(r" *\d+/\d+ +Test +#\d+: .*?(?:\.\s+(Passed)|\*\*\*(\S.*?)) +\d+\.\d+ sec(?: .*)?$")
+    TOTAL = re.compile(r"\d+% tests passed, (\d+) tests? failed out of (\d+)$")
+    AFTER = re.compile(
+        r"(Total Test time |Label Time Summary|The following tests |\t|Errors while running CTest"
+        r'|Output from these tests |Use "--rerun-failed)'
+    )
+
+    def __init__(self) -> None:
+        self._seen: list[str] = []
+
+    def line(self, text: str) -> Suite | None:
+        if test := self.TEST.match(text):
+            self._seen.append(test[1] or test[2])
+            return None
+        total = self.TOTAL.match(text)
+        if not total:
+            return None
+        seen, self._seen = self._seen, []
+        failed, tests = int(total[1]), int(total[2])
+        skipped, disabled = seen.count("Skipped"), seen.count("Not Run (Disabled)")
+        proven = len(seen) - disabled == tests and tests - failed == seen.count("Passed") + skipped
+        if seen and not proven:
+            return None
+        passed = tests - failed - skipped
+        return suite(
+            ("failed", failed), ("passed", passed), ("skipped", skipped), ("disabled", disabled), proven=proven
+        )
+
+    def trails(self, text: str) -> bool:
+        return bool(self.AFTER.match(text))
+
+
+class Meson(Reader):
+    """`Ok: 3` and the lines below it; each test has a line of its own before."""
+
+    TEST = re.compile(
+        r" *(\d+)/\d+ .* (OK|EXPECTEDFAIL|FAIL|UNEXPECTEDPASS|SKIP|TIMEOUT|ERROR|INTERRUPT|IGNORED) +\d+\.\d+ ?s\b"
+    )
+    LINE = re.compile(r"(Ok|Expected Fail|Fail|Unexpected Pass|Skipped|Timeout|Ignored): +(\d+)$")
+    WORDS: ClassVar = {
+        "Fail": "failed", "Timeout": "timed out", "Ok": "passed", "Skipped": "skipped", "Ignored": "ignored",
+        "Expected Fail": "expected failure", "Unexpected Pass": "unexpected success",
+    }  # fmt: skip
+    AFTER = re.compile(r"Full log written to ")
+
+    def __init__(self) -> None:
+        self._tests: set[str] = set()
+        self._counts: dict[str, int] = {}
+        self._told = False
+
+    def line(self, text: str) -> Suite | None:
+        found = self.LINE.match(text)
+        if not found or (found[1] != "Ok" and not self._counts):
+            if self._counts:
+                self._tests, self._counts, self._told = set(), {}, False
+            if test := self.TEST.match(text):
+                self._tests.add(test[1])  # what failed is told twice
+            return None
+        self._counts[found[1]] = int(found[2])
+        proven = sum(self._counts.values()) == len(self._tests)
+        parts = ((word, self._counts.get(name, 0)) for name, word in self.WORDS.items())
+        told = suite(*parts, proven=proven, replaces=int(self._told))
+        self._told = self._told or told is not None
+        return told
+
+    def trails(self, text: str) -> bool:
+        return bool(self.AFTER.match(text))

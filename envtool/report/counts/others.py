@@ -1,0 +1,182 @@
+"""cargo test (1.94), go test (1.25), Maven Surefire (3.5), RSpec (3.13), PHPUnit (12)."""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+
+from envtool.report.counts.suite import BARE, Reader, Suite, suite
+
+
+class Cargo(Reader):
+    """`test result: ok. 3 passed; …` of each test program, which began with `running 3 tests`."""
+
+    BEGINS = re.compile(r"running (\d+) tests?$")
+    ENDS = re.compile(
+        r"test result: (?:ok|FAILED)\. (\d+) passed; (\d+) failed; (\d+) ignored; (\d+) measured; \d+ filtered out"
+        r"(?:; finished in [\d.]+s)?$"
+    )
+    AFTER = re.compile(r"( +Running |   Doc-tests |Caused by:|  process didn't exit|    `-p |all doctests ran in )")
+
+    def __init__(self) -> None:
+        self._begun: list[int] = []
+
+    def line(self, text: str) -> Suite | None:
+        if begins := self.BEGINS.match(text):
+            self._begun.append(int(begins[1]))
+            self.inside = len(self._begun)
+        found = self.ENDS.match(text)
+        if not found:
+            return None
+        passed, failed, ignored, measured = (int(number) for number in found.groups())
+        if self._begun and passed + failed + ignored + measured != self._begun[-1]:
+            return None  # a test printed it
+        began = bool(self._begun) and self._begun.pop() >= 0
+        self.inside = len(self._begun)
+        if self._begun:
+            return None
+        parts = (("failed", failed), ("passed", passed), ("ignored", ignored), ("measured", measured))
+        return suite(*parts, proven=began, otherwise=BARE)
+
+    def trails(self, text: str) -> bool:
+        return bool(self.AFTER.match(text))
+
+
+class Go(Reader):
+    """With -v `--- PASS: TestX (0.00s)` of each test that has begun, subtests left aside; without, a line a package."""
+
+    BEGINS = re.compile(r"=== RUN   ([^\s/]+)$")
+    RESULT = re.compile(r"(?:|.*\S)--- (PASS|FAIL|SKIP): ([^\s/]+) \(\d+\.\d+s\)$")
+    WORDS: ClassVar = {"FAIL": "failed", "PASS": "passed", "SKIP": "skipped"}
+    PACKAGE = re.compile(
+        r"(?:(ok)  \t\S+\t(?:\d+\.\d+s|\(cached\))|FAIL\t\S+(?:\t\d+\.\d+s| \[(?:build|setup) failed\]))(?:\s.*)?$"
+    )
+    AFTER = re.compile(r"(FAIL$|\?   \t|ok  \t|\t\S+\t\tcoverage: |exit status \d+$)")
+
+    def __init__(self) -> None:
+        self._begun: list[str] = []
+        self._counts: list[str] = []
+        self._verbose = False  # the package that the next line of a package is of
+
+    def line(self, text: str) -> Suite | None:
+        if begins := self.BEGINS.match(text):
+            self._begun.append(begins[1])
+            self._verbose, self.inside = True, 1
+        elif (result := self.RESULT.match(text)) and result[2] in self._begun:
+            self._begun.remove(result[2])
+            self._counts.append(self.WORDS[result[1]])
+        elif text in ("PASS", "FAIL"):  # no other line comes of a test program that was not started by go
+            return self._end() if self._verbose and not self._begun else None
+        elif package := self.PACKAGE.match(text):
+            if self._verbose:
+                found, self._verbose = self._end(), False
+                return found
+            word = "package passed" if package[1] else "package failed"
+            return None if text.endswith("[no tests to run]") else suite((word, 1), proven=True)
+        return None
+
+    def _end(self) -> Suite | None:
+        counts, begun, self._counts, self._begun, self.inside = self._counts, self._begun, [], [], 0
+        return suite(*((word, counts.count(word)) for word in self.WORDS.values()), proven=not begun)
+
+    def trails(self, text: str) -> bool:
+        return bool(self.AFTER.match(text))
+
+
+class Surefire(Reader):
+    """The line below a module's `Results:`, which has no time; the lines of its classes have one."""
+
+    RESULTS = re.compile(r"(?:\[INFO\] )?Results ?:$")
+    COUNTS = r"Tests run: (\d+), Failures: (\d+), Errors: (\d+), Skipped: (\d+)(?:, Flakes: \d+)?"
+    LINE = re.compile(rf"(\[(?:INFO|WARNING|ERROR)\] )?{COUNTS}(, Time elapsed: .*)?$")
+    AFTER = re.compile(r"\[(INFO|WARNING|ERROR)\]")
+
+    def __init__(self) -> None:
+        self._classes = [0, 0, 0, 0]
+        self._results = False
+
+    def line(self, text: str) -> Suite | None:
+        found = self.LINE.match(text)
+        if not found:
+            self._results = self._results or bool(self.RESULTS.match(text))
+            return None
+        counts = [int(number) for number in found.groups()[1:5]]
+        if found[6]:
+            self._classes = [a + b for a, b in zip(self._classes, counts, strict=True)]
+            return None
+        if not self._results and not found[1]:  # with -q there is no headline
+            return None
+        proven = self._results and counts == self._classes
+        self._results, self._classes = False, [0, 0, 0, 0]
+        run, failed, errors, skipped = counts
+        passed = run - failed - errors - skipped
+        return suite(("failed", failed), ("error", errors), ("passed", passed), ("skipped", skipped), proven=proven)
+
+    def trails(self, text: str) -> bool:
+        return bool(self.AFTER.match(text))
+
+
+class Rspec(Reader):
+    """`5 examples, 1 failure, 1 pending` below `Finished in …`."""
+
+    FINISHED = re.compile(r"Finished in .*seconds? \(files took .* to load\)$")
+    ENDS = re.compile(
+        r"(\d+) examples?, (\d+) failures?(?:, (\d+) pending)?(?:, (\d+) errors? occurred outside of examples)?$"
+    )
+    AFTER = re.compile(r"(Failed examples:$|rspec \S|Randomized with seed |Coverage report |(Line|Branch) Coverage: )")
+
+    def __init__(self) -> None:
+        self._finished = False
+
+    def line(self, text: str) -> Suite | None:
+        finished, self._finished = self._finished, bool(self.FINISHED.match(text))
+        found = self.ENDS.match(text)
+        if not found:
+            return None
+        examples, failed, pending, errors = (int(number or 0) for number in found.groups())
+        passed = examples - failed - pending
+        return suite(
+            ("failed", failed),
+            ("error", errors),
+            ("passed", passed),
+            ("pending", pending),
+            proven=finished,
+            otherwise=BARE,
+        )
+
+    def trails(self, text: str) -> bool:
+        return bool(self.AFTER.match(text))
+
+
+class Phpunit(Reader):
+    """`OK (5 tests, 9 assertions)`, or `Tests: 5, Assertions: 9, Failures: 1.` below a headline. Each test had a letter
+    before."""
+
+    PROGRESS = re.compile(r"([.FEWRSIDN]+) +(\d+) / (\d+) \( *\d+%\)$")
+    OK = re.compile(r"OK \((\d+) tests?, \d+ assertions?\)$")
+    HEADLINE = re.compile(r"(FAILURES!|ERRORS!|WARNINGS!|OK, but )")
+    ENDS = re.compile(r"Tests: (\d+), Assertions: \d+((?:, [A-Z][A-Za-z ]+: \d+)*)\.$")
+    COUNT = re.compile(r"([A-Z][A-Za-z ]+): (\d+)")
+
+    def __init__(self) -> None:
+        self._letters = ""
+        self._headline = False
+
+    def line(self, text: str) -> Suite | None:
+        headline, self._headline = self._headline, bool(self.HEADLINE.match(text))
+        if progress := self.PROGRESS.match(text):
+            self._letters = progress[1] if len(progress[1]) == int(progress[2]) else self._letters + progress[1]
+            return None
+        if ok := self.OK.match(text):
+            letters, self._letters = self._letters, ""
+            return suite(("passed", int(ok[1])), proven=len(letters) == int(ok[1]))
+        ends = self.ENDS.match(text) if headline else None
+        if not ends:
+            return None
+        letters, self._letters = self._letters, ""
+        counts = {word: int(number) for word, number in self.COUNT.findall(ends[2])}
+        get, tests = counts.get, int(ends[1])
+        bad = (("failed", get("Failures", 0)), ("error", get("Errors", 0)))
+        rest = (("skipped", get("Skipped", 0)), ("incomplete", get("Incomplete", 0)), ("risky", get("Risky", 0)))
+        passed = tests - sum(number for _, number in (*bad, *rest))
+        return suite(*bad, ("passed", passed), *rest, proven=len(letters) == tests)

@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-FORMAT = 7
+FORMAT = 8
 SIGNING_KEY = "ENVTOOL_CACHE_KEY"  # gate.py has it too; that module is not for here
 
 
@@ -143,6 +143,8 @@ def launch(plan: dict[str, Any], argv: tuple[str, ...], *, terminal: bool, cance
         ignored = hidden(plan, running, cancel)
     except git.Stopped:
         return 130
+    if running and running[0][1].repository.directory != plan["git"]:
+        raise git.Failure(f"{plan['git']} is the project's git directory no more")
     program = dict(plan["program"])
     project, _, target, identity = program["view"]
     program["view"] = (project, ignored, target, identity)

@@ -1,5 +1,5 @@
-"""An archive into a tree that is in use, with the care of `grow`, over what is there: what ADD unpacks, the archive of a
-`tarball:` base, and what `fetch` unpacks.
+"""An archive into a tree that is in use, with the care of `grow`, over what is there: what ADD and `fetch` unpack, and
+the archive of a `tarball:` base.
 
 As buildah and docker do: a member takes the place of what lies there, but a directory is merged with one; nothing is
 written through a link that lies at a member's own place. Links on the way are followed as the tree has them, but never
@@ -64,7 +64,8 @@ def unpack(
 
 
 def extract(path: str, target: str, *, strip: int = 0, owners: bool = False, root: str = "/") -> list[str]:
-    """Unpack what has to be an archive: a tar (plain, gzip, bzip2, xz, zstd) or a zip; lines that say what was left out.
+    """Unpack what has to be an archive: a tar (plain, gzip, bzip2, xz, zstd) or a zip. Lines that say what was left
+    out.
 
     `target` is a directory, absolute in `root`, without links. `strip`: leading components of names that are dropped,
     and with them what has no more. Without `owners` everything belongs to who unpacks, nobody else can write it, and

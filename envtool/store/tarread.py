@@ -54,9 +54,11 @@ def begins(block: bytes) -> bool:
     if len(block) != BLOCK:
         return False
     try:
-        return block == _ZERO or _checked(block) is None
+        if block != _ZERO:
+            _checked(block)
     except BuildError:
         return False
+    return True
 
 
 class Reader:

@@ -113,11 +113,9 @@ def placed(members: list, around: Path) -> bytes:
     """The tar, with what is around by its name."""
     made = []
     for info, content in members:
-        for part in ("name", "linkname"):
-            value = getattr(info, part)
-            if value.startswith("@"):
-                info = info.replace(**{part: os.path.join(around, value[1:])})
-        made.append((info, content))
+        parts = {part: getattr(info, part) for part in ("name", "linkname")}
+        parts = {part: os.path.join(around, value[1:]) for part, value in parts.items() if value.startswith("@")}
+        made.append((info.replace(**parts), content))
     return tar(*made)
 
 
@@ -244,7 +242,9 @@ ZIPS = {
 def test_nothing_of_a_zip_leaves_the_tree(tmp_path, around, case):
     members, code = ZIPS[case]
     before = seen(around)
-    given = [tuple(os.path.join(around, each[1:]) if str(each).startswith("@") else each for each in row) for row in members]
+    given = [
+        tuple(os.path.join(around, each[1:]) if str(each).startswith("@") else each for each in row) for row in members
+    ]
     refused = ""
     try:
         put("fetch", tmp_path, zipped(*given))

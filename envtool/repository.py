@@ -22,6 +22,7 @@ _REGULAR, _DIRECTORY, _LINK, _KIND = 0o100000, 0o040000, 0o120000, 0o170000
 _HANDLE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ENTRY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOOP = 40  # ELOOP
+_gits: dict[tuple[str, str], tuple[str, str]] = {}
 
 
 class Failure(Exception):  # noqa: N818 - git's, or the repository's
@@ -322,16 +323,26 @@ class Caller:
     __slots__ = ("environ", "program")
 
     def __init__(self, top: str, root: str) -> None:
+        """`program` is git's absolute path, empty where there is none; `environ` is its environment."""
         home = os.environ.get("HOME", "")
         checkout = _checkout(top, root)
-        path = searched(os.environ.get("PATH", os.defpath), (checkout,))
-        found = (f"{each}/git" for each in path if os.access(f"{each}/git", os.X_OK) and os.path.isfile(f"{each}/git"))
-        self.program = next(found, "")  # absolute; empty where there is none
+        path, self.program = _git(os.environ.get("PATH", os.defpath), checkout)
         # git starts nothing, but git may be a script of the caller's
         own = home if _outside(home, (checkout,)) else os.devnull
-        self.environ = {"PATH": ":".join(path), "HOME": own, "LC_ALL": "C"}
+        self.environ = {"PATH": path, "HOME": own, "LC_ALL": "C"}
         if _outside(config := os.environ.get("XDG_CONFIG_HOME", ""), (checkout,)):
             self.environ["XDG_CONFIG_HOME"] = config
+
+
+def _git(path: str, checkout: str) -> tuple[str, str]:
+    """PATH without what is not searched, and git's absolute path. Looked for once: of a caller who asks for a hundred
+    containers, PATH does not change meanwhile."""
+    if (path, checkout) not in _gits:
+        places = searched(path, (checkout,))
+        found = (f"{each}/git" for each in places)
+        program = next((each for each in found if os.access(each, os.X_OK) and os.path.isfile(each)), "")
+        _gits[path, checkout] = (":".join(places), program)
+    return _gits[path, checkout]
 
 
 def checkout(root: str) -> str:

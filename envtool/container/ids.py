@@ -64,11 +64,19 @@ class Ids:
 def here() -> Ids:
     """The ids of the caller, the same every time for one user of one machine."""
     uid, gid = os.geteuid(), os.getegid()
+    users, groups, people = (_rows(f"/etc/{name}", b":") for name in ("subuid", "subgid", "passwd"))
+    uids: list[tuple[int, int]] = []
+    gids: list[tuple[int, int]] = []
+    if users and groups:
+        own = _names(uid, people)
+        uids, gids = _ranges(users, own), _ranges(groups, own)
     if uid == 0:
-        base, count = _root_range()
-        extents = [(0, base, count), *_further()]
+        end = _end()
+        base, count = _root_range(uids, gids, [*users, *groups], people, end)
+        # beyond COUNT: nothing in a container that has few ids itself
+        further = [(COUNT, _FURTHER + COUNT, _LAST + 1 - COUNT)] if end > _FURTHER + _LAST else []
+        extents = [(0, base, count), *further]
         return Ids("root", extents, [*extents])
-    uids, gids = _ranges("/etc/subuid"), _ranges("/etc/subgid")
     if uids and gids and helper("newuidmap") and helper("newgidmap"):
         return Ids("range", _around(uid, *uids[0]), _around(gid, *gids[0]))
     return Ids("single", [(0, uid, 1)], [(0, gid, 1)])
@@ -96,44 +104,60 @@ def _around(own: int, base: int, count: int) -> list[Extent]:
     return [(0, base, USER), (USER, own, 1), (USER + 1, base + USER, COUNT - USER - 1), *more]
 
 
-def _lines(path: str) -> list[list[str]]:
+def _rows(path: str, separator: bytes | None) -> list[list[bytes]]:
+    """The fields of each line of a small file; nothing where it cannot be read."""
     try:
         with open(path, "rb") as file:
-            return [line.split(":") for line in file.read().decode("utf-8", "replace").split("\n") if ":" in line]
+            return [line.split(separator) for line in file.read().splitlines()]
     except OSError:
         return []
 
 
-def _ranges(path: str) -> list[tuple[int, int]]:
-    """The first id of each range of the caller that is long enough, and how many it has, in the order of the file."""
-    own = {str(os.geteuid()), *(f[0] for f in _lines("/etc/passwd") if len(f) > 2 and f[2] == str(os.geteuid()))}
+def _names(uid: int, people: list[list[bytes]]) -> set[bytes]:
+    """What a user is called in subuid(5): by number or by name."""
+    own = {b"%d" % uid}
+    own |= {row[0] for row in people if len(row) > 2 and row[2] in own}
     if len(own) == 1:  # not a local user: the name services know
         import pwd
 
         try:
-            own.add(pwd.getpwuid(os.geteuid()).pw_name)
+            own.add(os.fsencode(pwd.getpwuid(uid).pw_name))
         except KeyError:
             pass
-    found = [f for f in _lines(path) if len(f) == 3 and f[0] in own and f[1].isdigit() and f[2].strip().isdigit()]
-    return [(int(f[1]), int(f[2])) for f in found if int(f[2]) >= COUNT - 1]
+    return own
 
 
-def _root_range() -> tuple[int, int]:
-    groups = [base for base, _ in _ranges("/etc/subgid")]
-    own = [base for base, _ in _ranges("/etc/subuid") if base in groups]
+def _spans(rows: list[list[bytes]]) -> list[tuple[bytes, int, int]]:
+    """Whose each range is, its first id, and how many it has."""
+    return [(row[0], int(row[1]), int(row[2])) for row in rows if len(row) == 3 and _number(row[1]) and _number(row[2])]
+
+
+def _number(field: bytes) -> bool:
+    return field.strip().isdigit()
+
+
+def _ranges(rows: list[list[bytes]], own: set[bytes]) -> list[tuple[int, int]]:
+    """The first id of each range of the caller that is long enough, and how many it has, in the order of the file."""
+    return [(base, count) for name, base, count in _spans(rows) if name in own and count >= COUNT - 1]
+
+
+def _root_range(
+    uids: list[tuple[int, int]],
+    gids: list[tuple[int, int]],
+    given: list[list[bytes]],
+    people: list[list[bytes]],
+    end: int,
+) -> tuple[int, int]:
+    """The first id and the number of those that root's containers have: its own range, or what nobody has."""
+    groups = [base for base, _ in gids]
+    own = [base for base, _ in uids if base in groups]
     if own:
         return own[0], COUNT - 1
-    used = [
-        (int(f[1]), int(f[1]) + int(f[2]))
-        for path in ("/etc/subuid", "/etc/subgid")
-        for f in _lines(path)
-        if len(f) == 3 and f[1].isdigit() and f[2].strip().isdigit()
-    ]
-    used += [(int(f[2]), int(f[2]) + 1) for f in _lines("/etc/passwd") if len(f) > 2 and f[2].isdigit()]
+    used = [(base, base + count) for _, base, count in _spans(given)]
+    used += [(int(row[2]), int(row[2]) + 1) for row in people if len(row) > 2 and _number(row[2])]
     base = _ROOT_BASE
-    while any(start < base + COUNT and base < end for start, end in used):
+    while any(start < base + COUNT and base < stop for start, stop in used):
         base += COUNT
-    end = _end()
     if base + COUNT <= end:
         return base, COUNT
     # Root of a container that has few ids itself: what is left above the ones that are in use there.
@@ -142,13 +166,7 @@ def _root_range() -> tuple[int, int]:
 
 def _end() -> int:
     """The first id that the caller's own namespace has not."""
-    with open("/proc/self/uid_map", encoding="ascii") as file:
-        return max(int(first) + int(count) for first, _, count in (line.split() for line in file))
-
-
-def _further() -> list[Extent]:
-    """What root has beyond COUNT; nothing in a container that has few ids itself."""
-    return [(COUNT, _FURTHER + COUNT, _LAST + 1 - COUNT)] if _end() > _FURTHER + _LAST else []
+    return max(int(first) + int(count) for first, _, count in _rows("/proc/self/uid_map", None))
 
 
 def write_map(process: int, uids: list[Extent], gids: list[Extent], mode: str) -> None:
@@ -274,7 +292,7 @@ def inside(function: Callable[..., Any], *arguments: Any, at: str = "", cancel: 
     any other exception as RuntimeError with its type and text. Once the descriptor `cancel` is readable the function
     is killed where it is. Raises SandboxError when the kernel refuses, Interrupted.
     """
-    ids = here()
+    ids, parent = here(), os.getpid()
     with forking:
         down_read, down_write = os.pipe()
         up_read, up_write = os.pipe()
@@ -282,7 +300,7 @@ def inside(function: Callable[..., Any], *arguments: Any, at: str = "", cancel: 
         if child == 0:
             os.close(down_write)
             os.close(up_read)
-            _inside_child(ids.mode, at, down_read, up_write, function, arguments)
+            _inside_child(ids.mode, at, down_read, up_write, function, arguments, parent)
         os.close(down_read)
         os.close(up_write)
     try:
@@ -333,11 +351,11 @@ def _answer(up: int, child: int, cancel: int) -> bytes:
 
 
 def _inside_child(
-    mode: str, at: str, down: int, up: int, function: Callable[..., Any], arguments: tuple[Any, ...]
+    mode: str, at: str, down: int, up: int, function: Callable[..., Any], arguments: tuple[Any, ...], parent: int
 ) -> None:
     answer: tuple[str, Any] = ("died", "")
     try:
-        kernel.prctl(kernel.PR_SET_PDEATHSIG, kernel.SIGKILL)
+        kernel.end_with(parent)
         try:
             if at:
                 os.chdir(at)
@@ -350,7 +368,7 @@ def _inside_child(
             if os.read(down, 1) != b"k":
                 os._exit(1)
             become_root(mode)
-            kernel.prctl(kernel.PR_SET_PDEATHSIG, kernel.SIGKILL)
+            kernel.end_with(parent)  # once more: who becomes another user is no longer told
             kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
             os.umask(0o022)
             answer = ("value", function(*arguments))

@@ -40,6 +40,7 @@ _syscall = _libc.syscall
 _syscall.restype = c_long
 _prctl = _libc.prctl
 _prctl.restype = c_int
+_prctl.argtypes = (c_int, c_long, c_long, c_long, c_long)  # each start asks it forty times
 
 
 def syscall(name: str, *arguments: int | str | bytes | None) -> int:
@@ -61,9 +62,17 @@ def syscall(name: str, *arguments: int | str | bytes | None) -> int:
 
 def prctl(option: int, argument: int = 0, third: int = 0) -> None:
     """Change this process (man 2 prctl) by integer arguments."""
-    if _prctl(c_int(option), c_long(argument), c_long(third), c_long(0), c_long(0)) < 0:
+    if _prctl(option, argument, third, 0, 0) < 0:
         error = get_errno()
         raise OSError(error, f"prctl {option}: {os.strerror(error)}")
+
+
+def end_with(parent: int) -> None:
+    """Be killed when the process `parent` ends that started this one; at once where it has ended already, of which no
+    signal tells (PR_SET_PDEATHSIG(2const))."""
+    prctl(PR_SET_PDEATHSIG, SIGKILL)
+    if os.getppid() != parent:
+        os._exit(137)
 
 
 def unshare(flags: int) -> None:

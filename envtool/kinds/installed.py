@@ -42,7 +42,7 @@ class Installed:
     digest: str = ""  # of all but /etc; lower-case hex
     etc: str = ""  # of /etc
     states: dict[str, int] = field(default_factory=dict)  # ctime (ns) of each path that was looked at, links left out
-    trees: list[str] = field(default_factory=list)  # directories of which every file was, each by itself
+    trees: list[str] = field(default_factory=list)  # directories of whose files it counts which ones a task opened
     unseen: str = ""  # why not all could be looked at
 
 
@@ -57,6 +57,7 @@ class _Look:
         self._found = Installed()
         self._rows: dict[str, str] = {}
         self._walked: set[str] = set()
+        self._trees: dict[str, None] = {}
         self._links: list[str] = []
 
     def look(self) -> Installed:
@@ -72,6 +73,7 @@ class _Look:
                 self._files(place)
         self._etc(ETC, top=True)
         self._follow(tops)
+        found.trees = [*self._trees]
         if len(self._rows) > MOST:
             found.unseen = f"more than {MOST:,} files lie below /usr/local and its like"
         found.digest, found.etc = (
@@ -118,7 +120,7 @@ class _Look:
                 self._rows.setdefault(here, here)
                 continue
             self._note(here, state, times=False)
-            self._found.trees.append(here)
+            self._trees[here] = None
             self._walked.add(here)
             for entry in self._entries(here):
                 found = self._state(entry)
@@ -145,7 +147,7 @@ class _Look:
 
     def _files(self, place: str) -> None:
         """What is not a directory in one."""
-        self._found.trees.append(place)
+        self._hold(place)
         for entry in self._entries(place):
             state = self._state(entry)
             if state is not None and not stat.S_ISDIR(state.st_mode):
@@ -187,8 +189,16 @@ class _Look:
             if not stat.S_ISDIR(state.st_mode):
                 if end not in self._found.states:
                     self._note(end, state)
+                    self._hold(os.path.dirname(end))
             elif not any(f"{top}/".startswith(f"{end}/") or os.path.dirname(end) == top for top in tops):
                 self._tree(end)
+
+    def _hold(self, place: str) -> None:
+        """It is to be told which files of a directory a task opened, and whether one came or went."""
+        if place not in self._trees:
+            self._trees[place] = None
+            with contextlib.suppress(OSError):
+                self._found.states.setdefault(place, os.lstat(place).st_ctime_ns)
 
     @staticmethod
     def _state(entry: os.DirEntry[str]) -> os.stat_result | None:

@@ -88,11 +88,16 @@ def unchanged(
     watched = {seen.path: tuple(seen.state) for seen in files.seen()}
     own = setting.store.path("")
     decided = dict.fromkeys(path for trace in traces for path in _decided(trace.stack, spec, setting))
-    for path in (*decided, *_code(), warm.consent(), "/etc/subuid", "/etc/subgid", setting.store.path("store.json")):
+    for path in (*decided, *sys.path, warm.consent(), "/etc/subuid", "/etc/subgid", setting.store.path("store.json")):
         watched.setdefault(path, warm.signature(path))
     states = {
         path: state for trace in traces for path, state in reach.reached(trace.stack, trace.found.key, setting).items()
     }
+    for path in _code():
+        if os.path.islink(path):
+            watched.setdefault(path, warm.signature(path))
+        else:  # whatever becomes of it its ctime tells, in less time
+            states[path] = (warm.signature(path) or (0,))[-1]
     for trace in traces:
         watched |= {path: warm.signature(path) for path in (trace.found.log, _result(trace))}
     if any(trace.found.run.git for trace in traces):
@@ -160,8 +165,7 @@ def _plain(trace: Trace) -> bool:
 
 
 def _code() -> Iterator[str]:
-    """The files of ours and of plugins, and the places where plugins are looked for: a plan is what they made of it."""
-    yield from sys.path
+    """The files of ours and of plugins: a plan is what they made of it."""
     tops = {"envtool", *(getattr(each, "__name__", type(each).__module__).split(".")[0] for each in discover().plugins)}
     for top in sorted(tops):
         directory = os.path.dirname(getattr(sys.modules.get(top), "__file__", None) or "")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-FORMAT = 5
+FORMAT = 6
 
 
 def path(store: str, spec: str, task: str, envs: tuple[str, ...]) -> str:

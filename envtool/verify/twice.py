@@ -32,6 +32,9 @@ def place(setting: Setting, side: Side) -> Iterator[str]:
         yield path
 
 
+WORKER = "import sys; from envtool.verify import worker; sys.exit(worker.main())"
+
+
 def work(job: LayerJob | TaskJob, side: Side, setting: Setting, hear: Callable[[str], None]) -> Any:
     """Let a process of its own do the job; its answer. `hear` gets what the commands print. Raises BuildError,
     MakeError, Interrupted."""
@@ -48,7 +51,7 @@ def work(job: LayerJob | TaskJob, side: Side, setting: Setting, hear: Callable[[
     # -P: not what lies in the current directory; our own path, so that the same plugins are there
     environment = side.environment(temporary) | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     ended = proc.stream(
-        (sys.executable, "-P", "-c", "import sys; from envtool.verify import worker; sys.exit(worker.main())"),
+        (sys.executable, "-P", "-c", WORKER, str(os.getpid())),
         line,
         env=environment,
         cwd=job.directory,

@@ -13,10 +13,9 @@ bytes; the hashes stand in a second one, read only where something changed. Whic
 
 from __future__ import annotations
 
-import _hashlib
 import _thread
 import os
-from array import array
+import struct
 from itertools import chain
 
 from envtool import git
@@ -39,8 +38,7 @@ _KIND, _DIRECTORY, _LINK, _FILE = 0o170000, 0o040000, 0o120000, 0o100000
 _COUNTS = _KIND | 0o111  # of a mode
 _OURS = (OWN.encode(), VENDOR.encode())
 _MORE = 1 << 63
-_DISTRUSTED = array("q", [-1]).tobytes()
-sha256 = _hashlib.openssl_sha256
+_DISTRUSTED = struct.pack("q", -1)
 
 
 class Unknown(Exception):  # noqa: N818 - it is what is the case
@@ -204,7 +202,7 @@ def _from_git(asked: Asked, said: dict[bytes, bytes], stats: bytes, cancel: int)
         new["names"] += names
         new["parents"] += parents
         # a submodule is a name that is a directory, an embedded repository one with a slash at its end
-        modes = array("q", parts[-1])[::_FIELDS]
+        modes = _modes(parts[-1])
         inner = {name.rstrip(b"/") for name, mode in zip(names, modes, strict=True) if mode & _KIND == _DIRECTORY}
         for name in sorted(inner):
             path = top + b"/" + name + b"/.git"
@@ -310,10 +308,19 @@ def _rows(top: int, names: Sequence[bytes]) -> bytes:
 def _packed(numbers: Sequence[int]) -> bytes:
     """Numbers of 64 bits. What has more, as inode numbers of some file systems and times that a task made up, loses its
     highest bits, the same ones each time: only whether it is what it was is ever asked."""
+    form = f"{len(numbers)}q"
     try:
-        return array("q", numbers).tobytes()
-    except OverflowError:
-        return array("q", [n if -_MORE <= n < _MORE else n & (_MORE - 1) for n in numbers]).tobytes()
+        return struct.pack(form, *numbers)
+    except struct.error:
+        return struct.pack(form, *[n if -_MORE <= n < _MORE else n & (_MORE - 1) for n in numbers])
+
+
+def _numbers(row: bytes) -> list[int]:
+    return memoryview(row).cast("q").tolist()
+
+
+def _modes(stats: bytes) -> list[int]:
+    return memoryview(stats).cast("q")[::_FIELDS].tolist()
 
 
 def _again(asked: Asked, new: dict[str, Any], check: Callable[[], None] | None) -> View:
@@ -331,7 +338,7 @@ def _again(asked: Asked, new: dict[str, Any], check: Callable[[], None] | None) 
             row = stats[ROW * number : ROW * (number + 1)]
             digest = recorded.get((name, row))
             if digest is None:
-                mode, _, size, _, ctime = array("q", row)
+                mode, _, size, _, ctime = _numbers(row)
                 room -= size
                 if room < 0:
                     raise Unknown(f"more than {MOST >> 30} GiB of files that are new")
@@ -354,7 +361,7 @@ def rows_text(names: Sequence[bytes], stats: bytes, hashes: bytes) -> bytes:
     """What is hashed: path, mode (octal) and hash (hex) of each file that is there, each ended by a zero, sorted."""
     rows = {
         name: b"%s\0%o\0%s\0" % (name, mode & _COUNTS, hashes[32 * number : 32 * (number + 1)].hex().encode())
-        for number, (name, mode) in enumerate(zip(names, array("q", stats)[::_FIELDS], strict=True))
+        for number, (name, mode) in enumerate(zip(names, _modes(stats), strict=True))
         if mode and mode & _KIND != _DIRECTORY and not _own(name)
     }
     return b"".join(rows[name] for name in sorted(rows))
@@ -362,8 +369,9 @@ def rows_text(names: Sequence[bytes], stats: bytes, hashes: bytes) -> bytes:
 
 def digest_of(text: bytes) -> str:
     """The digest of a view, by what `rows_text` says of it."""
-    digest: str = sha256(b"envtool view %d\n" % FORMAT + text).hexdigest()
-    return digest
+    from hashlib import sha256
+
+    return sha256(b"envtool view %d\n" % FORMAT + text).hexdigest()
 
 
 def _own(name: bytes) -> bool:
@@ -400,6 +408,8 @@ def _hash(tree: _Tree, name: bytes, mode: int, row: bytes, check: Callable[[], N
     kind = mode & _KIND
     if kind not in (_LINK, _FILE):
         return b"\0" * 32, True
+    from hashlib import sha256  # not by whom nothing has changed for: it loads a library of cryptography
+
     try:
         directory, last = tree.find(name)
         if kind == _LINK:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from array import array
+import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,15 +17,16 @@ _RUNTIME, _NEAR = 4, 5  # components of a path
 def pack(states: Mapping[str, int]) -> tuple[bytes, bytes]:
     """Paths, each ended by a zero, and their ctimes (ns), as `stands` takes them."""
     names = b"".join(os.fsencode(path) + b"\0" for path in states)
-    return names, array("q", states.values()).tobytes()
+    return names, struct.pack(f"{len(states)}q", *states.values())
 
 
 def stands(names: bytes, states: bytes) -> bool:
     """Whether each path is there, with the ctime that it had."""
     lstat = os.lstat
     try:
-        return array("q", [lstat(name).st_ctime_ns for name in names.split(b"\0")[:-1]]).tobytes() == states
-    except (OSError, OverflowError):
+        found = [lstat(name).st_ctime_ns for name in names.split(b"\0")[:-1]]
+        return struct.pack(f"{len(found)}q", *found) == states
+    except (OSError, struct.error):
         return False
 
 

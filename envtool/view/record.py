@@ -10,7 +10,6 @@ milliseconds, and they are compared with what git and the file system say now, s
 
 from __future__ import annotations
 
-import _hashlib
 import os
 
 from envtool import stored
@@ -72,8 +71,9 @@ def names(prefix: bytes, listing: bytes) -> list[bytes]:
 
 def tag(hashed: bytes) -> bytes:
     """What says which hashes a record belongs to."""
-    digest: bytes = _hashlib.openssl_sha256(hashed).digest()
-    return digest[:16]
+    from hashlib import sha256
+
+    return sha256(hashed).digest()[:16]
 
 
 def write(place: str, root: str, content: dict[str, Any], hashed: bytes) -> None:

@@ -1,0 +1,81 @@
+"""What the short ways of `exec` and `test` import, held by a set and not by a clock."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+# Of both; what only some Pythons import (`_struct` is built in or not, `types` by ctypes) is here too.
+BOTH = {
+    *("__future__", "binascii", "fcntl", "resource", "runpy", "struct", "_struct", "types"),
+    *(
+        "envtool",
+        "envtool.above",
+        "envtool.beneath",
+        "envtool.cli",
+        "envtool.cli.fast",
+        "envtool.git",
+        "envtool.repository",
+    ),
+    *("envtool.run", "envtool.run.warm", "envtool.stored"),
+}
+EXEC = {
+    *("_ctypes", "_socket", "ctypes", "ctypes._endian", "gc", "select"),
+    *("envtool.container", "envtool.container.ids", "envtool.container.inside", "envtool.container.kernel"),
+    *("envtool.container.messages", "envtool.container.mounts", "envtool.container.roots", "envtool.container.start"),
+}
+TEST = {
+    *(
+        "errno",
+        "envtool.directory",
+        "envtool.evidence",
+        "envtool.report",
+        "envtool.report.unchanged",
+        "envtool.run.told",
+    ),
+    *("envtool.view", "envtool.view.look", "envtool.view.machine", "envtool.view.record"),
+}
+
+
+def imported(place, *words):
+    """Names of all modules of a command that a Python that does nothing has not."""
+    place.environ |= {"PYTHONPROFILEIMPORTTIME": "1"}
+    try:
+        done = place.envtool(*words)
+        assert done.status == 0, done.said
+        # by `runpy`, which `python -m` has and the installed command has not
+        words = [place.caller.command[0], "-m", "this"]
+        nothing = subprocess.run(words, env=place.variables(), stdin=-3, stdout=-3, stderr=-1, check=True, text=True)
+    finally:
+        del place.environ["PYTHONPROFILEIMPORTTIME"]
+    names = [
+        {line.rpartition("|")[2].strip() for line in said.splitlines() if line.startswith("import time:")}
+        for said in (done.err, nothing.stderr)
+    ]
+    return names[0] - names[1]
+
+
+@pytest.mark.one_caller
+def test_a_warm_exec(place):
+    place.task("true")
+    assert place.envtool("exec", "unit", "--", "true").status == 0
+    found = imported(place, "exec", "unit", "--", "true")
+    assert "envtool.run.warm" in found
+    assert found <= BOTH | EXEC
+
+
+@pytest.mark.one_caller
+def test_an_unchanged_test(place):
+    place.task("true")
+    place.shell("git init -q .")
+    assert place.envtool("test").status == 0
+    time.sleep(1.2)  # the short way trusts no file that is younger than the run that read it
+    for _ in range(2):
+        assert place.envtool("test").status == 0
+    found = imported(place, "test")
+    assert "envtool.run.told" in found
+    assert found <= BOTH | TEST

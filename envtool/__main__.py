@@ -1,5 +1,6 @@
 """`envtool`: a warm `exec` is answered from one small file, everything else by the command line proper."""
 
+import gc
 import os
 import sys
 
@@ -10,6 +11,7 @@ if __name__ == "__main__" and not sys.flags.safe_path:  # `python -m`: it would 
 def main() -> int:
     """The console script."""
     arguments = sys.argv[1:]
+    gc.disable()  # what a short way makes is in use to its end: looking through it takes a millisecond
     if "exec" in arguments:
         from envtool.cli import fast
 
@@ -30,6 +32,7 @@ def main() -> int:
             os._exit(status)
     from envtool.cli.main import main as run
 
+    gc.enable()
     return run(arguments)
 
 

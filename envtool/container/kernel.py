@@ -40,7 +40,7 @@ _syscall = _libc.syscall
 _syscall.restype = c_long
 _prctl = _libc.prctl
 _prctl.restype = c_int
-_prctl.argtypes = (c_int, c_long, c_long, c_long, c_long)  # each start asks it forty times
+_prctl.argtypes = (c_int, c_long, c_long, c_long, c_long)
 
 
 def syscall(name: str, *arguments: int | str | bytes | None) -> int:
@@ -98,29 +98,40 @@ def keep_only(descriptors: set[int]) -> None:
     syscall("close_range", first, 0x7FFFFFFF, 0)
 
 
+_line: tuple[int, int] | None = None
+
+
+def command_line() -> tuple[int, int]:
+    """Where the command line of this process begins and ends in its memory, and in that of all that it forks; zeros
+    where /proc is hidden, which then shows it to nobody."""
+    global _line  # noqa: PLW0603
+    if _line is None:
+        try:
+            descriptor = os.open("/proc/self/stat", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return 0, 0
+        fields = os.read(descriptor, 4096).rpartition(b")")[2].split()
+        os.close(descriptor)
+        _line = int(fields[45]), int(fields[46])  # arg_start and arg_end, 48 and 49 in proc_pid_stat(5)
+    return _line
+
+
 def rename(title: bytes) -> None:
-    """`title` in place of this process's command line, which everybody may read (proc_pid_cmdline(5)); cut where the
-    line was shorter. Where /proc is hidden it is hidden too, and nothing is done."""
-    try:
-        with open("/proc/self/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except OSError:
-        return
-    begin, end = int(fields[45]), int(fields[46])  # arg_start and arg_end, 48 and 49 in proc_pid_stat(5)
+    """`title` in place of the command line, which all may read (proc_pid_cmdline(5)); cut where that was shorter."""
+    begin, end = command_line()
     if begin:
         memmove(begin, title.ljust(end - begin, b"\0"), end - begin)
 
 
 def bound_capabilities(keep: int) -> None:
     """Only the capabilities of the bit mask `keep` can be gained by exec from here on; those that are held stay."""
+    drop = _prctl  # each start asks it forty times
     for capability in range(64):
-        if not keep >> capability & 1:
-            try:
-                prctl(PR_CAPBSET_DROP, capability)
-            except OSError as error:
-                if error.errno != 22:  # EINVAL: past the last that this kernel knows
-                    raise
-                break
+        if not keep >> capability & 1 and drop(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0:
+            error = get_errno()
+            if error != 22:  # EINVAL: past the last that this kernel knows
+                raise OSError(error, f"prctl {PR_CAPBSET_DROP}: {os.strerror(error)}")
+            break
     prctl(PR_CAP_AMBIENT, 4)  # PR_CAP_AMBIENT_CLEAR_ALL
 
 

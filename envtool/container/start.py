@@ -226,6 +226,7 @@ class _Supervisor:
 
     def start(self, stdio: tuple[int, int, int]) -> None:
         maps = _id_maps(self.program, self.own)
+        kernel.command_line()  # known to all that is forked from here on
         if self.own.mode == "root":
             self._give_pipes(stdio[1:])
         with ids.forking:

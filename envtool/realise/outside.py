@@ -12,6 +12,7 @@ import os
 import re
 
 from envtool import net
+from envtool.container import ids
 from envtool.container.program import Bind, Text
 from envtool.gate import Allowed, matches
 
@@ -20,9 +21,10 @@ BUNDLE = f"{_PLACE}/bundle.pem"
 _JAVA = f"{_PLACE}/bundle.jks"
 # Programs of GnuTLS look at the system's bundle alone, and no variable tells them of another: their own settings do.
 _SETTINGS = {
-    "APT_CONFIG": (f"{_PLACE}/apt.conf", f'Acquire::https::CaInfo "{BUNDLE}";\n'),
-    "WGETRC": (f"{_PLACE}/wgetrc", f"ca_certificate = {BUNDLE}\n"),
+    "APT_CONFIG": f'Acquire::https::CaInfo "{BUNDLE}";\n',
+    "WGETRC": f"ca_certificate = {BUNDLE}\n",
 }
+_ALONE = 'APT::Sandbox::User "root";\n'  # with a single id there is no user `_apt` whom apt could become to download
 # A program that adds to what it trusts by itself, or looks at a directory too, goes on trusting the tree's own. That is
 # why SSL_CERT_DIR stays as it is: OpenSSL and Go look at the tree's /etc/ssl/certs as well as at SSL_CERT_FILE.
 _VARIABLES = (*net.CA_VARIABLES, "NODE_EXTRA_CA_CERTS", "CARGO_HTTP_CAINFO", "GIT_SSL_CAINFO", "AWS_CA_BUNDLE",
@@ -34,12 +36,15 @@ def outside(allowed: Allowed) -> tuple[dict[str, str], tuple[Bind, ...], tuple[T
     """Variables, and what they name: the bundle, and settings of programs that take no variable. A proxy's password
     only where the caller allows the variable: what runs there may send it anywhere."""
     variables = net.proxies(lambda name: matches(name, allowed.variables))
-    bundle = net.bundle()
-    if not bundle:
-        return variables, (), ()
-    variables |= dict.fromkeys(_VARIABLES, BUNDLE) | {name: path for name, (path, _) in _SETTINGS.items()}
-    texts = tuple(Text(target=path, content=text.encode()) for path, text in _SETTINGS.values())
-    return variables, (Bind(source=bundle, target=BUNDLE),), texts
+    settings: dict[str, str] = {}
+    if bundle := net.bundle():
+        variables |= dict.fromkeys(_VARIABLES, BUNDLE)
+        settings |= _SETTINGS
+    if ids.here().mode == "single":
+        settings["APT_CONFIG"] = settings.get("APT_CONFIG", "") + _ALONE
+    named = {name: f"{_PLACE}/{name.lower()}" for name in settings}
+    texts = tuple(Text(target=named[name], content=text.encode()) for name, text in settings.items())
+    return variables | named, (Bind(source=bundle, target=BUNDLE),) if bundle else (), texts
 
 
 def java() -> tuple[dict[str, str], tuple[Text, ...]]:

@@ -649,7 +649,8 @@ def test_kill_9_of_the_supervisor_takes_all(tree):
 
 def test_pid1_killed_is_seen(tree):
     def kill() -> None:
-        time.sleep(0.3)
+        while not running("98766"):
+            time.sleep(0.02)
         for pid in processes():
             try:
                 lines = Path(f"/proc/{pid}/status").read_text().splitlines()

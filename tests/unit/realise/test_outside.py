@@ -9,6 +9,7 @@ from shutil import which
 import pytest
 
 from envtool import net
+from envtool.container import ids
 from envtool.gate import Allowed
 from envtool.realise.outside import BUNDLE, java, keystore, outside
 
@@ -22,7 +23,8 @@ words between certificates
 
 @pytest.fixture
 def alone(monkeypatch):
-    """No variable of the caller names authorities."""
+    """No variable of the caller names authorities, and containers have more than one id."""
+    monkeypatch.setattr(ids, "here", lambda: ids.Ids("range", [], []))
     for name in net.CA_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     return monkeypatch
@@ -52,6 +54,19 @@ def test_the_names_do_not_tell_machines_apart(alone, tmp_path):
         variables, _, texts = outside(Allowed())
         found.append((variables, texts))
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("bundle", ["", "ca.pem"])
+def test_with_a_single_id_apt_becomes_nobody(alone, tmp_path, bundle):
+    """The user that it would download as is not there."""
+    (tmp_path / "ca.pem").write_text("")
+    alone.setattr(net.host, "CA_FILES", ())
+    alone.setenv("SSL_CERT_FILE", str(tmp_path / bundle) if bundle else "")
+    alone.setattr(ids, "here", lambda: ids.Ids("single", [], []))
+    variables, binds, texts = outside(Allowed())
+    (content,) = [text.content for text in texts if text.target == variables["APT_CONFIG"]]
+    assert b'APT::Sandbox::User "root";\n' in content
+    assert (b"CaInfo" in content) == ("WGETRC" in variables) == bool(binds) == bool(bundle)
 
 
 @pytest.mark.parametrize("text", ["", "/"])

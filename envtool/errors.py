@@ -53,13 +53,14 @@ class Problem:
 
 
 class SpecError(EnvtoolError):
-    """All that is wrong with a spec, at once, in the order of the file."""
+    """All that is wrong with a spec, at once, in the order of the file; `hint` is what mends all of it."""
 
     exit_status = 2
 
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
-        count = len(problems)
-        super().__init__(f"{count} error{'s' if count != 1 else ''} in the spec", code="spec")
+    def __init__(self, problems: tuple[Problem, ...], *, hint: str = "") -> None:
+        count, files = len(problems), {problem.where.file for problem in problems}
+        where = files.pop() if len(files) == 1 else "the spec"
+        super().__init__(f"{count} error{'s' if count != 1 else ''} in {where}", code="spec", hint=hint)
         self.problems = problems
 
 
@@ -114,6 +115,13 @@ class Interrupted(EnvtoolError):  # noqa: N818 - it is no error
 
     def __init__(self, message: str = "interrupted") -> None:
         super().__init__(message, code="interrupted")
+
+
+def internal(error: Exception, *, shown: bool = False) -> EnvtoolError:
+    """What to say of an error that nobody foresaw. `shown`: where it happened is on the screen already."""
+    message = " ".join(f"{type(error).__name__}: {error}".split())
+    hint = "ENVTOOL_DEBUG=1 shows where; please report it with what `envtool version` prints"
+    return EnvtoolError(f"internal error: {message} (this is a bug)", code="internal", hint="" if shown else hint)
 
 
 # ---- what the operating system refuses -------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ MOST = 16 << 30  # bytes of one file that is taken from the project: beyond, it 
 SMALL = 1 << 20  # bytes of a secret
 PIECE = 1 << 20
 _CONFIGURATIONS = ("config", "config.worktree", "credentials")  # of git, where tokens are
+_LAYOUT = ("oci-layout", "index.json")
 SIGNING_KEY = "ENVTOOL_CACHE_KEY"
 # What a variable's name alone says to be no secret: of the terminal, the language, and which build a CI system runs
 HARMLESS = (
@@ -50,12 +51,23 @@ class Allowed:
     files: tuple[str, ...] = ()  # absolute real paths: files, and directories with all that is in them
     called: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
     said: bool = False
+    asked: dict[tuple[str, str], None] = field(default_factory=dict, compare=False)  # what was refused in this call
 
     def line(self, *words: str) -> str:
-        """The command to type so that this is allowed; what was said before of the same secret is left out."""
+        """The command to type so that this is allowed, by pairs of an option and its value."""
+        self.asked.update(dict.fromkeys(zip(words[::2], words[1::2], strict=True)))
+        return self.example(*words)
+
+    def all(self) -> str:
+        """The command to type so that all is allowed that was refused in this call; empty where `line` said it."""
+        return self.example(*(word for pair in self.asked for word in pair)) if len(self.asked) > 1 else ""
+
+    def example(self, *words: str) -> str:
+        """The command with these options; what was said before of the same secret is left out."""
         before, after = self.called
-        if words[0] == "--allow-secret":
-            after = _without(after, words[1].partition("=")[0])
+        for option, value in zip(words[::2], words[1::2], strict=True):
+            if option == "--allow-secret":
+                after = _without(after, value.partition("=")[0])
         return " ".join(("envtool", *([shlex.join(before)] if before else ["…"]), shlex.join((*words, *after))))
 
 
@@ -95,7 +107,7 @@ class Gate:
             if error.errno != ESCAPES:
                 raise _told(error, path) from None
             real = os.path.realpath(os.path.join(self.root, path))
-            if not self._allows(real):
+            if not self.allows(real):
                 raise self._outside(path, real) from None
             return self.open_absolute(real, limit=limit)
         try:
@@ -109,7 +121,7 @@ class Gate:
     def check_git(self, path: str, real: str = "") -> None:
         """Raise UsageError (code outside) for a configuration of git's, unless the caller allows it: CI systems, and
         who clones by a URL with a token, have one there. `real` is where a path of the project leads."""
-        if is_gits(real or path, _CONFIGURATIONS) and not self._allows(os.path.join(self.root, real or path)):
+        if is_gits(real or path, _CONFIGURATIONS) and not self.allows(os.path.join(self.root, real or path)):
             place = os.path.join(self.root, real or path)
             raise UsageError(
                 f"`{path}` is git's configuration, which may hold a token of yours, and you did not allow it",
@@ -129,11 +141,25 @@ class Gate:
         if below(plain, self.root) and plain != self.root:
             return self.open(plain[len(self.root.rstrip("/")) + 1 :], limit=limit)
         real = os.path.realpath(plain)
-        if not self._allows(real):
+        if not self.allows(real):
             raise self._outside(path, plain)
         return regular(_descriptor(real, path), path, limit)
 
-    def _allows(self, real: str) -> bool:
+    def leads_out(self, path: str) -> str:
+        """Where a path of the project really leads that leaves it; empty for one that stays, or leads to nothing."""
+        try:
+            os.close(open_beneath(self.root, path, os.O_PATH))
+        except OSError as error:
+            return os.path.realpath(os.path.join(self.root, path)) if error.errno == ESCAPES else ""
+        return ""
+
+    def check_outside(self, path: str, real: str) -> None:
+        """Raise UsageError (code outside) where a path of the project leads to `real`, unless allowed."""
+        if not self.allows(real):
+            raise self._outside(path, real)
+
+    def allows(self, real: str) -> bool:
+        """Whether the caller allows a file or directory of this machine."""
         return any(below(real, top) for top in self.allowed.files)
 
     def _outside(self, path: str, real: str) -> UsageError:
@@ -141,7 +167,7 @@ class Gate:
         return UsageError(
             f"`{path}` {where}, and you did not allow it",
             code="outside",
-            hint=f"if it is yours to be read here: `{self.allowed.line('--allow-file', real)}`",
+            hint=f"if it is yours to be read here: `{self.allowed.line('--allow-file', _whole(real))}`",
         )
 
     def variable(self, name: str) -> str | None:
@@ -186,7 +212,7 @@ class Gate:
         raise UsageError(
             f"secret `{name}` is {where.get(kind, 'allowed, but neither you nor the spec say where it is')}",
             code="secret-missing",
-            hint=f"`{self.allowed.line('--allow-secret', f'{name}=file:PATH')}`, or {name}=env:VARIABLE",
+            hint=f"`{self.allowed.example('--allow-secret', f'{name}=file:PATH')}`, or {name}=env:VARIABLE",
         )
 
     def _unasked(self, name: str, source: str) -> UsageError:
@@ -248,6 +274,13 @@ class Entries:
         self.close()
 
 
+def _whole(path: str) -> str:
+    """What to allow so that a file can be read: an image's layout is asked for file by file, and allowed as one."""
+    directory = os.path.dirname(path)
+    layout = all(os.path.isfile(os.path.join(directory, name)) for name in _LAYOUT)
+    return directory if os.path.basename(path) in _LAYOUT and layout else path
+
+
 def matches(name: str, patterns: Iterable[str]) -> bool:
     """Whether a variable is meant by one of these names and globs. The key that signs for the team cache never is."""
     return name != SIGNING_KEY and any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
@@ -274,7 +307,7 @@ def check_passing(
     words = [word for name in names[:5] for word in ("--allow-pass", name)]
     hint = f"if its commands may have {'it' if len(names) == 1 else 'them'}: `{allowed.line(*words)}`"
     if len(names) > 5:
-        hint = f"let `pass:` name what is needed, and allow it: `{allowed.line('--allow-pass', 'NAME')}`"
+        hint = f"let `pass:` name what is needed, and allow it: `{allowed.example('--allow-pass', 'NAME')}`"
     return f"{subject}: `pass:` asks for your {shown}, which you did not allow ({why})", hint
 
 

@@ -1,15 +1,27 @@
-"""What a layer depends on: the files that its patterns mean, and what links among them lead to."""
+"""What a layer depends on: the files that its patterns mean, what links among them lead to, and how builds see them."""
 
 from __future__ import annotations
 
+import errno
+import hashlib
+import os
 import posixpath
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from envtool import gate, globs, leads, project
 from envtool.errors import UsageError
 from envtool.model import InputFile
+
+
+class WrongInputsError(UsageError):
+    """Several patterns that mean nothing, or nothing that may be had: each by itself in `errors`."""
+
+    def __init__(self, errors: Iterable[UsageError]) -> None:
+        self.errors = tuple(errors)
+        first = self.errors[0]
+        super().__init__("; ".join(error.message for error in self.errors), code=first.code, hint=first.hint)
 
 
 def find(
@@ -35,9 +47,10 @@ def find(
     that are not kept are not seen at all.
 
     A link brings what it leads to in the project, if `follows` (link, file) agrees; then its hash is that of the
-    content. One that leads out counts by its name, unless the caller lets `door` read there.
-    Raises UsageError (codes input-outside, input-missing, input-kind, input-large), EnvtoolError, Interrupted as
-    `listed` does, and what `check` raises, which is called often.
+    content. What a path means that leads out of the project counts as if it were in it, if the caller lets `door` read
+    there; else it is an error, but for a link itself that nobody follows, which counts by its name.
+    Raises UsageError (codes input-outside, input-missing, input-kind, input-large; WrongInputsError where there are
+    several), EnvtoolError, Interrupted as `listed` does, and what `check` raises, which is called often.
     """
     paths: set[str] = set()
     bare: set[str] = set()
@@ -48,48 +61,82 @@ def find(
         *((one, False, bare) for one in named),
         *((one, False, seen) for one in asked),
     ]
-    meant: set[str] = set()
     door = door or gate.Gate(root)
     with gate.Entries(root) as entries:
-        search = _Search(root, entries, keeps, {*apart}, cancel)
-        for pattern, needed, found in wishes:
-            ways, matched, mode = search.find(pattern)
-            if needed and not matched:
-                raise _missing(pattern, mode)
-            if matched:
-                (seen if found is seen else paths).update(ways)
-            found.update(matched)
-            meant.update(matched)
         hasher = project.Hasher(check)
-        for path in paths | seen:
-            door.check_git(path)
+        search = _Search(root, entries, keeps, {*apart}, cancel, door, hasher, follows)
+        search.fill(wishes, lambda found: seen if found is seen else paths)
+        inner = sorted((paths | bare | seen) - search.outer.keys())
+        for path in inner:
+            if path in paths or path in seen:
+                door.check_git(path)
         rows = {
-            path: project.read_input(entries, path, hasher, content=path in paths or path in seen)
-            for path in sorted(paths | bare | seen)
+            path: project.read_input(entries, path, hasher, content=path in paths or path in seen) for path in inner
         }
+        rows |= search.outer
         built = paths | bare
-        if links := [path for path in meant if rows[path].link]:
-            _follow(links, search, rows, built, hasher, follows, door)
-    return tuple(item if path in built else replace(item, built=False) for path, item in sorted(rows.items()))
+        if links := [path for path in search.meant if rows[path].link and path not in search.outer]:
+            _follow(links, search, rows, built)
+    replaced = {each for path in search.outer for each in above(path)}
+    return tuple(
+        item if path in built else replace(item, built=False)
+        for path, item in sorted(rows.items())
+        if path not in replaced  # a link that leads out, in whose place its content is
+    )
 
 
 class _Search:
     """Looks for the files that patterns mean; git is asked at most once."""
 
     def __init__(
-        self, root: str, entries: gate.Entries, keeps: Callable[[str], bool] | None, apart: set[str], cancel: int
+        self,
+        root: str,
+        entries: gate.Entries,
+        keeps: Callable[[str], bool] | None,
+        apart: set[str],
+        cancel: int,
+        door: gate.Gate,
+        hasher: project.Hasher,
+        follows: Callable[[str, str], bool] | None,
     ) -> None:
         self._root, self.entries, self._keeps, self._apart, self._cancel = root, entries, keeps, apart, cancel
+        self.door, self.hasher, self.follows = door, hasher, follows
         self._listed: list[str] | None = None
         self.named: set[str] = set()  # what patterns name exactly
+        self.meant: set[str] = set()  # what patterns mean
+        self.outer: dict[str, InputFile] = {}  # what lies out of the project, by its path in it
+
+    def fill(self, wishes: Iterable[tuple[str, bool, set[str]]], with_ways: Callable[[set[str]], set[str]]) -> None:
+        """Put what patterns mean into their sets, and the links on the way there into those that `with_ways` names for
+        them. Raises UsageError for all that are needed and mean nothing, or may not be had."""
+        wrong: list[UsageError] = []
+        for pattern, needed, found in wishes:
+            try:
+                ways, matched, mode = self.find(pattern)
+                if needed and not matched:
+                    raise _missing(pattern, mode)
+            except UsageError as error:
+                wrong.append(error)
+                continue
+            if matched:
+                with_ways(found).update(ways)
+            found.update(matched)
+            self.meant.update(matched)
+        if wrong:
+            raise wrong[0] if len(wrong) == 1 else WrongInputsError(wrong)
 
     def find(self, pattern: str) -> tuple[Iterable[str], Iterable[str], int | None]:
         """The links on the way to what a pattern names, the files that it means, and the mode of what it names (None:
         nothing). Raises as the function `find`."""
         wanted = project.inside(pattern)
-        mode = None if wanted in ("", ".") else project.mode_of(self._root, wanted)
         ways: tuple[str, ...] = ()
         keeps = self._keeps
+        try:
+            mode = None if wanted in ("", ".") else project.mode_of(self._root, wanted)
+        except project.LeavesError:
+            return ways, self.beyond(wanted), stat.S_IFDIR
+        if mode is not None and stat.S_ISLNK(mode) and self._led_out(wanted, asked=self.follows is not None):
+            return ways, self.beyond(wanted), mode
         if mode is not None and not stat.S_ISDIR(mode):
             directory, _, name = wanted.rpartition("/")
             ways, real = self._behind(directory)
@@ -106,6 +153,39 @@ class _Search:
             expression = globs.matcher((wanted, wanted + "/**"))
             found = [path for path in self.below("") if expression.fullmatch(path)] if globs.is_glob(wanted) else []
         return ways, found if keeps is None else [path for path in found if keeps(path)], mode
+
+    def _led_out(self, link: str, *, asked: bool) -> bool:
+        """Whether what a link out of the project leads to is meant: it is asked for, or the caller allows it."""
+        real = self.door.leads_out(link)
+        return bool(real) and (asked or self.door.allows(real))
+
+    def beyond(self, wanted: str) -> list[str]:
+        """What a path or pattern means that leads out of the project: names as if it were in it. Raises UsageError
+        (code input-outside) where the caller does not allow it."""
+        parts = wanted.split("/")
+        fixed = "/".join(parts[: next((at for at, part in enumerate(parts) if globs.is_glob(part)), len(parts))])
+        real = self.door.leads_out(fixed)
+        if not os.path.exists(real):
+            message = f"input `{wanted}` leads out of the project, to {real}, where there is nothing"
+            raise UsageError(message, code="input-missing")
+        try:
+            self.door.check_outside(wanted, real)
+        except UsageError as error:
+            raise UsageError(f"input {error.message}", code="input-outside", hint=error.hint) from None
+        expression = globs.matcher((wanted, wanted + "/**"))
+        rows = [each for each in _outside(fixed, real, self.door, self.hasher) if expression.fullmatch(each.path)]
+        found = {each.path: each for each in rows if self._keeps is None or self._keeps(each.path)}
+        self.outer |= found
+        return [*found]
+
+    def leads_on(self, link: str) -> bool:
+        """Whether what a link that leads out means is an input: where kinds say which links they read through, if they
+        do; else if the caller allows it."""
+        return (
+            self._led_out(link, asked=False)
+            if self.follows is None
+            else (self.follows(link, link) and self._led_out(link, asked=True))
+        )
 
     def _behind(self, directory: str) -> tuple[tuple[str, ...], str]:
         """The links on the way to a directory, and its path without them."""
@@ -126,28 +206,23 @@ class _Search:
         return [way.end] if stat.S_ISREG(way.mode) and (link in self.named or not apart) else []
 
 
-def _follow(
-    pending: list[str],
-    search: _Search,
-    rows: dict[str, InputFile],
-    built: set[str],
-    hasher: project.Hasher,
-    follows: Callable[[str, str], bool] | None,
-    door: gate.Gate,
-) -> None:
+def _follow(pending: list[str], search: _Search, rows: dict[str, InputFile], built: set[str]) -> None:
     """Add what the links `pending` lead to, to `rows`, and to what is `built` where the link is."""
     while pending:
         path = pending.pop()
         way = leads.walk(search.entries, path)
         if way is None:
-            rows[path] = replace(rows[path], sha256=_outside(path, door, hasher) or rows[path].sha256)
+            if search.leads_on(path):
+                outer = search.beyond(path)
+                rows |= {each: search.outer[each] for each in outer}
+                built |= {*outer} if path in built else set()
             continue
-        led = [each for each in search.led(path, way) if follows is None or follows(path, each)]
+        led = [each for each in search.led(path, way) if search.follows is None or search.follows(path, each)]
         for each in (*way.links, *led) if led else ():
             new = each not in rows or not rows[each].content
             if new:
-                door.check_git(each)
-                rows[each] = project.read_input(search.entries, each, hasher, content=True)
+                search.door.check_git(each)
+                rows[each] = project.read_input(search.entries, each, search.hasher, content=True)
             if path in built and each not in built:
                 built.add(each)
                 new = True
@@ -157,13 +232,31 @@ def _follow(
             rows[path] = replace(rows[path], sha256=rows[way.end].sha256)
 
 
-def _outside(path: str, door: gate.Gate, hasher: project.Hasher) -> str:
-    """The hash of what a link out of the project leads to, where the caller lets kinds read that; else empty."""
+def _outside(path: str, real: str, door: gate.Gate, hasher: project.Hasher) -> Iterator[InputFile]:
+    """The file `real`, or all in that directory, as if `path` were in the project. Raises UsageError."""
+    if not os.path.isdir(real):
+        yield _read_outside(path, real, door, hasher)
+        return
+    for name in sorted(project.files_below(real)):
+        there = os.path.join(real, name)
+        if os.path.islink(there):
+            target = os.readlink(there)
+            digest = hashlib.sha256(os.fsencode(target)).hexdigest()
+            yield InputFile(path=f"{path}/{name}", sha256=digest, link=target, outside=there)
+        else:
+            yield _read_outside(f"{path}/{name}", there, door, hasher)
+
+
+def _read_outside(path: str, real: str, door: gate.Gate, hasher: project.Hasher) -> InputFile:
     try:
-        with door.open(path) as file:
-            return hasher.hash(path, file)
-    except (UsageError, OSError):
-        return ""
+        with door.open_absolute(real) as file:
+            mode = os.fstat(file.fileno()).st_mode
+            return InputFile(path=path, sha256=hasher.hash(path, file), executable=bool(mode & 0o100), outside=real)
+    except UsageError as error:
+        code = "input-large" if error.code == "input-large" else "input-kind"
+        raise UsageError(f"input `{path}`: {error.message}", code=code, hint=error.hint) from None
+    except OSError as error:
+        raise UsageError(f"input `{path}` cannot be read: {error.strerror}: {real}", code="input-missing") from error
 
 
 def _missing(pattern: str, mode: int | None) -> UsageError:
@@ -177,3 +270,108 @@ def _missing(pattern: str, mode: int | None) -> UsageError:
         why = "a directory of git's own is no part of a layer"
         hint = "one file of it may be, by its name; a version comes by a variable or ARG. Tasks see `.git`"
     return UsageError(f"input `{pattern}`: {why}", code="input-missing", hint=hint)
+
+
+# ---- what a build is shown of them -----------------------------------------------------------------------------------
+
+
+def stage(
+    root: str,
+    files: Sequence[InputFile],
+    target: str,
+    check: Callable[[], None] | None = None,
+    door: gate.Gate | None = None,
+) -> None:
+    """Copy inputs into the existing directory `target`, exactly what was hashed, readable by all, their times the
+    epoch's, holes left holes. `door` opens what lies out of the project. Raises UsageError (code input-changed) where a
+    file is not what it was, and what `check` raises, which is called often."""
+    links = {item.path: item.link for item in files if item.link}
+    for directory in _between(links) - {item.path for item in files}:
+        _make_directories(target, directory)
+    with gate.Entries(root) as entries:
+        for item in files:
+            if links and any(each in links for each in above(item.path)):
+                continue  # it is there under its own name, and the link leads to it
+            place = os.path.join(target, item.path)
+            _make_directories(target, os.path.dirname(item.path))
+            try:
+                _stage(entries, item, place, check, door or gate.Gate(root))
+            except UsageError as error:
+                raise _changed(item.path) from error
+            except OSError as error:
+                if error.filename == place or error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                raise _changed(item.path) from error
+
+
+def _stage(
+    entries: gate.Entries, item: InputFile, place: str, check: Callable[[], None] | None, door: gate.Gate
+) -> None:
+    if not item.content:
+        with open(place, "xb") as out:
+            os.fchmod(out.fileno(), 0o644)
+        os.utime(place, (0, 0))
+        return
+    if item.link:
+        if _target(entries, item) != item.link:
+            raise _changed(item.path)
+        os.symlink(item.link, place)
+        return
+    digest = hashlib.sha256()
+    opened = door.open_absolute(item.outside) if item.outside else gate.regular(entries.open(item.path), item.path)
+    with opened as file, open(place, "xb") as out:
+        for piece in gate.pieces(file):
+            if check is not None:
+                check()
+            digest.update(piece)
+            if piece.count(0) == len(piece):
+                out.seek(len(piece), os.SEEK_CUR)
+            else:
+                out.write(piece)
+        out.truncate(out.tell())
+    if digest.hexdigest() != item.sha256:
+        raise _changed(item.path)
+    os.chmod(place, 0o755 if item.executable else 0o644)
+    os.utime(place, (0, 0))
+
+
+def _target(entries: gate.Entries, item: InputFile) -> str:
+    """Where a link leads by now. Raises OSError."""
+    if item.outside:
+        return os.readlink(item.outside)
+    descriptor = entries.open(item.path)
+    try:
+        return os.readlink("", dir_fd=descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _between(links: Mapping[str, str]) -> set[str]:
+    """The directories that links lead into and out of again: `a/../b` leads nowhere where there is no a."""
+    found = set()
+    for path, link in links.items():
+        parts = os.path.join(os.path.dirname(path), link).split("/")
+        ups = [at for at, part in enumerate(parts) if part == ".." and not link.startswith("/")]
+        found |= {leads.through("/".join(parts[:at]), links) for at in ups}
+    return found
+
+
+def above(path: str) -> Iterator[str]:
+    """The directories that a path is in, but for the project itself."""
+    while path := path.rpartition("/")[0]:
+        yield path
+
+
+def _changed(path: str) -> UsageError:
+    return UsageError(f"input `{path}` changed while envtool was running", code="input-changed", hint="run it again")
+
+
+def _make_directories(target: str, below: str) -> None:
+    place = target
+    for name in below.split("/") if below else ():
+        place = os.path.join(place, name)
+        try:
+            os.mkdir(place)
+            os.chmod(place, 0o755)  # builds read it as another user, whatever the umask here
+        except FileExistsError:
+            continue

@@ -47,6 +47,7 @@ class InputFile:
     link: str = ""  # target, for a symlink
     built: bool = True  # False: it is there for `resolve` alone, and no part of the key
     content: bool = True  # False: only its name counts; `sha256` is that of no content, and a build sees it empty
+    outside: str = ""  # where it really is, out of the project: the caller allows that, and it is seen under `path`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,15 +7,14 @@ repository, everything but `.envtool/` belongs to the project.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, TypeVar
 
-from envtool import around, digests, gate, git, globs, leads, refs
+from envtool import around, digests, gate, git, globs, refs
 from envtool.beneath import ESCAPES, Replaced, open_beneath, open_top, real_path
 from envtool.errors import EnvtoolError, Interrupted, UsageError
 from envtool.model import InputFile
@@ -254,92 +253,6 @@ def _mode(top: int, path: str) -> int | None:
 # ---- the files that a layer depends on ------------------------------------------------------------------------------
 
 
-def stage(root: str, files: Sequence[InputFile], target: str, check: Callable[[], None] | None = None) -> None:
-    """Copy inputs into the existing directory `target`, exactly what was hashed, readable by all, their times the
-    epoch's, holes left holes. Raises UsageError (code input-changed) where a file is not what it was, and what `check`
-    raises, which is called often."""
-    links = {item.path: item.link for item in files if item.link}
-    for directory in _between(links) - {item.path for item in files}:
-        _make_directories(target, directory)
-    with gate.Entries(root) as entries:
-        for item in files:
-            if links and any(each in links for each in _above(item.path)):
-                continue  # it is there under its own name, and the link leads to it
-            place = os.path.join(target, item.path)
-            _make_directories(target, os.path.dirname(item.path))
-            try:
-                _stage(entries, item, place, check)
-            except UsageError as error:
-                raise _changed(item.path) from error
-            except OSError as error:
-                if error.filename == place or error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    raise
-                raise _changed(item.path) from error
-
-
-def _stage(entries: gate.Entries, item: InputFile, place: str, check: Callable[[], None] | None) -> None:
-    if not item.content:
-        with open(place, "xb") as out:
-            os.fchmod(out.fileno(), 0o644)
-        os.utime(place, (0, 0))
-        return
-    descriptor = entries.open(item.path)
-    if item.link:
-        try:
-            if os.readlink("", dir_fd=descriptor) != item.link:
-                raise _changed(item.path)
-        finally:
-            os.close(descriptor)
-        os.symlink(item.link, place)
-        return
-    digest = hashlib.sha256()
-    with gate.regular(descriptor, item.path) as file, open(place, "xb") as out:
-        for piece in gate.pieces(file):
-            if check is not None:
-                check()
-            digest.update(piece)
-            if piece.count(0) == len(piece):
-                out.seek(len(piece), os.SEEK_CUR)
-            else:
-                out.write(piece)
-        out.truncate(out.tell())
-    if digest.hexdigest() != item.sha256:
-        raise _changed(item.path)
-    os.chmod(place, 0o755 if item.executable else 0o644)
-    os.utime(place, (0, 0))
-
-
-def _between(links: Mapping[str, str]) -> set[str]:
-    """The directories that links lead into and out of again: `a/../b` leads nowhere where there is no a."""
-    found = set()
-    for path, link in links.items():
-        parts = os.path.join(os.path.dirname(path), link).split("/")
-        ups = [at for at, part in enumerate(parts) if part == ".." and not link.startswith("/")]
-        found |= {leads.through("/".join(parts[:at]), links) for at in ups}
-    return found
-
-
-def _above(path: str) -> Iterator[str]:
-    """The directories that a path is in, but for the project itself."""
-    while path := path.rpartition("/")[0]:
-        yield path
-
-
-def _changed(path: str) -> UsageError:
-    return UsageError(f"input `{path}` changed while envtool was running", code="input-changed", hint="run it again")
-
-
-def _make_directories(target: str, below: str) -> None:
-    place = target
-    for name in below.split("/") if below else ():
-        place = os.path.join(place, name)
-        try:
-            os.mkdir(place)
-            os.chmod(place, 0o755)  # builds read it as another user, whatever the umask here
-        except FileExistsError:
-            continue
-
-
 def inside(pattern: str) -> str:
     parts = [part for part in pattern.split("/") if part not in ("", ".")]
     if pattern.startswith("/") or ".." in parts:
@@ -357,7 +270,7 @@ def mode_of(root: str, path: str) -> int | None:
             descriptor = entries.open(path)
     except OSError as error:
         if error.errno == ESCAPES:
-            raise _leaves(path) from None
+            raise LeavesError(path) from None
         if isinstance(error, FileNotFoundError | NotADirectoryError):
             return None
         raise UsageError(f"input `{path}` cannot be read: {error.strerror}", code="input-missing") from error
@@ -367,10 +280,24 @@ def mode_of(root: str, path: str) -> int | None:
         os.close(descriptor)
 
 
-def _leaves(path: str) -> UsageError:
-    return UsageError(
-        f"input `{path}` leaves the project through a symlink", code="input-outside", hint="copy what is needed into it"
-    )
+class LeavesError(UsageError):
+    """A path of the project whose way leads out of it by a link."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"input `{path}` leaves the project through a symlink",
+            code="input-outside",
+            hint="copy it into the project",
+        )
+
+
+def files_below(directory: str) -> Iterator[str]:
+    """Files and links in a directory out of the project, git's own left out, relative to it. Raises OSError."""
+    top = open_top(directory)
+    try:
+        yield from _walk(top)
+    finally:
+        os.close(top)
 
 
 class Hasher:
@@ -410,7 +337,7 @@ def read_input(entries: gate.Entries, path: str, hasher: Hasher, *, content: boo
         raise UsageError(f"input {error.message}", code=code, hint=error.hint) from None
     except OSError as error:
         if error.errno == ESCAPES:
-            raise _leaves(path) from None
+            raise LeavesError(path) from None
         raise UsageError(f"input `{path}` cannot be read: {error.strerror}", code="input-missing") from error
     return InputFile(path=path, sha256=digest, executable=bool(mode & 0o100))
 

@@ -12,17 +12,37 @@ from envtool.model import Json
 
 LONGEST = 300  # characters of what is said
 
-SHA256: Json = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
-DIGEST: Json = {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"}
+SHA256: Json = {"type": "string", "pattern": "^[0-9a-f]{64}$", "errorMessage": "a sha256 of 64 hex digits"}
+DIGEST: Json = {
+    "type": "string",
+    "pattern": "^sha256:[0-9a-f]{64}$",
+    "errorMessage": "a digest: `sha256:` and 64 hex digits",
+}
 SIZE: Json = {"type": "integer", "minimum": 0, "maximum": 1 << 53}  # bytes
-TEXT: Json = {"type": "string", "maxLength": 4096, "pattern": r"^[^\x00-\x1f\x7f]*$"}  # one line
-FILE: Json = {"type": "string", "maxLength": 255, "pattern": r"^(?!\.{1,2}$)[^/\x00-\x1f\x7f]+$"}  # one component
+TEXT: Json = {
+    "type": "string",
+    "maxLength": 4096,
+    "pattern": r"^[^\x00-\x1f\x7f]*$",
+    "errorMessage": "one line of text",
+}
+FILE: Json = {
+    "type": "string",
+    "maxLength": 255,
+    "pattern": r"^(?!\.{1,2}$)[^/\x00-\x1f\x7f]+$",
+    "errorMessage": "the name of a file, without a slash",
+}
 PATH: Json = {  # relative, and below whatever it is joined to
     "type": "string",
     "maxLength": 4096,
     "pattern": r"^(?!/)(?!(?:.*/)?\.\.(?:/|$))[^\x00-\x1f\x7f]*$",
+    "errorMessage": "a relative path without `..`",
 }
-URL: Json = {"type": "string", "maxLength": 8192, "pattern": r"^(https?|file):[^\x00-\x1f\x7f]+$"}
+URL: Json = {
+    "type": "string",
+    "maxLength": 8192,
+    "pattern": r"^(https?|file):[^\x00-\x1f\x7f]+$",
+    "errorMessage": "a URL of http, https or file",
+}
 
 
 def rows(item: Json) -> Json:
@@ -54,6 +74,30 @@ def fault(value: Json, schema: Json) -> str:
         _compiled[id(schema)] = schema, jsonschema_rs.validator_for(cast("dict[str, Any]", schema))
     for error in _compiled[id(schema)][1].iter_errors(value):
         where = "/".join(str(part) for part in error.instance_path)
-        text = f"{where or 'the whole'}: {error.message}"
+        text = f"{where or 'the whole'}: {words(error, schema)}"
         return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
     return ""
+
+
+def words(error: Any, schema: Json) -> str:
+    """What jsonschema-rs says of a value, without a regular expression in it: those are for programs."""
+    if error.kind.name not in FORMS:
+        return str(error.message)
+    value = error.kind.error.instance if error.kind.name == "propertyNames" else error.instance
+    shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:60]}…"
+    says = wanted(error, schema)
+    return f"{shown} is not {says}" if says else f"{shown} does not match what is wanted here"
+
+
+FORMS = ("pattern", "not", "propertyNames")  # keywords that say what a text has to look like
+
+
+def wanted(error: Any, schema: Json) -> str:
+    """The schema's own words for such a form: its `errorMessage`, as editors know it too. Empty where it has none."""
+    at: Any = schema
+    for step in [*error.schema_path][:-1]:
+        try:
+            at = at[step]
+        except (KeyError, IndexError, TypeError):
+            return ""
+    return str(at.get("errorMessage", "")) if isinstance(at, dict) else ""

@@ -17,17 +17,18 @@ from dataclasses import dataclass, replace
 
 from envtool import evidence, git, globs, registry
 from envtool.api import Detection
+from envtool.app import together
 from envtool.app.caching import cache, cache_key
 from envtool.app.looking import diff, inspect
-from envtool.app.opening import free, opened, read, working
-from envtool.app.request import SPEC, Request, find_spec, one_env
+from envtool.app.opening import Opened, free, opened, read, working
+from envtool.app.request import SPEC, Request, find_spec, no_task, one_env
 from envtool.app.running import run
 from envtool.app.upkeep import gc, store_path, store_size, store_verify
 from envtool.errors import MakeError, UsageError
 from envtool.events import Emit, Event, Noted
 from envtool.lock.changes import Change, changes
 from envtool.lock.lock import merged
-from envtool.model import Json, Spec
+from envtool.model import Env, Json, Spec
 from envtool.plan.plan import Plan
 from envtool.plan.plan import plan as make_plan
 from envtool.plan.subjects import choose
@@ -37,7 +38,7 @@ from envtool.realise.explain import explain
 from envtool.realise.gather import Gathered, gather
 from envtool.realise.look import known, look
 from envtool.realise.setting import Cancel
-from envtool.realise.stacks import Stacks
+from envtool.realise.stacks import Stack, Stacks
 from envtool.realise.vendor import Vendored, archive, folder, is_archive
 from envtool.report import bill
 from envtool.resolve import file as lock_file
@@ -86,7 +87,10 @@ def listeners() -> tuple[Callable[[Event], None], ...]:
 def plan(request: Request, verb: str = "") -> Plan:
     """What would be used and what built, as far as it can be known without building."""
     at = opened(request)
-    return make_plan(at.spec, at.nodes, known(at.nodes, at.setting), verb)
+    if verb and not any(task.name == verb for env in at.spec.envs for task in env.tasks):
+        raise no_task(at.spec, verb)
+    with together.told(at.spec.envs, Stacks(at.nodes, at.setting), at.setting):
+        return make_plan(at.spec, at.nodes, known(at.nodes, at.setting), verb)
 
 
 def why(request: Request, names: tuple[str, ...] = ()) -> tuple[Explanation, ...]:
@@ -94,7 +98,8 @@ def why(request: Request, names: tuple[str, ...] = ()) -> tuple[Explanation, ...
     layers that are not. Each comes after what it stands on. Raises SpecError, UsageError, StoreError."""
     at = opened(free(request))  # a lock that does not fit is explained like all else
     chosen = choose(at.spec, at.nodes, names)
-    looks = look(at.nodes, at.setting)
+    with together.told(at.spec.envs, Stacks(at.nodes, at.setting), at.setting):
+        looks = look(at.nodes, at.setting)
     # of what a task stands on, only what is not cached says anything about it
     wanted = {
         node_id for node_id in chosen.nodes if node_id in chosen.named or not names or looks[node_id].layer is None
@@ -127,7 +132,7 @@ def sbom(request: Request, env: str, form: bill.Format, emit: Emit, cancel: Canc
     """The bill of materials of one env, whose stack is made where it was not. Raises as `execute` does."""
     with working(request, emit, cancel) as at:
         chosen = one_env(at.spec, env)
-        stack = Stacks(at.nodes, at.setting).stack(chosen.name)
+        stack = _made(at, chosen)
         with layers.using(at.setting.store, [made.layer for made in stack.made]):
             return bill.render(contents.bill(chosen.name, stack, at.kinds.plugins), form)
 
@@ -155,7 +160,7 @@ def export(
     with working(request, emit, cancel) as at:
         chosen = one_env(at.spec, env)
         name = target.name(chosen, tag, where.form)
-        stack = Stacks(at.nodes, at.setting).stack(chosen.name)
+        stack = _made(at, chosen)
         if where.form == "devcontainer":
             if bare or project or compress:
                 text = (
@@ -188,7 +193,7 @@ def push(
     where = push.where(to)
     with working(request, emit, cancel) as at:
         chosen = one_env(at.spec, env)
-        stack = Stacks(at.nodes, at.setting).stack(chosen.name)
+        stack = _made(at, chosen)
         wish = Wish(name=str(where), bare=bare, project=project)
         return push.push(chosen, stack, at.setting, where, wish, form=compress)
 
@@ -227,13 +232,25 @@ def lock(request: Request, upgrade: tuple[str, ...] | None, emit: Emit, cancel: 
     ):
         old, nodes = at.setting.lock, at.nodes
         stacks = Stacks(nodes, moving(at.setting, nodes, upgrade) if upgrade else at.setting)
-        [*pool.map(lambda env: stacks.stack(env.name), at.spec.envs)]
+        with together.told(at.spec.envs, stacks, at.setting):
+            [*pool.map(lambda env: stacks.stack(env.name), at.spec.envs)]
     found = locking.entries(stacks.graph(), stacks.made())
     names = frozenset((entry.question.subject, entry.question.name) for entry in found) if request.envs else None
     new = merged(old, found, platforms=frozenset(entry.question.platform for entry in found), names=names)
     written = lock_file.write(at.spec.root, at.spec.file, new)
     name = lock_file.name(at.spec.file)
     return Locked(file=name, changes=changes(old, new), entries=len(new.entries), written=written)
+
+
+def _made(at: Opened, env: Env, *, runs: bool = False) -> Stack:
+    """The stack of an env; where commands are to run in it, the caller has to allow what `pass:` asks for. Raises
+    SpecError, MakeError, Interrupted."""
+    stacks = Stacks(at.nodes, at.setting)
+    with together.told((env,), stacks, at.setting, runs=runs):
+        if runs:
+            describe.check((env,), at.setting.allowed, os.environ)
+            describe.check_workdir(env, at.setting.gate())
+        return stacks.stack(env.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,8 +267,7 @@ def execute(request: Request, env: str, argv: tuple[str, ...], *, terminal: bool
     """Make one env and run a command in it (`argv` empty: a shell). Returns the command's own status."""
     with working(request, emit, cancel) as at:
         chosen = one_env(at.spec, env)
-        describe.check((chosen,), at.setting.allowed, os.environ)
-        stack = Stacks(at.nodes, at.setting).stack(chosen.name)
+        stack = _made(at, chosen, runs=True)
         with scratch_for(chosen, at.setting) as directory, standin.shown(at.setting) as shown:
             prepared = ready.prepare(chosen, stack, at.spec, at.files, at.setting, scratch=directory, git=shown)
             try:

@@ -31,7 +31,7 @@ from envtool.run.warm import consent
 from envtool.spec.check import Checker
 from envtool.spec.node import Problems, plain
 from envtool.spec.parse import parse, source_of
-from envtool.spec.values import PASSED, VARIABLE
+from envtool.spec.values import PASSED, PASSED_WORDS, VARIABLE
 from envtool.trusted import distrust
 
 SOURCE = re.compile(rf"env:{VARIABLE[1:-1]}|file:.+", re.DOTALL)
@@ -40,12 +40,23 @@ _ALLOW: Json = {
     "type": "object",
     "additionalProperties": False,
     "properties": {
-        "pass": {"type": "array", "items": {"type": "string", "pattern": PASSED}},
+        "pass": {"type": "array", "items": {"type": "string", "pattern": PASSED, "errorMessage": PASSED_WORDS}},
         "secrets": {
             "type": "object",
-            "additionalProperties": {"type": "string", "pattern": f"^(env:{VARIABLE[1:-1]}|file:(/|~/).*)$"},
+            "additionalProperties": {
+                "type": "string",
+                "pattern": f"^(env:{VARIABLE[1:-1]}|file:(/|~/).*)$",
+                "errorMessage": "where the secret is, as in env:APP_TOKEN or file:~/.npmrc",
+            },
         },
-        "files": {"type": "array", "items": {"type": "string", "pattern": _HOME}},
+        "files": {
+            "type": "array",
+            "items": {
+                "type": "string",
+                "pattern": _HOME,
+                "errorMessage": "an absolute path, or one below ~, as in /srv/mirror or ~/src/app",
+            },
+        },
     },
 }
 SCHEMA: dict[str, Json] = {
@@ -83,7 +94,12 @@ def allowed(request: Request, root: str) -> Allowed:
         if not re.match(PASSED, text):
             raise UsageError(f"`--allow-pass {text}` is no variable's name", code="usage.pass")
         variables.append(text)
-    files += [os.path.abspath(os.path.expanduser(path)) for path in request.allow_file]
+    for path in request.allow_file:
+        if not path or not os.path.exists(os.path.expanduser(path)):
+            raise UsageError(
+                f"`--allow-file {path or repr(path)}`: there is no such file or directory", code="usage.file"
+            )
+        files.append(os.path.abspath(os.path.expanduser(path)))
     return Allowed(
         secrets=secrets,
         variables=tuple(dict.fromkeys(variables)),
@@ -102,7 +118,7 @@ def configured(root: str) -> Iterable[Mapping[str, Any]]:
     problems = Problems()
     node = parse(text, source_of(text, path), problems)
     if node is not None:
-        Checker(SCHEMA).check(plain(node), node, problems)
+        Checker(SCHEMA, whole="config.yaml").check(plain(node), node, problems)
         projects = node.get("projects")
         for name in projects.mapping() if projects is not None else ():
             if projects is not None and not re.match(_HOME, name):

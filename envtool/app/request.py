@@ -105,8 +105,11 @@ def _no_env(spec: Spec, name: str) -> UsageError:
     return UsageError(f"no env `{name}`", code="no-env", hint=hint)
 
 
-def no_task(spec: Spec, task: str) -> str:
+def no_task(spec: Spec, task: str) -> UsageError:
     """What to say where no env has a task."""
-    if len(spec.envs) == 1:
-        return f"env `{spec.envs[0].name}` has no task `{task}`"
-    return f"no env has a task `{task}`"
+    one = len(spec.envs) == 1
+    message = f"env `{spec.envs[0].name}` has no task `{task}`" if one else f"no env has a task `{task}`"
+    known = sorted({each.name for env in spec.envs for each in env.tasks})
+    near = difflib.get_close_matches(task, known, n=1)
+    hint = f"did you mean `{near[0]}`?" if near else "`envtool list` shows envs and their tasks"
+    return UsageError(message, code="no-task", hint=hint)

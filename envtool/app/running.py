@@ -5,14 +5,22 @@ from __future__ import annotations
 import os
 import threading
 import time
+import traceback
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from envtool import evidence
+from envtool.app import together
 from envtool.app.opening import Opened, working
 from envtool.app.request import Request, no_task
-from envtool.errors import BuildError, EnvtoolError, Interrupted, NotCachedError, SpecError, UsageError, refused
+from envtool.errors import (
+    BuildError,
+    EnvtoolError,
+    Interrupted,
+    NotCachedError,
+    UsageError,
+)
 from envtool.events import Emit, Noted
 from envtool.model import Env, Task
 from envtool.plan.outputs import contested
@@ -20,7 +28,7 @@ from envtool.realise.explain import explain
 from envtool.realise.setting import Cancel, Setting
 from envtool.realise.stacks import Stacks
 from envtool.run import describe, ready, remember
-from envtool.run.result import Result
+from envtool.run.result import Result, error_of, words
 
 
 def run(request: Request, task: str, emit: Emit, cancel: Cancel) -> tuple[Result, ...]:
@@ -36,8 +44,7 @@ def _run(request: Request, at: Opened, task: str, cancel: Cancel, began: int) ->
     spec, setting = at.spec, at.setting
     chosen = [(env, each) for env in spec.envs for each in env.tasks if each.name == task]
     if not chosen:
-        raise UsageError(no_task(spec, task), code="no-task", hint="`envtool list` shows envs and their tasks")
-    describe.check((env for env, _ in chosen), setting.allowed, os.environ)
+        raise no_task(spec, task)
     stacks = Stacks(at.nodes, setting)
     if request.expect_cached:
         wanted = {node_id for env, _ in chosen for node_id in at.nodes.stacks[env.name]}
@@ -69,10 +76,13 @@ def _run(request: Request, at: Opened, task: str, cancel: Cancel, began: int) ->
         evidence.close_run(spec.root, directory)
     if said := _unremembered(chosen, done, setting):
         setting.emit(Noted(text=said))
+    if (line := setting.allowed.all()) and any(result.error for result in done):
+        setting.emit(Noted(text=f"to allow all that you were asked for here: {line}"))
     if len(traces) == len(chosen) and not request.args and not request.refresh and not at.kinds.hooks("envtool_event"):
         order = {(env.name, each.name): number for number, (env, each) in enumerate(chosen)}
         traces.sort(key=lambda trace: order[trace.env.name, trace.task])
-        ready.unchanged(traces, spec, at.files, setting, selected=request.envs, began=began)
+        with suppress(EnvtoolError, OSError):  # only a help: the next run is slower without it
+            ready.unchanged(traces, spec, at.files, setting, selected=request.envs, began=began)
     return done
 
 
@@ -103,27 +113,28 @@ def _check_cached(at: Opened, wanted: set[str], stacks: Stacks) -> None:
 
 
 def _result(asked: remember.Asked, stacks: Stacks, *, again: bool) -> tuple[Result, remember.Trace | None]:
-    env, task, log = asked.env, asked.task, asked.log
+    env, task = asked.env, asked.task
     try:
+        describe.check((env,), asked.setting.allowed, os.environ)
+        describe.check_workdir(env, asked.setting.gate())
         return remember.perform(asked, stacks, again=again)
-    except SpecError:
-        raise
     except Interrupted:
         return _ended(env, task, "interrupted", "interrupted"), None
-    except (EnvtoolError, OSError) as raised:
-        error = refused(raised) if isinstance(raised, OSError) else raised
-        if error is None:
-            raise
-        if isinstance(error, BuildError) and error.output:
+    except Exception as raised:  # whatever it is, it is this env's: the others run, and the report has its end
+        error = together.complete(error_of(raised), (env,), stacks, asked.setting)
+        output = error.output if isinstance(error, BuildError) else ""
+        if os.environ.get("ENVTOOL_DEBUG") and error.code == "internal":
+            output = traceback.format_exc()
+        log = asked.log if output else ""
+        if output:
             with suppress(OSError), evidence.create(log) as file:
-                file.write(error.output.encode(errors="replace"))
-        else:
-            log = ""
-        text = f"{error.message}\n  {error.hint}" if error.hint else error.message
-        return _ended(env, task, "error", text, log=log), None
+                file.write(output.encode(errors="replace"))
+        return _ended(env, task, "error", words(error), log=log, error=error), None
 
 
-def _ended(env: Env, task: Task, outcome: str, message: str, log: str = "") -> Result:
+def _ended(
+    env: Env, task: Task, outcome: str, message: str, log: str = "", error: EnvtoolError | None = None
+) -> Result:
     return Result(
         env=env.name,
         task=task.name,
@@ -133,4 +144,5 @@ def _ended(env: Env, task: Task, outcome: str, message: str, log: str = "") -> R
         started=time.time(),
         log=log,
         message=message,
+        error=error,
     )

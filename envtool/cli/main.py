@@ -12,10 +12,10 @@ import click
 
 from envtool.cli import signals
 from envtool.cli.options import Settings, common, settings
-from envtool.errors import EnvtoolError, Interrupted, UsageError, refused
+from envtool.errors import EnvtoolError, Interrupted, UsageError, internal, refused
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 # In the order of help. The text stands here so that `envtool --help` need not import a verb.
 VERBS = {
@@ -45,6 +45,17 @@ VERBS = {
     "version": "Show the versions that matter in a report.",
     "completion": "Print the completion script of a shell.",
 }
+GROUPS = {  # as help shows them
+    "Run": ("test", "build", "run", "exec", "shell"),
+    "Look": ("list", "plan", "why", "inspect", "diff", "verify"),
+    "Pin": ("lock", "fetch", "vendor"),
+    "Give away": ("export", "push", "sbom", "cache"),
+    "Look after": ("init", "store", "gc", "doctor", "schema", "version", "completion"),
+}
+OTHERS = {  # words that other programs have
+    "ls": "list", "sh": "shell", "bash": "shell", "enter": "shell", "up": "test", "check": "test",
+    "clean": "gc", "prune": "gc", "rm": "gc", "update": "lock", "upgrade": "lock",
+}  # fmt: skip
 EXAMPLES = """
   envtool test                        every test env, in throw-away containers
   envtool test -e 'unit*' -- -k slow  some envs, with arguments for the task
@@ -71,22 +82,34 @@ class Verbs(click.Group):
             return command
         if ctx.resilient_parsing or cmd_name.startswith("-"):
             return None
-        from difflib import get_close_matches
+        near = _near(cmd_name, VERBS) or OTHERS.get(cmd_name, "")
+        hint = f"did you mean `envtool {near}`?" if near else "`envtool --help` lists the verbs"
+        if not near or sorted(near) != sorted(cmd_name):  # no slip of the fingers: perhaps it is a task
+            from envtool.cli.options import task_names
 
-        near = get_close_matches(cmd_name, VERBS, 1)
-        hint = f"did you mean `envtool {near[0]}`?" if near else "`envtool --help` lists the verbs"
+            tasks = task_names(ctx, ctx.command.params[0], "")
+            if task := cmd_name if cmd_name in tasks else "" if near else _near(cmd_name, tasks):
+                hint = f"did you mean the task: `envtool run {task}`?"
         raise UsageError(f"unknown verb `{cmd_name}`", code="usage.verb", hint=hint)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The verbs, without importing them."""
-        with formatter.section("Verbs"):
-            formatter.write_dl([*VERBS.items()])
+        for title, verbs in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(verb.ljust(max(map(len, VERBS))), VERBS[verb]) for verb in verbs])
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Examples and exit statuses."""
         for title, text in (("Examples", EXAMPLES), ("Exit status", STATUSES)):
             with formatter.section(title):
                 formatter.write(text.strip("\n") + "\n")
+
+
+def _near(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """The word that is most like a name, empty where none is."""
+    from difflib import get_close_matches
+
+    return "".join(get_close_matches(name, [*known], 1, cutoff))
 
 
 def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:  # noqa: ARG001 - click's signature
@@ -98,7 +121,9 @@ def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:  
 
 
 @click.group(cls=Verbs, subcommand_metavar="VERB ...", context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version.")
+@click.option(
+    "-V", "--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version."
+)
 def group() -> None:
     """Test and build commands in throw-away containers, from one YAML file."""
 
@@ -113,8 +138,11 @@ def _usage(error: click.ClickException) -> UsageError:
     hint = f"see `{path} --help`"
     if isinstance(error, click.NoSuchOption):
         message = f"unknown option `{error.option_name}`"
-        if error.possibilities:
-            hint = f"did you mean `{min(error.possibilities, key=len)}`?"
+        near = _near(error.option_name, error.possibilities or (), 0.75)
+        if near:
+            hint = f"did you mean `{near}`?"
+        elif path == "envtool":
+            hint = "options of a verb stand after it; `envtool VERB --help` shows them"
         elif path.endswith((" exec", " test", " build", " run")):
             hint = f"what belongs to the command goes after `--`; see `{path} --help`"
     elif isinstance(error, click.MissingParameter):
@@ -122,6 +150,10 @@ def _usage(error: click.ClickException) -> UsageError:
         message = f"`{path}` needs {name}"
     elif isinstance(error, click.BadParameter) and error.param:
         message = f"`{max(error.param.opts, key=len)}`: {error.message.rstrip('.')}"
+        choices = getattr(error.param.type, "choices", ())
+        written = re.match(r"'(.*?)' is not one of", error.message)
+        if near := _near(written[1], choices) if written else "":
+            hint = f"did you mean `{near}`?"
     else:
         message = error.format_message().rstrip(".")
         message = message[:1].lower() + message[1:]
@@ -145,6 +177,8 @@ def call(argv: Sequence[str]) -> int:
     if "--" in words:  # click would mix the two up, and would parse options of the command as ours
         at = words.index("--")
         words, tail = words[:at], tuple(words[at + 1 :])
+    if words[:1] == ["help"]:
+        words = [*words[1:], "--help"]
     if instruction := os.environ.get("_ENVTOOL_COMPLETE"):
         from click.shell_completion import shell_complete
 
@@ -195,17 +229,12 @@ def _report(error: EnvtoolError, argv: Sequence[str]) -> int:
 def unforeseen(error: Exception, argv: Sequence[str]) -> int:
     """The system refused something (a full disk, a file that is none): one sentence. Else it is a bug."""
     said = refused(error) if isinstance(error, OSError) else None
-    if os.environ.get("ENVTOOL_DEBUG") or _said(argv).verbosity > 0:
+    shown = bool(os.environ.get("ENVTOOL_DEBUG") or _said(argv).verbosity > 0)
+    if shown:
         import traceback
 
         traceback.print_exception(error)
-        hint = ""
-    else:
-        hint = "ENVTOOL_DEBUG=1 shows where; please report it with what `envtool version` prints"
-    if said is not None:
-        return _report(said, argv)
-    message = " ".join(f"{type(error).__name__}: {error}".split())
-    return _report(EnvtoolError(f"internal error: {message} (this is a bug)", code="internal", hint=hint), argv)
+    return _report(said or internal(error, shown=shown), argv)
 
 
 def _stop(number: int) -> NoReturn:

@@ -22,14 +22,14 @@ is talk.
 |---|---|
 | 0 | all passed |
 | 1 | a task failed or ran out of time, `verify` or `diff` found a difference, or `store verify` damage that is left |
-| 2 | the spec or the command line is wrong; nothing was run |
+| 2 | the command line or the spec is wrong: for all envs, and nothing was run, or for some, and the others were |
 | 3 | an environment could not be made (or is not cached: `--expect-cached`), `doctor` found that containers cannot \
 run, or envtool has a bug |
 | 130 | interrupted: ^C, SIGTERM, or the terminal went away |
 | 141 | whoever read standard output closed it (`envtool list \\| head -1`) |
 
-Interrupted outweighs failed, failed outweighs not made. `exec` and `shell` end with the command's own status (128 + n
-when signal n ended it); 2, 3 and 130 are then possible before it has started.
+Interrupted outweighs failed, that a wrong spec, and that an env that could not be made. `exec` and `shell` end with the
+command's own status (128 + n when signal n ended it); 2, 3 and 130 are then possible before it has started.
 
 The first ^C ends the tasks (TERM, then KILL), keeps their outputs and writes the reports; the second does not wait.
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from envtool.cli import door, screen, signals
 from envtool.directory import drafts
-from envtool.errors import Interrupted, UsageError
+from envtool.errors import Interrupted, SpecError, UsageError
 from envtool.report.closing import closing
 from envtool.report.lines import Lines, result, write
 from envtool.report.stream import Result, Stream, Subscriber
@@ -34,12 +34,15 @@ Answer = TypeVar("Answer")
 
 
 def status(results: Sequence[Result], *, interrupted: bool = False) -> int:
-    """The exit status of a run. A failed task (1) is certain knowledge, so it outweighs an env not made (3)."""
+    """The exit status of a run. A failed task (1) is certain knowledge, and so is a spec that is wrong for an env (2):
+    they outweigh an env that could not be made (3)."""
     outcomes = {each.outcome for each in results}
     if interrupted or ("interrupted" in outcomes and not outcomes & {"failed", "timeout"}):
         return 130
     if outcomes & {"failed", "timeout"}:
         return 1
+    if any(isinstance(each.error, SpecError) for each in results):
+        return 2
     return 3 if "error" in outcomes else 0
 
 

@@ -12,9 +12,21 @@ from envtool.api import PROJECT, Json, Kind, Place, Recipe, Request
 
 MODE: Json = {
     "description": "permissions of the files, octal (`0755`); default: 0755 for what is executable, else 0644",
-    "oneOf": [{"type": "string", "pattern": "^0?[0-7]{3,4}$"}, {"type": "integer", "minimum": 0, "maximum": 4095}],
+    "oneOf": [
+        {
+            "type": "string",
+            "pattern": "^0?[0-7]{3,4}$",
+            "errorMessage": "three or four octal digits, as in 0755 or 644",
+        },
+        {"type": "integer", "minimum": 0, "maximum": 4095},
+    ],
 }
-TARGET: dict[str, Json] = {"type": "string", "pattern": "^/", "not": {"pattern": r"(^|/)\.\.(/|$)"}}
+TARGET: dict[str, Json] = {
+    "type": "string",
+    "pattern": "^/",
+    "not": {"pattern": r"(^|/)\.\.(/|$)"},
+    "errorMessage": "an absolute path without `..`, as in /etc/app.conf",
+}
 
 
 class Copy(Kind):

@@ -11,10 +11,19 @@ from envtool import sizes
 from envtool.api import BLOBS, Fetch, Json, Kind, Place, Recipe, Request, Unpack
 from envtool.kinds.copy import MODE, TARGET, parse_mode
 
+HASH: dict[str, Json] = {
+    "type": "string",
+    "pattern": "^[0-9a-fA-F]{64}$",
+    "errorMessage": "a sha256 of 64 hex digits, as `sha256sum FILE` prints it",
+}
 LIMIT: Json = {
     "description": "the most that is fetched: `20GiB`, or a number of bytes; 8GiB unless said",
     "oneOf": [
-        {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})? ?([kKmMgG][iI]?)?[bB]?$"},
+        {
+            "type": "string",
+            "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})? ?([kKmMgG][iI]?)?[bB]?$",
+            "errorMessage": "a size, as in 20GiB or 500MB",
+        },
         {"type": "integer", "minimum": 1, "maximum": sizes.LARGEST},
     ],
 }
@@ -34,8 +43,9 @@ class FetchLayer(Kind):
                 "description": "http, https or file URL; one outside of the project where `--allow-file` lets it",
                 "type": "string",
                 "pattern": "^(https?|file)://",
+                "errorMessage": "a URL of http, https or file, as in https://example.org/app.tar.gz",
             },
-            "sha256": {"description": "of the file, in hex", "type": "string", "pattern": "^[0-9a-fA-F]{64}$"},
+            "sha256": {"description": "of the file, in hex", **HASH},
             "to": {"description": "absolute path: of the file, or of the directory it is unpacked to", **TARGET},
             "unpack": {"description": "unpack it: tar (gz, xz, bz2, zst) or zip", "type": "boolean", "default": False},
             "strip": {"description": "leading directories dropped when unpacking", "type": "integer", "minimum": 0},

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, cast
 
 from envtool.api import Fetch, Json, Kind, Problem, Recipe, Request, ResolveError, Site, SpecError, Unpack, shapes
-from envtool.kinds.fetch import LIMIT, limit
+from envtool.kinds.fetch import HASH, LIMIT, limit
 
 _ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tar.zst", ".tzst", ".zip")
 
@@ -31,9 +31,14 @@ class Tarball(Kind):
         "required": ["sha256"],
         "oneOf": [{"required": ["url"]}, {"required": ["path"]}],
         "properties": {
-            "url": {"type": "string", "pattern": "^(https?|file):", "description": "Where it is fetched from."},
+            "url": {
+                "type": "string",
+                "pattern": "^(https?|file):",
+                "errorMessage": "a URL of http, https or file, as in https://example.org/root.tar.xz",
+                "description": "Where it is fetched from.",
+            },
             "path": {"type": "string", "minLength": 1, "description": "Or a file of the project."},
-            "sha256": {"type": "string", "pattern": "^[0-9a-fA-F]{64}$", "description": "Hash of the whole file."},
+            "sha256": {**HASH, "description": "Hash of the whole file."},
             "strip": {
                 "type": "integer",
                 "minimum": 0,

@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from envtool import net, project
+from envtool import inputs, net
 from envtool.api import BESIDE, BLOBS, PROJECT, Call, Fetch, InputFile, Looked, Place, Recipe, Run, Site, Unpack
 from envtool.api import Step as ApiStep
 from envtool.container import ids, start
@@ -196,7 +196,8 @@ class Workbench:
                 self.project = os.path.join(top, "project")
                 os.mkdir(self.project)
                 os.chmod(self.project, 0o755)
-                project.stage(self.setting.root, self.inputs, self.project, self.setting.cancel.check)
+                setting = self.setting
+                inputs.stage(setting.root, self.inputs, self.project, setting.cancel.check, setting.gate())
         except BaseException:
             self.__exit__()
             raise

@@ -15,6 +15,7 @@ from typing import Protocol
 from envtool import inputs, keys, project, shapes
 from envtool.api import Fetch, InputFile, Kind, Request, Site
 from envtool.errors import EnvtoolError, Interrupted, MakeError, Problem, ResolveError, SpecError
+from envtool.gate import Gate
 from envtool.lock.lock import Entry, Question, ground
 from envtool.lock.text import wrong_pins
 from envtool.model import BaseSpec, Json, LayerSpec
@@ -76,21 +77,11 @@ def diff_ids(stack: Sequence[Made]) -> tuple[str, ...]:
 def request_on(node: Node, below: Sequence[Settled], diff_ids: tuple[str, ...], setting: Setting) -> Request:
     """The same where nothing below need stand: without diff IDs it does for what a lock is asked. Raises SpecError."""
     spec = node.spec
-    kind, options = node.kind, spec.options
-    wishes = tuple(
-        tuple(posixpath.normpath(posixpath.join(spec.directory, pattern)) for pattern in some)
-        for some in (
-            kind.inputs(options),
-            kind.optional_inputs(options),
-            kind.named_inputs(options),
-            kind.asked_inputs(options),
-        )
-    )
     base = below[0] if below else None
     return Request(
         name=spec.name,
         options=spec.options,
-        inputs=_inputs(setting, wishes, node) if any(wishes) else (),
+        inputs=_inputs(setting, node),
         where=spec.where,
         directory=spec.directory,
         arch=setting.arch,
@@ -100,7 +91,7 @@ def request_on(node: Node, below: Sequence[Settled], diff_ids: tuple[str, ...], 
         base_name=base.node.spec.name if base else "",
         base_pins=base.pins if base else None,
         variables={} if node.of else variables(below),  # a part has what it needs of them in its options
-        texts=_texts(node, setting),
+        texts=_texts(setting, node),
     )
 
 
@@ -324,8 +315,31 @@ def memo_question(node: Node, request: Request) -> dict[str, Json]:
     }
 
 
-def _inputs(setting: Setting, patterns: Sequence[tuple[str, ...]], node: Node) -> tuple[InputFile, ...]:
+def wrong(node: Node, setting: Setting) -> tuple[Problem, ...]:
+    """All that is wrong with what a node asks of the project's files. Raises Interrupted."""
+    found: list[Problem] = []
+    for ask in (_inputs, _texts):
+        try:
+            ask(setting, node)
+        except SpecError as error:
+            found += error.problems
+    return tuple(found)
+
+
+def _inputs(setting: Setting, node: Node) -> tuple[InputFile, ...]:
     kind, spec = node.kind, node.spec
+    options = spec.options
+    patterns = tuple(
+        tuple(posixpath.normpath(posixpath.join(spec.directory, pattern)) for pattern in some)
+        for some in (
+            kind.inputs(options),
+            kind.optional_inputs(options),
+            kind.named_inputs(options),
+            kind.asked_inputs(options),
+        )
+    )
+    if not any(patterns):
+        return ()
     keeps = follows = None
     prefix = "" if spec.directory in ("", ".") else f"{spec.directory}/"
     if type(kind).keeps is not Kind.keeps:
@@ -347,7 +361,7 @@ def _inputs(setting: Setting, patterns: Sequence[tuple[str, ...]], node: Node) -
             keeps=keeps,
             follows=follows,
             apart=(*setting.files, *setting.logs),
-            door=setting.gate() if setting.allowed.files else None,
+            door=Gate(setting.root, setting.allowed),
             cancel=cancel.reader,
             check=cancel.check,
         )
@@ -357,7 +371,7 @@ def _inputs(setting: Setting, patterns: Sequence[tuple[str, ...]], node: Node) -
         raise _said_of(spec, error) from error
 
 
-def _texts(node: Node, setting: Setting) -> dict[str, str]:
+def _texts(setting: Setting, node: Node) -> dict[str, str]:
     """Text of the files that a kind reads. Raises SpecError."""
     spec = node.spec
     found: dict[str, str] = {}
@@ -372,4 +386,7 @@ def _texts(node: Node, setting: Setting) -> dict[str, str]:
 
 
 def _said_of(spec: BaseSpec | LayerSpec, error: EnvtoolError) -> SpecError:
-    return SpecError((Problem(where=spec.where, message=error.message, code=error.code, hint=error.hint),))
+    errors = error.errors if isinstance(error, inputs.WrongInputsError) else (error,)
+    return SpecError(
+        tuple(Problem(where=spec.where, message=each.message, code=each.code, hint=each.hint) for each in errors)
+    )

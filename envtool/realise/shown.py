@@ -78,10 +78,11 @@ def _secret(secret: Secret, gate: Gate, found: Staged, where: str) -> None:
     if value is None:
         if secret.required:
             said = f"`{secret.source}` is not there" if secret.source else "the spec's `secrets:` does not name it"
+            line = gate.allowed.example("--allow-secret", f"{secret.id}=file:PATH")
             raise BuildError(
                 f"{where}: secret `{secret.id}` is required, and {said}",
                 code="secret-missing",
-                hint=f"`{gate.allowed.line('--allow-secret', f'{secret.id}=file:PATH')}`, or {secret.id}=env:VARIABLE",
+                hint=f"`{line}`, or {secret.id}=env:VARIABLE",
             )
         return
     if secret.env:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from envtool.errors import BuildError, EnvtoolError
+from envtool.errors import BuildError, EnvtoolError, MakeError, SpecError
 from envtool.plan.graph import Graph, Node, grown, has_parts
 from envtool.realise import settle, team
 from envtool.realise.ahead import Ahead
@@ -48,13 +48,17 @@ class Stack:
 
 
 def known_parts(graph: Graph, setting: Setting) -> Graph:
-    """The graph with the parts of those bases whose pins are locked or remembered: nobody is asked. Raises
-    SpecError."""
+    """The graph with the parts of those bases whose pins are locked or remembered: nobody is asked. What is wrong with
+    one of them is for those envs to say that stand on it."""
     for node in [*graph.nodes.values()]:
         if node.subject == "base" and has_parts(node.kind) and node.id not in graph.parts:
-            wanted = settle.wanted(node, settle.request_for(node, (), setting), (), setting)
+            try:
+                wanted = settle.wanted(node, settle.request_for(node, (), setting), (), setting)
+                parts = node.kind.parts(wanted.request, wanted.pins) if wanted.known else ()
+            except (SpecError, MakeError):
+                continue
             if wanted.known:
-                graph = grown(graph, node.id, node.kind.parts(wanted.request, wanted.pins))
+                graph = grown(graph, node.id, parts)
     return graph
 
 
@@ -152,6 +156,12 @@ class Stacks:
         self._ahead.wait()
         known = [made for each in ids if (made := self._known(each)) and not made.layer.tree]
         self._together([made.settled.node.id for made in known if settle.archive(made.settled)])
+
+    @property
+    def known(self) -> Graph:
+        """The graph with the parts that are known by now."""
+        with self._lock:
+            return self._graph
 
     def graph(self) -> Graph:
         """The graph with all parts of all bases, which are asked for where they are not known. Raises as `stack`."""

@@ -41,9 +41,13 @@ def output(path: str, *, style: words.Style) -> str:
     return "\n".join(lines) if any(lines) else ""
 
 
-def failure(result: Result, *, again: str, shown: bool, style: words.Style, columns: int) -> str:
-    """All about one task that did not pass."""
-    parts = [words.rule(f"{result.env} {result.task}", columns, style=style)]
+def failure(
+    result: Result, *, again: str, shown: bool, style: words.Style, columns: int, others: Sequence[Result] = ()
+) -> str:
+    """All about one task that did not pass, and `others` that the same keeps from running."""
+    title = ", ".join(f"{each.env} {each.task}" for each in (result, *others[:2]))
+    more = f" and {len(others) - 2} more" if len(others) > 2 else ""
+    parts = [words.rule(f"{title}{more}", columns, style=style)]
     text = "" if shown or not result.log else output(result.log, style=style)
     if text:
         parts.append(text)
@@ -72,8 +76,12 @@ def closing(
     `shown` the (env, task) whose output is on the screen already, `spent` seconds.
     """
     bad = [result for result in results if result.outcome in ("failed", "timeout", "error")]
+    alike: dict[object, list[Result]] = {}  # what keeps several envs from being made is told once
+    for each in bad:
+        alike.setdefault(each.message if each.outcome == "error" else (each.env, each.task), []).append(each)
     parts = [
-        failure(each, again=again, shown=(each.env, each.task) in shown, style=style, columns=columns) for each in bad
+        failure(each, others=others, again=again, shown=(each.env, each.task) in shown, style=style, columns=columns)
+        for each, *others in alike.values()
     ]
     return "\n".join(
         [*(["", *parts] if parts else []), words.total(results, spent, interrupted=interrupted, style=style)]

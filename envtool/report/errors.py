@@ -33,7 +33,8 @@ def _spec(error: SpecError, style: Style) -> list[str]:
 def render(error: EnvtoolError, *, style: Style) -> str:
     """The whole text of an error, without the last newline."""
     if isinstance(error, SpecError):
-        return style.glyphs("\n".join(_spec(error, style)))
+        hint = [f"{style.paint('36', 'hint:')} {safe(error.hint)}"] if error.hint else []
+        return style.glyphs("\n".join([*_spec(error, style), *hint]))
     lines: list[str] = []
     if isinstance(error, NotCachedError):
         import time

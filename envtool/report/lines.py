@@ -61,6 +61,8 @@ def result(results: Sequence[Result], spent: float, status: int) -> Json:
                 "outputs": [*each.outputs],
                 "message": each.message,
                 "host": each.host,
+                "code": each.error.code if each.error else "",
+                "problems": _problems(each.error),
             }
             for each in results
         ],
@@ -69,19 +71,6 @@ def result(results: Sequence[Result], spent: float, status: int) -> Json:
 
 def error(problem: EnvtoolError) -> Json:
     """The last object where a command ended in an error."""
-    problems: list[Json] = []
-    if isinstance(problem, SpecError):
-        problems = [
-            {
-                "file": each.where.file,
-                "line": each.where.line,
-                "column": each.where.column,
-                "code": each.code,
-                "message": each.message,
-                "hint": each.hint,
-            }
-            for each in problem.problems
-        ]
     misses: dict[str, Json] = {}
     if isinstance(problem, NotCachedError):
         from envtool.report.why import explanations_json
@@ -93,6 +82,21 @@ def error(problem: EnvtoolError) -> Json:
         "code": problem.code,
         "message": problem.message,
         "hint": problem.hint,
-        "problems": problems,
+        "problems": _problems(problem),
         **misses,
     }
+
+
+def _problems(error: EnvtoolError | None) -> list[Json]:
+    """What is wrong with a spec, one by one."""
+    return [
+        {
+            "file": each.where.file,
+            "line": each.where.line,
+            "column": each.where.column,
+            "code": each.code,
+            "message": each.message,
+            "hint": each.hint,
+        }
+        for each in (error.problems if isinstance(error, SpecError) else ())
+    ]

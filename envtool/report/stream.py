@@ -16,6 +16,7 @@ from envtool.events import Output
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from envtool.errors import EnvtoolError
     from envtool.events import Event, Outcome
 
 BACKLOG = 64  # pieces of output between the workers and the subscribers
@@ -48,6 +49,10 @@ class Result(Protocol):
     @property
     def host(self) -> str:
         """Of a run that is remembered: on which machine it ran."""
+
+    @property
+    def error(self) -> EnvtoolError | None:
+        """Why its env was not made; None where it was."""
 
 
 class Subscriber(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from envtool import keys, project
-from envtool.api import Cache, Fetch, Secret
+from envtool.api import Cache, Fetch, Request, Secret
 from envtool.errors import Problem, SpecError
 from envtool.lock.lock import Entry, Lock, Question
 from envtool.model import Json, LayerSpec
@@ -61,7 +61,9 @@ def check(graph: Graph, lock: Lock, setting: Setting, file: str) -> None:
         if any(each not in known for each in node.below):
             continue  # what it stands on is the problem, or is not known here
         below = [known[each] for each in node.below]
-        request = settle.request_on(node, below, (), setting)
+        request = _request(node, below, setting)
+        if request is None:
+            continue
         pins: Json = None
         if settle.floats(node.kind) and not node.kind.pinned:
             continue
@@ -78,6 +80,14 @@ def check(graph: Graph, lock: Lock, setting: Setting, file: str) -> None:
         raise SpecError(tuple(sorted(problems, key=lambda each: (each.where, each.message))))
 
 
+def _request(node: Node, below: Sequence[Settled], setting: Setting) -> Request | None:
+    """What a lock is asked about a node; None where it cannot be: an input is not there, which its envs will say."""
+    try:
+        return settle.request_on(node, below, (), setting)
+    except SpecError:
+        return None
+
+
 def _on_this_machine(graph: Graph, lock: Lock, setting: Setting, file: str) -> list[Problem]:
     found = []
     asked = {(entry.question.kind, keys.digest(entry.question.asked)) for entry in lock.entries}
@@ -85,8 +95,8 @@ def _on_this_machine(graph: Graph, lock: Lock, setting: Setting, file: str) -> l
         base = graph.nodes[node.below[0]] if node.below else node
         if base.kind.pinned or not settle.floats(node.kind) or node is base:
             continue
-        request = settle.request_on(node, [], (), setting)
-        if (node.kind.name, keys.digest(node.kind.question(request))) not in asked:
+        request = _request(node, [], setting)
+        if request is not None and (node.kind.name, keys.digest(node.kind.question(request))) not in asked:
             question = Question(subject=node.subject, name=node.spec.name, kind=node.kind.name, platform="", asked=None)
             found.append(_stale(node, question, lock, setting, file))
     return found

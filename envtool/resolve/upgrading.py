@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import replace
 
 from envtool.errors import UsageError
@@ -18,7 +19,10 @@ def moving(setting: Setting, nodes: Graph, names: tuple[str, ...]) -> Setting:
     here = {node.spec.name for node in nodes.nodes.values()}
     unknown = tuple(name for name in unknown if name not in here)
     if unknown:
+        called = here | {str(item["name"]) for entry in old.entries for item in items(entry.pins)}
+        near = difflib.get_close_matches(unknown[0], sorted(called), 1)
         hint = f"there are {', '.join(sorted(here)[:12])}" + (", and the packages in them" if old.entries else "")
+        hint = f"did you mean `{near[0]}`?" if near and len(unknown) == 1 else hint
         raise UsageError(f"nothing here is called {', '.join(unknown)}", code="lock-name", hint=hint)
     _movable(old, nodes, names)
     return replace(setting, lock=rest, moving=kept)

@@ -43,14 +43,32 @@ def passed(env: Env, environ: Mapping[str, str]) -> dict[str, str]:
 
 def check(envs: Iterable[Env], allowed: gate.Allowed, environ: Iterable[str]) -> None:
     """Raise SpecError (code pass-not-allowed) for envs whose `pass:` means variables that the caller did not allow."""
+    problems = wrong(envs, allowed, environ)
+    if problems:
+        raise SpecError(problems)
+
+
+def wrong(envs: Iterable[Env], allowed: gate.Allowed, environ: Iterable[str]) -> tuple[Problem, ...]:
+    """The problems that `check` raises."""
     names = tuple(environ)
     problems = []
     for env in envs:
-        wrong, hint = gate.check_passing(f"env `{env.name}`", env.passed, allowed, names, network=env.network)
-        if wrong:
-            problems.append(Problem(where=env.where, message=wrong, code="pass-not-allowed", hint=hint))
-    if problems:
-        raise SpecError(tuple(problems))
+        message, hint = gate.check_passing(f"env `{env.name}`", env.passed, allowed, names, network=env.network)
+        if message:
+            problems.append(Problem(where=env.where, message=message, code="pass-not-allowed", hint=hint))
+    return tuple(problems)
+
+
+def check_workdir(env: Env, door: gate.Gate) -> None:
+    """Raise SpecError (code workdir) where commands would start in a directory that is not in the project: whatever the
+    caller allows, containers have no more of this machine than that."""
+    real = door.leads_out(env.workdir)
+    if real:
+        message = (
+            f"env `{env.name}`: `workdir: {env.workdir}` leads out of the project, to {real}, which tasks do not see"
+        )
+        hint = "a layer can bring it: `copy: {from: …, to: /opt/…}`, and the command go there"
+        raise SpecError((Problem(where=env.where, message=message, code="workdir", hint=hint),))
 
 
 def workdir(env: Env) -> str:

@@ -137,8 +137,8 @@ def bundle(results: Sequence[Any]) -> str:
         try:
             with evidence.opened(path_for(result.log)) as file:
                 lines.append(json.dumps(json.load(file), sort_keys=True, ensure_ascii=False) + "\n")
-        except OSError:
-            continue  # it did not pass
+        except (OSError, ValueError, RecursionError):
+            continue  # it did not pass, or somebody else wrote there since
     return "".join(lines)
 
 

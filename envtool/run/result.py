@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
+from envtool.errors import EnvtoolError, SpecError, internal, refused
 from envtool.events import Outcome
+from envtool.spec.render import explain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,3 +25,19 @@ class Result:
     outputs: tuple[str, ...] = ()  # project-relative paths that were copied back
     message: str = ""
     host: str = ""  # of a run that is remembered (`cached`): on which machine it ran; `started` is when
+    error: EnvtoolError | None = None  # why its env was not made
+
+
+def error_of(raised: Exception) -> EnvtoolError:
+    """What was raised while one result was worked for, as an error that can be told: what nobody foresaw is a bug."""
+    if isinstance(raised, EnvtoolError):
+        return raised
+    said = refused(raised) if isinstance(raised, OSError) else None
+    return said or internal(raised, shown=bool(os.environ.get("ENVTOOL_DEBUG")))
+
+
+def words(error: EnvtoolError) -> str:
+    """An error as the message of a result."""
+    if isinstance(error, SpecError):
+        return "\n".join(explain(problem) for problem in error.problems)
+    return f"{error.message}\n  {error.hint}" if error.hint else error.message

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jsonschema_rs
 
+from envtool import shapes
 from envtool.spec.node import FOUND
 from envtool.spec.schema import SERVICES
 from envtool.spec.template import is_template
@@ -32,16 +33,20 @@ _TYPES = {
     "array": "a list",
     "null": "nothing",
 }
+_TRUTHS = dict.fromkeys(("true", "yes", "y", "on", "1"), "true") | dict.fromkeys(
+    ("false", "no", "n", "off", "0"), "false"
+)
 _PLURALS = {"a string": "strings", "a whole number": "whole numbers", "a number": "numbers", "a mapping": "mappings"}
 
 
 class Checker:
     """One schema, compiled once. Immutable; the compiled form is thread-safe."""
 
-    __slots__ = ("compiled", "schema")
+    __slots__ = ("compiled", "schema", "whole")
 
-    def __init__(self, schema: dict[str, Json]) -> None:
-        self.schema = schema
+    def __init__(self, schema: dict[str, Json], *, whole: str = "the spec") -> None:
+        """`whole` is what a value is called that is no part of another."""
+        self.schema, self.whole = schema, whole
         self.compiled = jsonschema_rs.Draft202012Validator(schema)
 
     def check(self, value: Json, node: Node, problems: Problems, *, at: Path = (), rendered: bool = False) -> bool:
@@ -53,7 +58,7 @@ class Checker:
         errors = list(islice(_leaves(self.compiled.iter_errors(value), rendered=rendered), FOUND))
         for error in errors:
             if error.kind.name != "required" or not _misspelt(error, errors):
-                _report(error, self.schema, node, problems, at)
+                _report(error, self, node, problems, at)
         return not errors
 
 
@@ -78,10 +83,12 @@ def _meant(error: Any, *, rendered: bool) -> list[Any]:
     return min(candidates, key=len) if candidates else [error]
 
 
-def _report(error: Any, schema: dict[str, Json], root: Node, problems: Problems, at: Path) -> None:
+def _report(error: Any, checker: Checker, root: Node, problems: Problems, at: Path) -> None:
+    schema = checker.schema
     path: Path = tuple(error.instance_path)
     node = find(root, path)
     full = at + path
+    subject = _subject(full) or checker.whole
     kind = error.kind
     match kind.name:
         case "additionalProperties" | "unevaluatedProperties":
@@ -90,35 +97,40 @@ def _report(error: Any, schema: dict[str, Json], root: Node, problems: Problems,
                 _unknown_key(key, node, known, problems, full)
         case "propertyNames":
             name = str(kind.error.instance)
-            hint = "letters, digits and `_`, a letter first"
-            if "." in str(getattr(kind.error.kind, "pattern", "")):
-                hint = "letters, digits, `.`, `_` and `-`, a letter or digit first, at most 64"
+            hint = shapes.wanted(error, schema)
             problems.add(node.key(name), f"`{name}` cannot be a name{_of(full)}", code="name", hint=hint)
         case "required":
-            problems.add(node, f"{_subject(full)} needs `{kind.property}`", code="missing", hint=_missing(full, kind))
+            message = f"{subject} needs `{kind.property}`"
+            problems.add(node, message, code="missing", hint=_missing(full, kind))
         case "type" | "anyOf" | "oneOf" | "oneOfNotValid":
             wanted = words(_lookup(schema, error.schema_path[:-1]), schema)
             got = show(node, error.instance)
             problems.add(
                 node,
-                f"{_subject(full)}: expected {wanted}, got {got}",
+                f"{subject}: expected {wanted}, got {got}",
                 code="type",
                 hint=_type_hint(node, error, wanted),
             )
         case "enum":
             options = [str(option) for option in kind.options]
             hint = problems.near(str(error.instance), options)
-            problems.add(node, f"{_subject(full)}: unknown value {show(node, error.instance)}", code="value", hint=hint)
+            problems.add(node, f"{subject}: unknown value {show(node, error.instance)}", code="value", hint=hint)
         case "const" if full == ("version",):
-            problems.add(node, f"this envtool reads version 1, not {show(node, error.instance)}", code="version")
+            got = show(node, error.instance)
+            hint = "write `version: 1`" if str(error.instance).strip("v \t").split(".")[0] == "1" else ""
+            problems.add(node, f"this envtool reads version 1, not {got}", code="version", hint=hint)
         case "minItems" | "minLength" | "minProperties":
             what = "expected one kind with its options, got nothing" if full[:1] == ("bases",) else "is empty"
-            problems.add(node, f"{_subject(full)}: {what}", code="empty")
+            problems.add(node, f"{subject}: {what}", code="empty")
         case "maxProperties":
-            problems.add(node, f"{_subject(full)}: expected one kind, got {_listed(node)}", code="kinds")
+            problems.add(node, f"{subject}: expected one kind, got {_listed(node)}", code="kinds")
+        case "pattern" | "not":
+            got, says = show(node, error.instance), shapes.wanted(error, schema)
+            message = f"expected {says}, got {got}" if says else f"{got} does not match what is wanted here"
+            problems.add(node, f"{subject}: {message}", code="value")
         case _:
             said = str(error.message)
-            problems.add(node, f"{_subject(full)}: {said[:1].lower()}{said[1:200]}", code="value")
+            problems.add(node, f"{subject}: {said[:1].lower()}{said[1:200]}", code="value")
 
 
 def _misspelt(missing: Any, errors: list[Any]) -> bool:
@@ -174,7 +186,7 @@ def _joined(path: Path) -> str:
 def _subject(path: Path) -> str:
     named, rest = owner(path)
     if not rest:
-        return named or "the spec"
+        return named
     return f"`{_joined(rest)}`" + (f" of {named}" if named else "")
 
 
@@ -225,6 +237,8 @@ def _type_hint(node: Node, error: Any, wanted: str) -> str:
         return f'write it in quotes: "{node.text or value}"'
     if isinstance(value, str) and "list of" in wanted:
         return f"write it as a list: [{node.text or chr(34) + value + chr(34)}]" if len(value) <= 60 else ""
+    if wanted == "true or false" and (meant := _TRUTHS.get(str(value).lower())):
+        return f"write it without quotes: {meant}" if str(value).lower() == meant else f"write {meant}"
     if isinstance(value, str) and "number" in wanted and value.replace(".", "", 1).isdigit():
         return f"write it without quotes: {value}"
     return ""

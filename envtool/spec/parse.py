@@ -151,7 +151,9 @@ class _Reader:
             elif kind is yaml.DocumentStartEvent:
                 documents += 1
                 if documents > 1:
-                    self.refuse(self.at(event, 3), "a second document: a spec is one", "yaml", "remove the `---`")
+                    self.refuse(
+                        self.at(event, 3), "a second document: there is one in a file", "yaml", "remove the `---`"
+                    )
         return self.root
 
     # -- pieces --

@@ -64,11 +64,19 @@ def schema(registry: Registry) -> dict[str, Json]:
     }
 
 
+_NAME: Json = {
+    "pattern": values.NAME,
+    "errorMessage": "letters, digits, `.`, `_` and `-`, a letter or digit first, at most 64",
+}
+_AXIS: Json = {"pattern": values.AXIS, "errorMessage": "letters, digits and `_`, a letter first, at most 64"}
+_VARIABLE: Json = {"pattern": values.VARIABLE, "errorMessage": "letters, digits and `_`, no digit first"}
+
+
 def _named(description: str, what: str) -> Json:
     return {
         "description": description,
         "type": "object",
-        "propertyNames": {"pattern": values.NAME},
+        "propertyNames": _NAME,
         "additionalProperties": {"$ref": f"#/$defs/{what}"},
     }
 
@@ -115,7 +123,7 @@ def _definitions() -> dict[str, Json]:
         "strings": {"type": "array", "items": {"type": "string", "minLength": 1}},
         "variables": {
             "type": "object",
-            "propertyNames": {"pattern": values.VARIABLE},
+            "propertyNames": _VARIABLE,
             "additionalProperties": text,
         },
         "size": {"type": ["string", "integer"], "examples": ["500MB", "2GiB"]},
@@ -129,7 +137,7 @@ def _definitions() -> dict[str, Json]:
                 },
                 "exclude": {"description": "Points to leave out.", "$ref": "#/$defs/points"},
             },
-            "propertyNames": {"pattern": values.AXIS},
+            "propertyNames": _AXIS,
             "additionalProperties": {"type": "array", "items": text, "minItems": 1},
         },
         "points": {
@@ -137,7 +145,7 @@ def _definitions() -> dict[str, Json]:
             "items": {
                 "type": "object",
                 "minProperties": 1,
-                "propertyNames": {"pattern": values.AXIS},
+                "propertyNames": _AXIS,
                 "additionalProperties": text,
             },
         },
@@ -246,7 +254,7 @@ def _env(registry: Registry, *, extends: bool) -> Json:
             "description": "Variables of the caller that are let through, with `*` and `?`. With a network, or by a"
             " pattern, those that the caller allows (`--allow-pass`), beside TERM, LANG, CI and their kin.",
             "type": "array",
-            "items": {"type": "string", "pattern": values.PASSED},
+            "items": {"type": "string", "pattern": values.PASSED, "errorMessage": values.PASSED_WORDS},
         },
         "workdir": {"description": "Where tasks start, relative to this file.", "type": "string", "minLength": 1},
         "network": {
@@ -262,7 +270,7 @@ def _env(registry: Registry, *, extends: bool) -> Json:
         "tasks": {
             "description": "Commands under a verb: `test`, `build`, or any other.",
             "type": "object",
-            "propertyNames": {"pattern": values.NAME},
+            "propertyNames": _NAME,
             "additionalProperties": {"$ref": "#/$defs/task"},
         },
     }

@@ -110,8 +110,7 @@ class Renderer:
                 raise _unknown(name, "", tuple(scope))
             return template.render({name: _wrap(name, value) for name, value in scope.items()})
         except jinja2.TemplateSyntaxError as error:
-            said = (error.message or "not a template").rstrip(".")
-            raise TemplateError(f"template: {said[:1].lower()}{said[1:]}") from None
+            raise TemplateError(f"template: {_plain(error.message or 'not a template', text)}") from None
         except jinja2.UndefinedError as error:
             raise TemplateError(f"template: {error.message}", code="undefined") from None
         except (RecursionError, MemoryError):
@@ -125,6 +124,23 @@ class Renderer:
             AttributeError,
         ) as error:  # what an expression did: "1" + 1, [1][3] …
             raise TemplateError(f"template: {' '.join(str(error).split())[:200]}") from None
+
+
+def _plain(said: str, text: str) -> str:
+    """What Jinja says of a syntax that it does not understand, in words for whoever has never heard of it."""
+    for start, end, more in (("{{", "}}", ", or `{{ '{{' }}` for two braces"), ("{%", "%}", ""), ("{#", "#}", "")):
+        if text.count(start) > text.count(end):
+            return f"`{start}` is not closed: write `{end}` after it{more}"
+    if "looking for the following tags" in said:
+        return "`{% if … %}` is not closed: write `{% endif %}` after what it is for"
+    if found := re.search(r"unknown tag '(\w+)'", said):
+        return f"`{{% {found[1]} %}}` is not known: `if`, `elif`, `else` and `endif` are"
+    if found := re.search(r"expected token 'end of (?:print statement|statement block)', got '(.*?)'", said):
+        return f"`{found[1]}` was not expected there: one value stands between `{{{{` and `}}}}`"
+    if "Expected an expression, got 'end of print statement'" in said:
+        return "nothing stands between `{{` and `}}`"
+    said = said.replace("'end of print statement'", "`}}`").replace("'end of statement block'", "`%}`").rstrip(".")
+    return f"{said[:1].lower()}{said[1:]}"
 
 
 def _simple(text: str, scope: Scope) -> str | None:

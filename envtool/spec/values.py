@@ -11,6 +11,7 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"  # of envs, layers, bases, tasks
 AXIS = r"^[A-Za-z][A-Za-z0-9_]{0,63}$"  # of a matrix: reached as `matrix.NAME`
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 PASSED = r"^[A-Za-z_*?][A-Za-z0-9_*?]*$"  # a variable's name, with globs
+PASSED_WORDS = "the name of a variable, perhaps with `*` or `?`, as in NPM_TOKEN or CI_*"
 
 _DURATION = re.compile(r"(?:([0-9]+(?:\.[0-9]+)?)h)?(?:([0-9]+(?:\.[0-9]+)?)m)?(?:([0-9]+(?:\.[0-9]+)?)s?)?\Z")
 LONGEST = 366 * 86400.0

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from envtool.beneath import identity
 from envtool.container import ids
-from envtool.errors import BuildError, EnvtoolError, Interrupted
+from envtool.errors import BuildError, Interrupted, SpecError
 from envtool.events import Finished, Output, Started
 from envtool.plan.graph import Node
 from envtool.realise import settle
@@ -22,6 +22,7 @@ from envtool.realise.setting import Setting
 from envtool.realise.settle import Made
 from envtool.realise.site import StackSite
 from envtool.realise.stacks import Stacks
+from envtool.run.result import error_of, words
 from envtool.store import compare, layers
 from envtool.verify import diffoscope
 from envtool.verify.clock import Clocks
@@ -79,10 +80,12 @@ def told(found: Verified, event_id: str, setting: Setting) -> Iterator[list[Veri
         yield done
     except Interrupted:
         done.append(replace(found, outcome="interrupted", message="interrupted"))
-    except EnvtoolError as error:
+    except Exception as raised:  # whatever it is, it is this one's: the others are looked at
+        error = error_of(raised)
         output = f"\n{error.output}" if isinstance(error, BuildError) and error.output else ""
         hint = f"\n{error.hint}" if error.hint else ""
-        done.append(replace(found, outcome="error", message=f"{error.message}{hint}{output}"))
+        said = words(error) if isinstance(error, SpecError) else f"{error.message}{hint}"
+        done.append(replace(found, outcome="error", message=f"{said}{output}"))
     finally:
         now = time.time()
         done[-1] = replace(done[-1], seconds=now - began)

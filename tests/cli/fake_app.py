@@ -80,6 +80,7 @@ class Result:
     outputs: tuple = ()
     message: str = ""
     host: str = ""
+    error: errors.EnvtoolError | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,41 @@ def test_a_compiled_source_distribution_comes_out_the_same_in_two_stores(envtool
     one, two = layers(tmp_path / "store-one"), layers(tmp_path / "store-two")
     assert {kind for kind, _ in one} >= {"layer:pip"}
     assert one == two
+
+
+def wheel(path: Path, name: str, says: str) -> None:
+    """A wheel of one module that says so."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    about = f"{name}-1.dist-info"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{name}.py", f"said = {says!r}\n")
+        archive.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+        archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{about}/RECORD", "")
+
+
+@pytest.mark.dear
+def test_archives_of_the_project_are_installed_by_their_content(envtool, tmp_path):
+    """Also where git ignores them; an index has neither name."""
+    files = {
+        "envtool.yaml": "version: 1\nenvs:\n  unit: {language: python, tasks: {test: python test.py}}\n",
+        "requirements.txt": "envtool-first @ file:./dist/envtool_first-1-py3-none-any.whl\n--find-links wheels\n"
+        "envtool-second\n",
+        "test.py": "import envtool_first, envtool_second\nprint(envtool_first.said, envtool_second.said)\n",
+        ".gitignore": "dist/\n",
+    }
+    project = tmp_path / "project"
+    subprocess.run(["git", "init", "-q", "--template=", str(project)], check=True)
+    wheel(project / "dist/envtool_first-1-py3-none-any.whl", "envtool_first", "one")
+    wheel(project / "wheels/envtool_second-1-py3-none-any.whl", "envtool_second", "two")
+    done = envtool(files, "test", "-v")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "one two" in done.stdout + done.stderr
+    assert envtool({}, "lock").returncode == 0
+    assert str(tmp_path) not in (project / "envtool.lock").read_text()
+    wheel(project / "dist/envtool_first-1-py3-none-any.whl", "envtool_first", "another")
+    done = envtool({}, "test", "--no-locked", "-v")
+    assert "another two" in done.stdout + done.stderr, done.stderr
 
 
 def test_what_cannot_be_found_is_said_with_its_place(envtool):

@@ -299,7 +299,7 @@ class Site:
 
     def __init__(self, top: Path) -> None:
         self.top = top
-        (top / "pip").mkdir()  # without what is installed beside the one that runs the tests
+        (top / "pip").mkdir(parents=True)  # without what is installed beside the one that runs the tests
         (top / "pip/pip").symlink_to(Path(pip.__file__).parent)
 
     def open(self, path, *, limit=0):
@@ -310,6 +310,9 @@ class Site:
 
     def fetch(self, fetches):
         return [Path("/nowhere") / fetch.name for fetch in fetches]
+
+    def url(self, path):
+        return f"file:///here/{path}"
 
     def tags(self, directory=""):
         return ()
@@ -334,7 +337,8 @@ class Site:
         )
         argv = [sys.executable, "-c", program, mode, text]
         done = subprocess.run(argv, env={**PLAIN, **env}, capture_output=True, check=False)
-        return api.Completed(status=done.returncode, stdout=done.stdout, stderr=done.stderr)
+        said = done.stdout.replace(f"{self.top}/project".encode(), b"/project")
+        return api.Completed(status=done.returncode, stdout=said, stderr=done.stderr)
 
 
 PLAIN = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "PYTHONPATH": ":".join(sys.path)}
@@ -342,7 +346,8 @@ PLAIN = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "PYTHONPATH": ":".join
 
 def layers(files, **options):
     env = api.EnvDraft(name="unit", base_kind="image", options=options, layer_names=(), where=WHERE)
-    return Python().layers(env, testing.MemoryProject(files))
+    texts = {path: "PK" if isinstance(text, bytes) else text for path, text in files.items()}
+    return Python().layers(env, testing.MemoryProject(texts))
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -380,11 +385,11 @@ def test_what_has_a_place_of_its_own_is_never_asked_of_the_index(row, strangers,
     assert {entry["name"] for entry in pins["files"]}.isdisjoint(local)
 
 
-def resolved(files, options, strangers, tmp_path, monkeypatch):
+def resolved(files, options, strangers, tmp_path, monkeypatch, request=None):
     """The pins of a pip layer, and in `strangers.asked` what was asked of the index for them."""
     for path, text in files.items():
         (tmp_path / "project" / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "project" / path).write_text(text)
+        (tmp_path / "project" / path).write_bytes(text if isinstance(text, bytes) else text.encode())
     index = Index(variables={"PIP_INDEX_URL": f"http://127.0.0.1:{strangers.server_port}/simple"})
     for module in (resolving, simple):
         monkeypatch.setattr(module, "read_index", lambda _site: index)
@@ -392,8 +397,8 @@ def resolved(files, options, strangers, tmp_path, monkeypatch):
     monkeypatch.setattr(resolving, "_newest_pip", lambda *_: PIP)
     strangers.asked.clear()
     inputs = tuple(api.InputFile(path=path, sha256="0" * 64) for path in sorted(files))
-    request = api.Request(name="requirements", options=options, where=WHERE, arch="x86_64", epoch=0, inputs=inputs)
-    return Pip().resolve(request, Site(tmp_path))
+    usual = api.Request(name="requirements", options=options, where=WHERE, arch="x86_64", epoch=0, inputs=inputs)
+    return Pip().resolve(request or usual, Site(tmp_path))
 
 
 def test_hashes_hold_for_the_file_that_has_them_and_what_it_chose_stays(strangers, tmp_path, monkeypatch):
@@ -403,6 +408,87 @@ def test_hashes_hold_for_the_file_that_has_them_and_what_it_chose_stays(stranger
     pins = resolved(files, requirements.options, strangers, tmp_path, monkeypatch)
     chosen = {entry["name"]: entry["version"] for entry in pins["files"]}
     assert chosen == {"pip": "26", "pa": "1", "needs_pa": "99", "pytest": "99"}, "needs-pa would take the newest"
+
+
+WHEEL = {"w/pa-1-py3-none-any.whl": wheel("pa-1-py3-none-any.whl")}
+PA = "w/pa-1-py3-none-any.whl"
+ARCHIVES = {  # name of the row -> files, the env's keys, what the index is asked for
+    "a path": ({"requirements.txt": f"./{PA}\n"}, {}, set()),
+    "a bare path": ({"requirements.txt": f"{PA}\n"}, {}, set()),
+    "a path with a marker": ({"requirements.txt": f"./{PA} ; python_version > '3'\n"}, {}, set()),
+    "a reference": ({"requirements.txt": f"pa @ file:./{PA}\n"}, {}, set()),
+    "a reference with its hash": (
+        {"requirements.txt": f"pa @ file:{PA} --hash=sha256:{hashlib.sha256(WHEEL[PA]).hexdigest()}\n"}, {}, set(),
+    ),
+    "beside the file": ({"deps/test.txt": f"../{PA}\n"}, {"requirements": ["deps/test.txt"]}, set()),
+    "in [project]": (project(f"{ME}dependencies = ['pa @ file:./{PA}']\n{BUILD}"), {}, set()),
+    "uv": (project(f"{NEEDS}[tool.uv.sources]\npa = {{ path = '{PA}' }}\n"), {}, set()),
+    "uv, for whoever requires it": (
+        project(f'{ME}dependencies = ["needs-pa", "pa"]\n{BUILD}[tool.uv.sources]\npa = {{ path = "{PA}" }}\n'), {},
+        {"needs_pa"},
+    ),
+    "Poetry": (project(f"{POETRY}pa = {{ file = '{PA}' }}\n"), {}, set()),
+    "said in the spec": (project(NEEDS), {"sources": {"pa": PA}}, set()),
+    "--find-links": ({"requirements.txt": "--no-index\n--find-links w\npa\n"}, {}, set()),
+    "--find-links, beside the file": (
+        {"w/deps.txt": "--no-index\n--find-links=.\npa\n"}, {"requirements": ["w/deps.txt"]}, set(),
+    ),
+    "-f": ({"requirements.txt": "-f file:./w\n--no-index\npa\n"}, {}, set()),
+}  # fmt: skip
+
+
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize("row", ARCHIVES)
+def test_an_archive_of_the_project_is_what_its_name_means(row, strangers, tmp_path, monkeypatch):
+    files, options, free = ARCHIVES[row]
+    files = files | WHEEL
+    (requirements,) = [draft for draft in layers(files, **options) if draft.kind == "pip"]
+    assert not [draft for draft in layers(files, **options) if "root" in draft.options]
+    inputs = {*Pip().inputs(requirements.options)}
+    assert inputs & {PA, "w"}, "its content is an input of the layer"
+    pins = resolved(files, requirements.options, strangers, tmp_path, monkeypatch)
+    (entry,) = [entry for entry in pins["files"] if entry["name"] == "pa"]
+    assert (entry["path"], entry["sha256"]) == (PA, hashlib.sha256(WHEEL[PA]).hexdigest())
+    assert "url" not in entry
+    assert {name_in(path) for path in strangers.asked} <= free
+    fetch = next(each for each in Pip().fetches(None, pins) if each.sha256 == entry["sha256"])
+    request = api.Request(name="r", options=requirements.options, where=WHERE, arch="x86_64", epoch=0, inputs=())
+    (found,) = Pip().locate(request, pins, [fetch], Site(tmp_path / "other"))
+    assert found.url == f"file:///here/{PA}", "wherever the project is"
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("./w/gone-1-py3-none-any.whl", "`gone` comes from the archive w/gone-1-py3-none-any.whl, which is not there"),
+        (f"pb @ file:./{PA}", "which is one of `pa`"),
+        (
+            f"pa @ file:///somewhere/{PA}",
+            "outside of the project, as every absolute path is: write ./… of what is in it",
+        ),
+        (f"../{PA}", "outside of the project"),
+        ("--find-links gone\npa", "gone has no archive that is part of the project"),
+        ("--find-links /srv/wheels\npa", "/srv/wheels is outside of the project"),
+        ("-f ../w\npa", "../w is outside of the project"),
+    ],
+)
+def test_an_archive_that_cannot_be_had_is_refused_by_a_true_sentence(lines, words):
+    with pytest.raises(api.SpecError) as caught:
+        layers({"requirements.txt": f"{lines}\n"} | WHEEL)
+    (problem,) = caught.value.problems
+    assert words in problem.message
+    assert (problem.where.file, problem.where.line) == ("requirements.txt", 1)
+
+
+def test_a_layer_of_its_own_has_to_depend_on_them(strangers, tmp_path, monkeypatch):
+    files = {"r.txt": "--find-links w\n"} | WHEEL
+    request = api.Request(
+        name="r", options={"requirements": ["r.txt"]}, where=WHERE, arch="x86_64", epoch=0,
+        inputs=(api.InputFile(path="r.txt", sha256="0" * 64),),
+    )  # fmt: skip
+    with pytest.raises(api.ResolveError, match="`--find-links w`: the layer does not depend on w") as caught:
+        resolved(files, {"requirements": ["r.txt"]}, strangers, tmp_path, monkeypatch, request)
+    assert "inputs: [w]" in caught.value.hint
 
 
 def name_in(path: str) -> str:

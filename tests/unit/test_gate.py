@@ -249,6 +249,16 @@ def test_what_is_said_for_all_and_for_one(config, project):
     assert not allowed(project).said
 
 
+@pytest.mark.parametrize("path", ["", "/nonexistent", "nowhere", "~/no such", "/etc/passwd/x"])
+def test_what_the_caller_types_has_to_be_there(config, project, path):
+    """It is a typing error; in the configuration it may be a disk that is not mounted today."""
+    error = refused(lambda: allowed(project, allow_file=(path,)))
+    assert "there is no such file or directory" in error.message
+    assert error.code == "usage.file"
+    config("version: 1\nallow: {files: [/nonexistent]}\n")
+    assert allowed(project, allow_file=(str(project),)).files == ("/nonexistent", os.path.realpath(project))
+
+
 def test_without_a_file_nothing_is_allowed(config, project):
     assert allowed(project) == Allowed()
 

@@ -74,7 +74,7 @@ def test_what_a_link_leads_to_is_an_input(tree, tmp_path, pattern, paths, read, 
     found = find(tree, pattern)
     assert list(found) == paths
     (tmp_path / "staged").mkdir()
-    project.stage(str(tree), list(found.values()), str(tmp_path / "staged"))
+    inputs.stage(str(tree), list(found.values()), str(tmp_path / "staged"))
     assert (tmp_path / "staged" / read).read_text() == edited
     (tree / edited).write_text("changed")
     again = find(tree, pattern)

@@ -178,7 +178,7 @@ def test_stage_copies_what_was_hashed(repository, tmp_path):
     old = os.umask(0o077)
     try:
         (tmp_path / "one").mkdir()
-        project.stage(str(repository), items, str(tmp_path / "one"))
+        inputs.stage(str(repository), items, str(tmp_path / "one"))
     finally:
         os.umask(old)
     assert sorted(os.listdir(tmp_path / "one" / "src")) == ["b.py", "c d\n.py", "link"]
@@ -187,7 +187,7 @@ def test_stage_copies_what_was_hashed(repository, tmp_path):
     (repository / "src" / "b.py").write_text("changed")
     (tmp_path / "two").mkdir()
     with pytest.raises(UsageError) as caught:
-        project.stage(str(repository), items, str(tmp_path / "two"))
+        inputs.stage(str(repository), items, str(tmp_path / "two"))
     assert caught.value.code == "input-changed"
 
 
@@ -230,7 +230,7 @@ def test_named_inputs_count_by_their_names(repository, tmp_path_factory):
     place = tmp_path_factory.mktemp("stage")
     (repository / by_name[0]).write_text("edited meanwhile")
     assert inputs.find(str(repository), ["src/b.py"], named=["src/*.py"]) == found
-    project.stage(str(repository), found, str(place))
+    inputs.stage(str(repository), found, str(place))
     assert (place / by_name[0]).read_bytes() == b""
     assert (place / "src/b.py").read_bytes() == (repository / "src/b.py").read_bytes()
 

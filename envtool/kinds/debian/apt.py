@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _NAME: Json = {
     "type": "string",
     "pattern": r"^[a-z0-9][a-z0-9+.-]*(:[a-z0-9]+)?(=[A-Za-z0-9.+:~-]+)?$",
+    "errorMessage": "the name of a package in small letters, perhaps with a version, as in gcc or libssl-dev=3.0.11-1",
     "description": "A package, or `name=version`.",
 }
 _NAMES: Json = {"type": "array", "items": _NAME, "minItems": 1, "description": "Packages, or `name=version`."}
@@ -220,11 +222,16 @@ def _pin(line: str) -> dict[str, Any]:
 
 
 def _refusal(wish: Wish, ground: Ground, answer: Completed) -> ResolveError:
-    from envtool.kinds.debian import lists
-    from envtool.kinds.debian.closure import near
+    from envtool.kinds.debian import closure, lists
 
     said = (answer.stdout + b"\n" + answer.stderr).decode(errors="replace")
     index: Index | None = None
+    if "Unable to locate package" in said or "has no installation candidate" in said:
+        index = lists.read(ground.lists, ground.paths)
+        try:
+            closure.check(index, [re.split("[:=]", item)[0] for item in wish.packages], ground.suite)
+        except ResolveError as error:
+            return error
     for item in wish.packages:
         name, _, version = item.partition("=")
         plain = name.partition(":")[0]
@@ -232,7 +239,9 @@ def _refusal(wish: Wish, ground: Ground, answer: Completed) -> ResolveError:
             continue
         index = index or lists.read(ground.lists, ground.paths)
         if plain not in index and not index.providers(plain):
-            return ResolveError(f"no package `{plain}` in {ground.suite}", code="no-package", hint=near(plain, index))
+            return ResolveError(
+                f"no package `{plain}` in {ground.suite}", code="no-package", hint=closure.near(plain, index)
+            )
         have = [package.version for package in index.versions(plain)] if plain in index else []
         if version and version not in have:
             return ResolveError(

@@ -14,6 +14,16 @@ from envtool.kinds.debian import pins as pinned
 from envtool.kinds.debian.wish import Wish
 
 _STRINGS: dict[str, Json] = {"type": "array", "items": {"type": "string", "minLength": 1}}
+_SUITE: dict[str, Json] = {
+    "type": "string",
+    "pattern": "^[a-z][a-z0-9.-]*$",
+    "errorMessage": "the name of a suite in small letters, as in bookworm, trixie or noble",
+}
+_URL: dict[str, Json] = {
+    "type": "string",
+    "pattern": "^(https?|file):",
+    "errorMessage": "the URL of an archive, as in https://deb.example.org/debian",
+}
 
 
 class Debian(Kind):
@@ -29,22 +39,20 @@ class Debian(Kind):
     schema: ClassVar[Json] = {
         "description": "A minimal Debian or Ubuntu system from its signed archive: a suite, or a mapping.",
         "anyOf": [
-            {"type": "string", "pattern": "^[a-z][a-z0-9.-]*$", "description": "The suite: bookworm, trixie, noble …"},
+            _SUITE | {"description": "The suite: bookworm, trixie, noble …"},
             {
                 "type": "object",
                 "additionalProperties": False,
                 "required": ["suite"],
                 "properties": {
-                    "suite": {"type": "string", "pattern": "^[a-z][a-z0-9.-]*$", "description": "bookworm, noble …"},
+                    "suite": _SUITE | {"description": "bookworm, noble …"},
                     "mirror": {
-                        "type": "string",
-                        "pattern": "^(https?|file):",
+                        **_URL,
                         "description": "URL of the archive (the directory that has `dists/`). Default: the variable "
                         "ENVTOOL_DEBIAN_MIRROR or ENVTOOL_UBUNTU_MIRROR, else what the host's own apt uses.",
                     },
                     "security_mirror": {
-                        "type": "string",
-                        "pattern": "^(https?|file):",
+                        **_URL,
                         "description": "URL of the security archive. Default: the host's, or the mirror's with "
                         "`-security` at its end.",
                     },

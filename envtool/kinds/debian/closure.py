@@ -22,6 +22,7 @@ CONVERTER, MERGED = "usrmerge", "usr-is-merged"
 
 def minimal(index: Index, more: Iterable[str] = (), *, suite: str) -> list[Package]:
     """A minimal system: everything essential or of priority required, and apt, with what they need; and `more`."""
+    check(index, more, suite)
     required = [*index.marked("Essential", "yes"), *index.marked("Priority", "required"), "apt"]
     seed = [*dict.fromkeys([*required, *more])]
     chosen = closure(index, seed, suite=suite)
@@ -52,13 +53,31 @@ def closure(index: Index, seed: Iterable[str], *, suite: str) -> list[Package]:
     return [chosen[name] for name in sorted(chosen)]
 
 
+def check(index: Index, names: Iterable[str], suite: str) -> None:
+    """Raise ResolveError (code no-package) that names all of these that the index does not have, with what they are
+    like."""
+    missing = [name for name in dict.fromkeys(names) if name not in index and not index.providers(name)]
+    if len(missing) == 1:
+        raise ResolveError(f"no package `{missing[0]}` in {suite}", code="no-package", hint=near(missing[0], index))
+    if missing:
+        *first, last = [f"`{name}`" for name in missing]
+        like = [f"`{close[0]}` for `{name}`" for name in missing if (close := _close(name, index))]
+        raise ResolveError(
+            f"no packages {', '.join(first)} and {last} in {suite}",
+            code="no-package",
+            hint=f"did you mean {', '.join(like)}?" if like else "",
+        )
+
+
 def near(name: str, index: Iterable[str]) -> str:
     """A hint, "did you mean …" for a name that is not in the index, or empty."""
-    if not name:
-        return ""
-    pool = [item for item in index if item[0] == name[0] or name in item]
-    close = difflib.get_close_matches(name, pool, n=3, cutoff=0.75)
+    close = _close(name, index)
     return f"did you mean {', '.join(f'`{item}`' for item in close)}?" if close else ""
+
+
+def _close(name: str, index: Iterable[str]) -> list[str]:
+    pool = [item for item in index if name and (item[0] == name[0] or name in item)]
+    return difflib.get_close_matches(name, pool, n=3, cutoff=0.75)
 
 
 def _named(index: Index, name: str, wanted_by: str, suite: str) -> Package:

@@ -117,9 +117,9 @@ def _release(
         return url, found
     assert first is not None
     if absent(first) and suite == wish.suite:
-        raise ResolveError(
-            f"no suite `{suite}` on {' or '.join(urls)}", code="no-suite", hint="name a mirror that has it: `mirror:`"
-        ) from first
+        like = suites.near(suite)
+        hint = f"did you mean `{like}`?" if like else "name a mirror that has it: `mirror:`"
+        raise ResolveError(f"no suite `{suite}` on {' or '.join(urls)}", code="no-suite", hint=hint) from first
     raise first
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from envtool.api import ResolveError
-from envtool.kinds.debian.suites import family
+from envtool.kinds.debian.suites import family, near
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -121,10 +121,12 @@ def choose(
         told = next((environ[name] for name in VARIABLES.values() if environ.get(name)), "")
     main = _unique([told] if told else [item.url for item in (*exact, *plain)])
     if not main:
+        like = near(suite)
+        where = f"give the base a `mirror:` (an URL), or set {VARIABLES.get(archive, 'ENVTOOL_DEBIAN_MIRROR')}"
         raise ResolveError(
             f"no mirror is known for suite `{suite}`: this host's apt configuration names none",
             code="no-mirror",
-            hint=f"give the base a `mirror:` (an URL), or set {VARIABLES.get(archive, 'ENVTOOL_DEBIAN_MIRROR')}",
+            hint=f"did you mean `{like}`? Else {where}" if like else where,
         )
     # The security archive of Debian lies beside the main one; Ubuntu's is a pocket of it. A mirror that the user
     # names is believed to have both, before the host's are asked.

@@ -13,12 +13,25 @@ if TYPE_CHECKING:
     from envtool.kinds.debian.index import Package
 
 
-_WORD: Json = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"}
+_WORD: Json = {
+    "type": "string",
+    "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$",
+    "errorMessage": "the name of a suite or component",
+}
+_ARCH: Json = {"type": "string", "pattern": "^[a-z0-9-]+$", "errorMessage": "an architecture, as in amd64"}
 _DEB = shapes.record(
     {
-        "name": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9+.-]*$"},
-        "version": {"type": "string", "pattern": "^[A-Za-z0-9.+:~-]+$"},
-        "arch": {"type": "string", "pattern": "^[a-z0-9-]+$"},
+        "name": {
+            "type": "string",
+            "pattern": "^[A-Za-z0-9][A-Za-z0-9+.-]*$",
+            "errorMessage": "the name of a package",
+        },
+        "version": {
+            "type": "string",
+            "pattern": "^[A-Za-z0-9.+:~-]+$",
+            "errorMessage": "the version of a package, as in 3.0.11-1",
+        },
+        "arch": _ARCH,
         "path": shapes.PATH,
         "sha256": shapes.SHA256,
         "size": shapes.SIZE,
@@ -38,7 +51,7 @@ _LIST = shapes.record(
 )
 SCHEMA: dict[str, Json] = {  # of the pins of both kinds
     "suite": _WORD,
-    "arch": {"type": "string", "pattern": "^[a-z0-9-]+$"},
+    "arch": _ARCH,
     "lists": shapes.rows(_LIST),
     "debs": shapes.rows(_DEB),
 }

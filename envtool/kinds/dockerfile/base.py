@@ -11,7 +11,12 @@ from typing import Any, ClassVar, cast
 from envtool.api import Fetch, Json, Kind, Part, Recipe, Request, Site, shapes
 from envtool.kinds.image import pins as pinned
 
-PATH: dict[str, Json] = {"type": "string", "minLength": 1, "not": {"pattern": r"(^/|(^|/)\.\.(/|$))"}}
+PATH: dict[str, Json] = {
+    "type": "string",
+    "minLength": 1,
+    "not": {"pattern": r"(^/|(^|/)\.\.(/|$))"},
+    "errorMessage": "a path inside the project without `..`, relative to this file, as in docker/Dockerfile",
+}
 
 
 def options(value: Json) -> dict[str, Any]:
@@ -88,6 +93,7 @@ class Dockerfile(Kind):
                     "platform": {
                         "type": "string",
                         "pattern": "^linux/[a-z0-9]+(/v[0-9]+)?$",
+                        "errorMessage": "a platform of Linux, as in linux/amd64 or linux/arm/v7",
                         "description": "The platform it is for, as in linux/amd64: it has to be this machine's.",
                     },
                 },

@@ -96,6 +96,7 @@ class Image(Kind):
                     "platform": {
                         "type": "string",
                         "pattern": "^[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?$",
+                        "errorMessage": "a platform, as in linux/386 or linux/arm64/v8",
                         "description": "As in `linux/386`: what to take of an image for several. "
                         "Default: this machine's.",
                     },

@@ -9,6 +9,8 @@ from envtool_node.npmrc import Config, expanded, host_config, of_environment, of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from envtool import api
+
 
 def test_lines_of_an_ini_file():
     text = """\
@@ -161,3 +163,19 @@ def test_words_without_secrets():
     said = "npm error 401 https://ann:pw@h.invalid/x _authToken=abc Bearer def npm_0123456789"
     assert redacted(said) == "npm error 401 https://***@h.invalid/x _authToken=*** Bearer *** ***"
     assert plain_url("https://ann:pw@h.invalid/x/-/x.tgz?token=1#2") == "https://h.invalid/x/-/x.tgz"
+
+
+def test_all_variables_that_may_not_be_had_are_named_at_once():
+    asked = []
+
+    def told(name):
+        asked.append(name)
+        if name == "MODE":
+            return "x"
+        raise api.ResolveError(f"the project wants your variable {name}", code="pass-not-allowed", hint=f"allow {name}")
+
+    with pytest.raises(api.ResolveError) as caught:
+        expanded("//a/:_authToken=${TOKEN}\n//b/:_authToken=${OTHER}\n//c/:_authToken=${TOKEN}\nmode=${MODE}\n", told)
+    assert caught.value.message == "the project wants your variable TOKEN; the project wants your variable OTHER"
+    assert (caught.value.code, caught.value.hint) == ("pass-not-allowed", "allow TOKEN")
+    assert asked == ["TOKEN", "OTHER", "TOKEN", "MODE"]

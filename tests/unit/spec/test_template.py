@@ -158,3 +158,23 @@ def test_no_text_has_an_address_in_it(thing, around):
 def test_a_namespace_in_a_list_is_no_text(text):
     with pytest.raises(TemplateError, match=r"is not a text: write `(matrix|env)"):
         Renderer().render(f"{{{{ {text} }}}}", SCOPE)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{{ foo", "`{{` is not closed: write `}}` after it"),
+        ("a {{ args } b", "`{{` is not closed"),
+        ("{% if args", "`{%` is not closed: write `%}` after it"),
+        ("{% if args %}x", "`{% if … %}` is not closed: write `{% endif %}`"),
+        ("{# note", "`{#` is not closed"),
+        ("{{ args args }}", "`args` was not expected there: one value stands between `{{` and `}}`"),
+        ("{{ }}", "nothing stands between `{{` and `}}`"),
+        ("{% fi %}", "`{% fi %}` is not known: `if`, `elif`, `else` and `endif` are"),
+    ],
+)
+def test_what_is_wrong_with_its_syntax_is_said_plainly(text, said):
+    with pytest.raises(TemplateError) as caught:
+        Renderer().render(text, {"args": "x"})
+    assert said in str(caught.value)
+    assert "statement" not in str(caught.value)

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from envtool.errors import BuildError, Interrupted
+from envtool.errors import BuildError, Interrupted, Problem, SpecError
 from envtool.events import Finished, Started
+from envtool.model import Where
 from envtool.realise.setting import Cancel, Setting
 from envtool.store.store import Store
 from envtool.verify.layers import Bench, detail, judge, told
@@ -65,3 +66,16 @@ def test_the_words_of_the_progress_line():
     assert detail(replace(FOUND, outcome="differs", differences=(one,))) == "1 path differs"
     assert detail(replace(FOUND, outcome="differs", differences=(one, one))) == "2 paths differ"
     assert detail(replace(FOUND, outcome="differs")) == "differs"
+
+
+def test_what_is_wrong_with_the_spec_is_told_with_its_place(setting):
+    made, _ = setting
+    where = Where(file="envtool.yaml", line=3, column=5)
+    for error, said in (
+        (SpecError((Problem(where=where, message="input `x`: gone", code="x"),)), "envtool.yaml:3:5: error: input `x`: gone"),
+        (ZeroDivisionError("division"), "internal error: ZeroDivisionError: division (this is a bug)"),
+    ):  # fmt: skip
+        with told(FOUND, "verify:x", made) as done:
+            raise error
+        assert done[-1].outcome == "error"
+        assert said in done[-1].message

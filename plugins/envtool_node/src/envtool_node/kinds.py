@@ -58,7 +58,11 @@ OPTIONS: dict[str, api.Json] = {
 
 
 _TEXT = api.shapes.TEXT
-_BESIDE: api.Json = {"type": "string", "pattern": r"^(?!/)[^\x00-\x1f\x7f]*$"}  # of package.json: `..` may be in it
+_BESIDE: api.Json = {  # of package.json: `..` may be in it
+    "type": "string",
+    "pattern": r"^(?!/)[^\x00-\x1f\x7f]*$",
+    "errorMessage": "a relative path on one line",
+}
 PINS = api.shapes.record(
     {
         "node": api.shapes.record(dict.fromkeys(("version", "npm", "os", "cpu", "libc", "headers"), _TEXT)),
@@ -68,7 +72,11 @@ PINS = api.shapes.record(
                     "name": _TEXT,
                     "version": _TEXT,
                     "file": api.shapes.FILE,
-                    "integrity": {"type": "string", "pattern": "^[A-Za-z0-9+/=? -]*$"},
+                    "integrity": {
+                        "type": "string",
+                        "pattern": "^[A-Za-z0-9+/=? -]*$",
+                        "errorMessage": "hashes as npm writes them, as in sha512-…",
+                    },
                     "sha256": api.shapes.SHA256,
                     "size": api.shapes.SIZE,
                 },

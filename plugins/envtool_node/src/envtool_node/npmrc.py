@@ -53,15 +53,24 @@ def _plain(value: str) -> str:
 
 
 def expanded(text: str, told: Callable[[str], str | None]) -> str:
-    """`${NAME}` replaced by the variable's value, as npm does it: a missing one stays as written (`${NAME?}`: goes)."""
+    """`${NAME}` replaced by the variable's value, as npm does it: a missing one stays as written (`${NAME?}`: goes).
+    Raises ResolveError that names all of them that `told` does not tell."""
+    refused: dict[str, api.ResolveError] = {}
 
     def value(match: re.Match[str]) -> str:
         if len(match.group(1)) % 2:
             return match.group(0)
-        found = told(match.group(2))
+        try:
+            found = told(match.group(2))
+        except api.ResolveError as error:
+            refused[error.message] = error
+            return ""
         return found if found is not None else "" if match.group(3) else match.group(0)
 
-    return _VARIABLE.sub(value, text)
+    replaced = _VARIABLE.sub(value, text)
+    for error in refused.values():
+        raise api.ResolveError("; ".join(refused), code=error.code, hint=error.hint)
+    return replaced
 
 
 def of_environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
@@ -14,7 +15,7 @@ from envtool_python.resolving import PINS, Resolver, fetches, files_of, inside_b
 from envtool_python.simple import located
 from envtool_python.sources import SOURCES
 from envtool_python.versions import pretended
-from envtool_python.wanted import Inputs, asks_project, directories_of, facts_at, wanted
+from envtool_python.wanted import Inputs, archives_of, asks_project, directories_of, facts_at, wanted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,6 +32,7 @@ _COMMON: dict[str, api.Json] = {
     "path": {
         "type": "string",
         "pattern": "^/[^:]+$",
+        "errorMessage": "an absolute path without a colon, as in /opt/venv",
         "description": "where the virtual environment is (default: /opt/venv); a layer that needs another one with "
         "the same path extends it",
     },
@@ -38,6 +40,7 @@ _COMMON: dict[str, api.Json] = {
     "index": {
         "type": "string",
         "pattern": "^https?://",
+        "errorMessage": "a URL of http or https, as in https://example.org/simple",
         "description": "the index that files come from, in the place of pip's usual one",
     },
     "requires-python": {"type": "string", "description": "the Pythons that the project is for, as in `>=3.10`"},
@@ -67,7 +70,11 @@ class _Venv(api.Kind):
     ) -> Sequence[api.Fetch]:
         """Where this machine's pip looks, with the credentials that it has."""
         names = {entry["sha256"]: entry["name"] for entry in files_of(pins)}
-        return located(fetches, names, site, _options(request.options).get("index", ""))
+        paths = {entry["sha256"]: entry["path"] for entry in files_of(pins) if "path" in entry}
+        own = [replace(each, url=site.url(paths[each.sha256])) for each in fetches if each.sha256 in paths]
+        others = [each for each in fetches if each.sha256 not in paths]
+        index = _options(request.options).get("index", "")
+        return [*own, *(located(others, names, site, index) if others else ())]
 
     def material(self, request: api.Request, pins: api.Json) -> api.Json:
         """What the build is told; the files' hashes and the inputs are in every key anyway."""
@@ -143,7 +150,7 @@ class Pip(_Venv):
         paths = [*chosen.get("requirements", ()), *chosen.get("constraints", ())]
         if chosen.get("groups"):
             paths.append("pyproject.toml")
-        return unique([*paths, *chosen.get("inputs", ())])
+        return unique([*paths, *archives_of(chosen), *chosen.get("inputs", ())])
 
     def optional_inputs(self, options: api.Json) -> tuple[str, ...]:
         """What requirement files include from beside them."""

@@ -23,6 +23,7 @@ from envtool_python.conventions import plugins_wanted
 from envtool_python.editable import build_text, decisive_files
 from envtool_python.facts import Facts, read_facts
 from envtool_python.indexes import bounded, index_of
+from envtool_python.links import find_links
 from envtool_python.needs import has_tests, needs_of
 from envtool_python.pythons import known, python_wrong
 from envtool_python.requirements import (
@@ -35,7 +36,7 @@ from envtool_python.requirements import (
     own_extras,
     unique,
 )
-from envtool_python.sources import INDEX, SOURCES, Sources, Wrong, is_url
+from envtool_python.sources import INDEX, SOURCES, Sources, Wrong, is_directory
 from envtool_python.texts import Below, Texts, Tree, WrongFileError
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def _layers(env: api.EnvDraft, project: Texts, facts: Facts) -> tuple[api.LayerD
     sources = Sources(project, options.get("sources", {}), _depth(env.directory))
     pip, wrong = _pip(env, project, facts, sources)
     check(env, project, [*wrong, *sources.wrong.values(), *python_wrong(env, project, facts)])
-    local = {name: place for name, place in sources.chosen.items() if not is_url(place)}
+    local = {name: place for name, place in sources.chosen.items() if is_directory(place)}
     compiled = facts.compiled or any(read_facts(project, f"{place}/").compiled for place in local.values())
     drafts: list[api.LayerDraft] = []
     if env.base_kind == "debian" and python == "python3":
@@ -203,9 +204,9 @@ def _pip(
         answer["packages"] = [*unique(lines)]
     if chosen.files:
         answer["requirements"] = [*chosen.files]
-        nested = [path for path in found.files if path not in chosen.files]
+        nested = [path for path in (*found.files, *find_links(found, project, sources)) if path not in chosen.files]
         if nested:
-            answer["inputs"] = [*nested]
+            answer["inputs"] = [*unique(nested)]
     if options.get("constraints") and answer:
         answer["constraints"] = options["constraints"]
     if not answer:
@@ -217,7 +218,7 @@ def _pip(
         wrong += more
         if url:
             answer["index"] = url
-    for place in (place for place in sources.chosen.values() if not is_url(place)):
+    for place in (place for place in sources.chosen.values() if is_directory(place)):
         decisive, by_name = decisive_files(Below(project, place), read_facts(project, f"{place}/"))
         reads += _in(place, unique((*decisive, *by_name))) or [place]
     if reads:

@@ -115,6 +115,7 @@ class _Flattening:
                 self.file(nested, constraint=constraint or _INCLUDE[flag] == "constraint", parent=where)
                 return
             if flag not in _EDITABLE:
+                self.places.setdefault(line, (path, number))
                 (self.constraints if constraint else self.requirements).append(line)
                 return
             local = value

@@ -7,7 +7,8 @@ Pins are JSON:
      "files": [{"name", "version", "file", "sha256", "size",
                 "use": "install" | "project" | "build",  # installed; for the project's own build; for other builds
                 "build": [file names],                   # only of source distributions: what their builds need
-                "url": …}],                              # only where a requirement names it: `name @ URL`
+                "url": …,                                # only where a requirement names it: `name @ URL`
+                "path": …}],                             # only of an archive of the project: where it is in it
      …}
 
 Files stand in the order in which builds need each other: all in `build` come before their file. Indexes are not named:
@@ -18,8 +19,10 @@ from __future__ import annotations
 
 import json
 import posixpath
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import unquote
 
 from envtool import api
 from envtool_python import missing
@@ -100,7 +103,7 @@ PINS: dict[str, api.Json] = {  # of both kinds
                 "size": api.shapes.SIZE,
                 "use": {"enum": ["install", "build", "project"]},
             },
-            {"build": api.shapes.rows(api.shapes.FILE), "url": api.shapes.URL},
+            {"build": api.shapes.rows(api.shapes.FILE), "url": api.shapes.URL, "path": api.shapes.PATH},
         )
     ),
 }
@@ -172,7 +175,7 @@ class Resolver:
         url = closed(str(entry["url"]))
         if any(file_name(known["url"]) == file_name(url) for known in self.files):
             raise api.ResolveError(f"two different files are called {file_name(url)}", code="resolve")
-        if not entry.get("direct"):
+        if not entry.get("direct") and not in_project(url):
             self.site.seen(entry["sha256"], url)
         self.files.append({**entry, "url": url, "build": list(build)})
         return len(self.files) - 1
@@ -180,8 +183,14 @@ class Resolver:
     def _bind(self, index: int) -> api.Bind:
         """A settled file, fetched and shown in the container under its own name."""
         entry = self.files[index]
-        (path,) = self.site.fetch([fetch_of(entry, self.index)])
+        (path,) = self.site.fetch([self._fetch(entry)])
         return api.Bind(source=str(path), target=f"{TOOLS}/files/{file_name(entry['url'])}")
+
+    def _fetch(self, entry: Entry) -> api.Fetch:
+        """The fetch of a settled file, where it is on this machine."""
+        found = fetch_of(entry, self.index)
+        path = in_project(str(entry["url"]))
+        return replace(found, url=self.site.url(path)) if path else found
 
     def packages(self, document: Mapping[str, api.Json]) -> list[int]:
         """Settle requirement lines, and all builds that they need: indices of what is to be installed."""
@@ -204,7 +213,7 @@ class Resolver:
         return [self.add(entry) for entry in entries]
 
     def _builds(self, sources: Sequence[Entry], parents: tuple[str, ...]) -> None:
-        fetches = [fetch_of({**entry, "url": closed(entry["url"])}, self.index) for entry in sources]
+        fetches = [self._fetch({**entry, "url": closed(entry["url"])}) for entry in sources]
         binds = [
             api.Bind(source=str(path), target=f"{TOOLS}/files/{fetch.name}")
             for fetch, path in zip(fetches, self.site.fetch(fetches), strict=True)
@@ -258,9 +267,17 @@ def _pin(entry: Entry, build: list[str], use: str) -> Entry:
     }
     if build:
         pinned["build"] = build
-    if entry.get("direct"):
+    if path := in_project(entry["url"]):
+        pinned["path"] = path
+    elif entry.get("direct"):
         pinned["url"] = entry["url"]
     return pinned
+
+
+def in_project(url: str) -> str:
+    """The path in the project of what a container saw there; empty for every other URL."""
+    top = f"file://{api.PROJECT}/"
+    return unquote(url.removeprefix(top)) if url.startswith(top) else ""
 
 
 def fetches(pins: api.Json) -> tuple[api.Fetch, ...]:
@@ -280,7 +297,7 @@ def kept(pins: api.Json, requirements: Sequence[str]) -> list[api.Json]:
     return [
         f"{entry['name']}=={entry['version']}"
         for entry in files
-        if entry["use"] == "install" and "url" not in entry and not _ruled_out(entry, requirements)
+        if entry["use"] == "install" and not {"url", "path"} & entry.keys() and not _ruled_out(entry, requirements)
     ]
 
 

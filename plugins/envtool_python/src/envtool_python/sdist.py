@@ -29,12 +29,23 @@ class Sdist(api.Kind):
         "required": ["name", "version", "sha256", "to"],
         "additionalProperties": False,
         "properties": {
-            "name": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$", "description": "the project's name"},
+            "name": {
+                "type": "string",
+                "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$",
+                "errorMessage": "the name of a project on the index, as in attrs",
+                "description": "the project's name",
+            },
             "version": {"type": "string", "minLength": 1, "description": "its exact version"},
-            "sha256": {"type": "string", "pattern": "^[0-9a-fA-F]{64}$", "description": "of the archive, in hex"},
+            "sha256": {
+                "type": "string",
+                "pattern": "^[0-9a-fA-F]{64}$",
+                "errorMessage": "a sha256 of 64 hex digits, as `sha256sum FILE` prints it",
+                "description": "of the archive, in hex",
+            },
             "to": {
                 "type": "string",
                 "pattern": "^/",
+                "errorMessage": "an absolute path, as in /src",
                 "description": "absolute path of the directory that its files are put into, without the archive's own",
             },
         },

@@ -4,10 +4,10 @@ Read: [tool.uv] sources and workspaces (https://docs.astral.sh/uv/concepts/proje
 url and source (https://python-poetry.org/docs/dependency-specification/), and what a requirement names itself:
 `name @ URL`, `-e DIRECTORY`, PDM's `${PROJECT_ROOT}`, Hatch's `{root:uri}`.
 
-Each is honoured or refused by name. A directory of the project and the URL of an archive are honoured: pip is told them
-as constraints, so that no file of an index stands in for them, whoever requires the name. A repository has no hash, and
-pip takes no name from one index alone: these are refused, until the spec's own `sources` say what to take. So is a
-requirement that a project beside this one is called like.
+Each is honoured or refused by name. A directory of the project, an archive in it and the URL of one are honoured: pip
+is told them as constraints, so that no file of an index stands in for them, whoever requires the name. A repository has
+no hash, and pip takes no name from one index alone: these are refused, until the spec's own `sources` say what to take.
+So is a requirement that a project beside this one is called like.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import posixpath
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
 
 from envtool import api
 from envtool_python.facts import read_facts
@@ -35,8 +36,8 @@ SOURCES: dict[str, Any] = {
     "type": "object",
     "additionalProperties": {"type": "string", "minLength": 1},
     "description": "where requirements come from, over what the project's files say: name -> a directory of the "
-    "project, which is installed from there, the URL of an archive, or `index`: where this machine's pip looks; "
-    "`'*': index`: all",
+    "project, which is installed from there, a wheel or source archive in it, the URL of one, or `index`: where this "
+    "machine's pip looks; `'*': index`: all",
 }
 ARCHIVES = (".whl", ".tar.gz", ".zip", ".tar.bz2", ".tar.xz", ".tgz")
 _ASIDE = frozenset(
@@ -58,6 +59,7 @@ _ASIDE = frozenset(
 _MOST = 300  # projects below one: beyond, nobody keeps them apart by their names
 _REFERENCE = re.compile(r"^\s*([A-Za-z0-9][\w.-]*)\s*(\[[^\]]*\])?\s*@\s*(\S+)\s*(;.*)?$")
 _DIRECTORY = re.compile(r"^(?:file:)?([^\[\s;]+?)/?(\[[^\]]*\])?\s*(;.*)?$")
+_OPTIONS = re.compile(r"^(.*?)(?:\s+(--[a-z].*))?$", re.DOTALL)
 _REPOSITORY = re.compile(r"^(git|hg|svn|bzr)(\+|://)|^git@")
 
 
@@ -74,8 +76,8 @@ class Wrong:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where a name comes from: a `directory` (relative to the spec's), a `url`, a member of the `workspace`, or a place
-    that is `refused`, or `absent` here, which is refused too; `said` in words."""
+    """Where a name comes from: a `directory` or an `archive` (relative to the spec's), a `url`, a member of the
+    `workspace`, or a place that is `refused`, or `absent` here, which is refused too; `said` in words."""
 
     kind: str
     value: str
@@ -144,7 +146,10 @@ class Sources:
             source = self._member(name, source)
         if self._was_left_behind(name, source):
             return [requirement]
-        if source.kind == "url":
+        if source.kind == "archive" and archived(source.value) != name:
+            said = f"`{name}` comes from {source.said}, which is one of `{archived(source.value)}`"
+            self._refuse(name, said, source)
+        elif source.kind in ("url", "archive"):
             self.chosen[name] = source.value
         elif source.kind == "directory":
             return self._directory(name, requirement, source)
@@ -201,6 +206,10 @@ class Sources:
 
     def _reference(self, text: str, root: str, file: str, line: int) -> tuple[str, Source | None]:
         """A requirement without what it says of its place, and that. Archives at URLs are pip's own business."""
+        plain, options = _OPTIONS.match(text).groups()  # type: ignore[union-attr]
+        if options and not is_url(plain):
+            requirement, source = self._reference(plain, root, file, line)
+            return f"{requirement} {options}", source
         file, line = (file, line) if file else (f"{root}pyproject.toml", 0)
         direct = _REFERENCE.match(text)
         if direct:
@@ -236,6 +245,8 @@ class Sources:
 
     def _called(self, source: Source) -> str:
         """The name of the project in a directory."""
+        if is_archive(source.value):
+            return archived(source.value)
         if source.kind != "directory":
             return ""
         return read_facts(self.project, f"{source.value}/" if source.value != "." else "").name
@@ -246,25 +257,40 @@ class Sources:
         if _REPOSITORY.match(text):
             return Source(kind="refused", value=text, said=f"the repository {text}", file=file, line=line)
         inner = re.sub(r"^file:(//)?", "", text.partition("#")[0])
+        inner = unquote(inner) if text.startswith("file:") else inner
         hatch = re.match(r"^/?\{root((?::parent)*)(?::uri|:real)?\}/?", inner)
         if hatch:
             inner = "./" + "../" * hatch.group(1).count("parent") + inner[hatch.end() :]
         inner = re.sub(r"^/?\$(\{PROJECT_ROOT\}|PROJECT_ROOT)/?", "./", inner)
         path = posixpath.normpath(posixpath.join(root, inner))
         beside = posixpath.normpath(posixpath.join(posixpath.dirname(file), inner))
-        if (
-            path not in self._names
-            and (beside in self._names or not self._is_project(path))
-            and self._is_project(beside)
-        ):
+        there = self._has if path.endswith(ARCHIVES) else self._is_project
+        if path not in self._names and (beside in self._names or not there(path)) and there(beside):
             path = beside  # pip goes by the directory that it is started in, others by that of the file
         shown = f"the directory {path}"
         ups = len([part for part in path.split("/") if part == ".."])
         if path.startswith("/") or ups > self.depth:
-            return Source(kind="absent", value=path, said=f"{path}, outside of the project", file=file, line=line)
+            how = ", as every absolute path is: write ./… of what is in it" if path.startswith("/") else ""
+            said = f"{path}, outside of the project{how}"
+            return Source(kind="absent", value=path, said=said, file=file, line=line)
         if path.endswith(ARCHIVES):
-            return Source(kind="refused", value=path, said=f"the archive {path}", file=file, line=line)
+            kind, how = ("archive", "") if self._has(path) else ("refused", ", which is not there")
+            return Source(kind=kind, value=path, said=f"the archive {path}{how}", file=file, line=line)
         return Source(kind="directory", value=path, said=shown, file=file, line=line)
+
+    def _has(self, path: str) -> bool:
+        """Whether the project has a file, which need not be text."""
+        if path.startswith("/") or path.split("/").count("..") > self.depth:
+            return False
+        try:
+            return self.project.read(path) is not None
+        except (
+            WrongFileError,
+            api.UsageError,
+            api.ResolveError,
+            LookupError,
+        ):  # there, but no text that is ours to read
+            return True
 
     # ---- where a name comes from -----------------------------------------------------------------------------------
 
@@ -334,6 +360,8 @@ class Sources:
             return None
         kind = INDEX if value == INDEX else "url" if is_url(value) else "directory"
         value = posixpath.normpath(value) if kind == "directory" else value
+        if kind == "directory" and is_archive(value):
+            return Source(kind="archive", value=value, said=f"the archive {value}", file="", line=place[1])
         return Source(kind=kind, value=value, said=f"the directory {value}", file="", line=place[1])
 
     def _member(self, name: str, source: Source) -> Source:
@@ -415,7 +443,8 @@ class Sources:
 
     def _refuse(self, name: str, message: str, source: Source) -> None:
         hint = (
-            f"say in the env what to take: `sources: {{{name}: DIRECTORY}}`, `sources: {{{name}: URL}}` of an archive, "
+            f"say in the env what to take: `sources: {{{name}: DIRECTORY}}` or `{{{name}: ARCHIVE}}` of the project, "
+            f"`sources: {{{name}: URL}}` of an archive, "
             f"or `sources: {{{name}: {INDEX}}}` for what this machine's pip finds"
         )
         self.wrong.setdefault(name, Wrong(message=message, hint=hint, file=source.file, line=source.line))
@@ -441,6 +470,30 @@ def released(metadata: str | None) -> frozenset[str]:
 def is_url(value: str) -> bool:
     """Whether it is the URL of an archive, as a source may be."""
     return value.startswith(("http://", "https://"))
+
+
+def is_archive(value: str) -> bool:
+    """Whether a source is a wheel or source archive of the project."""
+    return not is_url(value) and value.endswith(ARCHIVES)
+
+
+def is_directory(value: str) -> bool:
+    """Whether a source is a directory of the project."""
+    return value != INDEX and not is_url(value) and not is_archive(value)
+
+
+def archived(path: str) -> str:
+    """The normalised name that an archive's file name begins with."""
+    name = posixpath.basename(path)
+    if name.endswith(".whl"):
+        return normal(name.partition("-")[0])
+    ending = next(ending for ending in ARCHIVES if name.endswith(ending))
+    return normal(name.removesuffix(ending).rpartition("-")[0])
+
+
+def at(path: str, directory: str) -> str:
+    """The URL of a file of the project in a container, by its path from the spec's `directory`."""
+    return "file://" + quote(posixpath.normpath(posixpath.join(api.PROJECT, directory, path)))
 
 
 def _egg(text: str) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from envtool import api
+from envtool_python import links
 from envtool_python.editable import BUILD_FILES
 from envtool_python.facts import Facts, read_facts
-from envtool_python.requirements import WrongRequirementError, extra, flatten, group, own_extras, unique
-from envtool_python.sources import INDEX, Sources, is_url
+from envtool_python.requirements import WrongRequirementError, extra, flatten, group, name_of, own_extras, unique
+from envtool_python.sources import Sources, at, is_archive, is_directory, is_url
 from envtool_python.texts import WrongFileError, text_of
 
 if TYPE_CHECKING:
@@ -64,7 +66,13 @@ def _wanted(chosen: Mapping[str, Any], files: Inputs) -> Asked:
         lines: list[str] = []
         for line in found.requirements:
             file, number = found.places.get(line, (path, 1))
-            lines += sources.place([line], Facts(), file=file, line=number)
+            told, missing = links.seen(line, file, files.known, files.directory)
+            if missing:
+                raise api.ResolveError(
+                    f"{file}:{number}: `{line}`: the layer does not depend on {missing}", code="requirements",
+                    hint=f"name it: `inputs: [{missing}]`",
+                )  # fmt: skip
+            lines += [told] if told != line else sources.place([line], Facts(), file=file, line=number)
         if found.moded:  # a hash or an option holds for all of a call: for this file alone
             calls.append(unique(lines))
         else:
@@ -81,6 +89,9 @@ def _wanted(chosen: Mapping[str, Any], files: Inputs) -> Asked:
             rest += sources.place(extra(facts.name, facts.extras, name), facts)
     _check_sources(sources)
     constraints += [f"{name} @ {value}" for name, value in sources.given.items() if is_url(value)]
+    local = {name: at(value, files.directory) for name, value in sources.given.items() if is_archive(value)}
+    constraints += [f"{name} @ {url}" for name, url in local.items()]
+    calls = [tuple(_hashed(line, local) for line in lines) for lines in calls]
     if rest or asked is not None:
         calls.append(unique(rest))
     adds = chosen.get("adds", ())
@@ -100,15 +111,27 @@ def _check_sources(sources: Sources) -> None:
         raise api.ResolveError(f"{wrong.file}:{wrong.line}: {wrong.message}", code="source", hint=wrong.hint)
     for name, place in sources.chosen.items():
         if name not in sources.given:
-            more = "" if is_url(place) else f", and a layer `python-project: {{root: {place}}}` installs it"
+            more = "" if not is_directory(place) else f", and a layer `python-project: {{root: {place}}}` installs it"
             raise api.ResolveError(
                 f"`{name}` comes from {place}", code="source", hint=f"say so: `sources: {{{name}: {place}}}`{more}"
             )
 
 
+def _hashed(line: str, local: Mapping[str, str]) -> str:
+    """A line with a hash says itself where an archive of the project is: pip takes no constraint for that."""
+    url = local.get(name_of(line), "")
+    found = re.match(r"^([\w.-]+\s*(?:\[[^\]]*\])?)([^;]*?)(;.*?)?(\s--hash.*)$", line) if url else None
+    return f"{found[1]} @ {url} {found[3] or ''}{found[4]}" if found else line
+
+
 def directories_of(chosen: Mapping[str, Any]) -> dict[str, str]:
     """Name -> directory, of those sources that are directories of the project."""
-    return {name: place for name, place in chosen.get("sources", {}).items() if place != INDEX and not is_url(place)}
+    return {name: place for name, place in chosen.get("sources", {}).items() if is_directory(place)}
+
+
+def archives_of(chosen: Mapping[str, Any]) -> list[str]:
+    """Those sources that are archives of the project."""
+    return [place for place in chosen.get("sources", {}).values() if is_archive(place)]
 
 
 def _wrong(error: WrongFileError | WrongRequirementError) -> api.ResolveError:
@@ -118,7 +141,7 @@ def _wrong(error: WrongFileError | WrongRequirementError) -> api.ResolveError:
     return api.ResolveError(str(error), code="requirements")
 
 
-class _OutsideError(Exception):
+class _OutsideError(LookupError):
     """A file exists, but is not among the inputs."""
 
 

@@ -1,0 +1,49 @@
+"""Suites and packages that are not there: what they are like, and all of them at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from envtool.api import ResolveError
+from envtool.kinds.debian import mirrors, suites
+from envtool.kinds.debian.closure import check, minimal
+from envtool.kinds.debian.index import Index
+
+from .conftest import stanza
+
+INDEX = Index(["\n".join([stanza("gcc"), stanza("make"), stanza("mawk", Provides="awk"), stanza("libfoo-dev")])])
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("bookwrm", "bookworm"), ("bookwurm", "bookworm"), ("trixi", "trixie"), ("jamy", "jammy"), ("nobel", "noble"),
+        ("bulseye", "bullseye"), ("Bookworm", "bookworm"), ("bookwrm-updates", "bookworm"), ("sidd", "sid"),
+        ("bookworm", ""), ("bookworm-security", ""), ("kali-rolling", ""), ("buster", ""), ("", ""),
+    ],
+)  # fmt: skip
+def test_a_suite_is_named_that_a_wrong_one_is_like(written, meant):
+    assert suites.near(written) == meant
+
+
+def test_a_suite_without_a_mirror_says_both():
+    with pytest.raises(ResolveError) as caught:
+        mirrors.choose("bookwrm", sources=(), environ={})
+    assert "did you mean `bookworm`?" in caught.value.hint
+    assert "mirror:" in caught.value.hint
+
+
+def test_all_packages_that_are_missing_are_told_at_once():
+    with pytest.raises(ResolveError) as caught:
+        check(INDEX, ["gccc", "make", "awk", "mke", "libbar-dev"], "bookworm")
+    assert caught.value.message == "no packages `gccc`, `mke` and `libbar-dev` in bookworm"
+    assert caught.value.hint == "did you mean `gcc` for `gccc`, `make` for `mke`?"
+    assert caught.value.code == "no-package"
+    with pytest.raises(ResolveError, match="no package `nope` in sid"):
+        check(INDEX, ["gcc", "nope"], "sid")
+    check(INDEX, ["gcc", "awk"], "sid")
+
+
+def test_those_of_a_base_too():
+    with pytest.raises(ResolveError, match="no packages `one` and `two` in sid"):
+        minimal(INDEX, ["one", "gcc", "two"], suite="sid")

@@ -1,0 +1,172 @@
+"""What leads out of the project: seen where the caller allows it, refused with the line to type where not."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from envtool import inputs
+from envtool.errors import UsageError
+from envtool.gate import Allowed, Gate
+from envtool.kinds.copy import Copy
+from tests.unit.kinds.test_kinds import request as asked
+from tests.unit.test_inputs import _fields
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A project with ways out of it."""
+    top = tmp_path / "project"
+    for path in ("project/conf/a", "out/a", "out/sub/b", "out/run.sh", "out/.git/config", "alone"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(path)
+    (tmp_path / "out/run.sh").chmod(0o755)
+    os.symlink("a", tmp_path / "out/inner")
+    for link, target in {
+        "d": "../out",
+        "absolute": str(tmp_path / "out"),
+        "file": "../alone",
+        "chain": "conf/way",
+        "conf/way": "../../alone",
+        "run": "d/run.sh",
+        "dangling": "nothing",
+    }.items():
+        os.symlink(target, top / link)
+    return top
+
+
+def door(tree, *names):
+    return Gate(str(tree), Allowed(files=tuple(str(tree.parent / name) for name in names), called=(("test",), ())))
+
+
+def follows(link, path):
+    del link, path
+    return True
+
+
+WAYS = {  # pattern -> the files that it means, by their names, and where they really are
+    "d/a": {"d/a": "out/a"},
+    "d": {"d/a": "out/a", "d/inner": "out/inner", "d/run.sh": "out/run.sh", "d/sub/b": "out/sub/b"},
+    "d/sub": {"d/sub/b": "out/sub/b"},
+    "d/*.sh": {"d/run.sh": "out/run.sh"},
+    "d/**/b": {"d/sub/b": "out/sub/b"},
+    "absolute/a": {"absolute/a": "out/a"},
+    "file": {"file": "alone"},
+    "chain": {"chain": "alone"},
+    "run": {"run": "out/run.sh"},
+}
+
+
+@pytest.mark.parametrize("pattern", WAYS)
+def test_what_leads_out_is_an_input_where_the_caller_allows_it(tree, tmp_path, pattern):
+    gate = door(tree, "out", "alone")
+    found = inputs.find(str(tree), [pattern], follows=follows, door=gate)
+    there = {item.path: os.path.relpath(item.outside, os.path.realpath(tmp_path)) for item in found}
+    assert there == WAYS[pattern]
+    assert all(item.built for item in found)
+    (tmp_path / "staged").mkdir()
+    inputs.stage(str(tree), found, str(tmp_path / "staged"), door=gate)
+    for path, real in WAYS[pattern].items():
+        staged = tmp_path / "staged" / path
+        assert staged.read_text() == (tmp_path / real).read_text()
+        assert os.access(staged, os.X_OK) == (real == "out/run.sh")
+    place = tmp_path / next(iter(WAYS[pattern].values()))
+    place.write_text("changed")
+    assert inputs.find(str(tree), [pattern], follows=follows, door=gate) != found
+    with pytest.raises(UsageError, match="changed while envtool was running"):
+        (tmp_path / "again").mkdir()
+        inputs.stage(str(tree), found, str(tmp_path / "again"), door=gate)
+
+
+@pytest.mark.parametrize("pattern", WAYS)
+def test_it_is_refused_with_the_line_to_type_where_not(tree, tmp_path, pattern):
+    gate = door(tree, "elsewhere")
+    with pytest.raises(UsageError) as caught:
+        inputs.find(str(tree), [pattern], follows=follows, door=gate)
+    assert caught.value.code == "input-outside"
+    assert f"`{pattern}` leads out of the project, and you did not allow it" in caught.value.message
+    (line,) = gate.allowed.asked
+    assert line[0] == "--allow-file"
+    assert f"`envtool test --allow-file {line[1]}`" in caught.value.hint
+    again = Gate(str(tree), Allowed(files=(os.path.realpath(line[1]),)))
+    assert inputs.find(str(tree), [pattern], follows=follows, door=again), "what was typed is enough"
+
+
+def test_an_images_layout_is_allowed_as_one(tree, tmp_path):
+    for name in ("oci-layout", "index.json"):
+        (tmp_path / "out" / name).write_text("{}")
+    gate = door(tree)
+    with pytest.raises(inputs.WrongInputsError):
+        inputs.find(str(tree), [], asked=["d/oci-layout", "d/index.json"], door=gate)
+    assert [*gate.allowed.asked] == [("--allow-file", os.path.realpath(tmp_path / "out"))]
+    assert gate.allowed.all() == "", "the error has the line"
+
+
+def test_what_leads_out_to_nothing_is_not_to_be_allowed(tree):
+    os.symlink("/nonexistent/place", tree / "nowhere")
+    gate = door(tree)
+    for pattern in ("nowhere", "nowhere/below", "nowhere/*"):
+        with pytest.raises(
+            UsageError, match=r"leads out of the project, to /nonexistent/place.*, where there is nothing"
+        ):
+            inputs.find(str(tree), [pattern], follows=follows, door=gate)
+    assert not gate.allowed.asked
+
+
+def test_what_was_refused_in_one_call_is_allowed_by_one_line():
+    said = Allowed(called=(("-C", "x", "test"), ("--allow-secret", "s=old", "-e", "unit")))
+    assert said.line("--allow-pass", "A", "--allow-pass", "B").endswith(
+        "--allow-pass A --allow-pass B --allow-secret s=old -e unit"
+    )
+    assert said.all() == "envtool -C x test --allow-pass A --allow-pass B --allow-secret s=old -e unit"
+    said.example("--allow-secret", "other=file:PATH")
+    said.line("--allow-secret", "s=env:S")
+    said.line("--allow-pass", "A")
+    assert said.all() == "envtool -C x test --allow-pass A --allow-pass B --allow-secret s=env:S -e unit"
+
+
+def test_a_link_that_nobody_follows_stays_one(tree):
+    for gate in (door(tree), door(tree, "out", "alone")):
+        found = inputs.find(str(tree), ["."], follows=lambda link, path: False, door=gate)
+        assert {item.path: item.link for item in found if item.path in ("d", "file")} == {
+            "d": "../out",
+            "file": "../alone",
+        }
+    assert inputs.find(str(tree), ["file"], door=door(tree))[0].link == "../alone", "a kind that reads through all"
+    assert inputs.find(str(tree), ["dangling"], follows=follows, door=door(tree))[0].link == "nothing"
+
+
+def test_all_that_is_wrong_is_told_at_once(tree):
+    with pytest.raises(inputs.WrongInputsError) as caught:
+        inputs.find(str(tree), ["gone", "conf", "d/a", "../x", "none/*"], door=door(tree))
+    assert [error.code for error in caught.value.errors] == [
+        "input-missing", "input-outside", "input-outside", "input-missing",
+    ]  # fmt: skip
+    with pytest.raises(UsageError) as alone:
+        inputs.find(str(tree), ["gone"], door=door(tree))
+    assert alone.type is UsageError
+
+
+@pytest.mark.parametrize(
+    ("source", "to", "expected"),
+    [
+        ("file", "/f", {"/f": "file"}),
+        ("d/a", "/etc/", {"/etc/a": "d/a"}),
+        ("d", "/x", {"/x/a": "d/a", "/x/inner": "d/inner", "/x/run.sh": "d/run.sh", "/x/sub/b": "d/sub/b"}),
+        ("fil*", "/x", {"/x/file": "file"}),
+        ("conf", "/x", {"/x/a": "conf/a", "/x/way": "conf/way"}),
+    ],
+)
+def test_copy_takes_the_content(tree, source, to, expected):
+    kind, options = Copy(), {"from": source, "to": to}
+    found = inputs.find(
+        str(tree),
+        kind.inputs(options),
+        follows=lambda link, path: kind.follows(options, link, path),
+        door=door(tree, "out", "alone"),
+    )
+    request = asked(options)
+    placed = kind.build(type(request)(**{**_fields(request), "inputs": found}), None).steps
+    assert {step.target: step.source.removeprefix("/project/") for step in placed} == expected
+    assert {item.path for item in found if item.link} <= {"conf/way", "d/inner"}

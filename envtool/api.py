@@ -92,6 +92,7 @@ class Request:
     base_name: str = ""
     base_pins: Json = None
     variables: Mapping[str, str] = field(default_factory=dict)  # set by the layers below
+    unset: tuple[str, ...] = ()  # and taken away by them
     keep: Json = None  # pins of an earlier answer: `resolve` stays as near to them as the question allows
     texts: Mapping[str, str] = field(default_factory=dict)  # see Kind.texts: path as it was asked for -> text
 
@@ -336,14 +337,16 @@ class Kind:
         """What to do about a build that failed with this output; empty where nothing is known."""
         return ""
 
-    def variables(self, request: Request, pins: Json) -> Mapping[str, str]:
-        """Variables for everything that stands on this layer. `PATH` is *prepended* to the PATH so far."""
+    def variables(self, request: Request, pins: Json) -> Mapping[str, str | None]:
+        """Variables for everything that stands on this layer; None takes one away. Lists of places (PATH, GEM_PATH and
+        their kin: docs/plugins.md) come *before* the list so far, and before the system's own that they would hide."""
         return {}
 
     def in_project(self, request: Request, pins: Json) -> Mapping[str, str]:
         """Directories of this layer that are seen inside the project, in its own build and in all that stands on it:
-        project-relative path -> absolute path in the container. They cover what the project has there. For package
-        managers that want their directory beside the sources (node_modules)."""
+        project-relative path -> absolute path in the container. They cover what the project has there (node_modules).
+        For `.` the path is PROJECT: what the layer has there lies over the project, file by file, and covers of its own
+        files only the inputs: for what is built among its sources (the recipe shows inputs elsewhere)."""
         return {}
 
     def generated(self, request: Request, pins: Json) -> Mapping[str, str]:
@@ -401,10 +404,11 @@ class EnvDraft:
     name: str
     base_kind: str
     options: Mapping[str, Json]  # the language's own keys of the env
-    layer_names: tuple[str, ...]
+    layer_names: tuple[str, ...]  # of what the user wrote, and what the language adds may stand on
     where: Where
     base_options: Json = None  # the value under the base kind's name, rendered
     directory: str = "."  # of the spec that the env stands in, relative to the project; the language's paths are to it
+    above: tuple[str, ...] = ()  # names of the user's layers that stand on what the language adds: taken, no more
 
 
 class Language:

@@ -36,6 +36,12 @@ class Command:
         """The argv that is really executed."""
         return self.argv or ("/bin/sh", "-ec", self.shell)
 
+    def typed(self) -> str:
+        """The same as one would type it into a shell."""
+        import shlex
+
+        return shlex.join(self.argv) if self.argv else self.shell.strip()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class InputFile:
@@ -75,7 +81,7 @@ class LayerSpec:
     options: Json
     where: Where
     needs: tuple[str, ...] | None = None
-    set: Mapping[str, str] = field(default_factory=dict)
+    set: Mapping[str, str | None] = field(default_factory=dict)  # None takes a variable away; `path:` is in PATH
     directory: str = "."
 
 
@@ -104,7 +110,7 @@ class Env:
     tasks: tuple[Task, ...]
     where: Where
     point: Mapping[str, str] = field(default_factory=dict)
-    set: Mapping[str, str] = field(default_factory=dict)
+    set: Mapping[str, str | None] = field(default_factory=dict)  # as of a layer
     passed: tuple[str, ...] = ()  # names, with globs, of host variables let through (`pass:`)
     workdir: str = "."  # relative to the project
     network: bool = False  # the host's network, for its tasks, exec and shell

@@ -23,7 +23,7 @@ __all__ = ["GROUP", "Registry", "discover"]
 GROUP = "envtool"  # of entry points
 PACKAGE = "envtool.kinds"
 BUILTIN = "envtool.kinds.builtin"  # the module whose hooks offer all of them
-RESERVED = frozenset({"needs", "set"})  # keys of every layer: no kind may own them
+RESERVED = frozenset({"needs", "path", "set"})  # keys of every layer: no kind may own them
 
 T = TypeVar("T", api.Kind, api.Language)
 

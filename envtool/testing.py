@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import posixpath
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -276,7 +277,7 @@ def check_kind(
     _check_fetches(kind, asked, pins, site)
     _check_recipe(kind, asked, pins)
     for name, value in kind.variables(asked, pins).items():
-        assert isinstance(value, str), f"{kind.name}: variable {name} is not text"
+        assert value is None or isinstance(value, str), f"{kind.name}: variable {name} is neither text nor None"
     assert "\n" not in kind.summary(asked, pins), f"{kind.name}: the summary is more than a line"
     return cast("Json", pins)
 
@@ -351,6 +352,10 @@ def _check_paths(kind: api.Kind, asked: api.Request, pins: Json) -> None:
     for place, source in kind.in_project(asked, pins).items():
         assert not place.startswith(("/", "..")), f"{kind.name}: {place!r} is not in the project"
         assert source.startswith("/"), f"{kind.name}: {source!r}, seen at {place!r}, is not absolute"
+        whole = posixpath.normpath(place) == "."
+        assert not whole or (place, source) == (".", api.PROJECT), (
+            f"{kind.name}: what lies over the whole project is at {api.PROJECT} in the layer: {place!r}, {source!r}"
+        )
 
 
 def _check_fetches(kind: api.Kind, asked: api.Request, pins: Json, site: api.Site) -> None:

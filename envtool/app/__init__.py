@@ -11,6 +11,7 @@ looking.py   what is in it: inspect, diff
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -23,9 +24,9 @@ from envtool.app.looking import diff, inspect
 from envtool.app.opening import Opened, free, opened, read, working
 from envtool.app.request import SPEC, Request, find_spec, no_task, one_env
 from envtool.app.running import run
-from envtool.app.upkeep import gc, store_path, store_size, store_verify
+from envtool.app.upkeep import gc, store_path, store_remove, store_size, store_verify
 from envtool.errors import MakeError, UsageError
-from envtool.events import Emit, Event, Noted
+from envtool.events import Emit, Event, Noted, Started
 from envtool.lock.changes import Change, changes
 from envtool.lock.lock import merged
 from envtool.model import Env, Json, Spec
@@ -59,7 +60,7 @@ from envtool.verify.result import Verified
 __all__ = [
     "SPEC", "Cancel", "Locked", "Request", "cache", "cache_key", "detect", "diff", "execute", "export", "fetch",
     "find_spec", "gc", "inspect", "listeners", "load", "lock", "plan", "push", "run", "sbom", "schema", "statements",
-    "store_path", "store_size", "store_verify", "vendor", "verify", "why",
+    "store_path", "store_remove", "store_size", "store_verify", "vendor", "verify", "why",
 ]  # fmt: skip
 
 
@@ -270,6 +271,9 @@ def execute(request: Request, env: str, argv: tuple[str, ...], *, terminal: bool
         stack = _made(at, chosen, runs=True)
         with scratch_for(chosen, at.setting) as directory, standin.shown(at.setting) as shown:
             prepared = ready.prepare(chosen, stack, at.spec, at.files, at.setting, scratch=directory, git=shown)
+            emit(
+                Started(id="command", subject="task", name="exec", env=env, time=time.time())
+            )  # it has the terminal now
             try:
                 return warm.launch(prepared, argv, terminal=terminal, cancel=cancel.reader)
             except git.Failure as error:

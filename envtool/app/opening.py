@@ -100,6 +100,8 @@ def working(request: Request, emit: Emit, cancel: Cancel, *, parts: bool = True)
     finally:
         if at.setting.share is not None:
             at.setting.share.close()
+        if cancel.is_set():  # this process may not live to see that nobody refers to them
+            at.setting.claims.close()
 
 
 def _inside(root: str, paths: tuple[str, ...]) -> tuple[str, ...]:

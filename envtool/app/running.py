@@ -7,21 +7,16 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
 
 from envtool import evidence
 from envtool.app import together
 from envtool.app.opening import Opened, working
 from envtool.app.request import Request, no_task
-from envtool.errors import (
-    BuildError,
-    EnvtoolError,
-    Interrupted,
-    NotCachedError,
-    UsageError,
-)
-from envtool.events import Emit, Noted
+from envtool.ending import Patience
+from envtool.errors import BuildError, EnvtoolError, Interrupted, NotCachedError, UsageError
+from envtool.events import Emit, Event, Noted
 from envtool.model import Env, Task
 from envtool.plan.outputs import contested
 from envtool.realise.explain import explain
@@ -30,17 +25,24 @@ from envtool.realise.stacks import Stacks
 from envtool.run import describe, ready, remember
 from envtool.run.result import Result, error_of, words
 
+TICK = 0.05  # seconds between two looks at whether the end was asked for
+
 
 def run(request: Request, task: str, emit: Emit, cancel: Cancel) -> tuple[Result, ...]:
     """Run a task in every selected env that has it, side by side. Raises SpecError, UsageError, StoreError."""
     if request.expect_cached and request.refresh:
         raise UsageError("`--expect-cached` and `--refresh` contradict each other", code="usage.contradiction")
-    began = time.time_ns()
-    with working(request, emit, cancel) as at:
-        return _run(request, at, task, cancel, began)
+    began, patience = time.time_ns(), Patience()
+
+    def heard(event: Event) -> None:
+        patience.hear(event)
+        emit(event)
+
+    with working(request, heard, cancel) as at:
+        return _run(request, at, task, cancel, patience, began)
 
 
-def _run(request: Request, at: Opened, task: str, cancel: Cancel, began: int) -> tuple[Result, ...]:
+def _run(request: Request, at: Opened, task: str, cancel: Cancel, patience: Patience, began: int) -> tuple[Result, ...]:
     spec, setting = at.spec, at.setting
     chosen = [(env, each) for env in spec.envs for each in env.tasks if each.name == task]
     if not chosen:
@@ -69,10 +71,18 @@ def _run(request: Request, at: Opened, task: str, cancel: Cancel, began: int) ->
             stop.set()
         return result
 
+    pool = ThreadPoolExecutor(request.jobs or os.cpu_count() or 1, thread_name_prefix="env")
     try:
-        with ThreadPoolExecutor(request.jobs or os.cpu_count() or 1, thread_name_prefix="env") as pool:
-            done = tuple(pool.map(lambda pair: one(*pair), chosen))
+        futures = [pool.submit(one, *pair) for pair in chosen]
+        while wait(futures, timeout=TICK, return_when=FIRST_EXCEPTION).not_done:
+            if (cancel.is_set() and patience.over()) or any(each.done() and each.exception() for each in futures):
+                break
+        done = tuple(
+            _ended(*pair, "interrupted", "not waited for") if cancel.is_set() and not future.done() else future.result()
+            for pair, future in zip(chosen, futures, strict=True)
+        )
     finally:
+        pool.shutdown(wait=not cancel.is_set(), cancel_futures=True)
         evidence.close_run(spec.root, directory)
     if said := _unremembered(chosen, done, setting):
         setting.emit(Noted(text=said))
@@ -121,7 +131,7 @@ def _result(asked: remember.Asked, stacks: Stacks, *, again: bool) -> tuple[Resu
     except Interrupted:
         return _ended(env, task, "interrupted", "interrupted"), None
     except Exception as raised:  # whatever it is, it is this env's: the others run, and the report has its end
-        error = together.complete(error_of(raised), (env,), stacks, asked.setting)
+        error = together.complete(error_of(raised, asked.setting.store.root), (env,), stacks, asked.setting)
         output = error.output if isinstance(error, BuildError) else ""
         if os.environ.get("ENVTOOL_DEBUG") and error.code == "internal":
             output = traceback.format_exc()

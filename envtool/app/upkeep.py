@@ -17,7 +17,7 @@ from envtool.realise.setting import Cancel
 from envtool.store import room, scratch, store, survey
 from envtool.store.collect import Collected, Policy
 from envtool.store.gc import gc as collect
-from envtool.upkeep import checking
+from envtool.upkeep import checking, removing
 from envtool.upkeep.costs import Cost, Stack, costs, stacks
 
 
@@ -32,6 +32,7 @@ class Swept:
     envs: tuple[Cost, ...]
     free: int
     disk: int
+    stuck: tuple[str, ...] = ()  # places of trees that only root can delete
 
 
 def gc(
@@ -84,6 +85,7 @@ def gc(
         envs=costs(found, stacks(found, here), collected.gone),
         free=available,
         disk=disk,
+        stuck=tuple(each.own() for each in found.stuck),
     )
 
 
@@ -108,13 +110,15 @@ def _envs(request: Request) -> tuple[Stack, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """What the store takes, by sort of thing: (how many, bytes). `free` and `disk` are of the file system."""
+    """What the store takes, by sort of thing: (how many, bytes). `free` and `disk` are of the file system. `others` is
+    what of it containers here cannot use, since it belongs to other ids: (bytes, which)."""
 
     store: str
     sorts: Mapping[str, tuple[int, int]]
     size: int
     free: int
     disk: int
+    others: tuple[int, tuple[str, ...]] = (0, ())
 
 
 def store_size() -> Sizes:
@@ -126,7 +130,9 @@ def store_size() -> Sizes:
         count, size = sorts.get(item.sort, (0, 0))
         sorts[item.sort] = (count + 1, size + item.size)
     available, disk = room.free(place)
-    return Sizes(store=place.root, sorts=sorts, size=found.size, free=available, disk=disk)
+    foreign = sum(item.size for item in found.items if item.other)
+    others = (foreign, tuple(each.idmap for each in store.others(place)))
+    return Sizes(store=place.root, sorts=sorts, size=found.size, free=available, disk=disk, others=others)
 
 
 def store_path() -> str:
@@ -170,4 +176,32 @@ def store_verify(*, repair: bool, jobs: int, emit: Emit, cancel: Cancel) -> chec
                 detail=detail,
             )
         )
+    return found
+
+
+def store_remove(*, emit: Emit, cancel: Cancel) -> removing.Removed | None:
+    """Remove the store, once nobody uses it; None where there is none. Raises StoreError, Interrupted."""
+    place = store.standing(ids.describe())
+    if place is None:
+        return None
+    began = time.time()
+    emit(Started(id="store", subject="store", name="remove", time=began))
+    done = 0
+
+    def progress(size: int) -> None:
+        nonlocal done
+        done += size
+        emit(Progress(id="store", done=done))
+        cancel.check()
+
+    def waiting(holder: str) -> None:
+        emit(Progress(id="store", note=f"waiting for another envtool ({holder})"))
+
+    outcome: Outcome = "interrupted"
+    try:
+        found = removing.remove(place, progress=progress, waiting=waiting, cancelled=cancel.is_set)
+        outcome = "done"
+    finally:
+        end = time.time()
+        emit(Finished(id="store", subject="store", name="remove", outcome=outcome, time=end, seconds=end - began))
     return found

@@ -102,7 +102,7 @@ class App(Protocol):
     def execute(
         self, request: Any, env: str, argv: tuple[str, ...], *, terminal: bool, emit: Emit, cancel: Latch
     ) -> int:
-        """Make an env and run a command (a login shell without one) in it; its status. Raises EnvtoolError."""
+        """Make an env and run a command (a shell without one) in it; its status. Raises EnvtoolError."""
 
     def statements(self, results: Sequence[Result]) -> str:
         """JSON Lines: the provenance of the results that passed."""
@@ -123,6 +123,9 @@ class App(Protocol):
 
     def store_size(self) -> Any:
         """A Sizes. Raises StoreError."""
+
+    def store_remove(self, *, emit: Emit, cancel: Latch) -> Any:
+        """A Removed, None where there is no store. Raises EnvtoolError."""
 
     def store_verify(self, *, repair: bool, jobs: int, emit: Emit, cancel: Latch) -> Any:
         """A Checked. Raises EnvtoolError."""
@@ -219,31 +222,36 @@ def probe() -> Probe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """A Check of what would end every run."""
+class Finding:
+    """A Check beside the probe's: of what would end every run, or of what is only told."""
 
     name: str
     state: str = "fail"
     text: str
-    mend: str
+    mend: str = ""
 
 
 def checks() -> Sequence[Check]:
     """What the probe finds. A store that cannot be used, or a config.yaml that is not believed, is one more finding."""
     place, consent = import_module("envtool.store.store"), import_module("envtool.app.consent")
+    idmap = import_module("envtool.container.ids").describe()
     found: list[Check] = []
     root = ""
     try:
-        place.usable()
+        stands = place.standing(idmap)
         root = place.directory()
+        for other in place.others(stands) if stands else ():
+            made = f"made when containers had other ids ({other.idmap}): nothing uses it now"
+            text = f"{other.own('layers')} was {made}, and `envtool gc` takes what is of no use for 30 days"
+            found.append(Finding(name="store", state="ok", text=text))
     except StoreError as error:
-        found.append(Refusal(name="store", text=error.message, mend=error.hint))
+        found.append(Finding(name="store", text=error.message, mend=error.hint))
     try:
         consent.configured(os.getcwd())
     except UsageError as error:
-        found.append(Refusal(name="config.yaml", text=error.message, mend=error.hint))
+        found.append(Finding(name="config.yaml", text=error.message, mend=error.hint))
     except SpecError as error:
         found += [
-            Refusal(name="config.yaml", text=f"{one.where}: {one.message}", mend=one.hint) for one in error.problems
+            Finding(name="config.yaml", text=f"{one.where}: {one.message}", mend=one.hint) for one in error.problems
         ]
     return [*probe().check(root), *found]

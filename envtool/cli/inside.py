@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import sys
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from envtool.cli import door, screen, signals
-from envtool.errors import Interrupted, UsageError
+from envtool.cli.running import leave
+from envtool.ending import Patience
+from envtool.errors import UsageError
 from envtool.events import Event, Finished, Output, Started
 from envtool.report.stream import Stream
 
 if TYPE_CHECKING:
     from envtool.cli.options import Settings
+
+TICK = 0.05  # seconds between two looks at whether the end was asked for
 
 
 def enter(settings: Settings, env: str, argv: tuple[str, ...], **how: Any) -> int:
@@ -22,16 +28,23 @@ def enter(settings: Settings, env: str, argv: tuple[str, ...], **how: Any) -> in
     request = app.Request(**settings.project(), **how)
     display = screen.display(settings)
     commands: set[str] = set()
-    cancel = app.Cancel.make()
+    cancel, patience = app.Cancel.make(), Patience()
 
     def stop(number: int) -> None:
         if cancel.is_set():  # the second time: do not wait; every container dies with this process
-            raise Interrupted(f"signal {number}")
+            raise KeyboardInterrupt(f"signal {number}")
         cancel.set(number)
+
+    def hurry() -> None:
+        while not (cancel.is_set() and patience.over()):
+            time.sleep(TICK)
+        sys.stderr.write("interrupted\n")
+        leave(130)
 
     with Stream([display], display.say) as stream:
 
         def emit(event: Event) -> None:
+            patience.hear(event)
             # From the moment the command has the terminal, nobody else may write to it: our lines are gone before.
             if isinstance(event, Started) and event.subject == "task":
                 commands.add(event.id)
@@ -42,6 +55,7 @@ def enter(settings: Settings, env: str, argv: tuple[str, ...], **how: Any) -> in
 
         try:
             terminal = sys.stdin.isatty() and sys.stdout.isatty()
+            threading.Thread(target=hurry, name="hurry", daemon=True).start()
             with signals.caught(stop):
                 status = app.execute(request, env, argv, terminal=terminal, emit=emit, cancel=cancel)
             return 130 if cancel.is_set() else status

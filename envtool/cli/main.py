@@ -228,7 +228,7 @@ def _report(error: EnvtoolError, argv: Sequence[str]) -> int:
 
 def unforeseen(error: Exception, argv: Sequence[str]) -> int:
     """The system refused something (a full disk, a file that is none): one sentence. Else it is a bug."""
-    said = refused(error) if isinstance(error, OSError) else None
+    said = _refused(error) if isinstance(error, OSError) else None
     shown = bool(os.environ.get("ENVTOOL_DEBUG") or _said(argv).verbosity > 0)
     if shown:
         import traceback
@@ -237,8 +237,17 @@ def unforeseen(error: Exception, argv: Sequence[str]) -> int:
     return _report(said or internal(error, shown=shown), argv)
 
 
+def _refused(error: OSError) -> EnvtoolError | None:
+    try:
+        root = import_module("envtool.store.store").directory()
+    except EnvtoolError:
+        return refused(error)
+    said: EnvtoolError | None = import_module("envtool.store.refusing").refusal(root, error)
+    return said
+
+
 def _stop(number: int) -> NoReturn:
-    raise Interrupted(f"signal {number}")
+    raise KeyboardInterrupt(f"signal {number}")  # no Exception: whoever passes over errors does not pass over this
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -250,6 +259,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 status = call(words)
         except EnvtoolError as error:
             status = _report(error, words)
+        except KeyboardInterrupt:
+            status = _report(Interrupted(), words)
         except BrokenPipeError:
             raise
         except Exception as error:
@@ -263,7 +274,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BaseException as error:
         # Raised while an extension module in Rust imports something, an interrupt comes out as its panic (PyO3).
-        if type(error).__name__ == "PanicException" and "Interrupted" in str(error):
+        if type(error).__name__ == "PanicException" and "Interrupt" in str(error):
             return 130
         raise
     return status

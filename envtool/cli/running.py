@@ -10,11 +10,13 @@ import os
 import sys
 import threading
 import time
-from queue import SimpleQueue
+from importlib import import_module
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from envtool.cli import door, screen, signals
 from envtool.directory import drafts
+from envtool.ending import LIMIT, Patience
 from envtool.errors import Interrupted, SpecError, UsageError
 from envtool.report.closing import closing
 from envtool.report.lines import Lines, result, write
@@ -91,7 +93,8 @@ def follow(settings: Settings, work: Callable[[Emit, Any], Answer], *, events: b
         if display:
             display.close()
     if abandoned:
-        os._exit(130)
+        sys.stderr.write("interrupted\n")
+        leave(130)
     if answer is None or interrupted:
         raise Interrupted
     return answer
@@ -140,16 +143,17 @@ def perform(settings: Settings, task: str, request: Any, junit: str | None, prov
             columns=screen.columns(),
         )
         sys.stderr.write(text + "\n")
-    if abandoned:
+    if abandoned or interrupted:
         leave(code)
     return code
 
 
 def leave(code: int) -> NoReturn:
-    """End at once: threads of the app may still wait for their containers, and Python would wait for them. The
-    containers die with this process; all that is worth keeping has been written."""
+    """End at once: threads of the app may still wait for something, and Python would wait for them. Containers die with
+    this process; all that is worth keeping has been written, and what was half made is removed behind us."""
     sys.stdout.flush()
     sys.stderr.flush()
+    import_module("envtool.upkeep.sweeping").behind()
     os._exit(code)
 
 
@@ -199,12 +203,13 @@ def _save(report: Junit, results: Sequence[Result]) -> bool:
 def wait(
     work: Callable[[Emit, Any], Answer], subscribers: Sequence[Subscriber], display: Terminal | Plain | None
 ) -> tuple[Answer | None, bool, bool]:
-    """The answer (None where there is none), whether we were interrupted, and whether twice. The second signal does not
-    wait for anything: every container dies with this process.
+    """The answer (None where there is none), whether we were interrupted, and whether we did not wait for the answer:
+    after a second signal for nothing, after the first for no longer than Patience says. Every container dies with this
+    process.
     """
     app = door.app()
     answers: SimpleQueue[int | BaseException | tuple[Answer]] = SimpleQueue()
-    cancel = app.Cancel.make()
+    cancel, patience = app.Cancel.make(), Patience(LIMIT + 0.3)  # the app has its own, and says what it knows
 
     def say(text: str) -> None:
         if display:
@@ -214,9 +219,13 @@ def wait(
 
     with Stream(subscribers, say) as stream, signals.caught(answers.put):
 
+        def emit(event: Event) -> None:
+            patience.hear(event)
+            stream.emit(event)
+
         def do() -> None:
             try:
-                answers.put((work(stream.emit, cancel),))
+                answers.put((work(emit, cancel),))
             except BaseException as error:
                 answers.put(error)
 
@@ -226,11 +235,22 @@ def wait(
             if cancel.is_set():
                 return None, True, True
             cancel.set(answer)
+            patience.over()
             stream.call(lambda: say("interrupted: ending what runs, outputs are kept (again: end at once)"))
-            answer = answers.get()
+            while (answer := _next(answers)) is None:
+                if patience.over():
+                    return None, True, True
     # The latch is left open: after a second signal the app's threads may still look at it until the process ends.
     if isinstance(answer, Interrupted):
         return None, True, False
     if isinstance(answer, BaseException):
         raise answer
     return answer[0], cancel.is_set(), False
+
+
+def _next(answers: SimpleQueue[Any]) -> Any:
+    """The next answer, None where none has come for a moment."""
+    try:
+        return answers.get(timeout=0.05)
+    except Empty:
+        return None

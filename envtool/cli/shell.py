@@ -19,7 +19,7 @@ envtool shell 'unit[trixie]'
 @settling
 @click.pass_context
 def command(ctx: click.Context, /, env: str, **how: Any) -> int:
-    """Open a login shell in an env, as its tasks would see it. What it writes is gone when it ends.
+    """Open a shell in an env, as its tasks would see it. What it writes is gone when it ends.
 
     The shell's exit status is ours.
     """

@@ -20,6 +20,10 @@ CHECKS = """
 envtool store verify
 envtool store verify --repair
 """
+REMOVES = """
+envtool store remove
+envtool store remove --yes
+"""
 
 
 class Verbs(click.Group):
@@ -44,7 +48,7 @@ class Verbs(click.Group):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The examples of all."""
         with formatter.section("Examples"):
-            for line in (PATHS + SIZES + CHECKS).split("\n"):
+            for line in (PATHS + SIZES + CHECKS + REMOVES).split("\n"):
                 if line:
                     formatter.write(f"  {line}\n")
 
@@ -53,7 +57,7 @@ class Verbs(click.Group):
     "store", cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]}, subcommand_metavar="VERB ..."
 )
 def command() -> None:
-    """Show where the store is, what it takes, and whether it is whole."""
+    """Show where the store is, what it takes, and whether it is whole; remove it."""
 
 
 command.params += common()
@@ -110,3 +114,43 @@ def verify(ctx: click.Context, /, repair: bool, jobs: int | None) -> int:
     else:
         print(storetables.checked(found, screen.style(sys.stdout, said.color)))
     return 1 if found.left else 0
+
+
+@command.command("remove", cls=Verb, examples=REMOVES)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.pass_context
+def remove(ctx: click.Context, /, yes: bool) -> int:
+    """Remove the whole store. All of it can be made or fetched again.
+
+    What other envtools use is waited for. Nothing goes that is not of a store.
+    """
+    from envtool.cli import door, storetables
+    from envtool.cli.running import follow
+    from envtool.report.lines import write
+
+    said = settings(ctx)
+    app = door.app()
+    where = app.store_path()
+    if not yes and not _agreed(where):
+        return 2
+    done = follow(said, lambda emit, cancel: (app.store_remove(emit=emit, cancel=cancel),))[0]
+    if said.json:
+        write(sys.stdout, storetables.removed_json(done, where))
+    else:
+        print(storetables.removed(done, where))
+    return 3 if done is not None and done.stuck else 0
+
+
+def _agreed(where: str) -> bool:
+    """Whether a person at a terminal says yes. Raises UsageError where nobody can be asked."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(
+            "`envtool store remove` asks first, and nobody is here to answer",
+            code="usage.ask",
+            hint="say it with `--yes`",
+        )
+    from envtool.report.text import one_line
+
+    sys.stderr.write(f"remove {one_line(where)}, all of which can be made or fetched again? [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,8 @@ def swept(done: Any, style: Style, *, verbosity: int = 0, now: float | None = No
         lines.append(f"kept: {', '.join(_sums(collected.busy))}, in use now")
     if not collected.gone and not collected.litter:
         lines.append("nothing to remove")
+    if done.stuck:
+        lines.append(_stuck(done.stuck))
     left = done.size - collected.freed
     freed = f"{size(collected.freed)} {'would be' if done.dry_run else ''} freed".replace("  ", " ")
     lines.append(f"{freed}; the store takes {size(left)}, {size(done.free)} of {size(done.disk)} are free")
@@ -112,6 +115,11 @@ def sizes(found: Any, style: Style) -> str:
     ]
     rest = found.size - sum(amount for _, amount in found.sorts.values())
     lines = table([*rows, ("everything else", size(rest))])
+    amount, maps = found.others
+    if maps:
+        lines.append(
+            f"of this, {size(amount)} was made when containers had other ids ({'; '.join(map(one_line, maps))})"
+        )
     return "\n".join(
         [style.paint("1", one_line(found.store)), *(f"  {line}" for line in lines),
          f"{size(found.size)}; {size(found.free)} of {size(found.disk)} are free"]
@@ -123,7 +131,38 @@ def sizes_json(found: Any) -> Json:
     sorts: dict[str, Json] = {
         sort: {"count": found.sorts.get(sort, (0, 0))[0], "size": found.sorts.get(sort, (0, 0))[1]} for sort in SORTS
     }
-    return {"store": found.store, "size": found.size, "free": found.free, "disk": found.disk, "sorts": sorts}
+    others: Json = {"size": found.others[0], "idmaps": [*found.others[1]]}
+    return {
+        "store": found.store, "size": found.size, "free": found.free, "disk": found.disk, "sorts": sorts,
+        "others": others,
+    }  # fmt: skip
+
+
+def removed(done: Any, where: str) -> str:
+    """What went, and what did not."""
+    if done is None:
+        return f"there is no store: {one_line(where)}"
+    lines = [f"{one_line(path)} is nothing of envtool's, and stays" for path in done.foreign]
+    if done.stuck:
+        lines += [_stuck(done.stuck), f"{size(done.size)} of {one_line(where)} are gone"]
+    else:
+        lines.append(f"{one_line(where)} is gone: {size(done.size)}")
+    return "\n".join(lines)
+
+
+def _stuck(places: Sequence[str]) -> str:
+    """What only root can delete."""
+    listed = " ".join(shlex.quote(one_line(place)) for place in places)
+    return f"made with ids that this account has no more, only root can delete it: sudo rm -r {listed}"
+
+
+def removed_json(done: Any, where: str) -> Json:
+    """The last object of `store remove`."""
+    if done is None:
+        return {"event": "removed", "store": where, "size": 0, "foreign": [], "stuck": []}
+    return {
+        "event": "removed", "store": done.store, "size": done.size, "foreign": [*done.foreign], "stuck": [*done.stuck],
+    }  # fmt: skip
 
 
 def checked(found: Any, style: Style) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from itertools import chain
 
 from envtool.beneath import open_beneath
 from envtool.container import ids, mounts
@@ -36,22 +37,72 @@ def project(source: int, hidden: tuple[str, ...], own: ids.Ids, user: int | None
     return target
 
 
-def adopt(project: str, upper: str, hidden: set[str]) -> None:
-    """Put what does not belong to the container's user into the view's upper layer, as its own: the user of a checkout
-    that root holds may write to all of it. Of `.git` only the directory itself, which git wants to be the user's.
+def adopt_and_settle(
+    project: str, upper: str, trees: list[str], hidden: tuple[str, ...], inputs: tuple[str, ...]
+) -> None:
+    """`settle`, after what does not belong to the container's user was put into the view's upper layer, as its own:
+    the user of a checkout that root holds may write to all of it. Of `.git` only the directory itself, which git wants
+    to be the user's.
     """
-    source, target = (os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in (project, upper))
-    copy = _Copy(source, target, (ids.USER, ids.USER))
-    for path, directory, state in copy.entries(hidden, apart=".git"):
+    unseen = {path.rstrip("/") for path in hidden}
+    copy = _Copy.opened(project, upper, (ids.USER, ids.USER))
+    for path, directory, state in copy.entries(unseen.union(inputs), apart=".git"):
         if state.st_uid != ids.USER:
             copy.take(path, directory, state)
-    copy.end()
-    os.close(source)
-    os.close(target)
+    copy.close()
+    settle(project, upper, trees, hidden, inputs)
+
+
+def settle(project: str, upper: str, trees: list[str], hidden: tuple[str, ...], inputs: tuple[str, ...]) -> None:
+    """Put the project's own files into the view's upper layer where one of the `trees`, which lie over it, has or
+    deletes something of the same name: but for what is hidden, and for the `inputs` that the trees were made from."""
+    if not trees:
+        return
+    unseen, given = {path.rstrip("/") for path in hidden}, {*inputs}
+    owner = os.stat(upper)  # the project's, where that has an id here
+    copy = _Copy.opened(project, upper, (owner.st_uid, owner.st_gid))
+    for tree in trees:
+        for path, whole in copy.covered(tree, unseen, given):
+            for each, directory, state in chain(copy.entry(path), copy.entries(unseen, path) if whole else ()):
+                if not (each in given and _has(tree, each)) and not copy.has(each):
+                    copy.take(each, directory, state)
+    copy.close()
+
+
+def _state(name: str, directory: int) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except OSError:
+        return None
+
+
+def _has(tree: str, path: str) -> bool:
+    """Whether a tree has a file or a link at a path. A device is how an overlay says that something is deleted."""
+    try:
+        mode = os.lstat(f"{tree}/{path}").st_mode
+    except OSError:
+        return False
+    return stat.S_ISREG(mode) or stat.S_ISLNK(mode)
+
+
+def _opaque(path: str) -> bool:
+    for name in ("user.overlay.opaque", "trusted.overlay.opaque"):
+        try:
+            if os.getxattr(path, name) == b"y":
+                return True
+        except OSError:
+            continue
+    return False
 
 
 class _Copy:
     """From one open directory to another, for one owner."""
+
+    @classmethod
+    def opened(cls, source: str, target: str, owner: tuple[int, int]) -> _Copy:
+        """From and to directories that it opens: `close` ends it."""
+        way = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+        return cls(os.open(source, way), os.open(target, way), owner)
 
     def __init__(self, source: int, target: int, owner: tuple[int, int]) -> None:
         self._source, self._target, self._owner = source, target, owner
@@ -59,10 +110,59 @@ class _Copy:
         self._made: dict[str, os.stat_result] = {}  # directories, each after those that it is in
         self._held = ("", os.dup(target))  # of the target: what comes next is mostly in the same one
 
-    def entries(self, hidden: set[str], apart: str = "") -> Iterator[tuple[str, int, os.stat_result]]:
-        """(path, descriptor of its directory, state) of all that is in the source, directories before what is in them;
-        what is in one named `apart` is left out."""
+    def covered(self, tree: str, hidden: set[str], inputs: set[str]) -> Iterator[tuple[str, bool]]:
+        """What a tree hides of the project that it should not: a path, and whether all in it counts. Only directories
+        that both have are looked into."""
         pending = [""]
+        while pending:
+            below = pending.pop()
+            try:
+                directory = open_beneath(self._source, below, _DIRECTORY, follow=False)
+            except FileNotFoundError:  # by now
+                continue
+            try:
+                with os.scandir(directory) as entries:
+                    own = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+                with os.scandir(f"{tree}/{below}") as entries:
+                    both = [entry for entry in entries if entry.name in own]
+            finally:
+                os.close(directory)
+            for entry in both:
+                path = f"{below}/{entry.name}" if below else entry.name
+                whole = own[entry.name]
+                if path in hidden:
+                    continue
+                if whole and entry.is_dir(follow_symlinks=False):
+                    if _opaque(entry.path):
+                        yield path, True
+                    else:
+                        pending.append(path)
+                elif path not in inputs or not (entry.is_file(follow_symlinks=False) or entry.is_symlink()):
+                    yield path, whole
+
+    def has(self, path: str) -> bool:
+        """Whether there is something but a directory at a path of the target."""
+        state = _state(path, self._target)
+        return state is not None and not stat.S_ISDIR(state.st_mode)
+
+    def entry(self, path: str) -> Iterator[tuple[str, int, os.stat_result]]:
+        """The same as `entries` of one path alone."""
+        above, _, name = path.rpartition("/")
+        try:
+            directory = open_beneath(self._source, above, _DIRECTORY, follow=False)
+        except FileNotFoundError:  # by now
+            return
+        try:
+            state = _state(name, directory)
+            if state is not None:
+                yield path, directory, state
+        finally:
+            os.close(directory)
+
+    def entries(self, hidden: set[str], top: str = "", apart: str = "") -> Iterator[tuple[str, int, os.stat_result]]:
+        """(path, descriptor of its directory, state) of all that is in the source below `top`, directories before what
+        is in them; what is in one named `apart` is left out."""
+        pending = [top]
         while pending:
             below = pending.pop()
             try:
@@ -106,7 +206,10 @@ class _Copy:
             self._made[path] = os.fstat(directory)
         finally:
             os.close(directory)
-        os.mkdir(name, 0o700, dir_fd=self._at(above))
+        try:
+            os.mkdir(name, 0o700, dir_fd=self._at(above))
+        except FileExistsError:  # another of these functions was here
+            pass
 
     def _at(self, path: str) -> int:
         """A directory of the target, open until the next one is asked for."""
@@ -184,3 +287,9 @@ class _Copy:
             os.fchown(top, *self._owner)
         finally:
             os.close(top)
+
+    def close(self) -> None:
+        """End it, and close what `opened` has opened."""
+        self.end()
+        os.close(self._source)
+        os.close(self._target)

@@ -1,6 +1,6 @@
 """Which user and group ids a container has on this machine, and Python work under those ids outside any container.
 
-Three modes, one for a store (`describe()` is what a store remembers):
+Three modes; a store keeps the trees of each map apart (`describe()` is what it remembers):
 
     root     the caller is root: a range of ids that nobody has; the host's root is never mapped
     range    a user with ranges in /etc/subuid and /etc/subgid and newuidmap(1): container 1000 is the caller, every
@@ -34,6 +34,7 @@ USER = 1000
 _ROOT_BASE = 0x60000000
 _FURTHER = 0x80000000  # what root's ids from COUNT on are moved by: to where no account is, and never somewhere else
 _LAST = (1 << 31) - 3
+SOURCES = ("/etc/subuid", "/etc/subgid", "/usr/bin/newuidmap")  # what changes when a user is given a range, or loses it
 _SYSTEM = ("/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin", "/sbin", "/run/wrappers/bin")  # the last is NixOS's
 
 
@@ -83,11 +84,27 @@ def here() -> Ids:
 
 
 def describe() -> str:
-    """One line that is the same as long as trees made before can be used: a store belongs to one map."""
+    """One line that is the same as long as trees made before can be used: in a store, each map has its own."""
     ids = here()
     common = ([extent for extent in side if extent[0] < COUNT] for side in (ids.uids, ids.gids))
     maps = (";".join("-".join(map(str, extent)) for extent in side) for side in common)
     return f"{ids.mode} {' '.join(maps)}"
+
+
+def of(described: str) -> Ids | None:
+    """The maps of which `describe` said this; None where it never said so, or the host's root would be in them."""
+    if described == describe():
+        return here()
+    mode, *sides = described.split(" ")
+    try:
+        uids, gids = ([tuple(map(int, extent.split("-"))) for extent in side.split(";")] for side in sides)
+    except ValueError:
+        return None
+    right = all(len(extent) == 3 and extent[0] >= 0 and extent[1] > 0 and extent[2] > 0 for extent in (*uids, *gids))
+    if not right or mode not in ("root", "range", "single") or (mode == "root") != (os.geteuid() == 0):
+        return None
+    further = [extent for extent in here().uids if extent[0] >= COUNT] if mode == "root" else []
+    return Ids(mode, [*uids, *further], [*gids, *further])  # type: ignore[list-item]  # each has three
 
 
 def helper(name: str) -> str:
@@ -282,7 +299,7 @@ def moved(owner: int, to: int, base: int, count: int) -> list[Extent]:
     return extents
 
 
-def inside(function: Callable[..., Any], *arguments: Any, at: str = "", cancel: int = -1) -> Any:
+def inside(function: Callable[..., Any], *arguments: Any, at: str = "", cancel: int = -1, idmap: str = "") -> Any:
     """Run `function(*arguments)` as container root in a namespace like a build's, outside any container.
 
     It sees the host's files, with owners as a container sees them, and may delete, read and change what belongs to
@@ -290,9 +307,14 @@ def inside(function: Callable[..., Any], *arguments: Any, at: str = "", cancel: 
     for what lies below a directory that only the caller can pass. Descriptors of the caller stay open in the
     function. The return value must be marshal-able; an OSError comes back as one, and so does an error of envtool's,
     any other exception as RuntimeError with its type and text. Once the descriptor `cancel` is readable the function
-    is killed where it is. Raises SandboxError when the kernel refuses, Interrupted.
+    is killed where it is. `idmap` is what `describe` said of another map. Raises SandboxError when the kernel refuses,
+    Interrupted.
     """
-    ids, parent = here(), os.getpid()
+    ids, parent = of(idmap) if idmap else here(), os.getpid()
+    if ids is None:
+        from envtool.container.refusals import refusal
+
+        raise refusal("ids", 1, f"the ids `{idmap}` are not this account's")
     with forking:
         down_read, down_write = os.pipe()
         up_read, up_write = os.pipe()
@@ -395,17 +417,18 @@ def own(path: str) -> None:
         os.chown(path, ids.uids[0][1], ids.gids[0][1], follow_symlinks=False)
 
 
-def remove(path: str) -> None:
-    """Delete a tree that container ids own, as container root; a path that is not there is not an error."""
+def remove(path: str, idmap: str = "") -> None:
+    """Delete a tree that container ids own, as container root (of another map: `inside`); a path that is not there is
+    not an error."""
     if not os.path.lexists(path):
         return
     parent, name = os.path.split(os.path.abspath(path))
     import shutil
 
-    if here().mode == "root":
+    if os.geteuid() == 0:
         shutil.rmtree(path)
         return
-    inside(_remove_tree, name, at=parent)
+    inside(_remove_tree, name, at=parent, idmap=idmap)
     if os.path.lexists(path):
         shutil.rmtree(path)
 

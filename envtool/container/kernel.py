@@ -117,7 +117,7 @@ def command_line() -> tuple[int, int]:
 
 
 def rename(title: bytes) -> None:
-    """`title` in place of the command line, which all may read (proc_pid_cmdline(5)); cut where that was shorter."""
+    """`title` in place of the command line, which all may read (proc_pid_cmdline(5)); cut where it was shorter."""
     begin, end = command_line()
     if begin:
         memmove(begin, title.ljust(end - begin, b"\0"), end - begin)

@@ -148,6 +148,11 @@ class Program:
     shown: tuple[Cache | Text | Memory | Peek, ...] = ()  # last, in order
     view: View | None = None
     joins: tuple[tuple[str, str], ...] = ()  # (directory of the root, place in the view): the one is seen at the other
+    laid: tuple[
+        int, ...
+    ] = ()  # which of the root's lowers, top-most first, lie with what they have at the view's target
+    # over the project itself: of its own files only `inputs` are covered
+    inputs: tuple[str, ...] = ()  # relative to the project
     copies: tuple[tuple[str, str], ...] = ()  # (file or tree of the root, place in the view): what is not there yet
     env: Mapping[str, str] = field(default_factory=dict)  # the whole environment; a step's `env` is added to it
     user: Literal["root", "user"] = "user"  # "root" for builds: uid 0 inside with Docker's default capabilities;
@@ -198,6 +203,7 @@ class Program:
             "seccomp_single": seccomp.build(single=True, sync=self.sync, ask=ask) if self.user == "root" else b"",
             **({"beside": tuple((each.lowers, each.target) for each in self.beside)} if self.beside else {}),
             **({"own": self.root.own} if self.root.own else {}),
+            **({"laid": (self.laid, self.inputs)} if self.laid and self.view else {}),
             **({"shown": tuple(_flat(each) for each in self.shown)} if self.shown else {}),
             **({"vary": (vary.order, vary.processors, vary.pids)} if vary else {}),
             **({"watch": self.watch} if self.watch else {}),

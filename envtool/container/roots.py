@@ -35,7 +35,7 @@ class Unopened(OSError):  # noqa: N818 - it is what happened
 class Sources:
     """Detached mounts of what the host shows: descriptors, and whether a bind is a directory."""
 
-    __slots__ = ("adopt", "beside", "binds", "caches", "copy_file", "hosts", "lowers", "project", "scratch", "upper")
+    __slots__ = ("beside", "binds", "caches", "copy_file", "hosts", "lowers", "project", "scratch", "settle", "upper")
 
     def __init__(self) -> None:
         self.lowers: list[int] = []
@@ -44,8 +44,8 @@ class Sources:
         self.binds: list[tuple[int, bool]] = []
         self.caches: dict[str, int] = {}  # by the place they are shown at
         self.hosts = b""
-        self.adopt: Callable[[str, str, set[str]], None] | None = None  # see prepare
-        self.copy_file: Callable[[str, str, int], None] | None = None
+        self.copy_file: Callable[[str, str, int], None] | None = None  # see prepare
+        self.settle: Callable[[str, str, list[str], tuple[str, ...], tuple[str, ...]], None] | None = None
 
 
 def _source(path: str, attributes: int = 0, *, recursive: bool = True, identity: tuple[int, ...] = ()) -> int:
@@ -126,15 +126,16 @@ def _map_owner(descriptor: int, maps: dict[tuple[int, int], int]) -> bool:
 
 def prepare(program: dict[str, Any], own: ids.Ids, sources: Sources) -> None:
     """With the ids of the container, and while imports are possible: what `build` will call to copy files, and to give
-    files of the project to its user where that has to be done."""
+    files of the project to its user, or let them win over trees that lie over it, where that has to be done."""
     if program.get("copies"):
         from envtool.container import files
 
         sources.copy_file = files.copy_file
-    if program["view"] is not None and own.mode == "root" and program["user"] == "user" and _mixed(sources.project):
+    mixed = program["view"] is not None and own.mode == "root" and program["user"] == "user" and _mixed(sources.project)
+    if mixed or "laid" in program:
         from envtool.container import copies
 
-        sources.adopt = copies.adopt
+        sources.settle = copies.adopt_and_settle if mixed else copies.settle
 
 
 def build(program: dict[str, Any], own: ids.Ids, sources: Sources) -> list[str]:
@@ -263,19 +264,29 @@ def _prepare(program: dict[str, Any], place: str) -> dict[str, int]:
 
 
 def _view(program: dict[str, Any], sources: Sources, place: str) -> int:
-    """The project under a layer that whites out what is hidden, writes above; detached."""
+    """The project under a layer that whites out what is hidden, trees that lie over it, and writes above; detached."""
     hidden = program["view"][1]
+    laid, inputs = program.get("laid", ((), ()))
+    trees = [tree for number in laid if _is_directory(tree := f"{number}{program['view'][2]}")]
     lowers = ["p"]
     if hidden:
         os.mkdir("h")
         _white_out(hidden)
         lowers = ["h", "p"]
     _like(place + "view-up", "p")
-    if sources.adopt is not None:
-        sources.adopt("p", place + "view-up", {path.rstrip("/") for path in hidden})
+    if sources.settle is not None:
+        sources.settle("p", place + "view-up", trees, hidden, inputs)
     os.mkdir("view")
-    mounts.overlay("view", lowers, place + "view-up", place + "view-work", volatile=place != "")
+    mounts.overlay("view", [*trees, *lowers], place + "view-up", place + "view-work", volatile=place != "")
     return mounts.clone("view", mounts.NOSUID | mounts.NODEV, recursive=False)
+
+
+def _is_directory(path: str) -> bool:
+    """Not a link to one: before the root changes it would lead into this machine's own."""
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except OSError:
+        return False
 
 
 def _mixed(project: int) -> bool:
@@ -316,11 +327,7 @@ def _parents(path: str, made: dict[str, bool]) -> bool:
     """Make a directory of the project in the whiteout layer; False where the project has none, or hides it."""
     if path not in made:
         there = _parents(path.rpartition("/")[0], made) and not os.path.lexists(f"h/{path}")
-        if there:
-            try:
-                there = stat.S_ISDIR(os.lstat(f"p/{path}").st_mode)
-            except OSError:
-                there = False
+        there = there and _is_directory(f"p/{path}")
         if there:
             os.mkdir(f"h/{path}")
         made[path] = there
@@ -348,7 +355,8 @@ def _populate(
         mounts.attach(view, program["view"][2])
     for source, target in program.get("joins", ()):
         os.makedirs(source, exist_ok=True)  # of a layer that is being built: it fills it, and it stays
-        ensure(target, [], directory=True)  # in the view, whose writes nobody keeps
+        in_view = program["view"] is not None and target.startswith(f"{program['view'][2]}/")
+        ensure(target, [] if in_view else made, directory=True)  # nobody keeps what is written to the view
         mounts.attach(mounts.clone(source, recursive=False), target)
     for source, target in program.get("copies", ()):
         assert sources.copy_file is not None

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
-from envtool.api import PROJECT, Command, Json, Kind, Recipe, Request, Run
+from envtool.api import PROJECT, Call, Command, Json, Kind, Recipe, Request, Run
+from envtool.kinds import inplace
+
+INPUTS = "/dev/envtool/inputs"  # where a layer that is built in the project's place has its inputs: nothing keeps it
+DAY = 86400  # seconds
 
 COMMAND: Json = {
     "description": "a shell line (for `/bin/sh -ec`), or a list of commands: each a shell line, or the words of one"
@@ -43,6 +47,12 @@ class RunLayer(Kind):
             "type": "boolean",
             "default": False,
         },
+        "in_place": {
+            "description": "build in the project's place: what the commands make there lies over the project in tasks"
+            " and in layers above, writable, and with times for which make, ninja and cargo do not build it again",
+            "type": "boolean",
+            "default": False,
+        },
     }
 
     def inputs(self, options: Json) -> tuple[str, ...]:
@@ -55,18 +65,32 @@ class RunLayer(Kind):
             "run": [_material(command) for command in commands(_options(request.options)["run"])],
             "network": _network(request.options),
             "project": bool(request.inputs),
+            **({"in_place": True} if _in_place(request.options) else {}),
         }
+
+    def in_project(self, request: Request, pins: Json) -> Mapping[str, str]:
+        """All that was built in place."""
+        return {".": PROJECT} if _in_place(request.options) else {}
 
     def build(self, request: Request, pins: Json) -> Recipe:
         """See Kind."""
-        cwd = PROJECT if request.inputs else "/"
+        in_place, network = _in_place(request.options), _network(request.options)
+        cwd = PROJECT if request.inputs or in_place else "/"
         steps = tuple(Run(command=command, cwd=cwd) for command in commands(_options(request.options)["run"]))
-        return Recipe(steps=steps, network=_network(request.options))
+        if not in_place:
+            return Recipe(steps=steps, network=network)
+        arguments = (INPUTS, max(0, request.epoch - DAY))
+        begin, finish = (Call(function=each, arguments=arguments) for each in (inplace.begin, inplace.finish))
+        return Recipe(steps=(begin, *steps, finish), network=network, project=INPUTS)
 
     def summary(self, request: Request, pins: Json) -> str:
         """The number of commands, and what is impure."""
         count = len(commands(_options(request.options)["run"]))
-        return f"{count} command{'s' if count != 1 else ''}" + (", network" if _network(request.options) else "")
+        notes = [
+            *(["in place"] if _in_place(request.options) else []),
+            *(["network"] if _network(request.options) else []),
+        ]
+        return ", ".join([f"{count} command{'s' if count != 1 else ''}", *notes])
 
 
 def commands(value: Json) -> tuple[Command, ...]:
@@ -93,3 +117,7 @@ def _options(options: Json) -> dict[str, Any]:
 
 def _network(options: Json) -> bool:
     return bool(_options(options).get("network", False))
+
+
+def _in_place(options: Json) -> bool:
+    return bool(_options(options).get("in_place", False))

@@ -85,7 +85,7 @@ class Content:
     epoch: int
     pins: tuple[tuple[str, str], ...]  # name and version, or name and hash
     inputs: tuple[str, ...]
-    variables: Mapping[str, str]
+    variables: Mapping[str, str | None]  # None: taken away
     below: tuple[tuple[str, str], ...]  # (subject, name), bottom first
 
 
@@ -302,7 +302,9 @@ def content(document: Mapping[str, Json], below: Iterable[Ground], *, diff_id: s
         epoch=epoch if isinstance(epoch, int) else 0,
         pins=tuple(_pin(row) for row in _list(document, "files")),
         inputs=tuple(str(row[0]) for row in _list(document, "inputs") if isinstance(row, list)),
-        variables={name: str(value) for name, value in variables.items()} if isinstance(variables, dict) else {},
+        variables={name: value if value is None else str(value) for name, value in variables.items()}
+        if isinstance(variables, dict)
+        else {},
         below=tuple((one.subject, one.name) for one in below),
     )
 

@@ -10,7 +10,7 @@ NETWORK = re.compile(
     r"|temporary failure resolving",
     re.IGNORECASE,
 )
-SPACE = re.compile(r"no space left on device|enospc", re.IGNORECASE)
+SPACE = re.compile(r"no space left on device|enospc|disk quota exceeded|edquot", re.IGNORECASE)
 READ_ONLY = re.compile(r"read-only file system|erofs", re.IGNORECASE)
 
 

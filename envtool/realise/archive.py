@@ -32,7 +32,7 @@ def unpacked(
     finally:
         os.close(place)
     try:
-        done = unpack.result(answer)
+        done = unpack.result(answer, setting.store.root)
     except MakeError as error:
         request = settled.request
         where = f"{request.where.file}:{request.where.line}"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from envtool.api import Fetch, Site
-from envtool.errors import FetchError, ResolveError, StoreError
+from envtool.errors import FetchError, ResolveError
 from envtool.realise import settle
 from envtool.realise.setting import Setting
 from envtool.realise.settle import Settled
-from envtool.store import blobs, sources
+from envtool.store import blobs, refusing, sources
 from envtool.store import download as store
 
 
@@ -65,6 +66,7 @@ def download(fetches: Sequence[Fetch], setting: Setting, event_id: str) -> None:
         cancel=setting.cancel.is_set,
         vendor=sources.vendored(setting.root),
         files=setting.gate().open_absolute,
+        failed=setting.shared.get("fetches that failed", dict[Any, FetchError]),
     )
 
 
@@ -73,8 +75,7 @@ def claim(fetches: Sequence[Fetch], setting: Setting) -> None:
     try:
         setting.claims.files(setting.store, [fetch.sha256 for fetch in fetches])
     except OSError as error:
-        text = f"nothing can be written to {setting.store.root}: {error.strerror}"
-        raise StoreError(text, code="store-space", hint="make room, or let ENVTOOL_STORE name another place") from error
+        raise refusing.refusal(setting.store.root, error) or error from error
 
 
 def _take(fetches: Sequence[Fetch], setting: Setting, event_id: str) -> None:

@@ -11,9 +11,24 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TypedDict
 
 from envtool import inputs, net
-from envtool.api import BESIDE, BLOBS, PROJECT, Call, Fetch, InputFile, Looked, Place, Recipe, Run, Site, Unpack
+from envtool.api import (
+    BESIDE,
+    BLOBS,
+    PROJECT,
+    Call,
+    Fetch,
+    InputFile,
+    Looked,
+    Place,
+    Recipe,
+    Request,
+    Run,
+    Site,
+    Unpack,
+)
 from envtool.api import Step as ApiStep
 from envtool.container import ids, start
 from envtool.container.program import Beside, Bind, Program, Root, Step, Text, View
@@ -25,12 +40,14 @@ from envtool.realise import advice, archive, inside, shown, team
 from envtool.realise.bring import bring
 from envtool.realise.outside import java, outside
 from envtool.realise.room import NoRoom, watched
-from envtool.realise.setting import Setting, add_variables, base_environment
+from envtool.realise.setting import Setting, base_environment
 from envtool.realise.settle import Made, Settled
 from envtool.realise.tee import Tee
+from envtool.realise.variables import over
 from envtool.realise.variation import Variation
-from envtool.store import blobs, canonical, layers, live, memo
+from envtool.store import blobs, canonical, layers, live, memo, refusing
 
+WHOLE = "."  # the place in the project that is all of it
 SCRATCH = ("/run/**", "/tmp/**", "/dev/**", "/proc/**", "/sys/**")  # never part of a layer, whatever wrote there
 
 
@@ -55,14 +72,28 @@ def build(
     Interrupted."""
     setting.make_room()
     try:
+        try:
+            return _build(settled, ground, setting, event_id, site)
+        except NoRoom as failed:
+            if not failed.sure or not setting.make_room(full=True):
+                raise
         return _build(settled, ground, setting, event_id, site)
     except NoRoom as failed:
-        if not setting.make_room(full=True):
-            raise failed.error from None
-    try:
-        return _build(settled, ground, setting, event_id, site)
-    except NoRoom as failed:
-        raise failed.error from None
+        raise _full(settled, failed.error, failed.full) from failed.error
+
+
+def _full(settled: Settled, error: MakeError | OSError, full: StoreError) -> MakeError:
+    """What is said of a layer that could not be made on a full disk: nothing of what its commands said of that; what
+    else they said, with a hint."""
+    if isinstance(error, BuildError) and not advice.SPACE.search(error.output):
+        error.hint = "; ".join(filter(None, (error.hint, full.message, full.hint)))
+        return error
+    return StoreError(f"{_called(settled)} could not be made: {full.message}", code=full.code, hint=full.hint)
+
+
+def _called(settled: Settled) -> str:
+    where = settled.request.where
+    return f"{where.file}:{where.line}: {settled.node.subject} `{settled.request.name}`"
 
 
 def _build(
@@ -86,6 +117,7 @@ def _build(
             return layer, "pulled"
         if setting.cached_only and not recipe.archive:
             raise not_cached(settled.node)
+        _check_room(settled, setting, event_id)
         bring(settled, setting, event_id, site)
         turn = setting.turns if settled.node.of else nullcontext()
         with Workbench(setting, settled.fetches, settled.inputs) as bench, turn:
@@ -94,9 +126,21 @@ def _build(
             except BuildError as error:
                 error.hint = error.hint or settled.node.kind.hint(settled.request, settled.pins, error.output, site)
                 raise
-        layer = draft.commit(captured, settled.document, team.built(settled, setting))
+        layer = draft.commit(captured, settled.document, team.built(settled, setting), setting.sync)
     team.give(settled, base, layer, setting)
     return layer, "pulled" if recipe.archive else "built"
+
+
+def _check_room(settled: Settled, setting: Setting, event_id: str) -> None:
+    """Say it before anything is fetched where the disk is too small. Raises StoreError where it clearly is."""
+    there = [blobs.has(setting.store, fetch.sha256, fetch.size) for fetch in settled.fetches]
+    sizes = [fetch.size for fetch in settled.fetches]
+    missing = sum(size for size, has in zip(sizes, there, strict=True) if not has)
+    said, never = refusing.tight(setting.store.root, _called(settled), sum(sizes), missing)
+    if never:
+        raise StoreError(said, code="store-space", hint=refusing.ROOM)
+    if said:
+        setting.emit(net.note(event_id, said))
 
 
 def not_cached(node: Node) -> MakeError:
@@ -152,8 +196,9 @@ def _make(
     ids.remove(place.work)
     drop = (*(SCRATCH[2:] if recipe.keeps_tmp else SCRATCH), *recipe.drop)
     # container root may pass neither to the tree nor write beside it by path: it is put there, and handed the sheet
+    moment = _moment(settled, ground.below)
     subject = f"{where}: {settled.node.subject} `{settled.request.name}`"
-    arguments = (canonical.capture, ".", settled.epoch, drop)
+    arguments = (canonical.capture, ".", moment, drop)
     try:
         with open(place.manifest, "wb") as sheet:
             captured: canonical.Captured = ids.inside(
@@ -167,6 +212,13 @@ def _make(
         name = os.fsdecode(error.filename)
         raise BuildError(f"{subject}: /{name}: {error.strerror}", code="capture-large") from error
     return captured
+
+
+def _moment(settled: Settled, below: Sequence[Made]) -> int:
+    """The latest time that a file of the layer may have, in seconds. What lies over the project is not older than what
+    tools compare it with: where the base shows this machine's own files, they have times of their own."""
+    shows = looked(below) if lies_over(settled) else None
+    return max([settled.epoch, *(-(-state // 10**9) for state in shows.states.values())] if shows else [settled.epoch])
 
 
 class Workbench:
@@ -224,7 +276,7 @@ def _program(
             code="offline",
         )
     variables, outer, texts = _outside(setting) if recipe.network else ({}, (), ())
-    environment = variables | build_environment(settled.epoch, settled.request.variables) | staged.variables
+    environment = variables | build_environment(settled.epoch, settled.request) | staged.variables
     always = {"SOURCE_DATE_EPOCH": str(settled.epoch)} | variables | staged.variables  # though a step's is its own
     own = ("tmp", "run") if recipe.keeps_tmp else ()
     return Program(
@@ -242,11 +294,13 @@ def _program(
         ),
         view=View(project=bench.project, target=recipe.project) if bench.project else None,
         joins=joins([*(made.settled for made in below), settled]),
+        **laid(below if recipe.project == PROJECT else ()),
         copies=copies([made.settled for made in below]),
         env=environment,
         shown=(*texts, *staged.mounts),
         user="root",
         network=recipe.network,
+        grace=0.0,  # nothing of a layer that was ended half made is kept
         sync=False,
         watch=shows.trees if (shows := looked(below)) else (),
     )
@@ -264,7 +318,28 @@ def joins(stack: Sequence[Settled]) -> tuple[tuple[str, str], ...]:
         (source, posixpath.normpath(posixpath.join(PROJECT, place)))
         for settled in stack
         for place, source in sorted(settled.node.kind.in_project(settled.request, settled.pins).items())
+        if posixpath.normpath(place) != WHOLE
     )
+
+
+def lies_over(settled: Settled) -> bool:
+    """Whether what a layer has at PROJECT lies over the project itself."""
+    return WHOLE in map(posixpath.normpath, settled.node.kind.in_project(settled.request, settled.pins))
+
+
+class Laid(TypedDict):
+    """What a Program says of layers that lie over the project."""
+
+    laid: tuple[int, ...]
+    inputs: tuple[str, ...]
+
+
+def laid(stack: Sequence[Made]) -> Laid:
+    """Which layers of a stack (bottom first) lie over the project, and what of its own they were made from. Where one
+    does, all others do with what they have there: it was built on that."""
+    lying = [made.settled for made in stack if lies_over(made.settled)]
+    inputs = {item.path for settled in lying for item in settled.inputs}
+    return Laid(laid=(*range(len(stack)),) if lying else (), inputs=(*sorted(inputs),))
 
 
 def copies(stack: Sequence[Settled]) -> tuple[tuple[str, str], ...]:
@@ -276,11 +351,10 @@ def copies(stack: Sequence[Settled]) -> tuple[tuple[str, str], ...]:
     )
 
 
-def build_environment(epoch: int, variables: Mapping[str, str]) -> dict[str, str]:
+def build_environment(epoch: int, request: Request) -> dict[str, str]:
     """What a build sees: nothing of this host, so that it comes out the same on another."""
     environment = base_environment(epoch) | {"HOME": "/root", "USER": "root", "LOGNAME": "root", "TERM": "dumb"}
-    add_variables(environment, dict(variables))
-    return environment
+    return over(environment, {**request.variables, **dict.fromkeys(request.unset)})
 
 
 def stack_binds(stack: Sequence[Made]) -> tuple[Bind, ...]:

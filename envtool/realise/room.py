@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 import time
@@ -11,15 +10,17 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from envtool.container import ids
-from envtool.errors import MakeError, StoreError
+from envtool.errors import BuildError, MakeError, StoreError
 from envtool.events import Emit, Finished, Started
-from envtool.store import room
+from envtool.realise import advice
+from envtool.store import refusing, room
 from envtool.store.claims import Claims
 from envtool.store.collect import Collected, Policy
 from envtool.store.gc import gc
 from envtool.store.store import Store
 from envtool.store.survey import Survey, named
 
+SCARCE = 1 << 30  # bytes: with less free, a command that says that there is no space left means this disk
 AGAIN = 60.0  # seconds after which it is tried again where not enough could be found
 
 
@@ -89,11 +90,12 @@ class Room:
 
 
 class NoRoom(Exception):  # noqa: N818 - the error is what went wrong
-    """The disk was full when something went wrong."""
+    """The disk was full when something went wrong. `full` says how full; `sure`: the system said so, or it was seen.
+    Else the command said it, which nothing is removed for."""
 
-    def __init__(self, error: MakeError | OSError) -> None:
+    def __init__(self, error: MakeError | OSError, full: StoreError, *, sure: bool) -> None:
         super().__init__(str(error))
-        self.error = error
+        self.error, self.full, self.sure = error, full, sure
 
 
 @contextmanager
@@ -102,6 +104,12 @@ def watched(store: Store) -> Iterator[None]:
     try:
         yield
     except (MakeError, OSError) as error:
-        if getattr(error.__cause__ or error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT) or room.full(store):
-            raise NoRoom(error) from error
+        number = getattr(error if isinstance(error, OSError) else error.__cause__, "errno", 0) or 0
+        sure = number in refusing.FULL or room.full(store)
+        if sure or (_said(error) and room.free(store)[0] < SCARCE):
+            raise NoRoom(error, refusing.full(store.root, number), sure=sure) from error
         raise
+
+
+def _said(error: MakeError | OSError) -> bool:
+    return isinstance(error, BuildError) and bool(advice.SPACE.search(error.output))

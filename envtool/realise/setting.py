@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from envtool.container import syncing
 from envtool.errors import Interrupted
 from envtool.events import Emit
 from envtool.gate import Allowed, Gate
@@ -119,6 +120,10 @@ class Setting:
         known by its hash."""
         return self.shared.get("gate", lambda: Gate(self.root, self.allowed, (*_folders(), self.store.path("blobs"))))
 
+    def sync(self, path: str) -> None:
+        """Have a directory's file system on its disk. Raises OSError, Interrupted."""
+        syncing.syncfs(path, self.cancel.reader)
+
     def make_room(self, *, full: bool = False) -> bool:
         """Before something is made or fetched: see Room.ensure."""
         return self.room.ensure(self.store, self.root, self.claims, self.emit, full=full)
@@ -132,13 +137,3 @@ def _folders() -> tuple[str, ...]:
 def base_environment(epoch: int) -> dict[str, str]:
     """The variables of every container, before layers and envs add theirs."""
     return {"PATH": PATH, "LANG": "C.UTF-8", "TZ": "UTC", "SOURCE_DATE_EPOCH": str(epoch)}
-
-
-def add_variables(environment: dict[str, str], more: dict[str, str]) -> None:
-    """Lay variables over an environment in place. A PATH comes before the PATH so far: layers add, never hide."""
-    for name, value in more.items():
-        if name == "PATH" and environment.get("PATH"):
-            places = f"{value}:{environment['PATH']}".split(":")
-            environment["PATH"] = ":".join(dict.fromkeys(places))  # an image's own is mostly what is there already
-        else:
-            environment[name] = value

@@ -14,13 +14,14 @@ from typing import Protocol
 
 from envtool import inputs, keys, project, shapes
 from envtool.api import Fetch, InputFile, Kind, Request, Site
-from envtool.errors import EnvtoolError, Interrupted, MakeError, Problem, ResolveError, SpecError
+from envtool.errors import EnvtoolError, FetchError, Interrupted, MakeError, Problem, ResolveError, SpecError
 from envtool.gate import Gate
 from envtool.lock.lock import Entry, Question, ground
 from envtool.lock.text import wrong_pins
 from envtool.model import BaseSpec, Json, LayerSpec
 from envtool.plan.graph import Node, has_parts
-from envtool.realise.setting import DEFAULT_EPOCH, Setting, add_variables
+from envtool.realise.setting import DEFAULT_EPOCH, Setting
+from envtool.realise.variables import add
 from envtool.store import memo
 from envtool.store.layers import Layer
 
@@ -78,6 +79,7 @@ def request_on(node: Node, below: Sequence[Settled], diff_ids: tuple[str, ...], 
     """The same where nothing below need stand: without diff IDs it does for what a lock is asked. Raises SpecError."""
     spec = node.spec
     base = below[0] if below else None
+    said = {} if node.of else variables(below)  # a part has what it needs of them in its options
     return Request(
         name=spec.name,
         options=spec.options,
@@ -90,18 +92,24 @@ def request_on(node: Node, below: Sequence[Settled], diff_ids: tuple[str, ...], 
         base_kind=base.node.kind.name if base else "",
         base_name=base.node.spec.name if base else "",
         base_pins=base.pins if base else None,
-        variables={} if node.of else variables(below),  # a part has what it needs of them in its options
+        variables={name: value for name, value in said.items() if value is not None},
+        unset=tuple(sorted(name for name, value in said.items() if value is None)),
         texts=_texts(setting, node),
     )
 
 
-def variables(stack: Sequence[Settled]) -> dict[str, str]:
-    """What the layers of a stack set for everything above them, bottom first."""
-    merged: dict[str, str] = {}
+def variables(stack: Sequence[Settled], below: Mapping[str, str | None] | None = None) -> dict[str, str | None]:
+    """What the layers of a stack set for everything above them, bottom first, on what is set `below`; None for what is
+    taken away. What a base says counts as it is, also of lists: that is all there is in it."""
+    merged = dict(below or {})
     for settled in stack:
-        add_variables(merged, dict(settled.node.kind.variables(settled.request, settled.pins)))
+        said = settled.node.kind.variables(settled.request, settled.pins)
+        if settled.node.subject == "base":
+            merged.update(said)
+        else:
+            add(merged, said)
         if isinstance(settled.node.spec, LayerSpec):
-            add_variables(merged, dict(settled.node.spec.set))
+            add(merged, settled.node.spec.set)
     return merged
 
 
@@ -225,13 +233,14 @@ def resolve(node: Node, request: Request, setting: Setting, site: Asked, *, agai
             code="offline",
             hint="`envtool lock && envtool fetch`, with a network, settles and fetches everything",
         )
-    with memo.asking(setting.store, question):
+    failed = setting.shared.get("questions that failed", dict[str, EnvtoolError])
+    with memo.asking(setting.store, question, cancelled=setting.cancel.is_set):
         if not again:
             known, pins = remembered(node, request, setting)
             if known:
                 return pins
         try:
-            pins = node.kind.resolve(request, site)
+            pins = _resolved(node, request, site, failed, keys.digest(question))
         except SpecError:
             raise
         except EnvtoolError as error:
@@ -242,6 +251,18 @@ def resolve(node: Node, request: Request, setting: Setting, site: Asked, *, agai
             raise
         memo.put(setting.store, question, {"pins": pins, "seen": dict(site.found)})
         return pins
+
+
+def _resolved(node: Node, request: Request, site: Asked, failed: dict[str, EnvtoolError], question: str) -> Json:
+    """What the kind says; where it could not say it in this run, the same error again: whoever asked has waited for its
+    attempts already."""
+    if (said := failed.get(question)) is not None:
+        raise type(said)(said.message, code=said.code, hint=said.hint)
+    try:
+        return node.kind.resolve(request, site)
+    except (FetchError, ResolveError) as error:
+        failed[question] = type(error)(error.message, code=error.code, hint=error.hint)
+        raise
 
 
 def seen(node: Node, request: Request, setting: Setting) -> Mapping[str, str]:
@@ -273,7 +294,7 @@ def settled(node: Node, request: Request, pins: Json) -> Settled:
             material=kind.material(request, pins),
             files=[[fetch.name, fetch.sha256] for fetch in sorted(fetches, key=lambda fetch: fetch.name)],
             inputs=[[item.path, item.sha256, item.executable, item.link] for item in request.inputs if item.built],
-            variables=dict(request.variables),
+            variables={**request.variables, **dict.fromkeys(request.unset)},
             arch=request.arch,
             epoch=epoch,
             below=[*request.below],

@@ -18,7 +18,7 @@ from envtool.errors import FetchError, Interrupted, MakeError, ResolveError, Usa
 from envtool.events import Event
 from envtool.gate import MOST
 from envtool.realise import bring
-from envtool.realise.build import Workbench, build_environment, copies, joins, stack_binds
+from envtool.realise.build import Workbench, build_environment, copies, joins, laid, stack_binds
 from envtool.realise.outside import outside
 from envtool.realise.setting import Setting
 from envtool.realise.settle import Made
@@ -146,7 +146,7 @@ class StackSite(InProject):
             raise ResolveError("a base has no container to resolve in", code="no-stack")
         if not all(made.layer.tree for made in self._below):  # `fetch` settles without building
             raise ResolveError("what it stands on is not built", code="no-stack")
-        environment = build_environment(self._request.epoch, self._request.variables)
+        environment = build_environment(self._request.epoch, self._request)
         texts: tuple[container.Text, ...] = ()
         shown = [container.Bind(source=bind.source, target=bind.target) for bind in binds]
         if network:
@@ -168,6 +168,7 @@ class StackSite(InProject):
                 binds=(*stack_binds(self._below), *shown),
                 view=container.View(project=bench.project, target=PROJECT) if bench.project else None,
                 joins=joins([made.settled for made in self._below]),
+                **laid(self._below),
                 copies=copies([made.settled for made in self._below]),
                 env=environment,
                 shown=texts,

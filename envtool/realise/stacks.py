@@ -37,7 +37,7 @@ class Stack:
         return self.made[0].settled.epoch
 
     @property
-    def variables(self) -> dict[str, str]:
+    def variables(self) -> dict[str, str | None]:
         """What the layers set, bottom first."""
         return settle.variables([made.settled for made in self.made])
 

@@ -90,7 +90,7 @@ def pulled(settled: Settled, setting: Setting, draft: layers.Draft, event_id: st
             os.unlink(path)
     share.took(found)
     origin = share.origin(found)
-    return draft.commit(captured, settled.document, {**built(settled, setting), "pulled": origin})
+    return draft.commit(captured, settled.document, {**built(settled, setting), "pulled": origin}, setting.sync)
 
 
 def _unpack(

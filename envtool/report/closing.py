@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from envtool import evidence
 from envtool.report import words
-from envtool.report.text import safe
+from envtool.report.text import one_line, safe
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -58,8 +59,33 @@ def failure(
     if result.outcome in ("failed", "timeout"):
         if result.log and not text and not shown and not message:
             parts.append("   it printed nothing")
-        parts.append(f"   again, inside:  {again} shell {shlex.quote(result.env)}")
+        parts += _again(f"{again} shell {shlex.quote(result.env)}", result.commands, columns, style)
     return "\n".join(parts)
+
+
+def _again(shell: str, commands: Sequence[str], columns: int, style: words.Style) -> list[str]:
+    """What to type, on one line where that fits."""
+    first = f"   again, inside:  {shell}"
+    if not commands:
+        return [first]
+    text = _typed(commands, max(columns - 19, 20), style.glyphs("…"))
+    if len(first) + len(text) + 9 <= columns:
+        return [f"{first}   then: {text}"]
+    return [first, f"            then:  {text}"]
+
+
+def _typed(commands: Sequence[str], most: int, more: str) -> str:
+    """Commands as one types them, in at most so many columns: as many whole ones as there is room for, of the first at
+    least its first words."""
+    whole = [one_line(each) for each in takewhile(lambda each: "\n" not in each, commands)]
+    if len(commands) > 1:  # one that is several itself stays together
+        whole = [f"({each})" if re.search(r"[;|&]", each) else each for each in whole]
+    for count in range(len(whole), 0, -1):
+        text = " && ".join([*whole[:count], *([more] if count < len(commands) else [])])
+        if len(text) <= most:
+            return text
+    cut = one_line(commands[0].split("\n")[0])[: most - 2]
+    return f"{cut.rpartition(' ')[0] or cut} {more}"
 
 
 def closing(

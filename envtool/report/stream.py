@@ -47,6 +47,10 @@ class Result(Protocol):
     @property
     def message(self) -> str: ...
     @property
+    def commands(self) -> tuple[str, ...]:
+        """Of a task that ran and did not pass: its commands, as one would type them."""
+
+    @property
     def host(self) -> str:
         """Of a run that is remembered: on which machine it ran."""
 

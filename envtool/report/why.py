@@ -191,7 +191,13 @@ def _content(each: Explanation, most: int | None) -> list[str]:
         ("stands on", _listed([f"{subject} {name}" for subject, name in content.below], most)),
         ("pins", _listed([f"{name} {version}" for name, version in content.pins], most)),
         ("inputs", _listed(content.inputs, most)),
-        ("variables", _listed([f"{name}={value}" for name, value in content.variables.items()], most)),
+        (
+            "variables",
+            _listed(
+                [f"{name} unset" if value is None else f"{name}={value}" for name, value in content.variables.items()],
+                most,
+            ),
+        ),
         ("spec", f"{each.where.file}:{each.where.line}"),
         ("from", one_line(each.since.pulled) if each.since else ""),
         ("team cache", f"refused: {one_line(each.since.refused)}" if each.since and each.since.refused else ""),

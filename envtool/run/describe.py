@@ -13,10 +13,11 @@ from envtool.beneath import identity
 from envtool.container.program import OUTPUTS_LIMIT, Program, Root, Step, View
 from envtool.errors import Problem, SpecError
 from envtool.model import Env, Task
-from envtool.realise.build import copies, joins
+from envtool.realise.build import copies, joins, laid
 from envtool.realise.outside import outside
-from envtool.realise.setting import add_variables, base_environment
+from envtool.realise.setting import base_environment
 from envtool.realise.stacks import Stack, stack_binds
+from envtool.realise.variables import add, over
 from envtool.run import standin
 
 HOME = "/home/envtool"
@@ -30,10 +31,9 @@ def environment(
     """The whole environment of a task: base, layers (bottom first), env, and `host`: what `passed` gives."""
     home, name = (HOME, "envtool") if user == "user" else ("/root", "root")
     variables = base_environment(stack.epoch) | {"HOME": home, "USER": name, "LOGNAME": name, "TERM": terminal}
-    add_variables(variables, stack.variables)
-    add_variables(variables, dict(env.set))
-    variables |= {"ENVTOOL_ENV": env.name}
-    return variables | dict(host)
+    said = stack.variables
+    add(said, env.set)
+    return over(variables, said) | {"ENVTOOL_ENV": env.name} | dict(host)
 
 
 def passed(env: Env, environ: Mapping[str, str]) -> dict[str, str]:
@@ -102,6 +102,7 @@ def container(
         binds=(*stack_binds(stack.made), *binds, *git.binds),
         view=View(project=project, hidden=(*hidden, *git.hidden), target=PROJECT, identity=identity(project)),
         joins=joins([made.settled for made in stack.made]),
+        **laid(stack.made),
         copies=copies([made.settled for made in stack.made]),
         shown=(*texts, *git.peeks),
         env=variables | environment(env, stack, host, user=user, terminal=terminal),

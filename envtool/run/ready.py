@@ -13,6 +13,7 @@ from typing import Any
 
 from envtool import evidence, gate, project, stored
 from envtool.beneath import identity, real_path
+from envtool.container import ids
 from envtool.container.program import Step
 from envtool.model import Env, Spec
 from envtool.project import Files
@@ -22,6 +23,7 @@ from envtool.realise.stacks import Stack
 from envtool.registry import discover
 from envtool.run import describe, provenance, reach, standin, told, warm
 from envtool.run.remember import Trace
+from envtool.store import layers, locks
 from envtool.view import machine, record
 
 MARGIN = 1_000_000_000  # nanoseconds
@@ -59,13 +61,13 @@ def prepare(
         "hidden": (project.OWN, *git.hidden),
         "repositories": tuple((prefix, os.path.join(setting.root, prefix.rstrip("/"))) for prefix, _ in gits),
         "git": outer.directory if outer else "",
-        "locks": tuple(setting.store.path("locks", f"layer-{made.layer.key}") for made in stack.made),
+        "locks": tuple(locks.place(setting.store, layers.used_mark(made.layer.key)) for made in stack.made),
     }
     watched = {seen.path: tuple(seen.state) for seen in files.seen()}
     # what says whether a git directory of another place is the project's (repository.elsewhere)
     apart = outer is not None and outer.directory != os.path.join(real_path(setting.root), ".git")
     says = (f"{outer.common}/config", f"{outer.directory}/gitdir") if outer and apart else ()
-    for place in (*_decided(stack, spec, setting), warm.consent(), *says):
+    for place in (*_decided(stack, spec, setting), warm.consent(), *ids.SOURCES, *says):
         watched.setdefault(place, warm.signature(place))
     if len(watched) <= MOST and not scratch and not git.binds and not env.network and not setting.allowed.said:
         plan["watch"] = sorted(watched.items())
@@ -88,7 +90,7 @@ def unchanged(
     watched = {seen.path: tuple(seen.state) for seen in files.seen()}
     own = setting.store.path("")
     decided = dict.fromkeys(path for trace in traces for path in _decided(trace.stack, spec, setting))
-    for path in (*decided, *sys.path, warm.consent(), "/etc/subuid", "/etc/subgid", setting.store.path("store.json")):
+    for path in (*decided, *sys.path, warm.consent(), *ids.SOURCES, setting.store.path("store.json")):
         watched.setdefault(path, warm.signature(path))
     states = {
         path: state for trace in traces for path, state in reach.reached(trace.stack, trace.found.key, setting).items()

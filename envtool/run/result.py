@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from envtool.errors import EnvtoolError, SpecError, internal, refused
+from envtool.errors import EnvtoolError, SpecError, internal
 from envtool.events import Outcome
 from envtool.spec.render import explain
+from envtool.store.refusing import refusal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,15 +25,17 @@ class Result:
     log: str = ""
     outputs: tuple[str, ...] = ()  # project-relative paths that were copied back
     message: str = ""
+    commands: tuple[str, ...] = ()  # of a task that ran and did not pass: its commands, as one would type them
     host: str = ""  # of a run that is remembered (`cached`): on which machine it ran; `started` is when
     error: EnvtoolError | None = None  # why its env was not made
 
 
-def error_of(raised: Exception) -> EnvtoolError:
-    """What was raised while one result was worked for, as an error that can be told: what nobody foresaw is a bug."""
+def error_of(raised: Exception, store: str) -> EnvtoolError:
+    """What was raised while one result was worked for, as an error that can be told: what nobody foresaw is a bug.
+    `store` is the store's root."""
     if isinstance(raised, EnvtoolError):
         return raised
-    said = refused(raised) if isinstance(raised, OSError) else None
+    said = refusal(store, raised) if isinstance(raised, OSError) else None
     return said or internal(raised, shown=bool(os.environ.get("ENVTOOL_DEBUG")))
 
 

@@ -61,7 +61,7 @@ def _unpack(path: str, made: str, sheet: str, found: Statement, setting: Setting
             answer = unpack.attempt(source.fileno(), place, records.fileno(), found.diff_id, False, cancel)
     finally:
         os.close(place)
-    unpack.result(answer)
+    unpack.result(answer, setting.store.root)
 
 
 def give(documents: list[dict[str, Json]], stack: Stack, setting: Setting) -> None:

@@ -59,6 +59,7 @@ def run_task(
         log=log,
         outputs=piece.outputs,
         message=f"{piece.detail}\n{hint}" if hint else piece.detail,
+        commands=() if piece.outcome == "passed" else tuple(each.typed() for each in task.commands),
     )
     if piece.outcome == "passed":
         provenance.record(env, task, stack, setting, result, view=view)

@@ -17,7 +17,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-FORMAT = 8
+FORMAT = 9
+# No login shell: /etc/profile would set another PATH. What interactive shells read may do so, too: at the first prompt
+# it is the env's.
+SHELL = (
+    "command -v bash >/dev/null || exec sh\n"
+    '[ ! -t 0 ] || export ENVTOOL_PATH="$PATH"'
+    " PROMPT_COMMAND='PATH=$ENVTOOL_PATH; unset ENVTOOL_PATH PROMPT_COMMAND'\n"
+    "exec bash"
+)
 SIGNING_KEY = "ENVTOOL_CACHE_KEY"  # gate.py has it too; that module is not for here
 
 
@@ -133,7 +141,7 @@ def environment(plan: dict[str, Any], *, terminal: bool) -> dict[str, str]:
 
 
 def launch(plan: dict[str, Any], argv: tuple[str, ...], *, terminal: bool, cancel: int) -> int:
-    """Run a command (none: a login shell) in the container of a plan; its status, 130 when `cancel` ended it. Its
+    """Run a command (none: a shell) in the container of a plan; its status, 130 when `cancel` ended it. Its
     layers are held by the caller, before and after: one plan may be launched as often as is liked. Raises SandboxError,
     git.Failure when git cannot say what is hidden."""
     running = ask(plan)  # git works while we import
@@ -149,7 +157,7 @@ def launch(plan: dict[str, Any], argv: tuple[str, ...], *, terminal: bool, cance
     project, _, target, identity = program["view"]
     program["view"] = (project, ignored, target, identity)
     step = dict(program["steps"][0])
-    step["argv"] = argv or ("/bin/sh", "-c", "exec $(command -v bash || command -v sh) -l")
+    step["argv"] = argv or ("/bin/sh", "-c", SHELL)
     step["env"] = environment(plan, terminal=terminal)
     program["steps"] = (step,)
     ended = start.run(program, stdin=0, stdout=1, stderr=2, terminal=terminal, cancel=cancel)

@@ -16,10 +16,11 @@ from envtool.oci import documents, platforms, writing
 from envtool.oci.documents import Config, Document, Platform, sha256
 from envtool.realise import settle
 from envtool.realise.build import joins
-from envtool.realise.setting import PATH, add_variables
+from envtool.realise.setting import PATH
 from envtool.realise.settle import Made
 from envtool.realise.stacks import Stack
 from envtool.realise.tree import StackTree
+from envtool.realise.variables import add
 from envtool.run import contents, describe
 from envtool.ship import ground, shown
 from envtool.store import blobs
@@ -139,15 +140,14 @@ def bare_config(env: Env, stack: Stack) -> dict[str, Json]:
     """How the base says that it is run, with the variables of what stands on it."""
     base = stack.made[0].settled
     said = {**base.node.kind.image_config(base.request, base.pins)}
-    variables = {"PATH": PATH}
+    variables: dict[str, str | None] = {"PATH": PATH}
     lines = said.get("Env")
     for line in lines if isinstance(lines, list) else []:
         name, _, value = str(line).partition("=")
         variables[name] = value
-    for settled in [made.settled for made in stack.made[bool(lines) :]]:
-        add_variables(variables, settle.variables([settled]))
-    add_variables(variables, dict(env.set))
-    return said | {"Env": [f"{name}={value}" for name, value in variables.items()]}
+    variables = settle.variables([made.settled for made in stack.made[bool(lines) :]], variables)
+    add(variables, env.set)
+    return said | {"Env": [f"{name}={value}" for name, value in variables.items() if value is not None]}
 
 
 def run_config(env: Env, stack: Stack) -> dict[str, Json]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import posixpath
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from envtool.api import Kind
+from envtool.api import PROJECT, Kind
 from envtool.errors import SpecError
 from envtool.model import BaseSpec, Json, LayerSpec
 from envtool.spec import values
@@ -32,6 +33,7 @@ class Declared:
     templated: bool
     needs: tuple[Node, ...] | None = None
     set: Node | None = None
+    path: Node | None = None
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -49,6 +51,8 @@ class Work:
     ready_bases: dict[int, BaseSpec] = field(default_factory=dict)  # without templates: made once; by id of Declared
     ready_layers: dict[int, LayerSpec] = field(default_factory=dict)
     places: dict[int, tuple[Node, Declared]] = field(default_factory=dict)  # written in place, by id of their node
+    speaks: bool = False  # some env has a language: which layers that adds is not known before the env is made
+    told: set[int] = field(default_factory=set)  # ids of the nodes of needs that were found to be unknown
 
     def text(self, node: Node, scope: Scope | None) -> str:
         """A scalar as text, rendered. `scope` None: left as written."""
@@ -131,16 +135,17 @@ def declare_layer(work: Work, name: str, node: Node, at: Node) -> Declared | Non
     if kind.siblings:
         own = {key: value for key, value in entries.items() if key not in LAYER_KEYS}
         options = Node(own, node.source, node.line, node.column, node.width, keys=node.keys)
-    needs, given = entries.get("needs"), entries.get("set")
+    needs, given, path = entries.get("needs"), entries.get("set"), entries.get("path")
     return Declared(
         name=name or kind.name,
         kind=kind,
         node=options,
         at=at,
         directory=node.source.directory,
-        templated=has_template(options) or (given is not None and has_template(given)),
+        templated=any(each is not None and has_template(each) for each in (options, given, path)),
         needs=None if needs is None else tuple(n for n in needs.items() if isinstance(n.value, str)),
         set=given,
+        path=path,
     )
 
 
@@ -184,14 +189,13 @@ def make_layer(work: Work, declared: Declared, scope: Scope | None) -> LayerSpec
     """The layer for one env (or, with `scope` None, as declared)."""
     if not declared.templated and id(declared) in work.ready_layers:
         return work.ready_layers[id(declared)]
-    given = declared.set.mapping() if declared.set is not None else {}
     made = LayerSpec(
         name=declared.name,
         kind=declared.kind.name,
         options=_options(work, declared, scope, "layers"),
         where=declared.at.where,
         needs=None if declared.needs is None else tuple(str(need.value) for need in declared.needs),
-        set={name: work.text(value, scope) for name, value in given.items()},
+        set=settings(work, declared.set, declared.path, scope),
         directory=declared.directory,
     )
     if not declared.templated:
@@ -239,6 +243,40 @@ def _check_paths(work: Work, declared: Declared, options: Json) -> None:
         if values.inside(path, declared.directory) is None:
             node = next((s for s in scalars(declared.node) if s.value == path), declared.node)
             leaves(work, node, path)
+
+
+def settings(work: Work, given: Node | None, path: Node | None, scope: Scope | None) -> dict[str, str | None]:
+    """The variables that `set:` and `path:` beside it mean; None for those that are taken away."""
+    found: dict[str, str | None] = {}
+    for name, value in given.mapping().items() if given is not None else ():
+        if value.value is None and name == "PATH":
+            hint = "`path:` puts directories before it"
+            work.problems.add(value, "PATH cannot be taken away: no command would be found", code="value", hint=hint)
+        else:
+            found[name] = None if value.value is None else work.text(value, scope)
+    nodes = path.items() or [path] if path is not None else []
+    places = [place for node in nodes if isinstance(node.value, str) for place in _places(work, node, scope)]
+    if places:
+        found["PATH"] = ":".join([*places, *filter(None, [found.get("PATH")])])
+    return found
+
+
+def _places(work: Work, node: Node, scope: Scope | None) -> Iterator[str]:
+    """The directories that an item of `path:` means, as a container has them."""
+    if scope is None and is_template(node.value):
+        return
+    text = work.text(node, scope)
+    for place in text.split(":") if text or not is_template(node.value) else ():
+        inside = values.inside(place, node.source.directory)
+        if place.startswith("/"):
+            yield place
+        elif place.startswith("~"):
+            hint = "write the whole path: it is /root in layers, and /home/envtool in tasks"
+            work.problems.add(node, "`~` is another directory in layers and in tasks", code="path", hint=hint)
+        elif inside is None:
+            leaves(work, node, place)
+        else:
+            yield posixpath.normpath(f"{PROJECT}/{inside}")
 
 
 def leaves(work: Work, node: Node, path: str) -> None:

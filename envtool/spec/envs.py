@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from envtool.model import BaseSpec, Env, LayerSpec, Where
 from envtool.spec import matrix, values
-from envtool.spec.declare import Work, declare_base, declare_layer, leaves, make_base, make_layer
-from envtool.spec.language import language_layers
+from envtool.spec.declare import Work, declare_base, declare_layer, leaves, make_base, make_layer, settings
+from envtool.spec.language import Added, language_layers
 from envtool.spec.tasks import make_tasks
 from envtool.spec.template import is_template
 
@@ -62,17 +62,15 @@ def make_env(work: Work, point: Point) -> Env | None:
     node, scope = point.node, point.scope
     base = _base(work, point)
     layers = _layers(work, point)
-    before, after = language_layers(
-        work, point.name, node, scope, base=base, layers=layers, project=point.project, directory=point.directory
-    )
+    before, after, above = _added(work, point, base, layers)
     _check_names(work, point, before, layers, after)
-    stack = (*before, *(spec for spec, _ in layers), *after)
+    stack = _stack(work, point, before, layers, after, above)
     _check_needs(work, point, stack)
     workdir = _workdir(work, point)
     given = node.get("set")
     passed = node.get("pass")
     tasks = make_tasks(work, node, scope, point.args, point.directory)
-    variables = {name: work.text(value, scope) for name, value in (given.mapping() if given else {}).items()}
+    variables = settings(work, given, node.get("path"), scope)
     names = tuple(work.text(value, scope) for value in (passed.items() if passed else []))
     scratch = choice(work, point.node.get("scratch"), scope, ("memory", "disk"))
     network = point.node.get("network")
@@ -183,6 +181,68 @@ def _numbered(layers: list[tuple[LayerSpec, Node]]) -> list[tuple[LayerSpec, Nod
     return layers
 
 
+def _added(
+    work: Work, point: Point, base: BaseSpec | None, layers: list[tuple[LayerSpec, Node]]
+) -> tuple[tuple[LayerSpec, ...], tuple[LayerSpec, ...], frozenset[str]]:
+    """What the env's language adds before and after the user's layers, and the names of those that stand on it. What it
+    puts before them anyway is no reason to: so it is asked first as if there were none."""
+
+    def ask(above: frozenset[str]) -> Added:
+        return language_layers(
+            work,
+            point.name,
+            point.node,
+            point.scope,
+            base=base,
+            layers=layers,
+            above=above,
+            project=point.project,
+            directory=point.directory,
+        )
+
+    before, after = ask(frozenset())
+    above = frozenset[str]()
+    if point.node.get("language") is not None:
+        above = _above(layers, {spec.name for spec in before})
+    return (*(ask(above) if above else (before, after)), above)
+
+
+def _above(layers: list[tuple[LayerSpec, Node]], before: set[str]) -> frozenset[str]:
+    """Names of the user's layers that need what is neither theirs nor before all of them, or stand on all before them
+    and one of those does."""
+    names = {spec.name for spec, _ in layers} | before
+    above: set[str] = set()
+    for spec, _ in layers:
+        if above if spec.needs is None else any(need in above or need not in names for need in spec.needs):
+            above.add(spec.name)
+    return frozenset(above)
+
+
+def _stack(
+    work: Work,
+    point: Point,
+    before: tuple[LayerSpec, ...],
+    layers: list[tuple[LayerSpec, Node]],
+    after: tuple[LayerSpec, ...],
+    above: frozenset[str],
+) -> tuple[LayerSpec, ...]:
+    """All layers, bottom first. The name of the env's language in `needs` means all layers that it adds."""
+    at = point.node.get("language")
+    language = work.text(at, point.scope) if at is not None else ""
+    names = {spec.name for spec in (*before, *(spec for spec, _ in layers), *after)}
+    added = tuple(spec.name for spec in (*before, *after))
+
+    def meant(spec: LayerSpec) -> LayerSpec:
+        if spec.needs is None or language not in spec.needs or language in names:
+            return spec
+        needs = (name for need in spec.needs for name in (added if need == language else (need,)))
+        return replace(spec, needs=tuple(dict.fromkeys(needs)))
+
+    lower = (spec for spec, _ in layers if spec.name not in above)
+    upper = (meant(spec) for spec, _ in layers if spec.name in above)
+    return (*before, *lower, *after, *upper)
+
+
 def _names(kind: str) -> Iterator[str]:
     yield kind
     number = 2
@@ -192,8 +252,6 @@ def _names(kind: str) -> Iterator[str]:
 
 
 def _renamed(spec: LayerSpec, name: str) -> LayerSpec:
-    from dataclasses import replace
-
     return replace(spec, name=name)
 
 
@@ -226,12 +284,13 @@ def _check_needs(work: Work, point: Point, stack: tuple[LayerSpec, ...]) -> None
         for need in spec.needs or ():
             if need in below or need == spec.name:  # a layer that needs itself is a cycle, reported once
                 continue
-            if need not in every and need not in work.known_layers:  # reported where the layer is declared
-                if spec.name in work.layers:
+            if need not in every and need not in work.known_layers:
+                if spec.name in work.layers and not work.speaks:  # reported where the layer is declared
                     continue
-                hint = work.problems.near(need, every)
-                at = point.node.get("language") or node or point.at
-                message = f"layer `{spec.name}` needs the unknown layer `{need}`"
+                at, message, hint = _unknown_need(work, point, spec, need, every)
+                if id(at) in work.told:
+                    continue
+                work.told.add(id(at))
             elif need in every:
                 at, hint = node or point.at, f"put `{need}` before `{spec.name}`"
                 message = f"layer `{spec.name}` needs `{need}`, which comes after it in env `{point.group}`"
@@ -240,6 +299,19 @@ def _check_needs(work: Work, point: Point, stack: tuple[LayerSpec, ...]) -> None
                 message = f"layer `{spec.name}` needs `{need}`, which is not in env `{point.group}`"
             work.problems.add(_entry(at, spec.name), message, code="needs", hint=hint)
         below.add(spec.name)
+
+
+def _unknown_need(work: Work, point: Point, spec: LayerSpec, need: str, every: set[str]) -> tuple[Node, str, str]:
+    """Where to point, what is wrong, and what to do."""
+    declared = work.layers.get(spec.name)
+    written = next((node for node in (declared.needs or () if declared else ()) if node.value == need), None)
+    layers = point.node.get("layers")
+    place = next((item for item in (layers.items() if layers else ()) if item.where == spec.where), layers)
+    at = written or place or point.node.get("language") or point.at
+    if need in work.registry.languages:
+        message = f"layer `{spec.name}` needs `{need}`, and env `{point.group}` has no `language: {need}`"
+        return at, message, f"add `language: {need}`, or what the layer needs of it"
+    return at, f"layer `{spec.name}` needs the unknown layer `{need}`", work.problems.near(need, every)
 
 
 def _entry(layers: Node, name: str) -> Node:

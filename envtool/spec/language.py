@@ -52,10 +52,11 @@ def language_layers(
     *,
     base: BaseSpec | None,
     layers: list[tuple[LayerSpec, Node]],
+    above: frozenset[str],
     project: Project,
     directory: str,
 ) -> Added:
-    """What goes before and after the user's layers."""
+    """What goes before and after the user's layers, but for those `above`, which stand on all of it."""
     at = node.get("language")
     name = work.text(at, scope) if at is not None else ""
     language = work.registry.languages.get(name)
@@ -83,7 +84,8 @@ def language_layers(
         base_options=base.options,
         directory=directory,
         options=options,
-        layer_names=tuple(spec.name for spec, _ in layers),
+        layer_names=tuple(spec.name for spec, _ in layers if spec.name not in above),
+        above=tuple(spec.name for spec, _ in layers if spec.name in above),
         where=at.where,
     )
     seen = Within(project, directory) if directory != "." else project

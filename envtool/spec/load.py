@@ -197,10 +197,19 @@ def _declare(work: Work, files: list[_File]) -> None:
                 layer = declare_layer(work, name, value, key)
                 if layer is not None:
                     work.layers[name] = layer
-    for name, layer in work.layers.items():
+    work.speaks = any(
+        value.get("language") is not None
+        for one in files
+        for value in (*(env for _, env, _ in _entries(one.node, "envs")), *([one.defaults] if one.defaults else ()))
+    )
+    for name, layer in work.layers.items() if not work.speaks else ():
         for need in layer.needs or ():
             if str(need.value) not in work.known_layers:
-                hint = work.problems.near(str(need.value), work.known_layers)
+                hint = (
+                    f"an env with `language: {need.value}` has layers to stand on"
+                    if need.value in work.registry.languages
+                    else work.problems.near(str(need.value), work.known_layers)
+                )
                 message = f"layer `{name}` needs the unknown layer `{need.value}`"
                 work.problems.add(need, message, code="unknown-layer", hint=hint)
     _cycles(work)

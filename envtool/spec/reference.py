@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from envtool.spec.check import words
-from envtool.spec.schema import ENV_KEYS, schema
+from envtool.spec.schema import ENV_KEYS, LAYER_KEYS, schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -45,7 +45,7 @@ def reference(registry: Registry) -> str:
     task = "A task is a line for `sh`, a list of commands, or a mapping:"
     parts += _section("A task", task, definitions["long-task"]["properties"], whole, required=("run",))
     layer = definitions["layer"]["properties"]
-    common = {key: layer[key] for key in ("needs", "set")}
+    common = {key: layer[key] for key in LAYER_KEYS}
     text = "Under `layers:` by name, or in place in an env's list: one kind with its options, and beside it"
     parts += _section("A layer", text, common, whole)
     parts += _kinds("Kinds of base", registry.bases.values(), whole)

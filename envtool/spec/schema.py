@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from envtool.model import Json
     from envtool.registry import Registry
 
-LAYER_KEYS = ("needs", "set")
+LAYER_KEYS = ("needs", "path", "set")
 SERVICES = "services"  # known to be planned: told apart from a slip
 ENV_KEYS = frozenset({
-    "base", "extends", "language", "layers", "matrix", "network", "outputs_limit", "pass", "scratch", "set", "tasks",
-    "timeout", "user", "workdir",
+    "base", "extends", "language", "layers", "matrix", "network", "outputs_limit", "pass", "path", "scratch", "set",
+    "tasks", "timeout", "user", "workdir",
 })  # fmt: skip
 
 
@@ -124,8 +124,9 @@ def _definitions() -> dict[str, Json]:
         "variables": {
             "type": "object",
             "propertyNames": _VARIABLE,
-            "additionalProperties": text,
+            "additionalProperties": {"type": ["string", "integer", "null"]},
         },
+        "path": {"anyOf": [{"type": "string", "minLength": 1}, {"$ref": "#/$defs/strings"}]},
         "size": {"type": ["string", "integer"], "examples": ["500MB", "2GiB"]},
         "duration": {"type": ["string", "number"], "examples": ["30s", "5m", "1h30m", 90]},
         "matrix": {
@@ -223,10 +224,20 @@ def _layer(registry: Registry) -> Json:
             **_either(siblings),
             **{name: kind.schema for name, kind in sorted(registry.layers.items())},
             "needs": {
-                "description": "Layers that must stand below it. Without it a layer stands on all before it.",
+                "description": "Layers that must stand below it. Without it a layer stands on all before it. The env's "
+                "language, or a layer that it adds, may be among them.",
                 "$ref": "#/$defs/strings",
             },
-            "set": {"description": "Variables for all that stands on it.", "$ref": "#/$defs/variables"},
+            "path": {
+                "description": "Directories that come before PATH, for all that stands on it: absolute, or of the "
+                "project, relative to this file.",
+                "$ref": "#/$defs/path",
+            },
+            "set": {
+                "description": "Variables for all that stands on it. Lists of places (PATH, CPATH, PYTHONPATH and "
+                "their kin) come before what is set below; `null` takes a variable away.",
+                "$ref": "#/$defs/variables",
+            },
         },
         "minProperties": 1,
         "additionalProperties": False,
@@ -249,7 +260,16 @@ def _env(registry: Registry, *, extends: bool) -> Json:
             "are put in as `{{ matrix.AXIS }}`. `include` and `exclude` work as in CI matrices.",
             "$ref": "#/$defs/matrix",
         },
-        "set": {"description": "Variables of its tasks.", "$ref": "#/$defs/variables"},
+        "path": {
+            "description": "Directories that come before PATH in its tasks: absolute, or of the project, relative to "
+            "this file.",
+            "$ref": "#/$defs/path",
+        },
+        "set": {
+            "description": "Variables of its tasks. Lists of places (PATH, CPATH, PYTHONPATH and their kin) come "
+            "before what its layers set; `null` takes a variable away.",
+            "$ref": "#/$defs/variables",
+        },
         "pass": {
             "description": "Variables of the caller that are let through, with `*` and `?`. With a network, or by a"
             " pattern, those that the caller allows (`--allow-pass`), beside TERM, LANG, CI and their kin.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import stat
@@ -10,6 +9,7 @@ import time
 from collections.abc import Iterable
 
 from envtool.errors import FetchError, StoreError
+from envtool.store import refusing
 from envtool.store.scratch import make_directory, remove_tree, scratch, take_place
 from envtool.store.store import Store
 
@@ -81,10 +81,9 @@ def keep(store: Store, pieces: Iterable[bytes], sha256: str = "") -> str:
                     while view:
                         view = view[out.write(view) :]
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno not in refusing.FULL:
                 raise
-            text = f"no room in {store.root}: {error.strerror}"
-            raise StoreError(text, code="store-space", hint="ENVTOOL_STORE may name a place that has some") from error
+            raise refusing.full(store.root, error.errno) from error
         found = digest.hexdigest()
         if sha256 and found != sha256:
             raise FetchError(f"its sha256 is {found}, and should be {sha256}", code="fetch-hash")

@@ -59,10 +59,5 @@ def _label(path: str, name: str) -> None:
 
 
 def _free(store: Store, key: str, number: int) -> bool:
-    descriptor = os.open(
-        store.path("locks", f"cache-{key}-{number}"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-    )
-    try:
-        return locks.attempt(descriptor)
-    finally:
-        os.close(descriptor)
+    with locks.free(store, f"cache-{key}-{number}") as mine:
+        return mine

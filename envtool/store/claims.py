@@ -19,7 +19,7 @@ from envtool import stored
 from envtool.store import blobs, locks
 from envtool.store import layers as kept
 from envtool.store.scratch import scratch
-from envtool.store.store import Store
+from envtool.store.store import Store, others
 
 LOCK = "claims"
 SHEET = "claims"
@@ -45,9 +45,9 @@ class Claims:
     def layer(self, store: Store, key: str) -> None:
         """Hold the layer under a key, there or not: look for it after this."""
         with self._lock:
-            if (store.root, key) not in self._layers:
+            if (store.own(), key) not in self._layers:
                 self._held.callback(os.close, kept.hold(store, key))
-                self._layers.add((store.root, key))
+                self._layers.add((store.own(), key))
 
     def find(self, store: Store, key: str) -> kept.Layer | None:
         """The layer under a key, held; None when there is none. Raises StoreError."""
@@ -78,10 +78,10 @@ class Claims:
 
 
 def claimed(store: Store) -> Collection[str]:
-    """sha256 of every file that some living process has claimed. Meant to be asked with the lock LOCK held alone."""
+    """sha256 of every file that some living process has claimed, whatever its ids. Meant to be asked with the lock LOCK
+    held alone."""
     found: set[str] = set()
-    for name in os.listdir(store.path("tmp")):
-        top = store.path("tmp", name)
+    for top in [top for each in (store, *others(store)) for top in _tops(each)]:
         try:
             text = stored.read(os.path.join(top, SHEET)).decode("ascii")
             descriptor = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -93,3 +93,10 @@ def claimed(store: Store) -> Collection[str]:
         finally:
             os.close(descriptor)
     return found
+
+
+def _tops(store: Store) -> list[str]:
+    try:
+        return [store.path("tmp", name) for name in os.listdir(store.path("tmp"))]
+    except FileNotFoundError:
+        return []

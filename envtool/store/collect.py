@@ -16,8 +16,8 @@ from typing import Any, TypeAlias
 
 from envtool.store import claims, document, layers, locks, results
 from envtool.store.scratch import Remove, remove_tree, scratch, sweep
-from envtool.store.store import Store
-from envtool.store.survey import Item, Survey, lock_of, names, uses, where
+from envtool.store.store import Store, others
+from envtool.store.survey import Item, Survey, as_others, deletable, lock_of, names, under, uses, where
 
 AGE = 30 * 86400.0  # seconds that an unused thing stays when nothing else was said
 LOCKS = 86400.0  # seconds after which a lock that nobody holds is only a name
@@ -61,7 +61,7 @@ class Collected:
 
 def order(item: Item, policy: Policy) -> tuple[bool, float, int, str]:
     """What goes first: not named by a lock, unused for longest, what stands on others before what they stand on."""
-    return item.name in policy.named, item.used, -item.height, item.name
+    return item.known in policy.named, item.used, -item.height, item.name
 
 
 def decide(found: Survey, policy: Policy) -> tuple[Item, ...]:
@@ -70,9 +70,9 @@ def decide(found: Survey, policy: Policy) -> tuple[Item, ...]:
     doomed: list[Item] = []
     size, freed = found.size, 0
     for item in sorted(found.items, key=lambda item: order(item, policy)):
-        if item.name in policy.spare:
+        if item.known in policy.spare:
             continue
-        spared = policy.older_than is None and item.name in policy.named
+        spared = policy.older_than is None and item.known in policy.named
         aged = policy.by_age and not spared and item.used < limit
         large = policy.keep_size is not None and size > policy.keep_size
         if aged or large or freed < policy.room:
@@ -88,14 +88,37 @@ def collect(
     """Remove these: (what went, what is in use). Raises OSError."""
     gone: list[Item] = []
     busy: list[Item] = []
-    turn, stop = threading.Lock(), threading.Event()
-    plans = [*uses(store)] if any(item.sort == "layer" for item in doomed) else []
+    turn = threading.Lock()
 
     def went(item: Item) -> None:
         with turn:
             gone.append(item)
             if progress is not None:
                 progress(item.size)
+
+    for ids in dict.fromkeys(item.ids for item in doomed if item.sort != "file"):
+        trees = [item for item in doomed if item.sort != "file" and item.ids == ids]
+        busy += _trees(under(store, ids), trees, remove, went)
+    files = [item for item in doomed if item.sort == "file"]
+    if files:
+        with locks.exclusive(store, claims.LOCK):
+            claimed = claims.claimed(store)
+            for item in files:
+                if item.name in claimed:
+                    busy.append(item)
+                else:
+                    _unlink(where(store, item))
+                    went(item)
+    # in the order in which they were asked for, whoever was faster
+    rank = {(item.sort, item.name, item.ids): number for number, item in enumerate(doomed)}
+    return sorted(gone, key=lambda item: rank[item.sort, item.name, item.ids]), busy
+
+
+def _trees(store: Store, doomed: Sequence[Item], remove: Remove, went: Callable[[Item], None]) -> list[Item]:
+    """Remove what one id map has of these; those that are in use. `went` is told what is gone."""
+    busy: list[Item] = []
+    remove, stop = as_others(remove, store), threading.Event()
+    plans = [*uses(store)] if any(item.sort == "layer" for item in doomed) else []
 
     def one(item: Item) -> None:
         if stop.is_set():
@@ -114,23 +137,12 @@ def collect(
             stop.set()
             raise
 
-    with scratch(store, remove=remove) as top:
-        trees = [item for item in doomed if item.sort != "file"]
-        with ThreadPoolExecutor(WORKERS, thread_name_prefix="gc") as pool:  # a disk takes several at once
-            [*pool.map(one, trees)]
-        files = [item for item in doomed if item.sort == "file"]
-        if files:
-            with locks.exclusive(store, claims.LOCK):
-                claimed = claims.claimed(store)
-                for item in files:
-                    if item.name in claimed:
-                        busy.append(item)
-                    else:
-                        _unlink(where(store, item))
-                        went(item)
-    # in the order in which they were asked for, whoever was faster
-    rank = {(item.sort, item.name): number for number, item in enumerate(doomed)}
-    return sorted(gone, key=lambda item: rank[item.sort, item.name]), busy
+    with (
+        scratch(store, remove=remove) as top,
+        ThreadPoolExecutor(WORKERS, thread_name_prefix="gc") as pool,  # a disk takes several at once
+    ):
+        [*pool.map(one, doomed)]
+    return busy
 
 
 def in_use(store: Store, doomed: Sequence[Item]) -> list[Item]:
@@ -138,11 +150,12 @@ def in_use(store: Store, doomed: Sequence[Item]) -> list[Item]:
     found = []
     with locks.exclusive(store, claims.LOCK):
         claimed = claims.claimed(store)
+    stores = {each.ids: each for each in (store, *others(store))}
     for item in doomed:
         if item.sort == "file" and item.name in claimed:
             found.append(item)
         elif lock := lock_of(item):
-            with locks.free(store, lock) as mine:
+            with locks.free(stores[item.ids], lock) as mine:
                 if not mine:
                     found.append(item)
     return found
@@ -175,16 +188,14 @@ def litter(store: Store, found: Survey, now: float) -> list[str]:
     paths += _old(store, now - 86400.0, "blobs", "partial")
     paths += [use.path for use in found.uses if not use.layers <= found.sheets.keys()]
     views = {*_old(store, now - HOUR, "views")}
-    kept = [item.name for item in found.items if item.sort == "result"]
+    kept = {item.name for item in found.items if item.sort == "result" and item.ids == store.ids}
     for result in (results.find(store, key) for key in kept) if views else ():
         if result is not None:
             views.discard(store.path("views", str(result.document.get("view"))))
     paths += sorted(views)
     for owner in names(store, "results", "of"):
         paths += [
-            store.path("results", "of", owner, key)
-            for key in names(store, "results", "of", owner)
-            if key not in {*kept}
+            store.path("results", "of", owner, key) for key in names(store, "results", "of", owner) if key not in kept
         ]
     return [*paths, *_forgotten(store, found, now)]
 
@@ -214,23 +225,27 @@ def _forgotten(store: Store, found: Survey, now: float) -> Iterator[str]:
             continue
         if not isinstance(question, dict) or asked > MEMORIES:
             continue
+        if question.get("ids", "") != store.ids:  # of another id map's layers
+            continue
         layer = {question.get("conflicts"), question.get("with")} - {None}
         if layer - found.sheets.keys() or (asked > NOTES and question.get("diff id of", name) not in found.sheets):
             yield path
 
 
-def tidy(store: Store, paths: Iterable[str], *, remove: Remove) -> tuple[int, int]:
+def tidy(store: Store, paths: Iterable[str], *, inside: Callable[..., Any], remove: Remove) -> tuple[int, int]:
     """Remove litter, what crashed runs left in tmp/, and locks that are only names. (How many things, bytes.)"""
-    count = sweep(store, remove=remove)
-    size = 0
+    count = size = 0
     for path in paths:
         with contextlib.suppress(OSError):
             size += os.lstat(path).st_blocks * 512
             remove_tree(path, remove)
             count += 1
-    standing = {layers.used_mark(key) for key in names(store, "layers")}
-    standing |= {f"cache-{key}-{number}" for key in names(store, "caches") for number in names(store, "caches", key)}
-    return count + locks.prune(store, older=LOCKS, keep=standing.__contains__), size
+    for each in (store, *(other for other in others(store) if deletable(other, inside))):
+        count += sweep(each, remove=as_others(remove, each))
+        standing = {layers.used_mark(key) for key in names(each, "layers")}
+        standing |= {f"cache-{key}-{number}" for key in names(each, "caches") for number in names(each, "caches", key)}
+        count += locks.prune(each, older=LOCKS, keep=standing.__contains__)
+    return count, size
 
 
 def _unlink(path: str) -> None:

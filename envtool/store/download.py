@@ -7,15 +7,17 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from typing import TypeAlias
 
 from envtool import net
 from envtool.api import Fetch
-from envtool.errors import FetchError, Interrupted, StoreError
+from envtool.errors import FetchError, Interrupted
 from envtool.events import Emit, Progress
-from envtool.store import blobs, locks, sources
+from envtool.store import blobs, locks, refusing, sources
 from envtool.store.sources import Source
 from envtool.store.store import Store
 
+Failed: TypeAlias = dict[tuple[str, tuple[Source, ...]], FetchError]  # by sha256 and places
 EVERY = 0.1  # seconds between two events
 GRACE = 0.3  # seconds that transfers have to end after a failure or a cancel
 
@@ -54,11 +56,13 @@ def download(
     patience: net.Patience = net.PATIENCE,
     vendor: str = "",
     files: net.Files | None = None,
+    failed: Failed | None = None,
 ) -> list[str]:
     """Bring all files into the store; their paths in the order given. Those that are there cost a stat each.
 
     Each is looked for in `vendor` (a folder, see sources.py), at its URL, its mirrors, and where ENVTOOL_BLOBS says;
-    `files` opens what file URLs name (gate.py).
+    `files` opens what file URLs name (gate.py). `failed` remembers what could not be had, for as long as the caller
+    keeps it: that is not tried again.
     Emits Progress (bytes) under `event_id`. The first failure ends all others. Raises FetchError, StoreError,
     Interrupted.
     """
@@ -66,7 +70,7 @@ def download(
     if missing:
         elsewhere = sources.configured()
         work = [(fetch, sources.of(fetch, vendor=vendor, blobs=elsewhere)) for fetch in missing]
-        _Transfers(store, emit, event_id, cancel, patience, files).all(work, jobs)
+        _Transfers(store, emit, event_id, cancel, patience, files, failed).all(work, jobs)
     return [blobs.path(store, fetch.sha256) for fetch in fetches]
 
 
@@ -107,8 +111,10 @@ class _Transfers:
         cancel: net.Cancelled | None,
         patience: net.Patience,
         files: net.Files | None,
+        failed: Failed | None = None,
     ) -> None:
         self._store, self._emit, self._id, self._files = store, emit, event_id, files
+        self._failed: Failed = {} if failed is None else failed
         self._cancel, self._patience = cancel, patience
         self._stop = threading.Event()
         self._turn = threading.Lock()
@@ -155,6 +161,8 @@ class _Transfers:
             if blobs.has(self._store, fetch.sha256, fetch.size):
                 meter.add(fetch.size)
                 return
+            if (said := self._failed.get((fetch.sha256, places))) is not None:
+                raise FetchError(said.message, code=said.code, hint=said.hint)
             path = blobs.partial(self._store, fetch.sha256)
             failed: list[tuple[Source, FetchError]] = []
             try:
@@ -170,12 +178,11 @@ class _Transfers:
                         blobs.put(self._store, path, fetch.sha256)
                         return
             except OSError as error:
-                raise StoreError(
-                    f"{fetch.name} could not be kept in {self._store.root}: {error.strerror}",
-                    code="store-space",
-                    hint="make room, or let ENVTOOL_STORE name a place that has some",
-                ) from error
-            raise sources.failure(fetch, failed)
+                raise refusing.refusal(self._store.root, error) or error from error
+            wrong = sources.failure(fetch, failed)
+            # a copy: whoever hears of it adds where it is asked for
+            self._failed[fetch.sha256, places] = FetchError(wrong.message, code=wrong.code, hint=wrong.hint)
+            raise wrong
 
     def _from(self, place: Source, fetch: Fetch, path: str, meter: _Meter, *, last: bool) -> None:
         came = 0

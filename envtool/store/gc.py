@@ -34,12 +34,11 @@ def gc(
         if dry_run:
             doomed = decide(found, rules)
             busy = in_use(store, doomed)
-            free = decide(found, replace(rules, spare=rules.spare | {item.name for item in busy}))
+            free = decide(found, replace(rules, spare=rules.spare | {item.known for item in busy}))
             paths = litter(store, found, rules.now)
             return found, Collected(gone=free, busy=tuple(busy), litter=len(paths) + len(found.halves))
-        for key in found.halves:  # nobody can use one
-            collect(store, [Item(sort="layer", name=key, size=0, used=0.0)], remove=remove)
-        count, size = tidy(store, litter(store, found, rules.now), remove=remove)
+        collect(store, found.halves, remove=remove)  # nobody can use one
+        count, size = tidy(store, litter(store, found, rules.now), inside=inside, remove=remove)
         gone, busy = _rounds(store, found, rules, remove, progress)
     collected = Collected(gone=tuple(gone), busy=tuple(busy), litter=count + len(found.halves), litter_size=size)
     return found, collected
@@ -59,5 +58,5 @@ def _rounds(
             break
         left = without(left, went)
         room = max(0, rules.room - sum(item.size for item in went))
-        rules = replace(rules, room=room, spare=rules.spare | {item.name for item in stayed})
+        rules = replace(rules, room=room, spare=rules.spare | {item.known for item in stayed})
     return gone, busy

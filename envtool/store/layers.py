@@ -9,14 +9,14 @@ import os
 import re
 import stat
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from envtool import stored
 from envtool.errors import StoreError
 from envtool.model import Json
-from envtool.store import canonical, locks, memo
+from envtool.store import canonical, locks, memo, refusing
 from envtool.store.canonical import Captured
 from envtool.store.document import dumps, load, whole
 from envtool.store.scratch import Remove, scratch
@@ -143,10 +143,15 @@ class Draft:
         self._top = top
 
     def commit(
-        self, captured: Captured, document: Mapping[str, Json], built: Mapping[str, Json] | None = None
+        self,
+        captured: Captured,
+        document: Mapping[str, Json],
+        built: Mapping[str, Json] | None = None,
+        sync: Callable[[str], None] | None = None,
     ) -> Layer:
-        """Put it into the store: synced, then by one rename. `built` is kept beside the document, for people: it is no
-        part of the key. Raises StoreError when the disk refuses."""
+        """Put it into the store: synced, then by one rename, which a crash of the machine may lose. `built` is kept
+        beside the document, for people: it is no part of the key. `sync` is syncfs(2) of a directory. Raises StoreError
+        when the disk refuses."""
         diff_id, size, entries = captured
         made = os.path.join(self._top, "layer")
         said: dict[str, Json] = {"diff_id": diff_id, "size": size, "entries": entries, "document": dict(document)}
@@ -157,11 +162,10 @@ class Draft:
                 said["manifest"] = hashlib.file_digest(listed, "sha256").hexdigest()
             with open(os.path.join(made, "layer.json"), "wb") as file:
                 file.write(dumps(said))
-            _sync(made)
+            (sync or _sync)(made)
             os.rename(made, self._store.path("layers", self._key))
-            _sync_directory(self._store.path("layers"))
         except OSError as error:
-            raise StoreError(f"layer {self._key[:12]} could not be kept: {error}", code="layer-commit") from error
+            raise refusing.refusal(self._store.root, error) or error from error
         self.layer = find(self._store, self._key)
         assert self.layer is not None
         return self.layer
@@ -194,7 +198,7 @@ def building(
                 os.mkdir(path)
                 os.chmod(path, 0o755)  # container root may be another id; whatever the umask
         except OSError as error:
-            raise StoreError(f"no room to build in {store.root}: {error.strerror}", code="store-space") from error
+            raise refusing.refusal(store.root, error) or error from error
         yield draft
 
 
@@ -227,17 +231,17 @@ def using(store: Store, layers: Sequence[Layer]) -> Iterator[None]:
 
 def _hold(store: Store, key: str) -> None:
     with _held.lock:
-        descriptor, count = _held.open.get((store.root, key), (-1, 0))
+        descriptor, count = _held.open.get((store.own(), key), (-1, 0))
         if not count:
             descriptor = hold(store, key)
-        _held.open[store.root, key] = (descriptor, count + 1)
+        _held.open[store.own(), key] = (descriptor, count + 1)
 
 
 def _release(store: Store, key: str) -> None:
     with _held.lock:
-        descriptor, count = _held.open.pop((store.root, key))
+        descriptor, count = _held.open.pop((store.own(), key))
         if count > 1:
-            _held.open[store.root, key] = (descriptor, count - 1)
+            _held.open[store.own(), key] = (descriptor, count - 1)
         else:
             os.close(descriptor)
 
@@ -261,13 +265,5 @@ def _sync(path: str) -> None:
         if ctypes.CDLL(None, use_errno=True).syncfs(descriptor):
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code))
-    finally:
-        os.close(descriptor)
-
-
-def _sync_directory(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,9 @@ Waiting: TypeAlias = Callable[[str], None]  # told once who holds the lock: "pid
 Cancelled: TypeAlias = Callable[[], bool]
 SHARED = fcntl.LOCK_SH
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_OWN = ("build-", "cache-", "layer-")  # locks of what each id map has for itself
+_turn = threading.Lock()
+_ours: set[tuple[int, int]] = set()  # device and inode of the locks that this process holds alone
 SHORT, LONG = 0.005, 0.1  # seconds between two tries
 
 
@@ -42,7 +46,7 @@ def exclusive(
         finally:
             os.ftruncate(descriptor, 0)
     finally:
-        os.close(descriptor)
+        _give_back(descriptor)
 
 
 @contextmanager
@@ -85,7 +89,7 @@ def held(
         except BaseException:
             os.close(descriptor)
             raise
-        os.close(descriptor)  # it was pruned between open and flock
+        _give_back(descriptor)  # it was pruned between open and flock
 
 
 def prune(store: Store, *, older: float, keep: Callable[[str], bool]) -> int:
@@ -93,8 +97,8 @@ def prune(store: Store, *, older: float, keep: Callable[[str], bool]) -> int:
     how many there were."""
     gone = 0
     oldest = time.time() - older
-    for name in os.listdir(store.path("locks")):
-        path = store.path("locks", name)
+    for name in dict.fromkeys(name for room in rooms(store) for name in os.listdir(room)):
+        path = place(store, name)
         try:
             if os.stat(path).st_mtime > oldest or keep(name):
                 continue
@@ -112,6 +116,16 @@ def prune(store: Store, *, older: float, keep: Callable[[str], bool]) -> int:
     return gone
 
 
+def place(store: Store, name: str) -> str:
+    """Absolute path of a lock, there or not."""
+    return store.own("locks", name) if name.startswith(_OWN) else store.path("locks", name)
+
+
+def rooms(store: Store) -> list[str]:
+    """The directories that `place` is in."""
+    return [*dict.fromkeys((store.path("locks"), store.own("locks")))]
+
+
 def attempt(descriptor: int, operation: int = fcntl.LOCK_EX) -> bool:
     """Take the lock of an open file now, or say no."""
     try:
@@ -121,31 +135,79 @@ def attempt(descriptor: int, operation: int = fcntl.LOCK_EX) -> bool:
     return True
 
 
+def holder(path: str) -> str:
+    """Who holds the lock of a file or directory, as Waiting is told; empty where nobody does."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:  # gone, or none of ours
+        return ""
+    try:
+        return "" if attempt(descriptor) else _held_by(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _held_by(descriptor: int) -> str:
+    try:
+        pid = os.pread(descriptor, 20, 0).strip().decode("ascii", "replace")
+    except OSError:  # a directory
+        pid = ""
+    return f"pid {pid}" if pid else "another"
+
+
 def acquire(
     descriptor: int, operation: int, *, waiting: Waiting | None = None, cancelled: Cancelled | None = None
 ) -> None:
     """Take the lock of an open file, trying again until it is free: a blocked flock could not be cancelled."""
-    if attempt(descriptor, operation):
+    had, ours = _take(descriptor, operation)
+    if had:
         return
-    if waiting is not None:
-        holder = os.pread(descriptor, 20, 0).strip().decode("ascii", "replace")
-        waiting(f"pid {holder}" if holder else "another")
+    if waiting is not None and not ours:  # another thread of ours says itself what it does
+        waiting(_held_by(descriptor))
     pause = SHORT
-    while not attempt(descriptor, operation):
+    while not _take(descriptor, operation)[0]:
         if cancelled is not None and cancelled():
             raise Interrupted
         time.sleep(pause)
         pause = min(LONG, pause * 1.5)
 
 
+def _take(descriptor: int, operation: int) -> tuple[bool, bool]:
+    """Whether the lock is had now, and whether this process holds it alone already."""
+    with _turn:
+        had, ours = attempt(descriptor, operation), _name(descriptor) in _ours
+        if had and operation == fcntl.LOCK_EX:
+            _ours.add(_name(descriptor))
+        return had, ours
+
+
+def _give_back(descriptor: int) -> None:
+    with _turn:
+        _ours.discard(_name(descriptor))
+        os.close(descriptor)
+
+
+def _name(descriptor: int) -> tuple[int, int]:
+    found = os.fstat(descriptor)
+    return found.st_dev, found.st_ino
+
+
 def _open(store: Store, name: str) -> int:
-    path = store.path("locks", name)
+    path = place(store, name)
     try:
         return os.open(path, _FLAGS, 0o600)
     except PermissionError:
-        # A mode that somebody changed: a lock holds nothing, and its file has to stay for those who have it open.
-        found = os.lstat(path)
-        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o600 == 0o600:
+        if not _to_mend(path):
             raise
         os.chmod(path, 0o600)
         return os.open(path, _FLAGS, 0o600)
+
+
+def _to_mend(path: str) -> bool:
+    """Whether it is only a mode that somebody changed: a lock holds nothing, and its file has to stay for those who
+    have it open."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:  # it is the directory that may not be written to
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_mode & 0o600 != 0o600

@@ -13,12 +13,14 @@ from envtool.store import document, locks
 from envtool.store.scratch import scratch, take_place
 from envtool.store.store import Store
 
+_OF_IDS = ("conflicts", "diff id of", "opened")  # questions about layers: each id map has answers of its own
+
 
 def get(store: Store, question: Json) -> Any:
     """The remembered answer, None when there is none (or it is damaged: then it is asked again)."""
     try:
         entry = document.load(path(store, question))
-        same = keys.digest(entry["question"]) == keys.digest(question)
+        same = keys.digest(entry["question"]) == keys.digest(_asked(store, question))
     except (OSError, ValueError, LookupError):
         return None
     return entry.get("answer") if same else None
@@ -26,7 +28,7 @@ def get(store: Store, question: Json) -> Any:
 
 def put(store: Store, question: Json, answer: Json) -> None:
     """Remember an answer in place of the one before, whole or not at all."""
-    target = path(store, question)
+    target, question = path(store, question), _asked(store, question)
     with scratch(store) as top:
         mine = os.path.join(top, "memo")
         with open(mine, "wb") as file:
@@ -41,10 +43,17 @@ def asking(
     store: Store, question: Json, *, waiting: locks.Waiting | None = None, cancelled: locks.Cancelled | None = None
 ) -> Iterator[None]:
     """Be the one who asks: others with the same question wait here, and should then `get` again."""
-    with locks.exclusive(store, f"memo-{keys.digest(question)}", waiting=waiting, cancelled=cancelled):
+    with locks.exclusive(store, f"memo-{keys.digest(_asked(store, question))}", waiting=waiting, cancelled=cancelled):
         yield
 
 
 def path(store: Store, question: Json) -> str:
     """The file that remembers the answer (or would)."""
-    return store.path("memo", f"{keys.digest(question)}.json")
+    return store.path("memo", f"{keys.digest(_asked(store, question))}.json")
+
+
+def _asked(store: Store, question: Json) -> Json:
+    """The question as it is kept."""
+    if store.ids and isinstance(question, dict) and any(each in question for each in _OF_IDS):
+        return {**question, "ids": store.ids}
+    return question

@@ -1,35 +1,53 @@
-"""Where the store is, and whether it may be used."""
+"""Where the store is, and whether it may be used.
+
+Trees belong to the ids of one id map. What lies at the top belongs to the map that the store was made with; every other
+map has rooms of its own in `ids/<name>/`. What depends on no ids (fetched files, answers, short cuts) all maps share.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import stat
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from envtool import stored
-from envtool.errors import StoreError, refused
+from envtool.errors import EnvtoolError, StoreError
 from envtool.model import Json
 from envtool.store import document
+from envtool.store.refusing import refusal
 from envtool.trusted import distrust
 
 FORMAT = 1
 ROOMS = ("blobs/sha256", "caches", "layers", "memo", "plans", "results", "views", "tmp", "locks")
 STAMP = "store.json"
+IDS = "ids"
+OWN = frozenset(("caches", "layers", "results", "tmp", "views"))  # rooms that each id map has, and `locks`
+_NAME = re.compile("(?:root|range|single|other)-[0-9a-f]{12}")
 NETWORKED = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "afs", "fuse.sshfs", "lustre", "gpfs"})
 ELSEWHERE = "let ENVTOOL_STORE name a directory on a local disk (ext4, xfs, btrfs)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
-    """A store that may be used. `root` is absolute; its top is 0700, what lies in it can be walked by other ids
-    (container root) that were handed an open directory."""
+    """A store that may be used, as one id map has it. `root` is absolute; its top is 0700, what lies in it can be
+    walked by other ids (container root) that were handed an open directory. `ids` names the map's place in `ids/`;
+    empty: the top. `idmap` says which map that is where it is not the one that containers have here (`others`)."""
 
     root: str
+    ids: str = ""
+    idmap: str = ""
 
     def path(self, *parts: str) -> str:
         """Absolute path of something in it."""
-        return os.path.join(self.root, *parts)
+        return self.own(*parts) if parts[0] in OWN else os.path.join(self.root, *parts)
+
+    def own(self, *parts: str) -> str:
+        """Absolute path of something that this id map has for itself."""
+        return os.path.join(self.root, IDS, self.ids, *parts) if self.ids else os.path.join(self.root, *parts)
 
 
 def directory(environ: Mapping[str, str] | None = None) -> str:
@@ -56,9 +74,8 @@ def directory(environ: Mapping[str, str] | None = None) -> str:
 def locate(*, idmap: str = "", environ: Mapping[str, str] | None = None) -> Store:
     """The store of this user, made when it is not there.
 
-    `idmap` describes the id map of the containers here (any stable text): layers belong to the ids of one map, so a
-    store made with another is refused. Raises StoreError (codes store-path, store-owner, store-idmap, store-format,
-    store-filesystem, store-damaged, and those of errors.refused).
+    `idmap` describes the id map of the containers here (any stable text); empty: that of the top. Raises StoreError
+    (codes store-path, store-owner, store-format, store-filesystem, store-damaged, and those of errors.refused).
     """
     root = directory(environ)
     try:
@@ -66,22 +83,69 @@ def locate(*, idmap: str = "", environ: Mapping[str, str] | None = None) -> Stor
         stamp = _stamp(root)
         if stamp is None:
             stamp = _create(root, idmap)
-        _check(root, stamp, idmap)
-        _make_rooms(root)
+        _check(root, stamp)
+        _make_rooms(root, ROOMS)
+        store = Store(root=root, ids=_place(str(stamp["idmap"]), idmap))
+        if store.ids:
+            _make_own(store, idmap)
     except OSError as error:
         raise _unusable(root, error) from error
-    return Store(root=root)
+    return store
 
 
-def usable(idmap: str = "") -> None:
-    """Raise what `locate` would of what stands there, and make nothing."""
+def standing(idmap: str = "") -> Store | None:
+    """The same store where there is one, and make nothing."""
     root = directory()
     try:
         _guarded(root)
-        if (stamp := _stamp(root)) is not None:
-            _check(root, stamp, idmap)
+        if (stamp := _stamp(root)) is None:
+            return None
+        _check(root, stamp)
     except OSError as error:
         raise _unusable(root, error) from error
+    return Store(root=root, ids=_place(str(stamp["idmap"]), idmap))
+
+
+def others(store: Store) -> list[Store]:
+    """The store as other id maps have it, each with its `idmap`."""
+    found = [] if not store.ids else [replace(store, ids="", idmap=_said(store.root))]
+    try:
+        names = sorted(os.listdir(store.path(IDS)))
+    except OSError:
+        names = []
+    for name in names:
+        place = store.path(IDS, name)
+        if name != store.ids and _NAME.fullmatch(name) and not os.path.islink(place) and os.path.isdir(place):
+            found.append(replace(store, ids=name, idmap=_said(place)))
+    return found
+
+
+def _said(directory: str) -> str:
+    """Which id map a place is of, by its own stamp."""
+    try:
+        return str((_stamp(directory) or {}).get("idmap") or "unknown")
+    except (OSError, StoreError):
+        return "unknown"
+
+
+def _place(made: str, idmap: str) -> str:
+    """Where a map's rooms are in a store that was made with the map `made`."""
+    if not idmap or not made or made == idmap:
+        return ""
+    mode = idmap.partition(" ")[0]
+    name = f"{mode}-{hashlib.sha256(idmap.encode()).hexdigest()[:12]}"
+    return name if _NAME.fullmatch(name) else f"other-{name[-12:]}"
+
+
+def _make_own(store: Store, idmap: str) -> None:
+    """Have the rooms of one id map. Raises OSError, StoreError."""
+    _make_rooms(store.root, (f"{IDS}/{store.ids}",))
+    top = store.own()
+    _make_rooms(top, (*sorted(OWN), "locks"))
+    if _said(top) != idmap:
+        with suppress(FileNotFoundError):
+            os.unlink(os.path.join(top, STAMP))  # damaged: whose it is, its name says
+        _write_stamp(top, os.stat(store.root).st_uid, idmap)
 
 
 def _guarded(root: str) -> None:
@@ -98,8 +162,8 @@ def _guarded(root: str) -> None:
         raise StoreError(wrong, code="store-owner", hint=f"{mend}, or {elsewhere}" if mend else own)
 
 
-def _unusable(root: str, error: OSError) -> StoreError:
-    return refused(error) or StoreError(
+def _unusable(root: str, error: OSError) -> EnvtoolError:
+    return refusal(root, error) or StoreError(
         f"the store {root} cannot be used: {error.strerror}",
         code="store-path",
         hint="set ENVTOOL_STORE to another place",
@@ -114,8 +178,6 @@ def _stamp(root: str) -> dict[str, object] | None:
             return stamp
     except FileNotFoundError:
         return None
-    except PermissionError:
-        return {"uid": os.stat(root).st_uid}
     except OSError as error:
         if error.errno not in stored.NO_FILE:
             raise
@@ -128,10 +190,10 @@ def _stamp(root: str) -> dict[str, object] | None:
     )
 
 
-def _make_rooms(root: str) -> None:
+def _make_rooms(root: str, rooms: Iterable[str]) -> None:
     """Have every room: those that are gone are made again. Raises OSError, StoreError where something else stands in
     a room's place."""
-    for room in ROOMS:
+    for room in rooms:
         part = root
         for name in room.split("/"):
             part = os.path.join(part, name)
@@ -148,8 +210,6 @@ def _make_rooms(root: str) -> None:
 def _create(root: str, idmap: str) -> dict[str, object]:
     os.makedirs(root, mode=0o700, exist_ok=True)
     owner = os.stat(root).st_uid
-    if owner != os.geteuid():
-        return {"uid": owner}
     leftover = next((name for name in os.listdir(root) if name.split("/")[0] not in _known()), None)
     if leftover is not None:
         raise StoreError(
@@ -158,46 +218,39 @@ def _create(root: str, idmap: str) -> dict[str, object]:
             hint="let ENVTOOL_STORE name an empty directory",
         )
     os.chmod(root, 0o700)
-    _make_rooms(root)
+    _make_rooms(root, ROOMS)
     _check_file_system(root)
+    name = _place("unknown", idmap)  # where the stamp was lost: who has a place in ids/ is not whose the top is
+    _write_stamp(root, owner, "unknown" if name and os.path.isdir(os.path.join(root, IDS, name)) else idmap)
+    return _stamp(root) or {"format": FORMAT, "uid": owner, "idmap": idmap}
+
+
+def _write_stamp(directory: str, owner: int, idmap: str) -> None:
+    """Say whose a place is. The first of many starters decides."""
     stamp: dict[str, Json] = {"format": FORMAT, "uid": owner, "idmap": idmap}
-    mine = os.path.join(root, "tmp", f"{STAMP}.{os.getpid()}.{os.urandom(4).hex()}")
+    mine = os.path.join(directory, "tmp", f"{STAMP}.{os.getpid()}.{os.urandom(4).hex()}")
     with open(mine, "xb") as file:
         file.write(document.dumps(stamp))
         file.flush()
         os.fsync(file.fileno())
     try:
-        os.link(mine, os.path.join(root, STAMP))  # the first of many starters decides
+        os.link(mine, os.path.join(directory, STAMP))
     except FileExistsError:
         pass
     finally:
         os.unlink(mine)
-    return _stamp(root) or dict(stamp)
 
 
 def _known() -> set[str]:
-    return {room.split("/")[0] for room in ROOMS} | {STAMP}
+    return {room.split("/")[0] for room in ROOMS} | {IDS, STAMP}
 
 
-def _check(root: str, stamp: Mapping[str, object], idmap: str) -> None:
-    if stamp.get("uid") != os.geteuid():
-        raise StoreError(
-            f"the store {root} belongs to user id {stamp.get('uid')}, not to {os.geteuid()}",
-            code="store-owner",
-            hint="each user has a store of their own: set ENVTOOL_STORE (or HOME) to a place of yours",
-        )
+def _check(root: str, stamp: Mapping[str, object]) -> None:
     if stamp.get("format") != FORMAT:
         raise StoreError(
             f"the store {root} has format {stamp.get('format')}, this envtool knows {FORMAT}",
             code="store-format",
             hint="set ENVTOOL_STORE to another place, or move this one away",
-        )
-    made = stamp.get("idmap")
-    if idmap and made and made != idmap:
-        raise StoreError(
-            f"the store {root} was made with the container ids `{made}`, containers here have `{idmap}`",
-            code="store-idmap",
-            hint="set ENVTOOL_STORE to another place, or remove this one: docs/troubleshooting.md says how",
         )
 
 

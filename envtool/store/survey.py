@@ -1,22 +1,24 @@
 """What is in the store, what each thing takes, and when it was used last: read from the disk, no index.
 
-A layer is used when it is held (the time of its lock), and when an env that has it starts the short way (the time of
-the env's plan, which names its layers). What a layer stands on is used whenever the layer is.
+Layers, results and caches of every id map whose trees this account can still delete are in it (store.others). A layer
+is used when it is held (the time of its lock), and when an env that has it starts the short way (the time of the env's
+plan, which names its layers). What a layer stands on is used whenever the layer is.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 from envtool import stored
 from envtool.errors import EnvtoolError
-from envtool.store import blobs, caches, layers, usage
+from envtool.store import blobs, caches, layers, locks, usage
 from envtool.store.document import seconds
-from envtool.store.store import Store
+from envtool.store.store import Store, others
 
 Sort: TypeAlias = Literal["layer", "file", "result", "cache"]
 _HEX = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
@@ -33,6 +35,13 @@ class Item:
     size: int
     used: float
     height: int = 0  # of a layer: how many it stands on
+    ids: str = ""  # of which id map: Store.ids
+    other: bool = False  # whether that is another than the one that containers have here
+
+    @property
+    def known(self) -> str:
+        """What locks and policies call it: what is of another id map has a name that no lock says."""
+        return f"{self.ids}:{self.name}" if self.other else self.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,13 +71,17 @@ class Use:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
-    """All of it. `halves` are layers without a readable sheet; `rest` bytes are of memories, plans and views."""
+    """All of it. `sheets` are of the layers that containers here can use, and so is what `uses` names. `halves` are
+    layers without a readable sheet; `rest` bytes are of memories, plans and views. `stuck` are the stores of id maps
+    whose trees only root can delete."""
 
     items: tuple[Item, ...]
     sheets: Mapping[str, Sheet]
     uses: tuple[Use, ...]
-    halves: tuple[str, ...]
+    halves: tuple[Item, ...]
     rest: int
+    stuck: tuple[Store, ...] = ()
+    elsewhere: frozenset[str] = frozenset()  # projects that layers of other id maps were made for
 
     @property
     def size(self) -> int:
@@ -79,32 +92,68 @@ class Survey:
     def projects(self) -> frozenset[str]:
         """Absolute paths of all projects that anything in the store was made for."""
         return frozenset(
-            [os.path.dirname(use.spec) for use in self.uses]
+            [*self.elsewhere]
+            + [os.path.dirname(use.spec) for use in self.uses]
             + [sheet.project for sheet in self.sheets.values() if sheet.project]
         )
 
 
 def survey(store: Store, inside: usage.Inside) -> Survey:
     """Look at everything. What goes away meanwhile is passed over."""
-    sheets: dict[str, Sheet] = {}
-    halves: list[str] = []
-    for key in names(store, "layers"):
-        sheet = _sheet(store, key)
-        if sheet is None:
-            halves.append(key)
-        else:
-            sheets[key] = sheet
+    items, sheets, plans, halves = _of_one(store, inside)
+    items += _files(store)
+    projects = set()
+    stuck = []
+    for other in others(store):
+        if not deletable(other, inside):
+            stuck.append(other)
+            continue
+        more, theirs, _, broken = _of_one(other, inside)
+        items += [replace(item, other=True) for item in more]
+        halves += broken
+        projects |= {sheet.project for sheet in theirs.values() if sheet.project}
+    rest = sum(_blocks(store.path(room, name)) for room in ("memo", "plans", "views") for name in names(store, room))
+    return Survey(
+        items=tuple(items), sheets=sheets, uses=plans, halves=tuple(halves), rest=rest, stuck=tuple(stuck),
+        elsewhere=frozenset(projects),
+    )  # fmt: skip
+
+
+def _of_one(store: Store, inside: usage.Inside) -> tuple[list[Item], dict[str, Sheet], tuple[Use, ...], list[Item]]:
+    """What one id map has for itself: its layers, results and caches, its sheets, what uses them, and its halves."""
+    found = {key: _sheet(store, key) for key in names(store, "layers")}
+    sheets = {key: sheet for key, sheet in found.items() if sheet is not None}
+    halves = [Item(sort="layer", name=key, size=0, used=0.0, ids=store.ids) for key in found.keys() - sheets.keys()]
     plans = tuple(uses(store))
+    inside = as_others(inside, store)
     sizes = usage.of_layers(store, sheets, inside)
     used = last_used(sheets, {key: _marked(store, key) for key in sheets}, plans)
     items = [
-        Item(sort="layer", name=key, size=sizes[key], used=used[key], height=len(sheets[key].below)) for key in sheets
+        Item(sort="layer", name=key, size=sizes[key], used=used[key], height=len(sheets[key].below), ids=store.ids)
+        for key in sheets
     ]
-    items += _files(store)
-    items += _results(store)
-    items += _caches(store, inside)
-    rest = sum(_blocks(store.path(room, name)) for room in ("memo", "plans", "views") for name in names(store, room))
-    return Survey(items=tuple(items), sheets=sheets, uses=plans, halves=tuple(halves), rest=rest)
+    return [*items, *_results(store), *_caches(store, inside)], sheets, plans, halves
+
+
+def as_others(call: Callable[..., Any], store: Store) -> Callable[..., Any]:
+    """container.ids.inside and .remove as they work on what this id map has."""
+    return partial(call, idmap=store.idmap) if store.idmap else call
+
+
+def deletable(store: Store, inside: usage.Inside) -> bool:
+    """Whether this account may delete what an id map has in the store."""
+    if os.geteuid() == 0 or not store.idmap:
+        return True
+    try:
+        as_others(inside, store)(os.getpid)
+    except (OSError, EnvtoolError, RuntimeError):
+        return False
+    return True
+
+
+def under(store: Store, ids: str) -> Store:
+    """The store as the id map has it that an Item's `ids` names."""
+    return next((each for each in (store, *others(store)) if each.ids == ids), store)
 
 
 def last_used(sheets: Mapping[str, Sheet], marked: Mapping[str, float], uses: Sequence[Use]) -> dict[str, float]:
@@ -176,7 +225,7 @@ def _sheet(store: Store, key: str) -> Sheet | None:
 
 
 def _marked(store: Store, key: str) -> float:
-    return max(_time(store.path("layers", key, "layer.json")), _time(store.path("locks", layers.used_mark(key))))
+    return max(_time(store.path("layers", key, "layer.json")), _time(locks.place(store, layers.used_mark(key))))
 
 
 def _time(path: str) -> float:
@@ -228,7 +277,8 @@ def _results(store: Store) -> Iterator[Item]:
         place = store.path("results", key)
         try:
             if key != "of":
-                yield Item(sort="result", name=key, size=usage.measure(place), used=os.stat(place).st_mtime)
+                size, used = usage.measure(place), os.stat(place).st_mtime
+                yield Item(sort="result", name=key, size=size, used=used, ids=store.ids)
         except OSError:
             continue
 
@@ -242,14 +292,14 @@ def _caches(store: Store, inside: usage.Inside) -> Iterator[Item]:
                 continue
             try:
                 size = inside(usage.measure, ".", at=place)
-                used = max(os.stat(place).st_mtime, _time(store.path("locks", f"cache-{key}-{number}")))
+                used = max(os.stat(place).st_mtime, _time(locks.place(store, f"cache-{key}-{number}")))
             except (OSError, EnvtoolError, RuntimeError):
                 continue
-            yield Item(sort="cache", name=f"{key}/{number}", size=size, used=used)
+            yield Item(sort="cache", name=f"{key}/{number}", size=size, used=used, ids=store.ids)
 
 
 def where(store: Store, item: Item) -> str:
-    """The path of an item."""
+    """The path of an item, in the store `under` its ids."""
     if item.sort == "file":
         return blobs.path(store, item.name)
     room = {"layer": "layers", "result": "results", "cache": caches.ROOM}[item.sort]
@@ -265,5 +315,5 @@ def lock_of(item: Item) -> str:
 
 def without(found: Survey, gone: Iterable[Item]) -> Survey:
     """The same when these are gone."""
-    lost = {(item.sort, item.name) for item in gone}
-    return replace(found, items=tuple(item for item in found.items if (item.sort, item.name) not in lost))
+    lost = {(item.sort, item.name, item.ids) for item in gone}
+    return replace(found, items=tuple(item for item in found.items if (item.sort, item.name, item.ids) not in lost))

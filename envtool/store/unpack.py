@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from envtool.errors import BuildError, Interrupted, StoreError
-from envtool.store import canonical, inflate
+from envtool.store import canonical, inflate, refusing
 from envtool.store.grow import Tree
 from envtool.store.tarread import Reader, refuse, shown
 
@@ -71,9 +71,9 @@ def attempt(
     return ("done", captured, told, len(left_out))
 
 
-def result(answer: tuple[Any, ...]) -> Unpacked:
-    """What `attempt` answered. Raises BuildError (codes unpack-…: the archive is not what it should be), StoreError
-    (code store-space, store-write), Interrupted."""
+def result(answer: tuple[Any, ...], root: str = "") -> Unpacked:
+    """What `attempt` answered; `root` is the store's. Raises BuildError (codes unpack-…: the archive is not what it
+    should be), StoreError (code store-space, store-write), Interrupted."""
     kind, *rest = answer
     if kind == "refused":
         raise BuildError(rest[1], code=rest[0])
@@ -81,12 +81,9 @@ def result(answer: tuple[Any, ...]) -> Unpacked:
         raise Interrupted
     if kind == "disk":
         number, text, name = rest
-        full = number in {28, 122}  # ENOSPC, EDQUOT
-        raise StoreError(
-            f"no room to unpack it: {text}" if full else f"member {name} cannot be written here: {text}",
-            code="store-space" if full else "store-write",
-            hint="make room, or let ENVTOOL_STORE name a place that has some" if full else "",
-        )
+        if number in refusing.FULL:
+            raise refusing.full(root, number)
+        raise StoreError(f"member {name} cannot be written here: {text}", code="store-write")
     captured, left_out, count = rest
     return Unpacked(captured=captured, left_out=left_out, left_out_count=count)
 

@@ -11,10 +11,11 @@ import os
 import re
 import stat
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 from envtool import keys, stored
@@ -24,8 +25,8 @@ from envtool.store import blobs, canonical, document, layers, locks, results, vi
 from envtool.store.collect import collect
 from envtool.store.merged import record
 from envtool.store.scratch import remove_tree
-from envtool.store.store import ROOMS, STAMP, Store
-from envtool.store.survey import Item, names
+from envtool.store.store import IDS, OWN, ROOMS, STAMP, Store, others
+from envtool.store.survey import Item, as_others, deletable, names, under
 
 ARCHIVE = "archive"  # kind of the document of a layer that is an image's: keys.archive_document
 HEX = re.compile(r"[0-9a-f]{64}")
@@ -45,6 +46,7 @@ class Damage:
     what: str
     paths: tuple[str, ...] = ()
     mended: str = ""
+    ids: str = ""  # of which id map: Store.ids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,8 @@ class _Job:
 
 def check(store: Store, *, jobs: int = 0, progress: Progress | None = None) -> Checked:
     """Look at all of it, the largest first. `progress` may raise, and then that is raised."""
-    work = sorted(_jobs(store), key=lambda job: (-job.size, job.sort, job.name))
+    stores = _stores(store)
+    work = sorted(_jobs(stores), key=lambda job: (-job.size, job.sort, job.name))
     turn = threading.Lock()
 
     def one(job: _Job) -> Damage | None:
@@ -91,38 +94,38 @@ def check(store: Store, *, jobs: int = 0, progress: Progress | None = None) -> C
     counts: dict[str, int] = {}
     for job in work:
         counts[job.sort] = counts.get(job.sort, 0) + 1
-    damages = [*rooms(store), *sorted(found, key=lambda each: (each.sort, each.name))]
+    wrong = [*rooms(store), *(damage for other in stores[1:] for damage in _rooms(other))]
+    damages = [*wrong, *sorted(found, key=lambda each: (each.sort, each.name))]
     return Checked(damages=tuple(damages), counts=counts, size=sum(job.size for job in work))
 
 
 def size(store: Store) -> int:
     """Bytes that `check` will look at."""
-    return sum(job.size for job in _jobs(store))
+    return sum(job.size for job in _jobs(_stores(store)))
 
 
-def _jobs(store: Store) -> Iterator[_Job]:
-    for key in names(store, "layers"):
-        yield _Job(
-            sort="layer",
-            name=key,
-            size=_length(store, key),
-            look=lambda key=key: layer(store, key),  # type: ignore[misc]
-        )
+def _stores(store: Store) -> tuple[Store, ...]:
+    """The store as each id map has it whose trees this account can read."""
+    return (store, *(other for other in others(store) if deletable(other, ids.inside)))
+
+
+def _jobs(stores: Sequence[Store]) -> Iterator[_Job]:
+    """What each id map has for itself, and what all share."""
+    for each in stores:
+        for key in names(each, "layers"):
+            yield _Job(sort="layer", name=key, size=_length(each, key), look=partial(layer, each, key))
+        for sort, look in (("result", result), ("view", view)):
+            for name in names(each, f"{sort}s"):
+                if name != "of":
+                    yield _Job(sort=sort, name=name, size=0, look=partial(look, each, name))
+    store = stores[0]
     for prefix in names(store, "blobs", "sha256"):
         for name in names(store, "blobs", "sha256", prefix):
             place = store.path("blobs", "sha256", prefix, name)
-            yield _Job(
-                sort="file",
-                name=name,
-                size=_size(place),
-                look=lambda place=place: blob(place),  # type: ignore[misc]
-            )
-    for sort, room, look in (
-        ("result", "results", result), ("memory", "memo", memory), ("view", "views", view), ("plan", "plans", plan),
-    ):  # fmt: skip
+            yield _Job(sort="file", name=name, size=_size(place), look=partial(blob, place))
+    for sort, room, look in (("memory", "memo", memory), ("plan", "plans", plan)):
         for name in names(store, room):
-            if name != "of":
-                yield _Job(sort=sort, name=name, size=0, look=lambda look=look, name=name: look(store, name))  # type: ignore[misc]
+            yield _Job(sort=sort, name=name, size=0, look=partial(look, store, name))
 
 
 def _length(store: Store, key: str) -> int:
@@ -147,7 +150,7 @@ def layer(store: Store, key: str) -> Damage | None:
 
     def damaged(what: str, paths: Sequence[str] = ()) -> Damage:
         shown = (*paths[:SHOWN], f"and {len(paths) - SHOWN} more") if len(paths) > SHOWN else tuple(paths)
-        return Damage(sort="layer", name=key, what=what, paths=shown)
+        return Damage(sort="layer", name=key, what=what, paths=shown, ids=store.ids)
 
     if not HEX.fullmatch(key):
         return damaged("does not belong here")
@@ -172,7 +175,7 @@ def layer(store: Store, key: str) -> Damage | None:
         except (EnvtoolError, OSError, ValueError, TypeError) as error:
             return damaged(f"cannot be read: {_words(error)}")
         try:
-            captured, now = ids.inside(_tree, ".", at=sheet.tree)
+            captured, now = as_others(ids.inside, store)(_tree, ".", at=sheet.tree)
         except (EnvtoolError, OSError, RuntimeError) as error:
             return damaged(f"its tree cannot be read: {_words(error)}")
         return _compare(sheet, manifest, told, tuple(captured), now, damaged)
@@ -291,8 +294,10 @@ def result(store: Store, key: str) -> Damage | None:
     found = results.find(store, key)
     if found is None:
         there = os.path.lexists(store.path("results", key))
-        return Damage(sort="result", name=key, what="is not whole") if there else None
-    return None if results.verify(found) else Damage(sort="result", name=key, what="its outputs were changed")
+        return Damage(sort="result", name=key, what="is not whole", ids=store.ids) if there else None
+    if results.verify(found):
+        return None
+    return Damage(sort="result", name=key, what="its outputs were changed", ids=store.ids)
 
 
 def memory(store: Store, name: str) -> Damage | None:
@@ -311,7 +316,7 @@ def memory(store: Store, name: str) -> Damage | None:
 def view(store: Store, name: str) -> Damage | None:
     """Look at one manifest of a project."""
     if views.get(store, name) is None and os.path.lexists(store.path("views", name)):
-        return Damage(sort="view", name=name, what="is not what its name says")
+        return Damage(sort="view", name=name, what="is not what its name says", ids=store.ids)
     return None
 
 
@@ -332,36 +337,59 @@ def plan(store: Store, name: str) -> Damage | None:
 
 def _locks(store: Store) -> Iterator[Damage]:
     """Locks are files, whatever they hold; and nothing but files and directories is ever in tmp/."""
-    for sort, room, kinds in (("lock", "locks", (stat.S_IFREG,)), ("rest", "tmp", (stat.S_IFREG, stat.S_IFDIR))):
+    places = [("lock", room, (stat.S_IFREG,)) for room in locks.rooms(store)]
+    for sort, room, kinds in (*places, ("rest", store.path("tmp"), (stat.S_IFREG, stat.S_IFDIR))):
         for name in names(store, room):
             with suppress(OSError):  # gone meanwhile
-                if stat.S_IFMT(os.lstat(store.path(room, name)).st_mode) not in kinds:
-                    yield Damage(sort=sort, name=name, what="is no file")
+                if stat.S_IFMT(os.lstat(os.path.join(room, name)).st_mode) not in kinds:
+                    yield Damage(sort=sort, name=name, what="is no file", ids=store.ids)
 
 
 def rooms(store: Store) -> Iterator[Damage]:
     """What is wrong with the directories themselves."""
-    places = dict.fromkeys(ROOMS, 493) | {"": 0o700, "blobs": 0o755}
+    places = dict.fromkeys(ROOMS, 0o755) | {"": 0o700, "blobs": 0o755}
     for place, mode in sorted(places.items()):
-        name = place or store.root
-        try:
-            state = os.lstat(store.path(place)) if place else os.stat(store.root)
-        except FileNotFoundError as error:
-            if place in NEEDED:  # the others are made when they are needed
-                yield Damage(sort="room", name=name, what=_words(error))
-            continue
-        except OSError as error:
-            yield Damage(sort="room", name=name, what=_words(error))
-            continue
-        if state.st_uid != os.geteuid():
-            yield Damage(sort="room", name=name, what=f"it belongs to user id {state.st_uid}")
-        elif stat.S_IMODE(state.st_mode) != mode:
-            yield Damage(sort="room", name=name, what=f"its mode is {stat.S_IMODE(state.st_mode):04o}, not {mode:04o}")
+        top = not place
+        yield from _room(store.root if top else os.path.join(store.root, place), store.root if top else place, mode)
     yield from _locks(store)
-    known = {room.split("/")[0] for room in ROOMS} | {STAMP}
-    for name in names(store, ""):
-        if name not in known:
-            yield Damage(sort="room", name=name, what="does not belong here")
+    yield from _strangers(store.root, ROOMS)
+    if store.ids:
+        yield from _rooms(store)
+
+
+def _rooms(store: Store) -> Iterator[Damage]:
+    """The same of what one id map has for itself."""
+    if store.ids:
+        for room in ("", *sorted(OWN), "locks"):
+            place = store.own(room).rstrip("/")
+            yield from _room(place, os.path.relpath(place, store.root), 0o755)
+        yield from _strangers(store.own(), (*OWN, "locks"))
+    yield from _locks(store)
+
+
+def _room(place: str, name: str, mode: int) -> Iterator[Damage]:
+    try:
+        state = os.stat(place) if name == place else os.lstat(place)
+    except FileNotFoundError as error:
+        if name in NEEDED or name == place:  # the others are made when they are needed
+            yield Damage(sort="room", name=name, what=_words(error))
+        return
+    except OSError as error:
+        yield Damage(sort="room", name=name, what=_words(error))
+        return
+    if state.st_uid != os.geteuid():
+        yield Damage(sort="room", name=name, what=f"it belongs to user id {state.st_uid}")
+    elif stat.S_IMODE(state.st_mode) != mode:
+        yield Damage(sort="room", name=name, what=f"its mode is {stat.S_IMODE(state.st_mode):04o}, not {mode:04o}")
+
+
+def _strangers(place: str, listed: Iterable[str]) -> Iterator[Damage]:
+    """What no room is called."""
+    known = {room.split("/")[0] for room in listed} | {STAMP, IDS}
+    with suppress(OSError):
+        for name in sorted(os.listdir(place)):
+            if name not in known:
+                yield Damage(sort="room", name=name, what="does not belong here")
 
 
 # ---- repair ----------------------------------------------------------------------------------------------------------
@@ -373,21 +401,25 @@ def repair(store: Store, found: Checked) -> Checked:
     return replace(found, damages=tuple(replace(each, mended=_mend(store, each)) for each in found.damages))
 
 
-def _mend(store: Store, damage: Damage) -> str:
+def _mend(whole: Store, damage: Damage) -> str:
+    store = under(whole, damage.ids)
     try:
         if damage.what == "does not belong here":
             return "left: it is nothing of envtool's"
         if damage.sort == "room":
             return _restore(store, damage.name)
         if damage.sort in ("layer", "file", "result"):
-            item = Item(sort=damage.sort, name=damage.name, size=0, used=0.0)  # type: ignore[arg-type]
+            item = Item(sort=damage.sort, name=damage.name, size=0, used=0.0, ids=damage.ids)  # type: ignore[arg-type]
             if damage.sort == "file" and damage.what.startswith("its mode"):
                 os.chmod(blobs.path(store, damage.name), 0o644)
                 return "restored"
-            gone, _ = collect(store, [item], remove=ids.remove)
+            gone, _ = collect(whole, [item], remove=ids.remove)
             return "removed" if gone else "kept: it is in use"
-        room = {"memory": "memo", "view": "views", "plan": "plans", "lock": "locks", "rest": "tmp"}[damage.sort]
-        remove_tree(store.path(room, damage.name), ids.remove)
+        if damage.sort == "lock":
+            remove_tree(locks.place(store, damage.name))
+            return "removed"
+        room = {"memory": "memo", "view": "views", "plan": "plans", "rest": "tmp"}[damage.sort]
+        remove_tree(store.path(room, damage.name), as_others(ids.remove, store))
     except FileNotFoundError:
         return "removed"
     except OSError as error:
@@ -396,7 +428,7 @@ def _mend(store: Store, damage: Damage) -> str:
 
 
 def _restore(store: Store, name: str) -> str:
-    place = store.root if name == store.root else store.path(name)
+    place = os.path.join(store.root, name)
     if not os.path.isdir(place):
         os.makedirs(place)
     os.chmod(place, 0o700 if place == store.root else 0o755)

@@ -55,8 +55,8 @@ def stacks(found: Survey, here: Iterable[Stack]) -> tuple[Stack, ...]:
 def costs(found: Survey, envs: Collection[Stack], gone: Collection[Item]) -> tuple[Cost, ...]:
     """One for each env, in their order."""
     counts = Counter(key for env in envs for key in env.layers)
-    sizes = {(item.sort, item.name): item for item in found.items}
-    lost = {(item.sort, item.name) for item in gone}
+    sizes = {(item.sort, item.name): item for item in found.items if not item.other}
+    lost = {(item.sort, item.name) for item in gone if not item.other}
     return tuple(_cost(env, found, counts, sizes, lost) for env in envs)
 
 

@@ -81,7 +81,7 @@ def told(found: Verified, event_id: str, setting: Setting) -> Iterator[list[Veri
     except Interrupted:
         done.append(replace(found, outcome="interrupted", message="interrupted"))
     except Exception as raised:  # whatever it is, it is this one's: the others are looked at
-        error = error_of(raised)
+        error = error_of(raised, setting.store.root)
         output = f"\n{error.output}" if isinstance(error, BuildError) and error.output else ""
         hint = f"\n{error.hint}" if error.hint else ""
         said = words(error) if isinstance(error, SpecError) else f"{error.message}{hint}"
@@ -121,7 +121,7 @@ def _verify(found: Verified, made: Made, ground: Ground, bench: Bench, event_id:
         def one(side: Side, directory: str) -> str:
             apart(side, library, setting)
             job = LayerJob(
-                store=setting.store.root,
+                store=setting.store,
                 root=setting.root,
                 identity=identity(setting.root),
                 arch=setting.arch,

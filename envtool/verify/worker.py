@@ -33,7 +33,7 @@ from envtool.store.store import Store
 class LayerJob:
     """Make a layer in `directory`."""
 
-    store: str
+    store: Store
     root: str
     identity: tuple[int, ...]  # of the root: see beneath.hold
     arch: str
@@ -81,9 +81,7 @@ def _layer(job: LayerJob, emit: Any) -> dict[str, Any]:
     programs.avoid(job.root)
     if job.identity:
         hold(job.root, job.identity)
-    setting = Setting(
-        store=Store(root=job.store), root=job.root, arch=job.arch, emit=emit, cancel=Cancel.make(), refresh=False
-    )
+    setting = Setting(store=job.store, root=job.root, arch=job.arch, emit=emit, cancel=Cancel.make(), refresh=False)
     captured = rebuild(job.settled, job.ground, setting, "verify", Rebuild(job.directory), job.variation)
     return {"captured": [*captured]}
 

@@ -79,6 +79,7 @@ class Result:
     log: str = ""
     outputs: tuple = ()
     message: str = ""
+    commands: tuple = ()
     host: str = ""
     error: errors.EnvtoolError | None = None
 
@@ -496,7 +497,7 @@ def execute(request, env, argv, *, terminal, emit, cancel):
         print("waiting", flush=True)
         # in steps, as the app's: a signal that came just before select() is looked at only after it
         return 143 if any(cancel.wait(0.2) for _ in range(100)) else 0
-    print(f"in {env}: {' '.join(argv) or 'login shell'}", flush=True)
+    print(f"in {env}: {' '.join(argv) or 'a shell'}", flush=True)
     return 7
 
 
@@ -555,7 +556,15 @@ def _run_mixed(request, task, emit, cancel):
         end()
     return (
         Result(env="unit[bookworm]", task=task, outcome="passed", status=0, seconds=2.4, log=_log("good", good)),
-        Result(env="unit[trixie]", task=task, outcome="failed", status=1, seconds=2.6, log=_log("bad", bad)),
+        Result(
+            env="unit[trixie]",
+            task=task,
+            outcome="failed",
+            status=1,
+            seconds=2.6,
+            log=_log("bad", bad),
+            commands=("pytest -q",),
+        ),
     )
 
 
@@ -721,7 +730,7 @@ def gc(request, *, keep_size, older_than, dry_run, emit, cancel):
     freed = size + sum(item.size for item in gone)
     return SimpleNamespace(
         store="/store", dry_run=dry_run, size=1_000_000_000, envs=envs if scenario() == "mixed" else (), free=10**10,
-        disk=10**11, collected=SimpleNamespace(gone=gone, busy=busy, litter=litter, litter_size=size, freed=freed),
+        disk=10**11, stuck=(), collected=SimpleNamespace(gone=gone, busy=busy, litter=litter, litter_size=size, freed=freed),
     )  # fmt: skip
 
 
@@ -731,7 +740,18 @@ def store_path():
 
 def store_size():
     sorts = {"layer": (12, 2_400_000_000), "file": (1, 812)}
-    return SimpleNamespace(store="/store", sorts=sorts, size=2_400_004_096, free=10**10, disk=10**11)
+    others = (1_200_000_000, ("single 0-1002-1 0-1002-1",))
+    return SimpleNamespace(store="/store", sorts=sorts, size=2_400_004_096, free=10**10, disk=10**11, others=others)
+
+
+def store_remove(*, emit, cancel):
+    requests.append("remove")
+    now = time.time()
+    emit(events.Started(id="store", subject="store", name="remove", time=now))
+    emit(events.Finished(id="store", subject="store", name="remove", outcome="done", time=now, seconds=1.0))
+    return SimpleNamespace(
+        store="/store", size=2_400_000_000, foreign=("/store/thesis\x1b.tex",), stuck=("/store/ids/range-0123456789ab",)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -68,6 +68,9 @@ CASES = {
     "store-path": ("mixed", ["store", "path"]),
     "store-size": ("mixed", ["store", "size"]),
     "store-size-json": ("mixed", ["store", "size", "--json"]),
+    "store-remove": ("mixed", ["store", "remove", "--yes"]),
+    "store-remove-json": ("mixed", ["store", "remove", "-y", "--json"]),
+    "store-remove-asks": ("mixed", ["store", "remove"]),
     "store-verify": ("mixed", ["store", "verify"]),
     "store-verify-repair": ("mixed", ["store", "verify", "--repair"]),
     "store-verify-whole": ("whole", ["store", "verify", "-q"]),
@@ -126,13 +129,16 @@ def test_spec_error_is_explained(envtool, golden, monkeypatch):
 def test_doctor(envtool, golden, monkeypatch):
     monkeypatch.setitem(sys.modules, "envtool.container.probe", _probe("warn"))
     store = types.ModuleType("envtool.store.store")
-    store.directory, store.usable = lambda: "/store", lambda: None
+    stands = types.SimpleNamespace(
+        own=lambda room: f"/store/ids/range-0123456789ab/{room}", idmap="range 0-100000-65536"
+    )
+    store.directory, store.standing, store.others = lambda: "/store", lambda _: stands, lambda _: [stands]
     _believed(monkeypatch)
     monkeypatch.setitem(sys.modules, "envtool.store.store", store)
     golden("doctor", envtool("doctor").text())
     monkeypatch.setitem(sys.modules, "envtool.container.probe", _probe("fail"))
     assert envtool("doctor").status == 3
-    assert [check["state"] for check in json.loads(envtool("doctor", "--json").out)["checks"]] == ["ok", "fail"]
+    assert [check["state"] for check in json.loads(envtool("doctor", "--json").out)["checks"]] == ["ok", "fail", "ok"]
     assert envtool("doctor", "--print", "apparmor-profile").out == "profile envtool {}\n"
 
 
@@ -159,11 +165,11 @@ def _probe(state):
 def test_a_store_that_cannot_be_used_is_a_finding(envtool, monkeypatch):
     from envtool.errors import StoreError
 
-    def usable():
+    def standing(_):
         raise StoreError("the store belongs to another user", hint="set ENVTOOL_STORE")
 
     store = types.ModuleType("envtool.store.store")
-    store.usable = usable
+    store.standing = standing
     _believed(monkeypatch)
     monkeypatch.setitem(sys.modules, "envtool.store.store", store)
     monkeypatch.setitem(sys.modules, "envtool.container.probe", _probe("ok"))

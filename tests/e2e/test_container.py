@@ -649,8 +649,7 @@ def test_kill_9_of_the_supervisor_takes_all(tree):
 
 def test_pid1_killed_is_seen(tree):
     def kill() -> None:
-        while not running("98766"):
-            time.sleep(0.02)
+        time.sleep(0.3)
         for pid in processes():
             try:
                 lines = Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -807,6 +806,51 @@ def test_a_directory_of_the_root_is_seen_in_the_project(tree: str, project: Path
     assert done.status == 0, done.out
     assert done.out == "joined\njoined\nnew\nother\n"
     assert snapshot(project) == before
+
+
+def test_trees_lie_over_the_project_and_its_own_files_win(tree, tmp_path, project):
+    files = {
+        "upper": {"src/b.txt": "made", "src/new": "upper", "junk/built": "upper", "a.txt": "input", "both": "upper"},
+        "lower": {"both": "lower", "only": "lower", "secret/inner": "lower", "src/b.txt": "lower"},
+    }
+    for layer, made in files.items():
+        for name, text in made.items():
+            path = tmp_path / layer / "project" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text + "\n")
+    if ids.here().mode == "root":
+        owner = ids.here().outside(1000)
+        for path in (path for layer in files for path in (tmp_path / layer).rglob("*")):
+            os.chown(path, owner, owner)
+    os.utime(tmp_path / "upper/project/a.txt", (9, 9))
+    before = snapshot(project)
+    done = go(
+        tree,
+        "cd /project; cat a.txt src/b.txt src/new junk/built both only; cat secret; ls junk; stat -c %Y a.txt",
+        "cd /project; echo x > src/new; rm only a.txt src/b.txt; mv both src; ls . src",
+        root=Root(lowers=(str(tmp_path / "upper"), str(tmp_path / "lower"), tree)),
+        project=project,
+        hidden=("junk", "src/c.pyc"),
+        laid=(0, 1),
+        inputs=("a.txt",),
+    )
+    assert done.status == 0, done.out
+    first = "input\nb\nupper\nupper\nupper\nlower\ns\nbuilt\n9\n"
+    assert done.out == f"{first}.:\njunk\nsecret\nsrc\n\nsrc:\nboth\nnew\n"
+    assert snapshot(project) == before
+
+
+def test_a_link_where_a_tree_should_be_leads_nowhere(tree, tmp_path, project):
+    for name, target in (("one", "/"), ("two", "/etc"), ("three", "../three/usr"), ("four", "none")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "project").symlink_to(target)
+    (tmp_path / "file").mkdir()
+    (tmp_path / "file/project").write_text("x")
+    (tmp_path / "above/project").mkdir(parents=True)
+    for name in ("one", "two", "three", "four", "file"):
+        lowers = (str(tmp_path / "above"), tree, str(tmp_path / name))
+        done = go(tree, "cd /project; ls", root=Root(lowers=lowers), project=project, laid=(2,))
+        assert (done.status, done.out) == (0, "a.txt\njunk\nsecret\nsrc\n"), name
 
 
 def test_what_a_layer_keeps_for_beside_the_sources_is_there_as_if_it_lay_there(tree, tmp_path, project):

@@ -190,10 +190,10 @@ envs:
     assert "goodbye" in place.envtool("test", "-v").said
 
 
-def small_root() -> dict[str, Path]:
-    """A shell, cat and ls of this machine with what they load: name in the archive -> file here."""
+def small_root(*more: str) -> dict[str, Path]:
+    """A shell, cat and ls of this machine (and more) with what they load: name in the archive -> file here."""
     found: dict[str, Path] = {}
-    for program in ("/bin/sh", "/bin/cat", "/bin/ls"):
+    for program in ("/bin/sh", "/bin/cat", "/bin/ls", *more):
         real = Path(program).resolve()
         found[f"bin/{Path(program).name}"] = real
         listed = subprocess.run(["ldd", str(real)], capture_output=True, text=True, check=True).stdout
@@ -292,3 +292,49 @@ def test_file_names_that_are_no_text(place):
     assert "latin" in why.out
     assert "content" in why.out
     assert [event["outcome"] for event in place.envtool("test", "--json").finished("layer")] == ["built", "built"]
+
+
+@pytest.mark.one_caller
+def test_variables_join_in_builds_and_tasks(place):
+    place.write("bin/hello", "#!/bin/sh\necho hello\n", mode=0o755)
+    place.spec("""\
+layers:
+  one: {run: "true", set: {CPATH: /a, GEM_PATH: /gems, CC: one, LANG: C}, path: /opt/one}
+  two: {run: "env | sort > /two", set: {CPATH: "/b:/a", CC: two, LANG: null, TZ: null}, path: [/opt/two]}
+  three: {run: "env | sort > /three", set: {CPATH: null, XDG_DATA_DIRS: /share}}
+  four: {run: "true", set: {CPATH: /d}}
+envs:
+  unit:
+    layers: [one, two, three, four]
+    path: [bin]
+    set: {CC: null, CPATH: /e}
+    tasks: {test: "hello; cat /two; echo; cat /three; echo; env"}
+""")
+    done = place.envtool("test", "--json")
+    assert done.status == 0, done.said
+    found = [
+        dict(line.partition("=")[::2] for line in part.splitlines() if "=" in line) for part in done.log().split("\n\n")
+    ]
+    assert done.log().startswith("hello\n")
+    usual = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    wanted = [
+        {"CPATH": "/a", "GEM_PATH": "/gems:", "CC": "one", "LANG": "C", "TZ": "UTC", "PATH": f"/opt/one:{usual}"},
+        {"CPATH": "/b:/a", "GEM_PATH": "/gems:", "CC": "two", "PATH": f"/opt/two:/opt/one:{usual}"},
+        {
+            "CPATH": "/e:/d",
+            "GEM_PATH": "/gems:",
+            "XDG_DATA_DIRS": "/share:/usr/local/share:/usr/share",
+            "PATH": f"/project/bin:/opt/two:/opt/one:{usual}",
+        },
+    ]
+    names = {name for each in wanted for name in each}
+    assert [{name: each[name] for name in each if name in names} for each in found] == wanted
+    why = place.envtool("why", "three")
+    assert "TZ unset" in why.said
+    assert "CPATH=/b:/a" in why.said
+    text = (place.project / "envtool.yaml").read_text()
+    place.write("envtool.yaml", text.replace("TZ: null", "TZ: UTC"))
+    changed = place.envtool("test", "--json")
+    assert [each["name"] for each in changed.finished("layer")] == ["three", "four"]
+    place.write("envtool.yaml", text.replace("TZ: null", "TZ: Asia/Tokyo"))
+    assert "envtool.yaml:4" in place.envtool("why", "three").said

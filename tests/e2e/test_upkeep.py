@@ -234,7 +234,7 @@ def test_a_build_that_fills_the_disk_is_tried_once_more():
             assert len(place.layers()) == 2
             full = rounds(place, 3, size=200)
             assert full.status == 3
-            assert "o space left" in full.err
+            assert "the disk of the store is full" in full.err
         finally:
             subprocess.run(["umount", str(place.store)], check=True)
 

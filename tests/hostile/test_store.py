@@ -247,7 +247,7 @@ SAYS = (
     "no space left",
     "no inodes left",
     "read-only",
-    "no room",
+    "disk of the store",
     "quota",
     "cannot be used",
     "could not be kept",

@@ -141,3 +141,29 @@ def test_root_has_ids_of_directory_services(machine, monkeypatch):
 def test_the_description_is_the_same_for_the_same_machine(machine, monkeypatch):
     become(monkeypatch, 1234)
     assert ids.describe() == ids.describe() == "single 0-1234-1 0-1234-1"
+
+
+def test_another_map_is_read_back_as_it_was_said(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(ids, "here", lambda: ids.Ids("single", [(0, 1000, 1)], [(0, 1000, 1)]))
+    said = "range 0-100000-1000;1000-1000-1;1001-101000-64535 0-100000-1000;1000-1000-1;1001-101000-64535"
+    found = ids.of(said)
+    assert found is not None
+    assert (found.mode, found.uids[1], found.gids[2]) == ("range", (1000, 1000, 1), (1001, 101000, 64535))
+    own = ids.of(ids.describe())
+    assert own is not None
+    assert own.uids == [(0, 1000, 1)]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "", "unknown", "range", "range 0-1-1", "range 0-1-1 0-1-1 0-1-1", "range 0-0-65536 0-0-65536", "range 0-5-0 0-5-1",
+        "range 0-x-1 0-1-1", "range 0--5-1 0-1-1", "range 0-1 0-1", "root 0-100000-65536 0-100000-65536", "else 0-1-1 0-1-1",
+    ],
+)  # fmt: skip
+def test_what_no_map_is_said_as_is_none(monkeypatch, said):
+    """A damaged store says it: above all, the host's root is in none."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(ids, "here", lambda: ids.Ids("single", [(0, 1000, 1)], [(0, 1000, 1)]))
+    assert ids.of(said) is None

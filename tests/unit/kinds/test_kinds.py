@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from jsonschema_rs import validator_for
 
 from envtool.api import Command, InputFile, Place, Request, Run, Unpack, Where
+from envtool.kinds import inplace
 from envtool.kinds.copy import Copy
 from envtool.kinds.fetch import FetchLayer, file_name
 from envtool.kinds.run import RunLayer
@@ -35,6 +38,24 @@ def test_run_commands():
     alone = kind.build(request({"run": "make"}), None)
     assert alone.steps == (Run(command=Command(shell="make"), cwd="/"),)
     assert not alone.network
+
+
+def test_run_in_place():
+    kind = RunLayer()
+    asked = request({"run": "make", "inputs": ["a"], "in_place": True}, "a")
+    recipe = kind.build(replace(asked, epoch=1_700_000_000), None)
+    begin, command, finish = recipe.steps
+    assert command == Run(command=Command(shell="make"), cwd="/project")
+    assert (begin.function, finish.function) == (inplace.begin, inplace.finish)
+    assert begin.arguments == finish.arguments == (recipe.project, 1_700_000_000 - 86400)
+    assert recipe.project != "/project"
+    assert kind.in_project(asked, None) == {".": "/project"}
+    assert kind.in_project(request({"run": "make", "inputs": ["a"]}, "a"), None) == {}
+    assert kind.summary(asked, None) == "1 command, in place"
+    assert kind.build(request({"run": "make", "in_place": True}), None).steps[1].cwd == "/project"
+    plain = kind.material(request({"run": "make", "inputs": ["a"], "in_place": False}, "a"), None)
+    assert plain == kind.material(request({"run": "make", "inputs": ["a"]}, "a"), None)
+    assert plain != kind.material(asked, None)
 
 
 def test_run_material_is_what_is_executed():

@@ -11,7 +11,8 @@ from envtool.gate import Allowed
 from envtool.model import BaseSpec, LayerSpec, Where
 from envtool.plan.graph import Node
 from envtool.realise import settle
-from envtool.realise.setting import Cancel, add_variables, base_environment
+from envtool.realise.build import build_environment
+from envtool.realise.setting import Cancel
 from envtool.realise.settle import settled
 
 HERE = Where(file="envtool.yaml", line=3, column=5)
@@ -93,14 +94,23 @@ def test_a_base_brings_its_own_date():
     assert settled(dataclasses.replace(node("layer"), kind=Dated()), REQUEST, None).epoch == 100
 
 
-def test_a_path_is_put_before_the_path_so_far():
-    environment = base_environment(5)
-    before = environment["PATH"]
-    add_variables(environment, {"PATH": "/opt/venv/bin", "X": "1"})
-    add_variables(environment, {"X": "2"})
-    assert environment["PATH"] == f"/opt/venv/bin:{before}"
-    assert environment["X"] == "2"
+def test_what_is_set_below_reaches_a_build_and_its_key():
+    below = Box()
+    below.variables = lambda request, pins: {"PATH": "/opt/venv/bin", "X": "1", "CPATH": "/a", "LANG": "C"}
+    base = settled(dataclasses.replace(node("base"), kind=below), REQUEST, None)
+    spec = dataclasses.replace(node("layer").spec, set={"X": "2", "CPATH": "/b", "LANG": None})
+    layer = settled(dataclasses.replace(node("layer"), spec=spec), REQUEST, None)
+    merged = settle.variables([base, layer])
+    assert merged == {"PATH": "/opt/venv/bin", "X": "2", "CPATH": "/b:/a", "LANG": None}
+    request = settle.request_on(node("layer"), [base, layer], (), SimpleNamespace(arch="x86_64"))
+    assert request.variables == {"PATH": "/opt/venv/bin", "X": "2", "CPATH": "/b:/a"}
+    assert request.unset == ("LANG",)
+    environment = build_environment(5, request)
+    assert environment["PATH"].startswith("/opt/venv/bin:/usr/local/sbin:")
     assert environment["SOURCE_DATE_EPOCH"] == "5"
+    assert "LANG" not in environment
+    document = settled(node("layer"), request, None).document
+    assert document["variables"] == merged
 
 
 def test_what_only_resolve_looks_at_is_in_no_key(tmp_path):

@@ -25,7 +25,7 @@ def made(diff_id, key, mounts=()):
     kind = SimpleNamespace(
         build=lambda request, pins: SimpleNamespace(mounts=mounts), variables=lambda request, pins: {}
     )
-    node = SimpleNamespace(kind=kind, spec=BASE)
+    node = SimpleNamespace(kind=kind, spec=BASE, subject="base")
     settled = SimpleNamespace(node=node, request=None, pins=None, epoch=0)
     return SimpleNamespace(settled=settled, layer=SimpleNamespace(diff_id=diff_id, key=key))
 

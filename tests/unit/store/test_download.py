@@ -303,3 +303,27 @@ def test_credentials_of_a_url_come_before_netrc(server, tmp_path, monkeypatch):
         net.get(server.url.replace("://", f"://{user}") + "good", patience=QUICK)
     words = [base64.b64decode(each.split()[1]).decode() for each in seen]
     assert words == ["me:pw", "wrong:other"]
+
+
+def test_what_failed_is_not_tried_again_in_the_same_run(store, server):
+    """Two envs want one dead file at once, and a third one later: it is asked for as often as one would."""
+    failed, said, heard = {}, [], []
+
+    def one(name="down-forever"):
+        wanted = Fetch(name="x", url=server.url + name, sha256="ab" * 32, size=0)
+        try:
+            download([wanted], store, emit=heard.append, event_id="x", patience=QUICK, failed=failed)
+        except FetchError as error:
+            said.append((error.message, error.code))
+
+    threads = [threading.Thread(target=one) for _ in range(2)]
+    [each.start() for each in threads]
+    [each.join() for each in threads]
+    one()
+    assert server.count["down-forever"] == QUICK.attempts
+    assert len(said) == 3
+    assert len({*said}) == 1
+    assert not [event for event in heard if "waiting" in getattr(event, "note", "")], "we are no other envtool"
+    failed.clear()
+    one()
+    assert server.count["down-forever"] == 2 * QUICK.attempts

@@ -62,6 +62,7 @@ BROKEN = {
         "not among its fetches",
     ),
     "optional_inputs": (lambda self, options: ("../x",), "leads out of the project"),
+    "variables": (lambda self, request, pins: {"A": 3}, "neither text nor None"),
 }
 
 
@@ -70,6 +71,27 @@ def test_a_broken_promise_is_named(method):
     function, said = BROKEN[method]
     with pytest.raises(AssertionError, match=said):
         check(type("Bad", (Good,), {method: function})())
+
+
+@pytest.mark.parametrize(("place", "source"), [(".", "/opt/vendor"), ("./", api.PROJECT), ("a/..", "/opt")])
+def test_what_lies_over_the_project_is_in_its_place(place, source):
+    class Bad(Good):
+        def in_project(self, request, pins):
+            return {place: source}
+
+    with pytest.raises(AssertionError, match="lies over the whole project"):
+        check(Bad())
+
+
+def test_a_tree_over_the_project_and_a_variable_that_is_taken_away():
+    class Over(Good):
+        def in_project(self, request, pins):
+            return {".": api.PROJECT}
+
+        def variables(self, request, pins):
+            return {"GEM_PATH": "/opt/vendor", "LANG": None}
+
+    check(Over())
 
 
 def test_one_that_does_not_know_where_its_files_are():

@@ -45,7 +45,7 @@ class Node(api.Language):
 def _layers(
     env: api.EnvDraft, project: api.Project, directory: str, manifest: Manifest, locked: str
 ) -> tuple[api.LayerDraft, ...]:
-    taken = set(env.layer_names)
+    taken = {*env.layer_names, *env.above}
     drafts: list[api.LayerDraft] = []
     if env.base_kind == "debian" and env.options.get("node", "node") == "node":
         name = _new("nodejs", taken)

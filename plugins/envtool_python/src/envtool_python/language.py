@@ -91,7 +91,7 @@ class Python(api.Language):
 
 def _layers(env: api.EnvDraft, project: Texts, facts: Facts) -> tuple[api.LayerDraft, ...]:
     options: Mapping[str, Any] = env.options
-    names = _Names(env.layer_names)
+    names = _Names((*env.layer_names, *env.above))
     python = str(options.get("python", "python3"))
     install = options.get("install") or _install(facts)
     sources = Sources(project, options.get("sources", {}), _depth(env.directory))

@@ -1,0 +1,48 @@
+"""syncfs(2) in a process of its own: one that waits for the disk cannot be ended, and ours has to end when asked."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+
+from envtool.container import ids, kernel
+from envtool.errors import Interrupted
+
+
+def syncfs(path: str, cancel: int = -1) -> None:
+    """Have all that was written to the file system of a directory on its disk. Raises OSError, and Interrupted once the
+    descriptor `cancel` is readable: then it ends by itself."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    library = ctypes.CDLL(None, use_errno=True)
+    try:
+        with ids.forking:
+            up, down = os.pipe()
+            child = ids.fork()
+            if child == 0:
+                _sync(library, directory, down)
+            os.close(down)
+    finally:
+        os.close(directory)
+    try:
+        poll = select.poll()
+        for descriptor in (up, *([cancel] if cancel >= 0 else [])):
+            poll.register(descriptor, select.POLLIN)
+        if not any(descriptor == up for descriptor, _ in poll.poll()):
+            raise Interrupted
+        number = int(os.read(up, 16) or b"5")  # EIO, where it was killed
+        os.waitpid(child, 0)
+    finally:
+        os.close(up)
+    if number:
+        raise OSError(number, os.strerror(number), path)
+
+
+def _sync(library: ctypes.CDLL, directory: int, down: int) -> None:
+    number = 5
+    try:
+        kernel.keep_only({directory, down})  # the locks of our parent are on its descriptors
+        number = ctypes.get_errno() if library.syncfs(directory) else 0
+        os.write(down, b"%d" % number)
+    finally:
+        os._exit(0)

@@ -1,0 +1,77 @@
+"""What is said when the system refuses something of the store: one sentence, and what to do."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from envtool import sizes
+from envtool.errors import EnvtoolError, StoreError, refused
+
+PLACE = "ENVTOOL_STORE=DIR is another place"
+ROOM = f"`envtool gc --dry-run` shows what can go, {PLACE}"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+RIGHTS = (errno.EACCES, errno.EPERM)
+LARGER = 3  # times as much as is fetched is what mostly comes of it
+LITTLE = 64 << 20  # bytes: with less free, a disk is full for all that is made here
+
+
+def full(root: str, number: int = errno.ENOSPC) -> StoreError:
+    """The error for a disk that is full, or a quota that is used up. `root` is the store's."""
+    if number == errno.EDQUOT:
+        return StoreError(f"the quota of the disk of the store is used up: {root}", code="store-space", hint=ROOM)
+    try:
+        found = os.statvfs(root)
+    except OSError:
+        return StoreError(f"the disk of the store is full: {root}", code="store-space", hint=ROOM)
+    if found.f_files and not found.f_favail:
+        text = f"the disk of the store takes no more files (no inodes left): {root}"
+        return StoreError(text, code="store-space", hint=ROOM)
+    whole, left = sizes.said(found.f_blocks * found.f_frsize), sizes.said(found.f_bavail * found.f_frsize)
+    text = f"the disk of the store is full: {root} ({whole}, {left} free)"
+    return StoreError(text, code="store-space", hint=ROOM)
+
+
+def tight(root: str, what: str, fetched: int, missing: int) -> tuple[str, bool]:
+    """What to say before something is made of `fetched` bytes, of which so many are `missing`, on a disk with hardly
+    room for it, and whether it cannot fit at all. Packed files unpack to two to five times as much, and never to less
+    than a little under their own size."""
+    try:
+        found = os.statvfs(root)
+    except OSError:
+        return "", False
+    left = found.f_bavail * found.f_frsize
+    if not fetched or left >= missing + LARGER * fetched:
+        return "", False
+    about, free = sizes.said(missing + LARGER * fetched), sizes.said(left)
+    return f"{what} takes about {about}, and the disk of the store has {free} free: {root}", left < missing + fetched
+
+
+def low(root: str) -> bool:
+    """Whether hardly anything can be written any more."""
+    try:
+        found = os.statvfs(root)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize < LITTLE or bool(found.f_files and found.f_favail < 100)
+
+
+def refusal(root: str, error: OSError) -> EnvtoolError | None:
+    """The error for what was refused of the store at `root`, or elsewhere; None for what is no refusal of the system's.
+    Where a full disk has no name, it is the store's if that is full."""
+    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    ours = name == root or name.startswith(root.rstrip("/") + "/")
+    number = error.errno or 0
+    if number in FULL and (ours or (not name and (number == errno.EDQUOT or low(root)))):
+        return full(root, number)
+    if not ours:
+        return refused(error)
+    if number == errno.EROFS:
+        return StoreError(
+            f"the store {root} is read-only", code="store-read-only", hint=f"mount it writable, or {PLACE}"
+        )
+    if number in RIGHTS:
+        what = os.strerror(number).lower()
+        hint = f"all of it has to be yours, and writable for you: `ls -ld {name}` shows whose it is, or {PLACE}"
+        return StoreError(f"the store {root} cannot be used: {name}: {what}", code="rights", hint=hint)
+    return refused(error)

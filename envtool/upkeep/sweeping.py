@@ -1,0 +1,42 @@
+"""What a process leaves in the store's tmp/ that does not wait for its own work to end: removed behind it."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from envtool.container import ids, kernel
+from envtool.errors import EnvtoolError
+from envtool.store import scratch, store
+
+WAIT = 0.01  # seconds between two looks at whether our parent is gone
+LONGEST = 10.0
+
+
+def behind() -> None:
+    """Have a process of its own do it, once this one is gone and holds nothing any more. Never raises: what is left
+    nevertheless goes when the store is used next."""
+    try:
+        place = store.standing(ids.describe())
+        if place is None or not os.listdir(place.path("tmp")):
+            return
+        parent = os.getpid()
+        if ids.fork() == 0:
+            _sweep(place, parent)
+    except (EnvtoolError, OSError):
+        return
+
+
+def _sweep(place: store.Store, parent: int) -> None:
+    try:
+        os.setsid()
+        null = os.open(os.devnull, os.O_RDWR)
+        for target in range(3):
+            os.dup2(null, target)
+        kernel.keep_only({0, 1, 2})  # the locks of our parent are on its descriptors
+        end = time.monotonic() + LONGEST
+        while os.getppid() == parent and time.monotonic() < end:
+            time.sleep(WAIT)
+        scratch.sweep(place, remove=ids.remove)
+    finally:
+        os._exit(0)

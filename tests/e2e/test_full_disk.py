@@ -1,0 +1,86 @@
+"""Stores on disks that are full, read-only, or not ours: one sentence at the end, with what to do."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import subprocess
+
+import pytest
+
+from tests.hostile.test_store import mounted
+from tests.places import calling, fresh_place
+
+pytestmark = [pytest.mark.e2e, pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")]
+
+MAKING = {
+    "a command": "layers: {x: {run: 'head -c 200000000 /dev/zero > /opt/x'}}",
+    "one that takes its files away": "layers: {x: {run: 'head -c 200000000 /dev/zero > /opt/x || { rm /opt/x; exit 9; }'}}",
+    "one that says much more": "layers: {x: {run: 'head -c 200000000 /dev/zero > /opt/x; seq 2000 >&2; exit 1'}}",
+    "what is fetched": "layers: {x: {fetch: {url: 'URL', sha256: SHA, to: /opt/x}}}",
+    "what is copied": "layers: {x: {copy: {from: large, to: /opt/x}}}",
+}  # fmt: skip
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.one_caller
+@pytest.mark.parametrize("case", MAKING)
+def test_a_full_disk_is_the_last_word(fresh, server, case):
+    data = random.Random(1).randbytes(60_000_000)
+    server.files["/x"] = data
+    if case == "what is copied":
+        fresh.write("large", data)
+    text = MAKING[case].replace("URL", f"{server.url}/x").replace("SHA", hashlib.sha256(data).hexdigest())
+    fresh.spec(text + "\nenvs: {unit: {layers: [x], tasks: {test: 'true'}}}\n")
+    fresh.store.mkdir()
+    fresh.give(fresh.store)
+    with mounted(fresh, fresh.store, "size=50m"):
+        done = fresh.envtool("test")
+        assert done.status == 3, done.said
+        *_, sentence, advice, _ = done.err.rstrip().split("\n")
+        assert f"the disk of the store is full: {fresh.store} (50 MiB, " in sentence, done.err
+        assert "envtool gc --dry-run" in advice
+        assert "ENVTOOL_STORE=DIR" in advice
+        assert len(done.err.splitlines()) < 12, done.err
+        assert "Errno" not in done.err
+        assert not fresh.left() or "tmpfs" in fresh.left()[0]
+
+
+@pytest.mark.one_caller
+def test_a_read_only_store(place):
+    place.task("true")
+    assert place.envtool("test").status == 0
+    subprocess.run(["mount", "--bind", str(place.store), str(place.store)], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(place.store)], check=True)
+        for words in (["test", "--again"], ["gc"]):
+            done = place.envtool(*words)
+            if done.status == 0:  # it was told, or started, without writing
+                continue
+            assert done.status == 3, done.said
+            assert f"the store {place.store} is read-only" in done.err, (words, done.err)
+            assert "ENVTOOL_STORE=DIR is another place" in done.err
+    finally:
+        subprocess.run(["umount", "-l", str(place.store)], check=True)
+    assert place.envtool("test", "--again").status == 0
+
+
+def test_a_store_that_may_not_be_written_to():
+    with fresh_place(calling("single")) as place:
+        place.task("true")
+        assert place.envtool("test").status == 0
+        for room in ("locks", "tmp"):
+            for path in (place.store / "locks").iterdir():
+                path.unlink()
+            (place.store / room).chmod(0o500)
+            place.write("envtool.yaml", (place.project / "envtool.yaml").read_text() + f"# {room}\n")
+            done = place.envtool("exec", "unit", "--", "true")
+            done = place.envtool("test", "--again") if done.status == 0 else done
+            (place.store / room).chmod(0o755)
+            if done.status == 0:
+                continue
+            assert done.status == 3, done.said
+            assert f"the store {place.store} cannot be used: {place.store}/{room}" in done.err, done.err
+            assert "ls -ld" in done.err
+        assert place.envtool("test", "--again").status == 0

@@ -76,7 +76,8 @@ class Run:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unpack:
     """Unpack a fetched archive (tar, tar.gz/.xz/.bz2/.zst, zip) into `target`, by our own code: the container
-    needs no tar. Hostile members (`..`, absolute, through symlinks) are refused."""
+    needs no tar. What leads out of `target` is refused, by `..` or through links; an absolute name begins there, and
+    devices are left out."""
 
     name: str  # of a Fetch
     target: str

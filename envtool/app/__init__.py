@@ -46,7 +46,7 @@ from envtool.report import bill
 from envtool.resolve import file as lock_file
 from envtool.resolve import locking
 from envtool.resolve.upgrading import moving
-from envtool.run import contents, describe, provenance, ready, warm
+from envtool.run import contents, describe, provenance, ready, standin, warm
 from envtool.run.result import Result
 from envtool.run.tasks import scratch_for
 from envtool.run.why import explain_tasks
@@ -267,8 +267,8 @@ def execute(request: Request, env: str, argv: tuple[str, ...], *, terminal: bool
     with working(request, emit, cancel) as at:
         chosen = one_env(at.spec, env)
         stack = _made(at, chosen, runs=True)
-        with scratch_for(chosen, at.setting) as directory:
-            prepared = ready.prepare(chosen, stack, at.spec, at.files, at.setting, scratch=directory)
+        with scratch_for(chosen, at.setting) as directory, standin.shown(at.setting) as shown:
+            prepared = ready.prepare(chosen, stack, at.spec, at.files, at.setting, scratch=directory, git=shown)
             emit(
                 Started(id="command", subject="task", name="exec", env=env, time=time.time())
             )  # it has the terminal now

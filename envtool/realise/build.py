@@ -410,9 +410,9 @@ def _step(step: ApiStep) -> Step:
             return Step(call=step.function, arguments=step.arguments, prepare=step.prepare)
         case Unpack():
             arguments = (f"{BLOBS}/{step.name}", step.target, step.strip, step.owners)
-            return Step(call=inside.unpack, arguments=arguments, prepare=inside.prepare)
+            return Step(call=inside.unpack, arguments=arguments, prepare=live.prepare)
         case Place():
-            return Step(call=inside.place, arguments=(step.source, step.target, step.mode), prepare=inside.prepare)
+            return Step(call=inside.place, arguments=(step.source, step.target, step.mode))
 
 
 def _prepare(step: Call) -> None:

@@ -21,7 +21,7 @@ from envtool.realise import settle
 from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stack
 from envtool.registry import discover
-from envtool.run import describe, provenance, reach, told, warm
+from envtool.run import describe, provenance, reach, standin, told, warm
 from envtool.run.remember import Trace
 from envtool.store import layers, locks
 from envtool.view import machine, record
@@ -30,11 +30,23 @@ MARGIN = 1_000_000_000  # nanoseconds
 MOST = 20_000  # watched paths: beyond, looking at them all is no short cut any more
 
 
-def prepare(env: Env, stack: Stack, spec: Spec, files: Files, setting: Setting, *, scratch: str = "") -> dict[str, Any]:
-    """The plan of an env whose stack stands, as `warm.launch` takes it; kept for the next time."""
+def prepare(
+    env: Env,
+    stack: Stack,
+    spec: Spec,
+    files: Files,
+    setting: Setting,
+    *,
+    scratch: str = "",
+    git: standin.Shown = describe.NO_GIT,
+) -> dict[str, Any]:
+    """The plan of an env whose stack stands, as `warm.launch` takes it; kept for the next time, but where a git
+    directory has to be made for it: copies are nothing for a short way."""
     program = describe.container(
-        env, stack, project=setting.root, hidden=(), host={}, scratch=scratch, allowed=setting.allowed
+        env, stack, project=setting.root, hidden=(), host={}, scratch=scratch, allowed=setting.allowed, git=git
     )
+    gits = project.gits(setting.root, setting.cancel.reader)
+    outer = gits[0][1] if gits else None
     # names are found while the container is described once more for each command: the step is only a place for it
     flat = describe.with_step(program, Step(cwd=describe.workdir(env))).flat()
     plan: dict[str, Any] = {
@@ -46,19 +58,21 @@ def prepare(env: Env, stack: Stack, spec: Spec, files: Files, setting: Setting, 
         "environment": dict(program.env),
         "passed": env.passed,
         "allowed": gate.passing(env.passed, setting.allowed, network=env.network),
-        "hidden": (project.OWN,),
-        "repositories": tuple(project.repositories(setting.root, setting.cancel.reader)),
+        "hidden": (project.OWN, *git.hidden),
+        "repositories": tuple((prefix, os.path.join(setting.root, prefix.rstrip("/"))) for prefix, _ in gits),
+        "git": outer.directory if outer else "",
         "locks": tuple(locks.place(setting.store, layers.used_mark(made.layer.key)) for made in stack.made),
     }
     watched = {seen.path: tuple(seen.state) for seen in files.seen()}
-    for place in _decided(stack, spec, setting):
-        watched.setdefault(place, warm.signature(place))
-    for place in (warm.consent(), *ids.SOURCES):
+    # what says whether a git directory of another place is the project's (repository.elsewhere)
+    apart = outer is not None and outer.directory != os.path.join(real_path(setting.root), ".git")
+    says = (f"{outer.common}/config", f"{outer.directory}/gitdir") if outer and apart else ()
+    for place in (*_decided(stack, spec, setting), warm.consent(), *ids.SOURCES, *says):
         watched.setdefault(place, warm.signature(place))
     if not plan["repositories"]:  # git says what is hidden as soon as there is one
-        git = os.path.join(real_path(setting.root), ".git")
-        watched.setdefault(git, warm.signature(git))
-    if len(watched) <= MOST and not scratch and not env.network and not setting.allowed.said:
+        place = os.path.join(real_path(setting.root), ".git")
+        watched.setdefault(place, warm.signature(place))
+    if len(watched) <= MOST and not scratch and not git.binds and not env.network and not setting.allowed.said:
         plan["watch"] = sorted(watched.items())
         stored.replace(warm.path(setting.store.root, plan["spec"], env.name), stored.seal(plan))
     plan["let"] = describe.passed(env, os.environ)  # not before it is written: values are nobody else's

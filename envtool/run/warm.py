@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-FORMAT = 8
+FORMAT = 9
 # No login shell: /etc/profile would set another PATH. What interactive shells read may do so, too: at the first prompt
 # it is the env's.
 SHELL = (
@@ -168,6 +168,8 @@ def launch(plan: dict[str, Any], argv: tuple[str, ...], *, terminal: bool, cance
         ignored = hidden(plan, running, cancel)
     except git.Stopped:
         return 130
+    if running and running[0][1].repository.directory != plan["git"]:
+        raise git.Failure(f"{plan['git']} is the project's git directory no more")
     program = dict(plan["program"])
     project, _, target, identity = program["view"]
     program["view"] = (project, ignored, target, identity)

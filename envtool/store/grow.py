@@ -86,7 +86,7 @@ class Tree:
         if self._first:
             self.root.mtime = member.mtime
             self._first = False
-        parts = _parts(member.name, member.name)
+        parts = self._parts(member.name, member.name)
         if self._left_out(parts):
             return
         if not parts:
@@ -116,6 +116,10 @@ class Tree:
 
     # ---- the way to a member ----
 
+    def _parts(self, name: bytes, member: bytes) -> list[bytes]:
+        """The components of a name, of a member or of what one is a hard link to. Raises BuildError."""
+        return _parts(name, member)
+
     def _left_out(self, parts: list[bytes]) -> bool:
         """Whether a member of this name is passed by."""
         return False
@@ -141,6 +145,8 @@ class Tree:
             elif below is None or below == _DELETED:
                 if not make:
                     return None
+                if followed:  # before anything is made there
+                    self._followed(at, member)
                 at = self._mkdir(at, part, member.mtime)
             elif below[:1] != b"l":
                 if not make:
@@ -262,7 +268,7 @@ class Tree:
         return record
 
     def _link(self, at: Directory, name: bytes, member: Member) -> None:
-        parts = _parts(member.link, member.name)
+        parts = self._parts(member.link, member.name)
         above = self._walk(parts[:-1], member, make=False) if parts else None
         source = above.children.get(parts[-1]) if above else None
         if above is None or not isinstance(source, bytes) or source == _DELETED:

@@ -1,4 +1,5 @@
-"""An archive into a tree that is in use, as ADD does it: with the care of `grow`, over what is there.
+"""An archive into a tree that is in use, with the care of `grow`, over what is there: what ADD and `fetch` unpack, and
+the archive of a `tarball:` base.
 
 As buildah and docker do: a member takes the place of what lies there, but a directory is merged with one; nothing is
 written through a link that lies at a member's own place. Links on the way are followed as the tree has them, but never
@@ -17,20 +18,24 @@ from collections.abc import Callable
 from typing import IO, Any, cast
 
 from envtool.errors import BuildError
-from envtool.store import inflate
+from envtool.store import inflate, zipread
 from envtool.store.grow import WHITEOUT, Directory, Tree, own
-from envtool.store.tarread import BLOCK, DIRECTORY, Member, Reader, refuse
+from envtool.store.tarread import BLOCK, DIRECTORY, Member, Reader, begins, refuse
+from envtool.store.zipread import Members
 
 PIECE = 1 << 20
 RATIO = 250  # as in unpack.py
 FREELY = 1 << 30  # bytes that any archive may unpack to
+TOLD = 20  # of what was left out
 _MOUNTED = (b"dev", b"proc", b"sys")
+_ALONE = b"\x5d\0\0"  # of xz's forerunner, without a container: only where an archive is expected
 _DAMAGED = (EOFError, zlib.error, lzma.LZMAError)  # bz2 and gzip say OSError without a number
 
 
 def prepare() -> None:
     """Import what is imported late: in a container nothing can be."""
     inflate.zstandard()
+    zipread.prepare()
 
 
 def unpack(
@@ -38,7 +43,7 @@ def unpack(
 ) -> list[str] | None:
     """See api.Call. `target` is absolute in `root`, without links. Raises BuildError (codes unpack-…), OSError."""
     with open(path, "rb") as file:
-        reader = Reader(_pull(file, max(FREELY, RATIO * os.fstat(file.fileno()).st_size)))
+        reader = Reader(_pull(file, _limit(file)))
         members = iter(reader)
         try:
             first = next(members, None)
@@ -47,22 +52,57 @@ def unpack(
         if first is None:
             return None
         make()
-        top = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        tree = _Live(top, [part for part in os.fsencode(target).split(b"/") if part], owner)
-        try:
+
+        def all_of_them() -> Members:
             member: Member | None = first
             while member is not None:
-                tree.put(member, reader.content())
+                yield member, reader.content()
                 member = next(members, None)
-            tree.finish()
-        finally:
-            tree.close()
-            os.close(top)
-        return [f"{os.fsdecode(name)}: left out: {why}" for name, why in tree.left_out]
+
+        with _Live(root, target, owner=owner) as tree:
+            return tree.fill(all_of_them())
 
 
-def _pull(file: IO[bytes], limit: int) -> Callable[[], bytes]:
-    stream = _opened(file)
+def extract(path: str, target: str, *, strip: int = 0, owners: bool = False, root: str = "/") -> list[str]:
+    """Unpack what has to be an archive: a tar (plain, gzip, bzip2, xz, zstd) or a zip. Lines that say what was left
+    out.
+
+    `target` is a directory, absolute in `root`, without links. `strip`: leading components of names that are dropped,
+    and with them what has no more. Without `owners` everything belongs to who unpacks, nobody else can write it, and
+    setuid bits and extended attributes go. A directory keeps a link to one, as dpkg and `tar --keep-directory-symlink`
+    do: `lib/` of an archive does not take the place of /lib -> usr/lib. Raises BuildError (codes unpack-…), OSError.
+    """
+    with open(path, "rb") as file:
+        members = _members(file, _limit(file))
+        with _Live(root, target, strip=strip, plain=not owners, keeps_links=True) as tree:
+            return tree.fill(members)
+
+
+def _members(file: IO[bytes], limit: int) -> Members:
+    magic = file.read(4)
+    file.seek(0)
+    if magic in zipread.MAGIC:
+        yield from zipread.members(file, limit)
+        return
+    pull = _pull(file, limit, alone=True)
+    head = b""
+    while len(head) < BLOCK and (piece := pull()):
+        head += piece
+    if not begins(head[:BLOCK]):
+        refuse("unpack-format", "neither a tar (gz, xz, bz2, zst) nor a zip archive")
+    waiting = [head]
+    reader = Reader(lambda: waiting.pop() if waiting else pull())
+    for member in reader:
+        yield member, reader.content()
+
+
+def _limit(file: IO[bytes]) -> int:
+    """Bytes that an archive may unpack to."""
+    return max(FREELY, RATIO * os.fstat(file.fileno()).st_size)
+
+
+def _pull(file: IO[bytes], limit: int, *, alone: bool = False) -> Callable[[], bytes]:
+    stream = _opened(file, alone=alone)
     size = 0
 
     def pull() -> bytes:
@@ -83,14 +123,14 @@ def _pull(file: IO[bytes], limit: int) -> Callable[[], bytes]:
     return pull
 
 
-def _opened(file: IO[bytes]) -> IO[bytes]:
+def _opened(file: IO[bytes], *, alone: bool) -> IO[bytes]:
     magic = file.read(6)
     file.seek(0)
     if magic.startswith(b"\x1f\x8b"):
         return cast("IO[bytes]", gzip.GzipFile(fileobj=file))
     if magic.startswith(b"BZh"):
         return bz2.BZ2File(file)
-    if magic == b"\xfd7zXZ\0":
+    if magic == b"\xfd7zXZ\0" or (alone and magic.startswith(_ALONE)):
         return lzma.LZMAFile(file)
     if magic.startswith(b"\x28\xb5\x2f\xfd"):
         return cast("IO[bytes]", _Pieces(file))
@@ -108,24 +148,66 @@ class _Pieces:
 
 
 class _Live(Tree):
-    """The model is read from the disk, directory by directory, when the way first leads there."""
+    """The model is read from the disk, directory by directory, when the way first leads there.
 
-    def __init__(self, top: int, into: list[bytes], owner: tuple[int, int] | None) -> None:
-        super().__init__(top, owners=True)
-        self._owner = owner
+    `owner`: whose everything is, None: the archive's; the rest as `extract` has it."""
+
+    def __init__(
+        self,
+        root: str,
+        target: str,
+        *,
+        owner: tuple[int, int] | None = None,
+        strip: int = 0,
+        plain: bool = False,
+        keeps_links: bool = False,
+    ) -> None:
+        self._at = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        super().__init__(self._at, owners=not plain)
+        self._owner, self._strip, self._plain, self._keeps_links = owner, strip, plain, keeps_links
         self._seen: set[Directory] = set()
         self._ours: dict[Directory, None] = {}  # directories that were made, or that a member names
+        into = [part for part in os.fsencode(target).split(b"/") if part]
         self.start = self._directory(into, Member(b"/".join(into), DIRECTORY))
+
+    def __enter__(self) -> _Live:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+        os.close(self._at)
+
+    def fill(self, members: Members) -> list[str]:
+        """Put all of them in; what was left out. Raises BuildError, OSError with the member's name."""
+        for member, content in members:
+            try:
+                self.put(member, content)
+            except OSError as error:
+                error.filename = member.name
+                raise
+        self.finish()
+        lines = [f"{os.fsdecode(name)}: left out: {why}" for name, why in self.left_out[:TOLD]]
+        more = len(self.left_out) - len(lines)
+        return [*lines, f"and {more} more"] if more else lines
 
     def put(self, member: Member, content: Any) -> None:
         if self._owner is not None:
             member.uid, member.gid = self._owner
+        if self._plain:
+            member.uid = member.gid = 0
+            member.mode = 0o755 if member.kind == DIRECTORY else member.mode & 0o755
+            member.xattrs = {}
         super().put(member, content)
+
+    def _parts(self, name: bytes, member: bytes) -> list[bytes]:
+        return super()._parts(name, member)[self._strip :]
 
     def _left_out(self, parts: list[bytes]) -> bool:
         if any(part.startswith(WHITEOUT) for part in parts):
-            text = "has a name that begins with .wh.: in a layer that says that something is deleted"
+            text = "has a name that begins with .wh.: in a layer of an image that says that something is deleted"
             refuse("unpack-whiteout", text, b"/".join(parts))
+        if self._strip and not parts:
+            return True
         return self.start is self.root and parts[:1] in ([each] for each in _MOUNTED)
 
     def _name_root(self, member: Member) -> None:
@@ -158,10 +240,19 @@ class _Live(Tree):
         return made
 
     def _make_directory(self, at: Directory, name: bytes, member: Member) -> None:
+        if self._keeps_links and self._leads_to_directory(at, name, member):
+            return
         super()._make_directory(at, name, member)
         found = at.children[name]
         assert isinstance(found, Directory)
         self._named(found, member)
+
+    def _leads_to_directory(self, at: Directory, name: bytes, member: Member) -> bool:
+        """Whether there is a link to a directory of the target. Raises BuildError for one that leads out of it."""
+        found = at.children.get(name)
+        if not isinstance(found, bytes) or found[:1] != b"l":
+            return False
+        return self._walk(self._parts(member.name, member.name), member, make=False) is not None
 
     def _named(self, found: Directory, member: Member) -> None:
         self._ours[found] = None
@@ -174,6 +265,7 @@ class _Live(Tree):
     def finish(self) -> list[bytes]:
         """Set what is set last: of directories of the archive alone."""
         for directory in self._ours:
-            own(self._descriptor(directory), directory.uid, directory.gid, directory.name)
+            if self._owners:
+                own(self._descriptor(directory), directory.uid, directory.gid, directory.name)
             self._attributes(directory, directory.name)
         return []

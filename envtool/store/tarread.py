@@ -49,6 +49,18 @@ def refuse(code: str, what: str, name: bytes | None = None) -> NoReturn:
     raise BuildError(f"member {shown(name)} {what}" if name is not None else what, code=code)
 
 
+def begins(block: bytes) -> bool:
+    """Whether the first bytes of a file may be those of a tar: a header whose sum is right, or no member at all."""
+    if len(block) != BLOCK:
+        return False
+    try:
+        if block != _ZERO:
+            _checked(block)
+    except BuildError:
+        return False
+    return True
+
+
 class Reader:
     """The members of a tar, in order; `content` of the last one, once, before the next is asked for.
 

@@ -1,4 +1,4 @@
-"""ADD of archives: what lies there is replaced or merged, nothing leaves the target, and all is as the archive has it.
+"""ADD of archives, `fetch: {unpack: true}` and `tarball:` bases: what lies there is replaced or merged, nothing leaves the target, and all is as the archive has it.
 
 The right answers are buildah's (1.28, the same archives), but for devices: nobody without the host's root makes any.
 """
@@ -10,6 +10,7 @@ import gzip
 import io
 import lzma
 import os
+import re
 import struct
 import tarfile
 
@@ -17,6 +18,7 @@ import pytest
 import zstandard
 
 from tests.e2e.test_dockerfile import alone, base, project, system  # noqa: F401
+from tests.e2e.test_layers import archive, sha, small_root
 
 pytestmark = pytest.mark.e2e
 
@@ -151,3 +153,55 @@ def test_ids_that_not_everybody_has(project):  # noqa: F811
     assert done.status == 0, done.said
     if mode == "root":
         assert done.log().endswith("1234567:7654321\n2000000:3000000\n")
+
+
+def cut(data: bytes) -> bytes:
+    """A tar without its end."""
+    size = len(data.rstrip(b"\0"))
+    return data[: size + -size % 512]
+
+
+TARBALL = """\
+bases: {{tiny: {{tarball: {{path: root.tar, sha256: {root}}}}}}}
+envs:
+  unit:
+    base: tiny
+    layers: [{{fetch: {{url: "{url}/own.tar", sha256: {own}, to: /opt/own, unpack: true}}}}]
+    tasks: {{test: "{test}"}}
+"""
+
+
+def test_fetch_and_tarball_bases_unpack_by_the_same_rules(place, server):
+    files = archive({name: path.read_bytes() for name, path in small_root().items()}, mode=0o755)
+    root = cut(ROOT) + cut(OWN) + gzip.decompress(files)
+    place.write("root.tar", root)
+    server.files["/own.tar"] = OWN
+    look = (
+        "ls -lnd /suid /opt/own/suid /closed /opt/own/closed /fifo; cat /etc/absolute /opt/own/etc/absolute /b /l/x"
+        " /opt/own/closed/in; ls /srv; ls /dev/log || echo no log"
+    )
+    place.spec(TARBALL.format(root=sha(root), own=sha(OWN), url=server.url, test=look))
+    done = place.envtool("test", "-v")
+    assert done.status == 0, done.said
+    for line in ("-rwsr-xr-x 1 .* /suid", "-rwxr-xr-x 1 .* /opt/own/suid", "d--------- 2 .* /closed",
+                 "drwxr-xr-x 2 .* /opt/own/closed", "prw-r--r-- 1 .* /fifo", "xxxxxls: cannot access ./dev/log", "srv/tty: left out: device"):  # fmt: skip
+        assert re.search(line, done.said), done.said
+    if place.caller.mode == "root":
+        assert re.search("-rwsr-xr-x 1 12 34 .* /suid", done.said)
+        base, layer = place.store.glob("layers/*/tree/caps"), place.store.glob("layers/*/tree/opt/own/caps")
+        assert os.getxattr(next(base), "security.capability")[4:8] == CAPABILITY[4:8]
+        assert os.listxattr(next(layer)) == []
+    bad = tar(link("l", "/etc"), ("l/passwd", "x"))
+    server.files["/own.tar"] = bad
+    place.spec(TARBALL.format(root=sha(root), own=sha(bad), url=server.url, test="true"))
+    done = place.envtool("test")
+    assert done.status == 3
+    assert "own.tar: member 'l/passwd' leads out of the target through a symlink" in done.said
+    assert "envtool.yaml:6" in done.said
+    bad = tar(("etc/../../x", "x"))
+    place.write("root.tar", bad)
+    place.spec(TARBALL.format(root=sha(bad), own=sha(bad), url=server.url, test="true"))
+    done = place.envtool("test")
+    assert done.status == 3
+    assert "root.tar: member 'etc/../../x' leads out of the archive's directory" in done.said
+    place.check_nothing_left()

@@ -121,6 +121,37 @@ def repository(place, kind):
     return top
 
 
+def by_hand(place, described: str) -> None:
+    """`exec`, the first time and the second, and `shell` have the git that tasks have, and what they write is gone."""
+    for _ in range(2):
+        done = place.envtool("exec", "unit", "--", "sh", "-c", "git describe --tags --dirty && git tag by-hand")
+        assert (done.out.strip(), done.status) == (described, 0), done.said
+    done = place.envtool("shell", "unit", data=b"git describe --tags --dirty && git tag by-hand\n")
+    assert (done.out.strip(), done.status) == (described, 0), done.said
+    place.check_nothing_left()
+
+
+@pytest.mark.one_caller
+def test_a_checkout_that_becomes_another_sort(place):
+    """What `exec` keeps for the next time says nothing of where git's directory is then."""
+    repository(place, "checkout")
+    place.task("true")
+    words = ("exec", "unit", "--", "git", "describe", "--tags", "--always")
+    assert place.envtool(*words).out == place.envtool(*words).out == "v1\n"
+    place.shell("mv .git ../kept && git init -q ../other && mv ../other/.git .. && cd .. && git add -f project* &&"
+                f" {GIT} commit -qm above && {GIT} tag above")  # fmt: skip
+    assert place.envtool(*words).out == "above\n"
+    place.shell("rm -rf ../.git && mv ../kept .git")
+    assert place.envtool(*words).out == place.envtool(*words).out == "v1\n"
+    place.shell(f"{GIT} worktree add -q ../tree -b side && cp -a . ../stranger && rm -rf ../stranger/.git &&"
+                " cp ../tree/.git ../stranger/.git")  # fmt: skip
+    own, place.project = place.project, place.top / "stranger"
+    for _ in range(2):  # it names no repository that knows it
+        assert "not a git repository" in place.envtool(*words).said
+    place.shell("git worktree repair ../stranger", cwd=own)
+    assert place.envtool(*words).out == "v1\n"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.one_caller
 def test_git_works_in_every_sort_of_checkout(place, kind):
@@ -135,6 +166,7 @@ def test_git_works_in_every_sort_of_checkout(place, kind):
     assert outcome(place) == "passed"
     log = (place.project / ".envtool/last/unit.test.log").read_text()
     assert log.startswith(f"{described}-dirty\ntwo\none\n M ")
+    by_hand(place, f"{described}-dirty")
     assert place.shell("git tag", cwd=top) == "v1\n"
 
 

@@ -60,6 +60,7 @@ def project(text, **more):
     return {"pyproject.toml": text, "backend.py": BACKEND, "me.py": "", **more}
 
 
+RELEASED = {"PKG-INFO": "Metadata-Version: 2.4\nName: me\nVersion: 1\nRequires-Dist: Pa>=0; extra == 'x'\n\nwords\n"}
 MEMBERS = '[tool.uv.workspace]\nmembers = ["packages/*"]\n'
 ROWS = {  # name of the row -> files, the env's keys, names that may come from the index, names that are installed locally
     "uv workspace": (
@@ -77,6 +78,15 @@ ROWS = {  # name of the row -> files, the env's keys, names that may come from t
     "uv workspace, its sources hold for members": (
         project(f"{NEEDS}[tool.uv.sources]\npa = {{ workspace = true }}\npb = {{ workspace = true }}\n{MEMBERS}")
         | package(dependencies='["pb"]') | package("pb", "packages/pb"), {}, (), ("pa", "pb"),
+    ),
+    "uv workspace, what was released without it": (
+        project(f"{NEEDS}[tool.uv.sources]\npa = {{ workspace = true }}\n{MEMBERS}") | RELEASED, {}, ("pa",), (),
+    ),
+    "uv path, what was released without it": (
+        project(f"{NEEDS}[tool.uv.sources]\npa = {{ path = '../pa' }}\n") | RELEASED, {}, ("pa",), (),
+    ),
+    "uv workspace, what was released with it": (
+        project(f"{NEEDS}[tool.uv.sources]\npa = {{ workspace = true }}\n{MEMBERS}") | RELEASED | package(), {}, (), ("pa",),
     ),
     "uv path": (project(f'{NEEDS}[tool.uv.sources]\npa = {{ path = "packages/pa" }}\n') | package(), {}, (), ("pa",)),
     "uv path of a path": (
@@ -165,6 +175,21 @@ REFUSED = {  # name of the row -> files, words of the message, the line in the f
     "uv outside": (project(f"{NEEDS}[tool.uv.sources]\npa = {{ path = '../pa' }}\n"), "outside of the project", 10),
     "uv workspace without the member": (
         project(f"{NEEDS}[tool.uv.sources]\npa = {{ workspace = true }}\n"), "no such project here", 10,
+    ),
+    "released, and of one index alone": (
+        project(f"{NEEDS}[tool.uv.sources]\npa = {{ index = 'own' }}\n") | RELEASED, "the index `own` alone", 10,
+    ),
+    "released, and of a repository": (
+        project(f"{NEEDS}[tool.uv.sources]\npa = {{ git = 'https://h.invalid/pa' }}\n") | RELEASED, "repository", 10,
+    ),
+    "released, and not required by what was": (
+        project(f"{NEEDS}[tool.uv.sources]\npa = {{ workspace = true }}\n")
+        | {"PKG-INFO": "Name: me\nRequires-Dist: pb\nRequires-Dist: pa @ file:///srv/pa\n\nRequires-Dist: pa\n"},
+        "no such project here", 10,
+    ),
+    "released, and a project of another name is there": (
+        project(f"{NEEDS}[tool.uv.sources]\npa = {{ path = 'packages/pb' }}\n") | RELEASED | package("pb", "packages/pb"),
+        "whose project is called `pb`", 10,
     ),
     "uv path to nothing": (project(f"{NEEDS}[tool.uv.sources]\npa = {{ path = 'gone' }}\n"), "there is no project", 10),
     "uv path to another": (

@@ -36,6 +36,7 @@ from envtool.realise import inside
 from envtool.registry import discover
 from envtool.spec import load
 from envtool.spec.template import uses_args
+from envtool.store import live
 from envtool.store.tarread import Reader
 from envtool.view import look
 from tests.depth import examples
@@ -643,7 +644,7 @@ def test_dates_of_a_zip(tmp_path, date):
 
 
 def test_bombs(tmp_path, monkeypatch, quick):
-    monkeypatch.setattr(inside, "FREELY", 1 << 20)
+    monkeypatch.setattr(live, "FREELY", 1 << 20)
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("f", bytes(4 << 20))

@@ -31,7 +31,6 @@ ALLOWED = {
     "envtool/kinds/dockerfile/copying.py": CONTAINER,
     "envtool/users.py": "/proc/self",
     "envtool/oci/": OWN + ", and blobs of the store",
-    "envtool/realise/inside.py": CONTAINER,
     "envtool/realise/outside.py": OWN,
     "envtool/realise/": STORE,
     "envtool/run/remember.py": STORE,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from envtool_python.conventions import plugins_wanted, tox_needs
+from envtool_python.conventions import plugins_wanted, tox_chosen, tox_needs
 from envtool_python.facts import Facts, read_facts
 
 TOX = """\
@@ -51,6 +51,29 @@ def test_deps_of_the_default_environment_that_always_hold():
 def test_deps_of_factors_that_are_for_tests(line, holds):
     project = Project(tox__ini=f"[tox]\nenvlist = py3-{{unit,docs}}\n[testenv]\ndeps =\n    {line}\n")
     assert tox_needs(project, Facts()) == (("six",) if holds else (), ())
+
+
+@pytest.mark.parametrize(
+    ("line", "holds"),
+    [
+        ("py{310,311,pypy3}: six", True), ("py311: six", True), ("py3.11: six", True), ("py310,py311: six", True),
+        ("py{310,311}-unit: six", True), ("{py311,lint}: six", True), ("lint,py{39,311}: six", True), ("py3{10,11}: six", True),
+        ("py{310,312}: six", False), ("py27: six", False), ("py311-django42: six", False), ("!py311: six", False),
+        ("unit-!py311: six", False), ("unit-!py310: six", True), ("py311t: six", False), ("pypy311: six", False),
+        ("py{310,311}-{cov,min}: six", False), ("py{310,311}-{unit,min}: six", True), ("py31{}: six", False), ("{: six", False),
+        ("{a,b}" * 60 + ": six", False),
+    ],
+)  # fmt: skip
+def test_deps_of_factors_that_are_this_python(line, holds):
+    project = Project(tox__ini=f"[testenv]\ndeps =\n    {line}\n")
+    assert tox_needs(project, Facts(), (3, 11)) == (("six",) if holds else (), ())
+    assert tox_needs(project, Facts()) == ((), ()) or line.startswith("unit-")  # where it is not known which one it is
+
+
+def test_extras_of_factors_that_are_this_python():
+    project = Project(tox__ini="[testenv]\nextras =\n    py{38,311}: tests\n    py27: old\n")
+    assert tox_chosen(project, Facts(), (3, 11)) == ((), ("tests",))
+    assert tox_chosen(project, Facts()) == ((), ())
 
 
 def test_deps_in_pyproject():

@@ -45,7 +45,15 @@ def test_files_that_include_each_other_end():
 
 
 @pytest.mark.parametrize(
-    "line", ["-e .[Test,docs]", ".[test, docs]", "--editable=.[test,docs]", "-e file:.[test,docs]"]
+    "line",
+    [
+        "-e .[Test,docs]",
+        ".[test, docs]",
+        "--editable=.[test,docs]",
+        "-e file:.[test,docs]",
+        "me[test,docs] @ file:.",
+        "me [test,docs]@file:./#egg=me",
+    ],
 )
 def test_the_project_itself_gives_extras_and_no_line(line):
     lines = flatten(read({"r.txt": line}), ["r.txt"])

@@ -8,10 +8,11 @@ Formats: tox.ini (https://tox.wiki, "Configuration"), [tool.tox] of pyproject.to
 from __future__ import annotations
 
 import configparser
+import itertools
 import re
 import shlex
 import tomllib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from envtool_python.poetry import table
 from envtool_python.requirements import name_of, unique
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from envtool_python.facts import Facts
     from envtool_python.texts import Files
 
+Python: TypeAlias = "tuple[int, int] | None"  # the version of an env's Python, where it is known
 # Options of pytest, and settings, that only a plugin knows.
 OPTIONS = (
     (r"--(no-)?cov\b", "pytest-cov"),
@@ -70,14 +72,16 @@ LOADED = {
 }
 _CONDITION = re.compile(r"^([\w!,.{}-]+)\s*:\s+(.*)")  # `py36: mock`: of one factor only
 _TESTING = frozenset({"pytest", "test", "testing", "tests", "unit", "unittest", "unittests"})  # factors that mean us
+_MOST = 1000  # alternatives of a condition
 _INCLUDE = re.compile(r"^(?:-r|--requirement)[\s=]*(\S+)$")
 
 
-def tox_needs(project: Files, facts: Facts) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Requirement lines and requirement files of tox's default environment, as far as they hold for every one."""
+def tox_needs(project: Files, facts: Facts, python: Python = None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Requirement lines and requirement files of tox's default environment, as far as they hold for every one, or for
+    tests under this Python."""
     lines: list[str] = []
     files: list[str] = []
-    for line in _tox_deps(project, facts):
+    for line in _tox_deps(project, facts, python):
         included = _INCLUDE.match(line)
         if included:
             path = included.group(1).replace("{toxinidir}/", "").replace("{tox_root}/", "").removeprefix("./")
@@ -89,14 +93,19 @@ def tox_needs(project: Files, facts: Facts) -> tuple[tuple[str, ...], tuple[str,
     return tuple(lines), tuple(files)
 
 
-def tox_chosen(project: Files, facts: Facts) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def tox_chosen(project: Files, facts: Facts, python: Python = None) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The dependency groups and the extras of the project that tox's default environment asks for."""
     bases = _tox_tables(project, facts)
     ini = [_ini(text).get("testenv", {}) for text in _tox_texts(project, facts)]
     found = []
     for key in ("dependency_groups", "extras"):
         names = [word for base in bases for word in _words(base.get(key, ()))]
-        names += [word for one in ini for line in _holding(one.get(key, "")) for word in _words(line.replace(",", " "))]
+        names += [
+            word
+            for one in ini
+            for line in _holding(one.get(key, ""), python)
+            for word in _words(line.replace(",", " "))
+        ]
         found.append(unique(name for name in names if re.fullmatch(r"[\w.-]+", name)))
     return found[0], found[1]
 
@@ -107,7 +116,7 @@ def tox_commands(project: Files, facts: Facts) -> list[str]:
     found: list[str] = []
     for text in _tox_texts(project, facts):
         commands = _ini(text).get("testenv", {}).get("commands", "")
-        found += _holding(re.sub(r"\\\n\s*", " ", commands))
+        found += _holding(re.sub(r"\\\n\s*", " ", commands), None)
     for base in _tox_tables(project, facts):
         for command in base.get("commands", ()):
             if not isinstance(command, list) or not all(isinstance(word, str) for word in command):
@@ -140,32 +149,44 @@ def _required(value: object) -> list[str]:
     return [line for line in lines if name_of(line)]
 
 
-def _tox_deps(project: Files, facts: Facts) -> Iterator[str]:
+def _tox_deps(project: Files, facts: Facts, python: Python) -> Iterator[str]:
     for base in _tox_tables(project, facts):
-        yield from _holding("\n".join(line for line in base.get("deps", ()) if isinstance(line, str)))
+        yield from _holding("\n".join(line for line in base.get("deps", ()) if isinstance(line, str)), python)
     for text in _tox_texts(project, facts):
         deps = _ini(text).get("testenv", {}).get("deps", "")
-        yield from _holding(deps)
+        yield from _holding(deps, python)
 
 
-def _holding(setting: str) -> Iterator[str]:
-    """The lines of a tox.ini's setting that hold for tests under any Python: without a condition, or with one that only
-    factors for tests meet (`unit: pytest`)."""
+def _holding(setting: str, python: Python) -> Iterator[str]:
+    """The lines of a tox.ini's setting that hold for tests under this Python (None: under any): without a condition, or
+    with one that only factors for tests, and this Python, meet (`unit: pytest`, `py{310,311}: ipython`)."""
     for line in setting.splitlines():
         text = line.partition(" #")[0].strip()
         condition = _CONDITION.match(text)
         if condition is not None:
-            text = condition.group(2) if any(map(_of_tests, condition.group(1).split(","))) else ""
+            text = condition.group(2) if _holds(condition.group(1), python) else ""
         if text:
             yield text
 
 
-def _of_tests(condition: str) -> bool:
-    """Whether factors joined by `-` hold of tests: one names them, and every other is one that must not be there."""
-    factors = set(condition.split("-"))
-    absent = {factor[1:] for factor in factors if factor.startswith("!")}
-    wanted = {factor for factor in factors if not factor.startswith("!")}
-    return bool(wanted) and wanted <= _TESTING and not absent & _TESTING
+def _holds(condition: str, python: Python) -> bool:
+    """Whether factors hold of tests: `,` joins alternatives, `-` what has to be there together (or, with a `!`, must
+    not be); one at least names tests or the Python, and none anything else."""
+    ours = _TESTING | ({f"py{python[0]}{python[1]}", f"py{python[0]}.{python[1]}"} if python else set())
+    for alternative in _alternatives(condition):
+        factors = set(alternative.split("-"))
+        absent = {factor[1:] for factor in factors if factor.startswith("!")}
+        wanted = {factor for factor in factors if not factor.startswith("!")}
+        if wanted and wanted <= ours and not absent & ours:
+            return True
+    return False
+
+
+def _alternatives(condition: str) -> Iterator[str]:
+    """`py{310,311}-unit,lint` as py310-unit, py311-unit, lint; the first of conditions past all measure."""
+    for text in re.findall(r"(?:\{[^{}]*\}|[^,{}])+", condition):
+        parts = [part.split(",") if number % 2 else [part] for number, part in enumerate(re.split("[{}]", text))]
+        yield from itertools.islice(map("".join, itertools.product(*parts)), _MOST)
 
 
 def _tox_tables(project: Files, facts: Facts) -> list[Mapping[str, Any]]:

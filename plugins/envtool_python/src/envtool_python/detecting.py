@@ -52,7 +52,7 @@ def detect(project: api.Project) -> list[api.Detection]:
 
 def _base(facts: Facts) -> dict[str, api.Json]:
     """A base, where this machine has no Python, or none that the project wants."""
-    here = known("python3", api.EnvDraft(
+    here = known(api.EnvDraft(
         name="unit", base_kind="host", options={}, layer_names=(), where=api.Where(file="", line=1, column=1)
     ))  # fmt: skip
     wanted = facts.requires_python

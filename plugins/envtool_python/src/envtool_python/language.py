@@ -25,7 +25,7 @@ from envtool_python.facts import Facts, read_facts
 from envtool_python.indexes import bounded, index_of
 from envtool_python.links import find_links
 from envtool_python.needs import has_tests, needs_of
-from envtool_python.pythons import python_wrong
+from envtool_python.pythons import known, python_wrong
 from envtool_python.requirements import (
     WrongRequirementError,
     extra,
@@ -172,7 +172,7 @@ def _pip(
     Requirement strings are written out, so that the layer depends on them and not on whatever else pyproject.toml says.
     """
     options: Mapping[str, Any] = env.options
-    chosen = needs_of(options, project, facts)
+    chosen = needs_of(options, project, facts, known(env))
     found = flatten(project.read, chosen.files, options.get("constraints", ()))
     lines = sources.place(options.get("packages", ()), facts, file=env.where.file, line=env.where.line)
     lines += sources.place(chosen.lines, facts, file="tox.ini")

@@ -47,11 +47,11 @@ class Needs:
     lines: tuple[str, ...] = ()
 
 
-def needs_of(options: Mapping[str, Any], project: Texts, facts: Facts) -> Needs:
-    """What the spec says, else what is found."""
+def needs_of(options: Mapping[str, Any], project: Texts, facts: Facts, python: tuple[int, int] | None = None) -> Needs:
+    """What the spec says, else what is found. `python`: the version of the env's, where it is known."""
     plain = facts.dependencies is None or not facts.installable
     files = ["requirements.txt"] if plain and project.read("requirements.txt") is not None else []
-    found = _found(project, facts)
+    found = _found(project, facts, python)
     return Needs(
         groups=tuple(options.get("groups", found.groups)),
         extras=tuple(options.get("extras", found.extras)),
@@ -60,17 +60,17 @@ def needs_of(options: Mapping[str, Any], project: Texts, facts: Facts) -> Needs:
     )
 
 
-def _found(project: Texts, facts: Facts) -> Needs:
+def _found(project: Texts, facts: Facts, python: tuple[int, int] | None) -> Needs:
     groups, extras = _named(facts, TEST_NAMES)
     if groups or extras:
         return Needs(groups=groups, extras=extras)
     groups, extras = (_known(names, table) for names, table in zip(
-        tox_chosen(project, facts), (facts.groups, facts.extras), strict=True
+        tox_chosen(project, facts, python), (facts.groups, facts.extras), strict=True
     ))  # fmt: skip
     test_files = tuple(path for path in TEST_FILES if project.read(path) is not None)
     if test_files:
         return Needs(groups=groups, extras=extras, files=test_files)
-    lines, files = tox_needs(project, facts)
+    lines, files = tox_needs(project, facts, python)
     if lines or files or groups or extras:
         return Needs(groups=groups, extras=extras, files=files, lines=lines)
     if facts.test_lines:

@@ -32,7 +32,7 @@ _PATCHES = 60  # more than any minor version of Python has had
 def python_wrong(env: api.EnvDraft, project: Files, facts: Facts) -> Iterator[Wrong]:
     """That the project wants another Python than the base has, where both are known."""
     name = str(env.options.get("python", "python3"))
-    version = known(name, env)
+    version = known(env)
     if version is None or not facts.requires_python or fits_minor(facts.requires_python, version):
         return
     has = f"base {_suite(env) or env.base_kind} has" if name == "python3" else "`python:` names"
@@ -93,8 +93,9 @@ def _suite(env: api.EnvDraft) -> str:
     return str(options.get("suite", "") if isinstance(options, dict) else options or "")
 
 
-def known(name: str, env: api.EnvDraft) -> tuple[int, int] | None:
-    """The version of an env's Python, as far as its name and its base tell."""
+def known(env: api.EnvDraft) -> tuple[int, int] | None:
+    """The version of an env's Python, None where only starting it would tell."""
+    name = str(env.options.get("python", "python3"))
     if name == "python3" and env.base_kind == "debian":
         return SUITES.get(_suite(env))
     if name == "python3" and env.base_kind == "host":  # only its name is looked at: python3 is a link to python3.N

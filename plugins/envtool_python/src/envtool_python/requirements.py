@@ -17,7 +17,9 @@ _COMMENT = re.compile(r"(^|\s)#.*$")
 _OPTION = re.compile(r"^(--[a-z-]+|-[a-zA-Z])[=\s]*(.*)$")
 _INCLUDE = {"-r": "requirement", "--requirement": "requirement", "-c": "constraint", "--constraint": "constraint"}
 _EDITABLE = {"-e", "--editable"}
-_ITSELF = re.compile(r"^(?:file:)?\.(?:/)?(?:\[([^\]]*)\])?\s*$")
+_ITSELF = re.compile(  # `.[test]`, and by its name: `me[test] @ file:.`, as pip-compile and uv write it
+    r"^(?:[A-Za-z0-9][\w.-]*\s*(?:\[([^\]]*)\])?\s*@\s*file:\./?(?:#\S*)?|(?:file:)?\./?(?:\[([^\]]*)\])?)\s*$"
+)
 _MODES = re.compile(
     r"(^|\s)--(hash|require-hashes|no-index|only-binary|no-binary|pre|prefer-binary|index-url|extra-index-url|find-links)"
     r"\b|^-[if]\b"
@@ -121,7 +123,8 @@ class _Flattening:
             local = value
         found = _ITSELF.match(local)
         if found:
-            self.extras = [*(self.extras or []), *(normal(e) for e in (found.group(1) or "").split(",") if e.strip())]
+            extras = found.group(1) or found.group(2) or ""
+            self.extras = [*(self.extras or []), *(normal(e) for e in extras.split(",") if e.strip())]
             return
         if constraint and re.match(r"^(\S+\s*@\s*)?((git|hg|svn|bzr)\+|file:)", local):
             raise WrongRequirementError(f"{where}: {local} has no hash: constrain it to a version, or an archive's URL")

@@ -77,7 +77,7 @@ class Wrong:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """Where a name comes from: a `directory` or an `archive` (relative to the spec's), a `url`, a member of the
-    `workspace`, or a place that is `refused`; `said` in words."""
+    `workspace`, or a place that is `refused`, or `absent` here, which is refused too; `said` in words."""
 
     kind: str
     value: str
@@ -144,6 +144,8 @@ class Sources:
     def _settle(self, name: str, requirement: str, source: Source) -> list[str]:
         if source.kind == "workspace":
             source = self._member(name, source)
+        if self._was_left_behind(name, source):
+            return [requirement]
         if source.kind == "archive" and archived(source.value) != name:
             said = f"`{name}` comes from {source.said}, which is one of `{archived(source.value)}`"
             self._refuse(name, said, source)
@@ -154,6 +156,18 @@ class Sources:
         else:
             self._refuse(name, f"`{name}` comes from {source.said}", source)
         return [requirement]
+
+    def _was_left_behind(self, name: str, source: Source) -> bool:
+        """Whether this is an unpacked source distribution that requires the name, and its place did not come along: a
+        workspace or a directory beside the project is for who develops it, and who releases it says what pip is to
+        find (PKG-INFO, core metadata specifications). One index alone, or a repository, is said to everybody."""
+        if source.kind == "directory":
+            root = "" if source.value == "." else f"{source.value}/"
+            if source.value in self._names or any(self.project.read(root + file) is not None for file in PROJECTS):
+                return False
+        elif source.kind != "absent":
+            return False
+        return name in released(self.project.read(posixpath.join(posixpath.dirname(source.file), "PKG-INFO")))
 
     def _directory(self, name: str, requirement: str, source: Source) -> list[str]:
         """A project of the checkout: what it requires itself is placed too. One that is no package gives its
@@ -258,7 +272,7 @@ class Sources:
         if path.startswith("/") or ups > self.depth:
             how = ", as every absolute path is: write ./… of what is in it" if path.startswith("/") else ""
             said = f"{path}, outside of the project{how}"
-            return Source(kind="refused", value=path, said=said, file=file, line=line)
+            return Source(kind="absent", value=path, said=said, file=file, line=line)
         if path.endswith(ARCHIVES):
             kind, how = ("archive", "") if self._has(path) else ("refused", ", which is not there")
             return Source(kind=kind, value=path, said=f"the archive {path}{how}", file=file, line=line)
@@ -358,7 +372,8 @@ class Sources:
                 kind="directory", value=places[0], said=f"the directory {places[0]}", file=source.file, line=source.line
             )
         said = "the workspace, which has no such project here" if not places else f"one of {', '.join(places)}"
-        return Source(kind="refused", value="", said=said, file=source.file, line=source.line)
+        kind = "refused" if places else "absent"
+        return Source(kind=kind, value="", said=said, file=source.file, line=source.line)
 
     def _sibling(self, name: str, place: tuple[str, int], root: str) -> Source | None:
         """Refuses a name that a project beside this one has too, where nothing says which one is meant."""
@@ -443,6 +458,13 @@ def _entries(tools: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for group in table(poetry, "group").values():
         yield from table(group if isinstance(group, dict) else {}, "dependencies").items()
     yield from table(poetry, "dev-dependencies").items()
+
+
+def released(metadata: str | None) -> frozenset[str]:
+    """The names that PKG-INFO requires by their names alone; none where there is no such file."""
+    header = (metadata or "").partition("\n\n")[0]
+    lines = re.findall(r"^Requires-Dist:[ \t]*(.+)$", header, re.MULTILINE | re.IGNORECASE)
+    return frozenset(name_of(line) for line in lines if "@" not in line.partition(";")[0])
 
 
 def is_url(value: str) -> bool:

@@ -1,0 +1,99 @@
+"""A zip file -> its members, as `tarread` gives those of a tar. Python's zipfile reads it; what it says of zips that
+nobody should have made is told in our words. Owners are in no zip: everything is root's."""
+
+from __future__ import annotations
+
+import calendar
+import contextlib
+import lzma
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import IO, TypeAlias
+
+from envtool.errors import BuildError
+from envtool.store.grow import PATH
+from envtool.store.tarread import DIRECTORY, REGULAR, SYMBOLIC, Member, refuse
+
+MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
+PIECE = 1 << 20
+Members: TypeAlias = Iterator[tuple[Member, Iterator[memoryview]]]
+_ENCRYPTED = 1
+_DAMAGED = (
+    ArithmeticError,  # OverflowError: numbers that no system call takes
+    AssertionError,
+    EOFError,
+    LookupError,
+    RuntimeError,
+    ValueError,  # and UnicodeError
+    lzma.LZMAError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def prepare() -> None:
+    """Import what is imported late: the codec of old names."""
+    import encodings.cp437  # noqa: F401 - codecs are found by name when they are first used
+
+
+def members(file: IO[bytes], limit: int) -> Members:
+    """What is in a zip, each with its content, which is good until the next is asked for. `limit`: bytes that it may
+    unpack to. Raises BuildError (codes unpack-damaged, unpack-format, unpack-bomb), OSError."""
+    left = limit
+
+    def content(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[memoryview]:
+        nonlocal left
+        with _told(), archive.open(info) as data:
+            while piece := data.read(PIECE):
+                left -= len(piece)
+                if left < 0:
+                    refuse("unpack-bomb", f"it unpacks to more than {limit} bytes: no archive of its size does")
+                yield memoryview(piece)
+
+    with _told(), zipfile.ZipFile(file) as archive:
+        for info in archive.infolist():
+            member = _member(info)
+            if info.flag_bits & _ENCRYPTED:
+                refuse("unpack-format", "is encrypted", member.name)
+            if member.kind == SYMBOLIC:
+                member.link, member.size = _link(archive, info), 0
+            yield member, content(archive, info) if member.kind == REGULAR else iter(())
+
+
+def _member(info: zipfile.ZipInfo) -> Member:
+    unix = info.external_attr >> 16
+    kind = DIRECTORY if info.is_dir() else SYMBOLIC if stat.S_ISLNK(unix) else REGULAR
+    found = Member(info.filename.encode("utf-8", "surrogateescape"), kind)
+    found.mode = 0o755 if kind == DIRECTORY else stat.S_IMODE(unix) | 0o644
+    found.size = info.file_size if kind == REGULAR else 0
+    found.mtime = _moment(info.date_time) * 1_000_000_000
+    return found
+
+
+def _link(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    with archive.open(info) as data:
+        return data.read(PATH + 1)
+
+
+def _moment(said: tuple[int, int, int, int, int, int]) -> int:
+    """Seconds since the epoch. A field that cannot be is its nearest: zips without times have month 0 and day 0."""
+    year, month, day, *clock = said
+    return max(0, calendar.timegm((year, min(max(month, 1), 12), max(day, 1), *clock, 0, 0, 0)))
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except NotImplementedError as error:  # a way to compress that zipfile does not know
+        raise BuildError(str(error), code="unpack-format") from error
+    except _DAMAGED as error:
+        raise BuildError(f"damaged: {error}", code="unpack-damaged") from error
+    except OSError as error:
+        if error.errno:
+            raise
+        raise BuildError(f"damaged: {error}", code="unpack-damaged") from error  # bz2's

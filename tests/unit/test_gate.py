@@ -249,7 +249,7 @@ def test_what_is_said_for_all_and_for_one(config, project):
     assert not allowed(project).said
 
 
-@pytest.mark.parametrize("path", ["", "/nonexistent", "nowhere", "~/no such", "/etc/passwd/x"])
+@pytest.mark.parametrize("path", ["", "/no such directory/x", "nowhere", "~/no such", "/etc/passwd/x"])
 def test_what_the_caller_types_has_to_be_there(config, project, path):
     """It is a typing error; in the configuration it may be a disk that is not mounted today."""
     error = refused(lambda: allowed(project, allow_file=(path,)))

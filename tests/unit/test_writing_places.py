@@ -45,6 +45,8 @@ ALLOWED = {
     "envtool/stored.py": STORE,
     "envtool/cache/parcels.py": STORE,
     "envtool/upkeep/checking.py": STORE,
+    "envtool/upkeep/removing.py": STORE,
+    "envtool/upkeep/sweeping.py": STORE,
     "envtool/ship/content.py": STORE,
     "envtool/ship/push.py": STORE,
     "envtool/ship/export.py:_project": STORE,

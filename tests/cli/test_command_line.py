@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from envtool.cli.main import VERBS, main
+from envtool.cli.main import GROUPS, VERBS, main
 
 DRIVER = str(Path(__file__).parent / "driver.py")
 
@@ -301,3 +301,8 @@ def test_push_prints_what_can_be_pulled(envtool, fake):
     assert fake.requests[-1] == (fake.Request(), "unit", name, "zstd", False, False)
     assert envtool("push", "unit", name, scenario="unchanged").err.endswith("; all of it there already\n")
     assert envtool("push", "unit", name, "--compress", "none").status == 2
+
+
+def test_help_shows_every_verb_once():
+    shown = [verb for verbs in GROUPS.values() for verb in verbs]
+    assert sorted(shown) == sorted(VERBS)

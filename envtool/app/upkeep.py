@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from envtool.app.opening import free, opened
@@ -35,6 +35,22 @@ class Swept:
     stuck: tuple[str, ...] = ()  # places of trees that only root can delete
 
 
+def _telling(other: str, emit: Emit, cancel: Cancel) -> tuple[Callable[[int], None], Callable[[str], None]]:
+    """What to call with bytes that are gone, and with who is waited for: another one of what is called so."""
+    done = 0
+
+    def progress(size: int) -> None:
+        nonlocal done
+        done += size
+        emit(Progress(id="store", done=done))
+        cancel.check()
+
+    def waiting(holder: str) -> None:
+        emit(Progress(id="store", note=f"waiting for another {other} ({holder})"))
+
+    return progress, waiting
+
+
 def gc(
     request: Request, *, keep_size: int | None, older_than: float | None, dry_run: bool, emit: Emit, cancel: Cancel
 ) -> Swept:
@@ -48,17 +64,7 @@ def gc(
     def policy(found: survey.Survey) -> Policy:
         return Policy(now=now, older_than=older_than, keep_size=limit, named=survey.named(found.projects))
 
-    done = 0
-
-    def progress(size: int) -> None:
-        nonlocal done
-        done += size
-        emit(Progress(id="store", done=done))
-        cancel.check()
-
-    def waiting(holder: str) -> None:
-        emit(Progress(id="store", note=f"waiting for another gc ({holder})"))
-
+    progress, waiting = _telling("gc", emit, cancel)
     outcome: Outcome = "interrupted"
     emit(Started(id="store", subject="store", name="gc", time=now))
     try:
@@ -186,17 +192,7 @@ def store_remove(*, emit: Emit, cancel: Cancel) -> removing.Removed | None:
         return None
     began = time.time()
     emit(Started(id="store", subject="store", name="remove", time=began))
-    done = 0
-
-    def progress(size: int) -> None:
-        nonlocal done
-        done += size
-        emit(Progress(id="store", done=done))
-        cancel.check()
-
-    def waiting(holder: str) -> None:
-        emit(Progress(id="store", note=f"waiting for another envtool ({holder})"))
-
+    progress, waiting = _telling("envtool", emit, cancel)
     outcome: Outcome = "interrupted"
     try:
         found = removing.remove(place, progress=progress, waiting=waiting, cancelled=cancel.is_set)

@@ -1,13 +1,26 @@
-"""System calls that `os` lacks, on x86_64 and aarch64. On the hot path: imports only os and ctypes.
+"""System calls that `os` lacks, on x86_64 and aarch64. On the hot path: imports only os and what `ctypes` is made of.
 
 Numbers are those of the kernel's `arch/x86/entry/syscalls/syscall_64.tbl` and `include/uapi/asm-generic/unistd.h`;
 calls from 424 on have one number everywhere. Every function raises OSError with the call's name as its text.
+
+`ctypes` is 1.5 ms of each start, as much as all of our own modules: for types of every size and order, structures,
+callbacks. Functions that take numbers and bytes need `_ctypes` alone, and what follows is how ctypes says them.
 """
 
 from __future__ import annotations
 
 import os
-from ctypes import PyDLL, addressof, c_char_p, c_int, c_long, create_string_buffer, get_errno, memmove
+from _ctypes import (
+    FUNCFLAG_CDECL,
+    FUNCFLAG_PYTHONAPI,
+    FUNCFLAG_USE_ERRNO,
+    CFuncPtr,
+    _SimpleCData,
+    addressof,
+    dlopen,
+    dlsym,
+    get_errno,
+)
 
 MACHINE = os.uname().machine
 X86_64 = MACHINE == "x86_64"
@@ -34,26 +47,46 @@ FIONREAD = 0x541B  # ioctl_tty(2); the same on x86_64 and aarch64
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS = 1, 4, 8
 PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 24, 38, 47
 
-# PyDLL keeps the GIL: these calls are short, and nothing else may run between a fork and what follows it.
-_libc = PyDLL(None, use_errno=True)
-_syscall = _libc.syscall
-_syscall.restype = c_long
-_prctl = _libc.prctl
-_prctl.restype = c_int
-_prctl.argtypes = (c_int, c_long, c_long, c_long, c_long)
+
+class _Int(_SimpleCData):  # type: ignore[type-arg]
+    _type_ = "i"
+
+
+class _Long(_SimpleCData):  # type: ignore[type-arg]
+    _type_ = "l"
+
+
+class _Bytes(_SimpleCData):  # type: ignore[type-arg]
+    _type_ = "z"  # char *
+
+
+class _Char(_SimpleCData):  # type: ignore[type-arg]
+    _type_ = "c"
+
+
+class _Function(CFuncPtr):
+    """Keeps the GIL: these calls are short, and nothing else may run between a fork and what follows it."""
+
+    _flags_ = FUNCFLAG_CDECL | FUNCFLAG_PYTHONAPI | FUNCFLAG_USE_ERRNO
+    _restype_ = _Long
+
+
+_libc = dlopen(None, 0)  # type: ignore[arg-type]  # what this process has loaded
+_syscall = _Function(dlsym(_libc, "syscall"))
+_memmove = _Function(dlsym(_libc, "memmove"))
+_memmove.argtypes = (_Long, _Bytes, _Long)
+_prctl = _Function(dlsym(_libc, "prctl"))
+_prctl.restype = _Int
+_prctl.argtypes = (_Int, _Long, _Long, _Long, _Long)
 
 
 def syscall(name: str, *arguments: int | str | bytes | None) -> int:
     """Call by name; str becomes a path as the file system encodes it, bytes and None are passed as pointers."""
     raw = [
-        c_long(a)
-        if isinstance(a, int)
-        else None
-        if a is None
-        else c_char_p(a if isinstance(a, bytes) else os.fsencode(a))
+        _Long(a) if isinstance(a, int) else None if a is None else _Bytes(a if isinstance(a, bytes) else os.fsencode(a))
         for a in arguments
     ]
-    result = int(_syscall(c_long(NUMBERS[name]), *raw))
+    result = int(_syscall(_Long(NUMBERS[name]), *raw))
     if result < 0:
         error = get_errno()
         raise OSError(error, f"{name}: {os.strerror(error)}")
@@ -120,7 +153,7 @@ def rename(title: bytes) -> None:
     """`title` in place of the command line, which all may read (proc_pid_cmdline(5)); cut where it was shorter."""
     begin, end = command_line()
     if begin:
-        memmove(begin, title.ljust(end - begin, b"\0"), end - begin)
+        _memmove(begin, title.ljust(end - begin, b"\0"), end - begin)
 
 
 def bound_capabilities(keep: int) -> None:
@@ -146,14 +179,14 @@ def load_seccomp(program: bytes, *, listen: bool = False) -> int:
     """Install a classic BPF filter for this process and what it becomes (seccomp(2)). With `listen`: the descriptor
     on which it asks about the calls that are to be answered by somebody else (seccomp_unotify(2))."""
     prctl(PR_SET_NO_NEW_PRIVS, 1)
-    code = create_string_buffer(program, len(program))
+    code = (_Char * len(program)).from_buffer_copy(program)
     filters = (len(program) // 8).to_bytes(8, "little") + addressof(code).to_bytes(8, "little")
     return syscall("seccomp", 1, 8 if listen else 0, filters)  # SECCOMP_SET_MODE_FILTER, FLAG_NEW_LISTENER
 
 
 def getdents(directory: int, buffer: object, size: int) -> int:
     """Fill a ctypes buffer with the next entries of an open directory (getdents64(2)); how many bytes."""
-    result = int(_syscall(c_long(NUMBERS["getdents64"]), c_long(directory), buffer, c_long(size)))
+    result = int(_syscall(_Long(NUMBERS["getdents64"]), _Long(directory), buffer, _Long(size)))
     if result < 0:
         error = get_errno()
         raise OSError(error, f"getdents64: {os.strerror(error)}")

@@ -9,9 +9,9 @@ import pytest
 
 pytestmark = pytest.mark.e2e
 
-# Of both; what only some Pythons import (`_struct` is built in or not, `types` by ctypes) is here too.
+# Of both; what only some Pythons import (`_struct` is built in or not) is here too.
 BOTH = {
-    *("__future__", "binascii", "fcntl", "gc", "resource", "runpy", "struct", "_struct", "types"),
+    *("__future__", "binascii", "fcntl", "gc", "resource", "runpy", "struct", "_struct"),
     *(
         "envtool",
         "envtool.above",
@@ -24,7 +24,7 @@ BOTH = {
     *("envtool.run", "envtool.run.warm", "envtool.stored"),
 }
 EXEC = {
-    *("_ctypes", "_socket", "ctypes", "ctypes._endian", "select"),
+    *("_ctypes", "_socket", "select"),
     *("envtool.container", "envtool.container.ids", "envtool.container.inside", "envtool.container.kernel"),
     *("envtool.container.messages", "envtool.container.mounts", "envtool.container.roots", "envtool.container.start"),
 }

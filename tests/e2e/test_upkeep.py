@@ -334,7 +334,7 @@ def test_two_envs_are_compared():
         place.spec(SPEC)
         assert place.envtool("test").status == 0
         same = place.envtool("diff", "unit", "unit")
-        assert (same.status, same.out) == (0, "")
+        assert (same.status, same.out) == (0, "unit and unit: the same\n")
         done = place.envtool("diff", "unit", "both", "--files")
         assert done.status == 1
         assert "  - /opt/a/private\n" in done.out

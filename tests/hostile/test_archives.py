@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import os
 import stat
@@ -115,7 +116,10 @@ def placed(members: list, around: Path) -> bytes:
     for info, content in members:
         parts = {part: getattr(info, part) for part in ("name", "linkname")}
         parts = {part: os.path.join(around, value[1:]) for part, value in parts.items() if value.startswith("@")}
-        made.append((info.replace(**parts), content))
+        given = copy.copy(info)  # TarInfo.replace is of Python 3.11.4
+        for part, value in parts.items():
+            setattr(given, part, value)
+        made.append((given, content))
     return tar(*made)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any, SupportsIndex, TypeVar
 
 from envtool import api, shapes
 from envtool.errors import EnvtoolError, PluginError
@@ -183,9 +183,28 @@ def _derived(own: type, owner: str, base: type) -> type:
     asked = {
         name: method(name, taken) for name, taken in methods.items() if getattr(own, name) is not getattr(base, name)
     }
+
+    def reduced(self: Any, protocol: SupportsIndex) -> Any:
+        parts: Any = super(found, self).__reduce_ex__(protocol)  # type: ignore[arg-type]  # it is one
+        make, given, *state = parts
+        plain = tuple(own if each is found else each for each in given)  # a class of this moment is in no module
+        return _again, (make, plain, state[0] if state else None, owner, base)
+
     marks = {"__module__": own.__module__, "__qualname__": own.__qualname__, "__slots__": (), "_envtool_owner": owner}
-    found = type(own.__name__, (own,), {**asked, **marks})
+    found = type(own.__name__, (own,), {**asked, **marks, "__reduce_ex__": reduced})
     return found
+
+
+def _again(make: Callable[..., T], given: tuple[Any, ...], state: Any, owner: str, base: type[T]) -> T:
+    """What pickle makes of a stand-in, in another process: the plugin's object by its own rules, stood in for."""
+    plain = make(*given)
+    if hasattr(plain, "__setstate__"):
+        plain.__setstate__(state)
+    elif state:
+        for part in state if isinstance(state, tuple) else (state,):
+            for name, value in (part or {}).items():
+                object.__setattr__(plain, name, value)
+    return _stand_in(plain, owner, base)
 
 
 def _pins(own: Any, owner: str) -> Taken:

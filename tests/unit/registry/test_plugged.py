@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import sys
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
@@ -256,3 +259,40 @@ def test_who_asks_sees_where(monkeypatch):
     with pytest.raises(PluginError) as error:
         kind(summary=crash).summary(REQUEST, None)
     assert "in crash" in error.value.output
+
+
+@dataclass(frozen=True, slots=True)
+class Slotted(api.Kind):
+    name: str = "slotted"
+    wanted: tuple[str, ...] = ()
+
+    def summary(self, request, pins):
+        return " ".join(self.wanted)
+
+
+class Plain(api.Kind):
+    name = "plain"
+
+    def __init__(self, wanted):
+        self.wanted = wanted
+
+    def summary(self, request, pins):
+        return " ".join(self.wanted)
+
+
+@pytest.mark.parametrize("own", [Slotted(wanted=("a", "b")), Plain(("a", "b"))], ids=["slots", "dict"])
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])
+def test_a_stand_in_goes_to_another_process(own, copied):
+    """`verify` builds in processes of its own."""
+    found = copied(plugged.kind(own, OWNER))
+    assert plugged.owner(found) == OWNER
+    assert isinstance(found, type(own))
+    assert found.summary(REQUEST, None) == "a b"
+    with pytest.raises(PluginError):
+        plugged.kind(type(own)(wanted=(1,)), OWNER).summary(REQUEST, None)
+
+
+def test_every_kind_and_language_of_ours_goes_to_another_process():
+    known = discover()
+    for value in (*known.layers.values(), *known.bases.values(), *known.languages.values()):
+        assert type(pickle.loads(pickle.dumps(value))).__qualname__ == type(value).__qualname__

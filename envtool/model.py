@@ -116,6 +116,7 @@ class Env:
     network: bool = False  # the host's network, for its tasks, exec and shell
     scratch: str = "memory"  # where ephemeral writes go: "memory" (tmpfs) or "disk"
     directory: str = "."  # of the file it stands in, relative to the project; `workdir` already has it
+    produced: tuple[str, ...] = ()  # patterns of all outputs of the spec: what of the project its tasks have made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

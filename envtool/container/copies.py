@@ -17,6 +17,9 @@ from envtool.container import ids, mounts
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import TypeAlias
+
+    Given: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]  # inputs of trees, patterns of what tasks produce
 
 MOST = 4 << 30  # bytes that are copied, mostly to memory; holes are none
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
@@ -37,36 +40,51 @@ def project(source: int, hidden: tuple[str, ...], own: ids.Ids, user: int | None
     return target
 
 
-def adopt_and_settle(
-    project: str, upper: str, trees: list[str], hidden: tuple[str, ...], inputs: tuple[str, ...]
-) -> None:
+def adopt_and_settle(project: str, upper: str, trees: list[str], hidden: tuple[str, ...], given: Given) -> None:
     """`settle`, after what does not belong to the container's user was put into the view's upper layer, as its own:
     the user of a checkout that root holds may write to all of it. Of `.git` only the directory itself, which git wants
     to be the user's.
     """
     unseen = {path.rstrip("/") for path in hidden}
     copy = _Copy.opened(project, upper, (ids.USER, ids.USER))
-    for path, directory, state in copy.entries(unseen.union(inputs), apart=".git"):
-        if state.st_uid != ids.USER:
+    covered = _Covered(given)
+    for path, directory, state in copy.entries(unseen.union(given[0]), apart=".git"):
+        if state.st_uid != ids.USER and not (covered(path) and any(_has(tree, path) for tree in trees)):
             copy.take(path, directory, state)
     copy.close()
-    settle(project, upper, trees, hidden, inputs)
+    settle(project, upper, trees, hidden, given)
 
 
-def settle(project: str, upper: str, trees: list[str], hidden: tuple[str, ...], inputs: tuple[str, ...]) -> None:
+def settle(project: str, upper: str, trees: list[str], hidden: tuple[str, ...], given: Given) -> None:
     """Put the project's own files into the view's upper layer where one of the `trees`, which lie over it, has or
-    deletes something of the same name: but for what is hidden, and for the `inputs` that the trees were made from."""
+    deletes something of the same name: but for what is hidden, for the inputs that the trees were made from, and for
+    what a task brought into the project once: it was made of what the project was then."""
     if not trees:
         return
-    unseen, given = {path.rstrip("/") for path in hidden}, {*inputs}
+    unseen, covered = {path.rstrip("/") for path in hidden}, _Covered(given)
     owner = os.stat(upper)  # the project's, where that has an id here
     copy = _Copy.opened(project, upper, (owner.st_uid, owner.st_gid))
     for tree in trees:
-        for path, whole in copy.covered(tree, unseen, given):
+        for path, whole in copy.covered(tree, unseen, covered):
             for each, directory, state in chain(copy.entry(path), copy.entries(unseen, path) if whole else ()):
-                if not (each in given and _has(tree, each)) and not copy.has(each):
+                if not (covered(each) and _has(tree, each)) and not copy.has(each):
                     copy.take(each, directory, state)
     copy.close()
+
+
+class _Covered:
+    """Whether a file of the project is of those that a tree's own take the place of."""
+
+    def __init__(self, given: Given) -> None:
+        inputs, self._patterns = given
+        self._inputs = {*inputs}
+        if self._patterns:
+            from envtool.container.outputs import fits  # imported by `roots.prepare`, which still can
+
+            self._fits = fits
+
+    def __call__(self, path: str) -> bool:
+        return path in self._inputs or any(self._fits(pattern, path) for pattern in self._patterns)
 
 
 def _state(name: str, directory: int) -> os.stat_result | None:
@@ -110,7 +128,7 @@ class _Copy:
         self._made: dict[str, os.stat_result] = {}  # directories, each after those that it is in
         self._held = ("", os.dup(target))  # of the target: what comes next is mostly in the same one
 
-    def covered(self, tree: str, hidden: set[str], inputs: set[str]) -> Iterator[tuple[str, bool]]:
+    def covered(self, tree: str, hidden: set[str], covers: _Covered) -> Iterator[tuple[str, bool]]:
         """What a tree hides of the project that it should not: a path, and whether all in it counts. Only directories
         that both have are looked into."""
         pending = [""]
@@ -137,7 +155,7 @@ class _Copy:
                         yield path, True
                     else:
                         pending.append(path)
-                elif path not in inputs or not (entry.is_file(follow_symlinks=False) or entry.is_symlink()):
+                elif not covers(path) or not (entry.is_file(follow_symlinks=False) or entry.is_symlink()):
                     yield path, whole
 
     def has(self, path: str) -> bool:

@@ -123,6 +123,18 @@ def _matches(parts: list[str]) -> tuple[set[str], str]:
     return found, deep
 
 
+def fits(pattern: str, path: str) -> bool:
+    """Whether a path, or a directory that it is in, is what a pattern of outputs means."""
+    parts = [part for part in pattern.split("/") if part not in ("", ".")] or ["*"]
+    places = _next(0, parts)
+    for name in path.split("/"):
+        fitting = [place for place in places if _fits(_test(parts[place]), parts[place], name)]
+        if len(parts) - 1 in fitting:
+            return True
+        places = {each for place in fitting for each in _next(place if parts[place] == "**" else place + 1, parts)}
+    return False
+
+
 def _next(place: int, parts: list[str]) -> set[int]:
     """The parts that a name may match where `place` comes next: a `**` may stand for no directory at all."""
     places = {place} if parts else set()

@@ -153,6 +153,7 @@ class Program:
     ] = ()  # which of the root's lowers, top-most first, lie with what they have at the view's target
     # over the project itself: of its own files only `inputs` are covered
     inputs: tuple[str, ...] = ()  # relative to the project
+    produced: tuple[str, ...] = ()  # likewise, patterns: nor does what was made of it once count where it is made anew
     copies: tuple[tuple[str, str], ...] = ()  # (file or tree of the root, place in the view): what is not there yet
     env: Mapping[str, str] = field(default_factory=dict)  # the whole environment; a step's `env` is added to it
     user: Literal["root", "user"] = "user"  # "root" for builds: uid 0 inside with Docker's default capabilities;
@@ -203,7 +204,7 @@ class Program:
             "seccomp_single": seccomp.build(single=True, sync=self.sync, ask=ask) if self.user == "root" else b"",
             **({"beside": tuple((each.lowers, each.target) for each in self.beside)} if self.beside else {}),
             **({"own": self.root.own} if self.root.own else {}),
-            **({"laid": (self.laid, self.inputs)} if self.laid and self.view else {}),
+            **({"laid": (self.laid, self.inputs, self.produced)} if self.laid and self.view else {}),
             **({"shown": tuple(_flat(each) for each in self.shown)} if self.shown else {}),
             **({"vary": (vary.order, vary.processors, vary.pids)} if vary else {}),
             **({"watch": self.watch} if self.watch else {}),

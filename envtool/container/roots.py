@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from envtool.container.copies import Given
+
 HOME = "/home/envtool"
 _STAGES = ("/tmp", "/run", "/mnt", "/var/tmp", "/home")  # any directory will do: what it holds is cloned by then
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
@@ -45,7 +47,7 @@ class Sources:
         self.caches: dict[str, int] = {}  # by the place they are shown at
         self.hosts = b""
         self.copy_file: Callable[[str, str, int], None] | None = None  # see prepare
-        self.settle: Callable[[str, str, list[str], tuple[str, ...], tuple[str, ...]], None] | None = None
+        self.settle: Callable[[str, str, list[str], tuple[str, ...], Given], None] | None = None
 
 
 def _source(path: str, attributes: int = 0, *, recursive: bool = True, identity: tuple[int, ...] = ()) -> int:
@@ -134,6 +136,9 @@ def prepare(program: dict[str, Any], own: ids.Ids, sources: Sources) -> None:
     mixed = program["view"] is not None and own.mode == "root" and program["user"] == "user" and _mixed(sources.project)
     if mixed or "laid" in program:
         from envtool.container import copies
+
+        if "laid" in program and program["laid"][2]:
+            from envtool.container import outputs  # noqa: F401 - copies matches with its patterns, too late to import
 
         sources.settle = copies.adopt_and_settle if mixed else copies.settle
 
@@ -266,7 +271,7 @@ def _prepare(program: dict[str, Any], place: str) -> dict[str, int]:
 def _view(program: dict[str, Any], sources: Sources, place: str) -> int:
     """The project under a layer that whites out what is hidden, trees that lie over it, and writes above; detached."""
     hidden = program["view"][1]
-    laid, inputs = program.get("laid", ((), ()))
+    laid, inputs, produced = program.get("laid", ((), (), ()))
     trees = [tree for number in laid if _is_directory(tree := f"{number}{program['view'][2]}")]
     lowers = ["p"]
     if hidden:
@@ -275,7 +280,7 @@ def _view(program: dict[str, Any], sources: Sources, place: str) -> int:
         lowers = ["h", "p"]
     _like(place + "view-up", "p")
     if sources.settle is not None:
-        sources.settle("p", place + "view-up", trees, hidden, inputs)
+        sources.settle("p", place + "view-up", trees, hidden, (inputs, produced))
     os.mkdir("view")
     mounts.overlay("view", [*trees, *lowers], place + "view-up", place + "view-work", volatile=place != "")
     return mounts.clone("view", mounts.NOSUID | mounts.NODEV, recursive=False)

@@ -103,6 +103,7 @@ def container(
         view=View(project=project, hidden=(*hidden, *git.hidden), target=PROJECT, identity=identity(project)),
         joins=joins([made.settled for made in stack.made]),
         **laid(stack.made),
+        produced=env.produced,
         copies=copies([made.settled for made in stack.made]),
         shown=(*texts, *git.peeks),
         env=variables | environment(env, stack, host, user=user, terminal=terminal),

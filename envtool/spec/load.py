@@ -5,8 +5,8 @@ from __future__ import annotations
 import fnmatch
 import posixpath
 import shlex
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from envtool.errors import UsageError
 from envtool.model import Env, Spec
@@ -20,9 +20,10 @@ from envtool.spec.node import Node, Problems, plain
 from envtool.spec.parse import parse, source_of
 from envtool.spec.schema import schema
 from envtool.spec.team import team_cache
+from envtool.spec.template import is_template
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from envtool.api import Project
     from envtool.registry import Registry
@@ -59,16 +60,38 @@ def load(
     layers = {name: make_layer(work, declared, None) for name, declared in work.layers.items()}
     cache = team_cache([one.node for one in files], problems)
     problems.raise_any()
+    produced = _produced(files, envs)
     return Spec(
         file=file,
         root=root,
-        envs=tuple(envs),
+        envs=tuple(replace(env, produced=produced) for env in envs),
         bases=bases,
         layers=layers,
         read=tuple(posixpath.normpath(posixpath.join(root, path)) for path in recorder.paths),
         files=tuple(dict.fromkeys(one.node.source.file for one in files)),
         cache=cache,
     )
+
+
+def _produced(files: Sequence[_File], envs: Sequence[Env]) -> tuple[str, ...]:
+    """Patterns of all outputs: of what was expanded, and of other envs as far as no template makes them."""
+    found = {pattern for env in envs for task in env.tasks for pattern in task.outputs}
+    for one in files:
+        written = (values.inside(each, one.node.source.directory) for each in _outputs(plain(one.node)))
+        found.update(pattern for pattern in written if pattern)
+    return tuple(sorted(found))
+
+
+def _outputs(value: Any, *, here: bool = False) -> Iterator[str]:
+    """All texts of a spec below a key `outputs`, without those that are templates."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _outputs(inner, here=key == "outputs")
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _outputs(inner, here=here)
+    elif here and isinstance(value, str) and not is_template(value):
+        yield value
 
 
 def _checker(registry: Registry) -> Checker:

@@ -214,3 +214,32 @@ envs:
     done = place.envtool("test", "--json")
     assert done.status == 0, done.said
     assert "/project\nthere\nthere\nlive" in done.log()
+
+
+@pytest.mark.parametrize("where", ["unit", "other"])
+@pytest.mark.parametrize("patterns", ["[app]", "['*']", "[out/, app]"])
+def test_what_a_build_gave_out_once_does_not_hide_what_is_built_anew(place, where, patterns):
+    """It is no input, and git does not ignore it: it would be tested for ever."""
+    c_project(place, ignored="")
+    build = f"build: {{run: 'mkdir -p out; cp app out/copy', outputs: {patterns}}}"
+    place.spec(f"""\
+layers:
+  built: {{run: make, inputs: ["*.c", "*.h", Makefile], in_place: true}}
+envs:
+  unit: {{layers: [built], tasks: {{test: 'make -q && test "$(./app)" = 7 && cat note'{f", {build}" if where == "unit" else ""}}}}}
+  other: {{layers: [built], tasks: {{test: 'true', {build if where == "other" else "again: 'true'"}}}}}
+""")
+    place.write("note", "the project's own\n")
+    git(place)
+    assert place.envtool("build").status == 0
+    assert (place.project / "app").exists()
+    strangers(place, "app", "note")
+    assert place.envtool("test", "-e", "unit").status == 0
+    place.write("lib.c", '#include "lib.h"\nint seven(void) { return 8; }\n')
+    done = place.envtool("test", "-e", "unit")
+    assert done.status == 1, done.said
+    place.write("lib.c", '#include "lib.h"\nint seven(void) { return 3 + 4; }\n')
+    place.write("note", "another\n")
+    done = place.envtool("test", "-e", "unit", "-v")
+    assert done.status == 0, done.said
+    assert "another" in done.said

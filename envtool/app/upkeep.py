@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from envtool.app.opening import free, opened
 from envtool.app.request import Request
 from envtool.container import ids
-from envtool.errors import SpecError, UsageError
+from envtool.errors import Interrupted, SpecError, UsageError
 from envtool.events import Emit, Finished, Outcome, Progress, Started
 from envtool.realise.look import look
 from envtool.realise.setting import Cancel
@@ -65,7 +65,7 @@ def gc(
         return Policy(now=now, older_than=older_than, keep_size=limit, named=survey.named(found.projects))
 
     progress, waiting = _telling("gc", emit, cancel)
-    outcome: Outcome = "interrupted"
+    outcome: Outcome = "error"
     emit(Started(id="store", subject="store", name="gc", time=now))
     try:
         found, collected = collect(
@@ -79,6 +79,9 @@ def gc(
             cancelled=cancel.is_set,
         )
         outcome = "done"
+    except (Interrupted, KeyboardInterrupt):
+        outcome = "interrupted"
+        raise
     finally:
         end = time.time()
         emit(Finished(id="store", subject="store", name="gc", outcome=outcome, time=end, seconds=end - now))
@@ -160,7 +163,7 @@ def store_verify(*, repair: bool, jobs: int, emit: Emit, cancel: Cancel) -> chec
         emit(Progress(id="store", done=done, total=total))
         cancel.check()
 
-    outcome: Outcome = "interrupted"
+    outcome: Outcome = "error"
     detail = ""
     try:
         found = checking.check(place, jobs=jobs, progress=progress)
@@ -169,6 +172,9 @@ def store_verify(*, repair: bool, jobs: int, emit: Emit, cancel: Cancel) -> chec
             scratch.sweep(place, remove=ids.remove)
         outcome = "differs" if found.left else "done"
         detail = f"{len(found.damages)} damaged" if found.damages else ""
+    except (Interrupted, KeyboardInterrupt):
+        outcome = "interrupted"
+        raise
     finally:
         end = time.time()
         emit(
@@ -193,10 +199,13 @@ def store_remove(*, emit: Emit, cancel: Cancel) -> removing.Removed | None:
     began = time.time()
     emit(Started(id="store", subject="store", name="remove", time=began))
     progress, waiting = _telling("envtool", emit, cancel)
-    outcome: Outcome = "interrupted"
+    outcome: Outcome = "error"
     try:
         found = removing.remove(place, progress=progress, waiting=waiting, cancelled=cancel.is_set)
         outcome = "done"
+    except (Interrupted, KeyboardInterrupt):
+        outcome = "interrupted"
+        raise
     finally:
         end = time.time()
         emit(Finished(id="store", subject="store", name="remove", outcome=outcome, time=end, seconds=end - began))

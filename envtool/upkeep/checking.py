@@ -6,6 +6,7 @@ image keeps the image's diff ID, which is of the image's own tar: its tree is co
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -24,6 +25,7 @@ from envtool.errors import EnvtoolError
 from envtool.store import blobs, canonical, document, layers, locks, results, views
 from envtool.store.collect import collect
 from envtool.store.merged import record
+from envtool.store.refusing import FULL
 from envtool.store.scratch import remove_tree
 from envtool.store.store import IDS, OWN, ROOMS, STAMP, Store, others
 from envtool.store.survey import Item, as_others, deletable, names, under
@@ -157,7 +159,11 @@ def layer(store: Store, key: str) -> Damage | None:
     try:
         descriptor = locks.held(store, layers.used_mark(key), locks.SHARED)  # without marking it as used
     except OSError as error:
-        return damaged(f"its lock cannot be held: {_words(error)}")
+        if error.errno in FULL:
+            raise
+        if error.errno != errno.EROFS:  # where nothing can be written, nothing can be taken away meanwhile
+            return damaged(f"its lock cannot be held: {_words(error)}")
+        descriptor = -1
     try:
         top = store.path("layers", key)
         if not os.path.lexists(top):
@@ -180,7 +186,8 @@ def layer(store: Store, key: str) -> Damage | None:
             return damaged(f"its tree cannot be read: {_words(error)}")
         return _compare(sheet, manifest, told, tuple(captured), now, damaged)
     finally:
-        os.close(descriptor)
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 def _tree(top: str) -> tuple[list[Any], bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -256,3 +257,19 @@ def test_it_can_be_stopped(store, whole):
 
     with pytest.raises(Stop):
         checking.check(store, progress=stop)
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC, errno.EACCES])
+def test_a_lock_that_cannot_be_had(store, whole, monkeypatch, number):
+    """Nothing is taken away of a store that cannot be written; a full disk is no damage; a lock of nobody's is some."""
+
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(checking.locks, "held", refuse)
+    if number == errno.ENOSPC:
+        with pytest.raises(OSError, match="No space left"):
+            found(store)
+    else:
+        said = [each.what for each in found(store) if each.sort == "layer"]
+        assert said == ([] if number == errno.EROFS else ["its lock cannot be held: Permission denied"] * 2)

@@ -45,9 +45,16 @@ import importlib, json, sys
 spec, paths, name, arguments, answer = json.loads(sys.argv[1])
 sys.path[:0] = paths
 module, _, attribute = spec.partition(":")
-backend = importlib.import_module(module)
-for part in attribute.split(".") if attribute else ():
-    backend = getattr(backend, part)
+try:
+    backend = importlib.import_module(module)
+    for part in attribute.split(".") if attribute else ():
+        backend = getattr(backend, part)
+except ModuleNotFoundError as error:
+    if not module.startswith(error.name or "?"):
+        raise
+    sys.exit(f"build-backend: there is no module {error.name} in what build-system.requires brings")
+except AttributeError as error:
+    sys.exit(f"build-backend: {error}")
 hook = getattr(backend, name, None)
 result = {"missing": True} if hook is None else {"value": hook(*arguments)}
 with open(answer, "w") as file:

@@ -70,8 +70,19 @@ def refusal(root: str, error: OSError) -> EnvtoolError | None:
         return StoreError(
             f"the store {root} is read-only", code="store-read-only", hint=f"mount it writable, or {PLACE}"
         )
+    if number == errno.ENOTDIR and (above := _file_above(root)):
+        return StoreError(f"the store {root} cannot be made: {above} is no directory", code="store", hint=PLACE)
+    if number == errno.ENOENT and name == root:
+        return StoreError(f"the store {root} cannot be made: there can be no directory", code="store", hint=PLACE)
     if number in RIGHTS:
         what = os.strerror(number).lower()
         hint = f"all of it has to be yours, and writable for you: `ls -ld {name}` shows whose it is, or {PLACE}"
         return StoreError(f"the store {root} cannot be used: {name}: {what}", code="rights", hint=hint)
     return refused(error)
+
+
+def _file_above(path: str) -> str:
+    """What of a path, or above it, is there and no directory; empty where there is none."""
+    while not os.path.lexists(path) and path != os.path.dirname(path):
+        path = os.path.dirname(path)
+    return "" if os.path.isdir(path) else path

@@ -79,3 +79,10 @@ def test_what_clearly_does_not_fit_is_refused_and_what_hardly_does_is_said(monke
     assert refusing.tight(ROOT, "base `x`", 101, 0)[1]
     assert refusing.tight(ROOT, "base `x`", 51, 51)[1]
     assert refusing.tight(ROOT, "base `x`", 20, 20) == ("", False)
+
+
+def test_a_store_that_cannot_be(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(f"{__name__}.ROOT", str(tmp_path / "file/store"))
+    assert said(errno.ENOTDIR, f"{ROOT}/store.json").endswith(f"cannot be made: {tmp_path}/file is no directory")
+    assert "there can be no directory" in said(errno.ENOENT, ROOT)

@@ -123,7 +123,10 @@ def _base(work: Work, point: Point) -> BaseSpec | None:
         return BaseSpec(name=HOST, kind=HOST, options={}, where=(node or point.at).where)
     if name not in work.known_bases:
         known = {**work.known_bases, HOST: None} if HOST in work.registry.bases else work.known_bases
-        hint = work.problems.near(name, known)
+        if name in work.registry.bases:
+            hint = f"write `base: {{{name}: …}}`, with what it is made of"
+        elif not (hint := work.problems.near(name, known)).startswith("did you mean"):
+            hint = f"{hint}; a base in place is written as `base: {{debian: bookworm}}`" if hint else hint
         work.problems.add(node or point.at, f"unknown base `{name}`", code="unknown-base", hint=hint)
     return None
 

@@ -23,7 +23,7 @@ EPILOGUE = re.compile(
 )
 # Whatever a reader looks at. Of lines that nobody looks at one is as good as many: most outputs are long.
 LOOKED_AT = re.compile(
-    r"\s*[\d#ℹ✔✓]|===|-----|[.FEsxXRuSIWDN]+(?=\s|$)|\s*[Tt]est|\[(?:INFO|WARNING|ERROR)\]|TAP |Bail out!|no tests ran"
+    r"\s*[\d#ℹ✔✓]|=|-----|[.FEsxXRuSIWDN]+(?=\s|$)|\s*[Tt]est|\[(?:INFO|WARNING|ERROR)\]|TAP |Bail out!|no tests ran"
     r"|ok|not ok|OK|PASS|FAIL|ERROR|WARNINGS!|skipped |expected failure|unexpected success"
     r"|Ran |running |Files=|Results?\b|Finished in |(?:Ok|Expected Fail|Fail|Unexpected Pass|Skipped|Timeout|Ignored): "
     r"|.*(?: \.\.\. |--- [PFS]|\(Wstat:|\[100%\]$|\.t \.{2})"

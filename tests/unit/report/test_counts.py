@@ -11,7 +11,7 @@ from collections import Counter as Sums
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from envtool.report import counts
@@ -242,6 +242,8 @@ LINES = sorted({line for each in SAMPLES for line in each.values[0].splitlines(k
 
 @settings(max_examples=examples(200, 20000), deadline=None)
 @given(some=st.lists(st.one_of(st.sampled_from(LINES), st.text(max_size=9), NOISE), max_size=30))
+@example(["== 5 passed in 0.10s ==\n"])  # a narrow terminal
+@example(["= 5 passed in 0.10s =\n"])
 def test_no_mixture_of_lines_is_an_error_and_what_is_passed_over_means_nothing(some):
     told = counted(*some)
     with pytest.MonkeyPatch.context() as patch:

@@ -129,20 +129,22 @@ def unchanged(
         "record": record.place(setting.store.root, setting.root),
         "view": traces[0].view,
         "logs": setting.logs,
-        "rows": [
-            {
-                "env": trace.env.name,
-                "task": trace.task,
-                "since": trace.found.run.started,
-                "host": trace.found.run.host,
-                "copies": _copies(trace),
-                "passes": trace.env.passed,
-                "passed": told.passed(trace.env.passed),
-            }
-            for trace in traces
-        ],
+        "rows": [_row(trace) for trace in traces],
     }
     stored.replace(told.path(setting.store.root, place, traces[0].task, selected), stored.seal(plan))
+
+
+def _row(trace: Trace) -> dict[str, Any]:
+    """What is said of one task, and left of it."""
+    return {
+        "env": trace.env.name,
+        "task": trace.task,
+        "since": trace.found.run.started,
+        "host": trace.found.run.host,
+        "copies": _copies(trace),
+        "passes": trace.env.passed,
+        "passed": told.passed(trace.env.passed),
+    }
 
 
 def _result(trace: Trace) -> str:

@@ -16,7 +16,7 @@ from tests.unit.kinds.image.layouts import Layout
 
 pytestmark = pytest.mark.e2e
 
-PASSWD = "root:x:0:0:root:/root:/bin/sh\napp:x:1234:1234::/home/app:/bin/sh\n"
+PASSWD = "root:x:0:0:root:/home/root:/bin/sh\napp:x:1234:1234::/home/app:/bin/sh\n"
 GROUP = "root:x:0:\napp:x:1234:\nextra:x:55:app\n"
 SPEC = "bases: {img: {dockerfile: {file: Dockerfile%s}}}\nenvs: {unit: {base: img, tasks: {test: '%s'}}}\n"
 TOP = "FROM scratch AS top\nADD root.tar /\n"

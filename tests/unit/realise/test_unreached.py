@@ -26,19 +26,19 @@ def samples(name: str) -> list:
 WANTED, OTHER = samples("wanted"), samples("other")
 # Programs that could not be run so here: words from their sources and documentation.
 UNTRIED = [
-    ("W: Failed to fetch http://deb.debian.org/debian/dists/bookworm/InRelease  Temporary failure resolving 'deb.debian.org'\n"
+    ("W: Failed to fetch http://deb.example.org/debian/dists/bookworm/InRelease  Temporary failure resolving 'deb.example.org'\n"
     "W: Some index files failed to download. They have been ignored, or old ones used instead.\n"
     "E: Unable to locate package hello"),
-    "  [Composer\\Downloader\\TransportException]\n  curl error 6 while downloading https://repo.packagist.org/packages.json: Could not r\n  esolve host",
-    "error NU1301: Unable to load the service index for source https://api.nuget.org/v3/index.json.",
-    "System.Net.Http.HttpRequestException: Name or service not known (api.nuget.org:443)",
-    "CondaHTTPError: HTTP 000 CONNECTION FAILED for url <https://conda.anaconda.org/conda-forge/noarch/repodata.json>",
-    "All attempts to connect to pypi.org failed.",
-    "WARNING: fetching https://dl-cdn.alpinelinux.org/alpine/v3.20/main: temporary error (try again later)",
+    "  [Composer\\Downloader\\TransportException]\n  curl error 6 while downloading https://composer.example.org/packages.json: Could not r\n  esolve host",
+    "error NU1301: Unable to load the service index for source https://nuget.example.org/v3/index.json.",
+    "System.Net.Http.HttpRequestException: Name or service not known (nuget.example.org:443)",
+    "CondaHTTPError: HTTP 000 CONNECTION FAILED for url <https://conda.example.org/conda-forge/noarch/repodata.json>",
+    "All attempts to connect to pip.example.org failed.",
+    "WARNING: fetching https://apk.example.org/alpine/v3.20/main: temporary error (try again later)",
     "wget: bad address 'example.com'",
     "socket.gaierror: [Errno -3] Try again",
-    '** (Mix) httpc request failed with: {:failed_connect, [{:to_address, {~c"repo.hex.pm", 443}}, {:inet, [:inet], :nxdomain}]}',
-    "Caused by: java.net.UnknownHostException: services.gradle.org",
+    '** (Mix) httpc request failed with: {:failed_connect, [{:to_address, {~c"hex.example.org", 443}}, {:inet, [:inet], :nxdomain}]}',
+    "Caused by: java.net.UnknownHostException: gradle.example.org",
     ";; connection timed out; no servers could be reached",
     "npm ERR! network This is a problem related to network connectivity.",
     "E   requests.exceptions.ConnectionError: HTTPSConnectionPool(host='x'): Failed to resolve 'x' ([Errno -3] Temporary failure in name resolution)",
@@ -59,7 +59,7 @@ NOT = {
     "node's own service": "Error: connect ECONNREFUSED 127.0.0.1:3000",
     "curl of its own service": "curl: (7) Failed to connect to localhost port 8000 after 0 ms: Couldn't connect to server",
     "curl by IPv6": "curl: (7) Failed to connect to ::1 port 8000 after 0 ms: Couldn't connect to server",
-    "npm, no such package": "npm error code E404\nnpm error 404 Not Found - GET https://registry.npmjs.org/nope",
+    "npm, no such package": "npm error code E404\nnpm error 404 Not Found - GET https://npm.example.org/nope",
     "npm, a conflict": "npm error code ERESOLVE\nnpm error ERESOLVE could not resolve",
     "git, no repository": "fatal: not a git repository (or any of the parent directories): .git",
     "git, a password": "fatal: Authentication failed for 'https://example.com/x.git/'",

@@ -218,9 +218,7 @@ def _pip(
         wrong += more
         if url:
             answer["index"] = url
-    for place in (place for place in sources.chosen.values() if is_directory(place)):
-        decisive, by_name = decisive_files(Below(project, place), read_facts(project, f"{place}/"))
-        reads += _in(place, unique((*decisive, *by_name))) or [place]
+    reads += _read_below(project, sources)
     if reads:
         answer["reads"] = [*unique(reads)]
     given = {
@@ -229,6 +227,16 @@ def _pip(
     if sources.chosen or given:
         answer["sources"] = {**given, **sources.chosen}
     return answer, wrong
+
+
+def _read_below(project: Texts, sources: Sources) -> list[str]:
+    """What decides the metadata of the project's own directories that requirements come from."""
+    found: list[str] = []
+    for place in sources.chosen.values():
+        if is_directory(place):
+            decisive, by_name = decisive_files(Below(project, place), read_facts(project, f"{place}/"))
+            found += _in(place, unique((*decisive, *by_name))) or [place]
+    return found
 
 
 def _added(project: Texts, facts: Facts, names: Collection[str]) -> list[str]:

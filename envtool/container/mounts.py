@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from envtool.container.kernel import syscall
+from envtool.container.kernel import syscall, version
 
 RDONLY, NOSUID, NODEV, NOEXEC, IDMAP = 1, 2, 4, 8, 0x100000
 _AT_FDCWD, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x1000, 0x8000
@@ -119,3 +119,16 @@ def pivot(new_root: str) -> None:
 def unmount(target: str) -> None:
     """Lazily unmount (MNT_DETACH)."""
     syscall("umount2", target, 2)
+
+
+def map_owner(descriptor: int, maps: dict[tuple[int, int], int]) -> bool:
+    """Show the owner of a detached mount as the container's user, by the id map for it; False where the file system or
+    the kernel cannot."""
+    owner = os.fstat(descriptor)
+    if version() < (5, 19):  # an overlay takes an id-mapped layer from then on
+        return False
+    try:
+        change(descriptor, IDMAP, idmap=maps[owner.st_uid, owner.st_gid], recursive=False)
+    except (OSError, KeyError):  # KeyError: it has got another owner since
+        return False
+    return True

@@ -10,7 +10,7 @@ import os
 import stat
 
 from envtool import stored
-from envtool.container import ids, kernel, mounts
+from envtool.container import ids, mounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,13 +80,13 @@ def open_sources(program: dict[str, Any], own: ids.Ids, maps: dict[tuple[int, in
     if program["view"] is not None:
         project, hidden, _, identity = program["view"]
         sources.project = _source(project, recursive=not root, identity=identity)
-        if root and not _map_owner(sources.project, maps):
+        if root and not mounts.map_owner(sources.project, maps):
             _copy_project(sources, hidden, own, 0 if program["user"] == "root" else ids.USER)
     for source, _, readonly, mapped, identity in program["binds"]:
         attributes = _PLAIN | (mounts.RDONLY if readonly else 0)
         descriptor = _source(source, attributes, recursive=not mapped and readonly, identity=identity)
         if root and (mapped or not readonly):
-            _map_owner(descriptor, maps)
+            mounts.map_owner(descriptor, maps)
         sources.binds.append((descriptor, stat.S_ISDIR(os.fstat(descriptor).st_mode)))
     for each in program.get("shown", ()):
         if each[0] == "cache":
@@ -112,18 +112,6 @@ def _copy_project(sources: Sources, hidden: tuple[str, ...], own: ids.Ids, user:
         raise Unopened(error.errno, f"the project, `{error.filename or '.'}` of it ({error.strerror}),") from error
     os.close(sources.project)
     sources.project = copied
-
-
-def _map_owner(descriptor: int, maps: dict[tuple[int, int], int]) -> bool:
-    """Show the owner as the container's user, where the file system and the kernel can."""
-    owner = os.fstat(descriptor)
-    if kernel.version() < (5, 19):  # an overlay takes an id-mapped layer from then on
-        return False
-    try:
-        mounts.change(descriptor, mounts.IDMAP, idmap=maps[owner.st_uid, owner.st_gid], recursive=False)
-    except (OSError, KeyError):  # KeyError: it has got another owner since
-        return False
-    return True
 
 
 def prepare(program: dict[str, Any], own: ids.Ids, sources: Sources) -> None:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from envtool_python.poetry import table
 from envtool_python.requirements import name_of, unique
-from envtool_python.sources import INDEX, Wrong, line_of
+from envtool_python.sources import INDEX, Wrong
+from envtool_python.texts import line_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -118,3 +118,23 @@ def _encoding(content: bytes, path: str) -> tuple[str, bytes]:
                 raise WrongFileError(said, file=path, line=number) from None
             return name, content
     return "utf-8", content
+
+
+def line_of(text: str | None, name: str, key: str = "") -> int:
+    """The line, from 1, that names something: under this key, else in a table of sources, else anywhere; 1 where none
+    does."""
+    words = re.escape(name) if "/" in name else re.sub(r"\\?-", "[-_.]+", re.escape(name))
+    pattern = re.compile(rf"(?<![\w.-]){words}(?![\w-])", re.IGNORECASE)
+    found, best, header, current = 1, 0, "", ""
+    for number, line in enumerate((text or "").splitlines(), 1):
+        table_, key_ = re.match(r"^\s*\[+([^\]]+)\]", line), re.match(r"^\s*([\w.-]+)\s*=", line)
+        header = table_.group(1) if table_ else header
+        current = key_.group(1) if key_ else "" if table_ else current
+        if not pattern.search(line.partition(" #")[0]):
+            continue
+        rank = (
+            4 if key and key in f"{header}.{current}" else 3 if "sources" in header else 2 if "poetry" in header else 1
+        )
+        if rank > best and current != "name":
+            found, best = number, rank
+    return found

@@ -219,7 +219,8 @@ class Sources:
             source = self._place_of(url, name, root, file, line)
             return f"{name}{extras}{' ' + marker if marker else ''}", source
         if _REPOSITORY.match(text):
-            name = _egg(text) or posixpath.basename(re.split(r"[@#](?![^/]*/)", text)[0]).removesuffix(".git")
+            egg = re.search(r"[#&]egg=([\w.-]+)", text)
+            name = egg[1] if egg else posixpath.basename(re.split(r"[@#](?![^/]*/)", text)[0]).removesuffix(".git")
             return name, self._place_of(text, name, root, file, line)
         path = None if text.startswith("-") else _DIRECTORY.match(text)
         if path and (text.startswith(("file:", ".", "/", "{", "$")) or "/" in path.group(1)) and "://" not in text:
@@ -494,8 +495,3 @@ def archived(path: str) -> str:
 def at(path: str, directory: str) -> str:
     """The URL of a file of the project in a container, by its path from the spec's `directory`."""
     return "file://" + quote(posixpath.normpath(posixpath.join(api.PROJECT, directory, path)))
-
-
-def _egg(text: str) -> str:
-    found = re.search(r"[#&]egg=([\w.-]+)", text)
-    return found.group(1) if found else ""

@@ -47,6 +47,7 @@ from envtool.recipe import (
     Archive,
     Bind,
     Call,
+    Completed,
     Fetch,
     ImageSource,
     Original,
@@ -72,7 +73,7 @@ hook = pluggy.HookimplMarker("envtool")
 
 T = TypeVar("T")
 
-# ---- what a kind is asked, and what a command answered ------------------------------------------------------------
+# ---- what a kind is asked, and its parts ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,15 +96,6 @@ class Request:
     unset: tuple[str, ...] = ()  # and taken away by them
     keep: Json = None  # pins of an earlier answer: `resolve` stays as near to them as the question allows
     texts: Mapping[str, str] = field(default_factory=dict)  # see Kind.texts: path as it was asked for -> text
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Completed:
-    """A process that ended in a container: exit status and its output (bytes)."""
-
-    status: int
-    stdout: bytes
-    stderr: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

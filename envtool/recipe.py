@@ -167,3 +167,12 @@ class Original:
     manifest: bytes
     media_type: str
     config: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """A process that ended in a container: exit status and its output (bytes)."""
+
+    status: int
+    stdout: bytes
+    stderr: bytes

@@ -34,17 +34,23 @@ KINDS = [
 needs_python = pytest.mark.skipif(not os.path.exists("/usr/bin/python3"), reason="no /usr/bin/python3 to attack with")
 
 
-def attack(place: Place, kind: str, attacker: Path = ATTACKER) -> list[str]:
-    """What the attacker reported, by line."""
-    tree = place.directory("tree")
+@pytest.fixture
+def arena(fresh: Place) -> Place:
+    """A place with a root in which the attacker runs."""
+    tree = fresh.directory("tree")
     for name in ("etc", "tmp"):
         (tree / name).mkdir()
-        place.give(tree / name)
+        fresh.give(tree / name)
     for name in ("bin", "sbin", "lib", "lib64"):
         if os.path.islink(f"/{name}"):
             (tree / name).symlink_to(os.readlink(f"/{name}"))
-    place.write("etc/passwd", "root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n", at=tree)
-    place.environ |= {"CANARY": "canary-" + place.token}
+    fresh.write("etc/passwd", "root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n", at=tree)
+    fresh.environ |= {"CANARY": "canary-" + fresh.token}
+    return fresh
+
+
+def attack(place: Place, kind: str, attacker: Path = ATTACKER) -> list[str]:
+    """What the attacker reported, by line."""
     words = ["-c", DRIVER.read_text(), str(place.top), attacker.read_text(), kind, "canary-" + place.token]
     process = place.caller.spawn(
         place.caller.command[0], *words, env=place.variables(), cwd=place.top, stdin=-3, stdout=-1, stderr=-2
@@ -64,15 +70,16 @@ def number(lines: list[str], name: str) -> int:
 @needs_python
 @pytest.mark.sampled(8)
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_of_the_supervisor_can_be_had(fresh, kind):
-    lines = attack(fresh, kind)
-    leaks = [line for line in lines if line.startswith("leak ")]
-    assert not leaks, leaks
-    works = {line.split()[1] for line in lines if line.startswith("control ")}
+def test_nothing_of_the_supervisor_can_be_had(arena, kind):
     ways = {"memory", "mem", "environ", "fd", "reopened", "root", "cwd", "readv", "ptrace", "robust"}
-    assert ways <= works, lines
-    if not kind.endswith("terminal"):
-        assert number(lines, "windows") > 0, lines
+    for _ in range(20):  # on a busy machine every step may have been executed before the attacker looked
+        lines = attack(arena, kind)
+        leaks = [line for line in lines if line.startswith("leak ")]
+        assert not leaks, leaks
+        assert ways <= {line.split()[1] for line in lines if line.startswith("control ")}, lines
+        if kind.endswith("terminal") or number(lines, "windows"):
+            return
+    pytest.fail(f"no process was seen between its fork and its exec: {lines}")
 
 
 EPERM, ENOSYS, EAFNOSUPPORT = 1, 38, 97
@@ -85,8 +92,8 @@ open_by_handle_at keyctl lsm_list_modules unshare-user unshare-time clone-net re
 @needs_python
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", ["user-alone", "root-alone"])
-def test_what_a_step_asks_the_kernel_for(fresh, kind):
-    lines = attack(fresh, kind, CALLS)
+def test_what_a_step_asks_the_kernel_for(arena, kind):
+    lines = attack(arena, kind, CALLS)
     answers = {line.split()[0]: int(line.split()[1]) for line in lines if not line.startswith("status")}
     assert {name: answers[name] for name in REFUSED} == dict.fromkeys(REFUSED, EPERM)
     for name in ("io_uring_setup", "open_tree_attr", "next", *(["x32"] if "int80" in answers else [])):

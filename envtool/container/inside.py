@@ -185,8 +185,8 @@ def _be_first() -> None:
 
 
 def _import_no_more() -> None:
-    """Every late import fails, wherever our installation is: the ids of the container may not be allowed to read it, and
-    the first mount may lie over it."""
+    """Every late import fails, wherever our installation is: the ids of the container may not be allowed to read it,
+    and the first mount may lie over it."""
     sys.path.clear()
     sys.path_hooks.clear()
     sys.path_importer_cache.clear()

@@ -88,6 +88,22 @@ def find(
     )
 
 
+def check(
+    root: str,
+    patterns: Iterable[str],
+    *,
+    keeps: Callable[[str], bool] | None = None,
+    apart: Iterable[str] = (),
+    door: gate.Gate | None = None,
+    cancel: int = -1,
+) -> None:
+    """Whether `find` would find something for each pattern: nothing of the project is read for it, only named. Raises
+    as `find` does."""
+    with gate.Entries(root) as entries:
+        search = _Search(root, entries, keeps, {*apart}, cancel, door or gate.Gate(root), project.Hasher(None), None)
+        search.fill([(pattern, True, set()) for pattern in patterns], lambda found: found)
+
+
 class _Search:
     """Looks for the files that patterns mean; git is asked at most once."""
 

@@ -38,6 +38,7 @@ def look(graph: Graph, setting: Setting) -> dict[str, Look]:
     for node in graph.nodes.values():
         below, beside = made(node.below, looks), {name: made(stack, looks) for name, stack in node.beside.items()}
         if any(looks[each].layer is None for each in node.needs):
+            settle.absent([node], setting)
             looks[node.id] = Look(node=node)
             continue
         request = settle.request_for(node, below, setting, beside)

@@ -8,7 +8,7 @@ reviewed.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -364,27 +364,71 @@ def wrong(node: Node, setting: Setting) -> tuple[Problem, ...]:
     return tuple(found)
 
 
+def absent(nodes: Iterable[Node], setting: Setting) -> None:
+    """Raise SpecError for all that these nodes ask of the project's files and that is not there, or may not be had:
+    what can be told of them before anything that they stand on is known. No content is read but of texts."""
+    found: dict[Problem, None] = {}
+    for node in nodes:
+        for ask in (_named, _texts):
+            try:
+                with placed(f"{node.subject} `{node.spec.name}`", node.spec.where):
+                    ask(setting, node)
+            except SpecError as error:
+                found |= dict.fromkeys(error.problems)
+    if found:
+        raise SpecError(tuple(sorted(found, key=lambda each: each.where)))
+
+
+def _named(setting: Setting, node: Node) -> None:
+    """Whether each pattern that is needed means something. Raises SpecError, Interrupted."""
+    patterns = _within(node.spec, node.kind.inputs(node.spec.options))
+    if not patterns:
+        return
+    try:
+        inputs.check(
+            setting.root,
+            patterns,
+            keeps=_keeps(node),
+            apart=(*setting.files, *setting.logs),
+            door=Gate(setting.root, setting.allowed),
+            cancel=setting.cancel.reader,
+        )
+    except (SpecError, Interrupted):
+        raise
+    except EnvtoolError as error:
+        raise _said_of(node.spec, error) from error
+
+
+def _within(spec: BaseSpec | LayerSpec, patterns: Iterable[str]) -> tuple[str, ...]:
+    """Patterns of a spec's own directory as those of the project."""
+    return tuple(posixpath.normpath(posixpath.join(spec.directory, pattern)) for pattern in patterns)
+
+
+def _prefix(spec: BaseSpec | LayerSpec) -> str:
+    return "" if spec.directory in ("", ".") else f"{spec.directory}/"
+
+
+def _keeps(node: Node) -> Callable[[str], bool] | None:
+    """Which of the files that its patterns mean count for a node, by their paths in the project; None: all."""
+    kind, options, prefix = node.kind, node.spec.options, _prefix(node.spec)
+    if type(kind).keeps is Kind.keeps:
+        return None
+    return lambda path: path.startswith(prefix) and kind.keeps(options, path[len(prefix) :])
+
+
 def _inputs(setting: Setting, node: Node) -> tuple[InputFile, ...]:
     kind, spec = node.kind, node.spec
     options = spec.options
-    patterns = tuple(
-        tuple(posixpath.normpath(posixpath.join(spec.directory, pattern)) for pattern in some)
-        for some in (
-            kind.inputs(options),
-            kind.optional_inputs(options),
-            kind.named_inputs(options),
-            kind.asked_inputs(options),
-        )
+    some = (
+        kind.inputs(options),
+        kind.optional_inputs(options),
+        kind.named_inputs(options),
+        kind.asked_inputs(options),
     )
+    patterns = tuple(_within(spec, each) for each in some)
     if not any(patterns):
         return ()
-    keeps = follows = None
-    prefix = "" if spec.directory in ("", ".") else f"{spec.directory}/"
-    if type(kind).keeps is not Kind.keeps:
-
-        def keeps(path: str) -> bool:
-            return path.startswith(prefix) and kind.keeps(spec.options, path[len(prefix) :])
-
+    follows, prefix = None, _prefix(spec)
     if type(kind).follows is not Kind.follows:
 
         def follows(link: str, path: str) -> bool:
@@ -396,7 +440,7 @@ def _inputs(setting: Setting, node: Node) -> tuple[InputFile, ...]:
         return inputs.find(
             setting.root,
             *patterns,
-            keeps=keeps,
+            keeps=_keeps(node),
             follows=follows,
             apart=(*setting.files, *setting.logs),
             door=Gate(setting.root, setting.allowed),

@@ -301,6 +301,8 @@ def _missing(pattern: str, mode: int | None) -> UsageError:
     else:
         why = "no file in it is part of the project" if stat.S_ISDIR(mode) else "it is left out"
     hint = "files that git ignores are seen only when they are named exactly"
+    if mode is None and not globs.is_glob(pattern):
+        hint = "paths are relative to the directory of the file that they stand in: make it there, or write another"
     if ".git" in pattern.split("/") and (mode is not None or globs.is_glob(pattern)):
         why = "a directory of git's own is no part of a layer"
         hint = "one file of it may be, by its name; a version comes by a variable or ARG. Tasks see `.git`"

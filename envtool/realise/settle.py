@@ -109,7 +109,7 @@ def _request_on(node: Node, below: Sequence[Settled], diff_ids: tuple[str, ...],
         base_pins=base.pins if base else None,
         variables={name: value for name, value in said.items() if value is not None},
         unset=tuple(sorted(name for name, value in said.items() if value is None)),
-        texts=_texts(setting, node),
+        texts=texts(setting, node),
     )
 
 
@@ -356,7 +356,7 @@ def memo_question(node: Node, request: Request) -> dict[str, Json]:
 def wrong(node: Node, setting: Setting) -> tuple[Problem, ...]:
     """All that is wrong with what a node asks of the project's files. Raises Interrupted."""
     found: list[Problem] = []
-    for ask in (_inputs, _texts):
+    for ask in (_inputs, texts):
         try:
             ask(setting, node)
         except SpecError as error:
@@ -364,42 +364,7 @@ def wrong(node: Node, setting: Setting) -> tuple[Problem, ...]:
     return tuple(found)
 
 
-def absent(nodes: Iterable[Node], setting: Setting) -> None:
-    """Raise SpecError for all that these nodes ask of the project's files and that is not there, or may not be had:
-    what can be told of them before anything that they stand on is known. No content is read but of texts."""
-    found: dict[Problem, None] = {}
-    for node in nodes:
-        for ask in (_named, _texts):
-            try:
-                with placed(f"{node.subject} `{node.spec.name}`", node.spec.where):
-                    ask(setting, node)
-            except SpecError as error:
-                found |= dict.fromkeys(error.problems)
-    if found:
-        raise SpecError(tuple(sorted(found, key=lambda each: each.where)))
-
-
-def _named(setting: Setting, node: Node) -> None:
-    """Whether each pattern that is needed means something. Raises SpecError, Interrupted."""
-    patterns = _within(node.spec, node.kind.inputs(node.spec.options))
-    if not patterns:
-        return
-    try:
-        inputs.check(
-            setting.root,
-            patterns,
-            keeps=_keeps(node),
-            apart=(*setting.files, *setting.logs),
-            door=Gate(setting.root, setting.allowed),
-            cancel=setting.cancel.reader,
-        )
-    except (SpecError, Interrupted):
-        raise
-    except EnvtoolError as error:
-        raise _said_of(node.spec, error) from error
-
-
-def _within(spec: BaseSpec | LayerSpec, patterns: Iterable[str]) -> tuple[str, ...]:
+def within(spec: BaseSpec | LayerSpec, patterns: Iterable[str]) -> tuple[str, ...]:
     """Patterns of a spec's own directory as those of the project."""
     return tuple(posixpath.normpath(posixpath.join(spec.directory, pattern)) for pattern in patterns)
 
@@ -408,7 +373,7 @@ def _prefix(spec: BaseSpec | LayerSpec) -> str:
     return "" if spec.directory in ("", ".") else f"{spec.directory}/"
 
 
-def _keeps(node: Node) -> Callable[[str], bool] | None:
+def keeps(node: Node) -> Callable[[str], bool] | None:
     """Which of the files that its patterns mean count for a node, by their paths in the project; None: all."""
     kind, options, prefix = node.kind, node.spec.options, _prefix(node.spec)
     if type(kind).keeps is Kind.keeps:
@@ -425,7 +390,7 @@ def _inputs(setting: Setting, node: Node) -> tuple[InputFile, ...]:
         kind.named_inputs(options),
         kind.asked_inputs(options),
     )
-    patterns = tuple(_within(spec, each) for each in some)
+    patterns = tuple(within(spec, each) for each in some)
     if not any(patterns):
         return ()
     follows, prefix = None, _prefix(spec)
@@ -440,7 +405,7 @@ def _inputs(setting: Setting, node: Node) -> tuple[InputFile, ...]:
         return inputs.find(
             setting.root,
             *patterns,
-            keeps=_keeps(node),
+            keeps=keeps(node),
             follows=follows,
             apart=(*setting.files, *setting.logs),
             door=Gate(setting.root, setting.allowed),
@@ -450,10 +415,10 @@ def _inputs(setting: Setting, node: Node) -> tuple[InputFile, ...]:
     except (SpecError, Interrupted):
         raise
     except EnvtoolError as error:
-        raise _said_of(spec, error) from error
+        raise said_of(spec, error) from error
 
 
-def _texts(setting: Setting, node: Node) -> dict[str, str]:
+def texts(setting: Setting, node: Node) -> dict[str, str]:
     """Text of the files that a kind reads. Raises SpecError."""
     spec = node.spec
     found: dict[str, str] = {}
@@ -461,13 +426,13 @@ def _texts(setting: Setting, node: Node) -> dict[str, str]:
         try:
             text = project.Files(setting.root, setting.gate()).read(posixpath.join(spec.directory, path))
         except EnvtoolError as error:
-            raise _said_of(spec, error) from error
+            raise said_of(spec, error) from error
         if text is not None:
             found[path] = text
     return found
 
 
-def _said_of(spec: BaseSpec | LayerSpec, error: EnvtoolError) -> SpecError:
+def said_of(spec: BaseSpec | LayerSpec, error: EnvtoolError) -> SpecError:
     errors = error.errors if isinstance(error, inputs.WrongInputsError) else (error,)
     return SpecError(
         tuple(Problem(where=spec.where, message=each.message, code=each.code, hint=each.hint) for each in errors)

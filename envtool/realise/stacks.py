@@ -12,7 +12,7 @@ from envtool.errors import BuildError, EnvtoolError, MakeError, SpecError
 from envtool.events import Progress
 from envtool.plan.graph import Graph, Node, grown, has_parts
 from envtool.plugged import placed
-from envtool.realise import settle, team
+from envtool.realise import before, settle, team
 from envtool.realise.ahead import Ahead
 from envtool.realise.build import Ground, build, not_cached, stack_binds
 from envtool.realise.setting import Setting
@@ -142,7 +142,7 @@ class Stacks:
             stacks = [graph.stacks[env] for env in envs]
             wanted = dict.fromkeys(each for ids in stacks for each in (*ids, *graph.parts.get(ids[0], ())))
             new = [each for each in wanted if each not in self._checked and self._recalled.get(each) is None]
-        settle.absent([graph.nodes[each] for each in new], self._setting)
+        before.check([graph.nodes[each] for each in new], self._setting)
         with self._lock:
             self._checked.update(new)
 

@@ -107,6 +107,13 @@ class Dockerfile(Kind):
 
         return making.local(options)
 
+    def check(self, request: Request, site: Site) -> None:
+        """Are the local images there that `images:` names?"""
+        from envtool.kinds.dockerfile import making
+
+        for path in making.local(request.options):
+            site.open(posixpath.normpath(posixpath.join(request.directory, path))).close()
+
     def texts(self, options: Json) -> tuple[str, ...]:
         """The Dockerfile, and what its context ignores."""
         file, directory = places(options)

@@ -108,11 +108,10 @@ class Dockerfile(Kind):
         return making.local(options)
 
     def check(self, request: Request, site: Site) -> None:
-        """Are the local images there that `images:` names?"""
+        """Can the Dockerfile be read, and are the local images there that it needs?"""
         from envtool.kinds.dockerfile import making
 
-        for path in making.local(request.options):
-            site.open(posixpath.normpath(posixpath.join(request.directory, path))).close()
+        making.check(request, site)
 
     def texts(self, options: Json) -> tuple[str, ...]:
         """The Dockerfile, and what its context ignores."""

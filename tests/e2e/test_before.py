@@ -78,7 +78,7 @@ def test_a_kind_says_by_itself_what_is_not_there(far, kind):
     env, said = KINDS[kind]
     far.spec(f"{SPEC.splitlines()[0]}\nenvs:\n  a: {env.replace('HASH', 'a' * 64)[:-1]}, tasks: {{test: 'true'}}}}\n")
     far.write("D", "FROM x\n")
-    far.write("Wrong", "FROM scratch\nNONSENSE\n")
+    far.write("Wrong", "FROM scratch\nFROM\n")
     far.write("nested.txt", "six\n-r gone.txt\n")
     done = far.envtool("plan")
     assert done.status == 2, done.said

@@ -24,6 +24,7 @@ _OPTIONS = frozenset(  # that pip takes in a requirement file
     ("-i", "--index-url", "--pypi-url", "--extra-index-url", "--no-index", "-f", "--find-links", "--no-binary")
 ) | {"--only-binary", "--prefer-binary", "--require-hashes", "--pre", "--trusted-host", "--use-feature"}
 _FILES = {"-r": "requirements", "--requirement": "requirements", "-c": "constraints", "--constraint": "constraints"}
+_EACH = frozenset(("--hash", "--config-settings", "--config-setting", "--global-option", "--install-option"))
 
 
 def fault(line: str, *, written: bool = False) -> tuple[str, str]:
@@ -34,6 +35,9 @@ def fault(line: str, *, written: bool = False) -> tuple[str, str]:
     if line.startswith("-"):
         return _option(line, written=written)
     bare = re.split(r"\s--[a-z]", line, maxsplit=1)[0].strip()
+    for flag in re.findall(r"\s(--[a-z-]+)", line[len(bare) :]):
+        if flag not in _EACH:
+            return _unknown(line, flag, _EACH, "a requirement")
     scheme = _SCHEME.match(bare)
     if scheme:
         return _url(bare, scheme[1].lower())
@@ -41,7 +45,8 @@ def fault(line: str, *, written: bool = False) -> tuple[str, str]:
         return "", ""  # a path: where it leads is looked at by sources.py
     swapped = _SWAPPED.match(bare)
     if swapped:
-        right = f"{swapped[1].strip()}{_RIGHT[swapped[2]]}{swapped[3]}"
+        before = swapped[1].rstrip()
+        right = f"{before}{' ' * before.endswith(',')}{_RIGHT[swapped[2]]}{swapped[3]}"
         return f"`{line}`: `{swapped[2]}` compares no versions", f"write `{right}`"
     return _parsed(bare, line)
 
@@ -79,12 +84,17 @@ def _option(line: str, *, written: bool) -> tuple[str, str]:
             hint = f"another of the checkout: its name, and `sources: {{NAME: {place}}}`"
         return f"`{line}` is a line of a requirement file, and no requirement", hint
     if flag not in _OPTIONS and flag[:2] not in ("-i", "-f"):
-        import difflib
-
-        near = difflib.get_close_matches(flag, sorted({*_OPTIONS, *_FILES, "--editable"}), 1, 0.7)
-        hint = f"did you mean `{near[0]}`?" if near else "pip documents them: Requirements File Format"
-        return f"`{line}`: `{flag}` is no option of requirement files", hint
+        return _unknown(line, flag, {*_OPTIONS, *_FILES, "--editable"}, "requirement files")
     return "", ""
+
+
+def _unknown(line: str, flag: str, known: Iterable[str], whose: str) -> tuple[str, str]:
+    import difflib
+
+    long = sorted(each for each in known if each.startswith("--"))
+    near = difflib.get_close_matches(flag, long, 1, 0.6)
+    hint = f"did you mean `{near[0]}`?" if near else f"they have {', '.join(long)}"
+    return f"`{line}`: `{flag}` is no option of {whose}", hint
 
 
 def _url(line: str, scheme: str) -> tuple[str, str]:

@@ -43,7 +43,8 @@ def explained(said: str, places: Mapping[str, str], info: Mapping[str, object]) 
     for tell in (_hashes, _wheel, _not_found):
         message, hint = tell(text, info)
         if message:
-            found = places.get(name_of(message.partition("`")[2].partition("`")[0]), "")
+            named = [places.get(name_of(each), "") for each in message.split("`")[1:4:2]]  # it, or who requires it
+            found = next(filter(None, named), "")
             return (f"{found}: {message}" if found else message), hint
     return "", ""
 
@@ -54,7 +55,7 @@ def _hashes(text: str, _: Mapping[str, object]) -> tuple[str, str]:
         line = re.split(r" from |\s+\(from ", wrong["line"])[0].strip()
         return (
             f"`{line}`: the file has another hash than the line says: {wrong['got']}, not {wrong['wanted']}",
-            f"if that file is meant, write `--hash=sha256:{wrong['got']}`; else look where pip looks (`pip config list`)",
+            f"if that file is meant, write `--hash=sha256:{wrong['got']}`; else see where pip looks: `pip config list`",
         )
     unpinned = _UNPINNED.search(text) or _UNHASHED.search(text)
     if unpinned:
@@ -86,13 +87,13 @@ def _not_found(text: str, info: Mapping[str, object]) -> tuple[str, str]:
     line, by, versions = found["line"], found["by"] or "", [each.strip() for each in found["versions"].split(",")]
     by = "" if by.startswith("-r ") else by
     name = re.match(r"[\w.-]*", line)[0]  # type: ignore[index]  # matches nothing, too
-    whose = f", which {by} requires," if by else ""
+    whose = f", which `{by}` requires" if by else ""
     others, yanked = _OTHER_PYTHON.search(text), _YANKED.search(text)
     python = _ONE_PYTHON.findall(others[1]) if others else []
     if wanted := [each for each in python if _is_meant(line, each[0])]:
         version, bound = wanted[-1]
         return (
-            f"`{line}`{whose} is not for Python {info.get('version')}: {name} {version} wants {bound.strip()}",
+            f"`{line}`{whose}: not for Python {info.get('version')}, since {name} {version} wants {bound.strip()}",
             "write a version that is for this Python, or take a base that has another",
         )
     if yanked and (taken := [each.strip() for each in yanked[1].split(",") if _is_meant(line, each.strip())]):

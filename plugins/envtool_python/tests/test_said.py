@@ -70,3 +70,22 @@ def test_the_requirement_its_place_and_what_to_write(text, said, hint):
 def test_words_that_are_not_known_are_passed_on():
     assert explained("ERROR: something else\n", PLACES, INFO) == ("", "")
     assert explained("", {}, {}) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("file", "fits"),
+    [
+        ("six-1.0-cp39-cp39-win_amd64.whl", False),
+        ("six-1.0-cp311-cp311-manylinux_2_17_aarch64.whl", False),
+        ("six-1.0-cp312-cp312-linux_x86_64.whl", False),
+        ("six-1.0-py2-none-any.whl", False),
+        ("six-1.0-py2.py3-none-any.whl", True),
+        ("six-1.0-cp38-abi3-manylinux_2_17_x86_64.whl", True),
+        ("six-1.0-cp311-cp311-musllinux_1_2_x86_64.whl", True),
+    ],
+)
+def test_a_wheel_of_the_project_that_is_not_for_this_python(file, fits):
+    text = "ERROR: Cannot install six because these package versions have conflicting dependencies.\n"
+    message, _ = explained(text, {}, INFO, ["six", f"six @ file:///project/dist/{file}"])
+    assert (not message) == fits
+    assert fits or message.startswith(f"`six`: the wheel {file} is for Python")

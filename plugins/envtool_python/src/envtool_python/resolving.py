@@ -146,7 +146,7 @@ class Resolver:
             hint = missing.hint(said, self.base_kind, self.site) or hint_for(said)
             raise api.BuildError(last_words(said), code="resolve", hint=hint, output=redacted(said))
         if done.status != 0:
-            message, hint = explained(redacted(said), self.places, self.info)
+            message, hint = explained(redacted(said), self.places, self.info, _lines(document))
             if message:
                 raise api.ResolveError(message, code="resolve", hint=hint)
             raise api.ResolveError(f"pip could not settle it: {last_words(said)}", code="resolve", hint=hint_for(said))
@@ -260,6 +260,12 @@ class Resolver:
             for index, entry in enumerate(self.files)
         ]
         return {"python": self.info, "pip": file_name(self.files[self.pip]["url"]), "files": files, **more}
+
+
+def _lines(document: api.Json) -> list[str]:
+    """What `resolve` asks pip for, and its constraints."""
+    asked: Any = document
+    return [*(line for call in asked.get("calls", ()) for line in call), *asked.get("constraints", ())]
 
 
 def _pin(entry: Entry, build: list[str], use: str) -> Entry:

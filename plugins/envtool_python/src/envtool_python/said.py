@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from envtool_python.requirements import name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _NOT_FOUND = re.compile(
     r"Could not find a version that satisfies the requirement (?P<line>.+?)(?: \(from (?P<by>(?!versions:)[^()]+)\))?"
@@ -30,16 +30,24 @@ _HASH = re.compile(
 _UNPINNED = re.compile(r"all requirements must have their versions pinned with ==\. These do not:\n((?:\s+\S.*\n?)+)")
 _UNHASHED = re.compile(r"missing from some requirements\b[^\n]*\n(?:[^\n]*hashes[^\n]*\n)*((?:\s+\S.*--hash=\S+\n?)+)")
 _PLATFORM = re.compile(r"(\S+\.whl) is not a supported wheel on this platform")
+_ALONE = re.compile(r"Cannot install (\S+) because these package versions have conflicting dependencies")
 _ALL_HASHED = (
     "where one line has a hash, each must have one and a version with `==`, what they require too: `pip-compile"
     " --generate-hashes` or `uv pip compile --generate-hashes` writes them all"
 )
 
 
-def explained(said: str, places: Mapping[str, str], info: Mapping[str, object]) -> tuple[str, str]:
+def explained(
+    said: str, places: Mapping[str, str], info: Mapping[str, object], lines: Iterable[str] = ()
+) -> tuple[str, str]:
     """What is wrong, and what to do; both empty where pip says something else. `places`: see Asked; `info`: what the
-    Python in the container is."""
+    Python in the container is; `lines`: what pip was asked, constraints too."""
     text = "\n".join(line.partition("ERROR: ")[2] or line for line in said.splitlines())
+    alone = _ALONE.search(text)  # what pip says of a wheel that a constraint names, and that is not for this platform
+    for line in lines if alone else ():
+        file = line.partition("#")[0].partition(" @ ")[2].rpartition("/")[2].strip()
+        if file.endswith(".whl") and name_of(line) == name_of(alone[1]) and not _fits(file, info):  # type: ignore[index]
+            text += f"\n{file} is not a supported wheel on this platform"
     for tell in (_hashes, _wheel, _not_found):
         message, hint = tell(text, info)
         if message:
@@ -78,6 +86,16 @@ def _wheel(text: str, info: Mapping[str, object]) -> tuple[str, str]:
         f"`{parts[0]}`: the wheel {file} is for {made}; here is {here}",
         "name one that is for this Python, a source archive (.tar.gz), or the project with a version: pip chooses",
     )
+
+
+def _fits(file: str, info: Mapping[str, object]) -> bool:
+    """Whether a wheel may be for this Python, by what its name says of the interpreter and the system."""
+    python, abi, platform = file.removesuffix(".whl").split("-")[-3:]
+    major, minor = f"{info.get('version', '')}..".split(".")[:2]
+    system, _, machine = str(info.get("platform", "")).partition("-")
+    own = {f"py{major}", f"py{major}{minor}", f"cp{major}{minor}"}
+    interpreter = bool(own & {*python.split(".")}) or abi == "abi3"
+    return interpreter and (platform == "any" or (system in platform and machine.replace("-", "_") in platform))
 
 
 def _not_found(text: str, info: Mapping[str, object]) -> tuple[str, str]:

@@ -248,6 +248,11 @@ class Kind:
         where the answer is another."""
         return ()
 
+    def check(self, request: Request, site: Site) -> None:
+        """Tell what is wrong in the options, or in files of the project that are no inputs, before anything below is
+        known. The request has no inputs, and says nothing of what lies below; `site` opens the project's files, and
+        refuses all else. Raises ResolveError, SpecError."""
+
     def question(self, request: Request) -> Json:
         """All of the request that `resolve`'s answer depends on: while it is the same, the remembered pins hold (the
         core adds the kind, its version, the architecture and what lies below). Default: options and all inputs."""

@@ -88,6 +88,22 @@ def find(
     )
 
 
+def check(
+    root: str,
+    patterns: Iterable[str],
+    *,
+    keeps: Callable[[str], bool] | None = None,
+    apart: Iterable[str] = (),
+    door: gate.Gate | None = None,
+    cancel: int = -1,
+) -> None:
+    """Whether `find` would find something for each pattern: nothing of the project is read for it, only named. Raises
+    as `find` does."""
+    with gate.Entries(root) as entries:
+        search = _Search(root, entries, keeps, {*apart}, cancel, door or gate.Gate(root), project.Hasher(None), None)
+        search.fill([(pattern, True, set()) for pattern in patterns], lambda found: found)
+
+
 class _Search:
     """Looks for the files that patterns mean; git is asked at most once."""
 
@@ -285,6 +301,8 @@ def _missing(pattern: str, mode: int | None) -> UsageError:
     else:
         why = "no file in it is part of the project" if stat.S_ISDIR(mode) else "it is left out"
     hint = "files that git ignores are seen only when they are named exactly"
+    if mode is None and not globs.is_glob(pattern):
+        hint = "paths are relative to the directory of the file that they stand in: make it there, or write another"
     if ".git" in pattern.split("/") and (mode is not None or globs.is_glob(pattern)):
         why = "a directory of git's own is no part of a layer"
         hint = "one file of it may be, by its name; a version comes by a variable or ARG. Tasks see `.git`"

@@ -102,6 +102,7 @@ _KIND: Mapping[str, Taken | None] = {
     "texts": _each(str),
     "keeps": None,
     "follows": None,
+    "check": _is(type(None)),
     "question": _json,
     "resolve": _json,
     "fresh": None,
@@ -253,7 +254,7 @@ def _asked(function: Callable[..., Any], name: str, owner: str, taken: Taken | N
 def _error(owner: str, name: str, arguments: tuple[Any, ...], text: str, cause: BaseException) -> PluginError:
     error = PluginError(owner, name, text, cause)
     for each in arguments:
-        if isinstance(each, api.Request):
+        if isinstance(each, api.Request) and name != "check":  # that request does not tell a base from a layer
             error.place(f"{'layer' if each.base_kind or each.below else 'base'} `{each.name}`", each.where)
         elif isinstance(each, api.EnvDraft):
             error.place(f"env `{each.name}`", each.where)

@@ -232,6 +232,7 @@ def lock(request: Request, upgrade: tuple[str, ...] | None, emit: Emit, cancel: 
         old, nodes = at.setting.lock, at.nodes
         stacks = Stacks(nodes, moving(at.setting, nodes, upgrade) if upgrade else at.setting)
         with together.told(at.spec.envs, stacks, at.setting):
+            stacks.check(env.name for env in at.spec.envs)
             [*pool.map(lambda env: stacks.stack(env.name), at.spec.envs)]
     found = locking.entries(stacks.graph(), stacks.made())
     names = frozenset((entry.question.subject, entry.question.name) for entry in found) if request.envs else None

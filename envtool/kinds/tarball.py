@@ -48,18 +48,28 @@ class Tarball(Kind):
         },
     }
 
+    def check(self, request: Request, site: Site) -> None:
+        """Is the file of the project there?"""
+        options: Any = request.options
+        if "path" not in options:
+            return
+        try:
+            site.open(_path(request)).close()
+        except ResolveError as error:
+            code = "tarball-missing" if error.code == "no-file" else error.code
+            hint = (
+                error.hint or "`path:` names a tar archive of the project, relative to the spec; `url:` one elsewhere"
+            )
+            problem = Problem(where=request.where, message=error.message, code=code, hint=hint)
+            raise SpecError((problem,)) from None
+
     def resolve(self, request: Request, site: Site) -> Json:
         """Nothing floats; a path of the project becomes one that means the same in every checkout."""
         options: Any = request.options
         if "url" in options:
             return {"url": options["url"], "sha256": options["sha256"].lower()}
-        path = posixpath.normpath(posixpath.join(request.directory, options["path"]))
-        try:
-            site.open(path).close()
-        except ResolveError as error:
-            code = "tarball-missing" if error.code == "no-file" else error.code
-            problem = Problem(where=request.where, message=error.message, code=code, hint=error.hint)
-            raise SpecError((problem,)) from None
+        self.check(request, site)
+        path = _path(request)
         return {"path": path, "sha256": options["sha256"].lower()}
 
     def fetches(self, request: Request, pins: Any) -> tuple[Fetch, ...]:
@@ -96,3 +106,8 @@ class Tarball(Kind):
     def summary(self, request: Request, pins: Any) -> str:
         """As in: root.tar.xz."""
         return str(pins.get("url") or pins["path"]).rpartition("/")[2]
+
+
+def _path(request: Request) -> str:
+    options: Any = request.options
+    return posixpath.normpath(posixpath.join(request.directory, options["path"]))

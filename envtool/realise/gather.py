@@ -48,7 +48,9 @@ class Gathered:
 def gather(graph: Graph, setting: Setting, *, jobs: int = 0) -> Gathered:
     """Know every node's files, and bring them into the store. Raises MakeError, SpecError, Interrupted."""
     stacks = Stacks(graph, setting)
+    stacks.check(graph.stacks)
     graph = stacks.graph()
+    stacks.check(graph.stacks)
     nodes = _settle(graph, stacks, setting, jobs)
     found: dict[str, Wanted] = {}
     for made in nodes:

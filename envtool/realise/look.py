@@ -5,16 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NoReturn
 
 from envtool.api import Request
-from envtool.errors import EnvtoolError, ResolveError
+from envtool.errors import EnvtoolError
 from envtool.plan.graph import Graph, Node
 from envtool.plan.plan import Known
-from envtool.realise import settle
+from envtool.realise import before, settle
 from envtool.realise.setting import Setting
 from envtool.realise.settle import Made, Settled, Wanted
-from envtool.realise.site import InProject
 from envtool.store import layers, memo
 from envtool.store.layers import Layer
 
@@ -38,11 +36,14 @@ def look(graph: Graph, setting: Setting) -> dict[str, Look]:
     for node in graph.nodes.values():
         below, beside = made(node.below, looks), {name: made(stack, looks) for name, stack in node.beside.items()}
         if any(looks[each].layer is None for each in node.needs):
+            before.check([node], setting)
             looks[node.id] = Look(node=node)
             continue
         request = settle.request_for(node, below, setting, beside)
         wanted = _wanted(node, request, below, setting)
         request = wanted.request
+        if not wanted.known:
+            before.check([node], setting)
         settled = settle.settled(node, request, wanted.pins) if wanted.known else None
         layer = layers.find(setting.store, settled.key) if settled else None
         if settled and layer is None and node.of and node.id not in stood_on:
@@ -75,26 +76,6 @@ def _wanted(node: Node, request: Request, below: Sequence[Made], setting: Settin
         return wanted
     # What is remembered does not fit this machine any more. Kinds that pin the machine itself look at it alone.
     try:
-        return replace(wanted, known=True, pins=node.kind.resolve(wanted.request, Nobody(setting)))
+        return replace(wanted, known=True, pins=node.kind.resolve(wanted.request, before.Nobody(setting)))
     except EnvtoolError:
         return wanted
-
-
-class Nobody(InProject):
-    """`api.Site` where nobody may be asked."""
-
-    def get(self, *_: object, **__: object) -> NoReturn:
-        """Refuses. Raises ResolveError."""
-        raise ResolveError("nobody may be asked now", code="nobody")
-
-    fetch = learn = run = keep = shared = packages_with = get
-
-    def seen(self, sha256: str, url: str) -> None:
-        """Nothing is seen."""
-
-    def cancelled(self) -> bool:
-        """There is nothing to wait for."""
-        return False
-
-    def note(self, text: str) -> None:
-        """Nobody listens either."""

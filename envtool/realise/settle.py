@@ -8,7 +8,7 @@ reviewed.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -109,7 +109,7 @@ def _request_on(node: Node, below: Sequence[Settled], diff_ids: tuple[str, ...],
         base_pins=base.pins if base else None,
         variables={name: value for name, value in said.items() if value is not None},
         unset=tuple(sorted(name for name, value in said.items() if value is None)),
-        texts=_texts(setting, node),
+        texts=texts(setting, node),
     )
 
 
@@ -356,7 +356,7 @@ def memo_question(node: Node, request: Request) -> dict[str, Json]:
 def wrong(node: Node, setting: Setting) -> tuple[Problem, ...]:
     """All that is wrong with what a node asks of the project's files. Raises Interrupted."""
     found: list[Problem] = []
-    for ask in (_inputs, _texts):
+    for ask in (_inputs, texts):
         try:
             ask(setting, node)
         except SpecError as error:
@@ -364,27 +364,36 @@ def wrong(node: Node, setting: Setting) -> tuple[Problem, ...]:
     return tuple(found)
 
 
+def within(spec: BaseSpec | LayerSpec, patterns: Iterable[str]) -> tuple[str, ...]:
+    """Patterns of a spec's own directory as those of the project."""
+    return tuple(posixpath.normpath(posixpath.join(spec.directory, pattern)) for pattern in patterns)
+
+
+def _prefix(spec: BaseSpec | LayerSpec) -> str:
+    return "" if spec.directory in ("", ".") else f"{spec.directory}/"
+
+
+def keeps(node: Node) -> Callable[[str], bool] | None:
+    """Which of the files that its patterns mean count for a node, by their paths in the project; None: all."""
+    kind, options, prefix = node.kind, node.spec.options, _prefix(node.spec)
+    if type(kind).keeps is Kind.keeps:
+        return None
+    return lambda path: path.startswith(prefix) and kind.keeps(options, path[len(prefix) :])
+
+
 def _inputs(setting: Setting, node: Node) -> tuple[InputFile, ...]:
     kind, spec = node.kind, node.spec
     options = spec.options
-    patterns = tuple(
-        tuple(posixpath.normpath(posixpath.join(spec.directory, pattern)) for pattern in some)
-        for some in (
-            kind.inputs(options),
-            kind.optional_inputs(options),
-            kind.named_inputs(options),
-            kind.asked_inputs(options),
-        )
+    some = (
+        kind.inputs(options),
+        kind.optional_inputs(options),
+        kind.named_inputs(options),
+        kind.asked_inputs(options),
     )
+    patterns = tuple(within(spec, each) for each in some)
     if not any(patterns):
         return ()
-    keeps = follows = None
-    prefix = "" if spec.directory in ("", ".") else f"{spec.directory}/"
-    if type(kind).keeps is not Kind.keeps:
-
-        def keeps(path: str) -> bool:
-            return path.startswith(prefix) and kind.keeps(spec.options, path[len(prefix) :])
-
+    follows, prefix = None, _prefix(spec)
     if type(kind).follows is not Kind.follows:
 
         def follows(link: str, path: str) -> bool:
@@ -396,7 +405,7 @@ def _inputs(setting: Setting, node: Node) -> tuple[InputFile, ...]:
         return inputs.find(
             setting.root,
             *patterns,
-            keeps=keeps,
+            keeps=keeps(node),
             follows=follows,
             apart=(*setting.files, *setting.logs),
             door=Gate(setting.root, setting.allowed),
@@ -406,10 +415,10 @@ def _inputs(setting: Setting, node: Node) -> tuple[InputFile, ...]:
     except (SpecError, Interrupted):
         raise
     except EnvtoolError as error:
-        raise _said_of(spec, error) from error
+        raise said_of(spec, error) from error
 
 
-def _texts(setting: Setting, node: Node) -> dict[str, str]:
+def texts(setting: Setting, node: Node) -> dict[str, str]:
     """Text of the files that a kind reads. Raises SpecError."""
     spec = node.spec
     found: dict[str, str] = {}
@@ -417,13 +426,13 @@ def _texts(setting: Setting, node: Node) -> dict[str, str]:
         try:
             text = project.Files(setting.root, setting.gate()).read(posixpath.join(spec.directory, path))
         except EnvtoolError as error:
-            raise _said_of(spec, error) from error
+            raise said_of(spec, error) from error
         if text is not None:
             found[path] = text
     return found
 
 
-def _said_of(spec: BaseSpec | LayerSpec, error: EnvtoolError) -> SpecError:
+def said_of(spec: BaseSpec | LayerSpec, error: EnvtoolError) -> SpecError:
     errors = error.errors if isinstance(error, inputs.WrongInputsError) else (error,)
     return SpecError(
         tuple(Problem(where=spec.where, message=each.message, code=each.code, hint=each.hint) for each in errors)

@@ -12,7 +12,7 @@ from envtool.errors import BuildError, EnvtoolError, MakeError, SpecError
 from envtool.events import Progress
 from envtool.plan.graph import Graph, Node, grown, has_parts
 from envtool.plugged import placed
-from envtool.realise import settle, team
+from envtool.realise import before, settle, team
 from envtool.realise.ahead import Ahead
 from envtool.realise.build import Ground, build, not_cached, stack_binds
 from envtool.realise.setting import Setting
@@ -76,13 +76,16 @@ class Stacks:
         self._lock = threading.Lock()
         self._recalled: dict[str, Made | None] = {}
         self._recalling = threading.Lock()
+        self._checked: set[str] = set()  # nodes of which all is there that they ask of the project's files
         self._ahead = Ahead(setting)
         self._stood_on: tuple[Graph | None, frozenset[str]] = (None, frozenset())
         setting.room.need(self._standing)
 
     def stack(self, env: str) -> Stack:
         """The whole stack of an env, made where it was not. Raises MakeError, SpecError, Interrupted."""
+        self.check([env])
         base = self._grow(self._graph.stacks[env][0])
+        self.check([env])  # now the parts of its base, too
         self.pull([env])
         parts, ids = self._graph.parts.get(base, ()), self._graph.stacks[env]
         needed = self._needed(env)
@@ -130,6 +133,18 @@ class Stacks:
                 there = self._ahead.coming(node_id) or (known is not None and known.layer.tree)
                 pending += () if there else self._graph.nodes[node_id].needs
         return needed
+
+    def check(self, envs: Iterable[str]) -> None:
+        """Tell what these envs' stacks ask of the project's files and that is not there, before anything is fetched or
+        made for it. Raises SpecError, Interrupted."""
+        with self._lock:
+            graph = self._graph
+            stacks = [graph.stacks[env] for env in envs]
+            wanted = dict.fromkeys(each for ids in stacks for each in (*ids, *graph.parts.get(ids[0], ())))
+            new = [each for each in wanted if each not in self._checked and self._recalled.get(each) is None]
+        before.check([graph.nodes[each] for each in new], self._setting)
+        with self._lock:
+            self._checked.update(new)
 
     def pull(self, envs: Iterable[str]) -> None:
         """Have what the team cache has of these envs' stacks on its way. Raises SpecError, Interrupted."""

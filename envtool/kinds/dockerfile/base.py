@@ -107,6 +107,12 @@ class Dockerfile(Kind):
 
         return making.local(options)
 
+    def check(self, request: Request, site: Site) -> None:
+        """Can the Dockerfile be read, and are the local images there that it needs?"""
+        from envtool.kinds.dockerfile import making
+
+        making.check(request, site)
+
     def texts(self, options: Json) -> tuple[str, ...]:
         """The Dockerfile, and what its context ignores."""
         file, directory = places(options)

@@ -46,6 +46,22 @@ def question(request: Request) -> Json:
     }
 
 
+def check(request: Request, site: Site) -> None:
+    """Raise SpecError, ResolveError for what is wrong in the Dockerfile, and for files of local images that are not
+    there, as far as the names are known before any image is."""
+    file = _file(request)
+    with _Faults(request):
+        names = missing(file, _target(file, request), {})
+    for name, line in names:
+        with _Asking(request, {name: line}):
+            for path in images.KIND.inputs(images.option(request.options, name)):
+                try:
+                    site.open(posixpath.normpath(posixpath.join(request.directory, path))).close()
+                except ResolveError as error:
+                    hint = error.hint or "`images:` names an OCI layout (`oci:DIR`), or an archive, of the project"
+                    raise ResolveError(error.message, code=error.code, hint=hint) from None
+
+
 def resolve(request: Request, site: Site) -> Json:
     """Pin each image, and what is behind the URLs of ADD that say no checksum."""
     file = _file(request)

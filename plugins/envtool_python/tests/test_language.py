@@ -127,7 +127,14 @@ def test_options_come_before_what_is_found():
     [
         (Project(pyproject__toml="[project\n"), {}, "pyproject", "pyproject.toml"),
         (Project(pyproject__toml=PROJECT), {"groups": ["gone"]}, "requirements", "envtool.yaml"),
-        (Project(requirements__txt="-r gone.txt"), {}, "requirements", "envtool.yaml"),
+        (Project(requirements__txt="-r gone.txt"), {}, "requirements", "requirements.txt"),
+        (Project(requirements__txt="six => 1"), {}, "requirements", "requirements.txt"),
+        (
+            Project(pyproject__toml=PROJECT.replace("dependencies", "dependencies")),
+            {"packages": ["six => 1"]},
+            "requirements",
+            "envtool.yaml",
+        ),
     ],
 )
 def test_wrong_files_are_errors_of_the_spec_with_a_place(project, options, code, file):

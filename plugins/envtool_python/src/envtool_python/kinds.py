@@ -15,10 +15,12 @@ from envtool_python.resolving import PINS, Resolver, fetches, files_of, inside_b
 from envtool_python.simple import located
 from envtool_python.sources import SOURCES
 from envtool_python.versions import pretended
-from envtool_python.wanted import Inputs, archives_of, asks_project, directories_of, facts_at, wanted
+from envtool_python.wanted import Inputs, archives_of, asks_project, check, directories_of, facts_at, wanted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from envtool_python.facts import Facts
 
 VENV = "/opt/venv"
 
@@ -176,6 +178,12 @@ class Pip(_Venv):
             asked = (*asked, *(posixpath.join(place, pattern) for place in places for pattern in usual))
         return unique((*asked, *(posixpath.join(place, name) for place in places for name in BUILD_FILES)))
 
+    def check(self, request: api.Request, site: api.Site) -> None:
+        """Are all files that it names there, and all lines requirements? Raises ResolveError, SpecError."""
+        chosen = _options(request.options)
+        named = [*self.inputs(chosen), *self.optional_inputs(chosen), *self.asked_inputs(chosen)]
+        check(chosen, Inputs(request, site, ahead=named))
+
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
         """Settle every requirement to a file. Raises ResolveError, FetchError."""
         chosen = _options(request.options)
@@ -185,6 +193,7 @@ class Pip(_Venv):
             site, python=_python(chosen), venv=_path(chosen), index=chosen.get("index", ""), base_kind=request.base_kind
         )
         _check_python(chosen, resolver)
+        resolver.places = asked.places
         lines = [line for call in asked.calls for line in call]
         document: dict[str, api.Json] = {
             "calls": [[*call] for call in asked.calls],
@@ -257,17 +266,16 @@ class PythonProject(_Venv):
             return super().question(request)
         return [{key: value for key, value in chosen.items() if key not in ("files", "names")}, request.directory, []]
 
+    def check(self, request: api.Request, site: api.Site) -> None:
+        """Is there a project? Raises ResolveError."""
+        root = posixpath.normpath(_options(request.options).get("root", "."))
+        _buildable(Inputs(request, site, ahead=[posixpath.join(root, name) for name in BUILD_FILES]), root)
+
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
         """Settle what its build needs. Raises ResolveError, FetchError."""
         chosen = _options(request.options)
         root = posixpath.normpath(chosen.get("root", "."))
-        facts = facts_at(Inputs(request, site), _prefix(root))
-        if not facts.buildable:
-            raise api.ResolveError(
-                f"there is no project to install in {root}",
-                code="no-project",
-                hint="it needs a pyproject.toml with [project] or [build-system], or a setup.py",
-            )
+        facts = _buildable(Inputs(request, site), root)
         install = chosen.get("install") or facts.install
         resolver = Resolver(
             site, python=_python(chosen), venv=_path(chosen), index=chosen.get("index", ""), base_kind=request.base_kind
@@ -387,3 +395,15 @@ def _told(request: api.Request, pins: api.Json, project: api.Json) -> api.Json:
 
 def _indices(pins: api.Json, use: str) -> list[api.Json]:
     return [index for index, entry in enumerate(files_of(pins)) if entry["use"] == use]
+
+
+def _buildable(files: Inputs, root: str) -> Facts:
+    """The facts of the project in `root`. Raises ResolveError (code no-project) where there is none."""
+    facts = facts_at(files, _prefix(root))
+    if not facts.buildable:
+        raise api.ResolveError(
+            f"there is no project to install in {root}",
+            code="no-project",
+            hint="it needs a pyproject.toml with [project] or [build-system], or a setup.py",
+        )
+    return facts

@@ -23,6 +23,7 @@ from envtool_python.conventions import plugins_wanted
 from envtool_python.editable import build_text, decisive_files
 from envtool_python.facts import Facts, read_facts
 from envtool_python.indexes import bounded, index_of
+from envtool_python.lines import fault, faults
 from envtool_python.links import find_links
 from envtool_python.needs import has_tests, needs_of
 from envtool_python.pythons import known, python_wrong
@@ -37,7 +38,7 @@ from envtool_python.requirements import (
     unique,
 )
 from envtool_python.sources import INDEX, SOURCES, Sources, Wrong, is_directory
-from envtool_python.texts import Below, Texts, Tree, WrongFileError
+from envtool_python.texts import Below, Texts, Tree, WrongFileError, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -86,7 +87,14 @@ class Python(api.Language):
             problem = api.Problem(where=where, message=str(error), code="pyproject", hint=error.hint, text=text)
             raise api.SpecError((problem,)) from None
         except WrongRequirementError as error:
-            raise api.SpecError((api.Problem(where=env.where, message=str(error), code="requirements"),)) from None
+            if error.file:
+                place = Wrong(
+                    message=str(error), hint=error.hint, file=error.file, line=error.line, code="requirements"
+                )
+                check(env, texts, [place])
+            raise api.SpecError(
+                (api.Problem(where=env.where, message=str(error), code="requirements", hint=error.hint),)
+            ) from None
 
 
 def _layers(env: api.EnvDraft, project: Texts, facts: Facts) -> tuple[api.LayerDraft, ...]:
@@ -192,9 +200,17 @@ def _pip(
         reads = [*unique((*decisive, *by_name))] or ["."]
         if extras:
             answer["extras"] = [*extras]
+    own = options.get("packages", ())
+    bad = faults(own, env.where.file, env.where.line, written=True)
+    for line in unique(line for line in lines if line not in own):
+        file = "tox.ini" if line in chosen.lines else "pyproject.toml"
+        bad += faults([line], file, line_of(project.read(file), line) if fault(line)[0] else 0, written=True)
     for line in found.requirements:
         file, number = found.places.get(line, ("requirements.txt", 1))
-        sources.place([line], facts, file=file, line=number)
+        if fault(line)[0]:
+            bad += faults([line], file, number)
+        else:
+            sources.place([line], facts, file=file, line=number)
     top, root = sources.top(facts)
     lines, bounds, wrong = bounded(lines, top, root, sources, options.get("packages", ()))
     names = {name_of(line) for line in (*lines, *found.requirements)}
@@ -210,7 +226,7 @@ def _pip(
     if options.get("constraints") and answer:
         answer["constraints"] = options["constraints"]
     if not answer:
-        return {}, ()
+        return {}, (*bad,)
     if bounds:
         answer["bounds"] = [*bounds]
     if options.get("sources", {}).get("*") != INDEX:
@@ -226,7 +242,7 @@ def _pip(
     }
     if sources.chosen or given:
         answer["sources"] = {**given, **sources.chosen}
-    return answer, wrong
+    return answer, (*bad, *wrong)
 
 
 def _read_below(project: Texts, sources: Sources) -> list[str]:

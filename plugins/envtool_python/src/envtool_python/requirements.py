@@ -27,7 +27,12 @@ _MODES = re.compile(
 
 
 class WrongRequirementError(ValueError):
-    """A requirement that cannot be used; the message says which, where and why."""
+    """A requirement that cannot be used; the message says which and why; `file` and `line` where, as far as it is
+    known, `hint` what to write."""
+
+    def __init__(self, message: str, *, file: str = "", line: int = 0, hint: str = "") -> None:
+        super().__init__(message)
+        self.file, self.line, self.hint = file, line, hint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,21 +95,29 @@ class _Flattening:
         self.places: dict[str, tuple[str, int]] = {}
         self.seen: set[tuple[str, bool]] = set()
 
-    def file(self, path: str, *, constraint: bool, parent: str) -> None:
+    def file(self, path: str, *, constraint: bool, parent: str, number: int = 0) -> None:
+        said = f"{parent}:{number}" if parent else "the spec"
+
+        def wrong(message: str, hint: str) -> WrongRequirementError:
+            return WrongRequirementError(message, file=parent, line=number, hint=hint)
+
         if "://" in path:
-            raise WrongRequirementError(f"{parent} includes {path}, which is not a file of the project")
+            hint = "put it into the project: what a URL has may be another thing tomorrow"
+            raise wrong(f"{said} includes {path}, which is not a file of the project", hint)
         path = posixpath.normpath(path)
         if path.startswith(("/", "..")):
-            raise WrongRequirementError(f"{parent or 'the spec'} names {path}, which is outside of the project")
+            hint = "requirement files are files of the project, named from where the one stands that includes them"
+            raise wrong(f"{said} names {path}, which is outside of the project", hint)
         if (path, constraint) in self.seen:
             return
         self.seen.add((path, constraint))
         text = self.read(path)
         if text is None:
-            raise WrongRequirementError(f"there is no {path}" + (f", which {parent} includes" if parent else ""))
+            hint = "it is named from the directory of the file that includes it" if parent else "is it written right?"
+            raise wrong(f"there is no {path}" + (f", which {said} includes" if parent else ""), hint)
         self.files.append(path)
-        for number, line in _logical(text):
-            self.line(line, number, path, constraint=constraint)
+        for at, line in _logical(text):
+            self.line(line, at, path, constraint=constraint)
 
     def line(self, line: str, number: int, path: str, *, constraint: bool) -> None:
         where = f"{path}:{number}"
@@ -114,13 +127,14 @@ class _Flattening:
             flag, value = option.group(1), option.group(2).strip()
             if flag in _INCLUDE:
                 nested = value if "://" in value else posixpath.join(posixpath.dirname(path), value)
-                self.file(nested, constraint=constraint or _INCLUDE[flag] == "constraint", parent=where)
+                self.file(nested, constraint=constraint or _INCLUDE[flag] == "constraint", parent=path, number=number)
                 return
             if flag not in _EDITABLE:
                 self.places.setdefault(line, (path, number))
                 (self.constraints if constraint else self.requirements).append(line)
                 return
-            local = value
+            plain = re.match(r"^[\w.-]+(?=$|[\[;\s])", value)  # a path, and never a name
+            local = f"./{value}" if plain and not value.startswith(".") else value
         found = _ITSELF.match(local)
         if found:
             extras = found.group(1) or found.group(2) or ""

@@ -28,6 +28,7 @@ from envtool import api
 from envtool_python import missing
 from envtool_python.index import TOOLS, Index, closed, file_name, host_pip, last_words, of_backend, read_index, redacted
 from envtool_python.requirements import name_of, normal
+from envtool_python.said import explained
 from envtool_python.simple import replacing
 
 if TYPE_CHECKING:
@@ -120,7 +121,9 @@ class Resolver:
         self.venv = venv
         self.index: Index = replacing(read_index(site), index)
         self.files: list[Entry] = []
-        self.info: dict[str, Any] = self.inside("info", {"venv": venv}, network=False)
+        self.places: Mapping[str, str] = {}  # of requirements, for what is said of them: Asked.places
+        self.info: dict[str, Any] = {}
+        self.info = self.inside("info", {"venv": venv}, network=False)
         self.pip = self.add(self._pip())
         self.pip_bind = self._bind(self.pip)
 
@@ -143,6 +146,9 @@ class Resolver:
             hint = missing.hint(said, self.base_kind, self.site) or hint_for(said)
             raise api.BuildError(last_words(said), code="resolve", hint=hint, output=redacted(said))
         if done.status != 0:
+            message, hint = explained(redacted(said), self.places, self.info, _lines(document))
+            if message:
+                raise api.ResolveError(message, code="resolve", hint=hint)
             raise api.ResolveError(f"pip could not settle it: {last_words(said)}", code="resolve", hint=hint_for(said))
         return json.loads(done.stdout.decode().strip().rpartition("\n")[2])
 
@@ -254,6 +260,12 @@ class Resolver:
             for index, entry in enumerate(self.files)
         ]
         return {"python": self.info, "pip": file_name(self.files[self.pip]["url"]), "files": files, **more}
+
+
+def _lines(document: api.Json) -> list[str]:
+    """What `resolve` asks pip for, and its constraints."""
+    asked: Any = document
+    return [*(line for call in asked.get("calls", ()) for line in call), *asked.get("constraints", ())]
 
 
 def _pin(entry: Entry, build: list[str], use: str) -> Entry:

@@ -175,7 +175,7 @@ class Sources:
         root = "" if source.value == "." else f"{source.value}/"
         facts = read_facts(self.project, root)
         if not facts.buildable and self._names.get(source.value) != name:
-            said = f"`{name}` comes from {source.said}, where there is no project"
+            said = f"`{name}` comes from {source.said}, where there is no project (no {', '.join(PROJECTS)})"
             self._refuse(name, said, source)
             return [requirement]
         if facts.name and normal(facts.name) != name:
@@ -223,11 +223,15 @@ class Sources:
             name = egg[1] if egg else posixpath.basename(re.split(r"[@#](?![^/]*/)", text)[0]).removesuffix(".git")
             return name, self._place_of(text, name, root, file, line)
         path = None if text.startswith("-") else _DIRECTORY.match(text)
-        if path and (text.startswith(("file:", ".", "/", "{", "$")) or "/" in path.group(1)) and "://" not in text:
+        if (
+            path
+            and (text.startswith(("file:", ".", "/", "{", "$")) or "/" in re.split(r"[\[;\s]", text)[0])
+            and "://" not in text
+        ):
             source = self._place_of(path.group(1), "", root, file, line)
             name = self._names.get(source.value, "") or self._called(source)
             if not name:
-                self._refuse(path.group(1), f"{path.group(1)} is {source.said}", source)
+                self._refuse_path(path.group(1), source)
                 return text, None
             return f"{name}{path.group(2) or ''}{' ' + path.group(3) if path.group(3) else ''}", source
         return text, None
@@ -441,6 +445,21 @@ class Sources:
                 if name and not _ASIDE & {*place.split("/")}:
                     self._around.setdefault(name, []).append(place)
         return self._around
+
+    def _refuse_path(self, text: str, source: Source) -> None:
+        """Of a place that no name goes with."""
+        why = f"it is {source.said}"
+        if source.kind == "directory":
+            why = f"there is no project in {source.value} (no {', '.join(PROJECTS[:-1])} or {PROJECTS[-1]})"
+            if any(self.project.read(posixpath.join(source.value, file)) is not None for file in PROJECTS):
+                why = f"the project in {source.value} has a name that only its build backend can tell"
+        hint = (
+            "write the path of a directory of the project that has one of them, of an archive (`./DIRECTORY/FILE.whl`),"
+            " or the name of a project"
+        )
+        if source.kind == "refused" and "repository" in source.said:
+            hint = "a repository has no hash: name a release, or the URL of an archive"
+        self.wrong.setdefault(text, Wrong(message=f"`{text}`: {why}", hint=hint, file=source.file, line=source.line))
 
     def _refuse(self, name: str, message: str, source: Source) -> None:
         hint = (

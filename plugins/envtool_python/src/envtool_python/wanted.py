@@ -11,14 +11,16 @@ from envtool import api
 from envtool_python import links
 from envtool_python.editable import BUILD_FILES
 from envtool_python.facts import Facts, read_facts
+from envtool_python.lines import faults
 from envtool_python.requirements import WrongRequirementError, extra, flatten, group, name_of, own_extras, unique
-from envtool_python.sources import Sources, at, is_archive, is_directory, is_url
+from envtool_python.sources import ARCHIVES, INDEX, PROJECTS, Sources, Wrong, at, is_archive, is_directory, is_url
 from envtool_python.texts import WrongFileError, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 MOST = 8 << 20  # bytes of a requirements file
+SPEC = "the spec"  # the file of what stands in the layer's own options
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,7 @@ class Asked:
     directories: Mapping[str, str]
     extras: tuple[str, ...] | None
     project_call: int
+    places: Mapping[str, str]  # a name that is required -> file and line, as in "requirements.txt:3", where it is known
 
 
 def wanted(chosen: Mapping[str, Any], files: Inputs) -> Asked:
@@ -41,7 +44,7 @@ def wanted(chosen: Mapping[str, Any], files: Inputs) -> Asked:
     try:
         return _wanted(chosen, files)
     except (WrongFileError, WrongRequirementError) as error:
-        raise _wrong(error) from None
+        raise _wrong(error, files) from None
     except _OutsideError as error:
         raise api.ResolveError(
             f"{error} is included, but the layer does not depend on it", code="requirements",
@@ -49,13 +52,26 @@ def wanted(chosen: Mapping[str, Any], files: Inputs) -> Asked:
         ) from None  # fmt: skip
 
 
+def check(chosen: Mapping[str, Any], files: Inputs) -> None:
+    """Raises ResolveError, SpecError as `wanted`; what the layer names and is not there is for others to tell."""
+    named = (*chosen.get("requirements", ()), *chosen.get("constraints", ()))
+    try:
+        if any(files.read(path) is None for path in named):
+            return
+    except WrongFileError as error:
+        raise _wrong(error, files) from None
+    wanted(chosen, files)
+
+
 def _wanted(chosen: Mapping[str, Any], files: Inputs) -> Asked:
+    wrong = [*_absent(chosen, files), *faults(chosen.get("packages", ()), SPEC, 0, written=True)]
+    places: dict[str, str] = {}
     facts = read_facts(files) if asks_project(chosen) or chosen.get("groups") else Facts()
     sources = Sources(files, chosen.get("sources", {}), depth=files.depth)
     bounded = flatten(files.read, (), chosen.get("constraints", ()))
     extras = [*chosen.get("extras", ())] if asks_project(chosen) else None
     calls: list[tuple[str, ...]] = []
-    rest: list[str] = sources.place(chosen.get("packages", ()), Facts(), file="the spec")
+    rest: list[str] = sources.place(chosen.get("packages", ()), Facts(), file=SPEC)
     constraints = [*bounded.constraints, *chosen.get("bounds", ())]
     for path in chosen.get("requirements", ()):
         found = flatten(files.read, [path])
@@ -66,8 +82,12 @@ def _wanted(chosen: Mapping[str, Any], files: Inputs) -> Asked:
         lines: list[str] = []
         for line in found.requirements:
             file, number = found.places.get(line, (path, 1))
+            if bad := faults([line], file, number):
+                wrong += bad
+                continue
+            places.setdefault(name_of(line), f"{file}:{number}")
             told, missing = links.seen(line, file, files.known, files.directory)
-            if missing:
+            if missing and not files.ahead:
                 raise api.ResolveError(
                     f"{file}:{number}: `{line}`: the layer does not depend on {missing}", code="requirements",
                     hint=f"name it: `inputs: [{missing}]`",
@@ -87,7 +107,7 @@ def _wanted(chosen: Mapping[str, Any], files: Inputs) -> Asked:
         rest += sources.place(facts.dependencies or (), facts)
         for name in extras:
             rest += sources.place(extra(facts.name, facts.extras, name), facts)
-    _check_sources(sources)
+    _check_sources(sources, wrong, files)
     constraints += [f"{name} @ {value}" for name, value in sources.given.items() if is_url(value)]
     local = {name: at(value, files.directory) for name, value in sources.given.items() if is_archive(value)}
     constraints += [f"{name} @ {url}" for name, url in local.items()]
@@ -102,13 +122,31 @@ def _wanted(chosen: Mapping[str, Any], files: Inputs) -> Asked:
         directories=directories_of(chosen),
         extras=asked,
         project_call=len(calls) - 1,
+        places=places,
     )
 
 
-def _check_sources(sources: Sources) -> None:
-    """Raises ResolveError where a requirement does not come from an index, and the layer does not say so."""
-    for wrong in sources.wrong.values():
-        raise api.ResolveError(f"{wrong.file}:{wrong.line}: {wrong.message}", code="source", hint=wrong.hint)
+def _absent(chosen: Mapping[str, Any], files: Inputs) -> list[Wrong]:
+    """Directories that the layer's own `sources` name, and in which there is no project."""
+    return [
+        Wrong(
+            message=f"`sources: {{{name}: {place}}}`: there is no project in {place} (no {', '.join(PROJECTS)})",
+            hint="write the path of a directory of the project that has one, of a wheel or source archive in it "
+            f"(it ends in {', '.join(ARCHIVES[:3])}), the URL of one, or `{INDEX}`",
+            file=SPEC,
+            line=0,
+        )
+        for name, place in directories_of(chosen).items()
+        if all(files.read(posixpath.join(place, file)) is None for file in PROJECTS)
+    ]
+
+
+def _check_sources(sources: Sources, wrong: list[Wrong], files: Inputs) -> None:
+    """Raises SpecError for lines and sources that are wrong, all at once; ResolveError where a requirement comes from
+    no index, and the layer does not say so."""
+    found = [*wrong, *sources.wrong.values()]
+    if found:
+        raise api.SpecError(tuple(dict.fromkeys(files.problem(each) for each in found)))
     for name, place in sources.chosen.items():
         if name not in sources.given:
             more = "" if not is_directory(place) else f", and a layer `python-project: {{root: {place}}}` installs it"
@@ -134,11 +172,14 @@ def archives_of(chosen: Mapping[str, Any]) -> list[str]:
     return [place for place in chosen.get("sources", {}).values() if is_archive(place)]
 
 
-def _wrong(error: WrongFileError | WrongRequirementError) -> api.ResolveError:
+def _wrong(error: WrongFileError | WrongRequirementError, files: Inputs) -> api.ResolveError | api.SpecError:
     if isinstance(error, WrongFileError):
         where = f"{error.file}:{error.line}:{error.column}"
         return api.ResolveError(f"{where}: {error}", code="pyproject", hint=error.hint)
-    return api.ResolveError(str(error), code="requirements")
+    if error.file:
+        place = Wrong(message=str(error), hint=error.hint, file=error.file, line=error.line, code="requirements")
+        return api.SpecError((files.problem(place),))
+    return api.ResolveError(str(error), code="requirements", hint=error.hint)
 
 
 class _OutsideError(LookupError):
@@ -148,8 +189,14 @@ class _OutsideError(LookupError):
 class Inputs:
     """The project's files as a layer may read them: what is not among its inputs does not exist."""
 
-    def __init__(self, request: api.Request, site: api.Site) -> None:
+    def __init__(self, request: api.Request, site: api.Site, ahead: Iterable[str] | None = None) -> None:
+        """`ahead`: before its inputs are known; these are their patterns, and of metadata files what is none of them
+        does not exist."""
+        self.ahead = ahead is not None
+        self.where = request.where
         self.known = {item.path for item in request.inputs}
+        if ahead is not None:
+            self.known = {posixpath.normpath(posixpath.join(request.directory, each)) for each in ahead}
         self.site = site
         self.directory = request.directory
         self.depth = len([part for part in request.directory.split("/") if part not in ("", ".")])
@@ -167,8 +214,22 @@ class Inputs:
         if whole not in self.known:
             if posixpath.basename(path) in BUILD_FILES:
                 return None
-            raise _OutsideError(path)
+            if not self.ahead:
+                raise _OutsideError(path)
         return text_of(content, path)
+
+    def problem(self, wrong: Wrong) -> api.Problem:
+        """The same at its place: of the layer's own options, where that stands in the spec."""
+        where, text = self.where, ""
+        if wrong.file != SPEC:
+            whole = posixpath.normpath(posixpath.join(self.directory, wrong.file))
+            where = api.Where(file=whole, line=wrong.line or 1, column=1)
+            try:
+                found = (self.read(wrong.file) or "").splitlines()[where.line - 1 : where.line]
+            except (_OutsideError, WrongFileError, api.ResolveError):
+                found = []
+            text = found[0] if found else ""
+        return api.Problem(where=where, message=wrong.message, code=wrong.code, hint=wrong.hint, text=text, width=0)
 
 
 def facts_at(files: Inputs, prefix: str) -> Facts:
@@ -176,7 +237,7 @@ def facts_at(files: Inputs, prefix: str) -> Facts:
     try:
         return read_facts(files, prefix)
     except (WrongFileError, WrongRequirementError) as error:
-        raise _wrong(error) from None
+        raise _wrong(error, files) from None
 
 
 def asks_project(chosen: Mapping[str, Any]) -> bool:

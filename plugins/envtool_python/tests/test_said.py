@@ -1,0 +1,91 @@
+"""What pip says, in words of ours: its sentences are those of pip 26."""
+
+from __future__ import annotations
+
+import pytest
+from envtool_python.said import explained
+
+INFO = {"implementation": "cpython", "version": "3.11.2", "platform": "linux-x86_64"}
+PLACES = {"six": "r.txt:3", "attrs": "r.txt:4"}
+A, B = "a" * 64, "b" * 64
+HASH = f"""ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE. If you have updated the package versions, \
+please update the hashes. Otherwise, examine the package contents carefully; someone may have tampered with them.
+    six==1.16.0 from https://h.invalid/six-1.16.0-py2.py3-none-any.whl (from -r /tmp/r.txt (line 1)):
+        Expected sha256 {A}
+        Expected     or {"c" * 64}
+             Got        {B}
+
+envtool: /opt/venv/bin/python pip install --quiet ended with 1
+"""
+UNPINNED = """ERROR: In --require-hashes mode, all requirements must have their versions pinned with ==. These do not:
+    attrs from https://h.invalid/attrs-24-py3-none-any.whl (from -r /tmp/r.txt (line 2))
+"""
+UNHASHED = f"""ERROR: Hashes are required in --require-hashes mode, but they are missing from some requirements. Here is a \
+list of those requirements along with the hashes their downloaded archives actually had. Add lines like these to your \
+requirements files to prevent tampering. (If you did not enable --require-hashes manually, note that it turns on \
+automatically when any package has a hash.)
+    attrs==24 --hash=sha256:{A}
+"""
+NONE = """ERROR: Could not find a version that satisfies the requirement six (from versions: none)
+ERROR: No matching distribution found for six
+"""
+NEWER = """ERROR: Could not find a version that satisfies the requirement six==99 (from versions: 1.0, 1.1, 1.2, 1.3, 1.4, 1.5)
+ERROR: No matching distribution found for six==99
+"""
+PYTHON = """ERROR: Ignored the following versions that require a different python version: 2.0 Requires-Python >=3.13; 2.1 \
+Requires-Python >=3.14,<4
+ERROR: Could not find a version that satisfies the requirement six>=2.1 (from versions: 1.0)
+ERROR: No matching distribution found for six>=2.1
+"""
+YANKED = """ERROR: Ignored the following yanked versions: 1.5, 1.7
+ERROR: Could not find a version that satisfies the requirement six>1.6 (from versions: 1.0)
+ERROR: No matching distribution found for six>1.6
+"""
+BY = """ERROR: Could not find a version that satisfies the requirement other>=3 (from attrs) (from versions: 1.0, 2.0)
+ERROR: No matching distribution found for other>=3
+"""
+WHEEL = "ERROR: six-1.0-cp39-cp39-win_amd64.whl is not a supported wheel on this platform.\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "hint"),
+    [
+        (HASH, f"r.txt:3: `six==1.16.0`: the file has another hash than the line says: {B}, not {A}", f"sha256:{B}"),
+        (UNPINNED, "r.txt:4: `attrs` has no hash, or no version with `==`", "--generate-hashes"),
+        (UNHASHED, "r.txt:4: `attrs==24` has no hash", "--generate-hashes"),
+        (NONE, "r.txt:3: `six`: nothing that this Python can install is called `six` where pip looks", "is the name right"),
+        (NEWER, "r.txt:3: `six==99`: there is no such version of six; the newest that", "as in `six>=1.5`"),
+        (PYTHON, "r.txt:3: `six>=2.1`: not for Python 3.11.2, since six 2.1 wants >=3.14,<4", "another"),
+        (YANKED, "r.txt:3: `six>1.6`: what fits was yanked by its authors (1.7)", "write `six==1.7`"),
+        (BY, "r.txt:4: `other>=3`, which `attrs` requires: there is no such version of other", "as in `other>=2.0`"),
+        (WHEEL, "r.txt:3: `six`: the wheel six-1.0-cp39-cp39-win_amd64.whl is for Python `cp39`, platform `win_amd64`", ".tar.gz"),
+    ],
+)  # fmt: skip
+def test_the_requirement_its_place_and_what_to_write(text, said, hint):
+    message, advice = explained(text, PLACES, INFO)
+    assert message.startswith(said)
+    assert hint in advice
+
+
+def test_words_that_are_not_known_are_passed_on():
+    assert explained("ERROR: something else\n", PLACES, INFO) == ("", "")
+    assert explained("", {}, {}) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("file", "fits"),
+    [
+        ("six-1.0-cp39-cp39-win_amd64.whl", False),
+        ("six-1.0-cp311-cp311-manylinux_2_17_aarch64.whl", False),
+        ("six-1.0-cp312-cp312-linux_x86_64.whl", False),
+        ("six-1.0-py2-none-any.whl", False),
+        ("six-1.0-py2.py3-none-any.whl", True),
+        ("six-1.0-cp38-abi3-manylinux_2_17_x86_64.whl", True),
+        ("six-1.0-cp311-cp311-musllinux_1_2_x86_64.whl", True),
+    ],
+)
+def test_a_wheel_of_the_project_that_is_not_for_this_python(file, fits):
+    text = "ERROR: Cannot install six because these package versions have conflicting dependencies.\n"
+    message, _ = explained(text, {}, INFO, ["six", f"six @ file:///project/dist/{file}"])
+    assert (not message) == fits
+    assert fits or message.startswith(f"`six`: the wheel {file} is for Python")

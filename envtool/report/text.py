@@ -130,7 +130,7 @@ def shortened(text: str, columns: int) -> str:
     return f"{first(text, columns - 1 - width(end))}…{end}"
 
 
-_WORD = re.compile(r"`[^`\n]*`\S*|\S+")
+_WORD = re.compile(r"`[^`\n]*`\S*|[+-]?\d[\d.]* [kMGT]?B\b\S*|\S+")  # a size and its unit are one
 
 
 def wrapped(text: str, columns: int, *, indent: str = "") -> str:

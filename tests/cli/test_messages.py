@@ -197,6 +197,7 @@ PRINTERS = ("cli.tables", "cli.looktables", "cli.storetables", "cli.caching", "r
 @pytest.mark.parametrize("columns", WIDTHS)
 def test_what_a_verb_prints_fits(columns, long, envtool, monkeypatch):
     monkeypatch.setattr("envtool.cli.screen.width", lambda file=None: columns)
+    monkeypatch.setattr("envtool.report.plain.Plain._columns", lambda self: columns)
     if long:
         for each in PRINTERS:
             name = f"envtool.{each}.one_line"

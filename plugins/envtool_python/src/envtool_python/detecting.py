@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, Any
 from envtool import api
 from envtool_python.conventions import pytest_settings, tox_commands
 from envtool_python.facts import Facts, read_facts
+from envtool_python.language import depth_of, pip_of
 from envtool_python.pythons import HOST_PATH, fits_minor, known, suite_for
+from envtool_python.requirements import WrongRequirementError
+from envtool_python.sources import Sources
 from envtool_python.texts import Texts, WrongFileError
 
 if TYPE_CHECKING:
@@ -39,6 +42,9 @@ def detect(project: api.Project) -> list[api.Detection]:
             return []
         facts = read_facts(texts)
         more = _tests(texts, facts)
+        beside, unclear = _beside(texts, facts, getattr(project, "directory", "."), more or {})
+    except WrongRequirementError as error:
+        return [api.Detection(language="python", reason=str(error))]
     except WrongFileError as error:
         reason = f"{error.file}:{error.line}: {error}"
         return [api.Detection(language="python", reason=reason)]
@@ -46,8 +52,35 @@ def detect(project: api.Project) -> list[api.Detection]:
     env: dict[str, api.Json] = {**_base(facts), "language": "python"}
     if more is None:
         return [api.Detection(language="python", reason=f"{reason}, and no tests", env=env)]
+    if unclear:
+        return [api.Detection(language="python", reason=f"{reason}, but {unclear}", env=env)]
     env |= more
+    env |= {"sources": beside} if beside else {}
     return [api.Detection(language="python", reason=reason, env=env)]
+
+
+def _beside(
+    project: Texts, facts: Facts, directory: str, options: dict[str, api.Json]
+) -> tuple[dict[str, api.Json], str]:
+    """The spec's `sources` for requirements that projects of the checkout are called like: their directories; and what
+    is not clear, where several are. What the project's own files say of its sources needs none."""
+    given: dict[str, str] = {}
+    env = api.EnvDraft(
+        name="unit", base_kind="host", options={key: value for key, value in options.items() if key != "tasks"},
+        layer_names=(), where=api.Where(file="", line=1, column=1), directory=directory,
+    )  # fmt: skip
+    while True:
+        sources = Sources(project, given, depth_of(directory))
+        pip_of(env, project, facts, sources)
+        new = {name: sources.beside(name) for name in sources.wrong if name not in given}
+        several = next((name for name, places in new.items() if len(places) > 1), "")
+        if several:
+            wrong = sources.wrong[several]
+            return {}, f"{wrong.message} {wrong.hint}"
+        found = {name: places[0] for name, places in new.items() if places}
+        if not found:
+            return {**given}, ""
+        given |= found
 
 
 def _base(facts: Facts) -> dict[str, api.Json]:

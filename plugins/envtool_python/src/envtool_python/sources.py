@@ -409,6 +409,10 @@ class Sources:
         )
         return None
 
+    def beside(self, name: str) -> list[str]:
+        """Directories of the checkout whose project is called so."""
+        return self._projects().get(name, [])
+
     def _projects(self) -> dict[str, list[str]]:
         """Name -> directories of the projects in the checkout that are called so."""
         if self._siblings is None:

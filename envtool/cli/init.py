@@ -58,7 +58,7 @@ def command(ctx: click.Context, /, test: str) -> None:
     for each in found:
         if each.tested or test:
             print(f"found {each.language}: {each.reason}", file=sys.stderr)
-    for each in wrong:
+    for each in (*wrong, *(each for each in found if each.directory and not each.tested and not test)):
         print(f"left out {each.language}: {each.reason}", file=sys.stderr)
     print(f"wrote {path}; next: {said.again()} test", file=sys.stderr)
 

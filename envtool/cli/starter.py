@@ -27,8 +27,8 @@ def starter(found: Sequence[Detection], test: str = "") -> dict[str, str]:
     envs = _envs(here, test)
     if not envs and not below:
         return {}
-    includes = {_name(place, [*below]): f"{place}/{PART}" for place in below}
-    first = {**({"include": includes} if includes else {}), **({"envs": envs} if envs else {})}
+    includes: dict[str, Json] = {_name(place, [*below]): f"{place}/{PART}" for place in below}
+    first: dict[str, Json] = {**({"include": includes} if includes else {}), **({"envs": envs} if envs else {})}
     parts = {f"{place}/{PART}": _text({"envs": _envs(each, "")}) for place, each in below.items()}
     return {"envtool.yaml": _text(first), **parts}
 

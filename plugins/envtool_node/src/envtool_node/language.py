@@ -119,10 +119,49 @@ def detect(project: api.Project) -> list[api.Detection]:
     here = shutil.which("node", path=HOST_PATH) and shutil.which("npm", path=HOST_PATH)
     env: dict[str, api.Json] = {**({} if here else {"base": {"debian": "bookworm"}}), "language": "node"}
     script = manifest.scripts.get("test", "")
+    if stranger := _stranger(project, manifest):
+        return [api.Detection(language="node", reason=f"package.json, {stranger}", env=env)]
     if script and NO_TESTS not in script:
         task, reason = "npm test -- {{ args }}", "package.json with a test script"
+    elif _tested_workspace(project, manifest):
+        task, reason = "npm test --workspaces --if-present -- {{ args }}", "package.json with workspaces"
     elif any(project.glob(pattern) for pattern in TESTS):
         task, reason = "node --test {{ args }}", "package.json"
     else:
         return [api.Detection(language="node", reason="package.json, and no tests", env=env)]
     return [api.Detection(language="node", reason=reason, env={**env, "tasks": {"test": task}})]
+
+
+def _tested_workspace(project: api.Project, manifest: Manifest) -> bool:
+    """Whether a package of the workspace has a script that runs its tests."""
+    for path in further_inputs(manifest, ".", project.glob) if manifest.workspaces else ():
+        if not path.endswith("package.json"):
+            continue
+        script = _parsed(project, path)
+        if script and (said := str(script.scripts.get("test") or "")) and NO_TESTS not in said:
+            return True
+    return False
+
+
+def _stranger(project: api.Project, manifest: Manifest) -> str:
+    """A requirement that npm takes from its registry, though a package beside this one, in no workspace with it, is
+    called so: which one is meant nobody says."""
+    directory = str(getattr(project, "directory", "."))
+    if directory == "." or not manifest.dependencies:
+        return ""
+    up = "../" * (directory.count("/") + 1)
+    for path in project.glob(f"{up}**/package.json"):
+        if "node_modules" in path.split("/") or path == "package.json":
+            continue
+        other = _parsed(project, path)
+        if other and other.name and ":" not in manifest.dependencies.get(other.name, ":"):
+            place, name = path.removesuffix("/package.json"), other.name
+            return f'which requires {name}, and {place} is called so: for that one write `"{name}": "file:{place}"`'
+    return ""
+
+
+def _parsed(project: api.Project, path: str) -> Manifest | None:
+    try:
+        return parse(project.read(path) or "{}", path)
+    except WrongManifestError:  # not what this one is about
+        return None

@@ -40,7 +40,7 @@ SOURCES: dict[str, Any] = {
     "machine's pip looks; `'*': index`: all",
 }
 ARCHIVES = (".whl", ".tar.gz", ".zip", ".tar.bz2", ".tar.xz", ".tgz")
-_ASIDE = frozenset(
+ASIDE = frozenset(
     [
         "tests",
         "test",
@@ -421,7 +421,7 @@ class Sources:
             up = "../" * self.depth
             paths = [path for file in PROJECTS for path in (glob(f"{up}**/{file}") if glob else ())]
             directories = {posixpath.dirname(path) or "." for path in paths}
-            seen = sorted(place for place in directories if not _ASIDE & {*place.split("/")})
+            seen = sorted(place for place in directories if not ASIDE & {*place.split("/")})
             for place in seen[:_MOST]:
                 try:
                     name = normal(read_facts(self.project, "" if place == "." else f"{place}/").name)
@@ -442,7 +442,7 @@ class Sources:
                     name = normal(read_facts(Mapped(files), f"{place}/").name)
                 except WrongFileError:
                     continue
-                if name and not _ASIDE & {*place.split("/")}:
+                if name and not ASIDE & {*place.split("/")}:
                     self._around.setdefault(name, []).append(place)
         return self._around
 

@@ -202,11 +202,11 @@ def test_in_the_directory_of_one_it_says_where_to_type_it(init, tmp_path):
         ),
         (
             {PA: NODE % ("pa", ""), PB: NODE % ("pb", ', "dependencies": {"pa": "file:../a"}')},
-            {"a/unit": "npm test --", "b/unit": "npm test --"}, "packages/b",
+            {"a/unit": "npm test --"}, 'for that one write `"workspaces": ["packages/*"]` into ../../package.json',
         ),
         (
             {PA: NODE % ("pa", ""), PB: NODE % ("pb", ', "dependencies": {"pa": "^1"}')},
-            {"a/unit": "npm test --"}, 'for that one write `"pa": "file:../a"`',
+            {"a/unit": "npm test --"}, 'and ../a is called so: for that one write `"workspaces": ["packages/*"]`',
         ),
     ],
     ids=["workspaces", "a path", "a name alone"],

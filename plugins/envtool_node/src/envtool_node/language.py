@@ -119,7 +119,7 @@ def detect(project: api.Project) -> list[api.Detection]:
     here = shutil.which("node", path=HOST_PATH) and shutil.which("npm", path=HOST_PATH)
     env: dict[str, api.Json] = {**({} if here else {"base": {"debian": "bookworm"}}), "language": "node"}
     script = manifest.scripts.get("test", "")
-    if stranger := _stranger(project, manifest):
+    if stranger := _stranger(project, manifest):  # no test could find it
         return [api.Detection(language="node", reason=f"package.json, {stranger}", env=env)]
     if script and NO_TESTS not in script:
         task, reason = "npm test -- {{ args }}", "package.json with a test script"
@@ -144,19 +144,18 @@ def _tested_workspace(project: api.Project, manifest: Manifest) -> bool:
 
 
 def _stranger(project: api.Project, manifest: Manifest) -> str:
-    """A requirement that npm takes from its registry, though a package beside this one, in no workspace with it, is
-    called so: which one is meant nobody says."""
+    """What a package requires of those beside it, where that is no workspace's: npm takes a name that a package beside
+    it has from the registry, and what a path above leads to is out of the layer's reach."""
     directory = str(getattr(project, "directory", "."))
-    if directory == "." or not manifest.dependencies:
-        return ""
-    up = "../" * (directory.count("/") + 1)
-    for path in project.glob(f"{up}**/package.json"):
-        if "node_modules" in path.split("/") or path == "package.json":
-            continue
-        other = _parsed(project, path)
+    top = "../" * (directory.count("/") + 1) if directory != "." else ""
+    members = (directory.rpartition("/")[0] + "/").lstrip("/") + "*"
+    advice = f'for that one write `"workspaces": ["{members}"]` into {top}package.json'
+    if above := next((path for path in manifest.local if path.startswith("../")), ""):
+        return f"which requires {above}: {advice}"
+    for path in project.glob(f"{top}**/package.json") if top and manifest.dependencies else ():
+        other = None if "node_modules" in path.split("/") or path == "package.json" else _parsed(project, path)
         if other and other.name and ":" not in manifest.dependencies.get(other.name, ":"):
-            place, name = path.removesuffix("/package.json"), other.name
-            return f'which requires {name}, and {place} is called so: for that one write `"{name}": "file:{place}"`'
+            return f"which requires {other.name}, and {path.removesuffix('/package.json')} is called so: {advice}"
     return ""
 
 

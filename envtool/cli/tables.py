@@ -97,13 +97,16 @@ def plan(value: Any, style: Style, columns: int = 0) -> str:
     """A tree for each env, bottom first, and the sum. Where a line has no room for all, its key goes, then the middle
     of the name, and the end of what it is."""
     lines: list[str] = []
-    seen: dict[tuple[str, str, str], str] = {}
+    seen: dict[tuple[str, ...], str] = {}
     for env in value.envs:
         tasks = ", ".join(one_line(task) for task in env.tasks)
         name = shortened(one_line(env.name), columns) if columns else one_line(env.name)
         lines.append(fitted(f"{style.paint('1', name)}  {tasks}".rstrip(), columns))
         for number, step in enumerate(env.steps):
-            seen[step.subject, step.name, step.key] = step.state
+            same = (
+                (step.key,) if step.key else (step.subject, step.name, step.node)
+            )  # what one name means may be several
+            seen[same] = step.state
             branch = style.glyphs("└─" if number == len(env.steps) - 1 else "├─")
             key = step.key[:12] or "-"
             words = [one_line(step.summary) or step.kind]
@@ -128,7 +131,9 @@ def plan(value: Any, style: Style, columns: int = 0) -> str:
 
 def plan_json(value: Any) -> Json:
     """The same as a value (docs/json.md)."""
-    document: dict[str, Json] = asdict(value)
+    document: dict[str, Any] = asdict(value)
+    for step in (step for env in document["envs"] for step in env["steps"]):
+        del step["node"]
     return document
 
 

@@ -93,6 +93,7 @@ class PlannedStep:
     key: str = ""
     summary: str = ""
     pinned: bool = True
+    node: str = ""
     where: Where | None = None
 
 

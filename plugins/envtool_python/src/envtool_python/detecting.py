@@ -47,8 +47,6 @@ def detect(project: api.Project) -> list[api.Detection]:
         more = _tests(texts, facts)
         beside, unclear, installed = _beside(texts, facts, getattr(project, "directory", "."), more or {})
         more = _own(texts, more, [place for place in _below(texts) if place not in installed])
-    except WrongRequirementError as error:
-        return [api.Detection(language="python", reason=str(error))]
     except WrongFileError as error:
         reason = f"{error.file}:{error.line}: {error}"
         return [api.Detection(language="python", reason=reason)]
@@ -75,7 +73,10 @@ def _beside(
     )  # fmt: skip
     while True:
         sources = Sources(project, given, depth_of(directory))
-        pip_of(env, project, facts, sources)
+        try:
+            pip_of(env, project, facts, sources)
+        except WrongRequirementError:  # told where the spec is checked
+            return {}, "", []
         new = {name: sources.beside(name) for name in sources.wrong if name not in given}
         several = next((name for name, places in new.items() if len(places) > 1), "")
         if several:

@@ -40,7 +40,22 @@ SOURCES: dict[str, Any] = {
     "machine's pip looks; `'*': index`: all",
 }
 ARCHIVES = (".whl", ".tar.gz", ".zip", ".tar.bz2", ".tar.xz", ".tgz")
-ASIDE = frozenset("tests test testing docs doc examples example benchmarks fixtures vendor _vendor third_party".split())
+ASIDE = frozenset(
+    [
+        "tests",
+        "test",
+        "testing",
+        "docs",
+        "doc",
+        "examples",
+        "example",
+        "benchmarks",
+        "fixtures",
+        "vendor",
+        "_vendor",
+        "third_party",
+    ]
+)
 _MOST = 300  # projects below one: beyond, nobody keeps them apart by their names
 _REFERENCE = re.compile(r"^\s*([A-Za-z0-9][\w.-]*)\s*(\[[^\]]*\])?\s*@\s*(\S+)\s*(;.*)?$")
 _DIRECTORY = re.compile(r"^(?:file:)?([^\[\s;]+?)/?(\[[^\]]*\])?\s*(;.*)?$")

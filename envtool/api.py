@@ -427,6 +427,7 @@ class Detection:
     language: str
     reason: str  # "pyproject.toml with [project]"
     env: Json = None  # the env's value as it would stand in the spec
+    directory: str = ""  # of a project below: where it is; set by envtool, which writes it a spec of its own
 
     @property
     def tested(self) -> bool:

@@ -24,7 +24,7 @@ from envtool.app.looking import diff, inspect
 from envtool.app.opening import Opened, free, opened, read, working
 from envtool.app.request import SPEC, Request, find_spec, no_task, one_env
 from envtool.app.running import run
-from envtool.app.starting import check, detect
+from envtool.app.starting import around, check, detect
 from envtool.app.upkeep import gc, store_path, store_remove, store_size, store_verify
 from envtool.errors import MakeError, UsageError
 from envtool.events import Emit, Event, Noted, Started
@@ -59,9 +59,38 @@ from envtool.store.packing import Form
 from envtool.verify.result import Verified
 
 __all__ = [
-    "SPEC", "Cancel", "Locked", "Request", "cache", "cache_key", "check", "detect", "diff", "execute", "export",
-    "fetch", "find_spec", "gc", "inspect", "listeners", "load", "lock", "plan", "push", "run", "sbom", "schema",
-    "statements", "store_path", "store_remove", "store_size", "store_verify", "vendor", "verify", "why",
+    "SPEC",
+    "Cancel",
+    "Locked",
+    "Request",
+    "around",
+    "cache",
+    "cache_key",
+    "check",
+    "detect",
+    "diff",
+    "execute",
+    "export",
+    "fetch",
+    "find_spec",
+    "gc",
+    "inspect",
+    "listeners",
+    "load",
+    "lock",
+    "plan",
+    "push",
+    "run",
+    "sbom",
+    "schema",
+    "statements",
+    "store_path",
+    "store_remove",
+    "store_size",
+    "store_verify",
+    "vendor",
+    "verify",
+    "why",
 ]  # fmt: skip
 
 

@@ -6,15 +6,16 @@ import os
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from envtool import registry
+from envtool import registry, repository
 from envtool.api import Detection, Project
 from envtool.app import makefile
 from envtool.app.request import SPEC, Request
 from envtool.model import Json
 from envtool.project import Files
 from envtool.spec import load as load_spec
+from envtool.spec.language import Within
 
 C = ("gcc", "libc6-dev", "make")
 _CPLUS = ("*.cc", "*.cpp", "*.cxx", "**/*.cc", "**/*.cpp", "**/*.cxx")
@@ -23,40 +24,57 @@ _GO = ((19, "bookworm"), (24, "trixie"))  # the minor version of Go that a relea
 _CRATES = re.compile(r"^\[([\w.'\"()-]+\.)?((dev|build)-)?dependencies[.\]]", re.MULTILINE)
 _MODULES = re.compile(r"^\s*require\b", re.MULTILINE)
 _PROJECTS = ("pyproject.toml", "setup.py", "package.json", "Cargo.toml", "go.mod", "CMakeLists.txt", "Makefile", SPEC)
+_MOST = 40  # directories below that are looked into
 _FOUND = re.compile(r"^[^#\n]*\bfind_package\s*\(\s*(?!Threads\b|CTest\b)(\w+)", re.MULTILINE | re.IGNORECASE)
 
 
 def detect(request: Request) -> tuple[Detection, ...]:
     """What a project that has no spec yet looks like: to the plugins, in the order of their names; where none of them
-    knows anything, by its build system."""
+    knows anything, by its build system; then by what projects in directories below look like to the plugins."""
     files = Files(os.path.abspath(request.directory))
-    found = tuple(each for hook in registry.discover().hooks("envtool_detect") for each in hook(project=files))
+    found = _plugins(files)
     if any(each.tested for each in found):
         return found
     more = (*found, *built(files))
     return more if any(each.tested for each in more) else (*more, *_below(files))
 
 
-def check(request: Request, text: str) -> None:
-    """Raise SpecError where a spec of this text would be wrong in the project."""
+def _plugins(project: Project) -> tuple[Detection, ...]:
+    return tuple(each for hook in registry.discover().hooks("envtool_detect") for each in hook(project=project))
+
+
+def check(request: Request, texts: Mapping[str, str]) -> None:
+    """Raise SpecError where a spec of these files (path below the project -> text) would be wrong in the project."""
     root = os.path.abspath(request.directory)
-    project = _With(Files(root), SPEC, text)
+    project = _With(Files(root), texts)
     load_spec(project, SPEC, root=root, registry=registry.discover())
+
+
+def around(request: Request) -> str:
+    """The directory above, as one would type it, where `init` finds this project beside others and writes a spec for
+    them: what one of them requires of another is in its reach. Empty where there is none."""
+    here = os.path.abspath(request.directory)
+    found = repository.around(here)
+    top = found.top if found else here
+    if top == here or os.path.lexists(os.path.join(top, SPEC)):
+        return ""
+    place = os.path.relpath(here, top)
+    seen = detect(Request(directory=top))
+    return os.path.relpath(top) if any(each.tested and each.directory == place for each in seen) else ""
 
 
 @dataclass(frozen=True, slots=True)
 class _With:
-    """A project as it will be with one more file in it."""
+    """A project as it will be with more files in it."""
 
     project: Project
-    path: str
-    text: str
+    texts: Mapping[str, str]
 
     def read(self, path: str) -> str | None:
-        return self.text if path == self.path else self.project.read(path)
+        return self.texts.get(path) or self.project.read(path)
 
     def read_bytes(self, path: str) -> bytes | None:
-        return self.text.encode() if path == self.path else self.project.read_bytes(path)
+        return self.texts[path].encode() if path in self.texts else self.project.read_bytes(path)
 
     def glob(self, pattern: str) -> list[str]:
         return self.project.glob(pattern)
@@ -80,10 +98,17 @@ def built(project: Project) -> Iterator[Detection]:
 
 
 def _below(project: Project) -> Iterator[Detection]:
-    """Projects in directories of their own, one or two below."""
+    """Projects in directories of their own, one or two below: those whose tests plugins know how to run, each with its
+    directory, else one that says what to type."""
     marks = [f"{top}{name}" for top in ("*/", "*/*/") for name in _PROJECTS]
     places = sorted({posixpath.dirname(path) for mark in marks for path in project.glob(mark)})
-    if places:
+    found = [
+        replace(each, directory=place, reason=f"{place}: {each.reason}")
+        for place in places[:_MOST]
+        for each in _plugins(Within(project, place))
+    ]
+    yield from found
+    if places and not any(each.tested for each in found):
         named = ", ".join(places[:3]) + (f" and {len(places) - 3} more" if len(places) > 3 else "")
         name = posixpath.basename(places[0])
         how = f"`envtool -C DIRECTORY init` in each, then `include: {{{name}: {places[0]}/{SPEC}}}` in a spec here"

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from envtool.cli.options import Verb, settings
+from envtool.cli.options import Choice, Verb, settings
 
 EXAMPLES = """
 envtool cache
@@ -16,7 +16,7 @@ envtool cache key ~/cache-key
 
 
 @click.command("cache", cls=Verb, examples=EXAMPLES)
-@click.argument("what", type=click.Choice(["show", "key"]), default="show", metavar="[show|key]")
+@click.argument("what", type=Choice(["show", "key"]), default="show", metavar="[show|key]")
 @click.argument("target", metavar="[FILE]", required=False, type=click.Path())
 @click.option("--offline", is_flag=True, help="Do not ask the registry what it has.")
 @click.pass_context
@@ -40,4 +40,4 @@ def command(ctx: click.Context, what: str, target: str | None, *, offline: bool)
 
         write(sys.stdout, caching.shown_json(shown))
     else:
-        print(caching.shown(shown, screen.style(sys.stdout, said.color), whole=said.verbosity > 0))
+        print(screen.fit(caching.shown(shown, screen.style(sys.stdout, said.color), whole=said.verbosity > 0)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from envtool.cli.options import Verb
+from envtool.cli.options import Choice, Verb
 
 EXAMPLES = """
 eval "$(envtool completion bash)"
@@ -14,7 +14,7 @@ envtool completion fish > ~/.config/fish/completions/envtool.fish
 
 
 @click.command("completion", cls=Verb, examples=EXAMPLES)
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", type=Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:
     """Print the completion script of SHELL: verbs, options, and the envs and tasks of the spec at hand."""

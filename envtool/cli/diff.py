@@ -38,5 +38,7 @@ def command(ctx: click.Context, /, first: str, second: str, files: bool) -> int:
         print(f"{first} and {second}: the same")
     else:
         style = screen.style(sys.stdout, said.color)
-        sys.stdout.writelines(f"{line}\n" for line in looktables.compared(compared, style, files=files))
+        sys.stdout.writelines(
+            f"{line}\n" for line in looktables.compared(compared, style, files=files, columns=screen.width(sys.stdout))
+        )
     return 0 if compared.difference.same else 1

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from envtool.errors import SpecError, StoreError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from envtool.api import Detection
     from envtool.events import Emit, Event
@@ -182,8 +182,11 @@ class App(Protocol):
     def detect(self, request: Any) -> Sequence[Detection]:
         """What a project without a spec looks like to the plugins."""
 
-    def check(self, request: Any, text: str) -> None:
-        """Raise SpecError where a spec of this text would be wrong."""
+    def check(self, request: Any, texts: Mapping[str, str]) -> None:
+        """Raise SpecError where a spec of these files would be wrong."""
+
+    def around(self, request: Any) -> str:
+        """The directory above in which `init` would write a spec for this project too, empty where there is none."""
 
     def listeners(self) -> Sequence[Callable[[Event], None]]:
         """The plugins that want every event."""

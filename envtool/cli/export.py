@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from envtool.cli.options import Verb, env_names, given, settings, settling
+from envtool.cli.options import Choice, Verb, env_names, given, settings, settling
 from envtool.errors import UsageError
 
 EXAMPLES = """
@@ -25,14 +25,12 @@ FORMATS = ("docker-archive", "oci", "oci-archive", "devcontainer")
 @click.option(
     "--format",
     "form",
-    type=click.Choice(FORMATS),
+    type=Choice(FORMATS),
     default=None,
     help="Default: docker-archive for FILE.tar and standard output, else oci.",
 )
 @click.option("--tag", metavar="REF", default="", help="What the image is called (default: localhost/ENV:latest).")
-@click.option(
-    "--compress", type=click.Choice(["gzip", "zstd"]), default=None, help="Pack layers in oci and oci-archive."
-)
+@click.option("--compress", type=Choice(["gzip", "zstd"]), default=None, help="Pack layers in oci and oci-archive.")
 @given
 @settling
 @click.pass_context
@@ -54,7 +52,7 @@ def command(
     image goes to standard output. The same stack gives the same bytes on every machine (docs/images.md).
     With --format devcontainer it is the .devcontainer/devcontainer.json that uses the image.
     """
-    from envtool.cli import door, tables
+    from envtool.cli import door, screen, tables
     from envtool.cli.running import follow
 
     said = settings(ctx)
@@ -74,4 +72,4 @@ def command(
 
         write(sys.stdout, tables.exported_json(exported))
     elif said.verbosity >= 0:
-        print(tables.exported(exported), file=sys.stderr)
+        print(screen.fit(tables.exported(exported), sys.stderr), file=sys.stderr)

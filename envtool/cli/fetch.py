@@ -24,7 +24,7 @@ def command(ctx: click.Context, /, envs: tuple[str, ...], **how: Any) -> None:
 
     What is needed to know the pins is built (a layer's packages are chosen in what it stands on), nothing else.
     """
-    from envtool.cli import door, tables
+    from envtool.cli import door, screen, tables
     from envtool.cli.running import follow
 
     said = settings(ctx)
@@ -36,4 +36,4 @@ def command(ctx: click.Context, /, envs: tuple[str, ...], **how: Any) -> None:
 
         write(sys.stdout, tables.fetched_json(gathered))
     elif said.verbosity >= 0:
-        print(tables.fetched(gathered), file=sys.stderr)
+        print(screen.fit(tables.fetched(gathered), sys.stderr), file=sys.stderr)

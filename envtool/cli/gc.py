@@ -43,4 +43,6 @@ def command(ctx: click.Context, /, keep_size: int | None, older_than: float | No
 
         write(sys.stdout, storetables.swept_json(swept))
     else:
-        print(storetables.swept(swept, screen.style(sys.stdout, said.color), verbosity=said.verbosity))
+        columns, style = screen.width(sys.stdout), screen.style(sys.stdout, said.color)
+        told = storetables.swept(swept, style, verbosity=said.verbosity, columns=columns)
+        print(screen.fit(told))

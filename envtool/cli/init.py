@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -41,26 +42,55 @@ def command(ctx: click.Context, /, test: str) -> None:
     if os.path.lexists(path):
         raise _exists(path)
     request = app.Request(**said.project())
-    found = app.detect(request)
-    text = starter(found, test)
-    if not text:
-        raise _unknown(found, said.again())
+    found, wrong = _valid(app, request, app.detect(request), test)
+    texts = starter(found, test)
+    if not texts:
+        raise _unknown((*found, *wrong), said.again())
     try:
-        app.check(request, text)
-    except SpecError:
+        app.check(request, texts)
+    except SpecError as error:
         print("nothing is written: the spec would be wrong", file=sys.stderr)
+        if any(problem.code == "source" for problem in error.problems) and (top := app.around(request)):
+            print(f"what it requires is beside it; type:  envtool -C {shlex.quote(top)} init", file=sys.stderr)
         raise
+    for name, text in reversed(texts.items()):  # the one that includes the others last
+        _write(path if name == "envtool.yaml" else os.path.join(said.directory, name), said.directory, text)
+    for each in found:
+        if each.tested or test:
+            print(f"found {each.language}: {each.reason}", file=sys.stderr)
+    for each in (*wrong, *(each for each in found if each.directory and not each.tested and not test)):
+        print(f"left out {each.language}: {each.reason}", file=sys.stderr)
+    print(f"wrote {path}; next: {said.again()} test", file=sys.stderr)
+
+
+def _valid(app: Any, request: Any, found: Sequence[Detection], test: str) -> tuple[list[Detection], list[Detection]]:
+    """What is found, and apart from it the projects below whose spec would be wrong, each with why."""
+    from dataclasses import replace
+
+    from envtool.cli.starter import starter
+
+    good: list[Detection] = []
+    wrong: list[Detection] = []
+    for each in found:
+        if each.directory and each.tested and not test:
+            try:
+                app.check(request, starter([each]))
+            except SpecError as error:
+                first = error.problems[0]
+                wrong.append(replace(each, env=None, reason=f"{first.where}: {first.message}; {first.hint}"))
+                continue
+        good.append(each)
+    return good, wrong
+
+
+def _write(path: str, top: str, text: str) -> None:
     try:
-        with drafts.written(path, said.directory, replace=False) as file:
+        with drafts.written(path, top, replace=False) as file:
             file.write(text.encode())
     except FileExistsError:
         raise _exists(path) from None
     except OSError as error:
         raise UsageError(f"`{path}` cannot be written: {error.strerror}", code="usage.file") from error
-    for each in found:
-        if each.tested or test:
-            print(f"found {each.language}: {each.reason}", file=sys.stderr)
-    print(f"wrote {path}; next: {said.again()} test", file=sys.stderr)
 
 
 def _exists(path: str) -> UsageError:

@@ -37,5 +37,6 @@ def command(ctx: click.Context, /, name: str, path: str, files: bool) -> None:
         write(sys.stdout, looktables.inspected_json(report))
     else:
         sys.stdout.writelines(
-            f"{line}\n" for line in looktables.inspected(report, screen.style(sys.stdout, said.color))
+            f"{line}\n"
+            for line in looktables.inspected(report, screen.style(sys.stdout, said.color), screen.width(sys.stdout))
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from envtool.cli.options import Verb, env_names, settings
+from envtool.cli.options import Count, Verb, env_names, settings
 from envtool.errors import UsageError
 
 EXAMPLES = """
@@ -22,7 +22,7 @@ envtool lock --upgrade attrs
 @click.argument("names", nargs=-1, metavar="[NAME...]")
 @click.option("--upgrade", is_flag=True, help="Move to what is newest: all, or what NAME names.")
 @click.option("-e", "--env", "envs", metavar="ENV", multiple=True, shell_complete=env_names, help="Only these envs.")
-@click.option("-j", "--jobs", metavar="N", type=click.IntRange(min=1), help="Make at most N envs at once.")
+@click.option("-j", "--jobs", metavar="N", type=Count(), help="Make at most N envs at once.")
 @click.option("--offline", is_flag=True, help="Touch nothing but the store: no network, no mirror.")
 @click.pass_context
 def command(ctx: click.Context, /, names: tuple[str, ...], upgrade: bool, jobs: int | None, **said: Any) -> None:
@@ -33,7 +33,7 @@ def command(ctx: click.Context, /, names: tuple[str, ...], upgrade: bool, jobs: 
     """
     if names and not upgrade:
         raise UsageError(f"what about {', '.join(names)}?", code="usage", hint="`envtool lock --upgrade NAME` moves it")
-    from envtool.cli import door, tables
+    from envtool.cli import door, screen, tables
     from envtool.cli.running import follow
 
     how = settings(ctx)
@@ -45,4 +45,4 @@ def command(ctx: click.Context, /, names: tuple[str, ...], upgrade: bool, jobs: 
 
         write(sys.stdout, tables.locked_json(done))
     else:
-        print(tables.locked(done))
+        print(tables.locked(done, screen.width(sys.stdout)))

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from envtool.cli.tables import table
-from envtool.report.text import one_line, size
+from envtool.report.text import fitted, one_line, shortened, size, width
 from envtool.report.words import Style, counted
 
 if TYPE_CHECKING:
@@ -18,14 +18,16 @@ MOST = 20  # rows of packages and directories; --files and --json have all
 SIGNS = {"added": ("+", "32"), "removed": ("-", "31"), "changed": ("~", "33")}
 
 
-def inspected(report: Any, style: Style) -> Iterator[str]:
-    """The lines of any of the three reports."""
+def inspected(report: Any, style: Style, columns: int = 0) -> Iterator[str]:
+    """The lines of any of the three reports, in no more than `columns` (0: without end)."""
     if hasattr(report, "said"):
-        return _path(report, style)
-    return _env(report, style) if hasattr(report, "steps") else _layer(report, style)
+        lines = _path(report, style)
+    else:
+        lines = (_env if hasattr(report, "steps") else _layer)(report, style, columns)
+    return (fitted(line, columns) for line in lines)
 
 
-def _layer(report: Any, style: Style) -> Iterator[str]:
+def _layer(report: Any, style: Style, columns: int) -> Iterator[str]:
     member, layer = report.member, report.member.layer
     yield style.paint("1", f"{member.subject} {one_line(member.name)}") + f"  {one_line(member.kind)}"
     rows = [("key", layer.key), ("diff id", layer.diff_id)]
@@ -39,8 +41,8 @@ def _layer(report: Any, style: Style) -> Iterator[str]:
     yield from (f"  {line}" for line in table(rows))
     names = [f"{each.type} {one_line(each.name)} {one_line(each.version)}" for each in report.brought or ()]
     yield from _some("brought", names, style)
-    yield from _largest(report.sums, style)
-    yield from _files(report.files, (), style)
+    yield from _largest(report.sums, style, columns)
+    yield from _files(report.files, (), style, columns)
 
 
 def _built(built: Any) -> str:
@@ -55,7 +57,7 @@ def _counts(sums: Any) -> str:
     return ", ".join(words).replace("directorys", "directories") or "nothing"
 
 
-def _env(report: Any, style: Style) -> Iterator[str]:
+def _env(report: Any, style: Style, columns: int) -> Iterator[str]:
     yield style.paint("1", f"env {one_line(report.env)}") + f"  {size(report.sums.size)} in {_counts(report.sums)}"
     rows = [("", "name", "kind", "entries", "disk", "seen", "key")]
     for step in report.steps:
@@ -71,21 +73,30 @@ def _env(report: Any, style: Style) -> Iterator[str]:
                 member.layer.key[:12],
             )
         )
-    head, *body = table(rows)
+    head, *body = table(rows, _less(columns), firm=(0, 3, 4, 5, 6))
     yield style.paint("2", f"  {head}")
     yield from (f"  {line}" for line in body)
     if report.packages:
         yield f"packages: {', '.join(f'{count} {kind}' for kind, count in sorted(report.packages.items()))}"
-    yield from _largest(report.sums, style)
-    yield from _files(report.files, [step.member.name for step in report.steps], style)
+    yield from _largest(report.sums, style, columns)
+    yield from _files(report.files, [step.member.name for step in report.steps], style, columns)
 
 
-def _largest(sums: Any, style: Style) -> Iterator[str]:
+def _largest(sums: Any, style: Style, columns: int) -> Iterator[str]:
     if sums.directories:
         yield style.paint("2", "largest directories")
-        yield from (f"  {line}" for line in table([(size(count), one_line(path)) for path, count in sums.directories]))
+        yield from (f"  {line}" for line in _sized([(count, path) for path, count in sums.directories], columns))
         yield style.paint("2", "largest files")
-        yield from (f"  {line}" for line in table([(size(each.size), one_line(each.path)) for each in sums.files]))
+        yield from (f"  {line}" for line in _sized([(each.size, each.path) for each in sums.files], columns))
+
+
+def _sized(rows: Sequence[tuple[int, str]], columns: int) -> list[str]:
+    return table([(size(count), one_line(path)) for count, path in rows], _less(columns), firm=(0,))
+
+
+def _less(columns: int) -> int:
+    """What is left of a screen beside the two blanks before a row."""
+    return max(columns - 2, 1) if columns else 0
 
 
 def _some(title: str, rows: Sequence[str], style: Style) -> Iterator[str]:
@@ -96,12 +107,18 @@ def _some(title: str, rows: Sequence[str], style: Style) -> Iterator[str]:
             yield f"  {style.glyphs('…')} and {len(rows) - MOST} more (--json has all)"
 
 
-def _files(files: Sequence[Any], names: Sequence[str], style: Style) -> Iterator[str]:
+def _files(files: Sequence[Any], names: Sequence[str], style: Style, columns: int) -> Iterator[str]:
     if files:
         yield style.paint("2", "files")
     for each in files:
         name = f"  {one_line(names[each.layer])}" if names else ""
-        yield f"  {_entry(each)}  {one_line(each.path)}{name}"
+        entry, path = f"  {_entry(each)}", one_line(each.path)
+        if not columns or width(f"{entry}  {path}{name}") <= columns:
+            yield f"{entry}  {path}{name}"
+            continue
+        yield entry
+        name = shortened(name, columns // 3)
+        yield f"    {shortened(path, columns - 4 - width(name))}{name}"
 
 
 def _entry(each: Any) -> str:
@@ -200,8 +217,12 @@ def _package(each: Any) -> Json:
     return {"type": each.type, "namespace": each.namespace, "name": each.name, "version": each.version}
 
 
-def compared(value: Any, style: Style, *, files: bool) -> Iterator[str]:
-    """Packages, then files, by directory or each."""
+def compared(value: Any, style: Style, *, files: bool, columns: int = 0) -> Iterator[str]:
+    """Packages, then files, by directory or each, in no more than `columns` (0: without end)."""
+    return (fitted(line, columns) for line in _compared(value, style, files, columns))
+
+
+def _compared(value: Any, style: Style, files: bool, columns: int) -> Iterator[str]:
     found = value.difference
     if found.packages:
         yield style.paint("2", _title("package", found.packages))
@@ -210,7 +231,7 @@ def compared(value: Any, style: Style, *, files: bool) -> Iterator[str]:
              one_line(", ".join(each.new)) or "-")
             for each in found.packages
         ]  # fmt: skip
-        yield from _painted(rows, [each.how for each in found.packages], style)
+        yield from _painted(rows, [each.how for each in found.packages], style, columns)
     if not found.files:
         return
     yield style.paint("2", _title("path", found.files))
@@ -224,7 +245,7 @@ def compared(value: Any, style: Style, *, files: bool) -> Iterator[str]:
          (("+", each.added), ("-", each.removed), ("~", each.changed))), _growth(each.size))
         for each in found.places[:MOST]
     ]  # fmt: skip
-    yield from (f"  {line}" for line in table(places))
+    yield from (f"  {line}" for line in table(places, _less(columns), firm=range(1, 5)))
     if len(found.places) > MOST:
         yield f"  {style.glyphs('…')} and {len(found.places) - MOST} more directories (--files lists all)"
 
@@ -234,8 +255,8 @@ def _title(word: str, found: Sequence[Any]) -> str:
     return f"{counted(len(found), word)}: {', '.join(f'{count} {how}' for how, count in counts if count)}"
 
 
-def _painted(rows: Sequence[Sequence[str]], hows: Sequence[str], style: Style) -> Iterator[str]:
-    for line, how in zip(table(rows), hows, strict=True):
+def _painted(rows: Sequence[Sequence[str]], hows: Sequence[str], style: Style, columns: int) -> Iterator[str]:
+    for line, how in zip(table(rows, _less(columns)), hows, strict=True):
         yield f"  {style.paint(SIGNS[how][1], line[:1])}{line[1:]}"
 
 

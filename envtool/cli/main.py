@@ -131,10 +131,11 @@ def group() -> None:
 group.params += common()
 
 
-def _usage(error: click.ClickException) -> UsageError:
-    """Click's error in our words."""
+def _usage(error: click.ClickException, words: Sequence[str]) -> UsageError:
+    """Click's error about a command line in our words."""
     context = getattr(error, "ctx", None)
-    path = context.command_path if context else "envtool"
+    verb = next((word for word in words if word in VERBS), "")
+    path = context.command_path if context else f"envtool {verb}".rstrip()
     hint = f"see `{path} --help`"
     if isinstance(error, click.NoSuchOption):
         message = f"unknown option `{error.option_name}`"
@@ -148,11 +149,14 @@ def _usage(error: click.ClickException) -> UsageError:
     elif isinstance(error, click.MissingParameter):
         name = error.param.make_metavar(context) if error.param and context else "a value"
         message = f"`{path}` needs {name}"
+    elif isinstance(error, click.BadOptionUsage) and error.option_name:
+        takes = "does not take" not in error.message
+        message = f"`{path} {error.option_name}` {'needs a value' if takes else 'takes no value'}"
     elif isinstance(error, click.BadParameter) and error.param:
-        message = f"`{max(error.param.opts, key=len)}`: {error.message.rstrip('.')}"
-        choices = getattr(error.param.type, "choices", ())
-        written = re.match(r"'(.*?)' is not one of", error.message)
-        if near := _near(written[1], choices) if written else "":
+        name = path if isinstance(error.param, click.Argument) else max(error.param.opts, key=len)
+        message = f"`{name}`: {error.message.rstrip('.')}"
+        written = re.match(r"`(.*?)` is no choice", error.message)
+        if near := _near(written[1], getattr(error.param.type, "choices", ())) if written else "":
             hint = f"did you mean `{near}`?"
     else:
         message = error.format_message().rstrip(".")
@@ -194,7 +198,7 @@ def call(argv: Sequence[str]) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
-        raise _usage(error) from error
+        raise _usage(error, words) from error
     return status if isinstance(status, int) else 0
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Color: TypeAlias = Literal["auto", "always", "never"]
 _META = "envtool."
+MOST_AT_ONCE = 1 << 16  # more is a slip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +81,7 @@ def common() -> list[click.Parameter]:
         (("--json",), {"is_flag": True, "help": "Write JSON to standard output (docs/json.md)."}),
         (
             ("--color",),
-            {"type": click.Choice(["auto", "always", "never"]), "metavar": "WHEN", "help": "auto, always or never."},
+            {"type": Choice(["auto", "always", "never"]), "metavar": "WHEN", "help": "auto, always or never."},
         ),
         (
             ("--allow-secret",),
@@ -228,9 +229,7 @@ def running(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--again", is_flag=True, help="Run also what is unchanged since it passed."),
         click.option("--junit", metavar="FILE", type=click.Path(dir_okay=False), help="Write JUnit XML."),
         click.option("-x", "--fail-fast", is_flag=True, help="Stop everything at the first failure."),
-        click.option(
-            "-j", "--jobs", metavar="N", type=click.IntRange(min=1), help="Run at most N at once (default: processors)."
-        ),
+        click.option("-j", "--jobs", metavar="N", type=Count(), help="Run at most N at once (default: processors)."),
         click.option(
             "-e",
             "--env",
@@ -243,6 +242,21 @@ def running(function: Callable[..., Any]) -> Callable[..., Any]:
     ):
         function = option(function)
     return function
+
+
+class Count(click.ParamType[int]):
+    """How many at once."""
+
+    name = "count"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number."""
+        from envtool.sizes import natural
+
+        found = value if isinstance(value, int) else natural(str(value).strip(), MOST_AT_ONCE)
+        if not found:
+            self.fail(f"`{value}` is no number for it: say a whole number from 1 to {MOST_AT_ONCE}", param, ctx)
+        return found
 
 
 class Size(click.ParamType[int]):
@@ -273,3 +287,14 @@ class Age(click.ParamType[float]):
         if found is None:
             self.fail(f"`{value}` is no length of time: say 30d, 2w or 12h", param, ctx)
         return found
+
+
+class Choice(click.Choice[str]):
+    """One of a few words."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The word."""
+        if value not in self.choices:
+            *first, last = self.choices
+            self.fail(f"`{value}` is no choice: say {', '.join(first)}{' or ' if first else ''}{last}", param, ctx)
+        return str(value)

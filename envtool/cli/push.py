@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from envtool.cli.options import Verb, env_names, given, settings, settling
+from envtool.cli.options import Choice, Verb, env_names, given, settings, settling
 
 EXAMPLES = """
 envtool push unit registry.example/team/unit:1.4
@@ -19,7 +19,7 @@ envtool push unit registry.example/team/unit --compress gzip
 @click.argument("env", shell_complete=env_names)
 @click.argument("ref")
 @click.option(
-    "--compress", type=click.Choice(["gzip", "zstd"]), default="zstd", help="How layers are packed (default: zstd)."
+    "--compress", type=Choice(["gzip", "zstd"]), default="zstd", help="How layers are packed (default: zstd)."
 )
 @given
 @settling
@@ -31,7 +31,7 @@ def command(ctx: click.Context, /, env: str, ref: str, compress: str, bare: bool
     and the tag is put last. Credentials are those of `docker login` and `podman login`. --compress gzip is for readers
     older than Docker 23 and containerd 1.5.
     """
-    from envtool.cli import door, tables
+    from envtool.cli import door, screen, tables
     from envtool.cli.running import follow
 
     said = settings(ctx)
@@ -45,5 +45,5 @@ def command(ctx: click.Context, /, env: str, ref: str, compress: str, bare: bool
         write(sys.stdout, tables.pushed_json(pushed))
         return
     if said.verbosity >= 0:
-        print(tables.pushed(pushed), file=sys.stderr)
+        print(screen.fit(tables.pushed(pushed), sys.stderr), file=sys.stderr)
     print(f"{pushed.name}@{pushed.digest}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from envtool.cli.options import Verb, env_names, settings, settling
+from envtool.cli.options import Choice, Verb, env_names, settings, settling
 from envtool.directory import drafts
 from envtool.errors import UsageError
 
@@ -20,9 +20,7 @@ envtool sbom 'unit[trixie]' --format spdx -o unit.spdx.json
 
 @click.command("sbom", cls=Verb, examples=EXAMPLES)
 @click.argument("env", shell_complete=env_names)
-@click.option(
-    "--format", "form", type=click.Choice(["cyclonedx", "spdx"]), default="cyclonedx", help="Default: cyclonedx."
-)
+@click.option("--format", "form", type=Choice(["cyclonedx", "spdx"]), default="cyclonedx", help="Default: cyclonedx.")
 @click.option("-o", "--output", metavar="FILE", type=click.Path(dir_okay=False), help="Write it there.")
 @settling
 @click.pass_context

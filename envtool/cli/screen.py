@@ -40,6 +40,11 @@ def width(file: TextIO | None = None) -> int:
     return text.columns(file) if file.isatty() else 0
 
 
+def fit(said: str, file: TextIO | None = None) -> str:
+    """What a verb prints, no wider than the terminal that a stream leads to (None: standard output)."""
+    return text.fitted(said, width(file or sys.stdout))
+
+
 def columns() -> int:
     """How wide a rule across the screen is: 62, or less where there is less."""
     return min(RULE, width() or RULE)

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from envtool.cli.options import Verb, common, settings
+from envtool.cli.options import Count, Verb, common, settings
 from envtool.errors import UsageError
 
 PATHS = """
@@ -89,12 +89,12 @@ def size(ctx: click.Context, /) -> None:
     if said.json:
         write(sys.stdout, storetables.sizes_json(found))
     else:
-        print(storetables.sizes(found, screen.style(sys.stdout, said.color)))
+        print(screen.fit(storetables.sizes(found, screen.style(sys.stdout, said.color))))
 
 
 @command.command("verify", cls=Verb, examples=CHECKS)
 @click.option("--repair", is_flag=True, help="Remove what is damaged, to be made or fetched again; restore modes.")
-@click.option("-j", "--jobs", metavar="N", type=click.IntRange(min=1), help="Look at N at once (default: processors).")
+@click.option("-j", "--jobs", metavar="N", type=Count(), help="Look at N at once (default: processors).")
 @click.pass_context
 def verify(ctx: click.Context, /, repair: bool, jobs: int | None) -> int:
     """Look at everything in the store, and name what is damaged. Exit status 1 if something is, and still is.
@@ -112,7 +112,7 @@ def verify(ctx: click.Context, /, repair: bool, jobs: int | None) -> int:
     if said.json:
         write(sys.stdout, storetables.checked_json(found))
     else:
-        print(storetables.checked(found, screen.style(sys.stdout, said.color)))
+        print(screen.fit(storetables.checked(found, screen.style(sys.stdout, said.color))))
     return 1 if found.left else 0
 
 
@@ -124,7 +124,7 @@ def remove(ctx: click.Context, /, yes: bool) -> int:
 
     What other envtools use is waited for. Nothing goes that is not of a store.
     """
-    from envtool.cli import door, storetables
+    from envtool.cli import door, screen, storetables
     from envtool.cli.running import follow
     from envtool.report.lines import write
 
@@ -137,7 +137,7 @@ def remove(ctx: click.Context, /, yes: bool) -> int:
     if said.json:
         write(sys.stdout, storetables.removed_json(done, where))
     else:
-        print(storetables.removed(done, where))
+        print(screen.fit(storetables.removed(done, where)))
     return 3 if done is not None and done.stuck else 0
 
 

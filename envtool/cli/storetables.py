@@ -20,14 +20,14 @@ SORTS = {"layer": "layer", "file": "fetched file", "result": "result", "cache": 
 MOST = 40  # rows of a list that are shown; -v and --json have all
 
 
-def swept(done: Any, style: Style, *, verbosity: int = 0, now: float | None = None) -> str:
+def swept(done: Any, style: Style, *, verbosity: int = 0, now: float | None = None, columns: int = 0) -> str:
     """What each env costs, what went, and what is left."""
     now = time.time() if now is None else now
     lines: list[str] = []
     collected = done.collected
     if verbosity >= 0 and done.envs:
         titles = ("env", "project", "layers", "own", "shared", "files", "used", "after")
-        head, *body = table([titles, *(_cost(each, now) for each in done.envs)])
+        head, *body = table([titles, *(_cost(each, now) for each in done.envs)], columns, firm=range(2, 8))
         lines += [style.paint("2", head), *body, ""]
     if verbosity > 0:
         lines += _things(collected.gone, now)
@@ -153,7 +153,7 @@ def removed(done: Any, where: str) -> str:
 def _stuck(places: Sequence[str]) -> str:
     """What only root can delete."""
     listed = " ".join(shlex.quote(one_line(place)) for place in places)
-    return f"made with ids that this account has no more, only root can delete it: sudo rm -r {listed}"
+    return f"made with ids that this account has no more, only root can delete it: `sudo rm -r {listed}`"
 
 
 def removed_json(done: Any, where: str) -> Json:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from envtool.report.text import clipped, one_line, pad, plain, shortened, size, width, wrapped
+from envtool.report.text import clipped, fitted, one_line, pad, plain, shortened, size, width
 from envtool.report.words import Style, counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Container, Iterable, Sequence
 
     from envtool.cli.door import Check, Locked
     from envtool.model import Json, Spec
@@ -19,15 +19,42 @@ _STATES = {"cached": "32", "build": "33", "unknown": "2"}
 _SIGNS = {"ok": ("✓", "32"), "warn": ("!", "33"), "fail": ("✗", "31")}
 
 
-def table(rows: Sequence[Sequence[str]], columns: int = 0) -> list[str]:
+def table(rows: Sequence[Sequence[str]], columns: int = 0, firm: Container[int] = ()) -> list[str]:
     """Rows in columns, the first the head. On a screen of so many `columns` (0: without end) the widest cells lose
-    their middle, those of the first, which are names to be typed, last."""
+    their middle, those of the first, which are names to be typed, last; those of `firm` ones, which are numbers and
+    times, never. Where that is not enough, what is firm follows each row on a line of its own, by its title."""
     widths = [max(width(cell) for cell in column) + 2 for column in zip(*rows, strict=True)]
-    while columns and sum(widths) - 2 > columns and max(widths) > LEAST:
-        widest = max(widths[1:], default=0)
-        widths[widths.index(widest, 1) if widest > LEAST else 0] -= 1
+    while columns and sum(widths) - 2 > columns:
+        loose = [at for at, wide in enumerate(widths) if at not in firm and wide > LEAST]
+        if not loose:
+            break
+        at = max(loose[1:] if loose[0] == 0 and len(loose) > 1 else loose, key=lambda each: widths[each])
+        widths[at] -= 1
+    if columns and firm and sum(widths) - 2 > columns:
+        return _stacked(rows, columns, firm)
     cells = [[shortened(cell, wide - 2) for cell, wide in zip(row, widths, strict=True)] for row in rows]
     return ["".join(pad(cell, wide) for cell, wide in zip(row, widths, strict=True)).rstrip() for row in cells]
+
+
+def _stacked(rows: Sequence[Sequence[str]], columns: int, firm: Container[int]) -> list[str]:
+    titles = rows[0]
+    loose = [at for at in range(len(titles)) if at not in firm]
+    head, *lines = table([[row[at] for at in loose] for row in rows], columns)
+    out = [head]
+    for row, line in zip(rows[1:], lines, strict=True):
+        out += [line, *_pairs([f"{titles[at]} {row[at]}".strip() for at in range(len(row)) if at in firm], columns)]
+    return out
+
+
+def _pairs(pairs: Sequence[str], columns: int) -> list[str]:
+    """As many on a line as there is room for."""
+    lines: list[str] = []
+    for pair in pairs:
+        if lines and width(lines[-1]) + 2 + width(pair) <= columns:
+            lines[-1] += f"  {pair}"
+        else:
+            lines.append(f"    {pair}")
+    return lines
 
 
 def envs(spec: Spec, style: Style, columns: int = 0) -> str:
@@ -70,13 +97,16 @@ def plan(value: Any, style: Style, columns: int = 0) -> str:
     """A tree for each env, bottom first, and the sum. Where a line has no room for all, its key goes, then the middle
     of the name, and the end of what it is."""
     lines: list[str] = []
-    seen: dict[tuple[str, str, str], str] = {}
+    seen: dict[tuple[str, ...], str] = {}
     for env in value.envs:
         tasks = ", ".join(one_line(task) for task in env.tasks)
-        name = shortened(one_line(env.name), max(LEAST, columns - width(tasks) - 2) if columns else 1 << 16)
-        lines.append(f"{style.paint('1', name)}  {tasks}".rstrip())
+        name = shortened(one_line(env.name), columns) if columns else one_line(env.name)
+        lines.append(fitted(f"{style.paint('1', name)}  {tasks}".rstrip(), columns))
         for number, step in enumerate(env.steps):
-            seen[step.subject, step.name, step.key] = step.state
+            same = (
+                (step.key,) if step.key else (step.subject, step.name, step.node)
+            )  # what one name means may be several
+            seen[same] = step.state
             branch = style.glyphs("└─" if number == len(env.steps) - 1 else "├─")
             key = step.key[:12] or "-"
             words = [one_line(step.summary) or step.kind]
@@ -95,13 +125,15 @@ def plan(value: Any, style: Style, columns: int = 0) -> str:
         f"{states.count('unknown')} not known yet" if states.count("unknown") else "",
         f"{states.count('cached')} cached",
     ]
-    notes = [f"note: {one_line(note)}" for note in value.notes]
+    notes = [fitted(f"note: {one_line(note)}", columns) for note in value.notes]
     return "\n".join([*lines, "", ", ".join(part for part in parts if part), *notes])
 
 
 def plan_json(value: Any) -> Json:
     """The same as a value (docs/json.md)."""
-    document: dict[str, Json] = asdict(value)
+    document: dict[str, Any] = asdict(value)
+    for step in (step for env in document["envs"] for step in env["steps"]):
+        del step["node"]
     return document
 
 
@@ -166,19 +198,19 @@ def _image(value: Any) -> str:
     return f"{value.name}, {counted(len(value.layers), 'layer')}, {size(value.size)}"
 
 
-def locked(done: Locked) -> str:
+def locked(done: Locked, columns: int = 0) -> str:
     """What moved, old and new, and the sum."""
     state = "written" if done.written else "unchanged"
     sum_up = f"{done.file}: {done.entries} locked, {state}"
     if not done.changes:
-        return sum_up
+        return fitted(sum_up, columns)
     platforms = len({change.platform for change in done.changes}) > 1
     rows = [("what", "name", "old", "new", *(["platform"] if platforms else []))]
     rows += [
         (each.entry, each.name or "-", each.old or "-", each.new or "-", *([each.platform] if platforms else []))
         for each in done.changes
     ]
-    return "\n".join([*table(rows), "", sum_up])
+    return "\n".join([*table(rows, columns), "", fitted(sum_up, columns)])
 
 
 def locked_json(done: Locked) -> Json:
@@ -200,7 +232,7 @@ def checks(found: Iterable[Check], style: Style, *, quiet: bool = False, columns
             continue
         sign, code = _SIGNS[check.state]
         line = f" {style.paint(code, style.glyphs(sign))} {check.name}: {check.text}"
-        lines.append(wrapped(line, columns, indent="  "))
+        lines.append(fitted(line, columns))
         if check.mend:
             lines += [f"   {line}" for line in check.mend.splitlines()]
     return "\n".join(lines)

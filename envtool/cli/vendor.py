@@ -27,7 +27,7 @@ def command(ctx: click.Context, /, target: str, prune: bool, **how: Any) -> None
     Without DIR the folder is envtool.vendor beside the spec, which is used before any URL. FILE.tar and FILE.tar.zst
     are archives of that folder. Only what is missing is written. ENVTOOL_BLOBS=DIR makes any project use a folder.
     """
-    from envtool.cli import door, tables
+    from envtool.cli import door, screen, tables
     from envtool.cli.running import follow
 
     said = settings(ctx)
@@ -39,4 +39,4 @@ def command(ctx: click.Context, /, target: str, prune: bool, **how: Any) -> None
 
         write(sys.stdout, tables.vendored_json(vendored))
     elif said.verbosity >= 0:
-        print(tables.vendored(vendored), file=sys.stderr)
+        print(screen.fit(tables.vendored(vendored), sys.stderr), file=sys.stderr)

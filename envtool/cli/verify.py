@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from envtool.cli.options import Verb, made_names, settings
+from envtool.cli.options import Count, Verb, made_names, settings
 
 EXAMPLES = """
 envtool verify
@@ -19,7 +19,7 @@ envtool verify --build wheels
 @click.command("verify", cls=Verb, examples=EXAMPLES)
 @click.argument("names", metavar="[LAYER|ENV]...", nargs=-1, shell_complete=made_names)
 @click.option("--build", is_flag=True, help="Run the task `build` twice, and compare its outputs.")
-@click.option("-j", "--jobs", metavar="N", type=click.IntRange(min=1), help="Run at most N at once.")
+@click.option("-j", "--jobs", metavar="N", type=Count(), help="Run at most N at once.")
 @click.option("-x", "--fail-fast", is_flag=True, help="Stop at the first difference.")
 @click.option("--offline", is_flag=True, help="Touch nothing but the store: no network, no mirror.")
 @click.pass_context

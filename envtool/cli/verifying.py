@@ -55,9 +55,10 @@ def perform(
     if settings.json:
         write(sys.stdout, document(results, spent, code))
     elif text := "\n".join(filter(None, (told(each, screen.style(sys.stdout, settings.color)) for each in results))):
-        print(text, flush=True)
+        print(screen.fit(text), flush=True)
     if display:
-        sys.stderr.write(total(results, spent, interrupted=interrupted, style=screen.style(sys.stderr, settings.color)))
+        said = total(results, spent, interrupted=interrupted, style=screen.style(sys.stderr, settings.color))
+        sys.stderr.write(screen.fit(said, sys.stderr))
     if abandoned:
         leave(code)
     return code

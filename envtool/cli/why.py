@@ -39,6 +39,6 @@ def command(ctx: click.Context, names: tuple[str, ...]) -> None:
         return
     if told:
         style = screen.style(sys.stdout, said.color)
-        print(why.explanations(told, style, now=time.time(), whole=said.verbosity > 0))
+        print(screen.fit(why.explanations(told, style, now=time.time(), whole=said.verbosity > 0)))
     if not names:
-        print(("\n" if told else "") + why.summary(told))
+        print(screen.fit(("\n" if told else "") + why.summary(told)))

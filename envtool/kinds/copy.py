@@ -10,16 +10,13 @@ from typing import Any, ClassVar, cast
 from envtool import globs, leads
 from envtool.api import PROJECT, Json, Kind, Place, Recipe, Request
 
+# Text alone: the number 755 is 01363 to chmod(2), 493 is 0755, and nobody could tell which of them 644 is meant as.
 MODE: Json = {
-    "description": "permissions of the files, octal (`0755`); default: 0755 for what is executable, else 0644",
-    "oneOf": [
-        {
-            "type": "string",
-            "pattern": "^0?[0-7]{3,4}$",
-            "errorMessage": "three or four octal digits, as in 0755 or 644",
-        },
-        {"type": "integer", "minimum": 0, "maximum": 4095},
-    ],
+    "description": 'permissions of the files, octal digits in quotes (`"0755"`); default: 0755 for what is executable, '
+    "else 0644",
+    "type": "string",
+    "pattern": "^(0o?)?[0-7]{3,4}$",
+    "errorMessage": "three or four octal digits, as in 0755 or 644",
 }
 TARGET: dict[str, Json] = {
     "type": "string",
@@ -128,7 +125,5 @@ def _clean(pattern: str) -> str:
 
 
 def parse_mode(value: Any) -> int | None:
-    """Permission bits: text is octal, a number is what YAML made of it (`0755` is octal there too)."""
-    if value is None:
-        return None
-    return int(value, 8) if isinstance(value, str) else int(value)
+    """Permission bits of octal digits; None where the spec does not say."""
+    return None if value is None else int(value, 8)

@@ -34,6 +34,7 @@ class PlannedStep:
     summary: str
     pinned: bool
     where: Where | None
+    node: str = ""  # which one of the graph it is: several envs may share it, and others have its name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,4 +78,5 @@ def _step(node: Node, known: Mapping[str, Known]) -> PlannedStep:
         summary=state.summary,
         pinned=node.kind.pinned,
         where=node.spec.where,
+        node=node.id,
     )

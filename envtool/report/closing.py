@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from envtool import evidence
 from envtool.report import words
-from envtool.report.text import one_line, safe, wrapped
+from envtool.report.text import one_line, safe, width, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -67,33 +66,33 @@ def failure(
     if result.outcome in ("failed", "timeout"):
         if result.log and not text and not shown and not message:
             parts.append("   it printed nothing")
-        parts += _again(f"{again} shell {shlex.quote(result.env)}", result.commands, columns, style)
+        parts += _again(f"{again} shell {shlex.quote(result.env)}", result, screen or columns, style)
     return "\n".join(parts)
 
 
-def _again(shell: str, commands: Sequence[str], columns: int, style: words.Style) -> list[str]:
-    """What to type, on one line where that fits."""
+def _again(shell: str, result: Result, columns: int, style: words.Style) -> list[str]:
+    """What to type, on one line where that fits. A command is never cut: a longer one has a line of its own, which the
+    terminal may break, and of one of many lines it is said where it stands."""
     first = f"   again, inside:  {shell}"
-    if not commands:
+    if not result.commands:
         return [first]
-    text = _typed(commands, max(columns - 19, 20), style.glyphs("…"))
-    if len(first) + len(text) + 9 <= columns:
-        return [f"{first}   then: {text}"]
-    return [first, f"            then:  {text}"]
+    if any(each != one_line(each) for each in result.commands):
+        return [first, style.glyphs(f"            then:  the commands of the task, {result.where}")]
+    joined = _joined(result.commands)
+    if joined and width(first) + width(joined) + 9 <= columns:
+        return [f"{first}   then: {joined}"]
+    if joined and (len(result.commands) == 1 or width(joined) + 19 <= columns):
+        return [first, f"            then:  {joined}"]
+    return [first, *(f"{'then:' if not index else '':>17}  {each}" for index, each in enumerate(result.commands))]
 
 
-def _typed(commands: Sequence[str], most: int, more: str) -> str:
-    """Commands as one types them, in at most so many columns: as many whole ones as there is room for, of the first at
-    least its first words."""
-    whole = [one_line(each) for each in takewhile(lambda each: "\n" not in each, commands)]
-    if len(commands) > 1:  # one that is several itself stays together
-        whole = [f"({each})" if re.search(r"[;|&]", each) else each for each in whole]
-    for count in range(len(whole), 0, -1):
-        text = " && ".join([*whole[:count], *([more] if count < len(commands) else [])])
-        if len(text) <= most:
-            return text
-    cut = one_line(commands[0].split("\n")[0])[: most - 2]
-    return f"{cut.rpartition(' ')[0] or cut} {more}"
+def _joined(commands: Sequence[str]) -> str:
+    """Commands as one line that ends with the first that fails; empty where a shell could read them otherwise."""
+    if len(commands) == 1:
+        return commands[0]
+    if any(re.search(r"#|<<|\\\Z|&\s*\Z", each) for each in commands):
+        return ""
+    return " && ".join(f"({each})" if re.search(r"[;|&]", each) else each for each in commands)
 
 
 def closing(

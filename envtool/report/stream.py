@@ -52,6 +52,10 @@ class Result(Protocol):
         """Of a task that ran and did not pass: its commands, as one would type them."""
 
     @property
+    def where(self) -> str:
+        """Of the same: "envtool.yaml:14", where the task stands."""
+
+    @property
     def host(self) -> str:
         """Of a run that is remembered: on which machine it ran."""
 

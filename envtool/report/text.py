@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import re
 from typing import TYPE_CHECKING
-from unicodedata import combining, east_asian_width
+
+from envtool.cells import cells, first
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -92,11 +93,7 @@ def plain(text: str) -> str:
 
 def width(text: str) -> int:
     """Columns that `text` takes (wide characters two, colours and accents none)."""
-    return sum(map(_cells, plain(text)))
-
-
-def _cells(char: str) -> int:
-    return 0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1
+    return cells(plain(text))
 
 
 def columns(file: TextIO) -> int:
@@ -120,7 +117,7 @@ def clipped(text: str, columns: int) -> str:
     """As much of the beginning of a text without colours as fits into `columns`, `…` where some is left out."""
     if width(text) <= columns:
         return text
-    return _first(text, columns - 1) + "…" if columns > 0 else ""
+    return first(text, columns - 1) + "…" if columns > 0 else ""
 
 
 def shortened(text: str, columns: int) -> str:
@@ -129,20 +126,11 @@ def shortened(text: str, columns: int) -> str:
         return text
     if columns < 2:
         return "…"[:columns]
-    end = _first(text[::-1], (columns - 1) // 2)[::-1]
-    return f"{_first(text, columns - 1 - width(end))}…{end}"
+    end = first(text[::-1], (columns - 1) // 2)[::-1]
+    return f"{first(text, columns - 1 - width(end))}…{end}"
 
 
-def _first(text: str, columns: int) -> str:
-    taken = 0
-    for index, char in enumerate(text):
-        taken += _cells(char)
-        if taken > columns:
-            return text[:index]
-    return text
-
-
-_WORD = re.compile(r"`[^`\n]*`\S*|\S+")
+_WORD = re.compile(r"`[^`\n]*`\S*|[+-]?\d[\d.]* [kMGT]?B\b\S*|\S+")  # a size and its unit are one
 
 
 def wrapped(text: str, columns: int, *, indent: str = "") -> str:
@@ -165,6 +153,24 @@ def _wrapped(line: str, columns: int, indent: str) -> str:
         else:
             current += f" {word}" if current.strip() else word
     return "\n".join([*lines, current])
+
+
+def fitted(text: str, columns: int) -> str:
+    """Lines of ours in no more than `columns` (0: as they are): what is too wide is broken at blanks, further lines
+    deeper, and a word that has no room, a path mostly, loses its middle. What is to be typed stays whole."""
+    if not columns:
+        return text
+    lines: list[str] = []
+    for line in text.split("\n"):
+        indent = "    "
+        if width(line) <= columns:
+            lines.append(line)
+            continue
+        room = columns - len(indent) - (len(line) - len(line.lstrip(" ")))
+        words = (word if "`" in word or width(word) <= room else shortened(plain(word), max(room, 1)) for word in
+                 re.split(r"(`[^`\n]*`\S*|\s+)", line))  # fmt: skip
+        lines.append(wrapped("".join(words), columns, indent=indent))
+    return "\n".join(lines)
 
 
 def seconds(value: float) -> str:

@@ -9,10 +9,15 @@ from envtool.api import Cache, Fetch, Request, Secret
 from envtool.errors import Problem, SpecError
 from envtool.lock.lock import Entry, Lock, Question
 from envtool.model import Json, LayerSpec
+from envtool.plan.changes import Change, Facts
+from envtool.plan.compare import compare_question
 from envtool.plan.graph import Graph, Node
 from envtool.realise import settle
 from envtool.realise.setting import Setting
 from envtool.realise.settle import Made, Settled
+
+SHOWN = 5  # changes that are told of one layer
+LONG = 40  # characters of a name or value that are told
 
 
 def entries(graph: Graph, made: Sequence[Made]) -> tuple[Entry, ...]:
@@ -96,20 +101,30 @@ def _on_this_machine(graph: Graph, lock: Lock, setting: Setting, file: str) -> l
         if base.kind.pinned or not settle.floats(node.kind) or node is base:
             continue
         request = _request(node, [], setting)
-        if request is not None and (node.kind.name, keys.digest(node.kind.question(request))) not in asked:
-            question = Question(subject=node.subject, name=node.spec.name, kind=node.kind.name, platform="", asked=None)
+        if request is None:
+            continue
+        wanted = node.kind.question(request)
+        if (node.kind.name, keys.digest(wanted)) not in asked:
+            question = Question(
+                subject=node.subject, name=node.spec.name, kind=node.kind.name, platform="", asked=wanted
+            )
             found.append(_stale(node, question, lock, setting, file))
     return found
 
 
 def _stale(node: Node, question: Question, lock: Lock, setting: Setting, file: str) -> Problem:
-    near = next(
+    near = min(
         (
             entry.question
             for entry in lock.entries
             if (entry.question.subject, entry.question.name) == (question.subject, question.name)
         ),
-        None,
+        key=lambda each: (
+            each.kind != question.kind,
+            len(_changes(each, question)),
+            each.platform != question.platform,
+        ),
+        default=None,
     )
     if near is None:
         why = f"{file} knows nothing of {node.subject} `{node.spec.name}`"
@@ -120,10 +135,31 @@ def _stale(node: Node, question: Question, lock: Lock, setting: Setting, file: s
     elif near.asked == question.asked:
         why = f"{file} has {node.subject} `{node.spec.name}` on other pins below it"
     else:
-        why = f"{file} no longer fits {node.subject} `{node.spec.name}`: it was asked for something else"
+        why = f"{file} no longer fits {node.subject} `{node.spec.name}`{_changed(near, question)}"
     hint = "`envtool lock` brings the lock up to date, and moves nothing else"
     where = node.spec.where
     return Problem(where=where, message=why, code="lock-stale", hint=hint, text=_line(node.spec, setting), width=0)
+
+
+def _changes(near: Question, question: Question) -> tuple[Change, ...]:
+    old, new = (Facts(document={"question": each.asked, "kind": each.kind}) for each in (near, question))
+    return compare_question(old, new)
+
+
+def _changed(near: Question, question: Question) -> str:
+    """What of it is otherwise, as in ": packages new attrs"."""
+    changes = _changes(near, question)
+    said = []
+    for change in changes[:SHOWN]:
+        word = {"added": "new", "removed": "gone", "order": "in another order"}.get(change.how, "changed")
+        values = " → ".join(_short(each) for each in (change.old, change.new) if each)
+        said.append(" ".join(filter(None, (_short(change.name), change.note or word, values))))
+    more = [f"and {len(changes) - SHOWN} more"] if len(changes) > SHOWN else []
+    return f": {', '.join([*said, *more])}" if said else ": it was asked for something else"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONG else f"{text[:LONG]}…"
 
 
 def _line(spec: object, setting: Setting) -> str:

@@ -26,6 +26,7 @@ class Result:
     outputs: tuple[str, ...] = ()  # project-relative paths that were copied back
     message: str = ""
     commands: tuple[str, ...] = ()  # of a task that ran and did not pass: its commands, as one would type them
+    where: str = ""  # of the same: the task's file and line
     host: str = ""  # of a run that is remembered (`cached`): on which machine it ran; `started` is when
     error: EnvtoolError | None = None  # why its env was not made
 

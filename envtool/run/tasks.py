@@ -70,6 +70,7 @@ def run_task(
         outputs=piece.outputs,
         message=f"{piece.detail}\n{hint}" if hint else piece.detail,
         commands=() if piece.outcome == "passed" else tuple(each.typed() for each in task.commands),
+        where=f"{task.where.file}:{task.where.line}",
     )
     if piece.outcome == "passed":
         provenance.record(env, task, stack, setting, result, view=view)

@@ -41,6 +41,7 @@ _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\
 _OTHER_NUMBER = re.compile(
     r"[-+]?(?:0[0-9_]+|0x[0-9a-fA-F_]+|0o[0-7_]+|0b[01_]+|[0-9]+_[0-9_.]*|[1-9][0-9]*(?::[0-5]?[0-9])+(?:\.[0-9]*)?|[0-9]{19,})\Z"
 )
+_MODE = re.compile(r"0o?[0-7]{3,4}")  # what is written so is the permissions of a file, or meant to be
 _SPECIAL = re.compile(r"[-+]?\.(?:inf|Inf|INF)\Z|\.(?:nan|NaN|NAN)\Z")
 _LINES = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _ODD = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -274,7 +275,8 @@ class _Reader:
         if _INT.match(text):
             return int(text)
         if _OTHER_NUMBER.match(text) or _SPECIAL.match(text):
-            hint = f'write it in quotes: "{text}", or as a plain decimal number'
+            hint = f'write it in quotes: "{text}"'
+            hint += "" if _MODE.fullmatch(text) else ", or as a plain decimal number"
             message = f"`{text}` is a number to some YAML readers and another, or text, to others"
             self.problems.add(node, message, code="yaml-surprise", hint=hint)
             return text

@@ -5,6 +5,8 @@ from __future__ import annotations
 import unicodedata
 from typing import TYPE_CHECKING
 
+from envtool.cells import cells, first
+
 if TYPE_CHECKING:
     from envtool.errors import Problem
 
@@ -34,9 +36,9 @@ def explain(problem: Problem, columns: int = 0) -> str:
     shown = f" {number} │ {before}{marked}{after}".rstrip()
     if not width and not hint:
         return f"{head}\n{shown}"
-    carets = "^" * max(1, _cells(marked)) if width else ""
-    pointer = f"{gutter}{' ' * _cells(before)}{carets}" if width else gutter.rstrip()
-    beside = not columns or _cells(pointer) + 1 + _cells(hint) <= columns
+    carets = "^" * max(1, cells(marked)) if width else ""
+    pointer = f"{gutter}{' ' * cells(before)}{carets}" if width else gutter.rstrip()
+    beside = not columns or cells(pointer) + 1 + cells(hint) <= columns
     return f"{head}\n{shown}\n{pointer}{' ' if beside else chr(10) + '  '}{hint}".rstrip()
 
 
@@ -54,33 +56,14 @@ def _window(text: str, start: int, width: int, room: int) -> tuple[str, str, str
     before, marked, after = (
         visible(part) for part in (text[:start], text[start : start + width], text[start + width :])
     )
-    if _cells(before + marked + after) <= room:
+    if cells(before + marked + after) <= room:
         return before, marked, after
-    most = max(room // 3, room - _cells(marked + after))
-    if _cells(before) > most:
-        before = "…" + _within(before[::-1], most - 1)[::-1]
-    room -= _cells(before)
-    if _cells(marked + after) <= room:
+    most = max(room // 3, room - cells(marked + after))
+    if cells(before) > most:
+        before = "…" + first(before[::-1], most - 1)[::-1]
+    room -= cells(before)
+    if cells(marked + after) <= room:
         return before, marked, after
-    if _cells(marked) >= room:
-        return before, _within(marked, room - 1) + "…", ""
-    return before, marked, _within(after, room - _cells(marked) - 1) + "…"
-
-
-def _within(text: str, room: int) -> str:
-    """As much of the beginning as there is room for."""
-    taken = 0
-    for index, character in enumerate(text):
-        taken += _cells(character)
-        if taken > room:
-            return text[:index]
-    return text
-
-
-def _cells(text: str) -> int:
-    """Columns that a terminal takes for it."""
-    if text.isascii():
-        return len(text)
-    return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in ("W", "F") else 1 for c in text
-    )
+    if cells(marked) >= room:
+        return before, first(marked, room - 1) + "…", ""
+    return before, marked, first(after, room - cells(marked) - 1) + "…"

@@ -93,6 +93,7 @@ class PlannedStep:
     key: str = ""
     summary: str = ""
     pinned: bool = True
+    node: str = ""
     where: Where | None = None
 
 
@@ -400,6 +401,10 @@ def listeners():
 
 def check(request, text):
     requests.append((request, text))
+
+
+def around(request):
+    return ""
 
 
 def detect(request):

@@ -8,6 +8,8 @@ import types
 
 import pytest
 
+from envtool.report.text import one_line, width
+
 CASES = {
     "test-mixed": ("mixed", ["test"]),
     "test-mixed-again": ("mixed", ["-C", "a dir", "test", "-q"]),
@@ -177,3 +179,39 @@ def test_a_store_that_cannot_be_used_is_a_finding(envtool, monkeypatch):
     assert ran.status == 3
     assert "the store belongs to another user" in ran.out
     assert "set ENVTOOL_STORE" in ran.out
+
+
+# ---- no line that a terminal would wrap ------------------------------------------------------------------------------
+
+WIDTHS = (60, 80, 100, 160, 200)
+TELLING = ("list", "plan", "why", "lock", "cache", "gc", "store", "inspect", "diff")
+SHOWN = {
+    name: case for name, case in CASES.items()
+    if "--json" not in case[1] and {*TELLING} & {*case[1]} and name not in ("gc-bad-size", "gc-bad-age")
+}  # fmt: skip
+LONG = "-of-a-name/that-is/longer-than/most-others/by-forty"
+PRINTERS = ("cli.tables", "cli.looktables", "cli.storetables", "cli.caching", "report.why")
+
+
+@pytest.mark.parametrize("long", [False, True], ids=["names", "long names"])
+@pytest.mark.parametrize("columns", WIDTHS)
+def test_what_a_verb_prints_fits(columns, long, envtool, monkeypatch):
+    monkeypatch.setattr("envtool.cli.screen.width", lambda file=None: columns)
+    monkeypatch.setattr("envtool.report.plain.Plain._columns", lambda self: columns)
+    if long:
+        for each in PRINTERS:
+            name = f"envtool.{each}.one_line"
+            monkeypatch.setattr(
+                name, lambda text: f"{one_line(text)}{LONG}" if text and " " not in text else one_line(text)
+            )
+    wide = []
+    for name, (scenario, argv) in SHOWN.items():
+        said = envtool(*argv, scenario=scenario)
+        assert "internal error" not in said.err, said
+        wide += [(name, line) for line in said.text().split("\n") if width(line) > columns and not _typed(line)]
+    assert not wide
+
+
+def _typed(line: str) -> bool:
+    """A line that is one piece, which somebody is to type."""
+    return line.strip().startswith("`") and line.count("`") == 2

@@ -43,7 +43,8 @@ def test_what_is_locked_stays_and_what_no_longer_fits_is_an_error_in_ci(place):
     place.spec(HOST.format(wanted="iniconfig, attrs"))
     stale = place.envtool("test")
     assert stale.status == 2
-    assert "envtool.yaml:4:3: error: envtool.lock no longer fits layer `deps`" in stale.err
+    assert "envtool.yaml:4:3: error: envtool.lock no longer fits layer `deps`: " in stale.err
+    assert "new attrs" in stale.err, stale.err
     assert "`envtool lock`" in stale.err
     assert place.envtool("test", "--no-locked").status == 0
     place.environ["CI"] = "false"

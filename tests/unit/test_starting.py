@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from envtool.app import Request, load
 from envtool.app.starting import built
+from envtool.cli.main import main
 from envtool.testing import MemoryProject
 
 CARGO = '[package]\nname = "a"\nversion = "0.1.0"\nedition = "2021"\n'
@@ -91,3 +93,126 @@ def test_what_could_not_pass_is_not_written(files, why):
 
 def test_where_nothing_is_known_nothing_is_found():
     assert [*built(MemoryProject({"main.rkt": "", "README": "test:"}))] == []
+
+
+# ---- several projects in one checkout --------------------------------------------------------------------------------
+
+
+def python(name, *lines):
+    return "\n".join([f'[project]\nname = "{name}"\nversion = "1"', *lines, ""])
+
+
+A = {
+    "packages/a/pyproject.toml": python("pa"),
+    "packages/a/pa.py": "",
+    "packages/a/test_a.py": "def test_a(): import pa",
+}
+B = {"packages/b/pb.py": "", "packages/b/test_b.py": "def test_b(): import pa, pb"}
+NEEDS = {**A, **B, "packages/b/pyproject.toml": python("pb", 'dependencies = ["pa"]')}
+FROM_UV = python("pb", 'dependencies = ["pa"]', "[tool.uv.sources]", "pa = {workspace = true}")
+WORKSPACE = python("top", "[tool.uv.workspace]", 'members = ["packages/*"]')
+POETRY = '[tool.poetry]\nname = "pb"\nversion = "1"\n[tool.poetry.dependencies]\npa = {path = "../a"}\n'
+NODE = '{"name": "%s", "version": "1.0.0", "scripts": {"test": "node t.js"}%s}'
+PA, PB = "packages/a/package.json", "packages/b/package.json"
+
+
+@pytest.fixture
+def init(tmp_path, monkeypatch, capsys):
+    """`envtool init` in a project of these files: its status, what it said, and the spec that it wrote, loaded."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("envtool_python.detecting._base", lambda facts: {"base": "host"})
+
+    def call(files, *argv):
+        for path, text in files.items():
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).write_text(text)
+        (tmp_path / ".git").mkdir(exist_ok=True)
+        (tmp_path / ".git/HEAD").write_text("ref: refs/heads/main\n")
+        (tmp_path / ".git/objects").mkdir(exist_ok=True)
+        (tmp_path / ".git/refs").mkdir(exist_ok=True)
+        status = main([*argv, "init"])
+        said = capsys.readouterr().err
+        spec = load(Request()) if (tmp_path / "envtool.yaml").exists() else None
+        return status, said, {env.name: env for env in spec.envs} if spec else {}
+
+    return call
+
+
+def kinds(env):
+    return [layer.name for layer in env.layers]
+
+
+@pytest.mark.parametrize(
+    ("files", "from_sources"),
+    [
+        (NEEDS, True),
+        ({**NEEDS, "pyproject.toml": WORKSPACE}, True),
+        ({**NEEDS, "packages/b/pyproject.toml": FROM_UV, "pyproject.toml": WORKSPACE}, False),
+        ({**NEEDS, "packages/b/pyproject.toml": POETRY}, False),
+        ({**NEEDS, "packages/b/pyproject.toml": python("pb", "[project.optional-dependencies]", 'test = ["pa"]')}, True),
+        ({**NEEDS, "packages/b/pyproject.toml": python("pb", "[dependency-groups]", 'test = ["pa"]')}, True),
+        ({**NEEDS, "libs/c/pyproject.toml": python("pc"), "packages/a/pyproject.toml": python("pa", 'dependencies = ["PC"]')}, True),
+    ],
+    ids=["plain", "a workspace that says nothing", "uv", "poetry", "an extra", "a group", "a sibling's sibling"],
+)  # fmt: skip
+def test_a_sibling_is_taken_from_the_checkout(init, tmp_path, files, from_sources):
+    status, said, envs = init(files)
+    assert status == 0, said
+    assert {"a/unit", "b/unit"} <= {*envs}
+    assert "project-pa" in kinds(envs["b/unit"])
+    assert ("sources" in (tmp_path / "packages/b/envtool.package.yaml").read_text()) == from_sources
+    assert not (tmp_path / "packages/b/envtool.yaml").exists(), "`envtool -C packages/b test` finds the one above"
+
+
+def test_the_tests_of_projects_below_are_not_those_of_the_top(init):
+    own = {"pyproject.toml": python("top"), "top.py": "", "tests/test_top.py": ""}
+    status, said, envs = init({**NEEDS, **own})
+    assert status == 0, said
+    command = envs["unit"].tasks[0].commands[0].typed()
+    assert command.split() == ["pytest", "--ignore=packages/a", "--ignore=packages/b"]
+
+
+def test_tests_beside_which_a_project_is_only_an_example_are_the_tops(init):
+    files = {"pyproject.toml": python("top"), "tests/test_top.py": "", "tests/data/x/pyproject.toml": python("x")}
+    assert init(files)[2]["unit"].tasks[0].commands[0].typed().strip() == "pytest"
+
+
+def test_what_is_not_clear_is_left_out_with_what_to_say(init):
+    status, said, envs = init({**NEEDS, "libs/a/pyproject.toml": python("pa")})
+    assert status == 0
+    assert "b/unit" not in envs
+    assert "left out python: packages/b: pyproject.toml with [project], but `pa` is required" in said
+    assert "`sources: {pa: ../../libs/a}`" in said
+
+
+def test_in_the_directory_of_one_it_says_where_to_type_it(init, tmp_path):
+    status, said, _ = init(NEEDS, "-C", "packages/b")
+    assert status == 2
+    assert "type:  envtool -C . init" in said
+    assert not [*tmp_path.glob("**/envtool*.yaml")]
+
+
+@pytest.mark.parametrize(
+    ("files", "names", "said"),
+    [
+        (
+            {"package.json": '{"workspaces": ["packages/*"]}', PA: NODE % ("pa", ""),
+             PB: NODE % ("pb", ', "dependencies": {"pa": "1.0.0"}')},
+            {"unit": "npm test --workspaces --if-present --"}, "with workspaces",
+        ),
+        (
+            {PA: NODE % ("pa", ""), PB: NODE % ("pb", ', "dependencies": {"pa": "file:../a"}')},
+            {"a/unit": "npm test --"}, 'for that one write `"workspaces": ["packages/*"]` into ../../package.json',
+        ),
+        (
+            {PA: NODE % ("pa", ""), PB: NODE % ("pb", ', "dependencies": {"pa": "^1"}')},
+            {"a/unit": "npm test --"}, 'and ../a is called so: for that one write `"workspaces": ["packages/*"]`',
+        ),
+    ],
+    ids=["workspaces", "a path", "a name alone"],
+)  # fmt: skip
+def test_npm_packages_beside_each_other(init, files, names, said):
+    status, told, envs = init(files)
+    assert status == 0, told
+    assert {name: env.tasks[0].commands[0].typed().strip() for name, env in envs.items()} == names
+    assert said in told

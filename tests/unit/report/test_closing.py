@@ -11,12 +11,14 @@ from envtool.report.closing import failure
 from envtool.report.words import Style
 
 LONG = "pytest -q --maxfail=3 --some-option=value tests/unit/one tests/unit/two tests/unit/three"
+STANDS = "the commands of the task, envtool.yaml:14"
 
 
 def said(*commands: str, columns: int = 80, env: str = "unit") -> list[str]:
     result = SimpleNamespace(
-        env=env, task="test", outcome="failed", log="", message="exit 1", commands=commands, outputs=(), status=1
-    )
+        env=env, task="test", outcome="failed", log="", message="exit 1", commands=commands, outputs=(), status=1,
+        where="envtool.yaml:14",
+    )  # fmt: skip
     text = failure(result, again="envtool", shown=True, style=Style(color=False, unicode=True), columns=columns)
     return text.split("\n")[1:]
 
@@ -29,28 +31,36 @@ def test_what_to_type_follows_the_shell():
 @pytest.mark.parametrize(
     ("commands", "typed"),
     [
-        (["make", "make check"], "make && make check"),
-        (["a; b", "c"], "(a; b) && c"),
-        (["a || b"], "a || b"),
-        (["cd x\npytest"], "cd …"),
-        (["echo hello there\nfalse"], "echo hello …"),
-        (["make", "cat <<E\nx\nE", "true"], "make && …"),
-        (["echo \x1b[31mx"], "echo x"),
+        (["make", "make check"], ["make && make check"]),
+        (["a; b", "c"], ["(a; b) && c"]),
+        (["a || b"], ["a || b"]),
+        (["make # all", "make check"], ["make # all", "make check"]),
+        (["server &", "pytest"], ["server &", "pytest"]),
+        (["pytest " + "x" * 90], ["pytest " + "x" * 90]),
+        ([LONG], [LONG]),
+        (["cd x\npytest"], [STANDS]),
+        (["make", "cat <<E\nx\nE", "true"], [STANDS]),
+        (["echo \x1b[31mx"], [STANDS]),
+        (["make " + "y" * 60, LONG], ["make " + "y" * 60, LONG]),
     ],
 )
-def test_several_and_long_ones(commands, typed):
-    assert said(*commands)[0].endswith(f"then: {typed}")
+@pytest.mark.parametrize("columns", [40, 60, 80, 100, 160, 200])
+def test_a_command_that_is_to_be_typed_is_never_cut(commands, typed, columns):
+    first, *more = said(*commands, columns=columns)
+    assert first.startswith("   again, inside:  envtool shell unit")
+    shown = [line[19:] for line in more] if more else [first.partition("then: ")[2]]
+    assert shown == typed or (len(commands) > 1 and shown == [" && ".join(commands)]), "in one piece, or one a line"
 
 
-def test_on_a_narrow_screen_it_has_a_line_of_its_own():
-    for columns in (60, 80, 100):
-        first, second = said(LONG, columns=columns, env="unit[bookworm,3.12]")
-        assert first == "   again, inside:  envtool shell 'unit[bookworm,3.12]'"
-        assert second.startswith("            then:  pytest -q")
-        assert second.endswith(" …")
-        assert len(second) <= columns
+def test_it_has_a_line_of_its_own_where_there_is_no_room_beside():
+    first, second = said(LONG, columns=80, env="unit[bookworm,3.12]")
+    assert first == "   again, inside:  envtool shell 'unit[bookworm,3.12]'"
+    assert second == f"            then:  {LONG}"
     assert said("pytest", columns=40)[1] == "            then:  pytest"
-    assert len(said("x" * 300, columns=60)[1]) <= 60
+    assert said("pytest", "make " + "z" * 40, columns=60)[1:] == [
+        "            then:  pytest",
+        "                   make " + "z" * 40,
+    ]
 
 
 def test_as_one_would_type_it():

@@ -238,7 +238,7 @@ def test_tables_fit(columns):
     assert len({*lines}) == 3, "names that differ are still told apart"
     step = SimpleNamespace(
         subject="base", name="debian-bookworm-with-everything", key="ab" * 32, state="cached", summary="88 packages, 32 MB",
-        pinned=False, kind="debian",
+        pinned=False, kind="debian", node="n",
     )  # fmt: skip
     env = SimpleNamespace(name=rows[1][0], tasks=("test", "build"), steps=(step, step))
     said = tables.plan(SimpleNamespace(envs=(env,), notes=()), Style(color=True), columns)
@@ -248,3 +248,22 @@ def test_tables_fit(columns):
         name="user ids", state="ok", text="root of this machine is never root inside: " * 3, mend=""
     )
     assert max(map(width, tables.checks([check], Style(), columns=columns).split("\n"))) <= columns
+
+
+def test_a_plan_counts_steps_and_not_their_names():
+    def step(name, key, node, state="unknown"):
+        return SimpleNamespace(
+            subject="layer", name=name, key=key, state=state, summary="", pinned=True, kind="pip", node=node
+        )
+
+    ground = step("host", "k", "1", "cached")
+    envs = tuple(
+        SimpleNamespace(name=name, tasks=("test",), steps=(ground, step("requirements", "", node), built))
+        for name, node, built in (
+            ("a", "2", step("tools", "x" * 64, "4", "build")),
+            ("b", "3", step("tools", "y" * 64, "5", "build")),
+            ("c", "3", step("others", "y" * 64, "6", "build")),
+        )
+    )
+    said = tables.plan(SimpleNamespace(envs=envs, notes=()), Style())
+    assert said.endswith("2 steps to build, 2 not known yet, 1 cached")

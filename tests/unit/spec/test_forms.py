@@ -9,6 +9,7 @@ import pytest
 
 from envtool import registry, shapes
 from envtool.app import consent
+from envtool.kinds.copy import parse_mode
 from envtool.lock import text as lock
 from envtool.spec.check import Checker
 from envtool.spec.node import Problems
@@ -92,6 +93,38 @@ def test_what_a_spec_is_told(case):
     found = told(SCHEMAS["the spec"], f"version: 1\n{text}\n")
     assert any(said in one for one in found), found
     assert not [one for one in found if CODES.search(one.replace('"$HOME"', ""))]
+
+
+@pytest.mark.parametrize("kind", ["copy: {from: a, to: /x", "fetch: {url: 'https://h.invalid/x', sha256: abc, to: /x"])
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        *((good, "") for good in ("'0755'", '"755"', "'0o755'", "'04755'", "'1777'", "'000'")),
+        *(
+            (bare, f'write it in quotes: "{bare}"')
+            for bare in ("0755", "0o755", "01777", "755", "644", "493", "0", "755.0")
+        ),
+        ("'0888'", "three or four octal digits"),
+        ("'7'", "three or four octal digits"),
+        ("'u+x'", "three or four octal digits"),
+        ("0x1ed", "to some YAML readers"),
+        ("-755", "write it in quotes"),
+        ("true", "expected a string"),
+        ("[0755]", "expected a string"),
+    ],
+)
+def test_a_mode_is_octal_digits_or_refused(kind, written, said):
+    found = [one for one in told(SCHEMAS["the spec"], f"version: 1\nlayers: {{l: {{{kind}, mode: {written}}}}}}}\n")
+             if "sha256" not in one]  # fmt: skip
+    assert any(said in one for one in found) if said else not found, found
+    assert "plain decimal" not in " ".join(found) or written == "0x1ed"
+
+
+@pytest.mark.parametrize(
+    ("text", "bits"), [("0755", 0o755), ("755", 0o755), ("0o755", 0o755), ("04755", 0o4755), ("000", 0)]
+)
+def test_a_mode_is_what_chmod_makes_of_it(text, bits):
+    assert parse_mode(text) == bits
 
 
 def test_a_plugin_without_words_shows_no_code_either():

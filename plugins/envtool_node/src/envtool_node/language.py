@@ -119,10 +119,48 @@ def detect(project: api.Project) -> list[api.Detection]:
     here = shutil.which("node", path=HOST_PATH) and shutil.which("npm", path=HOST_PATH)
     env: dict[str, api.Json] = {**({} if here else {"base": {"debian": "bookworm"}}), "language": "node"}
     script = manifest.scripts.get("test", "")
+    if stranger := _stranger(project, manifest):  # no test could find it
+        return [api.Detection(language="node", reason=f"package.json, {stranger}", env=env)]
     if script and NO_TESTS not in script:
         task, reason = "npm test -- {{ args }}", "package.json with a test script"
+    elif _tested_workspace(project, manifest):
+        task, reason = "npm test --workspaces --if-present -- {{ args }}", "package.json with workspaces"
     elif any(project.glob(pattern) for pattern in TESTS):
         task, reason = "node --test {{ args }}", "package.json"
     else:
         return [api.Detection(language="node", reason="package.json, and no tests", env=env)]
     return [api.Detection(language="node", reason=reason, env={**env, "tasks": {"test": task}})]
+
+
+def _tested_workspace(project: api.Project, manifest: Manifest) -> bool:
+    """Whether a package of the workspace has a script that runs its tests."""
+    for path in further_inputs(manifest, ".", project.glob) if manifest.workspaces else ():
+        if not path.endswith("package.json"):
+            continue
+        script = _parsed(project, path)
+        if script and (said := str(script.scripts.get("test") or "")) and NO_TESTS not in said:
+            return True
+    return False
+
+
+def _stranger(project: api.Project, manifest: Manifest) -> str:
+    """What a package requires of those beside it, where that is no workspace's: npm takes a name that a package beside
+    it has from the registry, and what a path above leads to is out of the layer's reach."""
+    directory = str(getattr(project, "directory", "."))
+    top = "../" * (directory.count("/") + 1) if directory != "." else ""
+    members = (directory.rpartition("/")[0] + "/").lstrip("/") + "*"
+    advice = f'for that one write `"workspaces": ["{members}"]` into {top}package.json'
+    if above := next((path for path in manifest.local if path.startswith("../")), ""):
+        return f"which requires {above}: {advice}"
+    for path in project.glob(f"{top}**/package.json") if top and manifest.dependencies else ():
+        other = None if "node_modules" in path.split("/") or path == "package.json" else _parsed(project, path)
+        if other and other.name and ":" not in manifest.dependencies.get(other.name, ":"):
+            return f"which requires {other.name}, and {path.removesuffix('/package.json')} is called so: {advice}"
+    return ""
+
+
+def _parsed(project: api.Project, path: str) -> Manifest | None:
+    try:
+        return parse(project.read(path) or "{}", path)
+    except WrongManifestError:  # not what this one is about
+        return None

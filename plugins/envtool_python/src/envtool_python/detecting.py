@@ -8,6 +8,7 @@ unittest, where there are its tests. A project without tests has no command that
 from __future__ import annotations
 
 import ast
+import posixpath
 import re
 import shlex
 import shutil
@@ -16,7 +17,10 @@ from typing import TYPE_CHECKING, Any
 from envtool import api
 from envtool_python.conventions import pytest_settings, tox_commands
 from envtool_python.facts import Facts, read_facts
+from envtool_python.language import depth_of, pip_of
 from envtool_python.pythons import HOST_PATH, fits_minor, known, suite_for
+from envtool_python.requirements import WrongRequirementError
+from envtool_python.sources import ASIDE, PROJECTS, Sources
 from envtool_python.texts import Texts, WrongFileError
 
 if TYPE_CHECKING:
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
 FILES = ("pyproject.toml", "setup.py", "setup.cfg", "requirements.txt")
 COLLECTED = ("test_*.py", "**/test_*.py", "*_test.py", "**/*_test.py")  # by pytest, unless it is told otherwise
 DISCOVERED = ("tests.py", "**/tests.py", "test.py", "**/test.py")  # by unittest, and not by pytest
+PYTEST = "pytest {{ args }}"
+UNITTEST = "python -m unittest discover {{ args }}"
 RUNNERS = ("pytest", "py.test", "python", "coverage", "unittest", "trial", "stestr", "nosetests")
 _TESTS = re.compile(r"(unit)?_?tests?(ing)?|pytest|unit")  # names of nox's sessions
 _DEFAULT_BASE = "bookworm"
@@ -39,6 +45,8 @@ def detect(project: api.Project) -> list[api.Detection]:
             return []
         facts = read_facts(texts)
         more = _tests(texts, facts)
+        beside, unclear, installed = _beside(texts, facts, getattr(project, "directory", "."), more or {})
+        more = _own(texts, more, [place for place in _below(texts) if place not in installed])
     except WrongFileError as error:
         reason = f"{error.file}:{error.line}: {error}"
         return [api.Detection(language="python", reason=reason)]
@@ -46,8 +54,62 @@ def detect(project: api.Project) -> list[api.Detection]:
     env: dict[str, api.Json] = {**_base(facts), "language": "python"}
     if more is None:
         return [api.Detection(language="python", reason=f"{reason}, and no tests", env=env)]
+    if unclear:
+        return [api.Detection(language="python", reason=f"{reason}, but {unclear}", env=env)]
     env |= more
+    env |= {"sources": beside} if beside else {}
     return [api.Detection(language="python", reason=reason, env=env)]
+
+
+def _beside(
+    project: Texts, facts: Facts, directory: str, options: dict[str, api.Json]
+) -> tuple[dict[str, api.Json], str, list[str]]:
+    """The spec's `sources` for requirements that projects of the checkout are called like, their directories; what is
+    not clear, where several are; and the directories that come along. What the project's own files say needs none."""
+    given: dict[str, str] = {}
+    env = api.EnvDraft(
+        name="unit", base_kind="host", options={key: value for key, value in options.items() if key != "tasks"},
+        layer_names=(), where=api.Where(file="", line=1, column=1), directory=directory,
+    )  # fmt: skip
+    while True:
+        sources = Sources(project, given, depth_of(directory))
+        try:
+            pip_of(env, project, facts, sources)
+        except WrongRequirementError:  # told where the spec is checked
+            return {}, "", []
+        new = {name: sources.beside(name) for name in sources.wrong if name not in given}
+        several = next((name for name, places in new.items() if len(places) > 1), "")
+        if several:
+            wrong = sources.wrong[several]
+            return {}, f"{wrong.message} {wrong.hint}", []
+        found = {name: places[0] for name, places in new.items() if places}
+        if not found:
+            return {**given}, "", [*sources.chosen.values()]
+        given |= found
+
+
+def _below(project: Texts) -> list[str]:
+    """Directories of projects below, whose tests are theirs."""
+    found = {posixpath.dirname(path) for name in PROJECTS for path in project.glob(f"**/{name}")}
+    return sorted(place for place in found if place and not ASIDE & {*place.split("/")})
+
+
+def _own(project: Texts, more: dict[str, api.Json] | None, apart: list[str]) -> dict[str, api.Json] | None:
+    """The same task without the tests of projects below that are not installed, which could not pass; None where no
+    test is left."""
+    command = (more or {}).get("tasks", {}).get("test") if isinstance((more or {}).get("tasks"), dict) else ""  # type: ignore[union-attr]
+    if command not in (PYTEST, UNITTEST) or not apart:
+        return more
+    tests = {path for pattern in (COLLECTED if command == PYTEST else DISCOVERED) for path in project.glob(pattern)}
+    theirs = {place for place in apart if any(path.startswith(f"{place}/") for path in tests)}
+    if not any(not path.startswith(tuple(f"{place}/" for place in apart)) for path in tests):
+        return None
+    if command == PYTEST and theirs:
+        return {
+            **(more or {}),
+            **_task(" ".join(["pytest", *(f"--ignore={shlex.quote(each)}" for each in sorted(theirs)), "{{ args }}"])),
+        }
+    return more
 
 
 def _base(facts: Facts) -> dict[str, api.Json]:
@@ -75,9 +137,9 @@ def _tests(project: Texts, facts: Facts) -> dict[str, api.Json] | None:
     if found := _nox(project.read("noxfile.py") or ""):
         return found
     if settings or project.read("conftest.py") is not None or _any(project, COLLECTED):
-        return _task("pytest {{ args }}") if settings or _any(project, COLLECTED) else None
+        return _task(PYTEST) if settings or _any(project, COLLECTED) else None
     if _any(project, DISCOVERED):
-        return _task("python -m unittest discover {{ args }}")
+        return _task(UNITTEST)
     return None
 
 

@@ -102,8 +102,8 @@ def _layers(env: api.EnvDraft, project: Texts, facts: Facts) -> tuple[api.LayerD
     names = _Names((*env.layer_names, *env.above))
     python = str(options.get("python", "python3"))
     install = options.get("install") or _install(facts)
-    sources = Sources(project, options.get("sources", {}), _depth(env.directory))
-    pip, wrong = _pip(env, project, facts, sources)
+    sources = Sources(project, options.get("sources", {}), depth_of(env.directory))
+    pip, wrong = pip_of(env, project, facts, sources)
     check(env, project, [*wrong, *sources.wrong.values(), *python_wrong(env, project, facts)])
     local = {name: place for name, place in sources.chosen.items() if is_directory(place)}
     compiled = facts.compiled or any(read_facts(project, f"{place}/").compiled for place in local.values())
@@ -134,7 +134,8 @@ def _layers(env: api.EnvDraft, project: Texts, facts: Facts) -> tuple[api.LayerD
     return tuple(drafts)
 
 
-def _depth(directory: str) -> int:
+def depth_of(directory: str) -> int:
+    """How many directories below the project one is."""
     return len([part for part in directory.split("/") if part not in ("", ".")])
 
 
@@ -173,7 +174,7 @@ def _install(facts: Facts) -> str:
     return facts.install
 
 
-def _pip(
+def pip_of(
     env: api.EnvDraft, project: Texts, facts: Facts, sources: Sources
 ) -> tuple[dict[str, api.Json], tuple[Wrong, ...]]:
     """The pip layer's options, empty where nothing is required, and what of its indexes and bounds cannot be honoured.

@@ -40,22 +40,10 @@ SOURCES: dict[str, Any] = {
     "machine's pip looks; `'*': index`: all",
 }
 ARCHIVES = (".whl", ".tar.gz", ".zip", ".tar.bz2", ".tar.xz", ".tgz")
-_ASIDE = frozenset(
-    [
-        "tests",
-        "test",
-        "testing",
-        "docs",
-        "doc",
-        "examples",
-        "example",
-        "benchmarks",
-        "fixtures",
-        "vendor",
-        "_vendor",
-        "third_party",
-    ]
-)
+ASIDE = frozenset(
+    ["tests", "test", "testing", "docs", "doc", "examples", "example", "benchmarks", "fixtures", "vendor", "_vendor",
+     "third_party"]
+)  # fmt: skip
 _MOST = 300  # projects below one: beyond, nobody keeps them apart by their names
 _REFERENCE = re.compile(r"^\s*([A-Za-z0-9][\w.-]*)\s*(\[[^\]]*\])?\s*@\s*(\S+)\s*(;.*)?$")
 _DIRECTORY = re.compile(r"^(?:file:)?([^\[\s;]+?)/?(\[[^\]]*\])?\s*(;.*)?$")
@@ -413,6 +401,10 @@ class Sources:
         )
         return None
 
+    def beside(self, name: str) -> list[str]:
+        """Directories of the checkout whose project is called so."""
+        return self._projects().get(name, [])
+
     def _projects(self) -> dict[str, list[str]]:
         """Name -> directories of the projects in the checkout that are called so."""
         if self._siblings is None:
@@ -421,7 +413,7 @@ class Sources:
             up = "../" * self.depth
             paths = [path for file in PROJECTS for path in (glob(f"{up}**/{file}") if glob else ())]
             directories = {posixpath.dirname(path) or "." for path in paths}
-            seen = sorted(place for place in directories if not _ASIDE & {*place.split("/")})
+            seen = sorted(place for place in directories if not ASIDE & {*place.split("/")})
             for place in seen[:_MOST]:
                 try:
                     name = normal(read_facts(self.project, "" if place == "." else f"{place}/").name)
@@ -442,7 +434,7 @@ class Sources:
                     name = normal(read_facts(Mapped(files), f"{place}/").name)
                 except WrongFileError:
                     continue
-                if name and not _ASIDE & {*place.split("/")}:
+                if name and not ASIDE & {*place.split("/")}:
                     self._around.setdefault(name, []).append(place)
         return self._around
 

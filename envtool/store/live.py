@@ -69,9 +69,10 @@ def extract(path: str, target: str, *, strip: int = 0, owners: bool = False, roo
     out.
 
     `target` is a directory, absolute in `root`, without links. `strip`: leading components of names that are dropped,
-    and with them what has no more, as `tar --strip-components` does; that something is left is held. Without `owners` everything belongs to who unpacks, nobody else can write it, and
-    setuid bits and extended attributes go. A directory keeps a link to one, as dpkg and `tar --keep-directory-symlink`
-    do: `lib/` of an archive does not take the place of /lib -> usr/lib. Raises BuildError (codes unpack-…), OSError.
+    and with them what has no more, as `tar --strip-components` does; that nothing is left is an error. Without `owners`
+    everything belongs to who unpacks, nobody else can write it, and setuid bits and extended attributes go. A directory
+    keeps a link to one, as dpkg and `tar --keep-directory-symlink` do: `lib/` of an archive does not take the place of
+    /lib -> usr/lib. Raises BuildError (codes unpack-…), OSError.
     """
     with open(path, "rb") as file:
         members = _members(file, _limit(file))

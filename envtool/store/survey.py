@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 
 from envtool import stored
 from envtool.errors import EnvtoolError
-from envtool.store import blobs, caches, layers, locks, usage
+from envtool.store import blobs, caches, layers, locks, scratch, usage
 from envtool.store.document import seconds
 from envtool.store.store import Store, others
 
@@ -96,6 +96,44 @@ class Survey:
             + [os.path.dirname(use.spec) for use in self.uses]
             + [sheet.project for sheet in self.sheets.values() if sheet.project]
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unfinished:
+    """Bytes in tmp/: `made` are of what is being made now, `going` of what is being taken away, `left` of what nobody
+    is at: runs that were stopped left so many things (`stopped`), and whoever uses the store next takes them away."""
+
+    made: int = 0
+    going: int = 0
+    left: int = 0
+    stopped: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of all of it."""
+        return self.made + self.going + self.left
+
+
+def unfinished(store: Store, inside: usage.Inside) -> Unfinished:
+    """Look at tmp/ of every id map whose trees this account can delete."""
+    made = going = left = stopped = 0
+    for each in (store, *(other for other in others(store) if deletable(other, inside))):
+        look = as_others(inside, each)
+        for name in names(each, "tmp"):
+            place = each.path("tmp", name)
+            held = bool(locks.holder(place))
+            try:
+                size = look(usage.fading, ".", at=place) if os.path.isdir(place) else _blocks(place)
+            except (OSError, EnvtoolError, RuntimeError):  # gone meanwhile
+                continue
+            if held and name.endswith(scratch.GOING):
+                going += size
+            elif held:
+                made += size
+            else:
+                left += size
+                stopped += 1
+    return Unfinished(made=made, going=going, left=left, stopped=stopped)
 
 
 def survey(store: Store, inside: usage.Inside) -> Survey:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from envtool.container import ids
 from envtool.errors import Interrupted
 from envtool.store import collect, locks
-from envtool.store.scratch import remove_tree
+from envtool.store.scratch import GOING, remove_tree
 from envtool.store.store import IDS, OWN, ROOMS, STAMP, Store, others
-from envtool.store.survey import as_others, names, survey
+from envtool.store.survey import as_others, names, survey, unfinished
 
 PAUSE = 0.1  # seconds between two looks at whether something is in use
 
@@ -44,6 +44,7 @@ def remove(
             gone, busy = collect.collect(store, [*found.items, *found.halves], remove=ids.remove, progress=progress)
             size += sum(item.size for item in gone)
             if not busy:
+                size += unfinished(store, ids.inside).size
                 break
         stuck = {each.ids for each in found.stuck}
         for each in (store, *others(store)):
@@ -87,4 +88,4 @@ def _users(store: Store) -> Iterator[str]:
         for room in (*locks.rooms(each), each.path("tmp")):
             for name in names(each, room):
                 if name != collect.LOCK and (who := locks.holder(os.path.join(room, name))):
-                    yield who
+                    yield "it takes away what a stopped run left" if name.endswith(GOING) else who

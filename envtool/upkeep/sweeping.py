@@ -37,6 +37,7 @@ def _sweep(place: store.Store, parent: int) -> None:
         end = time.monotonic() + LONGEST
         while os.getppid() == parent and time.monotonic() < end:
             time.sleep(WAIT)
-        scratch.sweep(place, remove=ids.remove)
+        while scratch.sweep(place, remove=ids.remove):  # again: who looked at one just then held its lock
+            pass
     finally:
         os._exit(0)

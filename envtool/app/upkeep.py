@@ -99,7 +99,7 @@ def gc(
         envs=costs(found, stacks(found, here), collected.gone),
         free=available,
         disk=disk,
-        stuck=tuple(each.own() for each in found.stuck),
+        stuck=_sealed(found),
     )
 
 
@@ -126,7 +126,7 @@ def _envs(request: Request) -> tuple[Stack, ...]:
 class Sizes:
     """What the store takes, by sort of thing: (how many, bytes). `free` and `disk` are of the file system. `others` is
     what of it containers here cannot use, since it belongs to other ids: (bytes, which). `unfinished` is what is being
-    made or taken away; `size` has it too."""
+    made or taken away; `size` has it too. `stuck` are paths of what only root can delete, or measure."""
 
     store: str
     sorts: Mapping[str, tuple[int, int]]
@@ -135,6 +135,7 @@ class Sizes:
     disk: int
     others: tuple[int, tuple[str, ...]]
     unfinished: survey.Unfinished
+    stuck: tuple[str, ...]
 
 
 def store_size() -> Sizes:
@@ -147,12 +148,17 @@ def store_size() -> Sizes:
         sorts[item.sort] = (count + 1, size + item.size)
     available, disk = room.free(place)
     foreign = sum(item.size for item in found.items if item.other)
-    others = (foreign, tuple(each.idmap for each in store.others(place)))
+    lost = {each.ids for each in found.stuck}
+    others = (foreign, tuple(each.idmap for each in store.others(place) if each.ids not in lost))
     rest = survey.unfinished(place, ids.inside)
     return Sizes(
         store=place.root, sorts=sorts, size=found.size + rest.size, free=available, disk=disk, others=others,
-        unfinished=rest,
+        unfinished=rest, stuck=_sealed(found),
     )  # fmt: skip
+
+
+def _sealed(found: survey.Survey) -> tuple[str, ...]:
+    return tuple(path for each in found.stuck for path in survey.sealed(each))
 
 
 def store_path() -> str:

@@ -135,6 +135,8 @@ def sizes(found: Any, style: Style) -> str:
         lines.append(
             f"of this, {size(amount)} was made when containers had other ids ({'; '.join(map(one_line, maps))})"
         )
+    if found.stuck:
+        lines.append(f"not measured: {_stuck(found.stuck)}")
     return "\n".join(
         [style.paint("1", one_line(found.store)), *(f"  {line}" for line in lines),
          f"{size(found.size)}; {size(found.free)} of {size(found.disk)} are free"]
@@ -150,7 +152,7 @@ def sizes_json(found: Any) -> Json:
     rest = found.unfinished
     return {
         "store": found.store, "size": found.size, "free": found.free, "disk": found.disk, "sorts": sorts,
-        "others": others,
+        "others": others, "stuck": [*found.stuck],
         "unfinished": {"made": rest.made, "removing": rest.going, "left": rest.left},
     }  # fmt: skip
 

@@ -18,7 +18,7 @@ from envtool import stored
 from envtool.errors import EnvtoolError
 from envtool.store import blobs, caches, layers, locks, scratch, usage
 from envtool.store.document import seconds
-from envtool.store.store import Store, others
+from envtool.store.store import OWN, Store, others
 
 Sort: TypeAlias = Literal["layer", "file", "result", "cache"]
 _HEX = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
@@ -144,7 +144,7 @@ def survey(store: Store, inside: usage.Inside) -> Survey:
     stuck = []
     for other in others(store):
         if not deletable(other, inside):
-            stuck.append(other)
+            stuck += [other] if sealed(other) else []
             continue
         more, theirs, _, broken = _of_one(other, inside)
         items += [replace(item, other=True) for item in more]
@@ -187,6 +187,13 @@ def deletable(store: Store, inside: usage.Inside) -> bool:
     except (OSError, EnvtoolError, RuntimeError):
         return False
     return True
+
+
+def sealed(store: Store) -> tuple[str, ...]:
+    """The paths to delete of what an id map has that is not `deletable`: all of it, or at the top, which has what all
+    share too, the rooms that anything is in. Empty where there is nothing."""
+    rooms = [room for room in sorted(OWN) if names(store, room)]
+    return (store.own(),) if store.ids and rooms else tuple(store.own(room) for room in rooms)
 
 
 def under(store: Store, ids: str) -> Store:

@@ -16,7 +16,7 @@ from envtool.errors import Interrupted
 from envtool.store import collect, locks
 from envtool.store.scratch import GOING, remove_tree
 from envtool.store.store import IDS, OWN, ROOMS, STAMP, Store, others
-from envtool.store.survey import as_others, names, survey, unfinished
+from envtool.store.survey import as_others, names, sealed, survey, unfinished
 
 PAUSE = 0.1  # seconds between two looks at whether something is in use
 
@@ -50,7 +50,7 @@ def remove(
         for each in (store, *others(store)):
             if each.ids not in stuck:
                 _empty(each, whole=not stuck)
-    left = tuple(each.own() for each in found.stuck)
+    left = tuple(path for each in found.stuck for path in sealed(each))
     if not stuck:
         with suppress(OSError):  # what is none of ours stays
             os.rmdir(os.path.join(store.root, IDS))

@@ -748,7 +748,14 @@ def store_size():
     others = (1_200_000_000, ("single 0-1002-1 0-1002-1",))
     rest = SimpleNamespace(made=4096, going=300_000_000, left=12_288, size=300_016_384)
     return SimpleNamespace(
-        store="/store", sorts=sorts, size=2_700_020_480, free=10**10, disk=10**11, others=others, unfinished=rest
+        store="/store",
+        sorts=sorts,
+        size=2_700_020_480,
+        free=10**10,
+        disk=10**11,
+        others=others,
+        unfinished=rest,
+        stuck=("/store/ids/range-0123456789ab",),
     )
 
 

@@ -14,6 +14,7 @@ from envtool.store import locks
 from envtool.store.store import Store
 
 GOING = ".going"  # end of the name of what is only there to be taken away
+ROOM, NAMES = 64 << 10, 8  # bytes and inodes, with which something can be taken away
 _IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR)
 Remove: TypeAlias = Callable[[str], None]  # removes a tree, also one that container ids own
 
@@ -89,6 +90,27 @@ def _an_hour_ago() -> float:
     import time
 
     return time.time() - 3600
+
+
+def ease(store: Store, *, remove: Remove | None = None) -> None:
+    """Have room for a lock and a directory, without which nothing could be taken away from a disk that is full: what
+    stopped runs left goes, then short cuts and parts of files that were being fetched. They are made again."""
+    if _has_room(store):
+        return
+    sweep(store, remove=remove)
+    for room in (("plans",), ("blobs", "partial")):
+        if _has_room(store):
+            return
+        with suppress(OSError):
+            for name in os.listdir(store.path(*room)):
+                with suppress(OSError):
+                    os.unlink(store.path(*room, name))
+
+
+def _has_room(store: Store) -> bool:
+    """Whether a few files can be written."""
+    found = os.statvfs(store.root)
+    return found.f_bavail * found.f_frsize >= ROOM and (not found.f_files or found.f_favail >= NAMES)
 
 
 def take_place(made: str, target: str) -> None:

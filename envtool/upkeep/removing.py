@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from envtool.container import ids
 from envtool.errors import Interrupted
 from envtool.store import collect, locks
-from envtool.store.scratch import GOING, remove_tree
+from envtool.store.scratch import GOING, ease, remove_tree
 from envtool.store.store import IDS, OWN, ROOMS, STAMP, Store, others
 from envtool.store.survey import as_others, names, sealed, survey, unfinished
 
@@ -37,6 +37,7 @@ def remove(
 ) -> Removed:
     """Remove all of it, once nobody uses any of it. Raises OSError, Interrupted."""
     size = 0
+    ease(store, remove=ids.remove)
     with locks.exclusive(store, collect.LOCK, waiting=waiting, cancelled=cancelled):
         while True:
             _until_free(store, waiting, cancelled)

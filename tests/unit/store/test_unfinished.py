@@ -8,9 +8,10 @@ import threading
 
 import pytest
 
+from envtool.errors import StoreError
 from envtool.store import scratch, survey, usage
 from envtool.store.collect import collect
-from envtool.store.store import Store, locate
+from envtool.store.store import Store, locate, standing
 
 
 def here(function, *arguments, at):
@@ -32,6 +33,20 @@ def fill(path, size=100_000):
 
 def of(store) -> survey.Unfinished:
     return survey.unfinished(store, here)
+
+
+def test_a_directory_of_something_else_is_no_store_for_who_only_looks_either(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENVTOOL_STORE", str(tmp_path / "thesis"))
+    assert standing() is None
+    (tmp_path / "thesis").mkdir()
+    assert standing() is None
+    (tmp_path / "thesis/x.tex").write_text("x")
+    with pytest.raises(StoreError, match=r"is not a store: it holds x.tex"):
+        standing()
+    monkeypatch.setenv("ENVTOOL_STORE", "rel/store")
+    with pytest.raises(StoreError) as caught:
+        standing()
+    assert caught.value.hint.endswith("/rel/store")
 
 
 def test_nothing(store):

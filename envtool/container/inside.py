@@ -79,6 +79,8 @@ def first(
             os._exit(125)
         if own.mode != "root":
             roots.copy_foreign(program, own, sources)
+        roots.prepare(program, own, sources)
+        _import_no_more()
         ids.become_root(own.mode)
         kernel.prctl(kernel.PR_SET_DUMPABLE, 0)  # not before: who writes our maps must own our files of /proc
         child = kernel.clone(kernel.CLONE_NEWPID | kernel.CLONE_PARENT)
@@ -155,8 +157,6 @@ def _pid1(program: dict[str, Any], own: ids.Ids, sock: int, output: int, sources
         if os.read(sock, 1) != b"g":
             os._exit(125)
         _be_first()
-        roots.prepare(program, own, sources)
-        _import_no_more()
         made = roots.build(program, own, sources)
         if "watched" in program:
             program["begin"](program["watch"], *program["watched"])
@@ -185,7 +185,8 @@ def _be_first() -> None:
 
 
 def _import_no_more() -> None:
-    """From the first mount on, which may lie over our own installation: every late import fails, wherever that is."""
+    """Every late import fails, wherever our installation is: the ids of the container may not be allowed to read it,
+    and the first mount may lie over it."""
     sys.path.clear()
     sys.path_hooks.clear()
     sys.path_importer_cache.clear()

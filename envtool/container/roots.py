@@ -115,8 +115,8 @@ def _copy_project(sources: Sources, hidden: tuple[str, ...], own: ids.Ids, user:
 
 
 def prepare(program: dict[str, Any], own: ids.Ids, sources: Sources) -> None:
-    """With the ids of the container, and while imports are possible: what `build` will call to copy files, and to give
-    files of the project to its user, or let them win over trees that lie over it, where that has to be done."""
+    """With the maps written, and while imports are possible: what `build` will call to copy files, and to give files of
+    the project to its user, or let them win over trees that lie over it, where that has to be done."""
     if program.get("copies"):
         from envtool.container import files
 
@@ -132,8 +132,8 @@ def prepare(program: dict[str, Any], own: ids.Ids, sources: Sources) -> None:
 
 
 def build(program: dict[str, Any], own: ids.Ids, sources: Sources) -> list[str]:
-    """Make every mount and change the root. Returns the mount points that were made in a root that is kept. From the
-    first mount on nothing can be imported: it may lie over our own installation."""
+    """Make every mount and change the root. Returns the mount points that were made in a root that is kept. Nothing can
+    be imported."""
     mounts.make_private()
     stage = next(place for place in _STAGES if os.path.isdir(place))
     lowers, upper, _, _, memory = program["root"]

@@ -883,9 +883,12 @@ def test_what_a_layer_keeps_for_beside_the_sources_is_there_as_if_it_lay_there(t
     assert snapshot(project) == before
 
 
-def test_nothing_can_be_imported_once_mounts_are_made(tree, project, monkeypatch):
-    """Wherever the installation lies: so that an import there is seen by every test that starts a container."""
+@pytest.mark.parametrize("step", ["ids.become_root", "roots.build"])
+def test_nothing_can_be_imported_with_the_ids_and_mounts_of_a_container(tree, project, monkeypatch, step):
+    """Wherever the installation lies, in a directory that is root's alone or below a mount: so that an import there is
+    seen by every test that starts a container."""
     assert "tabnanny" not in sys.modules
-    monkeypatch.setattr(inside.roots, "build", lambda *_: importlib.import_module("tabnanny"))
+    module, _, name = step.partition(".")
+    monkeypatch.setattr(getattr(inside, module), name, lambda *_: importlib.import_module("tabnanny"))
     with pytest.raises(SandboxError, match="ModuleNotFoundError: No module named 'tabnanny'"):
         go(tree, "true", project=project)

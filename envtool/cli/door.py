@@ -256,6 +256,8 @@ def checks() -> Sequence[Check]:
     try:
         stands = place.standing(idmap)
         root = place.directory()
+        if stands is None and os.path.isdir(root):
+            place.check_ours(root)
         found += filter(None, map(_of_others, place.others(stands) if stands else ()))
     except StoreError as error:
         found.append(Finding(name="store", text=error.message, mend=error.hint))

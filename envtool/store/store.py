@@ -100,8 +100,6 @@ def standing(idmap: str = "") -> Store | None:
     try:
         _guarded(root)
         if (stamp := _stamp(root)) is None:
-            if os.path.isdir(root):
-                _check_ours(root)
             return None
         _check(root, stamp)
     except OSError as error:
@@ -213,7 +211,7 @@ def _make_rooms(root: str, rooms: Iterable[str]) -> None:
 def _create(root: str, idmap: str) -> dict[str, object]:
     os.makedirs(root, mode=0o700, exist_ok=True)
     owner = os.stat(root).st_uid
-    _check_ours(root)
+    check_ours(root)
     os.chmod(root, 0o700)
     _make_rooms(root, ROOMS)
     _check_file_system(root)
@@ -222,7 +220,7 @@ def _create(root: str, idmap: str) -> dict[str, object]:
     return _stamp(root) or {"format": FORMAT, "uid": owner, "idmap": idmap}
 
 
-def _check_ours(root: str) -> None:
+def check_ours(root: str) -> None:
     """Raise StoreError where a directory without a stamp has something that is none of ours."""
     leftover = next((name for name in sorted(os.listdir(root)) if name not in _known()), None)
     if leftover is not None:

@@ -194,11 +194,33 @@ def _import_no_more() -> None:
 
 
 def _loopback_up() -> None:
+    """Loopback, with an address of each family beside 127.0.0.1 and ::1: glibc's getaddrinfo(3) does not count these
+    two for AI_ADDRCONFIG, and would refuse `localhost` to who asks for IPv4 or for IPv6 by it."""
     control = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC, 0)
     try:  # SIOCSIFFLAGS: UP, LOOPBACK, RUNNING
         fcntl.ioctl(control.fileno(), 0x8914, b"lo".ljust(16, b"\0") + (0x49).to_bytes(2, sys.byteorder) + bytes(22))
     finally:
         control.close()
+    more = _address(_socket.AF_INET, b"\x7f\xff\xff\xfe") + _address(_socket.AF_INET6, b"\xfe\x80" + bytes(13) + b"\1")
+    try:
+        netlink = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, 0)  # NETLINK_ROUTE
+    except OSError:  # a sandbox around us may forbid it: then there is plain loopback
+        return
+    try:  # it has been done when this returns; a kernel without IPv6 refuses the second
+        netlink.send(more)
+    finally:
+        netlink.close()
+
+
+def _address(family: int, address: bytes) -> bytes:
+    """Netlink's message that gives `lo`, which is the first interface of every network namespace, a further address
+    (rtnetlink(7): RTM_NEWADDR, NLM_F_CREATE, RT_SCOPE_HOST, IFA_LOCAL)."""
+
+    def number(value: int, size: int) -> bytes:
+        return value.to_bytes(size, sys.byteorder)
+
+    body = bytes((family, len(address) * 8, 0, 254)) + number(1, 4) + number(4 + len(address), 2) + number(2, 2)
+    return number(16 + len(body) + len(address), 4) + number(20, 2) + number(0x401, 2) + bytes(8) + body + address
 
 
 def _terminal(sock: int, *, user: bool) -> int:

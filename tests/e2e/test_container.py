@@ -28,7 +28,7 @@ pytestmark = pytest.mark.e2e
 
 TOOLS = """
 bash cat chmod chown cp dd env false find grep head id ln ls mkdir mkfifo mknod mv ps readlink rm sh sleep stat stty
-touch true tty uname unshare mount kill seq truncate
+touch true getent tty uname unshare mount kill seq truncate
 """.split()  # noqa: SIM905 - words
 ENV = {"PATH": "/usr/bin:/bin", "HOME": "/home/envtool", "LC_ALL": "C"}
 
@@ -209,6 +209,17 @@ def test_no_network_but_loopback(tree):
     result = go(tree, "true", step=Step(argv=("/bin/bash", "-c", "echo > /dev/tcp/198.51.100.1/80")))
     assert "Network is unreachable" in result.out
     assert "localhost" in go(tree, "cat /etc/hosts").out
+
+
+def test_localhost_is_found_by_who_asks_for_one_family(tree):
+    """By getaddrinfo with AI_ADDRCONFIG, as getent asks: glibc then wants an address beside 127.0.0.1, or ::1."""
+    assert go(tree, "getent ahostsv4 localhost").out.split()[0] == "127.0.0.1"
+    assert go(tree, "getent ahostsv4 $(cat /proc/sys/kernel/hostname)", user="root").out.split()[0] == "127.0.1.1"
+    if os.path.exists("/proc/net/if_inet6"):
+        assert go(tree, "getent ahostsv6 localhost").out.split()[0] == "::1"
+        assert len(go(tree, "cat /proc/net/if_inet6").out.splitlines()) == 2
+    assert "127.255.255.254" in go(tree, "cat /proc/net/fib_trie").out
+    assert go(tree, "cat /proc/net/dev").out.count(":") == 1  # `lo`: no label, which tools take for an interface
 
 
 def test_with_network_it_is_the_hosts(tree):

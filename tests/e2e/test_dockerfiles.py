@@ -89,6 +89,7 @@ def _wheels(context: Path) -> None:
             wheel.writestr(name, text)
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", sorted(path.name for path in CASES.iterdir()))
 def test_the_tree_is_buildahs(name, bench, site, tmp_path):
     case = Case.make(name, tmp_path, bench, **({"URL": site} if name == "09-add" else {}))

@@ -16,7 +16,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 GONE = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", sorted(path.parent.name for path in EXAMPLES.glob("*/envtool.yaml")))
 def test_a_locked_example_is_made_again_without_a_network(name, common):
     """The first store is the one that all tests share; what is made anew goes into another one, which all of these do."""

@@ -25,7 +25,7 @@ def test_every_real_project_is_run_here():
 
 
 @pytest.mark.dear
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", PASSED)
 def test_its_own_suite_passes(name, common):
     spec = (EXAMPLES / name / "envtool.yaml").read_text()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from envtool.app.opening import free, opened
 from envtool.app.request import Request
@@ -33,6 +33,7 @@ class Swept:
     free: int
     disk: int
     stuck: tuple[str, ...] = ()  # places of trees that only root can delete
+    removing: int = 0  # bytes that another is taking away meanwhile
 
 
 def _telling(other: str, emit: Emit, cancel: Cancel) -> tuple[Callable[[int], None], Callable[[str], None]]:
@@ -68,6 +69,7 @@ def gc(
     outcome: Outcome = "error"
     emit(Started(id="store", subject="store", name="gc", time=now))
     try:
+        rest = survey.unfinished(place, ids.inside)
         found, collected = collect(
             place,
             policy,
@@ -86,15 +88,18 @@ def gc(
         end = time.time()
         emit(Finished(id="store", subject="store", name="gc", outcome=outcome, time=end, seconds=end - now))
     available, disk = room.free(place)
+    litter = collected.litter + (rest.stopped if dry_run else 0)  # else it was counted as it went
+    collected = replace(collected, litter=litter, litter_size=collected.litter_size + rest.left)
     return Swept(
         store=place.root,
         dry_run=dry_run,
-        size=found.size,
+        size=found.size + rest.size,
+        removing=rest.going,
         collected=collected,
         envs=costs(found, stacks(found, here), collected.gone),
         free=available,
         disk=disk,
-        stuck=tuple(each.own() for each in found.stuck),
+        stuck=_sealed(found),
     )
 
 
@@ -120,14 +125,17 @@ def _envs(request: Request) -> tuple[Stack, ...]:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
     """What the store takes, by sort of thing: (how many, bytes). `free` and `disk` are of the file system. `others` is
-    what of it containers here cannot use, since it belongs to other ids: (bytes, which)."""
+    what of it containers here cannot use, since it belongs to other ids: (bytes, which). `unfinished` is what is being
+    made or taken away; `size` has it too. `stuck` are paths of what only root can delete, or measure."""
 
     store: str
     sorts: Mapping[str, tuple[int, int]]
     size: int
     free: int
     disk: int
-    others: tuple[int, tuple[str, ...]] = (0, ())
+    others: tuple[int, tuple[str, ...]]
+    unfinished: survey.Unfinished
+    stuck: tuple[str, ...]
 
 
 def store_size() -> Sizes:
@@ -140,8 +148,17 @@ def store_size() -> Sizes:
         sorts[item.sort] = (count + 1, size + item.size)
     available, disk = room.free(place)
     foreign = sum(item.size for item in found.items if item.other)
-    others = (foreign, tuple(each.idmap for each in store.others(place)))
-    return Sizes(store=place.root, sorts=sorts, size=found.size, free=available, disk=disk, others=others)
+    lost = {each.ids for each in found.stuck}
+    others = (foreign, tuple(each.idmap for each in store.others(place) if each.ids not in lost))
+    rest = survey.unfinished(place, ids.inside)
+    return Sizes(
+        store=place.root, sorts=sorts, size=found.size + rest.size, free=available, disk=disk, others=others,
+        unfinished=rest, stuck=_sealed(found),
+    )  # fmt: skip
+
+
+def _sealed(found: survey.Survey) -> tuple[str, ...]:
+    return tuple(path for each in found.stuck for path in survey.sealed(each))
 
 
 def store_path() -> str:

@@ -237,6 +237,19 @@ class Finding:
     mend: str = ""
 
 
+def _of_others(other: Any) -> Finding | None:
+    """What is said of what another id map has in the store."""
+    survey = import_module("envtool.store.survey")
+    if survey.deletable(other, import_module("envtool.container.ids").inside):
+        made = f"made when containers had other ids ({other.idmap}): nothing uses it now"
+        text = f"{other.own('layers')} was {made}, and `envtool gc` takes what is of no use for 30 days"
+        return Finding(name="store", state="ok", text=text)
+    if not (places := survey.sealed(other)):
+        return None
+    text = f"{', '.join(places)}: made with ids that this account has no more ({other.idmap}): only root can delete it"
+    return Finding(name="store", state="warn", text=text, mend=f"sudo rm -r {import_module('shlex').join(places)}")
+
+
 def checks() -> Sequence[Check]:
     """What the probe finds. A store that cannot be used, or a config.yaml that is not believed, is one more finding."""
     place, consent = import_module("envtool.store.store"), import_module("envtool.app.consent")
@@ -246,10 +259,9 @@ def checks() -> Sequence[Check]:
     try:
         stands = place.standing(idmap)
         root = place.directory()
-        for other in place.others(stands) if stands else ():
-            made = f"made when containers had other ids ({other.idmap}): nothing uses it now"
-            text = f"{other.own('layers')} was {made}, and `envtool gc` takes what is of no use for 30 days"
-            found.append(Finding(name="store", state="ok", text=text))
+        if stands is None and os.path.isdir(root):
+            place.check_ours(root)
+        found += filter(None, map(_of_others, place.others(stands) if stands else ()))
     except StoreError as error:
         found.append(Finding(name="store", text=error.message, mend=error.hint))
     try:

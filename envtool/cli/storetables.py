@@ -40,6 +40,8 @@ def swept(done: Any, style: Style, *, verbosity: int = 0, now: float | None = No
         lines.append(f"kept: {', '.join(_sums(collected.busy))}, in use now")
     if not collected.gone and not collected.litter:
         lines.append("nothing to remove")
+    if done.removing:
+        lines.append(f"being removed by another envtool: {size(done.removing)}")
     if done.stuck:
         lines.append(_stuck(done.stuck))
     left = done.size - collected.freed
@@ -98,6 +100,7 @@ def swept_json(done: Any) -> Json:
         "gone": [_item(item) for item in collected.gone],
         "busy": [_item(item) for item in collected.busy],
         "leftovers": collected.litter,
+        "removing": done.removing,
         "envs": [asdict(each) for each in done.envs],
     }
 
@@ -113,13 +116,27 @@ def sizes(found: Any, style: Style) -> str:
         for sort, word in SORTS.items()
         if sort in found.sorts
     ]
-    rest = found.size - sum(amount for _, amount in found.sorts.values())
+    under_way = found.unfinished
+    rows += [
+        (words, size(amount))
+        for words, amount in (
+            ("being made now", under_way.made),
+            ("being removed now", under_way.going),
+            ("left by stopped runs", under_way.left),
+        )
+        if amount
+    ]
+    rest = found.size - under_way.size - sum(amount for _, amount in found.sorts.values())
     lines = table([*rows, ("everything else", size(rest))])
+    if under_way.left and not under_way.going:
+        lines.append("what stopped runs left is removed when the store is used next, or by `envtool gc`")
     amount, maps = found.others
     if maps:
         lines.append(
             f"of this, {size(amount)} was made when containers had other ids ({'; '.join(map(one_line, maps))})"
         )
+    if found.stuck:
+        lines.append(f"not measured: {_stuck(found.stuck)}")
     return "\n".join(
         [style.paint("1", one_line(found.store)), *(f"  {line}" for line in lines),
          f"{size(found.size)}; {size(found.free)} of {size(found.disk)} are free"]
@@ -132,9 +149,11 @@ def sizes_json(found: Any) -> Json:
         sort: {"count": found.sorts.get(sort, (0, 0))[0], "size": found.sorts.get(sort, (0, 0))[1]} for sort in SORTS
     }
     others: Json = {"size": found.others[0], "idmaps": [*found.others[1]]}
+    rest = found.unfinished
     return {
         "store": found.store, "size": found.size, "free": found.free, "disk": found.disk, "sorts": sorts,
-        "others": others,
+        "others": others, "stuck": [*found.stuck],
+        "unfinished": {"made": rest.made, "removing": rest.going, "left": rest.left},
     }  # fmt: skip
 
 

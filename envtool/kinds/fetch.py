@@ -48,7 +48,12 @@ class FetchLayer(Kind):
             "sha256": {"description": "of the file, in hex", **HASH},
             "to": {"description": "absolute path: of the file, or of the directory it is unpacked to", **TARGET},
             "unpack": {"description": "unpack it: tar (gz, xz, bz2, zst) or zip", "type": "boolean", "default": False},
-            "strip": {"description": "leading directories dropped when unpacking", "type": "integer", "minimum": 0},
+            "strip": {
+                "description": "leading directories of each name that are dropped when unpacking, with what"
+                " lies no deeper; an error where that is all",
+                "type": "integer",
+                "minimum": 0,
+            },
             "mode": MODE,
             "limit": LIMIT,
         },

@@ -42,7 +42,8 @@ class Tarball(Kind):
             "strip": {
                 "type": "integer",
                 "minimum": 0,
-                "description": "Leading directories of each name that are dropped. Default: 0.",
+                "description": "Leading directories of each name that are dropped, with what lies no deeper; an"
+                " error where that is all. Default: 0.",
             },
             "limit": LIMIT,
         },

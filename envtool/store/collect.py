@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from envtool.store import claims, document, layers, locks, results
-from envtool.store.scratch import Remove, remove_tree, scratch, sweep
+from envtool.store.scratch import GOING, Remove, remove_tree, scratch, sweep
 from envtool.store.store import Store, others
 from envtool.store.survey import Item, Survey, as_others, deletable, lock_of, names, under, uses, where
 
@@ -138,7 +138,7 @@ def _trees(store: Store, doomed: Sequence[Item], remove: Remove, went: Callable[
             raise
 
     with (
-        scratch(store, remove=remove) as top,
+        scratch(store, remove=remove, ending=GOING) as top,
         ThreadPoolExecutor(WORKERS, thread_name_prefix="gc") as pool,  # a disk takes several at once
     ):
         [*pool.map(one, doomed)]

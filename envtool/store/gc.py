@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from envtool.store import locks
 from envtool.store.collect import LOCK, Collected, Policy, Progress, collect, decide, in_use, litter, tidy
-from envtool.store.scratch import Remove
+from envtool.store.scratch import Remove, ease
 from envtool.store.store import Store
 from envtool.store.survey import Item, Survey, survey, without
 from envtool.store.usage import Inside
@@ -28,6 +28,7 @@ def gc(
 ) -> tuple[Survey, Collected]:
     """Collect by the policy for what is there: (what was there, what went). With `dry_run` nothing goes. Safe beside
     everything else that uses the store. Raises Interrupted, StoreError, OSError."""
+    ease(store, remove=remove)
     with locks.exclusive(store, LOCK, waiting=waiting, cancelled=cancelled):
         found = survey(store, inside)
         rules = policy(found)

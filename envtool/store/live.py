@@ -20,13 +20,14 @@ from typing import IO, Any, cast
 from envtool.errors import BuildError
 from envtool.store import inflate, zipread
 from envtool.store.grow import WHITEOUT, Directory, Tree, own
-from envtool.store.tarread import BLOCK, DIRECTORY, Member, Reader, begins, refuse
+from envtool.store.tarread import BLOCK, DIRECTORY, Member, Reader, begins, refuse, shown
 from envtool.store.zipread import Members
 
 PIECE = 1 << 20
 RATIO = 250  # as in unpack.py
 FREELY = 1 << 30  # bytes that any archive may unpack to
 TOLD = 20  # of what was left out
+NAMED = 6  # names at an archive's top that are told where nothing of it is unpacked
 _MOUNTED = (b"dev", b"proc", b"sys")
 _ALONE = b"\x5d\0\0"  # of xz's forerunner, without a container: only where an archive is expected
 _DAMAGED = (EOFError, zlib.error, lzma.LZMAError)  # bz2 and gzip say OSError without a number
@@ -68,14 +69,17 @@ def extract(path: str, target: str, *, strip: int = 0, owners: bool = False, roo
     out.
 
     `target` is a directory, absolute in `root`, without links. `strip`: leading components of names that are dropped,
-    and with them what has no more. Without `owners` everything belongs to who unpacks, nobody else can write it, and
-    setuid bits and extended attributes go. A directory keeps a link to one, as dpkg and `tar --keep-directory-symlink`
-    do: `lib/` of an archive does not take the place of /lib -> usr/lib. Raises BuildError (codes unpack-…), OSError.
+    and with them what has no more, as `tar --strip-components` does; that nothing is left is an error. Without `owners`
+    everything belongs to who unpacks, nobody else can write it, and setuid bits and extended attributes go. A directory
+    keeps a link to one, as dpkg and `tar --keep-directory-symlink` do: `lib/` of an archive does not take the place of
+    /lib -> usr/lib. Raises BuildError (codes unpack-…), OSError.
     """
     with open(path, "rb") as file:
         members = _members(file, _limit(file))
         with _Live(root, target, strip=strip, plain=not owners, keeps_links=True) as tree:
-            return tree.fill(members)
+            lines = tree.fill(members)
+            tree.check_chosen()
+            return lines
 
 
 def _members(file: IO[bytes], limit: int) -> Members:
@@ -167,6 +171,9 @@ class _Live(Tree):
         self._owner, self._strip, self._plain, self._keeps_links = owner, strip, plain, keeps_links
         self._seen: set[Directory] = set()
         self._ours: dict[Directory, None] = {}  # directories that were made, or that a member names
+        self._tops: dict[bytes, bytes] = {}  # the first names at the archive's top, as they are told
+        self._deep = False  # whether any name is deeper than what is dropped of it
+        self._chosen = False  # whether any member was not passed by
         into = [part for part in os.fsencode(target).split(b"/") if part]
         self.start = self._directory(into, Member(b"/".join(into), DIRECTORY))
 
@@ -190,7 +197,20 @@ class _Live(Tree):
         more = len(self.left_out) - len(lines)
         return [*lines, f"and {more} more"] if more else lines
 
+    def check_chosen(self) -> None:
+        """Raise BuildError (code unpack-nothing) where the archive has members, and all were passed by."""
+        if self._chosen or not self._tops:
+            return
+        first = [shown(name) for name in self._tops.values()]
+        has = f"at its top it has {', '.join(first[:NAMED])}{' and more' if len(first) > NAMED else ''}"
+        why = f"`strip: {self._strip}` leaves nothing of it, since no name is deeper"
+        if self._deep:
+            why = "all of it lies in /dev, /proc and /sys, of which every container has its own"
+        refuse("unpack-nothing", f"{why}; {has}")
+
     def put(self, member: Member, content: Any) -> None:
+        if not self._chosen:
+            self._note(member)
         if self._owner is not None:
             member.uid, member.gid = self._owner
         if self._plain:
@@ -198,6 +218,17 @@ class _Live(Tree):
             member.mode = 0o755 if member.kind == DIRECTORY else member.mode & 0o755
             member.xattrs = {}
         super().put(member, content)
+
+    def _note(self, member: Member) -> None:
+        """Have in mind what the archive has at its top, until something of it is chosen."""
+        parts = super()._parts(member.name, member.name)
+        if parts:
+            left = parts[self._strip :]
+            self._deep |= bool(left)
+            self._chosen = not self._left_out(left)
+            if len(self._tops) <= NAMED:
+                inner = len(parts) > 1 or member.kind == DIRECTORY
+                self._tops.setdefault(parts[0], parts[0] + b"/" if inner else parts[0])
 
     def _parts(self, name: bytes, member: bytes) -> list[bytes]:
         return super()._parts(name, member)[self._strip :]

@@ -13,7 +13,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeAlias
 
 from envtool.errors import Interrupted
@@ -40,7 +40,8 @@ def exclusive(
     descriptor = held(store, name, fcntl.LOCK_EX, waiting=waiting, cancelled=cancelled)
     try:
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+        with suppress(OSError):  # it only says who: on a full disk a lock is one all the same
+            os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
         try:
             yield
         finally:

@@ -28,7 +28,10 @@ def full(root: str, number: int = errno.ENOSPC) -> StoreError:
         text = f"the disk of the store takes no more files (no inodes left): {root}"
         return StoreError(text, code="store-space", hint=ROOM)
     whole, left = sizes.said(found.f_blocks * found.f_frsize), sizes.said(found.f_bavail * found.f_frsize)
-    text = f"the disk of the store is full: {root} ({whole}, {left} free)"
+    names = ""
+    if found.f_files and found.f_bavail * found.f_frsize >= LITTLE:  # what was made is gone again, or it was inodes
+        names = f"; {found.f_files} inodes, {found.f_favail} free"
+    text = f"the disk of the store is full: {root} ({whole}, {left} free{names})"
     return StoreError(text, code="store-space", hint=ROOM)
 
 

@@ -13,15 +13,17 @@ from typing import TypeAlias
 from envtool.store import locks
 from envtool.store.store import Store
 
+GOING = ".going"  # end of the name of what is only there to be taken away
+ROOM, NAMES = 64 << 10, 8  # bytes and inodes, with which something can be taken away
 _IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR)
 Remove: TypeAlias = Callable[[str], None]  # removes a tree, also one that container ids own
 
 
 @contextmanager
-def scratch(store: Store, *, remove: Remove | None = None) -> Iterator[str]:
+def scratch(store: Store, *, remove: Remove | None = None, ending: str = "") -> Iterator[str]:
     """A fresh directory (absolute path, mode 0755) on the store's file system, removed at the end, and by the next
-    run's `sweep` when this process dies. Raises OSError when the disk is full."""
-    path, descriptor = _claim(store)
+    run's `sweep` when this process dies. Its name has the `ending`. Raises OSError when the disk is full."""
+    path, descriptor = _claim(store, ending)
     try:
         yield path
     finally:
@@ -31,9 +33,9 @@ def scratch(store: Store, *, remove: Remove | None = None) -> Iterator[str]:
             os.close(descriptor)
 
 
-def _claim(store: Store) -> tuple[str, int]:
+def _claim(store: Store, ending: str) -> tuple[str, int]:
     while True:
-        path = store.path("tmp", os.urandom(8).hex())
+        path = store.path("tmp", os.urandom(8).hex() + ending)
         os.mkdir(path)
         try:
             os.chmod(path, 0o755)
@@ -66,7 +68,7 @@ def sweep(store: Store, *, remove: Remove | None = None) -> int:
             if os.path.isfile(path) and os.fstat(descriptor).st_mtime > _an_hour_ago():
                 continue
             if locks.attempt(descriptor):
-                remove_tree(path, remove)
+                remove_tree(_going(path), remove)
                 gone += 1
         except OSError:
             continue  # what cannot be removed today may be tomorrow; it harms nobody
@@ -75,10 +77,40 @@ def sweep(store: Store, *, remove: Remove | None = None) -> int:
     return gone
 
 
+def _going(path: str) -> str:
+    """The path under which something is taken away from now on, so that whoever looks meanwhile can tell that. Raises
+    OSError."""
+    if path.endswith(GOING) or not os.path.isdir(path):
+        return path
+    os.rename(path, path + GOING)
+    return path + GOING
+
+
 def _an_hour_ago() -> float:
     import time
 
     return time.time() - 3600
+
+
+def ease(store: Store, *, remove: Remove | None = None) -> None:
+    """Have room for a lock and a directory, without which nothing could be taken away from a disk that is full: what
+    stopped runs left goes, then short cuts and parts of files that were being fetched. They are made again."""
+    if _has_room(store):
+        return
+    sweep(store, remove=remove)
+    for room in (("plans",), ("blobs", "partial")):
+        if _has_room(store):
+            return
+        with suppress(OSError):
+            for name in os.listdir(store.path(*room)):
+                with suppress(OSError):
+                    os.unlink(store.path(*room, name))
+
+
+def _has_room(store: Store) -> bool:
+    """Whether a few files can be written."""
+    found = os.statvfs(store.root)
+    return found.f_bavail * found.f_frsize >= ROOM and (not found.f_files or found.f_favail >= NAMES)
 
 
 def take_place(made: str, target: str) -> None:

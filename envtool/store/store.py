@@ -60,7 +60,8 @@ def directory(environ: Mapping[str, str] | None = None) -> str:
     own = environ.get("ENVTOOL_STORE", "")
     if own:
         if not os.path.isabs(own):
-            raise StoreError(f"ENVTOOL_STORE is not an absolute path: {own}", code="store-path")
+            hint = f"write it from the root on: {os.path.abspath(own)}"
+            raise StoreError(f"ENVTOOL_STORE is not an absolute path: {own}", code="store-path", hint=hint)
         return os.path.normpath(own)
     cache = environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(cache):
@@ -210,19 +211,24 @@ def _make_rooms(root: str, rooms: Iterable[str]) -> None:
 def _create(root: str, idmap: str) -> dict[str, object]:
     os.makedirs(root, mode=0o700, exist_ok=True)
     owner = os.stat(root).st_uid
-    leftover = next((name for name in os.listdir(root) if name.split("/")[0] not in _known()), None)
-    if leftover is not None:
-        raise StoreError(
-            f"{root} is not a store: it holds {leftover}",
-            code="store-path",
-            hint="let ENVTOOL_STORE name an empty directory",
-        )
+    check_ours(root)
     os.chmod(root, 0o700)
     _make_rooms(root, ROOMS)
     _check_file_system(root)
     name = _place("unknown", idmap)  # where the stamp was lost: who has a place in ids/ is not whose the top is
     _write_stamp(root, owner, "unknown" if name and os.path.isdir(os.path.join(root, IDS, name)) else idmap)
     return _stamp(root) or {"format": FORMAT, "uid": owner, "idmap": idmap}
+
+
+def check_ours(root: str) -> None:
+    """Raise StoreError where a directory without a stamp has something that is none of ours."""
+    leftover = next((name for name in sorted(os.listdir(root)) if name not in _known()), None)
+    if leftover is not None:
+        raise StoreError(
+            f"{root} is not a store: it holds {leftover}",
+            code="store-path",
+            hint="let ENVTOOL_STORE name an empty directory",
+        )
 
 
 def _write_stamp(directory: str, owner: int, idmap: str) -> None:

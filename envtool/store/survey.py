@@ -16,9 +16,9 @@ from typing import Any, Literal, TypeAlias
 
 from envtool import stored
 from envtool.errors import EnvtoolError
-from envtool.store import blobs, caches, layers, locks, usage
+from envtool.store import blobs, caches, layers, locks, scratch, usage
 from envtool.store.document import seconds
-from envtool.store.store import Store, others
+from envtool.store.store import OWN, Store, others
 
 Sort: TypeAlias = Literal["layer", "file", "result", "cache"]
 _HEX = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
@@ -98,6 +98,44 @@ class Survey:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unfinished:
+    """Bytes in tmp/: `made` are of what is being made now, `going` of what is being taken away, `left` of what nobody
+    is at: runs that were stopped left so many things (`stopped`), and whoever uses the store next takes them away."""
+
+    made: int = 0
+    going: int = 0
+    left: int = 0
+    stopped: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of all of it."""
+        return self.made + self.going + self.left
+
+
+def unfinished(store: Store, inside: usage.Inside) -> Unfinished:
+    """Look at tmp/ of every id map whose trees this account can delete."""
+    made = going = left = stopped = 0
+    for each in (store, *(other for other in others(store) if deletable(other, inside))):
+        look = as_others(inside, each)
+        for name in names(each, "tmp"):
+            place = each.path("tmp", name)
+            held = bool(locks.holder(place))
+            try:
+                size = look(usage.fading, ".", at=place) if os.path.isdir(place) else _blocks(place)
+            except (OSError, EnvtoolError, RuntimeError):  # gone meanwhile
+                continue
+            if held and name.endswith(scratch.GOING):
+                going += size
+            elif held:
+                made += size
+            else:
+                left += size
+                stopped += 1
+    return Unfinished(made=made, going=going, left=left, stopped=stopped)
+
+
 def survey(store: Store, inside: usage.Inside) -> Survey:
     """Look at everything. What goes away meanwhile is passed over."""
     items, sheets, plans, halves = _of_one(store, inside)
@@ -106,7 +144,7 @@ def survey(store: Store, inside: usage.Inside) -> Survey:
     stuck = []
     for other in others(store):
         if not deletable(other, inside):
-            stuck.append(other)
+            stuck += [other] if sealed(other) else []
             continue
         more, theirs, _, broken = _of_one(other, inside)
         items += [replace(item, other=True) for item in more]
@@ -149,6 +187,13 @@ def deletable(store: Store, inside: usage.Inside) -> bool:
     except (OSError, EnvtoolError, RuntimeError):
         return False
     return True
+
+
+def sealed(store: Store) -> tuple[str, ...]:
+    """The paths to delete of what an id map has that is not `deletable`: all of it, or at the top, which has what all
+    share too, the rooms that anything is in. Empty where there is nothing."""
+    rooms = [room for room in sorted(OWN) if names(store, room)]
+    return (store.own(),) if store.ids and rooms else tuple(store.own(room) for room in rooms)
 
 
 def under(store: Store, ids: str) -> Store:

@@ -9,6 +9,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, TypeAlias
 
 from envtool import stored
@@ -27,21 +28,31 @@ def measure(top: str) -> int:
     return _tree(os.fsencode(top))
 
 
-def _tree(top: bytes) -> int:
-    total = os.lstat(top).st_blocks
+def fading(top: str) -> int:
+    """The same of a tree that somebody may be filling, or taking away: what is gone meanwhile takes nothing, and
+    neither does what cannot be looked at."""
+    return _tree(os.fsencode(top), suppress(OSError))
+
+
+def _tree(top: bytes, passing: AbstractContextManager[Any] | None = None) -> int:
+    total = 0
     seen: set[tuple[int, int]] = set()
-    pending = [top] if stat.S_ISDIR(os.lstat(top).st_mode) else []
+    passing = passing or nullcontext()
+    with passing:
+        total = os.lstat(top).st_blocks
+    pending = [top] if os.path.isdir(top) and not os.path.islink(top) else []
     while pending:
-        with os.scandir(pending.pop()) as names:
+        with passing, os.scandir(pending.pop()) as names:
             for item in names:
-                info = item.stat(follow_symlinks=False)
-                if stat.S_ISDIR(info.st_mode):
-                    pending.append(item.path)
-                elif info.st_nlink > 1:
-                    if (info.st_dev, info.st_ino) in seen:
-                        continue
-                    seen.add((info.st_dev, info.st_ino))
-                total += info.st_blocks
+                with passing:
+                    info = item.stat(follow_symlinks=False)
+                    if stat.S_ISDIR(info.st_mode):
+                        pending.append(item.path)
+                    elif info.st_nlink > 1:
+                        if (info.st_dev, info.st_ino) in seen:
+                            continue
+                        seen.add((info.st_dev, info.st_ino))
+                    total += info.st_blocks
     return total * BLOCK
 
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from envtool.container import ids
 from envtool.errors import Interrupted
 from envtool.store import collect, locks
-from envtool.store.scratch import remove_tree
+from envtool.store.scratch import GOING, ease, remove_tree
 from envtool.store.store import IDS, OWN, ROOMS, STAMP, Store, others
-from envtool.store.survey import as_others, names, survey
+from envtool.store.survey import as_others, names, sealed, survey, unfinished
 
 PAUSE = 0.1  # seconds between two looks at whether something is in use
 
@@ -37,6 +37,7 @@ def remove(
 ) -> Removed:
     """Remove all of it, once nobody uses any of it. Raises OSError, Interrupted."""
     size = 0
+    ease(store, remove=ids.remove)
     with locks.exclusive(store, collect.LOCK, waiting=waiting, cancelled=cancelled):
         while True:
             _until_free(store, waiting, cancelled)
@@ -44,12 +45,13 @@ def remove(
             gone, busy = collect.collect(store, [*found.items, *found.halves], remove=ids.remove, progress=progress)
             size += sum(item.size for item in gone)
             if not busy:
+                size += unfinished(store, ids.inside).size
                 break
         stuck = {each.ids for each in found.stuck}
         for each in (store, *others(store)):
             if each.ids not in stuck:
                 _empty(each, whole=not stuck)
-    left = tuple(each.own() for each in found.stuck)
+    left = tuple(path for each in found.stuck for path in sealed(each))
     if not stuck:
         with suppress(OSError):  # what is none of ours stays
             os.rmdir(os.path.join(store.root, IDS))
@@ -87,4 +89,4 @@ def _users(store: Store) -> Iterator[str]:
         for room in (*locks.rooms(each), each.path("tmp")):
             for name in names(each, room):
                 if name != collect.LOCK and (who := locks.holder(os.path.join(room, name))):
-                    yield who
+                    yield "it takes away what a stopped run left" if name.endswith(GOING) else who

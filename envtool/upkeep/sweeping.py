@@ -11,6 +11,7 @@ from envtool.store import scratch, store
 
 WAIT = 0.01  # seconds between two looks at whether our parent is gone
 LONGEST = 10.0
+ROUNDS, PAUSE = 5, 0.2  # seconds
 
 
 def behind() -> None:
@@ -37,6 +38,10 @@ def _sweep(place: store.Store, parent: int) -> None:
         end = time.monotonic() + LONGEST
         while os.getppid() == parent and time.monotonic() < end:
             time.sleep(WAIT)
-        scratch.sweep(place, remove=ids.remove)
+        for _ in range(ROUNDS):  # whoever looked at something just then (`store size`) held its lock
+            scratch.sweep(place, remove=ids.remove)
+            if not os.listdir(place.path("tmp")):
+                break
+            time.sleep(PAUSE)
     finally:
         os._exit(0)

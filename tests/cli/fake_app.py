@@ -739,7 +739,8 @@ def gc(request, *, keep_size, older_than, dry_run, emit, cancel):
     freed = size + sum(item.size for item in gone)
     return SimpleNamespace(
         store="/store", dry_run=dry_run, size=1_000_000_000, envs=envs if scenario() == "mixed" else (), free=10**10,
-        disk=10**11, stuck=(), collected=SimpleNamespace(gone=gone, busy=busy, litter=litter, litter_size=size, freed=freed),
+        disk=10**11, stuck=(), removing=300_000_000 if scenario() == "mixed" else 0,
+        collected=SimpleNamespace(gone=gone, busy=busy, litter=litter, litter_size=size, freed=freed),
     )  # fmt: skip
 
 
@@ -750,7 +751,17 @@ def store_path():
 def store_size():
     sorts = {"layer": (12, 2_400_000_000), "file": (1, 812)}
     others = (1_200_000_000, ("single 0-1002-1 0-1002-1",))
-    return SimpleNamespace(store="/store", sorts=sorts, size=2_400_004_096, free=10**10, disk=10**11, others=others)
+    rest = SimpleNamespace(made=4096, going=300_000_000, left=12_288, size=300_016_384)
+    return SimpleNamespace(
+        store="/store",
+        sorts=sorts,
+        size=2_700_020_480,
+        free=10**10,
+        disk=10**11,
+        others=others,
+        unfinished=rest,
+        stuck=("/store/ids/range-0123456789ab",),
+    )
 
 
 def store_remove(*, emit, cancel):

@@ -131,16 +131,25 @@ def test_spec_error_is_explained(envtool, golden, monkeypatch):
 def test_doctor(envtool, golden, monkeypatch):
     monkeypatch.setitem(sys.modules, "envtool.container.probe", _probe("warn"))
     store = types.ModuleType("envtool.store.store")
-    stands = types.SimpleNamespace(
-        own=lambda room: f"/store/ids/range-0123456789ab/{room}", idmap="range 0-100000-65536"
+    stands, lost = (
+        types.SimpleNamespace(own=lambda room, top=top: f"{top}/{room}", idmap="range 0-100000-65536", top=top)
+        for top in ("/store/ids/range-0123456789ab", "/store/ids/range-ba9876543210")
     )
-    store.directory, store.standing, store.others = lambda: "/store", lambda _: stands, lambda _: [stands]
+    store.directory, store.standing, store.others = lambda: "/store", lambda _: stands, lambda _: [stands, lost]
+    survey = types.ModuleType("envtool.store.survey")
+    survey.deletable, survey.sealed = lambda other, inside: other is stands, lambda other: (other.top,)
+    monkeypatch.setitem(sys.modules, "envtool.store.survey", survey)
     _believed(monkeypatch)
     monkeypatch.setitem(sys.modules, "envtool.store.store", store)
     golden("doctor", envtool("doctor").text())
     monkeypatch.setitem(sys.modules, "envtool.container.probe", _probe("fail"))
     assert envtool("doctor").status == 3
-    assert [check["state"] for check in json.loads(envtool("doctor", "--json").out)["checks"]] == ["ok", "fail", "ok"]
+    assert [check["state"] for check in json.loads(envtool("doctor", "--json").out)["checks"]] == [
+        "ok",
+        "fail",
+        "ok",
+        "warn",
+    ]
     assert envtool("doctor", "--print", "apparmor-profile").out == "profile envtool {}\n"
 
 

@@ -78,9 +78,17 @@ def test_a_range_comes_and_goes(place):
 def test_what_another_range_made_is_left_to_root_and_all_else_goes(place):
     for which in ("", str(FIRST + 65536)):
         assert with_range(place, which, "test").status == 0
-    done = with_range(place, str(FIRST), "gc", "--older-than", "0s")
-    assert done.status == 0, done.said
-    assert "sudo rm -r" in done.out, done.said
+    for verb in (["store", "size"], ["store", "verify"], ["doctor"], ["gc", "--older-than", "0s"]):
+        done = with_range(place, str(FIRST), *verb)
+        assert done.status == 0, done.said
+        assert "newuidmap:" not in done.said, "nothing of a program of the system's is said to people"
+        if verb[-1] != "verify":
+            assert "sudo rm -r" in done.out, done.said
+            assert ", 0 B was made" not in done.out, "what cannot be measured is not said to be nothing"
+            assert f"range 0-{FIRST + 65536}-" not in done.out or "only root can delete it" in done.out
+    assert json.loads(with_range(place, str(FIRST), "store", "size", "--json").out)["stuck"], (
+        "and the same for programs"
+    )
     assert len([*place.store.glob("layers/*")]) == 0, "a single id's is ours whatever the range"
     asked = with_range(place, "", "store", "remove")
     assert asked.status == 2
@@ -94,6 +102,22 @@ def test_what_another_range_made_is_left_to_root_and_all_else_goes(place):
     assert done.status == 0, done.said
     assert not place.store.exists()
     assert "there is no store" in with_range(place, "", "store", "remove", "--yes").out
+
+
+def test_where_the_top_is_roots_to_delete_all_else_of_the_store_stays(place):
+    """The store was made with a range that is lost: the command that is told takes its trees, and nothing that is used."""
+    for which in (str(FIRST + 65536), ""):
+        assert with_range(place, which, "test").status == 0
+    said = with_range(place, "", "doctor").out
+    words = said.split("sudo rm -r ")[1].split("\n")[0].split()
+    assert str(place.store / "layers") in words
+    assert str(place.store) not in words
+    subprocess.run(["rm", "-r", *words], check=True)
+    assert with_range(place, "", "test", "--again", "--expect-cached").status == 0
+    assert "only root" not in with_range(place, "", "doctor").out
+    assert "only root" not in with_range(place, "", "store", "size").out
+    assert with_range(place, "", "store", "remove", "--yes").status == 0
+    assert not place.store.exists()
 
 
 @pytest.mark.parametrize("which", ["", str(FIRST)])

@@ -116,6 +116,61 @@ def test_strip_counts_what_a_name_means(tmp_path):
         unpack(tmp_path, tar(member("top", b"x"), link("p/q/h", "top", tarfile.LNKTYPE)), strip=2)
 
 
+def zipped(*names) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"" if name.endswith("/") else b"x")
+    return out.getvalue()
+
+
+def plain(*names) -> bytes:
+    return tar(*(member(name, **({"type": tarfile.DIRTYPE} if name.endswith("/") else {})) for name in names))
+
+
+@pytest.mark.parametrize("make", [plain, zipped])
+@pytest.mark.parametrize(
+    ("names", "strip", "top"),
+    [
+        (("README", "tool"), 3, "'README', 'tool'"),
+        (("README",), 1, "'README'"),
+        (("pkg/", "pkg/bin/"), 2, "'pkg/'"),
+        (("pkg/", "pkg/a", "pkg/b"), 2, "'pkg/'"),
+        (("./", "./a", ".//b"), 1, "'a', 'b'"),
+        (("p/q/a", "p/../r/b"), 4, "'p/', 'r/'"),
+        (tuple("abcdefgh"), 1, "'a', 'b', 'c', 'd', 'e', 'f' and more"),
+        (("ä\x1b[2J",), 1, "'ä\\x1b[2J'"),
+    ],
+)
+def test_a_strip_that_leaves_nothing_is_an_error(tmp_path, make, names, strip, top):
+    """And it says what the archive has at its top."""
+    with pytest.raises(BuildError) as caught:
+        unpack(tmp_path, make(*names), strip=strip)
+    assert caught.value.code == "unpack-nothing"
+    want = f"archive: `strip: {strip}` leaves nothing of it, since no name is deeper; at its top it has {top}"
+    assert caught.value.message == want
+
+
+@pytest.mark.parametrize("make", [plain, zipped])
+def test_what_is_deep_enough_is_unpacked_and_the_rest_is_not(tmp_path, make):
+    """As `tar --strip-components` does, whatever comes first."""
+    assert os.listdir(unpack(tmp_path, make("README", "pkg/", "pkg/a"), strip=1)) == ["a"]
+
+
+@pytest.mark.parametrize("data", [plain(), plain("./"), zipped()], ids=["tar", "top", "zip"])
+def test_an_archive_of_nothing_is_what_its_hash_says(tmp_path, data):
+    assert os.listdir(unpack(tmp_path, data)) == []
+
+
+def test_what_lies_where_a_container_has_its_own_is_nothing(tmp_path):
+    archive = tmp_path / "archive"
+    for strip, names in ((0, ("dev/", "dev/null", "proc/1")), (1, ("root/sys/", "root/dev/x"))):
+        archive.write_bytes(plain(*names))
+        with pytest.raises(BuildError, match="all of it lies in /dev, /proc and /sys") as caught:
+            live.extract(str(archive), "/", strip=strip, root=str(tmp_path))
+        assert caught.value.code == "unpack-nothing"
+
+
 def test_a_link_is_replaced_not_written_through(tmp_path):
     (tmp_path / "secret").write_text("s")
     target = unpack(tmp_path, tar(link("l", str(tmp_path / "secret")), member("l", b"new")))

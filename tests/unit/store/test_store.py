@@ -14,7 +14,7 @@ import pytest
 from envtool import keys
 from envtool.errors import Interrupted, StoreError
 from envtool.store import blobs, canonical, layers, locks, memo
-from envtool.store.scratch import scratch, sweep
+from envtool.store.scratch import GOING, scratch, sweep
 from envtool.store.store import Store, directory, file_system, locate
 
 KEY = "ab" * 32
@@ -195,7 +195,7 @@ def test_sweep_uses_the_given_remover_where_ours_cannot(store, monkeypatch):
     monkeypatch.setattr(shutil, "rmtree", refuse)
     assert sweep(store) == 0  # without help nothing happens, and nothing breaks
     assert sweep(store, remove=calls.append) == 1
-    assert calls == [dead]
+    assert calls == [dead + GOING]
     assert not os.path.exists(dead)
 
 

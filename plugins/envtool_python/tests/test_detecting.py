@@ -60,6 +60,29 @@ def test_the_command_is_what_the_project_says(files, command):
 
 
 @pytest.mark.parametrize(
+    ("files", "command"),
+    [  # what is no package is not installed: its tests find what lies beside them by the current directory
+        ({"requirements.txt": "", "app.py": "", "tests/test_a.py": "import app\n"}, "python -m pytest {{ args }}"),
+        ({"requirements.txt": "", "app/x.py": "", "tests/test_a.py": "from app.x import y\n"}, "python -m pytest {{ args }}"),
+        ({"pyproject.toml": PYPROJECT + "[tool.uv]\n", "a/__init__.py": "", "tests/test_a.py": "def test():\n    import a.b\n"}, "python -m pytest {{ args }}"),
+        ({"requirements.txt": "", "app.py": "", "tests/test_a.py": "from . import app\n"}, "pytest {{ args }}"),
+        ({"requirements.txt": "", "app.py": "", "tests/test_a.py": "import os\n"}, "pytest {{ args }}"),
+        ({"requirements.txt": "", "app.py": "", "tests/test_a.py": "import (\n"}, "pytest {{ args }}"),
+        ({"requirements.txt": "", "src/app.py": "", "tests/test_a.py": "import app\n", "pytest.ini": "[pytest]\npythonpath = src\n"}, "pytest {{ args }}"),
+        ({"setup.py": "setup(name='a')", "a/__init__.py": "", "tests/test_a.py": "import a\n"}, "pytest {{ args }}"),
+    ],
+)  # fmt: skip
+def test_what_is_no_package_is_found_beside_its_tests(files, command):
+    assert one(files).env["tasks"]["test"] == command
+
+
+def test_what_tests_cannot_find_is_said():
+    files = {"requirements.txt": "", "src/app/__init__.py": "", "tests/test_a.py": "import app\n"}
+    assert not one(files).tested
+    assert "its tests import app from src/" in one(files).reason
+
+
+@pytest.mark.parametrize(
     "files",
     [
         {"pyproject.toml": PYPROJECT},

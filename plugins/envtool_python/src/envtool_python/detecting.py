@@ -34,6 +34,7 @@ UNITTEST = "python -m unittest discover {{ args }}"
 RUNNERS = ("pytest", "py.test", "python", "coverage", "unittest", "trial", "stestr", "nosetests")
 _TESTS = re.compile(r"(unit)?_?tests?(ing)?|pytest|unit")  # names of nox's sessions
 _DEFAULT_BASE = "bookworm"
+_MANY = 50  # test files that are looked into
 
 
 def detect(project: api.Project) -> list[api.Detection]:
@@ -47,6 +48,7 @@ def detect(project: api.Project) -> list[api.Detection]:
         more = _tests(texts, facts)
         beside, unclear, installed = _beside(texts, facts, getattr(project, "directory", "."), more or {})
         more = _own(texts, more, [place for place in _below(texts) if place not in installed])
+        more, lacking = (more, "") if more is None or facts.installable else _not_installed(texts, facts, more)
     except WrongFileError as error:
         reason = f"{error.file}:{error.line}: {error}"
         return [api.Detection(language="python", reason=reason)]
@@ -54,8 +56,8 @@ def detect(project: api.Project) -> list[api.Detection]:
     env: dict[str, api.Json] = {**_base(facts), "language": "python"}
     if more is None:
         return [api.Detection(language="python", reason=f"{reason}, and no tests", env=env)]
-    if unclear:
-        return [api.Detection(language="python", reason=f"{reason}, but {unclear}", env=env)]
+    if wrong := unclear or lacking:
+        return [api.Detection(language="python", reason=f"{reason}, but {wrong}", env=env)]
     env |= more
     env |= {"sources": beside} if beside else {}
     return [api.Detection(language="python", reason=reason, env=env)]
@@ -110,6 +112,40 @@ def _own(project: Texts, more: dict[str, api.Json] | None, apart: list[str]) -> 
             **_task(" ".join(["pytest", *(f"--ignore={shlex.quote(each)}" for each in sorted(theirs)), "{{ args }}"])),
         }
     return more
+
+
+def _not_installed(project: Texts, facts: Facts, more: dict[str, api.Json]) -> tuple[dict[str, api.Json], str]:
+    """The task of a project that is not a package: its tests find the modules beside them by `python -m pytest`, which
+    looks in the current directory. And what keeps them from being found, empty where nothing does."""
+    command = more["tasks"]["test"]  # type: ignore[index,call-overload]
+    if not isinstance(command, str) or not command.startswith("pytest "):
+        return more, ""
+    settings = pytest_settings(project, facts) or {}
+    if "pythonpath" in settings or "python_paths" in settings:
+        return more, ""
+    for name in sorted(_imported(project)):
+        if _any(project, (f"{name}.py", f"{name}/*.py")):
+            return {**more, **_task(f"python -m {command}")}, ""
+        if _any(project, (f"src/{name}.py", f"src/{name}/*.py")):
+            how = "a [build-system] in its pyproject.toml makes it a package, which is installed"
+            return more, f"its tests import {name} from src/, where they do not find it: {how}"
+    return more, ""
+
+
+def _imported(project: Texts) -> set[str]:
+    """Names of the modules that the first tests import."""
+    found: set[str] = set()
+    for path in sorted({path for pattern in COLLECTED for path in project.glob(pattern)})[:_MANY]:
+        try:
+            tree = ast.parse(project.read(path) or "")
+        except (SyntaxError, ValueError, RecursionError, MemoryError):  # pytest has the words for it
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                found |= {each.name.partition(".")[0] for each in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.partition(".")[0])
+    return found
 
 
 def _base(facts: Facts) -> dict[str, api.Json]:

@@ -60,7 +60,8 @@ def command(ctx: click.Context, /, test: str) -> None:
             print(f"found {each.language}: {each.reason}", file=sys.stderr)
     for each in (*wrong, *(each for each in found if each.directory and not each.tested and not test)):
         print(f"left out {each.language}: {each.reason}", file=sys.stderr)
-    print(f"wrote {path}; next: {said.again()} test", file=sys.stderr)
+    others = [os.path.join(said.directory, name) for name in texts if name != "envtool.yaml"]
+    print(f"wrote {', '.join([path, *others])}; next: {said.again()} test", file=sys.stderr)
 
 
 def _valid(app: Any, request: Any, found: Sequence[Detection], test: str) -> tuple[list[Detection], list[Detection]]:

@@ -120,3 +120,37 @@ def test_a_project_of_which_nothing_is_known(place):
         assert place.envtool("-C", f"services/{name}", "init", "--test", "true").status == 0
     found = place.envtool("list", "--json").events
     assert [env["name"] for env in found[0]["envs"]] == ["api/unit", "web/unit"]
+
+
+A = "[project]\nname = 'pa'\nversion = '1'\n[build-system]\nrequires = ['setuptools']\nbuild-backend = 'setuptools.build_meta'\n"
+B = "[project]\nname = 'pb'\nversion = '1'\ndependencies = ['pa']\n"
+POETRY = "[tool.poetry]\npackage-mode = false\n[tool.poetry.dependencies]\npython = '>=3.9'\npa = {path = '../a'}\n"
+MONOREPOS = {
+    "by name": {"a/pyproject.toml": A, "b/pyproject.toml": B},
+    "uv": {
+        "pyproject.toml": "[project]\nname = 'top'\nversion = '1'\n[tool.uv.workspace]\nmembers = ['a', 'b']\n",
+        "a/pyproject.toml": A,
+        "b/pyproject.toml": B + "[tool.uv.sources]\npa = {workspace = true}\n",
+    },
+    "poetry": {"a/pyproject.toml": A, "b/pyproject.toml": POETRY},
+}  # fmt: skip
+
+
+@pytest.mark.dear
+@pytest.mark.network
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize("layout", MONOREPOS)
+def test_what_init_writes_for_a_monorepo_passes(layout, common):
+    """Also the tests of what is no package, and so is not installed."""
+    files = MONOREPOS[layout] | {
+        "a/pa/__init__.py": "V = 1\n",
+        "a/tests/test_a.py": "import pa\n\ndef test():\n    assert pa.V == 1\n",
+        "b/pb.py": "import pa\n\nV = pa.V\n",
+        "b/tests/test_b.py": "import pb\n\ndef test():\n    assert pb.V == 1\n",
+    }
+    for name, text in files.items():
+        common.write(name, text)
+    assert common.envtool("init").status == 0
+    done = common.envtool("test")
+    assert done.status == 0, done.said
+    assert "── 2 passed in " in done.err

@@ -365,7 +365,8 @@ class Kind:
 
 
 class Project(Protocol):
-    """The project's files, as pure steps may see them: every read is recorded as something the plan depends on."""
+    """The project's files, as pure steps may see them: every read is recorded as something the plan depends on. What is
+    shown to `envtool_detect` of a directory below has that as `directory`, relative to the checkout's top."""
 
     def read(self, path: str) -> str | None:
         """Text of a project-relative file, None when there is none (that is recorded too). Raises UsageError where it

@@ -69,6 +69,7 @@ def test_the_command_is_what_the_project_says(files, command):
         ({"requirements.txt": "", "app.py": "", "tests/test_a.py": "import os\n"}, "pytest {{ args }}"),
         ({"requirements.txt": "", "app.py": "", "tests/test_a.py": "import (\n"}, "pytest {{ args }}"),
         ({"requirements.txt": "", "src/app.py": "", "tests/test_a.py": "import app\n", "pytest.ini": "[pytest]\npythonpath = src\n"}, "pytest {{ args }}"),
+        ({"requirements.txt": "", "src/app.py": "", "tests/test_a.py": "import app\n", "tests/conftest.py": "import sys\nsys.path.insert(0, 'src')\n"}, "pytest {{ args }}"),
         ({"setup.py": "setup(name='a')", "a/__init__.py": "", "tests/test_a.py": "import a\n"}, "pytest {{ args }}"),
     ],
 )  # fmt: skip
@@ -77,7 +78,8 @@ def test_what_is_no_package_is_found_beside_its_tests(files, command):
 
 
 def test_what_tests_cannot_find_is_said():
-    files = {"requirements.txt": "", "src/app/__init__.py": "", "tests/test_a.py": "import app\n"}
+    tests = "import tests.helpers, app\n"
+    files = {"requirements.txt": "", "src/app/x.py": "", "tests/helpers.py": "", "tests/test_a.py": tests}
     assert not one(files).tested
     assert "its tests import app from src/" in one(files).reason
 

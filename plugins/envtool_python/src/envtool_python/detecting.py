@@ -121,14 +121,16 @@ def _not_installed(project: Texts, facts: Facts, more: dict[str, api.Json]) -> t
     if not isinstance(command, str) or not command.startswith("pytest "):
         return more, ""
     settings = pytest_settings(project, facts) or {}
-    if "pythonpath" in settings or "python_paths" in settings:
+    changed = any("sys.path" in (project.read(path) or "") for path in project.glob("**/conftest.py"))
+    if changed or "pythonpath" in settings or "python_paths" in settings:
         return more, ""
-    for name in sorted(_imported(project)):
-        if _any(project, (f"{name}.py", f"{name}/*.py")):
-            return {**more, **_task(f"python -m {command}")}, ""
+    names = sorted(_imported(project))
+    for name in names:
         if _any(project, (f"src/{name}.py", f"src/{name}/*.py")):
-            how = "a [build-system] in its pyproject.toml makes it a package, which is installed"
+            how = "a pyproject.toml with [project] and [build-system] makes it a package, which is installed"
             return more, f"its tests import {name} from src/, where they do not find it: {how}"
+    if any(_any(project, (f"{name}.py", f"{name}/*.py")) for name in names):
+        return {**more, **_task(f"python -m {command}")}, ""
     return more, ""
 
 

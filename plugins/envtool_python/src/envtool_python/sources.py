@@ -453,8 +453,8 @@ class Sources:
             hint = "a repository has no hash: name a release, or the URL of an archive"
         elif "outside of the project" in source.said:
             hint = (
-                "a spec in a directory that both are in can have it; here, write the name of the project, and in the env "
-                "an archive that it is in, `sources: {NAME: ARCHIVE}`"
+                "a spec in a directory that both are in can have it; here, write the name of the project, and in the "
+                "env an archive that it is in, `sources: {NAME: ARCHIVE}`"
             )
         self.wrong.setdefault(text, Wrong(message=f"`{text}`: {why}", hint=hint, file=source.file, line=source.line))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from envtool import evidence
 from envtool.report import words
-from envtool.report.text import one_line, safe, width, wrapped
+from envtool.report.text import one_line, safe, shortened, width, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -17,6 +17,20 @@ if TYPE_CHECKING:
 
 WHOLE = 200  # lines of output that are shown whole
 LAST = 100  # lines shown of an output that is longer
+
+
+def _titled(results: Sequence[Result], columns: int) -> str:
+    """Tasks by name: the first three, as far as they have room side by side, and how many more there are."""
+    names = [f"{each.env} {each.task}" for each in results]
+    for count in range(min(3, len(names)), 0, -1):
+        more = f" and {len(names) - count} more" if len(names) > count else ""
+        if count == 1 or width(", ".join(names[:count]) + more) <= columns - 6:
+            break
+    if count == 1:
+        return shortened(names[0], max(1, columns - 6 - len(more))) + more
+    return ", ".join(names[:count]) + more
+
+
 READ = 1 << 20  # bytes read from the end of a log
 
 
@@ -53,9 +67,8 @@ def failure(
     others: Sequence[Result] = (),
 ) -> str:
     """All about one task that did not pass, and `others` that the same keeps from running."""
-    names = ", ".join(f"{each.env} {each.task}" for each in (result, *others[:2]))
-    more = f" and {len(others) - 2} more" if len(others) > 2 else ""
-    parts = [words.rule(f"{names}{more}", columns, style=style)] if title else []
+    names = _titled((result, *others), screen or columns)
+    parts = [words.rule(names, max(columns, width(names) + 6), style=style)] if title else []
     text = "" if shown or not result.log else output(result.log, style=style)
     if text:
         parts.append(text)

@@ -62,7 +62,7 @@ class Terminal:
 
     def tick(self, now: float) -> bool:
         """Move the spinners; True as long as there is something that moves."""
-        pieces = [] if self._lone else list(self._board.pieces.values())
+        pieces = [] if self._lone and self._begun else list(self._board.pieces.values())
         if not pieces:
             self._hide()
         elif self._live or any(now - piece.started.time >= PATIENCE for piece in pieces):
@@ -90,6 +90,7 @@ class Terminal:
     def _output(self, event: Output, piece: Piece) -> None:
         if event.id == self._lone:
             if not self._begun:
+                self._hide()
                 start = piece.started
                 title = f"{one_line(start.env)} {one_line(start.name)}"
                 self._print(words.rule(title, min(RULE, self.columns), style=self._style))
@@ -124,7 +125,8 @@ class Terminal:
         if self._live:
             from rich.text import Text
 
-            self._live.update(self._block(list(self._board.pieces.values()), time.time()))  # drawn by the next line
+            # drawn now: what is printed above is followed by what was drawn last
+            self._live.update(self._block(list(self._board.pieces.values()), time.time()), refresh=True)
             self._live.console.print(Text.from_ansi(text), soft_wrap=True, highlight=False)
         else:
             self._file.write(text + "\n")

@@ -46,7 +46,14 @@ WRONG = {
         "version: 1\n---\nversion: 1\n",
         "version: 1\nenvs: !!python/object:os.system {}\n",
     ],
-    "version": ['version: "1"\n', "version: 2\n", "version: 1.0\n", "version: true\n", "version: v1\n", "version: []\n"],
+    "version": [
+        'version: "1"\n',
+        "version: 2\n",
+        "version: 1.0\n",
+        "version: true\n",
+        "version: v1\n",
+        "version: []\n",
+    ],
     "unknown-key": [
         "version: 1\nenv: {unit: {}}\n",
         "version: 1\nsevices: {}\n",
@@ -155,7 +162,9 @@ WRONG = {
     "paths": [
         *of("{workdir: ../..}", "{tasks: {test: {run: x, outputs: [/x]}}}", "{tasks: {test: {run: x, outputs: [..]}}}"),
         *of("{tasks: {test: {run: x, outputs: ['']}}}", "{tasks: {test: {run: x, outputs: dist}}}"),
-        *layer("{run: x, inputs: [../y]}", "{run: x, inputs: [/y]}", "{run: x, inputs: ['[a']}", "{run: x, inputs: ['']}"),
+        *layer(
+            "{run: x, inputs: [../y]}", "{run: x, inputs: [/y]}", "{run: x, inputs: ['[a']}", "{run: x, inputs: ['']}"
+        ),
         *layer("{copy: {from: ../x, to: /opt/x}}", "{copy: {from: x, to: opt/x}}", "{copy: {from: x, to: /opt/../x}}"),
         *layer("{copy: {from: x, to: /opt/x, mode: 999}}", "{copy: {from: x, to: /opt/x, mode: rwx}}"),
     ],
@@ -173,10 +182,10 @@ WRONG = {
         *base('{image: "Debian:12"}', "{image: ''}", "{image: 'debian@sha256:12'}"),
     ],
     "limits": of(
-        "{timeout: 3 parsecs}",
-        "{timeout: soon}",
-        "{timeout: -5s}",
-        "{timeout: 0}",
+        "{timeout: 3 parsecs, tasks: {test: x}}",
+        "{timeout: soon, tasks: {test: x}}",
+        "{timeout: -5s, tasks: {test: x}}",
+        "{timeout: 0, tasks: {test: x}}",
         "{timeout: []}",
         "{memory: much}",
         "{memory: 2 XB}",

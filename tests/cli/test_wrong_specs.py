@@ -196,8 +196,10 @@ WRONG = {
         "{processes: many}",
     ),
     "many": [
-        "version: 1\nlayrs: {}\nenvs:\n  unit: {base: bookworm, layers: pyton, tasks: {test: {runn: x}}}\n"
-        '  lint: {extends: untt, timeout: soon, network: "no"}\n',
+        (
+            "version: 1\nlayrs: {}\nenvs:\n  unit: {base: bookworm, layers: pyton, tasks: {test: {runn: x}}}\n"
+            '  lint: {extends: untt, timeout: soon, network: "no"}\n'
+        ),
         "version: '1'\nenvs: {unit: {tasks: {test: ''}}}\n",
         "version: 1\nenvs:\n" + "".join(f"  e{number}: {{base: b{number}}}\n" for number in range(30)),
     ],

@@ -95,7 +95,7 @@ def test_what_another_range_made_is_left_to_root_and_all_else_goes(place):
     assert "--yes" in asked.said
     done = with_range(place, str(FIRST), "store", "remove", "--yes")
     assert done.status == 3, done.said
-    left = done.out.split("sudo rm -r ")[1].split("\n")[0]
+    left = done.out.split("sudo rm -r ")[1].split("`")[0]
     assert Path(left).is_dir()
     subprocess.run(["rm", "-r", left], check=True)
     done = with_range(place, "", "store", "remove", "--yes")

@@ -114,14 +114,16 @@ def _report(error: Any, checker: Checker, root: Node, problems: Problems, at: Pa
         case "enum":
             options = [str(option) for option in kind.options]
             hint = problems.near(str(error.instance), options)
-            problems.add(node, f"{subject}: unknown value {show(node, error.instance)}", code="value", hint=hint)
+            got = show(node, error.instance)
+            said = f"unknown value {got}" if isinstance(error.instance, str) else f"expected one value, got {got}"
+            problems.add(node, f"{subject}: {said}", code="value", hint=hint)
         case "const" if full == ("version",):
             got = show(node, error.instance)
-            hint = "write `version: 1`" if str(error.instance).strip("v \t").split(".")[0] == "1" else ""
-            problems.add(node, f"this envtool reads version 1, not {got}", code="version", hint=hint)
+            problems.add(node, f"this envtool reads version 1, not {got}", code="version", hint="write `version: 1`")
         case "minItems" | "minLength" | "minProperties":
-            what = "expected one kind with its options, got nothing" if full[:1] == ("bases",) else "is empty"
-            problems.add(node, f"{subject}: {what}", code="empty")
+            none = kind.name == "minProperties" and full[:1] == ("bases",)
+            what = ": expected one kind with its options, got nothing" if none else " is empty"
+            problems.add(node, f"{subject}{what}", code="empty", hint="as in `{debian: bookworm}`" if none else "")
         case "maxProperties":
             problems.add(node, f"{subject}: expected one kind, got {_listed(node)}", code="kinds")
         case "pattern" | "not":
@@ -231,6 +233,8 @@ def show(node: Node, value: object) -> str:
 
 def _type_hint(node: Node, error: Any, wanted: str) -> str:
     value = error.instance
+    if value is None:
+        return "nothing stands after the `:`: write the value, or remove the key"
     if isinstance(value, str) and is_template(value):
         return "a template always gives a string: write the value out"
     if isinstance(value, bool | int | float) and "string" in wanted.replace("list of strings", ""):

@@ -165,7 +165,9 @@ def _layers(work: Work, point: Point) -> list[tuple[LayerSpec, Node]]:
             name = work.layer(entry, work.text(entry, point.scope))
             declared = work.layers.get(name)
             if declared is None and name and name not in work.known_layers:
-                hint = work.problems.near(name, work.known_layers)
+                hint = (
+                    work.problems.near(name, work.known_layers) or "a layer in place is written as `{apt: [PACKAGE]}`"
+                )
                 work.problems.add(entry, f"unknown layer `{name}`", code="unknown-layer", hint=hint)
         if declared is not None:
             out.append((make_layer(work, declared, point.scope), entry))

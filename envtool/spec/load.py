@@ -221,7 +221,9 @@ def _included(
                 problems.add(entry, f"`include`: {error.message}", code=error.code, hint=error.hint)
                 continue
             if text is None:
-                problems.add(entry, f"there is no file {path}", code="no-file")
+                problems.add(
+                    entry, f"there is no file {path}", code="no-file", hint="write the path of a spec in this project"
+                )
             else:
                 found.append((path, text, defaults, prefix))
     return found
@@ -294,7 +296,12 @@ def _cycles(work: Work) -> None:
                 target = work.layer(need, str(need.value))
                 if state.get(target) == 1:
                     cycle = " → ".join([*path[path.index(target) :], target])
-                    work.problems.add(need, f"layer `{target}` needs itself: {cycle}", code="cycle")
+                    work.problems.add(
+                        need,
+                        f"layer `{target}` needs itself: {cycle}",
+                        code="cycle",
+                        hint="remove one of these `needs`",
+                    )
                 elif target in work.layers and state.get(target) is None:
                     following = target
                     break

@@ -99,4 +99,4 @@ class Inheritance:
     def _cycle(self, pending: list[str], parent: Node) -> None:
         meant = self._meant(parent)
         path = " → ".join([*pending[pending.index(meant) :], meant])
-        self.problems.add(parent, f"env `{meant}` extends itself: {path}", code="cycle")
+        self.problems.add(parent, f"env `{meant}` extends itself: {path}", code="cycle", hint="remove one `extends`")

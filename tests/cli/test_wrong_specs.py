@@ -1,0 +1,233 @@
+"""What a spec that is wrong is told: the spec and the whole answer of the real program, against committed files
+(tests/golden/messages/wrong-*.txt, one a kind of mistake; ENVTOOL_UPDATE=1 writes them)."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from envtool.cli.main import main
+
+SHA = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"
+
+
+def of(*envs: str) -> list[str]:
+    """Specs with one env each."""
+    return [f"version: 1\nenvs:\n  unit: {env}\n" for env in envs]
+
+
+def layer(*layers: str) -> list[str]:
+    """Specs with one layer each."""
+    return [f"version: 1\nlayers:\n  one: {each}\n" for each in layers]
+
+
+def base(*bases: str) -> list[str]:
+    """Specs with one base each."""
+    return [f"version: 1\nbases:\n  one: {each}\n" for each in bases]
+
+
+WRONG = {
+    "empty": ["", "# nothing yet\n", "version: 1\n", "version: 1\nenvs:\n", "envs: {unit: {tasks: {test: x}}}\n"],
+    "shape": ["- version: 1\n", "just words\n", "version: 1\nenvs: [unit]\n", "version: 1\nenvs: {unit: pytest}\n"],
+    "yaml": [
+        "version: 1\nenvs:\n\tunit: {}\n",
+        "version: 1\nenvs:\n  unit:\n    tasks:\n\t  test: x\n",
+        "version: 1\nenvs:\n  unit:\n    tasks: {test: x}\n   base: host\n",
+        "version: 1\nenvs:\n  unit: {tasks: {test: x}\n",
+        "version: 1\nenvs:\n  unit: {layers: [a, b}\n",
+        'version: 1\nenvs:\n  unit: {tasks: {test: "x}}\n',
+        "version: 1\nenvs:\n  unit: {tasks: {test: echo: x}}\n",
+        "version: 1\nenvs:\n  unit:\n    tasks:\n      test: echo: x\n",
+        "version: 1\nenvs:\n  unit:\n    tasks:\n      test: {{ args }}\n",
+        "version: 1\nenvs:\n  unit:\n    tasks:\n      test: @x\n",
+        "version: 1\nenvs:\n  unit:\n    tasks:\n      test: *x\n",
+        "version: 1\nenvs:\n  unit:\n    layers: -a\n    tasks {test: x}\n",
+        "version: 1\n---\nversion: 1\n",
+        "version: 1\nenvs: !!python/object:os.system {}\n",
+    ],
+    "version": [
+        'version: "1"\n',
+        "version: 2\n",
+        "version: 1.0\n",
+        "version: true\n",
+        "version: v1\n",
+        "version: []\n",
+    ],
+    "unknown-key": [
+        "version: 1\nenv: {unit: {}}\n",
+        "version: 1\nsevices: {}\n",
+        "version: 1\nfrobnicate: {}\n",
+        *of("{taks: {test: x}}", "{command: x}", "{tasks: {test: {comand: x}}}", "{image: debian}"),
+        *layer("{atp: [gcc]}", "{run: make, input: [src]}", "{run: make, cmd: x}", "{fetch: {ulr: x}}"),
+        *base("{debain: bookworm}", "{debian: {siute: bookworm}}", "{ubuntu: noble}"),
+    ],
+    "missing": [
+        *layer("{fetch: {to: /opt/x}}", '{fetch: {url: "https://example.org/x"}}', "{copy: {to: /x}}", "{needs: []}"),
+        *base("{debian: {}}", "{tarball: {}}", "{}"),
+        *of("{tasks: {test: {outputs: [x]}}}", "{tasks: {test: }}", '{tasks: {test: ""}}', "{base: }"),
+    ],
+    "type": [
+        *of(
+            '{network: "yes"}',
+            "{network: yes}",
+            "{layers: python}",
+            "{tasks: pytest}",
+            "{tasks: {test: {run: [pytest, 3]}}}",
+            "{tasks: {test: 3}}",
+            "{set: {A: 1}}",
+            "{set: {A: yes}}",
+            "{set: [A=1]}",
+            "{pass: HOME}",
+        ),
+        *layer('{run: make, network: "on"}', "{apt: gcc}", "{apt: [3.11]}", "{apt: {gcc: 12}}", "{run: {make: all}}"),
+        *base("{debian: 12}", "{debian: 3.10}", "{debian: [bookworm]}"),
+    ],
+    "duplicate": [
+        "version: 1\nenvs:\n  unit: {}\n  unit: {}\n",
+        "version: 1\nenvs: {}\nenvs: {}\n",
+        *of("{tasks: {test: x, test: y}}", "{set: {A: x, A: y}}"),
+        "version: 1\nlayers: {a: {apt: [x]}}\nenvs: {unit: {layers: [a, a]}}\n",
+    ],
+    "unknown-name": [
+        *of("{base: bookwrom}", "{layers: [pyton]}", "{extends: untt}", "{extends: nobody}", "{language: pyhton}"),
+        *of("{language: rust}", "{language: [python, node]}"),
+        "version: 1\nbases: {bookworm: {debian: bookworm}}\nenvs: {unit: {base: bookwurm}}\n",
+        "version: 1\nlayers: {python: {apt: [python3]}}\nenvs: {unit: {layers: [pyhton]}}\n",
+        *layer("{apt: [x], needs: [other]}"),
+    ],
+    "names": [
+        *of("{tasks: {-x: y}}", "{set: {A-B: x}}", "{pass: [A B]}"),
+        "version: 1\nenvs: {a b: {}}\n",
+        "version: 1\nenvs: {-a: {}}\n",
+        "version: 1\nenvs: {'': {}}\n",
+        "version: 1\nenvs: {1: {}}\n",
+        "version: 1\nbases: {host: {debian: x}}\n",
+    ],
+    "cycle": [
+        "version: 1\nlayers: {a: {apt: [x], needs: [a]}}\n",
+        "version: 1\nlayers: {a: {apt: [x], needs: [b]}, b: {apt: [y], needs: [a]}}\n",
+        "version: 1\nlayers: {a: {apt: [x], needs: [b]}, b: {apt: [y], needs: [c]}, c: {apt: [z], needs: [a]}}\n",
+        "version: 1\nenvs: {a: {extends: b}, b: {extends: a}}\n",
+        *of("{extends: unit}"),
+        "version: 1\nlayers: {a: {apt: [x]}, b: {apt: [y], needs: [a]}}\nenvs: {unit: {layers: [b, a]}}\n",
+    ],
+    "matrix": of(
+        "{matrix: {}}",
+        "{matrix: [a, b]}",
+        "{matrix: {py: 3.11}}",
+        "{matrix: {py: [3.10]}}",
+        "{matrix: {py: []}}",
+        "{matrix: {py: [a, a]}}",
+        "{matrix: {py: [a], exclude: [{py: a}]}}",
+        "{matrix: {py: [a], exclude: [{pi: a}]}}",
+        "{matrix: {py: [a], exclude: [{py: b}]}}",
+        "{matrix: {py: [a b]}}",
+        "{matrix: {a-b: [x]}}",
+    ),
+    "template": of(
+        *(
+            f'{{tasks: {{test: "{text}"}}, matrix: {{py: [a]}}}}'
+            for text in (
+                "{{ foo",
+                "{{ foo }",
+                "{{ }}",
+                "{{ foo }}",
+                "{{ arg }}",
+                "{{ matrix.pi }}",
+                "{{ matrix['py' }}",
+                "{% if x %}",
+                "{% for x in y",
+                "{% frob %}",
+                "{{ args | frob }}",
+                "{{ 1 / 0 }}",
+                "{{ args() }}",
+            )
+        ),
+        '{set: {A: "{{ args }}"}}',
+    ),
+    "include": [
+        "version: 1\ninclude: other.yaml\n",
+        "version: 1\ninclude: [other.yaml]\n",
+        "version: 1\ninclude: [../other.yaml]\n",
+        "version: 1\ninclude: [/etc/passwd]\n",
+        "version: 1\ninclude: [envtool.yaml]\n",
+        "version: 1\ninclude: [services]\n",
+        "version: 1\ninclude: {api: services/envtool.yaml}\n",
+        "version: 1\ninclude: {a/b: below.yaml}\n",
+        "version: 1\ninclude: [3]\n",
+        "version: 1\ninclude: [below.yaml]\nenvs: {unit: {}}\n",
+        "version: 1\ninclude: [wrong.yaml]\n",
+    ],
+    "paths": [
+        *of("{workdir: ../..}", "{tasks: {test: {run: x, outputs: [/x]}}}", "{tasks: {test: {run: x, outputs: [..]}}}"),
+        *of("{tasks: {test: {run: x, outputs: ['']}}}", "{tasks: {test: {run: x, outputs: dist}}}"),
+        *layer(
+            "{run: x, inputs: [../y]}", "{run: x, inputs: [/y]}", "{run: x, inputs: ['[a']}", "{run: x, inputs: ['']}"
+        ),
+        *layer("{copy: {from: ../x, to: /opt/x}}", "{copy: {from: x, to: opt/x}}", "{copy: {from: x, to: /opt/../x}}"),
+        *layer("{copy: {from: x, to: /opt/x, mode: 999}}", "{copy: {from: x, to: /opt/x, mode: rwx}}"),
+    ],
+    "fetch": [
+        *layer(
+            f"{{fetch: {{url: example.org/x, sha256: {SHA}, to: /opt/x}}}}",
+            f'{{fetch: {{url: "ftp://example.org/x", sha256: {SHA}, to: /opt/x}}}}',
+            f'{{fetch: {{url: "file:///etc/passwd", sha256: {SHA}, to: /opt/x}}}}',
+            f'{{fetch: {{url: "https://", sha256: {SHA}, to: /opt/x}}}}',
+            '{fetch: {url: "https://example.org/x", sha256: abc, to: /opt/x}}',
+            f'{{fetch: {{url: "https://example.org/x", sha256: {SHA[:-1]}, to: /opt/x}}}}',
+            f'{{fetch: {{url: "https://example.org/x", sha256: {SHA}, to: opt}}}}',
+            '{fetch: "https://example.org/x"}',
+        ),
+        *base('{image: "Debian:12"}', "{image: ''}", "{image: 'debian@sha256:12'}"),
+    ],
+    "limits": of(
+        "{timeout: 3 parsecs, tasks: {test: x}}",
+        "{timeout: soon, tasks: {test: x}}",
+        "{timeout: -5s, tasks: {test: x}}",
+        "{timeout: 0, tasks: {test: x}}",
+        "{timeout: []}",
+        "{memory: much}",
+        "{memory: 2 XB}",
+        "{memory: -1}",
+        "{tasks: {test: {run: x, timeout: 5 minuts}}}",
+        "{scratch: ram}",
+        "{user: nobody}",
+        "{processes: many}",
+    ),
+    "many": [
+        (
+            "version: 1\nlayrs: {}\nenvs:\n  unit: {base: bookworm, layers: pyton, tasks: {test: {runn: x}}}\n"
+            '  lint: {extends: untt, timeout: soon, network: "no"}\n'
+        ),
+        "version: '1'\nenvs: {unit: {tasks: {test: ''}}}\n",
+        "version: 1\nenvs:\n" + "".join(f"  e{number}: {{base: b{number}}}\n" for number in range(30)),
+    ],
+}
+
+
+@pytest.fixture
+def told(tmp_path, monkeypatch, capsys):
+    """What `envtool list` says of a spec."""
+    monkeypatch.setenv("ENVTOOL_STORE", str(tmp_path / "store"))
+    for name in ("CI", "NO_COLOR", "FORCE_COLOR", "ENVTOOL_DEBUG"):
+        monkeypatch.delenv(name, raising=False)
+    project = tmp_path / "project"
+    (project / "services").mkdir(parents=True)
+    (project / "below.yaml").write_text("version: 1\nenvs: {unit: {}}\n")
+    (project / "wrong.yaml").write_text("version: 1\nenvs: {lint: {taks: {}}}\n")
+
+    def call(spec: str) -> str:
+        (project / "envtool.yaml").write_text(spec)
+        status = main(["-C", str(project), "list"])
+        said = capsys.readouterr()
+        assert "internal error" not in said.err, said.err
+        shown = re.sub("^", "  ", spec, flags=re.MULTILINE).rstrip()
+        return f"== spec\n{shown}\n== exit {status}\n{said.out}{said.err}".replace(str(project), "PROJECT")
+
+    return call
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_what_a_wrong_spec_is_told(kind, told, golden):
+    golden(f"wrong-{kind}", "\n".join(told(spec) for spec in WRONG[kind]))

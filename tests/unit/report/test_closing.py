@@ -66,3 +66,28 @@ def test_it_has_a_line_of_its_own_where_there_is_no_room_beside():
 def test_as_one_would_type_it():
     assert Command(argv=("pytest", "-k", "a b")).typed() == "pytest -k 'a b'"
     assert Command(shell="  make && echo $X\n").typed() == "make && echo $X"
+
+
+def test_a_heading_names_whole_envs():
+    name = "integration-tests-with-a-long-name"
+    some = [
+        SimpleNamespace(env=f"{name}-{number}", task="test", outcome="error", log="", message="broken")
+        for number in range(5)
+    ]
+
+    def heading(screen):
+        text = failure(
+            some[0],
+            again="envtool",
+            shown=False,
+            style=Style(color=False, unicode=True),
+            columns=62,
+            screen=screen,
+            others=some[1:],
+        )
+        return text.splitlines()[0]
+
+    assert heading(200).startswith(f"── {name}-0 test, {name}-1 test, {name}-2 test and 2 more ─")
+    assert heading(110).startswith(f"── {name}-0 test, {name}-1 test and 3 more ─")
+    assert heading(70).startswith(f"── {name}-0 test and 4 more ─")
+    assert len(heading(60)) <= 60

@@ -66,6 +66,32 @@ def test_what_a_lone_task_printed_counts_as_shown():
     assert file.getvalue().endswith("no newline\n ✗ unit           test    exit 1                            2.0s\n")
 
 
+def test_a_lone_task_that_is_silent_has_a_moving_line_until_it_prints():
+    file = io.StringIO()
+    display = Terminal(file, style=Style())
+    display.event(started("t", "task", "test", "unit"))
+    assert display.tick(101.0)
+    assert "unit" in file.getvalue().splitlines()[-1], "who runs is on the screen"
+    display.event(Output(id="t", text="hello\n"))
+    since = len(file.getvalue())
+    assert not display.tick(102.0)
+    assert len(file.getvalue()) == since, "nothing is drawn into its output"
+    assert file.getvalue().endswith("hello\n")
+
+
+def test_what_has_finished_does_not_move_any_more():
+    file = io.StringIO()
+    display = Terminal(file, style=Style())
+    for key in "ab":
+        display.event(started(key, name=f"layer-{key}"))
+    display.tick(101.0)
+    since = len(file.getvalue())
+    display.event(finished("a", name="layer-a"))
+    printed = file.getvalue()[since:]
+    assert printed.count("layer-a") == 1, "and that is the line that says so"
+    assert "layer-b" in printed
+
+
 def test_events_of_unknown_work_are_harmless():
     for display in (
         Plain(io.StringIO(), style=Style(), verbosity=1),

@@ -81,7 +81,7 @@ def test_a_heading_names_whole_envs():
             again="envtool",
             shown=False,
             style=Style(color=False, unicode=True),
-            columns=62,
+            columns=min(62, screen),
             screen=screen,
             others=some[1:],
         )

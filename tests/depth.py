@@ -73,7 +73,7 @@ class Depth:
 
     def times(self, sample: int, everything: int) -> Iterator[int]:
         """Numbers of the cases to try: `everything` of them in .ci/long, `sample` elsewhere."""
-        battery = _batteries.setdefault(self.name, Battery())
+        battery = _counting(self.name)
         battery.of += everything
         for number in range(everything if self.long else sample):
             battery.ran += 1
@@ -83,10 +83,17 @@ class Depth:
         """All cases in .ci/long, `sample` of them elsewhere, in their order."""
         known = list(cases)
         count = len(known) if self.long else min(sample, len(known))
-        battery = _batteries.setdefault(self.name, Battery())
+        battery = _counting(self.name)
         battery.of += len(known)
         battery.ran += count
         return [known[number] for number in sorted(self.random.sample(range(len(known)), count))]
+
+
+def _counting(name: str) -> Battery:
+    """Where a test counts its own cases, they are what is told: not how many of its callers were drawn."""
+    if name not in _batteries or _batteries[name].drawn:
+        _batteries[name] = Battery()
+    return _batteries[name]
 
 
 def examples(sample: int, everything: int) -> int:
@@ -201,7 +208,10 @@ def pytest_testnodedown(node: Any) -> None:
         theirs = Battery(**counts)
         ours = _batteries.setdefault(name, Battery(drawn=theirs.drawn))
         if theirs.drawn:
-            ours.ran, ours.of = theirs.ran, theirs.of
+            if ours.drawn:
+                ours.ran, ours.of = theirs.ran, theirs.of
+        elif ours.drawn:
+            _batteries[name] = theirs
         else:
             ours.ran, ours.of = ours.ran + theirs.ran, ours.of + theirs.of
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 from envtool import sizes
 from envtool.errors import EnvtoolError, StoreError, refused
@@ -80,8 +81,19 @@ def refusal(root: str, error: OSError) -> EnvtoolError | None:
     if number in RIGHTS:
         what = os.strerror(number).lower()
         hint = f"all of it has to be yours, and writable for you: `ls -ld {name}` shows whose it is, or {PLACE}"
+        if _is_ours(name):
+            hint = f"it is yours, but not for you to read or write: `chmod u+rwX {name}`, or {PLACE}"
         return StoreError(f"the store {root} cannot be used: {name}: {what}", code="rights", hint=hint)
     return refused(error)
+
+
+def _is_ours(path: str) -> bool:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return False
+    wanted = stat.S_IRUSR | stat.S_IWUSR | (stat.S_IXUSR if stat.S_ISDIR(found.st_mode) else 0)
+    return found.st_uid == os.geteuid() and found.st_mode & wanted != wanted and not stat.S_ISLNK(found.st_mode)
 
 
 def _file_above(path: str) -> str:

@@ -86,3 +86,12 @@ def test_a_store_that_cannot_be(tmp_path, monkeypatch):
     monkeypatch.setattr(f"{__name__}.ROOT", str(tmp_path / "file/store"))
     assert said(errno.ENOTDIR, f"{ROOT}/store.json").endswith(f"cannot be made: {tmp_path}/file is no directory")
     assert "there can be no directory" in said(errno.ENOENT, ROOT)
+
+
+def test_what_is_ours_and_cannot_be_read_is_told_with_what_makes_it_readable(tmp_path):
+    path = tmp_path / "store.json"
+    path.write_text("{}")
+    error = PermissionError(errno.EACCES, "Permission denied", str(path))
+    assert "shows whose it is" in (refusal(str(tmp_path), error).hint or "")
+    path.chmod(0)
+    assert f"`chmod u+rwX {path}`" in (refusal(str(tmp_path), error).hint or "")

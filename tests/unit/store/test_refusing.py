@@ -92,6 +92,6 @@ def test_what_is_ours_and_cannot_be_read_is_told_with_what_makes_it_readable(tmp
     path = tmp_path / "store.json"
     path.write_text("{}")
     error = PermissionError(errno.EACCES, "Permission denied", str(path))
-    assert "shows whose it is" in (refusal(str(tmp_path), error).hint or "")
+    assert "shows whose it is" in (refusing.refusal(str(tmp_path), error).hint or "")
     path.chmod(0)
-    assert f"`chmod u+rwX {path}`" in (refusal(str(tmp_path), error).hint or "")
+    assert f"`chmod u+rwX {path}`" in (refusing.refusal(str(tmp_path), error).hint or "")

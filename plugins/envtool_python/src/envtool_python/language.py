@@ -201,17 +201,7 @@ def pip_of(
         reads = [*unique((*decisive, *by_name))] or ["."]
         if extras:
             answer["extras"] = [*extras]
-    own = options.get("packages", ())
-    bad = faults(own, env.where.file, env.where.line, written=True)
-    for line in unique(line for line in lines if line not in own):
-        file = "tox.ini" if line in chosen.lines else "pyproject.toml"
-        bad += faults([line], file, line_of(project.read(file), line) if fault(line)[0] else 0, written=True)
-    for line in found.requirements:
-        file, number = found.places.get(line, ("requirements.txt", 1))
-        if fault(line)[0]:
-            bad += faults([line], file, number)
-        else:
-            sources.place([line], facts, file=file, line=number)
+    bad = _faults(env, project, facts, sources, lines, chosen.lines, found)
     top, root = sources.top(facts)
     lines, bounds, wrong = bounded(lines, top, root, sources, options.get("packages", ()))
     names = {name_of(line) for line in (*lines, *found.requirements)}
@@ -244,6 +234,26 @@ def pip_of(
     if sources.chosen or given:
         answer["sources"] = {**given, **sources.chosen}
     return answer, (*bad, *wrong)
+
+
+def _faults(
+    env: api.EnvDraft, project: Texts, facts: Facts, sources: Sources,
+    lines: Iterable[str], toxs: Collection[str], found: Any,
+) -> list[Wrong]:  # fmt: skip
+    """What pip would refuse of the lines, each with its place; right lines of requirement files go to `sources`."""
+    options: Mapping[str, Any] = env.options
+    own = options.get("packages", ())
+    bad = [*faults(own, env.where.file, env.where.line, written=True)]
+    for line in unique(line for line in lines if line not in own):
+        file = "tox.ini" if line in toxs else "pyproject.toml"
+        bad += faults([line], file, line_of(project.read(file), line) if fault(line)[0] else 0, written=True)
+    for line in found.requirements:
+        file, number = found.places.get(line, ("requirements.txt", 1))
+        if fault(line)[0]:
+            bad += faults([line], file, number)
+        else:
+            sources.place([line], facts, file=file, line=number)
+    return bad
 
 
 def _read_below(project: Texts, sources: Sources) -> list[str]:

@@ -7,15 +7,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from envtool import programs, registry
-from envtool.app.consent import allowed
-from envtool.app.request import Request, find_spec, select
+from envtool import registry
+from envtool.app.reading import read
+from envtool.app.request import Request
 from envtool.beneath import real_path
 from envtool.cache.share import Share
 from envtool.container import ids
 from envtool.errors import UsageError
 from envtool.events import Emit, Event
-from envtool.gate import Gate
 from envtool.lock.lock import Lock
 from envtool.model import Spec
 from envtool.plan.graph import Graph, graph
@@ -25,7 +24,6 @@ from envtool.realise.setting import Cancel, Setting
 from envtool.realise.stacks import known_parts
 from envtool.resolve import file as lock_file
 from envtool.resolve import locking
-from envtool.spec import load as load_spec
 from envtool.store import scratch, store
 from envtool.view import logs
 
@@ -43,17 +41,6 @@ class Opened:
     def lock_lines(self) -> Lines:
         """Where things stand in the lock, for what is said of them."""
         return lock_file.lines(self.files, self.spec.file)
-
-
-def read(request: Request, cancel: Cancel | None = None) -> tuple[Spec, Files, registry.Registry]:
-    """The spec alone. Raises SpecError, UsageError."""
-    path = find_spec(request)
-    root = os.path.dirname(path)
-    programs.avoid(root)
-    files = Files(root, Gate(root, allowed(request, root)), cancel.reader if cancel else -1)
-    kinds = registry.discover()
-    spec = load_spec(files, os.path.basename(path), root=root, registry=kinds, args=request.args)
-    return select(spec, request.envs), files, kinds
 
 
 def opened(request: Request, emit: Emit | None = None, cancel: Cancel | None = None, *, parts: bool = True) -> Opened:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from envtool import programs, registry
 from envtool.app.consent import allowed
 from envtool.app.request import Request, find_spec, select
-from envtool.events import Event
 from envtool.gate import Gate
 from envtool.model import Spec
 from envtool.project import Files
 from envtool.spec import load as load_spec
 
 if TYPE_CHECKING:
+    from envtool.events import Event
     from envtool.realise.setting import Cancel
 
 

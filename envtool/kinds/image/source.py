@@ -13,12 +13,15 @@ from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from envtool.api import FetchError, Json
-from envtool.oci import platforms, reference
-from envtool.oci.documents import Platform
+from envtool.oci import reference
 from envtool.oci.reference import Reference
 from envtool.sizes import natural
+
+if TYPE_CHECKING:
+    from envtool.oci.documents import Platform
 
 LAYOUT, LAYOUT_ARCHIVE, DOCKER_ARCHIVE = "oci", "oci-archive", "docker-archive"
 ELSEWHERE = ("docker", "docker-daemon", "containers-storage", "dir", "sif", "ostree", "atomic")
@@ -75,6 +78,8 @@ def of_options(options: Json) -> tuple[Source, str]:
 def wanted(platform: str, machine: str) -> Platform:
     """The platform to be taken on a machine (`uname -m`). Raises FetchError (code image-platform) for one that it
     cannot run."""
+    from envtool.oci import platforms
+
     here = platforms.of_machine(machine)
     if not platform:
         return here

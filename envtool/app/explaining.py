@@ -9,8 +9,6 @@ from envtool.plan.subjects import choose
 from envtool.plan.why import Explanation
 from envtool.realise.explain import explain
 from envtool.realise.look import look
-from envtool.realise.stacks import Stacks
-from envtool.run.why import explain_tasks
 
 
 def why(request: Request, names: tuple[str, ...] = ()) -> tuple[Explanation, ...]:
@@ -18,11 +16,15 @@ def why(request: Request, names: tuple[str, ...] = ()) -> tuple[Explanation, ...
     layers that are not. Each comes after what it stands on. Raises SpecError, UsageError, StoreError."""
     at = opened(free(request))  # a lock that does not fit is explained like all else
     chosen = choose(at.spec, at.nodes, names)
-    with together.told(at.spec.envs, Stacks(at.nodes, at.setting), at.setting):
+    with together.told(at.spec.envs, together.Unmade(at.nodes), at.setting):
         looks = look(at.nodes, at.setting)
     # of what a task stands on, only what is not cached says anything about it
     wanted = {
         node_id for node_id in chosen.nodes if node_id in chosen.named or not names or looks[node_id].layer is None
     }
     told = explain(at.nodes, at.setting, wanted, looks=looks, lock=at.lock_lines(), misses=not names)
+    if not chosen.tasks:
+        return told
+    from envtool.run.why import explain_tasks
+
     return told + explain_tasks(chosen.tasks, at.nodes, looks, at.setting)

@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from envtool import registry
 from envtool.app.reading import read
 from envtool.app.request import Request
 from envtool.beneath import real_path
-from envtool.cache.share import Share
 from envtool.container import ids
 from envtool.errors import UsageError
 from envtool.events import Emit, Event
@@ -19,13 +19,16 @@ from envtool.lock.lock import Lock
 from envtool.model import Spec
 from envtool.plan.graph import Graph, graph
 from envtool.project import Files
-from envtool.realise.places import Lines
+from envtool.realise.parts import known_parts
 from envtool.realise.setting import Cancel, Setting
-from envtool.realise.stacks import known_parts
 from envtool.resolve import file as lock_file
 from envtool.resolve import locking
 from envtool.store import scratch, store
 from envtool.view import logs
+
+if TYPE_CHECKING:
+    from envtool.cache.share import Share
+    from envtool.realise.places import Lines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,6 @@ from envtool.app.request import Request, no_task
 from envtool.plan.plan import Plan
 from envtool.plan.plan import plan as make_plan
 from envtool.realise.look import known
-from envtool.realise.stacks import Stacks
 
 
 def plan(request: Request, verb: str = "") -> Plan:
@@ -16,5 +15,5 @@ def plan(request: Request, verb: str = "") -> Plan:
     at = opened(request)
     if verb and not any(task.name == verb for env in at.spec.envs for task in env.tasks):
         raise no_task(at.spec, verb)
-    with together.told(at.spec.envs, Stacks(at.nodes, at.setting), at.setting):
+    with together.told(at.spec.envs, together.Unmade(at.nodes), at.setting):
         return make_plan(at.spec, at.nodes, known(at.nodes, at.setting), verb)

@@ -13,8 +13,8 @@ from envtool.gate import Gate
 from envtool.plan.graph import Node
 from envtool.plugged import placed
 from envtool.realise import settle
+from envtool.realise.inproject import InProject
 from envtool.realise.setting import DEFAULT_EPOCH, Setting
-from envtool.realise.site import InProject
 
 
 def check(nodes: Iterable[Node], setting: Setting) -> None:

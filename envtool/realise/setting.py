@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from envtool.container import syncing
 from envtool.errors import Interrupted
 from envtool.events import Emit
 from envtool.gate import Allowed, Gate
@@ -122,6 +121,8 @@ class Setting:
 
     def sync(self, path: str) -> None:
         """Have a directory's file system on its disk. Raises OSError, Interrupted."""
+        from envtool.container import syncing
+
         syncing.syncfs(path, self.cancel.reader)
 
     def make_room(self, *, full: bool = False) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from envtool.errors import BuildError, EnvtoolError, MakeError, SpecError
+from envtool.errors import BuildError, EnvtoolError
 from envtool.events import Progress
 from envtool.plan.graph import Graph, Node, grown, has_parts
 from envtool.plugged import placed
@@ -47,21 +47,6 @@ class Stack:
     def diff_ids(self) -> tuple[str, ...]:
         """Content addresses, bottom first."""
         return settle.diff_ids(self.made)
-
-
-def known_parts(graph: Graph, setting: Setting) -> Graph:
-    """The graph with the parts of those bases whose pins are locked or remembered: nobody is asked. What is wrong with
-    one of them is for those envs to say that stand on it."""
-    for node in [*graph.nodes.values()]:
-        if node.subject == "base" and has_parts(node.kind) and node.id not in graph.parts:
-            try:
-                wanted = settle.wanted(node, settle.request_for(node, (), setting), (), setting)
-                parts = node.kind.parts(wanted.request, wanted.pins) if wanted.known else ()
-            except (SpecError, MakeError):
-                continue
-            if wanted.known:
-                graph = grown(graph, node.id, parts)
-    return graph
 
 
 class Stacks:

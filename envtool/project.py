@@ -402,13 +402,17 @@ class Files:
 
     def glob(self, pattern: str) -> list[str]:
         """See api.Project."""
+        if pattern not in self._found:
+            expression = globs.matcher((inside(pattern),))
+            self._found[pattern] = [path for path in self.listed() if expression.fullmatch(path)]
+        return [*self._found[pattern]]
+
+    def listed(self) -> list[str]:
+        """What the function `listed` says of the project, asked once. Raises as it does."""
         if self._listed is None:
             self._listed = listed(self._root, self._cancel)
             self._note_directories(self._listed)
-        if pattern not in self._found:
-            expression = globs.matcher((inside(pattern),))
-            self._found[pattern] = [path for path in self._listed if expression.fullmatch(path)]
-        return [*self._found[pattern]]
+        return self._listed
 
     def _note_directories(self, paths: Iterable[str]) -> None:
         """Names come and go with the directories' times; what is ignored with these files."""

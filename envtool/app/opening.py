@@ -47,8 +47,8 @@ class Opened:
 
 
 def opened(request: Request, emit: Emit | None = None, cancel: Cancel | None = None, *, parts: bool = True) -> Opened:
-    """All of it; bases have the `parts` that are known. Raises SpecError (also where the lock has to fit and does not),
-    UsageError, StoreError."""
+    """All of it; bases have the `parts` that are known. Without `emit` nothing is made: the project's files are then
+    listed once. Raises SpecError (also where the lock has to fit and does not), UsageError, StoreError."""
     spec, files, kinds = read(request, cancel)
     nodes = graph(spec, kinds)
     place = store.locate(idmap=ids.describe())
@@ -64,6 +64,7 @@ def opened(request: Request, emit: Emit | None = None, cancel: Cancel | None = N
         refresh=request.refresh,
         files=(*spec.files, name),
         logs=tuple(dict.fromkeys((*logs.find(spec.root), *_inside(spec.root, request.reports)))),
+        listed=None if emit else files.listed,
         lock=locked or Lock(),
         offline=request.offline,
         cached_only=request.expect_cached,

@@ -47,6 +47,7 @@ def _named(setting: Setting, node: Node) -> None:
             apart=(*setting.files, *setting.logs),
             door=Gate(setting.root, setting.allowed),
             cancel=setting.cancel.reader,
+            listed=setting.listed,
         )
     except (SpecError, Interrupted):
         raise

@@ -100,6 +100,7 @@ class Setting:
     refresh: bool = False  # ask `resolve` again though answers are locked or remembered
     files: tuple[str, ...] = ()  # of the project: the spec, what it includes and its lock; never an output by chance
     logs: tuple[str, ...] = ()  # of the project: what this run writes about itself; tasks do not see it (view/logs.py)
+    listed: Callable[[], list[str]] | None = None  # the project's files, for verbs that look at one moment of it
     lock: Lock = field(default_factory=Lock)
     tried: set[str] = field(default_factory=set)  # ids of questions whose answer in the lock was found to be sound
     unremembered: dict[str, list[str]] = field(default_factory=dict)  # why a run that passed is not -> which

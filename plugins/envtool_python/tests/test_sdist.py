@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from envtool_python import index as envtool_index
-from envtool_python import sdist, simple
+from envtool_python import simple
 from envtool_python.index import Index
 from envtool_python.sdist import Sdist, version_of
 from envtool_python.simple import default_index, links

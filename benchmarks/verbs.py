@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +37,6 @@ def many(directory: Path, envs: int) -> None:
 
 def main(asked: argparse.Namespace, table: Table) -> None:
     """Each project by itself; each verb takes turns with the imports that it is measured by."""
-    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     with workspace(asked.envtool) as work:
         floor = [python(asked.envtool), "-c", "import yaml, jinja2"]
 

@@ -12,7 +12,7 @@ from envtool.app.request import Request, one_env
 from envtool.errors import UsageError
 from envtool.events import Emit
 from envtool.realise.setting import Cancel
-from envtool.report import bill
+from envtool.report.bill import rendering
 from envtool.run import contents, describe
 from envtool.ship.export import Exported
 from envtool.ship.image import Wish
@@ -21,13 +21,13 @@ from envtool.store import layers
 from envtool.store.packing import Form
 
 
-def sbom(request: Request, env: str, form: bill.Format, emit: Emit, cancel: Cancel) -> str:
+def sbom(request: Request, env: str, form: rendering.Format, emit: Emit, cancel: Cancel) -> str:
     """The bill of materials of one env, whose stack is made where it was not. Raises as `execute` does."""
     with working(request, emit, cancel) as at:
         chosen = one_env(at.spec, env)
         stack = made(at, chosen)
         with layers.using(at.setting.store, [each.layer for each in stack.made]):
-            return bill.render(contents.bill(chosen.name, stack, at.kinds.plugins), form)
+            return rendering.render(contents.bill(chosen.name, stack, at.kinds.plugins), form)
 
 
 def export(

@@ -15,7 +15,8 @@ from envtool.container import start
 from envtool.errors import FetchError, Interrupted, MakeError, ResolveError
 from envtool.events import Event
 from envtool.realise import bring
-from envtool.realise.build import Workbench, build_environment, copies, joins, laid, stack_binds
+from envtool.realise.build import Workbench, build_environment
+from envtool.realise.ground import copies, joins, laid, stack_binds
 from envtool.realise.inproject import InProject
 from envtool.realise.outside import outside
 from envtool.realise.setting import Setting

@@ -14,7 +14,7 @@ from envtool.api import Looked
 from envtool.cli import fast
 from envtool.gate import Allowed
 from envtool.model import BaseSpec, Env, Spec, Where
-from envtool.realise.build import opened
+from envtool.realise.ground import opened
 from envtool.realise.stacks import Stack
 from envtool.run import ready, told
 from envtool.run.remember import Trace

@@ -73,7 +73,8 @@ class Work:
         try:
             return self.renderer.render(value, scope)
         except TemplateError as error:
-            hint = self.problems.near(error.name, error.known) if error.name else ""
+            near = self.problems.near(error.name, error.known) if error.name else ""
+            hint = near if near.startswith("did you mean") else error.hint or near
             self.problems.add(node, error.message, code=error.code, hint=hint)
             if self.renderer.spent:
                 self.problems.raise_any()

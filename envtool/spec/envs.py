@@ -317,7 +317,8 @@ def _unknown_need(work: Work, point: Point, spec: LayerSpec, need: str, every: s
     if need in work.registry.languages:
         message = f"layer `{spec.name}` needs `{need}`, and env `{point.group}` has no `language: {need}`"
         return at, message, f"add `language: {need}`, or what the layer needs of it"
-    return at, f"layer `{spec.name}` needs the unknown layer `{need}`", work.problems.near(need, every)
+    hint = work.problems.near(need, every - {spec.name}) or "there is no other layer: remove it, or declare one"
+    return at, f"layer `{spec.name}` needs the unknown layer `{need}`", hint
 
 
 def _entry(layers: Node, name: str) -> Node:

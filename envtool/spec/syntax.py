@@ -1,5 +1,5 @@
-"""What is wrong with a text that is no YAML, in our words: the library's speak of tokens and nodes, and often of a place
-far below the slip. The place that is told is the one to mend: the bracket or the quote that is left open, the key
+"""What is wrong with a text that is no YAML, in our words: the library's speak of tokens, and often of a place far
+below the slip. The place that is told is the one to mend: the bracket or the quote that is left open, the key
 without a colon.
 """
 
@@ -152,7 +152,7 @@ def _brackets(case: _Case) -> Wrong:
         return case.wrong(message, f"write `{closer}` before it, or in its place")
     if case.here == ":" and _second_colon(head):
         return case.wrong("a second `: ` in one value", case.in_quotes(case.at[1]))
-    if case.at[0] >= len(case.lines) or case.at[0] > case.begun[0] and (not case.line.strip() or case.here == ":"):
+    if case.at[0] >= len(case.lines) or (case.at[0] > case.begun[0] and (not case.line.strip() or case.here == ":")):
         end = f"write `{closer}` where the {_KINDS.get(opener, 'list')} ends"
         return case.wrong(f"the `{opener}` is not closed", end, case.begun)
     return case.wrong(f"a `,` or `{closer}` is missing here", case.in_quotes(case.at[1]))

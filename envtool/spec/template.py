@@ -117,7 +117,11 @@ class Renderer:
         except jinja2.UndefinedError as error:
             raise TemplateError(f"template: {error.message}", code="undefined") from None
         except (RecursionError, MemoryError):
-            raise TemplateError("template: nested too deep", code="limit", hint="make it shorter: `matrix.include` can give each point the value") from None
+            raise TemplateError(
+                "template: nested too deep",
+                code="limit",
+                hint=_SHORTER,
+            ) from None
         except (TypeError, ValueError, LookupError, jinja2.TemplateError, OverflowError, AttributeError) as error:
             said, hint = _failed(error)  # what an expression did: "1" + 1, [1][3] …
             raise TemplateError(f"template: {said}", hint=hint) from None
@@ -126,6 +130,7 @@ class Renderer:
 _MARKS = (("{{", "}}"), ("{%", "%}"), ("{#", "#}"))
 _CHOOSE = "values may be put in (`{{ … }}`) and chosen (`{% if … %}`), no more"
 _CONDITION = "a condition stands after `if`, as in `{% if matrix.AXIS == 'a' %}`"
+_SHORTER = "make it shorter: `matrix.include` can give each point the value"
 _ONE = "one value stands between `{{` and `}}`, as in `{{ matrix.AXIS }}`"
 _BLOCKS = "known: `if`, `elif`, `else`, `endif`; whatever is to stay as it is stands between {% raw %} and {% endraw %}"
 
@@ -331,7 +336,11 @@ def _compile(text: str) -> tuple[Template, frozenset[str]]:
     while pending:
         node, depth = pending.pop()
         if depth > DEPTH:
-            raise TemplateError("template: nested too deep", code="limit", hint="make it shorter: `matrix.include` can give each point the value")
+            raise TemplateError(
+                "template: nested too deep",
+                code="limit",
+                hint=_SHORTER,
+            )
         if not isinstance(node, allowed):
             what = _WORDS.get(type(node).__name__, type(node).__name__.lower())
             raise TemplateError(f"template: {what} is not for a spec", hint=_CHOOSE)

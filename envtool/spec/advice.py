@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from typing import TYPE_CHECKING, Any, cast
 
@@ -135,7 +136,8 @@ def for_key(
 
 def called(key: str) -> str:
     """What a key of another tool is called here; empty where it is none."""
-    return _CALLED.get(key.lower().replace("-", "_"), "")
+    found = difflib.get_close_matches(key.lower().replace("-", "_"), _CALLED, 1, 0.85)
+    return _CALLED[found[0]] if found else ""
 
 
 def _elsewhere(key: str, node: Node, here: str, schema: dict[str, Json]) -> str:

@@ -152,9 +152,14 @@ def _brackets(case: _Case) -> Wrong:
         return case.wrong(message, f"write `{closer}` before it, or in its place")
     if case.here == ":" and _second_colon(head):
         return case.wrong("a second `: ` in one value", case.in_quotes(case.at[1]))
-    if case.at[0] >= len(case.lines) or (case.at[0] > case.begun[0] and (not case.line.strip() or case.here == ":")):
+    below = case.at[0] > case.begun[0]
+    first = below and not case.line[: case.at[1]].strip()
+    outside = first and _indent(case.line) <= _indent(case.text(case.begun[0]))  # the next key, or an item
+    if outside or (below and (not case.line.strip() or case.here == ":")):
         end = f"write `{closer}` where the {_KINDS.get(opener, 'list')} ends"
         return case.wrong(f"the `{opener}` is not closed", end, case.begun)
+    if first:
+        return case.wrong(f"a `,` or `{closer}` is missing here", f"write `,` at the end of line {case.above() + 1}")
     return case.wrong(f"a `,` or `{closer}` is missing here", case.in_quotes(case.at[1]))
 
 
@@ -257,6 +262,8 @@ def _key(case: _Case) -> Wrong:
             return case.wrong(message, f"write {token.style} where the text ends", (start.line, start.column))
         return case.wrong("text after the closing quote", case.in_quotes(case.at[1]))
     if isinstance(token, yaml.FlowSequenceEndToken | yaml.FlowMappingEndToken) and not first:
+        if case.here and case.here in "]}":
+            return case.wrong(f"one `{case.here}` too many", "remove it, or write the bracket that it closes")
         closing = case.text(token.start_mark.line)[token.start_mark.column]
         return case.wrong(f"text after the closing `{closing}`", case.in_quotes(case.at[1]))
     if case.here == ":":

@@ -65,6 +65,7 @@ WRONG = {
         "version: 1\nenvs:\n  unit:\n    tasks:\n      test: `x`\n",
         "version: 1\nenvs:\n  unit:\n    layers: [a,, b]\n",
         "version: 1\nenvs: {}}\n",
+        "version: 1\nenvs: {\n  unit: {}\n  lint: {}\n}\n",
         "version: 1\n...\nenvs: {}\n",
         "%version: 1\n",
         "version: 1\n---\nversion: 1\n",

@@ -311,4 +311,7 @@ def test_help_shows_every_verb_once():
 @pytest.mark.parametrize("words", [["help"], ["-C", "a dir", "help"], ["-q", "help"], ["help", "help"]], ids=" ".join)
 def test_help_is_a_word_too(envtool, words):
     assert envtool(*words).text() == envtool("--help").text()
-    assert envtool(*words, "test").text() == envtool(*words if words[-2:] == ["help", "help"] else ["test", "--help"]).text()
+    assert (
+        envtool(*words, "test").text()
+        == envtool(*words if words[-2:] == ["help", "help"] else ["test", "--help"]).text()
+    )

@@ -174,8 +174,8 @@ def test_a_hash_is_text_whatever_it_begins_with():
 
 
 WHOLE = (
-    'version: 1\nbases: {dev: {debian: bookworm}}\nlayers:\n  tools: {apt: [gcc, make]}\n  files:\n'
-    '    run: [make, "x: y"]\n    inputs: [\'*.c\', src]\nenvs:\n  unit:\n    base: dev\n    layers: [tools]\n'
+    "version: 1\nbases: {dev: {debian: bookworm}}\nlayers:\n  tools: {apt: [gcc, make]}\n  files:\n"
+    "    run: [make, \"x: y\"]\n    inputs: ['*.c', src]\nenvs:\n  unit:\n    base: dev\n    layers: [tools]\n"
     "    tasks:\n      test: |\n        make check\n      lint: 'it''s'\n"
 )
 FOREIGN = re.compile(r"while |expected key|in this context|not allowed here|token|<|node content|did not find")
@@ -186,7 +186,9 @@ FOREIGN = re.compile(r"while |expected key|in this context|not allowed here|toke
 @given(
     st.integers(0, len(WHOLE)),
     st.integers(0, 3),
-    st.sampled_from(["", *"{}[],:-?&*!|>'\"%@`#\t\n \\", ": ", "- ", "{{ x }}", "  ", '"a\n', "...\n", "---\n", "&a *a"]),
+    st.sampled_from(
+        ["", *"{}[],:-?&*!|>'\"%@`#\t\n \\", ": ", "- ", "{{ x }}", "  ", '"a\n', "...\n", "---\n", "&a *a"]
+    ),
 )
 def test_whatever_is_wrong_is_said_in_our_words_at_a_place_of_the_file(loader, at, away, put):
     text = WHOLE[:at] + put + WHOLE[at + away :]

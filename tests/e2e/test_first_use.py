@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
+
+from tests.e2e.test_interrupts import ask
 
 pytestmark = pytest.mark.e2e
 
@@ -48,8 +51,9 @@ def envtool_event(event):
 """
 
 
-def compare(name, place, done, *more):
-    text = f"-- exit {done.status}\n{done.err}"
+def compare(name, place, done, *more, last=0):
+    """`last`: lines from the end, where those before them are another program's; 0: all."""
+    text = f"-- exit {done.status}\n" + "".join(done.err.splitlines(keepends=True)[-last:])
     for found, said in ((str(place.project), "PROJECT"), (str(place.top), "TOP"), *more):
         text = text.replace(found, said)
     text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:PORT", text)
@@ -58,6 +62,7 @@ def compare(name, place, done, *more):
         r"^ (?:base|layer|✗|✓).*\n", "", text, flags=re.MULTILINE
     )
     text = re.sub(r"^ (base   host|layer  \S+ +\S+ …).*\n", "", text, flags=re.MULTILINE)
+    text = re.sub(r"\b\d+(\.\d+)? ([kKMG]i?)?B\b", "SIZE", text)
     path = GOLDEN / f"first-{name}.txt"
     if os.environ.get("ENVTOOL_UPDATE"):
         path.write_text(text)
@@ -82,6 +87,15 @@ envs:
     )
     place.write("run.sh", "#!/opt/nowhere/sh\n", mode=0o755)
     compare("absent", place, place.envtool("test", "--jobs", "1"))
+
+
+@pytest.mark.any_caller
+def test_a_python_that_the_project_does_not_want(place):
+    place.write("pyproject.toml", '[project]\nname = "x"\nversion = "1"\nrequires-python = ">=99"\n')
+    place.spec("envs: {unit: {language: python, install: none, tasks: {test: 'true'}}}\n")
+    here = (f"{sys.version_info.major}.{sys.version_info.minor}", "HERE")
+    for verb in ("plan", "test"):
+        compare("python", place, place.envtool(verb), here)
 
 
 @pytest.mark.any_caller
@@ -206,3 +220,12 @@ def test_what_failed_has_its_title_once_and_what_to_type_at_its_end(place):
     compare("red", place, done)
     assert done.err.count("── unit test ──") == 1
     assert place.envtool("diff", "unit", "unit").out == "unit and unit: the same\n"
+
+
+@pytest.mark.any_caller
+def test_what_a_stop_leaves_is_said(place):
+    place.spec(f"envs:\n  unit: {{tasks: {{test: sleep {place.nap}}}}}\n  lint: {{tasks: {{test: 'true'}}}}\n")
+    process = place.start("test", "--jobs", "1")
+    place.until(place.asleep, "it is under way", 30)
+    ask(process, "group")
+    compare("interrupted", place, place.finish(process))

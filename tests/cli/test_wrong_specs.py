@@ -83,6 +83,8 @@ WRONG = {
         "version: 1\nenv: {unit: {}}\n",
         "version: 1\nsevices: {}\n",
         "version: 1\nfrobnicate: {}\n",
+        "version: 1\nservices: {db: {}}\n",
+        *of("{services: {db: {}}}"),
         "version: 1\ntasks: {test: x}\n",
         "version: 1\ndebian: bookworm\n",
         "version: 1\nenvironments: {}\n",

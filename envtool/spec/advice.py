@@ -142,7 +142,7 @@ def called(key: str) -> str:
 
 def _elsewhere(key: str, node: Node, here: str, schema: dict[str, Json]) -> str:
     """Where a key belongs that is known, only not in this place."""
-    if not here:
+    if not here or not _keys("env", schema):  # the schema of something else than a spec
         return ""
     written = _written(key, node)
     if here in ("env", "top") and key in _VERBS:
@@ -158,9 +158,8 @@ def _elsewhere(key: str, node: Node, here: str, schema: dict[str, Json]) -> str:
 def _keys(home: str, schema: dict[str, Json]) -> Mapping[str, Json]:
     """The keys that a mapping of this sort may have; none in a schema of something else."""
     defs: Any = schema.get("$defs", {})
-    where = schema if home == "top" and defs else defs.get("long-task" if home == "task" else home, {})
-    found: Any = where.get("properties", {})
-    return cast("Mapping[str, Json]", found)
+    where = schema if home == "top" else defs.get("long-task" if home == "task" else home, {})
+    return cast("Mapping[str, Json]", where.get("properties", {}))
 
 
 _MOVES = {

@@ -138,6 +138,8 @@ def test_a_plugin_without_words_shows_no_code_either():
     [
         ("allow: {}", "config.yaml needs `version` -- begin the file with `version: 1`"),
         ("[]", "config.yaml: expected a mapping, got a list"),
+        ("version: 1\nrun: x", "unknown key `run` at the top level -- known: `allow`"),
+        ("version: 1\nalow: {}", "did you mean `allow`?"),
         ("version: '1'", 'this envtool reads version 1, not "1" -- write `version: 1`'),
         ("version: 1\nallow: {pass: ['A B']}", "expected the name of a variable, perhaps with `*` or `?`"),
         ("version: 1\nallow: {files: [srv]}", "an absolute path, or one below ~"),

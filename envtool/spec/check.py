@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -286,12 +287,20 @@ def _type_hint(node: Node, error: Any, wanted: str, as_in: str) -> str:
     if isinstance(value, bool | int | float) and "string" in wanted.replace("list of strings", ""):
         return f'write it in quotes: "{node.text or value}"'
     if isinstance(value, str) and "list of" in wanted:
-        return f"write it as a list: [{node.text or chr(34) + value + chr(34)}]" if len(value) <= 60 else as_in
+        return f"write it as a list: [{_members(node, value)}]" if len(value) <= 60 else as_in
     if wanted == "true or false" and (meant := _TRUTHS.get(str(value).lower())):
         return f"write it without quotes: {meant}" if str(value).lower() == meant else f"write {meant}"
     if isinstance(value, str) and "number" in wanted and value.replace(".", "", 1).isdigit():
         return f"write it without quotes: {value}"
-    return as_in
+    return as_in or ("write one value" if isinstance(value, list | dict) and "list" not in wanted else "")
+
+
+def _members(node: Node, value: str) -> str:
+    """What was written as one text, as the members of a list: names with blanks or commas between them are several."""
+    words = re.split(r"[,\s]+", value.strip())
+    if len(words) > 1 and all(re.fullmatch(r"[A-Za-z0-9._/][A-Za-z0-9._/+-]*", word) for word in words):
+        return ", ".join(words)
+    return node.text or f'"{value}"'
 
 
 # ---- the schema, asked ---------------------------------------------------------------------------------------------

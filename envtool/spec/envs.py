@@ -125,7 +125,11 @@ def _base(work: Work, point: Point) -> BaseSpec | None:
         known = {**work.known_bases, HOST: None} if HOST in work.registry.bases else work.known_bases
         if name in work.registry.bases:
             hint = f"write `base: {{{name}: …}}`, with what it is made of"
-        elif not (hint := work.problems.near(name, known)).startswith("did you mean"):
+        elif (hint := work.problems.near(name, known)).startswith("did you mean"):
+            pass
+        elif ":" in name or "/" in name:
+            hint = f'an image is written as `base: {{image: "{name.lower()}"}}`'
+        else:
             hint = f"{hint}; a base in place is written as `base: {{debian: bookworm}}`" if hint else hint
         work.problems.add(node or point.at, f"unknown base `{name}`", code="unknown-base", hint=hint)
     return None

@@ -113,8 +113,18 @@ WRONG = {
             "{set: {A: yes}}",
             "{set: [A=1]}",
             "{pass: HOME}",
+            "{set: {A: [x]}}",
+            "{layers: 'tools, python'}",
         ),
-        *layer('{run: make, network: "on"}', "{apt: gcc}", "{apt: [3.11]}", "{apt: {gcc: 12}}", "{run: {make: all}}"),
+        *layer(
+            '{run: make, network: "on"}',
+            "{apt: gcc}",
+            "{apt: gcc make}",
+            "{pip: 'attrs >= 24'}",
+            "{apt: [3.11]}",
+            "{apt: {gcc: 12}}",
+            "{run: {make: all}}",
+        ),
         *base("{debian: 12}", "{debian: 3.10}", "{debian: [bookworm]}"),
     ],
     "duplicate": [
@@ -126,6 +136,7 @@ WRONG = {
     "unknown-name": [
         "version: 1\nenvs: {unit: {}, lint: {extends: untt}}\n",
         "version: 1\nlayers: {tools: {apt: [x], needs: [tool]}, tols: {apt: [y]}}\n",
+        *of("{base: 'Debian:12'}", "{base: registry.example.org/team/app}"),
         *of("{base: bookwrom}", "{layers: [pyton]}", "{extends: untt}", "{extends: nobody}", "{language: pyhton}"),
         *of("{language: rust}", "{language: [python, node]}"),
         "version: 1\nbases: {bookworm: {debian: bookworm}}\nenvs: {unit: {base: bookwurm}}\n",

@@ -132,20 +132,8 @@ def _cache() -> Json:
     }
 
 
-def _definitions() -> dict[str, Json]:
-    text: Json = {"type": ["string", "integer"]}
+def _matrix(text: Json) -> dict[str, Json]:
     return {
-        "cache": _cache(),
-        "strings": {"type": "array", "items": {"type": "string", "minLength": 1}},
-        "variables": {
-            "type": "object",
-            "examples": [{"APP_MODE": "test"}],
-            "propertyNames": _VARIABLE,
-            "additionalProperties": {"type": ["string", "integer", "null"]},
-        },
-        "path": {"examples": [["bin"]], "anyOf": [{"type": "string", "minLength": 1}, {"$ref": "#/$defs/strings"}]},
-        "size": {"type": ["string", "integer"], "examples": ["500MB", "2GiB"]},
-        "duration": {"type": ["string", "number"], "examples": ["30s", "5m", "1h30m", 90]},
         "matrix": {
             "type": "object",
             "minProperties": 1,
@@ -175,6 +163,24 @@ def _definitions() -> dict[str, Json]:
                 "additionalProperties": text,
             },
         },
+    }
+
+
+def _definitions() -> dict[str, Json]:
+    text: Json = {"type": ["string", "integer"]}
+    return {
+        "cache": _cache(),
+        "strings": {"type": "array", "items": {"type": "string", "minLength": 1}},
+        "variables": {
+            "type": "object",
+            "examples": [{"APP_MODE": "test"}],
+            "propertyNames": _VARIABLE,
+            "additionalProperties": {"type": ["string", "integer", "null"]},
+        },
+        "path": {"examples": [["bin"]], "anyOf": [{"type": "string", "minLength": 1}, {"$ref": "#/$defs/strings"}]},
+        "size": {"type": ["string", "integer"], "examples": ["500MB", "2GiB"]},
+        "duration": {"type": ["string", "number"], "examples": ["30s", "5m", "1h30m", 90]},
+        **_matrix(text),
         "command": {
             "examples": ["make check"],
             "description": "A line for `sh`, or a list of words that is executed as it is.",

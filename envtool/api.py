@@ -259,6 +259,10 @@ class Kind:
         where the answer is another."""
         return ()
 
+    def judge(self, options: Json) -> None:
+        """Tell what is wrong with options that fit the schema, as soon as the spec is read: by looking at them alone.
+        Raises FetchError, ResolveError; the spec's own value that the message has in it is pointed at."""
+
     def check(self, request: Request, site: Site) -> None:
         """Tell what is wrong in the options, or in files of the project that are no inputs, before anything below is
         known. The request has no inputs, and says nothing of what lies below; `site` opens the project's files, and

@@ -86,6 +86,7 @@ class Image(Kind):
     schema: ClassVar[Json] = {
         "description": "An image: of a registry (`alpine:3.20`, `registry.example.org/team/app@sha256:…`), or of a "
         "file of the project: `oci:DIR[:NAME]`, `oci-archive:FILE[:NAME]`, `docker-archive:FILE[:REFERENCE]`.",
+        "examples": ["alpine:3.20"],
         "anyOf": [
             {"type": "string", "minLength": 1},
             {
@@ -93,7 +94,12 @@ class Image(Kind):
                 "additionalProperties": False,
                 "required": ["name"],
                 "properties": {
-                    "name": {"type": "string", "minLength": 1, "description": "Which image."},
+                    "name": {
+                        "type": "string",
+                        "minLength": 1,
+                        "description": "Which image.",
+                        "examples": ["alpine:3.20"],
+                    },
                     "platform": {
                         "type": "string",
                         "pattern": "^[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?$",
@@ -110,8 +116,12 @@ class Image(Kind):
         """What says in files of the project which image it is."""
         try:
             return of_options(options)[0].inputs
-        except FetchError:  # `resolve` says so, with the place in the spec
+        except FetchError:  # `judge` says so
             return ()
+
+    def judge(self, options: Json) -> None:
+        """Can it be the name of an image? Raises FetchError (codes reference, image-transport)."""
+        of_options(options)
 
     def resolve(self, request: Request, site: Site) -> Json:
         """Ask what the name means now."""

@@ -102,6 +102,7 @@ class Npm(api.Kind):
     schema: ClassVar[api.Json] = {
         "description": "node_modules of a project: pinned by its lock file (or settled by npm where it has none),"
         " fetched by hash, installed by the npm of the env, offline",
+        "examples": [{"directory": "web"}],
         "type": ["object", "null"],
         "additionalProperties": False,
         "properties": {

@@ -40,8 +40,7 @@ _COMMON: dict[str, api.Json] = {
     },
     "inputs": _strings("further project files that this layer depends on, or globs"),
     "index": {
-        "type": "string",
-        "pattern": "^https?://",
+        **api.shapes.WEB,
         "errorMessage": "a URL of http or https, as in https://example.org/simple",
         "description": "the index that files come from, in the place of pip's usual one",
     },
@@ -124,6 +123,7 @@ class Pip(_Venv):
     schema: ClassVar[api.Json] = {
         "description": "Python packages in a virtual environment, settled by pip for the env's own Python, "
         "fetched by hash and installed offline",
+        "examples": [["attrs>=24", "pytest"]],
         "oneOf": [
             {**_strings("requirements"), "minItems": 1},
             {
@@ -238,6 +238,7 @@ class PythonProject(_Venv):
     whole: ClassVar[bool] = True
     schema: ClassVar[api.Json] = {
         "description": "the project itself in the virtual environment of a pip layer, without its requirements",
+        "examples": [{"install": "editable"}],
         "type": "object",
         "additionalProperties": False,
         "properties": {

@@ -103,6 +103,7 @@ _KIND: Mapping[str, Taken | None] = {
     "keeps": None,
     "follows": None,
     "check": _is(type(None)),
+    "foreseen": _each(api.Part),
     "question": _json,
     "resolve": _json,
     "fresh": None,

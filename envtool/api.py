@@ -268,6 +268,11 @@ class Kind:
         known. The request has no inputs, and says nothing of what lies below; `site` opens the project's files, and
         refuses all else. Raises ResolveError, SpecError."""
 
+    def foreseen(self, request: Request) -> tuple[Part, ...]:
+        """Of a kind with `parts`: those that look at the project, as far as the request of `check` tells them before
+        there are pins. Their inputs and secrets are looked at beforehand; they are never built. Raises SpecError."""
+        return ()
+
     def question(self, request: Request) -> Json:
         """All of the request that `resolve`'s answer depends on: while it is the same, the remembered pins hold (the
         core adds the kind, its version, the architecture and what lies below). Default: options and all inputs."""

@@ -6,7 +6,7 @@
     ├── MakeError          3     an environment could not be made
     │   ├── ResolveError         what floats could not be settled (no such package, no candidate)
     │   ├── FetchError           a file could not be fetched, or was not what its hash says
-    │   ├── BuildError           a layer's commands failed; carries their output
+    │   ├── BuildError           a layer's commands failed
     │   ├── NotCachedError       something would have to be built, and it was asked that nothing is
     │   ├── StoreError           the store, or the disk, cannot be used (space, rights, corruption)
     │   ├── SandboxError         the kernel or the host refuses a container
@@ -31,9 +31,11 @@ if TYPE_CHECKING:
 
 
 class EnvtoolError(Exception):
-    """Base of all: `str(error)` is the message; `hint` may be empty."""
+    """Base of all: `str(error)` is the message; `hint` may be empty, and `output` is what a program printed that failed
+    (bytes decoded with replacement; empty: none did)."""
 
     exit_status: ClassVar[int] = 3
+    output: str = ""
 
     def __init__(self, message: str, *, code: str = "error", hint: str = "") -> None:
         super().__init__(message)
@@ -80,7 +82,12 @@ class MakeError(EnvtoolError):
 
 
 class ResolveError(MakeError):
-    """Something floating could not be settled to exact files."""
+    """Something floating could not be settled to exact files. `output` is all that the program printed that was asked:
+    the message says what matters of it, so a log has it and the screen shows the log's name."""
+
+    def __init__(self, message: str, *, code: str = "error", hint: str = "", output: str = "") -> None:
+        super().__init__(message, code=code, hint=hint)
+        self.output = output
 
 
 class FetchError(MakeError):
@@ -93,7 +100,7 @@ class FetchError(MakeError):
 
 
 class BuildError(MakeError):
-    """A layer's commands failed. `output` is what they printed (bytes decoded with replacement)."""
+    """A layer's commands failed. `output` is what they printed."""
 
     def __init__(self, message: str, *, code: str = "build", hint: str = "", output: str = "") -> None:
         super().__init__(message, code=code, hint=hint)
@@ -123,7 +130,6 @@ class PluginError(MakeError):
     def __init__(self, owner: str, asked: str, reason: str, cause: BaseException) -> None:
         super().__init__("", code="plugin", hint="report it to its author; ENVTOOL_DEBUG=1 shows where")
         self.owner, self.asked, self.reason = owner, asked, reason
-        self.output = ""
         if os.environ.get("ENVTOOL_DEBUG"):
             import traceback
 

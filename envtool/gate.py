@@ -198,6 +198,12 @@ class Gate:
             raise self._unasked(name, source)
         return None
 
+    def lacking(self, name: str, source: str) -> tuple[str, str]:
+        """What is said of a secret that is required and not there, and what to do."""
+        said = f"`{source}` is not there" if source else "the spec's `secrets:` does not name it"
+        line = self.allowed.example("--allow-secret", f"{name}=file:PATH")
+        return f"secret `{name}` is required, and {said}", f"`{line}`, or {name}=env:VARIABLE"
+
     def _named(self, name: str, source: str) -> bytes:
         """A secret by the caller's word. That it is not there is a typing error, never a build without it."""
         kind, _, place = source.partition(":")

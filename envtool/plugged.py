@@ -104,6 +104,7 @@ _KIND: Mapping[str, Taken | None] = {
     "follows": None,
     "judge": _is(type(None)),
     "check": _is(type(None)),
+    "foreseen": _each(api.Part),
     "question": _json,
     "resolve": _json,
     "fresh": None,

@@ -15,7 +15,7 @@ from envtool.app import together
 from envtool.app.opening import Opened, working
 from envtool.app.request import Request, no_task
 from envtool.ending import Patience
-from envtool.errors import BuildError, EnvtoolError, Interrupted, NotCachedError, PluginError, UsageError
+from envtool.errors import EnvtoolError, Interrupted, NotCachedError, UsageError
 from envtool.events import Emit, Event, Noted
 from envtool.model import Env, Task
 from envtool.plan.outputs import contested
@@ -133,7 +133,7 @@ def _result(asked: remember.Asked, stacks: Stacks, *, again: bool) -> tuple[Resu
         return _ended(env, task, "interrupted", "interrupted"), None
     except Exception as raised:  # whatever it is, it is this env's: the others run, and the report has its end
         error = together.complete(error_of(raised, asked.setting.store.root), (env,), stacks, asked.setting)
-        output = error.output if isinstance(error, BuildError | PluginError) else ""
+        output = error.output
         if os.environ.get("ENVTOOL_DEBUG") and error.code == "internal":
             output = traceback.format_exc()
         log = asked.log if output else ""

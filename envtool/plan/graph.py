@@ -6,7 +6,7 @@ the node, and so its build. Nodes know nothing of pins, keys or diff IDs: those 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -74,18 +74,7 @@ def grown(graph: Graph, base: str, parts: Sequence[Part]) -> Graph:
         others: dict[str, Json] = {name: _chain(stack, chains) for name, stack in beside.items()}
         directory = owner.spec.directory
         node_id = digest(["part", part.kind.name, directory, part.options, _chain(below, chains), others])
-        spec = LayerSpec(
-            name=part.name, kind=part.kind.name, options=part.options, where=part.where, directory=directory
-        )
-        made[node_id] = Node(
-            id=node_id,
-            subject="layer",
-            spec=spec,
-            kind=part.kind,
-            below=below,
-            beside=beside,
-            of=owner.spec.name,
-        )
+        made[node_id] = _part(owner, part, node_id, below, beside)
         ids.append(node_id)
     shown = [node_id for node_id, part in zip(ids[1:], parts, strict=True) if part.shown]
     nodes: dict[str, Node] = {}
@@ -98,6 +87,31 @@ def grown(graph: Graph, base: str, parts: Sequence[Part]) -> Graph:
             nodes |= {each: made[each] for each in ids[1:] if each not in nodes}
     stacks = {env: _on(stack, base, shown) for env, stack in graph.stacks.items()}
     return _told_apart(Graph(nodes=nodes, stacks=stacks, parts={**graph.parts, base: tuple(dict.fromkeys(ids[1:]))}))
+
+
+def foreseen(owner: Node, parts: Iterable[Part]) -> Iterator[Node]:
+    """Nodes of parts of which nothing is known of what they stand on: to be looked at, and in no graph."""
+    for number, part in enumerate(parts):
+        yield _part(owner, part, f"{owner.id}:{number}", (), {})
+
+
+def _part(owner: Node, part: Part, node_id: str, below: tuple[str, ...], beside: Mapping[str, tuple[str, ...]]) -> Node:
+    spec = LayerSpec(
+        name=part.name,
+        kind=part.kind.name,
+        options=part.options,
+        where=part.where,
+        directory=owner.spec.directory,
+    )
+    return Node(
+        id=node_id,
+        subject="layer",
+        spec=spec,
+        kind=part.kind,
+        below=below,
+        beside=beside,
+        of=owner.spec.name,
+    )
 
 
 def _told_apart(graph: Graph) -> Graph:

@@ -3,14 +3,14 @@ it: a file that is not there is told at once, and not only when all that stands 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NoReturn
 
 from envtool import inputs
-from envtool.api import Kind, Request
-from envtool.errors import EnvtoolError, Interrupted, PluginError, Problem, ResolveError, SpecError
+from envtool.api import Kind, Request, Secret
+from envtool.errors import EnvtoolError, Interrupted, PluginError, Problem, ResolveError, SpecError, UsageError
 from envtool.gate import Gate
-from envtool.plan.graph import Node
+from envtool.plan.graph import Node, foreseen
 from envtool.plugged import placed
 from envtool.realise import settle
 from envtool.realise.inproject import InProject
@@ -22,7 +22,7 @@ def check(nodes: Iterable[Node], setting: Setting) -> None:
     wrong in itself. Raises Interrupted."""
     found: dict[Problem, None] = {}
     for node in nodes:
-        for ask in (_named, settle.texts, _own):
+        for ask in (_named, settle.texts, _own, _foreseen):
             try:
                 with placed(f"{node.subject} `{node.spec.name}`", node.spec.where):
                     ask(setting, node)
@@ -60,7 +60,17 @@ def _own(setting: Setting, node: Node) -> None:
     kind, spec = node.kind, node.spec
     if node.of or type(kind).check is Kind.check:
         return
-    request = Request(
+    try:
+        kind.check(_request(setting, node), Nobody(setting))
+    except (SpecError, PluginError, Interrupted):
+        raise
+    except EnvtoolError as error:
+        raise settle.said_of(spec, error) from error
+
+
+def _request(setting: Setting, node: Node) -> Request:
+    spec = node.spec
+    return Request(
         name=spec.name,
         options=spec.options,
         inputs=(),
@@ -70,12 +80,36 @@ def _own(setting: Setting, node: Node) -> None:
         epoch=DEFAULT_EPOCH,
         texts=settle.texts(setting, node),
     )
-    try:
-        kind.check(request, Nobody(setting))
-    except (SpecError, PluginError, Interrupted):
-        raise
-    except EnvtoolError as error:
-        raise settle.said_of(spec, error) from error
+
+
+def _foreseen(setting: Setting, node: Node) -> None:
+    """What the parts that a base will have ask of the project. Raises SpecError, Interrupted."""
+    if node.of or type(node.kind).foreseen is Kind.foreseen:
+        return
+    found: dict[Problem, None] = {}
+    for part in foreseen(node, node.kind.foreseen(_request(setting, node))):
+        try:
+            _named(setting, part)
+        except SpecError as error:
+            found |= dict.fromkeys(error.problems)
+        if setting.share is None:  # a layer that the team has is not made with a secret here
+            found |= dict.fromkeys(_lacking(setting, part))
+    if found:
+        raise SpecError(tuple(found))
+
+
+def _lacking(setting: Setting, part: Node) -> Iterator[Problem]:
+    """Secrets that are required, and that the spec says to be files of the project that are not there."""
+    gate = setting.gate()
+    for each in part.kind.build(_request(setting, part), None).shown:
+        if isinstance(each, Secret) and each.required and each.source.startswith("file:"):
+            try:
+                there = gate.secret(each.id, each.source) is not None
+            except UsageError:
+                continue  # the caller's to allow: said where it is built
+            if not there:
+                message, hint = gate.lacking(each.id, each.source)
+                yield Problem(where=part.spec.where, message=message, code="secret-missing", hint=hint)
 
 
 class Nobody(InProject):

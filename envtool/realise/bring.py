@@ -49,7 +49,7 @@ def bring(settled: Settled, setting: Setting, event_id: str, site: Site) -> None
         ):  # a new one: that it failed is remembered, and others have places of their own
             hint = _advice(settled, setting, error)
             raise FetchError(text, code=error.code, hint=hint, found=error.found) from error
-        raise ResolveError(text, code=error.code, hint=error.hint) from error
+        raise ResolveError(text, code=error.code, hint=error.hint, output=error.output) from error
 
 
 def _advice(settled: Settled, setting: Setting, error: FetchError) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from envtool.api import Request
 from envtool.errors import EnvtoolError
-from envtool.plan.graph import Graph, Node
+from envtool.plan.graph import Graph, Node, has_parts
 from envtool.plan.plan import Known
 from envtool.realise import before, settle
 from envtool.realise.setting import Setting
@@ -42,8 +42,8 @@ def look(graph: Graph, setting: Setting) -> dict[str, Look]:
         request = settle.request_for(node, below, setting, beside)
         wanted = _wanted(node, request, below, setting)
         request = wanted.request
-        if not wanted.known:
-            before.check([node], setting)
+        if not wanted.known or (node.subject == "base" and has_parts(node.kind) and node.id not in graph.parts):
+            before.check([node], setting)  # of parts that could not be told: why
         settled = settle.settled(node, request, wanted.pins) if wanted.known else None
         layer = layers.find(setting.store, settled.key) if settled else None
         if settled and layer is None and node.of and node.id not in stood_on:

@@ -274,12 +274,19 @@ def _resolved(node: Node, request: Request, site: Asked, failed: dict[str, Envto
     """What the kind says; where it could not say it in this run, the same error again: whoever asked has waited for its
     attempts already."""
     if (said := failed.get(question)) is not None:
-        raise type(said)(said.message, code=said.code, hint=said.hint)
+        raise _anew(said)
     try:
         return node.kind.resolve(request, site)
     except (FetchError, ResolveError) as error:
-        failed[question] = type(error)(error.message, code=error.code, hint=error.hint)
+        failed[question] = _anew(error)
         raise
+
+
+def _anew(error: EnvtoolError) -> EnvtoolError:
+    """One of its own: whoever is told names a place in it."""
+    said = type(error)(error.message, code=error.code, hint=error.hint)
+    said.output = error.output
+    return said
 
 
 def seen(node: Node, request: Request, setting: Setting) -> Mapping[str, str]:

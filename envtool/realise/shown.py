@@ -77,13 +77,8 @@ def _secret(secret: Secret, gate: Gate, found: Staged, where: str) -> None:
         raise BuildError(f"{where}: {error.message}", code=error.code, hint=error.hint) from None
     if value is None:
         if secret.required:
-            said = f"`{secret.source}` is not there" if secret.source else "the spec's `secrets:` does not name it"
-            line = gate.allowed.example("--allow-secret", f"{secret.id}=file:PATH")
-            raise BuildError(
-                f"{where}: secret `{secret.id}` is required, and {said}",
-                code="secret-missing",
-                hint=f"`{line}`, or {secret.id}=env:VARIABLE",
-            )
+            said, hint = gate.lacking(secret.id, secret.source)
+            raise BuildError(f"{where}: {said}", code="secret-missing", hint=hint)
         return
     if secret.env:
         found.variables[secret.env] = value.decode("utf-8", "surrogateescape")

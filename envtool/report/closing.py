@@ -7,6 +7,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from envtool import evidence
+from envtool.errors import ResolveError
 from envtool.report import words
 from envtool.report.text import one_line, safe, shortened, width, wrapped
 
@@ -69,13 +70,16 @@ def failure(
     """All about one task that did not pass, and `others` that the same keeps from running."""
     names = _titled((result, *others), screen or columns)
     parts = [words.rule(names, max(columns, width(names) + 6), style=style)] if title else []
-    text = "" if shown or not result.log else output(result.log, style=style)
+    told = isinstance(result.error, ResolveError)  # in words of ours: what was printed can be read in the log
+    text = "" if shown or told or not result.log else output(result.log, style=style)
     if text:
         parts.append(text)
     message = re.sub(r"\Aexit \d+(\n|\Z)", "", result.message)  # the line of the task said so already
     if message:
         message = safe(message, color=False).rstrip("\n").replace("\n", "\n   ")
         parts.append(wrapped(f"   {message}", screen))
+    if told and result.log:
+        parts.append(f"   all that was printed: {result.log}")
     if result.outcome in ("failed", "timeout"):
         if result.log and not text and not shown and not message:
             parts.append("   it printed nothing")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, cast
 
-from envtool.errors import BuildError, EnvtoolError, NotCachedError, PluginError, SpecError
+from envtool.errors import EnvtoolError, NotCachedError, SpecError
 from envtool.report.text import safe, wrapped
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def render(error: EnvtoolError, *, style: Style, columns: int = 0) -> str:
         from envtool.report.why import explanations
 
         lines += [explanations(cast("tuple[Explanation, ...]", error.misses), style, now=time.time()), ""]
-    if isinstance(error, BuildError | PluginError) and error.output:
+    if error.output:
         output = safe(error.output, color=style.color).strip("\n").split("\n")
         if len(output) > TAIL:
             lines.append(style.glyphs(f"… {len(output) - TAIL} lines before"))

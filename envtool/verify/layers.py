@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from envtool.beneath import identity
 from envtool.container import ids
-from envtool.errors import BuildError, Interrupted, SpecError
+from envtool.errors import Interrupted, SpecError
 from envtool.events import Finished, Output, Started
 from envtool.plan.graph import Node
 from envtool.realise import settle
@@ -82,7 +82,7 @@ def told(found: Verified, event_id: str, setting: Setting) -> Iterator[list[Veri
         done.append(replace(found, outcome="interrupted", message="interrupted"))
     except Exception as raised:  # whatever it is, it is this one's: the others are looked at
         error = error_of(raised, setting.store.root)
-        output = f"\n{error.output}" if isinstance(error, BuildError) and error.output else ""
+        output = f"\n{error.output}" if error.output else ""
         hint = f"\n{error.hint}" if error.hint else ""
         said = words(error) if isinstance(error, SpecError) else f"{error.message}{hint}"
         done.append(replace(found, outcome="error", message=f"{said}{output}"))

@@ -19,7 +19,7 @@ from envtool import programs
 from envtool.beneath import hold
 from envtool.container import kernel, start
 from envtool.container.program import Program
-from envtool.errors import BuildError, EnvtoolError
+from envtool.errors import EnvtoolError
 from envtool.events import Event, Output
 from envtool.realise.build import Rebuild, rebuild
 from envtool.realise.ground import Ground
@@ -73,8 +73,7 @@ def main() -> int:
     try:
         say(_task(job, emit) if isinstance(job, TaskJob) else _layer(job, emit))
     except EnvtoolError as error:
-        output = error.output if isinstance(error, BuildError) else ""
-        say({"error": {"message": error.message, "hint": error.hint, "code": error.code, "output": output}})
+        say({"error": {"message": error.message, "hint": error.hint, "code": error.code, "output": error.output}})
     return 0
 
 

@@ -58,6 +58,12 @@ KINDS = {  # an env -> what is said of it by `plan` alone
     "keyring": ("{base: {debian: {suite: bookworm, keyring: gone.gpg}}}", "`gone.gpg`: there is no such file"),
     "dockerfile": ("{base: {dockerfile: Gone}}", "there is no `Gone`"),
     "syntax": ("{base: {dockerfile: Wrong}}", "Wrong:2"),
+    "instruction": ("{base: {dockerfile: Fly}}", "Fly:2:1: error: there is no instruction `RUNN`"),
+    "copied": ("{base: {dockerfile: Copies}}", "Copies:2:1: error: input `gone.c`: there is no such file"),
+    "mounted": ("{base: {dockerfile: Mounts}}", "Mounts:2:1: error: input `gone`: there is no such file"),
+    "secret": ("{base: {dockerfile: {file: Secret, secrets: {t: {file: gone}}}}}", "Secret:2:1: error: secret `t` is required"),
+    "context": ("{base: {dockerfile: {file: D, context: gone}}}", "`context: gone`: there is no such directory"),
+    "links": ("{base: far, layers: [{pip: {requirements: [links.txt]}}]}", "links.txt:1:1: error: `--find-links gone`"),
     "layout": ("{base: {image: 'oci:gone'}}", "`gone/oci-layout`: there is no such file"),
     "archive": ("{base: {image: 'docker-archive:gone.tar'}}", "`gone.tar`: there is no such file"),
     "image": ("{base: {dockerfile: {file: D, images: {x: 'oci:gone'}}}}", "D:1: there is no file `gone/oci-layout`"),
@@ -79,11 +85,27 @@ def test_a_kind_says_by_itself_what_is_not_there(far, kind):
     far.spec(f"{SPEC.splitlines()[0]}\nenvs:\n  a: {env.replace('HASH', 'a' * 64)[:-1]}, tasks: {{test: 'true'}}}}\n")
     far.write("D", "FROM x\n")
     far.write("Wrong", "FROM scratch\nFROM\n")
+    far.write("Fly", "FROM image.invalid/x\nRUNN make\n")
+    far.write("Copies", "FROM image.invalid/x\nCOPY there.c gone.c /\n")
+    far.write("Mounts", "FROM image.invalid/x\nRUN --mount=type=bind,source=gone,target=/m ls\n")
+    far.write("Secret", "FROM image.invalid/x\nRUN --mount=type=secret,id=t,required cat /run/secrets/t\n")
+    far.write("links.txt", "--find-links gone\nsix\n")
     far.write("nested.txt", "six\n-r gone.txt\n")
     done = far.envtool("plan")
     assert done.status == 2, done.said
     assert said in done.err
     assert "is a bug" not in done.err
+
+
+def test_a_dockerfile_that_cannot_be_read_any_more_is_not_cached(far):
+    """Of `scratch` there is nothing to ask: what it would be is known at once."""
+    far.spec("envs:\n  a: {base: {dockerfile: D}, tasks: {test: 'true'}}\n")
+    far.write("D", "FROM scratch\nCOPY there.c /\n")
+    assert far.envtool("plan").status == 0
+    assert far.envtool("exec", "a", "--", "x").status != 2
+    far.write("D", "FROM scratch\nCOPY there.c /\nRUNN x\n")
+    done = far.envtool("plan")
+    assert (done.status, "D:3:1: error: there is no instruction `RUNN`" in done.err) == (2, True), done.said
 
 
 def test_an_image_that_no_stage_needs_need_not_be_there(far):

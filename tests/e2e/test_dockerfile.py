@@ -291,7 +291,7 @@ WRONG = [
     (["COPY Dockerfile root.tar /x"], 3, ["several things cannot all be the file /x", "`/x/`"]),
     (["RUN mkdir /o && ln -s gone /o/l", "FROM top", "COPY --from=top /o/* /x/"], 5, ["`/o/l` is a link to `gone`"]),
     ([f"COPY root.tar /{'n' * 256}"], 3, ["File name too long", "255 bytes"]),
-    (["FETCH x"], 3, ["FETCH is not supported"]),
+    (["FETCH x"], 3, ["there is no instruction `FETCH`"]),
     (["RUN --security=insecure true"], 3, ["--security"]),
     (["COPY --chown=nobody-here root.tar /x"], 3, ["nobody-here"]),
     (["RUN --mount=target=/m --mount=type=tmpfs,target=/m/gone true"], 3, ["/m/gone", "read-only", "`rw`"]),

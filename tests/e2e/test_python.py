@@ -145,13 +145,18 @@ def test_archives_of_the_project_are_installed_by_their_content(envtool, tmp_pat
     assert "another two" in done.stdout + done.stderr, done.stderr
 
 
-def test_what_cannot_be_found_is_said_with_its_place(envtool):
+def test_what_cannot_be_found_is_said_with_its_place(envtool, tmp_path):
     spec = "version: 1\nenvs:\n  unit:\n    layers:\n      - {pip: [no-such-package-of-envtool]}\n    tasks: {test: 'true'}\n"
     done = envtool({"envtool.yaml": spec}, "test")
     said = done.stdout + done.stderr
     assert done.returncode == 3, said
     assert "nothing that this Python can install is called `no-such-package-of-envtool`" in said
     assert "Traceback" not in said
+    (log,) = (tmp_path / "project/.envtool/runs").glob("*/unit.test.log")
+    assert f"all that was printed: {log}" in said
+    printed = log.read_text()
+    assert "ERROR: No matching distribution found for no-such-package-of-envtool" in printed
+    assert "No matching distribution" not in said
 
 
 GENERATED = """\

@@ -103,6 +103,12 @@ class Dockerfile(Kind):
 
         making.check(request, site)
 
+    def foreseen(self, request: Request) -> tuple[Part, ...]:
+        """Its COPYs of the context, and RUNs that mount it or a secret."""
+        from envtool.kinds.dockerfile import making
+
+        return making.foreseen(request)
+
     def texts(self, options: Json) -> tuple[str, ...]:
         """The Dockerfile, and what its context ignores."""
         return texts(options)

@@ -11,7 +11,8 @@ from envtool.kinds.dockerfile import context, ignore, images
 from envtool.kinds.dockerfile.acts import CopyAct
 from envtool.kinds.dockerfile.options import as_mapping, places, texts
 from envtool.kinds.dockerfile.parse import Fault, escape, parse
-from envtool.kinds.dockerfile.plan import Assembly, Layers, built, missing, triggered, url_name
+from envtool.kinds.dockerfile.plan import Assembly, Layers, ahead, built, missing, triggered, url_name
+from envtool.kinds.dockerfile.plan import foreseen as foreseen_parts
 from envtool.kinds.dockerfile.stages import SCRATCH, File, machine, needed, stages
 from envtool.kinds.dockerfile.translate import Builder
 from envtool.kinds.dockerfile.words import Lexer
@@ -52,7 +53,12 @@ def check(request: Request, site: Site) -> None:
     there, as far as the names are known before any image is."""
     file = _file(request)
     with _Faults(request):
-        names = missing(file, _target(file, request), {})
+        target = _target(file, request)
+        names = missing(file, target, {})
+        _, faults = ahead(file, target, _given(request.options))
+    problems = [*_apart(request, site), *(_problem(request, fault) for fault in faults)]
+    if problems:
+        raise SpecError(tuple(problems))
     for name, line in names:
         with _Asking(request, {name: line}):
             chosen = images.option(request.options, name)
@@ -63,6 +69,29 @@ def check(request: Request, site: Site) -> None:
                 except ResolveError as error:
                     hint = error.hint or "`images:` names an OCI layout (`oci:DIR`), or an archive, of the project"
                     raise ResolveError(error.message, code=error.code, hint=hint) from None
+
+
+def _apart(request: Request, site: Site) -> list[Problem]:
+    """A context that is not there."""
+    _, directory = places(request.options)
+    try:
+        site.open(posixpath.normpath(posixpath.join(request.directory, directory))).close()
+    except ResolveError as error:
+        if error.code == "no-file":
+            text, hint = f"`context: {directory}`: there is no such directory", "it is relative to the spec"
+            return [Problem(where=request.where, message=text, code="dockerfile-context", hint=hint)]
+    return []
+
+
+def foreseen(request: Request) -> tuple[Part, ...]:
+    """What looks at the project, as far as the Dockerfile tells it before any image is known. Raises SpecError."""
+    file = _file(request)
+    _, directory = places(request.options)
+    with _Faults(request):
+        builders, _ = ahead(file, _target(file, request), _given(request.options))
+    return foreseen_parts(
+        builders, context.options(directory, _ignored(request)), _secrets(request.options), _shown(request)
+    )
 
 
 def resolve(request: Request, site: Site) -> Json:
@@ -112,10 +141,7 @@ def parts(request: Request, pins: Any) -> tuple[Part, ...]:
         images={name: _layers(request, name, known) for name, known in pins["images"].items()},
         where=_shown(request),
         context=context.options(directory, _ignored(request)),
-        secrets={
-            name: ":".join(next(iter(source.items())))
-            for name, source in as_mapping(request.options).get("secrets", {}).items()
-        },
+        secrets=_secrets(request.options),
         urls={each["url"]: each for each in pins["urls"]},
         own=_root(file, target),
         target=target,
@@ -145,9 +171,7 @@ class _Faults:
 
     def __exit__(self, _: object, error: object, __: object) -> None:
         if isinstance(error, Fault):
-            where = Where(file=_shown(self.request), line=error.line, column=1)
-            problem = Problem(where=where, message=error.message, code="dockerfile", hint=error.hint)
-            raise SpecError((problem,)) from error
+            raise SpecError((_problem(self.request, error),)) from error
 
 
 class _Asking:
@@ -166,6 +190,17 @@ class _Asking:
             if named:
                 place = f"{_shown(self.request)}:{named[0]}"
                 raise type(error)(f"{place}: {error.message}", code=error.code, hint=error.hint) from error
+
+
+def _problem(request: Request, fault: Fault) -> Problem:
+    where = Where(file=_shown(request), line=fault.line, column=1)
+    return Problem(where=where, message=fault.message, code="dockerfile", hint=fault.hint)
+
+
+def _secrets(options: Json) -> dict[str, str]:
+    """Where the spec says that secrets come from, by id: `file:PATH`, `env:NAME`."""
+    found = as_mapping(options).get("secrets", {})
+    return {name: ":".join(next(iter(source.items()))) for name, source in found.items()}
 
 
 def _shown(request: Request) -> str:

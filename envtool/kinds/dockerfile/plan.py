@@ -9,10 +9,11 @@ from typing import Any
 from envtool.api import Json, Kind, Part, Where
 from envtool.kinds.dockerfile import layers
 from envtool.kinds.dockerfile.acts import Act, CopyAct, RunAct
-from envtool.kinds.dockerfile.parse import Fault
+from envtool.kinds.dockerfile.parse import Fault, Instruction
 from envtool.kinds.dockerfile.stages import SCRATCH, File, Stage, images, needed
 from envtool.kinds.dockerfile.translate import Builder, triggers
 
+_SOMEWHERE = "/envtool/some/directory/of/an/image"  # no path from there is `/`
 Configs = Mapping[str, Mapping[str, Json]]
 
 
@@ -53,6 +54,61 @@ def built(file: File, target: int, configs: Configs, given: Mapping[str, str]) -
             builder.add(instruction)
         found[index] = builder
     return found
+
+
+class UnknownError(Exception):
+    """A variable that an image may have set, of which nothing is known yet."""
+
+
+class _Ahead(dict[str, str]):
+    """Variables of a stage while its image is not known: those that are not here may have any value."""
+
+    def __contains__(self, name: object) -> bool:
+        if not super().__contains__(name):
+            raise UnknownError
+        return True
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self[name] if name in self else default  # noqa: SIM401 - `in` is what refuses
+
+
+def ahead(file: File, target: int, given: Mapping[str, str]) -> tuple[dict[int, Builder], list[Fault]]:
+    """Every stage that the target needs, as far as it can be read before any image is known: acts that need a variable
+    of an image are left out. And all that is wrong, whatever the images are. Raises Fault for stages as such."""
+    whole = triggered(file, {})
+    found: dict[int, Builder] = {}
+    faults: list[Fault] = []
+    for index in needed(whole, target):
+        stage = whole.stages[index]
+        below = found.get(stage.parent)
+        builder = Builder(
+            below.config if below else {}, lexer=file.lexer, given=given, outer=file.arguments,
+            seen=below.seen if below else None,
+        )  # fmt: skip
+        if below is None and stage.base != SCRATCH:
+            builder.seen = _Ahead()
+            builder.config["WorkingDir"] = _SOMEWHERE
+        elif below is not None and isinstance(below.seen, _Ahead):
+            builder.seen = _Ahead(below.seen)
+        for instruction in stage.body:
+            try:
+                builder.add(instruction)
+            except Fault as fault:
+                faults.append(fault)
+            except UnknownError:
+                _forget(builder, instruction)
+        found[index] = builder
+    return found, faults
+
+
+def _forget(builder: Builder, instruction: Instruction) -> None:
+    """What an instruction would have set is not known either."""
+    words = instruction.arguments[:: 2 if instruction.name == "ENV" else 1]
+    if instruction.name in ("ENV", "ARG"):
+        for name in [word.partition("=")[0] for word in words]:
+            dict.pop(builder.seen, name, None)
+            if "$" in name:
+                builder.seen.clear()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +208,23 @@ class Assembly:
         return (
             {"url": url, "sha256": act.checksum, "size": 0, "name": url_name(url)} if act.checksum else self.urls[url]
         )
+
+
+def foreseen(
+    builders: Mapping[int, Builder], context: Mapping[str, Json], secrets: Mapping[str, str], where: str
+) -> tuple[Part, ...]:
+    """Of the acts that are known the parts that look at the project, to see whether all is there: none can be built."""
+    parts: list[Part] = []
+    for act in (act for builder in builders.values() for act in builder.acts):
+        kind: Kind
+        if isinstance(act, RunAct):
+            kind, options = layers.RunPart(), layers.run_options(act, context, secrets)
+        elif isinstance(act, CopyAct) and not act.origin:
+            kind, options = layers.CopyPart(), layers.copy_options(act, context, ())
+        else:
+            continue
+        parts.append(Part(name=act.title, kind=kind, options=options, where=Where(file=where, line=act.line, column=1)))
+    return tuple(parts)
 
 
 def url_name(url: str) -> str:

@@ -66,8 +66,9 @@ class Builder:
             raise instruction.fault
         method = _METHODS.get(instruction.name)
         if method is None:
-            hint = "there is no such instruction" if instruction.name != "FROM" else ""
-            raise Fault(f"{instruction.name} is not supported", instruction.line, hint=hint)
+            raise Fault(
+                f"there is no instruction `{instruction.name}`", instruction.line, hint=_nearest(instruction.name)
+            )
         method(self, instruction)
 
     def expand(self, word: str, line: int) -> str:
@@ -93,6 +94,13 @@ class Builder:
         found = posixpath.normpath(posixpath.join("/", self.workdir, path))
         found = "/" + found.lstrip("/")
         return found + "/" if (path.endswith(("/", "/.")) or path in (".", "")) and found != "/" else found
+
+
+def _nearest(name: str) -> str:
+    import difflib
+
+    found = difflib.get_close_matches(name, _METHODS, 1, 0.6)
+    return f"did you mean {found[0]}?" if found else "a line that goes on ends with a backslash"
 
 
 def triggers(texts: Sequence[str], line: int) -> list[Instruction]:

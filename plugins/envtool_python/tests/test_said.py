@@ -89,3 +89,44 @@ def test_a_wheel_of_the_project_that_is_not_for_this_python(file, fits):
     message, _ = explained(text, {}, INFO, ["six", f"six @ file:///project/dist/{file}"])
     assert (not message) == fits
     assert fits or message.startswith(f"`six`: the wheel {file} is for Python")
+
+
+CONFLICT = """ERROR: Cannot install -r /tmp/r.txt (line 1) and six<1 because these package versions have conflicting dependencies.
+
+The conflict is caused by:
+%s
+
+To fix this you could try to:
+1. loosen the range of package versions you've specified
+
+ERROR: ResolutionImpossible: for help visit https://pip.invalid/
+"""
+
+
+@pytest.mark.parametrize(
+    ("causes", "said"),
+    [
+        (["The user requested six<1", "attrs 24.1 depends on six<2 and >=1.1"],
+         "r.txt:3: these do not go together: `six<1`; `attrs==24.1`, which wants six<2,>=1.1"),
+        (["The user requested six==1.1", "The user requested (constraint) six==1.2"],
+         "r.txt:3: these do not go together: `six==1.1`; `six==1.2` of the constraints"),
+        (["a 1 depends on c<1", "b 2 depends on c>1"],
+         "these do not go together: `a==1`, which wants c<1; `b==2`, which wants c>1"),
+        (["The user requested me 1.0 (from /tmp/me)", "me[x] 1.0 depends on c; extra == 'x'"],
+         "these do not go together: `me 1.0 (from /tmp/me)`; `me[x]==1.0`, which wants c; extra == 'x'"),
+        ([f"b {number} depends on c>{number}" for number in range(6)],
+         ("these do not go together: `b==0`, which wants c>0; `b==1`, which wants c>1; `b==2`, which wants c>2; `b==3`,"
+         " which wants c>3; and 2 more")),
+        (["words that a later pip may find"], "these do not go together: words that a later pip may find"),
+    ],
+)  # fmt: skip
+def test_what_does_not_go_together(causes, said):
+    text = CONFLICT % "\n".join(f"    {line}" for line in causes)
+    message, hint = explained(text, PLACES, INFO)
+    assert message == said
+    assert "loosen" in hint
+
+
+def test_of_two_attempts_the_last_one_counts():
+    first, last = (CONFLICT % f"    b {number} depends on c>{number}" for number in (1, 2))
+    assert "`b==2`" in explained(first + last, PLACES, INFO)[0]

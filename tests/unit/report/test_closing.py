@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from envtool.errors import BuildError, ResolveError
 from envtool.model import Command
 from envtool.report.closing import failure
 from envtool.report.words import Style
@@ -17,7 +18,7 @@ STANDS = "the commands of the task, envtool.yaml:14"
 def said(*commands: str, columns: int = 80, env: str = "unit") -> list[str]:
     result = SimpleNamespace(
         env=env, task="test", outcome="failed", log="", message="exit 1", commands=commands, outputs=(), status=1,
-        where="envtool.yaml:14",
+        where="envtool.yaml:14", error=None,
     )  # fmt: skip
     text = failure(result, again="envtool", shown=True, style=Style(color=False, unicode=True), columns=columns)
     return text.split("\n")[1:]
@@ -71,7 +72,7 @@ def test_as_one_would_type_it():
 def test_a_heading_names_whole_envs():
     name = "integration-tests-with-a-long-name"
     some = [
-        SimpleNamespace(env=f"{name}-{number}", task="test", outcome="error", log="", message="broken")
+        SimpleNamespace(env=f"{name}-{number}", task="test", outcome="error", log="", message="broken", error=None)
         for number in range(5)
     ]
 
@@ -91,3 +92,18 @@ def test_a_heading_names_whole_envs():
     assert heading(110).startswith(f"── {name}-0 test, {name}-1 test and 3 more ─")
     assert heading(70).startswith(f"── {name}-0 test and 4 more ─")
     assert len(heading(60)) <= 60
+
+
+@pytest.mark.parametrize(("error", "named"), [(ResolveError, True), (BuildError, False)])
+def test_what_a_resolver_printed_is_named_and_what_a_build_printed_is_shown(tmp_path, error, named):
+    log = tmp_path / "unit.test.log"
+    log.write_text("Collecting six\nERROR: no\n")
+    result = SimpleNamespace(
+        env="unit", task="test", outcome="error", log=str(log), message="it is not so", error=error("it is not so")
+    )
+    style = Style(color=False, unicode=True)
+    text = failure(result, again="envtool", shown=False, style=style, columns=80)
+    assert text.endswith(f"   it is not so\n   all that was printed: {log}" if named else "ERROR: no\n   it is not so")
+    assert ("Collecting" in text) != named
+    result.log = ""
+    assert failure(result, again="envtool", shown=False, style=style, columns=80).endswith("\n   it is not so")

@@ -116,7 +116,15 @@ def test_names_of_others_cannot_move_the_cursor():
 def closed(*names, shown):
     results = [
         SimpleNamespace(
-            env=name, task="test", outcome="failed", status=1, seconds=1.0, log="", message="exit 1", commands=()
+            env=name,
+            task="test",
+            outcome="failed",
+            status=1,
+            seconds=1.0,
+            log="",
+            message="exit 1",
+            commands=(),
+            error=None,
         )
         for name in names
     ]

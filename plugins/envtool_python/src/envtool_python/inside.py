@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     Env: TypeAlias = dict[str, str]
 
 BUILDS_WHEN_IMPORTED = ("mesonpy",)  # backends whose editable installs want the build's own environment ever after
-QUIET = ("--quiet", "--no-input", "--disable-pip-version-check", "--no-cache-dir", "--root-user-action=ignore")
+STEADY = ("--no-input", "--disable-pip-version-check", "--no-cache-dir", "--root-user-action=ignore")
+QUIET = ("--quiet", *STEADY)
+TALKING = ("--progress-bar=off", *STEADY)  # what is not settled is explained at the level of what --quiet leaves out
 
 HOOK = """\
 import importlib, json, sys
@@ -150,7 +152,7 @@ def measure(wanted: str, url: str, python: str, pip: str) -> tuple[str, int]:
 def pip_report(python: str, pip: str, arguments: list[str], env: Env) -> str:
     """`pip install` with a report; its path."""
     report = WORK + "/report.json"
-    execute([python, pip, "install", *QUIET, "--report", report, *arguments], env=env)
+    execute([python, pip, "install", *TALKING, "--report", report, *arguments], env=env)
     return report
 
 

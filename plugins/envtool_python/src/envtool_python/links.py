@@ -1,4 +1,4 @@
-"""`--find-links DIRECTORY` in requirement files: archives of the project that pip may choose from. Pure.
+"""`--find-links DIRECTORY` of requirement files and layers: archives of the project that pip may choose from. Pure.
 
 pip takes a relative path from the directory of the requirement file where there is such a one, else from where it is
 started (pip documentation, "pip install", --find-links). One out of the project is refused: this machine's own are in
@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import posixpath
 import re
+import shlex
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from envtool_python.requirements import unique
 from envtool_python.sources import ARCHIVES, Wrong, at
 
 if TYPE_CHECKING:
@@ -20,15 +22,17 @@ if TYPE_CHECKING:
     from envtool_python.requirements import Lines
     from envtool_python.sources import Sources
     from envtool_python.texts import Texts
+    from envtool_python.wanted import Inputs
 
-_OPTION = re.compile(r"^(?:--find-links|-f)[=\s]*(\S+)$")
+_OPTION = re.compile(r"^(?:--find-links|-f)[=\s]*(\S.*)$")
+_PAGES = (".html", ".htm")
 
 
 def find_links(lines: Lines, project: Texts, sources: Sources) -> list[str]:
     """The directories of the project that requirement files look for archives in; what cannot be honoured goes to
     `sources.wrong`."""
     found: list[str] = []
-    for line in lines.requirements:
+    for line in unique((*lines.requirements, *lines.constraints)):
         value = _value(line)
         if not value:
             continue
@@ -39,30 +43,54 @@ def find_links(lines: Lines, project: Texts, sources: Sources) -> list[str]:
         if full:
             found.append(full[0])
             continue
-        why = (
-            f"{inner[0]} has no archive that is part of the project"
-            if inner
-            else f"{places[0]} is outside of the project"
-        )
-        hint = "files that git ignores are none of it: commit them, or name each: `NAME @ file:./DIRECTORY/FILE`"
         if not inner:
-            hint = "directories of this machine are named in its own configuration: `pip config set global.find-links`"
-        sources.wrong.setdefault(line, Wrong(message=f"`{line}`: {why}", hint=hint, file=file, line=number))
+            sources.wrong.setdefault(line, _outside(line, places[0], file, number))
+            continue
+        why = f"`{line}`: {inner[0]} has no archive that is part of the project"
+        hint = "files that git ignores are none of it: commit them, or name each: `NAME @ file:./DIRECTORY/FILE`"
+        sources.wrong.setdefault(line, Wrong(message=why, hint=hint, file=file, line=number))
     return found
 
 
-def seen(line: str, file: str, known: Collection[str], directory: str) -> tuple[str, str]:
-    """The line as pip in a container is to be told it, and the directory that is missing among the files of the project
-    that are `known` (relative to it; the line's are relative to the spec's `directory`), empty where none is."""
+def _outside(line: str, place: str, file: str, number: int) -> Wrong:
+    hint = "directories of this machine are named in its own configuration: `pip config set global.find-links`"
+    return Wrong(message=f"`{line}`: {place} is outside of the project", hint=hint, file=file, line=number)
+
+
+def wrong(line: str, file: str, number: int, files: Inputs) -> Wrong | None:
+    """What is wrong with the directory that a line names, as far as the project's files tell."""
+    value = _value(line)
+    if not value or "${" in value:  # a variable, of which pip puts in the value
+        return None
+    places = candidates(value, file)
+    inner = [place for place in places if not _leaves(place, files.depth)]
+    if not inner:
+        return _outside(line, places[0], file, number)
+    there = [place for place in inner if files.has(place)]
+    if not there:
+        why = f"there is no {' and no '.join(inner)} in the project"
+        hint = "write the path of a directory of the project, from the requirement file's or the spec's own"
+    elif files.has(there[0]) == "file" and not there[0].endswith((*_PAGES, *ARCHIVES)):
+        why = f"{there[0]} is a file, and neither a page of links nor an archive"
+        hint = "write the path of a directory of the project that has archives"
+    elif not any(files.reached(place) for place in there):
+        why, hint = f"the layer does not depend on {there[0]}", f"name it: `inputs: [{there[0]}]`"
+    else:
+        return None
+    return Wrong(message=f"`{line}`: {why}", hint=hint, file=file, line=number, code="requirements")
+
+
+def seen(line: str, file: str, known: Collection[str], directory: str) -> str:
+    """The line as pip in a container is to be told it, by the files of the project that are `known` (relative to it;
+    the line's are relative to the spec's `directory`)."""
     value = _value(line)
     if not value:
-        return line, ""
-    places = candidates(value, file)
-    for place in places:
+        return line
+    for place in candidates(value, file):
         whole = posixpath.normpath(posixpath.join(directory, place))
-        if any(path.startswith(f"{whole}/") or whole == "." for path in known):
-            return f"--find-links {at(place, directory)}", ""
-    return line, places[0]
+        if whole in known or any(path.startswith(f"{whole}/") or whole == "." for path in known):
+            return f"--find-links {at(place, directory)}"
+    return line
 
 
 def candidates(value: str, file: str) -> list[str]:
@@ -76,7 +104,10 @@ def candidates(value: str, file: str) -> list[str]:
 def _value(line: str) -> str:
     """The directory that a line names; empty for other lines, and for URLs."""
     match = _OPTION.match(line)
-    value = match[1] if match else ""
+    try:
+        value = shlex.split(match[1])[0] if match else ""
+    except ValueError:
+        value = ""
     return "" if re.match(r"(?!file:)[a-z+]+://", value) else value
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -116,8 +117,9 @@ class _Flattening:
             hint = "it is named from the directory of the file that includes it" if parent else "is it written right?"
             raise wrong(f"there is no {path}" + (f", which {said} includes" if parent else ""), hint)
         self.files.append(path)
-        for at, line in _logical(text):
-            self.line(line, at, path, constraint=constraint)
+        for at, logical in _logical(text):
+            for line in _apart(logical):
+                self.line(line, at, path, constraint=constraint)
 
     def line(self, line: str, number: int, path: str, *, constraint: bool) -> None:
         where = f"{path}:{number}"
@@ -144,6 +146,20 @@ class _Flattening:
             raise WrongRequirementError(f"{where}: {local} has no hash: constrain it to a version, or an archive's URL")
         self.places.setdefault(local, (path, number))
         (self.constraints if constraint else self.requirements).append(local)
+
+
+def _apart(line: str) -> list[str]:
+    """An option a line: pip takes several, as in `--no-index --find-links wheels`."""
+    if not line.startswith("-") or re.match(r"-e|--editable\b", line):  # its own options belong to one requirement
+        return [line]
+    try:
+        words = shlex.split(line)
+    except ValueError:
+        return [line]
+    starts = [at for at, word in enumerate(words) if word.startswith("-")]
+    ends = [*starts[1:], len(words)]
+    apart = [shlex.join(words[start:end]) for start, end in zip(starts, ends, strict=True)]
+    return apart if len(apart) > 1 else [line]
 
 
 def _logical(text: str) -> Iterable[tuple[int, str]]:

@@ -6,6 +6,7 @@ What pins are says pins.py.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
 
 TAGS = 500  # that are given at once: an argument has 128 KiB
 HINT_PYTHON = "add a layer that has it, such as `apt: [python3]`, and name it in this layer's `needs`"
+_PROGRESS = re.compile(r"\s*(Collecting|Downloading|Using cached|Obtaining|Processing|Requirement already) ")
 HINT_BUILD = "a build from source may want a compiler and headers: `apt: [build-essential, python3-dev]` below it"
 
 
 def hint_for(said: str) -> str:
     """What to do about what pip said."""
+    said = "\n".join(line for line in said.splitlines() if not _PROGRESS.match(line))  # `Collecting compiler-tools`
     if "No matching distribution" in said:
         return (
             "it was looked for where `pip config list` says on this machine; is the name right, the bound too narrow?"
@@ -96,8 +99,9 @@ class Resolver:
         if done.status != 0:
             message, hint = explained(redacted(said), self.places, self.info, _lines(document))
             if message:
-                raise api.ResolveError(message, code="resolve", hint=hint)
-            raise api.ResolveError(f"pip could not settle it: {last_words(said)}", code="resolve", hint=hint_for(said))
+                raise api.ResolveError(message, code="resolve", hint=hint, output=redacted(said))
+            message = f"pip could not settle it: {last_words(said)}"
+            raise api.ResolveError(message, code="resolve", hint=hint_for(said), output=redacted(said))
         return json.loads(done.stdout.decode().strip().rpartition("\n")[2])
 
     def matched(self, regex: str, tags: Sequence[str], *, anchored: bool) -> dict[str, str]:

@@ -30,6 +30,10 @@ _HASH = re.compile(
 _UNPINNED = re.compile(r"all requirements must have their versions pinned with ==\. These do not:\n((?:\s+\S.*\n?)+)")
 _UNHASHED = re.compile(r"missing from some requirements\b[^\n]*\n(?:[^\n]*hashes[^\n]*\n)*((?:\s+\S.*--hash=\S+\n?)+)")
 _PLATFORM = re.compile(r"(\S+\.whl) is not a supported wheel on this platform")
+_CONFLICT = re.compile(r"The conflict is caused by:\n((?:[ \t]+\S.*\n?)+)")
+_ASKED = re.compile(r"The user requested (\(constraint\) )?(.+)")
+_DEPENDS = re.compile(r"(\S+) (\S+) depends on (.+)")
+CAUSES = 4  # of a conflict, that are named
 _ALONE = re.compile(r"Cannot install (\S+) because these package versions have conflicting dependencies")
 _ALL_HASHED = (
     "where one line has a hash, each must have one and a version with `==`, what they require too: `pip-compile"
@@ -48,7 +52,7 @@ def explained(
         file = line.partition("#")[0].partition(" @ ")[2].rpartition("/")[2].strip()
         if file.endswith(".whl") and name_of(line) == name_of(alone[1]) and not _fits(file, info):  # type: ignore[index]
             text += f"\n{file} is not a supported wheel on this platform"
-    for tell in (_hashes, _wheel, _not_found):
+    for tell in (_hashes, _wheel, _not_found, _conflict):
         message, hint = tell(text, info)
         if message:
             named = [places.get(name_of(each), "") for each in message.split("`")[1:4:2]]  # it, or who requires it
@@ -126,6 +130,25 @@ def _not_found(text: str, info: Mapping[str, object]) -> tuple[str, str]:
     return (
         f"`{line}`{whose}: there is no such version of {name}; the newest that this Python can install are {newest}",
         f"write one that there is, as in `{name}>={versions[-1]}`, or loosen the bound",
+    )
+
+
+def _conflict(text: str, _: Mapping[str, object]) -> tuple[str, str]:
+    found = _CONFLICT.findall(text)
+    if not found:
+        return "", ""
+    causes = []
+    for line in dict.fromkeys(line.strip().replace(" and ", ",") for line in found[-1].splitlines()):
+        if asked := _ASKED.fullmatch(line):
+            causes.append(f"`{asked[2]}`" + (" of the constraints" if asked[1] else ""))
+        elif depends := _DEPENDS.fullmatch(line):
+            causes.append(f"`{depends[1]}=={depends[2]}`, which wants {depends[3]}")
+        else:
+            causes.append(line)
+    more = f"; and {len(causes) - CAUSES} more" if len(causes) > CAUSES else ""
+    return (
+        f"these do not go together: {'; '.join(causes[:CAUSES])}{more}",
+        "loosen one of the requirements, or ask for fewer groups and extras",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import posixpath
 import re
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from envtool_python import links
 from envtool_python.editable import BUILD_FILES
 from envtool_python.facts import Facts, read_facts
 from envtool_python.lines import faults
-from envtool_python.requirements import WrongRequirementError, extra, flatten, group, name_of, own_extras, unique
+from envtool_python.requirements import Lines, WrongRequirementError, extra, flatten, group, name_of, own_extras, unique
 from envtool_python.sources import ARCHIVES, INDEX, PROJECTS, Sources, Wrong, at, is_archive, is_directory, is_url
 from envtool_python.texts import WrongFileError, text_of
 
@@ -71,11 +72,12 @@ def _wanted(chosen: Mapping[str, Any], files: Inputs) -> Asked:
     bounded = flatten(files.read, (), chosen.get("constraints", ()))
     extras = [*chosen.get("extras", ())] if asks_project(chosen) else None
     calls: list[tuple[str, ...]] = []
-    rest: list[str] = sources.place(chosen.get("packages", ()), Facts(), file=SPEC)
-    constraints = [*bounded.constraints, *chosen.get("bounds", ())]
+    packages = [_linked(line, SPEC, 0, files, wrong) for line in chosen.get("packages", ())]
+    rest: list[str] = sources.place(packages, Facts(), file=SPEC)
+    constraints = [*_bounds(bounded, files, wrong), *chosen.get("bounds", ())]
     for path in chosen.get("requirements", ()):
         found = flatten(files.read, [path])
-        constraints += found.constraints
+        constraints += _bounds(found, files, wrong)
         if found.extras is not None:
             facts = facts if facts.texts else read_facts(files)
             extras = [*(extras or []), *found.extras]
@@ -86,12 +88,7 @@ def _wanted(chosen: Mapping[str, Any], files: Inputs) -> Asked:
                 wrong += bad
                 continue
             places.setdefault(name_of(line), f"{file}:{number}")
-            told, missing = links.seen(line, file, files.known, files.directory)
-            if missing and not files.ahead:
-                raise api.ResolveError(
-                    f"{file}:{number}: `{line}`: the layer does not depend on {missing}", code="requirements",
-                    hint=f"name it: `inputs: [{missing}]`",
-                )  # fmt: skip
+            told = _linked(line, file, number, files, wrong)
             lines += [told] if told != line else sources.place([line], Facts(), file=file, line=number)
         if found.moded:  # a hash or an option holds for all of a call: for this file alone
             calls.append(unique(lines))
@@ -124,6 +121,18 @@ def _wanted(chosen: Mapping[str, Any], files: Inputs) -> Asked:
         project_call=len(calls) - 1,
         places=places,
     )
+
+
+def _linked(line: str, file: str, number: int, files: Inputs, wrong: list[Wrong]) -> str:
+    """A line as pip in a container is to be told it; what is wrong with a directory that it names goes to `wrong`."""
+    if bad := links.wrong(line, file, number, files):
+        wrong.append(bad)
+    return links.seen(line, "" if file == SPEC else file, files.known, files.directory)
+
+
+def _bounds(found: Lines, files: Inputs, wrong: list[Wrong]) -> list[str]:
+    """The constraints of files, as `_linked`."""
+    return [_linked(line, *found.places.get(line, (SPEC, 0)), files, wrong) for line in found.constraints]
 
 
 def _absent(chosen: Mapping[str, Any], files: Inputs) -> list[Wrong]:
@@ -214,9 +223,24 @@ class Inputs:
         if whole not in self.known:
             if posixpath.basename(path) in BUILD_FILES:
                 return None
-            if not self.ahead:
+            if not self.reached(path):
                 raise _OutsideError(path)
         return text_of(content, path)
+
+    def has(self, path: str) -> str:
+        """`file`, `directory`, or empty: what there is of that name in the project."""
+        try:
+            with self.site.open(posixpath.normpath(posixpath.join(self.directory, path)), limit=MOST):
+                return "file"
+        except api.ResolveError as error:
+            return {"no-file": "", "not-a-file": "directory"}.get(error.code, "file")
+
+    def reached(self, path: str) -> bool:
+        """Whether the layer depends on a file, or on one below a directory; ahead: whether it may, by the patterns."""
+        whole = posixpath.normpath(posixpath.join(self.directory, path))
+        if self.ahead:
+            return any(_may_reach(pattern, whole) for pattern in self.known)
+        return whole == "." or any(known == whole or known.startswith(f"{whole}/") for known in self.known)
 
     def problem(self, wrong: Wrong) -> api.Problem:
         """The same at its place: of the layer's own options, where that stands in the spec."""
@@ -230,6 +254,18 @@ class Inputs:
                 found = []
             text = found[0] if found else ""
         return api.Problem(where=where, message=wrong.message, code=wrong.code, hint=wrong.hint, text=text, width=0)
+
+
+def _may_reach(pattern: str, whole: str) -> bool:
+    """Whether a pattern may mean a path, something above or below it: too often rather than not."""
+    if "." in (pattern, whole):
+        return True
+    for wanted, part in zip(pattern.split("/"), whole.split("/"), strict=False):
+        if wanted == "**":
+            return True
+        if not fnmatch.fnmatchcase(part, wanted):
+            return False
+    return True
 
 
 def facts_at(files: Inputs, prefix: str) -> Facts:

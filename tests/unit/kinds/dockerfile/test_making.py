@@ -354,7 +354,7 @@ def test_what_cannot_be_had_is_said_with_its_line(image):
         ("FROM a\n", {"platform": "linux/arm64"}, "this is linux/amd64", 3),
         ("FROM a\nARG B\n", {"args": {"C": "1"}}, "no such ARG", 3),
         ("FROM a\n", {"file": "other"}, "there is no `other`", 3),
-        ("FROM a\nFLY\n", None, "FLY is not supported", 2),
+        ("FROM a\nFLY\n", None, "there is no instruction `FLY`", 2),
     ],
 )
 def test_what_is_wrong_is_said(text, options, why, line):

@@ -263,7 +263,7 @@ def test_an_entrypoint_takes_away_the_command_below():
         ("ENV =x\n", "empty"),
         ("ARG =x\n", "no name"),
         ("ONBUILD FLY\n", "FLY"),
-        ("FLY x\n", "FLY is not supported"),
+        ("FLY x\n", "there is no instruction `FLY`"),
         ("COPY <<a /x\n${A\na\n", "here-document a"),
     ],
 )

@@ -22,6 +22,7 @@ from envtool.errors import EnvtoolError, Interrupted
 from envtool.events import Emit, Event, Finished, Progress, Started
 from envtool.model import Json, TeamCache
 from envtool.oci.reference import Reference
+from envtool.sizes import said
 from envtool.store.layers import Layer
 from envtool.store.store import Store
 
@@ -213,7 +214,7 @@ class Share:
 def summary(counts: tally.Counts) -> str:
     """As in: 3 pulled, 12.1 MB; 1 pushed, 4.0 MB; 1 refused."""
     parts = [
-        f"{number} {word}, {tally.sized(size)}"
+        f"{number} {word}, {said(size)}"
         for number, word, size in (
             (counts.hits, "pulled", counts.pulled_bytes),
             (counts.pushed, "pushed", counts.pushed_bytes),

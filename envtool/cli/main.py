@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from envtool.cli import signals
-from envtool.cli.options import Settings, common, settings
+from envtool.cli.options import Settings, common, settings, typed
 from envtool.errors import EnvtoolError, Interrupted, UsageError, internal, refused
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ def _report(error: EnvtoolError, argv: Sequence[str]) -> int:
 
         lines.write(sys.stdout, lines.error(error))
     text = (
-        "interrupted"
+        "; again: ".join(filter(None, ("interrupted", typed(argv) if VERBS.keys() & {*argv} else "")))
         if isinstance(error, Interrupted)
         else render(error, style=style(sys.stderr, said.color), columns=width())
     )

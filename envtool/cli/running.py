@@ -18,6 +18,7 @@ from envtool.cli import door, screen, signals
 from envtool.directory import drafts
 from envtool.ending import LIMIT, Patience
 from envtool.errors import Interrupted, SpecError, UsageError
+from envtool.events import Finished
 from envtool.report.closing import closing
 from envtool.report.lines import Lines, result, write
 from envtool.report.stream import Result, Stream, Subscriber
@@ -93,7 +94,7 @@ def follow(settings: Settings, work: Callable[[Emit, Any], Answer], *, events: b
         if display:
             display.close()
     if abandoned:
-        sys.stderr.write("interrupted\n")
+        sys.stderr.write(f"interrupted; again: {settings.typed()}\n")
         leave(130)
     if answer is None or interrupted:
         raise Interrupted
@@ -104,8 +105,8 @@ def perform(settings: Settings, task: str, request: Any, junit: str | None, prov
     """Run `task`; returns the exit status. `provenance`: a file for the statements of what passed. Raises
     EnvtoolError."""
     display = None if settings.json and settings.verbosity <= 0 else screen.display(settings)
-    report = _junit(junit, settings)
-    subscribers: list[Subscriber] = [each for each in (display, report) if each]
+    report, made = _junit(junit, settings), Made()
+    subscribers: list[Subscriber] = [each for each in (display, report, made) if each]
     subscribers += [Listener(hear) for hear in door.app().listeners()]
     if settings.json:
         subscribers.append(Lines(sys.stdout))
@@ -138,6 +139,8 @@ def perform(settings: Settings, task: str, request: Any, junit: str | None, prov
             spent,
             interrupted=interrupted,
             again=settings.again(),
+            typed=settings.typed(),
+            made=made.count,
             shown=display.shown,
             style=screen.style(sys.stderr, settings.color),
             columns=screen.columns(),
@@ -164,6 +167,23 @@ def _junit(path: str | None, settings: Settings) -> Junit | None:
     from envtool.report import junit
 
     return junit.Junit(path, settings.top())
+
+
+class Made:
+    """Counts the bases and layers that were made."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def event(self, event: Event) -> None:
+        """One more ended."""
+        if isinstance(event, Finished) and event.subject in ("base", "layer"):
+            self.count += event.outcome in ("built", "pulled")
+
+    def tick(self, now: float) -> bool:
+        """Nothing moves."""
+        del now
+        return False
 
 
 class Listener:
@@ -212,9 +232,9 @@ def wait(
     answers: SimpleQueue[int | BaseException | tuple[Answer]] = SimpleQueue()
     cancel, patience = app.Cancel.make(), Patience(LIMIT + 0.3)  # the app has its own, and says what it knows
 
-    def say(text: str) -> None:
+    def say(text: str, *, over: bool = False) -> None:
         if display:
-            display.say(text)
+            display.say(text, over=over)
         else:
             print(text, file=sys.stderr)
 
@@ -237,7 +257,7 @@ def wait(
                 return None, True, True
             cancel.set(answer)
             patience.over()
-            stream.call(lambda: say("interrupted: ending what runs, outputs are kept (again: end at once)"))
+            stream.call(lambda: say("interrupted: ending what runs (again: end at once)", over=True))
             while (answer := _next(answers)) is None:
                 if patience.over():
                     return None, True, True

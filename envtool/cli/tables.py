@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from envtool.report.text import clipped, fitted, one_line, pad, plain, shortened, size, width
+from envtool.report.text import clipped, fitted, one_line, pad, plain, shortened, width
 from envtool.report.words import Style, counted
+from envtool.sizes import said as size
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence

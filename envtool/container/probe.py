@@ -19,9 +19,10 @@ from typing import Literal
 from envtool.container import ids, kernel, mounts, seccomp
 from envtool.container.kernel import syscall
 from envtool.errors import SandboxError
+from envtool.sizes import said
 
 _OLDEST = (5, 12)
-_SPACE = 2 << 30  # bytes below which a base and its layers hardly fit
+_SPACE = 2 * 10**9  # bytes below which a base and its layers hardly fit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,6 +283,6 @@ def _space(store: str) -> Check:
     if not os.access(place, os.W_OK) or not total:  # /proc holds nothing, whatever its modes say
         return Check(name="store", state="fail", text=f"{place} is not writable", mend="export ENVTOOL_STORE=DIRECTORY")
     if stat.S_ISDIR(os.stat(place).st_mode) and free < _SPACE:
-        text = f"{free >> 20} MiB free at {place}: a base with layers takes some 2 GiB"
+        text = f"{said(free)} free at {place}: a base with layers takes some 2 GB"
         return Check(name="store", state="warn", text=text, mend="export ENVTOOL_STORE=DIRECTORY")
-    return Check(name="store", state="ok", text=f"{free >> 30} GiB free at {place}")
+    return Check(name="store", state="ok", text=f"{said(free)} free at {place}")

@@ -114,14 +114,16 @@ def closing(
     *,
     interrupted: bool,
     again: str,
+    typed: str = "",
+    made: int = 0,
     shown: Collection[tuple[str, str]],
     style: words.Style,
     columns: int,
     screen: int = 0,
 ) -> str:
-    """The whole end, without the last newline. `again` is how this envtool was called ("envtool -C dir"),
-    `shown` the (env, task) whose output is on the screen already, `spent` seconds. Rules are as wide as `columns`,
-    prose no wider than the `screen` (0: that has no end).
+    """The whole end, without the last newline. `again` is how this envtool was called ("envtool -C dir"), `typed` the
+    whole command, `shown` the (env, task) whose output is on the screen already, `spent` seconds, `made` how many bases
+    and layers were. Rules are as wide as `columns`, prose no wider than the `screen` (0: that has no end).
     """
     bad = [result for result in results if result.outcome in ("failed", "timeout", "error")]
     # one alone, whose output was shown as it came, has its title above that
@@ -143,4 +145,17 @@ def closing(
         for each, *others in alike.values()
     ]
     last = words.total(results, spent, interrupted=interrupted, style=style, columns=screen)
-    return "\n".join([*([""] if titled else []), *filter(None, parts), last])
+    return "\n".join([*([""] if titled else []), *filter(None, parts), last, *_next(results, typed, made, interrupted)])
+
+
+def _next(results: Sequence[Result], typed: str, made: int, interrupted: bool) -> list[str]:
+    """What is kept of a run that did not come to its end, and what to type to go on. A command is never cut."""
+    if interrupted or any(each.outcome == "interrupted" for each in results):
+        kept = ["what was fetched"]
+        kept += [words.counted(made, "base or layer") if made == 1 else f"{made} bases and layers"] if made else []
+        tasks = sum(bool(each.outputs) for each in results)
+        kept += [f"the outputs of {words.counted(tasks, 'task')}"] if tasks else []
+        return [f"   kept:   {', '.join(kept)}", *([f"   again:  {typed}"] if typed else [])]
+    if typed and any(each.error is not None and each.error.code == "store-space" for each in results):
+        return [f"   again, on another disk:  ENVTOOL_STORE=DIR {typed}"]
+    return []

@@ -56,9 +56,10 @@ class Plain:
                 self._write(self._style.glyphs(words.begun(piece, self._columns())) + "\n")
         return any(not piece.announced for piece in waiting)
 
-    def say(self, text: str) -> None:
-        """A line of our own in between. Called by the stream's thread."""
-        self._write(wrapped(text, self._columns(), indent="  ") + "\n")
+    def say(self, text: str, *, over: bool = False) -> None:
+        """A line of our own in between. Called by the stream's thread. `over` as in Terminal."""
+        begin = "\r" if over and self._file.isatty() else ""
+        self._write(f"{begin}{wrapped(text, self._columns(), indent='  ')}\n")
 
     def close(self) -> None:
         """Nothing to put back."""

@@ -69,8 +69,11 @@ class Terminal:
             self._draw(pieces, now)
         return bool(pieces)
 
-    def say(self, text: str) -> None:
-        """Prose of our own in between. Called by the stream's thread."""
+    def say(self, text: str, *, over: bool = False) -> None:
+        """Prose of our own in between. Called by the stream's thread. `over`: what the terminal echoed ("^C"), where a
+        line of ours would begin, is written over."""
+        if over and self._fresh and not self._live:
+            self._file.write("\r")
         self._print(wrapped(text, self.columns, indent="  "))
 
     def close(self) -> None:

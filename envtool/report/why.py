@@ -6,8 +6,9 @@ import time
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from envtool.report.text import one_line, pad, size, width
+from envtool.report.text import one_line, pad, width
 from envtool.report.words import counted
+from envtool.sizes import said as size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

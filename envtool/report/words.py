@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from envtool.report import unchanged
-from envtool.report.text import clipped, one_line, pad, seconds, shortened, size, width, wrapped
+from envtool.report.text import clipped, one_line, pad, seconds, shortened, width, wrapped
+from envtool.sizes import said as size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -189,8 +189,9 @@ def call(argv: Sequence[str]) -> int:
         return shell_complete(group, {}, "envtool", "_ENVTOOL_COMPLETE", instruction)
     try:
         # Not group.main(): it has its own mind about broken pipes and ^C.
+        called = _called(words, tail)  # click takes options out of the list
         with group.make_context("envtool", words, obj=tail) as context:
-            context.meta["envtool.called"] = _called(words, tail)
+            context.meta["envtool.called"] = called
             status: Any = group.invoke(context)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
@@ -217,7 +218,7 @@ def _said(argv: Sequence[str]) -> Settings:
 
 
 def _report(error: EnvtoolError, argv: Sequence[str]) -> int:
-    from envtool.cli.screen import style, width
+    from envtool.cli.screen import over, style, width
     from envtool.report.errors import render
 
     said = _said(argv)
@@ -226,12 +227,17 @@ def _report(error: EnvtoolError, argv: Sequence[str]) -> int:
 
         lines.write(sys.stdout, lines.error(error))
     text = (
-        "; again: ".join(filter(None, ("interrupted", typed(argv) if VERBS.keys() & {*argv} else "")))
+        over() + _stopped(argv)
         if isinstance(error, Interrupted)
         else render(error, style=style(sys.stderr, said.color), columns=width())
     )
     print(text, file=sys.stderr)
     return error.exit_status
+
+
+def _stopped(argv: Sequence[str]) -> str:
+    again = typed(argv) if VERBS.keys() & {*argv} else ""
+    return f"interrupted; again: {again}" if again else "interrupted"
 
 
 def unforeseen(error: Exception, argv: Sequence[str]) -> int:

@@ -94,7 +94,7 @@ def follow(settings: Settings, work: Callable[[Emit, Any], Answer], *, events: b
         if display:
             display.close()
     if abandoned:
-        sys.stderr.write(f"interrupted; again: {settings.typed()}\n")
+        sys.stderr.write(f"{screen.over()}interrupted; again: {settings.typed()}\n")
         leave(130)
     if answer is None or interrupted:
         raise Interrupted
@@ -146,7 +146,7 @@ def perform(settings: Settings, task: str, request: Any, junit: str | None, prov
             columns=screen.columns(),
             screen=screen.width(),
         )
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(f"{screen.over() if abandoned else ''}{text}\n")
     if abandoned or interrupted:
         leave(code)
     return code

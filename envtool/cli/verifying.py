@@ -58,7 +58,9 @@ def perform(
         print(screen.fit(text), flush=True)
     if display:
         said = total(results, spent, interrupted=interrupted, style=screen.style(sys.stderr, settings.color))
-        sys.stderr.write(screen.fit(said, sys.stderr))
+        sys.stderr.write((screen.over() if abandoned else "") + screen.fit(said, sys.stderr))
+        if interrupted:
+            sys.stderr.write(f"   again:  {settings.typed()}\n")
     if abandoned:
         leave(code)
     return code

@@ -12,6 +12,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from envtool import errors
 from envtool.cli.main import GROUPS, VERBS, main
 
 DRIVER = str(Path(__file__).parent / "driver.py")
@@ -64,6 +65,17 @@ def test_exec_takes_everything_after_the_dashes_as_it_is(envtool, fake):
     assert envtool("exec", "-C", "d", "lint", "--", "sh", "-c", "exit 7", "--", "--help").status == 7
     request, env, argv, terminal = fake.requests[-1]
     assert (request.directory, env, argv, terminal) == ("d", "lint", ("sh", "-c", "exit 7", "--", "--help"), False)
+
+
+def test_what_was_typed_is_said_again_as_it_was(envtool, fake, monkeypatch):
+    def stopped(*_, **__):
+        raise errors.Interrupted
+
+    monkeypatch.setattr(fake, "lock", stopped)
+    assert envtool("-C", "a b", "lock", "--upgrade", "x*").err == "interrupted; again: envtool -C 'a b' lock --upgrade 'x*'\n"
+    assert envtool("lock").err == "interrupted; again: envtool lock\n"
+    monkeypatch.setattr(fake, "fetch", stopped)
+    assert envtool("fetch", "-C", "a\nb").err == "interrupted\n", "what cannot be typed on one line"
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,19 @@ def clipped(text: str, columns: int) -> str:
     return first(text, columns - 1) + "…" if columns > 0 else ""
 
 
+def some(text: str, columns: int) -> str:
+    """As many whole words of the beginning as fit, `…` where some are left out: no number is cut, and none stands
+    without its unit. Of the first word as much as there is room for, where it is no number."""
+    if width(text) <= columns:
+        return text
+    shown = ""
+    for word in _WORD.findall(text):
+        if width(f"{shown} {word} …".lstrip()) > columns:
+            break
+        shown = f"{shown} {word}".lstrip()
+    return f"{shown} …" if shown else "" if text[:1].isdigit() else clipped(text, columns)
+
+
 def shortened(text: str, columns: int) -> str:
     """The same with its middle left out: names are told apart by their ends as often as by their beginnings."""
     if width(text) <= columns:
@@ -155,21 +168,20 @@ def _wrapped(line: str, columns: int, indent: str) -> str:
     return "\n".join([*lines, current])
 
 
-def fitted(text: str, columns: int) -> str:
+def fitted(text: str, columns: int, *, indent: int = 4) -> str:
     """Lines of ours in no more than `columns` (0: as they are): what is too wide is broken at blanks, further lines
-    deeper, and a word that has no room, a path mostly, loses its middle. What is to be typed stays whole."""
+    deeper by `indent`, and a word that has no room, a path mostly, loses its middle. What is to be typed stays whole."""
     if not columns:
         return text
     lines: list[str] = []
     for line in text.split("\n"):
-        indent = "    "
         if width(line) <= columns:
             lines.append(line)
             continue
-        room = columns - len(indent) - (len(line) - len(line.lstrip(" ")))
+        room = columns - indent - (len(line) - len(line.lstrip(" ")))
         words = (word if "`" in word or width(word) <= room else shortened(plain(word), max(room, 1)) for word in
                  re.split(r"(`[^`\n]*`\S*|\s+)", line))  # fmt: skip
-        lines.append(wrapped("".join(words), columns, indent=indent))
+        lines.append(wrapped("".join(words), columns, indent=" " * indent))
     return "\n".join(lines)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from envtool.report import unchanged
-from envtool.report.text import clipped, one_line, pad, seconds, shortened, width, wrapped
+from envtool.report.text import clipped, one_line, pad, seconds, shortened, some, width, wrapped
 from envtool.sizes import said as size
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ _SPINNER_ASCII = "-\\|/"
 QUICK = 0.05  # seconds that are not worth telling
 RULE = 62  # columns of a rule, where there are so many
 PATIENCE = 10.0  # seconds after which a task's last line of output is shown beside it
+TOLD_APART = 12  # columns of a name that gives way
 LEAST = 6  # columns of a detail: of fewer nobody would make anything
 _GOOD = ("built", "cached", "pulled", "done", "passed", "same")
 
@@ -64,13 +65,14 @@ class Row:
 
     def text(self, columns: int, *, dim: Style | None = None, moving: bool = False) -> str:
         """The line, in no more than `columns`. `dim`: the detail is another's, and shown so. `moving`: names give way
-        to the detail, which is news, by a third of the line."""
+        to the detail, which is news, down to what tells them apart; to another's by a third of the line."""
         room = self._room(columns)
-        text = self._head(room - (min(width(self.detail), room // 3) + 1 if moving and self.detail else 0))
+        least = room // 3 if dim else max(room // 3, room - width(self.lead) - TOLD_APART - 1)
+        text = self._head(room - (min(width(self.detail), least) + 1 if moving and self.detail else 0))
         if self.detail:
             column = 26 if max(width(text) + 1, 26) + width(self.detail) <= room else 0  # or where there is more room
             left = room - max(width(text) + 1, column)
-            shown = clipped(self.detail, left)
+            shown = clipped(self.detail, left) if dim else some(self.detail, left)
             if shown == self.detail or left >= LEAST:
                 text = pad(text, column) + (dim.paint("2", shown) if dim else shown)
         if self.middle and max(width(text) + 1, 44) + width(self.middle) <= room:
@@ -79,10 +81,12 @@ class Row:
             text = pad(text, min(60, room + 1)) + self.end
         return text.rstrip()
 
-    def holds(self, columns: int) -> bool:
-        """Whether all of the detail has room."""
+    def holds(self, columns: int, name: int | None = None) -> bool:
+        """Whether all of the detail has room beside the names, or so many columns of them."""
         room = self._room(columns)
-        return width(self._head(room)) + 1 + width(self.detail) <= room
+        head = width(self._head(room))
+        head = head if name is None else min(head, width(self.lead) + name)
+        return head + 1 + width(self.detail) <= room
 
     def _room(self, columns: int) -> int:
         """Columns that there are beside the times."""
@@ -176,17 +180,19 @@ def _bar(done: int, total: int, cells: int = 16) -> str:
     return "━" * full + "╌" * (cells - full)
 
 
-def _phases(piece: Piece, style: Style) -> list[str]:
-    """How far a piece is, in fewer and fewer words: a bar while there is an end in sight that is not reached, for one
-    that is full says that all is over."""
-    if piece.phase and (0 < piece.of <= piece.count or (not piece.of and 0 < piece.total <= piece.done)):
-        return [one_line(piece.phase)]  # all is there, and something of the phase still goes on
+def _phases(piece: Piece, style: Style) -> tuple[str, list[str]]:
+    """How far a piece is, with a bar, and in fewer and fewer words: a bar only while there is an end in sight that is not reached, for one
+    that is full says that all is over. Where all of a phase is there, something of it still goes on."""
+    whole = bool(piece.phase) and (0 < piece.of <= piece.count or (not piece.of and 0 < piece.total <= piece.done))
     words = one_line(f"{piece.phase}{f' {piece.count} of {piece.of}' if piece.of else ''}".strip())
-    amount = f"{size(piece.done)} of {size(piece.total)}" if piece.total else size(piece.done) if piece.done else ""
+    amount = size(piece.done) if piece.done else ""
+    short = f"{words}, {amount}" if words and amount else ""  # of what the finished line says, too
+    if piece.total and not whole:
+        amount = f"{size(piece.done)} of {size(piece.total)}"
     said = ", ".join(filter(None, (words, amount)))
     done, total = (piece.done, piece.total) if piece.total else (piece.count, piece.of)
-    bar = [f"{style.glyphs(_bar(done, total))} {said}"] if 0 <= done < total else []
-    return [each for each in (*bar, said, words or amount) if each]
+    bar = f"{style.glyphs(_bar(done, total))} {said}" if 0 <= done < total and not whole else ""
+    return bar, [each for each in (said, short, words or amount) if each]
 
 
 def running(piece: Piece, now: float, *, style: Style, columns: int = 0) -> str:
@@ -202,10 +208,12 @@ def running(piece: Piece, now: float, *, style: Style, columns: int = 0) -> str:
         return Row(lead=f" {sign} ", names=names, detail=note or last, end=end).text(
             columns, dim=style if last else None, moving=True
         )
-    details = [note] if note else _phases(piece, style) or [one_line(start.detail)]
-    lead = f" {sign} {pad(start.subject, 7)}"
-    rows = [Row(lead=lead, names=(_named(start),), detail=detail, end=end) for detail in details]
-    return next((row for row in rows if row.holds(columns)), rows[-1]).text(columns, moving=True)
+    bar, details = _phases(piece, style) if not note else ("", [note])
+    plain = Row(lead=f" {sign} {pad(start.subject, 7)}", names=(_named(start),), end=end)
+    if bar and (row := replace(plain, detail=bar)).holds(columns):
+        return row.text(columns, moving=True)
+    rows = [replace(plain, detail=detail) for detail in details or [one_line(start.detail)]]
+    return next((row for row in rows if row.holds(columns, TOLD_APART)), rows[-1]).text(columns, moving=True)
 
 
 def rule(title: str, columns: int, *, style: Style) -> str:

@@ -1,7 +1,7 @@
 """Sizes as people and protocols write them. Imports next to nothing: it is there when outputs are collected.
 
-All that is measured is told in powers of 1000 (kB, MB, GB), as indexes, registries and `df -H` tell it: two numbers that
-are shown can be compared. Limits are told as one would write them (2GiB). Both can be written.
+All that is measured is told in powers of 1000 (kB, MB, GB), as indexes, registries and `df -H` tell it: two numbers
+that are shown can be compared. Limits are told as one would write them (2GiB). Both can be written.
 """
 
 from __future__ import annotations
@@ -36,12 +36,11 @@ def said(size: int) -> str:
     """Bytes as all that is measured is told, in powers of 1000: `812 B`, `4.1 MB`, `41 MB`."""
     if size < 1000:
         return f"{size} B"
-    amount = float(size)
-    for unit in ("kB", "MB", "GB", "TB", "PB", "EB"):
-        amount /= 1000
-        if amount < 999.5:
-            break
-    return f"{amount:.1f} {unit}" if amount < 9.95 else f"{amount:.0f} {unit}"
+    amount, units = size / 1000, iter("kMGTPE")
+    unit = next(units)
+    while amount >= 999.5 and unit != "E":
+        amount, unit = amount / 1000, next(units)
+    return f"{amount:.1f} {unit}B" if amount < 9.95 else f"{amount:.0f} {unit}B"
 
 
 def written(size: int) -> str:

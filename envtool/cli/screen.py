@@ -46,7 +46,7 @@ def fit(said: str, file: TextIO | None = None) -> str:
 
 
 def over() -> str:
-    """What begins a line of ours after an interrupt: at a terminal it is written over the "^C" that was echoed there."""
+    """What begins a line of ours after an interrupt: at a terminal it is written over the "^C" that it echoed."""
     return "\r" if sys.stderr.isatty() else ""
 
 

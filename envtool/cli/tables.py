@@ -102,8 +102,9 @@ def envs_json(spec: Spec) -> Json:
 
 
 def plan(value: Any, style: Style, columns: int = 0, typed: str = "") -> str:
-    """A tree for each env, bottom first, the sum, and what is `typed` to make all that. Where there is no room for all, the keys go; what a
-    step is stands below its name where it has no room beside it, and a name that is too long loses its middle."""
+    """A tree for each env, bottom first, the sum, and what is `typed` to make all that. Where there is no room for all,
+    the keys go; what a step is stands below its name where it has no room beside it, and a name that is too long loses
+    its middle."""
     steps = [step for env in value.envs for step in env.steps]
     name = max((width(one_line(step.name)) for step in steps), default=0) + 1
     what = max((width(", ".join(_what(step, style))) for step in steps), default=0)

@@ -57,7 +57,9 @@ class Room:
             self._before = max(self._before, left) if self._making else left
             least, self._about = (sum(each) for each in zip(*self._making, need, strict=True))
             called = f"{what}, with what is being made beside it," if self._making else what
-            said, never = refusing.tight(store.root, called, least, self._about, self._before) if fetched else ("", False)
+            said, never = (
+                refusing.tight(store.root, called, least, self._about, self._before) if fetched else ("", False)
+            )
             if said and not never and not self._told:
                 self._told = True
                 emit(Noted(text=said))

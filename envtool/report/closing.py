@@ -155,7 +155,9 @@ def closing(
         for each, *others in alike.values()
     ]
     last = words.total(results, spent, interrupted=interrupted, style=style, columns=screen)
-    return "\n".join([*([""] if titled else []), *filter(None, parts), last, *_next(results, typed, made, interrupted, screen)])
+    return "\n".join(
+        [*([""] if titled else []), *filter(None, parts), last, *_next(results, typed, made, interrupted, screen)]
+    )
 
 
 def _next(results: Sequence[Result], typed: str, made: int, interrupted: bool, columns: int) -> list[str]:

@@ -72,7 +72,10 @@ def test_what_was_typed_is_said_again_as_it_was(envtool, fake, monkeypatch):
         raise errors.Interrupted
 
     monkeypatch.setattr(fake, "lock", stopped)
-    assert envtool("-C", "a b", "lock", "--upgrade", "x*").err == "interrupted; again: envtool -C 'a b' lock --upgrade 'x*'\n"
+    assert (
+        envtool("-C", "a b", "lock", "--upgrade", "x*").err
+        == "interrupted; again: envtool -C 'a b' lock --upgrade 'x*'\n"
+    )
     assert envtool("lock").err == "interrupted; again: envtool lock\n"
     monkeypatch.setattr(fake, "fetch", stopped)
     assert envtool("fetch", "-C", "a\nb").err == "interrupted\n", "what cannot be typed on one line"

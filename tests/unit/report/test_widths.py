@@ -211,11 +211,15 @@ def test_a_phase_is_named_and_its_bar_is_never_full():
 def test_a_number_is_never_cut_and_a_name_gives_way_first(columns, name):
     layer = started("layer", name, on="trixie")
     fetching = Progress(id="1", phase="fetching", done=3_000_000, total=132_000_000, count=12, of=188)
-    assert f"fetching 12 of 188, 3.0 MB{' of 132 MB' if columns > 64 else ''} " in running(layer, fetching, columns=columns)
-    assert "resolving 12 requirements " in running(layer, Progress(id="1", note="resolving 12 requirements"), columns=columns)
+    assert f"fetching 12 of 188, 3.0 MB{' of 132 MB' if columns > 64 else ''} " in running(
+        layer, fetching, columns=columns
+    )
+    assert "resolving 12 requirements " in running(
+        layer, Progress(id="1", note="resolving 12 requirements"), columns=columns
+    )
     waits = "waiting for another envtool (pid 123456) to fetch 120 MB of something"
     said = running(layer, Progress(id="1", note=waits), columns=columns)
-    assert {word for word in re.findall(r"\d\S*", said.removesuffix(" 3.0s"))} <= {"123456)", "120"}
+    assert set(re.findall(r"\d\S*", said.removesuffix(" 3.0s"))) <= {"123456)", "120"}
     for at in range(10, 80):
         words = running(layer, Progress(id="1", note=waits), columns=at)
         assert ("120" in words) == ("120 MB" in words)

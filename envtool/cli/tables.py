@@ -249,8 +249,8 @@ def locked_json(done: Locked) -> Json:
     }
 
 
-def checks(found: Iterable[Check], style: Style, *, quiet: bool = False, columns: int = 0) -> str:
-    """A line for each, and under what is wrong the command that mends it."""
+def checks(found: Sequence[Check], style: Style, *, quiet: bool = False, columns: int = 0) -> str:
+    """A line for each, under what is wrong the command that mends it, and what comes of all."""
     lines: list[str] = []
     for check in found:
         if quiet and check.state == "ok":
@@ -260,7 +260,13 @@ def checks(found: Iterable[Check], style: Style, *, quiet: bool = False, columns
         lines.append(fitted(line, columns))
         if check.mend:
             lines += [f"   {line}" for line in check.mend.splitlines()]
-    return "\n".join(lines)
+    states = {check.state for check in found}
+    last = "containers run here: `envtool test` runs a project, `envtool init` begins one"
+    if "fail" in states:
+        last = f"envtool cannot work here until what is marked {style.glyphs('✗')} is mended; then again: `envtool doctor`"
+    elif "warn" in states:
+        last = "containers run here; what is marked ! would be better mended; then again: `envtool doctor`"
+    return "\n".join(lines if quiet and lines == [] else [*lines, "", fitted(last, columns)])
 
 
 def checks_json(found: Iterable[Check]) -> Json:

@@ -143,6 +143,7 @@ def shortened(text: str, columns: int) -> str:
     return f"{first(text, columns - 1 - width(end))}…{end}"
 
 
+_LABEL = re.compile(r"( *)\S+(?: \S+)? {2,}(?=\S)")
 _WORD = re.compile(r"`[^`\n]*`\S*|[+-]?\d[\d.]* [kMGT]?B\b\S*|\S+")  # a size and its unit are one
 
 
@@ -158,19 +159,21 @@ def _wrapped(line: str, columns: int, indent: str) -> str:
     if width(line) <= columns:
         return line
     margin = line[: len(line) - len(line.lstrip(" "))]
-    lines, current = [], margin
-    for word in _WORD.findall(line):
-        if current.strip() and width(current) + 1 + width(word) > columns:
+    lines, current, end = [], margin, len(margin)
+    for found in _WORD.finditer(line):
+        word, blanks = found[0], line[end : found.start()] or " "
+        end = found.end()
+        if current.strip() and width(current) + len(blanks) + width(word) > columns:
             lines.append(current)
             current = f"{margin}{indent}{word}"
         else:
-            current += f" {word}" if current.strip() else word
+            current += f"{blanks}{word}" if current.strip() else word
     return "\n".join([*lines, current])
 
 
 def fitted(text: str, columns: int, *, indent: int = 4) -> str:
     """Lines of ours in no more than `columns` (0: as they are): what is too wide is broken at blanks, further lines
-    deeper by `indent`, and a word that has no room, a path mostly, loses its middle. What is to be typed is whole."""
+    deeper by `indent`, or below what follows a label and two blanks, and a word that has no room, a path mostly, loses its middle. What is to be typed is whole."""
     if not columns:
         return text
     lines: list[str] = []
@@ -178,10 +181,14 @@ def fitted(text: str, columns: int, *, indent: int = 4) -> str:
         if width(line) <= columns:
             lines.append(line)
             continue
-        room = columns - indent - (len(line) - len(line.lstrip(" ")))
+        label = _LABEL.match(plain(line))
+        deep = indent
+        if label and width(label[0]) <= columns // 3:  # what belongs to it stands below it
+            deep = width(label[0]) - width(label[1])
+        room = columns - deep - (len(line) - len(line.lstrip(" ")))
         words = (word if "`" in word or width(word) <= room else shortened(plain(word), max(room, 1)) for word in
                  re.split(r"(`[^`\n]*`\S*|\s+)", line))  # fmt: skip
-        lines.append(wrapped("".join(words), columns, indent=" " * indent))
+        lines.append(wrapped("".join(words), columns, indent=" " * deep))
     return "\n".join(lines)
 
 

@@ -100,9 +100,11 @@ class Verbs(click.Group):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Examples and exit statuses."""
+        from envtool.cli.screen import fit
+
         for title, text in (("Examples", EXAMPLES), ("Exit status", STATUSES)):
             with formatter.section(title):
-                formatter.write(text.strip("\n") + "\n")
+                formatter.write(fit(text.strip("\n")) + "\n")
 
 
 def _near(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:

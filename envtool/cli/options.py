@@ -151,9 +151,11 @@ class Verb(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The examples, as they are written."""
+        from envtool.cli.screen import fit
+
         with formatter.section("Examples"):
             for line in self.examples.strip().splitlines():
-                formatter.write(f"  {line.strip()}\n")
+                formatter.write(fit(f"  {line.strip()}") + "\n")
 
     def invoke(self, ctx: click.Context) -> Any:
         """Call the verb; refuse what was said after `--` where nobody would read it."""

@@ -66,8 +66,8 @@ def layout(names: int, envs: int, tasks: int, columns: int) -> tuple[int, int]:
     of tasks. `columns` are those of the screen, 0: without end."""
     columns = columns or 120
     task = min(max(15, envs + 1), max(15, columns // 2 - 8))
-    wanted = max(8 + names, 3 + task + tasks if tasks else 0) + 1
-    return task, min(max(26, wanted), max(26, min(64, columns - 36)))
+    wanted = max(10 + names, 3 + task + tasks if tasks else 0) + 1
+    return task, min(max(26, wanted), max(26, min(64, columns - 32)))
 
 
 def lines(rows: Sequence[Mapping[str, Any]], *, now: float, color: bool, columns: int = 0) -> list[str] | None:

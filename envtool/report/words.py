@@ -29,6 +29,7 @@ QUICK = 0.05  # seconds that are not worth telling
 RULE = 62  # columns of a rule, where there are so many
 PATIENCE = 10.0  # seconds after which a task's last line of output is shown beside it
 TOLD_APART = 12  # columns of a name that gives way
+BARRED = 68  # columns of a screen that has room for bars beside most names
 LEAST = 6  # columns of a detail: of fewer nobody would make anything
 _GOOD = ("built", "cached", "pulled", "done", "passed", "same")
 
@@ -240,7 +241,7 @@ def running(piece: Piece, now: float, *, style: Style, columns: int = 0, layout:
         )
     bar, details = _phases(piece, style) if not note else ("", [note])
     plain = Row(lead=f" {sign} {pad(start.subject, 7)}", names=(_named(start),), end=end, layout=layout)
-    if bar and (row := replace(plain, detail=bar)).holds(columns):
+    if bar and not 0 < columns < BARRED and (row := replace(plain, detail=bar)).holds(columns):
         return row.text(columns, moving=True)
     rows = [replace(plain, detail=detail) for detail in details or [one_line(start.detail)]]
     return next((row for row in rows if row.holds(columns, TOLD_APART)), rows[-1]).text(columns, moving=True)

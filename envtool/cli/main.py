@@ -238,8 +238,10 @@ def _report(error: EnvtoolError, argv: Sequence[str]) -> int:
 
 
 def _stopped(argv: Sequence[str]) -> str:
-    again = typed(argv) if VERBS.keys() & {*argv} else ""
-    return f"interrupted; again: {again}" if again else "interrupted"
+    from envtool.cli.screen import width
+    from envtool.report.closing import to_type
+
+    return "\n".join(["interrupted", *to_type("again:", typed(argv) if VERBS.keys() & {*argv} else "", width())])
 
 
 def unforeseen(error: Exception, argv: Sequence[str]) -> int:

@@ -18,8 +18,8 @@ from envtool.cli import door, screen, signals
 from envtool.directory import drafts
 from envtool.ending import LIMIT, Patience
 from envtool.errors import Interrupted, SpecError, UsageError
-from envtool.events import Finished
-from envtool.report.closing import closing
+from envtool.events import Finished, Progress
+from envtool.report.closing import closing, to_type
 from envtool.report.lines import Lines, result, write
 from envtool.report.stream import Result, Stream, Subscriber
 
@@ -94,7 +94,9 @@ def follow(settings: Settings, work: Callable[[Emit, Any], Answer], *, events: b
         if display:
             display.close()
     if abandoned:
-        sys.stderr.write(f"{screen.over()}interrupted; again: {settings.typed()}\n")
+        sys.stderr.write(
+            "\n".join([f"{screen.over()}interrupted", *to_type("again:", settings.typed(), screen.width()), ""])
+        )
         leave(130)
     if answer is None or interrupted:
         raise Interrupted
@@ -140,7 +142,7 @@ def perform(settings: Settings, task: str, request: Any, junit: str | None, prov
             interrupted=interrupted,
             again=settings.again(),
             typed=settings.typed(),
-            made=made.count,
+            kept=made.kept(),
             shown=display.shown,
             style=screen.style(sys.stderr, settings.color),
             columns=screen.columns(),
@@ -170,15 +172,21 @@ def _junit(path: str | None, settings: Settings) -> Junit | None:
 
 
 class Made:
-    """Counts the bases and layers that were made."""
+    """What is kept of a run, however it ends."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self._count, self._fetched = 0, False
+
+    def kept(self) -> list[str]:
+        """In words."""
+        made = ["1 base or layer" if self._count == 1 else f"{self._count} bases and layers"] if self._count else []
+        return [*(["what was fetched"] if self._fetched else []), *made]
 
     def event(self, event: Event) -> None:
-        """One more ended."""
+        """More is there."""
         if isinstance(event, Finished) and event.subject in ("base", "layer"):
-            self.count += event.outcome in ("built", "pulled")
+            self._count += event.outcome in ("built", "pulled")
+        self._fetched |= isinstance(event, Progress) and event.phase in ("index", "fetching") and event.done > 0
 
     def tick(self, now: float) -> bool:
         """Nothing moves."""

@@ -263,7 +263,9 @@ def checks(found: Sequence[Check], style: Style, *, quiet: bool = False, columns
     states = {check.state for check in found}
     last = "containers run here: `envtool test` runs a project, `envtool init` begins one"
     if "fail" in states:
-        last = f"envtool cannot work here until what is marked {style.glyphs('✗')} is mended; then again: `envtool doctor`"
+        last = (
+            f"envtool cannot work here until what is marked {style.glyphs('✗')} is mended; then again: `envtool doctor`"
+        )
     elif "warn" in states:
         last = "containers run here; what is marked ! would be better mended; then again: `envtool doctor`"
     return "\n".join(lines if quiet and lines == [] else [*lines, "", fitted(last, columns)])

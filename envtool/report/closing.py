@@ -125,15 +125,15 @@ def closing(
     interrupted: bool,
     again: str,
     typed: str = "",
-    made: int = 0,
+    kept: Sequence[str] = (),
     shown: Collection[tuple[str, str]],
     style: words.Style,
     columns: int,
     screen: int = 0,
 ) -> str:
     """The whole end, without the last newline. `again` is how this envtool was called ("envtool -C dir"), `typed` the
-    whole command, `shown` the (env, task) whose output is on the screen already, `spent` seconds, `made` how many bases
-    and layers were. Rules are as wide as `columns`, prose no wider than the `screen` (0: that has no end).
+    whole command, `shown` the (env, task) whose output is on the screen already, `spent` seconds, `kept` what is of
+    a run that was interrupted. Rules are as wide as `columns`, prose no wider than the `screen` (0: that has no end).
     """
     bad = [result for result in results if result.outcome in ("failed", "timeout", "error")]
     # one alone, whose output was shown as it came, has its title above that
@@ -156,23 +156,25 @@ def closing(
     ]
     last = words.total(results, spent, interrupted=interrupted, style=style, columns=screen)
     return "\n".join(
-        [*([""] if titled else []), *filter(None, parts), last, *_next(results, typed, made, interrupted, screen)]
+        [*([""] if titled else []), *filter(None, parts), last, *_next(results, typed, kept, interrupted, screen)]
     )
 
 
-def _next(results: Sequence[Result], typed: str, made: int, interrupted: bool, columns: int) -> list[str]:
+def _next(results: Sequence[Result], typed: str, kept: Sequence[str], interrupted: bool, columns: int) -> list[str]:
     """What is kept of a run that did not come to its end, and what to type to go on. A command is never cut."""
     if interrupted or any(each.outcome == "interrupted" for each in results):
-        kept = ["what was fetched"]
-        kept += [words.counted(made, "base or layer") if made == 1 else f"{made} bases and layers"] if made else []
         tasks = sum(bool(each.outputs) for each in results)
-        kept += [f"the outputs of {words.counted(tasks, 'task')}"] if tasks else []
-        return [wrapped(f"   kept:   {', '.join(kept)}", columns, indent=" " * 8), *_labelled("again:", typed, columns)]
+        kept = [*kept, *([f"the outputs of {words.counted(tasks, 'task')}"] if tasks else [])]
+        lines = [wrapped(f"   kept:   {', '.join(kept)}", columns, indent=" " * 8)] if kept else []
+        return [*lines, *to_type("again:", typed, columns)]
     if typed and any(each.error is not None and each.error.code == "store-space" for each in results):
-        return _labelled("again, on another disk:", f"ENVTOOL_STORE=DIR {typed}", columns)
+        return to_type("again, on another disk:", f"ENVTOOL_STORE=DIR {typed}", columns)
     return []
 
 
-def _labelled(label: str, command: str, columns: int) -> list[str]:
+def to_type(label: str, command: str, columns: int) -> list[str]:
+    """What to type, on a line of its own where it has no room beside the label; nothing where there is nothing."""
+    if not command:
+        return []
     line = f"   {label}  {command}"
     return [line] if not columns or width(line) <= columns else [f"   {label}", _alone(command, columns)]

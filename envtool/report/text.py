@@ -173,7 +173,8 @@ def _wrapped(line: str, columns: int, indent: str) -> str:
 
 def fitted(text: str, columns: int, *, indent: int = 4) -> str:
     """Lines of ours in no more than `columns` (0: as they are): what is too wide is broken at blanks, further lines
-    deeper by `indent`, or below what follows a label and two blanks, and a word that has no room, a path mostly, loses its middle. What is to be typed is whole."""
+    deeper by `indent`, or below what follows a label and two blanks, and a word that has no room, a path mostly, loses
+    its middle. What is to be typed is whole."""
     if not columns:
         return text
     lines: list[str] = []

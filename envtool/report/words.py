@@ -281,7 +281,10 @@ def total(results: Sequence[Result], spent: float, *, interrupted: bool, style: 
 
 
 def worth(event: Finished, verbosity: int) -> bool:
-    """Is the end of this piece worth a line? What came from the cache, and parts of bigger pieces, are not."""
+    """Is the end of this piece worth a line? What came from the cache, and parts of bigger pieces, are not, nor what
+    was half made when all was interrupted: some of it is not waited for, and the last lines say what is kept."""
+    if event.outcome == "interrupted" and event.subject != "task":
+        return verbosity > 0
     if event.outcome not in _GOOD:
         return True
     if verbosity < 0:

@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from envtool import errors
+from envtool import errors, events
 from envtool.cli.main import GROUPS, VERBS, main
 
 DRIVER = str(Path(__file__).parent / "driver.py")
@@ -74,9 +74,9 @@ def test_what_was_typed_is_said_again_as_it_was(envtool, fake, monkeypatch):
     monkeypatch.setattr(fake, "lock", stopped)
     assert (
         envtool("-C", "a b", "lock", "--upgrade", "x*").err
-        == "interrupted; again: envtool -C 'a b' lock --upgrade 'x*'\n"
+        == "interrupted\n   again:  envtool -C 'a b' lock --upgrade 'x*'\n"
     )
-    assert envtool("lock").err == "interrupted; again: envtool lock\n"
+    assert envtool("lock").err == "interrupted\n   again:  envtool lock\n"
     monkeypatch.setattr(fake, "fetch", stopped)
     assert envtool("fetch", "-C", "a\nb").err == "interrupted\n", "what cannot be typed on one line"
 
@@ -321,3 +321,20 @@ def test_push_prints_what_can_be_pulled(envtool, fake):
 def test_help_shows_every_verb_once():
     shown = [verb for verbs in GROUPS.values() for verb in verbs]
     assert sorted(shown) == sorted(VERBS)
+
+
+def test_what_is_kept_of_a_run_is_what_was_made_and_fetched():
+    from envtool.cli.running import Made
+
+    made = Made()
+    assert made.kept() == []
+    made.event(events.Progress(id="a", phase="unpacking", done=9))
+    for outcome in ("cached", "interrupted", "failed"):
+        made.event(events.Finished(id="a", subject="layer", name="a", outcome=outcome, time=0.0, seconds=0.0))
+    assert made.kept() == []
+    made.event(events.Progress(id="a", phase="fetching", done=9))
+    assert made.kept() == ["what was fetched"]
+    made.event(events.Finished(id="a", subject="base", name="a", outcome="built", time=0.0, seconds=0.0))
+    assert made.kept() == ["what was fetched", "1 base or layer"]
+    made.event(events.Finished(id="a", subject="layer", name="a", outcome="pulled", time=0.0, seconds=0.0))
+    assert made.kept()[1] == "2 bases and layers"

@@ -138,6 +138,17 @@ def test_what_takes_long_says_something_about_itself():
         assert said in words.begun(piece)
 
 
+def test_what_was_half_made_when_all_was_interrupted_has_no_line():
+    file = io.StringIO()
+    display = Plain(file, style=Style())
+    for name in "ab":
+        display.event(started(name, name=name))
+    display.event(finished("a", "interrupted", name="a"))
+    display.event(started("t", "task", "test", "unit"))
+    display.event(finished("t", "interrupted", "task", "test", "unit"))
+    assert file.getvalue() == " ✗ unit           test    interrupted                       2.0s\n"
+
+
 def test_lines_are_in_line_for_long_names():
     file = io.StringIO()
     display = Plain(file, style=Style())

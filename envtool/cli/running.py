@@ -22,6 +22,7 @@ from envtool.events import Finished, Progress
 from envtool.report.closing import closing, to_type
 from envtool.report.lines import Lines, result, write
 from envtool.report.stream import Result, Stream, Subscriber
+from envtool.report.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -175,17 +176,17 @@ class Made:
     """What is kept of a run, however it ends."""
 
     def __init__(self) -> None:
-        self._count, self._fetched = 0, False
+        self._made, self._fetched = {"base": 0, "layer": 0}, False
 
     def kept(self) -> list[str]:
         """In words."""
-        made = ["1 base or layer" if self._count == 1 else f"{self._count} bases and layers"] if self._count else []
+        made = [counted(number, word) for word, number in self._made.items() if number]
         return [*(["what was fetched"] if self._fetched else []), *made]
 
     def event(self, event: Event) -> None:
         """More is there."""
-        if isinstance(event, Finished) and event.subject in ("base", "layer"):
-            self._count += event.outcome in ("built", "pulled")
+        if isinstance(event, Finished) and event.subject in self._made:
+            self._made[event.subject] += event.outcome in ("built", "pulled")
         self._fetched |= isinstance(event, Progress) and event.phase in ("index", "fetching") and event.done > 0
 
     def tick(self, now: float) -> bool:

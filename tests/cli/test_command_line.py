@@ -335,6 +335,6 @@ def test_what_is_kept_of_a_run_is_what_was_made_and_fetched():
     made.event(events.Progress(id="a", phase="fetching", done=9))
     assert made.kept() == ["what was fetched"]
     made.event(events.Finished(id="a", subject="base", name="a", outcome="built", time=0.0, seconds=0.0))
-    assert made.kept() == ["what was fetched", "1 base or layer"]
+    assert made.kept() == ["what was fetched", "1 base"]
     made.event(events.Finished(id="a", subject="layer", name="a", outcome="pulled", time=0.0, seconds=0.0))
-    assert made.kept()[1] == "2 bases and layers"
+    assert made.kept()[1:] == ["1 base", "1 layer"]

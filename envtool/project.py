@@ -18,7 +18,7 @@ from envtool import around, digests, gate, git, globs, refs
 from envtool.beneath import ESCAPES, Replaced, open_beneath, open_top, real_path
 from envtool.errors import EnvtoolError, Interrupted, UsageError
 from envtool.model import InputFile
-from envtool.sizes import said
+from envtool.sizes import said, written
 from envtool.view import OWN as OWN  # noqa: PLC0414 - they are this room's words too
 from envtool.view import VENDOR as VENDOR  # noqa: PLC0414
 from envtool.view import walk
@@ -313,7 +313,7 @@ class Hasher:
         self._room -= size
         if self._room < 0:
             raise UsageError(
-                f"`{path}`: {said(size)}, with which the inputs are larger than {said(MAX_INPUTS)} together",
+                f"`{path}`: {said(size)}, with which the inputs are larger than {written(MAX_INPUTS)} together",
                 code="input-large",
                 hint="name fewer, or let git ignore it",
             )

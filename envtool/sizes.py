@@ -1,4 +1,8 @@
-"""Sizes as people and protocols write them. Imports next to nothing: it is there when outputs are collected."""
+"""Sizes as people and protocols write them. Imports next to nothing: it is there when outputs are collected.
+
+All that is measured is told in powers of 1000 (kB, MB, GB), as indexes, registries and `df -H` tell it: two numbers
+that are shown can be compared. Limits are told as one would write them (2GiB). Both can be written.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +33,20 @@ def natural(text: str | bytes, most: int = LARGEST) -> int | None:
 
 
 def said(size: int) -> str:
-    """A size in binary units: `2 GiB`, `1.5 TiB`."""
-    amount, unit = float(size), "B"
-    for larger in ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB"):
-        if amount < 1024:
-            break
-        amount, unit = amount / 1024, larger
-    return f"{amount:.1f}".removesuffix(".0") + f" {unit}"
+    """Bytes as all that is measured is told, in powers of 1000: `812 B`, `4.1 MB`, `41 MB`."""
+    if size < 1000:
+        return f"{size} B"
+    amount, units = size / 1000, iter("kMGTPE")
+    unit = next(units)
+    while amount >= 999.5 and unit != "E":
+        amount, unit = amount / 1000, next(units)
+    return f"{amount:.1f} {unit}B" if amount < 9.95 else f"{amount:.0f} {unit}B"
+
+
+def written(size: int) -> str:
+    """A limit as one would write it, in whichever unit it is whole: `2 GiB`, `1500 kB`."""
+    units = [(1024**power, f"{letter}iB") for power, letter in enumerate("KMGTPE", 1)]
+    units += [(1000**power, f"{letter}B") for power, letter in enumerate("kMGTPE", 1)]
+    whole = [(size // factor, unit) for factor, unit in units if size and size % factor == 0]
+    number, unit = min(whole, default=(size, "B"))
+    return f"{number} {unit}"

@@ -20,6 +20,7 @@ from envtool.cache.statement import LAYER, RESULT, Refused, Statement
 from envtool.errors import EnvtoolError, Interrupted
 from envtool.events import Event, Finished, Progress, Started
 from envtool.model import Json, TeamCache
+from envtool.sizes import said
 from envtool.store.layers import Layer
 
 
@@ -195,7 +196,7 @@ class Share:
 def summary(counts: tally.Counts) -> str:
     """As in: 3 pulled, 12.1 MB; 1 pushed, 4.0 MB; 1 refused."""
     parts = [
-        f"{number} {word}, {tally.sized(size)}"
+        f"{number} {word}, {said(size)}"
         for number, word, size in (
             (counts.hits, "pulled", counts.pulled_bytes),
             (counts.pushed, "pushed", counts.pushed_bytes),

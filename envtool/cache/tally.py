@@ -35,14 +35,6 @@ class Tally:
     time: float = 0.0
 
 
-def sized(count: int) -> str:
-    """Bytes as people read them: 812 B, 4.1 kB, 41 MB."""
-    if count < 1000:
-        return f"{count} B"
-    number, unit = (count / 1e6, "MB") if count >= 999_500 else (count / 1e3, "kB")
-    return f"{number:.1f} {unit}" if number < 9.95 else f"{number:.0f} {unit}"
-
-
 class Counter:
     """Counts in a run, from any thread."""
 

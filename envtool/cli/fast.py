@@ -145,11 +145,16 @@ def try_task(arguments: list[str]) -> int | None:
     color, unicode = unchanged.shown(sys.stderr, os.environ)
     color = color if said.color == "auto" else said.color == "always"
     now = time.time()
-    lines = [] if said.quiet else [unchanged.line(row, now=now, color=color) for row in plan["rows"]]
+    columns = unchanged.columns(sys.stderr, os.environ)
+    lines = [] if said.quiet else unchanged.lines(plan["rows"], now=now, color=color, columns=columns)
+    if lines is None:
+        return None
     spent = time.monotonic() - began
     if spent >= 59:
         return None  # the long way has the words for minutes
     if plan["note"] and not said.quiet:
+        if columns and len(plan["note"]) + 6 > columns:
+            return None
         lines.append(f"note: {plan['note']}")
     lines.append(unchanged.closing(len(plan["rows"]), spent, color=color, unicode=unicode))
     sys.stderr.write("".join(f"{line}\n" for line in lines))

@@ -6,8 +6,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from envtool.cli.tables import table
-from envtool.report.text import fitted, one_line, shortened, size, width
+from envtool.report.text import fitted, one_line, shortened, width
 from envtool.report.words import Style, counted
+from envtool.sizes import said as size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,7 +31,7 @@ def inspected(report: Any, style: Style, columns: int = 0) -> Iterator[str]:
 def _layer(report: Any, style: Style, columns: int) -> Iterator[str]:
     member, layer = report.member, report.member.layer
     yield style.paint("1", f"{member.subject} {one_line(member.name)}") + f"  {one_line(member.kind)}"
-    rows = [("key", layer.key), ("diff id", layer.diff_id)]
+    rows = [("key", layer.key), ("diff ID", layer.diff_id)]
     if said := _built(report.built):
         rows.append(("built", said))
     rows.append(("size", f"{size(member.disk)} on the disk, {size(report.sums.size)} in {_counts(report.sums)}"))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from envtool.cli import signals
-from envtool.cli.options import Settings, common, settings
+from envtool.cli.options import Settings, common, settings, typed
 from envtool.errors import EnvtoolError, Interrupted, UsageError, internal, refused
 
 if TYPE_CHECKING:
@@ -111,9 +111,11 @@ class Verbs(click.Group):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Examples and exit statuses."""
+        from envtool.cli.screen import fit
+
         for title, text in (("Examples", EXAMPLES), ("Exit status", STATUSES)):
             with formatter.section(title):
-                formatter.write(text.strip("\n") + "\n")
+                formatter.write(fit(text.strip("\n")) + "\n")
 
 
 def _near(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
@@ -198,8 +200,9 @@ def call(argv: Sequence[str]) -> int:
         return shell_complete(group, {}, "envtool", "_ENVTOOL_COMPLETE", instruction)
     try:
         # Not group.main(): it has its own mind about broken pipes and ^C.
+        called = _called(words, tail)  # click takes options out of the list
         with group.make_context("envtool", words, obj=tail) as context:
-            context.meta["envtool.called"] = _called(words, tail)
+            context.meta["envtool.called"] = called
             status: Any = group.invoke(context)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
@@ -226,7 +229,7 @@ def _said(argv: Sequence[str]) -> Settings:
 
 
 def _report(error: EnvtoolError, argv: Sequence[str]) -> int:
-    from envtool.cli.screen import style, width
+    from envtool.cli.screen import over, style, width
     from envtool.report.errors import render
 
     said = _said(argv)
@@ -235,12 +238,19 @@ def _report(error: EnvtoolError, argv: Sequence[str]) -> int:
 
         lines.write(sys.stdout, lines.error(error))
     text = (
-        "interrupted"
+        over() + _stopped(argv)
         if isinstance(error, Interrupted)
         else render(error, style=style(sys.stderr, said.color), columns=width())
     )
     print(text, file=sys.stderr)
     return error.exit_status
+
+
+def _stopped(argv: Sequence[str]) -> str:
+    from envtool.cli.screen import width
+    from envtool.report.closing import to_type
+
+    return "\n".join(["interrupted", *to_type("again:", typed(argv) if VERBS.keys() & {*argv} else "", width())])
 
 
 def unforeseen(error: Exception, argv: Sequence[str]) -> int:

@@ -11,7 +11,7 @@ import click
 from envtool.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 Color: TypeAlias = Literal["auto", "always", "never"]
 _META = "envtool."
@@ -57,8 +57,22 @@ class Settings:
         words += ["-f", quote(self.file)] if self.file else []
         return " ".join(words)
 
+    def typed(self) -> str:
+        """The whole command line, as one would type it again."""
+        return typed((*self.called[0], *self.called[1])) or self.again()
+
 
 _PLAIN = Settings()
+
+
+def typed(words: Sequence[str]) -> str:
+    """A command line as one would type it; empty where one cannot on one line."""
+    from shlex import join
+
+    from envtool.report.text import one_line
+
+    line = join(("envtool", *words))
+    return line if line == one_line(line) else ""
 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
@@ -137,9 +151,11 @@ class Verb(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The examples, as they are written."""
+        from envtool.cli.screen import fit
+
         with formatter.section("Examples"):
             for line in self.examples.strip().splitlines():
-                formatter.write(f"  {line.strip()}\n")
+                formatter.write(fit(f"  {line.strip()}") + "\n")
 
     def invoke(self, ctx: click.Context) -> Any:
         """Call the verb; refuse what was said after `--` where nobody would read it."""

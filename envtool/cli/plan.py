@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from envtool.cli.options import Verb, env_names, settings, settling, task_names
+from envtool.cli.options import Settings, Verb, env_names, settings, settling, task_names
 
 EXAMPLES = """
 envtool plan
@@ -35,4 +35,16 @@ def command(ctx: click.Context, /, task: str, envs: tuple[str, ...], **how: Any)
 
         write(sys.stdout, tables.plan_json(plan))
     else:
-        print(tables.plan(plan, screen.style(sys.stdout, said.color), screen.width(sys.stdout)))
+        typed = _typed(said, plan, task, envs)
+        print(tables.plan(plan, screen.style(sys.stdout, said.color), screen.width(sys.stdout), typed))
+
+
+def _typed(said: Settings, plan: Any, task: str, envs: tuple[str, ...]) -> str:
+    """What makes all that is shown: the task that was named, or `test`, or the first that there is."""
+    from envtool.cli.options import typed
+
+    known = dict.fromkeys(each for env in plan.envs for each in env.tasks)
+    task = task or ("test" if "test" in known else next(iter(known), ""))
+    verb = (task,) if task in ("test", "build") else ("run", task)
+    line = typed((*verb, *(word for env in envs for word in ("-e", env)))).removeprefix("envtool")
+    return f"{said.again()}{line}" if task and line else ""

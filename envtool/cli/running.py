@@ -18,9 +18,11 @@ from envtool.cli import door, screen, signals
 from envtool.directory import drafts
 from envtool.ending import LIMIT, Patience
 from envtool.errors import Interrupted, SpecError, UsageError
-from envtool.report.closing import closing
+from envtool.events import Finished, Progress
+from envtool.report.closing import closing, to_type
 from envtool.report.lines import Lines, result, write
 from envtool.report.stream import Result, Stream, Subscriber
+from envtool.report.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -93,7 +95,9 @@ def follow(settings: Settings, work: Callable[[Emit, Any], Answer], *, events: b
         if display:
             display.close()
     if abandoned:
-        sys.stderr.write("interrupted\n")
+        sys.stderr.write(
+            "\n".join([f"{screen.over()}interrupted", *to_type("again:", settings.typed(), screen.width()), ""])
+        )
         leave(130)
     if answer is None or interrupted:
         raise Interrupted
@@ -104,8 +108,8 @@ def perform(settings: Settings, task: str, request: Any, junit: str | None, prov
     """Run `task`; returns the exit status. `provenance`: a file for the statements of what passed. Raises
     EnvtoolError."""
     display = None if settings.json and settings.verbosity <= 0 else screen.display(settings)
-    report = _junit(junit, settings)
-    subscribers: list[Subscriber] = [each for each in (display, report) if each]
+    report, made = _junit(junit, settings), Made()
+    subscribers: list[Subscriber] = [each for each in (display, report, made) if each]
     subscribers += [Listener(hear) for hear in door.app().listeners()]
     if settings.json:
         subscribers.append(Lines(sys.stdout))
@@ -138,12 +142,14 @@ def perform(settings: Settings, task: str, request: Any, junit: str | None, prov
             spent,
             interrupted=interrupted,
             again=settings.again(),
+            typed=settings.typed(),
+            kept=made.kept(),
             shown=display.shown,
             style=screen.style(sys.stderr, settings.color),
             columns=screen.columns(),
             screen=screen.width(),
         )
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(f"{screen.over() if abandoned else ''}{text}\n")
     if abandoned or interrupted:
         leave(code)
     return code
@@ -164,6 +170,29 @@ def _junit(path: str | None, settings: Settings) -> Junit | None:
     from envtool.report import junit
 
     return junit.Junit(path, settings.top())
+
+
+class Made:
+    """What is kept of a run, however it ends."""
+
+    def __init__(self) -> None:
+        self._made, self._fetched = {"base": 0, "layer": 0}, False
+
+    def kept(self) -> list[str]:
+        """In words."""
+        made = [counted(number, word) for word, number in self._made.items() if number]
+        return [*(["what was fetched"] if self._fetched else []), *made]
+
+    def event(self, event: Event) -> None:
+        """More is there."""
+        if isinstance(event, Finished) and event.subject in self._made:
+            self._made[event.subject] += event.outcome in ("built", "pulled")
+        self._fetched |= isinstance(event, Progress) and event.phase in ("index", "fetching") and event.done > 0
+
+    def tick(self, now: float) -> bool:
+        """Nothing moves."""
+        del now
+        return False
 
 
 class Listener:
@@ -212,9 +241,9 @@ def wait(
     answers: SimpleQueue[int | BaseException | tuple[Answer]] = SimpleQueue()
     cancel, patience = app.Cancel.make(), Patience(LIMIT + 0.3)  # the app has its own, and says what it knows
 
-    def say(text: str) -> None:
+    def say(text: str, *, over: bool = False) -> None:
         if display:
-            display.say(text)
+            display.say(text, over=over)
         else:
             print(text, file=sys.stderr)
 
@@ -237,7 +266,7 @@ def wait(
                 return None, True, True
             cancel.set(answer)
             patience.over()
-            stream.call(lambda: say("interrupted: ending what runs, outputs are kept (again: end at once)"))
+            stream.call(lambda: say("interrupted: ending what runs (again: end at once)", over=True))
             while (answer := _next(answers)) is None:
                 if patience.over():
                     return None, True, True

@@ -45,6 +45,11 @@ def fit(said: str, file: TextIO | None = None) -> str:
     return text.fitted(said, width(file or sys.stdout))
 
 
+def over() -> str:
+    """What begins a line of ours after an interrupt: at a terminal it is written over the "^C" that it echoed."""
+    return "\r" if sys.stderr.isatty() else ""
+
+
 def columns() -> int:
     """How wide a rule across the screen is: 62, or less where there is less."""
     return min(RULE, width() or RULE)

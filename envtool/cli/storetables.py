@@ -8,8 +8,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from envtool.cli.tables import table
-from envtool.report.text import one_line, size
+from envtool.report.text import one_line
 from envtool.report.words import Style, counted
+from envtool.sizes import said as size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,12 +22,12 @@ MOST = 40  # rows of a list that are shown; -v and --json have all
 
 
 def swept(done: Any, style: Style, *, verbosity: int = 0, now: float | None = None, columns: int = 0) -> str:
-    """What each env costs, what went, and what is left."""
+    """What each env costs, what of it stays, what went, and what is left."""
     now = time.time() if now is None else now
     lines: list[str] = []
     collected = done.collected
     if verbosity >= 0 and done.envs:
-        titles = ("env", "project", "layers", "own", "shared", "files", "used", "after")
+        titles = ("env", "project", "layers", "own", "shared", "files", "used", "stays")
         head, *body = table([titles, *(_cost(each, now) for each in done.envs)], columns, firm=range(2, 8))
         lines += [style.paint("2", head), *body, ""]
     if verbosity > 0:
@@ -47,6 +48,8 @@ def swept(done: Any, style: Style, *, verbosity: int = 0, now: float | None = No
     left = done.size - collected.freed
     freed = f"{size(collected.freed)} {'would be' if done.dry_run else ''} freed".replace("  ", " ")
     lines.append(f"{freed}; the store takes {size(left)}, {size(done.free)} of {size(done.disk)} are free")
+    if done.dry_run and collected.gone:
+        lines.append("`envtool gc` with the same options removes it")
     return "\n".join(lines)
 
 
@@ -60,7 +63,7 @@ def _cost(each: Any, now: float) -> tuple[str, ...]:
         size(each.shared),
         size(each.files),
         ago(each.used, now),
-        "same" if same else size(each.after + each.after_files),
+        "all" if same else size(each.after + each.after_files),
     )
 
 

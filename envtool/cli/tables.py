@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from envtool.report.text import clipped, fitted, one_line, pad, plain, shortened, size, width
+from envtool.report.text import fitted, one_line, pad, shortened, width
 from envtool.report.words import Style, counted
+from envtool.sizes import said as size
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence
@@ -58,7 +59,7 @@ def _pairs(pairs: Sequence[str], columns: int) -> list[str]:
 
 
 def envs(spec: Spec, style: Style, columns: int = 0) -> str:
-    """One line an env."""
+    """One line an env; where that has no room for all names, an env and its tasks, and below what they stand on."""
     rows = [("env", "base", "layers", "tasks")]
     rows += [
         (
@@ -69,8 +70,15 @@ def envs(spec: Spec, style: Style, columns: int = 0) -> str:
         )
         for env in spec.envs
     ]
-    head, *lines = table(rows, columns)
-    return "\n".join([style.paint("2", head), *lines])
+    head, *lines = table(rows)
+    if not columns or max(map(width, (head, *lines))) <= columns:
+        return "\n".join([style.paint("2", head), *lines])
+    lines = []
+    for name, base, layers, tasks in rows[1:]:
+        lines.append(style.paint("1", fitted(name, columns)))
+        pairs = (("base", base), ("layers", layers), ("tasks", tasks))
+        lines += [fitted(f"  {pad(title, 8)}{said}", columns, indent=8) for title, said in pairs]
+    return "\n".join(lines)
 
 
 def envs_json(spec: Spec) -> Json:
@@ -93,32 +101,39 @@ def envs_json(spec: Spec) -> Json:
     }
 
 
-def plan(value: Any, style: Style, columns: int = 0) -> str:
-    """A tree for each env, bottom first, and the sum. Where a line has no room for all, its key goes, then the middle
-    of the name, and the end of what it is."""
+def plan(value: Any, style: Style, columns: int = 0, typed: str = "") -> str:
+    """A tree for each env, bottom first, the sum, and what is `typed` to make all that. Where there is no room for all,
+    the keys go; what a step is stands below its name where it has no room beside it, and a name that is too long loses
+    its middle."""
+    steps = [step for env in value.envs for step in env.steps]
+    name = max((width(one_line(step.name)) for step in steps), default=0) + 1
+    what = max((width(", ".join(_what(step, style))) for step in steps), default=0)
+    room = (columns or 1 << 20) - BRANCH - STATE
+    keys = max(name, NAME) + KEY + what <= room
+    name = min(max(name, NAME), max(room - what, NAME))
     lines: list[str] = []
     seen: dict[tuple[str, ...], str] = {}
     for env in value.envs:
         tasks = ", ".join(one_line(task) for task in env.tasks)
-        name = shortened(one_line(env.name), columns) if columns else one_line(env.name)
-        lines.append(fitted(f"{style.paint('1', name)}  {tasks}".rstrip(), columns))
+        title = shortened(one_line(env.name), columns) if columns else one_line(env.name)
+        lines.append(fitted(f"{style.paint('1', title)}  {tasks}".rstrip(), columns))
         for number, step in enumerate(env.steps):
             same = (
                 (step.key,) if step.key else (step.subject, step.name, step.node)
             )  # what one name means may be several
             seen[same] = step.state
-            branch = style.glyphs("└─" if number == len(env.steps) - 1 else "├─")
-            key = step.key[:12] or "-"
-            words = [one_line(step.summary) or step.kind]
-            words += [] if step.pinned else [style.paint("33", "not pinned")]
-            state = pad(style.paint(_STATES[step.state], step.state), 9)
-            name, what = one_line(step.name), ", ".join(words)
-            start = f" {branch} {pad(step.subject, 6)}"
-            line = f"{start}{pad(name, 18)}{state}{pad(key, 14)}{what}"
-            if columns and width(line) > columns:
-                line = f"{start}{pad(shortened(name, 17), 18)}{state}"
-                line += clipped(plain(what), columns - width(line)) if width(what) > columns - width(line) else what
-            lines.append(line)
+            last = number == len(env.steps) - 1
+            start = f" {style.glyphs('└─' if last else '├─')} {pad(step.subject, 6)}"
+            state = pad(style.paint(_STATES[step.state], step.state), STATE)
+            line = f"{start}{pad(shortened(one_line(step.name), name - 1), name)}{state}"
+            line += pad(step.key[:12] or "-", KEY) if keys else ""
+            said = ", ".join(_what(step, style))
+            if width(line) + width(said) <= (columns or 1 << 20):
+                lines.append(f"{line}{said}")
+                continue
+            bar = " " if last else style.glyphs("│")
+            below = fitted(said, columns - BRANCH, indent=0).split("\n")
+            lines += [line.rstrip(), *(f" {bar}  {' ' * (BRANCH - 4)}{each}" for each in below)]
     states = [*seen.values()]
     parts = [
         f"{counted(states.count('build'), 'step')} to build" if "build" in states else "",
@@ -126,7 +141,17 @@ def plan(value: Any, style: Style, columns: int = 0) -> str:
         f"{states.count('cached')} cached",
     ]
     notes = [fitted(f"note: {one_line(note)}", columns) for note in value.notes]
-    return "\n".join([*lines, "", ", ".join(part for part in parts if part), *notes])
+    done = "makes the rest" if "build" in states or "unknown" in states else "builds nothing"
+    sums = ", ".join(part for part in parts if part) + (f": `{typed}` {done}" if typed else "")
+    return "\n".join([*lines, "", *notes, fitted(sums, columns)])
+
+
+BRANCH, NAME, STATE, KEY = 10, 18, 9, 14  # columns of a plan: the least for a name
+
+
+def _what(step: Any, style: Style) -> list[str]:
+    """What a step is, and what is to be said of it."""
+    return [one_line(step.summary) or step.kind, *([] if step.pinned else [style.paint("33", "not pinned")])]
 
 
 def plan_json(value: Any) -> Json:
@@ -224,8 +249,8 @@ def locked_json(done: Locked) -> Json:
     }
 
 
-def checks(found: Iterable[Check], style: Style, *, quiet: bool = False, columns: int = 0) -> str:
-    """A line for each, and under what is wrong the command that mends it."""
+def checks(found: Sequence[Check], style: Style, *, quiet: bool = False, columns: int = 0) -> str:
+    """A line for each, under what is wrong the command that mends it, and what comes of all."""
     lines: list[str] = []
     for check in found:
         if quiet and check.state == "ok":
@@ -235,7 +260,15 @@ def checks(found: Iterable[Check], style: Style, *, quiet: bool = False, columns
         lines.append(fitted(line, columns))
         if check.mend:
             lines += [f"   {line}" for line in check.mend.splitlines()]
-    return "\n".join(lines)
+    states = {check.state for check in found}
+    last = "containers run here: `envtool test` runs a project, `envtool init` begins one"
+    if "fail" in states:
+        last = (
+            f"envtool cannot work here until what is marked {style.glyphs('✗')} is mended; then again: `envtool doctor`"
+        )
+    elif "warn" in states:
+        last = "containers run here; what is marked ! would be better mended; then again: `envtool doctor`"
+    return "\n".join(lines if quiet and lines == [] else [*lines, "", fitted(last, columns)])
 
 
 def checks_json(found: Iterable[Check]) -> Json:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from envtool.cli import door, screen
 from envtool.cli.running import Listener, leave, wait
+from envtool.report.closing import to_type
 from envtool.report.lines import Lines, write
 from envtool.report.text import one_line, safe, seconds
 from envtool.report.words import Style, counted
@@ -58,7 +59,9 @@ def perform(
         print(screen.fit(text), flush=True)
     if display:
         said = total(results, spent, interrupted=interrupted, style=screen.style(sys.stderr, settings.color))
-        sys.stderr.write(screen.fit(said, sys.stderr))
+        sys.stderr.write((screen.over() if abandoned else "") + screen.fit(said, sys.stderr))
+        if interrupted:
+            sys.stderr.write("".join(f"{line}\n" for line in to_type("again:", settings.typed(), screen.width())))
     if abandoned:
         leave(code)
     return code

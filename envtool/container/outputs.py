@@ -18,7 +18,7 @@ from envtool.container import messages
 from envtool.container.protected import Protection, is_repository, is_sign
 from envtool.directory import OpenDirectory
 from envtool.directory.changes import OURS
-from envtool.sizes import said
+from envtool.sizes import said, written
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -372,8 +372,8 @@ class Receiver:
     def _large(self, path: str, size: int) -> None:
         if not self.lost:
             self.lost = (
-                f"{path}: {said(size)}, with which the outputs would be larger than {said(self._limit)} together; not"
-                " copied: name fewer, or raise `outputs_limit` of the task"
+                f"{path}: {said(size)}, with which the outputs would be larger than {written(self._limit)} together;"
+                " not copied: name fewer, or raise `outputs_limit` of the task"
             )
 
     def _refuses(self, path: str, kind: str) -> bool:

@@ -19,9 +19,10 @@ from typing import Literal
 from envtool.container import ids, kernel, mounts, seccomp
 from envtool.container.kernel import syscall
 from envtool.errors import SandboxError
+from envtool.sizes import said
 
 _OLDEST = (5, 12)
-_SPACE = 2 << 30  # bytes below which a base and its layers hardly fit
+_SPACE = 2 * 10**9  # bytes below which a base and its layers hardly fit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +108,7 @@ def _namespaces() -> list[Check]:
             return [Check(name=name, state="fail", text=text, mend=_APPARMOR)]
         text = f"made, but mounting in them is refused: {error.strerror}"
         return [Check(name=name, state="fail", text=text)]
-    return [Check(name=name, state="ok", text="made and mounted in")]
+    return [Check(name=name, state="ok", text="can be made, and mounted in")]
 
 
 _APPARMOR = (
@@ -133,10 +134,10 @@ def _ids() -> Check:
         _, base, count = ids.here().uids[0]
         state: Literal["ok", "warn"] = "ok" if count >= ids.COUNT - 1 else "warn"
         return Check(
-            name=name, state=state, text=f"root of this machine is never root inside: ids from {base}, {count}"
+            name=name, state=state, text=f"root inside is not root of this machine: ids {base} to {base + count - 1}"
         )
     if mode == "range":
-        return Check(name=name, state="ok", text=f"a range of ids for each container, from {ids.here().uids[0][1]}")
+        return Check(name=name, state="ok", text=f"each container has a range of ids, from {ids.here().uids[0][1]}")
     who = _user()
     missing = [n for n in ("newuidmap", "newgidmap") if not ids.helper(n)]
     have = f"containers have one id{_kept_groups()}; databases that refuse root need more"
@@ -190,7 +191,7 @@ def _overlay(name: str, upper: str) -> Check:
                 return Check(name=name, state="warn", text=text)
             mend = "sudo modprobe overlay" if error.errno == errno.ENODEV else ""
             return Check(name=name, state="fail", text=f"overlay in a user namespace is refused: {error}", mend=mend)
-    return Check(name=name, state="ok", text="in user namespaces")
+    return Check(name=name, state="ok", text="can be mounted in a user namespace")
 
 
 def _try_overlay(upper: str) -> None:
@@ -220,7 +221,7 @@ def _proc() -> Check:
         place for place in masked if place.startswith("/proc/") and not place.startswith("/proc/sys/fs/binfmt_misc")
     ]
     if not masked:
-        return Check(name="/proc", state="ok", text="whole: each container has its own")
+        return Check(name="/proc", state="ok", text="each container has its own, whole")
     return Check(
         name="/proc",
         state="warn",
@@ -258,7 +259,7 @@ def _idmapped() -> Check:
 def _seccomp() -> Check:
     actions = _setting("/proc/sys/kernel/seccomp/actions_avail").split()
     if "errno" in actions:
-        return Check(name="seccomp", state="ok", text="filters")
+        return Check(name="seccomp", state="ok", text="this kernel filters system calls")
     return Check(name="seccomp", state="fail", text="this kernel has no seccomp filters (CONFIG_SECCOMP_FILTER)")
 
 
@@ -282,6 +283,6 @@ def _space(store: str) -> Check:
     if not os.access(place, os.W_OK) or not total:  # /proc holds nothing, whatever its modes say
         return Check(name="store", state="fail", text=f"{place} is not writable", mend="export ENVTOOL_STORE=DIRECTORY")
     if stat.S_ISDIR(os.stat(place).st_mode) and free < _SPACE:
-        text = f"{free >> 20} MiB free at {place}: a base with layers takes some 2 GiB"
+        text = f"{said(free)} free at {place}: a base with layers takes some 2 GB"
         return Check(name="store", state="warn", text=text, mend="export ENVTOOL_STORE=DIRECTORY")
-    return Check(name="store", state="ok", text=f"{free >> 30} GiB free at {place}")
+    return Check(name="store", state="ok", text=f"{said(free)} free at {place}")

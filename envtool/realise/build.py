@@ -7,7 +7,7 @@ import errno
 import os
 import tempfile
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -63,12 +63,16 @@ def build(
                 raise
         return _build(settled, ground, setting, event_id, site)
     except NoRoom as failed:
+        if setting.room.barren(setting.store, setting.root, setting.claims):
+            failed.full.hint = refusing.NOTHING
         raise _full(settled, failed.error, failed.full) from failed.error
 
 
 def _full(settled: Settled, error: MakeError | OSError, full: StoreError) -> MakeError:
     """What is said of a layer that could not be made on a full disk: nothing of what its commands said of that; what
     else they said, with a hint."""
+    if error is full:  # it was not begun
+        return full
     if isinstance(error, BuildError) and not advice.SPACE.search(error.output):
         error.hint = "; ".join(filter(None, (error.hint, full.message, full.hint)))
         return error
@@ -101,30 +105,26 @@ def _build(
             return layer, "pulled"
         if setting.cached_only and not recipe.archive:
             raise not_cached(settled.node)
-        _check_room(settled, setting, event_id)
-        bring(settled, setting, event_id, site)
         turn = setting.turns if settled.node.of else nullcontext()
-        with Workbench(setting, settled.fetches, settled.inputs) as bench, turn:
-            try:
-                captured = _make(recipe, settled, ground, setting, event_id, bench, draft)
-            except BuildError as error:
-                error.hint = error.hint or settled.node.kind.hint(settled.request, settled.pins, error.output, site)
-                raise
+        with _room_for(settled, setting):
+            bring(settled, setting, event_id, site)
+            with Workbench(setting, settled.fetches, settled.inputs) as bench, turn:
+                try:
+                    captured = _make(recipe, settled, ground, setting, event_id, bench, draft)
+                except BuildError as error:
+                    error.hint = error.hint or settled.node.kind.hint(settled.request, settled.pins, error.output, site)
+                    raise
         layer = draft.commit(captured, settled.document, team.built(settled, setting), setting.sync)
     team.give(settled, base, layer, setting)
     return layer, "pulled" if recipe.archive else "built"
 
 
-def _check_room(settled: Settled, setting: Setting, event_id: str) -> None:
-    """Say it before anything is fetched where the disk is too small. Raises StoreError where it clearly is."""
+def _room_for(settled: Settled, setting: Setting) -> AbstractContextManager[None]:
+    """While it is made: see Room.making."""
     there = [blobs.has(setting.store, fetch.sha256, fetch.size) for fetch in settled.fetches]
     sizes = [fetch.size for fetch in settled.fetches]
     missing = sum(size for size, has in zip(sizes, there, strict=True) if not has)
-    said, never = refusing.tight(setting.store.root, _called(settled), sum(sizes), missing)
-    if never:
-        raise StoreError(said, code="store-space", hint=refusing.ROOM)
-    if said:
-        setting.emit(net.note(event_id, said))
+    return setting.room.making(setting.store, _called(settled), sum(sizes), missing, setting.emit)
 
 
 class Rebuild:

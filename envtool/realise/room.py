@@ -8,10 +8,12 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from envtool.errors import BuildError, MakeError, StoreError
-from envtool.events import Emit, Finished, Started
+from envtool.events import Emit, Finished, Noted, Started
+from envtool.realise import advice
 from envtool.store import refusing, room
 from envtool.store.claims import Claims
 from envtool.store.store import Store
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from envtool.store.survey import Survey
 
 SCARCE = 1 << 30  # bytes: with less free, a command that says that there is no space left means this disk
+HARDLY = 1_000_000  # bytes: whoever removes less has removed nothing
+_ALL = 1 << 62
 AGAIN = 60.0  # seconds after which it is tried again where not enough could be found
 
 
@@ -32,10 +36,43 @@ class Room:
         self._needs: list[weakref.WeakMethod[Callable[[], Iterable[str]]]] = []
         self._measured = False  # whether the store's whole size was looked at
         self._next = 0.0
+        self._adding = threading.Lock()
+        self._making: list[tuple[int, int]] = []  # what is made now takes so many bytes: at least, and mostly
+        self._before = 0  # bytes that were free before the first of these was begun
+        self._about = 0  # what all that was made at one time takes mostly
+        self._told = False
 
     def need(self, keys: Callable[[], Iterable[str]]) -> None:
         """Let no collection of ours take the layers that `keys` (a method) names when it is asked."""
         self._needs.append(weakref.WeakMethod(keys))
+
+    @contextmanager
+    def making(self, store: Store, what: str, fetched: int, missing: int, emit: Emit) -> Iterator[None]:
+        """While something is made of `fetched` bytes, of which so many are `missing`. Added up with all else that is
+        being made: each of two may have room, and both not. Said before anything is fetched where the disk is probably
+        too small. Raises NoRoom where it clearly is."""
+        need = refusing.needed(fetched, missing)
+        with self._adding:
+            left = room.free(store)[0]
+            # what the others have written since is part of what they need
+            self._before = max(self._before, left) if self._making else left
+            least, self._about = (sum(each) for each in zip(*self._making, need, strict=True))
+            called = f"{what}, with what is being made beside it," if self._making else what
+            said, never = (
+                refusing.tight(store.root, called, least, self._about, self._before) if fetched else ("", False)
+            )
+            if said and not never and not self._told:
+                self._told = True
+                emit(Noted(text=said))
+            if never:
+                error = StoreError(said, code="store-space", hint=refusing.ROOM)
+                raise NoRoom(error, error, sure=True)
+            self._making.append(need)
+        try:
+            yield
+        finally:
+            with self._adding:
+                self._making.remove(need)
 
     def ensure(self, store: Store, root: str, claims: Claims, emit: Emit, *, full: bool = False) -> bool:
         """Collect when less is free than has to be, or the store is larger than it may be; whether anything went. A
@@ -44,7 +81,8 @@ class Room:
         wanted = room.lacking(store, os.environ)
         limit = room.limit(os.environ)
         if full:
-            wanted = max(wanted, room.keep_free(room.free(store)[1], {}), 1)
+            free, disk = room.free(store)
+            wanted = max(wanted, room.keep_free(disk, {}), self._about - free, 1)
         if not full and (wanted == 0 or time.monotonic() < self._next) and (limit is None or self._measured):
             return False
         with self._lock:
@@ -58,23 +96,38 @@ class Room:
                 self._next = time.monotonic() + AGAIN
             return collected is not None and collected.freed > 0
 
+    def barren(self, store: Store, root: str, claims: Claims) -> bool:
+        """Whether hardly anything of the store can go but what is needed now."""
+        from envtool.container import ids
+        from envtool.store.gc import gc
+
+        policy = partial(self._policy, root, claims, _ALL, None)
+        try:
+            _, found = gc(store, policy, inside=ids.inside, remove=ids.remove, dry_run=True)
+        except (OSError, StoreError):
+            return False
+        return sum(item.size for item in found.gone) < HARDLY
+
+    def _policy(self, root: str, claims: Claims, wanted: int, limit: int | None, found: Survey) -> Policy:
+        from envtool.store.collect import Policy
+        from envtool.store.survey import named
+
+        own = claims.layers | named([root])
+        for each in self._needs:
+            keys = each()
+            own |= frozenset(keys() if keys else ())
+        return Policy(
+            now=time.time(), by_age=False, room=wanted, keep_size=limit, named=named(found.projects), spare=own
+        )
+
     def _collect(
         self, store: Store, root: str, claims: Claims, wanted: int, limit: int | None, emit: Emit
     ) -> Collected | None:
         from envtool.container import ids
-        from envtool.store.collect import Policy
         from envtool.store.gc import gc
-        from envtool.store.survey import named
 
         began = time.time()
-
-        def policy(found: Survey) -> Policy:
-            own = claims.layers | named([root])
-            for each in self._needs:
-                keys = each()
-                own |= frozenset(keys() if keys else ())
-            return Policy(now=began, by_age=False, room=wanted, keep_size=limit, named=named(found.projects), spare=own)
-
+        policy = partial(self._policy, root, claims, wanted, limit)
         try:
             _, collected = gc(store, policy, inside=ids.inside, remove=ids.remove)
         except (OSError, StoreError):  # what comes next has the words for a disk that is full
@@ -117,6 +170,4 @@ def watched(store: Store) -> Iterator[None]:
 
 
 def _said(error: MakeError | OSError) -> bool:
-    from envtool.realise import advice
-
     return isinstance(error, BuildError) and bool(advice.SPACE.search(error.output))

@@ -13,7 +13,7 @@ from envtool.api import PROJECT, Bind, Command, Completed, Fetch, Request, Seale
 from envtool.container import program as container
 from envtool.container import start
 from envtool.errors import FetchError, Interrupted, MakeError, ResolveError
-from envtool.events import Event
+from envtool.events import Event, Progress
 from envtool.realise import bring
 from envtool.realise.build import Workbench, build_environment
 from envtool.realise.ground import copies, joins, laid, stack_binds
@@ -47,6 +47,7 @@ class StackSite(InProject):
         """See api.Site."""
         setting = self._setting
         bring.download(fetches, setting, self._event_id, phase="index")
+        setting.emit(Progress(id=self._event_id, phase="resolving"))  # what is read now, and compared
         return [Path(blobs.path(setting.store, fetch.sha256)) for fetch in fetches]
 
     def seen(self, sha256: str, url: str) -> None:

@@ -8,13 +8,13 @@ from contextlib import suppress
 
 from envtool.api import Cache, Secret
 from envtool.cache.statement import Refused, Statement
-from envtool.cache.tally import sized
 from envtool.container import ids
 from envtool.errors import BuildError
 from envtool.events import Progress
 from envtool.model import Json
 from envtool.realise.setting import Setting
 from envtool.realise.settle import Settled
+from envtool.sizes import said
 from envtool.store import canonical, layers
 
 EVERY = 0.1  # seconds between two events
@@ -55,7 +55,7 @@ def came(layer: layers.Layer) -> str:
     """How much of a layer came from the cache, in words; empty for one that did not."""
     origin = layer.built.get("pulled")
     size = origin.get("bytes") if isinstance(origin, dict) else None
-    return sized(size) if isinstance(size, int) else ""
+    return said(size) if isinstance(size, int) else ""
 
 
 def pulled(settled: Settled, setting: Setting, draft: layers.Draft, event_id: str) -> layers.Layer | None:

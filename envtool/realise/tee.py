@@ -8,7 +8,7 @@ import threading
 from typing import IO
 
 from envtool.events import Emit, Output
-from envtool.sizes import said
+from envtool.sizes import said, written
 
 HEAD = 32 << 20  # bytes of the beginning that are kept, and of the end
 TAIL = (32 << 20) - 256  # so that all of it, the note too, is what results.py remembers
@@ -84,7 +84,7 @@ class Tee:
         self._file.seek(HEAD)
         ring = self._file.read(TAIL)
         self._file.seek(HEAD)
-        note = f"\n[envtool: {said(self.cut)} left out here; the first and the last {HEAD >> 20} MiB stay]\n"
+        note = f"\n[envtool: {said(self.cut)} left out here; the first and the last {written(HEAD)} stay]\n"
         self._file.write(note.encode())
         self._file.write(memoryview(ring)[start - HEAD :])
         self._file.write(memoryview(ring)[: start - HEAD])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from envtool.events import Event, Finished, Output, Progress, Started
-from envtool.report.text import one_line, safe
+from envtool.report.text import one_line, safe, width
+from envtool.report.words import Layout
 
 TAIL = 4096  # characters of output kept for each piece: enough for its last line
 
@@ -50,6 +51,11 @@ class Piece:
         return next((one_line(line).strip() for line in reversed(lines) if line.strip()), "")
 
 
+def _name(event: Started) -> int:
+    """Columns of a name with what it stands on."""
+    return width(f"{event.name} [{event.on}]" if event.on else event.name)
+
+
 @dataclass(slots=True)
 class Board:
     """The pieces under way, in order of their start, and how long fetches took that ended, by name and `on`."""
@@ -57,11 +63,18 @@ class Board:
     pieces: dict[str, Piece] = field(default_factory=dict)
     fetched: dict[tuple[str, str], float] = field(default_factory=dict)
     tasks: int = 0  # started so far
+    widest: tuple[int, int, int] = (0, 0, 0)  # columns of the names started so far: of what is made, envs, tasks
+
+    def layout(self, columns: int) -> Layout:
+        """Where lines of ours have their columns, on a screen of so many."""
+        return Layout.of(*self.widest, columns)
 
     def apply(self, event: Event) -> Piece | None:
         """Follow an event; returns the piece it belongs to (also the one that just ended), None for strangers."""
         if isinstance(event, Started):
             self.tasks += event.subject == "task"
+            names = (0, width(event.env), width(event.name)) if event.subject == "task" else (_name(event), 0, 0)
+            self.widest = cast("tuple[int, int, int]", tuple(map(max, self.widest, names)))
             self.pieces[event.id] = Piece(started=event, total=event.total)
             return self.pieces[event.id]
         if isinstance(event, Finished):

@@ -83,24 +83,34 @@ def failure(
     if result.outcome in ("failed", "timeout"):
         if result.log and not text and not shown and not message:
             parts.append("   it printed nothing")
-        parts += _again(f"{again} shell {shlex.quote(result.env)}", result, screen or columns, style)
+        parts += _again(f"{again} shell {shlex.quote(result.env)}", result, columns, screen, style)
     return "\n".join(parts)
 
 
-def _again(shell: str, result: Result, columns: int, style: words.Style) -> list[str]:
+def _again(shell: str, result: Result, columns: int, screen: int, style: words.Style) -> list[str]:
     """What to type, on one line where that fits. A command is never cut: a longer one has a line of its own, which the
-    terminal may break, and of one of many lines it is said where it stands."""
+    terminal breaks only where it is wider than that, and of one of many lines it is said where it stands."""
     first = f"   again, inside:  {shell}"
+    columns = screen or columns
+    if 0 < screen < width(first):  # nothing is broken in the middle of a name that has room elsewhere
+        first = f"   again, inside:\n{_alone(shell, screen)}"
     if not result.commands:
         return [first]
     if any(each != one_line(each) for each in result.commands):
         return [first, style.glyphs(f"            then:  the commands of the task, {result.where}")]
     joined = _joined(result.commands)
-    if joined and width(first) + width(joined) + 9 <= columns:
+    if joined and "\n" not in first and width(first) + width(joined) + 9 <= columns:
         return [f"{first}   then: {joined}"]
-    if joined and (len(result.commands) == 1 or width(joined) + 19 <= columns):
-        return [first, f"            then:  {joined}"]
-    return [first, *(f"{'then:' if not index else '':>17}  {each}" for index, each in enumerate(result.commands))]
+    commands = (joined,) if joined and width(joined) + 19 <= columns else result.commands
+    longest = max(map(width, commands))
+    if longest <= screen < longest + 19:
+        return [first, "            then:", *(_alone(each, screen) for each in commands)]
+    return [first, *(f"{'then:' if not index else '':>17}  {each}" for index, each in enumerate(commands))]
+
+
+def _alone(command: str, columns: int) -> str:
+    """A command on a line of its own, as far to the right as it has room."""
+    return " " * max(0, min(5, columns - width(command))) + command
 
 
 def _joined(commands: Sequence[str]) -> str:
@@ -118,14 +128,16 @@ def closing(
     *,
     interrupted: bool,
     again: str,
+    typed: str = "",
+    kept: Sequence[str] = (),
     shown: Collection[tuple[str, str]],
     style: words.Style,
     columns: int,
     screen: int = 0,
 ) -> str:
-    """The whole end, without the last newline. `again` is how this envtool was called ("envtool -C dir"),
-    `shown` the (env, task) whose output is on the screen already, `spent` seconds. Rules are as wide as `columns`,
-    prose no wider than the `screen` (0: that has no end).
+    """The whole end, without the last newline. `again` is how this envtool was called ("envtool -C dir"), `typed` the
+    whole command, `shown` the (env, task) whose output is on the screen already, `spent` seconds, `kept` what is of
+    a run that was interrupted. Rules are as wide as `columns`, prose no wider than the `screen` (0: that has no end).
     """
     bad = [result for result in results if result.outcome in ("failed", "timeout", "error")]
     # one alone, whose output was shown as it came, has its title above that
@@ -147,4 +159,26 @@ def closing(
         for each, *others in alike.values()
     ]
     last = words.total(results, spent, interrupted=interrupted, style=style, columns=screen)
-    return "\n".join([*([""] if titled else []), *filter(None, parts), last])
+    return "\n".join(
+        [*([""] if titled else []), *filter(None, parts), last, *_next(results, typed, kept, interrupted, screen)]
+    )
+
+
+def _next(results: Sequence[Result], typed: str, kept: Sequence[str], interrupted: bool, columns: int) -> list[str]:
+    """What is kept of a run that did not come to its end, and what to type to go on. A command is never cut."""
+    if interrupted or any(each.outcome == "interrupted" for each in results):
+        tasks = sum(bool(each.outputs) for each in results)
+        kept = [*kept, *([f"the outputs of {words.counted(tasks, 'task')}"] if tasks else [])]
+        lines = [wrapped(f"   kept:   {', '.join(kept)}", columns, indent=" " * 8)] if kept else []
+        return [*lines, *to_type("again:", typed, columns)]
+    if typed and any(each.error is not None and each.error.code == "store-space" for each in results):
+        return to_type("again, on another disk:", f"ENVTOOL_STORE=DIR {typed}", columns)
+    return []
+
+
+def to_type(label: str, command: str, columns: int) -> list[str]:
+    """What to type, on a line of its own where it has no room beside the label; nothing where there is nothing."""
+    if not command:
+        return []
+    line = f"   {label}  {command}"
+    return [line] if not columns or width(line) <= columns else [f"   {label}", _alone(command, columns)]

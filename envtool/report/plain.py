@@ -42,7 +42,9 @@ class Plain:
                 self.shown.add((event.env, event.name))
             if words.worth(event, self._verbosity):
                 fetched = self._board.spent_fetching(event)
-                line = words.finished(event, piece, fetched=fetched, style=self._style, columns=self._columns())
+                columns = self._columns()
+                layout = self._board.layout(columns)
+                line = words.finished(event, piece, fetched=fetched, style=self._style, columns=columns, layout=layout)
                 self._write(line + "\n")
 
     def tick(self, now: float) -> bool:
@@ -53,12 +55,15 @@ class Plain:
         for piece in waiting:
             if now - piece.started.time >= WONDER:
                 piece.announced = True
-                self._write(self._style.glyphs(words.begun(piece, self._columns())) + "\n")
+                self._write(
+                    self._style.glyphs(words.begun(piece, self._columns(), self._board.layout(self._columns()))) + "\n"
+                )
         return any(not piece.announced for piece in waiting)
 
-    def say(self, text: str) -> None:
-        """A line of our own in between. Called by the stream's thread."""
-        self._write(wrapped(text, self._columns(), indent="  ") + "\n")
+    def say(self, text: str, *, over: bool = False) -> None:
+        """A line of our own in between. Called by the stream's thread. `over` as in Terminal."""
+        begin = "\r" if over and self._file.isatty() else ""
+        self._write(f"{begin}{wrapped(text, self._columns(), indent='  ')}\n")
 
     def close(self) -> None:
         """Nothing to put back."""

@@ -69,8 +69,11 @@ class Terminal:
             self._draw(pieces, now)
         return bool(pieces)
 
-    def say(self, text: str) -> None:
-        """Prose of our own in between. Called by the stream's thread."""
+    def say(self, text: str, *, over: bool = False) -> None:
+        """Prose of our own in between. Called by the stream's thread. `over`: what the terminal echoed ("^C"), where a
+        line of ours would begin, is written over."""
+        if over and self._fresh and not self._live:
+            self._file.write("\r")
         self._print(wrapped(text, self.columns, indent="  "))
 
     def close(self) -> None:
@@ -112,7 +115,8 @@ class Terminal:
             self._lines(self._transcript.end(event.id, words.prefix(piece, style=self._style)))
         if words.worth(event, self._verbosity):
             fetched = self._board.spent_fetching(event)
-            line = words.finished(event, piece, fetched=fetched, style=self._style, columns=self.columns)
+            line = words.finished(event, piece, fetched=fetched, style=self._style, columns=self.columns,
+                                  layout=self._board.layout(self.columns))  # fmt: skip
             self._print(line)
 
     def _lines(self, text: str) -> None:
@@ -144,7 +148,8 @@ class Terminal:
         assert self._console
         room = max(1, self._console.size.height - 2)
         columns = self.columns - ECHO
-        lines = [words.running(piece, now, style=self._style, columns=columns) for piece in pieces[:room]]
+        layout = self._board.layout(self.columns)
+        lines = [words.running(each, now, style=self._style, columns=columns, layout=layout) for each in pieces[:room]]
         if len(pieces) > room:
             lines[-1] = self._style.glyphs(f"   … and {len(pieces) - room + 1} more")
         text = Text("\n", no_wrap=True, overflow="ellipsis").join(Text.from_ansi(line) for line in lines)

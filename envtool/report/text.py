@@ -120,6 +120,19 @@ def clipped(text: str, columns: int) -> str:
     return first(text, columns - 1) + "…" if columns > 0 else ""
 
 
+def some(text: str, columns: int) -> str:
+    """As many whole words of the beginning as fit, `…` where some are left out: no number is cut, and none stands
+    without its unit. Of the first word as much as there is room for, where it is no number."""
+    if width(text) <= columns:
+        return text
+    shown = ""
+    for word in _WORD.findall(text):
+        if width(f"{shown} {word} …".lstrip()) > columns:
+            break
+        shown = f"{shown} {word}".lstrip()
+    return f"{shown} …" if shown else "" if text[:1].isdigit() else clipped(text, columns)
+
+
 def shortened(text: str, columns: int) -> str:
     """The same with its middle left out: names are told apart by their ends as often as by their beginnings."""
     if width(text) <= columns:
@@ -130,6 +143,7 @@ def shortened(text: str, columns: int) -> str:
     return f"{first(text, columns - 1 - width(end))}…{end}"
 
 
+_LABEL = re.compile(r"( *)\S+(?: \S+)? {2,}(?=\S)")
 _WORD = re.compile(r"`[^`\n]*`\S*|[+-]?\d[\d.]* [kMGT]?B\b\S*|\S+")  # a size and its unit are one
 
 
@@ -145,31 +159,37 @@ def _wrapped(line: str, columns: int, indent: str) -> str:
     if width(line) <= columns:
         return line
     margin = line[: len(line) - len(line.lstrip(" "))]
-    lines, current = [], margin
-    for word in _WORD.findall(line):
-        if current.strip() and width(current) + 1 + width(word) > columns:
+    lines, current, end = [], margin, len(margin)
+    for found in _WORD.finditer(line):
+        word, blanks = found[0], line[end : found.start()] or " "
+        end = found.end()
+        if current.strip() and width(current) + len(blanks) + width(word) > columns:
             lines.append(current)
             current = f"{margin}{indent}{word}"
         else:
-            current += f" {word}" if current.strip() else word
+            current += f"{blanks}{word}" if current.strip() else word
     return "\n".join([*lines, current])
 
 
-def fitted(text: str, columns: int) -> str:
+def fitted(text: str, columns: int, *, indent: int = 4) -> str:
     """Lines of ours in no more than `columns` (0: as they are): what is too wide is broken at blanks, further lines
-    deeper, and a word that has no room, a path mostly, loses its middle. What is to be typed stays whole."""
+    deeper by `indent`, or below what follows a label and two blanks, and a word that has no room, a path mostly, loses
+    its middle. What is to be typed is whole."""
     if not columns:
         return text
     lines: list[str] = []
     for line in text.split("\n"):
-        indent = "    "
         if width(line) <= columns:
             lines.append(line)
             continue
-        room = columns - len(indent) - (len(line) - len(line.lstrip(" ")))
+        label = _LABEL.match(plain(line))
+        deep = indent
+        if label and width(label[0]) <= columns // 3:  # what belongs to it stands below it
+            deep = width(label[0]) - width(label[1])
+        room = columns - deep - (len(line) - len(line.lstrip(" ")))
         words = (word if "`" in word or width(word) <= room else shortened(plain(word), max(room, 1)) for word in
                  re.split(r"(`[^`\n]*`\S*|\s+)", line))  # fmt: skip
-        lines.append(wrapped("".join(words), columns, indent=indent))
+        lines.append(wrapped("".join(words), columns, indent=" " * deep))
     return "\n".join(lines)
 
 
@@ -181,15 +201,3 @@ def seconds(value: float) -> str:
     if whole < 3600:
         return f"{whole // 60}m{whole % 60:02}s"
     return f"{whole // 3600}h{whole % 3600 // 60:02}m"
-
-
-def size(value: int) -> str:
-    """Bytes in powers of 1000: "812 B", "4.1 MB", "41 MB"."""
-    if value < 1000:
-        return f"{value} B"
-    amount = float(value)
-    for unit in ("kB", "MB", "GB", "TB"):
-        amount /= 1000
-        if amount < 999.5 or unit == "TB":
-            break
-    return f"{amount:.1f} {unit}" if amount < 9.95 else f"{amount:.0f} {unit}"

@@ -7,7 +7,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any, TextIO
 
 SIGN = "="
@@ -49,11 +49,46 @@ def shown(file: TextIO, environ: Mapping[str, str]) -> tuple[bool, bool]:
     return color, True
 
 
-def line(row: Mapping[str, Any], *, now: float, color: bool) -> str:
-    """The line of a task, as words.finished has it, for plain names: `row` has env, task, since and host."""
+def columns(file: TextIO, environ: Mapping[str, str]) -> int:
+    """How wide the terminal is that a stream leads to, 0 where it leads to none: text.columns without its imports."""
+    said = environ.get("COLUMNS", "")
+    try:
+        if not file.isatty():
+            return 0
+        known = said.isascii() and said.isdecimal() and len(said) < 6
+        return (int(said) if known else 0) or os.get_terminal_size(file.fileno()).columns
+    except (OSError, ValueError):
+        return 0
+
+
+def layout(names: int, envs: int, tasks: int, columns: int) -> tuple[int, int]:
+    """Where the name of a task and the details begin, for names of so many columns at most: of what is made, of envs,
+    of tasks. `columns` are those of the screen, 0: without end."""
+    columns = columns or 120
+    task = min(max(15, envs + 1), max(15, columns // 2 - 8))
+    wanted = max(10 + names, 3 + task + tasks if tasks else 0) + 1
+    return task, min(max(26, wanted), max(26, min(64, columns - 32)))
+
+
+def lines(rows: Sequence[Mapping[str, Any]], *, now: float, color: bool, columns: int = 0) -> list[str] | None:
+    """The lines of tasks, as words.finished has them, for plain names: a row has env, task, since and host. None where
+    one has no room in two lines of the screen: the long way has the words for that."""
     sign = f"\x1b[{COLOR}m{SIGN}\x1b[0m" if color else SIGN
-    name = f"{row['env']:<14} {row['task']}"
-    return f" {sign} {name:<22} {detail(row['since'], row['host'], now=now)}"
+    envs, tasks = (max((len(row[name]) for row in rows), default=0) for name in ("env", "task"))
+    task, begin = layout(0, envs, tasks, columns)
+    out = []
+    for row in rows:
+        head = f"{row['env']:<{task - 1}} {row['task']}"
+        said = detail(row["since"], row["host"], now=now)
+        room = columns or 1 << 20
+        if 3 + max(len(head), len(said)) > room or (columns and len(row["env"]) >= task):
+            return None
+        if max(len(head) + 4, begin) + len(said) <= room:
+            head = f"{head:<{begin - 4}} {said}"
+        else:
+            head += f" {said}" if len(head) + 4 + len(said) <= room else f"\n   {said}"
+        out.append(f" {sign} {head}")
+    return out
 
 
 def closing(count: int, spent: float, *, color: bool, unicode: bool) -> str:

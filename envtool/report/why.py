@@ -6,8 +6,9 @@ import time
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from envtool.report.text import one_line, pad, size, width
+from envtool.report.text import one_line, pad, width
 from envtool.report.words import counted
+from envtool.sizes import said as size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -173,7 +174,7 @@ def _cut(text: str) -> str:
 
 def _made_of(each: Explanation, now: float) -> str:
     assert each.content is not None
-    words = [each.kind, one_line(each.summary), size(each.content.size)]
+    words = [each.kind, one_line(each.summary)]
     if each.since is not None:
         words.append(f"{'pulled' if each.since.pulled else 'built'} {when(each.since.time, now)}")
     return ", ".join(dict.fromkeys(word for word in words if word))
@@ -183,7 +184,7 @@ def _content(each: Explanation, most: int | None) -> list[str]:
     content = each.content
     assert content is not None
     dates = f"dates to {_day(content.epoch)}" if content.epoch else ""  # an image's layer is as old as it says
-    tree = (size(content.size), f"{content.entries} entries", content.arch, dates)
+    tree = (f"{size(content.size)} in {counted(content.entries, 'file')} and directories", content.arch, dates)
     rows = [
         ("key", each.key),
         ("diff ID", content.diff_id),

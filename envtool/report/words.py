@@ -1,6 +1,7 @@
 """How things read on one line. Pure: values to text. DESIGN section 12 is the target.
 
-Column of the name 8, of the detail 26, of the times 44 and 60; meaning never hangs on colour alone. No line is wider
+Column of the name 8, of the detail 26, of the times 44 and 60, further right where names are longer and there is room
+(Layout); meaning never hangs on colour alone. No line is wider
 than the `columns` there are (0: there is no end to them): names lose their middle, what is said of them its end, and
 the time is always there.
 """
@@ -11,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from envtool.report import unchanged
-from envtool.report.text import clipped, one_line, pad, seconds, shortened, size, width, wrapped
+from envtool.report.text import clipped, one_line, pad, seconds, shortened, some, width, wrapped
+from envtool.sizes import said as size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +28,8 @@ _SPINNER_ASCII = "-\\|/"
 QUICK = 0.05  # seconds that are not worth telling
 RULE = 62  # columns of a rule, where there are so many
 PATIENCE = 10.0  # seconds after which a task's last line of output is shown beside it
+TOLD_APART = 12  # columns of a name that gives way
+BARRED = 68  # columns of a screen that has room for bars beside most names
 LEAST = 6  # columns of a detail: of fewer nobody would make anything
 _GOOD = ("built", "cached", "pulled", "done", "passed", "same")
 
@@ -46,6 +50,20 @@ class Style:
         return text if self.unicode else text.translate(_ASCII)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Where columns begin: a task's name behind its env, details, times."""
+
+    task: int = 15
+    detail: int = 26
+
+    @classmethod
+    def of(cls, names: int, envs: int, tasks: int, columns: int) -> Layout:
+        """For names of so many columns at most, on a screen of so many (0: without end)."""
+        task, detail = unchanged.layout(names, envs, tasks, columns)
+        return cls(task=task, detail=detail)
+
+
 def counted(number: int, word: str) -> str:
     """A number of things: "1 layer", "2 layers"."""
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
@@ -60,28 +78,35 @@ class Row:
     detail: str = ""
     middle: str = ""
     end: str = ""
+    layout: Layout = Layout()
 
     def text(self, columns: int, *, dim: Style | None = None, moving: bool = False) -> str:
         """The line, in no more than `columns`. `dim`: the detail is another's, and shown so. `moving`: names give way
-        to the detail, which is news, by a third of the line."""
+        to the detail, which is news, down to what tells them apart; to another's by a third of the line."""
         room = self._room(columns)
-        text = self._head(room - (min(width(self.detail), room // 3) + 1 if moving and self.detail else 0))
+        least = room // 3 if dim else max(room // 3, room - width(self.lead) - TOLD_APART - 1)
+        text = self._head(room - (min(width(self.detail), least) + 1 if moving and self.detail else 0))
         if self.detail:
-            column = 26 if max(width(text) + 1, 26) + width(self.detail) <= room else 0  # or where there is more room
+            column = self.layout.detail
+            if max(width(text) + 1, column) + width(self.detail) > room:  # there is more room before
+                column = 0
             left = room - max(width(text) + 1, column)
-            shown = clipped(self.detail, left)
+            shown = clipped(self.detail, left) if dim else some(self.detail, left)
             if shown == self.detail or left >= LEAST:
                 text = pad(text, column) + (dim.paint("2", shown) if dim else shown)
-        if self.middle and max(width(text) + 1, 44) + width(self.middle) <= room:
-            text = pad(text, 44) + self.middle
+        middle = self.layout.detail + 18
+        if self.middle and max(width(text) + 1, middle) + width(self.middle) <= room:
+            text = pad(text, middle) + self.middle
         if self.end:
-            text = pad(text, min(60, room + 1)) + self.end
+            text = pad(text, min(self.layout.detail + 34, room + 1)) + self.end
         return text.rstrip()
 
-    def holds(self, columns: int) -> bool:
-        """Whether all of the detail has room."""
+    def holds(self, columns: int, name: int | None = None) -> bool:
+        """Whether all of the detail has room beside the names, or so many columns of them."""
         room = self._room(columns)
-        return width(self._head(room)) + 1 + width(self.detail) <= room
+        head = width(self._head(room))
+        head = head if name is None else min(head, width(self.lead) + name)
+        return head + 1 + width(self.detail) <= room
 
     def _room(self, columns: int) -> int:
         """Columns that there are beside the times."""
@@ -93,8 +118,9 @@ class Row:
         budget = room - width(self.lead)
         if not first:
             return self.lead + shortened(last, max(1, budget))
-        kept = min(width(last), max(budget - max(15, width(first[0]) + 1), budget // 2, 1))
-        left = pad(shortened(first[0], max(1, budget - kept - 1)), min(15, max(1, budget - kept)))
+        column = self.layout.task
+        kept = min(width(last), max(budget - max(column, width(first[0]) + 1), budget // 2, 1))
+        left = pad(shortened(first[0], max(1, budget - kept - 1)), min(column, max(1, budget - kept)))
         return self.lead + left + shortened(last, kept)
 
 
@@ -103,9 +129,17 @@ def _named(event: Started | Finished) -> str:
     return f"{name} [{one_line(event.on)}]" if event.on else name
 
 
-def finished(event: Finished, piece: Piece | None, *, fetched: float | None, style: Style, columns: int = 0) -> str:
+def finished(
+    event: Finished,
+    piece: Piece | None,
+    *,
+    fetched: float | None,
+    style: Style,
+    columns: int = 0,
+    layout: Layout | None = None,
+) -> str:
     """The line of a piece that ended; of more than one where all that is said of it has no room beside its name."""
-    row = _finished(event, piece, fetched=fetched, style=style)
+    row = replace(_finished(event, piece, fetched=fetched, style=style), layout=layout or Layout())
     if not row.detail or row.holds(columns):
         return row.text(columns)
     return "\n".join((replace(row, detail="").text(columns), wrapped(f"   {row.detail}", columns)))
@@ -161,13 +195,15 @@ def noted(event: Noted) -> str:
     return f"note: {one_line(event.text)}"
 
 
-def begun(piece: Piece, columns: int = 0) -> str:
+def begun(piece: Piece, columns: int = 0, layout: Layout | None = None) -> str:
     """The line of a piece that has been running for a while, where nothing can move."""
     start = piece.started
     if start.subject == "task":
-        return Row(lead="   ", names=(one_line(start.env), one_line(start.name)), detail="…").text(columns)
+        names: tuple[str, ...] = (one_line(start.env), one_line(start.name))
+        return Row(lead="   ", names=names, detail="…", layout=layout or Layout()).text(columns)
     detail = one_line(piece.note or piece.phase or start.detail) or "under way"
-    return Row(lead=f" {pad(start.subject, 7)}", names=(_named(start),), detail=detail, end="…").text(columns)
+    lead, names = f" {pad(start.subject, 7)}", (_named(start),)
+    return Row(lead=lead, names=names, detail=detail, end="…", layout=layout or Layout()).text(columns)
 
 
 def _bar(done: int, total: int, cells: int = 16) -> str:
@@ -175,22 +211,24 @@ def _bar(done: int, total: int, cells: int = 16) -> str:
     return "━" * full + "╌" * (cells - full)
 
 
-def _phases(piece: Piece, style: Style) -> list[str]:
-    """How far a piece is, in fewer and fewer words: a bar while there is an end in sight that is not reached, for one
-    that is full says that all is over."""
-    if piece.phase and (0 < piece.of <= piece.count or (not piece.of and 0 < piece.total <= piece.done)):
-        return [one_line(piece.phase)]  # all is there, and something of the phase still goes on
+def _phases(piece: Piece, style: Style) -> tuple[str, list[str]]:
+    """How far a piece is, with a bar, and in fewer and fewer words: a bar only while there is an end in sight that is
+    not reached, for one that is full says that all is over. Where all of a phase is there, some of it still goes on."""
+    whole = bool(piece.phase) and (0 < piece.of <= piece.count or (not piece.of and 0 < piece.total <= piece.done))
     words = one_line(f"{piece.phase}{f' {piece.count} of {piece.of}' if piece.of else ''}".strip())
-    amount = f"{size(piece.done)} of {size(piece.total)}" if piece.total else size(piece.done) if piece.done else ""
+    amount = size(piece.done) if piece.done else ""
+    short = f"{words}, {amount}" if words and amount else ""  # of what the finished line says, too
+    if piece.total and not whole:
+        amount = f"{size(piece.done)} of {size(piece.total)}"
     said = ", ".join(filter(None, (words, amount)))
     done, total = (piece.done, piece.total) if piece.total else (piece.count, piece.of)
-    bar = [f"{style.glyphs(_bar(done, total))} {said}"] if 0 <= done < total else []
-    return [each for each in (*bar, said, words or amount) if each]
+    bar = f"{style.glyphs(_bar(done, total))} {said}" if 0 <= done < total and not whole else ""
+    return bar, [each for each in (said, short, words or amount) if each]
 
 
-def running(piece: Piece, now: float, *, style: Style, columns: int = 0) -> str:
+def running(piece: Piece, now: float, *, style: Style, columns: int = 0, layout: Layout | None = None) -> str:
     """The moving line of a piece under way."""
-    start = piece.started
+    start, layout = piece.started, layout or Layout()
     elapsed = max(0.0, now - start.time)
     frames = _SPINNER if style.unicode else _SPINNER_ASCII
     sign = style.paint("36", frames[int(now * 10) % len(frames)])
@@ -198,13 +236,15 @@ def running(piece: Piece, now: float, *, style: Style, columns: int = 0) -> str:
     if start.subject == "task":
         names = (one_line(start.env), one_line(start.name))
         last = piece.last_line() if elapsed >= PATIENCE and not note else ""
-        return Row(lead=f" {sign} ", names=names, detail=note or last, end=end).text(
+        return Row(lead=f" {sign} ", names=names, detail=note or last, end=end, layout=layout).text(
             columns, dim=style if last else None, moving=True
         )
-    details = [note] if note else _phases(piece, style) or [one_line(start.detail)]
-    lead = f" {sign} {pad(start.subject, 7)}"
-    rows = [Row(lead=lead, names=(_named(start),), detail=detail, end=end) for detail in details]
-    return next((row for row in rows if row.holds(columns)), rows[-1]).text(columns, moving=True)
+    bar, details = _phases(piece, style) if not note else ("", [note])
+    plain = Row(lead=f" {sign} {pad(start.subject, 7)}", names=(_named(start),), end=end, layout=layout)
+    if bar and not 0 < columns < BARRED and (row := replace(plain, detail=bar)).holds(columns):
+        return row.text(columns, moving=True)
+    rows = [replace(plain, detail=detail) for detail in details or [one_line(start.detail)]]
+    return next((row for row in rows if row.holds(columns, TOLD_APART)), rows[-1]).text(columns, moving=True)
 
 
 def rule(title: str, columns: int, *, style: Style) -> str:
@@ -241,7 +281,10 @@ def total(results: Sequence[Result], spent: float, *, interrupted: bool, style: 
 
 
 def worth(event: Finished, verbosity: int) -> bool:
-    """Is the end of this piece worth a line? What came from the cache, and parts of bigger pieces, are not."""
+    """Is the end of this piece worth a line? What came from the cache, and parts of bigger pieces, are not, nor what
+    was half made when all was interrupted: some of it is not waited for, and the last lines say what is kept."""
+    if event.outcome == "interrupted" and event.subject != "task":
+        return verbosity > 0
     if event.outcome not in _GOOD:
         return True
     if verbosity < 0:

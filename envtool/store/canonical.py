@@ -23,7 +23,7 @@ from typing import BinaryIO, TypeAlias
 
 from envtool import globs, stored
 from envtool.errors import StoreError
-from envtool.sizes import said
+from envtool.sizes import said, written
 from envtool.store import ocitar
 
 Captured: TypeAlias = tuple[str, int, int]  # diff ID ("sha256:…"), bytes of the tar, number of entries
@@ -340,7 +340,7 @@ def _bounded(found: list[Entry]) -> None:
         if entry.kind == FILE:
             total += entry.info.st_size
             if total > LARGEST:
-                text = f"{said(entry.info.st_size)}, with which the layer is larger than {said(LARGEST)}"
+                text = f"{said(entry.info.st_size)}, with which the layer is larger than {written(LARGEST)}"
                 raise OSError(errno.EFBIG, text, entry.name)
 
 

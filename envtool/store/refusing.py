@@ -10,10 +10,11 @@ from envtool import sizes
 from envtool.errors import EnvtoolError, StoreError, refused
 
 PLACE = "ENVTOOL_STORE=DIR is another place"
-ROOM = f"`envtool gc --dry-run` shows what can go, {PLACE}"
+ROOM = f"`envtool gc --dry-run --older-than 0s` shows what can go, {PLACE}"
+NOTHING = f"nothing of the store can go: free some of that disk, or {PLACE}"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 RIGHTS = (errno.EACCES, errno.EPERM)
-LARGER = 3  # times as much as is fetched is what mostly comes of it
+LARGER = 4  # times as much as is fetched is what mostly comes of it: of debs 4.1, of wheels and images 3
 LITTLE = 64 << 20  # bytes: with less free, a disk is full for all that is made here
 
 
@@ -32,23 +33,24 @@ def full(root: str, number: int = errno.ENOSPC) -> StoreError:
     names = ""
     if found.f_files and found.f_bavail * found.f_frsize >= LITTLE:  # what was made is gone again, or it was inodes
         names = f"; {found.f_files} inodes, {found.f_favail} free"
-    text = f"the disk of the store is full: {root} ({whole}, {left} free{names})"
+    text = f"the disk of the store is full: {root} ({whole}, {left} free now{names})"
     return StoreError(text, code="store-space", hint=ROOM)
 
 
-def tight(root: str, what: str, fetched: int, missing: int) -> tuple[str, bool]:
-    """What to say before something is made of `fetched` bytes, of which so many are `missing`, on a disk with hardly
-    room for it, and whether it cannot fit at all. Packed files unpack to two to five times as much, and never to less
-    than a little under their own size."""
-    try:
-        found = os.statvfs(root)
-    except OSError:
+def tight(root: str, what: str, least: int, about: int, left: int) -> tuple[str, bool]:
+    """What to say before something is made that takes `about` so many bytes, and `least` in any case, on a disk with
+    `left` free, and whether it cannot fit at all. Empty where there is room."""
+    if left >= about:
         return "", False
-    left = found.f_bavail * found.f_frsize
-    if not fetched or left >= missing + LARGER * fetched:
-        return "", False
-    about, free = sizes.said(missing + LARGER * fetched), sizes.said(left)
-    return f"{what} takes about {about}, and the disk of the store has {free} free: {root}", left < missing + fetched
+    never = left < least
+    amount = f"{sizes.said(least)} at least" if never else f"about {sizes.said(about)}"
+    return f"{what} takes {amount}, and the disk of the store has {sizes.said(left)} free: {root}", never
+
+
+def needed(fetched: int, missing: int) -> tuple[int, int]:
+    """What is made of `fetched` bytes, of which so many are `missing`, takes of the disk: at least, and mostly. Packed
+    files unpack to two to five times as much, and never to less than a little under their own size."""
+    return missing + fetched, missing + LARGER * fetched
 
 
 def low(root: str) -> bool:

@@ -14,6 +14,7 @@ from envtool.store import locks
 from envtool.store.store import Store
 
 GOING = ".going"  # end of the name of what is only there to be taken away
+AT_ONCE = 64  # that are held by a descriptor each
 ROOM, NAMES = 64 << 10, 8  # bytes and inodes, with which something can be taken away
 _IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR)
 Remove: TypeAlias = Callable[[str], None]  # removes a tree, also one that container ids own
@@ -55,26 +56,40 @@ def _same(path: str, descriptor: int) -> bool:
 
 
 def sweep(store: Store, *, remove: Remove | None = None) -> int:
-    """Remove what crashed runs left in tmp/; how many there were. Costs a listdir when there is nothing."""
+    """Remove what crashed runs left in tmp/; how many there were. Costs a listdir when there is nothing. All of it is
+    named as going before the first of it goes: whoever looks meanwhile is told so of all."""
     gone = 0
-    for name in os.listdir(store.path("tmp")):
+    names = os.listdir(store.path("tmp"))
+    for some in range(0, len(names), AT_ONCE):
+        ours = _claimed(store, names[some : some + AT_ONCE])
+        try:
+            for path in ours.values():
+                with suppress(OSError):  # what cannot be removed today may be tomorrow; it harms nobody
+                    remove_tree(path, remove)
+                    gone += 1
+        finally:
+            for descriptor in ours:
+                os.close(descriptor)
+    return gone
+
+
+def _claimed(store: Store, names: list[str]) -> dict[int, str]:
+    """What nobody holds of these names in tmp/, locked and named as going: path by descriptor."""
+    ours: dict[int, str] = {}
+    for name in names:
         path = store.path("tmp", name)
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:  # gone meanwhile, or nothing of ours
             continue
-        try:
+        with suppress(OSError):
             # plain files live for moments only (store.json's makings): an hour tells that nobody finishes them
-            if os.path.isfile(path) and os.fstat(descriptor).st_mtime > _an_hour_ago():
-                continue
-            if locks.attempt(descriptor):
-                remove_tree(_going(path), remove)
-                gone += 1
-        except OSError:
-            continue  # what cannot be removed today may be tomorrow; it harms nobody
-        finally:
+            young = os.path.isfile(path) and os.fstat(descriptor).st_mtime > _an_hour_ago()
+            if not young and locks.attempt(descriptor):
+                ours[descriptor] = _going(path)
+        if descriptor not in ours:
             os.close(descriptor)
-    return gone
+    return ours
 
 
 def _going(path: str) -> str:

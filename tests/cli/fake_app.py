@@ -675,7 +675,7 @@ def _run_slow(request, task, emit, cancel):
 
 def _run_deaf(request, task, emit, cancel):
     emit(events.Started(id="t", subject="task", name=task, env="unit", time=time.time()))
-    emit(events.Output(id="t", text="working"))
+    emit(events.Output(id="t", text="working\n"))
     with ThreadPoolExecutor() as pool:  # whose threads Python would wait for
         pool.submit(threading.Event().wait, 20).result()
     return ()

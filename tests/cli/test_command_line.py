@@ -12,6 +12,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from envtool import errors, events
 from envtool.cli.main import GROUPS, VERBS, main
 
 DRIVER = str(Path(__file__).parent / "driver.py")
@@ -64,6 +65,20 @@ def test_exec_takes_everything_after_the_dashes_as_it_is(envtool, fake):
     assert envtool("exec", "-C", "d", "lint", "--", "sh", "-c", "exit 7", "--", "--help").status == 7
     request, env, argv, terminal = fake.requests[-1]
     assert (request.directory, env, argv, terminal) == ("d", "lint", ("sh", "-c", "exit 7", "--", "--help"), False)
+
+
+def test_what_was_typed_is_said_again_as_it_was(envtool, fake, monkeypatch):
+    def stopped(*_, **__):
+        raise errors.Interrupted
+
+    monkeypatch.setattr(fake, "lock", stopped)
+    assert (
+        envtool("-C", "a b", "lock", "--upgrade", "x*").err
+        == "interrupted\n   again:  envtool -C 'a b' lock --upgrade 'x*'\n"
+    )
+    assert envtool("lock").err == "interrupted\n   again:  envtool lock\n"
+    monkeypatch.setattr(fake, "fetch", stopped)
+    assert envtool("fetch", "-C", "a\nb").err == "interrupted\n", "what cannot be typed on one line"
 
 
 @pytest.mark.parametrize(
@@ -315,3 +330,20 @@ def test_help_is_a_word_too(envtool, words):
         envtool(*words, "test").text()
         == envtool(*words if words[-2:] == ["help", "help"] else ["test", "--help"]).text()
     )
+
+
+def test_what_is_kept_of_a_run_is_what_was_made_and_fetched():
+    from envtool.cli.running import Made
+
+    made = Made()
+    assert made.kept() == []
+    made.event(events.Progress(id="a", phase="unpacking", done=9))
+    for outcome in ("cached", "interrupted", "failed"):
+        made.event(events.Finished(id="a", subject="layer", name="a", outcome=outcome, time=0.0, seconds=0.0))
+    assert made.kept() == []
+    made.event(events.Progress(id="a", phase="fetching", done=9))
+    assert made.kept() == ["what was fetched"]
+    made.event(events.Finished(id="a", subject="base", name="a", outcome="built", time=0.0, seconds=0.0))
+    assert made.kept() == ["what was fetched", "1 base"]
+    made.event(events.Finished(id="a", subject="layer", name="a", outcome="pulled", time=0.0, seconds=0.0))
+    assert made.kept()[1:] == ["1 base", "1 layer"]

@@ -39,14 +39,34 @@ def test_a_full_disk_is_the_last_word(fresh, server, case):
     with mounted(fresh, fresh.store, "size=50m"):
         done = fresh.envtool("test")
         assert done.status == 3, done.said
-        *_, sentence, advice, _ = done.err.rstrip().split("\n")
-        assert f"the disk of the store is full: {fresh.store} (50 MiB, " in sentence, done.err
-        assert "envtool gc --dry-run" in advice
-        assert "ENVTOOL_STORE=DIR" in advice
+        *_, sentence, advice, _, last = done.err.rstrip().split("\n")
+        full = f"the disk of the store is full: {fresh.store} (52 MB, "
+        assert full in sentence, done.err
+        assert "nothing of the store can go: free some of that disk, or ENVTOOL_STORE=DIR is another place" in advice
+        assert last == "   again, on another disk:  ENVTOOL_STORE=DIR envtool test"
         assert len(done.err.splitlines()) < 12, done.err
         assert "Errno" not in done.err
         compare("full-disk", fresh, done, (str(fresh.store), "STORE"), last=3)
         assert not fresh.left() or "tmpfs" in fresh.left()[0]
+
+
+@pytest.mark.one_caller
+def test_a_disk_that_two_envs_fill_together(fresh, server):
+    layers, envs = [], []
+    for name in "ab":
+        server.files[f"/{name}"] = data = random.Random(name).randbytes(16_000_000)
+        sha256 = hashlib.sha256(data).hexdigest()
+        layers.append(f"  {name}: {{fetch: {{url: '{server.url}/{name}', sha256: {sha256}, to: /opt/x}}}}")
+        envs.append(f"  {name}: {{layers: [{name}], tasks: {{test: 'true'}}}}")
+    fresh.spec("\n".join(["layers:", *layers, "envs:", *envs, ""]))
+    fresh.store.mkdir()
+    fresh.give(fresh.store)
+    with mounted(fresh, fresh.store, "size=50m"):
+        done = fresh.envtool("test", "-j2")
+        assert done.status == 3, done.said
+        assert "gc --dry-run" not in done.err, "it would show nothing"
+        assert "nothing of the store can go: free some of that disk" in done.err, done.err
+        assert done.err.rstrip().endswith("\n   again, on another disk:  ENVTOOL_STORE=DIR envtool test -j2")
 
 
 @pytest.mark.one_caller

@@ -101,8 +101,8 @@ def test_times_that_a_task_made_up(place):
 
 
 SIZES = [
-    ("truncate -s 1T out/big", "", "out/big: 1 TiB, with which the outputs would be larger than 2 GiB together"),
-    ("truncate -s 1M out/a; truncate -s 1M out/b", "outputs_limit: 1500kB", "out/b: 1 MiB, with which"),
+    ("truncate -s 1T out/big", "", "out/big: 1.1 TB, with which the outputs would be larger than 2 GiB together"),
+    ("truncate -s 1M out/a; truncate -s 1M out/b", "outputs_limit: 1500kB", "out/b: 1.0 MB, with which"),
     ("truncate -s 7E out/big || truncate -s 1T out/big", "outputs_limit: 900GiB", "larger than 900 GiB together"),
 ]
 
@@ -174,7 +174,7 @@ def test_a_layer_with_a_hole_without_end(place):
     place.spec(spec.format("mkdir -p /opt && truncate -s 1T /opt/hole"))
     done = place.envtool("test")
     assert done.status == 3, done.said
-    assert "/opt/hole: 1 TiB, with which the layer is larger than 256 GiB" in done.said
+    assert "/opt/hole: 1.1 TB, with which the layer is larger than 256 GiB" in done.said
     place.spec(spec.format("mkdir -p /opt && truncate -s 100G /opt/hole"))
     process = place.start("test")
     place.until(lambda: any(place.store.rglob("opt/hole")), "the hole is there", 30)
@@ -773,7 +773,7 @@ def test_inputs_that_are_too_large(tmp_path, quick):
     with pytest.raises(UsageError) as error:
         inputs.find(str(tmp_path), ["big"])
     assert error.value.code == "input-large"
-    assert "big`: 1 TiB" in error.value.message
+    assert "big`: 1.1 TB" in error.value.message
 
 
 def test_inputs_are_hashed_until_somebody_asks_for_the_end(tmp_path, quick):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from envtool.api import Fetch, Json, Request, Site, shapes
+from envtool.sizes import said
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -138,4 +139,4 @@ def file_name(item: Mapping[str, Any]) -> str:
 def summary(pins: Any) -> str:
     """As in: 88 packages, 41 MB."""
     count, size = len(pins["debs"]), sum(item["size"] for item in pins["debs"])
-    return f"{count} package{'s' if count != 1 else ''}, {max(1, round(size / 1e6))} MB" if count else "nothing to add"
+    return f"{count} package{'s' if count != 1 else ''}, {said(size)}" if count else "nothing to add"

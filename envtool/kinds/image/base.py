@@ -23,6 +23,7 @@ from envtool.api import (
 from envtool.kinds.image import pins as pinned
 from envtool.kinds.image.pins import Layer
 from envtool.kinds.image.source import Source, of_options, parse, wanted
+from envtool.sizes import said
 
 BLOB = "layer"  # what a build calls the file
 
@@ -51,7 +52,7 @@ class ImageLayer(Kind):
 
     def summary(self, request: Request, pins: Json) -> str:
         """As in: 31 MB."""
-        return _bytes(_layer(request.options).size)
+        return said(_layer(request.options).size)
 
 
 LAYER = ImageLayer()
@@ -193,14 +194,9 @@ class Image(Kind):
         layers = pinned.layers(pins)
         short = pinned.name(pins).rpartition("/")[2]
         count = f"{len(layers)} layer{'s' if len(layers) != 1 else ''}"
-        return f"{short}, {count}, {_bytes(sum(each.size for each in layers))}"
+        return f"{short}, {count}, {said(sum(each.size for each in layers))}"
 
 
 def _layer(options: Json) -> Layer:
     found = cast("dict[str, Any]", options)
     return Layer(**{name: found[name] for name in ("digest", "size", "media_type", "diff_id")})
-
-
-def _bytes(size: int) -> str:
-    value, unit = (size / 1e6, "MB") if size >= 1_000_000 else (size / 1e3, "kB")
-    return f"{value:.0f} {unit}" if value >= 10 else f"{value:.1f} {unit}"

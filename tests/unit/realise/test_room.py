@@ -127,3 +127,81 @@ def test_other_errors_are_what_they_are(place, monkeypatch):
     with pytest.raises(Interrupted), watched(store):
         raise Interrupted
     assert os.path.isdir(store.root)
+
+
+@pytest.fixture
+def disk(place, monkeypatch):
+    """The store on a disk with so much free: a list of one number; and what is said."""
+    free, said = [100], []
+    monkeypatch.setattr(space, "free", lambda _: (free[0], 1000))
+
+    def making(one, what, fetched, missing):
+        return one.making(place[0], what, fetched, missing, lambda event: said.append(event.text))
+
+    return free, said, making
+
+
+def test_what_is_made_at_one_time_is_added_up(disk):
+    _, said, making = disk
+    one = Room()
+    with making(one, "base `a`", 15, 15):
+        assert not said, "alone it has room"
+        with making(one, "base `b`", 15, 15):
+            ending = "takes about 150 B, and the disk of the store has 100 B free"
+            assert [text.partition(": /")[0] for text in said] == [
+                f"base `b`, with what is being made beside it, {ending}"
+            ]
+            with (
+                pytest.raises(NoRoom, match="base `c`, with what is being made beside it, takes 102 B at least") as no,
+                making(one, "base `c`", 21, 21),
+            ):
+                pytest.fail("it was begun")
+            assert no.value.sure
+            assert no.value.full.code == "store-space"
+        assert len(said) == 1
+    with making(one, "base `c`", 21, 21):
+        assert len(said) == 1, "it is said once"
+
+
+def test_what_the_others_have_written_is_counted_once(disk):
+    free, said, making = disk
+    one = Room()
+    with making(one, "base `a`", 10, 10):
+        free[0] = 60  # most of `a` is there
+        with making(one, "base `b`", 10, 10):
+            assert not said
+        free[0] = 200  # somebody made room
+        with making(one, "base `b`", 25, 25):
+            assert not said
+    free[0] = 60
+    with making(one, "base `b`", 13, 13):
+        assert len(said) == 1, "what has ended is part of what is not free"
+
+
+def test_a_layer_of_nothing_that_is_fetched_is_begun_on_any_disk(disk):
+    free, said, making = disk
+    free[0] = 0
+    with making(Room(), "layer `x`", 0, 0):
+        assert not said
+
+
+def test_it_is_known_when_nothing_more_can_go(place, monkeypatch):
+    store, asked, gone = place
+    one = Room()
+    assert not one.barren(store, "/p", Claims())
+    assert asked[0].room > 1 << 60, "all that can go"
+    assert not asked[0].by_age
+    gone[:] = [Item(sort="result", name="a", size=37_000, used=1.0)]
+    assert one.barren(store, "/p", Claims())
+    monkeypatch.setattr("envtool.store.gc.gc", lambda *_, **__: (_ for _ in ()).throw(StoreError("busy", code="x")))
+    assert not one.barren(store, "/p", Claims()), "nobody looked"
+
+
+def test_room_is_made_for_all_that_is_being_made(place, monkeypatch):
+    store, asked, _ = place
+    monkeypatch.setattr(space, "free", lambda _: (100, 1000))
+    one = Room()
+    with pytest.raises(NoRoom), one.making(store, "a", 500, 500, pytest.fail):
+        pass
+    one.ensure(store, "/p", Claims(), lambda _: None, full=True)
+    assert asked[0].room == 500 + 4 * 500 - 100

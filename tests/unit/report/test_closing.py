@@ -6,21 +6,22 @@ from types import SimpleNamespace
 
 import pytest
 
-from envtool.errors import BuildError, ResolveError
+from envtool.errors import BuildError, ResolveError, StoreError
 from envtool.model import Command
-from envtool.report.closing import failure
+from envtool.report.closing import closing, failure
 from envtool.report.words import Style
 
 LONG = "pytest -q --maxfail=3 --some-option=value tests/unit/one tests/unit/two tests/unit/three"
 STANDS = "the commands of the task, envtool.yaml:14"
 
 
-def said(*commands: str, columns: int = 80, env: str = "unit") -> list[str]:
+def said(*commands: str, columns: int = 80, env: str = "unit", screen: int = 0) -> list[str]:
     result = SimpleNamespace(
         env=env, task="test", outcome="failed", log="", message="exit 1", commands=commands, outputs=(), status=1,
         where="envtool.yaml:14", error=None,
     )  # fmt: skip
-    text = failure(result, again="envtool", shown=True, style=Style(color=False, unicode=True), columns=columns)
+    text = failure(result, again="envtool", shown=True, style=Style(color=False, unicode=True), columns=columns,
+                   screen=screen)  # fmt: skip
     return text.split("\n")[1:]
 
 
@@ -62,6 +63,46 @@ def test_it_has_a_line_of_its_own_where_there_is_no_room_beside():
         "            then:  pytest",
         "                   make " + "z" * 40,
     ]
+
+
+@pytest.mark.parametrize("screen", [40, 60, 72, 80, 100])
+def test_nothing_that_has_room_is_broken_by_the_terminal(screen):
+    for env in ("integration[trixie,py3.13,pg-16]", "integration[bookworm,3.12]"):
+        for commands in ([f"python -m pytest {'x' * count}"] for count in (3, 25, 40, 60)):
+            lines = said(*commands, "make check", columns=60, env=env, screen=screen)
+            for whole in (f"envtool shell '{env}'", commands[0]):
+                (line,) = [line for line in lines if whole in line]
+                assert len(line) <= max(screen, 19 + len(whole) if len(whole) > screen else 0), lines
+
+
+def ended(outcome: str, **rest) -> SimpleNamespace:
+    given = {"env": "unit", "task": "test", "log": "", "message": "", "commands": (), "outputs": (), "error": None}
+    return SimpleNamespace(outcome=outcome, **given | rest)
+
+
+def last(*results, interrupted=False, typed="envtool test", kept=("what was fetched",), screen=0) -> list[str]:
+    text = closing(
+        results, 2.0, interrupted=interrupted, again="envtool", typed=typed, kept=kept, shown=(),
+        style=Style(color=False, unicode=True), columns=60, screen=screen,
+    )  # fmt: skip
+    return text.partition(" in 2.0s ──\n")[2].split("\n")
+
+
+def test_a_run_that_was_interrupted_says_what_is_kept_and_what_to_type():
+    assert last(interrupted=True) == ["   kept:   what was fetched", "   again:  envtool test"]
+    one = last(ended("interrupted"), ended("passed", outputs=("a", "b")))
+    assert one == ["   kept:   what was fetched, the outputs of 1 task", "   again:  envtool test"]
+    typed = "envtool test -e 'integration[trixie,py3.13]' -- -k 'not slow'"
+    lines = last(ended("interrupted"), kept=(), typed=typed, screen=60)
+    assert lines == ["   again:", typed]
+    assert last(ended("passed")) == last(ended("failed", status=1)) == [""]
+
+
+def test_a_full_disk_has_the_last_word():
+    full = ended("error", message="the disk is full", error=StoreError("full", code="store-space"))
+    assert last(full, ended("passed")) == ["   again, on another disk:  ENVTOOL_STORE=DIR envtool test"]
+    assert last(full, screen=40) == ["   again, on another disk:", "     ENVTOOL_STORE=DIR envtool test"]
+    assert last(ended("error", error=StoreError("damaged", code="store"))) == [""]
 
 
 def test_as_one_would_type_it():

@@ -144,3 +144,33 @@ def test_what_takes_long_says_something_about_itself():
     for detail, note, said in (("", "", "under way"), ("", "index", "index"), ("14 packages", "", "14 packages")):
         piece = Piece(started=Started(id="l", subject="layer", name="apt", time=0.0, detail=detail), note=note)
         assert said in words.begun(piece)
+
+
+def test_what_was_half_made_when_all_was_interrupted_has_no_line():
+    file = io.StringIO()
+    display = Plain(file, style=Style())
+    for name in "ab":
+        display.event(started(name, name=name))
+    display.event(finished("a", "interrupted", name="a"))
+    display.event(started("t", "task", "test", "unit"))
+    display.event(finished("t", "interrupted", "task", "test", "unit"))
+    assert file.getvalue() == " ✗ unit           test    interrupted                       2.0s\n"
+
+
+def test_lines_are_in_line_for_long_names():
+    file = io.StringIO()
+    display = Plain(file, style=Style())
+    names = ("a-layer-with-a-long-name", "deps")
+    for name in names:
+        display.event(started(name, name=name, on="trixie"))
+    envs = ("integration[trixie]", "unit")
+    for env in envs:
+        display.event(started(env, "task", "test", env))
+    for name in names:
+        display.event(finished(name, name=name, on="trixie", detail="4 packages"))
+    for env in envs:
+        display.event(finished(env, "passed", "task", "test", env, detail="3 passed"))
+    lines = file.getvalue().splitlines()
+    assert len({line.index("4 packages") for line in lines[:2]} | {line.index("3 passed") for line in lines[2:]}) == 1
+    assert len({line.index("test ") for line in lines[2:]}) == 1
+    assert len({line.rindex("2.0s") - ("built" in line) * len("built ") for line in lines}) == 1, lines

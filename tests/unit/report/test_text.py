@@ -82,22 +82,6 @@ def test_seconds(value, shown):
     assert text.seconds(value) == shown
 
 
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (4_100, "4.1 kB"),
-        (41_000_000, "41 MB"),
-        (999_600, "1.0 MB"),
-        (2 * 10**12, "2.0 TB"),
-        (10**16, "10000 TB"),
-    ],
-)
-def test_size(value, shown):
-    assert text.size(value) == shown
-
-
 def test_wide_characters_take_two_columns():
     assert text.width("日本") == 4
     assert text.pad("日本", 6) == "日本  "

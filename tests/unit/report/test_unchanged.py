@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envtool.cli import screen
-from envtool.events import Finished
+from envtool.events import Finished, Started
 from envtool.report import unchanged, words
+from envtool.report.board import Board
+from envtool.report.text import width
 from envtool.report.words import Style
 
 NOW = time.mktime((2026, 3, 30, 9, 30, 0, 0, 0, -1))  # the day after Europe's clocks change
@@ -28,13 +30,24 @@ def finished(env, task, since, host, **rest):
     )  # fmt: skip
 
 
-@given(names, names, st.floats(0, NOW), st.sampled_from(["", "builder.example", os.uname().nodename]), st.booleans())
-def test_the_short_line_is_the_long_ways(env, task, since, host, color):
-    row = {"env": env, "task": task, "since": since, "host": host}
-    style = Style(color=color)
-    assert unchanged.line(row, now=NOW, color=color) == words.finished(
-        finished(env, task, since, host), None, fetched=None, style=style
-    )
+rows = st.tuples(names, names, st.floats(0, NOW), st.sampled_from(["", "builder.example", os.uname().nodename]))
+
+
+@given(st.lists(rows, max_size=4), st.booleans(), st.sampled_from([0, 0, 40, 60, 62, 80, 100, 160]))
+def test_the_short_lines_are_the_long_ways(found, color, columns):
+    board = Board()
+    for env, task, *_ in found:
+        board.apply(Started(id="t", subject="task", name=task, env=env, time=NOW))
+    long = [
+        words.finished(
+            finished(*row), None, fetched=None, style=Style(color=color), columns=columns, layout=board.layout(columns)
+        )
+        for row in found
+    ]
+    given_rows = [dict(zip(("env", "task", "since", "host"), row, strict=True)) for row in found]
+    short = unchanged.lines(given_rows, now=NOW, color=color, columns=columns)
+    assert short == long if short is not None else columns, "what has no room goes the long way"
+    assert all(width(line) <= columns for lines in short or () for line in lines.split("\n") if columns)
 
 
 @given(st.integers(1, 300), st.floats(0, 58), st.booleans(), st.booleans())

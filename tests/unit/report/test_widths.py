@@ -110,7 +110,7 @@ def test_every_line_of_a_display_fits(columns, monkeypatch):
     display.event(finished("layer", name, on="debian-trixie-with-everything", detail="188 packages, 320 MB"))
     display.event(started("task", "test", env))
     display.event(finished("task", "test", env, "failed", detail="exit 1", status=1))
-    display.say("interrupted: ending what runs, outputs are kept (again: end at once)")
+    display.say("interrupted: ending what runs (again: end at once)", over=True)
     lines = file.getvalue().splitlines()
     assert max(map(width, lines)) <= columns
     assert sum(line.rstrip().endswith(("built 2.0s", " 2.0s")) for line in lines) == 2
@@ -204,6 +204,32 @@ def test_a_phase_is_named_and_its_bar_is_never_full():
     assert "32 B" not in line, "no number outlives its phase"
     waits = Progress(id="1", note="waiting for another envtool")
     assert "waiting for another envtool" in running(base, Progress(id="1", phase="fetching", done=1, total=9), waits)
+
+
+@pytest.mark.parametrize("columns", [58, 60, 80, 100])
+@pytest.mark.parametrize("name", ["bookworm", "a-layer-with-a-long-name-indeed", "a-name-of-many-words" * 3])
+def test_a_number_is_never_cut_and_a_name_gives_way_first(columns, name):
+    layer = started("layer", name, on="trixie")
+    fetching = Progress(id="1", phase="fetching", done=3_000_000, total=132_000_000, count=12, of=188)
+    assert f"fetching 12 of 188, 3.0 MB{' of 132 MB' if columns > 64 else ''} " in running(
+        layer, fetching, columns=columns
+    )
+    assert "resolving 12 requirements " in running(
+        layer, Progress(id="1", note="resolving 12 requirements"), columns=columns
+    )
+    waits = "waiting for another envtool (pid 123456) to fetch 120 MB of something"
+    said = running(layer, Progress(id="1", note=waits), columns=columns)
+    assert set(re.findall(r"\d\S*", said.removesuffix(" 3.0s"))) <= {"123456)", "120"}
+    for at in range(10, 80):
+        words = running(layer, Progress(id="1", note=waits), columns=at)
+        assert ("120" in words) == ("120 MB" in words)
+
+
+def test_what_a_phase_had_is_told_while_it_goes_on():
+    base = started("base", "trixie")
+    index = Progress(id="1", phase="index", done=9_200_000, total=9_200_000, count=3, of=3)
+    assert "index 3 of 3, 9.2 MB " in running(base, index, columns=60)
+    assert "━" not in running(base, index)
 
 
 def test_names_that_are_not_unique_say_what_they_are_on():

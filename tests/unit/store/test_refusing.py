@@ -32,7 +32,7 @@ def said(number: int, name: str | bytes | None = None) -> str:
 def test_a_full_disk_says_how_full(monkeypatch):
     disk(monkeypatch)
     for name in ("/srv/store/locks/x", b"/srv/store/tmp/y", "/srv/store"):
-        assert said(errno.ENOSPC, name) == "the disk of the store is full: /srv/store (260 MiB, 54 MiB free)"
+        assert said(errno.ENOSPC, name) == "the disk of the store is full: /srv/store (273 MB, 57 MB free now)"
     assert "the disk of the store" not in said(errno.ENOSPC, "/srv/storehouse/x")
     assert "the disk of the store" not in said(errno.ENOSPC, "/tmp/x")
     assert said(errno.EDQUOT, "/srv/store/x").startswith("the quota of the disk of the store is used up")
@@ -69,16 +69,20 @@ def test_what_is_no_refusal_is_none():
     assert refusing.refusal(ROOT, OSError("a library says so")) is None
 
 
-def test_what_clearly_does_not_fit_is_refused_and_what_hardly_does_is_said(monkeypatch):
-    disk(monkeypatch, free=100)
-    assert refusing.tight(ROOT, "base `x`", 0, 0) == ("", False)
-    assert refusing.tight(ROOT, "base `x`", 33, 0) == ("", False)
-    text, never = refusing.tight(ROOT, "base `x`", 40, 0)
+def test_what_clearly_does_not_fit_is_refused_and_what_hardly_does_is_said():
+    def tight(fetched, missing):
+        return refusing.tight(ROOT, "base `x`", *refusing.needed(fetched, missing), 100)
+
+    assert tight(0, 0) == ("", False)
+    assert tight(25, 0) == ("", False)
+    text, never = tight(30, 0)
     assert text == "base `x` takes about 120 B, and the disk of the store has 100 B free: /srv/store"
     assert not never
-    assert refusing.tight(ROOT, "base `x`", 101, 0)[1]
-    assert refusing.tight(ROOT, "base `x`", 51, 51)[1]
-    assert refusing.tight(ROOT, "base `x`", 20, 20) == ("", False)
+    text, never = tight(51, 51)
+    assert text == "base `x` takes 102 B at least, and the disk of the store has 100 B free: /srv/store"
+    assert never
+    assert tight(101, 0)[1]
+    assert tight(20, 20) == ("", False)
 
 
 def test_a_store_that_cannot_be(tmp_path, monkeypatch):

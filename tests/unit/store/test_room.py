@@ -16,6 +16,18 @@ def test_sizes():
     assert [sizes.parse(text) for text in ("", "GB", "-1", "1x", "1 GB more", "5%", "1ib")] == [None] * 7
 
 
+def test_what_is_measured_is_told_in_one_unit():
+    assert [sizes.said(size) for size in (0, 999, 4_100, 41_000_000, 999_600, 2 * 10**12, 10**16)] == [
+        "0 B", "999 B", "4.1 kB", "41 MB", "1.0 MB", "2.0 TB", "10 PB",
+    ]  # fmt: skip
+
+
+def test_a_limit_is_told_as_one_would_write_it():
+    written = {2 << 30: "2 GiB", 1_500_000: "1500 kB", 900 << 30: "900 GiB", 20 * 10**9: "20 GB", 7: "7 B", 0: "0 B"}
+    assert {size: sizes.written(size) for size in written} == written
+    assert all(sizes.parse(text) == size for size, text in written.items())
+
+
 def test_ages():
     assert [room.age(text) for text in ("0s", "30d", "2w", "1d12h", "90m", "5s")] == [
         0.0, 30 * 86400.0, 14 * 86400.0, 129600.0, 5400.0, 5.0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+from unittest import mock
 
 import pytest
 
@@ -67,6 +68,22 @@ def test_what_a_killed_run_left(store):
     found = of(store)
     assert (found.made, found.going, found.stopped) == (0, 0, 1)
     assert found.left > 100_000
+
+
+def test_all_that_a_remover_will_take_is_being_removed_from_the_first_moment(store):
+    for number in range(5):
+        fill(store.path("tmp", f"{number}" * 16))
+    looked = []
+
+    def refuse(path, *_):
+        raise PermissionError(path)
+
+    with mock.patch.object(scratch.shutil, "rmtree", refuse):
+        scratch.sweep(store, remove=lambda path: (looked.append(of(store)), os.system(f"rm -r {path}")))
+    assert len(looked) == 5
+    assert not any(found.left for found in looked), "nobody will find it left"
+    assert looked[0].going > 500_000
+    assert of(store).size == 0
 
 
 def test_what_is_being_swept_away(store):

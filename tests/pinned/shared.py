@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import tarfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,3 +57,16 @@ def unpack(archive: Path, tree: Path, ids: Map) -> None:
             tar.extract(member, tree, numeric_owner=True, filter="fully_trusted")
         for member in members:  # what came into a directory changed its time
             os.utime(tree / member.name, (member.mtime, member.mtime), follow_symlinks=False)
+
+
+def golden(name: str, found: Any, *, among: Callable[[Any], Any] = lambda kept: kept) -> None:
+    """Compare with tests/golden/pinned/NAME: JSON, or text where the name ends otherwise. ENVTOOL_UPDATE=1 writes it.
+
+    `among` takes out of what is kept what this machine cannot show.
+    """
+    path = GOLDEN / name
+    if os.environ.get("ENVTOOL_UPDATE"):
+        path.write_text(found if isinstance(found, str) else json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    assert path.exists(), f"ENVTOOL_UPDATE=1 writes {name}: it has to be looked at"
+    kept = path.read_text() if isinstance(found, str) else json.loads(path.read_text())
+    assert among(kept) == found

@@ -23,6 +23,8 @@ TRIED = """/proc/kcore /proc/keys /proc/kmsg /proc/kallsyms /proc/interrupts /pr
 /proc/sys/kernel/core_pattern /proc/sys/net/ipv4/ip_forward /sys/firmware /sys/kernel /sys/fs/cgroup /sys/devices/virtual/powercap
 /dev/mem /dev/kmsg /dev/console /dev/tty /dev/ptmx /dev/null /dev/full /dev/fuse /dev/net/tun /dev/shm /dev/mqueue
 /etc/shadow /etc/passwd /etc/hosts /etc/resolv.conf /root /bin/sh /tmp /project /project/data.txt /proc/1/environ /proc/1/root""".split()  # noqa: SIM905
+OURS = ("overlay", "tmpfs", "proc", "sysfs", "devpts", "mqueue", "ramfs")
+VARYING = "uuid=|size=|nr_inodes=|inode64|index=|xino=|metacopy="
 SHOWN = ("Umask", "Uid", "Gid", "Groups", "NSpid", "NoNewPrivs", "Seccomp", "Seccomp_filters")
 PARTS = {
     "where": "where",
@@ -118,6 +120,8 @@ def normalised(text: str, ids: Map) -> dict[str, list[str]]:
         parts[name] = [
             f"{first} {_id(host, ids.root, own)} {count}" for first, host, count in extents if first < 1 << 16
         ]
+    varying = ("socket ping", "socket netlink audit", "socket alg")  # what the kernel has, and how it is set
+    parts["special"] = [line for line in parts["special"] if not line.startswith(varying)]
     parts["mounts"] = mounts(parts["mounts"], ids)
     answers = [line.split() for line in parts["calls"]]
     parts["calls"] = [
@@ -141,16 +145,18 @@ def mounts(lines: list[str], ids: Map) -> list[str]:
         if row[3] in ("/null", "/zero", "/full", "/random", "/urandom", "/tty"):
             found.append(f"{row[4]} is /dev{row[3]}")
             continue
-        more = [
-            word
-            for word in rest[2].split(",")
-            if not re.match("uuid=|size=|nr_inodes=|inode64|index=|xino=|metacopy=", word)
-        ]
+        if re.match("/sys/(fs|kernel)/", row[4]):  # with a network, this machine's own
+            continue
+        where = f"{row[4]} on {places.get(row[1], 'nothing')}:"
+        options = ",".join(word for word in row[5].split(",") if not word.endswith("atime"))
+        if rest[0] not in OURS:  # a file of this machine, on whatever it lies
+            found.append(f"{where} a file {options}")
+            continue
+        more = [word for word in rest[2].split(",") if not re.match(VARYING, word)]
         more = [
             re.sub(r"(uid|gid)=(\d+)", lambda m: f"{m[1]}={_id(int(m[2]), ids.root, ids.uid)}", word) for word in more
         ]
-        source = re.sub(r"^.*//deleted$", lambda m: m[0], row[3])
-        found.append(f"{row[4]} on {places.get(row[1], 'nothing')}: {source} {row[5]} {rest[0]} {','.join(more)}")
+        found.append(f"{where} {row[3]} {options} {rest[0]} {','.join(more)}")
     return found
 
 

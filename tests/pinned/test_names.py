@@ -124,7 +124,9 @@ def test_hooks_and_entry_points():
 
 def test_error_codes():
     """Every `code` that can stand in `--json`."""
-    codes = {code for text in sources() for code in re.findall(r"\bcode(?:: str)? ?=\s*f?\"([a-z][a-z0-9-]*)\"", text)}
+    codes = {
+        code for text in sources() for code in re.findall(r"\bcode(?:: str)? ?=\s*f?\"([a-z][a-z0-9.{}_-]*)\"", text)
+    }
     assert len(codes) > 100
     golden("codes.json", sorted(codes))
 
@@ -142,7 +144,9 @@ def test_variables():
 
 HELP = """
 import contextlib, io, json, runpy, sys
+paths = [*sys.path]
 def said(*words):
+    sys.path[:] = paths
     sys.argv = ["envtool", *words]
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
@@ -166,7 +170,7 @@ def test_verbs_and_options():
         below = re.findall(r"^  ([a-z]+)  +[A-Z]", text, re.MULTILINE)
         if below:
             found[verb or "envtool"]["verbs"] = below
-    assert len(found) == 27
+    assert len(found) == 26
     golden("verbs.json", found)
 
 

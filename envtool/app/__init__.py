@@ -42,7 +42,7 @@ from envtool.realise.look import known, look
 from envtool.realise.setting import Cancel
 from envtool.realise.stacks import Stack, Stacks
 from envtool.realise.vendor import Vendored, archive, folder, is_archive
-from envtool.report import bill
+from envtool.report.bill import rendering
 from envtool.resolve import file as lock_file
 from envtool.resolve import locking
 from envtool.resolve.upgrading import moving
@@ -156,13 +156,13 @@ def vendor(request: Request, target: str, emit: Emit, cancel: Cancel, *, prune: 
     return folder(pinned, at.setting.store, path, prune=prune, check=cancel.check, project=at.spec.root)
 
 
-def sbom(request: Request, env: str, form: bill.Format, emit: Emit, cancel: Cancel) -> str:
+def sbom(request: Request, env: str, form: rendering.Format, emit: Emit, cancel: Cancel) -> str:
     """The bill of materials of one env, whose stack is made where it was not. Raises as `execute` does."""
     with working(request, emit, cancel) as at:
         chosen = one_env(at.spec, env)
         stack = _made(at, chosen)
         with layers.using(at.setting.store, [made.layer for made in stack.made]):
-            return bill.render(contents.bill(chosen.name, stack, at.kinds.plugins), form)
+            return rendering.render(contents.bill(chosen.name, stack, at.kinds.plugins), form)
 
 
 def export(

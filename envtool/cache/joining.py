@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable, Mapping
 
 from envtool.cache import sshsig
-from envtool.cache.share import Outside, Share
+from envtool.cache.context import Outside
+from envtool.cache.share import Share
 from envtool.container import ids
 from envtool.errors import EnvtoolError
 from envtool.events import Emit

@@ -22,7 +22,7 @@ from envtool.oci.reference import Reference
 from envtool.store.scratch import scratch
 
 if TYPE_CHECKING:
-    from envtool.cache.share import Outside
+    from envtool.cache.context import Outside
 
 THREADS = 2
 STALL = 60.0  # seconds without a byte, after which the end of a command waits no longer

@@ -11,34 +11,16 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
 
 from envtool.cache import parcels, shelf, sshsig, tally
 from envtool.cache.breaker import Away, Breaker
+from envtool.cache.context import Outside
 from envtool.cache.pushing import Pusher
-from envtool.cache.shelf import Registry
 from envtool.cache.statement import LAYER, RESULT, Refused, Statement
 from envtool.errors import EnvtoolError, Interrupted
-from envtool.events import Emit, Event, Finished, Progress, Started
+from envtool.events import Event, Finished, Progress, Started
 from envtool.model import Json, TeamCache
-from envtool.oci.reference import Reference
 from envtool.store.layers import Layer
-from envtool.store.store import Store
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outside:
-    """What a share needs of the command it works for."""
-
-    store: Store
-    registry: Registry  # to be asked
-    giving: Registry  # to be pushed to
-    repository: Reference
-    ids: str  # "single" or "range": whose files its containers can make
-    arch: str  # uname -m
-    emit: Emit
-    cancelled: Callable[[], bool]
-    signer: sshsig.Signer | None = None  # who pushes; None: nobody
 
 
 class Share:

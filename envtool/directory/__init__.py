@@ -21,10 +21,10 @@ from envtool.beneath import open_beneath, open_top
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from io import BufferedReader
+    from types import TracebackType
     from typing import IO
 
     from envtool.directory.changes import Change, Changes
-    from envtool.directory.drafts import NewFile, Written
 
 PREFIX, SUFFIX = ".envtool-", ".tmp"  # of what is being written; a kill leaves it, `OpenDirectory.sweep` takes it away
 _RANDOM = 8  # bytes, of which the name has hexadecimal digits
@@ -126,15 +126,18 @@ class OpenDirectory:
 
     def begin(self, mode: int = 0) -> NewFile:
         """A new file that has no place yet. `mode` 0: what the umask lets of 0666."""
-        from envtool.directory.drafts import begin
-
-        return begin(self, mode)
+        for _ in range(100):
+            name = temporary_name()
+            with self.changing():
+                fd = os.open(name, NEW, 0o600 if mode else 0o666, dir_fd=self.fd)
+            if _held(fd):
+                return NewFile(self, fd, name, mode)
+            os.close(fd)  # swept by another process before it was locked
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
     def written(self, name: str, mode: int = 0, *, replace: bool = True, sync: bool = True) -> Written:
         """A context with a file to write, which takes its place at the end, whole, or is gone. `replace` False: never
         in the place of something (FileExistsError)."""
-        from envtool.directory.drafts import Written
-
         return Written(self, plain(name), mode, replace=replace, sync=sync)
 
     def create(self, name: str) -> IO[bytes]:
@@ -234,6 +237,103 @@ class OpenDirectory:
             os.unlink(name, dir_fd=self.fd)
         except OSError:
             pass
+
+
+# ---- files that take their place once they are whole ----------------------------------------------------------------
+
+
+class NewFile:
+    """A file that is being written (`fd`), until `place` or `drop`. While it is open its lock says that it lives."""
+
+    __slots__ = ("_directory", "_mode", "_name", "fd")
+
+    def __init__(self, directory: OpenDirectory, fd: int, name: str, mode: int) -> None:
+        self._directory = OpenDirectory(os.dup(directory.fd), directory.owner, directory.changes)
+        self.fd, self._name, self._mode = fd, name, mode
+
+    def place(self, name: str, mode: int = 0, *, replace: bool = True) -> None:
+        """Give it owner and mode (0: that of its beginning), and its place. Where that fails it is dropped."""
+        at = self._directory
+        try:
+            at.give(self.fd)  # first: a change of owner takes bits of the mode away
+            if mode or self._mode:
+                os.fchmod(self.fd, mode or self._mode)
+            with at.changing():
+                if replace:
+                    os.rename(self._name, plain(name), src_dir_fd=at.fd, dst_dir_fd=at.fd)
+                else:
+                    _link(self._name, plain(name), at.fd)
+            if replace:
+                self._name = ""
+        finally:
+            self.drop()
+
+    def drop(self) -> None:
+        """Close it; gone where it has not been placed. Twice does no harm."""
+        name, self._name = self._name, ""
+        if name:
+            self._directory.discard(name)
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+        self._directory.close()
+
+
+class Written:
+    """See OpenDirectory.written."""
+
+    __slots__ = ("_directory", "_draft", "_file", "_mode", "_name", "_replace", "_sync")
+
+    def __init__(self, directory: OpenDirectory, name: str, mode: int, *, replace: bool, sync: bool) -> None:
+        self._directory, self._name, self._mode = directory, name, mode
+        self._replace, self._sync = replace, sync
+
+    def __enter__(self) -> IO[bytes]:
+        self._directory.sweep()
+        self._draft = self._directory.begin(self._mode)
+        self._file = open(self._draft.fd, "wb", closefd=False)
+        return self._file
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        try:
+            if kind is None:
+                self._file.close()  # the draft's descriptor stays open
+                if self._sync:
+                    os.fsync(self._draft.fd)
+                self._draft.place(self._name, replace=self._replace)
+        finally:
+            # else what is left in its buffer is written later, into whatever has the descriptor's number then
+            try:  # noqa: SIM105 - contextlib is not for the warm path
+                self._file.close()
+            except OSError:
+                pass
+            self._draft.drop()
+
+
+def _held(fd: int) -> bool:
+    """Lock a new file, so that no sweep takes it for a dead one's; False where one was faster."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks, where nothing is swept either
+        pass
+    return os.fstat(fd).st_nlink > 0
+
+
+def _link(temporary: str, name: str, fd: int) -> None:
+    """A rename that replaces nothing: a second name, and the first one goes (the draft's end sees to it)."""
+    try:
+        os.link(temporary, name, src_dir_fd=fd, dst_dir_fd=fd, follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        try:
+            os.stat(name, dir_fd=fd, follow_symlinks=False)
+        except FileNotFoundError:
+            os.rename(temporary, name, src_dir_fd=fd, dst_dir_fd=fd)
+            return
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name) from None
 
 
 class _Untold:

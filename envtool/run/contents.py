@@ -10,7 +10,7 @@ from envtool.api import Package, Tree
 from envtool.errors import EnvtoolError, UsageError
 from envtool.realise.stacks import Stack
 from envtool.realise.tree import StackTree
-from envtool.report.bill import Bill, Step, items
+from envtool.report.bill.document import Bill, Step, items
 
 RELEASES = ("/usr/lib/os-release", "/etc/os-release")
 

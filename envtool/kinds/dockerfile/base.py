@@ -4,31 +4,12 @@ some: kinds are loaded whenever a spec is read.
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from envtool.api import Fetch, Json, Kind, Part, Recipe, Request, Site, shapes
+from envtool.kinds.dockerfile.options import PATH, texts
 from envtool.kinds.image import pins as pinned
-
-PATH: dict[str, Json] = {
-    "type": "string",
-    "minLength": 1,
-    "not": {"pattern": r"(^/|(^|/)\.\.(/|$))"},
-    "errorMessage": "a path inside the project without `..`, relative to this file, as in docker/Dockerfile",
-}
-
-
-def options(value: Json) -> dict[str, Any]:
-    """The value under `dockerfile:` as a mapping."""
-    return {"file": value} if isinstance(value, str) else cast("dict[str, Any]", value)
-
-
-def places(value: Json) -> tuple[str, str]:
-    """The Dockerfile and its context, relative to the spec's directory."""
-    found = options(value)
-    directory = posixpath.normpath(str(found.get("context", ".")))
-    return posixpath.normpath(str(found.get("file") or posixpath.join(directory, "Dockerfile"))), directory
 
 
 class Dockerfile(Kind):
@@ -115,8 +96,7 @@ class Dockerfile(Kind):
 
     def texts(self, options: Json) -> tuple[str, ...]:
         """The Dockerfile, and what its context ignores."""
-        file, directory = places(options)
-        return (file, f"{file}.dockerignore", posixpath.normpath(posixpath.join(directory, ".dockerignore")))
+        return texts(options)
 
     def question(self, request: Request) -> Json:
         """The images that are named, and what ADD may fetch; not what is built of them."""

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from envtool.api import FetchError, Json, Kind, Part, Problem, Request, ResolveError, Sealed, Site, SpecError, Where
-from envtool.kinds.dockerfile import base, context, ignore, images
+from envtool.kinds.dockerfile import context, ignore, images
 from envtool.kinds.dockerfile.acts import CopyAct
+from envtool.kinds.dockerfile.options import as_mapping, places, texts
 from envtool.kinds.dockerfile.parse import Fault, escape, parse
 from envtool.kinds.dockerfile.plan import Assembly, Layers, built, missing, triggered, url_name
 from envtool.kinds.dockerfile.stages import SCRATCH, File, machine, needed, stages
@@ -20,7 +21,7 @@ _PREDEFINED = {"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"
 
 def local(options: Json) -> tuple[str, ...]:
     """The files of the project that tell which image a local one is."""
-    chosen = base.options(options).get("images", {})
+    chosen = as_mapping(options).get("images", {})
     return tuple(
         path for each in chosen.values() for path in (*images.KIND.inputs(each), *images.KIND.asked_inputs(each))
     )
@@ -97,7 +98,7 @@ def fresh(request: Request, pins: Any) -> bool:
 def parts(request: Request, pins: Any) -> tuple[Part, ...]:
     """One for each layer of the images, and for each instruction that changes the tree."""
     file = _file(request)
-    _, directory = base.places(request.options)
+    _, directory = places(request.options)
     with _Faults(request):
         target = _target(file, request)
         configs = _configs(request, pins["images"])
@@ -111,7 +112,7 @@ def parts(request: Request, pins: Any) -> tuple[Part, ...]:
         context=context.options(directory, _ignored(request)),
         secrets={
             name: ":".join(next(iter(source.items())))
-            for name, source in base.options(request.options).get("secrets", {}).items()
+            for name, source in as_mapping(request.options).get("secrets", {}).items()
         },
         urls={each["url"]: each for each in pins["urls"]},
         own=_root(file, target),
@@ -166,18 +167,18 @@ class _Asking:
 
 
 def _shown(request: Request) -> str:
-    return posixpath.normpath(posixpath.join(request.directory, base.places(request.options)[0]))
+    return posixpath.normpath(posixpath.join(request.directory, places(request.options)[0]))
 
 
 def _given(options: Json) -> dict[str, str]:
     """The arguments of the spec; YAML's true is written as Docker's users write it."""
-    found = base.options(options).get("args", {})
+    found = as_mapping(options).get("args", {})
     return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in found.items()}
 
 
 def _file(request: Request) -> File:
     """The Dockerfile, as stages. Raises SpecError."""
-    place, _ = base.places(request.options)
+    place, _ = places(request.options)
     text = request.texts.get(place)
     if text is None:
         hint = "`dockerfile: {file: PATH}` is relative to the spec"
@@ -186,14 +187,14 @@ def _file(request: Request) -> File:
     given = _given(request.options)
     with _Faults(request):
         lexer = Lexer(escape=escape(text))
-        file = stages(parse(text), lexer, request.arch, given, str(base.options(request.options).get("target", "")))
+        file = stages(parse(text), lexer, request.arch, given, str(as_mapping(request.options).get("target", "")))
         _check(file, given, request)
     return file
 
 
 def _check(file: File, given: Mapping[str, str], request: Request) -> None:
     here = f"linux/{machine(request.arch)}"
-    wanted = str(base.options(request.options).get("platform", here))
+    wanted = str(as_mapping(request.options).get("platform", here))
     if "/".join(wanted.split("/")[:2]) != here:
         text = f"`platform: {wanted}` needs a machine of that kind: this is {here}"
         raise SpecError((Problem(where=request.where, message=text, code="dockerfile-platform"),))
@@ -205,12 +206,12 @@ def _check(file: File, given: Mapping[str, str], request: Request) -> None:
 
 
 def _target(file: File, request: Request) -> int:
-    return file.target(str(base.options(request.options).get("target", ""))).index
+    return file.target(str(as_mapping(request.options).get("target", ""))).index
 
 
 def _ignored(request: Request) -> tuple[str, ...]:
     """The patterns of the Dockerfile's own file, else of its context's."""
-    _, own, common = base.Dockerfile().texts(request.options)
+    _, own, common = texts(request.options)
     return ignore.read(request.texts.get(own, request.texts.get(common, "")))
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from envtool.cache import pushing, sshsig, tally
 from envtool.cache.breaker import Away, Breaker
+from envtool.cache.context import Outside
 from envtool.cache.joining import join, off, pushes
-from envtool.cache.share import Outside, Share
+from envtool.cache.share import Share
 from envtool.container import ids
 from envtool.errors import FetchError, Interrupted, StoreError
 from envtool.gate import matches

@@ -1,0 +1,27 @@
+"""What a team cache needs of the command that it works for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from envtool.cache.shelf import Registry
+from envtool.cache.sshsig import Signer
+from envtool.events import Emit
+from envtool.oci.reference import Reference
+from envtool.store.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """What a share needs of the command it works for."""
+
+    store: Store
+    registry: Registry  # to be asked
+    giving: Registry  # to be pushed to
+    repository: Reference
+    ids: str  # "single" or "range": whose files its containers can make
+    arch: str  # uname -m
+    emit: Emit
+    cancelled: Callable[[], bool]
+    signer: Signer | None = None  # who pushes; None: nobody

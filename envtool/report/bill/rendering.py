@@ -1,0 +1,30 @@
+"""A bill -> its text, in one of the two formats. Their libraries are imported when they are asked for."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from envtool.errors import UsageError
+from envtool.extras import command
+from envtool.report.bill.document import Bill
+
+Format: TypeAlias = Literal["cyclonedx", "spdx"]
+FORMATS: tuple[Format, ...] = ("cyclonedx", "spdx")
+
+
+def render(bill: Bill, form: Format) -> str:
+    """The document, JSON with sorted keys and a newline at its end. Raises UsageError where a library is missing."""
+    try:
+        if form == "cyclonedx":
+            from envtool.report.bill import cyclonedx
+
+            return cyclonedx.render(bill)
+        from envtool.report.bill import spdx
+
+        return spdx.render(bill)
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"`envtool sbom` needs `{(error.name or '').partition('.')[0]}`, which is not installed",
+            code="sbom-library",
+            hint=f"`{command('sbom')}` installs what it needs",
+        ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import tarfile
@@ -69,4 +70,8 @@ def golden(name: str, found: Any, *, among: Callable[[Any], Any] = lambda kept: 
         path.write_text(found if isinstance(found, str) else json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     assert path.exists(), f"ENVTOOL_UPDATE=1 writes {name}: it has to be looked at"
     kept = path.read_text() if isinstance(found, str) else json.loads(path.read_text())
-    assert among(kept) == found
+    if among(kept) != found:
+        texts = [json.dumps(each, indent=1, ensure_ascii=False).splitlines() for each in (among(kept), found)]
+        pytest.fail(
+            "\n".join([f"{name} is not as it was", *difflib.unified_diff(*texts, "kept", "found", lineterm="", n=2)])
+        )

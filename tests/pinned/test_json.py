@@ -96,10 +96,12 @@ def documents(done, place) -> list:
     return [normalised(json.loads(line), place) for line in done.out.splitlines()]
 
 
-def unsized(value):
-    """Without sizes: a store's count what the disk gives, and documents that are as long as their times have digits."""
+def unsized(value, key=""):
+    """Without sizes, of which the disk decides, and without counts of what may be made anew (answers, short cuts)."""
     if isinstance(value, dict):
-        return {name: "SIZE" if name == "size" else unsized(each) for name, each in value.items()}
+        return {name: unsized(each, name) for name, each in value.items() if name not in ("memory", "plan", "view")}
+    if key in ("size", "files", "after_files") and isinstance(value, int):
+        return "SIZE"
     return [unsized(each) for each in value] if isinstance(value, list) else value
 
 
@@ -168,6 +170,8 @@ LOOKS = {
 
 
 def test_looks(there):
+    lines = (there.project / "envtool.yaml").read_text().splitlines(keepends=True)
+    there.write("envtool.yaml", "".join(line for line in lines if "broken" not in line))  # it could not be locked
     done = there.envtool("test", "-e", "good", "--json")
     assert done.status == 0, done.said
     found = {}
@@ -177,10 +181,10 @@ def test_looks(there):
             text = done.out
         elif name == "schema-lock":
             text = sorted(json.loads(done.out)["properties"])
+        elif done.out.startswith('{"event"'):
+            text = [each for each in events(done, there) if each["event"] not in ("started", "output")]
         else:
-            text = [
-                each for each in documents(done, there) if each.get("event") not in ("progress", "started", "output")
-            ]
+            text = documents(done, there)
         text = unsized(text) if words[0] in ("gc", "store") else text
         found[name] = {"words": words, "status": done.status, "said": text}
     for name in ("doctor", "version"):  # the keys alone: which checks and plugins there are, this machine decides

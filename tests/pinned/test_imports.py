@@ -12,7 +12,7 @@ import pytest
 
 from tests.pinned.shared import GOLDEN
 
-pytestmark = [pytest.mark.e2e, pytest.mark.one_caller]
+pytestmark = [pytest.mark.e2e, pytest.mark.any_caller, pytest.mark.one_caller]
 
 KEPT = GOLDEN / "imports.json"
 

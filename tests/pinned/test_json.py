@@ -15,7 +15,7 @@ import pytest
 
 from tests.pinned.shared import PROGRAM, X86_64, golden
 
-pytestmark = [pytest.mark.e2e, pytest.mark.one_caller, X86_64]
+pytestmark = [pytest.mark.e2e, pytest.mark.any_caller, pytest.mark.one_caller, X86_64]
 
 FAR = b"from far away\n"
 SPEC = """\

@@ -22,6 +22,8 @@ import pytest
 from envtool import api
 from tests.pinned.shared import golden
 
+pytestmark = pytest.mark.any_caller
+
 ROOT = Path(__file__).parents[2]
 SOURCES = (ROOT / "envtool", *sorted(ROOT.glob("plugins/*/src")))
 PLUGINS = ("envtool-node", "envtool-python")
@@ -182,7 +184,6 @@ def test_verbs_and_options():
 # ---- what is installed -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.any_caller
 @pytest.mark.parametrize("name", ["envtool-core", *PLUGINS])
 def test_wheels(name, tmp_path):
     pytest.importorskip("hatchling")

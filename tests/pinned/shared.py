@@ -46,16 +46,18 @@ class Map:
     def outward(self, member: tarfile.TarInfo) -> tarfile.TarInfo:
         """Out of an archive."""
         own = member.uid == CALLER
-        return member.replace(uid=self.uid if own else self.root, gid=self.gid if own else self.root, deep=False)
+        member.uid, member.gid = (self.uid, self.gid) if own else (self.root, self.root)
+        return member
 
 
 def unpack(archive: Path, tree: Path, ids: Map) -> None:
     """What `pack` of make_old.py wrote, as files of another caller."""
     tree.mkdir(exist_ok=True)
+    trusting = {"filter": "fully_trusted"} if hasattr(tarfile, "data_filter") else {}  # not in Python 3.11.2
     with tarfile.open(archive) as tar:
         members = [ids.outward(member) for member in tar]
         for member in members:
-            tar.extract(member, tree, numeric_owner=True, filter="fully_trusted")
+            tar.extract(member, tree, numeric_owner=True, **trusting)
         for member in members:  # what came into a directory changed its time
             os.utime(tree / member.name, (member.mtime, member.mtime), follow_symlinks=False)
 

@@ -60,6 +60,7 @@ def test_what_fast_ways_import(place):
         }
         for name, (others, ours) in ways.items()
     }
+    # What is built into Debian's Python and not into others (errno, binascii, struct) was added by hand.
     python = ".".join(map(str, sys.version_info[:2]))
     if os.environ.get("ENVTOOL_UPDATE"):
         KEPT.write_text(json.dumps({"python": python, "ways": found}, indent=1) + "\n")

@@ -28,13 +28,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Protocol, TypeVar
 
 import pluggy
 
 from envtool import shapes
 from envtool.errors import BuildError, FetchError, Problem, ResolveError, SpecError, UsageError
-from envtool.events import Event
 from envtool.gate import MOST
 from envtool.integrity import integrity_digest
 from envtool.model import Command, InputFile, Json, Looked, Where
@@ -60,6 +59,9 @@ from envtool.recipe import (
 )
 from envtool.shown import Cache, Memory, Peek, Secret, Shown, Text
 
+if TYPE_CHECKING:
+    from envtool.events import Event
+
 __all__ = [
     "BESIDE", "BLOBS", "PROJECT", "Archive", "Bind", "BuildError", "Cache", "Call", "Command", "Completed",
     "Detection", "EnvDraft", "Event", "Fetch", "FetchError", "ImageSource", "InputFile", "Json", "Kind", "Language",
@@ -67,6 +69,15 @@ __all__ = [
     "Request", "ResolveError", "Run", "Sealed", "Secret", "Shown", "Site", "SpecError", "Step", "Text", "Tree",
     "Unpack", "UsageError", "Where", "find_program", "hook", "hookspec", "integrity_digest", "search_path", "shapes",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Event":  # for those who ask for it: reading a spec makes no events
+        from envtool import events
+
+        return events.Event
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 hookspec = pluggy.HookspecMarker("envtool")
 hook = pluggy.HookimplMarker("envtool")
@@ -247,6 +258,10 @@ class Kind:
         """Like `optional_inputs`, for what only `resolve` looks at: an edit asks again, and the layer is made anew only
         where the answer is another."""
         return ()
+
+    def judge(self, options: Json) -> None:
+        """Tell what is wrong with options that fit the schema, as soon as the spec is read: by looking at them alone.
+        Raises FetchError, ResolveError; the spec's own value that the message has in it is pointed at."""
 
     def check(self, request: Request, site: Site) -> None:
         """Tell what is wrong in the options, or in files of the project that are no inputs, before anything below is

@@ -22,10 +22,12 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from envtool.beneath import Replaced
-from envtool.model import Where
+
+if TYPE_CHECKING:
+    from envtool.model import Where
 
 
 class EnvtoolError(Exception):

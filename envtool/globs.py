@@ -89,6 +89,21 @@ def _component(part: str) -> str:
     return starred(chunks, "[^/]")
 
 
+def fault(pattern: str) -> tuple[str, str]:
+    """What a pattern has that cannot be meant, and what to do; empty where it has nothing of the kind.
+    Matching takes it all the same, a bracket that is not closed for itself."""
+    for part in pattern.split("/"):
+        index = part.find("[")
+        while index >= 0:
+            end = part.find("]", index + 2 + (part[index + 1 : index + 2] in ("!", "^")))
+            if end < 0:
+                return f"the `[` in `{part}` is not closed", "write `]` after it; a bracket of a name is written `[[]`"
+            if _class(part[index + 1 : end]) == _NEVER:
+                return f"`{part[index : end + 1]}` matches no character", "a range goes up, as in `[a-z]`"
+            index = part.find("[", end + 1)
+    return "", ""
+
+
 def _class(body: str) -> str:
     """One character of a class: ranges that end before they begin are empty, and a slash is in none."""
     inverted = body[0] in "!^"

@@ -39,6 +39,7 @@ def find(
     door: gate.Gate | None = None,
     cancel: int = -1,
     check: Callable[[], None] | None = None,
+    listed: Callable[[], list[str]] | None = None,
 ) -> tuple[InputFile, ...]:
     """The files that patterns mean, with what of them counts; sorted by path.
 
@@ -53,7 +54,8 @@ def find(
     content. What a path means that leads out of the project counts as if it were in it, if the caller lets `door` read
     there; else it is an error, but for a link itself that nobody follows, which counts by its name.
     Raises UsageError (codes input-outside, input-missing, input-kind, input-large; WrongInputsError where there are
-    several), EnvtoolError, Interrupted as `listed` does, and what `check` raises, which is called often.
+    several), EnvtoolError, Interrupted as `project.listed` does, and what `check` raises, which is called often.
+    `listed` answers in the place of `project.listed`.
     """
     paths: set[str] = set()
     bare: set[str] = set()
@@ -67,7 +69,7 @@ def find(
     door = door or gate.Gate(root)
     with gate.Entries(root) as entries:
         hasher = project.Hasher(check)
-        search = _Search(root, entries, keeps, {*apart}, cancel, door, hasher, follows)
+        search = _Search(root, entries, keeps, {*apart}, cancel, door, hasher, follows, listed)
         search.fill(wishes, lambda found: seen if found is seen else paths)
         inner = sorted((paths | bare | seen) - search.outer.keys())
         for path in inner:
@@ -96,11 +98,13 @@ def check(
     apart: Iterable[str] = (),
     door: gate.Gate | None = None,
     cancel: int = -1,
+    listed: Callable[[], list[str]] | None = None,
 ) -> None:
     """Whether `find` would find something for each pattern: nothing of the project is read for it, only named. Raises
     as `find` does."""
     with gate.Entries(root) as entries:
-        search = _Search(root, entries, keeps, {*apart}, cancel, door or gate.Gate(root), project.Hasher(None), None)
+        door, hasher = door or gate.Gate(root), project.Hasher(None)
+        search = _Search(root, entries, keeps, {*apart}, cancel, door, hasher, None, listed)
         search.fill([(pattern, True, set()) for pattern in patterns], lambda found: found)
 
 
@@ -117,9 +121,11 @@ class _Search:
         door: gate.Gate,
         hasher: project.Hasher,
         follows: Callable[[str, str], bool] | None,
+        names: Callable[[], list[str]] | None,
     ) -> None:
         self._root, self.entries, self._keeps, self._apart, self._cancel = root, entries, keeps, apart, cancel
         self.door, self.hasher, self.follows = door, hasher, follows
+        self._names = names or (lambda: project.listed(root, cancel))
         self._listed: list[str] | None = None
         self.named: set[str] = set()  # what patterns name exactly
         self.meant: set[str] = set()  # what patterns mean
@@ -216,7 +222,7 @@ class _Search:
     def below(self, directory: str) -> list[str]:
         """What is listed in a directory ("" is the project) and does not stand apart."""
         if self._listed is None:
-            self._listed = [path for path in project.listed(self._root, self._cancel) if path not in self._apart]
+            self._listed = [path for path in self._names() if path not in self._apart]
         return [path for path in self._listed if path.startswith(f"{directory}/")] if directory else self._listed
 
     def _made_by_tools(self, directory: str) -> list[str]:

@@ -102,6 +102,7 @@ _KIND: Mapping[str, Taken | None] = {
     "texts": _each(str),
     "keeps": None,
     "follows": None,
+    "judge": _is(type(None)),
     "check": _is(type(None)),
     "question": _json,
     "resolve": _json,

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, TypeVar
 
@@ -373,6 +373,7 @@ class Files:
         self._cancel = cancel
         self._seen: dict[str, tuple[int, ...]] = {}
         self._listed: list[str] | None = None
+        self._found: dict[str, list[str]] = {}  # by pattern
 
     @property
     def allowed(self) -> gate.Allowed:
@@ -401,19 +402,31 @@ class Files:
 
     def glob(self, pattern: str) -> list[str]:
         """See api.Project."""
-        expression = globs.matcher((inside(pattern),))
+        if pattern not in self._found:
+            expression = globs.matcher((inside(pattern),))
+            self._found[pattern] = [path for path in self.listed() if expression.fullmatch(path)]
+        return [*self._found[pattern]]
+
+    def listed(self) -> list[str]:
+        """What the function `listed` says of the project, asked once. Raises as it does."""
         if self._listed is None:
             self._listed = listed(self._root, self._cancel)
-        # names come and go with the directories' times; what is ignored with these files
-        for directory in {"", *(os.path.dirname(path) for path in self._listed)}:
-            parts = directory.split("/") if directory else []
-            for depth in range(len(parts) + 1):
-                place = os.path.join(self._root, *parts[:depth])
-                self._note(place)
-                self._note(os.path.join(place, ".gitignore"))
+            self._note_directories(self._listed)
+        return self._listed
+
+    def _note_directories(self, paths: Iterable[str]) -> None:
+        """Names come and go with the directories' times; what is ignored with these files."""
+        directories = {""}
+        for directory in {path.rpartition("/")[0] for path in paths}:
+            while directory not in directories:
+                directories.add(directory)
+                directory = directory.rpartition("/")[0]  # noqa: PLW2901 - up to one that is known
+        for directory in directories:
+            place = os.path.join(self._root, directory) if directory else self._root
+            self._note(place)
+            self._note(os.path.join(place, ".gitignore"))
         self._note(os.path.join(self._root, ".git", "info", "exclude"))
         self._note(os.path.join(self._root, ".git", "index"))
-        return [path for path in self._listed if expression.fullmatch(path)]
 
     def around(self, name: str) -> dict[str, bytes]:
         """See api.Project. Raises EnvtoolError (code project-git)."""

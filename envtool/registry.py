@@ -1,7 +1,4 @@
-"""The kinds and languages that a spec may name: a frozen value, gathered once from our own modules and from plugins.
-
-This is the only module that asks importlib.metadata what is installed.
-"""
+"""The kinds and languages that a spec may name: a frozen value, gathered once from our own modules and from plugins."""
 
 from __future__ import annotations
 
@@ -11,12 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
-from envtool import api, plugged
+from envtool import api, entrypoints, plugged
 from envtool.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from importlib.metadata import EntryPoint
+
+    from envtool.entrypoints import EntryPoint
 
 __all__ = ["GROUP", "Registry", "discover", "installed"]
 
@@ -104,9 +102,7 @@ def _ours() -> Sequence[object]:
 
 
 def _installed() -> Iterable[EntryPoint]:
-    from importlib.metadata import entry_points
-
-    return entry_points(group=GROUP)
+    return entrypoints.of_group(GROUP)
 
 
 def installed() -> dict[str, str]:

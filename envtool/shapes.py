@@ -43,6 +43,24 @@ URL: Json = {
     "pattern": r"^(https?|file):[^\x00-\x1f\x7f]+$",
     "errorMessage": "a URL of http, https or file",
 }
+# What a person writes for a place to fetch from: with a host that could be one, and a port that there is. `file:` has
+# nothing but a path, since a name after two slashes would be a host, which nobody asks.
+_LABEL = r"[^\s/?#@:\[\]\\.]+"
+_PORT = r"0*(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+_HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*\.?|\[[0-9A-Fa-f:.]+\])(?::{_PORT})?"
+_WEB = rf"https?://(?:[^\s/?#@]*@)?{_HOST}(?:[/?#][^\x00-\x1f\x7f]*)?"
+WEB: dict[str, Json] = {
+    "type": "string",
+    "maxLength": 8192,
+    "pattern": rf"^{_WEB}$",
+    "errorMessage": "a URL of http or https, as in https://example.org/simple",
+}
+PLACE: dict[str, Json] = {
+    "type": "string",
+    "maxLength": 8192,
+    "pattern": rf"^(?:{_WEB}|file:(?://(?:localhost)?)?/(?!/)[^\x00-\x1f\x7f]+)$",
+    "errorMessage": "a URL of http, https or file, as in https://example.org/app.tar.gz or file:///srv/app.tar.gz",
+}
 
 
 def rows(item: Json) -> Json:

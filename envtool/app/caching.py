@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from envtool.app.opening import in_ci, read
+from envtool.app.opening import in_ci
+from envtool.app.reading import read
 from envtool.app.request import SPEC, Request
 from envtool.cache import sshsig
 from envtool.cache.show import Shown, show

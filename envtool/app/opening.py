@@ -6,28 +6,29 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from envtool import programs, registry
-from envtool.app.consent import allowed
-from envtool.app.request import Request, find_spec, select
+from envtool import registry
+from envtool.app.reading import read
+from envtool.app.request import Request
 from envtool.beneath import real_path
-from envtool.cache.share import Share
 from envtool.container import ids
 from envtool.errors import UsageError
 from envtool.events import Emit, Event
-from envtool.gate import Gate
 from envtool.lock.lock import Lock
 from envtool.model import Spec
 from envtool.plan.graph import Graph, graph
 from envtool.project import Files
-from envtool.realise.places import Lines
+from envtool.realise.parts import known_parts
 from envtool.realise.setting import Cancel, Setting
-from envtool.realise.stacks import known_parts
 from envtool.resolve import file as lock_file
 from envtool.resolve import locking
-from envtool.spec import load as load_spec
 from envtool.store import scratch, store
 from envtool.view import logs
+
+if TYPE_CHECKING:
+    from envtool.cache.share import Share
+    from envtool.realise.places import Lines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,20 +46,9 @@ class Opened:
         return lock_file.lines(self.files, self.spec.file)
 
 
-def read(request: Request, cancel: Cancel | None = None) -> tuple[Spec, Files, registry.Registry]:
-    """The spec alone. Raises SpecError, UsageError."""
-    path = find_spec(request)
-    root = os.path.dirname(path)
-    programs.avoid(root)
-    files = Files(root, Gate(root, allowed(request, root)), cancel.reader if cancel else -1)
-    kinds = registry.discover()
-    spec = load_spec(files, os.path.basename(path), root=root, registry=kinds, args=request.args)
-    return select(spec, request.envs), files, kinds
-
-
 def opened(request: Request, emit: Emit | None = None, cancel: Cancel | None = None, *, parts: bool = True) -> Opened:
-    """All of it; bases have the `parts` that are known. Raises SpecError (also where the lock has to fit and does not),
-    UsageError, StoreError."""
+    """All of it; bases have the `parts` that are known. Without `emit` nothing is made: the project's files are then
+    listed once. Raises SpecError (also where the lock has to fit and does not), UsageError, StoreError."""
     spec, files, kinds = read(request, cancel)
     nodes = graph(spec, kinds)
     place = store.locate(idmap=ids.describe())
@@ -74,6 +64,7 @@ def opened(request: Request, emit: Emit | None = None, cancel: Cancel | None = N
         refresh=request.refresh,
         files=(*spec.files, name),
         logs=tuple(dict.fromkeys((*logs.find(spec.root), *_inside(spec.root, request.reports)))),
+        listed=None if emit else files.listed,
         lock=locked or Lock(),
         offline=request.offline,
         cached_only=request.expect_cached,

@@ -19,7 +19,6 @@ from envtool.errors import BuildError, EnvtoolError, Interrupted, NotCachedError
 from envtool.events import Emit, Event, Noted
 from envtool.model import Env, Task
 from envtool.plan.outputs import contested
-from envtool.realise.explain import explain
 from envtool.realise.setting import Cancel, Setting
 from envtool.realise.stacks import Stacks
 from envtool.run import describe, ready, remember
@@ -113,6 +112,8 @@ def _unremembered(chosen: Sequence[tuple[Env, Task]], done: Sequence[Result], se
 def _check_cached(at: Opened, wanted: set[str], stacks: Stacks) -> None:
     """Raise NotCachedError, with what `why` says, where one of these bases and layers is not cached, here or by the
     team."""
+    from envtool.realise.explain import explain
+
     stacks.arrived(wanted)
     misses = explain(at.nodes, at.setting, wanted, lock=at.lock_lines(), misses=True)
     if misses:

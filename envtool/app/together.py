@@ -11,6 +11,8 @@ import copy
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
 
 from envtool.api import Secret
 from envtool.errors import EnvtoolError, MakeError, Problem, SpecError, UsageError
@@ -18,16 +20,34 @@ from envtool.model import Env
 from envtool.plan.graph import Graph, Node
 from envtool.realise import settle
 from envtool.realise.setting import Setting
-from envtool.realise.stacks import Stacks
-from envtool.run import describe
+from envtool.realise.settle import Made
 
 ASKED = frozenset(  # codes of what is not there, or may not be had
     ("outside", "pass-not-allowed", "secret-not-allowed", "secret-missing")
 ) | {"input-outside", "input-missing", "input-kind", "project-file", "not-a-file", "too-large"}
 
 
+class Stood(Protocol):
+    """What together needs of realise.stacks.Stacks."""
+
+    @property
+    def known(self) -> Graph: ...
+    def made(self) -> Sequence[Made]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Unmade:
+    """A graph of which nothing is made: for verbs that only look."""
+
+    known: Graph
+
+    def made(self) -> tuple[Made, ...]:
+        """Nothing."""
+        return ()
+
+
 @contextmanager
-def told(envs: Sequence[Env], stacks: Stacks, setting: Setting, *, runs: bool = False) -> Iterator[None]:
+def told(envs: Sequence[Env], stacks: Stood, setting: Setting, *, runs: bool = False) -> Iterator[None]:
     """Complete what is raised about these envs (see `complete`), and say what to type so that all of it is allowed."""
     try:
         yield
@@ -39,7 +59,7 @@ def told(envs: Sequence[Env], stacks: Stacks, setting: Setting, *, runs: bool = 
 
 
 def complete(
-    error: EnvtoolError, envs: Iterable[Env], stacks: Stacks, setting: Setting, *, runs: bool = True
+    error: EnvtoolError, envs: Iterable[Env], stacks: Stood, setting: Setting, *, runs: bool = True
 ) -> EnvtoolError:
     """The error with all else that these envs ask for and that is not there, or may not be had, if it is of that kind;
     any other as it is. `runs`: commands run in them, which have variables of the caller's. Raises nothing: what goes
@@ -50,12 +70,12 @@ def complete(
         return error
 
 
-def _complete(
-    error: EnvtoolError, envs: Iterable[Env], stacks: Stacks, setting: Setting, *, runs: bool
-) -> EnvtoolError:
+def _complete(error: EnvtoolError, envs: Iterable[Env], stacks: Stood, setting: Setting, *, runs: bool) -> EnvtoolError:
     said = error.problems if isinstance(error, SpecError) else ()
     if not {error.code, *(problem.code for problem in said)} & ASKED:
         return error
+    from envtool.run import describe
+
     found = dict.fromkeys(said)
     for env in envs:
         found |= dict.fromkeys(describe.wrong((env,), setting.allowed, os.environ) if runs else ())
@@ -70,7 +90,7 @@ def _complete(
     return completed
 
 
-def _secrets(node: Node, stacks: Stacks, setting: Setting) -> Iterator[Problem]:
+def _secrets(node: Node, stacks: Stood, setting: Setting) -> Iterator[Problem]:
     """Secrets of a part of a base that has yet to be built, and that may not be had."""
     if not node.of or settle.floats(node.kind) or node.id in {made.settled.node.id for made in stacks.made()}:
         return

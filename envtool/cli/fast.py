@@ -1,48 +1,124 @@
-"""The short ways of `envtool exec ENV -- CMD…` and `envtool test`: taken when the answer is already on disk."""
+"""The short ways of `envtool exec ENV -- CMD…` and of `test`, `build` and `run TASK`: taken when the answer is already
+on disk. The command line is read as cli.main would read it, or not at all (decision 0130)."""
 
 from __future__ import annotations
 
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+VERBS = ("exec", "test", "build", "run")
+_TASKS = {"test": "test", "build": "build"}  # the verbs that are the name of their task
+
+
+class Line:
+    """A command line, as far as the short ways understand it; what is not here was not said."""
+
+    verb = ""
+    words: tuple[str, ...] = ()  # positional, after the verb
+    tail: tuple[str, ...] = ()  # after `--`
+    directory = "."
+    envs: tuple[str, ...] = ()
+    quiet = False
+    color = "auto"
+
+
+def line(arguments: list[str]) -> Line | None:
+    """What a command line says, by the rules of click (options stand anywhere before `--`, but those of a verb after
+    it; short ones may be joined; the last value wins); None where there is anything that the short ways do not know."""
+    said = Line()
+    if "--" in arguments:
+        at = arguments.index("--")
+        arguments, said.tail = arguments[:at], tuple(arguments[at + 1 :])
+    rest = iter(arguments)
+    for word in rest:
+        if word.startswith("--"):
+            name, equals, value = word.partition("=")
+            found = _said(said, name, value if equals else None, rest)
+        elif word.startswith("-"):
+            found = _joined(said, word[1:], rest)
+        elif said.verb:
+            said.words += (word,)
+            found = word != ""
+        else:
+            said.verb = word
+            found = word in VERBS
+        if not found:
+            return None
+    return said if said.verb else None
+
+
+def _joined(said: Line, letters: str, rest: Iterator[str]) -> bool:
+    """One word of short options: `-q`, `-C DIR`, `-CDIR`, `-qeENV`."""
+    for at, letter in enumerate(letters, 1):
+        if letter != "q":
+            return _said(said, f"-{letter}", letters[at:] or None, rest)
+        said.quiet = True
+    return letters != ""
+
+
+def _said(said: Line, name: str, value: str | None, rest: Iterator[str]) -> bool:
+    """One option, whose value is here or the next word; whether it is one that is known."""
+    if name == "--quiet" and value is None:
+        said.quiet = True
+        return True
+    if name not in ("-C", "--color", "-e", "--env"):
+        return False
+    value = next(rest, "") if value is None else value
+    if not value or value.startswith(("-", "=")):
+        return False
+    if name == "-C":
+        said.directory = value
+    elif name == "--color":
+        said.color = value
+        return value in ("auto", "always", "never")
+    elif said.verb in ("", "exec"):
+        return False
+    else:
+        said.envs += (value,)
+    return True
+
 
 def try_exec(arguments: list[str]) -> int | None:
-    """The command's exit status, or None: take the long way. `arguments` contain "exec". Never raises or prints
-    anything before the command has started.
+    """The command's exit status, or None: take the long way. Never raises or prints anything before the command has
+    started.
     """
-    directory, rest = ".", arguments
-    if len(rest) > 2 and rest[0] == "-C":
-        directory, rest = rest[1], rest[2:]
-    # exec ENV -- CMD…, or a first word that can be no option of ours
-    if len(rest) < 3 or rest[0] != "exec" or rest[1].startswith("-"):
+    said = line(arguments)
+    if said is None or said.verb != "exec" or not said.words or "_ENVTOOL_COMPLETE" in os.environ:
         return None
-    argv = rest[3:] if rest[2] == "--" else rest[2:]
-    if not argv or argv[0].startswith("-"):
+    argv = (*said.words[1:], *said.tail)
+    if not argv:
         return None
-    spec = nearest(directory)
+    spec = nearest(said.directory)
     store = _store()
     if not spec or not store:
         return None
     from envtool.run import warm
 
-    plan = warm.read(store, spec, rest[1])
+    plan = warm.read(store, spec, said.words[0])
     if plan is None:
         return None
     try:
-        return _launch(plan, tuple(argv))
+        return _launch(plan, argv)
     finally:
         warm.release(plan)
 
 
-def try_test(arguments: list[str]) -> int | None:
-    """0 where every test passed before and nothing has changed since, with the lines that the long way prints; None:
-    take the long way. `arguments` contain "test". Nothing is printed before that is certain.
+def try_task(arguments: list[str]) -> int | None:
+    """0 where every task passed before and nothing has changed since, with the lines that the long way prints; None:
+    take the long way. Nothing is printed before that is certain.
     """
-    asked = _asked(arguments)
-    if asked is None:
+    said = line(arguments)
+    if said is None or said.tail or "_ENVTOOL_COMPLETE" in os.environ:
         return None
-    directory, envs, quiet = asked
-    spec = nearest(directory)
+    tasks = (*filter(None, (_TASKS.get(said.verb),)), *said.words)
+    if said.verb == "exec" or len(tasks) != 1:
+        return None
+    spec = nearest(said.directory)
     store = _store()
     if not spec or not store:
         return None
@@ -51,7 +127,7 @@ def try_test(arguments: list[str]) -> int | None:
     from envtool.run import told
 
     began = time.monotonic()
-    plan = told.read(store, spec, "test", envs)
+    plan = told.read(store, spec, tasks[0], said.envs)
     if plan is None:
         return None
     with _Stopping() as stopping:
@@ -67,39 +143,18 @@ def try_test(arguments: list[str]) -> int | None:
     from envtool.report import unchanged
 
     color, unicode = unchanged.shown(sys.stderr, os.environ)
+    color = color if said.color == "auto" else said.color == "always"
     now = time.time()
-    lines = [] if quiet else [unchanged.line(row, now=now, color=color) for row in plan["rows"]]
+    lines = [] if said.quiet else [unchanged.line(row, now=now, color=color) for row in plan["rows"]]
     spent = time.monotonic() - began
     if spent >= 59:
         return None  # the long way has the words for minutes
-    if plan["note"] and not quiet:
+    if plan["note"] and not said.quiet:
         lines.append(f"note: {plan['note']}")
     lines.append(unchanged.closing(len(plan["rows"]), spent, color=color, unicode=unicode))
     sys.stderr.write("".join(f"{line}\n" for line in lines))
     sys.stderr.flush()
     return 0
-
-
-def _asked(arguments: list[str]) -> tuple[str, tuple[str, ...], bool] | None:
-    """Directory, envs and whether quiet, of the plainest command lines; None for others."""
-    directory, envs, quiet, verbs = ".", [], False, 0
-    words = iter(arguments)
-    for word in words:
-        if word == "test" and not verbs:
-            verbs = 1
-        elif word in ("-q", "--quiet"):
-            quiet = True
-        elif word == "-C" or (verbs and word in ("-e", "--env")):
-            value = next(words, "")
-            if not value or value.startswith("-"):
-                return None
-            if word == "-C":
-                directory = value
-            else:
-                envs.append(value)
-        else:
-            return None
-    return (directory, tuple(envs), quiet) if verbs else None
 
 
 class _Stopping:

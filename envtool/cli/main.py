@@ -92,6 +92,17 @@ class Verbs(click.Group):
                 hint = f"did you mean the task: `envtool run {task}`?"
         raise UsageError(f"unknown verb `{cmd_name}`", code="usage.verb", hint=hint)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """`help VERB` is `VERB --help`, and `help` alone `--help`, whatever options stand before it."""
+        if args[:1] == ["help"] and not ctx.resilient_parsing:
+            if args[1:2] in ([], ["help"]):
+                click.echo(ctx.get_help())
+                ctx.exit()
+            args = [args[1], "--help"]
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The verbs, without importing them."""
         for title, verbs in GROUPS.items():
@@ -181,8 +192,6 @@ def call(argv: Sequence[str]) -> int:
     if "--" in words:  # click would mix the two up, and would parse options of the command as ours
         at = words.index("--")
         words, tail = words[:at], tuple(words[at + 1 :])
-    if words[:1] == ["help"]:
-        words = [*words[1:], "--help"]
     if instruction := os.environ.get("_ENVTOOL_COMPLETE"):
         from click.shell_completion import shell_complete
 

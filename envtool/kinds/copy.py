@@ -34,12 +34,14 @@ class Copy(Kind):
     name: ClassVar[str] = "copy"
     schema: ClassVar[Json] = {
         "description": "copy project files into the environment",
+        "examples": [{"from": "etc/app.conf", "to": "/etc/app.conf"}],
         "type": "object",
         "required": ["from", "to"],
         "additionalProperties": False,
         "properties": {
             "from": {
                 "description": "a file, a directory or a glob, or a list of them, relative to the project",
+                "examples": ["etc/app.conf"],
                 "oneOf": [
                     {"type": "string", "minLength": 1},
                     {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1}},

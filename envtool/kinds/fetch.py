@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 from envtool import sizes
-from envtool.api import BLOBS, Fetch, Json, Kind, Place, Recipe, Request, Unpack
+from envtool.api import BLOBS, Fetch, Json, Kind, Place, Recipe, Request, Unpack, shapes
 from envtool.kinds.copy import MODE, TARGET, parse_mode
 
+EXAMPLE = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"
 HASH: dict[str, Json] = {
     "type": "string",
     "pattern": "^[0-9a-fA-F]{64}$",
@@ -35,14 +36,14 @@ class FetchLayer(Kind):
     name: ClassVar[str] = "fetch"
     schema: ClassVar[Json] = {
         "description": "fetch a file by URL and put it, or what is in it, into the environment",
+        "examples": [{"url": "https://example.org/app", "sha256": EXAMPLE, "to": "/opt/app"}],
         "type": "object",
         "required": ["url", "sha256", "to"],
         "additionalProperties": False,
         "properties": {
             "url": {
                 "description": "http, https or file URL; one outside of the project where `--allow-file` lets it",
-                "type": "string",
-                "pattern": "^(https?|file)://",
+                **shapes.PLACE,
                 "errorMessage": "a URL of http, https or file, as in https://example.org/app.tar.gz",
             },
             "sha256": {"description": "of the file, in hex", **HASH},

@@ -103,6 +103,7 @@ class Host(Kind):
     name: ClassVar[str] = "host"
     schema: ClassVar[Json] = {
         "description": "This machine's own system, read-only: no download, and nothing can be installed into it.",
+        "examples": [{}],
         "anyOf": [{"type": "object", "additionalProperties": False, "properties": {}}, {"type": "null"}],
     }
     version: ClassVar[int] = 2

@@ -12,6 +12,7 @@ INPUTS = "/dev/envtool/inputs"  # where a layer that is built in the project's p
 DAY = 86400  # seconds
 
 COMMAND: Json = {
+    "examples": ["make install"],
     "description": "a shell line (for `/bin/sh -ec`), or a list of commands: each a shell line, or the words of one"
     " command as a list",
     "oneOf": [

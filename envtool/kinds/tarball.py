@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, cast
 
 from envtool.api import Fetch, Json, Kind, Problem, Recipe, Request, ResolveError, Site, SpecError, Unpack, shapes
-from envtool.kinds.fetch import HASH, LIMIT, limit
+from envtool.kinds.fetch import EXAMPLE, HASH, LIMIT, limit
 
 _ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tar.zst", ".tzst", ".zip")
 
@@ -26,14 +26,14 @@ class Tarball(Kind):
     }
     schema: ClassVar[Json] = {
         "description": "A root file system from a tar archive, named by its hash.",
+        "examples": [{"url": "https://example.org/root.tar.xz", "sha256": EXAMPLE}],
         "type": "object",
         "additionalProperties": False,
         "required": ["sha256"],
         "oneOf": [{"required": ["url"]}, {"required": ["path"]}],
         "properties": {
             "url": {
-                "type": "string",
-                "pattern": "^(https?|file):",
+                **shapes.PLACE,
                 "errorMessage": "a URL of http, https or file, as in https://example.org/root.tar.xz",
                 "description": "Where it is fetched from.",
             },

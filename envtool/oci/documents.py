@@ -14,20 +14,21 @@ from typing import NoReturn
 
 from envtool.errors import FetchError
 from envtool.model import Json
+from envtool.oci.media import DOCKER_LAYER as DOCKER_LAYER  # noqa: PLC0414 - they are words of these documents
+from envtool.oci.media import DOCKER_LAYER_GZIP as DOCKER_LAYER_GZIP  # noqa: PLC0414 - they are words of these documents
+from envtool.oci.media import LAYERS as LAYERS  # noqa: PLC0414 - they are words of these documents
+from envtool.oci.media import OCI_LAYER as OCI_LAYER  # noqa: PLC0414 - they are words of these documents
+from envtool.oci.media import OCI_LAYER_GZIP as OCI_LAYER_GZIP  # noqa: PLC0414 - they are words of these documents
+from envtool.oci.media import OCI_LAYER_ZSTD as OCI_LAYER_ZSTD  # noqa: PLC0414 - they are words of these documents
 from envtool.oci.reference import is_digest
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_EMPTY = "application/vnd.oci.empty.v1+json"
-OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
-OCI_LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
-OCI_LAYER_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
-DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
-DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 SCHEMA1 = (
     "application/vnd.docker.distribution.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v1+prettyjws",
@@ -37,17 +38,6 @@ MANIFESTS = (OCI_MANIFEST, DOCKER_MANIFEST)
 INDEXES = (OCI_INDEX, DOCKER_INDEX)
 ACCEPTED = (*MANIFESTS, *INDEXES)  # what a registry is asked for
 CONFIGS = (OCI_CONFIG, DOCKER_CONFIG)
-LAYERS: Mapping[str, str] = {  # media type -> compression: "", "gzip", "zstd"
-    OCI_LAYER: "",
-    OCI_LAYER_GZIP: "gzip",
-    OCI_LAYER_ZSTD: "zstd",
-    DOCKER_LAYER: "",
-    DOCKER_LAYER_GZIP: "gzip",
-    "application/vnd.docker.image.rootfs.diff.tar.zstd": "zstd",
-    "application/vnd.oci.image.layer.nondistributable.v1.tar": "",
-    "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip": "gzip",
-    "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd": "zstd",
-}
 
 DOCUMENT_LIMIT = 4 << 20  # bytes of a manifest or index: what the distribution specification lets registries stop at
 CONFIG_LIMIT = 8 << 20  # bytes of a config, and of any other blob that is read whole

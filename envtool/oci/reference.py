@@ -78,8 +78,11 @@ def parse(text: str, *, tag: str = TAG) -> Reference:
         raise wrong(text[:1024], "only letters, digits and `._-/:@` may be in it")
     rest, at, digest = text.partition("@")
     if at and not _DIGEST.fullmatch(digest):
-        raise wrong(text, f"{digest!r} is not sha256: and 64 hex digits, lower case")
+        hint = "write all of it, as registries print it, or leave it out: the lock pins what the tag means"
+        raise wrong(text, f"{digest!r} is not sha256: and 64 hex digits, lower case", hint)
     rest, colon, given = _split_tag(rest)
+    if colon and not given:
+        raise wrong(text, "a tag is missing after the `:`", "write one, as in alpine:3.20, or leave the `:` out")
     if colon and not _TAG.fullmatch(given):
         raise wrong(
             text, f"a tag is up to 128 letters, digits and `_.-`, not beginning with `.` or `-`: {given[:140]!r}"
@@ -89,6 +92,8 @@ def parse(text: str, *, tag: str = TAG) -> Reference:
         raise wrong(text, "it names no image")
     if not _REGISTRY.fullmatch(registry):
         raise wrong(text, f"{registry!r} is no host name with an optional port")
+    if registry.rpartition(":")[2].isdigit() and not 0 < int(registry.rpartition(":")[2]) < 1 << 16:
+        raise wrong(text, f"there is no port {registry.rpartition(':')[2]}", "ports are 1 to 65535")
     for component in repository.split("/"):
         _check_component(text, component)
     if repository.removeprefix(f"{LIBRARY}/") == rest and re.fullmatch(r"[a-f0-9]{64}", rest):
@@ -141,4 +146,5 @@ def _check_component(text: str, component: str) -> None:
 
 def wrong(text: str, why: str, hint: str = "") -> FetchError:
     """The error about a reference."""
+    hint = hint or "as in alpine:3.20 or registry.example.org/team/app:1.0"
     return FetchError(f"image reference {text!r}: {why}", code="reference", hint=hint)

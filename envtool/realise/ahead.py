@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
-from envtool import net
 from envtool.container import ids
 from envtool.plan.graph import Graph, Node
 from envtool.realise import settle, team
@@ -118,6 +117,8 @@ class Ahead:
         event_id = f"{node.subject}:{node.id}:pull"
 
         def waiting(holder: str) -> None:
+            from envtool import net
+
             setting.emit(net.note(event_id, f"waiting for another envtool ({holder})"))
 
         setting.make_room()
@@ -175,6 +176,8 @@ def _thread(work: Callable[[], Made | None]) -> Future[Made | None]:
         except BaseException as error:
             future.set_exception(error)
         finally:
+            from envtool import net
+
             net.close()
 
     threading.Thread(target=run, name="pull", daemon=True).start()

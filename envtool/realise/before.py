@@ -13,8 +13,8 @@ from envtool.gate import Gate
 from envtool.plan.graph import Node
 from envtool.plugged import placed
 from envtool.realise import settle
+from envtool.realise.inproject import InProject
 from envtool.realise.setting import DEFAULT_EPOCH, Setting
-from envtool.realise.site import InProject
 
 
 def check(nodes: Iterable[Node], setting: Setting) -> None:
@@ -47,6 +47,7 @@ def _named(setting: Setting, node: Node) -> None:
             apart=(*setting.files, *setting.logs),
             door=Gate(setting.root, setting.allowed),
             cancel=setting.cancel.reader,
+            listed=setting.listed,
         )
     except (SpecError, Interrupted):
         raise

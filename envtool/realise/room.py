@@ -8,17 +8,17 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from envtool.container import ids
 from envtool.errors import BuildError, MakeError, StoreError
 from envtool.events import Emit, Finished, Started
-from envtool.realise import advice
 from envtool.store import refusing, room
 from envtool.store.claims import Claims
-from envtool.store.collect import Collected, Policy
-from envtool.store.gc import gc
 from envtool.store.store import Store
-from envtool.store.survey import Survey, named
+
+if TYPE_CHECKING:
+    from envtool.store.collect import Collected, Policy
+    from envtool.store.survey import Survey
 
 SCARCE = 1 << 30  # bytes: with less free, a command that says that there is no space left means this disk
 AGAIN = 60.0  # seconds after which it is tried again where not enough could be found
@@ -61,6 +61,11 @@ class Room:
     def _collect(
         self, store: Store, root: str, claims: Claims, wanted: int, limit: int | None, emit: Emit
     ) -> Collected | None:
+        from envtool.container import ids
+        from envtool.store.collect import Policy
+        from envtool.store.gc import gc
+        from envtool.store.survey import named
+
         began = time.time()
 
         def policy(found: Survey) -> Policy:
@@ -112,4 +117,6 @@ def watched(store: Store) -> Iterator[None]:
 
 
 def _said(error: MakeError | OSError) -> bool:
+    from envtool.realise import advice
+
     return isinstance(error, BuildError) and bool(advice.SPACE.search(error.output))

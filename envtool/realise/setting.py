@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from envtool.container import syncing
 from envtool.errors import Interrupted
 from envtool.events import Emit
 from envtool.gate import Allowed, Gate
@@ -101,6 +100,7 @@ class Setting:
     refresh: bool = False  # ask `resolve` again though answers are locked or remembered
     files: tuple[str, ...] = ()  # of the project: the spec, what it includes and its lock; never an output by chance
     logs: tuple[str, ...] = ()  # of the project: what this run writes about itself; tasks do not see it (view/logs.py)
+    listed: Callable[[], list[str]] | None = None  # the project's files, for verbs that look at one moment of it
     lock: Lock = field(default_factory=Lock)
     tried: set[str] = field(default_factory=set)  # ids of questions whose answer in the lock was found to be sound
     unremembered: dict[str, list[str]] = field(default_factory=dict)  # why a run that passed is not -> which
@@ -122,6 +122,8 @@ class Setting:
 
     def sync(self, path: str) -> None:
         """Have a directory's file system on its disk. Raises OSError, Interrupted."""
+        from envtool.container import syncing
+
         syncing.syncfs(path, self.cancel.reader)
 
     def make_room(self, *, full: bool = False) -> bool:

@@ -411,6 +411,7 @@ def _inputs(setting: Setting, node: Node) -> tuple[InputFile, ...]:
             door=Gate(setting.root, setting.allowed),
             cancel=cancel.reader,
             check=cancel.check,
+            listed=setting.listed,
         )
     except (SpecError, Interrupted):
         raise

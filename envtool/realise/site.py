@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import os
-import posixpath
 import tempfile
-import urllib.parse
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
-from envtool import net, project
+from envtool import net
 from envtool.api import PROJECT, Bind, Command, Completed, Fetch, Request, Sealed
 from envtool.container import program as container
 from envtool.container import start
-from envtool.errors import FetchError, Interrupted, MakeError, ResolveError, UsageError
+from envtool.errors import FetchError, Interrupted, MakeError, ResolveError
 from envtool.events import Event
-from envtool.gate import MOST
 from envtool.realise import bring
-from envtool.realise.build import Workbench, build_environment, copies, joins, laid, stack_binds
+from envtool.realise.build import Workbench, build_environment
+from envtool.realise.ground import copies, joins, laid, stack_binds
+from envtool.realise.inproject import InProject
 from envtool.realise.outside import outside
 from envtool.realise.setting import Setting
 from envtool.realise.settle import Made
@@ -26,50 +25,6 @@ from envtool.realise.tee import Tee
 from envtool.store import blobs, learn
 
 T = TypeVar("T")
-
-
-class InProject:
-    """The part of `api.Site` that is about the project."""
-
-    def __init__(self, setting: Setting) -> None:
-        self.arch = setting.arch
-        self._setting = setting
-
-    def open(self, path: str, *, limit: int = MOST) -> BinaryIO:
-        """See api.Site. Raises ResolveError."""
-        try:
-            return self._setting.gate().open(posixpath.normpath(path), limit=limit)
-        except UsageError as error:
-            raise ResolveError(error.message, code=error.code, hint=error.hint) from None
-        except FileNotFoundError:
-            raise ResolveError(f"there is no file `{path}`", code="no-file") from None
-        except OSError as error:
-            raise ResolveError(f"`{path}` cannot be read: {error.strerror}", code="not-a-file") from None
-
-    def url(self, path: str) -> str:
-        """See api.Site."""
-        return Path(self._setting.gate().root, path).as_uri()
-
-    def own(self, place: str) -> None:
-        """See api.Site."""
-        parts = urllib.parse.urlsplit(place)
-        if parts.scheme == "file" or place.startswith("/"):
-            self._setting.gate().own(urllib.parse.unquote(parts.path))
-
-    def variable(self, name: str) -> str | None:
-        """See api.Site."""
-        try:
-            return self._setting.gate().variable(name)
-        except UsageError as error:
-            raise ResolveError(error.message, code=error.code, hint=error.hint) from None
-
-    def tags(self, directory: str = "") -> tuple[str, ...]:
-        """See api.Site."""
-        return project.tags(self._setting.root, directory)
-
-    def described(self, directory: str, names: Collection[str]) -> str:
-        """See api.Site."""
-        return project.described(self._setting.root, directory, names)
 
 
 class StackSite(InProject):

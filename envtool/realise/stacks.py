@@ -8,16 +8,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from envtool.errors import BuildError, EnvtoolError, MakeError, SpecError
+from envtool.errors import BuildError, EnvtoolError
 from envtool.events import Progress
 from envtool.plan.graph import Graph, Node, grown, has_parts
 from envtool.plugged import placed
-from envtool.realise import before, settle, team
+from envtool.realise import before, settle
 from envtool.realise.ahead import Ahead
-from envtool.realise.build import Ground, build, not_cached, stack_binds
+from envtool.realise.ground import Ground, not_cached, stack_binds
 from envtool.realise.setting import Setting
 from envtool.realise.settle import Made
-from envtool.realise.site import StackSite
 from envtool.realise.told import told
 from envtool.store import canonical, layers, memo
 
@@ -47,21 +46,6 @@ class Stack:
     def diff_ids(self) -> tuple[str, ...]:
         """Content addresses, bottom first."""
         return settle.diff_ids(self.made)
-
-
-def known_parts(graph: Graph, setting: Setting) -> Graph:
-    """The graph with the parts of those bases whose pins are locked or remembered: nobody is asked. What is wrong with
-    one of them is for those envs to say that stand on it."""
-    for node in [*graph.nodes.values()]:
-        if node.subject == "base" and has_parts(node.kind) and node.id not in graph.parts:
-            try:
-                wanted = settle.wanted(node, settle.request_for(node, (), setting), (), setting)
-                parts = node.kind.parts(wanted.request, wanted.pins) if wanted.known else ()
-            except (SpecError, MakeError):
-                continue
-            if wanted.known:
-                graph = grown(graph, node.id, parts)
-    return graph
 
 
 class Stacks:
@@ -217,6 +201,8 @@ class Stacks:
             return wanted
         if setting.cached_only:
             raise not_cached(node)
+        from envtool.realise.site import StackSite
+
         event_id = f"resolve:{node.id}"
         with told(setting, event_id, "resolve", node.spec.name, on=node.on) as piece:
             site = StackSite(setting, wanted.request, (), event_id)
@@ -337,6 +323,10 @@ class Stacks:
         return Ground(below=tuple(self.node(node_id) for node_id in node.below), beside=beside)
 
     def _work(self, node: Node, wanted: settle.Wanted, ground: Ground) -> Made:
+        from envtool.realise import team
+        from envtool.realise.build import build
+        from envtool.realise.site import StackSite
+
         setting = self._setting
         request, pins = wanted.request, wanted.pins
         event_id = f"{node.subject}:{node.id}"

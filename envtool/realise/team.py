@@ -13,7 +13,6 @@ from envtool.container import ids
 from envtool.errors import BuildError
 from envtool.events import Progress
 from envtool.model import Json
-from envtool.realise import archive
 from envtool.realise.setting import Setting
 from envtool.realise.settle import Settled
 from envtool.store import canonical, layers
@@ -96,6 +95,8 @@ def pulled(settled: Settled, setting: Setting, draft: layers.Draft, event_id: st
 def _unpack(
     path: str, found: Statement, draft: layers.Draft, settled: Settled, setting: Setting, event_id: str
 ) -> canonical.Captured:
+    from envtool.realise import archive
+
     captured = archive.unpacked(path, found.diff_id, draft.upper, draft.manifest, settled, setting, event_id)
     if captured[1:] != (found.size, found.entries):
         raise BuildError("another size, or number of entries", code="unpack-size")

@@ -13,7 +13,7 @@ from envtool.beneath import identity
 from envtool.container.program import OUTPUTS_LIMIT, Program, Root, Step, View
 from envtool.errors import Problem, SpecError
 from envtool.model import Env, Task
-from envtool.realise.build import copies, joins, laid
+from envtool.realise.ground import copies, joins, laid
 from envtool.realise.outside import outside
 from envtool.realise.setting import base_environment
 from envtool.realise.stacks import Stack, stack_binds

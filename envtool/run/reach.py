@@ -20,7 +20,7 @@ from envtool.api import PROJECT, Looked
 from envtool.beneath import real_path
 from envtool.errors import EnvtoolError
 from envtool.model import Json
-from envtool.realise.build import looked, opened
+from envtool.realise.ground import looked, opened
 from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stack
 from envtool.run import standin

@@ -15,7 +15,7 @@ from envtool.directory.drafts import reached, written
 from envtool.errors import StoreError, UsageError
 from envtool.model import Env
 from envtool.realise.bring import bring
-from envtool.realise.build import copies, joins
+from envtool.realise.ground import copies, joins
 from envtool.realise.setting import Setting
 from envtool.realise.site import StackSite
 from envtool.realise.stacks import Stack

@@ -15,7 +15,7 @@ from envtool.model import Env, Json
 from envtool.oci import documents, platforms, writing
 from envtool.oci.documents import Config, Document, Platform, sha256
 from envtool.realise import settle
-from envtool.realise.build import joins
+from envtool.realise.ground import joins
 from envtool.realise.setting import PATH
 from envtool.realise.settle import Made
 from envtool.realise.stacks import Stack

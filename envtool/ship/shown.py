@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from envtool.api import PROJECT
 from envtool.container import ids
-from envtool.realise.build import joins
+from envtool.realise.ground import joins
 from envtool.realise.settle import Made
 from envtool.store.layers import records
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import re
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jsonschema_rs
 
 from envtool import shapes
+from envtool.spec import advice
 from envtool.spec.node import FOUND
 from envtool.spec.schema import SERVICES
 from envtool.spec.template import is_template
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from envtool.model import Json
     from envtool.spec.node import Node, Problems
@@ -42,11 +44,14 @@ _PLURALS = {"a string": "strings", "a whole number": "whole numbers", "a number"
 class Checker:
     """One schema, compiled once. Immutable; the compiled form is thread-safe."""
 
-    __slots__ = ("compiled", "schema", "whole")
+    __slots__ = ("beside", "compiled", "schema", "whole")
 
-    def __init__(self, schema: dict[str, Json], *, whole: str = "the spec") -> None:
-        """`whole` is what a value is called that is no part of another."""
-        self.schema, self.whole = schema, whole
+    def __init__(
+        self, schema: dict[str, Json], *, whole: str = "the spec", beside: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
+        """`whole` is what a value is called that is no part of another; `beside`: what each kind of layer may have
+        beside it, for the words."""
+        self.schema, self.whole, self.beside = schema, whole, beside or {}
         self.compiled = jsonschema_rs.Draft202012Validator(schema)
 
     def check(self, value: Json, node: Node, problems: Problems, *, at: Path = (), rendered: bool = False) -> bool:
@@ -56,9 +61,16 @@ class Checker:
         if self.compiled.is_valid(value):
             return True
         errors = list(islice(_leaves(self.compiled.iter_errors(value), rendered=rendered), FOUND))
+        missing: dict[Path, list[Any]] = {}
         for error in errors:
-            if error.kind.name != "required" or not _misspelt(error, errors):
+            if error.kind.name == "maxProperties" and _beside(error, errors):
+                continue
+            if error.kind.name != "required":
                 _report(error, self, node, problems, at)
+            elif not _misspelt(error, errors):
+                missing.setdefault(tuple(error.instance_path), []).append(error)
+        for path, several in missing.items():
+            _report_missing(self, find(node, path), at + path, several, problems)
         return not errors
 
 
@@ -93,24 +105,20 @@ def _report(error: Any, checker: Checker, root: Node, problems: Problems, at: Pa
     match kind.name:
         case "additionalProperties" | "unevaluatedProperties":
             known = _known(schema, error.schema_path)
+            if advice.place(full) == "layer":
+                known = [*advice.beside(checker.beside, node, known)]
             for key in kind.unexpected:
-                _unknown_key(key, node, known, problems, full)
+                _unknown_key(key, node, known, problems, full, schema)
         case "propertyNames":
             name = str(kind.error.instance)
             hint = shapes.wanted(error, schema)
             problems.add(node.key(name), f"`{name}` cannot be a name{_of(full)}", code="name", hint=hint)
-        case "required":
-            message = f"{subject} needs `{kind.property}`"
-            problems.add(node, message, code="missing", hint=_missing(full, kind))
         case "type" | "anyOf" | "oneOf" | "oneOfNotValid":
-            wanted = words(_lookup(schema, error.schema_path[:-1]), schema)
+            form = _lookup(schema, error.schema_path[:-1])
+            wanted = words(form, schema)
             got = show(node, error.instance)
-            problems.add(
-                node,
-                f"{subject}: expected {wanted}, got {got}",
-                code="type",
-                hint=_type_hint(node, error, wanted),
-            )
+            hint = _type_hint(node, error, wanted, _as_in(full, error, schema))
+            problems.add(node, f"{subject}: expected {wanted}, got {got}", code="type", hint=hint)
         case "enum":
             options = [str(option) for option in kind.options]
             hint = problems.near(str(error.instance), options)
@@ -121,11 +129,13 @@ def _report(error: Any, checker: Checker, root: Node, problems: Problems, at: Pa
             got = show(node, error.instance)
             problems.add(node, f"this envtool reads version 1, not {got}", code="version", hint="write `version: 1`")
         case "minItems" | "minLength" | "minProperties":
-            none = kind.name == "minProperties" and full[:1] == ("bases",)
+            none = kind.name == "minProperties" and advice.place(full) == "base"
             what = ": expected one kind with its options, got nothing" if none else " is empty"
-            problems.add(node, f"{subject}{what}", code="empty", hint="as in `{debian: bookworm}`" if none else "")
+            hint = _as_in(full, error, schema) or "write a value, or remove it"
+            problems.add(node, f"{subject}{what}", code="empty", hint=hint)
         case "maxProperties":
-            problems.add(node, f"{subject}: expected one kind, got {_listed(node)}", code="kinds")
+            message = f"{subject}: expected one kind, got {_listed(node)}"
+            problems.add(node, message, code="kinds", hint="keep one of them, and make the others bases of their own")
         case "pattern" | "not":
             got, says = show(node, error.instance), shapes.wanted(error, schema)
             message = f"expected {says}, got {got}" if says else f"{got} does not match what is wanted here"
@@ -135,12 +145,49 @@ def _report(error: Any, checker: Checker, root: Node, problems: Problems, at: Pa
             problems.add(node, f"{subject}: {said[:1].lower()}{said[1:200]}", code="value")
 
 
+def _report_missing(checker: Checker, node: Node, path: Path, errors: list[Any], problems: Problems) -> None:
+    """Keys that have to be there, all at once, with an example of the whole."""
+    outer = min((error.schema_path for error in errors), key=len)  # some may be of an alternative within
+    form = _lookup(checker.schema, [*outer][:-1])
+    names = list(dict.fromkeys(error.kind.property for error in errors))
+    order = [*form.get("required", ())]
+    needed = [
+        f"`{name}`" for name in sorted(names, key=lambda name: (order.index(name) if name in order else 99, name))
+    ]
+    listed = " and ".join(filter(None, (", ".join(needed[:-1]), needed[-1])))
+    hint = "begin the file with `version: 1`" if not path and "version" in names else ""
+    hint = hint or (advice.as_in(path[-1], form, checker.schema) if path else "")
+    problems.add(node, f"{_subject(path) or checker.whole} needs {listed}", code="missing", hint=hint)
+
+
+def _as_in(path: Path, error: Any, schema: dict[str, Json]) -> str:
+    """The hint with an example: of the form that was missed, else of those that it is one of."""
+    if not path:
+        return "begin the file with `version: 1`"
+    steps = [*error.schema_path][:-1]
+    hint = advice.as_in(path[-1], _lookup(schema, steps), schema)
+    while not hint and len(steps) > 2 and steps[-2] in ("anyOf", "oneOf"):
+        steps = steps[:-2]
+        hint = advice.as_in(path[-1], _lookup(schema, steps), schema)
+    return hint
+
+
+def _beside(several: Any, errors: list[Any]) -> bool:
+    """Is one of the keys that are too many not known at all? Then that is what is told."""
+    return any(
+        error.kind.name == "additionalProperties" and error.instance_path == several.instance_path for error in errors
+    )
+
+
 def _misspelt(missing: Any, errors: list[Any]) -> bool:
     """Is the missing key there, misspelt? Then that is what is told."""
     return any(
         error.kind.name == "additionalProperties"
         and error.instance_path == missing.instance_path
-        and difflib.get_close_matches(missing.kind.property, error.kind.unexpected[:20], 1, 0.6)
+        and (
+            difflib.get_close_matches(missing.kind.property, error.kind.unexpected[:20], 1, 0.6)
+            or missing.kind.property in map(advice.called, error.kind.unexpected[:20])
+        )
         for error in errors
     )
 
@@ -199,17 +246,16 @@ def _of(path: Path) -> str:
     return f" in {_subject(path)}"
 
 
-def _unknown_key(key: str, node: Node, known: list[str], problems: Problems, path: Path) -> None:
+def _unknown_key(
+    key: str, node: Node, known: list[str], problems: Problems, path: Path, schema: dict[str, Json]
+) -> None:
     here = node.key(key)
     if key == SERVICES and path in ((), ("envs", *path[1:2]), ("defaults",)):
         hint = "start what the tests need in the task itself"
         problems.add(here, "`services` is not supported by this version of envtool", code="unsupported", hint=hint)
         return
-    problems.add(here, f"unknown key `{key}`{_of(path)}", code="unknown-key", hint=problems.near(key, known))
-
-
-def _missing(path: Path, kind: Any) -> str:
-    return "begin the file with `version: 1`" if not path and kind.property == "version" else ""
+    hint = advice.for_key(key, node, known, path, schema, problems)
+    problems.add(here, f"unknown key `{key}`{_of(path)}", code="unknown-key", hint=hint)
 
 
 def _listed(node: Node) -> str:
@@ -231,21 +277,30 @@ def show(node: Node, value: object) -> str:
     return f"a mapping with {_listed(node)}" if 0 < len(node.mapping()) <= 3 else "a mapping"
 
 
-def _type_hint(node: Node, error: Any, wanted: str) -> str:
+def _type_hint(node: Node, error: Any, wanted: str, as_in: str) -> str:
+    """What to write; `as_in` is the hint with an example."""
     value = error.instance
     if value is None:
-        return "nothing stands after the `:`: write the value, or remove the key"
+        return f"nothing stands after the `:`: write the value{f', {as_in}' if as_in else ''}, or remove the key"
     if isinstance(value, str) and is_template(value):
         return "a template always gives a string: write the value out"
     if isinstance(value, bool | int | float) and "string" in wanted.replace("list of strings", ""):
         return f'write it in quotes: "{node.text or value}"'
     if isinstance(value, str) and "list of" in wanted:
-        return f"write it as a list: [{node.text or chr(34) + value + chr(34)}]" if len(value) <= 60 else ""
+        return f"write it as a list: [{_members(node, value)}]" if len(value) <= 60 else as_in
     if wanted == "true or false" and (meant := _TRUTHS.get(str(value).lower())):
         return f"write it without quotes: {meant}" if str(value).lower() == meant else f"write {meant}"
     if isinstance(value, str) and "number" in wanted and value.replace(".", "", 1).isdigit():
         return f"write it without quotes: {value}"
-    return ""
+    return as_in or ("write one value" if isinstance(value, list | dict) and "list" not in wanted else "")
+
+
+def _members(node: Node, value: str) -> str:
+    """What was written as one text, as the members of a list: names with blanks or commas between them are several."""
+    words = re.split(r"[,\s]+", value.strip())
+    if len(words) > 1 and all(re.fullmatch(r"[A-Za-z0-9._/][A-Za-z0-9._/+-]*", word) for word in words):
+        return ", ".join(words)
+    return node.text or f'"{value}"'
 
 
 # ---- the schema, asked ---------------------------------------------------------------------------------------------

@@ -6,8 +6,9 @@ import posixpath
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from envtool import globs
 from envtool.api import PROJECT, Kind
-from envtool.errors import PluginError, SpecError
+from envtool.errors import FetchError, PluginError, ResolveError, SpecError
 from envtool.model import BaseSpec, Json, LayerSpec
 from envtool.plugged import placed
 from envtool.spec import values
@@ -73,7 +74,8 @@ class Work:
         try:
             return self.renderer.render(value, scope)
         except TemplateError as error:
-            hint = self.problems.near(error.name, error.known) if error.name else ""
+            near = self.problems.near(error.name, error.known) if error.name else ""
+            hint = near if near.startswith("did you mean") else error.hint or near
             self.problems.add(node, error.message, code=error.code, hint=hint)
             if self.renderer.spent:
                 self.problems.raise_any()
@@ -232,27 +234,36 @@ def _options(work: Work, declared: Declared, scope: Scope | None, sort: str) -> 
             fine = checker.check({kind.name: options}, alone, work.problems, at=at, rendered=True)
         if not fine:
             return options
-    _check_paths(work, declared, options, sort)
+    _judge(work, declared, options, sort)
     return options
 
 
-def _check_paths(work: Work, declared: Declared, options: Json, sort: str) -> None:
-    if type(declared.kind).inputs is Kind.inputs:
+def _judge(work: Work, declared: Declared, options: Json, sort: str) -> None:
+    """Note what the kind finds wrong in its options, and patterns that are none or leave the project."""
+    kind = declared.kind
+    if type(kind).inputs is Kind.inputs and type(kind).judge is Kind.judge:
         return
     try:
         with placed(f"{sort[:-1]} `{declared.name}`", declared.at.where):
-            paths = declared.kind.inputs(options)
+            kind.judge(options)
+            paths = kind.inputs(options)
     except SpecError as error:
         work.problems.include(declared.at.source.order, error.problems)
+        return
+    except (FetchError, ResolveError) as error:
+        named = (s for s in scalars(declared.node) if isinstance(s.value, str) and s.value and s.value in error.message)
+        work.problems.add(next(named, declared.node), error.message, code=error.code, hint=error.hint)
         return
     except (PluginError, TypeError, KeyError, ValueError, AttributeError, IndexError):
         if work.problems.found:  # the options are wrong, and that has been said
             return
         raise
     for path in paths:
+        node = next((s for s in scalars(declared.node) if s.value == path), declared.node)
         if values.inside(path, declared.directory) is None:
-            node = next((s for s in scalars(declared.node) if s.value == path), declared.node)
             leaves(work, node, path)
+        else:
+            check_pattern(work, node, path)
 
 
 def settings(work: Work, given: Node | None, path: Node | None, scope: Scope | None) -> dict[str, str | None]:
@@ -287,6 +298,13 @@ def _places(work: Work, node: Node, scope: Scope | None) -> Iterator[str]:
             leaves(work, node, place)
         else:
             yield posixpath.normpath(f"{PROJECT}/{inside}")
+
+
+def check_pattern(work: Work, node: Node, pattern: str) -> None:
+    """Note what a pattern has that cannot be meant."""
+    message, hint = globs.fault(pattern)
+    if message:
+        work.problems.add(node, message, code="pattern", hint=hint)
 
 
 def leaves(work: Work, node: Node, path: str) -> None:

@@ -125,7 +125,11 @@ def _base(work: Work, point: Point) -> BaseSpec | None:
         known = {**work.known_bases, HOST: None} if HOST in work.registry.bases else work.known_bases
         if name in work.registry.bases:
             hint = f"write `base: {{{name}: …}}`, with what it is made of"
-        elif not (hint := work.problems.near(name, known)).startswith("did you mean"):
+        elif (hint := work.problems.near(name, known)).startswith("did you mean"):
+            pass
+        elif ":" in name or "/" in name:
+            hint = f'an image is written as `base: {{image: "{name.lower()}"}}`'
+        else:
             hint = f"{hint}; a base in place is written as `base: {{debian: bookworm}}`" if hint else hint
         work.problems.add(node or point.at, f"unknown base `{name}`", code="unknown-base", hint=hint)
     return None
@@ -317,7 +321,8 @@ def _unknown_need(work: Work, point: Point, spec: LayerSpec, need: str, every: s
     if need in work.registry.languages:
         message = f"layer `{spec.name}` needs `{need}`, and env `{point.group}` has no `language: {need}`"
         return at, message, f"add `language: {need}`, or what the layer needs of it"
-    return at, f"layer `{spec.name}` needs the unknown layer `{need}`", work.problems.near(need, every)
+    hint = work.problems.near(need, every - {spec.name}) or "there is no other layer: remove it, or declare one"
+    return at, f"layer `{spec.name}` needs the unknown layer `{need}`", hint
 
 
 def _entry(layers: Node, name: str) -> Node:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import glob
 import posixpath
 import shlex
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ from envtool.spec.envs import HOST, Point, expand, make_env
 from envtool.spec.merge import Inheritance, merge
 from envtool.spec.node import Node, Problems, plain
 from envtool.spec.parse import parse, source_of
-from envtool.spec.schema import schema
+from envtool.spec.schema import LAYER_KEYS, schema
 from envtool.spec.team import team_cache
 from envtool.spec.template import is_template
 
@@ -97,7 +98,8 @@ def _outputs(value: Any, *, here: bool = False) -> Iterator[str]:
 def _checker(registry: Registry) -> Checker:
     """Raises UsageError (code plugin) where a plugin's schema is none."""
     try:
-        return Checker(schema(registry))
+        beside = {name: (*kind.siblings, *LAYER_KEYS) for name, kind in registry.layers.items()}
+        return Checker(schema(registry), beside=beside)
     except Exception as error:
         wrong = wrong_schema(registry)
         if wrong is None:
@@ -221,12 +223,32 @@ def _included(
                 problems.add(entry, f"`include`: {error.message}", code=error.code, hint=error.hint)
                 continue
             if text is None:
-                problems.add(
-                    entry, f"there is no file {path}", code="no-file", hint="write the path of a spec in this project"
-                )
+                message, hint = _absent(project, path, node, seen, problems)
+                problems.add(entry, message, code="no-file", hint=hint)
             else:
                 found.append((path, text, defaults, prefix))
     return found
+
+
+def _absent(
+    project: _Recorder, path: str, node: Node, seen: Mapping[str, object], problems: Problems
+) -> tuple[str, str]:
+    """What to say of an included file that is not there: a directory, or a name that another is near to."""
+    directory = node.source.directory
+    inside = project.glob("**" if path == "." else f"{glob.escape(path)}/**")
+    if inside:
+        inside = [each for each in inside if each not in seen]
+        specs = [each for each in inside if posixpath.basename(each) == "envtool.yaml"]
+        specs = specs or [each for each in inside if each.endswith((".yaml", ".yml"))]
+        first = min(specs, key=lambda each: (each.count("/"), each), default="")
+        hint = f"write {posixpath.relpath(first, directory)}" if first else "write the path of a spec in it"
+        return f"{path} is a directory", hint
+    around = [each for each in project.glob("**/*.y*ml") if each not in seen]
+    hint = problems.near(path, around, listed=0)
+    if not hint:
+        same = [each for each in around if posixpath.basename(each) == posixpath.basename(path)]
+        hint = f"did you mean `{min(same, key=len)}`?" if same else "write the path of a spec in this project"
+    return f"there is no file {path}", hint
 
 
 # ---- names ---------------------------------------------------------------------------------------------------------
@@ -258,7 +280,10 @@ def _declare(work: Work, files: list[_File]) -> None:
                 hint = (
                     f"an env with `language: {need.value}` has layers to stand on"
                     if need.value in work.registry.languages
-                    else work.problems.near(str(need.value), work.known_layers)
+                    else work.problems.near(
+                        str(need.value), {key: at for key, at in work.known_layers.items() if key != name}
+                    )
+                    or "there is no other layer: remove it, or declare one of this name"
                 )
                 message = f"layer `{name}` needs the unknown layer `{need.value}`"
                 work.problems.add(need, message, code="unknown-layer", hint=hint)

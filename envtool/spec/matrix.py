@@ -44,7 +44,8 @@ def points(matrix: Node, env: str, problems: Problems) -> list[tuple[str, Point]
     found = [(name_of(env, [point[axis] for axis in axes]), point) for point in combinations]
     found += _included(combinations, matrix, axes, env)
     if not found and (matrix.get("exclude") or not axes):
-        problems.add(matrix, f"the matrix of env `{env}` has no points", code="empty", hint="all are excluded")
+        hint = "all are excluded" if axes else "write an axis, as in `matrix: {suite: [bookworm, trixie]}`"
+        problems.add(matrix, f"the matrix of env `{env}` has no points", code="empty", hint=hint)
     return found
 
 
@@ -77,7 +78,8 @@ def _excluded(
             problems.add(node.key(name), f"unknown axis `{name}` in `exclude`", code="unknown-axis", hint=hint)
         left = [point for point in combinations if any(point.get(k) != v for k, v in entry.items())]
         if len(left) == len(combinations) and not unknown:
-            problems.add(node, "this entry of `exclude` excludes nothing", code="exclude")
+            hint = "write values that the axes have, or remove it"
+            problems.add(node, "this entry of `exclude` excludes nothing", code="exclude", hint=hint)
         combinations = left
     return combinations
 

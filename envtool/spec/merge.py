@@ -89,7 +89,8 @@ class Inheritance:
             meant = self._meant(parent)
             if meant not in self.envs:
                 message = f"unknown env `{parent.value}` in `extends` of env `{name}`"
-                hint = self.problems.near(str(parent.value), self.keys)
+                others = {key: at for key, at in self.keys.items() if key != name}
+                hint = self.problems.near(str(parent.value), others) or "there is no other env to extend"
                 self.problems.add(parent, message, code="unknown-env", hint=hint)
             elif meant in self.done:
                 inherited = self.done[meant]

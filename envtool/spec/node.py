@@ -104,6 +104,7 @@ class Problems:
 
     found: dict[tuple[int, int, int, str], Problem] = field(default_factory=dict)
     typed: set[tuple[int, int, int]] = field(default_factory=set)
+    surprises: dict[tuple[int, int, int], str] = field(default_factory=dict)
     guesses: int = GUESSES
 
     def add(self, node: Node, message: str, *, code: str, hint: str = "") -> None:
@@ -116,6 +117,10 @@ class Problems:
             if place in self.typed:  # a wrong type is told once, by the schema or by the kind
                 return
             self.typed.add(place)
+        if code == "yaml-surprise":
+            self.surprises[place] = message
+        elif place in self.surprises:  # whoever knows what is wanted there says what to write
+            self.found.pop((*place, self.surprises.pop(place)), None)
         lines = node.source.lines
         text = lines[where.line - 1] if where.line <= len(lines) else ""
         problem = Problem(where=where, message=message, code=code, hint=hint, text=text, width=node.width)
@@ -128,8 +133,15 @@ class Problems:
         for problem in problems:
             self.found.setdefault((order, problem.where.line, problem.where.column, problem.message), problem)
 
-    def near(self, name: str, known: Mapping[str, Node | None] | Iterable[str], prefix: str = "did you mean") -> str:
-        """A hint naming what is most like `name`, with its place when it has one; else the known ones if few."""
+    def near(
+        self,
+        name: str,
+        known: Mapping[str, Node | None] | Iterable[str],
+        prefix: str = "did you mean",
+        listed: int = 12,
+    ) -> str:
+        """A hint naming what is most like `name`, with its place when it has one; else the known ones if they are no
+        more than `listed`."""
         names = list(known)
         if self.guesses and names:
             self.guesses -= 1
@@ -142,7 +154,7 @@ class Problems:
                 place = known[close[0]] if hasattr(known, "keys") else None  # type: ignore[index]
                 at = f" ({place.source.file}:{place.line})" if isinstance(place, Node) else ""
                 return f"{prefix} `{close[0]}`?{at}"
-        if 0 < len(names) <= 12:
+        if 0 < len(names) <= listed:
             return "known: " + ", ".join(f"`{n}`" for n in sorted(names))
         return ""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
 
+from envtool.spec import syntax
 from envtool.spec.node import Node, Problems, Scalar, Source
 
 if TYPE_CHECKING:
@@ -53,6 +54,9 @@ _TAGS = {
 }
 
 
+_UNTAG = "remove it; text that begins with `!` is put in quotes"
+
+
 class Refused(Exception):  # noqa: N818 - never leaves this module
     """Reading cannot go on; the problem has been noted."""
 
@@ -77,7 +81,9 @@ def parse(text: str, source: Source, problems: Problems) -> Node | None:
         if "maximum nesting depth" in str(error.problem):  # libyaml's own limit, since 0.2.6
             problems.add(start, _DEEP, code="limit")
         else:
-            _explain_syntax(error, source, problems)
+            wrong = syntax.explain(error, source.lines, _Loader)
+            at = Node(None, source, wrong.line, wrong.column, wrong.width)
+            problems.add(at, wrong.message, code="yaml", hint=wrong.hint)
         return None
     except (yaml.YAMLError, UnicodeEncodeError):  # a character that no YAML may hold
         upto = _ODD.split(text, maxsplit=1)[0]
@@ -89,28 +95,6 @@ def parse(text: str, source: Source, problems: Problems) -> Node | None:
     except RecursionError:  # only the scanner in pure Python
         problems.add(start, _DEEP, code="limit")
         return None
-
-
-def _explain_syntax(error: yaml.MarkedYAMLError, source: Source, problems: Problems) -> None:
-    mark = error.problem_mark or error.context_mark
-    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-    text = source.lines[line - 1] if line <= len(source.lines) else ""
-    said = str(error.problem or error.context or "not YAML").strip()
-    hint = ""
-    if "\t" in text[: len(text) - len(text.lstrip())] or "'\\t'" in said:
-        column = max(text.find("\t"), 0) + 1
-        said, hint = "a tab: YAML is indented with spaces", "replace the tab by spaces"
-    elif "mapping values are not allowed" in said:
-        said, hint = "a second `: ` in one line", "put the value in quotes, or the key on its own line"
-    elif "could not find expected ':'" in said:
-        said, hint = "a key without `:`", "write `key: value`; is a quote or a bracket left open above?"
-    elif "cannot start any token" in said:
-        said, hint = "a character that cannot begin a value", "put the value in quotes"
-    elif "did not find expected" in said or "unexpected end" in said:
-        hint = "is the indentation right, and each quote and bracket closed?"
-    if error.context and error.context_mark and error.context_mark.line + 1 != line:
-        said += f" ({error.context} that begins in line {error.context_mark.line + 1})"
-    problems.add(Node(None, source, line, column), said, code="yaml", hint=hint)
 
 
 class _Frame:
@@ -131,6 +115,7 @@ class _Reader:
         self.source = source
         self.problems = problems
         self.anchors: dict[str, Node | None] = {}  # None: still being read
+        self.begun: dict[str, Node] = {}  # where each is written
         self.stack: list[_Frame] = []
         self.total = 0
         self.root: Node | None = None
@@ -140,6 +125,7 @@ class _Reader:
         for event in events:
             kind = type(event)
             if kind is yaml.ScalarEvent:
+                self.anchor(event)
                 self.put(self.scalar(event), event.anchor)
             elif kind is yaml.MappingStartEvent:
                 self.open(event, {}, dict)
@@ -172,14 +158,36 @@ class _Reader:
         if len(self.stack) >= DEPTH:
             self.refuse(node, _DEEP, "limit")
         if event.tag is not None and _TAGS.get(event.tag) is not expected:
-            self.problems.add(node, f"a YAML tag: `{_tag(event.tag)}`", code="yaml", hint="remove it")
+            self.problems.add(node, f"a YAML tag: `{_tag(event.tag)}`", code="yaml", hint=_UNTAG)
         if self.stack and isinstance(self.stack[-1].node.value, dict) and self.stack[-1].key is None:
-            self.refuse(node, "a key that is not plain text", "yaml", "keys are words; is a quote missing around `{{`?")
+            self.refuse_key(node)
         if expected is dict:
             node.keys = {}
         if event.anchor:
+            self.anchor(event)
             self.anchors[event.anchor] = None
         self.stack.append(_Frame(node, event.anchor))
+
+    def refuse_key(self, node: Node) -> NoReturn:
+        """A list or mapping in a key's place: as a rule a template that is not in quotes."""
+        text = self.source.lines[node.line - 1]
+        if text[node.column - 2 : node.column] == "{{":
+            here = Node(None, self.source, node.line, node.column - 1, 2)
+            end = text.find("}}", node.column)
+            written = f': "{text[node.column - 2 : end + 2]}"' if end > 0 and '"' not in text else ""
+            hint = f"is a quote missing around `{{{{`? Put the whole value in quotes{written}"
+            self.refuse(here, "`{{` begins a mapping in YAML", "yaml", hint)
+        self.refuse(node, "a key that is not plain text", "yaml", "keys are words: write the key out")
+
+    def anchor(self, event: Any) -> None:
+        """Take note of an anchor that a value begins with: readers differ on one that is there twice."""
+        if event.anchor is None:
+            return
+        here = self.at(event, len(event.anchor) + 1)
+        if event.anchor in self.begun:
+            hint = f"the first is in line {self.begun[event.anchor].line}: give this one another name"
+            self.problems.add(here, f"the anchor `{event.anchor}` is there twice", code="duplicate", hint=hint)
+        self.begun.setdefault(event.anchor, here)
 
     def close(self) -> None:
         frame = self.stack.pop()
@@ -189,10 +197,12 @@ class _Reader:
         here = self.at(event, len(event.anchor) + 1)
         if event.anchor not in self.anchors:
             known = [name for name, node in self.anchors.items() if node is not None]
-            self.refuse(here, f"unknown anchor `{event.anchor}`", "yaml", self.problems.near(event.anchor, known))
+            hint = self.problems.near(event.anchor, known)
+            hint = f"{hint}; text that begins with `*` is put in quotes" if hint else "put the value in quotes"
+            self.refuse(here, f"`*` begins an alias in YAML, and no anchor is called `{event.anchor}`", "yaml", hint)
         target = self.anchors[event.anchor]
         if target is None:
-            self.refuse(here, f"`*{event.anchor}` contains itself", "yaml")
+            self.refuse(here, f"`*{event.anchor}` contains itself", "yaml", "write the value out")
         if self.stack and isinstance(self.stack[-1].node.value, dict) and self.stack[-1].key is None:
             self.refuse(here, "an alias as a key", "yaml", "write the key out")
         self.put(target, None, at=here)
@@ -251,7 +261,7 @@ class _Reader:
             self.refuse(node, f"a value of more than {SCALAR // 1024} KiB", "limit", "put it into a file")
         tag = event.tag
         if tag is not None and tag != "!" and _TAGS.get(tag) is not str:
-            self.problems.add(node, f"a YAML tag: `{_tag(tag)}`", code="yaml", hint="remove it")
+            self.problems.add(node, f"a YAML tag: `{_tag(tag)}`", code="yaml", hint=_UNTAG)
         elif event.implicit[0]:  # plain, without a tag
             node.text = text
             node.value = self.resolve(text, node)

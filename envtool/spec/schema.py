@@ -33,18 +33,24 @@ def schema(registry: Registry) -> dict[str, Json]:
         "type": "object",
         "properties": {
             "version": {"description": "Version of this format: 1.", "const": 1},
-            "bases": _named("Bases by name: what a stack stands on. `host` is always there.", "base"),
-            "layers": _named("Layers by name: steps on top of a base.", "layer"),
+            "bases": _named(
+                "Bases by name: what a stack stands on. `host` is always there.",
+                "base",
+                {"dev": {"debian": "bookworm"}},
+            ),
+            "layers": _named("Layers by name: steps on top of a base.", "layer", {"tools": {"apt": ["gcc", "make"]}}),
             "defaults": {
                 "description": "What every env of this file has where it does not say otherwise. Mappings are merged "
                 "key by key; lists and scalars of the env replace those given here; `base` is replaced as a whole.",
+                "examples": [{"base": {"debian": "bookworm"}}],
                 "$ref": "#/$defs/defaults",
             },
-            "envs": _named("Environments by name.", "env"),
+            "envs": _named("Environments by name.", "env", {"unit": {"tasks": {"test": "pytest"}}}),
             "include": {
                 "description": "Other spec files, relative to this one: a list, whose names are all shared, so that "
                 "each may be used once; or `NAME: FILE`, and what the file calls `unit` is `NAME/unit` outside of it. "
                 "Paths in an included file are relative to it, and its envs run in its directory.",
+                "examples": [["services/api/envtool.yaml"]],
                 "anyOf": [
                     {"$ref": "#/$defs/strings"},
                     {
@@ -57,6 +63,7 @@ def schema(registry: Registry) -> dict[str, Json]:
             "cache": {
                 "description": "The team cache: layers that one machine built, for all others. It is the whole "
                 "project's, so it stands in the file where all begins.",
+                "examples": [{"registry": "registry.example.org/team/layers"}],
                 "$ref": "#/$defs/cache",
             },
         },
@@ -80,10 +87,11 @@ _AXIS: Json = {"pattern": values.AXIS, "errorMessage": "letters, digits and `_`,
 _VARIABLE: Json = {"pattern": values.VARIABLE, "errorMessage": "letters, digits and `_`, no digit first"}
 
 
-def _named(description: str, what: str) -> Json:
+def _named(description: str, what: str, example: Json) -> Json:
     return {
         "description": description,
         "type": "object",
+        "examples": [example],
         "propertyNames": _NAME,
         "additionalProperties": {"$ref": f"#/$defs/{what}"},
     }
@@ -124,21 +132,12 @@ def _cache() -> Json:
     }
 
 
-def _definitions() -> dict[str, Json]:
-    text: Json = {"type": ["string", "integer"]}
+def _matrix(text: Json) -> dict[str, Json]:
     return {
-        "cache": _cache(),
-        "strings": {"type": "array", "items": {"type": "string", "minLength": 1}},
-        "variables": {
-            "type": "object",
-            "propertyNames": _VARIABLE,
-            "additionalProperties": {"type": ["string", "integer", "null"]},
-        },
-        "path": {"anyOf": [{"type": "string", "minLength": 1}, {"$ref": "#/$defs/strings"}]},
-        "size": {"type": ["string", "integer"], "examples": ["500MB", "2GiB"]},
-        "duration": {"type": ["string", "number"], "examples": ["30s", "5m", "1h30m", 90]},
         "matrix": {
             "type": "object",
+            "minProperties": 1,
+            "examples": [{"suite": ["bookworm", "trixie"]}],
             "properties": {
                 "include": {
                     "description": "More points, or more values for points that match.",
@@ -147,10 +146,16 @@ def _definitions() -> dict[str, Json]:
                 "exclude": {"description": "Points to leave out.", "$ref": "#/$defs/points"},
             },
             "propertyNames": _AXIS,
-            "additionalProperties": {"type": "array", "items": text, "minItems": 1},
+            "additionalProperties": {
+                "type": "array",
+                "items": text,
+                "minItems": 1,
+                "examples": [["bookworm", "trixie"]],
+            },
         },
         "points": {
             "type": "array",
+            "examples": [[{"suite": "trixie"}]],
             "items": {
                 "type": "object",
                 "minProperties": 1,
@@ -158,12 +163,32 @@ def _definitions() -> dict[str, Json]:
                 "additionalProperties": text,
             },
         },
+    }
+
+
+def _definitions() -> dict[str, Json]:
+    text: Json = {"type": ["string", "integer"]}
+    return {
+        "cache": _cache(),
+        "strings": {"type": "array", "items": {"type": "string", "minLength": 1}},
+        "variables": {
+            "type": "object",
+            "examples": [{"APP_MODE": "test"}],
+            "propertyNames": _VARIABLE,
+            "additionalProperties": {"type": ["string", "integer", "null"]},
+        },
+        "path": {"examples": [["bin"]], "anyOf": [{"type": "string", "minLength": 1}, {"$ref": "#/$defs/strings"}]},
+        "size": {"type": ["string", "integer"], "examples": ["500MB", "2GiB"]},
+        "duration": {"type": ["string", "number"], "examples": ["30s", "5m", "1h30m", 90]},
+        **_matrix(text),
         "command": {
+            "examples": ["make check"],
             "description": "A line for `sh`, or a list of words that is executed as it is.",
             "anyOf": [{"type": "string", "minLength": 1}, {"$ref": "#/$defs/argv"}],
         },
-        "argv": {"type": "array", "items": text, "minItems": 1},
+        "argv": {"examples": [["make", "check"]], "type": "array", "items": text, "minItems": 1},
         "commands": {
+            "examples": ["make check"],
             "description": "One line for `sh`, or a list of commands that run one after the other: each a line, or a "
             "list of words that is executed as it is.",
             "anyOf": [
@@ -172,11 +197,12 @@ def _definitions() -> dict[str, Json]:
             ],
         },
         "task": {
+            "examples": ["make check"],
             "anyOf": [
                 {"type": "string", "minLength": 1},
                 {"type": "array", "items": {"$ref": "#/$defs/command"}, "minItems": 1},
                 {"$ref": "#/$defs/long-task"},
-            ]
+            ],
         },
         "long-task": _long_task(),
     }
@@ -212,6 +238,7 @@ def _long_task() -> Json:
 def _base(registry: Registry) -> Json:
     return {
         "description": "One kind of base with its options.",
+        "examples": [{"debian": "bookworm"}],
         "type": "object",
         "properties": {name: kind.schema for name, kind in sorted(registry.bases.items())},
         "minProperties": 1,
@@ -227,6 +254,7 @@ def _layer(registry: Registry) -> Json:
             siblings.setdefault(key, []).append(value)
     return {
         "description": "One kind of layer with its options.",
+        "examples": [{"apt": ["gcc", "make"]}],
         "type": "object",
         "properties": {
             **_either(siblings),
@@ -256,10 +284,12 @@ def _env(registry: Registry, *, extends: bool) -> Json:
     own: dict[str, Json] = {
         "base": {
             "description": "The name of a base, or one written in place. `host` unless said.",
+            "examples": [{"debian": "bookworm"}],
             "anyOf": [{"type": "string", "minLength": 1}, {"$ref": "#/$defs/base"}],
         },
         "layers": {
             "description": "Layers, bottom first: names, or layers written in place.",
+            "examples": [[{"apt": ["gcc", "make"]}]],
             "type": "array",
             "items": {"anyOf": [{"type": "string", "minLength": 1}, {"$ref": "#/$defs/layer"}]},
         },
@@ -281,6 +311,7 @@ def _env(registry: Registry, *, extends: bool) -> Json:
         "pass": {
             "description": "Variables of the caller that are let through, with `*` and `?`. With a network, or by a"
             " pattern, those that the caller allows (`--allow-pass`), beside TERM, LANG, CI and their kin.",
+            "examples": [["NPM_TOKEN"]],
             "type": "array",
             "items": {"type": "string", "pattern": values.PASSED, "errorMessage": values.PASSED_WORDS},
         },
@@ -298,6 +329,7 @@ def _env(registry: Registry, *, extends: bool) -> Json:
         "tasks": {
             "description": "Commands under a verb: `test`, `build`, or any other.",
             "type": "object",
+            "examples": [{"test": "make check"}],
             "propertyNames": _NAME,
             "additionalProperties": {"$ref": "#/$defs/task"},
         },
@@ -312,7 +344,12 @@ def _env(registry: Registry, *, extends: bool) -> Json:
     for _, language in sorted(registry.languages.items()):
         for key, value in language.options.items():
             options.setdefault(key, []).append(value)
-    return {"type": "object", "properties": {**_either(options), **own}, "additionalProperties": False}
+    return {
+        "type": "object",
+        "examples": [{"tasks": {"test": "pytest"}}],
+        "properties": {**_either(options), **own},
+        "additionalProperties": False,
+    }
 
 
 def _languages(registry: Registry) -> dict[str, Json]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from envtool.model import Command, Task
 from envtool.spec import values
-from envtool.spec.declare import leaves
+from envtool.spec.declare import check_pattern, leaves
 from envtool.spec.template import is_arguments, is_template, uses_args
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ def _outputs(work: Work, node: Node | None, scope: Scope, directory: str) -> tup
             hint = "git obeys what is in it: a task that has to change it does so outside of envtool"
             work.problems.add(item, f"`{path}` is never an output", code="output", hint=hint)
         elif inside is not None:
+            check_pattern(work, item, path)
             found.append(inside)
         elif path or not is_template(item.value):
             leaves(work, item, path)

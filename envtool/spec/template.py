@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import shlex
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -38,12 +38,16 @@ _WORD_ARGS = re.compile(r"\bargs\b")
 
 
 class TemplateError(Exception):
-    """A template is wrong: the sentence, a code, and for unknown names the name and what is known beside it."""
+    """A template is wrong: the sentence, a code, what to do, and for unknown names the name and what is known beside
+    it."""
 
-    def __init__(self, message: str, *, code: str = "template", name: str = "", known: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str, *, code: str = "template", hint: str = "", name: str = "", known: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(f"{message}: {hint}" if hint else message)
         self.message = message
         self.code = code
+        self.hint = hint
         self.name = name
         self.known = known
 
@@ -105,42 +109,80 @@ class Renderer:
                 self.compiled[text] = _compile(text)
             template, names = self.compiled[text]
             for name in sorted(names - set(scope)):
-                if name == "args":
-                    raise TemplateError("`args` is known in tasks only", code="undefined")
-                raise _unknown(name, "", tuple(scope))
+                raise _unknown_here(name, scope)
             return template.render({name: _wrap(name, value) for name, value in scope.items()})
         except jinja2.TemplateSyntaxError as error:
-            raise TemplateError(f"template: {_plain(error.message or 'not a template', text)}") from None
+            said, hint = _plain(error.message or "", text)
+            raise TemplateError(f"template: {said}", hint=hint) from None
         except jinja2.UndefinedError as error:
             raise TemplateError(f"template: {error.message}", code="undefined") from None
         except (RecursionError, MemoryError):
-            raise TemplateError("template: nested too deep", code="limit") from None
-        except (
-            TypeError,
-            ValueError,
-            LookupError,
-            jinja2.TemplateError,
-            OverflowError,
-            AttributeError,
-        ) as error:  # what an expression did: "1" + 1, [1][3] …
-            raise TemplateError(f"template: {' '.join(str(error).split())[:200]}") from None
+            raise TemplateError(
+                "template: nested too deep",
+                code="limit",
+                hint=_SHORTER,
+            ) from None
+        except (TypeError, ValueError, LookupError, jinja2.TemplateError, OverflowError, AttributeError) as error:
+            said, hint = _failed(error)  # what an expression did: "1" + 1, [1][3] …
+            raise TemplateError(f"template: {said}", hint=hint) from None
 
 
-def _plain(said: str, text: str) -> str:
-    """What Jinja says of a syntax that it does not understand, in words for whoever has never heard of it."""
-    for start, end, more in (("{{", "}}", ", or `{{ '{{' }}` for two braces"), ("{%", "%}", ""), ("{#", "#}", "")):
+_MARKS = (("{{", "}}"), ("{%", "%}"), ("{#", "#}"))
+_CHOOSE = "values may be put in (`{{ … }}`) and chosen (`{% if … %}`), no more"
+_CONDITION = "a condition stands after `if`, as in `{% if matrix.AXIS == 'a' %}`"
+_SHORTER = "make it shorter: `matrix.include` can give each point the value"
+_ONE = "one value stands between `{{` and `}}`, as in `{{ matrix.AXIS }}`"
+_BLOCKS = "known: `if`, `elif`, `else`, `endif`; whatever is to stay as it is stands between {% raw %} and {% endraw %}"
+
+
+def _plain(said: str, text: str) -> tuple[str, str]:
+    """What Jinja says of a syntax that it does not understand, in words for whoever has never heard of it, and what to
+    do."""
+    for start, end in _MARKS:
         if text.count(start) > text.count(end):
-            return f"`{start}` is not closed: write `{end}` after it{more}"
-    if "looking for the following tags" in said:
-        return "`{% if … %}` is not closed: write `{% endif %}` after what it is for"
+            return f"`{start}` is not closed", f"write `{end}` after it, or `{{{{ '{start}' }}}}` for the text itself"
+    if found := re.search(r"innermost block that needs to be closed is '(\w+)'", said):
+        if found[1] != "if":
+            return f"`{{% {found[1]} %}}` is not for a spec", _CHOOSE
+        return "`{% if … %}` is not closed", "write `{% endif %}` after what it is for"
+    if "end of raw directive" in said:
+        return "`{% raw %}` is not closed", "write `{% endraw %}` after what is to stay as it is"
     if found := re.search(r"unknown tag '(\w+)'", said):
-        return f"`{{% {found[1]} %}}` is not known: `if`, `elif`, `else` and `endif` are"
-    if found := re.search(r"expected token 'end of (?:print statement|statement block)', got '(.*?)'", said):
-        return f"`{found[1]}` was not expected there: one value stands between `{{{{` and `}}}}`"
-    if "Expected an expression, got 'end of print statement'" in said:
-        return "nothing stands between `{{` and `}}`"
-    said = said.replace("'end of print statement'", "`}}`").replace("'end of statement block'", "`%}`").rstrip(".")
-    return f"{said[:1].lower()}{said[1:]}"
+        if found[1] in ("endif", "else", "elif"):
+            return f"`{{% {found[1]} %}}` without an `if` before it", "write `{% if … %}` before it, or remove it"
+        return f"`{{% {found[1]} %}}` is not known", _BLOCKS
+    if found := re.search(r"No (filter|test) named '(\w+)'", said):
+        return f"unknown {found[1]} `{found[2]}`", _known(_FILTERS if found[1] == "filter" else _TESTS)
+    if re.search(r"\{\{-?\s*-?\}\}", text):
+        return "nothing stands between `{{` and `}}`", _ONE
+    if found := re.search(r"(?:got|unexpected(?: char)?) (['\"])(.+?)\1(?:, expected '(.+?)')?", said):
+        return _stray(found[2], found[3] or "", _CONDITION if "statement block" in said else _ONE)
+    return "the expression cannot be read", _ONE
+
+
+def _stray(found: str, wanted: str, hint: str) -> tuple[str, str]:
+    """Something stands where the expression has no room for it; `wanted` is the bracket that is missing."""
+    if found.startswith("end of"):
+        return "the expression ends too early", hint
+    if found in "\"'":
+        return f"the quote {found} is not closed", f"write {found} where the text ends"
+    if found == "=":
+        return "`=` was not expected there", "`==` compares"
+    return f"`{found}` was not expected there", f"write `{wanted}` before it" if wanted else hint
+
+
+def _known(names: Iterable[str]) -> str:
+    return "known: " + ", ".join(f"`{name}`" for name in names)
+
+
+def _failed(error: Exception) -> tuple[str, str]:
+    """Why an expression gives no value, and what to do."""
+    if isinstance(error, TypeError):
+        hint = "`~` joins texts, and `| int` makes a number of a text"
+        return "these values do not go together", hint
+    if isinstance(error, LookupError):
+        return "nothing stands at that place", "places are counted from 0"
+    return "the expression gives no value", _ONE
 
 
 def _simple(text: str, scope: Scope) -> str | None:
@@ -186,7 +228,7 @@ class _Names(Mapping[str, str]):
 
     def __str__(self) -> str:
         first = next(iter(self.values_), "name")
-        raise TemplateError(f"`{self.name}` is not a text: write `{self.name}.{first}`")
+        raise TemplateError(f"`{self.name}` is not a text", hint=f"write `{self.name}.{first}`")
 
 
 def _wrap(name: str, value: str | Mapping[str, str]) -> str | _Names:
@@ -196,6 +238,20 @@ def _wrap(name: str, value: str | Mapping[str, str]) -> str | _Names:
 def _unknown(name: str, within: str, known: tuple[str, ...]) -> TemplateError:
     full = f"{within}.{name}" if within else name
     return TemplateError(f"unknown name `{full}` in a template", code="undefined", name=name, known=known)
+
+
+def _unknown_here(name: str, scope: Scope) -> TemplateError:
+    """A name that this scope does not have."""
+    axes = scope.get("matrix")
+    if name == "args":
+        hint = "put it into the command of a task"
+        return TemplateError("`args` is known in tasks only", code="undefined", hint=hint)
+    if isinstance(axes, Mapping) and name in axes:
+        return TemplateError(f"unknown name `{name}` in a template", code="undefined", hint=f"write `matrix.{name}`")
+    if name.isupper():
+        hint = f"{_known(scope)}; a variable is written `${name}`, in a command"
+        return TemplateError(f"unknown name `{name}` in a template", code="undefined", hint=hint)
+    return _unknown(name, "", tuple(scope))
 
 
 def _bounded_replace(value: Any, old: str, new: str) -> str:
@@ -239,7 +295,8 @@ def _environment() -> SandboxedEnvironment:
                 return Nothing(name=attribute, exc=unknown)  # type: ignore[arg-type]
             if isinstance(obj, jinja2.Undefined):
                 return obj  # the first unknown name is the one to be told
-            raise TemplateError(f"`.{attribute}` of a text: only `matrix` and `env` have names in them")
+            hint = "as in `matrix.AXIS` or `env.name`"
+            raise TemplateError(f"`.{attribute}` of a text: only `matrix` and `env` have names in them", hint=hint)
 
         def getitem(self, obj: Any, argument: Any) -> Any:
             if isinstance(obj, _Names):
@@ -279,12 +336,17 @@ def _compile(text: str) -> tuple[Template, frozenset[str]]:
     while pending:
         node, depth = pending.pop()
         if depth > DEPTH:
-            raise TemplateError("template: nested too deep", code="limit")
+            raise TemplateError(
+                "template: nested too deep",
+                code="limit",
+                hint=_SHORTER,
+            )
         if not isinstance(node, allowed):
             what = _WORDS.get(type(node).__name__, type(node).__name__.lower())
-            raise TemplateError(f"template: {what} is not for a spec: values may be put in and chosen, no more")
+            raise TemplateError(f"template: {what} is not for a spec", hint=_CHOOSE)
         if isinstance(node, nodes.Filter) and node.name not in _FILTERS:
-            raise TemplateError(f"unknown filter `{node.name}`", name=str(node.name), known=tuple(_FILTERS))
+            name, known = str(node.name), tuple(_FILTERS)
+            raise TemplateError(f"unknown filter `{name}`", hint=_known(known), name=name, known=known)
         if isinstance(node, nodes.Name):
             names.add(node.name)
         pending += [(child, depth + 1) for child in node.iter_child_nodes()]

@@ -177,7 +177,7 @@ class _Transfers:
                 meter.one()
                 return
             if (said := self._failed.get((fetch.sha256, places))) is not None:
-                raise FetchError(said.message, code=said.code, hint=said.hint)
+                raise FetchError(said.message, code=said.code, hint=said.hint, found=said.found)
             path = blobs.partial(self._store, fetch.sha256)
             failed: list[tuple[Source, FetchError]] = []
             try:
@@ -197,7 +197,8 @@ class _Transfers:
                 raise refusing.refusal(self._store.root, error) or error from error
             wrong = sources.failure(fetch, failed)
             # a copy: whoever hears of it adds where it is asked for
-            self._failed[fetch.sha256, places] = FetchError(wrong.message, code=wrong.code, hint=wrong.hint)
+            copy = FetchError(wrong.message, code=wrong.code, hint=wrong.hint, found=wrong.found)
+            self._failed[fetch.sha256, places] = copy
             raise wrong
 
     def _from(self, place: Source, fetch: Fetch, path: str, meter: _Meter, *, last: bool) -> None:

@@ -12,11 +12,14 @@ import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from envtool.api import Fetch
 from envtool.errors import FetchError, StoreError
-from envtool.net import Patience
 from envtool.project import VENDOR
+
+if TYPE_CHECKING:
+    from envtool.net import Patience
 
 VARIABLE = "ENVTOOL_BLOBS"
 WRONG = ("fetch-hash", "fetch-size", "fetch-large")

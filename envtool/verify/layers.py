@@ -17,7 +17,7 @@ from envtool.events import Finished, Output, Started
 from envtool.plan.graph import Node
 from envtool.realise import settle
 from envtool.realise.bring import bring
-from envtool.realise.build import Ground
+from envtool.realise.ground import Ground
 from envtool.realise.setting import Setting
 from envtool.realise.settle import Made
 from envtool.realise.site import StackSite

@@ -21,7 +21,8 @@ from envtool.container import kernel, start
 from envtool.container.program import Program
 from envtool.errors import BuildError, EnvtoolError
 from envtool.events import Event, Output
-from envtool.realise.build import Ground, Rebuild, rebuild
+from envtool.realise.build import Rebuild, rebuild
+from envtool.realise.ground import Ground
 from envtool.realise.setting import Cancel, Setting
 from envtool.realise.settle import Settled
 from envtool.realise.tee import Tee

@@ -306,3 +306,12 @@ def test_push_prints_what_can_be_pulled(envtool, fake):
 def test_help_shows_every_verb_once():
     shown = [verb for verbs in GROUPS.values() for verb in verbs]
     assert sorted(shown) == sorted(VERBS)
+
+
+@pytest.mark.parametrize("words", [["help"], ["-C", "a dir", "help"], ["-q", "help"], ["help", "help"]], ids=" ".join)
+def test_help_is_a_word_too(envtool, words):
+    assert envtool(*words).text() == envtool("--help").text()
+    assert (
+        envtool(*words, "test").text()
+        == envtool(*words if words[-2:] == ["help", "help"] else ["test", "--help"]).text()
+    )

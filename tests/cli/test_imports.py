@@ -65,3 +65,47 @@ def test_the_short_way_of_test_imports_next_to_nothing():
     )
     slow = {"click", "contextlib", "dataclasses", "hashlib", "json", "pathlib", "re", "shutil", "subprocess", "typing"}
     assert not names & (slow | BANNED | {"envtool.model", "envtool.errors", "envtool.container.start"})
+
+
+# ---- the long way: what a verb that reads or looks imports ----------------------------------------------------------
+
+SPEC = "version: 1\nenvs: {unit: {base: {debian: bookworm}, language: python, tasks: {test: 'true'}}}\n"
+PROJECT = '[project]\nname = "small"\nversion = "1"\ndependencies = ["click"]\n'
+UNREAD = {  # what no verb needs that reads a spec, and what it would bring
+    "jinja2", "rich", "requests", "junitparser", "asyncio", "subprocess", "http", "ssl", "tarfile", "zipfile", "logging",
+    "concurrent", "html", "tempfile", "csv",
+}  # fmt: skip
+MAKING = ("container.start", "container.program", "realise.build", "realise.stacks", "realise.site", "store.gc",
+          "cache", "net", "oci.documents", "oci.registry", "ship", "upkeep", "verify", "run.tasks")  # fmt: skip
+READING = (*MAKING, "container", "realise", "store", "plan", "lock", "events", "run.describe")
+VERBS = {  # the verb, rooms of ours that it has no need of, and how many modules of ours at most
+    "list": (READING, 90),
+    "schema": ((*READING, "project", "view"), 70),
+    "plan": (MAKING, 138),
+    "why": (MAKING, 144),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_that_looks_imports_what_it_needs(verb, tmp_path, monkeypatch):
+    pytest.importorskip("envtool_python")
+    (tmp_path / "envtool.yaml").write_text(SPEC)
+    (tmp_path / "pyproject.toml").write_text(PROJECT)
+    monkeypatch.setenv("ENVTOOL_STORE", str(tmp_path / "store"))
+    names = imported(f"from envtool.cli.main import main; assert main(['-C', {str(tmp_path)!r}, {verb!r}]) == 0")
+    rooms, most = VERBS[verb]
+    ours = {name.removeprefix("envtool.") for name in names if name.startswith("envtool.")}
+    assert not {name for name in ours if any(name == room or name.startswith(f"{room}.") for room in rooms)}
+    assert not {name.partition(".")[0] for name in names} & UNREAD
+    assert "importlib.metadata" not in names
+    assert len(ours) <= most
+    plugins = {name for name in names if name.startswith(("envtool_python.", "envtool_node."))}
+    assert not {name for name in plugins if name.endswith((".resolving", ".simple", ".index", ".building", ".npmrc"))}
+
+
+def test_help_imports_the_command_line_alone():
+    names = imported("from envtool.cli.main import main; main(['--help'])")
+    assert {name for name in names if name.startswith("envtool.")} == {
+        "envtool.beneath", "envtool.cli", "envtool.cli.main", "envtool.cli.options", "envtool.cli.signals",
+        "envtool.errors",
+    }  # fmt: skip

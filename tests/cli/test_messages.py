@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import types
 
@@ -128,8 +129,9 @@ def test_spec_error_is_explained(envtool, golden, monkeypatch):
     golden("spec-error-color", envtool("list", "--color=always", scenario="spec-error").text())
 
 
-def test_doctor(envtool, golden, monkeypatch):
-    monkeypatch.setitem(sys.modules, "envtool.container.probe", _probe("warn"))
+def _doctor(monkeypatch, state):
+    """A machine with a store for each of two id maps."""
+    monkeypatch.setitem(sys.modules, "envtool.container.probe", _probe(state))
     store = types.ModuleType("envtool.store.store")
     stands, lost = (
         types.SimpleNamespace(own=lambda room, top=top: f"{top}/{room}", idmap="range 0-100000-65536", top=top)
@@ -141,6 +143,10 @@ def test_doctor(envtool, golden, monkeypatch):
     monkeypatch.setitem(sys.modules, "envtool.store.survey", survey)
     _believed(monkeypatch)
     monkeypatch.setitem(sys.modules, "envtool.store.store", store)
+
+
+def test_doctor(envtool, golden, monkeypatch):
+    _doctor(monkeypatch, "warn")
     golden("doctor", envtool("doctor").text())
     monkeypatch.setitem(sys.modules, "envtool.container.probe", _probe("fail"))
     assert envtool("doctor").status == 3
@@ -198,8 +204,19 @@ SHOWN = {
     name: case for name, case in CASES.items()
     if "--json" not in case[1] and {*TELLING} & {*case[1]} and name not in ("gc-bad-size", "gc-bad-age")
 }  # fmt: skip
+SHOWN |= {f"verify-{scenario}": (scenario, ["verify"]) for scenario in ("mixed", "same", "broken", "interrupted")}
+SHOWN["doctor"] = ("mixed", ["doctor"])
 LONG = "-of-a-name/that-is/longer-than/most-others/by-forty"
-PRINTERS = ("cli.tables", "cli.looktables", "cli.storetables", "cli.caching", "report.why")
+TIMES = re.compile(r"\b\d+\.\ds\b|\b\d+m\d\ds\b|\b\d+(?:\.\d+)? (?:kB|MB|GB)\b")
+PRINTERS = ("cli.tables", "cli.looktables", "cli.storetables", "cli.caching", "cli.verifying", "report.why")
+
+
+def _shown(envtool, monkeypatch, scenario, argv):
+    if argv != ["doctor"]:
+        return envtool(*argv, scenario=scenario)
+    with monkeypatch.context() as patch:
+        _doctor(patch, "warn")
+        return envtool(*argv)
 
 
 @pytest.mark.parametrize("long", [False, True], ids=["names", "long names"])
@@ -215,10 +232,28 @@ def test_what_a_verb_prints_fits(columns, long, envtool, monkeypatch):
             )
     wide = []
     for name, (scenario, argv) in SHOWN.items():
-        said = envtool(*argv, scenario=scenario)
+        said = _shown(envtool, monkeypatch, scenario, argv)
         assert "internal error" not in said.err, said
         wide += [(name, line) for line in said.text().split("\n") if width(line) > columns and not _typed(line)]
     assert not wide
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100])
+def test_no_number_and_no_time_is_cut_on_a_narrow_screen(columns, envtool, monkeypatch):
+    """What a wide screen has of them, a narrow one has, too."""
+
+    def numbers(wide):
+        monkeypatch.setattr("envtool.cli.screen.width", lambda file=None: wide)
+        monkeypatch.setattr("envtool.report.plain.Plain._columns", lambda self: wide)
+        found = {}
+        for name, (scenario, argv) in SHOWN.items():
+            text = re.sub(r"\s+", " ", _shown(envtool, monkeypatch, scenario, argv).text())
+            found[name] = sorted(TIMES.findall(text))
+        return found
+
+    whole = numbers(200)
+    assert sum(map(len, whole.values())) > 40
+    assert numbers(columns) == whole
 
 
 def _typed(line: str) -> bool:

@@ -43,6 +43,31 @@ WRONG = {
         "version: 1\nenvs:\n  unit:\n    tasks:\n      test: @x\n",
         "version: 1\nenvs:\n  unit:\n    tasks:\n      test: *x\n",
         "version: 1\nenvs:\n  unit:\n    layers: -a\n    tasks {test: x}\n",
+        "version: 1\nenvs:\n  unit: {tasks: {test: x}\n  lint: {tasks: {test: y}}\n",
+        'version: 1\nenvs:\n  unit:\n    tasks:\n      test: "x\n      lint: "y"\n',
+        'version: 1\nenvs:\n  unit:\n    tasks:\n      test: "x" && y\n',
+        "version: 1\nenvs:\n  unit:\n    tasks:\n      test: 'it's'\n",
+        "version: 1\nenvs:\n  unit:\n    tasks:\n      test: [x] y\n",
+        "version: 1\nenvs:\n  unit:\n    base: host\n      tasks: {test: x}\n",
+        "version: 1\nenvs:\n  unit:\n    base:host\n    tasks: {test: x}\n",
+        "version: 1\nenvs:\n  unit\n    tasks: {test: x}\n",
+        "version: 1\nenvs:\n  unit:\n    base: host\n    tasks\n    layers: []\n",
+        "version: 1\nenvs:\n  unit:\n    tasks: - x\n",
+        "version: 1\nenvs:\n  unit:\n    layers:\n    - x\n    tasks: {}\n   - y\n",
+        "version: 1\nenvs:\n  unit:\n    layers:\n      - x\n      tasks: {}\n",
+        "version: 1\nlayers: {one: {run: x, inputs: [*.c, **/*.h]}}\n",
+        "version: 1\nenvs:\n  unit: &a {}\n  lint: &a {}\n",
+        "version: 1\nenvs:\n  unit: &a {set: {A: x}}\n  lint: *b\n",
+        "version: 1\nenvs:\n  unit: &a [*a]\n",
+        "version: 1\nenvs:\n  unit:\n    tasks:\n      test: |x\n",
+        'version: 1\nenvs:\n  unit:\n    tasks:\n      test: "grep \\d x"\n',
+        "version: 1\nenvs:\n  unit:\n    tasks:\n      test: !x y\n",
+        "version: 1\nenvs:\n  unit:\n    tasks:\n      test: `x`\n",
+        "version: 1\nenvs:\n  unit:\n    layers: [a,, b]\n",
+        "version: 1\nenvs: {}}\n",
+        "version: 1\nenvs: {\n  unit: {}\n  lint: {}\n}\n",
+        "version: 1\n...\nenvs: {}\n",
+        "%version: 1\n",
         "version: 1\n---\nversion: 1\n",
         "version: 1\nenvs: !!python/object:os.system {}\n",
     ],
@@ -58,7 +83,16 @@ WRONG = {
         "version: 1\nenv: {unit: {}}\n",
         "version: 1\nsevices: {}\n",
         "version: 1\nfrobnicate: {}\n",
+        "version: 1\nservices: {db: {}}\n",
+        *of("{services: {db: {}}}"),
+        "version: 1\ntasks: {test: x}\n",
+        "version: 1\ndebian: bookworm\n",
+        "version: 1\nenvironments: {}\n",
         *of("{taks: {test: x}}", "{command: x}", "{tasks: {test: {comand: x}}}", "{image: debian}"),
+        *of("{apt: [gcc]}", "{test: pytest}", "{outputs: [x]}", "{environment: {A: b}}", "{frob: x}", "{bases: {}}"),
+        *of("{tasks: {test: {run: x, network: true}}}", "{tasks: {test: {cmd: x}}}"),
+        *layer("{debian: sid}", "{run: make, timeout: 5m}", "{run: make, frob: x}", "{copy: {source: a, dest: /b}}"),
+        *base("{apt: [x]}", "{debian: sid, network: true}", "{debian: sid, image: x}"),
         *layer("{atp: [gcc]}", "{run: make, input: [src]}", "{run: make, cmd: x}", "{fetch: {ulr: x}}"),
         *base("{debain: bookworm}", "{debian: {siute: bookworm}}", "{ubuntu: noble}"),
     ],
@@ -79,8 +113,18 @@ WRONG = {
             "{set: {A: yes}}",
             "{set: [A=1]}",
             "{pass: HOME}",
+            "{set: {A: [x]}}",
+            "{layers: 'tools, python'}",
         ),
-        *layer('{run: make, network: "on"}', "{apt: gcc}", "{apt: [3.11]}", "{apt: {gcc: 12}}", "{run: {make: all}}"),
+        *layer(
+            '{run: make, network: "on"}',
+            "{apt: gcc}",
+            "{apt: gcc make}",
+            "{pip: 'attrs >= 24'}",
+            "{apt: [3.11]}",
+            "{apt: {gcc: 12}}",
+            "{run: {make: all}}",
+        ),
         *base("{debian: 12}", "{debian: 3.10}", "{debian: [bookworm]}"),
     ],
     "duplicate": [
@@ -90,6 +134,9 @@ WRONG = {
         "version: 1\nlayers: {a: {apt: [x]}}\nenvs: {unit: {layers: [a, a]}}\n",
     ],
     "unknown-name": [
+        "version: 1\nenvs: {unit: {}, lint: {extends: untt}}\n",
+        "version: 1\nlayers: {tools: {apt: [x], needs: [tool]}, tols: {apt: [y]}}\n",
+        *of("{base: 'Debian:12'}", "{base: registry.example.org/team/app}"),
         *of("{base: bookwrom}", "{layers: [pyton]}", "{extends: untt}", "{extends: nobody}", "{language: pyhton}"),
         *of("{language: rust}", "{language: [python, node]}"),
         "version: 1\nbases: {bookworm: {debian: bookworm}}\nenvs: {unit: {base: bookwurm}}\n",
@@ -114,6 +161,8 @@ WRONG = {
     ],
     "matrix": of(
         "{matrix: {}}",
+        "{matrix: {include: []}}",
+        "{matrix: {exclude: []}}",
         "{matrix: [a, b]}",
         "{matrix: {py: 3.11}}",
         "{matrix: {py: [3.10]}}",
@@ -142,6 +191,20 @@ WRONG = {
                 "{{ args | frob }}",
                 "{{ 1 / 0 }}",
                 "{{ args() }}",
+                "{{ py }}",
+                "{{ HOME }}",
+                "{{ env.HOME }}",
+                "{% if %}",
+                "{% else %}",
+                "{% for x in y %}",
+                "{% raw %}",
+                "{{ args | lowr }}",
+                "{{ args is frob }}",
+                "{{ args == }}",
+                "{{ 'x }}",
+                "{{ args + 1 }}",
+                "{{ [1][3] }}",
+                "{{ matrix }}",
             )
         ),
         '{set: {A: "{{ args }}"}}',
@@ -153,6 +216,10 @@ WRONG = {
         "version: 1\ninclude: [/etc/passwd]\n",
         "version: 1\ninclude: [envtool.yaml]\n",
         "version: 1\ninclude: [services]\n",
+        "version: 1\ninclude: [api]\n",
+        "version: 1\ninclude: [belw.yaml]\n",
+        "version: 1\ninclude: [web/below.yaml]\n",
+        "version: 1\ninclude: [.]\n",
         "version: 1\ninclude: {api: services/envtool.yaml}\n",
         "version: 1\ninclude: {a/b: below.yaml}\n",
         "version: 1\ninclude: [3]\n",
@@ -161,9 +228,17 @@ WRONG = {
     ],
     "paths": [
         *of("{workdir: ../..}", "{tasks: {test: {run: x, outputs: [/x]}}}", "{tasks: {test: {run: x, outputs: [..]}}}"),
+        *of("{tasks: {test: {run: x, outputs: ['dist/[a']}}}"),
         *of("{tasks: {test: {run: x, outputs: ['']}}}", "{tasks: {test: {run: x, outputs: dist}}}"),
         *layer(
-            "{run: x, inputs: [../y]}", "{run: x, inputs: [/y]}", "{run: x, inputs: ['[a']}", "{run: x, inputs: ['']}"
+            *(
+                "{run: x, inputs: [../y]}",
+                "{run: x, inputs: [/y]}",
+                "{run: x, inputs: ['[a']}",
+                "{run: x, inputs: ['']}",
+            ),
+            *("{run: x, inputs: ['src/[a/b]']}", "{run: x, inputs: ['[z-a]']}", "{run: x, inputs: ['[]']}"),
+            *("{copy: {from: [a, 'b['], to: /x}}", "{run: x, inputs: ['[a-z]', 'pages/[id].js', '[[]a', '[]]']}"),
         ),
         *layer("{copy: {from: ../x, to: /opt/x}}", "{copy: {from: x, to: opt/x}}", "{copy: {from: x, to: /opt/../x}}"),
         *layer("{copy: {from: x, to: /opt/x, mode: 999}}", "{copy: {from: x, to: /opt/x, mode: rwx}}"),
@@ -179,7 +254,37 @@ WRONG = {
             f'{{fetch: {{url: "https://example.org/x", sha256: {SHA}, to: opt}}}}',
             '{fetch: "https://example.org/x"}',
         ),
-        *base('{image: "Debian:12"}', "{image: ''}", "{image: 'debian@sha256:12'}"),
+        *layer(
+            *(
+                f'{{fetch: {{url: "{url}", sha256: {SHA}, to: /opt/x}}}}'
+                for url in (
+                    "https:///x",
+                    "https://example.org:port/x",
+                    "https://example.org:99999/x",
+                    "https:// example.org/x",
+                    "https://[::1/x",
+                    "https:/example.org/x",
+                    "file://",
+                    "file://srv/x",
+                    "http://[::1]:8080/x?y#z",
+                )
+            ),
+            '{pip: {packages: [x], index: "https://"}}',
+        ),
+        *base(
+            f'{{tarball: {{url: "https://", sha256: {SHA}}}}}',
+            '{debian: {suite: sid, mirror: "http://"}}',
+            '{image: "Debian:12"}',
+            "{image: ''}",
+            "{image: 'debian@sha256:12'}",
+            "{image: 'debian:'}",
+            "{image: 'debian:12 slim'}",
+            "{image: {name: a//b}}",
+            "{image: 'host:99999/x'}",
+            '{image: "https://example.org/debian"}',
+            "{image: 'oci:'}",
+            "{dockerfile: {images: {x: 'Debian:12'}}}",
+        ),
     ],
     "limits": of(
         "{timeout: 3 parsecs, tasks: {test: x}}",
@@ -195,6 +300,12 @@ WRONG = {
         "{user: nobody}",
         "{processes: many}",
     ),
+    "nothing": [
+        *of("{tasks: {test: []}}", "{tasks: {test: {run: []}}}", "{base: {}}", "{layers: [{}]}"),
+        *layer("{apt: []}", "{apt: {packages: []}}", "{pip: []}", "{copy: {from: [], to: /x}}", "{run: []}", "{}"),
+        *base("{image: {}}"),
+        "version: 1\ncache: {}\n",
+    ],
     "many": [
         (
             "version: 1\nlayrs: {}\nenvs:\n  unit: {base: bookworm, layers: pyton, tasks: {test: {runn: x}}}\n"
@@ -215,6 +326,10 @@ def told(tmp_path, monkeypatch, capsys):
     project = tmp_path / "project"
     (project / "services").mkdir(parents=True)
     (project / "below.yaml").write_text("version: 1\nenvs: {unit: {}}\n")
+    (project / "services" / "web").mkdir()
+    (project / "services" / "web" / "envtool.yaml").write_text("version: 1\n")
+    (project / "api").mkdir()
+    (project / "api" / "notes").write_text("")
     (project / "wrong.yaml").write_text("version: 1\nenvs: {lint: {taks: {}}}\n")
 
     def call(spec: str) -> str:
@@ -228,6 +343,22 @@ def told(tmp_path, monkeypatch, capsys):
     return call
 
 
+# The words of libraries, which nobody has to know
+FOREIGN = re.compile(
+    r"while (?:parsing|scanning)|block (?:mapping|collection|end)|flow (?:mapping|sequence)|node content|simple key"
+    r"|expected key|in this context|not allowed here|<[a-z ]+>|print statement|statement block|operand|NoneType"
+)
+
+
 @pytest.mark.parametrize("kind", WRONG)
 def test_what_a_wrong_spec_is_told(kind, told, golden):
-    golden(f"wrong-{kind}", "\n".join(told(spec) for spec in WRONG[kind]))
+    """Word for word. No library speaks for us, and each error has a hint, beside its carets or below them."""
+    answers = [told(spec) for spec in WRONG[kind]]
+    golden(f"wrong-{kind}", "\n".join(answers))
+    for answer in answers:
+        said = answer.partition("== exit ")[2]
+        assert not FOREIGN.search(said), said
+        for error in re.split(r"(?m)^(?=\S+:\d+:\d+: error: )", said)[1:]:
+            head, *rest = error.rstrip().split("\n")
+            hint = re.sub(r"^[ │^]*", "", rest[-1]) if len(rest) != 1 or "│" not in rest[0] else ""
+            assert hint or re.search(r"expected .*, as (?:in )?", head), error

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
+
+from tests.e2e.test_interrupts import ask
 
 pytestmark = pytest.mark.e2e
 
@@ -48,8 +51,9 @@ def envtool_event(event):
 """
 
 
-def compare(name, place, done, *more):
-    text = f"-- exit {done.status}\n{done.err}"
+def compare(name, place, done, *more, last=0):
+    """`last`: lines from the end, where those before them are another program's; 0: all."""
+    text = f"-- exit {done.status}\n" + "".join(done.err.splitlines(keepends=True)[-last:])
     for found, said in ((str(place.project), "PROJECT"), (str(place.top), "TOP"), *more):
         text = text.replace(found, said)
     text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:PORT", text)
@@ -58,6 +62,7 @@ def compare(name, place, done, *more):
         r"^ (?:base|layer|✗|✓).*\n", "", text, flags=re.MULTILINE
     )
     text = re.sub(r"^ (base   host|layer  \S+ +\S+ …).*\n", "", text, flags=re.MULTILINE)
+    text = re.sub(r"\b\d+(\.\d+)? ([kKMG]i?)?B\b", "SIZE", text)
     path = GOLDEN / f"first-{name}.txt"
     if os.environ.get("ENVTOOL_UPDATE"):
         path.write_text(text)
@@ -82,6 +87,15 @@ envs:
     )
     place.write("run.sh", "#!/opt/nowhere/sh\n", mode=0o755)
     compare("absent", place, place.envtool("test", "--jobs", "1"))
+
+
+@pytest.mark.any_caller
+def test_a_python_that_the_project_does_not_want(place):
+    place.write("pyproject.toml", '[project]\nname = "x"\nversion = "1"\nrequires-python = ">=99"\n')
+    place.spec("envs: {unit: {language: python, install: none, tasks: {test: 'true'}}}\n")
+    here = (f"{sys.version_info.major}.{sys.version_info.minor}", "HERE")
+    for verb in ("plan", "test"):
+        compare("python", place, place.envtool(verb), here)
 
 
 @pytest.mark.any_caller
@@ -154,3 +168,64 @@ def test_what_init_writes_for_a_monorepo_passes(layout, common):
     done = common.envtool("test")
     assert done.status == 0, done.said
     assert "── 2 passed in " in done.err
+
+
+@pytest.mark.any_caller
+def test_two_envs_that_want_one_file_ask_for_it_once(place, server):
+    """None of them says that it waits for another envtool, which is itself."""
+    server.files["/tool"], server.pause = b"x" * (3 << 16), 0.3
+    fetch = f'fetch: {{url: "{server.url}/tool", sha256: "{NONE}", to: /opt/'
+    place.spec(
+        f"envs:\n  a: {{layers: [{{{fetch}x}}}}], tasks: {{test: 'true'}}}}\n"
+        f"  b: {{layers: [{{{fetch}y}}}}], tasks: {{test: 'true'}}}}\n"
+    )
+    done = place.envtool("test", "--jobs", "2")
+    compare("same-file", place, done)
+    assert "another envtool" not in done.said
+    assert len(server.asked) == 1
+
+
+RULE = "-" * 70
+# What runners print at their end, language by language
+ENDS = {
+    "python": f"..s\n{RULE}\nRan 3 tests in 0.001s\n\nOK (skipped=1)\n",
+    "pytest": "...                                                    [100%]\n3 passed in 0.01s\n",
+    "tap": "1..3\nok 1 - a\nok 2 - b\nok 3 - c # SKIP no\n",
+    "automake": f"Testsuite summary for x 1.0\n{'=' * 76}\n# TOTAL: 4\n# PASS:  3\n# SKIP:  1\n# XFAIL: 0\n# FAIL:  0\n"
+    f"# XPASS: 0\n# ERROR: 0\n{'=' * 76}\n",
+    "cargo": "running 6 tests\n\ntest result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0s\n",
+    "go": "--- PASS: TestA (0.00s)\n--- PASS: TestB (0.00s)\nPASS\nok  \texample.org/m\t0.002s\n",
+    "node": "# tests 2\n# suites 0\n# pass 2\n# fail 0\n# cancelled 0\n# skipped 0\n# todo 0\n# duration_ms 40.1\n",
+    "none": "all is well\n",
+}
+
+
+@pytest.mark.any_caller
+def test_the_counts_of_every_language_stand_in_its_line(place):
+    for name, end in ENDS.items():
+        place.write(f"ends/{name}", end)
+    envs = "".join(f"  {name}: {{tasks: {{test: cat ends/{name}}}}}\n" for name in ENDS)
+    place.spec(f"envs:\n{envs}")
+    compare("counts", place, place.envtool("test"))
+
+
+@pytest.mark.any_caller
+def test_what_failed_has_its_title_once_and_what_to_type_at_its_end(place):
+    place.spec(
+        "layers:\n  files: {run: 'echo kept > /opt/kept'}\n"
+        "envs:\n  unit: {layers: [files], tasks: {test: 'echo one; echo two; exit 3'}}\n"
+        "  lint: {tasks: {test: 'true'}}\n"
+    )
+    done = place.envtool("test")
+    compare("red", place, done)
+    assert done.err.count("── unit test ──") == 1
+    assert place.envtool("diff", "unit", "unit").out == "unit and unit: the same\n"
+
+
+@pytest.mark.any_caller
+def test_what_a_stop_leaves_is_said(place):
+    place.spec(f"envs:\n  unit: {{tasks: {{test: sleep {place.nap}}}}}\n  lint: {{tasks: {{test: 'true'}}}}\n")
+    process = place.start("test", "--jobs", "1")
+    place.until(place.asleep, "it is under way", 30)
+    ask(process, "group")
+    compare("interrupted", place, place.finish(process))

@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 
+from tests.e2e.test_first_use import compare
 from tests.hostile.test_store import mounted
 from tests.places import calling, fresh_place
 
@@ -44,6 +45,7 @@ def test_a_full_disk_is_the_last_word(fresh, server, case):
         assert "ENVTOOL_STORE=DIR" in advice
         assert len(done.err.splitlines()) < 12, done.err
         assert "Errno" not in done.err
+        compare("full-disk", fresh, done, (str(fresh.store), "STORE"), last=3)
         assert not fresh.left() or "tmpfs" in fresh.left()[0]
 
 
@@ -61,6 +63,8 @@ def test_a_read_only_store(place):
             assert done.status == 3, done.said
             assert f"the store {place.store} is read-only" in done.err, (words, done.err)
             assert "ENVTOOL_STORE=DIR is another place" in done.err
+            if words == ["gc"]:
+                compare("read-only", place, done, (str(place.store), "STORE"))
     finally:
         subprocess.run(["umount", "-l", str(place.store)], check=True)
     assert place.envtool("test", "--again").status == 0

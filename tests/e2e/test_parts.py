@@ -18,8 +18,9 @@ from envtool.model import BaseSpec, Env, LayerSpec, Spec, TeamCache, Where
 from envtool.plan.graph import graph
 from envtool.realise import build
 from envtool.realise.look import look
+from envtool.realise.parts import known_parts
 from envtool.realise.setting import Cancel, Setting
-from envtool.realise.stacks import Stacks, known_parts
+from envtool.realise.stacks import Stacks
 from envtool.registry import Registry
 from envtool.store import layers, store
 

@@ -308,7 +308,7 @@ class Short:
 
     def __init__(self, place):
         self.place = place
-        probe = "import sys\nfrom envtool.cli import fast\nsys.exit(7 if fast.try_test(sys.argv[1:]) is None else 0)\n"
+        probe = "import sys\nfrom envtool.cli import fast\nsys.exit(7 if fast.try_task(sys.argv[1:]) is None else 0)\n"
         self.script = str(place.write("probe.py", probe, at=place.top))
 
     def told(self, *words, cwd=None):

@@ -36,7 +36,13 @@ _NAME: Json = {
     "errorMessage": "the name of a package in small letters, perhaps with a version, as in gcc or libssl-dev=3.0.11-1",
     "description": "A package, or `name=version`.",
 }
-_NAMES: Json = {"type": "array", "items": _NAME, "minItems": 1, "description": "Packages, or `name=version`."}
+_NAMES: Json = {
+    "type": "array",
+    "items": _NAME,
+    "minItems": 1,
+    "description": "Packages, or `name=version`.",
+    "examples": [["gcc", "make"]],
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +73,7 @@ class Apt(Kind):
     pins: ClassVar[Json] = shapes.record(pinned.SCHEMA)
     schema: ClassVar[Json] = {
         "description": "Debian packages: a list of names, or a mapping.",
+        "examples": [["gcc", "make"]],
         "anyOf": [
             _NAMES,
             {

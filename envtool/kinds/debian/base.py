@@ -15,13 +15,13 @@ from envtool.kinds.debian.wish import Wish
 
 _STRINGS: dict[str, Json] = {"type": "array", "items": {"type": "string", "minLength": 1}}
 _SUITE: dict[str, Json] = {
+    "examples": ["bookworm"],
     "type": "string",
     "pattern": "^[a-z][a-z0-9.-]*$",
     "errorMessage": "the name of a suite in small letters, as in bookworm, trixie or noble",
 }
 _URL: dict[str, Json] = {
-    "type": "string",
-    "pattern": "^(https?|file):",
+    **shapes.PLACE,
     "errorMessage": "the URL of an archive, as in https://deb.example.org/debian",
 }
 
@@ -38,6 +38,7 @@ class Debian(Kind):
     )
     schema: ClassVar[Json] = {
         "description": "A minimal Debian or Ubuntu system from its signed archive: a suite, or a mapping.",
+        "examples": ["bookworm"],
         "anyOf": [
             _SUITE | {"description": "The suite: bookworm, trixie, noble …"},
             {

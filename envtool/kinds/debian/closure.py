@@ -77,7 +77,15 @@ def near(name: str, index: Iterable[str]) -> str:
 
 def _close(name: str, index: Iterable[str]) -> list[str]:
     pool = [item for item in index if name and (item[0] == name[0] or name in item)]
-    return difflib.get_close_matches(name, pool, n=3, cutoff=0.75)
+    like = difflib.get_close_matches(name, pool, n=8, cutoff=0.75)
+    alike = difflib.SequenceMatcher(b=name)
+
+    def rank(item: str) -> tuple[float, bool]:
+        """The nearest first; of those that are as near, what only has more at its end: `mak` is `make`, not `mawk`."""
+        alike.set_seq1(item)
+        return -alike.ratio(), not item.startswith(name)
+
+    return sorted(like, key=rank)[:3]
 
 
 def _named(index: Index, name: str, wanted_by: str, suite: str) -> Package:

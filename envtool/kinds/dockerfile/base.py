@@ -28,6 +28,7 @@ class Dockerfile(Kind):
     schema: ClassVar[Json] = {
         "description": "What a Dockerfile builds: its path, or a mapping. Each instruction that changes the tree is a"
         " layer; stages that are not needed are not built. RUN has the network unless it says `--network=none`.",
+        "examples": ["Dockerfile"],
         "anyOf": [
             {**PATH, "description": "Path of the Dockerfile; its context is the spec's own directory."},
             {
@@ -87,6 +88,14 @@ class Dockerfile(Kind):
         from envtool.kinds.dockerfile import making
 
         return making.local(options)
+
+    def judge(self, options: Json) -> None:
+        """Can each of `images:` be an image?"""
+        from envtool.kinds.dockerfile import images
+
+        chosen: Any = options if isinstance(options, dict) else {}
+        for each in chosen.get("images", {}).values():
+            images.KIND.judge(each)
 
     def check(self, request: Request, site: Site) -> None:
         """Can the Dockerfile be read, and are the local images there that it needs?"""

@@ -55,7 +55,9 @@ def check(request: Request, site: Site) -> None:
         names = missing(file, _target(file, request), {})
     for name, line in names:
         with _Asking(request, {name: line}):
-            for path in images.KIND.inputs(images.option(request.options, name)):
+            chosen = images.option(request.options, name)
+            images.KIND.judge(chosen)
+            for path in images.KIND.inputs(chosen):
                 try:
                     site.open(posixpath.normpath(posixpath.join(request.directory, path))).close()
                 except ResolveError as error:

@@ -20,7 +20,6 @@ from envtool.api import (
     Site,
     SpecError,
 )
-from envtool.kinds.image import original, settle
 from envtool.kinds.image import pins as pinned
 from envtool.kinds.image.pins import Layer
 from envtool.kinds.image.source import Source, of_options, parse, wanted
@@ -37,10 +36,12 @@ class ImageLayer(Kind):
 
     def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
         """See Kind."""
-        return (settle.fetch(_layer(request.options), BLOB),)
+        return (pinned.fetch(_layer(request.options), BLOB),)
 
     def locate(self, request: Request, pins: Json, fetches: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
         """See Kind."""
+        from envtool.kinds.image import settle
+
         options = cast("dict[str, Any]", request.options)
         return settle.located(parse(options["image"]), options["manifest"], request.directory, fetches, site)
 
@@ -85,6 +86,7 @@ class Image(Kind):
     schema: ClassVar[Json] = {
         "description": "An image: of a registry (`alpine:3.20`, `registry.example.org/team/app@sha256:…`), or of a "
         "file of the project: `oci:DIR[:NAME]`, `oci-archive:FILE[:NAME]`, `docker-archive:FILE[:REFERENCE]`.",
+        "examples": ["alpine:3.20"],
         "anyOf": [
             {"type": "string", "minLength": 1},
             {
@@ -92,7 +94,12 @@ class Image(Kind):
                 "additionalProperties": False,
                 "required": ["name"],
                 "properties": {
-                    "name": {"type": "string", "minLength": 1, "description": "Which image."},
+                    "name": {
+                        "type": "string",
+                        "minLength": 1,
+                        "description": "Which image.",
+                        "examples": ["alpine:3.20"],
+                    },
                     "platform": {
                         "type": "string",
                         "pattern": "^[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?$",
@@ -109,11 +116,17 @@ class Image(Kind):
         """What says in files of the project which image it is."""
         try:
             return of_options(options)[0].inputs
-        except FetchError:  # `resolve` says so, with the place in the spec
+        except FetchError:  # `judge` says so
             return ()
+
+    def judge(self, options: Json) -> None:
+        """Can it be the name of an image? Raises FetchError (codes reference, image-transport)."""
+        of_options(options)
 
     def resolve(self, request: Request, site: Site) -> Json:
         """Ask what the name means now."""
+        from envtool.kinds.image import settle
+
         try:
             source, platform = of_options(request.options)
             asked = wanted(platform, request.arch)
@@ -124,10 +137,12 @@ class Image(Kind):
 
     def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
         """The first layer."""
-        return tuple(settle.fetch(each, BLOB) for each in pinned.stacked(pins)[:1])
+        return tuple(pinned.fetch(each, BLOB) for each in pinned.stacked(pins)[:1])
 
     def locate(self, request: Request, pins: Json, fetches: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
         """See Kind."""
+        from envtool.kinds.image import settle
+
         return settle.located(of_options(request.options)[0], pinned.manifest(pins), request.directory, fetches, site)
 
     def material(self, request: Request, pins: Json) -> Json:
@@ -155,6 +170,8 @@ class Image(Kind):
 
     def original(self, request: Request, pins: Json, site: Site) -> Original:
         """See Kind."""
+        from envtool.kinds.image import original
+
         return original.original(of_options(request.options)[0], pins, request.directory, site)
 
     def variables(self, request: Request, pins: Json) -> Mapping[str, str]:

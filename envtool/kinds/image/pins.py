@@ -6,11 +6,13 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from envtool.api import FetchError, Json, shapes
-from envtool.oci import documents
-from envtool.oci.documents import Config, Descriptor
+from envtool.api import Fetch, FetchError, Json, shapes
+from envtool.oci.media import LAYERS
+
+if TYPE_CHECKING:
+    from envtool.oci.documents import Config, Descriptor
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # every container's own: realise.setting
 OURS = frozenset({"HOME", "HOSTNAME", "LOGNAME", "OLDPWD", "PWD", "SHLVL", "SOURCE_DATE_EPOCH", "TERM", "USER"})
@@ -50,7 +52,7 @@ SCHEMA = shapes.record(
                 {
                     "digest": shapes.DIGEST,
                     "size": shapes.SIZE,
-                    "media_type": {"enum": [*documents.LAYERS]},
+                    "media_type": {"enum": [*LAYERS]},
                     "diff_id": shapes.DIGEST,
                 },
                 closed=True,
@@ -58,6 +60,11 @@ SCHEMA = shapes.record(
         ),
     }
 )
+
+
+def fetch(layer: Layer, name: str) -> Fetch:
+    """A layer's blob as a file that is fetched."""
+    return Fetch(sha256=layer.digest.removeprefix("sha256:"), name=name, size=layer.size)
 
 
 def make(*, name: str, index: str, manifest: str, config: Config, config_digest: str, layers: list[Layer]) -> Json:
@@ -176,7 +183,7 @@ def check(layers: tuple[Descriptor, ...], what: str) -> None:
         if ".foreign." in each.media_type:
             text = f"{what}: layer {each.digest[:19]} is a foreign one, which no registry has: Windows has such"
             raise FetchError(text, code="image-layer")
-        if each.media_type not in documents.LAYERS:
+        if each.media_type not in LAYERS:
             text = f"{what}: layer {each.digest[:19]} is {each.media_type!r}: tar, gzip and zstd are read"
             raise FetchError(text, code="image-layer")
 

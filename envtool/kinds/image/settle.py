@@ -45,11 +45,6 @@ def in_project(path: str, site: Site) -> layout.Read:
     return lambda name: site.open(posixpath.join(path, name))
 
 
-def fetch(layer: Layer, name: str) -> Fetch:
-    """A layer's blob as a file that is fetched."""
-    return Fetch(sha256=layer.digest.removeprefix("sha256:"), name=name, size=layer.size)
-
-
 def located(source: Source, manifest: str, directory: str, fetches: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
     """The same blobs with where they are for this machine. Raises FetchError."""
     if source.reference is not None:

@@ -13,12 +13,15 @@ from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from envtool.api import FetchError, Json
-from envtool.oci import platforms, reference
-from envtool.oci.documents import Platform
+from envtool.oci import reference
 from envtool.oci.reference import Reference
 from envtool.sizes import natural
+
+if TYPE_CHECKING:
+    from envtool.oci.documents import Platform
 
 LAYOUT, LAYOUT_ARCHIVE, DOCKER_ARCHIVE = "oci", "oci-archive", "docker-archive"
 ELSEWHERE = ("docker", "docker-daemon", "containers-storage", "dir", "sif", "ostree", "atomic")
@@ -48,13 +51,22 @@ def parse(text: str) -> Source:
     scheme, colon, rest = text.partition(":")
     if colon and scheme in (LAYOUT, LAYOUT_ARCHIVE, DOCKER_ARCHIVE) and not rest.isdigit():
         path, _, name = rest.partition(":")
-        if not path or path.startswith("/") or ".." in path.split("/"):
+        if not path:
+            raise FetchError(
+                f"image `{text}`: nothing stands after `{scheme}:`",
+                code="image-transport",
+                hint=f"as in `{scheme}:images/app`, a path inside the project",
+            )
+        if path.startswith("/") or ".." in path.split("/"):
             raise FetchError(
                 f"image `{text}`: `{path}` is no path inside the project",
                 code="image-transport",
                 hint="paths are relative to the spec",
             )
         return Source(text=text, scheme=scheme, path=posixpath.normpath(path), name=name)
+    if scheme in ("http", "https") and rest.startswith("//"):
+        hint = f"leave {scheme}:// out: `{rest.lstrip('/')}`"
+        raise FetchError(f"image `{text}`: it is not a URL", code="reference", hint=hint)
     if colon and (scheme in ELSEWHERE or rest.startswith("//")):
         hint = f"in a registry: `{rest.lstrip('/')}`" if scheme == "docker" else ""
         raise FetchError(
@@ -75,6 +87,8 @@ def of_options(options: Json) -> tuple[Source, str]:
 def wanted(platform: str, machine: str) -> Platform:
     """The platform to be taken on a machine (`uname -m`). Raises FetchError (code image-platform) for one that it
     cannot run."""
+    from envtool.oci import platforms
+
     here = platforms.of_machine(machine)
     if not platform:
         return here

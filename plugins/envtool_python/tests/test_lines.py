@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from envtool_python import lines
 from envtool_python.lines import fault
 from envtool_python.requirements import flatten
+from hypothesis import example, given
+from hypothesis import strategies as st
+from packaging.requirements import Requirement
 
 WRONG = [  # line, what is said, what to write
     ("six => 1.0", "`=>` compares no versions", "write `six>=1.0`"),
@@ -84,3 +88,36 @@ def test_lines_of_files_are_no_requirements_of_a_list(line, hint):
 def test_what_is_editable_is_a_path_and_never_a_name_of_an_index():
     read = {"r.txt": "-e six\n-e ./a\n--editable=b[x]\n-e git+https://h.invalid/c#egg=c\n"}.get
     assert flatten(read, ["r.txt"]).requirements == ("./six", "./a", "./b[x]", "git+https://h.invalid/c#egg=c")
+
+
+_PARTS = st.sampled_from(
+    [
+        "a",
+        "Zope.interface",
+        "x_y-1",
+        "-",
+        ".",
+        "[b]",
+        "[b, c]",
+        "[]",
+        ">=",
+        "==",
+        "~=",
+        "<",
+        "!=",
+        "1",
+        "2.0.1",
+        ",",
+        " ",
+        "v",
+        ";",
+    ]
+)
+
+
+@given(st.lists(_PARTS, min_size=1, max_size=7).map("".join))
+@example("a[b,c] >=1, <2.5")
+@example("a >= 1")
+def test_what_is_taken_without_asking_is_a_requirement(text):
+    if lines._PLAIN.fullmatch(text):
+        Requirement(text)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from envtool_python import sdist, simple
+from envtool_python import index as envtool_index
+from envtool_python import simple
 from envtool_python.index import Index
 from envtool_python.sdist import Sdist, version_of
 from envtool_python.simple import default_index, links
@@ -44,7 +45,7 @@ def request(**options):
 def index(monkeypatch):
     def use(**variables):
         secrets = variables.pop("secrets", {})
-        for module in (sdist, simple):
+        for module in (envtool_index, simple):
             monkeypatch.setattr(module, "read_index", lambda _site: Index(variables=variables, secrets=secrets))
 
     return use

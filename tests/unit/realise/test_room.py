@@ -10,7 +10,6 @@ import pytest
 
 from envtool.errors import BuildError, Interrupted, StoreError
 from envtool.events import Finished
-from envtool.realise import room
 from envtool.realise.room import NoRoom, Room, watched
 from envtool.store import room as space
 from envtool.store.claims import Claims
@@ -32,7 +31,7 @@ def place(tmp_path, monkeypatch):
         asked.append(policy(Survey(items=(), sheets={}, uses=(), halves=(), rest=0)))
         return None, Collected(gone=tuple(gone), busy=())
 
-    monkeypatch.setattr(room, "gc", gc)
+    monkeypatch.setattr("envtool.store.gc.gc", gc)
     return store, asked, gone
 
 

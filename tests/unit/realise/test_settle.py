@@ -127,7 +127,7 @@ def test_what_only_resolve_looks_at_is_in_no_key(tmp_path):
 
     def now():
         setting = SimpleNamespace(
-            root=str(tmp_path), arch="x86_64", cancel=Cancel.make(), files=(), logs=(), allowed=Allowed()
+            root=str(tmp_path), arch="x86_64", cancel=Cancel.make(), files=(), logs=(), allowed=Allowed(), listed=None
         )
         request = settle.request_for(node, (), setting)
         return settle.settled(node, request, None), settle.memo_question(node, request)

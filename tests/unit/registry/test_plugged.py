@@ -39,6 +39,7 @@ ASKED = {  # method -> how it is called
     "texts": ({},),
     "keeps": ({}, "a"),
     "follows": ({}, "a", "b"),
+    "judge": ({},),
     "check": (REQUEST, None),
     "question": (REQUEST,),
     "resolve": (REQUEST, None),

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint
+import sys
+import zipfile
+from importlib.metadata import entry_points
 from types import SimpleNamespace
 
 import pytest
 
-from envtool import api, testing
+from envtool import api, entrypoints, testing
 from envtool.errors import UsageError
 from envtool.registry import discover, wrong_schema
 from envtool.spec import load as load_spec
@@ -109,13 +111,83 @@ def test_our_own_kinds_are_there():
     assert {"apt", "copy", "fetch", "run"} <= set(registry.layers)
 
 
-def test_entry_points_are_asked_by_group(monkeypatch):
-    asked = []
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """`site(name, points=…, info=…)`: a distribution in a directory of sys.path, or `at` one of its directories."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    files = {"points": "entry_points.txt", "info": "METADATA", "old": "PKG-INFO"}
 
-    def entry_points(*, group):
-        asked.append(group)
-        return [EntryPoint(name="x", value="json", group=group)]
+    def install(name, at=".", **texts):
+        directory = tmp_path / at / name
+        directory.mkdir(parents=True)
+        for file, text in texts.items():
+            (directory / files[file]).write_text(text)
 
-    monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
-    assert dict(discover(()).layers) == {}
-    assert asked == ["envtool"]
+    install.top = tmp_path
+    return install
+
+
+def whole(group):
+    """What importlib.metadata says of a group."""
+    return sorted((each.name, each.value, each.dist.name, each.dist.version) for each in entry_points(group=group))
+
+
+def ours(group):
+    found = entrypoints.of_group(group)
+    return sorted((each.name, each.value, each.dist.name, each.dist.version) for each in found)
+
+
+META = "Metadata-Version: 2.1\nName: Some.Thing\nVersion: 1.5\n\nName: other\n"
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        "[mine]\nx = json\n",
+        "[mine]\nx=json:dumps\n\n[other]\ny = json\n",
+        "# said\n[other]\ny = json\n[mine]\n  x = json : dumps \n# z = json\n",
+        "[mine]\nx = json [extra]\ny = json:decoder.JSONDecoder\n",
+        "[mine]\r\nx = json\r\n",
+        "[other]\nx = json\n",
+        "",
+    ],
+)
+def test_entry_points_are_those_of_importlib(site, points):
+    site("some_thing-1.5.dist-info", points=points, info=META)
+    assert ours("mine") == whole("mine")
+    loaded = [
+        [each.load() for each in sorted(found, key=lambda each: each.name)]
+        for found in (entrypoints.of_group("mine"), entry_points(group="mine"))
+    ]
+    assert loaded[0] == loaded[1]
+
+
+def test_a_distribution_counts_where_it_is_found_first(site, monkeypatch):
+    site("some_thing-1.5.dist-info", points="[mine]\nx = json\n", info=META)
+    site("Some.Thing-1.4.dist-info", at="later", points="[mine]\ny = json\n", info=META.replace("1.5", "1.4"))
+    site("third.egg-info", at="later", points="[mine]\nz = json\n", old="Name: third\nVersion: 3\n")
+    (site.top / "later/single.egg-info").write_text("Name: single\n")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(site.top / "later"), str(site.top / "nowhere")])
+    assert ours("mine") == whole("mine")
+    assert [name for name, *_ in ours("mine")] == ["x", "z"]
+
+
+def test_what_is_no_plain_directory_is_asked_of_importlib(monkeypatch, tmp_path):
+    archive = tmp_path / "wheels.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("some_thing-1.5.dist-info/entry_points.txt", "[mine]\nx = json\n")
+        file.writestr("some_thing-1.5.dist-info/METADATA", META)
+    with monkeypatch.context() as changed:
+        changed.syspath_prepend(str(archive))
+        assert [name for name, *_ in ours("mine")] == ["x"]
+    finder = SimpleNamespace(find_spec=lambda *_: None, find_distributions=lambda *_: [])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [group])
+    monkeypatch.setattr(sys, "meta_path", [finder, *sys.meta_path])
+    assert entrypoints.of_group("mine") == ["mine"]
+
+
+def test_an_entry_point_that_names_no_module_is_the_plugins_fault(site):
+    site("some_thing-1.5.dist-info", points="[envtool]\nx = not-a-name\n", info=META)
+    with pytest.raises(UsageError) as caught:
+        discover(())
+    assert "`Some.Thing` 1.5 cannot be imported" in caught.value.message

@@ -14,7 +14,7 @@ from envtool.api import Looked
 from envtool.cli import fast
 from envtool.gate import Allowed
 from envtool.model import BaseSpec, Env, Spec, Where
-from envtool.realise.build import opened
+from envtool.realise.ground import opened
 from envtool.realise.stacks import Stack
 from envtool.run import ready, told
 from envtool.run.remember import Trace
@@ -72,7 +72,7 @@ def run(tmp_path, store, monkeypatch):
 
 
 def short(run, *words):
-    return fast.try_test(["-C", str(run.root), "test", *words])
+    return fast.try_task(["-C", str(run.root), "test", *words])
 
 
 def test_an_unchanged_run_is_told(run, capsys):
@@ -88,12 +88,19 @@ def test_an_unchanged_run_is_told(run, capsys):
     assert short(run, "-e", "unit") is None
     assert run(selected=("unit",))
     assert short(run, "-e", "unit") == 0
+    capsys.readouterr()
+    assert short(run, "--color", "always") == 0
+    assert capsys.readouterr().err.startswith(" \x1b[")
+    assert short(run, "--color=never") == 0
+    assert "\x1b[" not in capsys.readouterr().err
+    assert fast.try_task(["-C", str(run.root), "run", "test", "-q"]) == 0
+    assert fast.try_task(["run", "lint", "-C", str(run.root)]) is None
 
 
 @pytest.mark.parametrize(
     "words",
     [["-v"], ["--again"], ["--json"], ["-x"], ["--refresh"], ["--locked"], ["--", "a"], ["-j", "2"], ["-e"], ["-C", "-q"],
-     ["test"], ["x"], ["--color", "never"], ["--junit", "x"], ["-f", "envtool.yaml"]],
+     ["test"], ["x"], ["--color", "blue"], ["--junit", "x"], ["-f", "envtool.yaml"]],
 )  # fmt: skip
 def test_only_the_plainest_words_are_understood(run, words):
     assert run()
@@ -170,7 +177,7 @@ def test_a_spec_that_links_elsewhere_is_each_projects_own(run):
     other = run.root.parent / "other"
     other.mkdir()
     os.symlink(run.root / "envtool.yaml", other / "envtool.yaml")
-    assert fast.try_test(["-C", str(other), "test"]) is None
+    assert fast.try_task(["-C", str(other), "test"]) is None
 
 
 def test_without_a_record_nobody_knows_the_view(run):

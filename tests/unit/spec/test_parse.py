@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from envtool.spec import parse as module
 from envtool.spec.node import Problems, plain
 from envtool.spec.parse import parse, source_of
+from tests.depth import examples
 
 
 def nodes(text):
@@ -50,16 +51,17 @@ def test_what_readers_differ_on_is_refused(surprise):
         ("on: 1", (1, 1), "`on` is true"),
         ("3.10: 1", (1, 1), 'write it in quotes: "3.10"'),
         ("? [a]\n: 1", (1, 3), "not plain text"),
-        ("a: {{ b }}", (1, 5), "quote missing around `{{`"),
+        ("a: {{ b }}", (1, 4), "quote missing around `{{`"),
         ("a: 1\n---\nb: 2", (2, 1), "second document"),
         ("a: &x 1\nb: {<<: *x}", (2, 5), "merge keys"),
-        ("a: *b", (1, 4), "unknown anchor `b`"),
+        ("a: *b", (1, 4), "no anchor is called `b`"),
+        ("a: &x 1\nb: &x 2", (2, 4), "there twice -- the first is in line 1"),
         ("a: &a [*a]", (1, 8), "contains itself"),
         ("a: !foo 1", (1, 4), "YAML tag: `!foo`"),
         ("a: !!python/object:os.system x", (1, 4), "YAML tag"),
         ("a:\n\tb: 1", (2, 1), "a tab"),
         ("a: b: c", (1, 5), "second `: `"),
-        ("a: [1, 2", (2, 1), "quote and bracket closed"),
+        ("a: [1, 2", (1, 4), "the `[` is not closed"),
         ("a: x\x01y", (1, 5), "U+0001"),
         ("a: @x", (1, 4), "cannot begin a value"),
     ],
@@ -169,3 +171,34 @@ def test_a_hash_is_text_whatever_it_begins_with():
     root, wrong = nodes(f"a: {digest}")
     assert not wrong
     assert plain(root) == {"a": digest}
+
+
+WHOLE = (
+    "version: 1\nbases: {dev: {debian: bookworm}}\nlayers:\n  tools: {apt: [gcc, make]}\n  files:\n"
+    "    run: [make, \"x: y\"]\n    inputs: ['*.c', src]\nenvs:\n  unit:\n    base: dev\n    layers: [tools]\n"
+    "    tasks:\n      test: |\n        make check\n      lint: 'it''s'\n"
+)
+FOREIGN = re.compile(r"while |expected key|in this context|not allowed here|token|<|node content|did not find")
+
+
+@pytest.mark.parametrize("loader", [yaml.SafeLoader, module._Loader], ids=["in Python", "libyaml"])
+@settings(max_examples=examples(150, 20_000), deadline=None)
+@given(
+    st.integers(0, len(WHOLE)),
+    st.integers(0, 3),
+    st.sampled_from(
+        ["", *"{}[],:-?&*!|>'\"%@`#\t\n \\", ": ", "- ", "{{ x }}", "  ", '"a\n', "...\n", "---\n", "&a *a"]
+    ),
+)
+def test_whatever_is_wrong_is_said_in_our_words_at_a_place_of_the_file(loader, at, away, put):
+    text = WHOLE[:at] + put + WHOLE[at + away :]
+    problems = Problems()
+    source = source_of(text, "f.yaml")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_Loader", loader)
+        parse(text, source, problems)
+    for problem in problems.found.values():
+        assert problem.hint, problem
+        assert not FOREIGN.search(f"{problem.message} {problem.hint}"), problem
+        assert 1 <= problem.where.line <= len(source.lines)
+        assert 1 <= problem.where.column <= len(source.lines[problem.where.line - 1]) + 1

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -70,7 +71,7 @@ def test_what_may_not(text, said):
     start = time.process_time()
     with pytest.raises(TemplateError) as error:
         Renderer().render(text, SCOPE)
-    assert said in error.value.message
+    assert said in str(error.value)
     assert time.process_time() - start < 1
 
 
@@ -170,11 +171,24 @@ def test_a_namespace_in_a_list_is_no_text(text):
         ("{# note", "`{#` is not closed"),
         ("{{ args args }}", "`args` was not expected there: one value stands between `{{` and `}}`"),
         ("{{ }}", "nothing stands between `{{` and `}}`"),
-        ("{% fi %}", "`{% fi %}` is not known: `if`, `elif`, `else` and `endif` are"),
+        ("{% fi %}", "`{% fi %}` is not known: known: `if`, `elif`, `else`, `endif`"),
+        ("{% else %}", "without an `if` before it: write `{% if … %}` before it"),
+        ("{% for x in args %}", "`{% for %}` is not for a spec: values may be put in"),
+        ("{% raw %}x", "`{% raw %}` is not closed: write `{% endraw %}`"),
+        ("{% if %}x{% endif %}", "the expression ends too early: a condition stands after `if`"),
+        ("{% if args = 'a' %}x{% endif %}", "`=` was not expected there: `==` compares"),
+        ("{{ args == }}", "the expression ends too early: one value stands between"),
+        ("{{ 'x }}", "the quote ' is not closed: write ' where the text ends"),
+        ("{{ (args }}", "`}` was not expected there: write `)` before it"),
+        ("{{ args is frob }}", "unknown test `frob`: known: `defined`"),
+        ("{{ args | frob }}", "unknown filter `frob`: known: `default`"),
+        ("{{ args + 1 }}", "these values do not go together: `~` joins texts"),
+        ("{{ [1][3] }}", "nothing stands at that place: places are counted from 0"),
+        ("{{ HOME }}", "a variable is written `$HOME`, in a command"),
     ],
 )
 def test_what_is_wrong_with_its_syntax_is_said_plainly(text, said):
     with pytest.raises(TemplateError) as caught:
         Renderer().render(text, {"args": "x"})
     assert said in str(caught.value)
-    assert "statement" not in str(caught.value)
+    assert not re.search(r"statement|token|NoneType|operand|got '", str(caught.value))

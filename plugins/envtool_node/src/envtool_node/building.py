@@ -13,8 +13,8 @@ from typing import Any
 
 from envtool_node.lockfile import rewritten
 from envtool_node.npmrc import of_project
+from envtool_node.places import WORK
 
-WORK = "/tmp/envtool-npm"
 CACHE = f"{WORK}/cache"
 
 

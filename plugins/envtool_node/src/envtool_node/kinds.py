@@ -6,12 +6,14 @@ import base64
 import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
-from envtool_node import building, resolving
 from envtool_node.lockfile import NAMES, OMIT, REGISTRY, Platform, WrongLockError, read, wanted
-from envtool_node.resolving import WORK, join
+from envtool_node.places import QUIET, WORK, join
+
+if TYPE_CHECKING:
+    from envtool_node import resolving
 
 TOP = "/opt/npm"  # where node_modules is in the layer; it is seen at its own place in the project
 # npm asks a registry for what package.json has and the lock file has not, before it says that the two do not agree.
@@ -100,6 +102,7 @@ class Npm(api.Kind):
     schema: ClassVar[api.Json] = {
         "description": "node_modules of a project: pinned by its lock file (or settled by npm where it has none),"
         " fetched by hash, installed by the npm of the env, offline",
+        "examples": [{"directory": "web"}],
         "type": ["object", "null"],
         "additionalProperties": False,
         "properties": {
@@ -140,11 +143,15 @@ class Npm(api.Kind):
 
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
         """See resolving.py. Raises ResolveError, FetchError."""
+        from envtool_node import resolving
+
         chosen = _options(request.options)
         origin = self._sources(request, site)
         return resolving.pins(request, site, origin, node=_node(chosen), omit=chosen.get("omit", ()))
 
     def _sources(self, request: api.Request, site: api.Site) -> resolving.Sources:
+        from envtool_node import resolving
+
         named = _options(request.options).get("lockfile")
         lockfile = join(request.directory, named) if named else ""
         return resolving.sources(request, site, _root(request), lockfile)
@@ -160,6 +167,8 @@ class Npm(api.Kind):
         self, request: api.Request, pins: api.Json, fetches: Sequence[api.Fetch], site: api.Site
     ) -> Sequence[api.Fetch]:
         """Where this machine's npm looks, with the credentials that it has."""
+        from envtool_node import resolving
+
         origin = self._sources(request, site)
         config = origin.config()
         files = {item["sha256"]: item for item in _files(pins)}
@@ -223,10 +232,12 @@ class Npm(api.Kind):
 
     def build(self, request: api.Request, pins: api.Json) -> api.Recipe:
         """`npm ci` on a project of which it sees package.json files and the lock."""
+        from envtool_node import building
+
         assert isinstance(pins, dict)
         node: Any = pins["node"]
         env = {
-            **resolving.QUIET,
+            **QUIET,
             "npm_config_registry": REGISTRY,
             "npm_config_foreground_scripts": "true",
             "npm_config_logs_max": "0",

@@ -10,7 +10,7 @@ from envtool import api
 from envtool_node.kinds import OPTIONS
 from envtool_node.lockfile import NAMES
 from envtool_node.manifest import Manifest, WrongManifestError, further_inputs, parse
-from envtool_node.resolving import join
+from envtool_node.places import join
 
 # Lock files of other package managers -> theirs. What they pin, npm would not install.
 OTHERS = {"yarn.lock": "yarn", "pnpm-lock.yaml": "pnpm", "bun.lock": "bun", "bun.lockb": "bun"}

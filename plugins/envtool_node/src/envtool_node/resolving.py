@@ -38,20 +38,11 @@ from envtool_node.lockfile import (
 )
 from envtool_node.manifest import Manifest, WrongManifestError, parse
 from envtool_node.npmrc import Config, file_name, host_config, of_project, plain_url, redacted
+from envtool_node.places import QUIET, WORK, join
 
 NO_NODE, NO_NPM = 97, 98
 MOST = 64 << 20  # bytes of a lock file
 CAFILE = "/run/envtool/npm/cafile.pem"
-WORK = "/tmp/envtool-npm"
-QUIET = {
-    "npm_config_audit": "false",
-    "npm_config_fund": "false",
-    "npm_config_update_notifier": "false",
-    "npm_config_globalconfig": f"{WORK}/none",
-    "npm_config_userconfig": f"{WORK}/npmrc",
-    "npm_config_cache": f"{WORK}/cache",
-    "npm_config_loglevel": "error",
-}
 HINT_NODE = "add a layer that has it, such as `apt: [nodejs, npm]`, and name it in this layer's `needs`"
 
 _FACTS = """\
@@ -212,11 +203,6 @@ def sources(request: api.Request, site: api.Site, root: str, lockfile: str) -> S
     files = frozenset(item.path for item in request.inputs)
     found = lockfile or next((path for name in NAMES if (path := join(root, name)) in files), "")
     return Sources(root=root, files=files, site=site, lockfile=found)
-
-
-def join(*parts: str) -> str:
-    """A normalised path in the project."""
-    return posixpath.normpath(posixpath.join(*parts))
 
 
 # ---- all of it ------------------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ go, setup.cfg (setuptools documentation, "Declarative Config"); of setup.py what
 from __future__ import annotations
 
 import ast
-import configparser
 import re
 import tomllib
 from dataclasses import dataclass, field
@@ -180,6 +179,8 @@ class _Old:
 
 
 def _setuptools(setup: str | None, config: str | None) -> _Old:
+    import configparser
+
     parser = configparser.RawConfigParser(strict=False, allow_no_value=True)
     try:
         parser.read_string(config or "")

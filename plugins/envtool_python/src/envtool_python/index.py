@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from envtool import api
+from envtool_python.program import TOOLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-TOOLS = "/run/envtool/python"
 _LISTS = ("extra-index-url", "find-links", "trusted-host")
 _PLAIN = ("index-url", "no-index", "proxy", "timeout", "default-timeout", "retries")
 _FILES = ("cert", "client-cert")

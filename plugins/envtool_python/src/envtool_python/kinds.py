@@ -8,19 +8,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
-from envtool_python import missing, pythons
+from envtool_python import pythons
 from envtool_python.editable import ASIDE, BUILD_FILES, METADATA_FILES, MODULES, VERSIONS
+from envtool_python.pins import PINS, fetches, files_of, kept
+from envtool_python.program import inside_binds, inside_command
 from envtool_python.requirements import unique
-from envtool_python.resolving import PINS, Resolver, fetches, files_of, inside_binds, inside_command, kept
-from envtool_python.simple import located
 from envtool_python.sources import SOURCES
-from envtool_python.versions import pretended
 from envtool_python.wanted import Inputs, archives_of, asks_project, check, directories_of, facts_at, wanted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from envtool_python.facts import Facts
+    from envtool_python.resolving import Resolver
 
 VENV = "/opt/venv"
 
@@ -40,8 +40,7 @@ _COMMON: dict[str, api.Json] = {
     },
     "inputs": _strings("further project files that this layer depends on, or globs"),
     "index": {
-        "type": "string",
-        "pattern": "^https?://",
+        **api.shapes.WEB,
         "errorMessage": "a URL of http or https, as in https://example.org/simple",
         "description": "the index that files come from, in the place of pip's usual one",
     },
@@ -71,6 +70,8 @@ class _Venv(api.Kind):
         self, request: api.Request, pins: api.Json, fetches: Sequence[api.Fetch], site: api.Site
     ) -> Sequence[api.Fetch]:
         """Where this machine's pip looks, with the credentials that it has."""
+        from envtool_python.simple import located
+
         names = {entry["sha256"]: entry["name"] for entry in files_of(pins)}
         paths = {entry["sha256"]: entry["path"] for entry in files_of(pins) if "path" in entry}
         own = [replace(each, url=site.url(paths[each.sha256])) for each in fetches if each.sha256 in paths]
@@ -97,6 +98,8 @@ class _Venv(api.Kind):
 
     def hint(self, request: api.Request, pins: api.Json, output: str, site: api.Site) -> str:
         """The package that has what a build misses."""
+        from envtool_python import missing
+
         return missing.hint(output, request.base_kind, site)
 
     def question(self, request: api.Request) -> api.Json:
@@ -120,6 +123,7 @@ class Pip(_Venv):
     schema: ClassVar[api.Json] = {
         "description": "Python packages in a virtual environment, settled by pip for the env's own Python, "
         "fetched by hash and installed offline",
+        "examples": [["attrs>=24", "pytest"]],
         "oneOf": [
             {**_strings("requirements"), "minItems": 1},
             {
@@ -186,6 +190,9 @@ class Pip(_Venv):
 
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
         """Settle every requirement to a file. Raises ResolveError, FetchError."""
+        from envtool_python.resolving import Resolver
+        from envtool_python.versions import pretended
+
         chosen = _options(request.options)
         files = Inputs(request, site)
         asked = wanted(chosen, files)
@@ -231,6 +238,7 @@ class PythonProject(_Venv):
     whole: ClassVar[bool] = True
     schema: ClassVar[api.Json] = {
         "description": "the project itself in the virtual environment of a pip layer, without its requirements",
+        "examples": [{"install": "editable"}],
         "type": "object",
         "additionalProperties": False,
         "properties": {
@@ -273,6 +281,9 @@ class PythonProject(_Venv):
 
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
         """Settle what its build needs. Raises ResolveError, FetchError."""
+        from envtool_python.resolving import Resolver
+        from envtool_python.versions import pretended
+
         chosen = _options(request.options)
         root = posixpath.normpath(chosen.get("root", "."))
         facts = _buildable(Inputs(request, site), root)

@@ -15,6 +15,7 @@ goes by a pip call of its own: no hash, index or other mode of theirs is meant f
 from __future__ import annotations
 
 import posixpath
+from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -48,6 +49,9 @@ def _strings(description: str) -> api.Json:
     return {"type": "array", "items": {"type": "string", "minLength": 1}, "description": description}
 
 
+_NOWHERE = api.Where(file="", line=0, column=0)
+
+
 class Python(api.Language):
     """An env that runs a Python project's tests."""
 
@@ -75,8 +79,21 @@ class Python(api.Language):
         },
     }
 
+    def __init__(self) -> None:
+        self._of: api.Project | None = None
+        self._known: dict[str, tuple[api.LayerDraft, ...]] = {}
+
     def layers(self, env: api.EnvDraft, project: api.Project) -> tuple[api.LayerDraft, ...]:
         """See the module. Raises SpecError where the project's own files are wrong."""
+        if self._of is not project:
+            self._of, self._known = project, {}
+        # the env's name and place are for errors alone: the points of a matrix are asked for once
+        asked = repr(replace(env, name="", where=_NOWHERE))
+        if asked not in self._known:
+            self._known[asked] = self._new_layers(env, project)
+        return self._known[asked]
+
+    def _new_layers(self, env: api.EnvDraft, project: api.Project) -> tuple[api.LayerDraft, ...]:
         texts = Texts(project)
         try:
             return _layers(env, texts, read_facts(texts))

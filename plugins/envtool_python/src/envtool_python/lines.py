@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _NAME = r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?\s*(?:\[[^\]]*\])?"
+# certainly a requirement: `packaging`, which knows all of them, takes longer to import than a spec to read
+_WORD = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
+_BOUND = r"(?:==|!=|>=|<=|<|>)\s?[0-9]+(?:\.[0-9]+)*"
+_PLAIN = re.compile(rf"{_WORD}(?:\[{_WORD}(?:,\s?{_WORD})*\])?(?:\s?{_BOUND}(?:,\s?{_BOUND})*)?")
 _SWAPPED = re.compile(rf"^({_NAME}\s*[^;@]*?)(=>|=<|=!|=~|(?<![=<>!~])=(?![=<>!~]))\s*([^\s;,]+)")
 _RIGHT = {"=>": ">=", "=<": "<=", "=!": "!=", "=~": "~=", "=": "=="}
 _BARE = re.compile(rf"^({_NAME})\s*\(?v?(\d[\w.]*)\)?$")
@@ -52,6 +56,8 @@ def fault(line: str, *, written: bool = False) -> tuple[str, str]:
 
 
 def _parsed(bare: str, line: str) -> tuple[str, str]:
+    if _PLAIN.fullmatch(bare):
+        return "", ""
     from packaging.requirements import InvalidRequirement, Requirement
 
     try:

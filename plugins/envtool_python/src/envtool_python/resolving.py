@@ -1,52 +1,29 @@
 """Lines -> pins: exactly the files that pip installs on the stack below, and what building them needs.
 
-Pins are JSON:
-
-    {"python": {"version", "implementation", "abi", "platform", "libc", "extends"},
-     "pip": file name,
-     "files": [{"name", "version", "file", "sha256", "size",
-                "use": "install" | "project" | "build",  # installed; for the project's own build; for other builds
-                "build": [file names],                   # only of source distributions: what their builds need
-                "url": …,                                # only where a requirement names it: `name @ URL`
-                "path": …}],                             # only of an archive of the project: where it is in it
-     …}
-
-Files stand in the order in which builds need each other: all in `build` come before their file. Indexes are not named:
-another machine finds the same files where its own pip looks (`simple.py`).
+What pins are says pins.py.
 """
 
 from __future__ import annotations
 
 import json
-import posixpath
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import unquote
+from typing import TYPE_CHECKING, Any
 
 from envtool import api
 from envtool_python import missing
-from envtool_python.index import TOOLS, Index, closed, file_name, host_pip, last_words, of_backend, read_index, redacted
-from envtool_python.requirements import name_of, normal
+from envtool_python.index import Index, closed, file_name, host_pip, last_words, of_backend, read_index, redacted
+from envtool_python.pins import Entry, in_project
+from envtool_python.program import NO_PYTHON, TOOLS, inside_binds, inside_command
 from envtool_python.said import explained
 from envtool_python.simple import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-Entry: TypeAlias = dict[str, Any]
-
-INSIDE = f"{TOOLS}/inside.py"
 TAGS = 500  # that are given at once: an argument has 128 KiB
-NO_PYTHON = 97
 HINT_PYTHON = "add a layer that has it, such as `apt: [python3]`, and name it in this layer's `needs`"
 HINT_BUILD = "a build from source may want a compiler and headers: `apt: [build-essential, python3-dev]` below it"
-
-
-def inside_command(python: str, mode: str, document: api.Json) -> api.Command:
-    """Our program under the container's Python; status NO_PYTHON where there is none."""
-    script = f'command -v "$0" >/dev/null 2>&1 || exit {NO_PYTHON}; unset PYTHONSAFEPATH; exec "$0" "$@"'
-    return api.Command(argv=("/bin/sh", "-c", script, python, INSIDE, mode, json.dumps(document, sort_keys=True)))
 
 
 def hint_for(said: str) -> str:
@@ -64,16 +41,6 @@ def hint_for(said: str) -> str:
     return ""
 
 
-def inside_binds() -> tuple[api.Bind, ...]:
-    """Our program and what it imports, where `inside_command` expects them; versioned by `Kind.version`."""
-    here = posixpath.dirname(__file__)
-    modules = (f"envtool_python/{name}.py" for name in ("__init__", "beside", "calls", "compiling", "tagged"))
-    return (
-        api.Bind(source=f"{here}/inside.py", target=INSIDE),
-        *(api.Bind(source=f"{posixpath.dirname(here)}/{name}", target=f"{TOOLS}/{name}") for name in modules),
-    )
-
-
 @lru_cache
 def _newest_pip(version: str, variables: tuple[tuple[str, str], ...]) -> Entry:
     # asked once a process: several layers of one run ask for the same
@@ -89,25 +56,6 @@ def _newest_pip(version: str, variables: tuple[tuple[str, str], ...]) -> Entry:
         "sha256": item["download_info"]["archive_info"]["hashes"]["sha256"],
         "size": 0,
     }
-
-
-PINS: dict[str, api.Json] = {  # of both kinds
-    "python": {"type": "object"},
-    "pip": api.shapes.FILE,
-    "files": api.shapes.rows(
-        api.shapes.record(
-            {
-                "name": api.shapes.TEXT,
-                "version": api.shapes.TEXT,
-                "file": api.shapes.FILE,
-                "sha256": api.shapes.SHA256,
-                "size": api.shapes.SIZE,
-                "use": {"enum": ["install", "build", "project"]},
-            },
-            {"build": api.shapes.rows(api.shapes.FILE), "url": api.shapes.URL, "path": api.shapes.PATH},
-        )
-    ),
-}
 
 
 class Resolver:
@@ -284,54 +232,6 @@ def _pin(entry: Entry, build: list[str], use: str) -> Entry:
     elif entry.get("direct"):
         pinned["url"] = entry["url"]
     return pinned
-
-
-def in_project(url: str) -> str:
-    """The path in the project of what a container saw there; empty for every other URL."""
-    top = f"file://{api.PROJECT}/"
-    return unquote(url.removeprefix(top)) if url.startswith(top) else ""
-
-
-def fetches(pins: api.Json) -> tuple[api.Fetch, ...]:
-    """The files of pins. Raises LookupError where pip is none of them."""
-    assert isinstance(pins, dict)
-    if pins["pip"] not in [entry["file"] for entry in files_of(pins)]:
-        raise LookupError("pip is none of the files")
-    return tuple(
-        api.Fetch(url=entry.get("url", ""), sha256=entry["sha256"], name=entry["file"], size=int(entry["size"]))
-        for entry in files_of(pins)
-    )
-
-
-def kept(pins: api.Json, requirements: Sequence[str]) -> list[api.Json]:
-    """Constraints that hold an earlier choice where it is, but for what the requirements themselves rule out now."""
-    files = files_of(pins) if isinstance(pins, dict) else []
-    return [
-        f"{entry['name']}=={entry['version']}"
-        for entry in files
-        if entry["use"] == "install" and not {"url", "path"} & entry.keys() and not _ruled_out(entry, requirements)
-    ]
-
-
-def _ruled_out(entry: Entry, requirements: Sequence[str]) -> bool:
-    from packaging.requirements import InvalidRequirement, Requirement
-
-    for line in requirements:
-        if name_of(line) != normal(entry["name"]):
-            continue
-        try:
-            wanted = Requirement(line)
-        except InvalidRequirement:  # with options behind it, say
-            return True
-        if wanted.url or not wanted.specifier.contains(entry["version"], prereleases=True):
-            return True
-    return False
-
-
-def files_of(pins: api.Json) -> list[Entry]:
-    """The files of pins, as they stand there."""
-    assert isinstance(pins, dict)
-    return pins["files"]  # type: ignore[return-value]
 
 
 def fetch_of(entry: Entry, index: Index) -> api.Fetch:

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from envtool import api
-from envtool_python import simple
-from envtool_python.index import closed, file_name, read_index
 from envtool_python.requirements import normal
 
 if TYPE_CHECKING:
@@ -53,6 +51,9 @@ class Sdist(api.Kind):
 
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
         """Find the archive. Raises ResolveError where no index has this version."""
+        from envtool_python import simple
+        from envtool_python.index import closed, file_name, read_index
+
         chosen = _options(request)
         name, version = normal(chosen["name"]), chosen["version"]
         site.note(f"looking for {name} {version}")
@@ -76,6 +77,8 @@ class Sdist(api.Kind):
         self, request: api.Request, pins: api.Json, fetches: Sequence[api.Fetch], site: api.Site
     ) -> Sequence[api.Fetch]:
         """Where this machine's pip looks."""
+        from envtool_python import simple
+
         return simple.located(fetches, {fetch.sha256: _options(request)["name"] for fetch in fetches}, site)
 
     def material(self, request: api.Request, pins: api.Json) -> api.Json:
@@ -113,6 +116,8 @@ def _same(found: str, wanted: str) -> bool:
 
 
 def _missing(name: str, version: str, found: list[str]) -> api.ResolveError:
+    from envtool_python.index import file_name
+
     known = list(dict.fromkeys(version_of(file_name(url), name) or "" for url in found))
     if not known:
         return api.ResolveError(

@@ -38,6 +38,13 @@ def test_all_packages_that_are_missing_are_told_at_once():
         check(INDEX, ["gccc", "make", "awk", "mke", "libbar-dev"], "bookworm")
     assert caught.value.message == "no packages `gccc`, `mke` and `libbar-dev` in bookworm"
     assert caught.value.hint == "did you mean `gcc` for `gccc`, `make` for `mke`?"
+
+
+@pytest.mark.parametrize(("written", "meant"), [("mak", "make"), ("maw", "mawk"), ("mawkk", "mawk"), ("gc", "gcc")])
+def test_of_names_that_are_as_near_the_one_that_goes_on_is_meant(written, meant):
+    with pytest.raises(ResolveError) as caught:
+        check(INDEX, [written], "bookworm")
+    assert caught.value.hint.startswith(f"did you mean `{meant}`")
     assert caught.value.code == "no-package"
     with pytest.raises(ResolveError, match="no package `nope` in sid"):
         check(INDEX, ["gcc", "nope"], "sid")

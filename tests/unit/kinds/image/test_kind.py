@@ -213,6 +213,8 @@ def test_an_archive_that_lies_about_its_layer(site, tmp_path):
 def test_a_name_that_is_none_is_an_error_in_the_spec(site):
     for text in ("docker://alpine", "UPPER", "oci:../x"):
         assert not KIND.inputs(text)
+        with pytest.raises(FetchError):
+            KIND.judge(text)
         with pytest.raises(SpecError) as caught:
             settled(site, text)
         assert caught.value.problems[0].where.file == "envtool.yaml"

@@ -48,7 +48,7 @@ def test_what_says_which_image_it_is():
     [
         ("docker://alpine", "`alpine`"),
         ("containers-storage:x", "skopeo copy containers-storage:x"),
-        ("https://host/image", "skopeo copy"),
+        ("https://host/image", "leave https:// out: `host/image`"),
         ("oci:/abs", "inside the project"),
         ("oci:../up", "inside the project"),
         ("oci-archive:", "inside the project"),

@@ -1,0 +1,30 @@
+"""Why things are cached or not: `why`."""
+
+from __future__ import annotations
+
+from envtool.app import together
+from envtool.app.opening import free, opened
+from envtool.app.request import Request
+from envtool.plan.subjects import choose
+from envtool.plan.why import Explanation
+from envtool.realise.explain import explain
+from envtool.realise.look import look
+
+
+def why(request: Request, names: tuple[str, ...] = ()) -> tuple[Explanation, ...]:
+    """Why bases, layers and tasks are cached or not, those that names mean (choose); without names, all bases and
+    layers that are not. Each comes after what it stands on. Raises SpecError, UsageError, StoreError."""
+    at = opened(free(request))  # a lock that does not fit is explained like all else
+    chosen = choose(at.spec, at.nodes, names)
+    with together.told(at.spec.envs, together.Unmade(at.nodes), at.setting):
+        looks = look(at.nodes, at.setting)
+    # of what a task stands on, only what is not cached says anything about it
+    wanted = {
+        node_id for node_id in chosen.nodes if node_id in chosen.named or not names or looks[node_id].layer is None
+    }
+    told = explain(at.nodes, at.setting, wanted, looks=looks, lock=at.lock_lines(), misses=not names)
+    if not chosen.tasks:
+        return told
+    from envtool.run.why import explain_tasks
+
+    return told + explain_tasks(chosen.tasks, at.nodes, looks, at.setting)

@@ -1,0 +1,91 @@
+"""An env given away: as an image, to files or a registry, and its bill of materials."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from envtool import globs
+from envtool.app.making import made
+from envtool.app.opening import working
+from envtool.app.request import Request, one_env
+from envtool.errors import UsageError
+from envtool.events import Emit
+from envtool.realise.setting import Cancel
+from envtool.report.bill import rendering
+from envtool.run import contents, describe
+from envtool.ship.export import Exported
+from envtool.ship.image import Wish
+from envtool.ship.push import Pushed
+from envtool.store import layers
+from envtool.store.packing import Form
+
+
+def sbom(request: Request, env: str, form: rendering.Format, emit: Emit, cancel: Cancel) -> str:
+    """The bill of materials of one env, whose stack is made where it was not. Raises as `execute` does."""
+    with working(request, emit, cancel) as at:
+        chosen = one_env(at.spec, env)
+        stack = made(at, chosen)
+        with layers.using(at.setting.store, [each.layer for each in stack.made]):
+            return rendering.render(contents.bill(chosen.name, stack, at.kinds.plugins), form)
+
+
+def export(
+    request: Request,
+    env: str,
+    path: str,
+    form: str,
+    emit: Emit,
+    cancel: Cancel,
+    *,
+    tag: str = "",
+    compress: Form = "",
+    bare: bool = False,
+    project: bool = False,
+    out: int = -1,
+) -> Exported:
+    """Write one env, whose stack is made where it was not, as an image: see ship.target for what `path`, `form` and
+    `tag` mean, and ship.image.Wish for the rest. `out` is a descriptor for what goes to standard output. Raises as
+    `execute` does."""
+    from envtool.ship import export, target
+
+    where = target.target(path, form)
+    with working(request, emit, cancel) as at:
+        chosen = one_env(at.spec, env)
+        name = target.name(chosen, tag, where.form)
+        stack = made(at, chosen)
+        if where.form == "devcontainer":
+            if bare or project or compress:
+                text = (
+                    "`--bare`, `--project` and `--compress` are for images, and a devcontainer is a file that names one"
+                )
+                raise UsageError(text, code="export-devcontainer")
+            named = [name for name in chosen.passed if not globs.is_glob(name)]
+            describe.check((replace(chosen, network=True),), at.setting.allowed, named)  # an editor's container has one
+            where = where.below(os.path.abspath(request.directory) if path.rpartition(":")[2] else at.spec.root)
+            return export.devcontainer(chosen, stack, at.setting, where, spec=at.spec.file, name=name)
+        where = where.below(os.path.abspath(request.directory))
+        wish = Wish(name=name, bare=bare, project=project)
+        return export.export(chosen, stack, at.setting, where, wish, form=compress, out=out)
+
+
+def push(
+    request: Request,
+    env: str,
+    to: str,
+    emit: Emit,
+    cancel: Cancel,
+    *,
+    compress: Form,
+    bare: bool = False,
+    project: bool = False,
+) -> Pushed:
+    """Put one env, whose stack is made where it was not, as an image into a registry. Raises as `execute` does."""
+    from envtool.ship import push
+
+    where = push.where(to)
+    with working(request, emit, cancel) as at:
+        chosen = one_env(at.spec, env)
+        stack = made(at, chosen)
+        wish = Wish(name=str(where), bare=bare, project=project)
+        return push.push(chosen, stack, at.setting, where, wish, form=compress)

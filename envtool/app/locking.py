@@ -1,0 +1,74 @@
+"""What is pinned: the lock is written, and what it pins is fetched or laid beside the spec."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from envtool.app import together
+from envtool.app.opening import free, working
+from envtool.app.request import Request
+from envtool.errors import UsageError
+from envtool.events import Emit
+from envtool.lock.changes import Change, changes
+from envtool.lock.lock import merged
+from envtool.project import VENDOR
+from envtool.realise.gather import Gathered, gather
+from envtool.realise.setting import Cancel
+from envtool.realise.stacks import Stacks
+from envtool.realise.vendor import Vendored, archive, folder, is_archive
+from envtool.resolve import file as lock_file
+from envtool.resolve import locking
+from envtool.resolve.upgrading import moving
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locked:
+    """What `lock` did."""
+
+    file: str
+    changes: tuple[Change, ...]
+    entries: int
+    written: bool
+
+
+def lock(request: Request, upgrade: tuple[str, ...] | None, emit: Emit, cancel: Cancel) -> Locked:
+    """Settle everything that floats, make it, and write the lock. `upgrade`: None keeps what still fits, () moves all,
+    names move what they name. Raises SpecError, UsageError, MakeError, Interrupted."""
+    asked = replace(free(request), refresh=upgrade == ())
+    with (
+        working(asked, emit, cancel, parts=False) as at,  # pins may move
+        ThreadPoolExecutor(request.jobs or os.cpu_count() or 1, thread_name_prefix="env") as pool,
+    ):
+        old, nodes = at.setting.lock, at.nodes
+        stacks = Stacks(nodes, moving(at.setting, nodes, upgrade) if upgrade else at.setting)
+        with together.told(at.spec.envs, stacks, at.setting):
+            stacks.check(env.name for env in at.spec.envs)
+            [*pool.map(lambda env: stacks.stack(env.name), at.spec.envs)]
+    found = locking.entries(stacks.graph(), stacks.made())
+    names = frozenset((entry.question.subject, entry.question.name) for entry in found) if request.envs else None
+    new = merged(old, found, platforms=frozenset(entry.question.platform for entry in found), names=names)
+    written = lock_file.write(at.spec.root, at.spec.file, new)
+    name = lock_file.name(at.spec.file)
+    return Locked(file=name, changes=changes(old, new), entries=len(new.entries), written=written)
+
+
+def fetch(request: Request, emit: Emit, cancel: Cancel) -> Gathered:
+    """Bring every pinned file of the selected envs into the store. Raises SpecError, UsageError, MakeError."""
+    with working(request, emit, cancel) as at:
+        return gather(at.nodes, at.setting, jobs=request.jobs)
+
+
+def vendor(request: Request, target: str, emit: Emit, cancel: Cancel, *, prune: bool) -> Vendored:
+    """Write every pinned file of the spec to a folder (empty: the one beside the spec) or an archive. Raises as `fetch`
+    does, and StoreError where it cannot be written."""
+    path = os.path.join(os.path.abspath(request.directory), target) if target else ""
+    if prune and is_archive(path):
+        raise UsageError("`--prune` is for folders: an archive is written anew", code="vendor-prune")
+    with working(request, emit, cancel) as at:
+        pinned = gather(at.nodes, at.setting, jobs=request.jobs).files
+    if is_archive(path):
+        return archive(pinned, at.setting.store, path, check=cancel.check, project=at.spec.root)
+    path = path or os.path.join(at.spec.root, VENDOR)
+    return folder(pinned, at.setting.store, path, prune=prune, check=cancel.check, project=at.spec.root)

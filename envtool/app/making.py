@@ -1,0 +1,45 @@
+"""The stack of one env, made for a command in it, or for a document about it."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from envtool import git
+from envtool.app import together
+from envtool.app.opening import Opened, working
+from envtool.app.request import Request, one_env
+from envtool.errors import MakeError
+from envtool.events import Emit, Started
+from envtool.model import Env
+from envtool.realise.setting import Cancel
+from envtool.realise.stacks import Stack, Stacks
+from envtool.run import describe, ready, standin, warm
+from envtool.run.tasks import scratch_for
+
+
+def made(at: Opened, env: Env, *, runs: bool = False) -> Stack:
+    """The stack of an env; where commands are to run in it, the caller has to allow what `pass:` asks for. Raises
+    SpecError, MakeError, Interrupted."""
+    stacks = Stacks(at.nodes, at.setting)
+    with together.told((env,), stacks, at.setting, runs=runs):
+        if runs:
+            describe.check((env,), at.setting.allowed, os.environ)
+            describe.check_workdir(env, at.setting.gate())
+        return stacks.stack(env.name)
+
+
+def execute(request: Request, env: str, argv: tuple[str, ...], *, terminal: bool, emit: Emit, cancel: Cancel) -> int:
+    """Make one env and run a command in it (`argv` empty: a shell). Returns the command's own status."""
+    with working(request, emit, cancel) as at:
+        chosen = one_env(at.spec, env)
+        stack = made(at, chosen, runs=True)
+        with scratch_for(chosen, at.setting) as directory, standin.shown(at.setting) as shown:
+            prepared = ready.prepare(chosen, stack, at.spec, at.files, at.setting, scratch=directory, git=shown)
+            emit(
+                Started(id="command", subject="task", name="exec", env=env, time=time.time())
+            )  # it has the terminal now
+            try:
+                return warm.launch(prepared, argv, terminal=terminal, cancel=cancel.reader)
+            except git.Failure as error:
+                raise MakeError(f"the project cannot be read: {error}", code="project-git") from error

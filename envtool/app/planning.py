@@ -1,0 +1,19 @@
+"""What would be used and what built: `plan`."""
+
+from __future__ import annotations
+
+from envtool.app import together
+from envtool.app.opening import opened
+from envtool.app.request import Request, no_task
+from envtool.plan.plan import Plan
+from envtool.plan.plan import plan as make_plan
+from envtool.realise.look import known
+
+
+def plan(request: Request, verb: str = "") -> Plan:
+    """What would be used and what built, as far as it can be known without building."""
+    at = opened(request)
+    if verb and not any(task.name == verb for env in at.spec.envs for task in env.tasks):
+        raise no_task(at.spec, verb)
+    with together.told(at.spec.envs, together.Unmade(at.nodes), at.setting):
+        return make_plan(at.spec, at.nodes, known(at.nodes, at.setting), verb)

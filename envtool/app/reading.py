@@ -1,0 +1,40 @@
+"""The spec alone, as every verb reads it first: `list` needs no more."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from envtool import programs, registry
+from envtool.app.consent import allowed
+from envtool.app.request import Request, find_spec, select
+from envtool.gate import Gate
+from envtool.model import Spec
+from envtool.project import Files
+from envtool.spec import load as load_spec
+
+if TYPE_CHECKING:
+    from envtool.events import Event
+    from envtool.realise.setting import Cancel
+
+
+def read(request: Request, cancel: Cancel | None = None) -> tuple[Spec, Files, registry.Registry]:
+    """The spec alone. Raises SpecError, UsageError."""
+    path = find_spec(request)
+    root = os.path.dirname(path)
+    programs.avoid(root)
+    files = Files(root, Gate(root, allowed(request, root)), cancel.reader if cancel else -1)
+    kinds = registry.discover()
+    spec = load_spec(files, os.path.basename(path), root=root, registry=kinds, args=request.args)
+    return select(spec, request.envs), files, kinds
+
+
+def load(request: Request) -> Spec:
+    """The spec, with only the envs that were asked for. Raises SpecError, UsageError."""
+    return read(request)[0]
+
+
+def listeners() -> tuple[Callable[[Event], None], ...]:
+    """The plugins that want to hear what happens: see api.envtool_event."""
+    return registry.discover().hooks("envtool_event")

@@ -1,0 +1,15 @@
+"""The schema of a spec, with what the installed plugins add."""
+
+from __future__ import annotations
+
+from envtool import registry
+from envtool.model import Json
+from envtool.spec import published
+
+
+def schema() -> dict[str, Json]:
+    """The JSON Schema of envtool.yaml with the kinds that are installed here. Raises UsageError where one has none."""
+    kinds = registry.discover()
+    if wrong := registry.wrong_schema(kinds):
+        raise wrong
+    return published(kinds)

@@ -1,0 +1,30 @@
+"""Layers and outputs made twice and compared."""
+
+from __future__ import annotations
+
+from envtool import evidence
+from envtool.app.opening import working
+from envtool.app.request import Request
+from envtool.events import Emit, Noted
+from envtool.realise.setting import Cancel
+from envtool.realise.stacks import Stacks
+from envtool.verify.result import Verified
+
+
+def verify(
+    request: Request, names: tuple[str, ...], emit: Emit, cancel: Cancel, *, build: bool = False
+) -> tuple[Verified, ...]:
+    """Make layers (or with `build` the outputs of the task `build`) twice under variation, and compare. `names` are
+    those of bases, layers and envs, or globs. Raises SpecError, UsageError, StoreError."""
+    from envtool.verify import chosen, everything
+
+    with working(request, emit, cancel) as at:
+        stacks = Stacks(at.nodes, at.setting)
+        targets = chosen.outputs(at.spec, names) if build else chosen.layers(at.spec, stacks.graph(), names)
+        directory, note = evidence.open_run(at.spec.root)
+        if note:
+            emit(Noted(text=note))
+        try:
+            return everything.verify(targets, stacks, at.setting, directory, request.jobs, request.fail_fast)
+        finally:
+            evidence.close_run(at.spec.root, directory)

@@ -1,0 +1,21 @@
+"""Where things are in the project and in a container, and how npm is kept quiet there."""
+
+from __future__ import annotations
+
+import posixpath
+
+WORK = "/tmp/envtool-npm"
+QUIET = {
+    "npm_config_audit": "false",
+    "npm_config_fund": "false",
+    "npm_config_update_notifier": "false",
+    "npm_config_globalconfig": f"{WORK}/none",
+    "npm_config_userconfig": f"{WORK}/npmrc",
+    "npm_config_cache": f"{WORK}/cache",
+    "npm_config_loglevel": "error",
+}
+
+
+def join(*parts: str) -> str:
+    """A normalised path in the project."""
+    return posixpath.normpath(posixpath.join(*parts))

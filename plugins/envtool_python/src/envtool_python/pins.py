@@ -1,0 +1,95 @@
+"""What is written down of a virtual environment, and what follows from it alone. Pure.
+
+Pins are JSON:
+
+    {"python": {"version", "implementation", "abi", "platform", "libc", "extends"},
+     "pip": file name,
+     "files": [{"name", "version", "file", "sha256", "size",
+                "use": "install" | "project" | "build",  # installed; for the project's own build; for other builds
+                "build": [file names],                   # only of source distributions: what their builds need
+                "url": …,                                # only where a requirement names it: `name @ URL`
+                "path": …}],                             # only of an archive of the project: where it is in it
+     …}
+
+Files stand in the order in which builds need each other: all in `build` come before their file. Indexes are not named:
+another machine finds the same files where its own pip looks (`simple.py`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import unquote
+
+from envtool import api
+from envtool_python.requirements import name_of, normal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Entry: TypeAlias = dict[str, Any]
+
+PINS: dict[str, api.Json] = {  # of both kinds
+    "python": {"type": "object"},
+    "pip": api.shapes.FILE,
+    "files": api.shapes.rows(
+        api.shapes.record(
+            {
+                "name": api.shapes.TEXT,
+                "version": api.shapes.TEXT,
+                "file": api.shapes.FILE,
+                "sha256": api.shapes.SHA256,
+                "size": api.shapes.SIZE,
+                "use": {"enum": ["install", "build", "project"]},
+            },
+            {"build": api.shapes.rows(api.shapes.FILE), "url": api.shapes.URL, "path": api.shapes.PATH},
+        )
+    ),
+}
+
+
+def in_project(url: str) -> str:
+    """The path in the project of what a container saw there; empty for every other URL."""
+    top = f"file://{api.PROJECT}/"
+    return unquote(url.removeprefix(top)) if url.startswith(top) else ""
+
+
+def fetches(pins: api.Json) -> tuple[api.Fetch, ...]:
+    """The files of pins. Raises LookupError where pip is none of them."""
+    assert isinstance(pins, dict)
+    if pins["pip"] not in [entry["file"] for entry in files_of(pins)]:
+        raise LookupError("pip is none of the files")
+    return tuple(
+        api.Fetch(url=entry.get("url", ""), sha256=entry["sha256"], name=entry["file"], size=int(entry["size"]))
+        for entry in files_of(pins)
+    )
+
+
+def kept(pins: api.Json, requirements: Sequence[str]) -> list[api.Json]:
+    """Constraints that hold an earlier choice where it is, but for what the requirements themselves rule out now."""
+    files = files_of(pins) if isinstance(pins, dict) else []
+    return [
+        f"{entry['name']}=={entry['version']}"
+        for entry in files
+        if entry["use"] == "install" and not {"url", "path"} & entry.keys() and not _ruled_out(entry, requirements)
+    ]
+
+
+def _ruled_out(entry: Entry, requirements: Sequence[str]) -> bool:
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    for line in requirements:
+        if name_of(line) != normal(entry["name"]):
+            continue
+        try:
+            wanted = Requirement(line)
+        except InvalidRequirement:  # with options behind it, say
+            return True
+        if wanted.url or not wanted.specifier.contains(entry["version"], prereleases=True):
+            return True
+    return False
+
+
+def files_of(pins: api.Json) -> list[Entry]:
+    """The files of pins, as they stand there."""
+    assert isinstance(pins, dict)
+    return pins["files"]  # type: ignore[return-value]

@@ -1,0 +1,127 @@
+"""The short ways read a command line as the long way does, or leave it alone."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from envtool.cli import fast, inside, main, running
+from envtool.errors import EnvtoolError
+from envtool.run import told, warm
+
+SAME = [  # spellings of one command line: the words, and what they mean
+    (["exec", "unit", "--", "true"], ("exec", ".", "unit", ("true",))),
+    (["exec", "unit", "true"], ("exec", ".", "unit", ("true",))),
+    (["-C", "a", "exec", "unit", "--", "true"], ("exec", "a", "unit", ("true",))),
+    (["exec", "-C", "a", "unit", "--", "true"], ("exec", "a", "unit", ("true",))),
+    (["exec", "unit", "-Ca", "--", "true", "-C", "b"], ("exec", "a", "unit", ("true", "-C", "b"))),
+    (["-C", "b", "exec", "-qC", "a", "unit", "sh", "--", "-c", "exit"], ("exec", "a", "unit", ("sh", "-c", "exit"))),
+    (["exec", "--color=never", "--quiet", "unit", "true", "--"], ("exec", ".", "unit", ("true",))),
+    (["test"], ("test", ".", ())),
+    (["run", "test"], ("test", ".", ())),
+    (["run", "-e", "a", "lint", "--env=b"], ("lint", ".", ("a", "b"))),
+    (["-q", "test", "-C", "a", "--color", "always", "-ea"], ("test", "a", ("a",))),
+    (["build", "-qe", "a", "--"], ("build", ".", ("a",))),
+]
+LONG = [
+    ["exec", "unit"], ["exec", "--", "unit", "true"], ["exec", "unit", "ls", "-la"], ["exec", "-e", "unit", "true"],
+    ["exec", "unit", "-v", "--", "true"], ["exec", "unit", "--json", "true"], ["exec", "--offline", "unit", "true"],
+    ["-e", "unit", "test"], ["test", "x"], ["run"], ["run", "a", "b"], ["test", "--", "x"], ["test", "-e"],
+    ["test", "-C", ""], ["test", "--color", "blue"], ["test", "--junit", "x"], ["test", "-f", "x"], ["help", "test"],
+    ["list", "test"], ["-C", "test"], ["test", "--quiet=1"], ["test", "-"], ["--env", "a", "test"], ["test", "--en", "a"],
+    ["test", "--directory=a"], ["-C=a", "test"], ["exec", "", "true"], ["test", "-h"], ["--version", "test"], [],
+]  # fmt: skip
+WORDS = [
+    "exec", "test", "run", "build", "list", "help", "unit", "lint", "a", "-", "--", "", "-q", "--quiet", "-v", "-C", "-Ca",
+    "-C=a", "-qC", "-Cq", "-e", "-ea", "-qe", "--env", "--env=a", "--en=a", "--color", "--color=never", "--color=x",
+    "never", "-x", "-h", "--json", "--junit", "--junit=x", "-f", "-fa", "-j", "-j2", "--again", "--offline", "--locked",
+    "--no-locked", "--refresh", "--allow-pass", "--provenance", "-V", "-la", "--directory=a", "=a",
+]  # fmt: skip
+
+KNOWN = ["exec", "test", "run", "unit", "-q", "-C", "a", "-Ca", "-qC", "--", "-e", "--env=a", "--color=never", "-l"]
+
+
+@pytest.fixture(scope="module")
+def read():
+    """Functions of a command line: what the short and the long way make of it, None where they do not take it."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield _read(patch)
+
+
+def _read(patch):
+    heard = []
+    patch.setattr(fast, "nearest", lambda directory: directory)
+    patch.setattr(fast, "_store", lambda: "/store")
+    patch.setattr(warm, "read", lambda store, spec, env: {"spec": spec, "env": env})
+    patch.setattr(warm, "release", lambda plan: None)
+    patch.setattr(fast, "_launch", lambda plan, argv: heard.append(("exec", plan["spec"], plan["env"], argv)) or 0)
+    patch.setattr(told, "read", lambda store, spec, task, envs: heard.append((task, spec, envs)))
+
+    def enter(settings, env, argv, **how):
+        heard.append((settings, {**how}, ("exec", settings.directory, env, argv)))
+
+    def perform(settings, task, request, junit, provenance=None):
+        heard.append((settings, (request, junit, provenance), (task, settings.directory, request.envs)))
+
+    patch.setattr(inside, "enter", enter)
+    patch.setattr(running, "perform", perform)
+
+    def short(words):
+        heard.clear()
+        fast.try_exec([*words])
+        fast.try_task([*words])
+        return heard[0] if heard else None
+
+    def long(words):
+        heard.clear()
+        try:
+            main.call([*words])
+        except EnvtoolError:
+            return None
+        return heard[0] if heard else None
+
+    return short, long
+
+
+@pytest.mark.parametrize(("words", "meaning"), SAME)
+def test_every_spelling_takes_the_short_way(read, words, meaning):
+    short, long = read
+    assert short(words) == meaning
+    assert long(words)[2] == meaning
+
+
+@pytest.mark.parametrize("words", LONG)
+def test_what_says_more_takes_the_long_way(read, words):
+    assert read[0](words) is None
+
+
+@given(st.one_of(*(st.lists(st.sampled_from(words), max_size=7) for words in (WORDS, KNOWN))))
+@example(["exec", "unit", "ls", "-q"])
+@example(["-C", "-q", "test"])
+def test_the_short_way_means_what_the_long_way_does(read, words):
+    short, long = read
+    meaning = short(words)
+    if meaning is None:
+        return
+    said = fast.line(words)
+    found = long(words)
+    assert found is not None, words
+    settings, more, same = found
+    assert same == meaning
+    plain = settings.__class__(
+        directory=said.directory, color=said.color, verbosity=-1 if said.quiet else 0, called=settings.called
+    )
+    assert settings == plain  # nothing else was said
+    if said.verb == "exec":
+        assert not any(more.values())
+    else:
+        request, junit, provenance = more
+        assert (junit, provenance) == (None, None)
+        assert request == request.__class__(directory=said.directory, envs=said.envs)
+
+
+def test_completion_is_for_the_long_way(read, monkeypatch):
+    monkeypatch.setenv("_ENVTOOL_COMPLETE", "bash_complete")
+    assert read[0](["test"]) is None
+    assert read[0](["exec", "unit", "true"]) is None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from envtool.cli import signals
-from envtool.cli.options import Settings, common, settings, typed
+from envtool.cli.options import Settings, common, fit, settings, typed
 from envtool.errors import EnvtoolError, Interrupted, UsageError, internal, refused
 
 if TYPE_CHECKING:
@@ -111,8 +111,6 @@ class Verbs(click.Group):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Examples and exit statuses."""
-        from envtool.cli.screen import fit
-
         for title, text in (("Examples", EXAMPLES), ("Exit status", STATUSES)):
             with formatter.section(title):
                 formatter.write(fit(text.strip("\n")) + "\n")

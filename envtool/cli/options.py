@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -139,6 +140,15 @@ def settings(ctx: click.Context) -> Settings:
     )
 
 
+def fit(said: str) -> str:
+    """Help as it is written; at a terminal, no wider than that."""
+    if not sys.stdout.isatty():
+        return said
+    from envtool.cli import screen
+
+    return screen.fit(said)
+
+
 class Verb(click.Command):
     """One verb: knows its examples, and whether words after `--` mean anything to it."""
 
@@ -151,8 +161,6 @@ class Verb(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The examples, as they are written."""
-        from envtool.cli.screen import fit
-
         with formatter.section("Examples"):
             for line in self.examples.strip().splitlines():
                 formatter.write(fit(f"  {line.strip()}") + "\n")

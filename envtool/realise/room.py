@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from envtool.errors import BuildError, MakeError, StoreError
 from envtool.events import Emit, Finished, Noted, Started
-from envtool.realise import advice
 from envtool.store import refusing, room
 from envtool.store.claims import Claims
 from envtool.store.store import Store
@@ -170,4 +169,6 @@ def watched(store: Store) -> Iterator[None]:
 
 
 def _said(error: MakeError | OSError) -> bool:
+    from envtool.realise import advice
+
     return isinstance(error, BuildError) and bool(advice.SPACE.search(error.output))

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
 
-from envtool.spec import syntax
 from envtool.spec.node import Node, Problems, Scalar, Source
 
 if TYPE_CHECKING:
@@ -81,6 +80,8 @@ def parse(text: str, source: Source, problems: Problems) -> Node | None:
         if "maximum nesting depth" in str(error.problem):  # libyaml's own limit, since 0.2.6
             problems.add(start, _DEEP, code="limit")
         else:
+            from envtool.spec import syntax
+
             wrong = syntax.explain(error, source.lines, _Loader)
             at = Node(None, source, wrong.line, wrong.column, wrong.width)
             problems.add(at, wrong.message, code="yaml", hint=wrong.hint)

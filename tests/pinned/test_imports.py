@@ -18,7 +18,8 @@ KEPT = GOLDEN / "imports.json"
 
 
 def imported(place, *words, **environ) -> tuple[set[str], set[str]]:
-    """Modules of others, and ours, that a command imports and a Python that does nothing does not."""
+    """Modules of others, and ours, that a command imports and a Python that does nothing does not. What is kept has
+    those of such a Python too: how many these are is the affair of each installation."""
     place.environ |= {"PYTHONPROFILEIMPORTTIME": "1", **environ}
     try:
         done = place.envtool(*words)
@@ -32,7 +33,7 @@ def imported(place, *words, **environ) -> tuple[set[str], set[str]]:
         {line.rpartition("|")[2].strip() for line in said.splitlines() if line.startswith("import time:")}
         for said in (done.err, nothing.stderr)
     ]
-    names = lines[0] - lines[1]
+    names = lines[0] if os.environ.get("ENVTOOL_UPDATE") else lines[0] - lines[1]
     ours = {name for name in names if name.partition(".")[0].startswith("envtool")}
     return names - ours, ours
 

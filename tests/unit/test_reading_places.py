@@ -20,6 +20,7 @@ ALLOWED = {
     "envtool/cache/": STORE,
     "envtool/verify/": STORE,
     "envtool/net/": OWN,
+    "envtool/entrypoints.py": OWN + ": where Python imports from",
     "envtool/kinds/debian/archive.py": STORE + ": what was fetched",
     "envtool/kinds/debian/lists.py": STORE + ": what was fetched",
     "envtool/kinds/debian/contents.py": STORE + ": what was fetched",

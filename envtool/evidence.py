@@ -107,16 +107,16 @@ def _directory(path: str) -> OpenDirectory:
     """The directory of a run's file: below the project, or the temporary one, no link is followed."""
     run = os.path.dirname(path)
     if run in _held:
-        return _held[run].below("")
+        return _held[run].open_below("")
     below = f"{OWN}/{RUNS}/{os.path.basename(run)}"
     root = run.removesuffix(f"/{below}") if run.endswith(f"/{below}") else os.path.dirname(run)
     with OpenDirectory.open(root or "/") as at:
-        return at.below(run[len(root) + 1 :])
+        return at.open_below(run[len(root) + 1 :])
 
 
 def _step(at: OpenDirectory, name: str, *, make: bool = False) -> OpenDirectory:
     """A directory of ours. Raises OSError where it is another user's: he may have made anything of it."""
-    found = at.below(name, make=make)
+    found = at.open_below(name, make=make)
     uid = os.fstat(found.fd).st_uid
     if uid != os.geteuid() and not (at.owner and uid == at.owner[0]):
         found.close()
@@ -126,10 +126,10 @@ def _step(at: OpenDirectory, name: str, *, make: bool = False) -> OpenDirectory:
 
 def _fresh(runs: OpenDirectory, name: str) -> tuple[str, OpenDirectory]:
     try:
-        return name, runs.make(name)
+        return name, runs.make_directory(name)
     except FileExistsError:  # of another process of this id, in another container; or the name was guessed
         name = f"{name}-{os.urandom(4).hex()}"
-        return name, runs.make(name)
+        return name, runs.make_directory(name)
 
 
 def _ignore(top: OpenDirectory) -> None:
@@ -137,7 +137,7 @@ def _ignore(top: OpenDirectory) -> None:
         os.stat(".gitignore", dir_fd=top.fd, follow_symlinks=False)
     except FileNotFoundError:
         try:
-            with top.written(".gitignore", replace=False, sync=False) as file:
+            with top.atomic_write(".gitignore", replace=False, sync=False) as file:
                 file.write(b"*\n")
         except FileExistsError:
             pass

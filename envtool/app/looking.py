@@ -129,7 +129,7 @@ class Looking:
         return self._held(subject or "layer", str(layer.built.get("name", "")) or layer.key[:12], kind, layer)
 
     def _held(self, subject: str, name: str, kind: str, layer: layers.Layer) -> Member:
-        if self.claims.find(self.store, layer.key) is None:
+        if self.claims.find_layer(self.store, layer.key) is None:
             raise MakeError(f"layer {layer.key[:12]} is gone from the store", code="layer-gone", hint="run it again")
         disk = usage.of_layers(self.store, [layer.key], ids.inside)[layer.key]
         return Member(subject=subject, name=name, kind=kind, layer=layer, disk=disk)
@@ -146,7 +146,7 @@ class Looking:
                 known[found.diff_id] = found
         if not known.keys() >= {*wanted}:
             return None
-        held = [self.claims.find(self.store, known[diff_id].key) for diff_id in wanted]
+        held = [self.claims.find_layer(self.store, known[diff_id].key) for diff_id in wanted]
         return [each for each in held if each is not None] if all(held) else None
 
     def _unknown(self, name: str) -> UsageError:

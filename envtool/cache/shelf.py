@@ -64,7 +64,7 @@ def look(
     """What is under the tag of a key, if it may be used, and the fingerprint of who signed it; None where there is
     nothing. `trust` are public lines without comments. Raises Refused, FetchError (the registry)."""
     try:
-        document = registry.find(repository.tagged(tag(sort, key, ids)))
+        document = registry.find(repository.with_tag(tag(sort, key, ids)))
     except FetchError as error:
         if error.code in WRONG:
             raise Refused("manifest", "its manifest is none") from error
@@ -135,7 +135,7 @@ def put(
     registry.push_blob(repository, sha256(config), len(config), config)
     registry.push_blob(repository, said.blob, said.blob_size, path, progress=progress)
     body = keys.canonical(_manifest(said, config, signer.sign(said.text())))
-    where = repository.tagged(tag(said.sort, said.key, said.ids))
+    where = repository.with_tag(tag(said.sort, said.key, said.ids))
     try:
         registry.push_document(where, body, OCI_MANIFEST)
     except FetchError as error:

@@ -141,7 +141,7 @@ def _look(
 ) -> tuple[int, str]:
     """The size of what is under a tag (as its manifest says) and why it may not be used."""
     try:
-        document = client.find(repository.tagged(tag))
+        document = client.find(repository.with_tag(tag))
     except FetchError as error:
         return 0, error.message
     if document is None:

@@ -54,12 +54,12 @@ def swept(done: Any, style: Style, *, verbosity: int = 0, now: float | None = No
 
 
 def _cost(each: Any, now: float) -> tuple[str, ...]:
-    same = each.after == each.own + each.shared and each.after_files == each.files
+    same = each.after == each.idmap_path + each.shared and each.after_files == each.files
     return (
         one_line(each.env) or "(earlier builds)",
         one_line(each.project) or "-",
         str(each.layers),
-        size(each.own),
+        size(each.idmap_path),
         size(each.shared),
         size(each.files),
         ago(each.used, now),

@@ -35,8 +35,8 @@ def project(source: int, hidden: tuple[str, ...], own: ids.Ids, user: int | None
     owner = (-1, -1) if user is None else (own.uids[0][1] + user, own.gids[0][1] + user)
     copy = _Copy(source, target, owner)
     for path, directory, state in copy.entries({path.rstrip("/") for path in hidden}):
-        copy.take(path, directory, state)
-    copy.end()
+        copy.copy_entry(path, directory, state)
+    copy.finish_directories()
     return target
 
 
@@ -46,11 +46,11 @@ def adopt_and_settle(project: str, upper: str, trees: list[str], hidden: tuple[s
     to be the user's.
     """
     unseen = {path.rstrip("/") for path in hidden}
-    copy = _Copy.opened(project, upper, (ids.USER, ids.USER))
+    copy = _Copy.open_paths(project, upper, (ids.USER, ids.USER))
     covered = _Covered(given)
     for path, directory, state in copy.entries(unseen.union(given[0]), apart=".git"):
         if state.st_uid != ids.USER and not (covered(path) and any(_has(tree, path) for tree in trees)):
-            copy.take(path, directory, state)
+            copy.copy_entry(path, directory, state)
     copy.close()
     settle(project, upper, trees, hidden, given)
 
@@ -63,12 +63,12 @@ def settle(project: str, upper: str, trees: list[str], hidden: tuple[str, ...], 
         return
     unseen, covered = {path.rstrip("/") for path in hidden}, _Covered(given)
     owner = os.stat(upper)  # the project's, where that has an id here
-    copy = _Copy.opened(project, upper, (owner.st_uid, owner.st_gid))
+    copy = _Copy.open_paths(project, upper, (owner.st_uid, owner.st_gid))
     for tree in trees:
         for path, whole in copy.covered(tree, unseen, covered):
             for each, directory, state in chain(copy.entry(path), copy.entries(unseen, path) if whole else ()):
                 if not (covered(each) and _has(tree, each)) and not copy.has(each):
-                    copy.take(each, directory, state)
+                    copy.copy_entry(each, directory, state)
     copy.close()
 
 
@@ -117,16 +117,16 @@ class _Copy:
     """From one open directory to another, for one owner."""
 
     @classmethod
-    def opened(cls, source: str, target: str, owner: tuple[int, int]) -> _Copy:
+    def open_paths(cls, source: str, target: str, owner: tuple[int, int]) -> _Copy:
         """From and to directories that it opens: `close` ends it."""
         way = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
         return cls(os.open(source, way), os.open(target, way), owner)
 
     def __init__(self, source: int, target: int, owner: tuple[int, int]) -> None:
         self._source, self._target, self._owner = source, target, owner
-        self._room = MOST
+        self._bytes_left = MOST
         self._made: dict[str, os.stat_result] = {}  # directories, each after those that it is in
-        self._held = ("", os.dup(target))  # of the target: what comes next is mostly in the same one
+        self._open_directory = ("", os.dup(target))  # of the target: what comes next is mostly in the same one
 
     def covered(self, tree: str, hidden: set[str], covers: _Covered) -> Iterator[tuple[str, bool]]:
         """What a tree hides of the project that it should not: a path, and whether all in it counts. Only directories
@@ -200,13 +200,13 @@ class _Copy:
             finally:
                 os.close(directory)
 
-    def take(self, path: str, directory: int, state: os.stat_result) -> None:
+    def copy_entry(self, path: str, directory: int, state: os.stat_result) -> None:
         """What was found at a path, if it is still there, and the directories that it is in."""
         try:
             if stat.S_ISDIR(state.st_mode):
-                self._make(path)
+                self._make_directory(path)
             else:
-                self._file(path, directory)
+                self._copy_file_or_link(path, directory)
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -214,37 +214,37 @@ class _Copy:
                 raise OSError(error.errno, "it was exchanged for a link while it was copied", path) from None
             raise
 
-    def _make(self, path: str) -> None:
+    def _make_directory(self, path: str) -> None:
         if not path or path in self._made:
             return
         above, _, name = path.rpartition("/")
-        self._make(above)
+        self._make_directory(above)
         directory = open_beneath(self._source, path, _DIRECTORY, follow=False)
         try:
             self._made[path] = os.fstat(directory)
         finally:
             os.close(directory)
         try:
-            os.mkdir(name, 0o700, dir_fd=self._at(above))
+            os.mkdir(name, 0o700, dir_fd=self._target_directory(above))
         except FileExistsError:  # another of these functions was here
             pass
 
-    def _at(self, path: str) -> int:
+    def _target_directory(self, path: str) -> int:
         """A directory of the target, open until the next one is asked for."""
-        if path != self._held[0]:
+        if path != self._open_directory[0]:
             found = open_beneath(self._target, path, os.O_PATH | os.O_DIRECTORY, follow=False)
-            os.close(self._held[1])
-            self._held = (path, found)
-        return self._held[1]
+            os.close(self._open_directory[1])
+            self._open_directory = (path, found)
+        return self._open_directory[1]
 
-    def _file(self, path: str, directory: int) -> None:
+    def _copy_file_or_link(self, path: str, directory: int) -> None:
         """A file or a link; whatever else there is has no place in a copy."""
         above, _, name = path.rpartition("/")
         state = os.stat(name, dir_fd=directory, follow_symlinks=False)
         if not (stat.S_ISREG(state.st_mode) or stat.S_ISLNK(state.st_mode)):
             return
-        self._make(above)
-        at = self._at(above)
+        self._make_directory(above)
+        at = self._target_directory(above)
         if stat.S_ISREG(state.st_mode):
             self._regular(path, directory, at)
             return
@@ -280,8 +280,8 @@ class _Copy:
                     raise
                 break
             end = min(os.lseek(reading, begin, os.SEEK_HOLE), size)
-            self._room -= end - begin
-            if self._room < 0:
+            self._bytes_left -= end - begin
+            if self._bytes_left < 0:
                 why = f"its files have to be copied here, and more than {MOST >> 30} GiB are not"
                 raise OSError(errno.EFBIG, why, path)
             os.lseek(writing, begin, os.SEEK_SET)
@@ -289,7 +289,7 @@ class _Copy:
                 begin += count
         os.ftruncate(writing, size)
 
-    def end(self) -> None:
+    def finish_directories(self) -> None:
         """Owner, mode and time of directories, last: what is put into them changes their times."""
         for path, state in reversed(self._made.items()):
             directory = open_beneath(self._target, path, _DIRECTORY, follow=False)
@@ -299,7 +299,7 @@ class _Copy:
                 os.utime(directory, ns=(state.st_mtime_ns, state.st_mtime_ns))
             finally:
                 os.close(directory)
-        os.close(self._held[1])
+        os.close(self._open_directory[1])
         top = open_beneath(self._target, "", _DIRECTORY)
         try:
             os.fchown(top, *self._owner)
@@ -308,6 +308,6 @@ class _Copy:
 
     def close(self) -> None:
         """End it, and close what `opened` has opened."""
-        self.end()
+        self.finish_directories()
         os.close(self._source)
         os.close(self._target)

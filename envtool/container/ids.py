@@ -54,7 +54,7 @@ class Ids:
             return [(USER, self.uids[0][1], 1)], [(USER, self.gids[0][1], 1)]
         return self.uids, self.gids
 
-    def outside(self, inside: int) -> int:
+    def host_id(self, inside: int) -> int:
         """The host's user id of a container's id, -1 when there is none."""
         for first, host, count in self.uids:
             if first <= inside < first + count:

@@ -250,7 +250,7 @@ class _Init:
         self.ending = False
         for number in (1, 2, 3, 12, 15):
             _signal.signal(number, self._forward)
-        _signal.signal(_END_ALL, self._end)
+        _signal.signal(_END_ALL, self._kill_all)
         _signal.signal(17, _signal.SIG_DFL)
         _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
 
@@ -263,7 +263,7 @@ class _Init:
             except ProcessLookupError:  # between the fork and its setsid
                 os.kill(self.running, number)
 
-    def _end(self, _number: int, _frame: object) -> None:
+    def _kill_all(self, _number: int, _frame: object) -> None:
         self.ending = True
         try:
             os.kill(-1, kernel.SIGKILL)

@@ -32,7 +32,7 @@ class Watch:
         self._numbers = os.memfd_create("watches")
         self.descriptors = (self._events, self._numbers) if self._events >= 0 else ()  # what the container needs
 
-    def opened(self) -> tuple[str, ...] | None:
+    def opened_paths(self) -> tuple[str, ...] | None:
         """Paths of files in the directories that were opened, and of directories themselves; None where it is not
         known. Once all has ended."""
         if self._events < 0:

@@ -245,12 +245,12 @@ class Receiver:
         self._protection = Protection(protected, patterns)
         self._refused: set[str] = set()
         self._swept: set[str] = set()
-        self._plain: set[str] = set()  # directories that are no repositories
+        self._not_repositories: set[str] = set()  # directories that are no repositories
         self._buffer = bytearray()
         self._paths: list[str] = []
         self._notes: list[str] = []
         self._more = 0  # notes beyond those
-        self._limit = self._room = limit
+        self._limit = self._bytes_left = limit
         self._entries = ENTRIES
         self.lost = ""  # the first output that did not come back, and why: too large, or the system did not let us
         self._draft: NewFile | None = None
@@ -278,7 +278,7 @@ class Receiver:
             payload = bytes(self._buffer[size : size + extra])
             del self._buffer[: size + extra]
             try:
-                self._take(frame, payload)
+                self._handle_frame(frame, payload)
             except (ValueError, TypeError, IndexError):
                 return self._nonsense()
         return True
@@ -311,11 +311,11 @@ class Receiver:
             self._complete()
         except OSError as error:
             self._abandon()
-            self._failed(path, error)
+            self._note_failure(path, error)
 
     def link(self, path: str, target: str) -> None:
         """Make a symlink, as if it came down the stream."""
-        self._take(("link", path, target), b"")
+        self._handle_frame(("link", path, target), b"")
 
     def finish(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The paths that were written and the notes about what was not."""
@@ -324,7 +324,7 @@ class Receiver:
         more = [f"and {self._more} more that were not copied"] if self._more else []
         return tuple(self._paths), (*self._notes, *more)
 
-    def _take(self, frame: tuple[object, ...], payload: bytes) -> None:
+    def _handle_frame(self, frame: tuple[object, ...], payload: bytes) -> None:
         kind, path = str(frame[0]), str(frame[1])[:_FRAME] if len(frame) > 1 else ""
         try:
             if kind == "note":
@@ -345,15 +345,15 @@ class Receiver:
                 self._abandon()
                 self._begin(frame)
             elif kind == "directory" and not self._refuses(path, kind):
-                self._root.below(path, make=True).close()
+                self._root.open_below(path, make=True).close()
             elif kind == "link" and not self._refuses(path, kind):
                 self._link(path, str(frame[2]))
         except OSError as error:
             what = path if kind != "data" and path else self._attributes[0]
             self._abandon()
-            self._failed(what, error)
+            self._note_failure(what, error)
 
-    def _failed(self, path: str, error: OSError) -> None:
+    def _note_failure(self, path: str, error: OSError) -> None:
         """Note what was not written. What cannot be (EINVAL) is the container's fault, all else is that of this machine
         or of what is in the way here: then an output is missing."""
         text = f"{path}: {(error.strerror or str(error)).lower()}, not copied"
@@ -378,7 +378,7 @@ class Receiver:
 
     def _refuses(self, path: str, kind: str) -> bool:
         """Whether this may be no output; said once of each directory or file that is refused."""
-        found = self._protection.refusal(path, literal=kind == "file") or self._repository(path)
+        found = self._protection.refusal_reason(path, literal=kind == "file") or self._repository_part(path)
         if found is None:
             return False
         what, why = found
@@ -387,36 +387,36 @@ class Receiver:
             self._note(f"{what}: {why}, not copied")
         return True
 
-    def _repository(self, path: str) -> tuple[str, str] | None:
+    def _repository_part(self, path: str) -> tuple[str, str] | None:
         """The part of a path that is in a bare repository, or would make one of a directory, and why it may not be.
         Raises OSError."""
         parts = path.split("/")
         for count, name in enumerate(parts):
             directory, sign = "/".join(parts[:count]), is_sign(name)
-            if directory in self._plain and not sign:
+            if directory in self._not_repositories and not sign:
                 continue
             names = self._signs(directory)
             if is_repository(names) or (sign and is_repository((*names, name))):
                 return "/".join(
                     parts[: count + 1]
                 ), f"with it `{directory or '.'}` is a repository, whose configuration git obeys"
-            self._plain.add(directory)
+            self._not_repositories.add(directory)
         return None
 
     def _signs(self, directory: str) -> list[str]:
         """What is in a directory of the project that tells git of a repository."""
         try:
-            with self._root.below(directory) as at:
+            with self._root.open_below(directory) as at:
                 return [name for name in at.names() if is_sign(name)]
         except FileNotFoundError:
             return []
 
-    def _enter(self, path: str) -> tuple[OpenDirectory, str]:
+    def _open_parent(self, path: str) -> tuple[OpenDirectory, str]:
         """The directory that a path is in, made where it is missing, and its name there."""
         parents, slash, name = path.rpartition("/")
         if name in ("", ".", "..") or (slash and not parents):
             raise OSError(22, "leaves the project")
-        directory = self._root.below(parents, make=True)
+        directory = self._root.open_below(parents, make=True)
         if parents not in self._swept:
             self._swept.add(parents)
             directory.sweep()
@@ -428,13 +428,13 @@ class Receiver:
         if self._refuses(path, "file"):
             return
         self._attributes = (path, mode, mtime, size)
-        if size > self._room:
+        if size > self._bytes_left:
             self._large(path, size)
             return
-        self._room -= size
-        directory, _ = self._enter(path)
+        self._bytes_left -= size
+        directory, _ = self._open_parent(path)
         with directory:
-            self._draft = directory.begin(0o600)
+            self._draft = directory.begin_file(0o600)
 
     def _write(self, payload: bytes, position: int) -> None:
         if self._draft is None:
@@ -450,13 +450,13 @@ class Receiver:
         path, mode, mtime, size = self._attributes
         os.ftruncate(self._draft.fd, size)
         os.utime(self._draft.fd, ns=(mtime, mtime))
-        self._draft.place(path.rpartition("/")[2], mode & 0o777 | 0o600)
+        self._draft.rename_to(path.rpartition("/")[2], mode & 0o777 | 0o600)
         self._paths.append(path)
         self._abandon()
 
     def _abandon(self) -> None:
         if self._draft is not None:
-            self._draft.drop()
+            self._draft.abandon()
             self._draft = None
 
     def _link(self, path: str, target: str) -> None:
@@ -467,7 +467,7 @@ class Receiver:
         if self._protection.within(f"{'/'.join(parents)}/{target}"):
             self._note(f"{path}: a symlink into what decides what git or envtool do ({target}), not copied")
             return
-        directory, name = self._enter(path)
+        directory, name = self._open_parent(path)
         with directory:
             directory.link(name, target)
         self._paths.append(path)

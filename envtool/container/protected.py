@@ -30,7 +30,7 @@ class Protection:
         self._paths = {"/".join(_folded(part) for part in _parts(path)) for path in paths}
         self._named = {"/".join(_parts(pattern)) for pattern in patterns}
 
-    def refusal(self, path: str, *, literal: bool) -> tuple[str, str] | None:
+    def refusal_reason(self, path: str, *, literal: bool) -> tuple[str, str] | None:
         """The part of a path that may be no output (a directory, or all of it), and why; None where it may be one.
         `literal`: it is a file, which `outputs:` may name itself."""
         parts = [part for part in path.split("/") if part]

@@ -37,7 +37,18 @@ class Unopened(OSError):  # noqa: N818 - it is what happened
 class Sources:
     """Detached mounts of what the host shows: descriptors, and whether a bind is a directory."""
 
-    __slots__ = ("beside", "binds", "caches", "copy_file", "hosts", "lowers", "project", "scratch", "settle", "upper")
+    __slots__ = (
+        "beside",
+        "binds",
+        "caches",
+        "copy_file",
+        "hosts",
+        "lowers",
+        "project",
+        "restore_files",
+        "scratch",
+        "upper",
+    )
 
     def __init__(self) -> None:
         self.lowers: list[int] = []
@@ -47,7 +58,7 @@ class Sources:
         self.caches: dict[str, int] = {}  # by the place they are shown at
         self.hosts = b""
         self.copy_file: Callable[[str, str, int], None] | None = None  # see prepare
-        self.settle: Callable[[str, str, list[str], tuple[str, ...], Given], None] | None = None
+        self.restore_files: Callable[[str, str, list[str], tuple[str, ...], Given], None] | None = None
 
 
 def _source(path: str, attributes: int = 0, *, recursive: bool = True, identity: tuple[int, ...] = ()) -> int:
@@ -128,7 +139,7 @@ def prepare(program: dict[str, Any], own: ids.Ids, sources: Sources) -> None:
         if "laid" in program and program["laid"][2]:
             from envtool.container import outputs  # noqa: F401 - copies matches with its patterns, too late to import
 
-        sources.settle = copies.adopt_and_settle if mixed else copies.settle
+        sources.restore_files = copies.adopt_and_settle if mixed else copies.settle
 
 
 def build(program: dict[str, Any], own: ids.Ids, sources: Sources) -> list[str]:
@@ -267,8 +278,8 @@ def _view(program: dict[str, Any], sources: Sources, place: str) -> int:
         _white_out(hidden)
         lowers = ["h", "p"]
     _like(place + "view-up", "p")
-    if sources.settle is not None:
-        sources.settle("p", place + "view-up", trees, hidden, (inputs, produced))
+    if sources.restore_files is not None:
+        sources.restore_files("p", place + "view-up", trees, hidden, (inputs, produced))
     os.mkdir("view")
     mounts.overlay("view", [*trees, *lowers], place + "view-up", place + "view-work", volatile=place != "")
     return mounts.clone("view", mounts.NOSUID | mounts.NODEV, recursive=False)

@@ -107,9 +107,9 @@ def run(
     supervisor = _Supervisor(program, own, cancel, receiver)
     try:
         supervisor.start((stdin, stdout, stderr))
-        supervisor.watch()
+        supervisor.supervise()
         if watch is not None:
-            supervisor.result.opened = watch.opened()
+            supervisor.result.opened = watch.opened_paths()
     finally:
         supervisor.close()
         if watch is not None:
@@ -217,7 +217,7 @@ class _Supervisor:
         self.sock: Any = None
         self.terminal: Any = None
         self.output = -1
-        self.heard = ""  # the last message
+        self.last_message = ""  # the last message
         self.up = self.ended = self.killed = self.gentle = self.hurried = False
         timeout = program["timeout"]
         self.deadline = time.monotonic() + timeout if timeout is not None else None
@@ -250,13 +250,13 @@ class _Supervisor:
 
     def _give_pipes(self, descriptors: tuple[int, ...]) -> None:
         # /dev/stdout of a pipe is opened anew by its owner's id: let that be the container's user.
-        outside = self.own.outside(0 if self.program["user"] == "root" else ids.USER)
+        outside = self.own.host_id(0 if self.program["user"] == "root" else ids.USER)
         for descriptor in descriptors:
             found = os.fstat(descriptor)
             if stat.S_ISFIFO(found.st_mode) and found.st_uid != outside:
                 os.fchown(descriptor, outside, -1)
 
-    def watch(self) -> None:
+    def supervise(self) -> None:
         """Answer the container until all that it holds is closed, with its deadline and the caller's wish to end."""
         for descriptor in (self.sock.fileno(), self.output, self.cancel):
             if descriptor >= 0:
@@ -272,7 +272,7 @@ class _Supervisor:
                 self._late() if self.ended else self._overdue()
         self._signal(kernel.SIGKILL)  # it has closed all that we hear it by
         self._reap()
-        if self.ended and self.heard != "done" and not (self.killed or self.failure):
+        if self.ended and self.last_message != "done" and not (self.killed or self.failure):
             self.failure = ("broken", 0, "it ended before its work was done")
         failure = self.failure or self.refused
         if failure is not None and not self.result.interrupted:  # else it was killed half made, by us
@@ -309,7 +309,7 @@ class _Supervisor:
         if self.terminal is not None:
             if 0 in ready:
                 self.terminal.input()
-            if self.terminal.master in ready and not self.terminal.serve():
+            if self.terminal.master in ready and not self.terminal.forward_output():
                 self.terminal.leave(self.poll)
                 self.open -= 1
 
@@ -360,7 +360,9 @@ class _Supervisor:
         sender, descriptors = _sent(ancillary)
         try:
             if data:
-                self._hear(sender, descriptors, messages.unpack(data) if not flags & _socket.MSG_TRUNC else ())
+                self._handle_message(
+                    sender, descriptors, messages.unpack(data) if not flags & _socket.MSG_TRUNC else ()
+                )
         except ValueError:
             self.failure = ("broken", 0, "it said what it cannot say")
             self.open = 0
@@ -370,9 +372,9 @@ class _Supervisor:
         if not data:
             self._signal(kernel.SIGKILL)  # all that it can still do is to end
             return False
-        return self.heard != "done"
+        return self.last_message != "done"
 
-    def _hear(self, sender: int, descriptors: list[int], message: tuple[int | str, ...]) -> None:
+    def _handle_message(self, sender: int, descriptors: list[int], message: tuple[int | str, ...]) -> None:
         """Take a message from whom the kernel says that it is. Raises ValueError for one that is not in its turn, or
         not from whom it has to come. What is taken out of `descriptors` stays open."""
         kind = message[0] if message else ""
@@ -382,13 +384,15 @@ class _Supervisor:
         if kind == "error":
             if self.failure is not None:
                 raise ValueError("an error was heard already")
-        elif kind not in _NEXT[self.heard] or (self.heard == "pid" and (kind == "pty") != self.program["terminal"]):
+        elif kind not in _NEXT[self.last_message] or (
+            self.last_message == "pid" and (kind == "pty") != self.program["terminal"]
+        ):
             raise ValueError("not in its turn")
         else:
-            self.heard = str(kind)
+            self.last_message = str(kind)
         match message:
             case ("maps",):
-                self._answer(b"k" if self._write_maps() else b"x")
+                self._reply(b"k" if self._write_maps() else b"x")
             case ("pid", int(number)):
                 try:
                     os.waitid(os.P_PID, number, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -396,7 +400,7 @@ class _Supervisor:
                     raise ValueError("not a child of ours") from None
                 self.pid1 = number
                 wanted = not (self.result.interrupted or self.result.timed_out)
-                self._answer(b"g" if wanted else b"x")
+                self._reply(b"g" if wanted else b"x")
             case ("pty",):
                 self._attach(descriptors)
             case ("up",):
@@ -430,9 +434,9 @@ class _Supervisor:
         self.terminal = Terminal()
         self.terminal.attach(descriptors.pop(), self.poll)
         self.open += 1
-        self._answer(b"t")
+        self._reply(b"t")
 
-    def _answer(self, byte: bytes) -> None:
+    def _reply(self, byte: bytes) -> None:
         try:
             self.sock.send(byte)
         except OSError:  # it has ended: the socket's end says so

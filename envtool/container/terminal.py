@@ -78,7 +78,7 @@ class Terminal:
             if not self._pending and more:
                 self._poll.register(0, select.POLLIN)
 
-    def serve(self) -> bool:
+    def forward_output(self) -> bool:
         """The pty is ready: bytes from it to the caller, and what waits for it; False when it is closed (EIO)."""
         if self._pending:
             self._flush()

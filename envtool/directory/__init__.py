@@ -59,7 +59,7 @@ class OpenDirectory:
 
     def changing(self) -> Change | _Untold:
         """A context for one change in it."""
-        return self.changes.around(self.fd) if self.changes else _UNTOLD
+        return self.changes.record_around(self.fd) if self.changes else _UNTOLD
 
     def close(self) -> None:
         """Twice does no harm."""
@@ -67,7 +67,7 @@ class OpenDirectory:
         if fd >= 0:
             os.close(fd)
 
-    def below(self, path: str, *, make: bool = False) -> OpenDirectory:
+    def open_below(self, path: str, *, make: bool = False) -> OpenDirectory:
         """A directory in it, by a relative path on which no link is followed. With `make` what is missing is made, 0755
         whatever the umask."""
         at = OpenDirectory(os.dup(self.fd), self.owner, self.changes)
@@ -89,11 +89,11 @@ class OpenDirectory:
                 raise OSError(error.errno, f"`{name}` in the way is not a directory but a link") from None
             raise
         try:
-            return self.make(name)
+            return self.make_directory(name)
         except FileExistsError:  # made by another process meanwhile
             return self._child(name, make=False)
 
-    def make(self, name: str) -> OpenDirectory:
+    def make_directory(self, name: str) -> OpenDirectory:
         """A new directory, 0755 whatever the umask."""
         with self.changing():
             os.mkdir(plain(name), 0o700, dir_fd=self.fd)
@@ -102,7 +102,7 @@ class OpenDirectory:
             # Another's directory may stand here by now: what is not empty and our own stays as it is.
             found = os.fstat(fd)
             if found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) & 0o777 == 0o700 and not os.listdir(fd):
-                self.give(fd)
+                self.give_to_owner(fd)
                 os.fchmod(fd, 0o755 | found.st_mode & stat.S_ISGID)
             return OpenDirectory(os.dup(fd), self.owner, self.changes)
         finally:
@@ -124,7 +124,7 @@ class OpenDirectory:
             raise OSError(errno.EINVAL, "not a regular file", path)
         return open(fd, "rb")
 
-    def begin(self, mode: int = 0) -> NewFile:
+    def begin_file(self, mode: int = 0) -> NewFile:
         """A new file that has no place yet. `mode` 0: what the umask lets of 0666."""
         for _ in range(100):
             name = temporary_name()
@@ -135,7 +135,7 @@ class OpenDirectory:
             os.close(fd)  # swept by another process before it was locked
         raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
-    def written(self, name: str, mode: int = 0, *, replace: bool = True, sync: bool = True) -> Written:
+    def atomic_write(self, name: str, mode: int = 0, *, replace: bool = True, sync: bool = True) -> Written:
         """A context with a file to write, which takes its place at the end, whole, or is gone. `replace` False: never
         in the place of something (FileExistsError)."""
         return Written(self, plain(name), mode, replace=replace, sync=sync)
@@ -149,7 +149,7 @@ class OpenDirectory:
             except FileExistsError:
                 os.unlink(name, dir_fd=self.fd)
                 continue
-            self.give(fd)
+            self.give_to_owner(fd)
             return open(fd, "w+b")
         raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
@@ -182,7 +182,7 @@ class OpenDirectory:
         except IsADirectoryError:
             if not depth:
                 raise
-            with self.below(name) as inner:
+            with self.open_below(name) as inner:
                 for each in inner.names():
                     inner.remove(each, depth - 1)
             os.rmdir(name, dir_fd=self.fd)
@@ -218,7 +218,7 @@ class OpenDirectory:
             finally:
                 os.close(fd)
 
-    def give(self, fd: int) -> None:
+    def give_to_owner(self, fd: int) -> None:
         """What was just made goes to whom root works for."""
         if self.owner and self.owner != (0, 0):
             # refused to root without the right, or of a namespace that does not know the owner: then it stays root's
@@ -251,11 +251,11 @@ class NewFile:
         self._directory = OpenDirectory(os.dup(directory.fd), directory.owner, directory.changes)
         self.fd, self._name, self._mode = fd, name, mode
 
-    def place(self, name: str, mode: int = 0, *, replace: bool = True) -> None:
+    def rename_to(self, name: str, mode: int = 0, *, replace: bool = True) -> None:
         """Give it owner and mode (0: that of its beginning), and its place. Where that fails it is dropped."""
         at = self._directory
         try:
-            at.give(self.fd)  # first: a change of owner takes bits of the mode away
+            at.give_to_owner(self.fd)  # first: a change of owner takes bits of the mode away
             if mode or self._mode:
                 os.fchmod(self.fd, mode or self._mode)
             with at.changing():
@@ -266,9 +266,9 @@ class NewFile:
             if replace:
                 self._name = ""
         finally:
-            self.drop()
+            self.abandon()
 
-    def drop(self) -> None:
+    def abandon(self) -> None:
         """Close it; gone where it has not been placed. Twice does no harm."""
         name, self._name = self._name, ""
         if name:
@@ -290,7 +290,7 @@ class Written:
 
     def __enter__(self) -> IO[bytes]:
         self._directory.sweep()
-        self._draft = self._directory.begin(self._mode)
+        self._draft = self._directory.begin_file(self._mode)
         self._file = open(self._draft.fd, "wb", closefd=False)
         return self._file
 
@@ -300,14 +300,14 @@ class Written:
                 self._file.close()  # the draft's descriptor stays open
                 if self._sync:
                     os.fsync(self._draft.fd)
-                self._draft.place(self._name, replace=self._replace)
+                self._draft.rename_to(self._name, replace=self._replace)
         finally:
             # else what is left in its buffer is written later, into whatever has the descriptor's number then
             try:  # noqa: SIM105 - contextlib is not for the warm path
                 self._file.close()
             except OSError:
                 pass
-            self._draft.drop()
+            self._draft.abandon()
 
 
 def _held(fd: int) -> bool:

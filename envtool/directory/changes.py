@@ -29,7 +29,7 @@ class Changes:
         self.lock = threading.Lock()
         self._chains: dict[State, int] = {}
 
-    def around(self, directory: int) -> Change:
+    def record_around(self, directory: int) -> Change:
         """A context for one change in an open directory."""
         return Change(self, directory)
 

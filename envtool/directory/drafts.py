@@ -25,12 +25,12 @@ def reached(path: str, project: str = "", *, make: bool = True) -> OpenDirectory
                 here = "/" + "/".join(parts[:count])
                 # by its own name, whatever stands there by now, or by one that leads there
                 if here == named or _identity(here) == (top.st_dev, top.st_ino):
-                    return at.below("/".join(parts[count:]), make=make)
+                    return at.open_below("/".join(parts[count:]), make=make)
     missing: list[str] = []
     while parts and not os.path.isdir("/" + "/".join(parts)):
         missing.insert(0, parts.pop())
     with OpenDirectory.open("/" + "/".join(parts)) as at:
-        return at.below("/".join(missing), make=make)
+        return at.open_below("/".join(missing), make=make)
 
 
 def written(
@@ -55,7 +55,7 @@ class _WrittenAt:
     def __enter__(self) -> IO[bytes]:
         self._directory = reached(self._parent, self._project, make=self._make)
         try:
-            self._written = self._directory.written(self._name, self._mode, replace=self._replace)
+            self._written = self._directory.atomic_write(self._name, self._mode, replace=self._replace)
             return self._written.__enter__()
         except BaseException:
             self._directory.close()

@@ -166,6 +166,6 @@ def _once(
             status=answer.status_code,
             reason=str(answer.reason or ""),
             headers={name.lower(): value for name, value in answer.headers.items()},
-            body=bytes(sink.held),
+            body=bytes(sink.received),
             url=str(answer.url),
         )

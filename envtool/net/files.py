@@ -39,14 +39,14 @@ class Memory(Sink):
 
     def __init__(self, url: str, limit: int) -> None:
         self._url, self.limit = url, limit
-        self.held = bytearray()
+        self.received = bytearray()
 
     def restart(self) -> None:
-        self.held.clear()
+        self.received.clear()
         self.length = 0
 
-    def take(self, piece: bytes) -> None:
-        self.held.extend(piece)
+    def write_piece(self, piece: bytes) -> None:
+        self.received.extend(piece)
         self.length += len(piece)
         if self.length > self.limit:
             raise large(self._url, self)
@@ -80,7 +80,7 @@ class _Exact(Sink):
         self.length = 0
         self.digest = hashlib.new(self._algorithm, usedforsecurity=False)
 
-    def take(self, piece: bytes) -> None:
+    def write_piece(self, piece: bytes) -> None:
         self._out.write(piece)
         self.digest.update(piece)
         self.length += len(piece)
@@ -92,7 +92,7 @@ class _Exact(Sink):
         if self.length > self.limit:
             raise large(self._url, self)
 
-    def wrong(self, wanted: str) -> FetchError | None:
+    def mismatch_error(self, wanted: str) -> FetchError | None:
         """What is wrong with what is there, None when nothing is. `wanted` "": any hash will do."""
         found = self.digest.hexdigest()
         short = self.size and self.length != self.size
@@ -127,7 +127,7 @@ def get(
         transfer(url, sink, patience, cancelled, files=files)
 
     abandonable(lambda: retrying(url, attempt, lambda: 0, patience, cancelled), cancelled)
-    return bytes(sink.held)
+    return bytes(sink.received)
 
 
 def retrieve(
@@ -160,7 +160,7 @@ def retrieve(
     with open(path, "r+b" if resume and os.path.exists(path) else "w+b") as out:
         sink = _Exact(url, out, size, size or limit or LARGEST, algorithm, progress or _ignore)
         sink.adopt()
-        if sink.length and wanted and sink.wrong(wanted) is None:
+        if sink.length and wanted and sink.mismatch_error(wanted) is None:
             return sink.length
         whole = not wanted or (bool(size) and sink.length == size)  # without a hash nobody could tell two halves apart
 
@@ -170,7 +170,7 @@ def retrieve(
                 sink.restart()
             offset = sink.length
             transfer(url, sink, patience, cancelled, authorization, files)
-            wrong = sink.wrong(wanted)
+            wrong = sink.mismatch_error(wanted)
             if wrong is None:
                 return
             if offset:

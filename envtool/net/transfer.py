@@ -85,7 +85,7 @@ class Sink:
         """Forget what is there."""
         raise NotImplementedError
 
-    def take(self, piece: bytes) -> None:
+    def write_piece(self, piece: bytes) -> None:
         """Append. May raise FetchError: it is enough."""
         raise NotImplementedError
 
@@ -251,7 +251,7 @@ def stream(url: str, answer: requests.Response, sink: Sink, patience: Patience, 
         raise large(url, sink)
     began, before = time.monotonic(), start
     while piece := _read(answer):
-        sink.take(piece)
+        sink.write_piece(piece)
         check(cancelled)
         now = time.monotonic()
         if now - began >= patience.read:
@@ -302,7 +302,7 @@ def _copy(url: str, sink: Sink, cancelled: Cancelled | None, files: Files | None
     try:
         with files(urllib.parse.unquote(parts.path)) as file:
             for piece in gate.pieces(file):
-                sink.take(piece)
+                sink.write_piece(piece)
                 check(cancelled)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FetchError(f"{redacted(url)}: {error.strerror}", code="fetch-gone") from error

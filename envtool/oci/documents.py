@@ -143,7 +143,7 @@ def read_manifest(body: bytes, media_type: str, what: str) -> Manifest:
     reader = _Reader(what)
     top = reader.top(body, media_type)
     if "manifests" in top or "fsLayers" in top:
-        reader.wrong("it says that it is a manifest, but has the fields of something else")
+        reader.fail_document("it says that it is a manifest, but has the fields of something else")
     layers = reader.array(top, "layers", LAYER_LIMIT)
     return Manifest(
         media_type=media_type,
@@ -162,7 +162,7 @@ def read_index(body: bytes, media_type: str, what: str) -> Index:
     reader = _Reader(what)
     top = reader.top(body, media_type)
     if "config" in top or "layers" in top or "fsLayers" in top:
-        reader.wrong("it says that it is an index, but has the fields of something else")
+        reader.fail_document("it says that it is an index, but has the fields of something else")
     entries = reader.array(top, "manifests", ENTRY_LIMIT)
     return Index(
         media_type=media_type,
@@ -180,11 +180,11 @@ def read_config(body: bytes, what: str) -> Config:
     fields = {name: reader.text(top, name) for name in ("os", "architecture", "variant", "created", "author")}
     rootfs = reader.mapping(top, "rootfs")
     if rootfs.get("type") != "layers":
-        reader.wrong(f'rootfs.type is {_short(rootfs.get("type"))}, not "layers"')
+        reader.fail_document(f'rootfs.type is {_short(rootfs.get("type"))}, not "layers"')
     diff_ids = reader.array(rootfs, "diff_ids", LAYER_LIMIT)
     for diff_id in diff_ids:
         if not isinstance(diff_id, str) or not is_digest(diff_id):
-            reader.wrong(f"a diff ID is {_short(diff_id)}, not sha256: and 64 hex digits")
+            reader.fail_document(f"a diff ID is {_short(diff_id)}, not sha256: and 64 hex digits")
     history = reader.array(top, "history", 8 * LAYER_LIMIT)
     return Config(
         platform=Platform(os=fields["os"], architecture=fields["architecture"], variant=fields["variant"]),
@@ -200,13 +200,15 @@ def check_image(manifest: Manifest, config: Config, what: str) -> None:
     """Do manifest and config belong together, and can the layers be read? Raises FetchError (registry-document)."""
     reader = _Reader(what)
     if manifest.config.media_type not in CONFIGS:
-        reader.wrong(f"it is no image but an artifact: its config is {_short(manifest.config.media_type)}")
+        reader.fail_document(f"it is no image but an artifact: its config is {_short(manifest.config.media_type)}")
     for layer in manifest.layers:
         if layer.media_type not in LAYERS:
             known = "tar, gzip and zstd are read"
-            reader.wrong(f"a layer is {_short(layer.media_type)}, which is not known: {known}")
+            reader.fail_document(f"a layer is {_short(layer.media_type)}, which is not known: {known}")
     if len(manifest.layers) != len(config.diff_ids):
-        reader.wrong(f"its manifest has {len(manifest.layers)} layers, its config {len(config.diff_ids)} diff IDs")
+        reader.fail_document(
+            f"its manifest has {len(manifest.layers)} layers, its config {len(config.diff_ids)} diff IDs"
+        )
 
 
 def _run_config(reader: _Reader, run: dict[str, Json]) -> dict[str, Json]:
@@ -215,7 +217,7 @@ def _run_config(reader: _Reader, run: dict[str, Json]) -> dict[str, Json]:
     for name in ("Env", "Entrypoint", "Cmd", "OnBuild", "Shell"):
         for item in reader.array(run, name, 10_000):
             if not isinstance(item, str):
-                reader.wrong(f"config.{name} holds {_short(item)}, which is not text")
+                reader.fail_document(f"config.{name} holds {_short(item)}, which is not text")
     for name in ("ExposedPorts", "Volumes"):
         reader.mapping(run, name)
     reader.strings(run, "Labels")
@@ -229,7 +231,7 @@ class _Reader:
     def __init__(self, what: str) -> None:
         self.what = what
 
-    def wrong(self, why: str) -> NoReturn:
+    def fail_document(self, why: str) -> NoReturn:
         raise FetchError(f"{self.what}: {why}", code="registry-document")
 
     def object(self, body: bytes) -> dict[str, Json]:
@@ -238,11 +240,11 @@ class _Reader:
             value = json.loads(body.decode("utf-8"), object_pairs_hook=self._unique, parse_constant=self._constant)
             json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
         except (ValueError, RecursionError) as error:
-            self.wrong(f"not JSON: {str(error)[:200]}")
+            self.fail_document(f"not JSON: {str(error)[:200]}")
         if not isinstance(value, dict):
-            self.wrong("not a JSON object")
+            self.fail_document("not a JSON object")
         if _deeper(value, DEPTH_LIMIT):
-            self.wrong(f"JSON that is more than {DEPTH_LIMIT} deep")
+            self.fail_document(f"JSON that is more than {DEPTH_LIMIT} deep")
         return value
 
     def top(self, body: bytes, media_type: str) -> dict[str, Json]:
@@ -252,10 +254,10 @@ class _Reader:
         if version == 1 and not isinstance(version, bool):
             surprise(self.what, SCHEMA1[0], "a manifest")
         if version != 2 or isinstance(version, bool):
-            self.wrong(f"schemaVersion is {_short(version)}, not 2")
+            self.fail_document(f"schemaVersion is {_short(version)}, not 2")
         said = self.text(top, "mediaType")
         if said and said != media_type:
-            self.wrong(f"it came as {media_type}, but says that it is {_short(said)}")
+            self.fail_document(f"it came as {media_type}, but says that it is {_short(said)}")
         return top
 
     def text(self, top: Mapping[str, Json], name: str) -> str:
@@ -263,7 +265,7 @@ class _Reader:
         if value is None:
             return ""
         if not isinstance(value, str) or "\0" in value:
-            self.wrong(f"{name} is {_short(value)}, not text")
+            self.fail_document(f"{name} is {_short(value)}, not text")
         return value
 
     def array(self, top: Mapping[str, Json], name: str, limit: int) -> list[Json]:
@@ -271,9 +273,9 @@ class _Reader:
         if value is None:
             return []
         if not isinstance(value, list):
-            self.wrong(f"{name} is {_short(value)}, not an array")
+            self.fail_document(f"{name} is {_short(value)}, not an array")
         if len(value) > limit:
-            self.wrong(f"{name} has {len(value)} entries, more than {limit}")
+            self.fail_document(f"{name} has {len(value)} entries, more than {limit}")
         return value
 
     def mapping(self, top: Mapping[str, Json], name: str) -> dict[str, Json]:
@@ -281,7 +283,7 @@ class _Reader:
         if value is None:
             return {}
         if not isinstance(value, dict):
-            self.wrong(f"{name} is {_short(value)}, not an object")
+            self.fail_document(f"{name} is {_short(value)}, not an object")
         return value
 
     def strings(self, top: Mapping[str, Json], name: str) -> dict[str, str]:
@@ -290,16 +292,16 @@ class _Reader:
 
     def descriptor(self, value: Json, where: str) -> Descriptor:
         if not isinstance(value, dict):
-            self.wrong(f"{where} is {_short(value)}, not a descriptor")
+            self.fail_document(f"{where} is {_short(value)}, not a descriptor")
         inner = _Reader(f"{self.what}: {where}")
         digest, size = inner.text(value, "digest"), value.get("size")
         if not is_digest(digest):
-            inner.wrong(f"its digest is {_short(digest)}, not sha256: and 64 hex digits")
+            inner.fail_document(f"its digest is {_short(digest)}, not sha256: and 64 hex digits")
         if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= SIZE_LIMIT:
-            inner.wrong(f"its size is {_short(size)}")
+            inner.fail_document(f"its size is {_short(size)}")
         media_type = inner.text(value, "mediaType")
         if not media_type:
-            inner.wrong("it has no mediaType")
+            inner.fail_document("it has no mediaType")
         urls = inner.array(value, "urls", 100)
         return Descriptor(
             media_type=media_type,

@@ -63,7 +63,7 @@ class Hosts:
     rules: tuple[Rule, ...] = ()
     insecure: frozenset[str] = frozenset()  # host[:port]
 
-    def pull(self, reference: Reference) -> tuple[Endpoint, ...]:
+    def pull_endpoints(self, reference: Reference) -> tuple[Endpoint, ...]:
         """Where to pull from, in order: mirrors first, the registry itself last. Raises FetchError
         (registry-blocked)."""
         rule = self._rule(reference)
@@ -75,16 +75,16 @@ class Hosts:
             for location, insecure, pulled in rule.mirrors
             if pulled in wanted
         ]
-        return (*mirrors, self.push(reference))
+        return (*mirrors, self.push_endpoint(reference))
 
-    def push(self, reference: Reference) -> Endpoint:
+    def push_endpoint(self, reference: Reference) -> Endpoint:
         """Where to push to: the registry itself, where its location says. Raises FetchError (registry-blocked)."""
         rule = self._rule(reference)
         if rule is None:
             return self._endpoint(reference.name, False, False)
         return self._endpoint(_moved(reference.name, rule.prefix, rule.location), rule.insecure, False)
 
-    def plain(self, netloc: str) -> bool:
+    def allows_http(self, netloc: str) -> bool:
         """Whether this host's configuration lets plain HTTP be spoken with host[:port], for whatever repository."""
         rules = (rule.location for rule in self.rules if rule.insecure)
         mirrors = (place for rule in self.rules for place, insecure, _ in rule.mirrors if insecure)

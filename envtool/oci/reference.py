@@ -49,11 +49,11 @@ class Reference:
         """What a registry's API takes for it: the digest, else the tag."""
         return self.digest or self.tag
 
-    def at(self, digest: str) -> Reference:
+    def with_digest(self, digest: str) -> Reference:
         """The same name and tag, pinned to a digest."""
         return dataclasses.replace(self, digest=digest)
 
-    def tagged(self, tag: str) -> Reference:
+    def with_tag(self, tag: str) -> Reference:
         """The same repository under another tag, pinned to nothing."""
         return dataclasses.replace(self, tag=tag, digest="")
 

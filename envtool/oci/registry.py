@@ -58,7 +58,9 @@ class Client:
     (any other status), and those of `net.exchange`."""
 
     def __init__(self, *, cancelled: Cancelled | None = None, patience: Patience = PATIENCE) -> None:
-        self._wire = Wire(patience=patience, cancelled=cancelled, plain=lambda host: self._configured().plain(host))
+        self._wire = Wire(
+            patience=patience, cancelled=cancelled, plain=lambda host: self._configured().allows_http(host)
+        )
         self._lock = threading.Lock()
         self._hosts: Hosts | None = None
         self._away: set[str] = set()  # mirrors that did not answer
@@ -67,7 +69,7 @@ class Client:
 
     def document(self, reference: Reference) -> Document:
         """Manifest or index by digest, else by tag; its digest is computed from the body. At most 4 MiB."""
-        return self._first(reference, lambda endpoint: self._document(endpoint, reference))
+        return self._ask_in_order(reference, lambda endpoint: self._document(endpoint, reference))
 
     def find(self, reference: Reference) -> Document | None:
         """Like `document`, None where the registry has no such repository, tag or digest."""
@@ -96,7 +98,7 @@ class Client:
         config = dataclasses.replace(config, platform=platforms.filled(config.platform, platform))
         if not platforms.runs(platform, config.platform):
             raise FetchError(f"{what}: is for {config.platform}, not for {platform}", code="registry-platform")
-        pinned = reference.at(document.digest)
+        pinned = reference.with_digest(document.digest)
         return Image(reference=pinned, index=top.digest, document=document, manifest=found, config=config)
 
     def blob(self, reference: Reference, descriptor: Descriptor) -> bytes:
@@ -104,9 +106,9 @@ class Client:
         if descriptor.size > documents.CONFIG_LIMIT:
             text = f"{reference.name}@{descriptor.digest}: {descriptor.size} bytes, too large to be read whole"
             raise FetchError(text, code="registry-document")
-        return self._first(reference, lambda endpoint: self._blob(endpoint, descriptor))
+        return self._ask_in_order(reference, lambda endpoint: self._blob(endpoint, descriptor))
 
-    def places(self, reference: Reference, digest: str) -> tuple[Place, ...]:
+    def blob_locations(self, reference: Reference, digest: str) -> tuple[Place, ...]:
         """Where the blob can be had, in the order to be tried: mirrors that have it, then the registry itself; asks for
         a token where one is wanted."""
         *mirrors, registry = self._endpoints(reference)
@@ -136,16 +138,16 @@ class Client:
                     net.retrieve(
                         url, path, digest=descriptor.digest, size=descriptor.size, progress=progress, resume=True,
                         authorization=self._wire.authorization(endpoint, reference.selector),
-                        patience=self._wire.waits(endpoint), cancelled=self._wire.cancelled,
+                        patience=self._wire.retry_policy(endpoint), cancelled=self._wire.cancelled,
                     )  # fmt: skip
                 except FetchError as error:
                     if last or error.code != "fetch-status":
                         raise
-                    self._wire.ask("HEAD", endpoint, f"blobs/{descriptor.digest}")  # renews a token that has ended
+                    self._wire.send("HEAD", endpoint, f"blobs/{descriptor.digest}")  # renews a token that has ended
                 else:
                     return
 
-        self._first(reference, one)
+        self._ask_in_order(reference, one)
 
     def has_blob(self, reference: Reference, digest: str) -> bool:
         """Does the registry itself (no mirror) have it? One HEAD."""
@@ -153,11 +155,11 @@ class Client:
 
     def tags(self, reference: Reference) -> list[str]:
         """All tags of the repository; [] where it does not exist."""
-        return self._first(reference, lambda endpoint: list(self._tags(endpoint)))
+        return self._ask_in_order(reference, lambda endpoint: list(self._tags(endpoint)))
 
     def referrers(self, reference: Reference, artifact_type: str = "") -> tuple[Descriptor, ...]:
         """What refers to `reference.digest` by `subject`; by the tag schema where the registry has no such API."""
-        return self._first(reference, lambda endpoint: self._referrers(endpoint, reference, artifact_type))
+        return self._ask_in_order(reference, lambda endpoint: self._referrers(endpoint, reference, artifact_type))
 
     # ---- push (to the registry itself, never to a mirror)
 
@@ -188,11 +190,11 @@ class Client:
     def delete(self, reference: Reference) -> bool:
         """Delete the manifest `reference.digest`, or the tag; False where the registry does not allow it."""
         endpoint = self._pushed(reference)
-        answer = self._wire.ask("DELETE", endpoint, f"manifests/{reference.selector}", actions="pull,push,delete")
+        answer = self._wire.send("DELETE", endpoint, f"manifests/{reference.selector}", actions="pull,push,delete")
         if answer.status in (400, 405):
             return False
         if answer.status not in (200, 202, 204, 404):
-            self._wire.refuse(answer, endpoint, str(reference))
+            self._wire.raise_for_status(answer, endpoint, str(reference))
         return True
 
     # ---- one endpoint
@@ -204,12 +206,12 @@ class Client:
             return self._hosts
 
     def _endpoints(self, reference: Reference) -> tuple[Endpoint, ...]:
-        return tuple(map(self._wire.settled, self._configured().pull(reference)))
+        return tuple(map(self._wire.resolve_scheme, self._configured().pull_endpoints(reference)))
 
     def _pushed(self, reference: Reference) -> Endpoint:
-        return self._wire.settled(self._configured().push(reference))
+        return self._wire.resolve_scheme(self._configured().push_endpoint(reference))
 
-    def _first(self, reference: Reference, ask: Callable[[Endpoint], Found]) -> Found:
+    def _ask_in_order(self, reference: Reference, ask: Callable[[Endpoint], Found]) -> Found:
         """The answer of the first place that has one; what a mirror says against it does not count."""
         *mirrors, registry = self._endpoints(reference)
         for mirror in mirrors:
@@ -234,7 +236,7 @@ class Client:
 
     def _document(self, endpoint: Endpoint, reference: Reference) -> Document:
         what = str(reference)
-        answer = self._wire.ask(
+        answer = self._wire.send(
             "GET",
             endpoint,
             f"manifests/{reference.selector}",
@@ -242,7 +244,7 @@ class Client:
             limit=documents.DOCUMENT_LIMIT,
         )
         if answer.status != 200:
-            self._wire.refuse(answer, endpoint, what)
+            self._wire.raise_for_status(answer, endpoint, what)
         digest = documents.sha256(answer.body)
         said = answer.headers.get("docker-content-digest", "")
         if reference.digest and digest != reference.digest:
@@ -254,7 +256,7 @@ class Client:
 
     def _described(self, reference: Reference, descriptor: Descriptor) -> Document:
         """The manifest of an index's entry. Raises FetchError (registry-document) where it is not as the entry says."""
-        document = self.document(reference.at(descriptor.digest))
+        document = self.document(reference.with_digest(descriptor.digest))
         what = f"{reference.name}@{descriptor.digest}"
         if len(document.body) != descriptor.size:
             text = f"{what}: {len(document.body)} bytes, not the {descriptor.size} that its index says"
@@ -266,9 +268,9 @@ class Client:
 
     def _blob(self, endpoint: Endpoint, descriptor: Descriptor) -> bytes:
         what = f"{endpoint.host}/{endpoint.repository}@{descriptor.digest}"
-        answer = self._wire.ask("GET", endpoint, f"blobs/{descriptor.digest}", limit=descriptor.size)
+        answer = self._wire.send("GET", endpoint, f"blobs/{descriptor.digest}", limit=descriptor.size)
         if answer.status != 200:
-            self._wire.refuse(answer, endpoint, what)
+            self._wire.raise_for_status(answer, endpoint, what)
         if len(answer.body) != descriptor.size or documents.sha256(answer.body) != descriptor.digest:
             text = (
                 f"{what}: {len(answer.body)} bytes came, {documents.sha256(answer.body)}, not {descriptor.size} bytes"
@@ -280,11 +282,11 @@ class Client:
         path = "tags/list?n=1000"
         what = f"{endpoint.host}/{endpoint.repository}: its tags"
         for _ in range(PAGES):
-            answer = self._wire.ask("GET", endpoint, path)
+            answer = self._wire.send("GET", endpoint, path)
             if answer.status == 404:
                 return
             if answer.status != 200:
-                self._wire.refuse(answer, endpoint, what)
+                self._wire.raise_for_status(answer, endpoint, what)
             try:
                 tags = json.loads(answer.body)["tags"] or []
                 page = [tag for tag in tags if isinstance(tag, str)]
@@ -303,7 +305,7 @@ class Client:
         found = documents.read(document, what)
         if found.subject is None:
             return
-        tag = reference.tagged(_referrers_tag(found.subject.digest))
+        tag = reference.with_tag(_referrers_tag(found.subject.digest))
         try:
             before = documents.read(self._document(endpoint, tag), what)
         except FetchError as error:
@@ -321,17 +323,17 @@ class Client:
     def _referrers(self, endpoint: Endpoint, reference: Reference, artifact_type: str) -> tuple[Descriptor, ...]:
         what = f"{endpoint.host}/{endpoint.repository}: what refers to {reference.digest}"
         query = f"?artifactType={urllib.parse.quote(artifact_type)}" if artifact_type else ""
-        answer = self._wire.ask("GET", endpoint, f"referrers/{reference.digest}{query}")
+        answer = self._wire.send("GET", endpoint, f"referrers/{reference.digest}{query}")
         if answer.status == 200 and _media_type(answer, what) == documents.OCI_INDEX:
             index = documents.read_index(answer.body, documents.OCI_INDEX, what)
         elif answer.status in (200, 400, 404, 405):
-            fallback = self.find(reference.tagged(_referrers_tag(reference.digest)))
+            fallback = self.find(reference.with_tag(_referrers_tag(reference.digest)))
             if fallback is None:
                 return ()
             found = documents.read(fallback, what)
             index = found if isinstance(found, Index) else Index(media_type=documents.OCI_INDEX, manifests=())
         else:
-            self._wire.refuse(answer, endpoint, what)
+            self._wire.raise_for_status(answer, endpoint, what)
         return tuple(entry for entry in index.manifests if artifact_type in ("", entry.artifact_type))
 
 

@@ -80,7 +80,7 @@ class Tokens:
             way = self._ways.get(endpoint.root)
         return self._get_in(endpoint, way, scopes, "") if way is not None else ""
 
-    def answer(self, endpoint: Endpoint, header: str, scopes: tuple[str, ...], refused: str) -> str:
+    def answer_challenge(self, endpoint: Endpoint, header: str, scopes: tuple[str, ...], refused: str) -> str:
         """Authorization after a 401 with this WWW-Authenticate; "" where there is none to be had. `refused` is what
         was sent with the request."""
         offered = {challenge.scheme: challenge for challenge in reversed(challenges(header))}
@@ -100,7 +100,7 @@ class Tokens:
                 self._known[key] = self._seek(*key)
             return self._known[key]
 
-    def hidden(self, text: str) -> str:
+    def redact_secrets(self, text: str) -> str:
         """A text that a registry wrote, without what it should have kept for itself."""
         with self._lock:
             known = [item for item in self._known.values() if item is not None]

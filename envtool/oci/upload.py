@@ -24,11 +24,11 @@ PUSH = "pull,push"
 
 def has_blob(wire: Wire, endpoint: Endpoint, digest: str, *, actions: str = "pull") -> bool:
     """Is the blob in the repository? One HEAD."""
-    answer = wire.ask("HEAD", endpoint, f"blobs/{digest}", actions=actions)
+    answer = wire.send("HEAD", endpoint, f"blobs/{digest}", actions=actions)
     if answer.status == 404:
         return False
     if answer.status != 200:
-        wire.refuse(answer, endpoint, f"{endpoint.host}/{endpoint.repository}@{digest}")
+        wire.raise_for_status(answer, endpoint, f"{endpoint.host}/{endpoint.repository}@{digest}")
     return True
 
 
@@ -56,7 +56,7 @@ def push_blob(
     with open(source, "rb") if isinstance(source, str) else io.BytesIO(source) as file:
         sender = _Sender(wire, endpoint, digest, size, file, progress)
         try:
-            sender.whole(location) if size <= WHOLE else sender.pieces(location)
+            sender.send_whole(location) if size <= WHOLE else sender.send_resumable(location)
         except FetchError as error:
             if error.code != "registry-refused" or not has_blob(wire, endpoint, digest, actions=PUSH):
                 raise
@@ -69,7 +69,7 @@ def _mounted(wire: Wire, endpoint: Endpoint, digest: str, other: str) -> tuple[b
     query = urllib.parse.urlencode({"mount": digest, "from": other})
     scopes = (f"repository:{other}:pull",)
     try:
-        answer = wire.ask("POST", endpoint, f"blobs/uploads/?{query}", actions=PUSH, scopes=scopes)
+        answer = wire.send("POST", endpoint, f"blobs/uploads/?{query}", actions=PUSH, scopes=scopes)
     except FetchError as error:
         if error.code != "registry-denied":  # of a token for the other repository
             raise
@@ -87,12 +87,12 @@ def push_document(
         raise FetchError(f"{reference}: what is to be pushed is {digest}", code="registry-digest")
     path, headers = f"manifests/{reference.tag or digest}", {"Content-Type": media_type}
     for failures in range(1, RACES + 1):
-        answer = wire.ask("PUT", endpoint, path, actions=PUSH, headers=headers, body=body)
+        answer = wire.send("PUT", endpoint, path, actions=PUSH, headers=headers, body=body)
         if answer.status not in (400, 404) or failures == RACES:
             break
         wire.pause(failures)
     if answer.status not in (200, 201, 202):
-        wire.refuse(answer, endpoint, what)
+        wire.raise_for_status(answer, endpoint, what)
     said = answer.headers.get("docker-content-digest", digest)
     if said.startswith("sha256:") and said != digest:
         raise FetchError(f"{what}: the registry made {said} of {digest}", code="registry-digest")
@@ -115,12 +115,12 @@ class _Sender:
         self._size, self._file, self._progress = size, file, progress
         self._what = f"{endpoint.host}/{endpoint.repository}@{digest}"
 
-    def whole(self, location: str) -> None:
+    def send_whole(self, location: str) -> None:
         """All in one PUT (monolithic upload)."""
         location = location or self._begin()
         self._finish(location, self._part(0), again=True)
 
-    def pieces(self, location: str) -> None:
+    def send_resumable(self, location: str) -> None:
         """The whole in one PATCH, as docker sends it; where that breaks, from where the registry is, if it says so."""
         failures, offset, best = 0, 0, 0
         while True:
@@ -142,10 +142,10 @@ class _Sender:
                 return
 
     def _begin(self) -> str:
-        answer = self._wire.ask("POST", self._endpoint, "blobs/uploads/", actions=PUSH)
+        answer = self._wire.send("POST", self._endpoint, "blobs/uploads/", actions=PUSH)
         location = self._wire.location(answer, self._endpoint)
         if answer.status != 202 or not location:
-            self._wire.refuse(answer, self._endpoint, self._what)
+            self._wire.raise_for_status(answer, self._endpoint, self._what)
         return location
 
     def _part(self, offset: int) -> Upload:
@@ -158,29 +158,29 @@ class _Sender:
             headers["Content-Range"] = f"{offset}-{self._size - 1}"
         part = self._part(offset)
         try:
-            answer = self._wire.ask(
+            answer = self._wire.send(
                 "PATCH", self._endpoint, location, actions=PUSH, headers=headers, body=part, again=False
             )
         except FetchError:
             part.seek(0)  # what was sent of it is not counted, until the registry says that it has it
             raise
         if answer.status not in (201, 202, 204):
-            self._wire.refuse(answer, self._endpoint, self._what)
+            self._wire.raise_for_status(answer, self._endpoint, self._what)
         return self._wire.location(answer, self._endpoint) or location
 
     def _finish(self, location: str, body: bytes | Upload, *, again: bool) -> None:
         url = location + ("&" if "?" in location else "?") + urllib.parse.urlencode({"digest": self._digest})
         headers = {"Content-Type": BYTES}
-        answer = self._wire.ask("PUT", self._endpoint, url, actions=PUSH, headers=headers, body=body, again=again)
+        answer = self._wire.send("PUT", self._endpoint, url, actions=PUSH, headers=headers, body=body, again=again)
         if answer.status == 404 and has_blob(self._wire, self._endpoint, self._digest, actions=PUSH):
             return  # an attempt before had come through, but not its answer
         if answer.status not in (201, 202, 204):
-            self._wire.refuse(answer, self._endpoint, self._what)
+            self._wire.raise_for_status(answer, self._endpoint, self._what)
 
     def _reached(self, location: str) -> tuple[int, str]:
         """How many bytes the registry has, and where to go on; (0, "") where it has to be begun anew."""
         with contextlib.suppress(FetchError):
-            answer = self._wire.ask("GET", self._endpoint, location, actions=PUSH)
+            answer = self._wire.send("GET", self._endpoint, location, actions=PUSH)
             reached = re.fullmatch(r"(?:bytes=)?0-([0-9]{1,18})", answer.headers.get("range", ""))
             if answer.status == 204 and reached and 0 < int(reached[1]) < self._size:
                 if self._progress is not None:

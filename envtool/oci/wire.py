@@ -32,7 +32,7 @@ class Wire:
         self._plain: dict[str, bool] = {}  # by host: does it really speak plain HTTP?
         self._lock = threading.Lock()
 
-    def settled(self, endpoint: Endpoint) -> Endpoint:
+    def resolve_scheme(self, endpoint: Endpoint) -> Endpoint:
         """Where plain HTTP is allowed, but the server there speaks https: that, verified as any. Asked once a host."""
         if not endpoint.plain:
             return endpoint
@@ -41,14 +41,14 @@ class Wire:
         if plain is None:
             plain = True
             with contextlib.suppress(FetchError):
-                waits = dataclasses.replace(self.waits(endpoint), attempts=1)
+                waits = dataclasses.replace(self.retry_policy(endpoint), attempts=1)
                 answer = net.exchange("GET", endpoint.root, again=False, patience=waits, cancelled=self.cancelled)
                 plain = not (answer.status == 400 and b"HTTPS" in answer.body)  # as Go's, nginx's and Apache's say it
             with self._lock:
                 self._plain[endpoint.host] = plain
         return dataclasses.replace(endpoint, plain=plain)
 
-    def ask(
+    def send(
         self,
         method: str,
         endpoint: Endpoint,
@@ -76,7 +76,7 @@ class Wire:
             try:
                 return net.exchange(
                     method, url, headers=headers, body=body, authorization=authorization, limit=limit, again=again,
-                    patience=self.waits(endpoint), cancelled=self.cancelled,
+                    patience=self.retry_policy(endpoint), cancelled=self.cancelled,
                 )  # fmt: skip
             except FetchError as error:
                 if not endpoint.plain and error.code == "fetch-tls" and NOT_TLS.search(error.message):
@@ -85,7 +85,7 @@ class Wire:
 
         answer = once(refused)
         if answer.status == 401 and ours and same_place(answer.url, endpoint.root):
-            header = self.tokens.answer(endpoint, answer.headers.get("www-authenticate", ""), wanted, refused)
+            header = self.tokens.answer_challenge(endpoint, answer.headers.get("www-authenticate", ""), wanted, refused)
             if header:
                 answer = once(header)
         with self._lock:
@@ -115,12 +115,12 @@ class Wire:
         if not known:
             path = f"manifests/{selector}" if selector else "tags/list?n=1"
             headers = {"Accept": ", ".join(ACCEPTED)}
-            answer = self.ask("HEAD" if selector else "GET", endpoint, path, headers=headers)
+            answer = self.send("HEAD" if selector else "GET", endpoint, path, headers=headers)
             if answer.status in (401, 403):
-                self.refuse(answer, endpoint, f"{endpoint.host}/{endpoint.repository}")
+                self.raise_for_status(answer, endpoint, f"{endpoint.host}/{endpoint.repository}")
         return self.tokens.header(endpoint, (f"repository:{endpoint.repository}:pull",))
 
-    def waits(self, endpoint: Endpoint) -> Patience:
+    def retry_policy(self, endpoint: Endpoint) -> Patience:
         """How long we try there: a mirror is not tried for long, since it can be done without."""
         attempts = min(2, self.patience.attempts) if endpoint.mirror else self.patience.attempts
         return dataclasses.replace(self.patience, attempts=attempts)
@@ -129,11 +129,11 @@ class Wire:
         """Wait before another attempt. Raises Interrupted."""
         net.wait(min(self.patience.pause * 2 ** (failures - 1), self.patience.longest), self.cancelled)
 
-    def refuse(self, answer: Answer, endpoint: Endpoint, what: str) -> NoReturn:
+    def raise_for_status(self, answer: Answer, endpoint: Endpoint, what: str) -> NoReturn:
         """The error that a status is. `what` names what was asked for."""
         said = _said(answer)
         status = f"HTTP {answer.status} {answer.reason}".strip() + (f": {said}" if said else "")
-        status = self.tokens.hidden("".join(character for character in status if character.isprintable())[:300])
+        status = self.tokens.redact_secrets("".join(character for character in status if character.isprintable())[:300])
         if answer.status == 404:
             raise FetchError(f"{what}: {endpoint.host} does not have it ({status})", code="registry-missing")
         if answer.status in (401, 403):

@@ -101,7 +101,7 @@ def download(fetches: Sequence[Fetch], setting: Setting, event_id: str, *, phase
 def claim(fetches: Sequence[Fetch], setting: Setting) -> None:
     """Let no gc take these files, there or not, while the verb works. Raises StoreError."""
     try:
-        setting.claims.files(setting.store, [fetch.sha256 for fetch in fetches])
+        setting.claims.lease_blobs(setting.store, [fetch.sha256 for fetch in fetches])
     except OSError as error:
         raise refusing.refusal(setting.store.root, error) or error from error
 

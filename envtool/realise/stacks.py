@@ -93,7 +93,7 @@ class Stacks:
         """A node that came from the team cache, or stood before it was asked for. Raises as `stack` does."""
         made = self._ahead.made(node_id) or self._known(node_id)
         setting = self._setting
-        there = made is not None and made.layer.tree and setting.claims.find(setting.store, made.layer.key)
+        there = made is not None and made.layer.tree and setting.claims.find_layer(setting.store, made.layer.key)
         return made if there else None
 
     def _fits(self, node: Node, made: Made) -> bool:
@@ -303,14 +303,14 @@ class Stacks:
         if seen is not None and seen.layer.tree:
             known = seen.settled.request
             same = (known.below, known.beside) == (request.below, request.beside)
-            if same and setting.claims.find(setting.store, seen.layer.key) is not None:
+            if same and setting.claims.find_layer(setting.store, seen.layer.key) is not None:
                 return seen
         setting.cancel.check()
         answered = self._answer(node) if node.subject == "base" and has_parts(node.kind) else None
         wanted = answered or settle.wanted(node, request, ground.below, setting)
         if wanted.known:
             settled = settle.settled(node, wanted.request, wanted.pins)
-            layer = setting.claims.find(setting.store, settled.key)
+            layer = setting.claims.find_layer(setting.store, settled.key)
             if layer is not None:
                 return Made(settled=settled, layer=layer)
         if setting.cached_only and not (wanted.known and setting.share and settle.archive(settled)):
@@ -337,7 +337,7 @@ class Stacks:
                 pins = settle.resolve(node, request, setting, site, again=wanted.again)
             settled = settle.settled(node, request, pins)
             piece.detail = node.kind.summary(request, pins)
-            layer = setting.claims.find(setting.store, settled.key)
+            layer = setting.claims.find_layer(setting.store, settled.key)
             if layer is not None:
                 piece.outcome = "cached"
                 return Made(settled=settled, layer=layer)

@@ -75,9 +75,9 @@ def folder(
             _claim(top, path)
             for item in files:
                 check()
-                with top.below(item.fetch.sha256[:2], make=True) as inner:
+                with top.open_below(item.fetch.sha256[:2], make=True) as inner:
                     if not _holds(inner, item):
-                        with inner.written(item.fetch.sha256, MODE) as out:
+                        with inner.atomic_write(item.fetch.sha256, MODE) as out:
                             _copy(item, store, out)
                         added += 1
             others = []
@@ -93,7 +93,7 @@ def folder(
             if prune:
                 removed, others = len(others), []
             for name, text in ((INDEX, _index(files, others)), (README, TEXT)):
-                with top.written(name, MODE) as out:
+                with top.atomic_write(name, MODE) as out:
                     out.write(text.encode())
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error}", code="vendor-write") from error
@@ -158,7 +158,7 @@ def _directories(top: OpenDirectory) -> Iterator[tuple[str, OpenDirectory]]:
     for name in top.names():
         if re.fullmatch(r"[0-9a-f]{2}", name):
             with suppress(NotADirectoryError):
-                yield name, top.below(name)
+                yield name, top.open_below(name)
 
 
 def _present(name: str, inner: OpenDirectory) -> list[str]:

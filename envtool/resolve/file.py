@@ -58,7 +58,7 @@ def write(root: str, spec: str, lock: Lock) -> bool:
         with OpenDirectory.open(root) as project:
             if _holds(project, file, content):
                 return False
-            with project.written(file) as out:
+            with project.atomic_write(file) as out:
                 out.write(content)
     except OSError as error:
         raise UsageError(

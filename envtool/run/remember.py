@@ -260,7 +260,7 @@ def _restore(
             if each.link:
                 receiver.link(each.path, each.link)
             else:
-                receiver.copy(found.source(each), each.path, each.mode, each.mtime_ns, check)
+                receiver.copy(found.output_path(each), each.path, each.mode, each.mtime_ns, check)
     finally:
         _, notes = receiver.finish()
     return not notes and not receiver.lost

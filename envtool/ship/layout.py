@@ -33,14 +33,14 @@ def write(item: Assembled, path: str, cancel: Cancel, project: str = "") -> None
         with reached(path, project) as top:
             for blob in item.blobs:
                 cancel.check()
-                with top.below(os.path.dirname(place(blob.descriptor)), make=True) as inner:
+                with top.open_below(os.path.dirname(place(blob.descriptor)), make=True) as inner:
                     name = os.path.basename(place(blob.descriptor))
                     if not _holds(inner, name, blob.descriptor):
-                        with inner.written(name, MODE) as out:
+                        with inner.atomic_write(name, MODE) as out:
                             content.write(blob, out.fileno(), cancel)
-            with top.written(MARK, MODE) as out:
+            with top.atomic_write(MARK, MODE) as out:
                 out.write(MARK_TEXT)
-            with top.written(INDEX, MODE) as out:
+            with top.atomic_write(INDEX, MODE) as out:
                 out.write(index(described(item), before))
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error}", code="export-write") from error

@@ -42,19 +42,19 @@ class Claims:
         with self._lock:
             return frozenset(key for _, key in self._layers)
 
-    def layer(self, store: Store, key: str) -> None:
+    def lease_layer(self, store: Store, key: str) -> None:
         """Hold the layer under a key, there or not: look for it after this."""
         with self._lock:
-            if (store.own(), key) not in self._layers:
+            if (store.idmap_path(), key) not in self._layers:
                 self._held.callback(os.close, kept.hold(store, key))
-                self._layers.add((store.own(), key))
+                self._layers.add((store.idmap_path(), key))
 
-    def find(self, store: Store, key: str) -> kept.Layer | None:
+    def find_layer(self, store: Store, key: str) -> kept.Layer | None:
         """The layer under a key, held; None when there is none. Raises StoreError."""
-        self.layer(store, key)
+        self.lease_layer(store, key)
         return kept.find(store, key)
 
-    def files(self, store: Store, sha256s: Iterable[str]) -> None:
+    def lease_blobs(self, store: Store, sha256s: Iterable[str]) -> None:
         """Claim files, there or not; those that are there are used now. Raises OSError."""
         with self._lock:
             new = [sha256 for sha256 in dict.fromkeys(sha256s) if sha256 not in self._blobs]

@@ -61,7 +61,7 @@ class Collected:
 
 def order(item: Item, policy: Policy) -> tuple[bool, float, int, str]:
     """What goes first: not named by a lock, unused for longest, what stands on others before what they stand on."""
-    return item.known in policy.named, item.used, -item.height, item.name
+    return item.policy_name in policy.named, item.used, -item.height, item.name
 
 
 def decide(found: Survey, policy: Policy) -> tuple[Item, ...]:
@@ -70,9 +70,9 @@ def decide(found: Survey, policy: Policy) -> tuple[Item, ...]:
     doomed: list[Item] = []
     size, freed = found.size, 0
     for item in sorted(found.items, key=lambda item: order(item, policy)):
-        if item.known in policy.spare:
+        if item.policy_name in policy.spare:
             continue
-        spared = policy.older_than is None and item.known in policy.named
+        spared = policy.older_than is None and item.policy_name in policy.named
         aged = policy.by_age and not spared and item.used < limit
         large = policy.keep_size is not None and size > policy.keep_size
         if aged or large or freed < policy.room:

@@ -30,18 +30,18 @@ class _Meter:
         self._total, self._of = sum(fetch.size for fetch in fetches), len(fetches)
         self._lock = threading.Lock()
         self._done = self._count = 0
-        self._told = 0.0
+        self._last_event = 0.0
 
     def add(self, count: int) -> None:
         with self._lock:
             self._done += count
             now = time.monotonic()
-            if now - self._told < EVERY:
+            if now - self._last_event < EVERY:
                 return
-            self._told = now
+            self._last_event = now
             self._tell()
 
-    def one(self) -> None:
+    def count_file(self) -> None:
         """A file is there, whole."""
         with self._lock:
             self._count += 1
@@ -84,7 +84,7 @@ def download(
     if missing:
         elsewhere = sources.configured()
         work = [(fetch, sources.of(fetch, vendor=vendor, blobs=elsewhere)) for fetch in missing]
-        _Transfers(store, emit, event_id, cancel, patience, files, failed).all(work, jobs, phase)
+        _Transfers(store, emit, event_id, cancel, patience, files, failed).fetch_all(work, jobs, phase)
     return [blobs.path(store, fetch.sha256) for fetch in fetches]
 
 
@@ -108,7 +108,7 @@ def take(
     meter = _Meter(emit, event_id, "fetching", [fetch for fetch, _ in work])
     for fetch, places in work:
         try:
-            transfers.one(fetch, places, meter)
+            transfers.fetch_one(fetch, places, meter)
         except FetchError:
             continue
     meter.end()
@@ -134,22 +134,22 @@ class _Transfers:
         self._turn = threading.Lock()
         self._hosts = sources.Hosts()
 
-    def _ended(self) -> bool:
+    def _is_cancelled(self) -> bool:
         return self._stop.is_set() or (self._cancel is not None and self._cancel())
 
-    def all(self, work: list[tuple[Fetch, tuple[Source, ...]]], jobs: int, phase: str) -> None:
+    def fetch_all(self, work: list[tuple[Fetch, tuple[Source, ...]]], jobs: int, phase: str) -> None:
         """Bring them all. Raises FetchError, StoreError, Interrupted."""
         meter = _Meter(self._emit, self._id, phase, [fetch for fetch, _ in work])
         queue = iter(sorted(work, key=lambda item: -item[0].size))  # the longest first: no straggler at the end
 
         def some() -> None:
             try:
-                while not self._ended():
+                while not self._is_cancelled():
                     with self._turn:
                         item = next(queue, None)
                     if item is None:
                         return
-                    self.one(*item, meter)
+                    self.fetch_one(*item, meter)
             finally:
                 net.close()
 
@@ -157,7 +157,7 @@ class _Transfers:
         running = [_start(some) for _ in range(min(jobs, len(work)))]
         try:
             while wait(running, timeout=0.05, return_when=FIRST_EXCEPTION).not_done:
-                if self._ended() or any(future.done() and future.exception() for future in running):
+                if self._is_cancelled() or any(future.done() and future.exception() for future in running):
                     break
         finally:
             self._stop.set()
@@ -165,16 +165,16 @@ class _Transfers:
         _judge(running, self._cancel)
         meter.end()
 
-    def one(self, fetch: Fetch, places: tuple[Source, ...], meter: _Meter) -> None:
+    def fetch_one(self, fetch: Fetch, places: tuple[Source, ...], meter: _Meter) -> None:
         """Bring one. Raises FetchError, StoreError, Interrupted."""
 
         def waiting(holder: str) -> None:
             self._emit(net.note(self._id, f"waiting for another envtool ({holder}) to fetch {fetch.name}"))
 
-        with locks.exclusive(self._store, f"blob-{fetch.sha256}", waiting=waiting, cancelled=self._ended):
+        with locks.exclusive(self._store, f"blob-{fetch.sha256}", waiting=waiting, cancelled=self._is_cancelled):
             if blobs.has(self._store, fetch.sha256, fetch.size):
                 meter.add(fetch.size)
-                meter.one()
+                meter.count_file()
                 return
             if (said := self._failed.get((fetch.sha256, places))) is not None:
                 raise FetchError(said.message, code=said.code, hint=said.hint, found=said.found)
@@ -191,7 +191,7 @@ class _Transfers:
                             os.unlink(path)
                     else:
                         blobs.put(self._store, path, fetch.sha256)
-                        meter.one()
+                        meter.count_file()
                         return
             except OSError as error:
                 raise refusing.refusal(self._store.root, error) or error from error
@@ -218,8 +218,8 @@ class _Transfers:
                 limit=fetch.limit,
                 authorization=fetch.authorization if place.url == fetch.url else "",
                 progress=progress,
-                patience=self._hosts.patience(place.url, self._patience, last=last),
-                cancelled=self._ended,
+                patience=self._hosts.retry_policy(place.url, self._patience, last=last),
+                cancelled=self._is_cancelled,
                 resume=True,
                 files=self._files,
             )

@@ -35,7 +35,7 @@ def gc(
         if dry_run:
             doomed = decide(found, rules)
             busy = in_use(store, doomed)
-            free = decide(found, replace(rules, spare=rules.spare | {item.known for item in busy}))
+            free = decide(found, replace(rules, spare=rules.spare | {item.policy_name for item in busy}))
             paths = litter(store, found, rules.now)
             return found, Collected(gone=free, busy=tuple(busy), litter=len(paths) + len(found.halves))
         collect(store, found.halves, remove=remove)  # nobody can use one
@@ -59,5 +59,5 @@ def _rounds(
             break
         left = without(left, went)
         room = max(0, rules.room - sum(item.size for item in went))
-        rules = replace(rules, room=room, spare=rules.spare | {item.known for item in stayed})
+        rules = replace(rules, room=room, spare=rules.spare | {item.policy_name for item in stayed})
     return gone, busy

@@ -67,18 +67,18 @@ class Tree:
         self._devices: set[tuple[Directory, bytes]] = set()
         self.start = self.root  # where names begin
         self._first = True
-        self._made = 0
+        self._member_count = 0
 
     def close(self) -> None:
         """Close what is open."""
         while self._open:
             os.close(self._open.popitem()[1])
 
-    def put(self, member: Member, content: Iterator[memoryview]) -> None:
+    def add_member(self, member: Member, content: Iterator[memoryview]) -> None:
         """One more member. Raises BuildError: codes unpack-name, unpack-parent, unpack-link, unpack-whiteout,
         unpack-owner, unpack-xattr, unpack-many; OSError."""
-        self._made += 1
-        if self._made > MEMBERS:
+        self._member_count += 1
+        if self._member_count > MEMBERS:
             refuse("unpack-many", f"more than {MEMBERS} members")
         if member.uid >= 0xFFFFFFFF or member.gid >= 0xFFFFFFFF:
             refuse("unpack-owner", f"belongs to {member.uid}:{member.gid}: no user has such an id", member.name)
@@ -86,48 +86,48 @@ class Tree:
         if self._first:
             self.root.mtime = member.mtime
             self._first = False
-        parts = self._parts(member.name, member.name)
-        if self._left_out(parts):
+        parts = self._split_name(member.name, member.name)
+        if self._is_skipped(parts):
             return
         if not parts:
             if member.kind != DIRECTORY:
                 refuse("unpack-name", "would take the place of the root", member.name)
-            self._name_root(member)
+            self._apply_root_member(member)
             return
         last = parts[-1]
         if any(part.startswith(WHITEOUT) for part in parts):
             self._whiteout(member, parts)
             return
-        directory = self._directory(parts[:-1], member)
+        directory = self._parent_directory(parts[:-1], member)
         if member.kind == DIRECTORY:
             self._make_directory(directory, last, member)
         elif member.kind == HARD:
-            self._link(directory, last, member)
+            self._create_hard_link(directory, last, member)
         elif member.kind in (REGULAR, SYMBOLIC, FIFO):
             self._clear(directory, last)
-            directory.children[last] = self._make(directory, last, member, content)
+            directory.children[last] = self._create_member(directory, last, member, content)
         else:  # a container brings its own /dev, and nobody without the host's root may make one
             self._clear(directory, last)
             self._devices.add((directory, last))
             self.left_out.append((member.name, "device"))
 
-    def _name_root(self, member: Member) -> None:
+    def _apply_root_member(self, member: Member) -> None:
         self.root.mtime = member.mtime  # all else of the root is as in every layer
 
     # ---- the way to a member ----
 
-    def _parts(self, name: bytes, member: bytes) -> list[bytes]:
+    def _split_name(self, name: bytes, member: bytes) -> list[bytes]:
         """The components of a name, of a member or of what one is a hard link to. Raises BuildError."""
         return _parts(name, member)
 
-    def _left_out(self, parts: list[bytes]) -> bool:
+    def _is_skipped(self, parts: list[bytes]) -> bool:
         """Whether a member of this name is passed by."""
         return False
 
-    def _enter(self, directory: Directory) -> None:
+    def _visit_directory(self, directory: Directory) -> None:
         """The way leads to a directory: its children are looked at next."""
 
-    def _directory(self, parts: list[bytes], member: Member) -> Directory:
+    def _parent_directory(self, parts: list[bytes], member: Member) -> Directory:
         """The directory a member lies in, made where no member has named it yet."""
         found = self._walk(parts, member, make=True)
         assert found is not None
@@ -136,7 +136,7 @@ class Tree:
     def _walk(self, parts: list[bytes], member: Member, *, make: bool) -> Directory | None:
         """The directory of this name, links followed; None where there is none and it is not to be made."""
         at, ahead, followed = self.start, parts[::-1], 0
-        self._enter(at)
+        self._visit_directory(at)
         while ahead:
             part = ahead.pop()
             below = at.children.get(part) if part != b".." else at.above or at
@@ -159,7 +159,7 @@ class Tree:
                 if followed > FOLLOWED or len(ahead) > DEPTH:
                     refuse("unpack-parent", "leads through symlinks without end", member.name)
                 at = self.root if link.startswith(b"/") else at
-            self._enter(at)
+            self._visit_directory(at)
         if followed:
             self._followed(at, member)
         return at
@@ -214,13 +214,13 @@ class Tree:
         if found is None:
             return
         if isinstance(found, Directory):
-            self._empty(found)
+            self._remove_children(found)
             os.rmdir(name, dir_fd=self._descriptor(at))
         else:
             os.unlink(name, dir_fd=self._descriptor(at))
 
-    def _empty(self, directory: Directory) -> None:
-        self._enter(directory)
+    def _remove_children(self, directory: Directory) -> None:
+        self._visit_directory(directory)
         for name in [*directory.children]:
             self._clear(directory, name)
         descriptor = self._open.pop(directory, None)
@@ -229,7 +229,7 @@ class Tree:
 
     # ---- members ----
 
-    def _make(self, at: Directory, name: bytes, member: Member, content: Iterator[memoryview]) -> bytes:
+    def _create_member(self, at: Directory, name: bytes, member: Member, content: Iterator[memoryview]) -> bytes:
         """Put a file, symlink or fifo on disk; the fields of its record."""
         place = self._descriptor(at)
         uid, gid = (member.uid, member.gid) if self._owners else (0, 0)
@@ -267,8 +267,8 @@ class Tree:
         os.utime(name, ns=(member.mtime, member.mtime), dir_fd=place, follow_symlinks=False)
         return record
 
-    def _link(self, at: Directory, name: bytes, member: Member) -> None:
-        parts = self._parts(member.link, member.name)
+    def _create_hard_link(self, at: Directory, name: bytes, member: Member) -> None:
+        parts = self._split_name(member.link, member.name)
         above = self._walk(parts[:-1], member, make=False) if parts else None
         source = above.children.get(parts[-1]) if above else None
         if above is None or not isinstance(source, bytes) or source == _DELETED:
@@ -317,7 +317,7 @@ class Tree:
         if self._covered(parts[:-1]):
             return
         if last == OPAQUE:
-            self._directory(parts[:-1], member).opaque = True
+            self._parent_directory(parts[:-1], member).opaque = True
             return
         if last.startswith(b".wh..wh."):
             self.left_out.append((member.name, "aufs's own"))
@@ -325,7 +325,7 @@ class Tree:
         name = last[len(WHITEOUT) :]
         if name in (b"", b".", b".."):
             refuse("unpack-whiteout", "is a deletion of nothing", member.name)
-        directory = self._directory(parts[:-1], member)
+        directory = self._parent_directory(parts[:-1], member)
         if directory.hidden is None:
             directory.hidden = set()
         directory.hidden.add(name)
@@ -358,10 +358,10 @@ class Tree:
                 "unpack-opaque", "the layer hides all that lies below it, from the root on: no overlay can show that"
             )
         records: list[bytes] = []
-        self._settle(self.root, b"", records, covered=False)
+        self._finish_directory(self.root, b"", records, covered=False)
         return records
 
-    def _settle(self, directory: Directory, prefix: bytes, records: list[bytes], *, covered: bool) -> None:
+    def _finish_directory(self, directory: Directory, prefix: bytes, records: list[bytes], *, covered: bool) -> None:
         """`covered`: nothing of a lower layer is seen here, and a deletion would be listed as a broken name."""
         named = [(WHITEOUT + n if node == _DELETED else n, n, node) for n, node in directory.children.items()]
         named.sort(key=lambda item: item[0])
@@ -370,14 +370,14 @@ class Tree:
             if isinstance(node, Directory):
                 letter = b"o" if node.opaque else b"d"
                 records.append(b"%s %o %d %d - %s\0" % (letter, node.mode, node.uid, node.gid, path))
-                self._settle(node, path + b"/", records, covered=covered or node.opaque)
+                self._finish_directory(node, path + b"/", records, covered=covered or node.opaque)
             elif node == _DELETED and covered:
                 self._clear(directory, name)
             else:
                 records.append(b"%s %s\0" % (node, path))
-        self._attributes(directory, prefix)
+        self._apply_attributes(directory, prefix)
 
-    def _attributes(self, directory: Directory, path: bytes) -> None:
+    def _apply_attributes(self, directory: Directory, path: bytes) -> None:
         descriptor = self._descriptor(directory)
         if directory.above is not None:
             if directory.opaque:

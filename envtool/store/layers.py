@@ -231,17 +231,17 @@ def using(store: Store, layers: Sequence[Layer]) -> Iterator[None]:
 
 def _hold(store: Store, key: str) -> None:
     with _held.lock:
-        descriptor, count = _held.open.get((store.own(), key), (-1, 0))
+        descriptor, count = _held.open.get((store.idmap_path(), key), (-1, 0))
         if not count:
             descriptor = hold(store, key)
-        _held.open[store.own(), key] = (descriptor, count + 1)
+        _held.open[store.idmap_path(), key] = (descriptor, count + 1)
 
 
 def _release(store: Store, key: str) -> None:
     with _held.lock:
-        descriptor, count = _held.open.pop((store.own(), key))
+        descriptor, count = _held.open.pop((store.idmap_path(), key))
         if count > 1:
-            _held.open[store.own(), key] = (descriptor, count - 1)
+            _held.open[store.idmap_path(), key] = (descriptor, count - 1)
         else:
             os.close(descriptor)
 

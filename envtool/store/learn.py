@@ -41,7 +41,7 @@ def learn(
     missing = {(item.integrity, item.urls): item for item, known in zip(sealed, answers, strict=True) if known is None}
     if missing:
         work = _Learning(store, emit, event_id, cancel, patience, files)
-        learnt = dict(zip(missing, work.all([*missing.values()]), strict=True))
+        learnt = dict(zip(missing, work.fetch_all([*missing.values()]), strict=True))
         answers = [
             known if known is not None else learnt[item.integrity, item.urls]
             for item, known in zip(sealed, answers, strict=True)
@@ -88,19 +88,19 @@ class _Learning:
         self._turn = threading.Lock()
         self._done = self._count = 0
 
-    def all(self, items: list[Sealed]) -> list[tuple[str, str, int]]:
+    def fetch_all(self, items: list[Sealed]) -> list[tuple[str, str, int]]:
         """(URL, sha256, size) of each, in order."""
         answers: list[tuple[str, str, int] | None] = [None] * len(items)
         queue = iter(range(len(items)))
 
         def some(top: str) -> None:
             try:
-                while not self._ended():
+                while not self._is_cancelled():
                     with self._turn:
                         index = next(queue, None)
                     if index is None:
                         return
-                    answers[index] = self._one(items[index], os.path.join(top, str(index)))
+                    answers[index] = self._fetch_one(items[index], os.path.join(top, str(index)))
                     with self._turn:
                         self._count += 1
             finally:
@@ -112,7 +112,7 @@ class _Learning:
                 while wait(running, timeout=0.05, return_when=FIRST_EXCEPTION).not_done:
                     told = Progress(id=self._id, done=self._done, phase="fetching", count=self._count, of=len(items))
                     self._emit(told)
-                    if self._ended() or any(future.done() and future.exception() for future in running):
+                    if self._is_cancelled() or any(future.done() and future.exception() for future in running):
                         break
             finally:
                 self._stop.set()
@@ -125,10 +125,10 @@ class _Learning:
             raise Interrupted
         return found
 
-    def _ended(self) -> bool:
+    def _is_cancelled(self) -> bool:
         return self._stop.is_set() or (self._cancel is not None and self._cancel())
 
-    def _one(self, item: Sealed, path: str) -> tuple[str, str, int]:
+    def _fetch_one(self, item: Sealed, path: str) -> tuple[str, str, int]:
         wanted = integrity_digest(item.integrity)
         first: FetchError | None = None
         for number, url in enumerate(item.urls):
@@ -139,9 +139,9 @@ class _Learning:
                     digest=wanted,
                     size=item.size,
                     authorization="" if number else item.authorization,
-                    progress=self._came,
+                    progress=self._count_bytes,
                     patience=self._patience,
-                    cancelled=self._ended,
+                    cancelled=self._is_cancelled,
                     files=self._files,
                 )
             except FetchError as error:
@@ -155,7 +155,7 @@ class _Learning:
             return url, sha256, size
         raise first or FetchError(f"{item.name}: nobody says where it is", code="fetch-url")
 
-    def _came(self, count: int) -> None:
+    def _count_bytes(self, count: int) -> None:
         self._done += count
 
 

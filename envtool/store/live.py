@@ -61,7 +61,7 @@ def unpack(
                 member = next(members, None)
 
         with _Live(root, target, owner=owner) as tree:
-            return tree.fill(all_of_them())
+            return tree.add_all(all_of_them())
 
 
 def extract(path: str, target: str, *, strip: int = 0, owners: bool = False, root: str = "/") -> list[str]:
@@ -77,7 +77,7 @@ def extract(path: str, target: str, *, strip: int = 0, owners: bool = False, roo
     with open(path, "rb") as file:
         members = _members(file, _limit(file))
         with _Live(root, target, strip=strip, plain=not owners, keeps_links=True) as tree:
-            lines = tree.fill(members)
+            lines = tree.add_all(members)
             tree.check_chosen()
             return lines
 
@@ -175,7 +175,7 @@ class _Live(Tree):
         self._deep = False  # whether any name is deeper than what is dropped of it
         self._chosen = False  # whether any member was not passed by
         into = [part for part in os.fsencode(target).split(b"/") if part]
-        self.start = self._directory(into, Member(b"/".join(into), DIRECTORY))
+        self.start = self._parent_directory(into, Member(b"/".join(into), DIRECTORY))
 
     def __enter__(self) -> _Live:
         return self
@@ -184,11 +184,11 @@ class _Live(Tree):
         self.close()
         os.close(self._at)
 
-    def fill(self, members: Members) -> list[str]:
+    def add_all(self, members: Members) -> list[str]:
         """Put all of them in; what was left out. Raises BuildError, OSError with the member's name."""
         for member, content in members:
             try:
-                self.put(member, content)
+                self.add_member(member, content)
             except OSError as error:
                 error.filename = member.name
                 raise
@@ -208,32 +208,32 @@ class _Live(Tree):
             why = "all of it lies in /dev, /proc and /sys, of which every container has its own"
         refuse("unpack-nothing", f"{why}; {has}")
 
-    def put(self, member: Member, content: Any) -> None:
+    def add_member(self, member: Member, content: Any) -> None:
         if not self._chosen:
-            self._note(member)
+            self._note_top_name(member)
         if self._owner is not None:
             member.uid, member.gid = self._owner
         if self._plain:
             member.uid = member.gid = 0
             member.mode = 0o755 if member.kind == DIRECTORY else member.mode & 0o755
             member.xattrs = {}
-        super().put(member, content)
+        super().add_member(member, content)
 
-    def _note(self, member: Member) -> None:
+    def _note_top_name(self, member: Member) -> None:
         """Have in mind what the archive has at its top, until something of it is chosen."""
-        parts = super()._parts(member.name, member.name)
+        parts = super()._split_name(member.name, member.name)
         if parts:
             left = parts[self._strip :]
             self._deep |= bool(left)
-            self._chosen = not self._left_out(left)
+            self._chosen = not self._is_skipped(left)
             if len(self._tops) <= NAMED:
                 inner = len(parts) > 1 or member.kind == DIRECTORY
                 self._tops.setdefault(parts[0], parts[0] + b"/" if inner else parts[0])
 
-    def _parts(self, name: bytes, member: bytes) -> list[bytes]:
-        return super()._parts(name, member)[self._strip :]
+    def _split_name(self, name: bytes, member: bytes) -> list[bytes]:
+        return super()._split_name(name, member)[self._strip :]
 
-    def _left_out(self, parts: list[bytes]) -> bool:
+    def _is_skipped(self, parts: list[bytes]) -> bool:
         if any(part.startswith(WHITEOUT) for part in parts):
             text = "has a name that begins with .wh.: in a layer of an image that says that something is deleted"
             refuse("unpack-whiteout", text, b"/".join(parts))
@@ -241,12 +241,12 @@ class _Live(Tree):
             return True
         return self.start is self.root and parts[:1] in ([each] for each in _MOUNTED)
 
-    def _name_root(self, member: Member) -> None:
+    def _apply_root_member(self, member: Member) -> None:
         """The archive's "./" is the target."""
         if self.start is not self.root:
-            self._named(self.start, member)
+            self._apply_directory_member(self.start, member)
 
-    def _enter(self, directory: Directory) -> None:
+    def _visit_directory(self, directory: Directory) -> None:
         if directory in self._seen:
             return
         self._seen.add(directory)
@@ -276,21 +276,21 @@ class _Live(Tree):
         super()._make_directory(at, name, member)
         found = at.children[name]
         assert isinstance(found, Directory)
-        self._named(found, member)
+        self._apply_directory_member(found, member)
 
     def _leads_to_directory(self, at: Directory, name: bytes, member: Member) -> bool:
         """Whether there is a link to a directory of the target. Raises BuildError for one that leads out of it."""
         found = at.children.get(name)
         if not isinstance(found, bytes) or found[:1] != b"l":
             return False
-        return self._walk(self._parts(member.name, member.name), member, make=False) is not None
+        return self._walk(self._split_name(member.name, member.name), member, make=False) is not None
 
-    def _named(self, found: Directory, member: Member) -> None:
+    def _apply_directory_member(self, found: Directory, member: Member) -> None:
         self._ours[found] = None
         found.mode, found.uid, found.gid, found.mtime = member.mode, member.uid, member.gid, member.mtime
 
-    def _empty(self, directory: Directory) -> None:
-        super()._empty(directory)
+    def _remove_children(self, directory: Directory) -> None:
+        super()._remove_children(directory)
         self._ours.pop(directory, None)
 
     def finish(self) -> list[bytes]:
@@ -298,5 +298,5 @@ class _Live(Tree):
         for directory in self._ours:
             if self._owners:
                 own(self._descriptor(directory), directory.uid, directory.gid, directory.name)
-            self._attributes(directory, directory.name)
+            self._apply_attributes(directory, directory.name)
         return []

@@ -119,12 +119,12 @@ def prune(store: Store, *, older: float, keep: Callable[[str], bool]) -> int:
 
 def place(store: Store, name: str) -> str:
     """Absolute path of a lock, there or not."""
-    return store.own("locks", name) if name.startswith(_OWN) else store.path("locks", name)
+    return store.idmap_path("locks", name) if name.startswith(_OWN) else store.path("locks", name)
 
 
 def rooms(store: Store) -> list[str]:
     """The directories that `place` is in."""
-    return [*dict.fromkeys((store.path("locks"), store.own("locks")))]
+    return [*dict.fromkeys((store.path("locks"), store.idmap_path("locks")))]
 
 
 def attempt(descriptor: int, operation: int = fcntl.LOCK_EX) -> bool:

@@ -84,7 +84,7 @@ class Remembered:
         """Path of the provenance of the run, there or not."""
         return os.path.join(self.directory, STATEMENT)
 
-    def source(self, output: Output) -> str:
+    def output_path(self, output: Output) -> str:
         """Path of the remembered file."""
         return os.path.join(self.directory, "outputs", output.path)
 
@@ -112,7 +112,7 @@ def _read(key: str, directory: str) -> Remembered | None:
         right = stored["format"] == FORMAT and keys.digest(stored["document"]) == key
         right = right and isinstance(found.document, dict) and isinstance(found.sums, dict) and _said(found)
         right = right and _is(found.log, stored["log"])
-        right = right and all(_is(found.source(each), each.size, link=bool(each.link)) for each in found.outputs)
+        right = right and all(_is(found.output_path(each), each.size, link=bool(each.link)) for each in found.outputs)
     except (OSError, ValueError, LookupError, TypeError):
         return None
     return found if right else None
@@ -149,9 +149,9 @@ def verify(found: Remembered, check: Callable[[], None] | None = None) -> bool:
     called often."""
     try:
         return all(
-            os.readlink(found.source(each)) == each.link
+            os.readlink(found.output_path(each)) == each.link
             if each.link
-            else _hash(found.source(each), check) == each.sha256
+            else _hash(found.output_path(each), check) == each.sha256
             for each in found.outputs
         ) and all(
             _hash(os.path.join(found.directory, name), check) == found.sums[name]
@@ -250,7 +250,7 @@ def _take(root: str, outputs: Iterable[str], target: str, check: Callable[[], No
         place = os.path.join(target, path)
         os.makedirs(os.path.dirname(place), exist_ok=True)
         directory, name = os.path.split(path)  # its directories may have been swapped since
-        with OpenDirectory.open(root) as project, project.below(directory) as parent:
+        with OpenDirectory.open(root) as project, project.open_below(directory) as parent:
             state = os.stat(name, dir_fd=parent.fd, follow_symlinks=False)
             room -= state.st_size
             if room < 0 or len(taken) >= FILES:

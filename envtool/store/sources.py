@@ -115,7 +115,7 @@ class Hosts:
         self._lock = threading.Lock()
         self._dead: set[str] = set()
 
-    def patience(self, url: str, patience: Patience, *, last: bool) -> Patience:
+    def retry_policy(self, url: str, patience: Patience, *, last: bool) -> Patience:
         """How long to try a URL."""
         with self._lock:
             dead = urllib.parse.urlsplit(url).netloc in self._dead

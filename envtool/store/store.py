@@ -43,9 +43,9 @@ class Store:
 
     def path(self, *parts: str) -> str:
         """Absolute path of something in it."""
-        return self.own(*parts) if parts[0] in OWN else os.path.join(self.root, *parts)
+        return self.idmap_path(*parts) if parts[0] in OWN else os.path.join(self.root, *parts)
 
-    def own(self, *parts: str) -> str:
+    def idmap_path(self, *parts: str) -> str:
         """Absolute path of something that this id map has for itself."""
         return os.path.join(self.root, IDS, self.ids, *parts) if self.ids else os.path.join(self.root, *parts)
 
@@ -141,7 +141,7 @@ def _place(made: str, idmap: str) -> str:
 def _make_own(store: Store, idmap: str) -> None:
     """Have the rooms of one id map. Raises OSError, StoreError."""
     _make_rooms(store.root, (f"{IDS}/{store.ids}",))
-    top = store.own()
+    top = store.idmap_path()
     _make_rooms(top, (*sorted(OWN), "locks"))
     if _said(top) != idmap:
         with suppress(FileNotFoundError):

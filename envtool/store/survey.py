@@ -39,7 +39,7 @@ class Item:
     other: bool = False  # whether that is another than the one that containers have here
 
     @property
-    def known(self) -> str:
+    def policy_name(self) -> str:
         """What locks and policies call it: what is of another id map has a name that no lock says."""
         return f"{self.ids}:{self.name}" if self.other else self.name
 
@@ -193,7 +193,7 @@ def sealed(store: Store) -> tuple[str, ...]:
     """The paths to delete of what an id map has that is not `deletable`: all of it, or at the top, which has what all
     share too, the rooms that anything is in. Empty where there is nothing."""
     rooms = [room for room in sorted(OWN) if names(store, room)]
-    return (store.own(),) if store.ids and rooms else tuple(store.own(room) for room in rooms)
+    return (store.idmap_path(),) if store.ids and rooms else tuple(store.idmap_path(room) for room in rooms)
 
 
 def under(store: Store, ids: str) -> Store:

@@ -84,7 +84,7 @@ class Reader:
 
     # ---- bytes ----
 
-    def _more(self) -> bool:
+    def _refill(self) -> bool:
         piece = b"" if self._ended else self._pull()
         if not piece:
             self._ended = True
@@ -93,7 +93,7 @@ class Reader:
         self._at = 0
         return True
 
-    def _take(self, count: int) -> bytes:
+    def _read_up_to(self, count: int) -> bytes:
         """So many bytes, or fewer at the end of the stream."""
         at = self._at
         if at + count <= len(self._piece):
@@ -105,12 +105,12 @@ class Reader:
             self._at += len(part)
             count -= len(part)
             parts.append(bytes(part))
-            if count and self._at == len(self._piece) and not self._more():
+            if count and self._at == len(self._piece) and not self._refill():
                 break
         return b"".join(parts)
 
     def _exactly(self, count: int) -> bytes:
-        data = self._take(count)
+        data = self._read_up_to(count)
         if len(data) != count:
             self._truncated()
         return data
@@ -121,7 +121,7 @@ class Reader:
     def content(self) -> Iterator[memoryview]:
         """What is stored of the last member, in pieces."""
         while self._left:
-            if self._at == len(self._piece) and not self._more():
+            if self._at == len(self._piece) and not self._refill():
                 self._truncated()
             piece = self._piece[self._at : self._at + self._left]
             self._at += len(piece)
@@ -143,12 +143,12 @@ class Reader:
         records: dict[bytes, list[bytes]] = {}
         long: dict[bytes, bytes] = {}
         while True:
-            block = self._take(BLOCK)
+            block = self._read_up_to(BLOCK)
             if not block or block == _ZERO:
                 if records or long:
                     refuse("unpack-truncated", "the tar ends after a header that belongs to a next member")
                 if block:
-                    self._end()
+                    self._read_end()
                 return None
             if len(block) != BLOCK:
                 self._truncated()
@@ -167,11 +167,11 @@ class Reader:
                 continue  # "g" speaks of all that follows: nobody who reads images listens
             return self._member(block, kind, records, long)
 
-    def _end(self) -> None:
-        block = self._take(BLOCK)
+    def _read_end(self) -> None:
+        block = self._read_up_to(BLOCK)
         if block and block != _ZERO[: len(block)]:
             refuse("unpack-header", "one block of zeros in the middle of the tar")
-        while self._more():  # whatever follows means nothing (POSIX.1-2017, pax), and is of the tar's hash
+        while self._refill():  # whatever follows means nothing (POSIX.1-2017, pax), and is of the tar's hash
             pass
 
     def _member(self, block: bytes, kind: bytes, records: dict[bytes, list[bytes]], long: dict[bytes, bytes]) -> Member:

@@ -117,7 +117,7 @@ def _unpack(
         reader = Reader(pull)
         for member in reader:
             try:
-                tree.put(member, reader.content())
+                tree.add_member(member, reader.content())
             except OSError as error:
                 error.filename = member.name
                 raise

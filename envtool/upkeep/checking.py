@@ -368,9 +368,9 @@ def _rooms(store: Store) -> Iterator[Damage]:
     """The same of what one id map has for itself."""
     if store.ids:
         for room in ("", *sorted(OWN), "locks"):
-            place = store.own(room).rstrip("/")
+            place = store.idmap_path(room).rstrip("/")
             yield from _room(place, os.path.relpath(place, store.root), 0o755)
-        yield from _strangers(store.own(), (*OWN, "locks"))
+        yield from _strangers(store.idmap_path(), (*OWN, "locks"))
     yield from _locks(store)
 
 

@@ -67,10 +67,10 @@ def _empty(store: Store, *, whole: bool) -> None:
     """Take away the rooms of one id map; at the top also those that all share, and the locks with all else."""
     rooms = [*OWN] if store.ids else [room.split("/")[0] for room in ROOMS if whole or room != "locks"]
     for room in (*rooms, *(("locks", STAMP) if store.ids else ())):
-        remove_tree(store.own(room), as_others(ids.remove, store))
+        remove_tree(store.idmap_path(room), as_others(ids.remove, store))
     if store.ids:
         with suppress(OSError):
-            os.rmdir(store.own())
+            os.rmdir(store.idmap_path())
 
 
 def _until_free(store: Store, waiting: locks.Waiting, cancelled: Callable[[], bool]) -> None:

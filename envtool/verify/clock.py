@@ -22,7 +22,7 @@ class Clocks:
         self._found: dict[str, tuple[str, str]] = {}
         self._lock = threading.Lock()
 
-    def of(self, base: Made) -> tuple[str, str]:
+    def library_for(self, base: Made) -> tuple[str, str]:
         """The path of the library (empty when there is none), and what there is to say about it."""
         with self._lock:
             key = base.settled.node.id

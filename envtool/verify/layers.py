@@ -115,7 +115,7 @@ def _verify(found: Verified, made: Made, ground: Ground, bench: Bench, event_id:
     with ExitStack() as stack:
         stack.enter_context(layers.using(setting.store, [*ground.layers, made.layer]))
         bring(settled, setting, event_id, StackSite(setting, settled.request, ground.below, event_id))
-        library, note = bench.clocks.of((*ground.below, made)[0])
+        library, note = bench.clocks.library_for((*ground.below, made)[0])
         places = [stack.enter_context(place(setting, side)) for side in SIDES]
 
         def one(side: Side, directory: str) -> str:

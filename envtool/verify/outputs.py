@@ -45,7 +45,7 @@ def _verify(found: Verified, env: Env, task: Task, stack: Stack, bench: Bench, h
     hidden = project.hidden(setting.root, setting.cancel.reader)
     with ExitStack() as held:
         held.enter_context(layers.using(setting.store, [made.layer for made in stack.made]))
-        library, note = bench.clocks.of(stack.made[0])
+        library, note = bench.clocks.library_for(stack.made[0])
         places = [held.enter_context(place(setting, side)) for side in SIDES]
 
         def one(side: Side, directory: str) -> str:

@@ -830,7 +830,7 @@ def test_trees_lie_over_the_project_and_its_own_files_win(tree, tmp_path, projec
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text + "\n")
     if ids.here().mode == "root":
-        owner = ids.here().outside(1000)
+        owner = ids.here().host_id(1000)
         for path in (path for layer in files for path in (tmp_path / layer).rglob("*")):
             os.chown(path, owner, owner)
     os.utime(tmp_path / "upper/project/a.txt", (9, 9))

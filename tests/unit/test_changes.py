@@ -17,7 +17,7 @@ def states(directory):
 
 
 def write(directory, name):
-    with directory.written(name, sync=False) as file:
+    with directory.atomic_write(name, sync=False) as file:
         file.write(b"x")
 
 
@@ -33,9 +33,9 @@ def test_what_we_do_is_ours_alone(tmp_path):
         before = states(directory)
         write(directory, "a")
         directory.link("b", "a")
-        directory.below("c/d", make=True).close()
+        directory.open_below("c/d", make=True).close()
         directory.discard("a")
-        with directory.below("c") as inner:
+        with directory.open_below("c") as inner:
             assert inner.changes is changes
         assert states(directory) != before
         assert changes.alone(before, states(directory))

@@ -35,7 +35,7 @@ def theirs(top):
 def test_a_file_takes_its_place_whole(top):
     (top / "f").write_text("before")
     with OpenDirectory.open(str(top)) as at:
-        with at.written("f", 0o644) as file:
+        with at.atomic_write("f", 0o644) as file:
             file.write(b"after")
             assert (top / "f").read_text() == "before"
     assert (top / "f").read_text() == "after"
@@ -44,7 +44,7 @@ def test_a_file_takes_its_place_whole(top):
 
 
 def test_what_fails_leaves_nothing(top):
-    with OpenDirectory.open(str(top)) as at, pytest.raises(ZeroDivisionError), at.written("f") as file:
+    with OpenDirectory.open(str(top)) as at, pytest.raises(ZeroDivisionError), at.atomic_write("f") as file:
         file.write(b"half")
         raise ZeroDivisionError
     assert os.listdir(top) == []
@@ -52,7 +52,7 @@ def test_what_fails_leaves_nothing(top):
 
 def test_a_directory_in_its_place_stays(top):
     (top / "f").mkdir()
-    with OpenDirectory.open(str(top)) as at, pytest.raises(IsADirectoryError), at.written("f") as file:
+    with OpenDirectory.open(str(top)) as at, pytest.raises(IsADirectoryError), at.atomic_write("f") as file:
         file.write(b"x")
     assert os.listdir(top) == ["f"]
 
@@ -76,7 +76,7 @@ def test_what_stands_there_is_replaced_and_never_opened(top, theirs, trap, how):
         if ROOT:
             at.owner = OTHER
         if how == "written":
-            with at.written("f") as file:
+            with at.atomic_write("f") as file:
                 file.write(b"ours")
         elif how == "create":
             at.create("f").close()
@@ -93,10 +93,14 @@ def test_what_stands_there_is_replaced_and_never_opened(top, theirs, trap, how):
 
 def test_replace_false_never_replaces(top):
     (top / "f").symlink_to("nothing")
-    with OpenDirectory.open(str(top)) as at, pytest.raises(FileExistsError), at.written("f", replace=False) as file:
+    with (
+        OpenDirectory.open(str(top)) as at,
+        pytest.raises(FileExistsError),
+        at.atomic_write("f", replace=False) as file,
+    ):
         file.write(b"x")
     assert os.readlink(top / "f") == "nothing"
-    with OpenDirectory.open(str(top)) as at, at.written("g", replace=False) as file:
+    with OpenDirectory.open(str(top)) as at, at.atomic_write("g", replace=False) as file:
         file.write(b"x")
     assert sorted(os.listdir(top)) == ["f", "g"]
     assert (top / "g").stat().st_nlink == 1
@@ -105,7 +109,7 @@ def test_replace_false_never_replaces(top):
 @pytest.mark.parametrize("path", ["../x", "..", "/etc", "a/../../x", "a//b", ".", "a/./b", "a\0b"])
 def test_no_path_leaves(top, path):
     with OpenDirectory.open(str(top)) as at, pytest.raises((OSError, ValueError)):
-        at.below(path, make=True)
+        at.open_below(path, make=True)
     assert os.listdir(top.parent) in (["project", "outside"], ["outside", "project"])
 
 
@@ -113,7 +117,7 @@ def test_links_on_the_way_are_refused(top, theirs):
     (top / "d").symlink_to(theirs)
     with OpenDirectory.open(str(top)) as at:
         with pytest.raises(OSError, match="`d` in the way is not a directory"):
-            at.below("d/e", make=True)
+            at.open_below("d/e", make=True)
         with pytest.raises(OSError):
             at.read("d/file")
     assert os.listdir(theirs) == ["file"]
@@ -125,7 +129,7 @@ def test_directories_that_are_made(top):
         with OpenDirectory.open(str(top)) as at:
             if ROOT:
                 at.owner = OTHER
-            at.below("a/b", make=True).close()
+            at.open_below("a/b", make=True).close()
     finally:
         os.umask(before)
     for path in (top / "a", top / "a/b"):
@@ -187,14 +191,14 @@ def test_sweep_takes_what_is_dead_and_ours(top, theirs):
 
 
 def test_a_draft_is_not_swept_while_it_lives(top):
-    with OpenDirectory.open(str(top)) as at, at.written("f") as file:
+    with OpenDirectory.open(str(top)) as at, at.atomic_write("f") as file:
         at.sweep()
         file.write(b"x")
     assert os.listdir(top) == ["f"]
 
 
 def _begin(path):
-    with OpenDirectory.open(path) as at, at.written("f") as file:
+    with OpenDirectory.open(path) as at, at.atomic_write("f") as file:
         file.write(b"x")
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -204,7 +208,7 @@ def test_what_a_kill_leaves_is_swept_by_the_next(top):
     process.start()
     process.join()
     assert len(os.listdir(top)) == 1
-    with OpenDirectory.open(str(top)) as at, at.written("g") as file:
+    with OpenDirectory.open(str(top)) as at, at.atomic_write("g") as file:
         file.write(b"x")
     assert os.listdir(top) == ["g"]
 
@@ -271,8 +275,8 @@ def test_a_directory_that_is_swapped_while_we_write(top, theirs, depth):
     try:
         for _ in depth.times(300, 20_000):
             try:
-                with OpenDirectory.open(str(top)) as at, at.below("d/e", make=True) as inner:
-                    with inner.written("f", sync=False) as file:
+                with OpenDirectory.open(str(top)) as at, at.open_below("d/e", make=True) as inner:
+                    with inner.atomic_write("f", sync=False) as file:
                         file.write(b"x")
                     inner.remove("f")
                 went += 1
@@ -302,7 +306,7 @@ def test_what_root_did_not_make_is_not_given_away(top, monkeypatch):
     monkeypatch.setattr(directory, "open_beneath", swapped)
     with OpenDirectory.open(str(top)) as at:
         at.owner = OTHER
-        at.make("new").close()
+        at.make_directory("new").close()
     assert (top / "new/key").exists()
     assert ((top / "new").stat().st_uid, stat.S_IMODE((top / "new").stat().st_mode)) == (0, 0o700)
 
@@ -310,7 +314,7 @@ def test_what_root_did_not_make_is_not_given_away(top, monkeypatch):
 def test_what_was_not_written_is_not_written_into_another_file(top):
     """A buffer outlives its descriptor's number, which the next file gets."""
     with OpenDirectory.open(str(top)) as at:
-        with pytest.raises(ZeroDivisionError), at.written("f") as file:
+        with pytest.raises(ZeroDivisionError), at.atomic_write("f") as file:
             file.write(b"half")
             raise ZeroDivisionError
         with open(top / "other", "w+b") as other:

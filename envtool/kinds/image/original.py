@@ -66,7 +66,7 @@ def _kept(site: Site, digest: str, limit: int, get: Get, what: str) -> bytes:
 
 def _from_registry(source: Source, pinned: Json, digest: str, site: Site) -> bytes:
     assert source.reference is not None
-    found: Document = client(site).document(source.reference.at(pins.manifest(pinned)))
+    found: Document = client(site).document(source.reference.with_digest(pins.manifest(pinned)))
     if digest == found.digest:
         return found.body
     manifest = documents.read_manifest(found.body, found.media_type, source.text)

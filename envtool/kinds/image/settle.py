@@ -69,7 +69,7 @@ def _from_registry(source: Source, platform: Platform, site: Site, keep: Json) -
     assert asked is not None
     name = str(replace(asked, digest="") if asked.tag else asked)
     if keep is not None and pins.name(keep) == name and pins.index(keep) and not asked.digest:
-        asked = asked.at(pins.index(keep))  # both platforms of one build
+        asked = asked.with_digest(pins.index(keep))  # both platforms of one build
     site.note(f"asking {asked.registry} for {asked.repository}")
     image = client(site).image(asked, platform)
     pins.check(image.manifest.layers, str(source.reference))
@@ -85,7 +85,7 @@ def _from_registry(source: Source, platform: Platform, site: Site, keep: Json) -
 
 def _in_registry(source: Source, manifest: str, fetch: Fetch, site: Site) -> Fetch:
     assert source.reference is not None
-    first, *others = client(site).places(source.reference.at(manifest), f"sha256:{fetch.sha256}")
+    first, *others = client(site).blob_locations(source.reference.with_digest(manifest), f"sha256:{fetch.sha256}")
     mirrors = tuple(place.url for place in others)
     return replace(fetch, url=first.url, authorization=first.authorization, mirrors=mirrors)
 

@@ -67,8 +67,8 @@ def test_a_range_puts_the_caller_at_1000(machine, monkeypatch, who):
     assert own.mode == "range"
     assert own.uids == [(0, 200000, 1000), (1000, 1234, 1), (1001, 201000, 64535)]
     assert own.gids == [(0, 300000, 1000), (1000, 55, 1), (1001, 301000, 64535)]
-    assert own.outside(1000) == 1234
-    assert own.outside(0) == 200000
+    assert own.host_id(1000) == 1234
+    assert own.host_id(0) == 200000
 
 
 @pytest.mark.parametrize("count", ["10", "x", ""])
@@ -115,13 +115,13 @@ def test_larger_ids_are_on_top_and_no_part_of_the_description(machine, monkeypat
     become(monkeypatch, 1234)
     machine["/etc/subuid"] = machine["/etc/subgid"] = "ann:200000:65536\n"
     known = ids.describe()
-    assert ids.here().outside(65536) == -1
+    assert ids.here().host_id(65536) == -1
     machine["/etc/subuid"] = "ann:200000:1000000\n"
     own = ids.here()
-    assert own.outside(65535) == 200000 + 65534
-    assert own.outside(65536) == 200000 + 65535
-    assert own.outside(1000000) == 200000 + 999999
-    assert own.outside(1000001) == -1
+    assert own.host_id(65535) == 200000 + 65534
+    assert own.host_id(65536) == 200000 + 65535
+    assert own.host_id(1000000) == 200000 + 999999
+    assert own.host_id(1000001) == -1
     assert ids.describe() == known
 
 
@@ -129,9 +129,9 @@ def test_root_has_ids_of_directory_services(machine, monkeypatch):
     become(monkeypatch, 0)
     own = ids.here()
     assert own.uids == own.gids
-    assert own.outside(65536) == 0x80000000 + 65536
-    assert own.outside((1 << 31) - 3) == (1 << 32) - 3
-    assert own.outside((1 << 32) - 2) == -1
+    assert own.host_id(65536) == 0x80000000 + 65536
+    assert own.host_id((1 << 31) - 3) == (1 << 32) - 3
+    assert own.host_id((1 << 32) - 2) == -1
     first, base, count = own.uids[0]
     assert ids.describe() == f"root {first}-{base}-{count} {first}-{base}-{count}"
     machine["/proc/self/uid_map"] = "0 0 2147483648\n"

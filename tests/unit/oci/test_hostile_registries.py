@@ -45,7 +45,7 @@ def test_the_good_image_is_taken(scripted, client):
 
 def test_other_bytes_under_a_digest(scripted, client):
     scripted.put(scripted.manifest.body + b" ", name=scripted.manifest.digest)
-    error = refused("registry-digest", client.document, scripted.reference().at(scripted.manifest.digest))
+    error = refused("registry-digest", client.document, scripted.reference().with_digest(scripted.manifest.digest))
     assert scripted.host in str(error)
 
 
@@ -224,7 +224,7 @@ def test_no_token_goes_to_another_host(scripted, other, client, tmp_path):
     layer = writing.descriptor(scripted.layer, documents.OCI_LAYER)
     scripted.routes[f"v2/team/app/blobs/{layer.digest}"] = redirect(f"{other.url}cdn")
     other.routes["cdn"] = lambda handler, _: handler.resumable(scripted.layer)
-    assert client.places(scripted.reference(), layer.digest)[0].authorization == "Bearer good"
+    assert client.blob_locations(scripted.reference(), layer.digest)[0].authorization == "Bearer good"
     client.pull_blob(scripted.reference(), layer, str(tmp_path / "layer"))
     assert client.blob(scripted.reference(), layer) == (tmp_path / "layer").read_bytes() == scripted.layer
     assert len(other.asked) == 2

@@ -23,14 +23,14 @@ def load(tmp_path, text, **environ):
 
 
 def roots(found, text):
-    return [f"{endpoint.root}{endpoint.repository}" for endpoint in found.pull(parse(text))]
+    return [f"{endpoint.root}{endpoint.repository}" for endpoint in found.pull_endpoints(parse(text))]
 
 
 def test_a_host_without_settings():
     found = hosts.load({"HOME": "/nowhere"})
     assert roots(found, "alpine") == ["https://registry-1.docker.io/v2/library/alpine"]
     assert roots(found, "localhost:5000/a") == ["https://localhost:5000/v2/a"]
-    assert found.push(parse("host.example/a")) == hosts.Endpoint(registry="host.example", repository="a")
+    assert found.push_endpoint(parse("host.example/a")) == hosts.Endpoint(registry="host.example", repository="a")
 
 
 def test_plain_http_is_asked_for_by_host_and_port():
@@ -101,8 +101,8 @@ location = "new.example/b"
 def test_mirrors_and_locations(tmp_path, text, wanted):
     found = load(tmp_path, MIRRORS)
     assert roots(found, text) == wanted
-    assert found.push(parse(text)).root in wanted[-1]
-    assert not found.push(parse(text)).mirror
+    assert found.push_endpoint(parse(text)).root in wanted[-1]
+    assert not found.push_endpoint(parse(text)).mirror
 
 
 def test_what_is_blocked_is_not_asked(tmp_path):
@@ -224,9 +224,12 @@ def test_a_mirror_is_asked_first(mirrored, client, tmp_path):
     client.pull_blob(image.reference, image.manifest.layers[0], str(tmp_path / "layer"))
     assert registry.asked == []
     digest = image.manifest.layers[0].digest
-    assert [place.url.split("/")[2] for place in client.places(image.reference, digest)] == [mirror.host, registry.host]
+    assert [place.url.split("/")[2] for place in client.blob_locations(image.reference, digest)] == [
+        mirror.host,
+        registry.host,
+    ]
     mirror.routes[f"v2/team/app/blobs/{digest}"] = lambda handler, _: handler.send(b"", 404)
-    assert [place.url.split("/")[2] for place in client.places(image.reference, digest)] == [registry.host]
+    assert [place.url.split("/")[2] for place in client.blob_locations(image.reference, digest)] == [registry.host]
 
 
 @pytest.mark.parametrize("status", [404, 401, 500])

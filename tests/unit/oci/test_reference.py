@@ -127,9 +127,9 @@ def test_what_is_wrong_is_said(text, why):
 
 def test_pinned_and_tagged():
     found = parse("alpine:3")
-    assert str(found.at(f"sha256:{HEX}")) == f"docker.io/library/alpine:3@sha256:{HEX}"
-    assert found.at(f"sha256:{HEX}").selector == f"sha256:{HEX}"
-    assert found.at(f"sha256:{HEX}").tagged("4") == parse("alpine:4")
+    assert str(found.with_digest(f"sha256:{HEX}")) == f"docker.io/library/alpine:3@sha256:{HEX}"
+    assert found.with_digest(f"sha256:{HEX}").selector == f"sha256:{HEX}"
+    assert found.with_digest(f"sha256:{HEX}").tagged("4") == parse("alpine:4")
     assert parse("a/b", tag="").selector == ""
     assert is_digest(f"sha256:{HEX}")
     assert not is_digest(f"sha256:{HEX}\n")

@@ -89,7 +89,7 @@ def test_what_is_pushed_is_pulled(request, let_in, tmp_path, kind):
     assert fresh.has_blob(ref, digest)
     assert not fresh.has_blob(ref, documents.sha256(b"no such thing"))
 
-    place = Client().places(taken.reference, digest)[0]
+    place = Client().blob_locations(taken.reference, digest)[0]
     assert bool(place.authorization) == bool(found.username)
     net.retrieve(place.url, str(tmp_path / "again"), digest=digest, authorization=place.authorization)
     assert place.authorization not in repr(place) or not place.authorization
@@ -117,7 +117,7 @@ def test_where_plain_http_is_allowed_https_is_spoken_all_the_same(tls_registry, 
     blobs, document = image((b"allowed and not needed",))
     ref = reference.parse(found.name("team/allowed"))
     assert push(Client(), ref, blobs, document) == document.digest
-    assert Client().places(ref, document.digest)[0].url.startswith("https://")
+    assert Client().blob_locations(ref, document.digest)[0].url.startswith("https://")
 
 
 def test_anybody_may_pull_what_is_public(token_registry, let_in, monkeypatch, tmp_path):
@@ -140,7 +140,7 @@ def test_the_image_of_a_platform(registry, let_in):
     for text in ("linux/arm64/v8", "linux/amd64"):
         platform = platforms.parse(text)
         blobs, document = image((text.encode(),), platform)
-        push(client, ref.tagged(""), blobs, document)
+        push(client, ref.with_tag(""), blobs, document)
         entry = document.descriptor()
         entries.append(Descriptor(media_type=entry.media_type, digest=entry.digest, size=entry.size, platform=platform))
     index = writing.index_document(Index(media_type=documents.OCI_INDEX, manifests=tuple(entries)))
@@ -148,7 +148,7 @@ def test_the_image_of_a_platform(registry, let_in):
     for entry, text in zip(entries, ("linux/arm64", "linux/amd64"), strict=True):
         taken = client.image(ref, platforms.parse(text))
         assert (taken.reference.digest, taken.index) == (entry.digest, index.digest)
-        assert client.image(ref.at(index.digest), platforms.parse(text)) == taken
+        assert client.image(ref.with_digest(index.digest), platforms.parse(text)) == taken
     with pytest.raises(FetchError) as caught:
         client.image(ref, platforms.parse("linux/s390x"))
     assert caught.value.code == "registry-platform"
@@ -178,7 +178,7 @@ def test_what_refers_to_an_image(registry, let_in):
     client = Client()
     blobs, document = image()
     ref = reference.parse(found.name("signed/app"))
-    pinned = ref.at(push(client, ref, blobs, document))
+    pinned = ref.with_digest(push(client, ref, blobs, document))
     assert client.referrers(pinned) == ()
     for kind in ("application/x.signature", "application/x.bill"):
         artifact = writing.manifest_document(
@@ -190,7 +190,7 @@ def test_what_refers_to_an_image(registry, let_in):
                 subject=document.descriptor(),
             )
         )
-        push(client, ref.tagged(""), [b"{}", kind.encode()], artifact)
+        push(client, ref.with_tag(""), [b"{}", kind.encode()], artifact)
     assert [entry.artifact_type for entry in client.referrers(pinned)] == [
         "application/x.signature",
         "application/x.bill",
@@ -204,9 +204,9 @@ def test_what_is_deleted_is_gone(registry, let_in):
     blobs, document = image((b"to be deleted",))
     ref = reference.parse(found.name("deleted/app"))
     push(client, ref, blobs, document)
-    assert client.delete(ref.at(document.digest))
+    assert client.delete(ref.with_digest(document.digest))
     assert client.find(ref) is None
-    assert client.delete(ref.at(document.digest))
+    assert client.delete(ref.with_digest(document.digest))
 
 
 def test_what_is_not_there_is_told(registry, let_in, tmp_path):

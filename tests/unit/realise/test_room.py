@@ -69,7 +69,7 @@ def test_what_is_needed_is_spared(place, monkeypatch, tmp_path):
     (tmp_path / "envtool.yaml").write_text("")
     (tmp_path / "envtool.lock").write_text("b" * 64)
     claims = Claims()
-    claims.layer(store, "held")
+    claims.lease_layer(store, "held")
 
     class Graph:
         def keys(self):

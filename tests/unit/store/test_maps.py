@@ -56,7 +56,7 @@ def remove(path, idmap=""):
 def test_each_has_its_own_and_the_first_lies_where_it_always_did(both):
     first, second = both
     made(first)
-    assert (first.own(), os.path.dirname(second.own())) == (first.root, os.path.join(first.root, "ids"))
+    assert (first.idmap_path(), os.path.dirname(second.idmap_path())) == (first.root, os.path.join(first.root, "ids"))
     assert layers.find(first, KEY)
     assert layers.find(second, KEY) is None
     with layers.building(second, KEY) as draft, layers.building(first, "cd" * 32):
@@ -157,7 +157,7 @@ def test_what_only_root_can_delete_is_told_and_left(both, monkeypatch):
     first, second = both
     made(second)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with open(os.path.join(second.own(), "store.json"), "w") as file:
+    with open(os.path.join(second.idmap_path(), "store.json"), "w") as file:
         file.write("{")
     found, done = gc(first, lambda _: Policy(now=NOW, older_than=0.0), inside=inside, remove=remove)
     assert [each.ids for each in found.stuck] == [second.ids]

@@ -81,7 +81,7 @@ def test_another_documents_result_is_none(store, checkout):
 def test_outputs_that_changed_are_noticed(store, checkout):
     keep(store, checkout)
     found = results.find(store, KEY)
-    with open(found.source(found.outputs[0]), "r+b") as file:
+    with open(found.output_path(found.outputs[0]), "r+b") as file:
         file.write(b"y")
     assert results.find(store, KEY) is not None, "its size is right"
     assert not results.verify(found)

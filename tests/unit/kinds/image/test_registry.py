@@ -33,7 +33,7 @@ class Client:
         layers = tuple(Descriptor(media_type=self.media_type, digest=digest(name.encode()), size=3) for name in "ab")
         config_descriptor = Descriptor(media_type=documents.OCI_CONFIG, digest=digest(b"c"), size=1)
         return Found(
-            reference=reference.at(digest(b"manifest")),
+            reference=reference.with_digest(digest(b"manifest")),
             index=reference.digest or INDEX,
             document=Document(media_type=documents.OCI_MANIFEST, digest=digest(b"manifest"), body=b""),
             manifest=Manifest(media_type=documents.OCI_MANIFEST, config=config_descriptor, layers=layers),

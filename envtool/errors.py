@@ -24,7 +24,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from envtool.beneath import Replaced
+from envtool.fs.beneath import Replaced
 
 if TYPE_CHECKING:
     from envtool.model import Where

@@ -12,7 +12,7 @@ import fcntl
 import os
 import time
 
-from envtool.directory import OpenDirectory
+from envtool.fs.directory import OpenDirectory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from envtool.beneath import ESCAPES, open_beneath, open_top, real_path
 from envtool.errors import UsageError
-from envtool.globs import is_glob
+from envtool.fs.beneath import ESCAPES, open_beneath, open_top, real_path
+from envtool.fs.globs import is_glob
 
 MOST = 16 << 30  # bytes of one file that is taken from the project: beyond, it is sparse, or a mistake
 SMALL = 1 << 20  # bytes of a secret

@@ -10,9 +10,10 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from envtool import gate, globs, leads, project
-from envtool.beneath import open_top
+from envtool import gate, leads, project
 from envtool.errors import UsageError
+from envtool.fs import globs
+from envtool.fs.beneath import open_top
 from envtool.model import InputFile
 from envtool.view import walk
 

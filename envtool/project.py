@@ -14,11 +14,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, TypeVar
 
-from envtool import around, digests, gate, git, globs, refs
-from envtool.beneath import ESCAPES, Replaced, open_beneath, open_top, real_path
+from envtool import around, gate, git, refs
 from envtool.errors import EnvtoolError, Interrupted, UsageError
+from envtool.fs import globs, hashing
+from envtool.fs.beneath import ESCAPES, Replaced, open_beneath, open_top, real_path
+from envtool.fs.sizes import said, written
 from envtool.model import InputFile
-from envtool.sizes import said, written
 from envtool.view import OWN as OWN  # noqa: PLC0414 - they are this room's words too
 from envtool.view import VENDOR as VENDOR  # noqa: PLC0414
 from envtool.view import walk
@@ -317,7 +318,7 @@ class Hasher:
                 code="input-large",
                 hint="name fewer, or let git ignore it",
             )
-        return digests.sha256(file, self._check)
+        return hashing.sha256(file, self._check)
 
 
 def read_input(entries: gate.Entries, path: str, hasher: Hasher, *, content: bool) -> InputFile:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Collection, Iterator
 
 from envtool import git
-from envtool.beneath import open_beneath
+from envtool.fs.beneath import open_beneath
 
 MOST = 100_000  # tags
 PACKED = 64 << 20  # bytes of packed-refs

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from envtool.above import counts
-from envtool.beneath import open_beneath
+from envtool.fs.beneath import open_beneath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
 
 import jsonschema_rs
 
-from envtool import api, gate, globs, keys
+from envtool import api, gate, keys
 from envtool.errors import UsageError
+from envtool.fs import globs
 
 if TYPE_CHECKING:
     from envtool.api import Json

@@ -11,7 +11,7 @@ PROGRAMS = {"git", "ldd", "openssl", "ssh-keygen", "strace", "unshare", "mount",
 
 pytest.register_assert_rewrite("tests.places", "tests.registries")
 
-from envtool import beneath  # noqa: E402
+from envtool.fs import beneath  # noqa: E402
 from tests import places  # noqa: E402
 from tests.depth import (  # noqa: E402
     configure,

@@ -50,7 +50,7 @@ FAULTS = {
         "envtool/directory/__init__.py",
         "os.fchown(fd, *self.owner)",
         "pass",
-        ["tests/unit/test_directory.py"],
+        ["tests/unit/fs/test_directory.py"],
     ),
 }
 

@@ -11,8 +11,8 @@ from envtool.app.request import SPEC, Request
 from envtool.cache import sshsig
 from envtool.cache.show import Shown, show
 from envtool.container import ids
-from envtool.directory import drafts
 from envtool.errors import StoreError, UsageError
+from envtool.fs import caller_paths
 from envtool.store import store
 
 
@@ -48,7 +48,7 @@ def cache_key(request: Request, file: str) -> Key:
     _outside(path)
     private, public = sshsig.generate(f"envtool-cache@{os.uname().nodename}")
     try:
-        with drafts.written(path, mode=0o600, replace=False) as out:
+        with caller_paths.written(path, mode=0o600, replace=False) as out:
             out.write(private.encode())
     except FileExistsError as error:
         hint = "a key is never written over: name another file"

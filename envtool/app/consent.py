@@ -23,8 +23,9 @@ from typing import Any
 
 from envtool import gate
 from envtool.app.request import Request
-from envtool.beneath import real_path
 from envtool.errors import UsageError
+from envtool.fs.beneath import real_path
+from envtool.fs.trusted_paths import distrust
 from envtool.gate import Allowed
 from envtool.model import Json
 from envtool.run.warm import consent
@@ -32,7 +33,6 @@ from envtool.spec.check import Checker
 from envtool.spec.node import Problems, plain
 from envtool.spec.parse import parse, source_of
 from envtool.spec.values import PASSED, PASSED_WORDS, VARIABLE
-from envtool.trusted import distrust
 
 SOURCE = re.compile(rf"env:{VARIABLE[1:-1]}|file:.+", re.DOTALL)
 _HOME = "^(/|~/)"

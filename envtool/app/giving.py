@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from envtool import globs
 from envtool.app.making import made
 from envtool.app.opening import working
 from envtool.app.request import Request, one_env
 from envtool.errors import UsageError
 from envtool.events import Emit
+from envtool.fs import globs
 from envtool.realise.setting import Cancel
 from envtool.report.bill import rendering
 from envtool.run import contents, describe

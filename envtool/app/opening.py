@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from envtool import registry
 from envtool.app.reading import read
 from envtool.app.request import Request
-from envtool.beneath import real_path
 from envtool.container import ids
 from envtool.errors import UsageError
 from envtool.events import Emit, Event
+from envtool.fs.beneath import real_path
 from envtool.lock.lock import Lock
 from envtool.model import Spec
 from envtool.plan.graph import Graph, graph

@@ -7,9 +7,10 @@ import os
 import shlex
 from dataclasses import dataclass, field, replace
 
-from envtool import above, globs
-from envtool.beneath import hold
+from envtool import above
 from envtool.errors import UsageError
+from envtool.fs import globs
+from envtool.fs.beneath import hold
 from envtool.model import Env, Spec
 
 SPEC = above.SPEC

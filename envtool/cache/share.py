@@ -19,8 +19,8 @@ from envtool.cache.pushing import Pusher
 from envtool.cache.statement import LAYER, RESULT, Refused, Statement
 from envtool.errors import EnvtoolError, Interrupted
 from envtool.events import Event, Finished, Progress, Started
+from envtool.fs.sizes import said
 from envtool.model import Json, TeamCache
-from envtool.sizes import said
 from envtool.store.layers import Layer
 
 

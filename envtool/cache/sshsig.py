@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from envtool.beneath import real_path
 from envtool.errors import StoreError
+from envtool.fs.beneath import real_path
 from envtool.gate import SIGNING_KEY
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from envtool.fs.sizes import said as size
 from envtool.report.text import one_line, pad
 from envtool.report.why import when
 from envtool.report.words import Style, counted
-from envtool.sizes import said as size
 
 if TYPE_CHECKING:
     from envtool.model import Json

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from envtool.cli.options import Verb, settings
-from envtool.directory import drafts
 from envtool.errors import SpecError, UsageError
+from envtool.fs import caller_paths
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,7 +86,7 @@ def _valid(app: Any, request: Any, found: Sequence[Detection], test: str) -> tup
 
 def _write(path: str, top: str, text: str) -> None:
     try:
-        with drafts.written(path, top, replace=False) as file:
+        with caller_paths.written(path, top, replace=False) as file:
             file.write(text.encode())
     except FileExistsError:
         raise _exists(path) from None

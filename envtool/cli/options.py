@@ -40,8 +40,8 @@ class Settings:
 
     def top(self) -> str:
         """The directory of the spec, whose links are not the caller's (see drafts.reached)."""
-        from envtool import beneath
         from envtool.cli import fast
+        from envtool.fs import beneath
 
         if found := beneath.held():
             return found
@@ -275,7 +275,7 @@ class Count(click.ParamType[int]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """The number."""
-        from envtool.sizes import natural
+        from envtool.fs.sizes import natural
 
         found = value if isinstance(value, int) else natural(str(value).strip(), MOST_AT_ONCE)
         if not found:
@@ -290,7 +290,7 @@ class Size(click.ParamType[int]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """The number of bytes."""
-        from envtool.sizes import parse as size
+        from envtool.fs.sizes import parse as size
 
         found = value if isinstance(value, int) else size(str(value))
         if found is None:

@@ -15,10 +15,10 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from envtool.cli import door, screen, signals
-from envtool.directory import drafts
 from envtool.ending import LIMIT, Patience
 from envtool.errors import Interrupted, SpecError, UsageError
 from envtool.events import Finished, Progress
+from envtool.fs import caller_paths
 from envtool.report.closing import closing, to_type
 from envtool.report.lines import Lines, result, write
 from envtool.report.stream import Result, Stream, Subscriber
@@ -213,7 +213,7 @@ class Listener:
 
 def _say(path: str, settings: Settings, text: str) -> bool:
     try:
-        with drafts.written(path, settings.top()) as file:
+        with caller_paths.written(path, settings.top()) as file:
             file.write(text.encode())
     except OSError as error:
         print(f"error: the provenance file cannot be written: {error}", file=sys.stderr)

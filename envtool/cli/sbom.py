@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from envtool.cli.options import Choice, Verb, env_names, settings, settling
-from envtool.directory import drafts
 from envtool.errors import UsageError
+from envtool.fs import caller_paths
 
 EXAMPLES = """
 envtool sbom unit > unit.cdx.json
@@ -42,7 +42,7 @@ def command(ctx: click.Context, /, env: str, form: str, output: str | None, **ho
         return
     path = os.path.join(said.directory, output)
     try:
-        with drafts.written(path, said.top()) as file:
+        with caller_paths.written(path, said.top()) as file:
             file.write(text.encode())
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}", code="sbom-output") from error

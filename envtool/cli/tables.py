@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from envtool.fs.sizes import said as size
 from envtool.report.text import fitted, one_line, pad, shortened, width
 from envtool.report.words import Style, counted
-from envtool.sizes import said as size
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence

@@ -11,8 +11,8 @@ import os
 import stat
 from itertools import chain
 
-from envtool.beneath import open_beneath
 from envtool.container import ids, mounts
+from envtool.fs.beneath import open_beneath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -16,16 +16,16 @@ import stat
 
 from envtool.container import messages
 from envtool.container.protected import Protection, is_repository, is_sign
-from envtool.directory import OpenDirectory
-from envtool.directory.changes import OURS
-from envtool.sizes import said, written
+from envtool.fs.changes import OURS
+from envtool.fs.directory import OpenDirectory
+from envtool.fs.sizes import said, written
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from envtool.directory import NewFile
+    from envtool.fs.directory import NewFile
 
 _CHUNK = 1 << 18
 _FRAME = 1 << 16  # bytes of a frame's head: two paths and a few numbers

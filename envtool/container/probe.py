@@ -19,7 +19,7 @@ from typing import Literal
 from envtool.container import ids, kernel, mounts, seccomp
 from envtool.container.kernel import syscall
 from envtool.errors import SandboxError
-from envtool.sizes import said
+from envtool.fs.sizes import said
 
 _OLDEST = (5, 12)
 _SPACE = 2 * 10**9  # bytes below which a base and its layers hardly fit

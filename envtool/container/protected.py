@@ -8,7 +8,7 @@ many that is refused costs a note, and one too few costs the machine.
 
 from __future__ import annotations
 
-from envtool.directory import is_temporary
+from envtool.fs.directory import is_temporary
 from envtool.view import OWN, VENDOR
 
 TYPE_CHECKING = False

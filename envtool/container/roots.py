@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import stat
 
-from envtool import stored
 from envtool.container import ids, mounts
+from envtool.fs import store_files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -448,7 +448,7 @@ def _devices(detached: dict[str, int]) -> None:
 def read(path: str) -> bytes:
     """/etc/passwd and its like, empty where it is none: an image may have a device there, or a fifo."""
     try:
-        return stored.read(path, most=_NAMES, follow=True)
+        return store_files.read(path, most=_NAMES, follow=True)
     except OSError:
         return b""
 

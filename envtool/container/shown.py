@@ -8,7 +8,7 @@ import os
 import stat
 
 from envtool.container import files, mounts, roots
-from envtool.within import resolve
+from envtool.fs.rootpaths import resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

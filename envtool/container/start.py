@@ -178,7 +178,7 @@ def _equipped(program: dict[str, Any], *, terminal: bool) -> dict[str, Any]:
 
         program |= {"points": shown.points, "show": shown.show}
     if any("user" in step for step in program["steps"]):
-        from envtool.users import find, lacking
+        from envtool.fs.passwd import find, lacking
 
         program |= {"find": find, "lacking": lacking}
     if "vary" in program:

@@ -7,8 +7,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
-from envtool import globs, leads
+from envtool import leads
 from envtool.api import PROJECT, Json, Kind, Place, Recipe, Request
+from envtool.fs import globs
 
 # Text alone: the number 755 is 01363 to chmod(2), 493 is 0755, and nobody could tell which of them 644 is meant as.
 MODE: Json = {

@@ -7,8 +7,8 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
-from envtool import sizes
 from envtool.api import BLOBS, Fetch, Json, Kind, Place, Recipe, Request, Unpack, shapes
+from envtool.fs import sizes
 from envtool.kinds.copy import MODE, TARGET, parse_mode
 
 EXAMPLE = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from envtool import gate
 from envtool.errors import FetchError, Interrupted, UsageError
+from envtool.fs.sizes import natural, said
 from envtool.net.host import certificates, session
 from envtool.net.words import is_proxy, redacted, root
-from envtool.sizes import natural, said
 
 if TYPE_CHECKING:
     import requests

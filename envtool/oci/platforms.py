@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 
 from envtool.errors import FetchError
+from envtool.fs.sizes import natural
 from envtool.oci.documents import Descriptor, Index, Platform
-from envtool.sizes import natural
 
 __all__ = ["Platform", "choose", "filled", "level", "of_machine", "parse", "runs"]
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from envtool import globs
+from envtool.fs import globs
 from envtool.keys import canonical
 from envtool.model import Json
 from envtool.plan import pins

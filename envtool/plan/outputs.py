@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from envtool import globs
+from envtool.fs import globs
 from envtool.model import Env, Task
 
 _STARS = re.compile(r"\*+|\?|\[[^\]]*\]")

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias
 
 from envtool import gate
-from envtool.beneath import open_beneath
 from envtool.errors import UsageError
+from envtool.fs.beneath import open_beneath
 from envtool.model import Where
 from envtool.plan.changes import Places
 from envtool.plan.pins import normal

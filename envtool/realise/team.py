@@ -11,10 +11,10 @@ from envtool.cache.statement import Refused, Statement
 from envtool.container import ids
 from envtool.errors import BuildError
 from envtool.events import Progress
+from envtool.fs.sizes import said
 from envtool.model import Json
 from envtool.realise.setting import Setting
 from envtool.realise.settle import Settled
-from envtool.sizes import said
 from envtool.store import canonical, layers
 
 EVERY = 0.1  # seconds between two events

@@ -8,7 +8,7 @@ import threading
 from typing import IO
 
 from envtool.events import Emit, Output
-from envtool.sizes import said, written
+from envtool.fs.sizes import said, written
 
 HEAD = 32 << 20  # bytes of the beginning that are kept, and of the end
 TAIL = (32 << 20) - 256  # so that all of it, the note too, is what results.py remembers

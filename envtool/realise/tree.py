@@ -10,8 +10,8 @@ import re
 import stat
 from collections.abc import Iterable, Sequence
 
-from envtool import globs
 from envtool.container import ids
+from envtool.fs import globs
 from envtool.store.layers import Layer, records
 from envtool.store.merged import Entries
 from envtool.store.merged import merged as overlaid

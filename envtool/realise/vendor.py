@@ -17,9 +17,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any, TypeAlias
 
-from envtool.directory import OpenDirectory
-from envtool.directory.drafts import reached, written
 from envtool.errors import StoreError, UsageError
+from envtool.fs.caller_paths import reached, written
+from envtool.fs.directory import OpenDirectory
 from envtool.project import VENDOR
 from envtool.realise.gather import Wanted
 from envtool.store import blobs

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from envtool import evidence
-from envtool.directory import drafts
 from envtool.events import Event, Finished, Output, Started
+from envtool.fs import caller_paths
 from envtool.report.text import safe
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Junit:
             case.message = result.message or case.message or (f"exit {result.status}" if result.status else "")
             if result.outcome == "cached" and not case.parts:  # what it printed then
                 case.parts.append(_end(result.log))
-        with drafts.written(self._path, self._project, make=True) as file:
+        with caller_paths.written(self._path, self._project, make=True) as file:
             file.write(self._xml())
 
     def _xml(self) -> bytes:

@@ -6,9 +6,9 @@ import time
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
+from envtool.fs.sizes import said as size
 from envtool.report.text import one_line, pad, width
 from envtool.report.words import counted
-from envtool.sizes import said as size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from envtool.fs.sizes import said as size
 from envtool.report import unchanged
 from envtool.report.text import clipped, one_line, pad, seconds, shortened, some, width, wrapped
-from envtool.sizes import said as size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable
 
 from envtool import shapes
-from envtool.directory import OpenDirectory
 from envtool.errors import Problem, SpecError, UsageError
+from envtool.fs.directory import OpenDirectory
 from envtool.lock import text
 from envtool.lock.lock import Lock
 from envtool.project import Files

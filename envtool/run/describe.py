@@ -9,9 +9,9 @@ from typing import Literal
 
 from envtool import gate
 from envtool.api import PROJECT
-from envtool.beneath import identity
 from envtool.container.program import OUTPUTS_LIMIT, Program, Root, Step, View
 from envtool.errors import Problem, SpecError
+from envtool.fs.beneath import identity
 from envtool.model import Env, Task
 from envtool.realise.ground import copies, joins, laid
 from envtool.realise.outside import outside

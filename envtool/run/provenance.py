@@ -16,10 +16,11 @@ from datetime import UTC, datetime
 from io import BufferedReader
 from typing import Any
 
-from envtool import __version__, digests, evidence, git, refs
-from envtool.beneath import Replaced, open_beneath, open_top
-from envtool.directory import OpenDirectory
+from envtool import __version__, evidence, git, refs
 from envtool.errors import Interrupted
+from envtool.fs import hashing
+from envtool.fs.beneath import Replaced, open_beneath, open_top
+from envtool.fs.directory import OpenDirectory
 from envtool.model import Env, Json, Task
 from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stack
@@ -298,7 +299,7 @@ def _files(root: str, outputs: Sequence[str]) -> list[str]:
 
 def _described(name: str, file: BufferedReader, check: Callable[[], None] | None) -> dict[str, Json]:
     with file:
-        return {"name": name, "digest": {"sha256": digests.sha256(file, check)}}
+        return {"name": name, "digest": {"sha256": hashing.sha256(file, check)}}
 
 
 def _time(seconds: float) -> str:

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 from envtool import git, project
 from envtool.api import PROJECT, Looked
-from envtool.beneath import real_path
 from envtool.errors import EnvtoolError
+from envtool.fs.beneath import real_path
 from envtool.model import Json
 from envtool.realise.ground import looked, opened
 from envtool.realise.setting import Setting

@@ -11,10 +11,11 @@ import sysconfig
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from envtool import evidence, gate, project, stored
-from envtool.beneath import identity, real_path
+from envtool import evidence, gate, project
 from envtool.container import ids
 from envtool.container.program import Step
+from envtool.fs import store_files
+from envtool.fs.beneath import identity, real_path
 from envtool.model import Env, Spec
 from envtool.project import Files
 from envtool.realise import settle
@@ -74,7 +75,7 @@ def prepare(
         watched.setdefault(place, warm.signature(place))
     if len(watched) <= MOST and not scratch and not git.binds and not env.network and not setting.allowed.said:
         plan["watch"] = sorted(watched.items())
-        stored.replace(warm.path(setting.store.root, plan["spec"], env.name), stored.seal(plan))
+        store_files.replace(warm.path(setting.store.root, plan["spec"], env.name), store_files.seal(plan))
     plan["let"] = describe.passed(env, os.environ)  # not before it is written: values are nobody else's
     return plan
 
@@ -131,7 +132,7 @@ def unchanged(
         "logs": setting.logs,
         "rows": [_row(trace) for trace in traces],
     }
-    stored.replace(told.path(setting.store.root, place, traces[0].task, selected), stored.seal(plan))
+    store_files.replace(told.path(setting.store.root, place, traces[0].task, selected), store_files.seal(plan))
 
 
 def _row(trace: Trace) -> dict[str, Any]:

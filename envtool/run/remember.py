@@ -14,12 +14,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from envtool import digests, evidence, keys, net, project
-from envtool.beneath import open_beneath
+from envtool import evidence, keys, net, project
 from envtool.container import ids
 from envtool.container.outputs import Receiver
 from envtool.errors import EnvtoolError
 from envtool.events import Finished, Started
+from envtool.fs import hashing
+from envtool.fs.beneath import open_beneath
 from envtool.model import Env, Json, Task
 from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stack, Stacks, stack_binds
@@ -279,7 +280,7 @@ def _stands(root: str, output: results.Output, check: Callable[[], None] | None)
         with open(open_beneath(directory, name, follow=False), "rb") as file:
             state = os.fstat(file.fileno())
             same = state.st_mode == 0o100000 | output.mode and state.st_size == output.size
-            return same and digests.sha256(file, check) == output.sha256
+            return same and hashing.sha256(file, check) == output.sha256
     except OSError:
         return False
     finally:

@@ -22,10 +22,10 @@ from dataclasses import dataclass
 
 from envtool import git, project
 from envtool.api import PROJECT
-from envtool.beneath import open_beneath, real_path
 from envtool.container import ids
 from envtool.container.program import Bind, Peek
 from envtool.errors import EnvtoolError
+from envtool.fs.beneath import open_beneath, real_path
 from envtool.realise.setting import Setting
 from envtool.store import layers
 

@@ -11,7 +11,8 @@ import binascii
 import os
 import sys
 
-from envtool import git, stored
+from envtool import git
+from envtool.fs import store_files
 from envtool.run import warm
 
 TYPE_CHECKING = False
@@ -43,7 +44,7 @@ def read(store: str, spec: str, task: str, envs: tuple[str, ...]) -> dict[str, A
     `stands` to look at."""
     place = path(store, spec, task, envs)
     try:
-        plan: dict[str, Any] = stored.opened(stored.read(place))[0]
+        plan: dict[str, Any] = store_files.opened(store_files.read(place))[0]
         if plan["version"] != version() or (plan["spec"], plan["task"], plan["envs"]) != (spec, task, envs):
             return None
         if plan["switches"] != switches(os.environ) or any(
@@ -75,7 +76,7 @@ def passed(patterns: tuple[str, ...]) -> dict[str, str]:
 def stands(plan: dict[str, Any], cancel: int = -1) -> bool:
     """Whether the project's files, and those of this machine that a task can reach, are those of the plan. Not known,
     and so False, at once when the descriptor `cancel` becomes readable."""
-    from envtool import beneath
+    from envtool.fs import beneath
     from envtool.view import look, machine
 
     try:

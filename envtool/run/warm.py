@@ -11,7 +11,8 @@ import fcntl
 import os
 import sys
 
-from envtool import __version__, git, stored
+from envtool import __version__, git
+from envtool.fs import store_files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def read(store: str, spec: str, env: str) -> dict[str, Any] | None:
     place = path(store, spec, env)
     held: list[int] = []
     try:
-        plan: dict[str, Any] = stored.opened(stored.read(place))[0]
+        plan: dict[str, Any] = store_files.opened(store_files.read(place))[0]
         if plan["version"] != version() or plan["spec"] != spec or plan["env"] != env:
             return None
         held.extend(_hold(lock) for lock in plan["locks"])
@@ -135,7 +136,7 @@ def hidden(plan: dict[str, Any], running: list[tuple[str, git.Git]], cancel: int
 
 
 def _made_by_tools(root: str) -> list[str]:
-    from envtool.beneath import open_top
+    from envtool.fs.beneath import open_top
     from envtool.view.walk import walk
 
     try:

@@ -12,8 +12,8 @@ import posixpath
 import shlex
 from collections.abc import Sequence
 
-from envtool import globs
 from envtool.api import PROJECT
+from envtool.fs import globs
 from envtool.model import Env, Json
 
 SPEC = "envtool.yaml"

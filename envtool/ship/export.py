@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from envtool import gate
 from envtool import project as projects
 from envtool.api import PROJECT
-from envtool.beneath import ESCAPES
-from envtool.directory.drafts import reached, written
 from envtool.errors import StoreError, UsageError
+from envtool.fs.beneath import ESCAPES
+from envtool.fs.caller_paths import reached, written
 from envtool.model import Env
 from envtool.realise.bring import bring
 from envtool.realise.ground import copies, joins

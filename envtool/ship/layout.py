@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 
-from envtool.directory import OpenDirectory
-from envtool.directory.drafts import reached
 from envtool.errors import FetchError, StoreError, UsageError
+from envtool.fs.caller_paths import reached
+from envtool.fs.directory import OpenDirectory
 from envtool.oci import layout, writing
 from envtool.oci.documents import OCI_INDEX, Descriptor, Index
 from envtool.oci.layout import NAME

@@ -6,9 +6,9 @@ import posixpath
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from envtool import globs
 from envtool.api import PROJECT, Kind
 from envtool.errors import FetchError, PluginError, ResolveError, SpecError
+from envtool.fs import globs
 from envtool.model import BaseSpec, Json, LayerSpec
 from envtool.plugged import placed
 from envtool.spec import values

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 
-from envtool import sizes
+from envtool.fs import sizes
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"  # of envs, layers, bases, tasks
 AXIS = r"^[A-Za-z][A-Za-z0-9_]{0,63}$"  # of a matrix: reached as `matrix.NAME`

@@ -21,9 +21,9 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import BinaryIO, TypeAlias
 
-from envtool import globs, stored
 from envtool.errors import StoreError
-from envtool.sizes import said, written
+from envtool.fs import globs, store_files
+from envtool.fs.sizes import said, written
 from envtool.store import ocitar
 
 Captured: TypeAlias = tuple[str, int, int]  # diff ID ("sha256:…"), bytes of the tar, number of entries
@@ -119,7 +119,7 @@ def _has_content(records: dict[bytes, bytes], directory: bytes) -> bool:
 
 def records(manifest: str) -> Iterator[tuple[bytes, bytes]]:
     """Path and fields (type, mode, uid, gid, fingerprint) of each entry of a manifest. Raises OSError, ValueError."""
-    yield from parsed(stored.read(manifest, most=MANIFEST))
+    yield from parsed(store_files.read(manifest, most=MANIFEST))
 
 
 def parsed(manifest: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Collection, Iterable
 from contextlib import ExitStack
 
-from envtool import stored
+from envtool.fs import store_files
 from envtool.store import blobs, locks
 from envtool.store import layers as kept
 from envtool.store.scratch import scratch
@@ -83,7 +83,7 @@ def claimed(store: Store) -> Collection[str]:
     found: set[str] = set()
     for top in [top for each in (store, *others(store)) for top in _tops(each)]:
         try:
-            text = stored.read(os.path.join(top, SHEET)).decode("ascii")
+            text = store_files.read(os.path.join(top, SHEET)).decode("ascii")
             descriptor = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except (OSError, UnicodeDecodeError):
             continue

@@ -12,7 +12,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from envtool import keys, stored
+from envtool import keys
+from envtool.fs import store_files
 from envtool.model import Json
 
 SUM = "sum"
@@ -29,7 +30,7 @@ def dumps(document: Mapping[str, Json]) -> bytes:
 
 def load(path: str, *, unseen: bool = False) -> dict[str, Any]:
     """A document without its sum. Raises OSError (see stored.read), ValueError for what is none, or damaged."""
-    return loads(stored.read(path, most=LARGEST, unseen=unseen))
+    return loads(store_files.read(path, most=LARGEST, unseen=unseen))
 
 
 def loads(data: bytes) -> dict[str, Any]:

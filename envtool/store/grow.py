@@ -16,11 +16,11 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import TypeAlias
 
-from envtool.sizes import said
+from envtool.fs.passwd import lacking
+from envtool.fs.sizes import said
 from envtool.store import canonical
 from envtool.store.holes import write
 from envtool.store.tarread import DIRECTORY, FIFO, HARD, REGULAR, SYMBOLIC, Member, refuse
-from envtool.users import lacking
 
 DEPTH = 250  # directories below one another: what walks trees later recurses
 NAME, PATH = 255, 4000  # bytes

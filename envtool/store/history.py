@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from envtool import stored
+from envtool.fs import store_files
 from envtool.model import Json
 from envtool.store import document
 from envtool.store.store import Store
@@ -90,7 +90,7 @@ def _names(store: Store, room: str) -> list[str]:
 def _read(path: str, words: Collection[bytes]) -> bytes | None:
     """The whole file when any of the words is in it."""
     try:
-        data = stored.read(path, most=document.LARGEST)
+        data = store_files.read(path, most=document.LARGEST)
     except OSError:
         return None
     return data if any(word in data for word in words) else None

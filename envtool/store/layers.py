@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-from envtool import stored
 from envtool.errors import StoreError
+from envtool.fs import store_files
 from envtool.model import Json
 from envtool.store import canonical, locks, memo, refusing
 from envtool.store.canonical import Captured
@@ -94,7 +94,7 @@ def records(layer: Layer) -> list[tuple[bytes, bytes]]:
     """Path and fields of each entry of a layer, by its manifest (canonical.records). Raises StoreError (code
     layer-damaged)."""
     try:
-        data = stored.read(layer.manifest, most=canonical.MANIFEST)
+        data = store_files.read(layer.manifest, most=canonical.MANIFEST)
         if layer.listed and hashlib.sha256(data).hexdigest() != layer.listed:
             raise damaged(layer.key, "its manifest is another")
         found = [*canonical.parsed(data)]

@@ -6,8 +6,8 @@ import errno
 import os
 import stat
 
-from envtool import sizes
 from envtool.errors import EnvtoolError, StoreError, refused
+from envtool.fs import sizes
 
 PLACE = "ENVTOOL_STORE=DIR is another place"
 ROOM = f"`envtool gc --dry-run --older-than 0s` shows what can go, {PLACE}"

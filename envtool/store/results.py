@@ -18,8 +18,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import BinaryIO
 
-from envtool import digests, evidence, keys
-from envtool.directory import OpenDirectory
+from envtool import evidence, keys
+from envtool.fs import hashing
+from envtool.fs.directory import OpenDirectory
 from envtool.model import Json
 from envtool.store import document
 from envtool.store.scratch import remove_tree, scratch
@@ -278,14 +279,14 @@ def _take(root: str, outputs: Iterable[str], target: str, check: Callable[[], No
 def _hash(path: str, check: Callable[[], None] | None = None) -> str:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:
-        return digests.sha256(file, check)
+        return hashing.sha256(file, check)
 
 
 def _copy(file: BinaryIO, copy: BinaryIO, most: int, check: Callable[[], None] | None) -> str:
     """Copy a file, its holes left holes; its sha256. Raises TooLarge for one that grows meanwhile past `most` bytes."""
     state = hashlib.sha256()
     size = 0
-    while piece := file.read(digests.PIECE):
+    while piece := file.read(hashing.PIECE):
         if check is not None:
             check()
         state.update(piece)

@@ -6,8 +6,8 @@ import os
 import re
 from collections.abc import Mapping
 
-from envtool import sizes
 from envtool.errors import StoreError
+from envtool.fs import sizes
 from envtool.store.store import Store
 
 FREE = "ENVTOOL_KEEP_FREE"

@@ -14,12 +14,12 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from envtool import stored
 from envtool.errors import EnvtoolError, StoreError
+from envtool.fs import store_files
+from envtool.fs.trusted_paths import distrust
 from envtool.model import Json
 from envtool.store import document
 from envtool.store.refusing import refusal
-from envtool.trusted import distrust
 
 FORMAT = 1
 ROOMS = ("blobs/sha256", "caches", "layers", "memo", "plans", "results", "views", "tmp", "locks")
@@ -180,7 +180,7 @@ def _stamp(root: str) -> dict[str, object] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        if error.errno not in stored.NO_FILE:
+        if error.errno not in store_files.NO_FILE:
             raise
     except (ValueError, LookupError):
         pass

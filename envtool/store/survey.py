@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
-from envtool import stored
 from envtool.errors import EnvtoolError
+from envtool.fs import store_files
 from envtool.store import blobs, caches, layers, locks, scratch, usage
 from envtool.store.document import seconds
 from envtool.store.store import OWN, Store, others
@@ -232,7 +232,7 @@ def named(projects: Iterable[str]) -> frozenset[str]:
             path = os.path.join(root, name)
             if name.endswith(".lock") and name.removesuffix(".lock") in specs:
                 try:
-                    found.update(each.decode() for each in _HEX.findall(stored.read(path, most=_LARGEST)))
+                    found.update(each.decode() for each in _HEX.findall(store_files.read(path, most=_LARGEST)))
                 except OSError:
                     continue
     return frozenset(found)
@@ -295,7 +295,7 @@ def uses(store: Store) -> Iterator[Use]:
             continue
         path = store.path("plans", name)
         try:
-            plan = stored.opened(stored.read(path))[0]
+            plan = store_files.opened(store_files.read(path))[0]
             time = os.stat(path).st_mtime
             env = "" if name.endswith(".told") else str(plan["env"])
             keys = [place[len(prefix) :].split("/")[0] for place, _ in plan["watch"] if place.startswith(prefix)]

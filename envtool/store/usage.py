@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, TypeAlias
 
-from envtool import stored
 from envtool.errors import EnvtoolError
+from envtool.fs import store_files
 from envtool.store.canonical import records
 from envtool.store.store import Store
 
@@ -76,7 +76,7 @@ def of_layers(store: Store, keys: Iterable[str], inside: Inside, *, workers: int
 
 def _read(store: Store, key: str) -> int | None:
     try:
-        size = int(stored.read(store.path("layers", key, SHEET), most=100))
+        size = int(store_files.read(store.path("layers", key, SHEET), most=100))
     except (OSError, ValueError):
         return None
     return size if 0 <= size < 1 << 63 else None

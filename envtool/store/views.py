@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 
-from envtool import stored
+from envtool.fs import store_files
 from envtool.store.scratch import scratch, take_place
 from envtool.store.store import Store
 from envtool.view.look import digest_of
@@ -31,7 +31,7 @@ def get(store: Store, digest: str) -> dict[str, tuple[int, str]] | None:
     known any more, or damaged."""
     try:
         unpack = zlib.decompressobj()
-        text = unpack.decompress(stored.read(store.path("views", digest)), LARGEST)
+        text = unpack.decompress(store_files.read(store.path("views", digest)), LARGEST)
         if not unpack.eof or digest_of(text) != digest:
             return None
         return rows(text)

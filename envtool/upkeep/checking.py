@@ -19,9 +19,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
 
-from envtool import keys, stored
+from envtool import keys
 from envtool.container import ids
 from envtool.errors import EnvtoolError
+from envtool.fs import store_files
 from envtool.store import blobs, canonical, document, layers, locks, results, views
 from envtool.store.collect import collect
 from envtool.store.merged import record
@@ -176,7 +177,7 @@ def layer(store: Store, key: str) -> Damage | None:
                 return None
             if keys.digest(dict(sheet.document)) != key:
                 return damaged("layer.json is of another layer, or was changed")
-            manifest = stored.read(sheet.manifest, most=canonical.MANIFEST)
+            manifest = store_files.read(sheet.manifest, most=canonical.MANIFEST)
             told = dict(canonical.parsed(manifest))
         except (EnvtoolError, OSError, ValueError, TypeError) as error:
             return damaged(f"cannot be read: {_words(error)}")
@@ -332,7 +333,7 @@ def plan(store: Store, name: str) -> Damage | None:
     place = store.path("plans", name)
     try:
         if results.PLAN.fullmatch(name):
-            stored.opened(stored.read(place, most=1 << 30))
+            store_files.opened(store_files.read(place, most=1 << 30))
         elif not stat.S_ISREG(os.lstat(place).st_mode):  # one that is being written is a file
             return Damage(sort="plan", name=name, what="is no file")
     except FileNotFoundError:

@@ -6,8 +6,8 @@ import difflib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from envtool import globs
 from envtool.errors import UsageError
+from envtool.fs import globs
 from envtool.model import Env, Spec, Task
 from envtool.plan.graph import Graph
 from envtool.verify.layers import Target

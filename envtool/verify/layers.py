@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
-from envtool.beneath import identity
 from envtool.container import ids
 from envtool.errors import Interrupted, SpecError
 from envtool.events import Finished, Output, Started
+from envtool.fs.beneath import identity
 from envtool.plan.graph import Node
 from envtool.realise import settle
 from envtool.realise.bring import bring

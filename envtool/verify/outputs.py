@@ -10,9 +10,9 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 from envtool import project
-from envtool.beneath import open_beneath
 from envtool.errors import BuildError
 from envtool.events import Output
+from envtool.fs.beneath import open_beneath
 from envtool.model import Env, Task
 from envtool.realise.stacks import Stack
 from envtool.run import describe, standin

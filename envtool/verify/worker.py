@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from envtool import programs
-from envtool.beneath import hold
 from envtool.container import kernel, start
 from envtool.container.program import Program
 from envtool.errors import EnvtoolError
 from envtool.events import Event, Output
+from envtool.fs.beneath import hold
 from envtool.realise.build import Rebuild, rebuild
 from envtool.realise.ground import Ground
 from envtool.realise.setting import Cancel, Setting

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import time
 
-from envtool.beneath import open_top
-from envtool.directory import changes
+from envtool.fs import changes
+from envtool.fs.beneath import open_top
 from envtool.view import record
 from envtool.view.look import GONE, GRAIN, ROW, Unknown, View, above, digest_of, look, rows_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from envtool.directory.changes import State
+    from envtool.fs.changes import State
 
 
 def text(view: View) -> bytes:

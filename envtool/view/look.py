@@ -19,7 +19,7 @@ import struct
 from itertools import chain
 
 from envtool import git
-from envtool.beneath import open_beneath, open_top, real_path
+from envtool.fs.beneath import open_beneath, open_top, real_path
 from envtool.view import OWN, VENDOR, record
 
 TYPE_CHECKING = False

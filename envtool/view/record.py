@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 
-from envtool import stored
+from envtool.fs import store_files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def load(place: str, root: str) -> dict[str, Any]:
     """The record of a project; empty when there is none, or none that we can read."""
     try:
         record: dict[str, Any]
-        record, bulk = stored.opened(stored.read(place, most=LARGEST))
+        record, bulk = store_files.opened(store_files.read(place, most=LARGEST))
         if (record["format"], record["root"]) != (FORMAT, root) or sum(record["lengths"]) != len(bulk):
             return {}
         pieces, at = [], 0
@@ -57,7 +57,7 @@ def load(place: str, root: str) -> dict[str, Any]:
 def hashes(place: str, record: dict[str, Any]) -> bytes:
     """The hashes of a record, HASH bytes a name; empty when they are not there, or not its own."""
     try:
-        said, hashes = stored.opened(stored.read(f"{place}.hashes", most=LARGEST))[0]
+        said, hashes = store_files.opened(store_files.read(f"{place}.hashes", most=LARGEST))[0]
     except (OSError, ValueError, EOFError, TypeError):
         return b""
     return hashes if said == record["tag"] else b""
@@ -81,5 +81,5 @@ def write(place: str, root: str, content: dict[str, Any], hashed: bytes) -> None
     pieces = [content["stats"], *([content["walked"]] if "walked" in content else content["listings"])]
     kept = {key: value for key, value in content.items() if key not in ("names", "stats", "walked", "listings")}
     kept |= {"format": FORMAT, "root": root, "tag": tag(hashed), "lengths": [len(piece) for piece in pieces]}
-    stored.replace(f"{place}.hashes", stored.seal((kept["tag"], hashed)))
-    stored.replace(place, stored.seal(kept, b"".join(pieces)))
+    store_files.replace(f"{place}.hashes", store_files.seal((kept["tag"], hashed)))
+    store_files.replace(place, store_files.seal(kept, b"".join(pieces)))

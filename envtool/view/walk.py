@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from envtool.beneath import open_beneath
+from envtool.fs.beneath import open_beneath
 from envtool.view import OWN, VENDOR
 
 TYPE_CHECKING = False

@@ -15,13 +15,13 @@ BOTH = {
     *(
         "envtool",
         "envtool.above",
-        "envtool.beneath",
+        "envtool.fs.beneath",
         "envtool.cli",
         "envtool.cli.fast",
         "envtool.git",
         "envtool.repository",
     ),
-    *("envtool.run", "envtool.run.warm", "envtool.stored"),
+    *("envtool.run", "envtool.run.warm", "envtool.fs.store_files"),
 }
 EXEC = {
     *("_ctypes", "_socket", "select"),
@@ -31,7 +31,7 @@ EXEC = {
 TEST = {
     *(
         "errno",
-        "envtool.directory",
+        "envtool.fs.directory",
         "envtool.evidence",
         "envtool.report",
         "envtool.report.unchanged",

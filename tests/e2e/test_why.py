@@ -13,10 +13,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from envtool import app, beneath, registry
+from envtool import app, registry
 from envtool.api import BLOBS, Fetch, Kind, Place, Recipe
 from envtool.app import opening
 from envtool.errors import NotCachedError, UsageError
+from envtool.fs import beneath
 from envtool.kinds import host
 from envtool.kinds.run import RunLayer
 from envtool.realise.stacks import Stacks

@@ -24,9 +24,10 @@ import zstandard
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from envtool import globs, inputs, sizes
+from envtool import inputs
 from envtool.container import outputs
 from envtool.errors import BuildError, EnvtoolError, FetchError, SpecError, UsageError
+from envtool.fs import globs, sizes
 from envtool.kinds.debian import archive as deb
 from envtool.kinds.dockerfile import ignore, words
 from envtool.kinds.dockerfile.words import Lexer

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from envtool import beneath, evidence, gate, inputs, project
-from envtool.beneath import Replaced
+from envtool import evidence, gate, inputs, project
 from envtool.container import copies
 from envtool.container.outputs import Receiver
-from envtool.directory import OpenDirectory, drafts
 from envtool.errors import EnvtoolError
+from envtool.fs import beneath, caller_paths
+from envtool.fs.beneath import Replaced
+from envtool.fs.directory import OpenDirectory
 from envtool.lock.lock import Lock
 from envtool.resolve import file as lock_file
 from envtool.run import provenance
@@ -37,13 +38,13 @@ def top(tmp_path: Path) -> Path:
 
 
 def write(root: str) -> None:
-    with drafts.written(f"{root}/sub/report", root) as file:
+    with caller_paths.written(f"{root}/sub/report", root) as file:
         file.write(b"x")
 
 
 def write_by_a_link_of_the_callers(root: str) -> None:
     os.symlink(root, f"{root}-other")
-    with drafts.written(f"{root}-other/sub/report", root) as file:
+    with caller_paths.written(f"{root}-other/sub/report", root) as file:
         file.write(b"x")
 
 

@@ -1,4 +1,4 @@
-"""directory/changes.py: what a directory went through by us alone."""
+"""fs/changes.py: what a directory went through by us alone."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envtool.directory import OpenDirectory
-from envtool.directory.changes import Changes, state
+from envtool.fs.changes import Changes, state
+from envtool.fs.directory import OpenDirectory
 
 
 def states(directory):

@@ -31,7 +31,7 @@ ALLOWED = {
     "envtool/kinds/image/original.py": STORE + ": what was fetched",
     "envtool/kinds/dockerfile/copying.py": CONTAINER,
     "envtool/kinds/inplace.py": CONTAINER,
-    "envtool/users.py": "/proc/self",
+    "envtool/fs/passwd.py": "/proc/self",
     "envtool/oci/": OWN + ", and blobs of the store",
     "envtool/realise/outside.py": OWN,
     "envtool/realise/": STORE,

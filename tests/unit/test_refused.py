@@ -7,9 +7,9 @@ import os
 
 import pytest
 
-from envtool.beneath import Replaced
 from envtool.cli import main
 from envtool.errors import refused
+from envtool.fs.beneath import Replaced
 
 
 @pytest.mark.parametrize(

@@ -39,10 +39,10 @@ CONTAINER = "inside of a container, whose files outside are a directory of the s
 PRIVATE = "a new directory in TMPDIR, 0700"
 ALLOWED = {
     "envtool/directory/": "the room that does it for all",
-    "envtool/beneath.py": "how it opens",
+    "envtool/fs/beneath.py": "how it opens",
     "envtool/evidence.py:open_run": PRIVATE,
     "envtool/store/": STORE,
-    "envtool/stored.py": STORE,
+    "envtool/fs/store_files.py": STORE,
     "envtool/cache/parcels.py": STORE,
     "envtool/upkeep/checking.py": STORE,
     "envtool/upkeep/removing.py": STORE,

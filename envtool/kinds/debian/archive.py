@@ -10,7 +10,7 @@ import lzma
 import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from envtool.sizes import natural
+from envtool.fs.sizes import natural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from envtool.api import ResolveError
-from envtool.sizes import natural
+from envtool.fs.sizes import natural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from envtool.api import Fetch, Json, Request, Site, shapes
-from envtool.sizes import said
+from envtool.fs.sizes import said
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

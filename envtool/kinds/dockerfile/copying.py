@@ -15,13 +15,13 @@ import stat
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from envtool import stored
 from envtool.api import BuildError
+from envtool.fs import store_files
+from envtool.fs.passwd import Unknown, User, find, find_group, lacking
+from envtool.fs.rootpaths import resolve
+from envtool.fs.sizes import natural
 from envtool.kinds.dockerfile.context import is_pattern
 from envtool.kinds.dockerfile.ignore import covers
-from envtool.sizes import natural
-from envtool.users import Unknown, User, find, find_group, lacking
-from envtool.within import resolve
 
 CHUNK = 1 << 20
 _NAMES = 16 << 20  # bytes of /etc/passwd and its like
@@ -172,7 +172,7 @@ def _user(name: str) -> User:
 
 def _read(path: str) -> bytes:
     try:
-        return stored.read(path, most=_NAMES, follow=True)
+        return store_files.read(path, most=_NAMES, follow=True)
     except OSError:
         return b""
 

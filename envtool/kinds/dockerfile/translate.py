@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from envtool.fs.sizes import natural
 from envtool.kinds.dockerfile import mounts, transfers
 from envtool.kinds.dockerfile.acts import Act, DirectoryAct, RunAct
 from envtool.kinds.dockerfile.parse import Fault, Heredoc, Instruction, heredoc_of, parse
 from envtool.kinds.dockerfile.stages import UNSET, arguments, bound, check_flags
 from envtool.kinds.dockerfile.words import Lexer, WordError
 from envtool.model import Json
-from envtool.sizes import natural
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SHELL = ("/bin/sh", "-c")

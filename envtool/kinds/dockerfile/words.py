@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from envtool.globs import starred
+from envtool.fs.globs import starred
 
 MOST = 64 * 1024  # characters that variables may add to what is written, as for a value of a template
 _SPECIAL = "@*#?-$!0"

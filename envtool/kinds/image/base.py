@@ -20,10 +20,10 @@ from envtool.api import (
     Site,
     SpecError,
 )
+from envtool.fs.sizes import said
 from envtool.kinds.image import pins as pinned
 from envtool.kinds.image.pins import Layer
 from envtool.kinds.image.source import Source, of_options, parse, wanted
-from envtool.sizes import said
 
 BLOB = "layer"  # what a build calls the file
 

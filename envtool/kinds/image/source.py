@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from envtool.api import FetchError, Json
+from envtool.fs.sizes import natural
 from envtool.oci import reference
 from envtool.oci.reference import Reference
-from envtool.sizes import natural
 
 if TYPE_CHECKING:
     from envtool.oci.documents import Platform

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from envtool import globs
 from envtool.api import Package
+from envtool.fs import globs
 
 if TYPE_CHECKING:
     import uuid

@@ -6,7 +6,7 @@ import pytest
 from envtool_python.editable import decisive_files
 from envtool_python.facts import read_facts
 
-from envtool import globs
+from envtool.fs import globs
 
 HATCH = '[project]\nname = "me"\nversion = "1"\nreadme = "doc/intro.md"\n[build-system]\nrequires = ["hatchling"]\n'
 

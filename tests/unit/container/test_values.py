@@ -49,7 +49,7 @@ def test_the_hot_path_imports_little():
     assert {name for name in loaded if name.startswith("envtool")} == {
         "envtool",
         "envtool.container",
-        "envtool.stored",
+        "envtool.fs.store_files",
         *(f"envtool.container.{name}" for name in ("ids", "inside", "kernel", "mounts", "roots", "start", "messages")),
     }
 

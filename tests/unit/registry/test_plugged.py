@@ -160,9 +160,9 @@ def test_what_a_plugin_says_on_purpose_passes():
         kind(resolve=refuse).resolve(REQUEST, None)
 
     def full(path):
-        from envtool import stored
+        from envtool.fs import store_files
 
-        return stored.read(path, most=1)
+        return store_files.read(path, most=1)
 
     with pytest.raises(FileNotFoundError):  # of our own code, as the system says it
         kind(inputs=lambda *_: full("/nowhere/at/all")).inputs({})

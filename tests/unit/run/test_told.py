@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from envtool import stored
 from envtool.api import Looked
 from envtool.cli import fast
+from envtool.fs import store_files
 from envtool.gate import Allowed
 from envtool.model import BaseSpec, Env, Spec, Where
 from envtool.realise.ground import opened
@@ -164,7 +164,7 @@ def test_what_changed_while_it_was_read_gets_no_plan(run, monkeypatch):
     assert run(began=time.time_ns() + 10**9)
 
 
-@pytest.mark.parametrize("content", [b"", b"junk", stored.seal([1]), stored.seal({"version": 1})])
+@pytest.mark.parametrize("content", [b"", b"junk", store_files.seal([1]), store_files.seal({"version": 1})])
 def test_a_damaged_plan_is_no_plan(run, content):
     assert run()
     with open(told.path(run.store.root, f"{run.root}/envtool.yaml", "test", ()), "wb") as file:

@@ -4,7 +4,8 @@ import subprocess
 
 import pytest
 
-from envtool import gate, stored
+from envtool import gate
+from envtool.fs import store_files
 from envtool.run import warm
 
 
@@ -26,7 +27,7 @@ def plan(tmp_path):
 
     def write(**changes):
         with open(warm.path(store, str(spec), "unit"), "wb") as file:
-            file.write(stored.seal({**made, **changes}))
+            file.write(store_files.seal({**made, **changes}))
         return warm.read(store, str(spec), "unit")
 
     write.spec, write.store, write.top = spec, store, tmp_path
@@ -52,7 +53,7 @@ def test_what_was_not_there_counts_when_it_comes(plan):
     assert warm.read(plan.store, str(plan.spec), "unit") is None
 
 
-@pytest.mark.parametrize("content", [b"", b"junk", stored.seal([1]), stored.seal({"version": 1})])
+@pytest.mark.parametrize("content", [b"", b"junk", store_files.seal([1]), store_files.seal({"version": 1})])
 def test_a_damaged_plan_is_no_plan(plan, content):
     plan()
     with open(warm.path(plan.store, str(plan.spec), "unit"), "wb") as file:

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envtool import keys, stored
+from envtool import keys
+from envtool.fs import store_files
 from envtool.store import blobs, caches, claims, collect, layers, locks, memo, survey, usage
 from envtool.store.claims import Claims
 from envtool.store.collect import AGE, Policy, decide
@@ -149,7 +150,7 @@ def test_what_a_layer_stands_on_is_used_whenever_it_is(store):
     top = make(store, "c", below=["a", "b"], used=NOW - 70 * DAY)
     with open(store.path("plans", "00000000"), "wb") as file:
         place = store.path("layers", top, "layer.json")
-        file.write(stored.seal({"spec": "/p/envtool.yaml", "env": "unit", "watch": [(place, ())]}))
+        file.write(store_files.seal({"spec": "/p/envtool.yaml", "env": "unit", "watch": [(place, ())]}))
     os.utime(file.name, (NOW - DAY, NOW - DAY))
     found = survey.survey(store, here)
     assert {item.name: item.used for item in found.items} == dict.fromkeys([base, middle, top], NOW - DAY)
@@ -275,7 +276,9 @@ def test_litter_goes(store):
     ]
     for path in litter:
         with open(path, "wb") as file:
-            file.write(stored.seal({"spec": "/p/s", "env": "e", "watch": [(store.path("layers", "gone", "l"), ())]}))
+            file.write(
+                store_files.seal({"spec": "/p/s", "env": "e", "watch": [(store.path("layers", "gone", "l"), ())]})
+            )
         os.utime(path, (NOW - 2 * DAY, NOW - 2 * DAY))
     gone, kept = {"conflicts": "gone", "with": key}, {"conflicts": key, "with": key}
     for question in (gone, kept, {"other": 1}):
@@ -383,7 +386,9 @@ def test_a_layer_is_measured_once(store):
 def test_a_use_in_a_plan_that_is_told(store):
     key = make(store, "a", used=1.0)
     with open(store.path("plans", "00000000.told"), "wb") as file:
-        file.write(stored.seal({"spec": "/p/envtool.yaml", "watch": [(store.path("layers", key, "layer.json"), ())]}))
+        file.write(
+            store_files.seal({"spec": "/p/envtool.yaml", "watch": [(store.path("layers", key, "layer.json"), ())]})
+        )
     assert [*survey.uses(store)] == [
         Use(
             path=file.name,

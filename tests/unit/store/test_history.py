@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from envtool import keys, stored
+from envtool import keys
+from envtool.fs import store_files
 from envtool.model import Where
 from envtool.plan.why import Nearest, Past, Subject
 from envtool.store import history, memo
@@ -84,7 +85,7 @@ def test_each_layer_is_read_once_and_parsed_only_if_it_is_of_the_kind(store, mon
         document=document,
     )
     read, parsed = [], []
-    monkeypatch.setattr(stored, "read", lambda path, **more: read.append(path) or Path(path).read_bytes())
+    monkeypatch.setattr(store_files, "read", lambda path, **more: read.append(path) or Path(path).read_bytes())
     loads = history.document.loads
     monkeypatch.setattr(history.document, "loads", lambda data: parsed.append(data) or loads(data))
     seeker = Nearest(subject)

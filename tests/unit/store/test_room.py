@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from envtool import sizes
 from envtool.errors import StoreError
+from envtool.fs import sizes
 from envtool.store import room
 
 

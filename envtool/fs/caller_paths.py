@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import IO, TYPE_CHECKING
 
-from envtool.directory import OpenDirectory
+from envtool.fs.directory import OpenDirectory
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

@@ -16,7 +16,7 @@ import os
 import stat
 import time
 
-from envtool.beneath import open_beneath, open_top
+from envtool.fs.beneath import open_beneath, open_top
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import IO
 
-    from envtool.directory.changes import Change, Changes
+    from envtool.fs.changes import Change, Changes
 
 PREFIX, SUFFIX = ".envtool-", ".tmp"  # of what is being written; a kill leaves it, `OpenDirectory.sweep` takes it away
 _RANDOM = 8  # bytes, of which the name has hexadecimal digits

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envtool.users import Unknown, find, find_group, lacking
+from envtool.fs.passwd import Unknown, find, find_group, lacking
 
 PASSWD = (
     b"# remark\nroot:x:0:0:root:/root:/bin/sh\napp:x:7:8::/home/app:/bin/sh\n12:x:30:31::/odd:\nbroken:x:y:z\n+::::::\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from envtool import stored
+from envtool.fs import store_files
 
 
 def distrust(path: str, what: str) -> tuple[str, str]:
@@ -42,6 +42,6 @@ def _way(path: str) -> list[str]:
 
 def _overflow() -> int:
     try:
-        return int(stored.read("/proc/sys/kernel/overflowuid", most=100) or b"65534")
+        return int(store_files.read("/proc/sys/kernel/overflowuid", most=100) or b"65534")
     except (OSError, ValueError):
         return 65534

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envtool.within import resolve
+from envtool.fs.rootpaths import resolve
 
 
 @pytest.fixture

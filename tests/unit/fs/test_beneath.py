@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from envtool.beneath import open_beneath
+from envtool.fs.beneath import open_beneath
 
 
 def read(top, path, **more):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envtool import globs
+from envtool.fs import globs
 
 
 @pytest.mark.parametrize(

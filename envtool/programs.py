@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from envtool import repository
+from envtool.project import repository
 
 _checkouts: set[str] = set()
 

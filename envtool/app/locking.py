@@ -13,7 +13,7 @@ from envtool.errors import UsageError
 from envtool.events import Emit
 from envtool.lock.changes import Change, changes
 from envtool.lock.lock import merged
-from envtool.project import VENDOR
+from envtool.project.source_files import VENDOR
 from envtool.realise.gather import Gathered, gather
 from envtool.realise.setting import Cancel
 from envtool.realise.stacks import Stacks

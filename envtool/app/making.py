@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import time
 
-from envtool import git
 from envtool.app import together
 from envtool.app.opening import Opened, working
 from envtool.app.request import Request, one_env
 from envtool.errors import MakeError
 from envtool.events import Emit, Started
 from envtool.model import Env
+from envtool.project import git
 from envtool.realise.setting import Cancel
 from envtool.realise.stacks import Stack, Stacks
 from envtool.run import describe, ready, standin, warm

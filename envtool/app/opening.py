@@ -18,13 +18,13 @@ from envtool.fs.beneath import real_path
 from envtool.lock.lock import Lock
 from envtool.model import Spec
 from envtool.plan.graph import Graph, graph
-from envtool.project import Files
+from envtool.project import own_logs
+from envtool.project.source_files import Files
 from envtool.realise.parts import known_parts
 from envtool.realise.setting import Cancel, Setting
 from envtool.resolve import file as lock_file
 from envtool.resolve import locking
 from envtool.store import scratch, store
-from envtool.view import logs
 
 if TYPE_CHECKING:
     from envtool.cache.share import Share
@@ -63,7 +63,7 @@ def opened(request: Request, emit: Emit | None = None, cancel: Cancel | None = N
         cancel=cancel or Cancel.make(),
         refresh=request.refresh,
         files=(*spec.files, name),
-        logs=tuple(dict.fromkeys((*logs.find(spec.root), *_inside(spec.root, request.reports)))),
+        logs=tuple(dict.fromkeys((*own_logs.find(spec.root), *_inside(spec.root, request.reports)))),
         listed=None if emit else files.listed,
         lock=locked or Lock(),
         offline=request.offline,

@@ -11,7 +11,7 @@ from envtool.app.consent import allowed
 from envtool.app.request import Request, find_spec, select
 from envtool.gate import Gate
 from envtool.model import Spec
-from envtool.project import Files
+from envtool.project.source_files import Files
 from envtool.spec import load as load_spec
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ import os
 import shlex
 from dataclasses import dataclass, field, replace
 
-from envtool import above
 from envtool.errors import UsageError
 from envtool.fs import globs
 from envtool.fs.beneath import hold
 from envtool.model import Env, Spec
+from envtool.project import discovery
 
-SPEC = above.SPEC
+SPEC = discovery.SPEC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,7 @@ def _find(request: Request) -> str:
         if not os.path.isfile(path):
             raise UsageError(f"no file `{request.file}`", code="no-spec")
         return os.path.abspath(path)
-    found = above.spec(start)
+    found = discovery.spec(start)
     if found.passed_over:
         directory = os.path.dirname(found.passed_over)
         raise UsageError(

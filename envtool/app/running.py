@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
 
-from envtool import evidence
 from envtool.app import together
 from envtool.app.opening import Opened, working
 from envtool.app.request import Request, no_task
@@ -19,6 +18,7 @@ from envtool.errors import EnvtoolError, Interrupted, NotCachedError, UsageError
 from envtool.events import Emit, Event, Noted
 from envtool.model import Env, Task
 from envtool.plan.outputs import contested
+from envtool.project import rundir
 from envtool.realise.setting import Cancel, Setting
 from envtool.realise.stacks import Stacks
 from envtool.run import describe, ready, remember
@@ -51,7 +51,7 @@ def _run(request: Request, at: Opened, task: str, cancel: Cancel, patience: Pati
         wanted = {node_id for env, _ in chosen for node_id in at.nodes.stacks[env.name]}
         stacks.pull([env.name for env, _ in chosen])
         _check_cached(at, wanted, stacks)
-    directory, note = evidence.open_run(spec.root)
+    directory, note = rundir.open_run(spec.root)
     if note:
         setting.emit(Noted(text=note))
     for note in contested(chosen):
@@ -62,7 +62,7 @@ def _run(request: Request, at: Opened, task: str, cancel: Cancel, patience: Pati
     def one(env: Env, each: Task) -> Result:
         if stop.is_set() or cancel.is_set():
             return _ended(env, each, "interrupted" if cancel.is_set() else "skipped", "not started")
-        log = evidence.log_path(directory, env.name, each.name)
+        log = rundir.log_path(directory, env.name, each.name)
         asked = remember.Asked(env=env, task=each, setting=setting, log=log, host=describe.passed(env, os.environ))
         result, trace = _result(asked, stacks, again=request.again)
         traces.extend([trace] if trace else [])
@@ -82,7 +82,7 @@ def _run(request: Request, at: Opened, task: str, cancel: Cancel, patience: Pati
         )
     finally:
         pool.shutdown(wait=not cancel.is_set(), cancel_futures=True)
-        evidence.close_run(spec.root, directory)
+        rundir.close_run(spec.root, directory)
     if said := _unremembered(chosen, done, setting):
         setting.emit(Noted(text=said))
     if (line := setting.allowed.all()) and any(result.error for result in done):
@@ -138,7 +138,7 @@ def _result(asked: remember.Asked, stacks: Stacks, *, again: bool) -> tuple[Resu
             output = traceback.format_exc()
         log = asked.log if output else ""
         if output:
-            with suppress(OSError), evidence.create(log) as file:
+            with suppress(OSError), rundir.create(log) as file:
                 file.write(output.encode(errors="replace"))
         return _ended(env, task, "error", words(error), log=log, error=error), None
 

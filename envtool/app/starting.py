@@ -8,12 +8,13 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from envtool import registry, repository
+from envtool import registry
 from envtool.api import Detection, Project
 from envtool.app import makefile
 from envtool.app.request import SPEC, Request
 from envtool.model import Json
-from envtool.project import Files
+from envtool.project import repository
+from envtool.project.source_files import Files
 from envtool.spec import load as load_spec
 from envtool.spec.language import Within
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from envtool import evidence
 from envtool.app.opening import working
 from envtool.app.request import Request
 from envtool.events import Emit, Noted
+from envtool.project import rundir
 from envtool.realise.setting import Cancel
 from envtool.realise.stacks import Stacks
 from envtool.verify.result import Verified
@@ -21,10 +21,10 @@ def verify(
     with working(request, emit, cancel) as at:
         stacks = Stacks(at.nodes, at.setting)
         targets = chosen.outputs(at.spec, names) if build else chosen.layers(at.spec, stacks.graph(), names)
-        directory, note = evidence.open_run(at.spec.root)
+        directory, note = rundir.open_run(at.spec.root)
         if note:
             emit(Noted(text=note))
         try:
             return everything.verify(targets, stacks, at.setting, directory, request.jobs, request.fail_fast)
         finally:
-            evidence.close_run(at.spec.root, directory)
+            rundir.close_run(at.spec.root, directory)

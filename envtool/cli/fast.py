@@ -204,10 +204,10 @@ def _launch(plan: dict[str, object], argv: tuple[str, ...]) -> int | None:
 
 def nearest(directory: str) -> str:
     """The spec that app.find_spec finds, with the links of its directory followed; empty when there is none."""
-    from envtool import above
+    from envtool.project import discovery
 
-    found = above.spec(os.path.abspath(directory)).path
-    return f"{os.path.realpath(os.path.dirname(found))}/{above.SPEC}".replace("//", "/") if found else ""
+    found = discovery.spec(os.path.abspath(directory)).path
+    return f"{os.path.realpath(os.path.dirname(found))}/{discovery.SPEC}".replace("//", "/") if found else ""
 
 
 def _store() -> str:

@@ -9,7 +9,7 @@ many that is refused costs a note, and one too few costs the machine.
 from __future__ import annotations
 
 from envtool.fs.directory import is_temporary
-from envtool.view import OWN, VENDOR
+from envtool.project import OWN, VENDOR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

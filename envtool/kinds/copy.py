@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
-from envtool import leads
 from envtool.api import PROJECT, Json, Kind, Place, Recipe, Request
 from envtool.fs import globs
+from envtool.project import symlinks
 
 # Text alone: the number 755 is 01363 to chmod(2), 493 is 0755, and nobody could tell which of them 644 is meant as.
 MODE: Json = {
@@ -109,7 +109,7 @@ def _targets(pattern: str, links: Mapping[str, str], to: str, *, several: bool) 
 def _source(path: str, links: Mapping[str, str], file: str, directory: str) -> dict[str, str]:
     """What a source means: to be `file`, or of a directory its content, under the names it has there, in `directory`. A
     link that leads to nothing of the project stays one."""
-    real = leads.through(path, links)
+    real = symlinks.through(path, links)
     if real in links:
         return {file: real}
     prefix = f"{real}/" if real else ""

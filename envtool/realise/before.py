@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NoReturn
 
-from envtool import inputs
 from envtool.api import Kind, Request, Secret
 from envtool.errors import EnvtoolError, Interrupted, PluginError, Problem, ResolveError, SpecError, UsageError
 from envtool.gate import Gate
 from envtool.plan.graph import Node, foreseen
 from envtool.plugged import placed
+from envtool.project import inputs
 from envtool.realise import settle
 from envtool.realise.inproject import InProject
 from envtool.realise.setting import DEFAULT_EPOCH, Setting

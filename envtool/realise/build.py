@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 
-from envtool import inputs, net
+from envtool import net
 from envtool.api import (
     BESIDE,
     BLOBS,
@@ -32,6 +32,7 @@ from envtool.container.program import Beside, Bind, Program, Root, Step, Text, V
 from envtool.errors import BuildError, Interrupted, MakeError, SandboxError, StoreError
 from envtool.events import Outcome, Output, Progress
 from envtool.model import Json
+from envtool.project import inputs
 from envtool.realise import advice, archive, inside, shown, team
 from envtool.realise.bring import bring
 from envtool.realise.ground import Ground, copies, joins, laid, lies_over, looked, not_cached, opened, stack_binds

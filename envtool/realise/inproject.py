@@ -8,9 +8,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import BinaryIO
 
-from envtool import project
 from envtool.errors import ResolveError, UsageError
 from envtool.gate import MOST
+from envtool.project import source_files
 from envtool.realise.setting import Setting
 
 
@@ -51,8 +51,8 @@ class InProject:
 
     def tags(self, directory: str = "") -> tuple[str, ...]:
         """See api.Site."""
-        return project.tags(self._setting.root, directory)
+        return source_files.tags(self._setting.root, directory)
 
     def described(self, directory: str, names: Collection[str]) -> str:
         """See api.Site."""
-        return project.described(self._setting.root, directory, names)
+        return source_files.described(self._setting.root, directory, names)

@@ -99,7 +99,9 @@ class Setting:
     cancel: Cancel
     refresh: bool = False  # ask `resolve` again though answers are locked or remembered
     files: tuple[str, ...] = ()  # of the project: the spec, what it includes and its lock; never an output by chance
-    logs: tuple[str, ...] = ()  # of the project: what this run writes about itself; tasks do not see it (view/logs.py)
+    logs: tuple[
+        str, ...
+    ] = ()  # of the project: what this run writes about itself; tasks do not see it (project/own_logs.py)
     listed: Callable[[], list[str]] | None = None  # the project's files, for verbs that look at one moment of it
     lock: Lock = field(default_factory=Lock)
     tried: set[str] = field(default_factory=set)  # ids of questions whose answer in the lock was found to be sound

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from envtool import inputs, keys, project, shapes
+from envtool import keys, shapes
 from envtool.api import Fetch, InputFile, Kind, Request, Site
 from envtool.errors import (
     EnvtoolError,
@@ -30,6 +30,7 @@ from envtool.lock.text import wrong_pins
 from envtool.model import BaseSpec, Json, LayerSpec
 from envtool.plan.graph import Node, has_parts
 from envtool.plugged import placed
+from envtool.project import inputs, source_files
 from envtool.realise.setting import DEFAULT_EPOCH, Setting
 from envtool.realise.variables import add
 from envtool.store import memo
@@ -432,7 +433,7 @@ def texts(setting: Setting, node: Node) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in node.kind.texts(spec.options):
         try:
-            text = project.Files(setting.root, setting.gate()).read(posixpath.join(spec.directory, path))
+            text = source_files.Files(setting.root, setting.gate()).read(posixpath.join(spec.directory, path))
         except EnvtoolError as error:
             raise said_of(spec, error) from error
         if text is not None:

@@ -20,7 +20,7 @@ from typing import IO, Any, TypeAlias
 from envtool.errors import StoreError, UsageError
 from envtool.fs.caller_paths import reached, written
 from envtool.fs.directory import OpenDirectory
-from envtool.project import VENDOR
+from envtool.project.source_files import VENDOR
 from envtool.realise.gather import Wanted
 from envtool.store import blobs
 from envtool.store.store import Store

@@ -6,8 +6,8 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
-from envtool import evidence
 from envtool.errors import ResolveError
+from envtool.project import rundir
 from envtool.report import words
 from envtool.report.text import one_line, safe, shortened, width, wrapped
 
@@ -38,7 +38,7 @@ READ = 1 << 20  # bytes read from the end of a log
 def _read(path: str) -> tuple[str, bool]:
     """The end of a log and whether something before it was left out. A missing log is an empty one."""
     try:
-        with evidence.opened(path) as file:
+        with rundir.opened(path) as file:
             length = file.seek(0, 2)
             file.seek(max(0, length - READ))
             return file.read().decode(errors="replace"), length > READ

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from envtool import evidence
 from envtool.events import Event, Finished, Output, Started
 from envtool.fs import caller_paths
+from envtool.project import rundir
 from envtool.report.text import safe
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Junit:
 def _end(log: str) -> str:
     """The end of a log; nothing where there is none any more."""
     try:
-        with evidence.opened(log) as file:
+        with rundir.opened(log) as file:
             file.seek(max(0, file.seek(0, 2) - KEPT))
             return file.read().decode(errors="replace")
     except OSError:

@@ -10,7 +10,7 @@ from envtool.errors import Problem, SpecError, UsageError
 from envtool.fs.directory import OpenDirectory
 from envtool.lock import text
 from envtool.lock.lock import Lock
-from envtool.project import Files
+from envtool.project.source_files import Files
 from envtool.registry import Registry
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from envtool import keys, project
+from envtool import keys
 from envtool.api import Cache, Fetch, Request, Secret
 from envtool.errors import Problem, SpecError
 from envtool.lock.lock import Entry, Lock, Question
@@ -12,6 +12,7 @@ from envtool.model import Json, LayerSpec
 from envtool.plan.changes import Change, Facts
 from envtool.plan.compare import compare_question
 from envtool.plan.graph import Graph, Node
+from envtool.project import source_files
 from envtool.realise import settle
 from envtool.realise.setting import Setting
 from envtool.realise.settle import Made, Settled
@@ -165,7 +166,7 @@ def _short(text: str) -> str:
 def _line(spec: object, setting: Setting) -> str:
     where = spec.where if isinstance(spec, LayerSpec) else getattr(spec, "where", None)
     try:
-        text = project.Files(setting.root).read(where.file) or ""  # type: ignore[union-attr]
+        text = source_files.Files(setting.root).read(where.file) or ""  # type: ignore[union-attr]
     except Exception:
         return ""
     return [*text.splitlines()[where.line - 1 : where.line], ""][0]  # type: ignore[union-attr]

@@ -16,12 +16,13 @@ from datetime import UTC, datetime
 from io import BufferedReader
 from typing import Any
 
-from envtool import __version__, evidence, git, refs
+from envtool import __version__
 from envtool.errors import Interrupted
 from envtool.fs import hashing
 from envtool.fs.beneath import Replaced, open_beneath, open_top
 from envtool.fs.directory import OpenDirectory
 from envtool.model import Env, Json, Task
+from envtool.project import git, refs, rundir
 from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stack
 from envtool.run import contents
@@ -57,7 +58,7 @@ def statement(
     """
     with OpenDirectory.open(root) as project:
         outputs = [_described(name, project.read(name), check) for name in _files(root, result.outputs)]
-    log = [_described(os.path.basename(result.log), evidence.opened(result.log), check)] if result.log else []
+    log = [_described(os.path.basename(result.log), rundir.opened(result.log), check)] if result.log else []
     return {
         "_type": STATEMENT,
         "subject": [*(outputs or log)],
@@ -100,7 +101,7 @@ def record(env: Env, task: Task, stack: Stack, setting: Setting, result: Result,
             check=setting.cancel.check,
         )
         text = json.dumps(said, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-        with evidence.create(path) as file:  # names that are no UTF-8 cannot be said in JSON: their bytes become U+FFFD
+        with rundir.create(path) as file:  # names that are no UTF-8 cannot be said in JSON: their bytes become U+FFFD
             file.write(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").encode())
     except (OSError, Interrupted):
         return ""
@@ -117,7 +118,7 @@ def remembered(log: str, *, same: bool) -> bytes:
     is of the `same` commit, it names none: another commit, or another checkout, may have the same files. Raises
     OSError."""
     try:
-        with evidence.opened(path_for(log)) as file:
+        with rundir.opened(path_for(log)) as file:
             text = file.read()
     except FileNotFoundError:
         return b""
@@ -136,7 +137,7 @@ def bundle(results: Sequence[Any]) -> str:
     lines = []
     for result in results:
         try:
-            with evidence.opened(path_for(result.log)) as file:
+            with rundir.opened(path_for(result.log)) as file:
                 lines.append(json.dumps(json.load(file), sort_keys=True, ensure_ascii=False) + "\n")
         except (OSError, ValueError, RecursionError):
             continue  # it did not pass, or somebody else wrote there since

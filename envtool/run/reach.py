@@ -15,17 +15,16 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from envtool import git, project
 from envtool.api import PROJECT, Looked
 from envtool.errors import EnvtoolError
 from envtool.fs.beneath import real_path
 from envtool.model import Json
+from envtool.project import git, snapshot, source_files
 from envtool.realise.ground import looked, opened
 from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stack
-from envtool.run import standin
+from envtool.run import host_state, standin
 from envtool.store import memo
-from envtool.view import look, machine
 
 INDEX = ("ls-files", "-s", "-t", "-z", "--", ".")
 WHOLE = 1 << 20  # bytes of a file of git's that is read: of a larger one times and size count
@@ -67,13 +66,13 @@ class Reach:
         ):
             return ""
         found = history(setting)
-        if found.newest > self._began - look.GRAIN:
+        if found.newest > self._began - snapshot.GRAIN:
             raise EnvtoolError("git's own files changed while it ran, or just before", code="project-git")
         return found.digest
 
     def stood(self) -> bool:
         """Whether what was opened of the machine still stands as it did."""
-        return self._machine is None or machine.stands(*machine.pack(_reached(self._machine, [self.opened])))
+        return self._machine is None or host_state.stands(*host_state.pack(_reached(self._machine, [self.opened])))
 
     def note(self, key: str, setting: Setting) -> None:
         """Remember what of the machine was opened for the result of this key."""
@@ -103,7 +102,7 @@ def reached(stack: Stack, key: str, setting: Setting) -> dict[str, int]:
 def _reached(shown: Looked, told: Sequence[Iterable[str] | None]) -> dict[str, int]:
     known = [each for each in told if each is not None]
     together = frozenset(path for each in known for path in each) if len(known) == len(told) else None
-    return machine.reached(shown.states, shown.trees, together)
+    return host_state.reached(shown.states, shown.trees, together)
 
 
 # ---- git -------------------------------------------------------------------------------------------------------------
@@ -121,7 +120,7 @@ class _Top:
 def _tops(setting: Setting) -> list[_Top]:
     """All that a task of the project sees. Raises EnvtoolError."""
     found = []
-    for prefix, _ in project.gits(setting.root, setting.cancel.reader):
+    for prefix, _ in source_files.gits(setting.root, setting.cancel.reader):
         source = os.path.join(setting.root, prefix, ".git")
         if os.path.isdir(source) and not os.path.islink(source):
             found.append(_Top(place=f"{PROJECT}/{prefix}.git", source=source))
@@ -137,9 +136,9 @@ def history(setting: Setting) -> History:
     paths: list[str] = []
     newest = 0
     try:
-        for prefix, repository in project.gits(setting.root, setting.cancel.reader):
+        for prefix, repository in source_files.gits(setting.root, setting.cancel.reader):
             if prefix or repository.top == real_path(setting.root):
-                listing = project.ask(repository, setting.root, prefix, INDEX)
+                listing = source_files.ask(repository, setting.root, prefix, INDEX)
             else:  # a task sees all of a repository above the project
                 listing = git.ask(repository, repository.top, INDEX)
             rows.append(f"{prefix} {hashlib.sha256(listing.end(setting.cancel.reader)).hexdigest()}")

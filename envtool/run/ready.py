@@ -11,21 +11,21 @@ import sysconfig
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from envtool import evidence, gate, project
+from envtool import gate
 from envtool.container import ids
 from envtool.container.program import Step
 from envtool.fs import store_files
 from envtool.fs.beneath import identity, real_path
 from envtool.model import Env, Spec
-from envtool.project import Files
+from envtool.project import rundir, snapshot_cache, source_files
+from envtool.project.source_files import Files
 from envtool.realise import settle
 from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stack
 from envtool.registry import discover
-from envtool.run import describe, provenance, reach, standin, told, warm
+from envtool.run import describe, host_state, provenance, reach, standin, told, warm
 from envtool.run.remember import Trace
 from envtool.store import layers, locks
-from envtool.view import machine, record
 
 MARGIN = 1_000_000_000  # nanoseconds
 MOST = 20_000  # watched paths: beyond, looking at them all is no short cut any more
@@ -46,7 +46,7 @@ def prepare(
     program = describe.container(
         env, stack, project=setting.root, hidden=(), host={}, scratch=scratch, allowed=setting.allowed, git=git
     )
-    gits = project.gits(setting.root, setting.cancel.reader)
+    gits = source_files.gits(setting.root, setting.cancel.reader)
     outer = gits[0][1] if gits else None
     # names are found while the container is described once more for each command: the step is only a place for it
     flat = describe.with_step(program, Step(cwd=describe.workdir(env))).flat()
@@ -59,7 +59,7 @@ def prepare(
         "environment": dict(program.env),
         "passed": env.passed,
         "allowed": gate.passing(env.passed, setting.allowed, network=env.network),
-        "hidden": (project.OWN, *git.hidden),
+        "hidden": (source_files.OWN, *git.hidden),
         "repositories": tuple((prefix, os.path.join(setting.root, prefix.rstrip("/"))) for prefix, _ in gits),
         "git": outer.directory if outer else "",
         "locks": tuple(locks.place(setting.store, layers.used_mark(made.layer.key)) for made in stack.made),
@@ -123,11 +123,11 @@ def unchanged(
         "envs": selected,
         "switches": told.switches(os.environ),
         "watch": sorted(watched.items()),
-        "machine": machine.pack(states),
+        "machine": host_state.pack(states),
         "root": setting.root,
         "identity": identity(setting.root),
-        "repository": project.sees_git(setting.root),
-        "record": record.place(setting.store.root, setting.root),
+        "repository": source_files.sees_git(setting.root),
+        "record": snapshot_cache.place(setting.store.root, setting.root),
         "view": traces[0].view,
         "logs": setting.logs,
         "rows": [_row(trace) for trace in traces],
@@ -154,7 +154,7 @@ def _result(trace: Trace) -> str:
 
 def _copies(trace: Trace) -> list[tuple[str, str]]:
     """What a run leaves as evidence: (path in the store, name beside the others)."""
-    log = evidence.log_path("", trace.env.name, trace.task)
+    log = rundir.log_path("", trace.env.name, trace.task)
     found = [(trace.found.log, os.path.basename(log))]
     if os.path.exists(trace.found.statement):
         found.append((trace.found.statement, os.path.basename(provenance.path_for(log))))
@@ -201,5 +201,5 @@ def _decided(stack: Stack, spec: Spec, setting: Setting) -> Iterator[str]:
             while len(place) > len(setting.root):  # names in a directory come and go with its time
                 place = os.path.dirname(place)
                 yield place
-    for _, directory in project.repositories(setting.root, setting.cancel.reader):
+    for _, directory in source_files.repositories(setting.root, setting.cancel.reader):
         yield os.path.join(directory, ".gitmodules")

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from envtool import evidence, keys, net, project
+from envtool import keys, net
 from envtool.container import ids
 from envtool.container.outputs import Receiver
 from envtool.errors import EnvtoolError
@@ -22,14 +22,14 @@ from envtool.events import Finished, Started
 from envtool.fs import hashing
 from envtool.fs.beneath import open_beneath
 from envtool.model import Env, Json, Task
+from envtool.project import rundir, snapshot, snapshot_cache, snapshot_diff, source_files
+from envtool.project.snapshot import Unknown, View
 from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stack, Stacks, stack_binds
 from envtool.run import describe, provenance, reach, shared
 from envtool.run.result import Result
 from envtool.run.tasks import run_task
 from envtool.store import layers, results, views
-from envtool.view import compare, look, record
-from envtool.view.look import Unknown, View
 
 SERVICES: list[Json] = []  # envs have none yet
 
@@ -116,14 +116,14 @@ def document(asked: Asked, stack: Stack, view: str) -> dict[str, Json]:
     return keys.result_document(
         stack=[[made.layer.diff_id, made.layer.key if shows and not number else ""] for number, made in layered],
         view=view,
-        history=project.history(asked.setting.root) if task.outputs else "",
+        history=source_files.history(asked.setting.root) if task.outputs else "",
         commands=[[*command.words()] for command in task.commands],
         workdir=describe.workdir(env),
         variables={name: value for name, value in variables.items() if name not in passed},
         passed={name: digest(variables[name]) for name in sorted(passed)},
         user=user,
         outputs=[*task.outputs],
-        repository=project.sees_git(asked.setting.root),
+        repository=source_files.sees_git(asked.setting.root),
         kernel=os.uname().release if shows else "",
         network=env.network,
         arch=asked.setting.arch,
@@ -149,8 +149,8 @@ def look_at(setting: Setting) -> View | str:
     """How the project stands, or why that cannot be told. Raises Interrupted."""
     try:
         cancel = setting.cancel
-        place = record.place(setting.store.root, setting.root)
-        return look.look(setting.root, place, cancel.reader, cancel.check, logs=setting.logs)
+        place = snapshot_cache.place(setting.store.root, setting.root)
+        return snapshot.look(setting.root, place, cancel.reader, cancel.check, logs=setting.logs)
     except Unknown as error:
         return str(error)
 
@@ -240,7 +240,7 @@ def _by_team(asked: Asked, stack: Stack, view: View) -> tuple[Result, Trace] | N
 
 def _copy(source: str, target: str) -> None:
     """From the store to the evidence."""
-    with open(source, "rb") as file, evidence.create(target) as out:
+    with open(source, "rb") as file, rundir.create(target) as out:
         shutil.copyfileobj(file, out, 1 << 20)
 
 
@@ -305,9 +305,9 @@ def _before(asked: Asked, stack: Stack, view: View) -> _Before | str:
     try:
         return _Before(
             view=view,
-            directories=compare.directories(view),
+            directories=snapshot_diff.directories(view),
             document=document(asked, stack, view.digest),
-            manifest=compare.text(view),
+            manifest=snapshot_diff.text(view),
             reach=reach.Reach(stack, asked.setting),
         )
     except (EnvtoolError, OSError, Unknown) as error:
@@ -322,10 +322,10 @@ def _keep(asked: Asked, stack: Stack, before: _Before, result: Result) -> str:
         after = look_at(setting)
         if not isinstance(after, View):
             return after
-        if touched := compare.changed(before.view, after) - {*result.outputs}:
+        if touched := snapshot_diff.changed(before.view, after) - {*result.outputs}:
             more = f" and {len(touched) - 1} more" if len(touched) > 1 else ""
             return f"{min(touched)}{more} was touched while it ran"
-        if moved := compare.moved(before.directories, after):  # files that were exchanged meanwhile, and are back
+        if moved := snapshot_diff.moved(before.directories, after):  # files that were exchanged meanwhile, and are back
             return f"the directory {moved} was changed while it ran"
         if not before.reach.stood():
             return "this machine's own system changed while it ran"
@@ -337,7 +337,7 @@ def _keep(asked: Asked, stack: Stack, before: _Before, result: Result) -> str:
                 return "git's history changed while it ran"
             # its own outputs are files of the project: the next run sees another view, and yet nothing new
             documents.append(now)
-            views.put(setting.store, after.digest, compare.text(after))
+            views.put(setting.store, after.digest, snapshot_diff.text(after))
         views.put(setting.store, before.view.digest, before.manifest)
         for made in (*stack.made, *stack.aside):
             layers.note(setting.store, made.layer)

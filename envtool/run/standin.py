@@ -20,12 +20,12 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from envtool import git, project
 from envtool.api import PROJECT
 from envtool.container import ids
 from envtool.container.program import Bind, Peek
 from envtool.errors import EnvtoolError
 from envtool.fs.beneath import open_beneath, real_path
+from envtool.project import git, source_files
 from envtool.realise.setting import Setting
 from envtool.store import layers
 
@@ -71,7 +71,7 @@ def sight(setting: Setting) -> Sight | None:
     """What of a repository is to be shown to the project's tasks; None where the project has its own, or there is none
     that may be. Raises EnvtoolError (code project-git)."""
     root = real_path(setting.root)
-    found = next((each for prefix, each in project.gits(root, setting.cancel.reader) if not prefix), None)
+    found = next((each for prefix, each in source_files.gits(root, setting.cancel.reader) if not prefix), None)
     try:
         if found is None or not git.elsewhere(found, root):
             return None

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import IO
 
-from envtool import evidence, project
 from envtool.container import ids, start
 from envtool.errors import EnvtoolError, MakeError, StoreError
 from envtool.events import Outcome
 from envtool.model import Env, Task
+from envtool.project import rundir, source_files
 from envtool.realise import advice
 from envtool.realise.setting import PATH, Setting
 from envtool.realise.stacks import Stack, stack_binds
@@ -98,7 +98,7 @@ def _run(
             env,
             stack,
             project=setting.root,
-            hidden=(*project.hidden(setting.root, setting.cancel.reader), *setting.logs),
+            hidden=(*source_files.hidden(setting.root, setting.cancel.reader), *setting.logs),
             host=host,
             scratch=scratch,
             task=task,
@@ -139,7 +139,7 @@ def programs(stack: Stack) -> frozenset[str]:
 
 def _log(path: str) -> IO[bytes]:
     try:
-        return evidence.create(path)
+        return rundir.create(path)
     except OSError as error:
         raise StoreError(f"the log cannot be written: {error.strerror}: {path}", code="evidence-write") from error
 

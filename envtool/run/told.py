@@ -11,8 +11,8 @@ import binascii
 import os
 import sys
 
-from envtool import git
 from envtool.fs import store_files
+from envtool.project import git
 from envtool.run import warm
 
 TYPE_CHECKING = False
@@ -77,7 +77,8 @@ def stands(plan: dict[str, Any], cancel: int = -1) -> bool:
     """Whether the project's files, and those of this machine that a task can reach, are those of the plan. Not known,
     and so False, at once when the descriptor `cancel` becomes readable."""
     from envtool.fs import beneath
-    from envtool.view import look, machine
+    from envtool.project import snapshot
+    from envtool.run import host_state
 
     try:
         beneath.hold(plan["root"], plan["identity"])
@@ -85,18 +86,18 @@ def stands(plan: dict[str, Any], cancel: int = -1) -> bool:
         return False
     logs: tuple[str, ...] = ()
     if plan["logs"] or _to_file(1) or _to_file(2):
-        from envtool.view.logs import find
+        from envtool.project.own_logs import find
 
         logs = find(plan["root"])
     try:
-        asked = look.ask(plan["root"], plan["record"], logs)
-        if git.seen(asked.repository, plan["root"]) != plan["repository"] or not machine.stands(
+        asked = snapshot.ask(plan["root"], plan["record"], logs)
+        if git.seen(asked.repository, plan["root"]) != plan["repository"] or not host_state.stands(
             *plan["machine"]
         ):  # git works
-            look.drop(asked)
+            snapshot.drop(asked)
             return False
-        found = look.settle(asked, unchanged=True, cancel=cancel)
-    except (look.Unknown, git.Failure):
+        found = snapshot.settle(asked, unchanged=True, cancel=cancel)
+    except (snapshot.Unknown, git.Failure):
         return False
     return found is not None and found.digest == plan["view"]
 
@@ -111,14 +112,14 @@ def _to_file(descriptor: int) -> bool:
 def leave(plan: dict[str, Any]) -> bool:
     """Leave the remembered evidence where a run would have left its own, and note that the results were of use. False
     where that cannot be."""
-    from envtool import evidence
+    from envtool.project import rundir
 
-    directory, note = evidence.open_run(plan["root"])
+    directory, note = rundir.open_run(plan["root"])
     plan["note"] = note
     try:
         for row in plan["rows"]:
             for source, name in row["copies"]:
-                with open(source, "rb") as file, evidence.create(os.path.join(directory, name)) as copy:
+                with open(source, "rb") as file, rundir.create(os.path.join(directory, name)) as copy:
                     while piece := file.read(1 << 20):
                         copy.write(piece)
                 os.utime(os.path.dirname(source))
@@ -126,5 +127,5 @@ def leave(plan: dict[str, Any]) -> bool:
     except OSError:
         return False
     finally:
-        evidence.close_run(plan["root"], directory)
+        rundir.close_run(plan["root"], directory)
     return True

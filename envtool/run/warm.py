@@ -11,8 +11,9 @@ import fcntl
 import os
 import sys
 
-from envtool import __version__, git
+from envtool import __version__
 from envtool.fs import store_files
+from envtool.project import git
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def hidden(plan: dict[str, Any], running: list[tuple[str, git.Git]], cancel: int
 
 def _made_by_tools(root: str) -> list[str]:
     from envtool.fs.beneath import open_top
-    from envtool.view.walk import walk
+    from envtool.project.walk import walk
 
     try:
         top = open_top(root)

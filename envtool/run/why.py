@@ -12,6 +12,8 @@ from envtool.plan import whytask
 from envtool.plan.changes import Ground, Places
 from envtool.plan.graph import Graph
 from envtool.plan.why import Explanation
+from envtool.project import snapshot_diff
+from envtool.project.snapshot import Unknown, View
 from envtool.realise.explain import ground_of, grounds, stood_on
 from envtool.realise.look import Look, made
 from envtool.realise.places import in_spec
@@ -19,8 +21,6 @@ from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stack
 from envtool.run import describe, reach, remember
 from envtool.store import results, views
-from envtool.view import compare
-from envtool.view.look import Unknown, View
 
 
 def explain_tasks(
@@ -99,7 +99,7 @@ def _moved(key: str, kept: Sequence[results.Remembered], setting: Setting) -> st
 
 def _files(view: View | str) -> whytask.View | None:
     try:
-        return views.rows(compare.text(view)) if isinstance(view, View) else None
+        return views.rows(snapshot_diff.text(view)) if isinstance(view, View) else None
     except Unknown:
         return None
 

@@ -8,12 +8,12 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from envtool import gate
-from envtool import project as projects
 from envtool.api import PROJECT
 from envtool.errors import StoreError, UsageError
 from envtool.fs.beneath import ESCAPES
 from envtool.fs.caller_paths import reached, written
 from envtool.model import Env
+from envtool.project import source_files as projects
 from envtool.realise.bring import bring
 from envtool.realise.ground import copies, joins
 from envtool.realise.setting import Setting

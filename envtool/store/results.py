@@ -18,10 +18,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import BinaryIO
 
-from envtool import evidence, keys
+from envtool import keys
 from envtool.fs import hashing
 from envtool.fs.directory import OpenDirectory
 from envtool.model import Json
+from envtool.project import rundir
 from envtool.store import document
 from envtool.store.scratch import remove_tree, scratch
 from envtool.store.store import Store
@@ -236,7 +237,7 @@ def forget(store: Store, key: str) -> None:
 
 def _evidence(path: str, target: str) -> int:
     """Copy a file of the run; its size. Raises OSError, TooLarge."""
-    with evidence.opened(path) as file, open(target, "xb") as copy:
+    with rundir.opened(path) as file, open(target, "xb") as copy:
         size = os.fstat(file.fileno()).st_size
         if size > LOG:
             raise TooLarge

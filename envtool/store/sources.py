@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from envtool.api import Fetch
 from envtool.errors import FetchError, StoreError
-from envtool.project import VENDOR
+from envtool.project.source_files import VENDOR
 
 if TYPE_CHECKING:
     from envtool.net import Patience

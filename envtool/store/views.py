@@ -6,9 +6,9 @@ import os
 import zlib
 
 from envtool.fs import store_files
+from envtool.project.snapshot import digest_of
 from envtool.store.scratch import scratch, take_place
 from envtool.store.store import Store
-from envtool.view.look import digest_of
 
 LARGEST = 1 << 30  # bytes of a manifest: zeros are packed a thousand to one
 

@@ -8,8 +8,9 @@ import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 
-from envtool import evidence, proc, programs
+from envtool import proc, programs
 from envtool.container import ids
+from envtool.project import rundir
 from envtool.realise.setting import Setting
 from envtool.store.scratch import scratch
 from envtool.verify.result import Difference
@@ -39,7 +40,7 @@ def report(trees: Sequence[int], differences: Sequence[Difference], setting: Set
                 os.close(opened)
         made = os.path.join(top, "report")
         proc.run((program, "--text", made, *sides), timeout=LIMIT)
-        with suppress(OSError), open(made, "rb") as file, evidence.create(target) as out:
+        with suppress(OSError), open(made, "rb") as file, rundir.create(target) as out:
             shutil.copyfileobj(file, out)
             return target
     return ""

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 
-from envtool import project
 from envtool.errors import BuildError
 from envtool.events import Output
 from envtool.fs.beneath import open_beneath
 from envtool.model import Env, Task
+from envtool.project import source_files
 from envtool.realise.stacks import Stack
 from envtool.run import describe, standin
 from envtool.store import compare, layers
@@ -42,7 +42,7 @@ def verify(env: Env, task: Task, bench: Bench, host: Mapping[str, str]) -> Verif
 def _verify(found: Verified, env: Env, task: Task, stack: Stack, bench: Bench, host: Mapping[str, str]) -> Verified:
     setting = bench.setting
     event_id = f"verify:{env.name}:{task.name}"
-    hidden = project.hidden(setting.root, setting.cancel.reader)
+    hidden = source_files.hidden(setting.root, setting.cancel.reader)
     with ExitStack() as held:
         held.enter_context(layers.using(setting.store, [made.layer for made in stack.made]))
         library, note = bench.clocks.library_for(stack.made[0])

@@ -14,12 +14,12 @@ BOTH = {
     *("__future__", "binascii", "fcntl", "gc", "resource", "runpy", "struct", "_struct"),
     *(
         "envtool",
-        "envtool.above",
+        "envtool.project.discovery",
         "envtool.fs.beneath",
         "envtool.cli",
         "envtool.cli.fast",
-        "envtool.git",
-        "envtool.repository",
+        "envtool.project.git",
+        "envtool.project.repository",
     ),
     *("envtool.run", "envtool.run.warm", "envtool.fs.store_files"),
 }
@@ -32,12 +32,12 @@ TEST = {
     *(
         "errno",
         "envtool.fs.directory",
-        "envtool.evidence",
+        "envtool.project.rundir",
         "envtool.report",
         "envtool.report.unchanged",
         "envtool.run.told",
     ),
-    *("envtool.view", "envtool.view.look", "envtool.view.machine", "envtool.view.record"),
+    *("envtool.project", "envtool.project.snapshot", "envtool.run.host_state", "envtool.project.snapshot_cache"),
 }
 
 
@@ -65,7 +65,7 @@ def test_a_warm_exec(place):
     assert place.envtool("exec", "unit", "--", "true").status == 0
     found = imported(place, "exec", "unit", "--", "true")
     assert "envtool.run.warm" in found
-    assert found <= BOTH | EXEC | {"envtool.view", "envtool.view.walk"}  # what git does not say, the walk finds
+    assert found <= BOTH | EXEC | {"envtool.project", "envtool.project.walk"}  # what git does not say, the walk finds
     place.shell("git init -q .")
     assert place.envtool("exec", "unit", "--", "true").status == 0
     assert imported(place, "exec", "unit", "--", "true") <= BOTH | EXEC

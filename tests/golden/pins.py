@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from envtool import keys
 from envtool.plan.graph import graph
-from envtool.project import Files
+from envtool.project.source_files import Files
 from envtool.realise import settle
 from envtool.realise.setting import Cancel, Setting
 from envtool.spec import load

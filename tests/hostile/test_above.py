@@ -4,9 +4,10 @@ import os
 
 import pytest
 
-from envtool import above, app
+from envtool import app
 from envtool.cli import fast
 from envtool.errors import UsageError
+from envtool.project import discovery
 
 ROOT = os.geteuid() == 0
 OTHER, THIRD = 4321, 4322
@@ -102,9 +103,9 @@ def test_another_file_system_is_not_searched(tmp_path, monkeypatch):
 
 
 def test_what_cannot_be_looked_at_is_no_spec(tmp_path):
-    assert above.spec(str(tmp_path / "gone/there")).path == ""
+    assert discovery.spec(str(tmp_path / "gone/there")).path == ""
     assert fast.nearest("/nothing/here") == ""
-    assert above.spec("/").path in ("", "/envtool.yaml")
+    assert discovery.spec("/").path in ("", "/envtool.yaml")
 
 
 @needs_root

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from envtool import git, project, refs
 from envtool.errors import EnvtoolError
+from envtool.project import git, refs, source_files
 from envtool.run import provenance
 
 OTHER = 4711
@@ -65,7 +65,7 @@ def private(tmp_path):
 def known(root):
     """All that is told of a repository."""
     try:
-        return f"{provenance.commit(str(root))} {project.tags(str(root))}"
+        return f"{provenance.commit(str(root))} {source_files.tags(str(root))}"
     except EnvtoolError as error:
         return error.message
 
@@ -85,9 +85,9 @@ def test_a_file_that_is_a_link_says_nothing(place, root, private):
     (root / PLACES[place]).symlink_to(target)
     assert SECRET not in known(root)
     assert "secret-tag" not in known(root)
-    before = project.history(str(root))
+    before = source_files.history(str(root))
     target.write_text(target.read_text().replace("5", "6"))
-    assert project.history(str(root)) == before
+    assert source_files.history(str(root)) == before
 
 
 @pytest.mark.parametrize("place", ["refs", "refs/tags", "refs/heads"])
@@ -141,7 +141,7 @@ def test_a_repository_of_somebody_elses_is_not_asked(way, private, tmp_path):
 
 
 def failures(root):
-    for ask in (project.listed, project.history):
+    for ask in (source_files.listed, source_files.history):
         with pytest.raises(EnvtoolError) as caught:
             ask(str(root))
         yield caught.value.message

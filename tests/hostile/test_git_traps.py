@@ -319,5 +319,5 @@ def test_git_alone_is_started_and_reads_no_configuration_of_a_repository(trapped
         assert not {path for path in configured if str(place.project) in path or not path.startswith("/")}, verb
         if verb == ("test",):
             assert gits
-            assert any(path.endswith("/void/sha1/config") for path in configured)
+            assert any(path.endswith("/empty_git/sha1/config") for path in configured)
     assert not fired(place)

@@ -16,7 +16,7 @@ from envtool.lock import text
 from envtool.lock.changes import changes
 from envtool.lock.lock import Entry, Lock, items, lock_of, upgraded
 from envtool.plan.graph import graph
-from envtool.project import Files
+from envtool.project.source_files import Files
 from envtool.realise import settle
 from envtool.realise.setting import Cancel, Setting
 from envtool.registry import discover

@@ -24,7 +24,6 @@ import zstandard
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from envtool import inputs
 from envtool.container import outputs
 from envtool.errors import BuildError, EnvtoolError, FetchError, SpecError, UsageError
 from envtool.fs import globs, sizes
@@ -33,13 +32,13 @@ from envtool.kinds.dockerfile import ignore, words
 from envtool.kinds.dockerfile.words import Lexer
 from envtool.oci import documents
 from envtool.oci.tokens import challenges
+from envtool.project import inputs, snapshot
 from envtool.realise import inside
 from envtool.registry import discover
 from envtool.spec import load
 from envtool.spec.template import uses_args
 from envtool.store import live
 from envtool.store.tarread import Reader
-from envtool.view import look
 from tests.depth import examples
 
 pytestmark = pytest.mark.any_caller
@@ -762,9 +761,9 @@ def test_a_body_without_end(tmp_path):
 
 @given(st.lists(st.integers(-(1 << 80), 1 << 80), max_size=10))
 def test_any_number_is_part_of_a_row(numbers):
-    packed = look._packed(numbers)
+    packed = snapshot._packed(numbers)
     assert len(packed) == 8 * len(numbers)
-    assert packed == b"".join(look._packed([number]) for number in numbers), "each by itself, whatever is beside it"
+    assert packed == b"".join(snapshot._packed([number]) for number in numbers), "each by itself, whatever is beside it"
 
 
 def test_inputs_that_are_too_large(tmp_path, quick):
@@ -793,7 +792,7 @@ def test_inputs_are_hashed_until_somebody_asks_for_the_end(tmp_path, quick):
         inputs.find(str(tmp_path), ["big"], check=check)
     assert len(asked) == 11
     with pytest.raises(Interrupted):
-        look.look(str(tmp_path), str(tmp_path / "record"), check=check)
+        snapshot.look(str(tmp_path), str(tmp_path / "record"), check=check)
 
 
 # ---- what plugins read of a project ----------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from envtool import evidence, gate, inputs, project
+from envtool import gate
 from envtool.container import copies
 from envtool.container.outputs import Receiver
 from envtool.errors import EnvtoolError
@@ -18,11 +18,12 @@ from envtool.fs import beneath, caller_paths
 from envtool.fs.beneath import Replaced
 from envtool.fs.directory import OpenDirectory
 from envtool.lock.lock import Lock
+from envtool.project import inputs, rundir, source_files
+from envtool.project import snapshot as snapshot_module
+from envtool.project.snapshot import Unknown
 from envtool.resolve import file as lock_file
 from envtool.run import provenance
 from envtool.store import results
-from envtool.view import look
-from envtool.view.look import Unknown
 from tests.hostile.test_writing import snapshot
 
 SECRET = "KEPT-APART"
@@ -49,13 +50,13 @@ def write_by_a_link_of_the_callers(root: str) -> None:
 
 
 def evidence_of_a_run(root: str) -> None:
-    run, note = evidence.open_run(root)
-    evidence.close_run(root, run)
+    run, note = rundir.open_run(root)
+    rundir.close_run(root, run)
     raise Replaced(root) if note and not run.startswith(root) else AssertionError(run)
 
 
 def see(root: str) -> None:
-    look.look(root, f"{root}.record")
+    snapshot_module.look(root, f"{root}.record")
 
 
 ROOMS: dict[str, Callable[[str], object]] = {
@@ -67,13 +68,13 @@ ROOMS: dict[str, Callable[[str], object]] = {
     ).secret("s", ""),
     "entries": lambda root: gate.Entries(root).open("key"),
     "entries below": lambda root: gate.Entries(root).open("sub/key"),
-    "files": lambda root: project.Files(root).read("key"),
-    "names": project.listed,
-    "hidden": project.hidden,
-    "history": project.history,
-    "tags": lambda root: project.tags(root) or raised(root),
-    "sees git": project.sees_git,
-    "mode": lambda root: project.mode_of(root, "key"),
+    "files": lambda root: source_files.Files(root).read("key"),
+    "names": source_files.listed,
+    "hidden": source_files.hidden,
+    "history": source_files.history,
+    "tags": lambda root: source_files.tags(root) or raised(root),
+    "sees git": source_files.sees_git,
+    "mode": lambda root: source_files.mode_of(root, "key"),
     "inputs": lambda root: inputs.find(root, ["key", "sub"]),
     "a view": see,
     "a report": write,

@@ -5,12 +5,13 @@ import stat
 
 import pytest
 
-from envtool import gate, inputs
+from envtool import gate
 from envtool.app import consent
 from envtool.app.request import Request
 from envtool.errors import SpecError, UsageError
 from envtool.gate import Allowed, Gate
 from envtool.model import BaseSpec, Env, Where
+from envtool.project import inputs
 from envtool.run import describe
 
 HERE = Where(file="envtool.yaml", line=3, column=3)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 
 import pytest
+from tests.unit.test_inputs import _fields
 
-from envtool import inputs
 from envtool.errors import UsageError
 from envtool.gate import Allowed, Gate
 from envtool.kinds.copy import Copy
+from envtool.project import inputs
 from tests.unit.kinds.test_kinds import request as asked
-from tests.unit.test_inputs import _fields
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from envtool import app, errors
 from envtool.app import running
 from envtool.cli.running import status
 from envtool.model import Where
+from envtool.project.snapshot import Unknown
 from envtool.run import ready
 from envtool.run.result import Result
-from envtool.view.look import Unknown
 
 SPEC = "version: 1\nenvs: {a: {tasks: {test: x}}, bad: {tasks: {test: x}}, z: {tasks: {test: x}}}\n"
 HERE = Where(file="envtool.yaml", line=2, column=30)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from envtool.project import Files
+from envtool.project.source_files import Files
 from envtool.registry import discover
 from envtool.spec import load
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from envtool import git
+from envtool.project import git
 from envtool.run import reach, standin
 
 WHO = ("-c", "user.name=a", "-c", "user.email=a@b.example", "-c", "protocol.file.allow=always")

@@ -14,12 +14,12 @@ from envtool.cli import fast
 from envtool.fs import store_files
 from envtool.gate import Allowed
 from envtool.model import BaseSpec, Env, Spec, Where
+from envtool.project import snapshot, snapshot_cache
 from envtool.realise.ground import opened
 from envtool.realise.stacks import Stack
 from envtool.run import ready, told
 from envtool.run.remember import Trace
 from envtool.store import memo, results
-from envtool.view import look, record
 
 HERE = Where(file="envtool.yaml", line=1, column=1)
 
@@ -38,7 +38,7 @@ def run(tmp_path, store, monkeypatch):
     monkeypatch.setattr(fast, "_store", lambda: store.root)
     monkeypatch.setattr(ready, "MARGIN", -(10**10))  # what was just made may be read
     monkeypatch.setattr(ready, "_decided", lambda stack, spec, setting: iter([str(root / "envtool.yaml")]))
-    monkeypatch.setattr(look, "GRAIN", -(10**10))
+    monkeypatch.setattr(snapshot, "GRAIN", -(10**10))
     base = BaseSpec(name="host", kind="host", options=None, where=HERE)
     env = Env(name="unit", group="unit", base=base, layers=(), tasks=(), where=HERE, passed=("MY_*",))
     found = results.Remembered(
@@ -52,7 +52,7 @@ def run(tmp_path, store, monkeypatch):
     kind = SimpleNamespace(looked=lambda pins: looked[0])
     settled = SimpleNamespace(node=SimpleNamespace(kind=kind), pins=None)
     made = SimpleNamespace(layer=SimpleNamespace(tree="/somewhere", key="k"), settled=settled)
-    view = look.look(str(root), record.place(store.root, str(root)))
+    view = snapshot.look(str(root), snapshot_cache.place(store.root, str(root)))
     trace = Trace(env=env, task="test", stack=Stack(made=(made,)), view=view.digest, found=found)
     spec = Spec(file="envtool.yaml", root=str(root), envs=(env,), bases={}, layers={}, read=())
     files = SimpleNamespace(seen=list)
@@ -182,7 +182,7 @@ def test_a_spec_that_links_elsewhere_is_each_projects_own(run):
 
 def test_without_a_record_nobody_knows_the_view(run):
     assert run()
-    os.unlink(record.place(run.store.root, str(run.root)))
+    os.unlink(snapshot_cache.place(run.store.root, str(run.root)))
     assert short(run) is None
 
 

@@ -62,7 +62,7 @@ def test_a_damaged_plan_is_no_plan(plan, content):
 
 
 def test_what_git_ignores_is_asked_anew(tmp_path):
-    from envtool import git, project
+    from envtool.project import git, source_files
 
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     (tmp_path / ".gitignore").write_text("*.o\nout/\n")
@@ -70,11 +70,13 @@ def test_what_git_ignores_is_asked_anew(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/x").write_text("")
     described = {
-        "repositories": tuple(project.repositories(str(tmp_path))),
+        "repositories": tuple(source_files.repositories(str(tmp_path))),
         "program": {"view": (str(tmp_path), (), "/project")},
-        "hidden": (project.OWN,),
+        "hidden": (source_files.OWN,),
     }
-    assert warm.hidden(described, warm.ask(described)) == project.hidden(str(tmp_path)) == (".envtool", "a.o", "out")
+    assert (
+        warm.hidden(described, warm.ask(described)) == source_files.hidden(str(tmp_path)) == (".envtool", "a.o", "out")
+    )
     (tmp_path / ".git/index").write_bytes(b"DIRC\0\0\0\2" + b"x" * 40)
     with pytest.raises(git.Failure, match="git cannot read"):
         warm.hidden(described, warm.ask(described))

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from envtool import keys
+from envtool.project.snapshot import digest_of
 from envtool.store import results, views
-from envtool.view.look import digest_of
 
 DOCUMENT = {"format": 1, "view": "v", "commands": [["true"]]}
 KEY = keys.digest(DOCUMENT)

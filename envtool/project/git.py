@@ -1,7 +1,7 @@
 """How git is started: on a git directory of ours, never on one that another user wrote.
 
 A repository's configuration can make git start programs (fsmonitor, filters, lazy fetches of promisor remotes, and
-whatever comes next), and no list of switches is ever complete. So git gets a GIT_DIR of ours, `void/`, in which there
+whatever comes next), and no list of switches is ever complete. So git gets a GIT_DIR of ours, `empty_git/`, in which there
 is nothing, and of the repository in question only what is data: its index, its work tree, its objects (a sparse index
 and rules that are not checked out stand in them) and its info/exclude. We find these ourselves, as git would, and pass
 the two files by descriptors. Two settings decide what an index or a rule means, and are read by us: core.ignoreCase
@@ -16,7 +16,7 @@ import fcntl
 import os
 import time
 
-from envtool.repository import Failure, Linked, Repository, around, elsewhere, seen, small, within
+from envtool.project.repository import Failure, Linked, Repository, around, elsewhere, seen, small, within
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ OUTPUT = 1 << 30  # bytes of an answer
 LARGEST = 1 << 30  # bytes of an index
 
 _KIND, _REGULAR = 0o170000, 0o100000
-_VOID = os.path.join(os.path.dirname(os.path.abspath(__file__)), "void")
+_VOID = os.path.join(os.path.dirname(os.path.abspath(__file__)), "empty_git")
 _INDEX, _EXCLUDE, _WHERE = 3, 4, 5  # descriptors, as git has them
 _SHARED = "sharedindex."  # files that a split index stands on: git looks for them in its own directory
 

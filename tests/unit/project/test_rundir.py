@@ -4,12 +4,12 @@ import time
 
 import pytest
 
-from envtool import evidence
+from envtool.project import rundir
 
 
 def test_each_run_has_its_directory_and_last_is_the_newest(tmp_path):
-    first, _ = evidence.open_run(str(tmp_path))
-    evidence.close_run(str(tmp_path), first)
+    first, _ = rundir.open_run(str(tmp_path))
+    rundir.close_run(str(tmp_path), first)
     assert os.path.samefile(tmp_path / ".envtool/last", first)
     assert (tmp_path / ".envtool/.gitignore").read_text() == "*\n"
 
@@ -19,40 +19,40 @@ def test_old_runs_go(tmp_path):
     runs.mkdir(parents=True)
     for number in range(30):
         (runs / f"20200101T0000{number:02}-1").mkdir()
-    newest, _ = evidence.open_run(str(tmp_path))
-    evidence.close_run(str(tmp_path), newest)
+    newest, _ = rundir.open_run(str(tmp_path))
+    rundir.close_run(str(tmp_path), newest)
     left = sorted(os.listdir(runs))
-    assert len(left) == evidence.KEPT
+    assert len(left) == rundir.KEPT
     assert os.path.basename(newest) in left
 
 
 def test_a_run_that_is_under_way_stays(tmp_path):
     """Twenty at once in one project: the first that ends must not take away what the others are about to write."""
-    under_way, _ = evidence.open_run(str(tmp_path))
+    under_way, _ = rundir.open_run(str(tmp_path))
     for number in range(30):
         (tmp_path / f".envtool/runs/29990101T0000{number:02}-1").mkdir()
-    with evidence.create(evidence.log_path(under_way, "unit", "test")) as file:
+    with rundir.create(rundir.log_path(under_way, "unit", "test")) as file:
         file.write(b"x")
     other = tmp_path / ".envtool/runs/20200101T000000-1"
     other.mkdir()
-    newest, _ = evidence.open_run(str(tmp_path))
-    evidence.close_run(str(tmp_path), newest)
+    newest, _ = rundir.open_run(str(tmp_path))
+    rundir.close_run(str(tmp_path), newest)
     assert os.path.isfile(f"{under_way}/unit.test.log")
     assert not other.exists()
-    evidence.close_run(str(tmp_path), under_way)
+    rundir.close_run(str(tmp_path), under_way)
     assert not os.path.exists(under_way)
 
 
 def test_names_of_envs_are_file_names(tmp_path):
-    assert os.path.basename(evidence.log_path("/r", "unit[3.11,a/b]", "test it")) == "unit[3.11,a_b].test_it.log"
+    assert os.path.basename(rundir.log_path("/r", "unit[3.11,a/b]", "test it")) == "unit[3.11,a_b].test_it.log"
 
 
 def test_a_project_that_cannot_be_written_has_its_evidence_elsewhere(tmp_path):
     (tmp_path / ".envtool").write_text("in the way")
-    run, _ = evidence.open_run(str(tmp_path))
+    run, _ = rundir.open_run(str(tmp_path))
     assert os.path.isdir(run)
     assert not run.startswith(str(tmp_path))
-    evidence.close_run(str(tmp_path), run)
+    rundir.close_run(str(tmp_path), run)
     os.rmdir(run)
 
 
@@ -77,13 +77,13 @@ def look(home):
 
 def cycle(project):
     """A run from its beginning to its end; its note."""
-    run, note = evidence.open_run(str(project))
-    log = evidence.log_path(run, "unit", "test")
-    with evidence.create(log) as file:
+    run, note = rundir.open_run(str(project))
+    log = rundir.log_path(run, "unit", "test")
+    with rundir.create(log) as file:
         file.write(b"said")
-    with evidence.opened(log) as file:
+    with rundir.opened(log) as file:
         assert file.read() == b"said"
-    evidence.close_run(str(project), run)
+    rundir.close_run(str(project), run)
     assert run.startswith(str(project)) == (not note)
     if note:
         shutil.rmtree(run)
@@ -128,13 +128,13 @@ def test_links_among_the_runs_are_taken_away_and_not_followed(tmp_path):
     (runs / "20200101T000000-x").mkdir()
     before = look(home)
     assert not cycle(project)
-    for _ in range(evidence.KEPT):
+    for _ in range(rundir.KEPT):
         time.sleep(0)
         assert not cycle(project)
     assert look(home) == before
     left = {*os.listdir(runs)}
     assert {"0-theirs", "20200101T000000-x"} <= left
-    assert len(left) == evidence.KEPT + 2
+    assert len(left) == rundir.KEPT + 2
 
 
 @pytest.mark.parametrize("trap", ["directory", "full", "file", "link", "fifo"])
@@ -162,7 +162,7 @@ def test_whatever_last_is(tmp_path, trap):
 
 def test_a_run_that_was_guessed_is_not_used(tmp_path, monkeypatch):
     home, project = theirs(tmp_path)
-    monkeypatch.setattr(evidence.time, "strftime", lambda *_: "20261126T131235")
+    monkeypatch.setattr(rundir.time, "strftime", lambda *_: "20261126T131235")
     runs = project / ".envtool/runs"
     runs.mkdir(parents=True)
     (runs / f"20261126T131235-{os.getpid()}").symlink_to(home)
@@ -174,15 +174,15 @@ def test_a_run_that_was_guessed_is_not_used(tmp_path, monkeypatch):
 
 def test_a_log_is_not_read_through_a_link(tmp_path):
     home, project = theirs(tmp_path)
-    run, _ = evidence.open_run(str(project))
-    evidence.close_run(str(project), run)
+    run, _ = rundir.open_run(str(project))
+    rundir.close_run(str(project), run)
     os.symlink(home / "20200101T000000-1/file", f"{run}/unit.test.log")
     with pytest.raises(OSError):
-        evidence.opened(f"{run}/unit.test.log")
+        rundir.opened(f"{run}/unit.test.log")
     os.rename(run, f"{run}.away")
     os.symlink(f"{run}.away", run)
     with pytest.raises(OSError):
-        evidence.opened(f"{run}/unit.test.log")
+        rundir.opened(f"{run}/unit.test.log")
 
 
 @pytest.mark.skipif(not ROOT, reason="only root can give away")

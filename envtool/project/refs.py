@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator
 
-from envtool import git
 from envtool.fs.beneath import open_beneath
+from envtool.project import git
 
 MOST = 100_000  # tags
 PACKED = 64 << 20  # bytes of packed-refs

@@ -18,9 +18,8 @@ import os
 import struct
 from itertools import chain
 
-from envtool import git
 from envtool.fs.beneath import open_beneath, open_top, real_path
-from envtool.view import OWN, VENDOR, record
+from envtool.project import OWN, VENDOR, git, snapshot_cache
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ class Asked:
 
     def __init__(self, root: str, place: str, logs: tuple[str, ...]) -> None:
         self.root, self.place, self.logs = root, place, logs
-        self.record = record.load(place, root)
+        self.record = snapshot_cache.load(place, root)
         self.repository = git.around(root)
         self.top = open_top(root)  # all is looked at by this descriptor, until `drop`
         self.gits: dict[bytes, git.Git] = {}  # by the prefix of each repository
@@ -194,7 +193,7 @@ def _from_git(asked: Asked, said: dict[bytes, bytes], stats: bytes, cancel: int)
                 raise Unknown(f"{os.fsdecode(prefix)}.git is no git repository")
             said[prefix] = started.end(cancel)
         git.check(said[prefix], asked.repository)
-        names = record.names(prefix, said[prefix])
+        names = snapshot_cache.names(prefix, said[prefix])
         parents = known if names == before else above(names)
         parts.append(stats if names == before else _stats(asked, names, parents))
         new["repositories"].append(prefix)
@@ -227,7 +226,7 @@ def above(names: Sequence[bytes]) -> list[bytes]:
 
 def _walk(asked: Asked) -> list[bytes]:
     """All names of a project that is in no repository, sorted."""
-    from envtool.view.walk import walk
+    from envtool.project.walk import walk
 
     try:
         return sorted(os.fsencode(path) for path in walk(asked.top)[0])
@@ -345,7 +344,7 @@ def _again(asked: Asked, new: dict[str, Any], check: Callable[[], None] | None) 
         tree.close()
     hashed = bytes(hashes)
     found = View(asked, digest_of(rows_text(names, stats, hashed)), names, stats, hashed)
-    record.write(asked.place, asked.root, {**new, "stats": bytes(kept), "digest": found.digest}, hashed)
+    snapshot_cache.write(asked.place, asked.root, {**new, "stats": bytes(kept), "digest": found.digest}, hashed)
     return found
 
 
@@ -430,7 +429,11 @@ def _recorded(asked: Asked) -> dict[tuple[bytes, bytes], bytes]:
     """(name, row) -> hash, of all that is recorded."""
     if not asked.record:
         return {}
-    names, stats, hashes = asked.record["names"], asked.record["stats"], record.hashes(asked.place, asked.record)
+    names, stats, hashes = (
+        asked.record["names"],
+        asked.record["stats"],
+        snapshot_cache.hashes(asked.place, asked.record),
+    )
     if len(hashes) != 32 * len(names) or len(stats) != ROW * len(names):
         return {}
     return {

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from envtool import git, project
 from envtool.errors import EnvtoolError, Interrupted
+from envtool.project import git, source_files
 from tests.indexes import index, v4
 
 PLAIN = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "protocol.file.allow=always")
@@ -250,7 +250,9 @@ def test_the_names_are_those_of_plain_git(tmp_path, home, depth):
             for words in (git.LISTED, git.IGNORED):
                 assert asked(each, words).split(b"\0") == plain(each, *words).split(b"\0"), what
             if each in (root, place / "tree"):
-                assert {os.fsencode(name) for name in project.listed(str(each))} == model(os.path.realpath(each)), what
+                assert {os.fsencode(name) for name in source_files.listed(str(each))} == model(
+                    os.path.realpath(each)
+                ), what
 
 
 # ---- what a checkout can be ------------------------------------------------------------------------------------------
@@ -275,7 +277,7 @@ def test_files_of_the_git_directory_that_are_none(root, name, kind):
         place.symlink_to("/etc/passwd")
     since = time.monotonic()
     with pytest.raises(EnvtoolError) as caught:
-        project.listed(str(root))
+        source_files.listed(str(root))
     assert time.monotonic() - since < 5
     assert caught.value.code == "project-git"
     assert str(place) in caught.value.message
@@ -295,10 +297,10 @@ def test_a_git_that_hangs_is_given_up(root, monkeypatch):
     before = children()
     timer.start()
     with pytest.raises(Interrupted):
-        project.hidden(str(root), reader)
+        source_files.hidden(str(root), reader)
     monkeypatch.setattr(git, "LIMIT", 0.2)
     with pytest.raises(EnvtoolError, match="did not end"):
-        project.hidden(str(root))
+        source_files.hidden(str(root))
     timer.join()
     os.close(reader)
     os.close(writer)
@@ -324,29 +326,29 @@ HOSTILE = [b"../x", b"/etc/passwd", b"a/../../x", b"..", b".git/config", b"a/.Gi
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_names_that_lead_out_are_refused(root, name, tmp_path):
-    from envtool.view import look
+    from envtool.project import snapshot
 
     (root / ".git/index").write_bytes(index(name))
     with pytest.raises(EnvtoolError, match="git would never check out"):
-        project.listed(str(root))
-    with pytest.raises(look.Unknown, match="git would never check out"):
-        look.look(str(root), str(tmp_path / "record"))
+        source_files.listed(str(root))
+    with pytest.raises(snapshot.Unknown, match="git would never check out"):
+        snapshot.look(str(root), str(tmp_path / "record"))
     git.check(b"a.git\0..a/b\0.gitignore\0a/b/\0...\0", git.around(str(root)))
 
 
 def test_names_behind_a_link_are_not_there(root, tmp_path):
-    from envtool.view import look
+    from envtool.project import snapshot
 
     os.symlink("/etc", root / "out")
     os.symlink("sub", root / "in")
     (root / "sub").mkdir()
     (root / "sub/f").write_text("f")
     (root / ".git/index").write_bytes(index(b"in/f", b"out/passwd", b"sub/f"))
-    listed = project.listed(str(root))
+    listed = source_files.listed(str(root))
     assert listed == [".gitignore", "a", "in", "out", "sub/f"]
     for _ in range(2):  # without a record, and with one
-        view = look.look(str(root), str(tmp_path / "record"))
-        text = look.rows_text(view.names, view.stats, view.hashes) if view.hashes else b""
+        view = snapshot.look(str(root), str(tmp_path / "record"))
+        text = snapshot.rows_text(view.names, view.stats, view.hashes) if view.hashes else b""
         assert b"passwd" not in text
         assert b"in/f" not in text
 
@@ -356,7 +358,7 @@ def test_a_small_index_with_names_without_end(root, monkeypatch):
     monkeypatch.setattr(git, "OUTPUT", 1 << 20)
     (root / ".git/index").write_bytes(v4(3_000, 2_000))
     with pytest.raises(EnvtoolError, match="git cannot read"):
-        project.listed(str(root))
+        source_files.listed(str(root))
 
 
 @pytest.mark.parametrize("cut", [0, 7, 12, 40, 90])
@@ -364,7 +366,7 @@ def test_a_damaged_index(root, cut):
     data = (root / ".git/index").read_bytes()
     (root / ".git/index").write_bytes(data[:cut])
     with pytest.raises(EnvtoolError) as caught:
-        project.listed(str(root))
+        source_files.listed(str(root))
     assert caught.value.code == "project-git"
 
 
@@ -379,7 +381,7 @@ def test_a_sparse_index_whose_trees_are_gone_loses_no_names(root):
     assert b"left/f" in asked(root)
     os.unlink(root / ".git/objects" / tree[:2] / tree[2:])
     with pytest.raises(EnvtoolError, match="git cannot read"):
-        project.listed(str(root))
+        source_files.listed(str(root))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="giving files away needs root")
@@ -389,9 +391,9 @@ def test_a_repository_above_that_is_somebody_elses(tmp_path):
     (tmp_path / ".gitignore").write_text("project/x\n")
     (tmp_path / "project/x").write_text("x")
     (tmp_path / "project/y").write_text("y")
-    assert project.listed(str(tmp_path / "project")) == ["y"]
+    assert source_files.listed(str(tmp_path / "project")) == ["y"]
     os.chown(tmp_path / ".git", 4711, 4711)
-    assert project.listed(str(tmp_path / "project")) == ["x", "y"]
+    assert source_files.listed(str(tmp_path / "project")) == ["x", "y"]
 
 
 def test_what_git_sees_of_our_variables(root):

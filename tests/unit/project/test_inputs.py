@@ -5,9 +5,9 @@ import subprocess
 
 import pytest
 
-from envtool import inputs, leads, project
 from envtool.gate import Allowed, Gate
 from envtool.kinds.copy import Copy
+from envtool.project import inputs, source_files, symlinks
 from tests.unit.kinds.test_kinds import request as asked
 
 
@@ -180,9 +180,9 @@ def _fields(value):
 def test_walking_and_what_is_known_of_it_agree(tree):
     from envtool.gate import Entries
 
-    links = {path: os.readlink(tree / path) for path in project.listed(str(tree)) if (tree / path).is_symlink()}
+    links = {path: os.readlink(tree / path) for path in source_files.listed(str(tree)) if (tree / path).is_symlink()}
     with Entries(str(tree)) as entries:
         for path in ("chain.txt", "settings/sub", "by/way.yaml", "src/all/a.yaml", "src/main.py", "ignored.txt"):
-            way = leads.walk(entries, path)
+            way = symlinks.walk(entries, path)
             assert way is not None
-            assert way.end == leads.through(path, links) == os.path.relpath(os.path.realpath(tree / path), tree)
+            assert way.end == symlinks.through(path, links) == os.path.relpath(os.path.realpath(tree / path), tree)

@@ -10,12 +10,12 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from envtool import gate, leads, project
+from envtool import gate
 from envtool.errors import UsageError
 from envtool.fs import globs
 from envtool.fs.beneath import open_top
 from envtool.model import InputFile
-from envtool.view import walk
+from envtool.project import source_files, symlinks, walk
 
 
 class WrongInputsError(UsageError):
@@ -46,7 +46,7 @@ def find(
 
     A pattern is a file, a directory (all that is listed in it) or a glob. Files that git ignores, and those that stand
     `apart` (the spec and its lock), are left out unless a pattern names one exactly; so is, without git, what tools
-    make (view/walk.py), unless a pattern names the directory. Of `optional` patterns those that
+    make (project/walk.py), unless a pattern names the directory. Of `optional` patterns those that
     match nothing are passed over; likewise of `named` ones, whose files count by their names alone unless another
     pattern means them too, and of `asked` ones, which builds do not see unless another pattern means them too. Files
     that are not kept are not seen at all.
@@ -69,7 +69,7 @@ def find(
     ]
     door = door or gate.Gate(root)
     with gate.Entries(root) as entries:
-        hasher = project.Hasher(check)
+        hasher = source_files.Hasher(check)
         search = _Search(root, entries, keeps, {*apart}, cancel, door, hasher, follows, listed)
         search.fill(wishes, lambda found: seen if found is seen else paths)
         inner = sorted((paths | bare | seen) - search.outer.keys())
@@ -77,7 +77,8 @@ def find(
             if path in paths or path in seen:
                 door.check_git(path)
         rows = {
-            path: project.read_input(entries, path, hasher, content=path in paths or path in seen) for path in inner
+            path: source_files.read_input(entries, path, hasher, content=path in paths or path in seen)
+            for path in inner
         }
         rows |= search.outer
         built = paths | bare
@@ -104,7 +105,7 @@ def check(
     """Whether `find` would find something for each pattern: nothing of the project is read for it, only named. Raises
     as `find` does."""
     with gate.Entries(root) as entries:
-        door, hasher = door or gate.Gate(root), project.Hasher(None)
+        door, hasher = door or gate.Gate(root), source_files.Hasher(None)
         search = _Search(root, entries, keeps, {*apart}, cancel, door, hasher, None, listed)
         search.fill([(pattern, True, set()) for pattern in patterns], lambda found: found)
 
@@ -120,13 +121,13 @@ class _Search:
         apart: set[str],
         cancel: int,
         door: gate.Gate,
-        hasher: project.Hasher,
+        hasher: source_files.Hasher,
         follows: Callable[[str, str], bool] | None,
         names: Callable[[], list[str]] | None,
     ) -> None:
         self._root, self.entries, self._keeps, self._apart, self._cancel = root, entries, keeps, apart, cancel
         self.door, self.hasher, self.follows = door, hasher, follows
-        self._names = names or (lambda: project.listed(root, cancel))
+        self._names = names or (lambda: source_files.listed(root, cancel))
         self._listed: list[str] | None = None
         self.named: set[str] = set()  # what patterns name exactly
         self.meant: set[str] = set()  # what patterns mean
@@ -154,12 +155,12 @@ class _Search:
     def find(self, pattern: str) -> tuple[Iterable[str], Iterable[str], int | None]:
         """The links on the way to what a pattern names, the files that it means, and the mode of what it names (None:
         nothing). Raises as the function `find`."""
-        wanted = project.inside(pattern)
+        wanted = source_files.inside(pattern)
         ways: tuple[str, ...] = ()
         keeps = self._keeps
         try:
-            mode = None if wanted in ("", ".") else project.mode_of(self._root, wanted)
-        except project.LeavesError:
+            mode = None if wanted in ("", ".") else source_files.mode_of(self._root, wanted)
+        except source_files.LeavesError:
             return ways, self.beyond(wanted), stat.S_IFDIR
         if mode is not None and stat.S_ISLNK(mode) and self._led_out(wanted, asked=self.follows is not None):
             return ways, self.beyond(wanted), mode
@@ -217,7 +218,7 @@ class _Search:
 
     def _behind(self, directory: str) -> tuple[tuple[str, ...], str]:
         """The links on the way to a directory, and its path without them."""
-        way = leads.walk(self.entries, directory) if directory else None
+        way = symlinks.walk(self.entries, directory) if directory else None
         return (way.links, way.end) if way else ((), directory)
 
     def below(self, directory: str) -> list[str]:
@@ -232,19 +233,19 @@ class _Search:
             return []
         top = open_top(self._root)
         try:
-            if not walk.in_tools(top, directory) or project.repositories(self._root, self._cancel):
+            if not walk.in_tools(top, directory) or source_files.repositories(self._root, self._cancel):
                 return []
-            return sorted(path for path in project.all_files(top, directory) if path not in self._apart)
+            return sorted(path for path in source_files.all_files(top, directory) if path not in self._apart)
         except OSError:  # it is not there
             return []
         finally:
             os.close(top)
 
-    def led(self, link: str, way: leads.Way) -> list[str]:
+    def led(self, link: str, way: symlinks.Way) -> list[str]:
         """The files that a link means. What is ours, or git's, only a link means that a pattern names."""
         if stat.S_ISDIR(way.mode):
             return self.below(way.end)
-        apart = way.end in self._apart or project.own(way.end) or ".git" in way.end.split("/")
+        apart = way.end in self._apart or source_files.own(way.end) or ".git" in way.end.split("/")
         return [way.end] if stat.S_ISREG(way.mode) and (link in self.named or not apart) else []
 
 
@@ -252,7 +253,7 @@ def _follow(pending: list[str], search: _Search, rows: dict[str, InputFile], bui
     """Add what the links `pending` lead to, to `rows`, and to what is `built` where the link is."""
     while pending:
         path = pending.pop()
-        way = leads.walk(search.entries, path)
+        way = symlinks.walk(search.entries, path)
         if way is None:
             if search.leads_on(path):
                 outer = search.beyond(path)
@@ -264,7 +265,7 @@ def _follow(pending: list[str], search: _Search, rows: dict[str, InputFile], bui
             new = each not in rows or not rows[each].content
             if new:
                 search.door.check_git(each)
-                rows[each] = project.read_input(search.entries, each, search.hasher, content=True)
+                rows[each] = source_files.read_input(search.entries, each, search.hasher, content=True)
             if path in built and each not in built:
                 built.add(each)
                 new = True
@@ -274,12 +275,12 @@ def _follow(pending: list[str], search: _Search, rows: dict[str, InputFile], bui
             rows[path] = replace(rows[path], sha256=rows[way.end].sha256)
 
 
-def _outside(path: str, real: str, door: gate.Gate, hasher: project.Hasher) -> Iterator[InputFile]:
+def _outside(path: str, real: str, door: gate.Gate, hasher: source_files.Hasher) -> Iterator[InputFile]:
     """The file `real`, or all in that directory, as if `path` were in the project. Raises UsageError."""
     if not os.path.isdir(real):
         yield _read_outside(path, real, door, hasher)
         return
-    for name in sorted(project.files_below(real)):
+    for name in sorted(source_files.files_below(real)):
         there = os.path.join(real, name)
         if os.path.islink(there):
             target = os.readlink(there)
@@ -289,7 +290,7 @@ def _outside(path: str, real: str, door: gate.Gate, hasher: project.Hasher) -> I
             yield _read_outside(f"{path}/{name}", there, door, hasher)
 
 
-def _read_outside(path: str, real: str, door: gate.Gate, hasher: project.Hasher) -> InputFile:
+def _read_outside(path: str, real: str, door: gate.Gate, hasher: source_files.Hasher) -> InputFile:
     try:
         with door.open_absolute(real) as file:
             mode = os.fstat(file.fileno()).st_mode
@@ -396,7 +397,7 @@ def _between(links: Mapping[str, str]) -> set[str]:
     for path, link in links.items():
         parts = os.path.join(os.path.dirname(path), link).split("/")
         ups = [at for at, part in enumerate(parts) if part == ".." and not link.startswith("/")]
-        found |= {leads.through("/".join(parts[:at]), links) for at in ups}
+        found |= {symlinks.through("/".join(parts[:at]), links) for at in ups}
     return found
 
 

@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from envtool import inputs, project
 from envtool.errors import UsageError
+from envtool.project import inputs, source_files
 
 
 def git(where, *words):
@@ -31,13 +31,13 @@ def test_files_around_a_project_are_those_of_its_repository_near_it(tmp_path):
     (top / "link").symlink_to("/etc")
     (top / "b/link").mkdir()
     (top / "b/link/x").symlink_to("../x")
-    files = project.Files(str(top / "b"))
+    files = source_files.Files(str(top / "b"))
     assert files.around("x") == {}, "no repository"
     git(top, "init", "-q")
     assert files.around("x") == {"../x": b"x", "../a/x": b"a/x", "../lib/pa/x": b"lib/pa/x"}
     assert str(top / "lib/pa/x") in {seen.path for seen in files.seen()}
-    assert project.Files(str(top / "b/c")).around("x").keys() == {"../x", "../../x", "../../a/x", "../../lib/pa/x"}
-    assert project.Files(str(top)).around("x") == {}
+    assert source_files.Files(str(top / "b/c")).around("x").keys() == {"../x", "../../x", "../../a/x", "../../lib/pa/x"}
+    assert source_files.Files(str(top)).around("x") == {}
 
 
 @pytest.fixture
@@ -53,16 +53,16 @@ def repository(tmp_path):
 
 
 def test_listed_and_hidden(repository):
-    assert project.listed(str(repository)) == [".gitignore", "a.py", "new.py", "src/b.py", "src/c d\n.py"]
-    assert project.hidden(str(repository)) == (".envtool", "debug.log", "node_modules")
+    assert source_files.listed(str(repository)) == [".gitignore", "a.py", "new.py", "src/b.py", "src/c d\n.py"]
+    assert source_files.hidden(str(repository)) == (".envtool", "debug.log", "node_modules")
     (repository / "a.py").unlink()
-    assert "a.py" not in project.listed(str(repository))
+    assert "a.py" not in source_files.listed(str(repository))
 
 
 def test_a_project_below_the_repository(repository):
     write(repository, "package/e.py", "package/e.log", "package/node_modules/z")
-    assert project.listed(str(repository / "package")) == ["e.py"]
-    assert project.hidden(str(repository / "package")) == (".envtool", "e.log", "node_modules")
+    assert source_files.listed(str(repository / "package")) == ["e.py"]
+    assert source_files.hidden(str(repository / "package")) == (".envtool", "e.log", "node_modules")
 
 
 def test_submodules_embedded_repositories_and_worktrees(repository, tmp_path):
@@ -76,34 +76,34 @@ def test_submodules_embedded_repositories_and_worktrees(repository, tmp_path):
     git(repository, "submodule", "add", "-q", str(inner), "sub/module")
     git(repository, "clone", "-q", str(inner), "embedded")
     write(repository, "sub/module/in.o", "embedded/in.o", "embedded/free.py")
-    names = project.listed(str(repository))
+    names = source_files.listed(str(repository))
     assert {"sub/module/in.py", "embedded/in.py", "embedded/free.py"} <= set(names)
     assert not [name for name in names if name.endswith(".o")]
-    assert {"sub/module/in.o", "embedded/in.o"} <= set(project.hidden(str(repository)))
+    assert {"sub/module/in.o", "embedded/in.o"} <= set(source_files.hidden(str(repository)))
     git(repository, "commit", "-qm", "sub")
     tree = tmp_path / "tree"
     git(repository, "worktree", "add", "-q", str(tree))
     write(tree, "w.log")
-    assert project.hidden(str(tree)) == (".envtool", "w.log")
-    assert "a.py" in project.listed(str(tree))
+    assert source_files.hidden(str(tree)) == (".envtool", "w.log")
+    assert "a.py" in source_files.listed(str(tree))
 
 
 def test_no_repository(tmp_path):
     write(tmp_path, "a", "b/c", ".envtool/x")
-    assert project.listed(str(tmp_path)) == ["a", "b/c"]
-    assert project.hidden(str(tmp_path)) == (".envtool",)
+    assert source_files.listed(str(tmp_path)) == ["a", "b/c"]
+    assert source_files.hidden(str(tmp_path)) == (".envtool",)
 
 
 def test_no_git(repository, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert project.hidden(str(repository)) == (".envtool", "node_modules")
-    assert "debug.log" in project.listed(str(repository))
+    assert source_files.hidden(str(repository)) == (".envtool", "node_modules")
+    assert "debug.log" in source_files.listed(str(repository))
 
 
 def test_the_callers_git_variables_do_not_matter(repository, monkeypatch, tmp_path):
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
     monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "index"))
-    assert "a.py" in project.listed(str(repository))
+    assert "a.py" in source_files.listed(str(repository))
 
 
 def test_hooks_of_the_checkout_are_not_run(repository, tmp_path):
@@ -111,8 +111,8 @@ def test_hooks_of_the_checkout_are_not_run(repository, tmp_path):
     hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
     hook.chmod(0o755)
     git(repository, "config", "core.fsmonitor", str(hook))
-    project.listed(str(repository))
-    project.hidden(str(repository))
+    source_files.listed(str(repository))
+    source_files.hidden(str(repository))
     assert not (tmp_path / "ran").exists()
 
 
@@ -122,7 +122,7 @@ def test_a_checkout_of_another_user(repository):
     for top, directories, files in os.walk(repository):
         for name in (*directories, *files, "."):
             os.lchown(os.path.join(top, name), 4711, 4711)
-    assert project.hidden(str(repository)) == (".envtool", "debug.log", "node_modules")
+    assert source_files.hidden(str(repository)) == (".envtool", "debug.log", "node_modules")
 
 
 def test_inputs(repository):
@@ -192,16 +192,18 @@ def test_stage_copies_what_was_hashed(repository, tmp_path):
 
 
 def test_files_remember_what_was_looked_at(repository):
-    files = project.Files(str(repository))
+    files = source_files.Files(str(repository))
     assert files.read("a.py") == "x"
     assert files.read("setup.cfg") is None
     assert files.glob("**/*.py") == ["a.py", "new.py", "src/b.py", "src/c d\n.py"]
     assert files.glob("*.log") == []
     seen = files.seen()
-    assert all(project.signature(item.path) == item.state for item in seen)
+    assert all(source_files.signature(item.path) == item.state for item in seen)
 
     def stale():
-        return {os.path.relpath(item.path, repository) for item in seen if project.signature(item.path) != item.state}
+        return {
+            os.path.relpath(item.path, repository) for item in seen if source_files.signature(item.path) != item.state
+        }
 
     write(repository, "setup.cfg")
     assert "setup.cfg" in stale()
@@ -246,7 +248,7 @@ def test_asked_inputs_are_for_resolving_alone(repository):
 
 def test_the_tag_that_describe_names_is_reachable_and_the_nearest(repository, tmp_path):
     def described(*names, at=repository):
-        return project.described(str(at), "", names)
+        return source_files.described(str(at), "", names)
 
     git(repository, "tag", "v1.0")
     git(repository, "commit", "-qm", "y", "--allow-empty")
@@ -264,7 +266,7 @@ def test_the_tag_that_describe_names_is_reachable_and_the_nearest(repository, tm
     git(repository, "worktree", "add", "-q", str(tmp_path / "tree"), "v1.1")
     assert described("v1.0", "v1.1", at=tmp_path / "tree") == "v1.1"
     write(repository, "deep/er/a.py")
-    assert project.described(str(repository), "deep/er", ["v1.0"]) == "v1.0"
+    assert source_files.described(str(repository), "deep/er", ["v1.0"]) == "v1.0"
     git(tmp_path, "clone", "-q", "--depth=1", "--branch=v1.1", f"file://{repository}", "shallow")
     assert described("v1.0", "v1.1", at=tmp_path / "shallow") == "v1.1"
     assert described("v1.0", at=tmp_path / "shallow") == ""
@@ -276,7 +278,7 @@ def test_a_tag_that_leads_nowhere_is_none(repository):
     (refs / "v8.0").write_text("../../../etc/passwd\n")
     (refs / "v7.0..x").write_text("0" * 40 + "\n")
     git(repository, "tag", "v1.0")
-    assert project.described(str(repository), "", ["v9.0", "v8.0", "v7.0..x", "v1.0"]) == "v1.0"
+    assert source_files.described(str(repository), "", ["v9.0", "v8.0", "v7.0..x", "v1.0"]) == "v1.0"
     (repository / ".git/HEAD").write_text("ref: refs/heads/unborn\n")
-    assert project.described(str(repository), "", ["v1.0"]) == ""
+    assert source_files.described(str(repository), "", ["v1.0"]) == ""
     assert list(repository.glob("**/envtool-git-*")) == []

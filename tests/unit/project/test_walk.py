@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envtool import inputs, project
 from envtool.errors import UsageError
+from envtool.project import inputs, snapshot, source_files, walk
 from envtool.run import warm
-from envtool.view import look, walk
 from tests.depth import examples
 
 TAG = walk.SIGNATURE.decode() + "\n# made by a tool\n"
@@ -49,11 +48,11 @@ def tree(root: Path, files: dict[str, str]) -> str:
 
 
 def plan(root: str) -> dict:
-    return {"repositories": (), "program": {"view": (root, (), "/project")}, "hidden": (project.OWN,)}
+    return {"repositories": (), "program": {"view": (root, (), "/project")}, "hidden": (source_files.OWN,)}
 
 
 def looked(root: str, tmp_path: Path) -> list[str]:
-    return [os.fsdecode(name) for name in look.look(root, str(tmp_path / "record")).names]
+    return [os.fsdecode(name) for name in snapshot.look(root, str(tmp_path / "record")).names]
 
 
 def places(tmp_path: Path) -> tuple[Path, Path]:
@@ -67,30 +66,30 @@ def test_what_tools_make_is_no_part_of_it(case, tmp_path):
     top, plans = places(tmp_path)
     files = TOOLS[case]
     root = tree(top, {"main.c": "", **files})
-    listed = project.listed(root)
-    (tool,) = (path for path in project.hidden(root) if path != project.OWN)
+    listed = source_files.listed(root)
+    (tool,) = (path for path in source_files.hidden(root) if path != source_files.OWN)
     assert listed == sorted(name for name in {"main.c", *files} if not name.startswith(f"{tool}/"))
     assert looked(root, plans) == listed
-    assert warm.hidden(plan(root), []) == project.hidden(root)
+    assert warm.hidden(plan(root), []) == source_files.hidden(root)
     assert [item.path for item in inputs.find(root, ["."])] == listed
     assert [item.path for item in inputs.find(root, ["**"])] == listed
-    assert project.Files(root).glob("**") == listed
+    assert source_files.Files(root).glob("**") == listed
 
 
 @pytest.mark.parametrize("case", PLAIN)
 def test_what_only_looks_like_it_is_part_of_it(case, tmp_path):
     top, plans = places(tmp_path)
     root = tree(top, PLAIN[case])
-    assert project.listed(root) == sorted(PLAIN[case]) == looked(root, plans)
-    assert project.hidden(root) == (project.OWN,) == warm.hidden(plan(root), [])
+    assert source_files.listed(root) == sorted(PLAIN[case]) == looked(root, plans)
+    assert source_files.hidden(root) == (source_files.OWN,) == warm.hidden(plan(root), [])
 
 
 def test_a_link_of_such_a_name_is_a_tools_too(tmp_path):
     root = tree(tmp_path, {"x": ""})
     (tmp_path / "node_modules").symlink_to("/somewhere/node_modules")
     (tmp_path / "other").symlink_to("/somewhere/node_modules")
-    assert project.listed(root) == ["other", "x"]
-    assert project.hidden(root) == (project.OWN, "node_modules")
+    assert source_files.listed(root) == ["other", "x"]
+    assert source_files.hidden(root) == (source_files.OWN, "node_modules")
 
 
 @pytest.mark.parametrize(
@@ -127,8 +126,8 @@ def test_a_glob_that_names_none_has_none(pattern, tmp_path):
 def test_git_alone_says_what_is_ignored_where_there_is_git(tmp_path):
     root = tree(tmp_path, {"node_modules/i.js": "", "env/pyvenv.cfg": "", "out/x": "", ".gitignore": "out/\n"})
     subprocess.run(["git", "init", "-q", root], check=True)
-    assert project.listed(root) == [".gitignore", "env/pyvenv.cfg", "node_modules/i.js"]
-    assert project.hidden(root) == (project.OWN, "out")
+    assert source_files.listed(root) == [".gitignore", "env/pyvenv.cfg", "node_modules/i.js"]
+    assert source_files.hidden(root) == (source_files.OWN, "out")
     with pytest.raises(UsageError, match="no file in it is part of the project"):
         inputs.find(root, ["out"])
 
@@ -144,7 +143,7 @@ def test_a_directory_deeper_than_python_calls_functions(tmp_path):
     os.close(os.open("x", os.O_CREAT | os.O_WRONLY, dir_fd=descriptor))
     os.close(descriptor)
     try:
-        assert project.listed(str(tmp_path / "project")) == ["d/" * 1100 + "x"]
+        assert source_files.listed(str(tmp_path / "project")) == ["d/" * 1100 + "x"]
     finally:  # pytest, which removes what is left of earlier runs, calls a function for each level
         subprocess.run(["rm", "-r", str(tmp_path / "project")], check=True)
 
@@ -164,14 +163,16 @@ def test_every_file_is_listed_or_hidden_and_never_both(paths, tags, tmp_path_fac
     root = str(top)
     files = {str(path.relative_to(top)) for path in top.rglob("*") if path.is_file()}
     files = {path for path in files if ".git" not in path.split("/")[:-1]}
-    hidden = project.hidden(root)
+    hidden = source_files.hidden(root)
     covered = {path for path in files if any(path == each or path.startswith(f"{each}/") for each in hidden)}
-    assert {*project.listed(root)} == files - covered
-    assert looked(root, plans) == project.listed(root) or project.OWN in {path.split("/")[0] for path in files}
+    assert {*source_files.listed(root)} == files - covered
+    assert looked(root, plans) == source_files.listed(root) or source_files.OWN in {
+        path.split("/")[0] for path in files
+    }
     assert warm.hidden(plan(root), []) == hidden
     for each in hidden:
         if (
-            each != project.OWN
+            each != source_files.OWN
             and (top / each).is_dir()
             and (inner := {p for p in covered if p.startswith(f"{each}/")})
         ):

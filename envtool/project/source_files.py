@@ -1,7 +1,7 @@
 """The project's files, as pure steps and containers need them: what git lists, what it hides, what a layer depends on.
 
 git is asked, never imitated, and on a git directory of our own (git.py says how). Where there is no git or no
-repository, everything belongs to the project but `.envtool/` and the directories that tools make (view/walk.py).
+repository, everything belongs to the project but `.envtool/` and the directories that tools make (project/walk.py).
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, TypeVar
 
-from envtool import around, gate, git, refs
+from envtool import gate
 from envtool.errors import EnvtoolError, Interrupted, UsageError
 from envtool.fs import globs, hashing
 from envtool.fs.beneath import ESCAPES, Replaced, open_beneath, open_top, real_path
 from envtool.fs.sizes import said, written
 from envtool.model import InputFile
-from envtool.view import OWN as OWN  # noqa: PLC0414 - they are this room's words too
-from envtool.view import VENDOR as VENDOR  # noqa: PLC0414
-from envtool.view import walk
+from envtool.project import OWN as OWN  # noqa: PLC0414 - they are this room's words too
+from envtool.project import VENDOR as VENDOR  # noqa: PLC0414
+from envtool.project import git, neighbours, refs, walk
 
 T = TypeVar("T")
 
 MAX_READ = 8 << 20
-MAX_INPUTS = 4 << 30  # bytes of what one layer depends on, as of what is new in a view (view/look.py)
+MAX_INPUTS = 4 << 30  # bytes of what one layer depends on, as of what is new in a view (project/snapshot.py)
 STAGED = ("ls-files", "-t", "-s", *git.LISTED[1:])
 
 
@@ -435,7 +435,7 @@ class Files:
             repository = git.around(self._root)
         except git.Failure as error:
             raise _unread(error) from error
-        return around.files(repository.top, self._root, name, self._note) if repository else {}
+        return neighbours.files(repository.top, self._root, name, self._note) if repository else {}
 
     def seen(self) -> tuple[Seen, ...]:
         """Everything that was looked at so far."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from envtool.fs.beneath import open_beneath
-from envtool.view import OWN, VENDOR
+from envtool.project import OWN, VENDOR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

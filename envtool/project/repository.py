@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 
-from envtool.above import counts
 from envtool.fs.beneath import open_beneath
+from envtool.project.discovery import counts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

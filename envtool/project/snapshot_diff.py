@@ -7,8 +7,8 @@ import time
 
 from envtool.fs import changes
 from envtool.fs.beneath import open_top
-from envtool.view import record
-from envtool.view.look import GONE, GRAIN, ROW, Unknown, View, above, digest_of, look, rows_text
+from envtool.project import snapshot_cache
+from envtool.project.snapshot import GONE, GRAIN, ROW, Unknown, View, above, digest_of, look, rows_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ def text(view: View) -> bytes:
     Raises Unknown where the project has moved on since."""
     hashes = view.hashes
     if not hashes:
-        kept = record.load(view.place, view.root)
-        hashes = record.hashes(view.place, kept) if kept.get("names") == view.names else b""
+        kept = snapshot_cache.load(view.place, view.root)
+        hashes = snapshot_cache.hashes(view.place, kept) if kept.get("names") == view.names else b""
     found = _rows_text(view, hashes)
     if not found:  # another process has written the record since, or half of it: only the files know
         again = look(view.root, view.place, logs=view.logs, afresh=True)

@@ -32,9 +32,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Protocol, TypeVar
 
 import pluggy
 
-from envtool import shapes
+from envtool import pin_schemas as shapes
 from envtool.errors import BuildError, FetchError, Problem, ResolveError, SpecError, UsageError
-from envtool.gate import MOST
+from envtool.host_access import MOST
 from envtool.integrity import integrity_digest
 from envtool.model import Command, InputFile, Json, Looked, Where
 from envtool.programs import find as find_program

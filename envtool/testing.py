@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
 
 import jsonschema_rs
 
-from envtool import api, gate, keys
+from envtool import api, host_access, keys
 from envtool.errors import UsageError
 from envtool.fs import globs
 
@@ -113,10 +113,10 @@ class MemorySite:
         self.tagged: tuple[str, ...] = ()
         self.packaged: dict[str, str] = {}  # end of a path -> package
 
-    def open(self, path: str, *, limit: int = gate.MOST) -> BinaryIO:
+    def open(self, path: str, *, limit: int = host_access.MOST) -> BinaryIO:
         """See api.Site."""
         try:
-            return gate.Gate(str(self.project)).open(path, limit=limit)
+            return host_access.Gate(str(self.project)).open(path, limit=limit)
         except FileNotFoundError:
             raise api.ResolveError(f"there is no file `{path}`", code="no-file") from None
         except (OSError, UsageError) as error:

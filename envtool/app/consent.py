@@ -21,12 +21,12 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from envtool import gate
+from envtool import host_access
 from envtool.app.request import Request
 from envtool.errors import UsageError
 from envtool.fs.beneath import real_path
 from envtool.fs.trusted_paths import distrust
-from envtool.gate import Allowed
+from envtool.host_access import Allowed
 from envtool.model import Json
 from envtool.run.warm import consent
 from envtool.spec.check import Checker
@@ -129,7 +129,7 @@ def configured(root: str) -> Iterable[Mapping[str, Any]]:
     places = {os.path.realpath(os.path.expanduser(name)): each for name, each in found.get("projects", {}).items()}
     return (
         found.get("allow", {}),
-        *(each for place, each in sorted(places.items()) if gate.below(real, place)),
+        *(each for place, each in sorted(places.items()) if host_access.below(real, place)),
     )
 
 
@@ -143,7 +143,7 @@ def _read(path: str, root: str) -> str | None:
         raise UsageError(f"{path} cannot be read: {error.strerror}", code="config", hint=hint) from None
     try:
         real = os.readlink(f"/proc/self/fd/{descriptor}")
-        if gate.below(real, real_path(root)):
+        if host_access.below(real, real_path(root)):
             hint = "what a project may have is said outside of it"
             raise UsageError(f"{path} lies in the project, and is not believed", code="config", hint=hint)
         wrong, mend = distrust(path, path)
@@ -153,8 +153,8 @@ def _read(path: str, root: str) -> str | None:
                 or f"it has to be yours: `chown {os.geteuid()} {path}`, or let XDG_CONFIG_HOME name your own directory"
             )
             raise UsageError(f"{wrong}: it is not believed", code="config", hint=hint)
-        with gate.regular(os.dup(descriptor), path, MOST) as file:
-            return b"".join(gate.pieces(file)).decode("utf-8")
+        with host_access.regular(os.dup(descriptor), path, MOST) as file:
+            return b"".join(host_access.pieces(file)).decode("utf-8")
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8: byte {error.start}", code="config") from error
     except OSError as error:

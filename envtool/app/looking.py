@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from envtool import registry
+from envtool import plugins
 from envtool.app.opening import Opened, free, opened
 from envtool.app.request import Request, one_env
 from envtool.container import ids
@@ -55,7 +55,7 @@ class Looking:
             if error.code != "no-spec" or request.file:
                 raise
         self.store: Store = self.at.setting.store if self.at else store.locate(idmap=ids.describe())
-        self.plugins: Sequence[object] = (self.at.kinds if self.at else registry.discover()).plugins
+        self.plugins: Sequence[object] = (self.at.kinds if self.at else plugins.discover()).plugins
         self._looks: dict[str, Look] | None = None
 
     def find(self, name: str) -> Found:

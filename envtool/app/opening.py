@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from envtool import registry
+from envtool import plugins
 from envtool.app.reading import read
 from envtool.app.request import Request
 from envtool.container import ids
@@ -37,7 +37,7 @@ class Opened:
 
     spec: Spec
     files: Files
-    kinds: registry.Registry
+    kinds: plugins.Registry
     nodes: Graph
     setting: Setting
 

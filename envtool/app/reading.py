@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from envtool import programs, registry
+from envtool import plugins, programs
 from envtool.app.consent import allowed
 from envtool.app.request import Request, find_spec, select
-from envtool.gate import Gate
+from envtool.host_access import Gate
 from envtool.model import Spec
 from envtool.project.source_files import Files
 from envtool.spec import load as load_spec
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from envtool.realise.setting import Cancel
 
 
-def read(request: Request, cancel: Cancel | None = None) -> tuple[Spec, Files, registry.Registry]:
+def read(request: Request, cancel: Cancel | None = None) -> tuple[Spec, Files, plugins.Registry]:
     """The spec alone. Raises SpecError, UsageError."""
     path = find_spec(request)
     root = os.path.dirname(path)
     programs.avoid(root)
     files = Files(root, Gate(root, allowed(request, root)), cancel.reader if cancel else -1)
-    kinds = registry.discover()
+    kinds = plugins.discover()
     spec = load_spec(files, os.path.basename(path), root=root, registry=kinds, args=request.args)
     return select(spec, request.envs), files, kinds
 
@@ -37,4 +37,4 @@ def load(request: Request) -> Spec:
 
 def listeners() -> tuple[Callable[[Event], None], ...]:
     """The plugins that want to hear what happens: see api.envtool_event."""
-    return registry.discover().hooks("envtool_event")
+    return plugins.discover().hooks("envtool_event")

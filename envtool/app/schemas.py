@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from envtool import registry
+from envtool import plugins
 from envtool.model import Json
 from envtool.spec import published
 
 
 def schema() -> dict[str, Json]:
     """The JSON Schema of envtool.yaml with the kinds that are installed here. Raises UsageError where one has none."""
-    kinds = registry.discover()
-    if wrong := registry.wrong_schema(kinds):
+    kinds = plugins.discover()
+    if wrong := plugins.wrong_schema(kinds):
         raise wrong
     return published(kinds)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from envtool import registry
+from envtool import plugins
 from envtool.api import Detection, Project
 from envtool.app import makefile
 from envtool.app.request import SPEC, Request
@@ -41,14 +41,14 @@ def detect(request: Request) -> tuple[Detection, ...]:
 
 
 def _plugins(project: Project) -> tuple[Detection, ...]:
-    return tuple(each for hook in registry.discover().hooks("envtool_detect") for each in hook(project=project))
+    return tuple(each for hook in plugins.discover().hooks("envtool_detect") for each in hook(project=project))
 
 
 def check(request: Request, texts: Mapping[str, str]) -> None:
     """Raise SpecError where a spec of these files (path below the project -> text) would be wrong in the project."""
     root = os.path.abspath(request.directory)
     project = _With(Files(root), texts)
-    load_spec(project, SPEC, root=root, registry=registry.discover())
+    load_spec(project, SPEC, root=root, registry=plugins.discover())
 
 
 def around(request: Request) -> str:

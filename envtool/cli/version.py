@@ -21,7 +21,7 @@ envtool version --json
 @click.pass_context
 def command(ctx: click.Context) -> None:
     """Show the versions that matter in a report: ours, Python's, the kernel's."""
-    from envtool.registry import installed
+    from envtool.plugins import installed
 
     system = os.uname()
     plugins = installed()

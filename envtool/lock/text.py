@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
-from envtool import shapes
+from envtool import pin_schemas
 from envtool.errors import Problem, SpecError
 from envtool.lock.lock import Entry, Lock, Question, lock_of
 from envtool.model import Json, Where
@@ -24,7 +24,7 @@ ANEW = "`git checkout {0}` brings back the last that was committed; without one,
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")  # of a character of two
 FILE = "envtool.lock"
 
-_HEX: Json = shapes.SHA256
+_HEX: Json = pin_schemas.SHA256
 SCHEMA: dict[str, Json] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "title": "envtool.lock",
@@ -53,7 +53,7 @@ SCHEMA: dict[str, Json] = {
                     "ground": {**cast("dict[str, Json]", _HEX), "description": "Digest of the pins that it stands on."},
                     "key": {**cast("dict[str, Json]", _HEX), "description": "The layer's key when it was locked."},
                     "diff_id": {
-                        **cast("dict[str, Json]", shapes.DIGEST),
+                        **cast("dict[str, Json]", pin_schemas.DIGEST),
                         "description": "What the layer of that key came out as.",
                     },
                     "pins": {"description": "The answer, as the kind gives it."},
@@ -175,7 +175,7 @@ def loads(text: str, *, file: str = FILE) -> Lock:
         jsonschema_rs.validate(cast("dict[str, Any]", SCHEMA), document)
     except jsonschema_rs.ValidationError as error:
         where = "/".join(str(part) for part in error.instance_path)
-        message = f"{where or 'the whole'}: {shapes.words(error, SCHEMA)}"
+        message = f"{where or 'the whole'}: {pin_schemas.words(error, SCHEMA)}"
         raise _wrong(file, 1, 1, message, "lock-schema", text, ANEW.format(file)) from None
     return lock_of(_entries(document["entries"], text, file))
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
-from envtool import gate
+from envtool import host_access
 from envtool.errors import FetchError, Interrupted, UsageError
 from envtool.fs.sizes import natural, said
 from envtool.net.host import certificates, session
@@ -301,7 +301,7 @@ def _copy(url: str, sink: Sink, cancelled: Cancelled | None, files: Files | None
         raise FetchError(f"{redacted(url)}: file URLs are not read here", code="fetch-url")
     try:
         with files(urllib.parse.unquote(parts.path)) as file:
-            for piece in gate.pieces(file):
+            for piece in host_access.pieces(file):
                 sink.write_piece(piece)
                 check(cancelled)
     except (FileNotFoundError, NotADirectoryError) as error:

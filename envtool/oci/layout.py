@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from typing import BinaryIO, TypeAlias
 
-from envtool import gate
+from envtool import host_access
 from envtool.errors import EnvtoolError, FetchError
 from envtool.oci import documents
 from envtool.oci.documents import Descriptor, Document, Index
@@ -28,7 +28,7 @@ def plain(directory: str) -> Read:
 
     def read(name: str) -> BinaryIO:
         path = os.path.join(directory, name)
-        return gate.regular(os.open(path, os.O_PATH | os.O_CLOEXEC), path)
+        return host_access.regular(os.open(path, os.O_PATH | os.O_CLOEXEC), path)
 
     return read
 

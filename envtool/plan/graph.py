@@ -13,7 +13,7 @@ from typing import Literal
 from envtool.api import Kind, Part
 from envtool.keys import digest
 from envtool.model import BaseSpec, Env, Json, LayerSpec, Spec
-from envtool.registry import Registry
+from envtool.plugins import Registry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

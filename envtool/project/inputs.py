@@ -10,7 +10,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from envtool import gate
+from envtool import host_access
 from envtool.errors import UsageError
 from envtool.fs import globs
 from envtool.fs.beneath import open_top
@@ -37,7 +37,7 @@ def find(
     keeps: Callable[[str], bool] | None = None,
     follows: Callable[[str, str], bool] | None = None,
     apart: Iterable[str] = (),
-    door: gate.Gate | None = None,
+    door: host_access.Gate | None = None,
     cancel: int = -1,
     check: Callable[[], None] | None = None,
     listed: Callable[[], list[str]] | None = None,
@@ -67,8 +67,8 @@ def find(
         *((one, False, bare) for one in named),
         *((one, False, seen) for one in asked),
     ]
-    door = door or gate.Gate(root)
-    with gate.Entries(root) as entries:
+    door = door or host_access.Gate(root)
+    with host_access.Entries(root) as entries:
         hasher = source_files.Hasher(check)
         search = _Search(root, entries, keeps, {*apart}, cancel, door, hasher, follows, listed)
         search.fill(wishes, lambda found: seen if found is seen else paths)
@@ -98,14 +98,14 @@ def check(
     *,
     keeps: Callable[[str], bool] | None = None,
     apart: Iterable[str] = (),
-    door: gate.Gate | None = None,
+    door: host_access.Gate | None = None,
     cancel: int = -1,
     listed: Callable[[], list[str]] | None = None,
 ) -> None:
     """Whether `find` would find something for each pattern: nothing of the project is read for it, only named. Raises
     as `find` does."""
-    with gate.Entries(root) as entries:
-        door, hasher = door or gate.Gate(root), source_files.Hasher(None)
+    with host_access.Entries(root) as entries:
+        door, hasher = door or host_access.Gate(root), source_files.Hasher(None)
         search = _Search(root, entries, keeps, {*apart}, cancel, door, hasher, None, listed)
         search.fill([(pattern, True, set()) for pattern in patterns], lambda found: found)
 
@@ -116,11 +116,11 @@ class _Search:
     def __init__(
         self,
         root: str,
-        entries: gate.Entries,
+        entries: host_access.Entries,
         keeps: Callable[[str], bool] | None,
         apart: set[str],
         cancel: int,
-        door: gate.Gate,
+        door: host_access.Gate,
         hasher: source_files.Hasher,
         follows: Callable[[str, str], bool] | None,
         names: Callable[[], list[str]] | None,
@@ -275,7 +275,7 @@ def _follow(pending: list[str], search: _Search, rows: dict[str, InputFile], bui
             rows[path] = replace(rows[path], sha256=rows[way.end].sha256)
 
 
-def _outside(path: str, real: str, door: gate.Gate, hasher: source_files.Hasher) -> Iterator[InputFile]:
+def _outside(path: str, real: str, door: host_access.Gate, hasher: source_files.Hasher) -> Iterator[InputFile]:
     """The file `real`, or all in that directory, as if `path` were in the project. Raises UsageError."""
     if not os.path.isdir(real):
         yield _read_outside(path, real, door, hasher)
@@ -290,7 +290,7 @@ def _outside(path: str, real: str, door: gate.Gate, hasher: source_files.Hasher)
             yield _read_outside(f"{path}/{name}", there, door, hasher)
 
 
-def _read_outside(path: str, real: str, door: gate.Gate, hasher: source_files.Hasher) -> InputFile:
+def _read_outside(path: str, real: str, door: host_access.Gate, hasher: source_files.Hasher) -> InputFile:
     try:
         with door.open_absolute(real) as file:
             mode = os.fstat(file.fileno()).st_mode
@@ -325,7 +325,7 @@ def stage(
     files: Sequence[InputFile],
     target: str,
     check: Callable[[], None] | None = None,
-    door: gate.Gate | None = None,
+    door: host_access.Gate | None = None,
 ) -> None:
     """Copy inputs into the existing directory `target`, exactly what was hashed, readable by all, their times the
     epoch's, holes left holes. `door` opens what lies out of the project. Raises UsageError (code input-changed) where a
@@ -333,14 +333,14 @@ def stage(
     links = {item.path: item.link for item in files if item.link}
     for directory in _between(links) - {item.path for item in files}:
         _make_directories(target, directory)
-    with gate.Entries(root) as entries:
+    with host_access.Entries(root) as entries:
         for item in files:
             if links and any(each in links for each in above(item.path)):
                 continue  # it is there under its own name, and the link leads to it
             place = os.path.join(target, item.path)
             _make_directories(target, os.path.dirname(item.path))
             try:
-                _stage(entries, item, place, check, door or gate.Gate(root))
+                _stage(entries, item, place, check, door or host_access.Gate(root))
             except UsageError as error:
                 raise _changed(item.path) from error
             except OSError as error:
@@ -350,7 +350,7 @@ def stage(
 
 
 def _stage(
-    entries: gate.Entries, item: InputFile, place: str, check: Callable[[], None] | None, door: gate.Gate
+    entries: host_access.Entries, item: InputFile, place: str, check: Callable[[], None] | None, door: host_access.Gate
 ) -> None:
     if not item.content:
         with open(place, "xb") as out:
@@ -363,9 +363,11 @@ def _stage(
         os.symlink(item.link, place)
         return
     digest = hashlib.sha256()
-    opened = door.open_absolute(item.outside) if item.outside else gate.regular(entries.open(item.path), item.path)
+    opened = (
+        door.open_absolute(item.outside) if item.outside else host_access.regular(entries.open(item.path), item.path)
+    )
     with opened as file, open(place, "xb") as out:
-        for piece in gate.pieces(file):
+        for piece in host_access.pieces(file):
             if check is not None:
                 check()
             digest.update(piece)
@@ -380,7 +382,7 @@ def _stage(
     os.utime(place, (0, 0))
 
 
-def _target(entries: gate.Entries, item: InputFile) -> str:
+def _target(entries: host_access.Entries, item: InputFile) -> str:
     """Where a link leads by now. Raises OSError."""
     if item.outside:
         return os.readlink(item.outside)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from envtool import gate
+from envtool import host_access
 from envtool.errors import UsageError
 
 MOST = 300  # places that are looked at below each directory
@@ -48,7 +48,7 @@ def _beside(place: str, own: str, name: str) -> list[str]:
 
 def _content(top: str, path: str) -> bytes | None:
     try:
-        with gate.Entries(top) as entries, gate.regular(entries.open(path), path, SIZE) as file:
+        with host_access.Entries(top) as entries, host_access.regular(entries.open(path), path, SIZE) as file:
             return file.read(SIZE)
     except (OSError, UsageError):
         return None

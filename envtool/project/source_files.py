@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, TypeVar
 
-from envtool import gate
+from envtool import host_access
 from envtool.errors import EnvtoolError, Interrupted, UsageError
 from envtool.fs import globs, hashing
 from envtool.fs.beneath import ESCAPES, Replaced, open_beneath, open_top, real_path
@@ -123,7 +123,7 @@ def described(root: str, below: str, names: Collection[str]) -> str:
 def _of_repository(root: str, below: str, look: Callable[[git.Repository], T], nothing: T) -> T:
     top = real_path(root)
     directory = os.path.realpath(os.path.join(top, below))
-    if not gate.below(directory, top) or not os.path.isdir(directory):
+    if not host_access.below(directory, top) or not os.path.isdir(directory):
         return nothing
     try:
         _around(root)
@@ -266,7 +266,7 @@ def mode_of(root: str, path: str) -> int | None:
     """Type and permissions of a file, directory or link of the project, None where there is nothing. Raises UsageError
     where a link on the way leads out of the project."""
     try:
-        with gate.Entries(root) as entries:
+        with host_access.Entries(root) as entries:
             descriptor = entries.open(path)
     except OSError as error:
         if error.errno == ESCAPES:
@@ -321,7 +321,7 @@ class Hasher:
         return hashing.sha256(file, self._check)
 
 
-def read_input(entries: gate.Entries, path: str, hasher: Hasher, *, content: bool) -> InputFile:
+def read_input(entries: host_access.Entries, path: str, hasher: Hasher, *, content: bool) -> InputFile:
     if not content:
         return InputFile(path=path, sha256=hashlib.sha256().hexdigest(), content=False)
     try:
@@ -331,7 +331,7 @@ def read_input(entries: gate.Entries, path: str, hasher: Hasher, *, content: boo
             target = os.readlink("", dir_fd=descriptor)
             os.close(descriptor)
             return InputFile(path=path, sha256=hashlib.sha256(os.fsencode(target)).hexdigest(), link=target)
-        with gate.regular(descriptor, path, 1 << 62) as file:  # the hasher knows how much there may be
+        with host_access.regular(descriptor, path, 1 << 62) as file:  # the hasher knows how much there may be
             digest = hasher.hash(path, file)
     except UsageError as error:
         code = "input-large" if error.code == "input-large" else "input-kind"
@@ -367,17 +367,17 @@ def signature(path: str) -> tuple[int, ...]:
 class Files:
     """`api.Project` over a directory. Keeps a record of all that was read, or looked for and not there."""
 
-    def __init__(self, root: str, door: gate.Gate | None = None, cancel: int = -1) -> None:
+    def __init__(self, root: str, door: host_access.Gate | None = None, cancel: int = -1) -> None:
         """Where git is asked, it is given up as soon as the descriptor `cancel` is readable."""
         self._root = real_path(root)
-        self._gate = door or gate.Gate(root)
+        self._gate = door or host_access.Gate(root)
         self._cancel = cancel
         self._seen: dict[str, tuple[int, ...]] = {}
         self._listed: list[str] | None = None
         self._found: dict[str, list[str]] = {}  # by pattern
 
     @property
-    def allowed(self) -> gate.Allowed:
+    def allowed(self) -> host_access.Allowed:
         """What the caller lets the project have."""
         return self._gate.allowed
 
@@ -395,7 +395,7 @@ class Files:
         self._note(os.path.join(self._root, relative))
         try:
             with self._gate.open(relative, limit=MAX_READ) as file:
-                return b"".join(gate.pieces(file))
+                return b"".join(host_access.pieces(file))
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         except OSError as error:

@@ -8,9 +8,9 @@ from typing import NoReturn
 
 from envtool.api import Kind, Request, Secret
 from envtool.errors import EnvtoolError, Interrupted, PluginError, Problem, ResolveError, SpecError, UsageError
-from envtool.gate import Gate
+from envtool.host_access import Gate
 from envtool.plan.graph import Node, foreseen
-from envtool.plugged import placed
+from envtool.plugin_calls import placed
 from envtool.project import inputs
 from envtool.realise import settle
 from envtool.realise.inproject import InProject

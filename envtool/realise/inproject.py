@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from envtool.errors import ResolveError, UsageError
-from envtool.gate import MOST
+from envtool.host_access import MOST
 from envtool.project import source_files
 from envtool.realise.setting import Setting
 

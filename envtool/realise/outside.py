@@ -14,7 +14,7 @@ import re
 from envtool import net
 from envtool.container import ids
 from envtool.container.program import Bind, Text
-from envtool.gate import Allowed, matches
+from envtool.host_access import Allowed, matches
 
 _PLACE = "/dev/envtool/CERTS"  # a word that filters of environments look for, as it is in most of the variables' names
 BUNDLE = f"{_PLACE}/bundle.pem"

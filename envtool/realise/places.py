@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias
 
-from envtool import gate
+from envtool import host_access
 from envtool.errors import UsageError
 from envtool.fs.beneath import open_beneath
 from envtool.model import Where
@@ -49,7 +49,7 @@ def _setters(below: Iterable[Made]) -> Mapping[str, str]:
 
 def _lines(root: str, file: str) -> list[str]:
     try:
-        with gate.regular(open_beneath(root, file, os.O_PATH), file, LARGEST) as text:
+        with host_access.regular(open_beneath(root, file, os.O_PATH), file, LARGEST) as text:
             return text.read(LARGEST).decode().splitlines()
     except (OSError, UsageError, UnicodeDecodeError):
         return []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from envtool.errors import Interrupted
 from envtool.events import Emit
-from envtool.gate import Allowed, Gate
+from envtool.host_access import Allowed, Gate
 from envtool.lock.lock import Lock
 from envtool.model import Json
 from envtool.realise.room import Room

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from envtool import keys, shapes
+from envtool import keys, pin_schemas
 from envtool.api import Fetch, InputFile, Kind, Request, Site
 from envtool.errors import (
     EnvtoolError,
@@ -24,12 +24,12 @@ from envtool.errors import (
     ResolveError,
     SpecError,
 )
-from envtool.gate import Gate
+from envtool.host_access import Gate
 from envtool.lock.lock import Entry, Question, ground
 from envtool.lock.text import wrong_pins
 from envtool.model import BaseSpec, Json, LayerSpec
 from envtool.plan.graph import Node, has_parts
-from envtool.plugged import placed
+from envtool.plugin_calls import placed
 from envtool.project import inputs, source_files
 from envtool.realise.setting import DEFAULT_EPOCH, Setting
 from envtool.realise.variables import add
@@ -235,7 +235,7 @@ def surprise(wanted: Wanted, key: str, diff_id: str) -> str:
 def remembered(node: Node, request: Request, setting: Setting) -> tuple[bool, Json]:
     """What the store remembers of a question."""
     known = memo.get(setting.store, memo_question(node, request))
-    if not isinstance(known, dict) or "pins" not in known or shapes.fault(known["pins"], node.kind.pins):
+    if not isinstance(known, dict) or "pins" not in known or pin_schemas.fault(known["pins"], node.kind.pins):
         return False, None
     return (True, known["pins"]) if node.kind.fresh(request, known["pins"]) else (False, None)
 

@@ -11,7 +11,7 @@ from envtool import net
 from envtool.api import BESIDE, Cache, Memory, Peek, Recipe, Secret, Text
 from envtool.container import ids, program
 from envtool.errors import BuildError, UsageError
-from envtool.gate import Gate
+from envtool.host_access import Gate
 from envtool.realise.setting import Setting
 from envtool.store import caches
 

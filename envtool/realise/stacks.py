@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from envtool.errors import BuildError, EnvtoolError
 from envtool.events import Progress
 from envtool.plan.graph import Graph, Node, grown, has_parts
-from envtool.plugged import placed
+from envtool.plugin_calls import placed
 from envtool.realise import before, settle
 from envtool.realise.ahead import Ahead
 from envtool.realise.ground import Ground, not_cached, stack_binds

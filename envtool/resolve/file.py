@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from envtool import shapes
+from envtool import pin_schemas
 from envtool.errors import Problem, SpecError, UsageError
 from envtool.fs.directory import OpenDirectory
 from envtool.lock import text
 from envtool.lock.lock import Lock
+from envtool.plugins import Registry
 from envtool.project.source_files import Files
-from envtool.registry import Registry
 
 
 def name(spec: str) -> str:
@@ -31,7 +31,7 @@ def read(files: Files, spec: str, kinds: Registry) -> Lock | None:
     for entry in lock.entries:
         kind = (kinds.bases if entry.question.subject == "base" else kinds.layers).get(entry.question.kind)
         # pins are looked at by nobody before they fit; where a plugin is not here, nobody will
-        if kind is not None and (why := shapes.fault(entry.pins, kind.pins)):
+        if kind is not None and (why := pin_schemas.fault(entry.pins, kind.pins)):
             problems += text.wrong_pins(entry, why).problems
     if problems:
         raise SpecError(tuple(problems))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Literal
 
-from envtool import gate
+from envtool import host_access
 from envtool.api import PROJECT
 from envtool.container.program import OUTPUTS_LIMIT, Program, Root, Step, View
 from envtool.errors import Problem, SpecError
@@ -21,7 +21,7 @@ from envtool.realise.variables import add, over
 from envtool.run import standin
 
 HOME = "/home/envtool"
-NOTHING = gate.Allowed()
+NOTHING = host_access.Allowed()
 NO_GIT = standin.Shown()
 
 
@@ -38,28 +38,28 @@ def environment(
 
 def passed(env: Env, environ: Mapping[str, str]) -> dict[str, str]:
     """The caller's variables that `pass:` means. Whether they may be passed, `check` says."""
-    return {name: value for name, value in environ.items() if gate.matches(name, env.passed)}
+    return {name: value for name, value in environ.items() if host_access.matches(name, env.passed)}
 
 
-def check(envs: Iterable[Env], allowed: gate.Allowed, environ: Iterable[str]) -> None:
+def check(envs: Iterable[Env], allowed: host_access.Allowed, environ: Iterable[str]) -> None:
     """Raise SpecError (code pass-not-allowed) for envs whose `pass:` means variables that the caller did not allow."""
     problems = wrong(envs, allowed, environ)
     if problems:
         raise SpecError(problems)
 
 
-def wrong(envs: Iterable[Env], allowed: gate.Allowed, environ: Iterable[str]) -> tuple[Problem, ...]:
+def wrong(envs: Iterable[Env], allowed: host_access.Allowed, environ: Iterable[str]) -> tuple[Problem, ...]:
     """The problems that `check` raises."""
     names = tuple(environ)
     problems = []
     for env in envs:
-        message, hint = gate.check_passing(f"env `{env.name}`", env.passed, allowed, names, network=env.network)
+        message, hint = host_access.check_passing(f"env `{env.name}`", env.passed, allowed, names, network=env.network)
         if message:
             problems.append(Problem(where=env.where, message=message, code="pass-not-allowed", hint=hint))
     return tuple(problems)
 
 
-def check_workdir(env: Env, door: gate.Gate) -> None:
+def check_workdir(env: Env, door: host_access.Gate) -> None:
     """Raise SpecError (code workdir) where commands would start in a directory that is not in the project: whatever the
     caller allows, containers have no more of this machine than that."""
     real = door.leads_out(env.workdir)
@@ -87,7 +87,7 @@ def container(
     task: Task | None = None,
     user: Literal["root", "user"] = "user",
     terminal: str = "dumb",
-    allowed: gate.Allowed = NOTHING,
+    allowed: host_access.Allowed = NOTHING,
     watch: tuple[str, ...] = (),
     git: standin.Shown = NO_GIT,
 ) -> Program:

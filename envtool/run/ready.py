@@ -11,18 +11,18 @@ import sysconfig
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from envtool import gate
+from envtool import host_access
 from envtool.container import ids
 from envtool.container.program import Step
 from envtool.fs import store_files
 from envtool.fs.beneath import identity, real_path
 from envtool.model import Env, Spec
+from envtool.plugins import discover
 from envtool.project import rundir, snapshot_cache, source_files
 from envtool.project.source_files import Files
 from envtool.realise import settle
 from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stack
-from envtool.registry import discover
 from envtool.run import describe, host_state, provenance, reach, standin, told, warm
 from envtool.run.remember import Trace
 from envtool.store import layers, locks
@@ -58,7 +58,7 @@ def prepare(
         "program": flat,
         "environment": dict(program.env),
         "passed": env.passed,
-        "allowed": gate.passing(env.passed, setting.allowed, network=env.network),
+        "allowed": host_access.passing(env.passed, setting.allowed, network=env.network),
         "hidden": (source_files.OWN, *git.hidden),
         "repositories": tuple((prefix, os.path.join(setting.root, prefix.rstrip("/"))) for prefix, _ in gits),
         "git": outer.directory if outer else "",

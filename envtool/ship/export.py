@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
-from envtool import gate
+from envtool import host_access
 from envtool.api import PROJECT
 from envtool.errors import StoreError, UsageError
 from envtool.fs.beneath import ESCAPES
@@ -140,7 +140,7 @@ def _project(stack: Stack, setting: Setting, path: str) -> Content:
         if len(content) >= LIMIT:
             raise UsageError(f"{place}, which a build wrote, is too large for an image", code="export-project")
     try:
-        with gate.Entries(setting.root) as entries, open(path, "xb") as file:
+        with host_access.Entries(setting.root) as entries, open(path, "xb") as file:
             items = ground.project(listed, entries, generated, PROJECT)
             sink = packing.Sink(file.fileno(), "", setting.cancel.reader)
             for piece in ground.pieces(items, stack.epoch, entries):

@@ -15,7 +15,7 @@ from functools import partial
 from io import BytesIO
 from typing import BinaryIO
 
-from envtool import gate
+from envtool import host_access
 from envtool.errors import UsageError
 from envtool.store import ocitar
 
@@ -60,7 +60,9 @@ def layer(
     return tar(items, epoch)
 
 
-def project(listed: Sequence[str], entries: gate.Entries, generated: Mapping[str, bytes], top: str) -> dict[str, Item]:
+def project(
+    listed: Sequence[str], entries: host_access.Entries, generated: Mapping[str, bytes], top: str
+) -> dict[str, Item]:
     """The project's files as members below `top` (absolute): `listed` are their paths in it, which `entries` opens;
     `generated` are files that layers made beside the sources, by their place (absolute). Owned by the user of tasks,
     executable or not, whatever else their modes say. Raises OSError, UsageError."""
@@ -105,10 +107,12 @@ def tar(items: Mapping[str, Item], epoch: int) -> bytes:
     return b"".join(_pieces(items, epoch, lambda _: BytesIO(), 0))
 
 
-def pieces(items: Mapping[str, Item], epoch: int, entries: gate.Entries, limit: int = gate.MOST) -> Iterator[bytes]:
+def pieces(
+    items: Mapping[str, Item], epoch: int, entries: host_access.Entries, limit: int = host_access.MOST
+) -> Iterator[bytes]:
     """The same, bit by bit, with files of the project, which have at most `limit` bytes together. Raises OSError;
     UsageError where a file is none any more or changes meanwhile, and for larger ones."""
-    return _pieces(items, epoch, lambda path: gate.regular(entries.open(path), path, limit), limit)
+    return _pieces(items, epoch, lambda path: host_access.regular(entries.open(path), path, limit), limit)
 
 
 def _pieces(items: Mapping[str, Item], epoch: int, opened: Callable[[str], BinaryIO], room: int) -> Iterator[bytes]:
@@ -139,7 +143,7 @@ def _pieces(items: Mapping[str, Item], epoch: int, opened: Callable[[str], Binar
 
 def _exactly(file: BinaryIO, size: int, path: str) -> Iterator[bytes]:
     done = 0
-    for piece in gate.pieces(file):
+    for piece in host_access.pieces(file):
         done += len(piece)
         yield piece
     if done != size or os.fstat(file.fileno()).st_size != size:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jsonschema_rs
 
-from envtool import shapes
+from envtool import pin_schemas
 from envtool.spec import advice
 from envtool.spec.node import FOUND
 from envtool.spec.schema import SERVICES
@@ -111,7 +111,7 @@ def _report(error: Any, checker: Checker, root: Node, problems: Problems, at: Pa
                 _unknown_key(key, node, known, problems, full, schema)
         case "propertyNames":
             name = str(kind.error.instance)
-            hint = shapes.wanted(error, schema)
+            hint = pin_schemas.wanted(error, schema)
             problems.add(node.key(name), f"`{name}` cannot be a name{_of(full)}", code="name", hint=hint)
         case "type" | "anyOf" | "oneOf" | "oneOfNotValid":
             form = _lookup(schema, error.schema_path[:-1])
@@ -137,7 +137,7 @@ def _report(error: Any, checker: Checker, root: Node, problems: Problems, at: Pa
             message = f"{subject}: expected one kind, got {_listed(node)}"
             problems.add(node, message, code="kinds", hint="keep one of them, and make the others bases of their own")
         case "pattern" | "not":
-            got, says = show(node, error.instance), shapes.wanted(error, schema)
+            got, says = show(node, error.instance), pin_schemas.wanted(error, schema)
             message = f"expected {says}, got {got}" if says else f"{got} does not match what is wanted here"
             problems.add(node, f"{subject}: {message}", code="value")
         case _:

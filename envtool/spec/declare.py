@@ -10,7 +10,7 @@ from envtool.api import PROJECT, Kind
 from envtool.errors import FetchError, PluginError, ResolveError, SpecError
 from envtool.fs import globs
 from envtool.model import BaseSpec, Json, LayerSpec
-from envtool.plugged import placed
+from envtool.plugin_calls import placed
 from envtool.spec import values
 from envtool.spec.check import Checker
 from envtool.spec.node import Node, Problems, plain
@@ -20,7 +20,7 @@ from envtool.spec.template import Renderer, Scope, TemplateError, is_template
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from envtool.registry import Registry
+    from envtool.plugins import Registry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from envtool.errors import UsageError
 from envtool.model import Env, Spec
-from envtool.registry import wrong_schema
+from envtool.plugins import wrong_schema
 from envtool.spec import values
 from envtool.spec.check import Checker
 from envtool.spec.declare import Work, declare_base, declare_layer, make_base, make_layer
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from envtool.api import Project
-    from envtool.registry import Registry
+    from envtool.plugins import Registry
 
 FILES = 200  # of one spec
 ENVS = 10_000  # all points of all matrices

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from envtool.api import Kind, Language
     from envtool.model import Json
-    from envtool.registry import Registry
+    from envtool.plugins import Registry
 
 _INTRO = """\
 # Reference: envtool.yaml

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from envtool.model import Json
-    from envtool.registry import Registry
+    from envtool.plugins import Registry
 
 LAYER_KEYS = ("needs", "path", "set")
 SERVICES = "services"  # known to be planned: told apart from a slip

@@ -16,12 +16,12 @@ from envtool.container import ids
 from envtool.events import Finished
 from envtool.model import BaseSpec, Env, LayerSpec, Spec, TeamCache, Where
 from envtool.plan.graph import graph
+from envtool.plugins import Registry
 from envtool.realise import build
 from envtool.realise.look import look
 from envtool.realise.parts import known_parts
 from envtool.realise.setting import Cancel, Setting
 from envtool.realise.stacks import Stacks
-from envtool.registry import Registry
 from envtool.store import layers, store
 
 HERE = Where(file="Imagefile", line=3, column=1)

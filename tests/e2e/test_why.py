@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from envtool import app, registry
+from envtool import app, plugins
 from envtool.api import BLOBS, Fetch, Kind, Place, Recipe
 from envtool.app import opening
 from envtool.errors import NotCachedError, UsageError
@@ -117,7 +117,7 @@ class World:
         said.parent.mkdir(parents=True, exist_ok=True)
         said.write_text(f"version: 1\nallow: {{files: [{self.top}]}}\n")
         self.monkeypatch.setattr(host, "DATABASES", (str(self.database),))
-        found = registry.discover()
+        found = plugins.discover()
         layers = {**found.layers, "crate": self.crate, "run": RunLayer()}
         mine = dataclasses.replace(found, bases={**found.bases, "flat": Flat()}, layers=layers)
         self.kinds = mine

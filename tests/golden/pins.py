@@ -14,7 +14,7 @@ from envtool.realise.setting import Cancel, Setting
 from envtool.spec import load
 
 if TYPE_CHECKING:
-    from envtool.registry import Registry
+    from envtool.plugins import Registry
 
 ARCHIVE = "https://archive.invalid/debian"
 INDEX = "https://index.invalid/files"

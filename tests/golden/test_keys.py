@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from envtool.registry import discover
+from envtool.plugins import discover
 from tests.golden.pins import documents
 
 ROOT = Path(__file__).parents[2]

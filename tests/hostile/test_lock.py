@@ -16,10 +16,10 @@ from envtool.lock import text
 from envtool.lock.changes import changes
 from envtool.lock.lock import Entry, Lock, items, lock_of, upgraded
 from envtool.plan.graph import graph
+from envtool.plugins import discover
 from envtool.project.source_files import Files
 from envtool.realise import settle
 from envtool.realise.setting import Cancel, Setting
-from envtool.registry import discover
 from envtool.resolve import file
 from envtool.spec import load
 from envtool.store.store import Store

@@ -32,9 +32,9 @@ from envtool.kinds.dockerfile import ignore, words
 from envtool.kinds.dockerfile.words import Lexer
 from envtool.oci import documents
 from envtool.oci.tokens import challenges
+from envtool.plugins import discover
 from envtool.project import inputs, snapshot
 from envtool.realise import inside
-from envtool.registry import discover
 from envtool.spec import load
 from envtool.spec.template import uses_args
 from envtool.store import live

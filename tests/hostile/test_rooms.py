@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from envtool import gate
+from envtool import host_access
 from envtool.container import copies
 from envtool.container.outputs import Receiver
 from envtool.errors import EnvtoolError
@@ -60,14 +60,14 @@ def see(root: str) -> None:
 
 
 ROOMS: dict[str, Callable[[str], object]] = {
-    "gate": lambda root: gate.Gate(root).open("key").close(),
-    "gate, absolute": lambda root: gate.Gate(root).open_absolute(f"{root}/key").close(),
-    "gate, a secret": lambda root: gate.Gate(root).secret("s", "file:key"),
-    "gate, a secret of the caller's": lambda root: gate.Gate(
-        root, gate.Allowed(secrets={"s": "file:key"})
+    "gate": lambda root: host_access.Gate(root).open("key").close(),
+    "gate, absolute": lambda root: host_access.Gate(root).open_absolute(f"{root}/key").close(),
+    "gate, a secret": lambda root: host_access.Gate(root).secret("s", "file:key"),
+    "gate, a secret of the caller's": lambda root: host_access.Gate(
+        root, host_access.Allowed(secrets={"s": "file:key"})
     ).secret("s", ""),
-    "entries": lambda root: gate.Entries(root).open("key"),
-    "entries below": lambda root: gate.Entries(root).open("sub/key"),
+    "entries": lambda root: host_access.Entries(root).open("key"),
+    "entries below": lambda root: host_access.Entries(root).open("sub/key"),
     "files": lambda root: source_files.Files(root).read("key"),
     "names": source_files.listed,
     "hidden": source_files.hidden,

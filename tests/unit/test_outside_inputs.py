@@ -8,7 +8,7 @@ import pytest
 from tests.unit.test_inputs import _fields
 
 from envtool.errors import UsageError
-from envtool.gate import Allowed, Gate
+from envtool.host_access import Allowed, Gate
 from envtool.kinds.copy import Copy
 from envtool.project import inputs
 from tests.unit.kinds.test_kinds import request as asked

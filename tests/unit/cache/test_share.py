@@ -16,7 +16,7 @@ from envtool.cache.joining import join, off, pushes
 from envtool.cache.share import Share
 from envtool.container import ids
 from envtool.errors import FetchError, Interrupted, StoreError
-from envtool.gate import matches
+from envtool.host_access import matches
 from envtool.model import TeamCache, Where
 from envtool.net import Patience
 from envtool.oci import reference

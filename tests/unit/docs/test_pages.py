@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from envtool.plugins import discover
 from envtool.project.source_files import Files
-from envtool.registry import discover
 from envtool.spec import load
 
 TOP = Path(__file__).parents[3]

@@ -14,7 +14,7 @@ import jsonschema_rs
 import pytest
 import yaml
 
-from envtool.registry import discover
+from envtool.plugins import discover
 from envtool.spec import published, reference
 
 TOP = Path(__file__).parents[3]

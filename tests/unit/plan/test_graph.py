@@ -5,7 +5,7 @@ from envtool.api import Kind
 from envtool.model import BaseSpec, Env, LayerSpec, Spec, Where
 from envtool.plan.graph import graph
 from envtool.plan.plan import Known, plan
-from envtool.registry import Registry
+from envtool.plugins import Registry
 
 HERE = Where(file="envtool.yaml", line=1, column=1)
 

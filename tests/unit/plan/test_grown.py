@@ -7,7 +7,7 @@ import pytest
 from envtool import api
 from envtool.model import BaseSpec, Env, LayerSpec, Spec, Where
 from envtool.plan.graph import graph, grown, has_parts
-from envtool.registry import Registry
+from envtool.plugins import Registry
 
 HERE = Where(file="envtool.yaml", line=1, column=1)
 

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from envtool.gate import Allowed, Gate
+from envtool.host_access import Allowed, Gate
 from envtool.kinds.copy import Copy
 from envtool.project import inputs, source_files, symlinks
 from tests.unit.kinds.test_kinds import request as asked
@@ -178,7 +178,7 @@ def _fields(value):
 
 
 def test_walking_and_what_is_known_of_it_agree(tree):
-    from envtool.gate import Entries
+    from envtool.host_access import Entries
 
     links = {path: os.readlink(tree / path) for path in source_files.listed(str(tree)) if (tree / path).is_symlink()}
     with Entries(str(tree)) as entries:

@@ -10,7 +10,7 @@ import pytest
 
 from envtool import net
 from envtool.container import ids
-from envtool.gate import Allowed
+from envtool.host_access import Allowed
 from envtool.realise.outside import BUNDLE, java, keystore, outside
 
 PEM = """\

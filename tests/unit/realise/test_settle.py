@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envtool.api import Fetch, InputFile, Kind, Request
-from envtool.gate import Allowed
+from envtool.host_access import Allowed
 from envtool.model import BaseSpec, LayerSpec, Where
 from envtool.plan.graph import Node
 from envtool.realise import settle

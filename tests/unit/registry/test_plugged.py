@@ -10,9 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from envtool import api, plugged
+from envtool import api, plugin_calls
 from envtool.errors import PluginError, ResolveError
-from envtool.registry import discover
+from envtool.plugins import discover
 
 OWNER = "the plugin `envtool-bad` 1.0"
 WHERE = api.Where(file="envtool.yaml", line=3, column=5)
@@ -24,7 +24,7 @@ BASE = api.Request(name="b", options={}, inputs=(), where=WHERE, arch="x86_64", 
 
 def kind(**methods):
     own = {"name": "crashy", "schema": True, **methods}
-    return plugged.kind(type("Crashy", (api.Kind,), own)(), OWNER)
+    return plugin_calls.kind(type("Crashy", (api.Kind,), own)(), OWNER)
 
 
 def crash(*_, **__):
@@ -184,7 +184,7 @@ def test_a_stand_in_is_what_it_stands_for():
         def resolve(self, request, site):
             return [self.summary(request, None)]
 
-    held = plugged.kind(Gem(), OWNER)
+    held = plugin_calls.kind(Gem(), OWNER)
     assert isinstance(held, Gem)
     assert held.name == "gem"
     assert held.siblings == {"groups": True}
@@ -192,9 +192,9 @@ def test_a_stand_in_is_what_it_stands_for():
     assert type(held).parts is api.Kind.parts, "the core asks by this whether there are any"
     assert held.resolve(REQUEST, None) == ["2 gems"]
     assert held.inputs({}) == ()
-    assert plugged.kind(held, OWNER) is held
+    assert plugin_calls.kind(held, OWNER) is held
     with pytest.raises(PluginError, match=r"failed in build of layer `crashy`.*NotImplementedError"):
-        plugged.kind(type("None_", (Gem,), {"build": _unmade})(), OWNER).build(REQUEST, None)
+        plugin_calls.kind(type("None_", (Gem,), {"build": _unmade})(), OWNER).build(REQUEST, None)
 
 
 def test_a_method_may_be_of_the_class_or_static():
@@ -210,7 +210,7 @@ def test_a_method_may_be_of_the_class_or_static():
         def hint(cls, request, pins, output, site):
             return cls.name
 
-    held = plugged.kind(Gem(), OWNER)
+    held = plugin_calls.kind(Gem(), OWNER)
     assert held.summary(REQUEST, None) == "crashy"
     assert held.hint(REQUEST, None, "", None) == "gem"
     with pytest.raises(PluginError, match="failed in inputs: TypeError: 'tuple' object is not callable"):
@@ -289,12 +289,12 @@ class Plain(api.Kind):
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])
 def test_a_stand_in_goes_to_another_process(own, copied):
     """`verify` builds in processes of its own."""
-    found = copied(plugged.kind(own, OWNER))
-    assert plugged.owner(found) == OWNER
+    found = copied(plugin_calls.kind(own, OWNER))
+    assert plugin_calls.owner(found) == OWNER
     assert isinstance(found, type(own))
     assert found.summary(REQUEST, None) == "a b"
     with pytest.raises(PluginError):
-        plugged.kind(type(own)(wanted=(1,)), OWNER).summary(REQUEST, None)
+        plugin_calls.kind(type(own)(wanted=(1,)), OWNER).summary(REQUEST, None)
 
 
 def test_every_kind_and_language_of_ours_goes_to_another_process():

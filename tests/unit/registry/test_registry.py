@@ -9,7 +9,7 @@ import pytest
 
 from envtool import api, entrypoints, testing
 from envtool.errors import UsageError
-from envtool.registry import discover, wrong_schema
+from envtool.plugins import discover, wrong_schema
 from envtool.spec import load as load_spec
 
 

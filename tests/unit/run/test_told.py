@@ -12,7 +12,7 @@ import pytest
 from envtool.api import Looked
 from envtool.cli import fast
 from envtool.fs import store_files
-from envtool.gate import Allowed
+from envtool.host_access import Allowed
 from envtool.model import BaseSpec, Env, Spec, Where
 from envtool.project import snapshot, snapshot_cache
 from envtool.realise.ground import opened

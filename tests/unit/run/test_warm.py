@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from envtool import gate
+from envtool import host_access
 from envtool.fs import store_files
 from envtool.run import warm
 
@@ -105,7 +105,7 @@ def test_a_variable_that_came_after_the_plan_and_is_not_allowed_sends_the_long_w
 def test_the_key_that_signs_is_never_passed(monkeypatch):
     monkeypatch.setenv("ENVTOOL_CACHE_KEY", "k")
     assert "ENVTOOL_CACHE_KEY" not in warm.passed({"passed": ("*",), "allowed": ("*",)})
-    assert warm.SIGNING_KEY == gate.SIGNING_KEY
+    assert warm.SIGNING_KEY == host_access.SIGNING_KEY
 
 
 def test_another_home_has_no_part_in_a_plan(plan, monkeypatch):

@@ -8,7 +8,7 @@ import tarfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envtool import gate
+from envtool import host_access
 from envtool.ship import ground
 
 EPOCH = 1_600_000_000
@@ -62,7 +62,7 @@ def test_a_project_is_owned_by_whoever_runs_tasks(tmp_path):
         (tmp_path / path).write_text(path)
         (tmp_path / path).chmod(mode)
     (tmp_path / "l").symlink_to("a/b")
-    with gate.Entries(str(tmp_path)) as entries:
+    with host_access.Entries(str(tmp_path)) as entries:
         items = ground.project(["a/b", "c", "l"], entries, {"/project/a/made": b"made"}, "/project")
         found = members(b"".join(ground.pieces(items, EPOCH, entries)))
     assert [*found] == ["project", "project/a", "project/a/b", "project/a/made", "project/c", "project/l"]

@@ -7,7 +7,7 @@ import pytest
 from envtool import api
 from envtool.errors import Problem, SpecError
 from envtool.model import Where
-from envtool.registry import Registry
+from envtool.plugins import Registry
 from envtool.spec import load
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from envtool import registry, shapes
+from envtool import pin_schemas, plugins
 from envtool.app import consent
 from envtool.kinds.copy import parse_mode
 from envtool.lock import text as lock
@@ -16,7 +16,7 @@ from envtool.spec.node import Problems
 from envtool.spec.parse import parse, source_of
 from envtool.spec.schema import schema
 
-KINDS = registry.discover()
+KINDS = plugins.discover()
 SCHEMAS: dict[str, Any] = {
     "the spec": schema(KINDS),
     "config.yaml": consent.SCHEMA,
@@ -49,10 +49,10 @@ def test_every_form_has_words_of_its_own(name, path, sub):
     assert says, f"{name}: {path} needs an `errorMessage`: what is wanted, in words, with an example"
     assert not CODES.search(says)
     assert not says.endswith(".")
-    wrong = [value for value in WRONG if shapes.fault(value, sub)]
+    wrong = [value for value in WRONG if pin_schemas.fault(value, sub)]
     assert wrong, "try another text"
     for value in wrong:
-        assert not CODES.search(shapes.fault(value, sub).replace(repr(value), "")), shapes.fault(value, sub)
+        assert not CODES.search(pin_schemas.fault(value, sub).replace(repr(value), "")), pin_schemas.fault(value, sub)
 
 
 SPECS = {
@@ -130,7 +130,7 @@ def test_a_mode_is_what_chmod_makes_of_it(text, bits):
 def test_a_plugin_without_words_shows_no_code_either():
     document = {"type": "object", "properties": {"x": {"type": "string", "pattern": "^[a-z]{3}$"}}}
     assert told(document, "x: ABC\n") == ['`x`: "ABC" does not match what is wanted here -- ']
-    assert shapes.fault({"x": "ABC"}, document) == "x: 'ABC' does not match what is wanted here"
+    assert pin_schemas.fault({"x": "ABC"}, document) == "x: 'ABC' does not match what is wanted here"
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_each_example_is_of_the_form_that_it_shows():
     found = [*shown(document)]
     assert len(found) > 30
     for sub, example in found:
-        assert not shapes.fault(example, {**sub, "$defs": document["$defs"]}), (sub, example)
+        assert not pin_schemas.fault(example, {**sub, "$defs": document["$defs"]}), (sub, example)
 
 
 @pytest.mark.parametrize("kind", [*KINDS.bases.values(), *KINDS.layers.values()], ids=lambda kind: kind.name)

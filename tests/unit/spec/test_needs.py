@@ -7,7 +7,7 @@ import pytest
 from envtool import api
 from envtool.errors import SpecError
 from envtool.plan.graph import graph
-from envtool.registry import Registry
+from envtool.plugins import Registry
 from envtool.spec import load
 from tests.unit.spec.conftest import Apt, Debian, Files, Host, Pip, Run
 

@@ -12,7 +12,7 @@ from collections import Counter
 import pytest
 import requests
 
-from envtool import gate, net
+from envtool import host_access, net
 from envtool.api import Fetch
 from envtool.errors import FetchError, Interrupted
 from envtool.net.transfer import retry_after
@@ -237,7 +237,7 @@ def test_get(server, tmp_path):
     with pytest.raises(FetchError, match="more than 10 B"):
         net.get(server.url + "good", limit=10)
     (tmp_path / "a b").write_bytes(b"x")
-    files = gate.Gate(str(tmp_path)).open_absolute
+    files = host_access.Gate(str(tmp_path)).open_absolute
     assert net.get((tmp_path / "a b").as_uri(), files=files) == b"x"
     with pytest.raises(FetchError, match="not read here"):
         net.get((tmp_path / "a b").as_uri())

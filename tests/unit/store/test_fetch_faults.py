@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from envtool import gate, net
+from envtool import host_access, net
 from envtool.api import Fetch
 from envtool.errors import FetchError, Interrupted
 from envtool.net import host
@@ -57,7 +57,7 @@ def pinned(server, name, *, size=300_000, **more):
     return Fetch(url=server.url + name, sha256=SHA, name=name, size=size, **more)
 
 
-ANYWHERE = gate.Gate("/").open_absolute
+ANYWHERE = host_access.Gate("/").open_absolute
 
 
 def bring(store, *fetches, **more):

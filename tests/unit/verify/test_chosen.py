@@ -9,7 +9,7 @@ from envtool.api import Kind
 from envtool.errors import UsageError
 from envtool.model import BaseSpec, Command, Env, LayerSpec, Spec, Task, Where
 from envtool.plan.graph import graph
-from envtool.registry import Registry
+from envtool.plugins import Registry
 from envtool.verify import chosen
 from envtool.verify.outputs import copy
 from envtool.verify.sides import FIRST, SECOND

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
-from envtool import api, entrypoints, plugged
+from envtool import api, entrypoints, plugin_calls
 from envtool.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def wrong_schema(registry: Registry) -> UsageError | None:
                 try:
                     jsonschema_rs.validator_for({"properties": {key: schema}})
                 except Exception as error:
-                    if owner := plugged.owner(value):
+                    if owner := plugin_calls.owner(value):
                         why = (str(error).splitlines() or [""])[0][:200]
                         return _broken(owner, f"offers a {noun} `{name}` with a wrong schema of `{key}`: {why}")
     return None
@@ -85,10 +85,12 @@ def discover(
         _register(manager, plugin, owner)
         plugins.append((plugin, owner))
     return Registry(
-        bases=_collect(plugins, "envtool_base_kinds", api.Kind, "base kind", _check_kind, plugged.kind),
-        layers=_collect(plugins, "envtool_layer_kinds", api.Kind, "layer kind", _check_kind, plugged.kind),
-        languages=_collect(plugins, "envtool_languages", api.Language, "language", _check_language, plugged.language),
-        plugins=tuple(each if owner == OURS else plugged.plugin(each, owner) for each, owner in plugins),
+        bases=_collect(plugins, "envtool_base_kinds", api.Kind, "base kind", _check_kind, plugin_calls.kind),
+        layers=_collect(plugins, "envtool_layer_kinds", api.Kind, "layer kind", _check_kind, plugin_calls.kind),
+        languages=_collect(
+            plugins, "envtool_languages", api.Language, "language", _check_language, plugin_calls.language
+        ),
+        plugins=tuple(each if owner == OURS else plugin_calls.plugin(each, owner) for each, owner in plugins),
     )
 
 

@@ -5,11 +5,11 @@ import stat
 
 import pytest
 
-from envtool import gate
+from envtool import host_access
 from envtool.app import consent
 from envtool.app.request import Request
 from envtool.errors import SpecError, UsageError
-from envtool.gate import Allowed, Gate
+from envtool.host_access import Allowed, Gate
 from envtool.model import BaseSpec, Env, Where
 from envtool.project import inputs
 from envtool.run import describe
@@ -117,7 +117,7 @@ def test_nothing_but_regular_files_is_opened(project, tmp_path):
     os.mkfifo(project / "fifo")
     (project / "circle").symlink_to("circle")
     with (project / "sparse").open("wb") as file:
-        file.truncate(gate.MOST + 1)
+        file.truncate(host_access.MOST + 1)
     door = Gate(str(project), Allowed(files=("/dev",)))
     (project / "device").symlink_to("/dev/zero")
     codes = [refused(lambda name=name: door.open(name)).code for name in ("fifo", "circle", "sparse", "device")]
@@ -128,11 +128,11 @@ def test_nothing_but_regular_files_is_opened(project, tmp_path):
 
 def test_no_more_is_read_than_there_was(project):
     with Gate(str(project)).open("inside") as file:
-        pieces = gate.pieces(file)
+        pieces = host_access.pieces(file)
         (project / "inside").write_text("mine" * 100)
         assert len(b"".join(pieces)) <= 400
     with Gate(str(project)).open("inside") as file:
-        assert len(b"".join(gate.pieces(file))) == os.stat(project / "inside").st_size
+        assert len(b"".join(host_access.pieces(file))) == os.stat(project / "inside").st_size
 
 
 # ---- secrets ---------------------------------------------------------------------------------------------------------
@@ -212,7 +212,7 @@ def test_what_pass_may_have(passed, network, allowed, wrong):
 
 
 def test_no_harmless_name_is_a_pattern():
-    assert not [name for name in gate.HARMLESS if set(name) & set("*?[") or "TOKEN" in name or "KEY" in name]
+    assert not [name for name in host_access.HARMLESS if set(name) & set("*?[") or "TOKEN" in name or "KEY" in name]
 
 
 # ---- the caller's own file -------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, SupportsIndex, TypeVar
 
-from envtool import api, shapes
+from envtool import api, pin_schemas
 from envtool.errors import EnvtoolError, PluginError
 from envtool.model import Where
 
@@ -215,7 +215,7 @@ def _pins(own: Any, owner: str) -> Taken:
     del owner
 
     def taken(answer: Any) -> Any:
-        if wrong := shapes.fault(_json(answer), own.pins):
+        if wrong := pin_schemas.fault(_json(answer), own.pins):
             raise _Wrong(f"what its own `pins` has ({wrong})")
         return answer
 

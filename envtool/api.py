@@ -35,8 +35,8 @@ import pluggy
 from envtool import pin_schemas as shapes
 from envtool.errors import BuildError, FetchError, Problem, ResolveError, SpecError, UsageError
 from envtool.host_access import MOST
-from envtool.integrity import integrity_digest
 from envtool.model import Command, InputFile, Json, Looked, Where
+from envtool.net.integrity import integrity_digest
 from envtool.programs import find as find_program
 from envtool.programs import path as search_path
 from envtool.recipe import (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from envtool.cache.shelf import Registry
 from envtool.cache.sshsig import Signer
 from envtool.events import Emit
-from envtool.oci.reference import Reference
+from envtool.net.oci.reference import Reference
 from envtool.store.store import Store
 
 

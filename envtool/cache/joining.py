@@ -13,8 +13,8 @@ from envtool.errors import EnvtoolError
 from envtool.events import Emit
 from envtool.model import TeamCache
 from envtool.net import Patience
-from envtool.oci import reference
-from envtool.oci.registry import Client
+from envtool.net.oci import reference
+from envtool.net.oci.registry import Client
 from envtool.store.store import Store
 
 VARIABLE = "ENVTOOL_CACHE"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from envtool.cache.statement import LAYER, RESULT, Statement
 from envtool.container import ids
-from envtool.oci.documents import OCI_LAYER_ZSTD
+from envtool.net.oci.documents import OCI_LAYER_ZSTD
 from envtool.store import layers, packing
 from envtool.store.layers import Layer
 from envtool.store.store import Store

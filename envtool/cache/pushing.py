@@ -18,7 +18,7 @@ from envtool.cache.parcels import Parcel
 from envtool.cache.shelf import Registry
 from envtool.cache.statement import Refused
 from envtool.errors import EnvtoolError
-from envtool.oci.reference import Reference
+from envtool.net.oci.reference import Reference
 from envtool.store.scratch import scratch
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from envtool.cache import sshsig, statement
 from envtool.cache.statement import LAYER, Refused, Statement
 from envtool.errors import FetchError
 from envtool.model import Json
-from envtool.oci.documents import OCI_CONFIG, OCI_MANIFEST, Descriptor, Document, sha256
-from envtool.oci.reference import Reference
+from envtool.net.oci.documents import OCI_CONFIG, OCI_MANIFEST, Descriptor, Document, sha256
+from envtool.net.oci.reference import Reference
 
 STATEMENT, SIGNATURE = "envtool.statement", "envtool.signature"
 WRONG = frozenset({

@@ -14,10 +14,10 @@ from envtool.cache import joining, shelf, sshsig, statement, tally
 from envtool.cache.statement import LAYER, RESULT, Refused
 from envtool.errors import EnvtoolError, FetchError
 from envtool.model import TeamCache
-from envtool.oci import reference
-from envtool.oci.documents import Document
-from envtool.oci.reference import Reference
-from envtool.oci.registry import Client
+from envtool.net.oci import reference
+from envtool.net.oci.documents import Document
+from envtool.net.oci.reference import Reference
+from envtool.net.oci.registry import Client
 from envtool.store import history
 from envtool.store.store import Store
 

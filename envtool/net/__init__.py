@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 from envtool.events import Progress
-from envtool.net.exchange import Answer, Upload, exchange
-from envtool.net.files import get, retrieve
-from envtool.net.host import (
+from envtool.net.download import get, retrieve
+from envtool.net.host_config import (
     CA_FILES,
     CA_VARIABLES,
     PROXY_VARIABLES,
@@ -19,8 +18,9 @@ from envtool.net.host import (
     proxies,
     trust,
 )
+from envtool.net.redact import redacted
+from envtool.net.request import Answer, Upload, exchange
 from envtool.net.transfer import PATIENCE, Cancelled, Files, Patience, wait
-from envtool.net.words import redacted
 
 __all__ = [
     "CA_FILES", "CA_VARIABLES", "PATIENCE", "PROXY_VARIABLES", "Answer", "Cancelled", "Files", "Patience", "Upload",

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 from envtool import host_access
 from envtool.errors import FetchError, Interrupted, UsageError
 from envtool.fs.sizes import natural, said
-from envtool.net.host import certificates, session
-from envtool.net.words import is_proxy, redacted, root
+from envtool.net.host_config import certificates, session
+from envtool.net.redact import is_proxy, redacted, root
 
 if TYPE_CHECKING:
     import requests

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from envtool.oci import writing
-from envtool.oci.documents import OCI_CONFIG, OCI_MANIFEST, Descriptor, Document, Manifest
-from envtool.oci.layout import NAME
+from envtool.net.oci import serialize
+from envtool.net.oci.documents import OCI_CONFIG, OCI_MANIFEST, Descriptor, Document, Manifest
+from envtool.net.oci.layout import NAME
 from envtool.realise.setting import Cancel
 from envtool.ship import content
 from envtool.ship.content import Blob
@@ -62,7 +62,7 @@ def assembled(image: Image, layers: Sequence[Blob]) -> Assembled:
 
 
 def _assembled(image: Image, layers: Sequence[Blob], *, came: bool) -> Assembled:
-    config = Blob(descriptor=writing.descriptor(image.config, OCI_CONFIG), data=image.config)
+    config = Blob(descriptor=serialize.descriptor(image.config, OCI_CONFIG), data=image.config)
     manifest = image.origin if came else None
     if manifest is None:
         named = Manifest(
@@ -71,7 +71,7 @@ def _assembled(image: Image, layers: Sequence[Blob], *, came: bool) -> Assembled
             layers=tuple(layer.descriptor for layer in layers),
             annotations=image.annotations,
         )
-        manifest = writing.manifest_document(named)
+        manifest = serialize.manifest_document(named)
     return Assembled(image=image, layers=tuple(layers), config=config, manifest=manifest)
 
 

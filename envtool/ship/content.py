@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from envtool.container import ids
 from envtool.errors import BuildError, Interrupted, StoreError
-from envtool.oci.documents import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, Descriptor
+from envtool.net.oci.documents import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, Descriptor
 from envtool.realise.setting import Cancel
 from envtool.ship.image import Content
 from envtool.store import inflate, packing

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from envtool.api import PROJECT, Fetch, Original
 from envtool.errors import FetchError, UsageError
 from envtool.model import Env, Json
-from envtool.oci import documents, platforms, writing
-from envtool.oci.documents import Config, Document, Platform, sha256
+from envtool.net.oci import documents, platforms, serialize
+from envtool.net.oci.documents import Config, Document, Platform, sha256
 from envtool.realise import settle
 from envtool.realise.ground import joins
 from envtool.realise.setting import PATH
@@ -88,7 +88,7 @@ def image(env: Env, stack: Stack, store: Store, wish: Wish, *, project: Content 
         platform=platforms.parse(source.platform) if source else platforms.of_machine(base.request.arch),
         diff_ids=tuple(content.diff_id for content in found),
         run=bare_config(env, stack) if wish.bare else run_config(env, stack),
-        history=writing.history(
+        history=serialize.history(
             [
                 *_history(stack, kept, created),
                 *((created, f"envtool: {each.name}", False) for each in found[len(kept) :]),
@@ -101,7 +101,7 @@ def image(env: Env, stack: Stack, store: Store, wish: Wish, *, project: Content 
         name=wish.name,
         epoch=stack.epoch,
         platform=config.platform,
-        config=writing.config_bytes(config),
+        config=serialize.config_bytes(config),
         contents=found,
         annotations={TITLE: env.name, CREATED: created} | named,
     )

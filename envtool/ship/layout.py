@@ -12,9 +12,9 @@ import os
 from envtool.errors import FetchError, StoreError, UsageError
 from envtool.fs.caller_paths import reached
 from envtool.fs.directory import OpenDirectory
-from envtool.oci import layout, writing
-from envtool.oci.documents import OCI_INDEX, Descriptor, Index
-from envtool.oci.layout import NAME
+from envtool.net.oci import layout, serialize
+from envtool.net.oci.documents import OCI_INDEX, Descriptor, Index
+from envtool.net.oci.layout import NAME
 from envtool.realise.setting import Cancel
 from envtool.ship import content
 from envtool.ship.assemble import Assembled, described
@@ -49,7 +49,7 @@ def write(item: Assembled, path: str, cancel: Cancel, project: str = "") -> None
 def index(entry: Descriptor, before: tuple[Descriptor, ...] = ()) -> bytes:
     """The index with one more image."""
     kept = tuple(other for other in before if other.annotations.get(NAME) != entry.annotations[NAME])
-    return writing.index_document(Index(media_type=OCI_INDEX, manifests=(*kept, entry))).body
+    return serialize.index_document(Index(media_type=OCI_INDEX, manifests=(*kept, entry))).body
 
 
 def place(descriptor: Descriptor) -> str:

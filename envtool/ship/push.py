@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from envtool.errors import UsageError
 from envtool.events import Progress
 from envtool.model import Env, Json
-from envtool.oci import reference
-from envtool.oci.documents import Descriptor
-from envtool.oci.reference import Reference
-from envtool.oci.registry import Client
+from envtool.net.oci import reference
+from envtool.net.oci.documents import Descriptor
+from envtool.net.oci.reference import Reference
+from envtool.net.oci.registry import Client
 from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stack
 from envtool.realise.told import told

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, get_args
 
 from envtool.errors import FetchError, UsageError
 from envtool.model import Env
-from envtool.oci import reference
+from envtool.net.oci import reference
 
 Format: TypeAlias = Literal["oci", "oci-archive", "docker-archive", "devcontainer"]
 FORMATS: tuple[Format, ...] = get_args(Format)

@@ -12,8 +12,8 @@ from envtool import net
 from envtool.api import Fetch, Sealed
 from envtool.errors import FetchError, Interrupted, StoreError
 from envtool.events import Emit, Progress
-from envtool.integrity import integrity_digest
 from envtool.model import Json
+from envtool.net.integrity import integrity_digest
 from envtool.store import blobs, memo
 from envtool.store.document import whole
 from envtool.store.scratch import scratch

@@ -22,9 +22,9 @@ import pytest
 
 from envtool.cache import shelf, sshsig
 from envtool.cache.statement import Statement
-from envtool.oci import reference
-from envtool.oci.documents import OCI_CONFIG, OCI_INDEX, OCI_LAYER_ZSTD, OCI_MANIFEST, sha256
-from envtool.oci.registry import Client
+from envtool.net.oci import reference
+from envtool.net.oci.documents import OCI_CONFIG, OCI_INDEX, OCI_LAYER_ZSTD, OCI_MANIFEST, sha256
+from envtool.net.oci.registry import Client
 from tests.places import Place, calling, fresh_place
 
 pytestmark = pytest.mark.e2e

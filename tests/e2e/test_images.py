@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from envtool.oci import documents
+from envtool.net.oci import documents
 from tests.unit.kinds.image.layouts import Layout
 from tests.unit.store.archives import digest, link, member, tar
 from tests.unit.store.test_hostile import CASES

@@ -30,8 +30,8 @@ from envtool.fs import globs, sizes
 from envtool.kinds.debian import archive as deb
 from envtool.kinds.dockerfile import ignore, words
 from envtool.kinds.dockerfile.words import Lexer
-from envtool.oci import documents
-from envtool.oci.tokens import challenges
+from envtool.net.oci import documents
+from envtool.net.oci.auth import challenges
 from envtool.plugins import discover
 from envtool.project import inputs, snapshot
 from envtool.realise import inside
@@ -726,7 +726,7 @@ def test_numbers_of_a_manifest(size, version):
 def test_a_length_that_a_server_made_up(tmp_path, length):
     from types import SimpleNamespace
 
-    from envtool.net.files import Memory
+    from envtool.net.download import Memory
     from envtool.net.transfer import PATIENCE, Retry, retry_after, stream
 
     body = io.BytesIO(b"hello")
@@ -742,13 +742,13 @@ def test_a_length_that_a_server_made_up(tmp_path, length):
 def test_a_body_without_end(tmp_path):
     from types import SimpleNamespace
 
-    from envtool.net import files
+    from envtool.net import download
     from envtool.net.transfer import PATIENCE, stream
 
     headers = {"Transfer-Encoding": "chunked"}
     answer = SimpleNamespace(headers=headers, raw=SimpleNamespace(read1=lambda n, **_: bytes(n)))
     with open(tmp_path / "x", "w+b") as out:
-        sink = files._Exact("http://x.invalid/", out, 0, 1 << 20, "sha256", lambda _: None)
+        sink = download._Exact("http://x.invalid/", out, 0, 1 << 20, "sha256", lambda _: None)
         with pytest.raises(FetchError) as error:
             stream("http://x.invalid/", answer, sink, PATIENCE, None)
     assert error.value.code == "fetch-large"

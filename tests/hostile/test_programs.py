@@ -11,7 +11,7 @@ from envtool_node.npmrc import _machine_files
 from envtool import proc, programs
 from envtool.container import ids
 from envtool.errors import FetchError
-from envtool.oci import credentials
+from envtool.net.oci import credentials
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = '#!/bin/sh\necho "$PATH"\n'

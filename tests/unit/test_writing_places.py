@@ -59,7 +59,7 @@ ALLOWED = {
     "envtool/run/standin.py": STORE + ": a room of tmp",
     "envtool/run/told.py:leave": STORE + ": times of what was of use",
     "envtool/run/warm.py": STORE,
-    "envtool/net/files.py": STORE + ": downloads",
+    "envtool/net/download.py": STORE + ": downloads",
     "envtool/verify/": STORE,
     "envtool/project/git.py:_private": PRIVATE,
     "envtool/project/repository.py": "opens with O_PATH alone, by flags that have a name",

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 from envtool.api import FetchError, ResolveError, Site
-from envtool.oci import documents
+from envtool.net.oci import documents
 
 PIECE = 1 << 20
 MEMBERS = 20_000

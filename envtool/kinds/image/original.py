@@ -9,8 +9,8 @@ from envtool.api import Fetch, FetchError, Json, Original, ResolveError, Site
 from envtool.kinds.image import archives, pins
 from envtool.kinds.image.settle import client, place, saved
 from envtool.kinds.image.source import DOCKER_ARCHIVE, LAYOUT, Source
-from envtool.oci import documents, layout
-from envtool.oci.documents import Document
+from envtool.net.oci import documents, layout
+from envtool.net.oci.documents import Document
 
 Get = Callable[[str, int], bytes]  # digest, bytes at most -> content
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from envtool.api import Fetch, FetchError, Json, shapes
-from envtool.oci.media import LAYERS
+from envtool.net.oci.media_types import LAYERS
 
 if TYPE_CHECKING:
-    from envtool.oci.documents import Config, Descriptor
+    from envtool.net.oci.documents import Config, Descriptor
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # every container's own: realise.setting
 OURS = frozenset({"HOME", "HOSTNAME", "LOGNAME", "OLDPWD", "PWD", "SHLVL", "SOURCE_DATE_EPOCH", "TERM", "USER"})

@@ -14,9 +14,9 @@ from envtool.api import Fetch, FetchError, Json, Site
 from envtool.kinds.image import archives, pins
 from envtool.kinds.image.pins import Layer
 from envtool.kinds.image.source import INDEX, LAYOUT, LAYOUT_ARCHIVE, MARKER, Source
-from envtool.oci import documents, layout, platforms, reference
-from envtool.oci.documents import Config, Descriptor, Index, Platform
-from envtool.oci.registry import Client
+from envtool.net.oci import documents, layout, platforms, reference
+from envtool.net.oci.documents import Config, Descriptor, Index, Platform
+from envtool.net.oci.registry import Client
 
 NESTING = 2  # indexes in an index, as the registry's client has it
 

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 from envtool.api import FetchError, Json
 from envtool.fs.sizes import natural
-from envtool.oci import reference
-from envtool.oci.reference import Reference
+from envtool.net.oci import reference
+from envtool.net.oci.reference import Reference
 
 if TYPE_CHECKING:
-    from envtool.oci.documents import Platform
+    from envtool.net.oci.documents import Platform
 
 LAYOUT, LAYOUT_ARCHIVE, DOCKER_ARCHIVE = "oci", "oci-archive", "docker-archive"
 ELSEWHERE = ("docker", "docker-daemon", "containers-storage", "dir", "sif", "ostree", "atomic")
@@ -87,7 +87,7 @@ def of_options(options: Json) -> tuple[Source, str]:
 def wanted(platform: str, machine: str) -> Platform:
     """The platform to be taken on a machine (`uname -m`). Raises FetchError (code image-platform) for one that it
     cannot run."""
-    from envtool.oci import platforms
+    from envtool.net.oci import platforms
 
     here = platforms.of_machine(machine)
     if not platform:

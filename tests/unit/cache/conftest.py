@@ -11,7 +11,7 @@ import pytest
 from envtool.cache import sshsig
 from envtool.cache.statement import LAYER, Statement
 from envtool.errors import FetchError
-from envtool.oci.documents import OCI_LAYER_ZSTD, OCI_MANIFEST, Document, sha256
+from envtool.net.oci.documents import OCI_LAYER_ZSTD, OCI_MANIFEST, Document, sha256
 from envtool.store.store import Store, locate
 
 PRIVATE, PUBLIC = sshsig.generate("ci@example")
@@ -116,7 +116,7 @@ def said(data: bytes, key: str = "a" * 64, **more) -> Statement:
 def put(memory, signer, tmp_path):
     """Put a statement and its blob into the registry."""
     from envtool.cache import shelf
-    from envtool.oci import reference
+    from envtool.net.oci import reference
 
     def put(data: bytes = b"blob", by=None, **more) -> Statement:
         path = tmp_path / os.urandom(4).hex()

@@ -19,8 +19,8 @@ from envtool.errors import FetchError, Interrupted, StoreError
 from envtool.host_access import matches
 from envtool.model import TeamCache, Where
 from envtool.net import Patience
-from envtool.oci import reference
-from envtool.oci.registry import Client
+from envtool.net.oci import reference
+from envtool.net.oci.registry import Client
 from envtool.store import canonical, layers
 
 from .conftest import PRIVATE, PUBLIC

@@ -10,7 +10,7 @@ import pytest
 from envtool.cache import shelf, sshsig
 from envtool.cache.statement import LAYER, Refused
 from envtool.errors import FetchError
-from envtool.oci import reference
+from envtool.net.oci import reference
 
 WHERE = reference.parse("reg.example/team/cache", tag="")
 KEY = "a" * 64

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from envtool.errors import UsageError
 from envtool.model import BaseSpec, Env, Where
-from envtool.oci import reference
+from envtool.net.oci import reference
 from envtool.ship import target
 from envtool.ship.target import Target
 

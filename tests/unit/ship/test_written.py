@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envtool.errors import StoreError, UsageError
-from envtool.oci import documents, layout, writing
-from envtool.oci.documents import Config, Platform, sha256
+from envtool.net.oci import documents, layout, serialize
+from envtool.net.oci.documents import Config, Platform, sha256
 from envtool.realise.setting import Cancel
 from envtool.ship import archives, assemble, content
 from envtool.ship import layout as layouts
@@ -36,7 +36,7 @@ def image(texts, name="localhost/unit:latest"):
         Content(name=str(number), diff_id=sha256(text), size=len(text), data=text) for number, text in enumerate(texts)
     )
     config = Config(platform=AMD64, diff_ids=tuple(each.diff_id for each in found), created="2020-01-01T00:00:00Z")
-    return Image(name=name, epoch=1577836800, platform=AMD64, config=writing.config_bytes(config), contents=found)
+    return Image(name=name, epoch=1577836800, platform=AMD64, config=serialize.config_bytes(config), contents=found)
 
 
 def members(item, cancel, *, docker):

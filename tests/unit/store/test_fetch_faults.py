@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from envtool import host_access, net
 from envtool.api import Fetch
 from envtool.errors import FetchError, Interrupted
-from envtool.net import host
+from envtool.net import host_config
 from envtool.store import blobs, sources
 from envtool.store import store as stores
 from envtool.store.download import download, take
@@ -744,11 +744,11 @@ def test_a_killed_fetch_leaves_no_wrong_blob_and_the_next_one_ends_it(server, tm
 
 def test_a_session_belongs_to_its_thread(server):
     server.routes["x"] = lambda handler, _: handler.send(b"x")
-    mine = host.session()
+    mine = host_config.session()
     others = []
-    thread = threading.Thread(target=lambda: others.append(host.session()))
+    thread = threading.Thread(target=lambda: others.append(host_config.session()))
     thread.start()
     thread.join()
     assert net.get(server.url + "x", cancelled=lambda: False) == b"x"
-    assert host.session() is mine
+    assert host_config.session() is mine
     assert others[0] is not mine

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from envtool import net
 from envtool.api import Fetch, Sealed
 from envtool.errors import FetchError, Interrupted
-from envtool.integrity import integrity_digest
+from envtool.net.integrity import integrity_digest
 from envtool.store import blobs
 from envtool.store.download import download
 from envtool.store.learn import learn

@@ -8,7 +8,7 @@ import json
 import tarfile
 from pathlib import Path
 
-from envtool.oci import documents
+from envtool.net.oci import documents
 
 TYPES = {"": documents.OCI_LAYER, "gzip": documents.OCI_LAYER_GZIP, "zstd": documents.OCI_LAYER_ZSTD}
 

@@ -14,7 +14,7 @@ from envtool.api import FetchError, SpecError
 from envtool.kinds.image import archives
 from envtool.kinds.image import pins as pinned
 from envtool.kinds.image.base import LAYER, Image
-from envtool.oci import documents
+from envtool.net.oci import documents
 from envtool.realise import setting
 from envtool.testing import MemorySite, check_kind, check_refused, request
 from tests.unit.kinds.image.layouts import Layout, config, digest, docker_archive, dumps, packed

@@ -9,10 +9,10 @@ import pytest
 from envtool.api import FetchError
 from envtool.kinds.image import pins as pinned
 from envtool.kinds.image.base import LAYER, Image
-from envtool.oci import documents
-from envtool.oci.documents import Descriptor, Document, Manifest
-from envtool.oci.registry import Image as Found
-from envtool.oci.registry import Place
+from envtool.net.oci import documents
+from envtool.net.oci.documents import Descriptor, Document, Manifest
+from envtool.net.oci.registry import Image as Found
+from envtool.net.oci.registry import Place
 from envtool.testing import MemorySite, check_kind, request
 from tests.unit.kinds.image.layouts import config, digest
 

@@ -73,7 +73,7 @@ def test_any_text_is_a_source_or_an_error(text):
 
 
 def test_levels_that_this_processor_has(monkeypatch):
-    monkeypatch.setattr("envtool.oci.platforms.level", lambda: 3)
+    monkeypatch.setattr("envtool.net.oci.platforms.level", lambda: 3)
     for platform in ("linux/amd64/v1", "linux/amd64/v2", "linux/amd64/v3"):
         assert str(wanted(platform, "x86_64")) == platform
     for platform in ("linux/amd64/v4", "linux/amd64/v77"):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from envtool import net
 from envtool.errors import FetchError
 from envtool.model import Json
-from envtool.oci.reference import ALIASES, DOCKER_HUB, Reference
+from envtool.net.oci.reference import ALIASES, DOCKER_HUB, Reference
 
 INSECURE = "ENVTOOL_INSECURE_REGISTRIES"
 HUB_API = ALIASES[1]  # where docker.io answers

@@ -13,8 +13,8 @@ from typing import BinaryIO, TypeAlias
 
 from envtool import host_access
 from envtool.errors import EnvtoolError, FetchError
-from envtool.oci import documents
-from envtool.oci.documents import Descriptor, Document, Index
+from envtool.net.oci import documents
+from envtool.net.oci.documents import Descriptor, Document, Index
 
 NAME = "org.opencontainers.image.ref.name"
 VERSION = "1.0.0"

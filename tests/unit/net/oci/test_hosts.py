@@ -9,9 +9,9 @@ import pytest
 
 from envtool import net
 from envtool.errors import FetchError
-from envtool.net import host as net_host
-from envtool.oci import documents, hosts, platforms, writing
-from envtool.oci.reference import parse
+from envtool.net import host_config as net_host
+from envtool.net.oci import documents, hosts, platforms, serialize
+from envtool.net.oci.reference import parse
 
 HEX = "0123456789abcdef" * 4
 
@@ -168,7 +168,7 @@ def test_a_private_authority_is_trusted_for_its_host_alone(
     place.mkdir(parents=True)
     shutil.copy(certificates.authority, place / "ca.crt")
     assert client.document(scripted_tls.reference()).digest == scripted_tls.manifest.digest
-    layer = writing.descriptor(scripted_tls.layer, documents.OCI_LAYER)
+    layer = serialize.descriptor(scripted_tls.layer, documents.OCI_LAYER)
     client.pull_blob(scripted_tls.reference(), layer, str(tmp_path / "layer"))
     with pytest.raises(FetchError) as caught:
         client.document(other_tls.reference())
@@ -244,7 +244,7 @@ def test_what_a_mirror_has_not_the_registry_has(mirrored, client, tmp_path, stat
 
 def test_a_mirror_that_lies_or_is_away_does_not_matter(mirrored, client, tmp_path):
     mirror, registry = mirrored
-    layer = writing.descriptor(registry.layer, documents.OCI_LAYER)
+    layer = serialize.descriptor(registry.layer, documents.OCI_LAYER)
     mirror.routes[f"v2/team/app/blobs/{layer.digest}"] = lambda handler, _: handler.send(b"?" * layer.size)
     client.pull_blob(registry.reference(), layer, str(tmp_path / "layer"))
     assert (tmp_path / "layer").read_bytes() == registry.layer

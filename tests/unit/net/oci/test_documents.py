@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envtool.errors import FetchError
-from envtool.oci import documents, platforms, writing
-from envtool.oci.documents import Config, Descriptor, Document, Index, Manifest, Platform
+from envtool.net.oci import documents, platforms, serialize
+from envtool.net.oci.documents import Config, Descriptor, Document, Index, Manifest, Platform
 
 digests = st.binary(max_size=8).map(documents.sha256)
 words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
@@ -36,7 +36,7 @@ more = {
 
 @given(st.builds(Manifest, media_type=st.sampled_from(documents.MANIFESTS), config=descriptors, layers=several, **more))
 def test_manifests_are_read_as_they_are_written(manifest):
-    document = writing.manifest_document(manifest)
+    document = serialize.manifest_document(manifest)
     assert documents.read(document, "x") == manifest
     assert document.digest == documents.sha256(document.body)
     assert document.descriptor().size == len(document.body)
@@ -44,7 +44,7 @@ def test_manifests_are_read_as_they_are_written(manifest):
 
 @given(st.builds(Index, media_type=st.sampled_from(documents.INDEXES), manifests=several, **more))
 def test_indexes_are_read_as_they_are_written(index):
-    assert documents.read(writing.index_document(index), "x") == index
+    assert documents.read(serialize.index_document(index), "x") == index
 
 
 @given(
@@ -61,9 +61,9 @@ def test_indexes_are_read_as_they_are_written(index):
     )
 )
 def test_configs_are_read_as_they_are_written(config):
-    body = writing.config_bytes(config)
+    body = serialize.config_bytes(config)
     assert documents.read_config(body, "x") == config
-    assert writing.config_bytes(documents.read_config(body, "x")) == body
+    assert serialize.config_bytes(documents.read_config(body, "x")) == body
 
 
 @given(
@@ -108,7 +108,7 @@ def test_what_go_writes_for_nothing_is_nothing():
 
 
 def test_history_says_what_it_knows():
-    assert writing.history([("", "apt", False), ("2024-01-01T00:00:00Z", "", True)]) == (
+    assert serialize.history([("", "apt", False), ("2024-01-01T00:00:00Z", "", True)]) == (
         {"created_by": "apt"},
         {"created": "2024-01-01T00:00:00Z", "empty_layer": True},
     )

@@ -9,9 +9,9 @@ import stat
 import pytest
 
 from envtool.errors import FetchError
-from envtool.oci import credentials
-from envtool.oci.credentials import Credentials, find
-from envtool.oci.tokens import Challenge, challenges
+from envtool.net.oci import credentials
+from envtool.net.oci.auth import Challenge, challenges
+from envtool.net.oci.credentials import Credentials, find
 
 
 def packed(text):

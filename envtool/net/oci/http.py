@@ -14,9 +14,9 @@ from typing import NoReturn
 from envtool import net
 from envtool.errors import FetchError
 from envtool.net import Answer, Cancelled, Patience, Upload
-from envtool.oci.documents import ACCEPTED
-from envtool.oci.hosts import INSECURE, Endpoint
-from envtool.oci.tokens import Tokens, login
+from envtool.net.oci.auth import Tokens, login
+from envtool.net.oci.documents import ACCEPTED
+from envtool.net.oci.hosts import INSECURE, Endpoint
 
 NOT_TLS = re.compile(r"wrong.version.number|record.layer.failure|http.request|unknown.protocol", re.IGNORECASE)
 

@@ -15,23 +15,23 @@ import pytest
 
 from envtool import net
 from envtool.errors import FetchError
-from envtool.oci import documents, layout, platforms, reference, writing
-from envtool.oci.documents import Config, Descriptor, Index, Manifest
-from envtool.oci.registry import Client
+from envtool.net.oci import documents, layout, platforms, reference, serialize
+from envtool.net.oci.documents import Config, Descriptor, Index, Manifest
+from envtool.net.oci.registry import Client
 
 AMD64 = platforms.of_machine("x86_64")
 
 
 def image(layers=(b"one layer", b"another"), platform=AMD64, **more):
     """Blobs and manifest of an image (its layers are no archives: nobody unpacks them here)."""
-    config = writing.config_bytes(Config(platform=platform, diff_ids=tuple(map(documents.sha256, layers)), **more))
+    config = serialize.config_bytes(Config(platform=platform, diff_ids=tuple(map(documents.sha256, layers)), **more))
     layers = [gzip.compress(layer, 1, mtime=0) for layer in layers]
     manifest = Manifest(
         media_type=documents.OCI_MANIFEST,
-        config=writing.descriptor(config, documents.OCI_CONFIG),
-        layers=tuple(writing.descriptor(layer, documents.OCI_LAYER_GZIP) for layer in layers),
+        config=serialize.descriptor(config, documents.OCI_CONFIG),
+        layers=tuple(serialize.descriptor(layer, documents.OCI_LAYER_GZIP) for layer in layers),
     )
-    return [config, *layers], writing.manifest_document(manifest)
+    return [config, *layers], serialize.manifest_document(manifest)
 
 
 def push(client, ref, blobs, document):
@@ -143,7 +143,7 @@ def test_the_image_of_a_platform(registry, let_in):
         push(client, ref.with_tag(""), blobs, document)
         entry = document.descriptor()
         entries.append(Descriptor(media_type=entry.media_type, digest=entry.digest, size=entry.size, platform=platform))
-    index = writing.index_document(Index(media_type=documents.OCI_INDEX, manifests=tuple(entries)))
+    index = serialize.index_document(Index(media_type=documents.OCI_INDEX, manifests=tuple(entries)))
     client.push_document(ref, index.body, index.media_type)
     for entry, text in zip(entries, ("linux/arm64", "linux/amd64"), strict=True):
         taken = client.image(ref, platforms.parse(text))
@@ -181,11 +181,11 @@ def test_what_refers_to_an_image(registry, let_in):
     pinned = ref.with_digest(push(client, ref, blobs, document))
     assert client.referrers(pinned) == ()
     for kind in ("application/x.signature", "application/x.bill"):
-        artifact = writing.manifest_document(
+        artifact = serialize.manifest_document(
             Manifest(
                 media_type=documents.OCI_MANIFEST,
-                config=writing.descriptor(b"{}", documents.OCI_EMPTY),
-                layers=(writing.descriptor(kind.encode(), kind),),
+                config=serialize.descriptor(b"{}", documents.OCI_EMPTY),
+                layers=(serialize.descriptor(kind.encode(), kind),),
                 artifact_type=kind,
                 subject=document.descriptor(),
             )
@@ -220,7 +220,7 @@ def test_what_is_not_there_is_told(registry, let_in, tmp_path):
     assert caught.value.code == "registry-missing"
     assert str(ref) in str(caught.value)
     with pytest.raises(FetchError) as caught:
-        client.pull_blob(ref, writing.descriptor(b"x", documents.OCI_LAYER), str(tmp_path / "x"))
+        client.pull_blob(ref, serialize.descriptor(b"x", documents.OCI_LAYER), str(tmp_path / "x"))
     assert caught.value.code == "fetch-gone"
 
 
@@ -234,7 +234,7 @@ def written(directory, blobs, document, name="1"):
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "wb") as file:
             file.write(blob)
-    entry = writing.describe(document.descriptor()) | {"annotations": {layout.NAME: name}}
+    entry = serialize.describe(document.descriptor()) | {"annotations": {layout.NAME: name}}
     (directory / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
     (directory / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
     return directory
@@ -323,6 +323,6 @@ def test_images_of_a_layout_are_named(tmp_path):
 
 
 def test_importing_the_client_brings_no_http_library():
-    code = "import envtool.oci.registry, sys; print({'requests', 'urllib3', 'ssl', 'tomllib', 'http.client'} & {*sys.modules})"
+    code = "import envtool.net.oci.registry, sys; print({'requests', 'urllib3', 'ssl', 'tomllib', 'http.client'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

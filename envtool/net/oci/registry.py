@@ -17,11 +17,11 @@ from typing import TypeVar
 from envtool import net
 from envtool.errors import FetchError
 from envtool.net import PATIENCE, Answer, Cancelled, Patience
-from envtool.oci import documents, hosts, platforms, upload, writing
-from envtool.oci.documents import Config, Descriptor, Document, Index, Manifest, Platform
-from envtool.oci.hosts import Endpoint, Hosts
-from envtool.oci.reference import Reference
-from envtool.oci.wire import Wire, same_place
+from envtool.net.oci import documents, hosts, platforms, serialize, upload
+from envtool.net.oci.documents import Config, Descriptor, Document, Index, Manifest, Platform
+from envtool.net.oci.hosts import Endpoint, Hosts
+from envtool.net.oci.http import Wire, same_place
+from envtool.net.oci.reference import Reference
 
 Found = TypeVar("Found")
 
@@ -317,7 +317,7 @@ class Client:
         entry = dataclasses.replace(document.descriptor(), artifact_type=kind, annotations=found.annotations)
         if entry not in entries:
             index = Index(media_type=documents.OCI_INDEX, manifests=(*entries, entry))
-            listed = writing.index_document(index)
+            listed = serialize.index_document(index)
             upload.push_document(self._wire, endpoint, tag, listed.body, listed.media_type)
 
     def _referrers(self, endpoint: Endpoint, reference: Reference, artifact_type: str) -> tuple[Descriptor, ...]:

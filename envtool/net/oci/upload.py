@@ -11,10 +11,10 @@ from typing import BinaryIO
 
 from envtool.errors import FetchError
 from envtool.net import Upload
-from envtool.oci import documents
-from envtool.oci.hosts import Endpoint
-from envtool.oci.reference import Reference
-from envtool.oci.wire import Wire
+from envtool.net.oci import documents
+from envtool.net.oci.hosts import Endpoint
+from envtool.net.oci.http import Wire
+from envtool.net.oci.reference import Reference
 
 WHOLE = 8 << 20  # bytes of a blob up to which it is sent in one request that is repeated when it breaks
 RACES = 4  # attempts to put a manifest: docker-registry may deny for a moment what another is just writing, too

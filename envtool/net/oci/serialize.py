@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from envtool.keys import canonical
 from envtool.model import Json
-from envtool.oci.documents import Config, Descriptor, Document, Index, Manifest, Platform, sha256
+from envtool.net.oci.documents import Config, Descriptor, Document, Index, Manifest, Platform, sha256
 
 
 def manifest_document(manifest: Manifest) -> Document:

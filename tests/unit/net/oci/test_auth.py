@@ -13,8 +13,8 @@ import pytest
 
 from envtool import net
 from envtool.errors import FetchError
-from envtool.oci import documents, tokens, writing
-from envtool.oci.registry import Client
+from envtool.net.oci import auth, documents, serialize
+from envtool.net.oci.registry import Client
 
 
 class Service:
@@ -69,7 +69,7 @@ def test_one_token_for_a_repository(scripted, client):
 
 def test_a_token_is_asked_for_once_by_many_threads(scripted, client):
     service = Service(scripted)
-    layer = writing.descriptor(scripted.layer, documents.OCI_LAYER)
+    layer = serialize.descriptor(scripted.layer, documents.OCI_LAYER)
 
     def one(_):
         try:
@@ -87,7 +87,7 @@ def test_a_token_that_ends_is_renewed(scripted, client, monkeypatch, tmp_path):
     for _ in range(5):
         client.document(scripted.reference())
     assert len(service.asked) == 3
-    layer = writing.descriptor(scripted.layer, documents.OCI_LAYER)
+    layer = serialize.descriptor(scripted.layer, documents.OCI_LAYER)
     service.given.clear()
     client.pull_blob(scripted.reference(), layer, str(tmp_path / "layer"))
     assert (tmp_path / "layer").read_bytes() == scripted.layer
@@ -97,10 +97,10 @@ def test_a_token_is_renewed_before_it_ends(scripted, client, monkeypatch):
     service = Service(scripted, life=100)
     client.document(scripted.reference())
     now = time.monotonic()
-    monkeypatch.setattr(tokens.time, "monotonic", lambda: now + 80)
+    monkeypatch.setattr(auth.time, "monotonic", lambda: now + 80)
     client.document(scripted.reference())
     assert len(service.asked) == 1
-    monkeypatch.setattr(tokens.time, "monotonic", lambda: now + 95)
+    monkeypatch.setattr(auth.time, "monotonic", lambda: now + 95)
     client.document(scripted.reference())
     assert len(service.asked) == 2
 

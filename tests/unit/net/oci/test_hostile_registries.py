@@ -10,8 +10,8 @@ import time
 import pytest
 
 from envtool.errors import FetchError, Interrupted
-from envtool.oci import documents, platforms, reference, registry, writing
-from envtool.oci.registry import Client
+from envtool.net.oci import documents, platforms, reference, registry, serialize
+from envtool.net.oci.registry import Client
 
 AMD64 = platforms.of_machine("x86_64")
 NOWHERE = "sha256:" + "0" * 64
@@ -113,7 +113,7 @@ def test_redirects_to_other_schemes(scripted, client, tmp_path, to):
     refused("fetch-redirect", client.document, scripted.reference())
     scripted.put(scripted.manifest.body, name="2")
     client.document(scripted.reference("2"))
-    layer = writing.descriptor(scripted.layer, documents.OCI_LAYER)
+    layer = serialize.descriptor(scripted.layer, documents.OCI_LAYER)
     scripted.routes[f"v2/team/app/blobs/{layer.digest}"] = redirect(to)
     refused("fetch-redirect", client.pull_blob, scripted.reference("2"), layer, str(tmp_path / "x"))
 
@@ -221,7 +221,7 @@ def test_no_token_goes_to_another_host(scripted, other, client, tmp_path):
     demanding(scripted, scripted.url + "token")
     scripted.routes[TOKEN] = lambda handler, _: handler.send(b'{"token": "good"}')
     client.document(scripted.reference())
-    layer = writing.descriptor(scripted.layer, documents.OCI_LAYER)
+    layer = serialize.descriptor(scripted.layer, documents.OCI_LAYER)
     scripted.routes[f"v2/team/app/blobs/{layer.digest}"] = redirect(f"{other.url}cdn")
     other.routes["cdn"] = lambda handler, _: handler.resumable(scripted.layer)
     assert client.blob_locations(scripted.reference(), layer.digest)[0].authorization == "Bearer good"
@@ -294,7 +294,7 @@ def test_a_registry_that_hangs_up(scripted, client):
 @pytest.mark.parametrize("where", ["manifests/1", "blobs"])
 def test_what_stalls_is_left_at_once_when_asked(scripted, tmp_path, where):
     stop = False
-    layer = writing.descriptor(scripted.layer, documents.OCI_LAYER)
+    layer = serialize.descriptor(scripted.layer, documents.OCI_LAYER)
     name = f"v2/team/app/blobs/{layer.digest}" if where == "blobs" else f"v2/team/app/{where}"
 
     def stall(handler, _):
@@ -322,7 +322,7 @@ def test_what_stalls_is_left_at_once_when_asked(scripted, tmp_path, where):
 def test_indexes_in_indexes_in_indexes(scripted, client):
     inner = scripted.manifest.descriptor()
     for _ in range(5):
-        index = writing.index_document(documents.Index(media_type=documents.OCI_INDEX, manifests=(inner,)))
+        index = serialize.index_document(documents.Index(media_type=documents.OCI_INDEX, manifests=(inner,)))
         scripted.put(index.body, documents.OCI_INDEX, name=index.digest)
         inner = index.descriptor()
         scripted.put(index.body, documents.OCI_INDEX)
@@ -331,7 +331,7 @@ def test_indexes_in_indexes_in_indexes(scripted, client):
 
 @pytest.mark.parametrize("change", [{"size": 7}, {"mediaType": documents.DOCKER_MANIFEST}], ids=["size", "type"])
 def test_an_index_that_describes_its_manifest_wrongly(scripted, client, change):
-    entry = writing.describe(scripted.manifest.descriptor()) | change
+    entry = serialize.describe(scripted.manifest.descriptor()) | change
     scripted.put({"schemaVersion": 2, "manifests": [entry]}, documents.OCI_INDEX)
     refused("registry-document", client.image, scripted.reference(), AMD64)
 
@@ -439,7 +439,7 @@ def test_layers_that_are_described_wrongly(scripted, client, change):
 def test_configs_that_do_not_fit(scripted, client, change, code):
     body = json.dumps(json.loads(scripted.config) | change).encode()
     scripted.blob(body)
-    scripted.put(top(scripted) | {"config": writing.describe(writing.descriptor(body, documents.OCI_CONFIG))})
+    scripted.put(top(scripted) | {"config": serialize.describe(serialize.descriptor(body, documents.OCI_CONFIG))})
     refused(code, client.image, scripted.reference(), AMD64)
 
 
@@ -449,7 +449,7 @@ def test_configs_that_do_not_fit(scripted, client, change, code):
 def test_a_config_that_does_not_say_its_platform_is_of_the_one_that_is_asked_for(scripted, client, missing):
     body = json.dumps(json.loads(scripted.config) | missing).encode()
     scripted.blob(body)
-    scripted.put(top(scripted) | {"config": writing.describe(writing.descriptor(body, documents.OCI_CONFIG))})
+    scripted.put(top(scripted) | {"config": serialize.describe(serialize.descriptor(body, documents.OCI_CONFIG))})
     assert client.image(scripted.reference(), AMD64).config.platform == AMD64
 
 
@@ -484,7 +484,7 @@ def test_an_upload_is_sent_to_another_host_by_http_where_that_is_listed(
     first = request.getfixturevalue(kind)
     conf, daemon = tmp_path / "registries.conf", tmp_path / "daemon.json"
     monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(conf))
-    monkeypatch.setattr("envtool.oci.hosts.DAEMON", str(daemon))
+    monkeypatch.setattr("envtool.net.oci.hosts.DAEMON", str(daemon))
     known = {"variable": other.host, "another port": "127.0.0.1:9"}.get(listed, "127.0.0.1:8")
     monkeypatch.setenv("ENVTOOL_INSECURE_REGISTRIES", ",".join([known, *([first.host] if kind == "scripted" else [])]))
     text = f'[[registry]]\nlocation = "{other.host}/some"\ninsecure = true\n' if listed == "registries.conf" else ""

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from envtool import net
 from envtool.errors import FetchError
 from envtool.net import Cancelled, Patience, redacted
-from envtool.oci.credentials import Credentials, find
-from envtool.oci.hosts import Endpoint
+from envtool.net.oci.credentials import Credentials, find
+from envtool.net.oci.hosts import Endpoint
 
 LIFE = 60.0  # seconds a token lives that does not say so
 LONGEST = 86400.0  # seconds that one is used at most, whatever it says

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from envtool.errors import FetchError, Interrupted
-from envtool.net import host
+from envtool.net import host_config
+from envtool.net.redact import redacted
 from envtool.net.transfer import (
     CHUNK,
     LARGEST,
@@ -25,7 +26,6 @@ from envtool.net.transfer import (
     transfer,
     wait,
 )
-from envtool.net.words import redacted
 
 FAR = 1 << 16  # bytes: an attempt that brought a file this much further is no failure
 CHANGED = "the file changed at its source, or something between rewrote it: look at what it is"
@@ -215,13 +215,13 @@ def abandonable(work: Callable[[], None], cancelled: Cancelled | None) -> None:
     if cancelled is None:
         work()
         return
-    kept = host.session()
+    kept = host_config.session()
     errors: list[BaseException] = []
     ended = threading.Event()
 
     def run() -> None:
         try:
-            host.adopt(kept)
+            host_config.adopt(kept)
             work()
         except BaseException as error:
             errors.append(error)
@@ -231,7 +231,7 @@ def abandonable(work: Callable[[], None], cancelled: Cancelled | None) -> None:
     threading.Thread(target=run, name="get", daemon=True).start()
     while not ended.wait(0.05):
         if cancelled():
-            host.forget()
+            host_config.forget()
             raise Interrupted
     if errors:
         raise errors[0]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from envtool import net, proc
 from envtool.errors import FetchError
-from envtool.oci.reference import ALIASES, DOCKER_HUB
+from envtool.net.oci.reference import ALIASES, DOCKER_HUB
 
 HUB_KEY = "https://index.docker.io/v1/"  # under which docker login keeps those of docker.io
 PATIENCE = 60.0  # seconds that a helper may take: some ask their user

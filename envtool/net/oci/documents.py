@@ -14,13 +14,13 @@ from typing import NoReturn
 
 from envtool.errors import FetchError
 from envtool.model import Json
-from envtool.oci.media import DOCKER_LAYER as DOCKER_LAYER  # noqa: PLC0414 - they are words of these documents
-from envtool.oci.media import DOCKER_LAYER_GZIP as DOCKER_LAYER_GZIP  # noqa: PLC0414 - they are words of these documents
-from envtool.oci.media import LAYERS as LAYERS  # noqa: PLC0414 - they are words of these documents
-from envtool.oci.media import OCI_LAYER as OCI_LAYER  # noqa: PLC0414 - they are words of these documents
-from envtool.oci.media import OCI_LAYER_GZIP as OCI_LAYER_GZIP  # noqa: PLC0414 - they are words of these documents
-from envtool.oci.media import OCI_LAYER_ZSTD as OCI_LAYER_ZSTD  # noqa: PLC0414 - they are words of these documents
-from envtool.oci.reference import is_digest
+from envtool.net.oci.media_types import DOCKER_LAYER as DOCKER_LAYER  # noqa: PLC0414 - they are words of these documents
+from envtool.net.oci.media_types import DOCKER_LAYER_GZIP as DOCKER_LAYER_GZIP  # noqa: PLC0414 - they are words of these documents
+from envtool.net.oci.media_types import LAYERS as LAYERS  # noqa: PLC0414 - they are words of these documents
+from envtool.net.oci.media_types import OCI_LAYER as OCI_LAYER  # noqa: PLC0414 - they are words of these documents
+from envtool.net.oci.media_types import OCI_LAYER_GZIP as OCI_LAYER_GZIP  # noqa: PLC0414 - they are words of these documents
+from envtool.net.oci.media_types import OCI_LAYER_ZSTD as OCI_LAYER_ZSTD  # noqa: PLC0414 - they are words of these documents
+from envtool.net.oci.reference import is_digest
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from envtool.errors import FetchError
-from envtool.net.files import Memory, abandonable, retrying
-from envtool.net.host import certificates, session
+from envtool.net.download import Memory, abandonable, retrying
+from envtool.net.host_config import certificates, session
+from envtool.net.redact import redacted
 from envtool.net.transfer import (
     AGAIN,
     PATIENCE,
@@ -21,7 +22,6 @@ from envtool.net.transfer import (
     retry_after,
     stream,
 )
-from envtool.net.words import redacted
 
 BODILESS = frozenset({204, 304})
 BUSY = {429: "it limits how often it is asked: log in, wait, or name a mirror"}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from envtool import __version__
 from envtool.errors import FetchError
-from envtool.net.words import redacted
+from envtool.net.redact import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Callable

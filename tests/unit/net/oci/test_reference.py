@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envtool.errors import FetchError
-from envtool.oci.reference import Reference, is_digest, parse
+from envtool.net.oci.reference import Reference, is_digest, parse
 
 HEX = "0123456789abcdef" * 4
 

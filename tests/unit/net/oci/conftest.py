@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from envtool import net
-from envtool.oci import documents, hosts, reference, writing
-from envtool.oci.registry import Client
+from envtool.net.oci import documents, hosts, reference, serialize
+from envtool.net.oci.registry import Client
 
 _spec = importlib.util.spec_from_file_location("faulty", Path(__file__).parents[1] / "store" / "faulty.py")
 faulty = importlib.util.module_from_spec(_spec)
@@ -46,16 +46,16 @@ class Scripted(faulty.Faulty):
         super().__init__(context)
         self.host = f"127.0.0.1:{self.server_port}"
         self.layer = b"a layer, " * 1000
-        self.config = writing.config_bytes(
+        self.config = serialize.config_bytes(
             documents.Config(
                 platform=documents.Platform(os="linux", architecture="amd64"), diff_ids=(documents.sha256(b"tar"),)
             )
         )
-        self.manifest = writing.manifest_document(
+        self.manifest = serialize.manifest_document(
             documents.Manifest(
                 media_type=documents.OCI_MANIFEST,
-                config=writing.descriptor(self.config, documents.OCI_CONFIG),
-                layers=(writing.descriptor(self.layer, documents.OCI_LAYER_GZIP),),
+                config=serialize.descriptor(self.config, documents.OCI_CONFIG),
+                layers=(serialize.descriptor(self.layer, documents.OCI_LAYER_GZIP),),
             )
         )
         self.routes["v2"] = self.greet

@@ -6,7 +6,7 @@ import functools
 
 from envtool.errors import FetchError
 from envtool.fs.sizes import natural
-from envtool.oci.documents import Descriptor, Index, Platform
+from envtool.net.oci.documents import Descriptor, Index, Platform
 
 __all__ = ["Platform", "choose", "filled", "level", "of_machine", "parse", "runs"]
 

@@ -29,10 +29,10 @@ from envtool.fs.trusted_paths import distrust
 from envtool.host_access import Allowed
 from envtool.model import Json
 from envtool.run.warm import consent
-from envtool.spec.check import Checker
 from envtool.spec.node import Problems, plain
-from envtool.spec.parse import parse, source_of
-from envtool.spec.values import PASSED, PASSED_WORDS, VARIABLE
+from envtool.spec.scalar_types import PASSED, PASSED_WORDS, VARIABLE
+from envtool.spec.validate import Checker
+from envtool.spec.yaml_reader import parse, source_of
 
 SOURCE = re.compile(rf"env:{VARIABLE[1:-1]}|file:.+", re.DOTALL)
 _HOME = "^(/|~/)"

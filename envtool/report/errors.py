@@ -16,7 +16,7 @@ TAIL = 40  # lines of a failed build's output
 
 
 def _spec(error: SpecError, style: Style, columns: int) -> list[str]:
-    from envtool.spec.render import explain
+    from envtool.report.source_excerpt import explain
 
     lines: list[str] = []
     for problem in error.problems:

@@ -11,7 +11,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from envtool.cells import cells, first
+from envtool.report.width import cells, first
 
 if TYPE_CHECKING:
     from typing import TextIO

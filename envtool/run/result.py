@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from envtool.errors import EnvtoolError, SpecError, internal
 from envtool.events import Outcome
-from envtool.spec.render import explain
+from envtool.report.source_excerpt import explain
 from envtool.store.refusing import refusal
 
 

@@ -7,8 +7,8 @@ envs.py (one env), load.py (the road).
 
 from __future__ import annotations
 
+from envtool.spec.docs import reference
 from envtool.spec.load import load
-from envtool.spec.reference import reference
 from envtool.spec.schema import published, schema
 
 __all__ = ["load", "published", "reference", "schema"]

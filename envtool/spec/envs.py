@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from envtool.model import BaseSpec, Env, LayerSpec, Where
-from envtool.spec import matrix, values
-from envtool.spec.declare import Work, declare_base, declare_layer, leaves, make_base, make_layer, settings
+from envtool.spec import matrix, scalar_types
+from envtool.spec.declarations import Work, declare_base, declare_layer, leaves, make_base, make_layer, settings
 from envtool.spec.language import Added, language_layers
 from envtool.spec.tasks import make_tasks
 from envtool.spec.template import is_template
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from envtool.api import Project
-    from envtool.spec.declare import Declared
+    from envtool.spec.declarations import Declared
     from envtool.spec.node import Node
     from envtool.spec.template import Scope
 
@@ -335,7 +335,7 @@ def _workdir(work: Work, point: Point) -> str:
     if node is None or not isinstance(node.value, str):
         return point.directory
     path = work.text(node, point.scope)
-    found = values.inside(path, point.directory)
+    found = scalar_types.inside(path, point.directory)
     if found is None:
         leaves(work, node, path)
     return found or "."

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from envtool.api import Language, Project
     from envtool.model import BaseSpec, Json
-    from envtool.spec.declare import Work
+    from envtool.spec.declarations import Work
     from envtool.spec.node import Node
     from envtool.spec.template import Scope
 

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from envtool.errors import UsageError
 from envtool.model import Env, Spec
 from envtool.plugins import wrong_schema
-from envtool.spec import values
-from envtool.spec.check import Checker
-from envtool.spec.declare import Work, declare_base, declare_layer, make_base, make_layer
+from envtool.spec import scalar_types
+from envtool.spec.declarations import Work, declare_base, declare_layer, make_base, make_layer
 from envtool.spec.envs import HOST, Point, expand, make_env
-from envtool.spec.merge import Inheritance, merge
+from envtool.spec.inherit import Inheritance, merge
 from envtool.spec.node import Node, Problems, plain
-from envtool.spec.parse import parse, source_of
 from envtool.spec.schema import LAYER_KEYS, schema
-from envtool.spec.team import team_cache
+from envtool.spec.team_cache import team_cache
 from envtool.spec.template import is_template
+from envtool.spec.validate import Checker
+from envtool.spec.yaml_reader import parse, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -78,7 +78,7 @@ def _produced(files: Sequence[_File], envs: Sequence[Env]) -> tuple[str, ...]:
     """Patterns of all outputs: of what was expanded, and of other envs as far as no template makes them."""
     found = {pattern for env in envs for task in env.tasks for pattern in task.outputs}
     for one in files:
-        written = (values.inside(each, one.node.source.directory) for each in _outputs(plain(one.node)))
+        written = (scalar_types.inside(each, one.node.source.directory) for each in _outputs(plain(one.node)))
         found.update(pattern for pattern in written if pattern)
     return tuple(sorted(found))
 
@@ -204,7 +204,7 @@ def _included(
         if not isinstance(entry.value, str):
             continue
         prefix = f"{node.source.prefix}{name}/" if name else node.source.prefix
-        path = values.inside(entry.value, node.source.directory)
+        path = scalar_types.inside(entry.value, node.source.directory)
         if path is None:
             message = f"`include` of `{entry.value}`: the path leaves the project"
             problems.add(entry, message, code="path", hint="paths are relative to this file, inside the project")

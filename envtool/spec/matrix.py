@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, TypeAlias
 
-from envtool.spec.values import label
+from envtool.spec.scalar_types import label
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from envtool.spec import values
+from envtool.spec import scalar_types
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,11 +80,11 @@ def schema(registry: Registry) -> dict[str, Json]:
 
 
 _NAME: Json = {
-    "pattern": values.NAME,
+    "pattern": scalar_types.NAME,
     "errorMessage": "letters, digits, `.`, `_` and `-`, a letter or digit first, at most 64",
 }
-_AXIS: Json = {"pattern": values.AXIS, "errorMessage": "letters, digits and `_`, a letter first, at most 64"}
-_VARIABLE: Json = {"pattern": values.VARIABLE, "errorMessage": "letters, digits and `_`, no digit first"}
+_AXIS: Json = {"pattern": scalar_types.AXIS, "errorMessage": "letters, digits and `_`, a letter first, at most 64"}
+_VARIABLE: Json = {"pattern": scalar_types.VARIABLE, "errorMessage": "letters, digits and `_`, no digit first"}
 
 
 def _named(description: str, what: str, example: Json) -> Json:
@@ -313,7 +313,7 @@ def _env(registry: Registry, *, extends: bool) -> Json:
             " pattern, those that the caller allows (`--allow-pass`), beside TERM, LANG, CI and their kin.",
             "examples": [["NPM_TOKEN"]],
             "type": "array",
-            "items": {"type": "string", "pattern": values.PASSED, "errorMessage": values.PASSED_WORDS},
+            "items": {"type": "string", "pattern": scalar_types.PASSED, "errorMessage": scalar_types.PASSED_WORDS},
         },
         "workdir": {"description": "Where tasks start, relative to this file.", "type": "string", "minLength": 1},
         "network": {

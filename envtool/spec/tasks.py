@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from envtool.model import Command, Task
-from envtool.spec import values
-from envtool.spec.declare import check_pattern, leaves
+from envtool.spec import scalar_types
+from envtool.spec.declarations import check_pattern, leaves
 from envtool.spec.template import is_arguments, is_template, uses_args
 
 if TYPE_CHECKING:
-    from envtool.spec.declare import Work
+    from envtool.spec.declarations import Work
     from envtool.spec.node import Node
     from envtool.spec.template import Scope
 
@@ -55,7 +55,7 @@ def seconds(work: Work, node: Node | None, scope: Scope) -> float | None:
     if node is None or isinstance(node.value, bool) or not isinstance(node.value, str | int | float):
         return None
     value = work.text(node, scope) if isinstance(node.value, str) else node.value
-    found = values.duration(value)
+    found = scalar_types.duration(value)
     if found is None and value != "":
         hint = "write 30s, 5m, 1h30m, or a number of seconds"
         work.problems.add(node, f"`{value}` is no duration", code="duration", hint=hint)
@@ -67,7 +67,7 @@ def _size(work: Work, node: Node | None, scope: Scope) -> int | None:
     if node is None or isinstance(node.value, bool) or not isinstance(node.value, str | int | float):
         return None
     value = work.text(node, scope) if isinstance(node.value, str) else node.value
-    found = values.size(value) if isinstance(value, str | int) else None  # 2.0 is an integer to JSON Schema
+    found = scalar_types.size(value) if isinstance(value, str | int) else None  # 2.0 is an integer to JSON Schema
     if found is None and value != "":
         hint = "write 500MB, 2GiB, or a number of bytes"
         work.problems.add(node, f"`{value}` is no size", code="size", hint=hint)
@@ -127,7 +127,7 @@ def _outputs(work: Work, node: Node | None, scope: Scope, directory: str) -> tup
         if not isinstance(item.value, str):
             continue
         path = work.text(item, scope)
-        inside = values.inside(path, directory)
+        inside = scalar_types.inside(path, directory)
         if inside is not None and ".git" in inside.casefold().split("/"):
             hint = "git obeys what is in it: a task that has to change it does so outside of envtool"
             work.problems.add(item, f"`{path}` is never an output", code="output", hint=hint)

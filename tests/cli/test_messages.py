@@ -118,13 +118,13 @@ def test_message(name, envtool, golden):
 
 
 def test_spec_error_is_explained(envtool, golden, monkeypatch):
-    render = types.ModuleType("envtool.spec.render")
+    render = types.ModuleType("envtool.report.source_excerpt")
     render.explain = lambda problem, columns=0: (
         f"{problem.where}: error: {problem.message}\n {problem.where.line} │ {problem.text}\n"
         f"    │              ^^^^^ {problem.hint}"
     )
     monkeypatch.setitem(sys.modules, "envtool.spec", types.ModuleType("envtool.spec"))
-    monkeypatch.setitem(sys.modules, "envtool.spec.render", render)
+    monkeypatch.setitem(sys.modules, "envtool.report.source_excerpt", render)
     golden("spec-error", envtool("list", "--json", scenario="spec-error").text())
     golden("spec-error-color", envtool("list", "--color=always", scenario="spec-error").text())
 

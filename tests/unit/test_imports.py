@@ -33,7 +33,7 @@ def test_contracts_are_kept():
     [
         ("envtool/store/blobs.py", "import envtool.spec"),
         ("envtool/run/tasks.py", "import envtool.kinds"),
-        ("envtool/spec/parse.py", "import subprocess"),
+        ("envtool/spec/yaml_reader.py", "import subprocess"),
         ("envtool/kinds/copy.py", "import envtool.store"),
         ("plugins/envtool_python/src/envtool_python/facts.py", "import envtool.store"),
         ("plugins/envtool_node/src/envtool_node/lockfile.py", "import envtool.store"),

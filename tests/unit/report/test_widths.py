@@ -17,9 +17,9 @@ from envtool.model import Where
 from envtool.report import errors, words
 from envtool.report.board import Board
 from envtool.report.plain import Plain
+from envtool.report.source_excerpt import explain
 from envtool.report.text import clipped, plain, seconds, shortened, width, wrapped
 from envtool.report.words import Style
-from envtool.spec.render import explain
 
 WIDTHS = (60, 80, 100, 160, 200)
 names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=90)

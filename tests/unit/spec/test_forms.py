@@ -11,10 +11,10 @@ from envtool import pin_schemas, plugins
 from envtool.app import consent
 from envtool.kinds.copy import parse_mode
 from envtool.lock import text as lock
-from envtool.spec.check import Checker
 from envtool.spec.node import Problems
-from envtool.spec.parse import parse, source_of
 from envtool.spec.schema import schema
+from envtool.spec.validate import Checker
+from envtool.spec.yaml_reader import parse, source_of
 
 KINDS = plugins.discover()
 SCHEMAS: dict[str, Any] = {

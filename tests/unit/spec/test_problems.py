@@ -4,7 +4,7 @@ import pytest
 
 from envtool.errors import Problem, SpecError
 from envtool.model import Where
-from envtool.spec.render import explain
+from envtool.report.source_excerpt import explain
 
 ENV = "version: 1\nlayers: {python: {apt: [p]}, deps: {pip: [d]}}\nenvs:\n  unit: "
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from envtool.spec.check import words
 from envtool.spec.schema import ENV_KEYS, LAYER_KEYS, schema
+from envtool.spec.validate import words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _INTRO = """\
 # Reference: envtool.yaml
 
-This page is written by `envtool.spec.reference` from the schema that also validates (`envtool schema` prints it).
+This page is written by `envtool.spec.docs` from the schema that also validates (`envtool schema` prints it).
 
 YAML is read first, by YAML 1.2's rules: text that other YAML readers take for something else (`on`, `0644`, `1:30`) and
 numbers where text is wanted (`3.10`) are errors that say what to write. Then templates are rendered, in values only:

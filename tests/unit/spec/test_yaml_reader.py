@@ -9,9 +9,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envtool.spec import parse as module
+from envtool.spec import yaml_reader as module
 from envtool.spec.node import Problems, plain
-from envtool.spec.parse import parse, source_of
+from envtool.spec.yaml_reader import parse, source_of
 from tests.depth import examples
 
 

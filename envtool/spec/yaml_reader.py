@@ -80,9 +80,9 @@ def parse(text: str, source: Source, problems: Problems) -> Node | None:
         if "maximum nesting depth" in str(error.problem):  # libyaml's own limit, since 0.2.6
             problems.add(start, _DEEP, code="limit")
         else:
-            from envtool.spec import syntax
+            from envtool.spec import yaml_errors
 
-            wrong = syntax.explain(error, source.lines, _Loader)
+            wrong = yaml_errors.explain(error, source.lines, _Loader)
             at = Node(None, source, wrong.line, wrong.column, wrong.width)
             problems.add(at, wrong.message, code="yaml", hint=wrong.hint)
         return None

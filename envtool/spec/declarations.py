@@ -11,11 +11,11 @@ from envtool.errors import FetchError, PluginError, ResolveError, SpecError
 from envtool.fs import globs
 from envtool.model import BaseSpec, Json, LayerSpec
 from envtool.plugin_calls import placed
-from envtool.spec import values
-from envtool.spec.check import Checker
+from envtool.spec import scalar_types
 from envtool.spec.node import Node, Problems, plain
 from envtool.spec.schema import LAYER_KEYS, options_schema
 from envtool.spec.template import Renderer, Scope, TemplateError, is_template
+from envtool.spec.validate import Checker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -260,7 +260,7 @@ def _judge(work: Work, declared: Declared, options: Json, sort: str) -> None:
         raise
     for path in paths:
         node = next((s for s in scalars(declared.node) if s.value == path), declared.node)
-        if values.inside(path, declared.directory) is None:
+        if scalar_types.inside(path, declared.directory) is None:
             leaves(work, node, path)
         else:
             check_pattern(work, node, path)
@@ -288,7 +288,7 @@ def _places(work: Work, node: Node, scope: Scope | None) -> Iterator[str]:
         return
     text = work.text(node, scope)
     for place in text.split(":") if text or not is_template(node.value) else ():
-        inside = values.inside(place, node.source.directory)
+        inside = scalar_types.inside(place, node.source.directory)
         if place.startswith("/"):
             yield place
         elif place.startswith("~"):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import jsonschema_rs
 
 from envtool import pin_schemas
-from envtool.spec import advice
+from envtool.spec import hints
 from envtool.spec.node import FOUND
 from envtool.spec.schema import SERVICES
 from envtool.spec.template import is_template
@@ -105,8 +105,8 @@ def _report(error: Any, checker: Checker, root: Node, problems: Problems, at: Pa
     match kind.name:
         case "additionalProperties" | "unevaluatedProperties":
             known = _known(schema, error.schema_path)
-            if advice.place(full) == "layer":
-                known = [*advice.beside(checker.beside, node, known)]
+            if hints.place(full) == "layer":
+                known = [*hints.beside(checker.beside, node, known)]
             for key in kind.unexpected:
                 _unknown_key(key, node, known, problems, full, schema)
         case "propertyNames":
@@ -129,7 +129,7 @@ def _report(error: Any, checker: Checker, root: Node, problems: Problems, at: Pa
             got = show(node, error.instance)
             problems.add(node, f"this envtool reads version 1, not {got}", code="version", hint="write `version: 1`")
         case "minItems" | "minLength" | "minProperties":
-            none = kind.name == "minProperties" and advice.place(full) == "base"
+            none = kind.name == "minProperties" and hints.place(full) == "base"
             what = ": expected one kind with its options, got nothing" if none else " is empty"
             hint = _as_in(full, error, schema) or "write a value, or remove it"
             problems.add(node, f"{subject}{what}", code="empty", hint=hint)
@@ -156,7 +156,7 @@ def _report_missing(checker: Checker, node: Node, path: Path, errors: list[Any],
     ]
     listed = " and ".join(filter(None, (", ".join(needed[:-1]), needed[-1])))
     hint = "begin the file with `version: 1`" if not path and "version" in names else ""
-    hint = hint or (advice.as_in(path[-1], form, checker.schema) if path else "")
+    hint = hint or (hints.as_in(path[-1], form, checker.schema) if path else "")
     problems.add(node, f"{_subject(path) or checker.whole} needs {listed}", code="missing", hint=hint)
 
 
@@ -165,10 +165,10 @@ def _as_in(path: Path, error: Any, schema: dict[str, Json]) -> str:
     if not path:
         return "begin the file with `version: 1`"
     steps = [*error.schema_path][:-1]
-    hint = advice.as_in(path[-1], _lookup(schema, steps), schema)
+    hint = hints.as_in(path[-1], _lookup(schema, steps), schema)
     while not hint and len(steps) > 2 and steps[-2] in ("anyOf", "oneOf"):
         steps = steps[:-2]
-        hint = advice.as_in(path[-1], _lookup(schema, steps), schema)
+        hint = hints.as_in(path[-1], _lookup(schema, steps), schema)
     return hint
 
 
@@ -186,7 +186,7 @@ def _misspelt(missing: Any, errors: list[Any]) -> bool:
         and error.instance_path == missing.instance_path
         and (
             difflib.get_close_matches(missing.kind.property, error.kind.unexpected[:20], 1, 0.6)
-            or missing.kind.property in map(advice.called, error.kind.unexpected[:20])
+            or missing.kind.property in map(hints.called, error.kind.unexpected[:20])
         )
         for error in errors
     )
@@ -254,7 +254,7 @@ def _unknown_key(
         hint = "start what the tests need in the task itself"
         problems.add(here, "`services` is not supported by this version of envtool", code="unsupported", hint=hint)
         return
-    hint = advice.for_key(key, node, known, path, schema, problems)
+    hint = hints.for_key(key, node, known, path, schema, problems)
     problems.add(here, f"unknown key `{key}`{_of(path)}", code="unknown-key", hint=hint)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from typing import TYPE_CHECKING
 
-from envtool.cells import cells, first
+from envtool.report.width import cells, first
 
 if TYPE_CHECKING:
     from envtool.errors import Problem

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 from envtool import plugins
 from envtool.app.reading import read
 from envtool.app.request import Request
+from envtool.build import locking
 from envtool.container import ids
 from envtool.errors import UsageError
 from envtool.events import Emit, Event
 from envtool.fs.beneath import real_path
+from envtool.lock import file as lock_file
 from envtool.lock.lock import Lock
 from envtool.model import Spec
 from envtool.plan.graph import Graph, graph
@@ -22,8 +24,6 @@ from envtool.project import own_logs
 from envtool.project.source_files import Files
 from envtool.realise.parts import known_parts
 from envtool.realise.setting import Cancel, Setting
-from envtool.resolve import file as lock_file
-from envtool.resolve import locking
 from envtool.store import scratch, store
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from envtool.api import Detection
     from envtool.events import Emit, Event
-    from envtool.lock.changes import Change
+    from envtool.lock.diff import Change
     from envtool.model import Json, Spec
     from envtool.plan.why import Explanation
     from envtool.report.stream import Result

@@ -24,7 +24,7 @@ def command(*, lock: bool) -> None:
     from envtool.cli import door
 
     if lock:
-        from envtool.lock.text import SCHEMA
+        from envtool.lock.text_format import SCHEMA
 
         print(json.dumps(SCHEMA, indent=2, ensure_ascii=False))
         return

@@ -26,7 +26,7 @@ from envtool.errors import (
 )
 from envtool.host_access import Gate
 from envtool.lock.lock import Entry, Question, ground
-from envtool.lock.text import wrong_pins
+from envtool.lock.text_format import wrong_pins
 from envtool.model import BaseSpec, Json, LayerSpec
 from envtool.plan.graph import Node, has_parts
 from envtool.plugin_calls import placed

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from envtool.container import ids
-from envtool.lock import text
+from envtool.lock import text_format
 from envtool.store import canonical
 from tests.places import _me, fresh_place
 
@@ -37,7 +37,7 @@ def wrong(place, right: set[str]) -> list[str]:
     """What is in the store or beside the spec that is not whole; `right` are layers that were looked at before."""
     lock = place.project / "envtool.lock"
     if lock.exists():
-        text.loads(lock.read_text())  # raises where it is not whole
+        text_format.loads(lock.read_text())  # raises where it is not whole
     blobs = place.store.glob("blobs/sha256/*/*")
     found = [f"blob {path.name}" for path in blobs if hashlib.sha256(path.read_bytes()).hexdigest() != path.name]
     for path in place.store.glob("layers/*"):

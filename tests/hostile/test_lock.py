@@ -12,15 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from envtool.errors import SpecError
-from envtool.lock import text
-from envtool.lock.changes import changes
+from envtool.lock import file, text_format
+from envtool.lock.diff import changes
 from envtool.lock.lock import Entry, Lock, items, lock_of, upgraded
 from envtool.plan.graph import graph
 from envtool.plugins import discover
 from envtool.project.source_files import Files
 from envtool.realise import settle
 from envtool.realise.setting import Cancel, Setting
-from envtool.resolve import file
 from envtool.spec import load
 from envtool.store.store import Store
 from tests.depth import examples
@@ -150,7 +149,7 @@ def opened(ground, which: int, pins) -> None:
     )
     others = [each for _, _, each in found if each is not entry]
     new = Entry(question=entry.question, pins=pins)
-    (root / "envtool.lock").write_text(text.dumps(lock_of([*others, new])))
+    (root / "envtool.lock").write_text(text_format.dumps(lock_of([*others, new])))
     lock = file.read(Files(str(root)), "envtool.yaml", kinds)
     object.__setattr__(setting, "lock", lock)
     changes(lock, Lock(entries=(entry,)))
@@ -190,7 +189,7 @@ def test_pins_of_any_shape_are_the_locks_error_or_sound(ground, data):
 )
 @given(data=st.data())
 def test_text_of_any_kind_is_a_lock_or_its_error(ground, data):
-    right = text.dumps(lock_of(entry for _, _, entry in ground[3]))
+    right = text_format.dumps(lock_of(entry for _, _, entry in ground[3]))
     at = data.draw(st.integers(0, len(right)))
     end = data.draw(st.integers(at, min(len(right), at + 200)))
     junk = st.text(max_size=20) | st.sampled_from(
@@ -210,7 +209,7 @@ def test_text_of_any_kind_is_a_lock_or_its_error(ground, data):
     written = right[:at] + data.draw(junk) + right[end:]
     problem = None
     try:
-        text.loads(written)
+        text_format.loads(written)
     except SpecError as error:
         problem = error.problems[0]
     assert problem is None or problem.code in ("lock-json", "lock-schema", "lock-version")
@@ -230,7 +229,7 @@ def test_text_of_any_kind_is_a_lock_or_its_error(ground, data):
 )
 def test_what_no_json_reader_agrees_on(written, line, says):
     with pytest.raises(SpecError) as caught:
-        text.loads(written)
+        text_format.loads(written)
     (problem,) = caught.value.problems
     assert (problem.code, problem.where.line) == ("lock-json", line)
     assert says in problem.message

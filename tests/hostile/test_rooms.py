@@ -17,11 +17,11 @@ from envtool.errors import EnvtoolError
 from envtool.fs import beneath, caller_paths
 from envtool.fs.beneath import Replaced
 from envtool.fs.directory import OpenDirectory
+from envtool.lock import file as lock_file
 from envtool.lock.lock import Lock
 from envtool.project import inputs, rundir, source_files
 from envtool.project import snapshot as snapshot_module
 from envtool.project.snapshot import Unknown
-from envtool.resolve import file as lock_file
 from envtool.run import provenance
 from envtool.store import results
 from tests.hostile.test_writing import snapshot

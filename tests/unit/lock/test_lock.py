@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envtool.errors import SpecError
-from envtool.lock import text
-from envtool.lock.changes import changes
+from envtool.lock import text_format
+from envtool.lock.diff import changes
 from envtool.lock.lock import Entry, Lock, Question, ground, items, lock_of, merged, upgraded, without
 
 SHA = "ab" * 32
@@ -63,29 +63,29 @@ ENTRIES = st.lists(
 @given(ENTRIES, st.randoms())
 def test_text_and_value_are_the_same_in_any_order(entries, random):
     lock = lock_of(entries)
-    written = text.dumps(lock)
-    assert text.loads(written) == lock
+    written = text_format.dumps(lock)
+    assert text_format.loads(written) == lock
     unique = {each.question.id: each for each in reversed(entries)}  # the first answer of a question counts
     shuffled = [*unique.values()]
     random.shuffle(shuffled)
-    assert text.dumps(lock_of(shuffled)) == written
+    assert text_format.dumps(lock_of(shuffled)) == written
 
 
 def test_one_item_a_line_and_the_same_whatever_the_order_of_keys():
     lock = lock_of([entry()])
-    lines = text.dumps(lock).splitlines()
+    lines = text_format.dumps(lock).splitlines()
     for name in ("attrs", "click"):
         (line,) = [line for line in lines if f'"name": "{name}"' in line]
         assert json.loads(line.strip().rstrip(","))["version"]
     turned = replace(entry(), pins=dict(reversed(entry().pins.items())))
-    assert text.dumps(lock_of([turned])) == text.dumps(lock)
-    assert text.line_of(text.dumps(lock), "click", "8") == 1 + lines.index(line)
-    assert text.line_of(text.dumps(lock), "click", "9") == 0
+    assert text_format.dumps(lock_of([turned])) == text_format.dumps(lock)
+    assert text_format.line_of(text_format.dumps(lock), "click", "8") == 1 + lines.index(line)
+    assert text_format.line_of(text_format.dumps(lock), "click", "9") == 0
 
 
 def test_another_version_of_one_item_changes_one_line():
-    before = text.dumps(lock_of([entry()])).splitlines()
-    after = text.dumps(lock_of([entry(answer=pins(attrs="25.2", click="8"))])).splitlines()
+    before = text_format.dumps(lock_of([entry()])).splitlines()
+    after = text_format.dumps(lock_of([entry(answer=pins(attrs="25.2", click="8"))])).splitlines()
     assert len(before) == len(after)
     assert sum(one != other for one, other in zip(before, after, strict=True)) == 1
 
@@ -122,7 +122,7 @@ def test_the_ground_is_the_pins_below_in_order():
 )
 def test_what_is_no_lock_is_refused_with_its_line(written, code, line):
     with pytest.raises(SpecError) as caught:
-        text.loads(written)
+        text_format.loads(written)
     (problem,) = caught.value.problems
     assert (problem.code, problem.where.line) == (code, line)
     assert problem.where.file == "envtool.lock"

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from envtool.build.locking import _stale
 from envtool.lock.lock import Entry, Lock, Question
 from envtool.model import Where
-from envtool.resolve.locking import _stale
 
 ASKED = {"options": {"packages": ["attrs"], "index": "https://h/simple"}, "files": [["req.txt", "a" * 64]]}
 

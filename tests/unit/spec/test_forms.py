@@ -10,7 +10,7 @@ import pytest
 from envtool import pin_schemas, plugins
 from envtool.app import consent
 from envtool.kinds.copy import parse_mode
-from envtool.lock import text as lock
+from envtool.lock import text_format as lock
 from envtool.spec.node import Problems
 from envtool.spec.schema import schema
 from envtool.spec.validate import Checker

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from envtool import pin_schemas
 from envtool.errors import Problem, SpecError, UsageError
 from envtool.fs.directory import OpenDirectory
-from envtool.lock import text
+from envtool.lock import text_format
 from envtool.lock.lock import Lock
 from envtool.plugins import Registry
 from envtool.project.source_files import Files
@@ -26,13 +26,13 @@ def read(files: Files, spec: str, kinds: Registry) -> Lock | None:
     content = files.read(file)
     if content is None:
         return None
-    lock = text.loads(content, file=file)
+    lock = text_format.loads(content, file=file)
     problems: list[Problem] = []
     for entry in lock.entries:
         kind = (kinds.bases if entry.question.subject == "base" else kinds.layers).get(entry.question.kind)
         # pins are looked at by nobody before they fit; where a plugin is not here, nobody will
         if kind is not None and (why := pin_schemas.fault(entry.pins, kind.pins)):
-            problems += text.wrong_pins(entry, why).problems
+            problems += text_format.wrong_pins(entry, why).problems
     if problems:
         raise SpecError(tuple(problems))
     return lock
@@ -44,7 +44,7 @@ def lines(files: Files, spec: str) -> Callable[[str, str], str]:
     content = files.read(file) or ""
 
     def line(item: str, version: str) -> str:
-        number = text.line_of(content, item, version)
+        number = text_format.line_of(content, item, version)
         return f"{file}:{number}" if number else ""
 
     return line
@@ -53,7 +53,7 @@ def lines(files: Files, spec: str) -> Callable[[str, str], str]:
 def write(root: str, spec: str, lock: Lock) -> bool:
     """Write the lock, whole or not at all; whether that changed anything. Raises UsageError where it cannot be."""
     file = name(spec)
-    content = text.dumps(lock).encode()
+    content = text_format.dumps(lock).encode()
     try:
         with OpenDirectory.open(root) as project:
             if _holds(project, file, content):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from envtool.app import together
 from envtool.app.opening import free, opened
 from envtool.app.request import Request
-from envtool.plan.subjects import choose
+from envtool.plan.selection import choose
 from envtool.plan.why import Explanation
 from envtool.realise.explain import explain
 from envtool.realise.look import look

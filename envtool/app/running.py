@@ -17,7 +17,7 @@ from envtool.ending import Patience
 from envtool.errors import EnvtoolError, Interrupted, NotCachedError, UsageError
 from envtool.events import Emit, Event, Noted
 from envtool.model import Env, Task
-from envtool.plan.outputs import contested
+from envtool.plan.output_clashes import contested
 from envtool.project import rundir
 from envtool.realise.setting import Cancel, Setting
 from envtool.realise.stacks import Stacks

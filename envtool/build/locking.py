@@ -9,8 +9,8 @@ from envtool.api import Cache, Fetch, Request, Secret
 from envtool.errors import Problem, SpecError
 from envtool.lock.lock import Entry, Lock, Question
 from envtool.model import Json, LayerSpec
-from envtool.plan.changes import Change, Facts
-from envtool.plan.compare import compare_question
+from envtool.plan.change_values import Change, Facts
+from envtool.plan.compare_documents import compare_question
 from envtool.plan.graph import Graph, Node
 from envtool.project import source_files
 from envtool.realise import settle

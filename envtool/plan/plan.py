@@ -8,7 +8,7 @@ from typing import Literal
 
 from envtool.model import Env, Spec, Where
 from envtool.plan.graph import Graph, Node
-from envtool.plan.outputs import contested
+from envtool.plan.output_clashes import contested
 
 State = Literal["cached", "build", "unknown"]
 

@@ -12,10 +12,10 @@ from typing import Any, Literal, TypeAlias
 
 from envtool.keys import canonical
 from envtool.model import Json, Where
-from envtool.plan import pins
-from envtool.plan.changes import Change, Facts, Ground, Places
-from envtool.plan.compare import compare, compare_question
-from envtool.plan.differences import MISSING, Side, differences
+from envtool.plan import package_names
+from envtool.plan.change_values import Change, Facts, Ground, Places
+from envtool.plan.compare_documents import compare, compare_question
+from envtool.plan.json_diff import MISSING, Side, differences
 
 State: TypeAlias = Literal["cached", "build", "ask", "wait", "run"]  # the last: a task that is run (again)
 FAR = 6  # what another name adds to the distance of an earlier build
@@ -310,7 +310,7 @@ def content(document: Mapping[str, Json], below: Iterable[Ground], *, diff_id: s
 
 
 def _pin(row: Any) -> tuple[str, str]:
-    name, version = pins.name_and_version(str(row[0]))
+    name, version = package_names.name_and_version(str(row[0]))
     return name, version or str(row[1])[:12]
 
 

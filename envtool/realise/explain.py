@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from envtool.model import Json
 from envtool.plan import why
-from envtool.plan.changes import Ground
-from envtool.plan.differences import MISSING
+from envtool.plan.change_values import Ground
 from envtool.plan.graph import Graph
-from envtool.plan.subjects import envs_of
+from envtool.plan.json_diff import MISSING
+from envtool.plan.selection import envs_of
 from envtool.plan.why import Asked, Explanation, Nearest, Past, Subject
 from envtool.realise import settle
 from envtool.realise.look import Look, look, made

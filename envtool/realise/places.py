@@ -12,8 +12,8 @@ from envtool import host_access
 from envtool.errors import UsageError
 from envtool.fs.beneath import open_beneath
 from envtool.model import Where
-from envtool.plan.changes import Places
-from envtool.plan.pins import normal
+from envtool.plan.change_values import Places
+from envtool.plan.package_names import normal
 from envtool.realise.look import Look
 from envtool.realise.setting import Setting
 from envtool.realise.settle import Made

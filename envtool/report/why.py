@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from envtool.model import Json
-    from envtool.plan.changes import Change
+    from envtool.plan.change_values import Change
     from envtool.plan.why import Explanation
     from envtool.report.words import Style
 

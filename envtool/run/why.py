@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from envtool import keys
 from envtool.errors import EnvtoolError
 from envtool.model import Env, Json, Task
-from envtool.plan import whytask
-from envtool.plan.changes import Ground, Places
+from envtool.plan import why_task
+from envtool.plan.change_values import Ground, Places
 from envtool.plan.graph import Graph
 from envtool.plan.why import Explanation
 from envtool.project import snapshot_diff
@@ -52,7 +52,7 @@ def _explain(
     owner = remember.owner(setting.root, env.name, task.name)
     kept = results.of(setting.store, owner)
     runs = [
-        whytask.Run(key=each.key, document=_with_git(each), time=each.run.started, host=each.run.host) for each in kept
+        why_task.Run(key=each.key, document=_with_git(each), time=each.run.started, host=each.run.host) for each in kept
     ]
     key = keys.digest({**document}) if document else ""
     if document and (moved := _moved(key, kept, setting)):
@@ -62,8 +62,8 @@ def _explain(
     def ground(old: Mapping[str, Json]) -> tuple[Ground, ...]:
         return stood_on(_diff_ids(old), here, earlier)
 
-    return whytask.explain_task(
-        whytask.Task(
+    return why_task.explain_task(
+        why_task.Task(
             env=env.name,
             name=task.name,
             where=task.where,
@@ -97,7 +97,7 @@ def _moved(key: str, kept: Sequence[results.Remembered], setting: Setting) -> st
     return now if now != saw else ""
 
 
-def _files(view: View | str) -> whytask.View | None:
+def _files(view: View | str) -> why_task.View | None:
     try:
         return views.rows(snapshot_diff.text(view)) if isinstance(view, View) else None
     except Unknown:

@@ -21,7 +21,7 @@ from envtool.cache.show import Item as Shelved
 from envtool.cache.show import Shown
 from envtool.cache.tally import Counts, Tally
 from envtool.model import BaseSpec, Command, Env, LayerSpec, Spec, Task, Where
-from envtool.plan import changes as why_changes
+from envtool.plan import change_values as why_changes
 from envtool.plan.why import Content, Explanation, Past
 
 HERE = Where(file="envtool.yaml", line=3, column=5)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from envtool import keys
 from envtool.model import Where
 from envtool.plan import why
-from envtool.plan.changes import Facts, Ground, Places
-from envtool.plan.compare import compare, compare_question
+from envtool.plan.change_values import Facts, Ground, Places
+from envtool.plan.compare_documents import compare, compare_question
 from envtool.plan.why import Asked, Nearest, Past, Subject
 
 HERE = Where(file="envtool.yaml", line=3, column=3)

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envtool.keys import canonical
-from envtool.plan import differences as module
-from envtool.plan.differences import MISSING, differences
+from envtool.plan import json_diff as module
+from envtool.plan.json_diff import MISSING, differences
 
 SCALARS = st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from([0.0, 1.0, -0.0]) | st.text("ab", max_size=2)
 VALUES = st.recursive(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from envtool.model import BaseSpec, Command, Env, Task, Where
-from envtool.plan.outputs import contested
+from envtool.plan.output_clashes import contested
 
 HERE = Where(file="envtool.yaml", line=1, column=1)
 BASE = BaseSpec(name="base", kind="tarball", options=None, where=HERE)

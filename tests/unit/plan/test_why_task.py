@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from envtool import keys
 from envtool.model import Where
-from envtool.plan.changes import Facts, Ground
-from envtool.plan.whytask import Run, Task, compare_runs, explain_task, nearest_run
+from envtool.plan.change_values import Facts, Ground
+from envtool.plan.why_task import Run, Task, compare_runs, explain_task, nearest_run
 
 HERE = Where(file="envtool.yaml", line=9, column=7)
 

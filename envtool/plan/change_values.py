@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from envtool.keys import canonical
 from envtool.model import Json
-from envtool.plan.differences import MISSING, Difference, Side
+from envtool.plan.json_diff import MISSING, Difference, Side
 
 Part: TypeAlias = Literal[
     "format", "kind", "arch", "epoch", "base", "layer", "spec", "machine", "material", "input", "file", "pin",

@@ -15,9 +15,9 @@ from typing import Any
 from envtool.fs import globs
 from envtool.keys import canonical
 from envtool.model import Json
-from envtool.plan import pins
-from envtool.plan.changes import Change, Facts, Ground, Part, Places, change_of, short, text
-from envtool.plan.differences import MISSING, Difference, Side, differences
+from envtool.plan import package_names
+from envtool.plan.change_values import Change, Facts, Ground, Part, Places, change_of, short, text
+from envtool.plan.json_diff import MISSING, Difference, Side, differences
 
 KNOWN = ("format", "kind", "version", "arch", "epoch", "below", "material", "files", "inputs", "variables")
 
@@ -191,9 +191,9 @@ def _names(grounds: Iterable[Ground]) -> str:
 def _pins(old: Mapping[str, list[Json]], new: Mapping[str, list[Json]], places: Places) -> Iterator[Change]:
     gone, come = _by_name(file for file in old if file not in new), _by_name(file for file in new if file not in old)
     for file in new:
-        name, version = pins.name_and_version(file)
+        name, version = package_names.name_and_version(file)
         where = places.pin(name, version)
-        rivals, partners = come[pins.normal(name)], gone[pins.normal(name)]
+        rivals, partners = come[package_names.normal(name)], gone[package_names.normal(name)]
         if file in old:
             if canonical(old[file]) != canonical(new[file]):
                 sides = text(old[file][1:2]), text(new[file][1:2])
@@ -201,20 +201,20 @@ def _pins(old: Mapping[str, list[Json]], new: Mapping[str, list[Json]], places: 
                 yield Change(part="pin", name=name, old=sides[0], new=sides[1], note=note, where=where)
         elif len(partners) == len(rivals) == 1:
             partner = partners.pop()
-            before = pins.name_and_version(partner)[1]
+            before = package_names.name_and_version(partner)[1]
             sides = (partner, file) if before == version else (before, version)
             yield Change(part="pin", name=name, old=sides[0], new=sides[1], where=where)
         else:
             yield Change(part="pin", name=name, how="added", new=version, where=where)
     for file in (file for files in gone.values() for file in files):
-        name, version = pins.name_and_version(file)
+        name, version = package_names.name_and_version(file)
         yield Change(part="pin", name=name, how="removed", old=version)
 
 
 def _by_name(files: Iterable[str]) -> defaultdict[str, list[str]]:
     found: defaultdict[str, list[str]] = defaultdict(list)
     for file in files:
-        found[pins.normal(pins.name_and_version(file)[0])].append(file)
+        found[package_names.normal(package_names.name_and_version(file)[0])].append(file)
     return found
 
 
@@ -294,7 +294,7 @@ def _material(
     rest: list[Change] = []
     said = {_values(one) for one in _option_differences(old, new)}
     unknown = MISSING in (old.options, new.options)
-    repeated = {pins.normal(change.name) for change in restated}
+    repeated = {package_names.normal(change.name) for change in restated}
     for one in differences(old.document.get("material"), new.document.get("material")):
         if not pinned:
             spec.append(change_of("machine", one))
@@ -307,11 +307,11 @@ def _material(
 
 
 def _repeats(one: Difference, names: set[str]) -> bool:
-    if any(isinstance(step, str) and pins.normal(step) in names for step in one.path):
+    if any(isinstance(step, str) and package_names.normal(step) in names for step in one.path):
         return True
     sides = [side for side in (one.old, one.new) if side is not MISSING]
     files = [word.rpartition("/")[2] for side in sides for word in _texts(side)]
-    return bool(names) and any(pins.normal(pins.name_and_version(file)[0]) in names for file in files)
+    return bool(names) and any(package_names.normal(package_names.name_and_version(file)[0]) in names for file in files)
 
 
 def _is_position(one: Difference) -> bool:

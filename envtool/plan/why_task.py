@@ -13,9 +13,9 @@ from typing import TypeAlias
 
 from envtool.keys import canonical
 from envtool.model import Json, Where
-from envtool.plan.changes import Change, Facts, Ground, Places, change_of, short, text
-from envtool.plan.compare import below
-from envtool.plan.differences import differences
+from envtool.plan.change_values import Change, Facts, Ground, Places, change_of, short, text
+from envtool.plan.compare_documents import below
+from envtool.plan.json_diff import differences
 from envtool.plan.why import Explanation, Past, State, ground_words
 
 View: TypeAlias = Mapping[str, tuple[int, str]]

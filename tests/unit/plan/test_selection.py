@@ -6,7 +6,7 @@ from envtool.api import Kind
 from envtool.errors import UsageError
 from envtool.model import BaseSpec, Command, Env, LayerSpec, Spec, Task, Where
 from envtool.plan.graph import graph
-from envtool.plan.subjects import choose, envs_of
+from envtool.plan.selection import choose, envs_of
 from envtool.plugins import Registry
 
 HERE = Where(file="envtool.yaml", line=1, column=1)

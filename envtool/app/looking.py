@@ -15,8 +15,8 @@ from envtool.errors import MakeError, UsageError
 from envtool.realise.look import Look, look
 from envtool.realise.tree import StackTree
 from envtool.run.contents import packages
-from envtool.store import layers, store, survey, usage
-from envtool.store.claims import Claims
+from envtool.store import disk_usage, inventory, layers, store
+from envtool.store.leases import Claims
 from envtool.store.store import Store
 from envtool.upkeep import contents
 from envtool.upkeep.contents import EnvReport, LayerReport, Member, PathReport
@@ -99,7 +99,7 @@ class Looking:
         return Found(env="", members=(self._member(*standing.values()),))
 
     def _by_key(self, name: str) -> Found:
-        sheets = {key: self._read(key) for key in survey.names(self.store, "layers")}
+        sheets = {key: self._read(key) for key in inventory.names(self.store, "layers")}
         plain = name.removeprefix("sha256:")
         found = [
             layer
@@ -131,7 +131,7 @@ class Looking:
     def _held(self, subject: str, name: str, kind: str, layer: layers.Layer) -> Member:
         if self.claims.find_layer(self.store, layer.key) is None:
             raise MakeError(f"layer {layer.key[:12]} is gone from the store", code="layer-gone", hint="run it again")
-        disk = usage.of_layers(self.store, [layer.key], ids.inside)[layer.key]
+        disk = disk_usage.of_layers(self.store, [layer.key], ids.inside)[layer.key]
         return Member(subject=subject, name=name, kind=kind, layer=layer, disk=disk)
 
     def below(self, layer: layers.Layer) -> list[layers.Layer] | None:
@@ -140,7 +140,7 @@ class Looking:
         if not wanted:
             return []
         known = {}
-        for key in survey.names(self.store, "layers"):
+        for key in inventory.names(self.store, "layers"):
             found = self._read(key)
             if found is not None and found.diff_id in wanted:
                 known[found.diff_id] = found

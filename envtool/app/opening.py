@@ -24,7 +24,7 @@ from envtool.project import own_logs
 from envtool.project.source_files import Files
 from envtool.realise.parts import known_parts
 from envtool.realise.setting import Cancel, Setting
-from envtool.store import scratch, store
+from envtool.store import store, temp_dirs
 
 if TYPE_CHECKING:
     from envtool.cache.share import Share
@@ -52,7 +52,7 @@ def opened(request: Request, emit: Emit | None = None, cancel: Cancel | None = N
     spec, files, kinds = read(request, cancel)
     nodes = graph(spec, kinds)
     place = store.locate(idmap=ids.describe())
-    scratch.sweep(place, remove=ids.remove)
+    temp_dirs.sweep(place, remove=ids.remove)
     name = lock_file.name(spec.file)
     locked = lock_file.read(files, spec.file, kinds)
     setting = Setting(

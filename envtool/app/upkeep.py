@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from envtool.app import remove_store
 from envtool.app.opening import free, opened
 from envtool.app.request import Request
 from envtool.container import ids
@@ -14,10 +15,10 @@ from envtool.errors import Interrupted, SpecError, UsageError
 from envtool.events import Emit, Finished, Outcome, Progress, Started
 from envtool.realise.look import look
 from envtool.realise.setting import Cancel
-from envtool.store import room, scratch, store, survey
+from envtool.store import disk_limits, inventory, store, temp_dirs
 from envtool.store.collect import Collected, Policy
 from envtool.store.gc import gc as collect
-from envtool.upkeep import checking, removing
+from envtool.upkeep import checking
 from envtool.upkeep.costs import Cost, Stack, costs, stacks
 
 
@@ -59,17 +60,17 @@ def gc(
     Interrupted."""
     place = store.locate(idmap=ids.describe())
     here = _envs(request)
-    limit = room.limit(os.environ) if keep_size is None else keep_size
+    limit = disk_limits.limit(os.environ) if keep_size is None else keep_size
     now = time.time()
 
-    def policy(found: survey.Survey) -> Policy:
-        return Policy(now=now, older_than=older_than, keep_size=limit, named=survey.named(found.projects))
+    def policy(found: inventory.Survey) -> Policy:
+        return Policy(now=now, older_than=older_than, keep_size=limit, named=inventory.named(found.projects))
 
     progress, waiting = _telling("gc", emit, cancel)
     outcome: Outcome = "error"
     emit(Started(id="store", subject="store", name="gc", time=now))
     try:
-        rest = survey.unfinished(place, ids.inside)
+        rest = inventory.unfinished(place, ids.inside)
         found, collected = collect(
             place,
             policy,
@@ -87,7 +88,7 @@ def gc(
     finally:
         end = time.time()
         emit(Finished(id="store", subject="store", name="gc", outcome=outcome, time=end, seconds=end - now))
-    available, disk = room.free(place)
+    available, disk = disk_limits.free(place)
     litter = collected.litter + (rest.stopped if dry_run else 0)  # else it was counted as it went
     collected = replace(collected, litter=litter, litter_size=collected.litter_size + rest.left)
     return Swept(
@@ -134,31 +135,31 @@ class Sizes:
     free: int
     disk: int
     others: tuple[int, tuple[str, ...]]
-    unfinished: survey.Unfinished
+    unfinished: inventory.Unfinished
     stuck: tuple[str, ...]
 
 
 def store_size() -> Sizes:
     """Raises StoreError."""
     place = store.locate(idmap=ids.describe())
-    found = survey.survey(place, ids.inside)
+    found = inventory.survey(place, ids.inside)
     sorts: dict[str, tuple[int, int]] = {}
     for item in found.items:
         count, size = sorts.get(item.sort, (0, 0))
         sorts[item.sort] = (count + 1, size + item.size)
-    available, disk = room.free(place)
+    available, disk = disk_limits.free(place)
     foreign = sum(item.size for item in found.items if item.other)
     lost = {each.ids for each in found.stuck}
     others = (foreign, tuple(each.idmap for each in store.others(place) if each.ids not in lost))
-    rest = survey.unfinished(place, ids.inside)
+    rest = inventory.unfinished(place, ids.inside)
     return Sizes(
         store=place.root, sorts=sorts, size=found.size + rest.size, free=available, disk=disk, others=others,
         unfinished=rest, stuck=_sealed(found),
     )  # fmt: skip
 
 
-def _sealed(found: survey.Survey) -> tuple[str, ...]:
-    return tuple(path for each in found.stuck for path in survey.sealed(each))
+def _sealed(found: inventory.Survey) -> tuple[str, ...]:
+    return tuple(path for each in found.stuck for path in inventory.sealed(each))
 
 
 def store_path() -> str:
@@ -186,7 +187,7 @@ def store_verify(*, repair: bool, jobs: int, emit: Emit, cancel: Cancel) -> chec
         found = checking.check(place, jobs=jobs, progress=progress)
         if repair:
             found = checking.repair(place, found)
-            scratch.sweep(place, remove=ids.remove)
+            temp_dirs.sweep(place, remove=ids.remove)
         outcome = "differs" if found.left else "done"
         detail = f"{len(found.damages)} damaged" if found.damages else ""
     except (Interrupted, KeyboardInterrupt):
@@ -208,7 +209,7 @@ def store_verify(*, repair: bool, jobs: int, emit: Emit, cancel: Cancel) -> chec
     return found
 
 
-def store_remove(*, emit: Emit, cancel: Cancel) -> removing.Removed | None:
+def store_remove(*, emit: Emit, cancel: Cancel) -> remove_store.Removed | None:
     """Remove the store, once nobody uses it; None where there is none. Raises StoreError, Interrupted."""
     place = store.standing(ids.describe())
     if place is None:
@@ -218,7 +219,7 @@ def store_remove(*, emit: Emit, cancel: Cancel) -> removing.Removed | None:
     progress, waiting = _telling("envtool", emit, cancel)
     outcome: Outcome = "error"
     try:
-        found = removing.remove(place, progress=progress, waiting=waiting, cancelled=cancel.is_set)
+        found = remove_store.remove(place, progress=progress, waiting=waiting, cancelled=cancel.is_set)
         outcome = "done"
     except (Interrupted, KeyboardInterrupt):
         outcome = "interrupted"

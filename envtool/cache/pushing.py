@@ -19,7 +19,7 @@ from envtool.cache.shelf import Registry
 from envtool.cache.statement import Refused
 from envtool.errors import EnvtoolError
 from envtool.net.oci.reference import Reference
-from envtool.store.scratch import scratch
+from envtool.store.temp_dirs import scratch
 
 if TYPE_CHECKING:
     from envtool.cache.context import Outside

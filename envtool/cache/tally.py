@@ -1,4 +1,4 @@
-"""What came of a team cache: in this run, and on this machine so far (store/memo)."""
+"""What came of a team cache: in this run, and on this machine so far (store/answer_cache)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from envtool.store import memo
+from envtool.store import answer_cache
 from envtool.store.store import Store
 
 
@@ -51,7 +51,7 @@ class Counter:
 
 def recall(store: Store, registry: str) -> Tally:
     """What is known of a registry here."""
-    answer: Any = memo.get(store, _question(registry))
+    answer: Any = answer_cache.get(store, _question(registry))
     try:
         return Tally(total=Counts(**answer["total"]), last=Counts(**answer["last"]), time=float(answer["time"]))
     except (KeyError, TypeError, ValueError):
@@ -61,10 +61,12 @@ def recall(store: Store, registry: str) -> Tally:
 def note(store: Store, registry: str, counts: Counts) -> None:
     """Add a run to what is known. Raises OSError, Interrupted."""
     question = _question(registry)
-    with memo.asking(store, question):
+    with answer_cache.asking(store, question):
         before = recall(store, registry).total
         total = {one.name: getattr(before, one.name) + getattr(counts, one.name) for one in fields(Counts)}
-        memo.put(store, question, {"total": {**total}, "last": {**asdict(counts)}, "time": round(time.time(), 3)})
+        answer_cache.put(
+            store, question, {"total": {**total}, "last": {**asdict(counts)}, "time": round(time.time(), 3)}
+        )
 
 
 def _question(registry: str) -> dict[str, Any]:

@@ -239,7 +239,7 @@ class Finding:
 
 def _of_others(other: Any) -> Finding | None:
     """What is said of what another id map has in the store."""
-    survey = import_module("envtool.store.survey")
+    survey = import_module("envtool.store.inventory")
     if survey.deletable(other, import_module("envtool.container.ids").inside):
         made = f"made when containers had other ids ({other.idmap}): nothing uses it now"
         text = f"{other.own('layers')} was {made}, and `envtool gc` takes what is of no use for 30 days"

@@ -267,7 +267,7 @@ def _refused(error: OSError) -> EnvtoolError | None:
         root = import_module("envtool.store.store").directory()
     except EnvtoolError:
         return refused(error)
-    said: EnvtoolError | None = import_module("envtool.store.refusing").refusal(root, error)
+    said: EnvtoolError | None = import_module("envtool.store.disk_errors").refusal(root, error)
     return said
 
 

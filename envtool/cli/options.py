@@ -305,7 +305,7 @@ class Age(click.ParamType[float]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The number of seconds."""
-        from envtool.store.room import age
+        from envtool.store.disk_limits import age
 
         found = value if isinstance(value, float) else age(str(value))
         if found is None:

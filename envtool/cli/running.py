@@ -160,7 +160,7 @@ def leave(code: int) -> NoReturn:
     this process; all that is worth keeping has been written, and what was half made is removed behind us."""
     sys.stdout.flush()
     sys.stderr.flush()
-    import_module("envtool.upkeep.sweeping").behind()
+    import_module("envtool.app.sweep").behind()
     os._exit(code)
 
 

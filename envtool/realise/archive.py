@@ -10,7 +10,7 @@ from envtool.errors import MakeError
 from envtool.events import Progress
 from envtool.realise.setting import Setting
 from envtool.realise.settle import Settled
-from envtool.store import canonical, unpack
+from envtool.store import canonical, unpack_layer
 
 SHOWN = 3  # of the members that were left out
 
@@ -20,7 +20,7 @@ def unpacked(
 ) -> canonical.Captured:
     """Unpack a file into an empty directory, and write its manifest; `diff_id` is what its tar has to be. Raises
     BuildError (codes unpack-…), StoreError, Interrupted."""
-    unpack.prepare()
+    unpack_layer.prepare()
     ids.own(tree)
     setting.emit(Progress(id=event_id, phase="unpacking"))
     owners = ids.here().mode != "single"  # one id cannot give anything away, as in a container of such a caller
@@ -29,12 +29,12 @@ def unpacked(
     try:
         with open(blob, "rb") as source, open(manifest, "wb") as sheet:
             answer = ids.inside(
-                unpack.attempt, source.fileno(), place, sheet.fileno(), diff_id, owners, setting.cancel.reader
+                unpack_layer.attempt, source.fileno(), place, sheet.fileno(), diff_id, owners, setting.cancel.reader
             )
     finally:
         os.close(place)
     try:
-        done = unpack.result(answer, setting.store.root)
+        done = unpack_layer.result(answer, setting.store.root)
     except MakeError as error:
         request = settled.request
         where = f"{request.where.file}:{request.where.line}"

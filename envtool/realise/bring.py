@@ -12,7 +12,7 @@ from envtool.errors import FetchError, ResolveError
 from envtool.realise import settle
 from envtool.realise.setting import Setting
 from envtool.realise.settle import Settled
-from envtool.store import blobs, refusing, sources
+from envtool.store import blobs, disk_errors, fetch_sources
 from envtool.store import download as store
 
 
@@ -83,7 +83,7 @@ def download(fetches: Sequence[Fetch], setting: Setting, event_id: str, *, phase
     if missing and setting.offline:
         raise _offline(missing)
     nowhere = [fetch.name for fetch in missing if not fetch.url]
-    if nowhere and not sources.configured():
+    if nowhere and not fetch_sources.configured():
         raise FetchError(f"{', '.join(nowhere[:5])}: no index of this machine has it", code="fetch-nowhere")
     store.download(
         missing,
@@ -91,7 +91,7 @@ def download(fetches: Sequence[Fetch], setting: Setting, event_id: str, *, phase
         emit=setting.emit,
         event_id=event_id,
         cancel=setting.cancel.is_set,
-        vendor=sources.vendored(setting.root),
+        vendor=fetch_sources.vendored(setting.root),
         files=setting.gate().open_absolute,
         phase=phase,
         failed=setting.shared.get("fetches that failed", dict[Any, FetchError]),
@@ -103,15 +103,15 @@ def claim(fetches: Sequence[Fetch], setting: Setting) -> None:
     try:
         setting.claims.lease_blobs(setting.store, [fetch.sha256 for fetch in fetches])
     except OSError as error:
-        raise refusing.refusal(setting.store.root, error) or error from error
+        raise disk_errors.refusal(setting.store.root, error) or error from error
 
 
 def _take(fetches: Sequence[Fetch], setting: Setting, event_id: str) -> None:
     """What lies beside the spec comes before all else; offline, so does what ENVTOOL_BLOBS has on this machine."""
     if not _missing(fetches, setting):
         return
-    beside = sources.vendored(setting.root)
-    folders = sources.folders(setting.root) if setting.offline else [beside] if beside else []
+    beside = fetch_sources.vendored(setting.root)
+    folders = fetch_sources.folders(setting.root) if setting.offline else [beside] if beside else []
     store.take(
         fetches,
         setting.store,
@@ -128,7 +128,7 @@ def _located(settled: Settled, missing: Sequence[Fetch], site: Site) -> Sequence
     try:
         return settled.node.kind.locate(settled.request, settled.pins, missing, site)
     except (FetchError, ResolveError):
-        if not sources.configured():
+        if not fetch_sources.configured():
             raise
         return missing
 

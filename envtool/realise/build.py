@@ -44,7 +44,7 @@ from envtool.realise.tally import Tally, followed
 from envtool.realise.tee import Tee
 from envtool.realise.variables import over
 from envtool.realise.variation import Variation
-from envtool.store import blobs, canonical, layers, live, memo, refusing
+from envtool.store import answer_cache, blobs, canonical, disk_errors, layers, live_extract
 
 SCRATCH = ("/run/**", "/tmp/**", "/dev/**", "/proc/**", "/sys/**")  # never part of a layer, whatever wrote there
 
@@ -65,7 +65,7 @@ def build(
         return _build(settled, ground, setting, event_id, site)
     except NoRoom as failed:
         if setting.room.barren(setting.store, setting.root, setting.claims):
-            failed.full.hint = refusing.NOTHING
+            failed.full.hint = disk_errors.NOTHING
         raise _full(settled, failed.error, failed.full) from failed.error
 
 
@@ -325,18 +325,20 @@ def _step(step: ApiStep) -> Step:
         case Run():
             return Step(argv=step.command.words(), env=dict(step.env), cwd=step.cwd, user=step.user, bare=step.bare)
         case Call(unpacks=True):
-            return Step(call=step.function, arguments=(*step.arguments, live.unpack), prepare=partial(_prepare, step))
+            return Step(
+                call=step.function, arguments=(*step.arguments, live_extract.unpack), prepare=partial(_prepare, step)
+            )
         case Call():
             return Step(call=step.function, arguments=step.arguments, prepare=step.prepare)
         case Unpack():
             arguments = (f"{BLOBS}/{step.name}", step.target, step.strip, step.owners)
-            return Step(call=inside.unpack, arguments=arguments, prepare=live.prepare)
+            return Step(call=inside.unpack, arguments=arguments, prepare=live_extract.prepare)
         case Place():
             return Step(call=inside.place, arguments=(step.source, step.target, step.mode))
 
 
 def _prepare(step: Call) -> None:
-    live.prepare()
+    live_extract.prepare()
     if step.prepare is not None:
         step.prepare()
 
@@ -358,7 +360,7 @@ def _execute(program: Program, setting: Setting, event_id: str, settled: Settled
         if program.watch:
             with contextlib.suppress(OSError, StoreError):  # only a help: where it is not known, all counts
                 found: Json = [*ended.opened] if ended.opened is not None else None
-                memo.put(setting.store, opened("layer", settled.key), found)
+                answer_cache.put(setting.store, opened("layer", settled.key), found)
         if ended.interrupted:
             raise Interrupted
         if ended.status:

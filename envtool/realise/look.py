@@ -13,7 +13,7 @@ from envtool.plan.plan import Known
 from envtool.realise import before, settle
 from envtool.realise.setting import Setting
 from envtool.realise.settle import Made, Settled, Wanted
-from envtool.store import layers, memo
+from envtool.store import answer_cache, layers
 from envtool.store.layers import Layer
 
 
@@ -72,7 +72,7 @@ def _known(one: Look) -> Known:
 
 def _wanted(node: Node, request: Request, below: Sequence[Made], setting: Setting) -> Wanted:
     wanted = settle.wanted(node, request, below, setting)
-    if wanted.known or memo.get(setting.store, settle.memo_question(node, wanted.request)) is None:
+    if wanted.known or answer_cache.get(setting.store, settle.memo_question(node, wanted.request)) is None:
         return wanted
     # What is remembered does not fit this machine any more. Kinds that pin the machine itself look at it alone.
     try:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from envtool.errors import BuildError, MakeError, StoreError
 from envtool.events import Emit, Finished, Noted, Started
-from envtool.store import refusing, room
-from envtool.store.claims import Claims
+from envtool.store import disk_errors, disk_limits
+from envtool.store.leases import Claims
 from envtool.store.store import Store
 
 if TYPE_CHECKING:
     from envtool.store.collect import Collected, Policy
-    from envtool.store.survey import Survey
+    from envtool.store.inventory import Survey
 
 SCARCE = 1 << 30  # bytes: with less free, a command that says that there is no space left means this disk
 HARDLY = 1_000_000  # bytes: whoever removes less has removed nothing
@@ -50,21 +50,21 @@ class Room:
         """While something is made of `fetched` bytes, of which so many are `missing`. Added up with all else that is
         being made: each of two may have room, and both not. Said before anything is fetched where the disk is probably
         too small. Raises NoRoom where it clearly is."""
-        need = refusing.needed(fetched, missing)
+        need = disk_errors.needed(fetched, missing)
         with self._adding:
-            left = room.free(store)[0]
+            left = disk_limits.free(store)[0]
             # what the others have written since is part of what they need
             self._before = max(self._before, left) if self._making else left
             least, self._about = (sum(each) for each in zip(*self._making, need, strict=True))
             called = f"{what}, with what is being made beside it," if self._making else what
             said, never = (
-                refusing.tight(store.root, called, least, self._about, self._before) if fetched else ("", False)
+                disk_errors.tight(store.root, called, least, self._about, self._before) if fetched else ("", False)
             )
             if said and not never and not self._told:
                 self._told = True
                 emit(Noted(text=said))
             if never:
-                error = StoreError(said, code="store-space", hint=refusing.ROOM)
+                error = StoreError(said, code="store-space", hint=disk_errors.ROOM)
                 raise NoRoom(error, error, sure=True)
             self._making.append(need)
         try:
@@ -77,16 +77,16 @@ class Room:
         """Collect when less is free than has to be, or the store is larger than it may be; whether anything went. A
         disk that turned out to be `full` is collected whatever the variables say. Costs one system call when all is
         well. Raises StoreError for a variable that cannot be read."""
-        wanted = room.lacking(store, os.environ)
-        limit = room.limit(os.environ)
+        wanted = disk_limits.lacking(store, os.environ)
+        limit = disk_limits.limit(os.environ)
         if full:
-            free, disk = room.free(store)
-            wanted = max(wanted, room.keep_free(disk, {}), self._about - free, 1)
+            free, disk = disk_limits.free(store)
+            wanted = max(wanted, disk_limits.keep_free(disk, {}), self._about - free, 1)
         if not full and (wanted == 0 or time.monotonic() < self._next) and (limit is None or self._measured):
             return False
         with self._lock:
             if not full:
-                wanted = room.lacking(store, os.environ)  # another thread was here
+                wanted = disk_limits.lacking(store, os.environ)  # another thread was here
                 if not wanted and (limit is None or self._measured):
                     return False
             self._measured = True
@@ -109,7 +109,7 @@ class Room:
 
     def _policy(self, root: str, claims: Claims, wanted: int, limit: int | None, found: Survey) -> Policy:
         from envtool.store.collect import Policy
-        from envtool.store.survey import named
+        from envtool.store.inventory import named
 
         own = claims.layers | named([root])
         for each in self._needs:
@@ -162,9 +162,9 @@ def watched(store: Store) -> Iterator[None]:
         yield
     except (MakeError, OSError) as error:
         number = getattr(error if isinstance(error, OSError) else error.__cause__, "errno", 0) or 0
-        sure = number in refusing.FULL or room.full(store)
-        if sure or (_said(error) and room.free(store)[0] < SCARCE):
-            raise NoRoom(error, refusing.full(store.root, number), sure=sure) from error
+        sure = number in disk_errors.FULL or disk_limits.full(store)
+        if sure or (_said(error) and disk_limits.free(store)[0] < SCARCE):
+            raise NoRoom(error, disk_errors.full(store.root, number), sure=sure) from error
         raise
 
 

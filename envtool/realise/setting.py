@@ -15,8 +15,8 @@ from envtool.host_access import Allowed, Gate
 from envtool.lock.lock import Lock
 from envtool.model import Json
 from envtool.realise.room import Room
-from envtool.store import sources
-from envtool.store.claims import Claims
+from envtool.store import fetch_sources
+from envtool.store.leases import Claims
 from envtool.store.store import Store
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Setting:
 
 
 def _folders() -> tuple[str, ...]:
-    named = [urllib.parse.urlsplit(url) for url in sources.configured()]
+    named = [urllib.parse.urlsplit(url) for url in fetch_sources.configured()]
     return tuple(os.path.normpath(urllib.parse.unquote(url.path)) for url in named if url.scheme == "file")
 
 

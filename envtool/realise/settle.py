@@ -33,7 +33,7 @@ from envtool.plugin_calls import placed
 from envtool.project import inputs, source_files
 from envtool.realise.setting import DEFAULT_EPOCH, Setting
 from envtool.realise.variables import add
-from envtool.store import memo
+from envtool.store import answer_cache
 from envtool.store.layers import Layer
 
 PINS = 3  # raise it when pins of our own kinds look otherwise: what older stores remember is then asked again
@@ -234,7 +234,7 @@ def surprise(wanted: Wanted, key: str, diff_id: str) -> str:
 
 def remembered(node: Node, request: Request, setting: Setting) -> tuple[bool, Json]:
     """What the store remembers of a question."""
-    known = memo.get(setting.store, memo_question(node, request))
+    known = answer_cache.get(setting.store, memo_question(node, request))
     if not isinstance(known, dict) or "pins" not in known or pin_schemas.fault(known["pins"], node.kind.pins):
         return False, None
     return (True, known["pins"]) if node.kind.fresh(request, known["pins"]) else (False, None)
@@ -252,7 +252,7 @@ def resolve(node: Node, request: Request, setting: Setting, site: Asked, *, agai
             hint="`envtool lock && envtool fetch`, with a network, settles and fetches everything",
         )
     failed = setting.shared.get("questions that failed", dict[str, EnvtoolError])
-    with memo.asking(setting.store, question, cancelled=setting.cancel.is_set):
+    with answer_cache.asking(setting.store, question, cancelled=setting.cancel.is_set):
         if not again:
             known, pins = remembered(node, request, setting)
             if known:
@@ -267,7 +267,7 @@ def resolve(node: Node, request: Request, setting: Setting, site: Asked, *, agai
             )
             error.args = (error.message,)
             raise
-        memo.put(setting.store, question, {"pins": pins, "seen": dict(site.found)})
+        answer_cache.put(setting.store, question, {"pins": pins, "seen": dict(site.found)})
         return pins
 
 
@@ -292,7 +292,7 @@ def _anew(error: EnvtoolError) -> EnvtoolError:
 
 def seen(node: Node, request: Request, setting: Setting) -> Mapping[str, str]:
     """Where `resolve` saw files, on this machine: sha256 -> URL."""
-    known = memo.get(setting.store, memo_question(node, request))
+    known = answer_cache.get(setting.store, memo_question(node, request))
     found = known.get("seen") if isinstance(known, dict) else None
     return {key: url for key, url in found.items() if isinstance(url, str)} if isinstance(found, dict) else {}
 
@@ -345,7 +345,7 @@ def archive(settled: Settled) -> str:
 
 def memory(made: Made, setting: Setting) -> str:
     """The file that remembers the pins of a node: while it is unchanged, so are they."""
-    return memo.path(setting.store, memo_question(made.settled.node, made.settled.request))
+    return answer_cache.path(setting.store, memo_question(made.settled.node, made.settled.request))
 
 
 def memo_question(node: Node, request: Request) -> dict[str, Json]:

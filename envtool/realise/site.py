@@ -22,7 +22,7 @@ from envtool.realise.outside import outside
 from envtool.realise.setting import Setting
 from envtool.realise.settle import Made
 from envtool.realise.tee import Tee
-from envtool.store import blobs, learn
+from envtool.store import blobs, fetch_by_integrity
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ class StackSite(InProject):
         setting = self._setting
         for item in sealed:
             self._online(item.urls[0])
-        return learn.learn(
+        return fetch_by_integrity.learn(
             sealed,
             setting.store,
             emit=setting.emit,

@@ -18,7 +18,7 @@ from envtool.realise.ground import Ground, not_cached, stack_binds
 from envtool.realise.setting import Setting
 from envtool.realise.settle import Made
 from envtool.realise.told import told
-from envtool.store import canonical, layers, memo
+from envtool.store import answer_cache, canonical, layers
 
 __all__ = ["Made", "Stack", "Stacks", "stack_binds"]
 
@@ -364,11 +364,11 @@ def _agree(stack: Stack, setting: Setting) -> None:
     """Raise BuildError where two layers of which neither stands on the other wrote one path differently."""
     for lower, upper in _strangers(stack):
         question: Mapping[str, str] = {"conflicts": lower.layer.key, "with": upper.layer.key}
-        answer = memo.get(setting.store, dict(question))
+        answer = answer_cache.get(setting.store, dict(question))
         if not isinstance(answer, dict) or not isinstance(answer.get("paths"), list):
             clash = canonical.conflicts(layers.records(lower.layer), layers.records(upper.layer))
             answer = {"paths": [*clash[:10]]}
-            memo.put(setting.store, dict(question), answer)
+            answer_cache.put(setting.store, dict(question), answer)
         paths = answer["paths"]
         if paths:
             raise BuildError(

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 from envtool.container import ids
 from envtool.fs import globs
 from envtool.store.layers import Layer, records
-from envtool.store.merged import Entries
-from envtool.store.merged import merged as overlaid
+from envtool.store.overlay_view import Entries
+from envtool.store.overlay_view import merged as overlaid
 
 LIMIT = 64 << 20  # bytes of one file; what is larger tells of no package
 

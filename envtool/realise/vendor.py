@@ -1,6 +1,6 @@
 """Every pinned file of a spec, written to a folder or an archive from which it builds without a network.
 
-The layout is that of `store/sources.py`: `<ab>/<sha256>`, so a folder serves as `envtool.vendor/` beside a spec and as
+The layout is that of `store/fetch_sources.py`: `<ab>/<sha256>`, so a folder serves as `envtool.vendor/` beside a spec and as
 a place in ENVTOOL_BLOBS. `SHA256SUMS` names what each file is, in comments, and is what `sha256sum -c` reads.
 """
 

@@ -24,7 +24,7 @@ from envtool.realise.ground import looked, opened
 from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stack
 from envtool.run import host_state, standin
-from envtool.store import memo
+from envtool.store import answer_cache
 
 INDEX = ("ls-files", "-s", "-t", "-z", "--", ".")
 WHOLE = 1 << 20  # bytes of a file of git's that is read: of a larger one times and size count
@@ -81,7 +81,7 @@ class Reach:
             here: Json = None
             if self.opened is not None:
                 here = [path for path in self.opened if os.path.dirname(path) in trees]
-            memo.put(setting.store, opened("result", key), here)
+            answer_cache.put(setting.store, opened("result", key), here)
 
 
 def unseen(stack: Stack) -> str:
@@ -96,7 +96,7 @@ def reached(stack: Stack, key: str, setting: Setting) -> dict[str, int]:
     if shown is None:
         return {}
     questions = [opened("layer", made.layer.key) for made in (*stack.made, *stack.aside)[1:]]
-    return _reached(shown, [memo.get(setting.store, each) for each in (*questions, opened("result", key))])
+    return _reached(shown, [answer_cache.get(setting.store, each) for each in (*questions, opened("result", key))])
 
 
 def _reached(shown: Looked, told: Sequence[Iterable[str] | None]) -> dict[str, int]:

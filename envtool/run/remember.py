@@ -29,7 +29,7 @@ from envtool.realise.stacks import Stack, Stacks, stack_binds
 from envtool.run import describe, provenance, reach, shared
 from envtool.run.result import Result
 from envtool.run.tasks import run_task
-from envtool.store import layers, results, views
+from envtool.store import layers, results, snapshots
 
 SERVICES: list[Json] = []  # envs have none yet
 
@@ -337,8 +337,8 @@ def _keep(asked: Asked, stack: Stack, before: _Before, result: Result) -> str:
                 return "git's history changed while it ran"
             # its own outputs are files of the project: the next run sees another view, and yet nothing new
             documents.append(now)
-            views.put(setting.store, after.digest, snapshot_diff.text(after))
-        views.put(setting.store, before.view.digest, before.manifest)
+            snapshots.put(setting.store, after.digest, snapshot_diff.text(after))
+        snapshots.put(setting.store, before.view.digest, before.manifest)
         for made in (*stack.made, *stack.aside):
             layers.note(setting.store, made.layer)
         results.keep(

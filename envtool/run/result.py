@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from envtool.errors import EnvtoolError, SpecError, internal
 from envtool.events import Outcome
 from envtool.report.source_excerpt import explain
-from envtool.store.refusing import refusal
+from envtool.store.disk_errors import refusal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from envtool.errors import BuildError
 from envtool.model import Json
 from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stack, stack_binds
-from envtool.store import layers, results, scratch, unpack
+from envtool.store import layers, results, temp_dirs, unpack_layer
 
 
 def shared(stack: Stack, setting: Setting) -> bool:
@@ -30,7 +30,7 @@ def bring(key: str, name: str, owner: str, stack: Stack, setting: Setting) -> bo
     found = share.ask(key, name, RESULT) if share is not None else None
     if share is None or found is None:
         return False
-    with suppress(OSError), scratch.scratch(setting.store) as top:
+    with suppress(OSError), temp_dirs.scratch(setting.store) as top:
         path, made = os.path.join(top, "blob"), os.path.join(top, key)
         if not share.take(found, path, name, lambda _: None):
             return False
@@ -53,15 +53,15 @@ def bring(key: str, name: str, owner: str, stack: Stack, setting: Setting) -> bo
 
 
 def _unpack(path: str, made: str, sheet: str, found: Statement, setting: Setting) -> None:
-    unpack.prepare()
+    unpack_layer.prepare()
     place = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with open(path, "rb") as source, open(sheet, "wb") as records:
             cancel = setting.cancel.reader
-            answer = unpack.attempt(source.fileno(), place, records.fileno(), found.diff_id, False, cancel)
+            answer = unpack_layer.attempt(source.fileno(), place, records.fileno(), found.diff_id, False, cancel)
     finally:
         os.close(place)
-    unpack.result(answer, setting.store.root)
+    unpack_layer.result(answer, setting.store.root)
 
 
 def give(documents: list[dict[str, Json]], stack: Stack, setting: Setting) -> None:

@@ -20,7 +20,7 @@ from envtool.realise.places import in_spec
 from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stack
 from envtool.run import describe, reach, remember
-from envtool.store import results, views
+from envtool.store import results, snapshots
 
 
 def explain_tasks(
@@ -75,7 +75,7 @@ def _explain(
             never=never,
         ),
         runs,
-        view=lambda digest: views.get(setting.store, digest),
+        view=lambda digest: snapshots.get(setting.store, digest),
         now=_files(view),
         ground=ground,
         places=Places(option=lambda text: in_spec(setting.root, task.where, text)),
@@ -99,7 +99,7 @@ def _moved(key: str, kept: Sequence[results.Remembered], setting: Setting) -> st
 
 def _files(view: View | str) -> why_task.View | None:
     try:
-        return views.rows(snapshot_diff.text(view)) if isinstance(view, View) else None
+        return snapshots.rows(snapshot_diff.text(view)) if isinstance(view, View) else None
     except Unknown:
         return None
 

@@ -15,7 +15,7 @@ from envtool.keys import canonical
 from envtool.realise.setting import Cancel
 from envtool.ship import content, layout
 from envtool.ship.assemble import Assembled, described
-from envtool.store import ocitar
+from envtool.store import tar_write
 
 
 def write(item: Assembled, out: int, cancel: Cancel, *, docker: bool) -> None:
@@ -59,15 +59,15 @@ class _Tar:
         self.member(name, len(text), lambda out: _all(out, text))
 
     def directory(self, name: str) -> None:
-        _all(self._out, ocitar.header(name.encode(), ocitar.DIRECTORY, mode=0o755, mtime=self._epoch))
+        _all(self._out, tar_write.header(name.encode(), tar_write.DIRECTORY, mode=0o755, mtime=self._epoch))
 
     def member(self, name: str, size: int, fill: Callable[[int], None]) -> None:
-        _all(self._out, ocitar.header(name.encode(), ocitar.REGULAR, mode=0o644, size=size, mtime=self._epoch))
+        _all(self._out, tar_write.header(name.encode(), tar_write.REGULAR, mode=0o644, size=size, mtime=self._epoch))
         fill(self._out)
-        _all(self._out, ocitar.padding(size))
+        _all(self._out, tar_write.padding(size))
 
     def end(self) -> None:
-        _all(self._out, ocitar.END)
+        _all(self._out, tar_write.END)
 
 
 def _all(out: int, data: bytes) -> None:

@@ -14,7 +14,7 @@ from envtool.errors import BuildError, Interrupted, StoreError
 from envtool.net.oci.documents import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, Descriptor
 from envtool.realise.setting import Cancel
 from envtool.ship.image import Content
-from envtool.store import inflate, packing
+from envtool.store import decompress, packing
 from envtool.store.packing import Form, Packed
 
 CHUNK = 1 << 20
@@ -123,7 +123,7 @@ def _tar(content: Content) -> Iterator[bytes]:
         return
     with open(content.blob or content.tar, "rb") as file:
         try:
-            yield from inflate.pieces(file.fileno())
+            yield from decompress.pieces(file.fileno())
         except BuildError as error:
             text = f"{content.blob} cannot be unpacked: {error.message}"
             raise StoreError(text, code="blob-damaged", hint=MEND) from error

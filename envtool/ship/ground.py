@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from envtool import host_access
 from envtool.errors import UsageError
-from envtool.store import ocitar
+from envtool.store import tar_write
 
 USER = 1000
 NAME = "envtool"
@@ -118,9 +118,9 @@ def pieces(
 def _pieces(items: Mapping[str, Item], epoch: int, opened: Callable[[str], BinaryIO], room: int) -> Iterator[bytes]:
     for path in sorted(items, key=lambda path: os.fsencode(path).split(b"/")):
         item, name = items[path], os.fsencode(path)
-        head = partial(ocitar.header, mode=item.mode, uid=item.owner, gid=item.owner, mtime=epoch)
+        head = partial(tar_write.header, mode=item.mode, uid=item.owner, gid=item.owner, mtime=epoch)
         if item.link:
-            yield head(name, ocitar.SYMBOLIC, link=os.fsencode(item.link))
+            yield head(name, tar_write.SYMBOLIC, link=os.fsencode(item.link))
         elif item.file:
             with opened(item.file) as file:
                 size = os.fstat(file.fileno()).st_size
@@ -130,15 +130,15 @@ def _pieces(items: Mapping[str, Item], epoch: int, opened: Callable[[str], Binar
                         f"{item.file}: with it the project is too large for an image", code="too-large",
                         hint="is something sparse in it, or is git to ignore it?",
                     )  # fmt: skip
-                yield head(name, ocitar.REGULAR, size=size)
+                yield head(name, tar_write.REGULAR, size=size)
                 yield from _exactly(file, size, item.file)
-            yield ocitar.padding(size)
+            yield tar_write.padding(size)
         elif item.content is not None:
-            yield head(name, ocitar.REGULAR, size=len(item.content))
-            yield item.content + ocitar.padding(len(item.content))
+            yield head(name, tar_write.REGULAR, size=len(item.content))
+            yield item.content + tar_write.padding(len(item.content))
         else:
-            yield head(name + b"/", ocitar.DIRECTORY)
-    yield ocitar.END
+            yield head(name + b"/", tar_write.DIRECTORY)
+    yield tar_write.END
 
 
 def _exactly(file: BinaryIO, size: int, path: str) -> Iterator[bytes]:

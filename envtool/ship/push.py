@@ -25,7 +25,7 @@ from envtool.ship import assemble, content
 from envtool.ship.content import MEDIA_TYPES, Blob
 from envtool.ship.export import Given, given, held
 from envtool.ship.image import Content, Wish
-from envtool.store import memo, packing
+from envtool.store import answer_cache, packing
 from envtool.store.packing import Form
 
 AT_ONCE = 4
@@ -141,13 +141,13 @@ def _layer(each: Content, sender: _Sender, form: Form, path: str) -> Blob:
         return blob
     store = sender.setting.store
     question: Json = {"packed": each.diff_id, "form": form, "by": packing.maker(form)}
-    known = memo.get(store, question)
+    known = answer_cache.get(store, question)
     whole = isinstance(known, dict) and known.keys() == {"digest", "size"}
     if whole and sender.has(known["digest"]):
         sender.expect(-each.size)
         return Blob(descriptor=Descriptor(media_type=MEDIA_TYPES[form], **known))
     blob = content.packed(each, form, path, sender.setting.cancel)
-    memo.put(store, question, {"digest": blob.descriptor.digest, "size": blob.descriptor.size})
+    answer_cache.put(store, question, {"digest": blob.descriptor.digest, "size": blob.descriptor.size})
     sender.expect(blob.descriptor.size - each.size)
     sender.send(blob.descriptor, blob.path)
     os.unlink(blob.path)

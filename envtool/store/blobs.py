@@ -9,9 +9,9 @@ import time
 from collections.abc import Iterable
 
 from envtool.errors import FetchError, StoreError
-from envtool.store import refusing
-from envtool.store.scratch import make_directory, remove_tree, scratch, take_place
+from envtool.store import disk_errors
 from envtool.store.store import Store
+from envtool.store.temp_dirs import make_directory, remove_tree, scratch, take_place
 
 
 def path(store: Store, sha256: str) -> str:
@@ -81,9 +81,9 @@ def keep(store: Store, pieces: Iterable[bytes], sha256: str = "") -> str:
                     while view:
                         view = view[out.write(view) :]
         except OSError as error:
-            if error.errno not in refusing.FULL:
+            if error.errno not in disk_errors.FULL:
                 raise
-            raise refusing.full(store.root, error.errno) from error
+            raise disk_errors.full(store.root, error.errno) from error
         found = digest.hexdigest()
         if sha256 and found != sha256:
             raise FetchError(f"its sha256 is {found}, and should be {sha256}", code="fetch-hash")

@@ -24,7 +24,7 @@ from typing import BinaryIO, TypeAlias
 from envtool.errors import StoreError
 from envtool.fs import globs, store_files
 from envtool.fs.sizes import said, written
-from envtool.store import ocitar
+from envtool.store import tar_write
 
 Captured: TypeAlias = tuple[str, int, int]  # diff ID ("sha256:…"), bytes of the tar, number of entries
 CHUNK = 1 << 20
@@ -284,7 +284,7 @@ def _stream(found: list[Entry], put: Callable[[bytes], None], record: Callable[[
     """Write the members of a tar, and a record for each; the size of the tar in bytes."""
     _bounded(found)
     linked: dict[tuple[int, int], tuple[bytes, bytes]] = {}  # inode -> first name, fingerprint
-    size = len(ocitar.END)
+    size = len(tar_write.END)
     for entry in found:
         info, name = entry.info, entry.name
         mode, uid, gid = stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid
@@ -294,9 +294,9 @@ def _stream(found: list[Entry], put: Callable[[bytes], None], record: Callable[[
             inode = (info.st_dev, info.st_ino)
             known = linked.get(inode) if info.st_nlink > 1 else None
             if known is not None:
-                head = ocitar.header(
+                head = tar_write.header(
                     name,
-                    ocitar.HARD,
+                    tar_write.HARD,
                     mode=mode,
                     uid=uid,
                     gid=gid,
@@ -307,9 +307,9 @@ def _stream(found: list[Entry], put: Callable[[bytes], None], record: Callable[[
                 put(head)
                 mark = known[1]
             else:
-                head = ocitar.header(
+                head = tar_write.header(
                     name,
-                    ocitar.REGULAR,
+                    tar_write.REGULAR,
                     mode=mode,
                     uid=uid,
                     gid=gid,
@@ -319,7 +319,7 @@ def _stream(found: list[Entry], put: Callable[[bytes], None], record: Callable[[
                 )
                 put(head)
                 mark = fingerprint(info.st_size, _content(entry, put), entry.xattrs)
-                size += info.st_size + -info.st_size % ocitar.BLOCK
+                size += info.st_size + -info.st_size % tar_write.BLOCK
                 if info.st_nlink > 1:
                     linked[inode] = (name, mark)
         else:
@@ -329,7 +329,7 @@ def _stream(found: list[Entry], put: Callable[[bytes], None], record: Callable[[
         if letter == b"w":
             mode = uid = gid = 0
         record(b"%s %o %d %d %s %s\0" % (letter, mode, uid, gid, mark or b"-", name))
-    put(ocitar.END)
+    put(tar_write.END)
     return size
 
 
@@ -354,25 +354,25 @@ def _special(entry: Entry, mode: int, uid: int, gid: int) -> tuple[bytes, bytes,
     """Manifest letter, fingerprint and header of what has no content."""
     name, mtime, rdev = entry.name, entry.mtime, entry.info.st_rdev
     if entry.kind == DIRECTORY:
-        head = ocitar.header(
-            name + b"/", ocitar.DIRECTORY, mode=mode, uid=uid, gid=gid, mtime=mtime, xattrs=entry.xattrs
+        head = tar_write.header(
+            name + b"/", tar_write.DIRECTORY, mode=mode, uid=uid, gid=gid, mtime=mtime, xattrs=entry.xattrs
         )
         if entry.opaque:
-            head += ocitar.header(name + b"/.wh..wh..opq", ocitar.REGULAR, mode=0)
+            head += tar_write.header(name + b"/.wh..wh..opq", tar_write.REGULAR, mode=0)
         return b"o" if entry.opaque else b"d", b"", head
     if entry.kind == LINK:
         target = os.readlink(entry.path)
-        head = ocitar.header(name, ocitar.SYMBOLIC, mode=0o777, uid=uid, gid=gid, mtime=mtime, link=target)
+        head = tar_write.header(name, tar_write.SYMBOLIC, mode=0o777, uid=uid, gid=gid, mtime=mtime, link=target)
         return b"l", hashlib.sha256(target).hexdigest().encode(), head
     if entry.kind == WHITEOUT:
         parent, slash, last = name.rpartition(b"/")
-        return b"w", b"", ocitar.header(parent + slash + b".wh." + last, ocitar.REGULAR, mode=0)
+        return b"w", b"", tar_write.header(parent + slash + b".wh." + last, tar_write.REGULAR, mode=0)
     if entry.kind == FIFO:
-        return b"p", b"", ocitar.header(name, ocitar.FIFO, mode=mode, uid=uid, gid=gid, mtime=mtime)
+        return b"p", b"", tar_write.header(name, tar_write.FIFO, mode=mode, uid=uid, gid=gid, mtime=mtime)
     device = (os.major(rdev), os.minor(rdev))
     block = stat.S_ISBLK(entry.info.st_mode)
-    kind = ocitar.BLOCKDEV if block else ocitar.CHARACTER
-    head = ocitar.header(name, kind, mode=mode, uid=uid, gid=gid, mtime=mtime, device=device)
+    kind = tar_write.BLOCKDEV if block else tar_write.CHARACTER
+    head = tar_write.header(name, kind, mode=mode, uid=uid, gid=gid, mtime=mtime, device=device)
     return b"b" if block else b"c", b"%d:%d" % device, head
 
 
@@ -396,5 +396,5 @@ def _content(entry: Entry, put: Callable[[bytes], None]) -> int:
         os.close(descriptor)
     if done != expected:
         raise StoreError(f"/{os.fsdecode(entry.name)} changed while it was captured", code="capture-changed")
-    put(ocitar.padding(expected))
+    put(tar_write.padding(expected))
     return crc

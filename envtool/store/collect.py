@@ -14,10 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from envtool.store import claims, document, layers, locks, results
-from envtool.store.scratch import GOING, Remove, remove_tree, scratch, sweep
+from envtool.store import json_documents, layers, leases, locks, results
+from envtool.store.inventory import Item, Survey, as_others, deletable, lock_of, names, under, uses, where
 from envtool.store.store import Store, others
-from envtool.store.survey import Item, Survey, as_others, deletable, lock_of, names, under, uses, where
+from envtool.store.temp_dirs import GOING, Remove, remove_tree, scratch, sweep
 
 AGE = 30 * 86400.0  # seconds that an unused thing stays when nothing else was said
 LOCKS = 86400.0  # seconds after which a lock that nobody holds is only a name
@@ -101,8 +101,8 @@ def collect(
         busy += _trees(under(store, ids), trees, remove, went)
     files = [item for item in doomed if item.sort == "file"]
     if files:
-        with locks.exclusive(store, claims.LOCK):
-            claimed = claims.claimed(store)
+        with locks.exclusive(store, leases.LOCK):
+            claimed = leases.claimed(store)
             for item in files:
                 if item.name in claimed:
                     busy.append(item)
@@ -148,8 +148,8 @@ def _trees(store: Store, doomed: Sequence[Item], remove: Remove, went: Callable[
 def in_use(store: Store, doomed: Sequence[Item]) -> list[Item]:
     """Those that could not go now."""
     found = []
-    with locks.exclusive(store, claims.LOCK):
-        claimed = claims.claimed(store)
+    with locks.exclusive(store, leases.LOCK):
+        claimed = leases.claimed(store)
     stores = {each.ids: each for each in (store, *others(store))}
     for item in doomed:
         if item.sort == "file" and item.name in claimed:
@@ -220,7 +220,7 @@ def _forgotten(store: Store, found: Survey, now: float) -> Iterator[str]:
             if state.st_size > 4096 or asked < HOUR:
                 continue
             # not as if somebody had asked
-            question: Any = document.load(path, unseen=True)["question"]
+            question: Any = json_documents.load(path, unseen=True)["question"]
         except (OSError, ValueError, KeyError, TypeError):
             continue
         if not isinstance(question, dict) or asked > MEMORIES:

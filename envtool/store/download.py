@@ -13,8 +13,8 @@ from envtool import net
 from envtool.api import Fetch
 from envtool.errors import FetchError, Interrupted
 from envtool.events import Emit, Progress
-from envtool.store import blobs, locks, refusing, sources
-from envtool.store.sources import Source
+from envtool.store import blobs, disk_errors, fetch_sources, locks
+from envtool.store.fetch_sources import Source
 from envtool.store.store import Store
 
 Failed: TypeAlias = dict[tuple[str, tuple[Source, ...]], FetchError]  # by sha256 and places
@@ -82,8 +82,8 @@ def download(
     """
     missing = [*{fetch.sha256: fetch for fetch in fetches if not blobs.has(store, fetch.sha256, fetch.size)}.values()]
     if missing:
-        elsewhere = sources.configured()
-        work = [(fetch, sources.of(fetch, vendor=vendor, blobs=elsewhere)) for fetch in missing]
+        elsewhere = fetch_sources.configured()
+        work = [(fetch, fetch_sources.of(fetch, vendor=vendor, blobs=elsewhere)) for fetch in missing]
         _Transfers(store, emit, event_id, cancel, patience, files, failed).fetch_all(work, jobs, phase)
     return [blobs.path(store, fetch.sha256) for fetch in fetches]
 
@@ -101,7 +101,7 @@ def take(
     """Take into the store what lies in local folders (see sources.py) and is right; what is not is left to `download`.
     Touches nothing else. Raises StoreError, Interrupted."""
     missing = [fetch for fetch in fetches if not blobs.has(store, fetch.sha256, fetch.size)]
-    work = [(fetch, places) for fetch in missing if (places := sources.local(fetch, folders))]
+    work = [(fetch, places) for fetch in missing if (places := fetch_sources.local(fetch, folders))]
     if not work:
         return
     transfers = _Transfers(store, emit, event_id, cancel, net.PATIENCE, files)
@@ -132,7 +132,7 @@ class _Transfers:
         self._cancel, self._patience = cancel, patience
         self._stop = threading.Event()
         self._turn = threading.Lock()
-        self._hosts = sources.Hosts()
+        self._hosts = fetch_sources.Hosts()
 
     def _is_cancelled(self) -> bool:
         return self._stop.is_set() or (self._cancel is not None and self._cancel())
@@ -187,15 +187,15 @@ class _Transfers:
                     except FetchError as error:
                         self._hosts.failed(place.url, error)
                         failed.append((place, error))
-                        if error.code in sources.WRONG:
+                        if error.code in fetch_sources.WRONG:
                             os.unlink(path)
                     else:
                         blobs.put(self._store, path, fetch.sha256)
                         meter.count_file()
                         return
             except OSError as error:
-                raise refusing.refusal(self._store.root, error) or error from error
-            wrong = sources.failure(fetch, failed)
+                raise disk_errors.refusal(self._store.root, error) or error from error
+            wrong = fetch_sources.failure(fetch, failed)
             # a copy: whoever hears of it adds where it is asked for
             copy = FetchError(wrong.message, code=wrong.code, hint=wrong.hint, found=wrong.found)
             self._failed[fetch.sha256, places] = copy

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from envtool.store import locks
 from envtool.store.collect import LOCK, Collected, Policy, Progress, collect, decide, in_use, litter, tidy
-from envtool.store.scratch import Remove, ease
+from envtool.store.disk_usage import Inside
+from envtool.store.inventory import Item, Survey, survey, without
 from envtool.store.store import Store
-from envtool.store.survey import Item, Survey, survey, without
-from envtool.store.usage import Inside
+from envtool.store.temp_dirs import Remove, ease
 
 ROUNDS = 3  # what is in use is passed over, and something else looked for, so many times
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from envtool.fs import store_files
 from envtool.model import Json
-from envtool.store import document
+from envtool.store import json_documents
 from envtool.store.store import Store
 
 
@@ -54,10 +54,10 @@ def one(store: Store, key: str, words: Collection[bytes] = (b"",)) -> Built | No
     if data is None:
         return None
     try:
-        said = document.loads(data)
+        said = json_documents.loads(data)
         noted, decided = said.get("built", {}), said["document"]
         when = noted.get("time") or os.stat(path).st_mtime
-        if not isinstance(decided, dict) or not document.seconds(when):
+        if not isinstance(decided, dict) or not json_documents.seconds(when):
             return None
         return Built(key=key, diff_id=str(said["diff_id"]), time=float(when), document=decided, built=noted)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -73,7 +73,7 @@ def asked(store: Store, kinds: Collection[str]) -> Iterator[Asked]:
         if data is None:
             continue
         try:
-            question: Any = document.loads(data)["question"]
+            question: Any = json_documents.loads(data)["question"]
             if question.get("kind") in kinds:
                 yield Asked(question=question, time=os.stat(path).st_mtime)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -90,7 +90,7 @@ def _names(store: Store, room: str) -> list[str]:
 def _read(path: str, words: Collection[bytes]) -> bytes | None:
     """The whole file when any of the words is in it."""
     try:
-        data = store_files.read(path, most=document.LARGEST)
+        data = store_files.read(path, most=json_documents.LARGEST)
     except OSError:
         return None
     return data if any(word in data for word in words) else None

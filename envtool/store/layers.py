@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from envtool.errors import StoreError
 from envtool.fs import store_files
 from envtool.model import Json
-from envtool.store import canonical, locks, memo, refusing
+from envtool.store import answer_cache, canonical, disk_errors, locks
 from envtool.store.canonical import Captured
-from envtool.store.document import dumps, load, whole
-from envtool.store.scratch import Remove, scratch
+from envtool.store.json_documents import dumps, load, whole
 from envtool.store.store import Store
+from envtool.store.temp_dirs import Remove, scratch
 
 __all__ = ["Draft", "Layer", "building", "find", "scratch", "using"]
 
@@ -118,7 +118,7 @@ def damaged(key: str, why: str) -> StoreError:
 
 def recall(store: Store, key: str, document: Mapping[str, Json]) -> Layer | None:
     """What a layer that is gone from the store came out as, with an empty `tree`; None when nobody noted it."""
-    answer = memo.get(store, {"diff id of": key})
+    answer = answer_cache.get(store, {"diff id of": key})
     if not isinstance(answer, str) or not _DIFF_ID.fullmatch(answer):
         return None
     return Layer(key=key, tree="", manifest="", diff_id=answer, size=0, entries=0, document=document)
@@ -126,8 +126,8 @@ def recall(store: Store, key: str, document: Mapping[str, Json]) -> Layer | None
 
 def note(store: Store, layer: Layer) -> None:
     """Remember what a layer came out as for longer than it stands. Raises OSError."""
-    if memo.get(store, {"diff id of": layer.key}) is None:
-        memo.put(store, {"diff id of": layer.key}, layer.diff_id)
+    if answer_cache.get(store, {"diff id of": layer.key}) is None:
+        answer_cache.put(store, {"diff id of": layer.key}, layer.diff_id)
 
 
 class Draft:
@@ -165,7 +165,7 @@ class Draft:
             (sync or _sync)(made)
             os.rename(made, self._store.path("layers", self._key))
         except OSError as error:
-            raise refusing.refusal(self._store.root, error) or error from error
+            raise disk_errors.refusal(self._store.root, error) or error from error
         self.layer = find(self._store, self._key)
         assert self.layer is not None
         return self.layer
@@ -198,7 +198,7 @@ def building(
                 os.mkdir(path)
                 os.chmod(path, 0o755)  # container root may be another id; whatever the umask
         except OSError as error:
-            raise refusing.refusal(store.root, error) or error from error
+            raise disk_errors.refusal(store.root, error) or error from error
         yield draft
 
 

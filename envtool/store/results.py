@@ -23,9 +23,9 @@ from envtool.fs import hashing
 from envtool.fs.directory import OpenDirectory
 from envtool.model import Json
 from envtool.project import rundir
-from envtool.store import document
-from envtool.store.scratch import remove_tree, scratch
+from envtool.store import json_documents
 from envtool.store.store import Store
+from envtool.store.temp_dirs import remove_tree, scratch
 
 FORMAT = 1
 STATEMENT = "statement"
@@ -102,7 +102,7 @@ def find(store: Store, key: str) -> Remembered | None:
 
 def _read(key: str, directory: str) -> Remembered | None:
     try:
-        stored = document.load(os.path.join(directory, "result.json"))
+        stored = json_documents.load(os.path.join(directory, "result.json"))
         found = Remembered(
             key=key,
             directory=directory,
@@ -126,12 +126,14 @@ def _said(found: Remembered) -> bool:
     texts: list[object] = [run.env, run.task, run.host, run.message, run.git]
     for each in found.outputs:
         texts += [each.path, each.sha256, each.link]
-        if not (document.whole(each.mode) and document.whole(each.size) and type(each.mtime_ns) is int):
+        if not (json_documents.whole(each.mode) and json_documents.whole(each.size) and type(each.mtime_ns) is int):
             return False
         if not isinstance(each.path, str) or not _inside(each.path):
             return False
     return (
-        all(isinstance(text, str) for text in texts) and document.seconds(run.started) and document.seconds(run.seconds)
+        all(isinstance(text, str) for text in texts)
+        and json_documents.seconds(run.started)
+        and json_documents.seconds(run.seconds)
     )
 
 
@@ -206,7 +208,7 @@ def keep(
                 "outputs": [asdict(each) for each in _take(root, outputs, os.path.join(made, "outputs"), check)],
             }
             with open(os.path.join(made, "result.json"), "wb") as file:
-                file.write(document.dumps(stored))
+                file.write(json_documents.dumps(stored))
             _place(made, store.path("results", key), os.path.join(top, f"{key}.old"))
             _own(store, owner, key)
     _bound(store, owner)

@@ -18,8 +18,8 @@ from envtool.errors import EnvtoolError, StoreError
 from envtool.fs import store_files
 from envtool.fs.trusted_paths import distrust
 from envtool.model import Json
-from envtool.store import document
-from envtool.store.refusing import refusal
+from envtool.store import json_documents
+from envtool.store.disk_errors import refusal
 
 FORMAT = 1
 ROOMS = ("blobs/sha256", "caches", "layers", "memo", "plans", "results", "views", "tmp", "locks")
@@ -174,7 +174,7 @@ def _unusable(root: str, error: OSError) -> EnvtoolError:
 def _stamp(root: str) -> dict[str, object] | None:
     path = os.path.join(root, STAMP)
     try:
-        stamp = document.load(path)
+        stamp = json_documents.load(path)
         if {key: type(stamp[key]) for key in ("format", "uid", "idmap")} == {"format": int, "uid": int, "idmap": str}:
             return stamp
     except FileNotFoundError:
@@ -236,7 +236,7 @@ def _write_stamp(directory: str, owner: int, idmap: str) -> None:
     stamp: dict[str, Json] = {"format": FORMAT, "uid": owner, "idmap": idmap}
     mine = os.path.join(directory, "tmp", f"{STAMP}.{os.getpid()}.{os.urandom(4).hex()}")
     with open(mine, "xb") as file:
-        file.write(document.dumps(stamp))
+        file.write(json_documents.dumps(stamp))
         file.flush()
         os.fsync(file.fileno())
     try:

@@ -23,13 +23,13 @@ from envtool import keys
 from envtool.container import ids
 from envtool.errors import EnvtoolError
 from envtool.fs import store_files
-from envtool.store import blobs, canonical, document, layers, locks, results, views
+from envtool.store import blobs, canonical, json_documents, layers, locks, results, snapshots
 from envtool.store.collect import collect
-from envtool.store.merged import record
-from envtool.store.refusing import FULL
-from envtool.store.scratch import remove_tree
+from envtool.store.disk_errors import FULL
+from envtool.store.inventory import Item, as_others, deletable, names, under
+from envtool.store.overlay_view import record
 from envtool.store.store import IDS, OWN, ROOMS, STAMP, Store, others
-from envtool.store.survey import Item, as_others, deletable, names, under
+from envtool.store.temp_dirs import remove_tree
 
 ARCHIVE = "archive"  # kind of the document of a layer that is an image's: keys.archive_document
 HEX = re.compile(r"[0-9a-f]{64}")
@@ -312,7 +312,7 @@ def memory(store: Store, name: str) -> Damage | None:
     """Look at one remembered answer."""
     damaged = Damage(sort="memory", name=name, what="cannot be read")
     try:
-        entry = document.load(store.path("memo", name), unseen=True)
+        entry = json_documents.load(store.path("memo", name), unseen=True)
         right = f"{keys.digest(entry['question'])}.json" == name and "answer" in entry
     except FileNotFoundError:
         return None
@@ -323,7 +323,7 @@ def memory(store: Store, name: str) -> Damage | None:
 
 def view(store: Store, name: str) -> Damage | None:
     """Look at one manifest of a project."""
-    if views.get(store, name) is None and os.path.lexists(store.path("views", name)):
+    if snapshots.get(store, name) is None and os.path.lexists(store.path("views", name)):
         return Damage(sort="view", name=name, what="is not what its name says", ids=store.ids)
     return None
 

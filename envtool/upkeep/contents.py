@@ -11,7 +11,7 @@ from envtool.model import Json
 from envtool.realise.tree import StackTree
 from envtool.run.contents import asked, packages
 from envtool.store.layers import Layer, records
-from envtool.store.merged import Record, history, merged, record
+from envtool.store.overlay_view import Record, history, merged, record
 
 WORDS = {"d": "directory", "o": "directory", "f": "file", "l": "symlink", "w": "deletion", "p": "fifo",
          "b": "block device", "c": "character device"}  # fmt: skip

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from envtool.store.survey import Item, Sort, Survey
+from envtool.store.inventory import Item, Sort, Survey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

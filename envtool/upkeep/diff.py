@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from envtool.api import Package
-from envtool.store.merged import Entries, Record, merged, record
+from envtool.store.overlay_view import Entries, Record, merged, record
 
 KINDS = ("type", "content", "link", "device", "mode", "owner", "xattr")
 Tree: TypeAlias = Mapping[bytes, bytes]  # path -> fields of each entry, as a manifest has them

@@ -12,7 +12,7 @@ from envtool import proc, programs
 from envtool.container import ids
 from envtool.project import rundir
 from envtool.realise.setting import Setting
-from envtool.store.scratch import scratch
+from envtool.store.temp_dirs import scratch
 from envtool.verify.result import Difference
 
 MOST = 50  # files

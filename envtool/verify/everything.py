@@ -12,7 +12,7 @@ from envtool.model import Env, Task
 from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stacks
 from envtool.run import describe
-from envtool.store.scratch import scratch
+from envtool.store.temp_dirs import scratch
 from envtool.verify import layers, outputs
 from envtool.verify.clock import Clocks
 from envtool.verify.layers import Bench, Target

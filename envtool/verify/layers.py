@@ -23,7 +23,7 @@ from envtool.realise.settle import Made
 from envtool.realise.site import StackSite
 from envtool.realise.stacks import Stacks
 from envtool.run.result import error_of, words
-from envtool.store import compare, layers
+from envtool.store import compare_trees, layers
 from envtool.verify import diffoscope
 from envtool.verify.clock import Clocks
 from envtool.verify.result import Difference, Verified
@@ -184,7 +184,7 @@ def judge(found: Verified, trees: list[str], stored: str, bench: Bench) -> Verif
         opened = [os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) for tree in pair]
         for descriptor in opened:
             stack.callback(os.close, descriptor)
-        listed = ids.inside(compare.differences, *opened)
+        listed = ids.inside(compare_trees.differences, *opened)
         differences = tuple(Difference(path=path, kinds=tuple(kinds), shown=shown) for path, kinds, shown in listed)
         report = diffoscope.report(opened, differences, bench.setting, bench.evidence, found.name)
     return replace(found, outcome="differs", between=between, differences=differences, report=report)

@@ -16,7 +16,7 @@ from envtool.model import Env, Task
 from envtool.project import source_files
 from envtool.realise.stacks import Stack
 from envtool.run import describe, standin
-from envtool.store import compare, layers
+from envtool.store import compare_trees, layers
 from envtool.verify.archives import members
 from envtool.verify.layers import Bench, apart, both, told
 from envtool.verify.result import Difference, Verified
@@ -100,7 +100,7 @@ def _verify(found: Verified, env: Env, task: Task, stack: Stack, bench: Bench, h
 def compared(first: str, second: str) -> tuple[Difference, ...]:
     """The differences of two directories of outputs; for archives, of their members."""
     found = []
-    for path, kinds, shown in compare.differences(first, second, IGNORED):
+    for path, kinds, shown in compare_trees.differences(first, second, IGNORED):
         text = shown
         if "content" in kinds:
             text = "\n".join(members(first + path, second + path)) or shown

@@ -14,7 +14,7 @@ from envtool import proc
 from envtool.container import ids
 from envtool.errors import BuildError, Interrupted, MakeError
 from envtool.realise.setting import Setting
-from envtool.store.scratch import scratch
+from envtool.store.temp_dirs import scratch
 from envtool.verify.sides import Side
 from envtool.verify.worker import LayerJob, TaskJob
 

@@ -138,9 +138,9 @@ def _doctor(monkeypatch, state):
         for top in ("/store/ids/range-0123456789ab", "/store/ids/range-ba9876543210")
     )
     store.directory, store.standing, store.others = lambda: "/store", lambda _: stands, lambda _: [stands, lost]
-    survey = types.ModuleType("envtool.store.survey")
+    survey = types.ModuleType("envtool.store.inventory")
     survey.deletable, survey.sealed = lambda other, inside: other is stands, lambda other: (other.top,)
-    monkeypatch.setitem(sys.modules, "envtool.store.survey", survey)
+    monkeypatch.setitem(sys.modules, "envtool.store.inventory", survey)
     _believed(monkeypatch)
     monkeypatch.setitem(sys.modules, "envtool.store.store", store)
 

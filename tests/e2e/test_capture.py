@@ -9,8 +9,8 @@ import pytest
 
 from envtool.container import ids
 from envtool.store import canonical, layers
-from envtool.store.scratch import sweep
 from envtool.store.store import locate
+from envtool.store.temp_dirs import sweep
 
 pytestmark = pytest.mark.e2e
 

@@ -37,8 +37,8 @@ from envtool.project import inputs, snapshot
 from envtool.realise import inside
 from envtool.spec import load
 from envtool.spec.template import uses_args
-from envtool.store import live
-from envtool.store.tarread import Reader
+from envtool.store import live_extract
+from envtool.store.tar_read import Reader
 from tests.depth import examples
 
 pytestmark = pytest.mark.any_caller
@@ -644,7 +644,7 @@ def test_dates_of_a_zip(tmp_path, date):
 
 
 def test_bombs(tmp_path, monkeypatch, quick):
-    monkeypatch.setattr(live, "FREELY", 1 << 20)
+    monkeypatch.setattr(live_extract, "FREELY", 1 << 20)
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("f", bytes(4 << 20))

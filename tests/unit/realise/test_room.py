@@ -11,11 +11,11 @@ import pytest
 from envtool.errors import BuildError, Interrupted, StoreError
 from envtool.events import Finished
 from envtool.realise.room import NoRoom, Room, watched
-from envtool.store import room as space
-from envtool.store.claims import Claims
+from envtool.store import disk_limits as space
 from envtool.store.collect import Collected
+from envtool.store.inventory import Item, Survey
+from envtool.store.leases import Claims
 from envtool.store.store import locate
-from envtool.store.survey import Item, Survey
 
 
 @pytest.fixture

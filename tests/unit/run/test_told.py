@@ -19,7 +19,7 @@ from envtool.realise.ground import opened
 from envtool.realise.stacks import Stack
 from envtool.run import ready, told
 from envtool.run.remember import Trace
-from envtool.store import memo, results
+from envtool.store import answer_cache, results
 
 HERE = Where(file="envtool.yaml", line=1, column=1)
 
@@ -208,16 +208,16 @@ def test_this_machine_counts_as_far_as_it_was_opened(run, tmp_path, monkeypatch)
         return short(run) == 0
 
     assert [told(name) for name in ("by-task", "by-layer", "idle")] == [False] * 3, "nothing is known yet"
-    memo.put(run.store, opened("result", "k"), [str(tree / "by-task")])
+    answer_cache.put(run.store, opened("result", "k"), [str(tree / "by-task")])
     assert [told(name) for name in ("by-task", "by-layer", "idle")] == [False] * 3, "nothing is known of the layer"
-    memo.put(run.store, opened("layer", "l"), [str(tree / "by-layer")])
+    answer_cache.put(run.store, opened("layer", "l"), [str(tree / "by-layer")])
     assert [told(name) for name in ("by-task", "by-layer", "idle")] == [False, False, True]
     assert not told("appears")
     looked()
     assert run(stack=stack)
     os.replace(tree / "by-task", tree / "idle")
     assert short(run) is None
-    memo.put(run.store, opened("layer", "l"), None)  # its queue ran over
+    answer_cache.put(run.store, opened("layer", "l"), None)  # its queue ran over
     assert not told("idle")
 
 

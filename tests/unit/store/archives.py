@@ -9,7 +9,7 @@ import os
 import tarfile
 from pathlib import Path
 
-from envtool.store import unpack
+from envtool.store import unpack_layer
 
 
 def member(name: str, content: bytes = b"", **fields) -> tuple[tarfile.TarInfo, bytes]:
@@ -47,21 +47,21 @@ def digest(data: bytes) -> str:
 
 def unpacked(
     top: Path, data: bytes, *, packed: bytes | None = None, diff_id: str = "", owners: bool | None = None, **more
-) -> tuple[unpack.Unpacked, Path, list[bytes]]:
+) -> tuple[unpack_layer.Unpacked, Path, list[bytes]]:
     """Unpack (`packed`, which is) a tar below `top`: what came of it, the tree, the records of the manifest."""
     top.mkdir(parents=True, exist_ok=True)
     blob, tree, manifest = top / "blob", top / "tree", top / "manifest"
     blob.write_bytes(data if packed is None else packed)
     tree.mkdir()
-    unpack.prepare()
+    unpack_layer.prepare()
     with open(blob, "rb") as source, open(manifest, "wb") as sheet:
         at = os.open(tree, os.O_RDONLY | os.O_DIRECTORY)
         try:
             owners = os.geteuid() == 0 if owners is None else owners
-            answer = unpack.attempt(source.fileno(), at, sheet.fileno(), diff_id or digest(data), owners, **more)
+            answer = unpack_layer.attempt(source.fileno(), at, sheet.fileno(), diff_id or digest(data), owners, **more)
         finally:
             os.close(at)
-    return unpack.result(answer), tree, manifest.read_bytes().split(b"\0")[:-1]
+    return unpack_layer.result(answer), tree, manifest.read_bytes().split(b"\0")[:-1]
 
 
 def gz(data: bytes) -> bytes:

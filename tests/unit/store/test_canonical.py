@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from envtool.errors import StoreError
-from envtool.store import canonical, ocitar
+from envtool.store import canonical, tar_write
 
 EPOCH = 1_577_836_800
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="device nodes and owners need root")
@@ -231,10 +231,10 @@ def test_conflicts(tmp_path):
 
 @pytest.mark.parametrize("length", [1, 80, 95, 98, 99, 100, 101, 988, 990, 1000])
 def test_record_lengths_count_themselves(length):
-    record = ocitar._record(b"path", b"x" * length)
+    record = tar_write._record(b"path", b"x" * length)
     assert int(record.split(b" ")[0]) == len(record)
 
 
 def test_huge_sizes_go_into_pax():
     size = 1 << 40
-    assert b"size=%d" % size in ocitar.header(b"f", ocitar.REGULAR, mode=0o644, size=size)
+    assert b"size=%d" % size in tar_write.header(b"f", tar_write.REGULAR, mode=0o644, size=size)

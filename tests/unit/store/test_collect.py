@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from envtool import keys
 from envtool.fs import store_files
-from envtool.store import blobs, caches, claims, collect, layers, locks, memo, survey, usage
-from envtool.store.claims import Claims
+from envtool.store import answer_cache, blobs, caches, collect, disk_usage, inventory, layers, leases, locks
 from envtool.store.collect import AGE, Policy, decide
 from envtool.store.gc import gc
-from envtool.store.scratch import remove_tree
-from envtool.store.survey import Item, Survey, Use, named
+from envtool.store.inventory import Item, Survey, Use, named
+from envtool.store.leases import Claims
+from envtool.store.temp_dirs import remove_tree
 
 NOW = 1_800_000_000.0
 DAY = 86400.0
@@ -152,7 +152,7 @@ def test_what_a_layer_stands_on_is_used_whenever_it_is(store):
         place = store.path("layers", top, "layer.json")
         file.write(store_files.seal({"spec": "/p/envtool.yaml", "env": "unit", "watch": [(place, ())]}))
     os.utime(file.name, (NOW - DAY, NOW - DAY))
-    found = survey.survey(store, here)
+    found = inventory.survey(store, here)
     assert {item.name: item.used for item in found.items} == dict.fromkeys([base, middle, top], NOW - DAY)
     # and so the top of an unused stack goes before the rest of it
     first = decide(found, Policy(now=NOW, by_age=False, keep_size=found.size - 1))
@@ -225,16 +225,16 @@ def test_something_else_goes_for_what_is_held(store):
 def test_a_dead_claim_claims_nothing(store):
     wanted = blob(store, b"wanted", 0.0)
     os.mkdir(store.path("tmp", "dead"))
-    with open(store.path("tmp", "dead", claims.SHEET), "w") as file:
+    with open(store.path("tmp", "dead", leases.SHEET), "w") as file:
         file.write(f"{wanted}\n")
-    assert claims.claimed(store) == set()
-    with open(store.path("tmp", "dead", claims.SHEET)):
+    assert leases.claimed(store) == set()
+    with open(store.path("tmp", "dead", leases.SHEET)):
         mine = Claims()
         mine.files(store, [wanted, "0" * 64])
         mine.files(store, ["1" * 64])
-        assert claims.claimed(store) == {wanted, "0" * 64, "1" * 64}
+        assert leases.claimed(store) == {wanted, "0" * 64, "1" * 64}
     del mine
-    assert claims.claimed(store) == set()
+    assert leases.claimed(store) == set()
 
 
 def test_whoever_claims_and_looks_is_never_deceived(store):
@@ -282,10 +282,10 @@ def test_litter_goes(store):
         os.utime(path, (NOW - 2 * DAY, NOW - 2 * DAY))
     gone, kept = {"conflicts": "gone", "with": key}, {"conflicts": key, "with": key}
     for question in (gone, kept, {"other": 1}):
-        memo.put(store, question, {"paths": []})
-        os.utime(memo.path(store, question), (NOW - DAY, NOW - DAY))
-    memo.put(store, {"long": "ago"}, 1)
-    os.utime(memo.path(store, {"long": "ago"}), (NOW - 200 * DAY, NOW - 200 * DAY))
+        answer_cache.put(store, question, {"paths": []})
+        os.utime(answer_cache.path(store, question), (NOW - DAY, NOW - DAY))
+    answer_cache.put(store, {"long": "ago"}, 1)
+    os.utime(answer_cache.path(store, {"long": "ago"}), (NOW - 200 * DAY, NOW - 200 * DAY))
     with locks.exclusive(store, "held"), locks.exclusive(store, "young"):
         pass
     os.utime(store.path("locks", "held"), (1, 1))
@@ -294,10 +294,10 @@ def test_litter_goes(store):
         done = run(store)[1]
     assert standing(store) == {key}
     assert not [path for path in litter if os.path.exists(path)]
-    assert memo.get(store, gone) is None
-    assert memo.get(store, {"long": "ago"}) is None
-    assert memo.get(store, kept) == {"paths": []}
-    assert memo.get(store, {"other": 1}) == {"paths": []}
+    assert answer_cache.get(store, gone) is None
+    assert answer_cache.get(store, {"long": "ago"}) is None
+    assert answer_cache.get(store, kept) == {"paths": []}
+    assert answer_cache.get(store, {"other": 1}) == {"paths": []}
     assert {"held", "young", layers.used_mark(key)} <= {*os.listdir(store.path("locks"))}
     assert done.litter >= 6
     assert not done.gone
@@ -350,7 +350,7 @@ def test_killed_between_any_two_steps_it_leaves_nothing_half(store, monkeypatch)
             patch.setattr(os, "rename", count(os.rename))
             patch.setattr(os, "unlink", count(os.unlink))
             patch.setattr(collect, "remove_tree", count(remove_tree))
-            patch.setattr("envtool.store.scratch.remove_tree", lambda *_: None)  # a dead process tidies nothing
+            patch.setattr("envtool.store.temp_dirs.remove_tree", lambda *_: None)  # a dead process tidies nothing
             with contextlib.suppress(Killed):
                 run(store)
         for key in standing(store):
@@ -368,19 +368,19 @@ def test_sizes_are_those_of_the_disk(tmp_path):
     os.link(top / "one", top / "two")
     with open(top / "sparse", "wb") as file:
         file.truncate(10_000_000)
-    told = usage.measure(str(top))
+    told = disk_usage.measure(str(top))
     assert 100_000 <= told < 150_000
     manifest = tmp_path / "manifest"
     manifest.write_bytes(b"d 755 0 0 - a\0f 644 0 0 5000:ab a/b\0l 777 0 0 ff a/c\0")
-    assert usage.estimate(str(manifest)) == 3 * 4096
+    assert disk_usage.estimate(str(manifest)) == 3 * 4096
 
 
 def test_a_layer_is_measured_once(store):
     key = make(store, "a")
-    first = usage.of_layers(store, [key], here)
-    assert usage.of_layers(store, [key], lambda *_, **__: pytest.fail("measured again")) == first
-    os.unlink(store.path("layers", key, usage.SHEET))
-    assert usage.of_layers(store, [key], lambda *_, **__: (_ for _ in ()).throw(OSError)) == {key: 8192}
+    first = disk_usage.of_layers(store, [key], here)
+    assert disk_usage.of_layers(store, [key], lambda *_, **__: pytest.fail("measured again")) == first
+    os.unlink(store.path("layers", key, disk_usage.SHEET))
+    assert disk_usage.of_layers(store, [key], lambda *_, **__: (_ for _ in ()).throw(OSError)) == {key: 8192}
 
 
 def test_a_use_in_a_plan_that_is_told(store):
@@ -389,7 +389,7 @@ def test_a_use_in_a_plan_that_is_told(store):
         file.write(
             store_files.seal({"spec": "/p/envtool.yaml", "watch": [(store.path("layers", key, "layer.json"), ())]})
         )
-    assert [*survey.uses(store)] == [
+    assert [*inventory.uses(store)] == [
         Use(
             path=file.name,
             spec="/p/envtool.yaml",
@@ -400,7 +400,7 @@ def test_a_use_in_a_plan_that_is_told(store):
     ]
     with open(store.path("plans", "00000001"), "wb") as file:
         file.write(b"junk")
-    assert len([*survey.uses(store)]) == 1
+    assert len([*inventory.uses(store)]) == 1
 
 
 def test_a_cache_goes_unless_it_is_in_use(store):

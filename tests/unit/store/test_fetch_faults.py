@@ -23,7 +23,7 @@ from envtool import host_access, net
 from envtool.api import Fetch
 from envtool.errors import FetchError, Interrupted
 from envtool.net import host_config
-from envtool.store import blobs, sources
+from envtool.store import blobs, fetch_sources
 from envtool.store import store as stores
 from envtool.store.download import download, take
 
@@ -630,7 +630,7 @@ def test_local_folders_are_taken_from_without_a_network(server, store, tmp_path,
     assert not server.asked
     monkeypatch.setenv("ENVTOOL_BLOBS", f"{server.url} {tmp_path}/a%20b")
     (tmp_path / "envtool.vendor").mkdir()
-    assert sources.folders(str(tmp_path)) == [f"{tmp_path}/envtool.vendor", f"{tmp_path}/a%20b"]
+    assert fetch_sources.folders(str(tmp_path)) == [f"{tmp_path}/envtool.vendor", f"{tmp_path}/a%20b"]
 
 
 @pytest.mark.parametrize("value", ["relative/path", "ftp://x/y"])

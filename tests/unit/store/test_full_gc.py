@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from envtool.store import locks, scratch, survey
+from envtool.store import inventory, locks, temp_dirs
 from envtool.store.collect import Policy
 from envtool.store.gc import gc
 from envtool.store.store import locate
@@ -44,7 +44,7 @@ class Disk:
         patch.setattr(os, "mkdir", make(made))
         patch.setattr(os, "pwrite", write)
         patch.setattr(os, "unlink", remove)
-        patch.setattr(scratch, "_has_room", lambda store: not self.full)
+        patch.setattr(temp_dirs, "_has_room", lambda store: not self.full)
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_a_lock_on_a_full_disk_is_one(store, monkeypatch):
 def test_with_room_nothing_goes(store):
     with open(store.path("plans", "x"), "w") as file:
         file.write("x")
-    scratch.ease(store)
+    temp_dirs.ease(store)
     assert os.listdir(store.path("plans")) == ["x"]
     assert os.listdir(store.path("tmp")) == []
-    assert survey.names(store, "tmp") == []
+    assert inventory.names(store, "tmp") == []

@@ -10,7 +10,7 @@ from envtool import keys
 from envtool.fs import store_files
 from envtool.model import Where
 from envtool.plan.why import Nearest, Past, Subject
-from envtool.store import history, memo
+from envtool.store import answer_cache, history
 
 
 def put(store, number, kind="layer:run", **built):
@@ -57,9 +57,9 @@ def test_what_is_damaged_is_passed_over(store):
 
 
 def test_questions_are_found_by_their_kind(store):
-    memo.put(store, {"kind": "layer:pip", "question": 1}, {"pins": 1})
-    memo.put(store, {"kind": "layer:apt", "question": 2}, {"pins": 2})
-    memo.put(store, {"conflicts": "a", "with": "b"}, {"paths": []})
+    answer_cache.put(store, {"kind": "layer:pip", "question": 1}, {"pins": 1})
+    answer_cache.put(store, {"kind": "layer:apt", "question": 2}, {"pins": 2})
+    answer_cache.put(store, {"conflicts": "a", "with": "b"}, {"paths": []})
     (found,) = history.asked(store, ["layer:apt"])
     assert found.question["question"] == 2
 
@@ -86,8 +86,8 @@ def test_each_layer_is_read_once_and_parsed_only_if_it_is_of_the_kind(store, mon
     )
     read, parsed = [], []
     monkeypatch.setattr(store_files, "read", lambda path, **more: read.append(path) or Path(path).read_bytes())
-    loads = history.document.loads
-    monkeypatch.setattr(history.document, "loads", lambda data: parsed.append(data) or loads(data))
+    loads = history.json_documents.loads
+    monkeypatch.setattr(history.json_documents, "loads", lambda data: parsed.append(data) or loads(data))
     seeker = Nearest(subject)
     for built in history.built(store, kinds=["layer:run"]):
         if built.built:

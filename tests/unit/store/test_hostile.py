@@ -11,7 +11,7 @@ import pytest
 import zstandard
 
 from envtool.errors import BuildError, StoreError
-from envtool.store import grow, tarread, unpack
+from envtool.store import tar_extract, tar_read, unpack_layer
 from tests.unit.store.archives import digest, directory, gz, hard, link, member, tar, unpacked
 
 zst = zstandard.ZstdCompressor().compress
@@ -155,7 +155,7 @@ CASES: dict[str, tuple[bytes, bytes | None, str]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_refused(tmp_path, monkeypatch, name):
     data, packed, code = CASES[name]
-    monkeypatch.setattr(unpack, "FREELY", 3 << 20)
+    monkeypatch.setattr(unpack_layer, "FREELY", 3 << 20)
     (tmp_path / "secret").write_text("s")
     (tmp_path / "top").mkdir()
     with pytest.raises(BuildError) as caught:
@@ -185,14 +185,14 @@ def test_more_than_the_disk_holds(tmp_path, monkeypatch):
     class Full:
         f_bavail, f_frsize = 1, 1024
 
-    monkeypatch.setattr(unpack.os, "statvfs", lambda _: Full)
+    monkeypatch.setattr(unpack_layer.os, "statvfs", lambda _: Full)
     with pytest.raises(BuildError) as caught:
         unpacked(tmp_path, ONE)
     assert caught.value.code == "unpack-room"
 
 
 def test_more_members_than_any_layer_has(tmp_path, monkeypatch):
-    monkeypatch.setattr(grow, "MEMBERS", 3)
+    monkeypatch.setattr(tar_extract, "MEMBERS", 3)
     with pytest.raises(BuildError) as caught:
         unpacked(tmp_path, tar(*(member(f"f{number}") for number in range(4))))
     assert caught.value.code == "unpack-many"
@@ -257,7 +257,7 @@ def refusing(number):
 @pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE])
 def test_owners_that_this_caller_has_no_ids_for(tmp_path, monkeypatch, kind):
     for name in ("chown", "fchown"):
-        monkeypatch.setattr(grow.os, name, refusing(errno.EINVAL))
+        monkeypatch.setattr(tar_extract.os, name, refusing(errno.EINVAL))
     info, content = member("d/f", type=kind, uid=70000, linkname="x" if kind == tarfile.SYMTYPE else "")
     with pytest.raises(BuildError) as caught:
         unpacked(tmp_path, tar((info, content)), owners=True)
@@ -268,7 +268,7 @@ def test_owners_that_this_caller_has_no_ids_for(tmp_path, monkeypatch, kind):
 
 @pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, "store-space"), (errno.EIO, "store-write")])
 def test_a_disk_that_fails(tmp_path, monkeypatch, number, code):
-    monkeypatch.setattr(grow.os, "symlink", refusing(number))
+    monkeypatch.setattr(tar_extract.os, "symlink", refusing(number))
     with pytest.raises(StoreError) as caught:
         unpacked(tmp_path, tar(link("l", "x")))
     assert caught.value.code == code
@@ -293,5 +293,5 @@ def test_old_sparse_headers_without_end(tmp_path):
     head[148:156] = b"%06o\0 " % sum(head)
     more = (b"00000000001\0" * 42).ljust(504, b"\0") + b"\1" + bytes(7)
     with pytest.raises(BuildError) as caught:
-        unpacked(tmp_path, bytes(head) + more * (tarread.EXTENTS // 20), packed=None)
+        unpacked(tmp_path, bytes(head) + more * (tar_read.EXTENTS // 20), packed=None)
     assert caught.value.code == "unpack-sparse"

@@ -8,13 +8,14 @@ import threading
 
 import pytest
 
+from envtool.app import remove_store
 from envtool.errors import Interrupted, SandboxError, StoreError
-from envtool.store import blobs, claims, collect, layers, locks, memo, survey
+from envtool.store import answer_cache, blobs, collect, inventory, layers, leases, locks
 from envtool.store import store as stores
 from envtool.store.collect import Policy
 from envtool.store.gc import gc
-from envtool.store.scratch import remove_tree
-from envtool.upkeep import checking, removing
+from envtool.store.temp_dirs import remove_tree
+from envtool.upkeep import checking
 
 SINGLE, RANGE = "single 0-1000-1 0-1000-1", "range 0-100000-65536 0-100000-65536"
 KEY = "ab" * 32
@@ -70,13 +71,13 @@ def test_each_has_its_own_and_the_first_lies_where_it_always_did(both):
 
 def test_answers_are_shared_but_those_about_layers(both):
     first, second = both
-    memo.put(first, {"pins of": "x"}, 1)
-    assert memo.get(second, {"pins of": "x"}) == 1
+    answer_cache.put(first, {"pins of": "x"}, 1)
+    assert answer_cache.get(second, {"pins of": "x"}) == 1
     for question in ({"diff id of": KEY}, {"conflicts": KEY, "with": KEY}, {"opened": "layer", "of": KEY}):
-        memo.put(first, question, 1)
-        assert memo.get(second, question) is None
-        memo.put(second, question, 2)
-        assert (memo.get(first, question), memo.get(second, question)) == (1, 2)
+        answer_cache.put(first, question, 1)
+        assert answer_cache.get(second, question) is None
+        answer_cache.put(second, question, 2)
+        assert (answer_cache.get(first, question), answer_cache.get(second, question)) == (1, 2)
         assert not [damage for damage in checking.check(second).damages if damage.sort == "memory"]
 
 
@@ -120,9 +121,9 @@ def test_what_lies_in_ids_and_is_no_map_is_left_alone(both):
 def test_a_file_that_another_map_claims_stays(both):
     first, second = both
     sha256 = os.path.basename(blobs.keep(first, [b"hello"]))
-    held = claims.Claims()
+    held = leases.Claims()
     held.files(second, [sha256])
-    item = survey.Item(sort="file", name=sha256, size=5, used=0.0)
+    item = inventory.Item(sort="file", name=sha256, size=5, used=0.0)
     assert collect.collect(first, [item], remove=remove) == ([], [item])
     held.close()
     assert collect.collect(first, [item], remove=remove) == ([item], [])
@@ -169,15 +170,15 @@ def test_what_only_root_can_delete_is_told_and_left(both, monkeypatch):
 
 
 def away(store, cancelled=lambda: False, said=None):
-    return removing.remove(
+    return remove_store.remove(
         store, progress=lambda _: None, waiting=(said if said is not None else []).append, cancelled=cancelled
     )
 
 
 @pytest.fixture
 def _plain(monkeypatch):
-    monkeypatch.setattr(removing.ids, "inside", inside)
-    monkeypatch.setattr(removing.ids, "remove", remove)
+    monkeypatch.setattr(remove_store.ids, "inside", inside)
+    monkeypatch.setattr(remove_store.ids, "remove", remove)
 
 
 @pytest.mark.usefixtures("_plain")
@@ -185,7 +186,7 @@ def test_the_whole_store_goes(both):
     first, second = both
     made(first)
     made(second)
-    memo.put(second, {"diff id of": KEY}, 1)
+    answer_cache.put(second, {"diff id of": KEY}, 1)
     blobs.keep(second, [b"hello"])
     assert away(second).stuck == ()
     assert not os.path.exists(first.root)
@@ -209,7 +210,7 @@ def test_whoever_uses_it_is_waited_for(both, which):
     with locks.exclusive(both[which], f"build-{KEY}"), pytest.raises(Interrupted):
         away(both[0], cancelled=lambda: bool(said), said=said)
     assert said == [f"pid {os.getpid()}"]
-    held = claims.Claims()
+    held = leases.Claims()
     held.files(both[which], ["ab" * 32])
     with pytest.raises(Interrupted):
         away(both[0], cancelled=lambda: len(said) > 1, said=said)
@@ -234,7 +235,7 @@ def test_a_removal_that_was_ended_is_gone_on_with(tmp_path, both, monkeypatch):
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        removing.remove(first, progress=progress, waiting=print, cancelled=lambda: False)
+        remove_store.remove(first, progress=progress, waiting=print, cancelled=lambda: False)
     monkeypatch.setenv("ENVTOOL_STORE", str(tmp_path / "store"))
     assert stores.standing(SINGLE) == first, "it is known as a store"
     away(first)

@@ -9,7 +9,7 @@ import pytest
 
 from envtool import keys
 from envtool.project.snapshot import digest_of
-from envtool.store import results, views
+from envtool.store import results, snapshots
 
 DOCUMENT = {"format": 1, "view": "v", "commands": [["true"]]}
 KEY = keys.digest(DOCUMENT)
@@ -127,8 +127,8 @@ def test_once_a_day_what_nobody_used_goes(store, checkout):
     text = b"a\x00100644\x00" + b"0" * 64 + b"\0"
     used = digest_of(text)
     old = keep(store, checkout, {**DOCUMENT, "number": "old"}, owner="p")
-    views.put(store, used, text)
-    views.put(store, "unused", text)
+    snapshots.put(store, used, text)
+    snapshots.put(store, "unused", text)
     key = keep(store, checkout, {**DOCUMENT, "view": used})
     past = time.time() - results.AGE - 60
     os.utime(store.path("results", old), (past, past))
@@ -176,12 +176,12 @@ def test_a_manifest_names_what_changed(store):
 
     one, other = text(a=b"1", b=b"2", d=b"4"), text(a=b"1", b=b"3", c=b"5")
     for each in (one, other):
-        views.put(store, digest_of(each), each)
-        views.put(store, digest_of(each), each)
-    before, after = views.get(store, digest_of(one)), views.get(store, digest_of(other))
+        snapshots.put(store, digest_of(each), each)
+        snapshots.put(store, digest_of(each), each)
+    before, after = snapshots.get(store, digest_of(one)), snapshots.get(store, digest_of(other))
     assert before["a"] == (0o100644, "1" * 64)
-    assert views.difference(before, after) == {"b": "changed", "c": "new", "d": "gone"}
+    assert snapshots.difference(before, after) == {"b": "changed", "c": "new", "d": "gone"}
     with open(store.path("views", digest_of(one)), "wb") as file:
         file.write(b"junk")
-    assert views.get(store, digest_of(one)) is None
-    assert views.get(store, "none") is None
+    assert snapshots.get(store, digest_of(one)) is None
+    assert snapshots.get(store, "none") is None

@@ -10,8 +10,8 @@ import threading
 import pytest
 
 from envtool.store import blobs
-from envtool.store.scratch import make_directory
 from envtool.store.store import Store
+from envtool.store.temp_dirs import make_directory
 
 
 def test_many_at_once_lose_nothing(tmp_path, depth):

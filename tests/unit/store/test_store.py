@@ -13,9 +13,9 @@ import pytest
 
 from envtool import keys
 from envtool.errors import Interrupted, StoreError
-from envtool.store import blobs, canonical, layers, locks, memo
-from envtool.store.scratch import GOING, scratch, sweep
+from envtool.store import answer_cache, blobs, canonical, layers, locks
 from envtool.store.store import Store, directory, file_system, locate
+from envtool.store.temp_dirs import GOING, scratch, sweep
 
 KEY = "ab" * 32
 HELLO = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
@@ -219,14 +219,14 @@ def test_blobs(store, tmp_path):
 
 def test_memo(store):
     question = {"what": ["a", 1]}
-    assert memo.get(store, question) is None
-    memo.put(store, question, {"pins": None})
-    assert memo.get(store, question) == {"pins": None}
-    assert memo.get(store, {"what": ["a", 2]}) is None
+    assert answer_cache.get(store, question) is None
+    answer_cache.put(store, question, {"pins": None})
+    assert answer_cache.get(store, question) == {"pins": None}
+    assert answer_cache.get(store, {"what": ["a", 2]}) is None
     path = store.path("memo", f"{keys.digest(question)}.json")
     with open(path, "w") as file:
         file.write("{")
-    assert memo.get(store, question) is None
+    assert answer_cache.get(store, question) is None
     assert os.listdir(store.path("tmp")) == []
 
 
@@ -234,11 +234,11 @@ def test_a_question_is_asked_once(store):
     asked = []
 
     def one():
-        with memo.asking(store, "q"):
-            if memo.get(store, "q") is None:
+        with answer_cache.asking(store, "q"):
+            if answer_cache.get(store, "q") is None:
                 asked.append(1)
                 time.sleep(0.02)
-                memo.put(store, "q", 42)
+                answer_cache.put(store, "q", 42)
 
     threads = [threading.Thread(target=one) for _ in range(6)]
     [thread.start() for thread in threads]

@@ -11,7 +11,7 @@ import pytest
 
 from envtool.cli import door
 from envtool.errors import StoreError
-from envtool.store import scratch, survey, usage
+from envtool.store import disk_usage, inventory, temp_dirs
 from envtool.store.collect import collect
 from envtool.store.store import Store, locate, standing
 
@@ -33,8 +33,8 @@ def fill(path, size=100_000):
         file.write(b"x" * size)
 
 
-def of(store) -> survey.Unfinished:
-    return survey.unfinished(store, here)
+def of(store) -> inventory.Unfinished:
+    return inventory.unfinished(store, here)
 
 
 def test_a_directory_of_something_else_is_no_store_for_who_only_looks_either(tmp_path, monkeypatch):
@@ -51,11 +51,11 @@ def test_a_directory_of_something_else_is_no_store_for_who_only_looks_either(tmp
 
 
 def test_nothing(store):
-    assert of(store) == survey.Unfinished()
+    assert of(store) == inventory.Unfinished()
 
 
 def test_what_is_being_made(store):
-    with scratch.scratch(store) as top:
+    with temp_dirs.scratch(store) as top:
         fill(top)
         found = of(store)
     assert found.made > 100_000
@@ -78,8 +78,8 @@ def test_all_that_a_remover_will_take_is_being_removed_from_the_first_moment(sto
     def refuse(path, *_):
         raise PermissionError(path)
 
-    with mock.patch.object(scratch.shutil, "rmtree", refuse):
-        scratch.sweep(store, remove=lambda path: (looked.append(of(store)), os.system(f"rm -r {path}")))
+    with mock.patch.object(temp_dirs.shutil, "rmtree", refuse):
+        temp_dirs.sweep(store, remove=lambda path: (looked.append(of(store)), os.system(f"rm -r {path}")))
     assert len(looked) == 5
     assert not any(found.left for found in looked), "nobody will find it left"
     assert looked[0].going > 500_000
@@ -92,18 +92,18 @@ def test_what_is_being_swept_away(store):
     looked = []
 
     def remove(path):
-        assert path.endswith(scratch.GOING)
+        assert path.endswith(temp_dirs.GOING)
         looked.append(of(store))
 
     os.chmod(store.path("tmp", "0123456789abcdef", "upper"), 0o700)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scratch.shutil, "rmtree", lambda path: (_ for _ in ()).throw(PermissionError(1, "no")))
-        assert scratch.sweep(store, remove=remove) == 0  # the stand-in removed nothing
+        patch.setattr(temp_dirs.shutil, "rmtree", lambda path: (_ for _ in ()).throw(PermissionError(1, "no")))
+        assert temp_dirs.sweep(store, remove=remove) == 0  # the stand-in removed nothing
     assert looked[0].going > 100_000
     assert (looked[0].made, looked[0].left) == (0, 0)
     # its process was killed: nobody is at it, and whoever is next takes it away
     assert of(store).left > 100_000
-    assert scratch.sweep(store) == 1
+    assert temp_dirs.sweep(store) == 1
     assert of(store).size == 0
 
 
@@ -111,14 +111,14 @@ def test_what_gc_takes_away(store):
     """Layers are moved out of sight first; until they are gone they are what is going."""
     key = "ab" * 32
     fill(store.path("results", key))
-    item = survey.Item(sort="result", name=key, size=1, used=0.0)
+    item = inventory.Item(sort="result", name=key, size=1, used=0.0)
     found = []
 
     def remove(path):
         found.append(of(store))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scratch.shutil, "rmtree", lambda path: (_ for _ in ()).throw(PermissionError(1, "no")))
+        patch.setattr(temp_dirs.shutil, "rmtree", lambda path: (_ for _ in ()).throw(PermissionError(1, "no")))
         with pytest.raises(PermissionError):
             collect(store, [item], remove=remove)
     assert found[0].going > 100_000
@@ -137,27 +137,27 @@ def test_a_tree_that_vanishes_while_it_is_measured(store):
     top = store.path("tmp", "0123456789abcdef")
     for number in range(200):
         os.makedirs(f"{top}/{number}/x")
-    thread = threading.Thread(target=scratch.remove_tree, args=(top,))
+    thread = threading.Thread(target=temp_dirs.remove_tree, args=(top,))
     thread.start()
     while thread.is_alive():
-        usage.fading(top)
+        disk_usage.fading(top)
     thread.join()
-    assert usage.fading(top) == 0
+    assert disk_usage.fading(top) == 0
 
 
 def test_a_link_is_not_followed_and_one_file_counts_once(tmp_path):
     fill(tmp_path / "t")
-    before = usage.fading(str(tmp_path / "t"))
+    before = disk_usage.fading(str(tmp_path / "t"))
     os.link(tmp_path / "t/upper/a/file", tmp_path / "t/upper/b")
     os.symlink("/usr", tmp_path / "t/upper/l")
-    assert usage.fading(str(tmp_path / "t")) - before < 20_000
+    assert disk_usage.fading(str(tmp_path / "t")) - before < 20_000
     os.symlink(tmp_path / "t", tmp_path / "link")
-    assert usage.fading(str(tmp_path / "link")) < 20_000
+    assert disk_usage.fading(str(tmp_path / "link")) < 20_000
 
 
 def test_the_lock_of_what_is_made_stays(store):
     """To look takes no lock away, and keeps none."""
-    with scratch.scratch(store) as top:
+    with temp_dirs.scratch(store) as top:
         of(store)
         descriptor = os.open(top, os.O_RDONLY)
         with pytest.raises(BlockingIOError):

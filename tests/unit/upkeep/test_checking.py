@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from envtool import keys
-from envtool.store import blobs, layers, memo, results
-from envtool.store.claims import Claims
+from envtool.store import answer_cache, blobs, layers, results
+from envtool.store.leases import Claims
 from envtool.upkeep import checking
 
 
@@ -37,7 +37,7 @@ def whole(store, make):
     source = store.path("tmp", "source")
     Path(source).write_bytes(content)
     blob = blobs.put(store, source, hashlib.sha256(content).hexdigest())
-    memo.put(store, {"asked": 1}, {"answer": 2})
+    answer_cache.put(store, {"asked": 1}, {"answer": 2})
     log = Path(store.path("tmp", "log"))
     log.write_text("passed\n")
     out = Path(store.path("tmp", "out"))
@@ -211,7 +211,7 @@ def test_results_memories_views_and_plans(store, whole):
     Path(store.path("results", key, "outputs", "out")).write_text("evil")
     for room, name in (("memo", "0" * 64 + ".json"), ("views", "1" * 64), ("plans", "01234567")):
         Path(store.path(room, name)).write_bytes(b"junk")
-    asked = Path(memo.path(store, {"asked": 1}))
+    asked = Path(answer_cache.path(store, {"asked": 1}))
     asked.rename(asked.with_name("2" * 64 + ".json"))
     assert {(each.sort, each.name) for each in found(store)} == {
         ("result", key),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envtool.store.survey import Item, Sheet, Survey, Use
+from envtool.store.inventory import Item, Sheet, Survey, Use
 from envtool.upkeep.costs import Stack, costs, stacks
 
 

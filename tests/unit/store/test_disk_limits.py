@@ -6,7 +6,7 @@ import pytest
 
 from envtool.errors import StoreError
 from envtool.fs import sizes
-from envtool.store import room
+from envtool.store import disk_limits
 
 
 def test_sizes():
@@ -29,28 +29,31 @@ def test_a_limit_is_told_as_one_would_write_it():
 
 
 def test_ages():
-    assert [room.age(text) for text in ("0s", "30d", "2w", "1d12h", "90m", "5s")] == [
+    assert [disk_limits.age(text) for text in ("0s", "30d", "2w", "1d12h", "90m", "5s")] == [
         0.0, 30 * 86400.0, 14 * 86400.0, 129600.0, 5400.0, 5.0,
     ]  # fmt: skip
-    assert [room.age(text) for text in ("", "30", "d", "12h1d", "-1d")] == [None] * 5
+    assert [disk_limits.age(text) for text in ("", "30", "d", "12h1d", "-1d")] == [None] * 5
 
 
 def test_what_stays_free():
-    assert room.keep_free(10**10, {}) == 5 * 10**8
-    assert room.keep_free(10**12, {}) == room.MOST
-    assert room.keep_free(10**12, {room.FREE: "10%"}) == 10**11
-    assert room.keep_free(10**12, {room.FREE: "3GB"}) == 3 * 10**9
-    assert room.keep_free(10**12, {room.FREE: "0"}) == 0
-    assert room.limit({}) is None
-    assert room.limit({room.SIZE: "20GB"}) == 20 * 10**9
-    for call in (lambda: room.keep_free(1, {room.FREE: "much"}), lambda: room.limit({room.SIZE: "5%"})):
+    assert disk_limits.keep_free(10**10, {}) == 5 * 10**8
+    assert disk_limits.keep_free(10**12, {}) == disk_limits.MOST
+    assert disk_limits.keep_free(10**12, {disk_limits.FREE: "10%"}) == 10**11
+    assert disk_limits.keep_free(10**12, {disk_limits.FREE: "3GB"}) == 3 * 10**9
+    assert disk_limits.keep_free(10**12, {disk_limits.FREE: "0"}) == 0
+    assert disk_limits.limit({}) is None
+    assert disk_limits.limit({disk_limits.SIZE: "20GB"}) == 20 * 10**9
+    for call in (
+        lambda: disk_limits.keep_free(1, {disk_limits.FREE: "much"}),
+        lambda: disk_limits.limit({disk_limits.SIZE: "5%"}),
+    ):
         with pytest.raises(StoreError) as caught:
             call()
         assert caught.value.code == "store-variable"
 
 
 def test_what_is_lacking(store):
-    here, total = room.free(store)
+    here, total = disk_limits.free(store)
     assert 0 < here < total
-    assert room.lacking(store, {room.FREE: "0"}) == 0
-    assert room.lacking(store, {room.FREE: "100%"}) > 0
+    assert disk_limits.lacking(store, {disk_limits.FREE: "0"}) == 0
+    assert disk_limits.lacking(store, {disk_limits.FREE: "100%"}) > 0

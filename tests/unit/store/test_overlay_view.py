@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envtool.store.merged import history, merged, record
+from envtool.store.overlay_view import history, merged, record
 
 NAMES = st.sampled_from([b"a", b"b", b"c"])
 TREES = st.recursive(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from envtool import keys
 from envtool.errors import StoreError
-from envtool.store import document, history, layers, memo, results, survey, views
+from envtool.store import answer_cache, history, inventory, json_documents, layers, results, snapshots
 from envtool.store.store import Store, locate
 from tests.depth import examples
 
@@ -28,18 +28,18 @@ RIGHT = {"diff_id": "sha256:" + "a" * 64, "size": 1, "entries": 1, "document": {
 )  # fmt: skip
 def test_what_is_none(data):
     with pytest.raises(ValueError):
-        document.loads(data)
+        json_documents.loads(data)
 
 
 @settings(max_examples=examples(100, 10_000), deadline=None)
 @given(data=st.data())
 def test_a_changed_byte_is_noticed(data):
-    right = document.dumps(RIGHT)
+    right = json_documents.dumps(RIGHT)
     at = data.draw(st.integers(0, len(right) - 1))
     changed = bytearray(right)
     changed[at] ^= data.draw(st.integers(1, 255))
     try:
-        found = document.loads(bytes(changed))
+        found = json_documents.loads(bytes(changed))
     except ValueError:
         return
     # in the name of the sum alone: then it is a document as an older envtool wrote it, and one more field
@@ -53,8 +53,8 @@ NAMES = st.binary(max_size=12).map(os.fsdecode) | st.text(st.sampled_from("\\udc
 @example(one="\\ud9", other="\\\\udc80")
 @given(one=NAMES, other=NAMES)
 def test_a_name_that_is_no_text_comes_back_and_is_like_no_other(one, other):
-    data = document.dumps({"path": one})
-    assert document.loads(data) == {"path": one}
+    data = json_documents.dumps({"path": one})
+    assert json_documents.loads(data) == {"path": one}
     data.decode("utf-8")
     assert (keys.digest({"path": one}) == keys.digest({"path": other})) == (one == other)
 
@@ -98,15 +98,15 @@ def test_documents_of_any_shape_are_misses_or_named(tmp_path_factory, data):
     assert found is None or found.diff_id.startswith("sha256:")
     assert found or (refused.code == "layer-damaged" and "store verify --repair" in refused.hint)
     [*history.built(store, kinds=["layer:run"], diff_ids=[RIGHT["diff_id"]])]
-    survey.survey(store, lambda function, *arguments, at: 0)
+    inventory.survey(store, lambda function, *arguments, at: 0)
     question = {"what": 1}
-    with open(memo.path(store, question), "w") as file:
+    with open(answer_cache.path(store, question), "w") as file:
         json.dump({"question": question if data.draw(st.booleans()) else value, "answer": value}, file)
-    memo.get(store, question)
+    answer_cache.get(store, question)
     [*history.asked(store, ["layer:run"])]
     assert layers.recall(store, key, {}) is None
     results.find(store, key)
-    views.get(store, "0" * 64)
+    snapshots.get(store, "0" * 64)
 
 
 def test_a_half_a_layer_and_one_that_is_a_file_are_named(store):

@@ -19,8 +19,8 @@ from typing import TypeAlias
 from envtool.fs.passwd import lacking
 from envtool.fs.sizes import said
 from envtool.store import canonical
-from envtool.store.holes import write
-from envtool.store.tarread import DIRECTORY, FIFO, HARD, REGULAR, SYMBOLIC, Member, refuse
+from envtool.store.sparse import write
+from envtool.store.tar_read import DIRECTORY, FIFO, HARD, REGULAR, SYMBOLIC, Member, refuse
 
 DEPTH = 250  # directories below one another: what walks trees later recurses
 NAME, PATH = 255, 4000  # bytes

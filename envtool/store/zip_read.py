@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from typing import IO, TypeAlias
 
 from envtool.errors import BuildError
-from envtool.store.grow import PATH
-from envtool.store.tarread import DIRECTORY, REGULAR, SYMBOLIC, Member, refuse
+from envtool.store.tar_extract import PATH
+from envtool.store.tar_read import DIRECTORY, REGULAR, SYMBOLIC, Member, refuse
 
 MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 PIECE = 1 << 20

@@ -18,8 +18,8 @@ from contextlib import ExitStack
 from envtool.fs import store_files
 from envtool.store import blobs, locks
 from envtool.store import layers as kept
-from envtool.store.scratch import scratch
 from envtool.store.store import Store, others
+from envtool.store.temp_dirs import scratch
 
 LOCK = "claims"
 SHEET = "claims"

@@ -17,7 +17,7 @@ from envtool.errors import FetchError, Interrupted
 from envtool.net.integrity import integrity_digest
 from envtool.store import blobs
 from envtool.store.download import download
-from envtool.store.learn import learn
+from envtool.store.fetch_by_integrity import learn
 
 QUICK = net.Patience(attempts=2, pause=0.01, longest=0.1, connect=2, read=2)
 BODY = os.urandom(70_000)

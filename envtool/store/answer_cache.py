@@ -9,9 +9,9 @@ from typing import Any
 
 from envtool import keys
 from envtool.model import Json
-from envtool.store import document, locks
-from envtool.store.scratch import scratch, take_place
+from envtool.store import json_documents, locks
 from envtool.store.store import Store
+from envtool.store.temp_dirs import scratch, take_place
 
 _OF_IDS = ("conflicts", "diff id of", "opened")  # questions about layers: each id map has answers of its own
 
@@ -19,7 +19,7 @@ _OF_IDS = ("conflicts", "diff id of", "opened")  # questions about layers: each 
 def get(store: Store, question: Json) -> Any:
     """The remembered answer, None when there is none (or it is damaged: then it is asked again)."""
     try:
-        entry = document.load(path(store, question))
+        entry = json_documents.load(path(store, question))
         same = keys.digest(entry["question"]) == keys.digest(_asked(store, question))
     except (OSError, ValueError, LookupError):
         return None
@@ -32,7 +32,7 @@ def put(store: Store, question: Json, answer: Json) -> None:
     with scratch(store) as top:
         mine = os.path.join(top, "memo")
         with open(mine, "wb") as file:
-            file.write(document.dumps({"question": question, "answer": answer}))
+            file.write(json_documents.dumps({"question": question, "answer": answer}))
             file.flush()
             os.fsync(file.fileno())
         take_place(mine, target)

@@ -16,8 +16,8 @@ from typing import Any, Literal, TypeAlias
 
 from envtool.errors import EnvtoolError
 from envtool.fs import store_files
-from envtool.store import blobs, caches, layers, locks, scratch, usage
-from envtool.store.document import seconds
+from envtool.store import blobs, caches, disk_usage, layers, locks, temp_dirs
+from envtool.store.json_documents import seconds
 from envtool.store.store import OWN, Store, others
 
 Sort: TypeAlias = Literal["layer", "file", "result", "cache"]
@@ -114,7 +114,7 @@ class Unfinished:
         return self.made + self.going + self.left
 
 
-def unfinished(store: Store, inside: usage.Inside) -> Unfinished:
+def unfinished(store: Store, inside: disk_usage.Inside) -> Unfinished:
     """Look at tmp/ of every id map whose trees this account can delete."""
     made = going = left = stopped = 0
     for each in (store, *(other for other in others(store) if deletable(other, inside))):
@@ -123,10 +123,10 @@ def unfinished(store: Store, inside: usage.Inside) -> Unfinished:
             place = each.path("tmp", name)
             held = bool(locks.holder(place))
             try:
-                size = look(usage.fading, ".", at=place) if os.path.isdir(place) else _blocks(place)
+                size = look(disk_usage.fading, ".", at=place) if os.path.isdir(place) else _blocks(place)
             except (OSError, EnvtoolError, RuntimeError):  # gone meanwhile
                 continue
-            if held and name.endswith(scratch.GOING):
+            if held and name.endswith(temp_dirs.GOING):
                 going += size
             elif held:
                 made += size
@@ -136,7 +136,7 @@ def unfinished(store: Store, inside: usage.Inside) -> Unfinished:
     return Unfinished(made=made, going=going, left=left, stopped=stopped)
 
 
-def survey(store: Store, inside: usage.Inside) -> Survey:
+def survey(store: Store, inside: disk_usage.Inside) -> Survey:
     """Look at everything. What goes away meanwhile is passed over."""
     items, sheets, plans, halves = _of_one(store, inside)
     items += _files(store)
@@ -157,14 +157,16 @@ def survey(store: Store, inside: usage.Inside) -> Survey:
     )  # fmt: skip
 
 
-def _of_one(store: Store, inside: usage.Inside) -> tuple[list[Item], dict[str, Sheet], tuple[Use, ...], list[Item]]:
+def _of_one(
+    store: Store, inside: disk_usage.Inside
+) -> tuple[list[Item], dict[str, Sheet], tuple[Use, ...], list[Item]]:
     """What one id map has for itself: its layers, results and caches, its sheets, what uses them, and its halves."""
     found = {key: _sheet(store, key) for key in names(store, "layers")}
     sheets = {key: sheet for key, sheet in found.items() if sheet is not None}
     halves = [Item(sort="layer", name=key, size=0, used=0.0, ids=store.ids) for key in found.keys() - sheets.keys()]
     plans = tuple(uses(store))
     inside = as_others(inside, store)
-    sizes = usage.of_layers(store, sheets, inside)
+    sizes = disk_usage.of_layers(store, sheets, inside)
     used = last_used(sheets, {key: _marked(store, key) for key in sheets}, plans)
     items = [
         Item(sort="layer", name=key, size=sizes[key], used=used[key], height=len(sheets[key].below), ids=store.ids)
@@ -178,7 +180,7 @@ def as_others(call: Callable[..., Any], store: Store) -> Callable[..., Any]:
     return partial(call, idmap=store.idmap) if store.idmap else call
 
 
-def deletable(store: Store, inside: usage.Inside) -> bool:
+def deletable(store: Store, inside: disk_usage.Inside) -> bool:
     """Whether this account may delete what an id map has in the store."""
     if os.geteuid() == 0 or not store.idmap:
         return True
@@ -282,7 +284,7 @@ def _time(path: str) -> float:
 
 def _blocks(path: str) -> int:
     try:
-        return os.lstat(path).st_blocks * usage.BLOCK
+        return os.lstat(path).st_blocks * disk_usage.BLOCK
     except OSError:
         return 0
 
@@ -312,7 +314,7 @@ def _files(store: Store) -> Iterator[Item]:
                     info = item.stat(follow_symlinks=False)
                     if len(item.name) == 64:
                         used = max(info.st_atime, info.st_mtime)  # see claims.py
-                        yield Item(sort="file", name=item.name, size=info.st_blocks * usage.BLOCK, used=used)
+                        yield Item(sort="file", name=item.name, size=info.st_blocks * disk_usage.BLOCK, used=used)
         except OSError:
             continue
 
@@ -322,13 +324,13 @@ def _results(store: Store) -> Iterator[Item]:
         place = store.path("results", key)
         try:
             if key != "of":
-                size, used = usage.measure(place), os.stat(place).st_mtime
+                size, used = disk_usage.measure(place), os.stat(place).st_mtime
                 yield Item(sort="result", name=key, size=size, used=used, ids=store.ids)
         except OSError:
             continue
 
 
-def _caches(store: Store, inside: usage.Inside) -> Iterator[Item]:
+def _caches(store: Store, inside: disk_usage.Inside) -> Iterator[Item]:
     """What RUNs of Dockerfiles keep (caches.py). They change, so they are measured each time."""
     for key in names(store, caches.ROOM):
         for number in names(store, caches.ROOM, key):
@@ -336,7 +338,7 @@ def _caches(store: Store, inside: usage.Inside) -> Iterator[Item]:
             if not number.isdigit():
                 continue
             try:
-                size = inside(usage.measure, ".", at=place)
+                size = inside(disk_usage.measure, ".", at=place)
                 used = max(os.stat(place).st_mtime, _time(locks.place(store, f"cache-{key}-{number}")))
             except (OSError, EnvtoolError, RuntimeError):
                 continue

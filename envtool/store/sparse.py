@@ -6,7 +6,7 @@ import os
 import zlib
 from collections.abc import Iterator
 
-from envtool.store.tarread import Member
+from envtool.store.tar_read import Member
 
 _POLYNOMIAL = 0xEDB88320
 

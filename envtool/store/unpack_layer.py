@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from envtool.errors import BuildError, Interrupted, StoreError
-from envtool.store import canonical, inflate, refusing
-from envtool.store.grow import Tree
-from envtool.store.tarread import Reader, refuse, shown
+from envtool.store import canonical, decompress, disk_errors
+from envtool.store.tar_extract import Tree
+from envtool.store.tar_read import Reader, refuse, shown
 
 RATIO = 250  # a layer that unpacks to more than so many times its size is a bomb: deflate ends at 1032, zstd nowhere
 FREELY = 1 << 28  # bytes that any layer may unpack to
@@ -41,7 +41,7 @@ class Unpacked:
 
 def prepare() -> None:
     """Import what unpacking imports late: as container root nothing may be readable any more."""
-    inflate.zstandard()
+    decompress.zstandard()
 
 
 def attempt(
@@ -81,8 +81,8 @@ def result(answer: tuple[Any, ...], root: str = "") -> Unpacked:
         raise Interrupted
     if kind == "disk":
         number, text, name = rest
-        if number in refusing.FULL:
-            raise refusing.full(root, number)
+        if number in disk_errors.FULL:
+            raise disk_errors.full(root, number)
         raise StoreError(f"member {name} cannot be written here: {text}", code="store-write")
     captured, left_out, count = rest
     return Unpacked(captured=captured, left_out=left_out, left_out_count=count)
@@ -97,7 +97,7 @@ def _unpack(
     disk = os.statvfs(top)
     room = disk.f_bavail * disk.f_frsize
     limit = max(FREELY, RATIO * packed)
-    ahead = inflate.Ahead(inflate.pieces(blob))
+    ahead = decompress.Ahead(decompress.pieces(blob))
     tree = Tree(top, owners=owners)
 
     def pull() -> bytes:

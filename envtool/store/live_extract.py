@@ -18,10 +18,10 @@ from collections.abc import Callable
 from typing import IO, Any, cast
 
 from envtool.errors import BuildError
-from envtool.store import inflate, zipread
-from envtool.store.grow import WHITEOUT, Directory, Tree, own
-from envtool.store.tarread import BLOCK, DIRECTORY, Member, Reader, begins, refuse, shown
-from envtool.store.zipread import Members
+from envtool.store import decompress, zip_read
+from envtool.store.tar_extract import WHITEOUT, Directory, Tree, own
+from envtool.store.tar_read import BLOCK, DIRECTORY, Member, Reader, begins, refuse, shown
+from envtool.store.zip_read import Members
 
 PIECE = 1 << 20
 RATIO = 250  # as in unpack.py
@@ -35,8 +35,8 @@ _DAMAGED = (EOFError, zlib.error, lzma.LZMAError)  # bz2 and gzip say OSError wi
 
 def prepare() -> None:
     """Import what is imported late: in a container nothing can be."""
-    inflate.zstandard()
-    zipread.prepare()
+    decompress.zstandard()
+    zip_read.prepare()
 
 
 def unpack(
@@ -85,8 +85,8 @@ def extract(path: str, target: str, *, strip: int = 0, owners: bool = False, roo
 def _members(file: IO[bytes], limit: int) -> Members:
     magic = file.read(4)
     file.seek(0)
-    if magic in zipread.MAGIC:
-        yield from zipread.members(file, limit)
+    if magic in zip_read.MAGIC:
+        yield from zip_read.members(file, limit)
         return
     pull = _pull(file, limit, alone=True)
     head = b""
@@ -145,7 +145,7 @@ class _Pieces:
     """What zstd packed, as `read` gives it."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        self._pieces = inflate.pieces(file.fileno())
+        self._pieces = decompress.pieces(file.fileno())
 
     def read(self, _: int) -> bytes:
         return next(self._pieces, b"")

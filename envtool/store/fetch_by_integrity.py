@@ -14,10 +14,10 @@ from envtool.errors import FetchError, Interrupted, StoreError
 from envtool.events import Emit, Progress
 from envtool.model import Json
 from envtool.net.integrity import integrity_digest
-from envtool.store import blobs, memo
-from envtool.store.document import whole
-from envtool.store.scratch import scratch
+from envtool.store import answer_cache, blobs
+from envtool.store.json_documents import whole
 from envtool.store.store import Store
+from envtool.store.temp_dirs import scratch
 
 JOBS = 8
 GRACE = 1.0  # seconds that transfers have to end after a failure or a cancel
@@ -60,7 +60,7 @@ def _remembered(item: Sealed, store: Store) -> tuple[str, str, int] | None:
     """(URL, sha256, size) of what was fetched before. Without an integrity nothing says that it is still the same."""
     if not integrity_digest(item.integrity):
         return None
-    known = memo.get(store, _question(item))
+    known = answer_cache.get(store, _question(item))
     try:
         sha256, size = known["sha256"], known["size"]
         there = whole(size) and blobs.has(store, sha256, size)
@@ -151,7 +151,7 @@ class _Learning:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             blobs.put(self._store, path, sha256)
             if wanted:
-                memo.put(self._store, _question(item), {"sha256": sha256, "size": size})
+                answer_cache.put(self._store, _question(item), {"sha256": sha256, "size": size})
             return url, sha256, size
         raise first or FetchError(f"{item.name}: nobody says where it is", code="fetch-url")
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from envtool.container import ids
 from envtool.errors import Interrupted
 from envtool.store import collect, locks
-from envtool.store.scratch import GOING, ease, remove_tree
+from envtool.store.inventory import as_others, names, sealed, survey, unfinished
 from envtool.store.store import IDS, OWN, ROOMS, STAMP, Store, others
-from envtool.store.survey import as_others, names, sealed, survey, unfinished
+from envtool.store.temp_dirs import GOING, ease, remove_tree
 
 PAUSE = 0.1  # seconds between two looks at whether something is in use
 

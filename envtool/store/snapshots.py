@@ -7,8 +7,8 @@ import zlib
 
 from envtool.fs import store_files
 from envtool.project.snapshot import digest_of
-from envtool.store.scratch import scratch, take_place
 from envtool.store.store import Store
+from envtool.store.temp_dirs import scratch, take_place
 
 LARGEST = 1 << 30  # bytes of a manifest: zeros are packed a thousand to one
 

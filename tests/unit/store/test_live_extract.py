@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from envtool.errors import BuildError
-from envtool.store import live
+from envtool.store import live_extract
 from tests.unit.store.archives import directory, hard, link, member, tar
 
 ME = (os.geteuid(), os.getegid())
@@ -33,7 +33,7 @@ def unpack(root: Path, archive: bytes, target: str = "/t") -> list[str] | None:
     path = root.parent / "archive"
     path.write_bytes(archive)
     made = []
-    found = live.unpack(str(path), target, ME, lambda: made.append(1), root=str(root))
+    found = live_extract.unpack(str(path), target, ME, lambda: made.append(1), root=str(root))
     assert bool(made) == (found is not None)
     return found
 

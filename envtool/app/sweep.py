@@ -7,7 +7,7 @@ import time
 
 from envtool.container import ids, kernel
 from envtool.errors import EnvtoolError
-from envtool.store import scratch, store
+from envtool.store import store, temp_dirs
 
 WAIT = 0.01  # seconds between two looks at whether our parent is gone
 LONGEST = 10.0
@@ -39,7 +39,7 @@ def _sweep(place: store.Store, parent: int) -> None:
         while os.getppid() == parent and time.monotonic() < end:
             time.sleep(WAIT)
         for _ in range(ROUNDS):  # whoever looked at something just then (`store size`) held its lock
-            scratch.sweep(place, remove=ids.remove)
+            temp_dirs.sweep(place, remove=ids.remove)
             if not os.listdir(place.path("tmp")):
                 break
             time.sleep(PAUSE)

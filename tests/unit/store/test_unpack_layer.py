@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from envtool.errors import BuildError, Interrupted
-from envtool.store import canonical, holes, tarread
+from envtool.store import canonical, sparse, tar_read
 from tests.unit.store.archives import digest, directory, gz, hard, link, member, tar, unpacked
 from tests.unit.store.test_canonical import EPOCH, trees, written
 from tests.unit.store.test_canonical import grow as grow_tree
@@ -301,13 +301,13 @@ def test_holes_stay_holes(tmp_path, form):
     with open(made / "holes", "rb") as one, open(tree / "holes", "rb") as other:
         for _ in range(61):
             assert one.read(1_000_000) == other.read(1_000_000)
-    assert records[1].split(b" ")[4] == b"%d:%08x" % (20 << 30, holes.zeros(0, 20 << 30))
+    assert records[1].split(b" ")[4] == b"%d:%08x" % (20 << 30, sparse.zeros(0, 20 << 30))
 
 
 @given(st.binary(max_size=50), st.integers(0, 3_000_000))
 @settings(max_examples=60, deadline=None)
 def test_the_sum_of_zeros_needs_no_zeros(data, count):
-    assert holes.zeros(zlib.crc32(data), count) == zlib.crc32(data + bytes(count))
+    assert sparse.zeros(zlib.crc32(data), count) == zlib.crc32(data + bytes(count))
 
 
 # ---- the reader alone ----------------------------------------------------------------------------------------------
@@ -321,7 +321,7 @@ def read(data: bytes, piece: int) -> list[tuple]:
         at += piece
         return data[at - piece : at]
 
-    reader = tarread.Reader(pull)
+    reader = tar_read.Reader(pull)
     return [
         (
             m.name,

@@ -14,7 +14,7 @@ from pathlib import Path
 from _bench import Table, options, run, timed, workspace
 
 from envtool import keys
-from envtool.container import ids
+from envtool.container import userns
 from envtool.model import Where
 from envtool.plan.why import Nearest, Past, Subject
 from envtool.store import history, store
@@ -59,7 +59,7 @@ def parsed(place: store.Store) -> None:
 def main(asked: argparse.Namespace, table: Table) -> None:
     """One row for each number of layers."""
     with workspace(asked.envtool):
-        place = store.locate(idmap=ids.describe(), environ=os.environ)
+        place = store.locate(idmap=userns.describe(), environ=os.environ)
         there = 0
         for size in [10, 20] if asked.tiny else [500, 5_000]:
             while there < size:

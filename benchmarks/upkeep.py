@@ -17,7 +17,7 @@ from pathlib import Path
 from _bench import Table, options, run, seconds, workspace
 
 from envtool import keys
-from envtool.container import ids
+from envtool.container import userns
 from envtool.store import blobs, canonical, layers, store
 
 
@@ -34,12 +34,12 @@ def fill(top: str, number: int, files: int) -> None:
 def layer(place: store.Store, number: int, files: int, below: list[str]) -> layers.Layer:
     """One layer in the store."""
     document = {"kind": "layer:bench", "number": number, "below": below, "files": []}
-    with layers.building(place, keys.digest(document), remove=ids.remove) as draft:
-        ids.own(draft.upper)
-        ids.remove(draft.work)
+    with layers.building(place, keys.digest(document), remove=userns.remove) as draft:
+        userns.own(draft.upper)
+        userns.remove(draft.work)
         with open(draft.manifest, "wb") as sheet:
-            ids.inside(fill, ".", number, files, at=draft.upper)
-            captured = ids.inside(canonical.capture, ".", 1_600_000_000, (), sheet.fileno(), at=draft.upper)
+            userns.inside(fill, ".", number, files, at=draft.upper)
+            captured = userns.inside(canonical.capture, ".", 1_600_000_000, (), sheet.fileno(), at=draft.upper)
         return draft.commit(captured, document, {"name": f"l{number}", "project": "/p", "time": time.time()})
 
 
@@ -63,7 +63,7 @@ def sheet(place: store.Store, number: int, files: int) -> str:
 
 def made(asked: argparse.Namespace, work: Path) -> store.Store:
     """A store of layers and fetched files."""
-    place = store.locate(idmap=ids.describe(), environ=os.environ)
+    place = store.locate(idmap=userns.describe(), environ=os.environ)
     below: list[str] = []
     for number in range(asked.layers):
         below.append(layer(place, number, asked.files, below[-5:]).diff_id)

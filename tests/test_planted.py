@@ -35,13 +35,13 @@ FAULTS = {
         ["tests/e2e/test_killed.py"],
     ),
     "a process left": (
-        "envtool/container/inside.py",
+        "envtool/container/pid1.py",
         "        kernel.prctl(kernel.PR_SET_PDEATHSIG, kernel.SIGKILL)\n        os.setsid()\n",
         "        os.setsid()\n",
         ["tests/e2e/test_interrupts.py"],
     ),
     "an open network": (
-        "envtool/container/inside.py",
+        "envtool/container/pid1.py",
         '(0 if program["network"] else kernel.CLONE_NEWNET)',
         "0",
         ["tests/e2e/test_hostile_tasks.py"],

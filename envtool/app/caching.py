@@ -10,7 +10,7 @@ from envtool.app.reading import read
 from envtool.app.request import SPEC, Request
 from envtool.cache import sshsig
 from envtool.cache.show import Shown, show
-from envtool.container import ids
+from envtool.container import userns
 from envtool.errors import StoreError, UsageError
 from envtool.fs import caller_paths
 from envtool.store import store
@@ -31,7 +31,7 @@ def cache(request: Request) -> Shown:
     if spec.cache is None:
         hint = "docs/cache.md says how to set one up in five lines"
         raise UsageError(f"{spec.file} has no `cache:`", code="no-cache", hint=hint)
-    place = store.locate(idmap=ids.describe())
+    place = store.locate(idmap=userns.describe())
     return show(spec.cache, place, os.environ, project=spec.root, in_ci=in_ci(os.environ), offline=request.offline)
 
 

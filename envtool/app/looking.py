@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from envtool import plugins
 from envtool.app.opening import Opened, free, opened
 from envtool.app.request import Request, one_env
-from envtool.container import ids
+from envtool.container import userns
 from envtool.errors import MakeError, UsageError
 from envtool.realise.look import Look, look
 from envtool.realise.tree import StackTree
@@ -54,7 +54,7 @@ class Looking:
         except UsageError as error:
             if error.code != "no-spec" or request.file:
                 raise
-        self.store: Store = self.at.setting.store if self.at else store.locate(idmap=ids.describe())
+        self.store: Store = self.at.setting.store if self.at else store.locate(idmap=userns.describe())
         self.plugins: Sequence[object] = (self.at.kinds if self.at else plugins.discover()).plugins
         self._looks: dict[str, Look] | None = None
 
@@ -131,7 +131,7 @@ class Looking:
     def _held(self, subject: str, name: str, kind: str, layer: layers.Layer) -> Member:
         if self.claims.find_layer(self.store, layer.key) is None:
             raise MakeError(f"layer {layer.key[:12]} is gone from the store", code="layer-gone", hint="run it again")
-        disk = disk_usage.of_layers(self.store, [layer.key], ids.inside)[layer.key]
+        disk = disk_usage.of_layers(self.store, [layer.key], userns.inside)[layer.key]
         return Member(subject=subject, name=name, kind=kind, layer=layer, disk=disk)
 
     def below(self, layer: layers.Layer) -> list[layers.Layer] | None:

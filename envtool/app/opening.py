@@ -12,7 +12,7 @@ from envtool import plugins
 from envtool.app.reading import read
 from envtool.app.request import Request
 from envtool.build import locking
-from envtool.container import ids
+from envtool.container import userns
 from envtool.errors import UsageError
 from envtool.events import Emit, Event
 from envtool.fs.beneath import real_path
@@ -51,8 +51,8 @@ def opened(request: Request, emit: Emit | None = None, cancel: Cancel | None = N
     listed once. Raises SpecError (also where the lock has to fit and does not), UsageError, StoreError."""
     spec, files, kinds = read(request, cancel)
     nodes = graph(spec, kinds)
-    place = store.locate(idmap=ids.describe())
-    temp_dirs.sweep(place, remove=ids.remove)
+    place = store.locate(idmap=userns.describe())
+    temp_dirs.sweep(place, remove=userns.remove)
     name = lock_file.name(spec.file)
     locked = lock_file.read(files, spec.file, kinds)
     setting = Setting(

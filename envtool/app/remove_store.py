@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from envtool.container import ids
+from envtool.container import userns
 from envtool.errors import Interrupted
 from envtool.store import collect, locks
 from envtool.store.inventory import as_others, names, sealed, survey, unfinished
@@ -37,15 +37,15 @@ def remove(
 ) -> Removed:
     """Remove all of it, once nobody uses any of it. Raises OSError, Interrupted."""
     size = 0
-    ease(store, remove=ids.remove)
+    ease(store, remove=userns.remove)
     with locks.exclusive(store, collect.LOCK, waiting=waiting, cancelled=cancelled):
         while True:
             _until_free(store, waiting, cancelled)
-            found = survey(store, ids.inside)
-            gone, busy = collect.collect(store, [*found.items, *found.halves], remove=ids.remove, progress=progress)
+            found = survey(store, userns.inside)
+            gone, busy = collect.collect(store, [*found.items, *found.halves], remove=userns.remove, progress=progress)
             size += sum(item.size for item in gone)
             if not busy:
-                size += unfinished(store, ids.inside).size
+                size += unfinished(store, userns.inside).size
                 break
         stuck = {each.ids for each in found.stuck}
         for each in (store, *others(store)):
@@ -67,7 +67,7 @@ def _empty(store: Store, *, whole: bool) -> None:
     """Take away the rooms of one id map; at the top also those that all share, and the locks with all else."""
     rooms = [*OWN] if store.ids else [room.split("/")[0] for room in ROOMS if whole or room != "locks"]
     for room in (*rooms, *(("locks", STAMP) if store.ids else ())):
-        remove_tree(store.idmap_path(room), as_others(ids.remove, store))
+        remove_tree(store.idmap_path(room), as_others(userns.remove, store))
     if store.ids:
         with suppress(OSError):
             os.rmdir(store.idmap_path())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from envtool.container import ids, kernel
+from envtool.container import syscalls, userns
 from envtool.errors import EnvtoolError
 from envtool.store import store, temp_dirs
 
@@ -18,11 +18,11 @@ def behind() -> None:
     """Have a process of its own do it, once this one is gone and holds nothing any more. Never raises: what is left
     nevertheless goes when the store is used next."""
     try:
-        place = store.standing(ids.describe())
+        place = store.standing(userns.describe())
         if place is None or not os.listdir(place.path("tmp")):
             return
         parent = os.getpid()
-        if ids.fork() == 0:
+        if userns.fork() == 0:
             _sweep(place, parent)
     except (EnvtoolError, OSError):
         return
@@ -34,12 +34,12 @@ def _sweep(place: store.Store, parent: int) -> None:
         null = os.open(os.devnull, os.O_RDWR)
         for target in range(3):
             os.dup2(null, target)
-        kernel.keep_only({0, 1, 2})  # the locks of our parent are on its descriptors
+        syscalls.keep_only({0, 1, 2})  # the locks of our parent are on its descriptors
         end = time.monotonic() + LONGEST
         while os.getppid() == parent and time.monotonic() < end:
             time.sleep(WAIT)
         for _ in range(ROUNDS):  # whoever looked at something just then (`store size`) held its lock
-            temp_dirs.sweep(place, remove=ids.remove)
+            temp_dirs.sweep(place, remove=userns.remove)
             if not os.listdir(place.path("tmp")):
                 break
             time.sleep(PAUSE)

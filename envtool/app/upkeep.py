@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from envtool.app import remove_store
 from envtool.app.opening import free, opened
 from envtool.app.request import Request
-from envtool.container import ids
+from envtool.container import userns
 from envtool.errors import Interrupted, SpecError, UsageError
 from envtool.events import Emit, Finished, Outcome, Progress, Started
 from envtool.realise.look import look
@@ -58,7 +58,7 @@ def gc(
 ) -> Swept:
     """Remove what nothing needs. Works outside of projects, and where a spec is wrong. Raises StoreError,
     Interrupted."""
-    place = store.locate(idmap=ids.describe())
+    place = store.locate(idmap=userns.describe())
     here = _envs(request)
     limit = disk_limits.limit(os.environ) if keep_size is None else keep_size
     now = time.time()
@@ -70,12 +70,12 @@ def gc(
     outcome: Outcome = "error"
     emit(Started(id="store", subject="store", name="gc", time=now))
     try:
-        rest = inventory.unfinished(place, ids.inside)
+        rest = inventory.unfinished(place, userns.inside)
         found, collected = collect(
             place,
             policy,
-            inside=ids.inside,
-            remove=ids.remove,
+            inside=userns.inside,
+            remove=userns.remove,
             dry_run=dry_run,
             progress=progress,
             waiting=waiting,
@@ -141,8 +141,8 @@ class Sizes:
 
 def store_size() -> Sizes:
     """Raises StoreError."""
-    place = store.locate(idmap=ids.describe())
-    found = inventory.survey(place, ids.inside)
+    place = store.locate(idmap=userns.describe())
+    found = inventory.survey(place, userns.inside)
     sorts: dict[str, tuple[int, int]] = {}
     for item in found.items:
         count, size = sorts.get(item.sort, (0, 0))
@@ -151,7 +151,7 @@ def store_size() -> Sizes:
     foreign = sum(item.size for item in found.items if item.other)
     lost = {each.ids for each in found.stuck}
     others = (foreign, tuple(each.idmap for each in store.others(place) if each.ids not in lost))
-    rest = inventory.unfinished(place, ids.inside)
+    rest = inventory.unfinished(place, userns.inside)
     return Sizes(
         store=place.root, sorts=sorts, size=found.size + rest.size, free=available, disk=disk, others=others,
         unfinished=rest, stuck=_sealed(found),
@@ -169,7 +169,7 @@ def store_path() -> str:
 
 def store_verify(*, repair: bool, jobs: int, emit: Emit, cancel: Cancel) -> checking.Checked:
     """Look at everything in the store, and with `repair` remove what is damaged. Raises StoreError, Interrupted."""
-    place = store.locate(idmap=ids.describe())
+    place = store.locate(idmap=userns.describe())
     began = time.time()
     total = checking.size(place)
     emit(Started(id="store", subject="store", name="verify", time=began, total=total))
@@ -187,7 +187,7 @@ def store_verify(*, repair: bool, jobs: int, emit: Emit, cancel: Cancel) -> chec
         found = checking.check(place, jobs=jobs, progress=progress)
         if repair:
             found = checking.repair(place, found)
-            temp_dirs.sweep(place, remove=ids.remove)
+            temp_dirs.sweep(place, remove=userns.remove)
         outcome = "differs" if found.left else "done"
         detail = f"{len(found.damages)} damaged" if found.damages else ""
     except (Interrupted, KeyboardInterrupt):
@@ -211,7 +211,7 @@ def store_verify(*, repair: bool, jobs: int, emit: Emit, cancel: Cancel) -> chec
 
 def store_remove(*, emit: Emit, cancel: Cancel) -> remove_store.Removed | None:
     """Remove the store, once nobody uses it; None where there is none. Raises StoreError, Interrupted."""
-    place = store.standing(ids.describe())
+    place = store.standing(userns.describe())
     if place is None:
         return None
     began = time.time()

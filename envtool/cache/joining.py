@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from envtool.cache import sshsig
 from envtool.cache.context import Outside
 from envtool.cache.share import Share
-from envtool.container import ids
+from envtool.container import userns
 from envtool.errors import EnvtoolError
 from envtool.events import Emit
 from envtool.model import TeamCache
@@ -36,7 +36,7 @@ def pushes(team: TeamCache, *, in_ci: bool) -> bool:
 
 def mode() -> str:
     """Whose files containers here can make: "single" or "range"."""
-    return "single" if ids.here().mode == "single" else "range"
+    return "single" if userns.here().mode == "single" else "range"
 
 
 def join(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from envtool.cache.statement import LAYER, RESULT, Statement
-from envtool.container import ids
+from envtool.container import userns
 from envtool.net.oci.documents import OCI_LAYER_ZSTD
 from envtool.store import layers, packing
 from envtool.store.layers import Layer
@@ -31,7 +31,7 @@ def of_layer(layer: Layer, store: Store, mode: str) -> Parcel:
     def pack(path: str) -> Statement:
         packing.prepare("zstd")
         with layers.using(store, [layer]):
-            came = _into(path, lambda out: ids.inside(packing.pack, ".", out, "zstd", at=layer.tree))
+            came = _into(path, lambda out: userns.inside(packing.pack, ".", out, "zstd", at=layer.tree))
         if came[:2] != (layer.diff_id, layer.size):
             raise OSError(errno.EUCLEAN, "the layer in the store is damaged")
         return _statement(LAYER, layer.key, mode, came, layer.entries)

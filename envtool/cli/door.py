@@ -208,7 +208,7 @@ class Check(Protocol):
 
 
 class Probe(Protocol):
-    """envtool.container.probe."""
+    """envtool.container.doctor."""
 
     def check(self, store: str) -> Sequence[Check]:
         """All that matters of this machine."""
@@ -224,7 +224,7 @@ def app() -> App:
 
 def probe() -> Probe:
     """The probe."""
-    return cast("Probe", import_module("envtool.container.probe"))
+    return cast("Probe", import_module("envtool.container.doctor"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,7 +240,7 @@ class Finding:
 def _of_others(other: Any) -> Finding | None:
     """What is said of what another id map has in the store."""
     survey = import_module("envtool.store.inventory")
-    if survey.deletable(other, import_module("envtool.container.ids").inside):
+    if survey.deletable(other, import_module("envtool.container.userns").inside):
         made = f"made when containers had other ids ({other.idmap}): nothing uses it now"
         text = f"{other.own('layers')} was {made}, and `envtool gc` takes what is of no use for 30 days"
         return Finding(name="store", state="ok", text=text)
@@ -253,7 +253,7 @@ def _of_others(other: Any) -> Finding | None:
 def checks() -> Sequence[Check]:
     """What the probe finds. A store that cannot be used, or a config.yaml that is not believed, is one more finding."""
     place, consent = import_module("envtool.store.store"), import_module("envtool.app.consent")
-    idmap = import_module("envtool.container.ids").describe()
+    idmap = import_module("envtool.container.userns").describe()
     found: list[Check] = []
     root = ""
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from envtool.container.kernel import syscall, version
+from envtool.container.syscalls import syscall, version
 
 RDONLY, NOSUID, NODEV, NOEXEC, IDMAP = 1, 2, 4, 8, 0x100000
 _AT_FDCWD, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x1000, 0x8000

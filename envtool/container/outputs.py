@@ -15,7 +15,7 @@ import re
 import stat
 
 from envtool.container import messages
-from envtool.container.protected import Protection, is_repository, is_sign
+from envtool.container.protected_paths import Protection, is_repository, is_sign
 from envtool.fs.changes import OURS
 from envtool.fs.directory import OpenDirectory
 from envtool.fs.sizes import said, written

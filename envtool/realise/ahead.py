@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
-from envtool.container import ids
+from envtool.container import userns
 from envtool.plan.graph import Graph, Node
 from envtool.realise import settle, team
 from envtool.realise.setting import Setting
@@ -126,7 +126,7 @@ class Ahead:
             self._bringing,
             told(setting, event_id, node.subject, node.spec.name, on=node.on) as piece,
             layers.building(
-                setting.store, settled.key, remove=ids.remove, waiting=waiting, cancelled=setting.cancel.is_set
+                setting.store, settled.key, remove=userns.remove, waiting=waiting, cancelled=setting.cancel.is_set
             ) as draft,
         ):
             piece.detail = node.kind.summary(settled.request, settled.pins)

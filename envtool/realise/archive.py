@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from envtool import net
-from envtool.container import ids
+from envtool.container import userns
 from envtool.errors import MakeError
 from envtool.events import Progress
 from envtool.realise.setting import Setting
@@ -21,14 +21,14 @@ def unpacked(
     """Unpack a file into an empty directory, and write its manifest; `diff_id` is what its tar has to be. Raises
     BuildError (codes unpack-…), StoreError, Interrupted."""
     unpack_layer.prepare()
-    ids.own(tree)
+    userns.own(tree)
     setting.emit(Progress(id=event_id, phase="unpacking"))
-    owners = ids.here().mode != "single"  # one id cannot give anything away, as in a container of such a caller
+    owners = userns.here().mode != "single"  # one id cannot give anything away, as in a container of such a caller
     # container root may pass to none of the three by path
     place = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with open(blob, "rb") as source, open(manifest, "wb") as sheet:
-            answer = ids.inside(
+            answer = userns.inside(
                 unpack_layer.attempt, source.fileno(), place, sheet.fileno(), diff_id, owners, setting.cancel.reader
             )
     finally:

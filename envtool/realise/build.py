@@ -27,7 +27,7 @@ from envtool.api import (
     Unpack,
 )
 from envtool.api import Step as ApiStep
-from envtool.container import ids, start
+from envtool.container import supervisor, userns
 from envtool.container.program import Beside, Bind, Program, Root, Step, Text, View
 from envtool.errors import BuildError, Interrupted, MakeError, SandboxError, StoreError
 from envtool.events import Outcome, Output, Progress
@@ -95,7 +95,7 @@ def _build(
 
     with (
         layers.building(
-            setting.store, settled.key, remove=ids.remove, waiting=waiting, cancelled=setting.cancel.is_set
+            setting.store, settled.key, remove=userns.remove, waiting=waiting, cancelled=setting.cancel.is_set
         ) as draft,
         watched(setting.store),
     ):
@@ -166,8 +166,8 @@ def _make(
         os.rmdir(place.work)
         blob = os.path.join(bench.blobs, recipe.archive.name)
         return archive.unpacked(blob, recipe.archive.diff_id, place.upper, place.manifest, settled, setting, event_id)
-    ids.own(place.upper)
-    ids.own(place.work)
+    userns.own(place.upper)
+    userns.own(place.work)
     where = f"{settled.request.where.file}:{settled.request.where.line}"
     with shown.staged(recipe, setting, event_id, where) as staged:
         counting, tallies = counted(recipe)
@@ -177,7 +177,7 @@ def _make(
             _execute(variation.applied(program) if variation else program, setting, event_id, settled)
     setting.cancel.check()
     setting.emit(Progress(id=event_id, phase="capturing"))
-    ids.remove(place.work)
+    userns.remove(place.work)
     drop = (*(SCRATCH[2:] if recipe.keeps_tmp else SCRATCH), *recipe.drop)
     # container root may pass neither to the tree nor write beside it by path: it is put there, and handed the sheet
     moment = _moment(settled, ground.below)
@@ -185,7 +185,7 @@ def _make(
     arguments = (canonical.capture, ".", moment, drop)
     try:
         with open(place.manifest, "wb") as sheet:
-            captured: canonical.Captured = ids.inside(
+            captured: canonical.Captured = userns.inside(
                 *arguments, sheet.fileno(), at=place.upper, cancel=setting.cancel.reader
             )
     except StoreError as error:
@@ -350,7 +350,7 @@ def _execute(program: Program, setting: Setting, event_id: str, settled: Settled
         request = settled.request
         where = f"{request.where.file}:{request.where.line}"
         try:
-            ended = start.run(program.flat(), stdout=tee.writer, stderr=tee.writer, cancel=setting.cancel.reader)
+            ended = supervisor.run(program.flat(), stdout=tee.writer, stderr=tee.writer, cancel=setting.cancel.reader)
         except SandboxError as error:
             if error.code in ("cwd", "container-mounts"):  # of what the recipe says, not of this machine
                 error.message = f"{where}: {settled.node.subject} `{request.name}`: {error.message}"

@@ -12,7 +12,7 @@ import os
 import re
 
 from envtool import net
-from envtool.container import ids
+from envtool.container import userns
 from envtool.container.program import Bind, Text
 from envtool.host_access import Allowed, matches
 
@@ -40,7 +40,7 @@ def outside(allowed: Allowed) -> tuple[dict[str, str], tuple[Bind, ...], tuple[T
     if bundle := net.bundle():
         variables |= dict.fromkeys(_VARIABLES, BUNDLE)
         settings |= _SETTINGS
-    if ids.here().mode == "single":
+    if userns.here().mode == "single":
         settings["APT_CONFIG"] = settings.get("APT_CONFIG", "") + _ALONE
     named = {name: f"{_PLACE}/{name.lower()}" for name in settings}
     texts = tuple(Text(target=named[name], content=text.encode()) for name, text in settings.items())

@@ -97,12 +97,12 @@ class Room:
 
     def barren(self, store: Store, root: str, claims: Claims) -> bool:
         """Whether hardly anything of the store can go but what is needed now."""
-        from envtool.container import ids
+        from envtool.container import userns
         from envtool.store.gc import gc
 
         policy = partial(self._policy, root, claims, _ALL, None)
         try:
-            _, found = gc(store, policy, inside=ids.inside, remove=ids.remove, dry_run=True)
+            _, found = gc(store, policy, inside=userns.inside, remove=userns.remove, dry_run=True)
         except (OSError, StoreError):
             return False
         return sum(item.size for item in found.gone) < HARDLY
@@ -122,13 +122,13 @@ class Room:
     def _collect(
         self, store: Store, root: str, claims: Claims, wanted: int, limit: int | None, emit: Emit
     ) -> Collected | None:
-        from envtool.container import ids
+        from envtool.container import userns
         from envtool.store.gc import gc
 
         began = time.time()
         policy = partial(self._policy, root, claims, wanted, limit)
         try:
-            _, collected = gc(store, policy, inside=ids.inside, remove=ids.remove)
+            _, collected = gc(store, policy, inside=userns.inside, remove=userns.remove)
         except (OSError, StoreError):  # what comes next has the words for a disk that is full
             return None
         if collected.gone:

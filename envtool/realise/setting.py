@@ -124,9 +124,9 @@ class Setting:
 
     def sync(self, path: str) -> None:
         """Have a directory's file system on its disk. Raises OSError, Interrupted."""
-        from envtool.container import syncing
+        from envtool.container import sync_disk
 
-        syncing.syncfs(path, self.cancel.reader)
+        sync_disk.syncfs(path, self.cancel.reader)
 
     def make_room(self, *, full: bool = False) -> bool:
         """Before something is made or fetched: see Room.ensure."""

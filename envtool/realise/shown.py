@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from envtool import net
 from envtool.api import BESIDE, Cache, Memory, Peek, Recipe, Secret, Text
-from envtool.container import ids, program
+from envtool.container import program, userns
 from envtool.errors import BuildError, UsageError
 from envtool.host_access import Gate
 from envtool.realise.setting import Setting
@@ -66,7 +66,7 @@ def _cache(cache: Cache, setting: Setting, event_id: str) -> Iterator[tuple[str,
         fresh,
     ):
         if fresh:
-            ids.own(path)
+            userns.own(path)
         yield path, fresh
 
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 from envtool import net
 from envtool.api import PROJECT, Bind, Command, Completed, Fetch, Request, Sealed
 from envtool.container import program as container
-from envtool.container import start
+from envtool.container import supervisor
 from envtool.errors import FetchError, Interrupted, MakeError, ResolveError
 from envtool.events import Event, Progress
 from envtool.realise import bring
@@ -132,7 +132,7 @@ class StackSite(InProject):
                 network=network,
             )
             cancel = self._setting.cancel.reader
-            ended = start.run(program.flat(), stdout=stdout.writer, stderr=stderr.writer, cancel=cancel)
+            ended = supervisor.run(program.flat(), stdout=stdout.writer, stderr=stderr.writer, cancel=cancel)
             stdout.close()
             stderr.close()
             if ended.interrupted:

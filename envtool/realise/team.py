@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from envtool.api import Cache, Secret
 from envtool.cache.statement import Refused, Statement
-from envtool.container import ids
+from envtool.container import userns
 from envtool.errors import BuildError
 from envtool.events import Progress
 from envtool.fs.sizes import said
@@ -100,13 +100,13 @@ def _unpack(
     captured = archive.unpacked(path, found.diff_id, draft.upper, draft.manifest, settled, setting, event_id)
     if captured[1:] != (found.size, found.entries):
         raise BuildError("another size, or number of entries", code="unpack-size")
-    ids.remove(draft.work)
+    userns.remove(draft.work)
     return captured
 
 
 def _empty(draft: layers.Draft) -> None:
     """What was unpacked is gone: something is built in its place."""
-    ids.remove(draft.upper)
+    userns.remove(draft.upper)
     os.mkdir(draft.upper)
     os.chmod(draft.upper, 0o755)
 

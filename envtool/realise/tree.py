@@ -10,7 +10,7 @@ import re
 import stat
 from collections.abc import Iterable, Sequence
 
-from envtool.container import ids
+from envtool.container import userns
 from envtool.fs import globs
 from envtool.store.layers import Layer, records
 from envtool.store.overlay_view import Entries
@@ -40,7 +40,7 @@ class StackTree:
                 wanted.setdefault(at, []).append(path.lstrip("/"))
         found: dict[str, bytes] = {}
         for at, names in sorted(wanted.items()):
-            found |= ids.inside(_read, names, at=self._layers[at].tree)
+            found |= userns.inside(_read, names, at=self._layers[at].tree)
         return {f"/{name}": found[name] for name in sorted(found)}
 
 

@@ -1,7 +1,7 @@
 """What a task can reach beside its stack and the project's files: this machine's own system, and git's directories.
 
 Both are too large to be in the digest of every task, and most tasks look at little of them. So it is told, by the
-kernel, which of their files a task opened (container/opened.py): a result counts as long as what was opened stands as
+kernel, which of their files a task opened (container/opened_files.py): a result counts as long as what was opened stands as
 it did. Where that is not known, all of it counts.
 """
 

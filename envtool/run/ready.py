@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from envtool import host_access
-from envtool.container import ids
+from envtool.container import userns
 from envtool.container.program import Step
 from envtool.fs import store_files
 from envtool.fs.beneath import identity, real_path
@@ -68,7 +68,7 @@ def prepare(
     # what says whether a git directory of another place is the project's (repository.elsewhere)
     apart = outer is not None and outer.directory != os.path.join(real_path(setting.root), ".git")
     says = (f"{outer.common}/config", f"{outer.directory}/gitdir") if outer and apart else ()
-    for place in (*_decided(stack, spec, setting), warm.consent(), *ids.SOURCES, *says):
+    for place in (*_decided(stack, spec, setting), warm.consent(), *userns.SOURCES, *says):
         watched.setdefault(place, warm.signature(place))
     if not plan["repositories"]:  # git says what is hidden as soon as there is one
         place = os.path.join(real_path(setting.root), ".git")
@@ -94,7 +94,7 @@ def unchanged(
     watched = {seen.path: tuple(seen.state) for seen in files.seen()}
     own = setting.store.path("")
     decided = dict.fromkeys(path for trace in traces for path in _decided(trace.stack, spec, setting))
-    for path in (*decided, *sys.path, warm.consent(), *ids.SOURCES, setting.store.path("store.json")):
+    for path in (*decided, *sys.path, warm.consent(), *userns.SOURCES, setting.store.path("store.json")):
         watched.setdefault(path, warm.signature(path))
     states = {
         path: state for trace in traces for path, state in reach.reached(trace.stack, trace.found.key, setting).items()

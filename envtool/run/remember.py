@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from envtool import keys, net
-from envtool.container import ids
+from envtool.container import userns
 from envtool.container.outputs import Receiver
 from envtool.errors import EnvtoolError
 from envtool.events import Finished, Started
@@ -255,7 +255,7 @@ def _restore(
     wrong = [each for each in found.outputs if not _stands(root, each, check)]
     if not wrong:
         return True
-    receiver = Receiver(root, owned=ids.here().mode == "root", protected=protected, patterns=patterns)
+    receiver = Receiver(root, owned=userns.here().mode == "root", protected=protected, patterns=patterns)
     try:
         for each in wrong:
             if each.link:

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from envtool.api import PROJECT
-from envtool.container import ids
+from envtool.container import userns
 from envtool.container.program import Bind, Peek
 from envtool.errors import EnvtoolError
 from envtool.fs.beneath import open_beneath, real_path
@@ -88,7 +88,7 @@ def shown(setting: Setting) -> Iterator[Shown]:
     if found is None:
         yield Shown()
         return
-    with layers.scratch(setting.store, remove=ids.remove) as top:
+    with layers.scratch(setting.store, remove=userns.remove) as top:
         try:
             _make(found, f"{top}/git")
             objects = f"{found.repository.common}/objects"

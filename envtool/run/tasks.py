@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import IO
 
-from envtool.container import ids, start
+from envtool.container import supervisor, userns
 from envtool.errors import EnvtoolError, MakeError, StoreError
 from envtool.events import Outcome
 from envtool.model import Env, Task
@@ -87,7 +87,7 @@ def _run(
     host: Mapping[str, str],
     event_id: str,
     reach: Reach | None = None,
-) -> tuple[start.Exit, str]:
+) -> tuple[supervisor.Exit, str]:
     """How its container ended and, where it failed, the last of what it said."""
     with (
         layers.using(setting.store, [made.layer for made in stack.made]),
@@ -107,7 +107,7 @@ def _run(
             git=git,
         )
         with _log(log) as file, Tee(file, setting.emit, event_id) as tee:
-            ended = start.run(
+            ended = supervisor.run(
                 program.flat(),
                 stdout=tee.writer,
                 stderr=tee.writer,
@@ -144,7 +144,7 @@ def _log(path: str) -> IO[bytes]:
         raise StoreError(f"the log cannot be written: {error.strerror}: {path}", code="evidence-write") from error
 
 
-def _outcome(ended: start.Exit, task: Task) -> tuple[Outcome, str]:
+def _outcome(ended: supervisor.Exit, task: Task) -> tuple[Outcome, str]:
     notes = "; ".join(filter(None, [ended.lost, *ended.notes]))
     if ended.interrupted:
         return "interrupted", notes
@@ -162,4 +162,4 @@ def _outcome(ended: start.Exit, task: Task) -> tuple[Outcome, str]:
 
 def scratch_for(env: Env, setting: Setting) -> AbstractContextManager[str]:
     """A directory for what the env's commands write, gone afterwards; empty for memory."""
-    return layers.scratch(setting.store, remove=ids.remove) if env.scratch == "disk" else nullcontext("")
+    return layers.scratch(setting.store, remove=userns.remove) if env.scratch == "disk" else nullcontext("")

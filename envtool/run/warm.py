@@ -164,7 +164,7 @@ def launch(plan: dict[str, Any], argv: tuple[str, ...], *, terminal: bool, cance
     layers are held by the caller, before and after: one plan may be launched as often as is liked. Raises SandboxError,
     git.Failure when git cannot say what is hidden."""
     running = ask(plan)  # git works while we import
-    from envtool.container import start
+    from envtool.container import supervisor
 
     try:
         ignored = hidden(plan, running, cancel)
@@ -179,7 +179,7 @@ def launch(plan: dict[str, Any], argv: tuple[str, ...], *, terminal: bool, cance
     step["argv"] = argv or ("/bin/sh", "-c", SHELL)
     step["env"] = environment(plan, terminal=terminal)
     program["steps"] = (step,)
-    ended = start.run(program, stdin=0, stdout=1, stderr=2, terminal=terminal, cancel=cancel)
+    ended = supervisor.run(program, stdin=0, stdout=1, stderr=2, terminal=terminal, cancel=cancel)
     return 130 if ended.interrupted else ended.status
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from envtool.container import ids
+from envtool.container import userns
 from envtool.errors import BuildError, Interrupted, StoreError
 from envtool.net.oci.documents import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, Descriptor
 from envtool.realise.setting import Cancel
@@ -81,7 +81,7 @@ def _pack(content: Content, out: int, form: Form, cancel: Cancel) -> Packed:
     """Write a layer's tar, compressed by `form`, and see that it is the one of its diff ID."""
     with _ended():
         if content.tree:
-            answer: Packed = ids.inside(packing.pack, ".", out, form, cancel.reader, at=content.tree)
+            answer: Packed = userns.inside(packing.pack, ".", out, form, cancel.reader, at=content.tree)
         else:
             sink = packing.Sink(out, form, cancel.reader)
             for piece in _tar(content):

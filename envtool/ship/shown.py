@@ -13,7 +13,7 @@ import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from envtool.api import PROJECT
-from envtool.container import ids
+from envtool.container import userns
 from envtool.realise.ground import joins
 from envtool.realise.settle import Made
 from envtool.store.layers import records
@@ -64,7 +64,7 @@ def _outward(made: Made, source: str) -> dict[str, str]:
     """The relative links below a directory of a layer that lead out of it."""
     if not made.layer.tree:
         return {}
-    found: dict[str, str] = ids.inside(_find, source.strip("/"), at=made.layer.tree)
+    found: dict[str, str] = userns.inside(_find, source.strip("/"), at=made.layer.tree)
     return found
 
 

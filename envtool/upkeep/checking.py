@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from envtool import keys
-from envtool.container import ids
+from envtool.container import userns
 from envtool.errors import EnvtoolError
 from envtool.fs import store_files
 from envtool.store import blobs, canonical, json_documents, layers, locks, results, snapshots
@@ -109,7 +109,7 @@ def size(store: Store) -> int:
 
 def _stores(store: Store) -> tuple[Store, ...]:
     """The store as each id map has it whose trees this account can read."""
-    return (store, *(other for other in others(store) if deletable(other, ids.inside)))
+    return (store, *(other for other in others(store) if deletable(other, userns.inside)))
 
 
 def _jobs(stores: Sequence[Store]) -> Iterator[_Job]:
@@ -182,7 +182,7 @@ def layer(store: Store, key: str) -> Damage | None:
         except (EnvtoolError, OSError, ValueError, TypeError) as error:
             return damaged(f"cannot be read: {_words(error)}")
         try:
-            captured, now = as_others(ids.inside, store)(_tree, ".", at=sheet.tree)
+            captured, now = as_others(userns.inside, store)(_tree, ".", at=sheet.tree)
         except (EnvtoolError, OSError, RuntimeError) as error:
             return damaged(f"its tree cannot be read: {_words(error)}")
         return _compare(sheet, manifest, told, tuple(captured), now, damaged)
@@ -421,13 +421,13 @@ def _mend(whole: Store, damage: Damage) -> str:
             if damage.sort == "file" and damage.what.startswith("its mode"):
                 os.chmod(blobs.path(store, damage.name), 0o644)
                 return "restored"
-            gone, _ = collect(whole, [item], remove=ids.remove)
+            gone, _ = collect(whole, [item], remove=userns.remove)
             return "removed" if gone else "kept: it is in use"
         if damage.sort == "lock":
             remove_tree(locks.place(store, damage.name))
             return "removed"
         room = {"memory": "memo", "view": "views", "plan": "plans", "rest": "tmp"}[damage.sort]
-        remove_tree(store.path(room, damage.name), as_others(ids.remove, store))
+        remove_tree(store.path(room, damage.name), as_others(userns.remove, store))
     except FileNotFoundError:
         return "removed"
     except OSError as error:

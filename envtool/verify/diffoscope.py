@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from envtool import proc, programs
-from envtool.container import ids
+from envtool.container import userns
 from envtool.project import rundir
 from envtool.realise.setting import Setting
 from envtool.store.temp_dirs import scratch
@@ -27,15 +27,15 @@ def report(trees: Sequence[int], differences: Sequence[Difference], setting: Set
     if not program or not paths:
         return ""
     target = os.path.join(run, f"verify-{re.sub(r'[^a-zA-Z0-9_.,=-]+', '_', name)}.txt")
-    with scratch(setting.store, remove=ids.remove) as top:
+    with scratch(setting.store, remove=userns.remove) as top:
         sides = [os.path.join(top, side) for side in ("first", "second")]
         for tree, side in zip(trees, sides, strict=True):
             os.mkdir(side)
-            ids.own(side)
+            userns.own(side)
             os.chmod(side, 0o755)
             opened = os.open(side, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                ids.inside(_copy, tree, opened, paths)
+                userns.inside(_copy, tree, opened, paths)
             finally:
                 os.close(opened)
         made = os.path.join(top, "report")

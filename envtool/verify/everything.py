@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from envtool.container import ids
+from envtool.container import userns
 from envtool.model import Env, Task
 from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stacks
@@ -32,7 +32,7 @@ def verify(
     describe.check(tasks, setting.allowed, os.environ)
     jobs = jobs or os.cpu_count() or 1
     stop = threading.Event()
-    with scratch(setting.store, remove=ids.remove) as top:
+    with scratch(setting.store, remove=userns.remove) as top:
         bench = Bench(
             stacks=stacks,
             setting=setting,

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
-from envtool.container import ids
+from envtool.container import userns
 from envtool.errors import Interrupted, SpecError
 from envtool.events import Finished, Output, Started
 from envtool.fs.beneath import identity
@@ -184,7 +184,7 @@ def judge(found: Verified, trees: list[str], stored: str, bench: Bench) -> Verif
         opened = [os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) for tree in pair]
         for descriptor in opened:
             stack.callback(os.close, descriptor)
-        listed = ids.inside(compare_trees.differences, *opened)
+        listed = userns.inside(compare_trees.differences, *opened)
         differences = tuple(Difference(path=path, kinds=tuple(kinds), shown=shown) for path, kinds, shown in listed)
         report = diffoscope.report(opened, differences, bench.setting, bench.evidence, found.name)
     return replace(found, outcome="differs", between=between, differences=differences, report=report)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from envtool import proc
-from envtool.container import ids
+from envtool.container import userns
 from envtool.errors import BuildError, Interrupted, MakeError
 from envtool.realise.setting import Setting
 from envtool.store.temp_dirs import scratch
@@ -22,7 +22,7 @@ from envtool.verify.worker import LayerJob, TaskJob
 @contextmanager
 def place(setting: Setting, side: Side) -> Iterator[str]:
     """An empty directory for one side, on the store's file system; gone afterwards, whatever happens."""
-    with scratch(setting.store, remove=ids.remove) as top:
+    with scratch(setting.store, remove=userns.remove) as top:
         path = top
         for name in side.directory.split("/"):
             path = os.path.join(path, name)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from envtool import programs
-from envtool.container import kernel, start
+from envtool.container import supervisor, syscalls
 from envtool.container.program import Program
 from envtool.errors import EnvtoolError
 from envtool.events import Event, Output
@@ -55,7 +55,7 @@ class TaskJob:
 def main() -> int:
     """Do the job of standard input, for the process whose number is the only argument. The exit status says only
     whether an answer was given."""
-    kernel.end_with(int(sys.argv[1]))  # nobody else would end us; what runs in us ends with us
+    syscalls.end_with(int(sys.argv[1]))  # nobody else would end us; what runs in us ends with us
     job = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own parent
     lock = threading.Lock()
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -91,7 +91,7 @@ def _task(job: TaskJob, emit: Any) -> dict[str, Any]:
         outputs = os.path.join(job.directory, "outputs")
         os.mkdir(outputs)
         os.chmod(outputs, 0o755)
-        ended = start.run(job.program.flat(), stdout=tee.writer, stderr=tee.writer, outputs_to=outputs)
+        ended = supervisor.run(job.program.flat(), stdout=tee.writer, stderr=tee.writer, outputs_to=outputs)
         tee.close()
         said = tee.text(1 << 16)
     answer = {

@@ -64,7 +64,7 @@ def test_the_short_way_of_test_imports_next_to_nothing():
         " envtool.report.unchanged"
     )
     slow = {"click", "contextlib", "dataclasses", "hashlib", "json", "pathlib", "re", "shutil", "subprocess", "typing"}
-    assert not names & (slow | BANNED | {"envtool.model", "envtool.errors", "envtool.container.start"})
+    assert not names & (slow | BANNED | {"envtool.model", "envtool.errors", "envtool.container.supervisor"})
 
 
 # ---- the long way: what a verb that reads or looks imports ----------------------------------------------------------

@@ -131,7 +131,7 @@ def test_spec_error_is_explained(envtool, golden, monkeypatch):
 
 def _doctor(monkeypatch, state):
     """A machine with a store for each of two id maps."""
-    monkeypatch.setitem(sys.modules, "envtool.container.probe", _probe(state))
+    monkeypatch.setitem(sys.modules, "envtool.container.doctor", _probe(state))
     store = types.ModuleType("envtool.store.store")
     stands, lost = (
         types.SimpleNamespace(own=lambda room, top=top: f"{top}/{room}", idmap="range 0-100000-65536", top=top)
@@ -148,7 +148,7 @@ def _doctor(monkeypatch, state):
 def test_doctor(envtool, golden, monkeypatch):
     _doctor(monkeypatch, "warn")
     golden("doctor", envtool("doctor").text())
-    monkeypatch.setitem(sys.modules, "envtool.container.probe", _probe("fail"))
+    monkeypatch.setitem(sys.modules, "envtool.container.doctor", _probe("fail"))
     assert envtool("doctor").status == 3
     assert [check["state"] for check in json.loads(envtool("doctor", "--json").out)["checks"]] == [
         "ok",
@@ -170,7 +170,7 @@ def _probe(state):
     def check(name, state, text, mend=""):
         return types.SimpleNamespace(name=name, state=state, text=text, mend=mend)
 
-    probe = types.ModuleType("envtool.container.probe")
+    probe = types.ModuleType("envtool.container.doctor")
     probe.check = lambda root: (
         check("kernel", "ok", "kernel 6.8, overlay in user namespaces"),
         check("subuid", state, "no subuid range for `ann`", "mend once, as root:   usermod --add-subuids 1-2 ann"),
@@ -189,7 +189,7 @@ def test_a_store_that_cannot_be_used_is_a_finding(envtool, monkeypatch):
     store.standing = standing
     _believed(monkeypatch)
     monkeypatch.setitem(sys.modules, "envtool.store.store", store)
-    monkeypatch.setitem(sys.modules, "envtool.container.probe", _probe("ok"))
+    monkeypatch.setitem(sys.modules, "envtool.container.doctor", _probe("ok"))
     ran = envtool("doctor")
     assert ran.status == 3
     assert "the store belongs to another user" in ran.out

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from envtool.app import opening
 from envtool.app.request import Request
-from envtool.container import start
+from envtool.container import supervisor
 from envtool.container.program import Program, Root, Step
 from envtool.realise.setting import Cancel
 from envtool.realise.stacks import Stack, Stacks
@@ -239,7 +239,7 @@ def tree(stack: Stack) -> dict[str, list]:
     lowers = tuple(made.layer.tree for made in reversed(stack.made))
     program = Program(root=Root(lowers=lowers, own=("tmp", "run")), steps=(Step(call=_say),), user="root")
     with tempfile.TemporaryFile() as said:
-        ended = start.run(program.flat(), stdout=said.fileno())
+        ended = supervisor.run(program.flat(), stdout=said.fileno())
         assert ended.status == 0, ended
         said.seek(0)
         return json.load(said)

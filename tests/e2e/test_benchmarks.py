@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from envtool.container import ids
+from envtool.container import userns
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dear]
 
@@ -42,7 +42,7 @@ def tiny(name: str, tmp_path: Path, path: str = "") -> tuple[str, dict]:
         assert ran.returncode == 0, ran.stdout + ran.stderr
         assert os.listdir(scratch) == [], "it removes what it made"
     finally:
-        ids.remove(scratch)
+        userns.remove(scratch)
     return ran.stdout, json.loads((tmp_path / "figures.json").read_text())
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from envtool.container import ids, inside, kernel, start
+from envtool.container import pid1, supervisor, syscalls, userns
 from envtool.container.program import Bind, Program, Root, Step, View
 from envtool.errors import SandboxError
 from tests.places import CALLERS, runtime
@@ -49,8 +49,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(word, target)
     (top / "etc" / "os-release").write_text("ID=test\n")
-    if ids.here().mode == "root":
-        owner = ids.here().uids[0][1]
+    if userns.here().mode == "root":
+        owner = userns.here().uids[0][1]
         for directory, _, files in os.walk(top):
             for name in (".", *files):
                 os.chown(f"{directory}/{name}", owner, owner, follow_symlinks=False)
@@ -88,7 +88,7 @@ def snapshot(top: Path) -> dict[str, tuple[object, ...]]:
 
 
 class Result:
-    def __init__(self, exit_: start.Exit, out: str) -> None:
+    def __init__(self, exit_: supervisor.Exit, out: str) -> None:
         self.exit = exit_
         self.status = exit_.status
         self.out = out
@@ -106,7 +106,7 @@ def go(tree: str, *script: str, step: Step | None = None, project: Path | None =
     program = Program(root=more.pop("root", Root(lowers=(tree,))), steps=steps, env=ENV, view=view, **more)
     log = os.memfd_create("log")
     try:
-        exit_ = start.run(program.flat(), stdout=log, stderr=log, **options)
+        exit_ = supervisor.run(program.flat(), stdout=log, stderr=log, **options)
         return Result(exit_, os.pread(log, 1 << 20, 0).decode())
     finally:
         os.close(log)
@@ -253,7 +253,7 @@ def test_standard_streams_can_be_opened_by_name(tree):
     read, write = os.pipe()
     program = Program(root=Root(lowers=(tree,)), steps=(Step(argv=("/bin/sh", "-c", "echo x > /dev/stdout")),), env=ENV)
     try:
-        assert start.run(program.flat(), stdout=write, stderr=write).status == 0
+        assert supervisor.run(program.flat(), stdout=write, stderr=write).status == 0
         assert os.read(read, 100) == b"x\n"
     finally:
         os.close(read)
@@ -289,10 +289,10 @@ def test_upper_keeps_what_is_written_and_no_mount_points(tree, tmp_path):
             binds=(Bind(source=str(shown), target="/srv/a/b"),),
         )
         assert result.status == 0, result.out
-        found = ids.inside(listed, at=str(upper))
+        found = userns.inside(listed, at=str(upper))
         assert found == ["bin", "bin/uname", "opt", "opt/x", "opt/x/y"]
     finally:
-        ids.remove(str(tmp_path / "layer"))
+        userns.remove(str(tmp_path / "layer"))
     assert not (tmp_path / "layer").exists()
 
 
@@ -307,20 +307,20 @@ def test_a_mount_point_behind_an_images_symlink_is_not_kept(tree, tmp_path):
     (layer / "real").mkdir()
     (layer / "srv").symlink_to("real")
     (layer / "real").chmod(0o777)
-    ids.own(str(layer / "real"))
+    userns.own(str(layer / "real"))
     try:
         result = go(tree, "test -d /srv/tool", root=Root(lowers=(str(layer), tree), upper=str(upper), work=str(work)),
                     user="root", binds=(Bind(source=str(shown), target="/srv/tool"),))  # fmt: skip
         assert result.status == 0, result.out
-        assert ids.inside(listed, at=str(upper)) in ([], ["real"])
+        assert userns.inside(listed, at=str(upper)) in ([], ["real"])
     finally:
-        ids.remove(str(tmp_path / "up"))
+        userns.remove(str(tmp_path / "up"))
 
 
 def test_work_inside_from_threads_is_not_held_up_by_each_other(tree):
     with ThreadPoolExecutor(8) as pool:
-        slow = [pool.submit(ids.inside, time.sleep, 3) for _ in range(3)]
-        quick = [pool.submit(ids.inside, os.getuid) for _ in range(3)]
+        slow = [pool.submit(userns.inside, time.sleep, 3) for _ in range(3)]
+        quick = [pool.submit(userns.inside, os.getuid) for _ in range(3)]
         containers = [pool.submit(go, tree, "true") for _ in range(3)]
         began = time.monotonic()
         assert [q.result() for q in quick] == [0, 0, 0]
@@ -335,11 +335,11 @@ def raising() -> None:
 
 def test_errors_come_out_of_inside(tmp_path):
     with pytest.raises(OSError, match="/proc/none"):
-        ids.inside(raising)
+        userns.inside(raising)
     with pytest.raises(RuntimeError, match="ValueError: loud"):
-        ids.inside(fail, "loud")
+        userns.inside(fail, "loud")
     with pytest.raises(RuntimeError, match="unmarshallable"):
-        ids.inside(object)
+        userns.inside(object)
 
 
 def fill() -> None:
@@ -355,9 +355,9 @@ def test_a_directory_as_root(tmp_path):
     try:
         result = go("", step=Step(call=fill), root=Root(upper=str(upper)), user="root")
         assert result.status == 0, (result.out, result.exit.error)
-        assert ids.inside(listed, at=str(upper)) == ["etc", "etc/hostname"]
+        assert userns.inside(listed, at=str(upper)) == ["etc", "etc/hostname"]
     finally:
-        ids.remove(str(upper))
+        userns.remove(str(upper))
 
 
 def test_scratch_on_disk(tree, tmp_path):
@@ -374,7 +374,7 @@ def test_scratch_on_disk(tree, tmp_path):
             == "x\n"
         )
     finally:
-        ids.remove(str(scratch))
+        userns.remove(str(scratch))
 
 
 def test_a_full_memory_disk_fills_only_itself(tree):
@@ -453,7 +453,7 @@ def test_the_view_for_container_root(tree, project):
 @pytest.mark.skipif(os.geteuid() != 0, reason="ids are mapped for root only")
 def test_the_view_is_copied_where_ids_cannot_be_mapped(tree, project, monkeypatch):
     before = snapshot(project)
-    monkeypatch.setattr(kernel, "version", lambda: (5, 15))
+    monkeypatch.setattr(syscalls, "version", lambda: (5, 15))
     result = go(
         tree,
         "cd /project; find . | grep -v '^.$'; cat secret; echo x > a.txt; stat -c %u a.txt secret",
@@ -679,8 +679,8 @@ def test_pid1_killed_is_seen(tree):
 def test_without_process_ids_of_its_own_nothing_is_run_or_killed(tree, monkeypatch):
     """The end of a container kills all that can be killed."""
     killed, kill = os.memfd_create("killed"), os.kill
-    monkeypatch.setattr(inside.kernel, "clone", lambda _flags, clone=kernel.clone: clone(kernel.CLONE_PARENT))
-    monkeypatch.setattr(inside.os, "kill", lambda pid, number: kill(pid, number) if pid > 0 else os.write(killed, b"x"))
+    monkeypatch.setattr(pid1.syscalls, "clone", lambda _flags, clone=syscalls.clone: clone(syscalls.CLONE_PARENT))
+    monkeypatch.setattr(pid1.os, "kill", lambda pid, number: kill(pid, number) if pid > 0 else os.write(killed, b"x"))
     with pytest.raises(SandboxError, match="no process ids of its own"):
         go(tree, "true")
     assert os.fstat(killed).st_size == 0
@@ -726,7 +726,7 @@ def test_a_terminal(tree):
                     Step(argv=("/bin/bash", "-ec", "tty; test -w $(tty); stty size; read x; echo got-$x; sleep 98767")),
                 ),
             )
-            os._exit(start.run(program.flat(), terminal=True).status)
+            os._exit(supervisor.run(program.flat(), terminal=True).status)
         except BaseException as error:
             print(error)
             os._exit(99)
@@ -829,8 +829,8 @@ def test_trees_lie_over_the_project_and_its_own_files_win(tree, tmp_path, projec
             path = tmp_path / layer / "project" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text + "\n")
-    if ids.here().mode == "root":
-        owner = ids.here().host_id(1000)
+    if userns.here().mode == "root":
+        owner = userns.here().host_id(1000)
         for path in (path for layer in files for path in (tmp_path / layer).rglob("*")):
             os.chown(path, owner, owner)
     os.utime(tmp_path / "upper/project/a.txt", (9, 9))
@@ -900,6 +900,6 @@ def test_nothing_can_be_imported_with_the_ids_and_mounts_of_a_container(tree, pr
     seen by every test that starts a container."""
     assert "tabnanny" not in sys.modules
     module, _, name = step.partition(".")
-    monkeypatch.setattr(getattr(inside, module), name, lambda *_: importlib.import_module("tabnanny"))
+    monkeypatch.setattr(getattr(pid1, module), name, lambda *_: importlib.import_module("tabnanny"))
     with pytest.raises(SandboxError, match="ModuleNotFoundError: No module named 'tabnanny'"):
         go(tree, "true", project=project)

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from envtool.container import ids
+from envtool.container import userns
 from tests.places import calling, fresh_place
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can show a user another /etc/subuid"),
-    pytest.mark.skipif(not ids.helper("newuidmap") or not shutil.which("setpriv"), reason="no newuidmap or no setpriv"),
+    pytest.mark.skipif(
+        not userns.helper("newuidmap") or not shutil.which("setpriv"), reason="no newuidmap or no setpriv"
+    ),
 ]
 
 SPEC = """\

@@ -12,7 +12,7 @@ import pytest
 from envtool import api
 from envtool.cache import sshsig
 from envtool.cache.joining import join
-from envtool.container import ids
+from envtool.container import userns
 from envtool.events import Finished
 from envtool.model import BaseSpec, Env, LayerSpec, Spec, TeamCache, Where
 from envtool.plan.graph import graph
@@ -91,12 +91,12 @@ def world(tmp_path, monkeypatch):
     spec = Spec(file="envtool.yaml", root=str(tmp_path / "project"), envs=(env,), bases={}, layers={}, read=())
     events = []
     cancel = Cancel.make()
-    place = store.locate(idmap=ids.describe())
+    place = store.locate(idmap=userns.describe())
     setting = Setting(store=place, root=spec.root, arch=os.uname().machine, emit=events.append, cancel=cancel)
     yield graph(spec, Registry(bases={"image": Image()}, layers={"lines": LINES})), setting, events
     cancel.close()
     for name in os.listdir(place.path("layers")):
-        ids.remove(place.path("layers", name))
+        userns.remove(place.path("layers", name))
 
 
 def finished(events):
@@ -178,7 +178,7 @@ def test_what_only_missing_layers_need_does_not_come_from_the_team(world, regist
     assert events[-1].detail.startswith("6 pushed")
     events.clear()
     monkeypatch.setenv("ENVTOOL_STORE", str(tmp_path / "other"))
-    other = shared(replace(setting, store=store.locate(idmap=ids.describe())))
+    other = shared(replace(setting, store=store.locate(idmap=userns.describe())))
     try:
         again = Stacks(nodes, other).stack("e").made
         assert [each.layer.diff_id for each in again] == [each.layer.diff_id for each in made]
@@ -199,7 +199,7 @@ def test_what_only_missing_layers_need_does_not_come_from_the_team(world, regist
         assert not events
     finally:
         for name in os.listdir(other.store.path("layers")):
-            ids.remove(other.store.path("layers", name))
+            userns.remove(other.store.path("layers", name))
 
 
 def hidden(setting, made):

@@ -67,10 +67,10 @@ def envtool(tmp_path):
         )
 
     yield run
-    from envtool.container import ids
+    from envtool.container import userns
 
     for store in tmp_path.glob("store*"):
-        ids.remove(str(store))
+        userns.remove(str(store))
 
 
 def layers(store: Path) -> set[tuple[str, str]]:

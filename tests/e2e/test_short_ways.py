@@ -25,8 +25,13 @@ BOTH = {
 }
 EXEC = {
     *("_ctypes", "_socket", "select"),
-    *("envtool.container", "envtool.container.ids", "envtool.container.inside", "envtool.container.kernel"),
-    *("envtool.container.messages", "envtool.container.mounts", "envtool.container.roots", "envtool.container.start"),
+    *("envtool.container", "envtool.container.userns", "envtool.container.pid1", "envtool.container.syscalls"),
+    *(
+        "envtool.container.messages",
+        "envtool.container.mounts",
+        "envtool.container.rootfs",
+        "envtool.container.supervisor",
+    ),
 }
 TEST = {
     *(

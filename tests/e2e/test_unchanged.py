@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from envtool.container import ids
+from envtool.container import userns
 
 pytestmark = pytest.mark.e2e
 
@@ -243,7 +243,7 @@ def test_nothing_is_built_to_say_unchanged(fresh):
     fresh.spec("envs: {unit: {layers: [{run: echo x > /etc/x}], tasks: {test: 'true'}}}\n")
     assert outcome(fresh) == "passed"
     for key in os.listdir(fresh.store / "layers"):
-        ids.remove(str(fresh.store / "layers" / key))
+        userns.remove(str(fresh.store / "layers" / key))
     done = fresh.envtool("test", "--json")
     assert done.events[-1]["results"][0]["outcome"] == "cached"
     assert not done.finished("layer")
@@ -435,7 +435,7 @@ def test_without_its_layers_it_is_the_long_ways_matter(fresh):
     made.prepare()
     assert made.told()
     for key in os.listdir(fresh.store / "layers"):
-        ids.remove(str(fresh.store / "layers" / key))
+        userns.remove(str(fresh.store / "layers" / key))
     assert not made.told()
     assert "unchanged since" in made.prepare()
     assert not made.told()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from envtool.container import ids
+from envtool.container import userns
 from tests.places import _me, fresh_place
 
 pytestmark = pytest.mark.e2e
@@ -259,7 +259,7 @@ def spoil(place, name: str) -> None:
     if os.geteuid() == 0:
         flip(str(tree(place, name) / "opt/a/x"))
     else:
-        ids.inside(flip, "opt/a/x", at=str(tree(place, name)))
+        userns.inside(flip, "opt/a/x", at=str(tree(place, name)))
 
 
 def test_the_store_is_checked_and_repaired(fresh):

@@ -123,7 +123,7 @@ def test_a_vendored_python_project_needs_nothing_from_outside(tmp_path):
         assert "7 passed" in done.stdout + done.stderr
         assert len(list((tmp_path / "second/blobs/sha256").glob("*/*"))) > 5
     finally:
-        from envtool.container import ids
+        from envtool.container import userns
 
         for name in ("first", "second", "fetching"):
-            ids.remove(str(tmp_path / name))
+            userns.remove(str(tmp_path / name))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from envtool.container import ids
+from envtool.container import userns
 from tests.depth import LONG, SEED
 
 pytestmark = pytest.mark.e2e
@@ -86,14 +86,14 @@ def test_a_layer_that_does_not_come_out_as_it_is_in_the_store(place):
     try:
         target.write_text("something else\n")
     except PermissionError:  # it belongs to one of the container's ids
-        ids.inside(spoil, "opt/x", at=str(layer.parent / "tree"))
+        userns.inside(spoil, "opt/x", at=str(layer.parent / "tree"))
     document = json.loads(layer.read_text()) | {"diff_id": "sha256:" + "0" * 64}
     del document["sum"]  # as an older envtool wrote it
     layer.write_text(json.dumps(document))
     done = place.envtool("verify", "x")
     assert done.status == 1
     assert "layer x: 1 path differs between the store and a build" in done.out
-    ids.remove(str(layer.parent))
+    userns.remove(str(layer.parent))
 
 
 def spoil(path: str) -> None:

@@ -7,7 +7,7 @@ import tarfile
 
 import pytest
 
-from envtool.container import files, roots
+from envtool.container import copy_files, rootfs
 from envtool.kinds.dockerfile import copying
 
 
@@ -78,7 +78,7 @@ def test_an_owner_is_looked_up_whatever_the_image_has_for_passwd(shape, common):
     assert ".py:" not in done.said
 
 
-@pytest.mark.parametrize("read", [roots.read, copying._read])
+@pytest.mark.parametrize("read", [rootfs.read, copying._read])
 def test_names_are_read_from_regular_files_alone(read, tmp_path):
     good = tmp_path / "good"
     good.write_bytes(b"app:x:5:5::/:\n")
@@ -98,7 +98,7 @@ def test_files_are_copied_with_their_holes_and_nothing_else_is(tmp_path):
         file.truncate(1 << 40)
         file.seek(1 << 30)
         file.write(b"x" * 5000)
-    files.copy_file(str(sparse), str(tmp_path / "copy"), 0o640)
+    copy_files.copy_file(str(sparse), str(tmp_path / "copy"), 0o640)
     found = (tmp_path / "copy").stat()
     assert (found.st_size, found.st_mode & 0o777, found.st_blocks < 100_000) == (1 << 40, 0o640, True)
     with (tmp_path / "copy").open("rb") as file:
@@ -108,6 +108,6 @@ def test_files_are_copied_with_their_holes_and_nothing_else_is(tmp_path):
     (tmp_path / "link").symlink_to("sparse")
     for name in ("fifo", "link"):
         with pytest.raises(OSError, match=r"."):
-            files.copy_file(str(tmp_path / name), str(tmp_path / f"{name}-copy"), 0o644)
+            copy_files.copy_file(str(tmp_path / name), str(tmp_path / f"{name}-copy"), 0o644)
     with pytest.raises(OSError, match=r"More than 0 MiB"):
-        files.copy_file(str(sparse), str(tmp_path / "more"), 0o644, most=4000)
+        copy_files.copy_file(str(sparse), str(tmp_path / "more"), 0o644, most=4000)

@@ -9,7 +9,7 @@ import pytest
 from envtool_node.npmrc import _machine_files
 
 from envtool import proc, programs
-from envtool.container import ids
+from envtool.container import userns
 from envtool.errors import FetchError
 from envtool.net.oci import credentials
 
@@ -90,8 +90,8 @@ def test_maps_of_ids_are_the_systems_to_write(checkout, monkeypatch):
     for name in ("newuidmap", "other"):
         program(checkout / "bin" / name)
     monkeypatch.setenv("PATH", f"{checkout}/bin")
-    assert ids.helper("other") == ""
-    assert not ids.helper("newuidmap").startswith(str(checkout))
+    assert userns.helper("other") == ""
+    assert not userns.helper("newuidmap").startswith(str(checkout))
 
 
 def test_the_prefix_of_node_is_not_the_checkouts(checkout, tmp_path, monkeypatch):

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from envtool.container import ids, kernel, messages, start
+from envtool.container import messages, syscalls, userns
+from envtool.container import supervisor as supervisor_module
 from envtool.errors import SandboxError
 from tests.depth import examples
 
@@ -49,9 +50,9 @@ FALSE = [
 ]
 
 
-def play(helper: list[bytes], pid1: list[bytes], *, stay: bool = False, rights: bool = False) -> start.Exit:
+def play(helper: list[bytes], pid1: list[bytes], *, stay: bool = False, rights: bool = False) -> supervisor_module.Exit:
     """Let two processes say these things; what the supervisor makes of it."""
-    supervisor = start._Supervisor(PROGRAM, ids.here(), -1, None)
+    supervisor = supervisor_module._Supervisor(PROGRAM, userns.here(), -1, None)
     supervisor._write_maps = lambda: True
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     near.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
@@ -63,7 +64,7 @@ def play(helper: list[bytes], pid1: list[bytes], *, stay: bool = False, rights: 
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             _say(far, [message for message in helper if message != PID], rights)
             if PID in helper:
-                child = kernel.clone(kernel.CLONE_PARENT)
+                child = syscalls.clone(syscalls.CLONE_PARENT)
                 if child == 0:
                     if far.recv(1) == b"g":
                         _say(far, pid1, rights)
@@ -94,7 +95,7 @@ def _say(sock: socket.socket, messages: list[bytes], rights: bool) -> None:
             return
 
 
-def outcome(helper: list[bytes], pid1: list[bytes], **more) -> start.Exit | None:
+def outcome(helper: list[bytes], pid1: list[bytes], **more) -> supervisor_module.Exit | None:
     """None where it was refused; checks that it ended, in time, and left nothing."""
     began, before, said = time.monotonic(), len(os.listdir("/proc/self/fd")), ""
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from envtool import host_access
-from envtool.container import copies
+from envtool.container import project_copy
 from envtool.container.outputs import Receiver
 from envtool.errors import EnvtoolError
 from envtool.fs import beneath, caller_paths
@@ -156,7 +156,7 @@ def copied(top: Path, between: Callable[[str], None], hidden: frozenset[str] = f
     target = top / "copy"
     target.mkdir()
     source, place = (os.open(path, os.O_PATH | os.O_DIRECTORY) for path in (top / "project", target))
-    copy = copies._Copy(source, place, (-1, -1))
+    copy = project_copy._Copy(source, place, (-1, -1))
     try:
         for path, directory, state in copy.entries({*hidden}):
             between(path)
@@ -233,7 +233,7 @@ def test_holes_stay_holes_and_bytes_have_a_bound(top, monkeypatch):
         file.seek(1 << 40)
         assert file.read() == b"end"
     assert (target / "sparse").stat().st_blocks <= 64
-    monkeypatch.setattr(copies, "MOST", 2)
+    monkeypatch.setattr(project_copy, "MOST", 2)
     target.rename(top / "first")
     with pytest.raises(OSError, match="more than"):
         copied(top, lambda path: None)

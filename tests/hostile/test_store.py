@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from envtool.container import ids
+from envtool.container import userns
 from tests.places import Place
 
 pytestmark = pytest.mark.e2e
@@ -46,7 +46,7 @@ DEEP = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
 
 
 def remove(path: Path, _: random.Random) -> None:
-    ids.remove(str(path)) if path.is_dir() and not path.is_symlink() else path.unlink()  # it may be the container's
+    userns.remove(str(path)) if path.is_dir() and not path.is_symlink() else path.unlink()  # it may be the container's
 
 
 def instead(make):
@@ -231,7 +231,7 @@ def test_whatever_is_damaged_is_a_miss_or_is_named(fresh, server, depth):
             damaged(fresh, depth.random, wanted)
         except (AssertionError, pytest.fail.Exception) as error:
             wrong.append(str(error))
-            ids.remove(str(fresh.store))
+            userns.remove(str(fresh.store))
             wanted = started(fresh, server)
     assert not wrong, f"{len(wrong)} cases:\n\n" + "\n\n".join(wrong)
     assert fresh.envtool("store", "verify").status == 0

@@ -65,7 +65,7 @@ ALLOWED = {
     "envtool/project/repository.py": "opens with O_PATH alone, by flags that have a name",
     "envtool/project/git.py:_forget": PRIVATE,
     "envtool/kinds/image/settle.py": PRIVATE,
-    "envtool/container/probe.py": PRIVATE,
+    "envtool/container/doctor.py": PRIVATE,
     "envtool/container/": CONTAINER,
     "envtool/realise/inside.py": CONTAINER,
     "envtool/kinds/": CONTAINER,

@@ -7,13 +7,13 @@ import os
 import sys
 import time
 
-from envtool.container import ids, start
+from envtool.container import supervisor, userns
 from envtool.container.program import Bind, Program, Root, Step, Variation, View
 
 top, attacker, kind = sys.argv[1:4]
 user = "root" if kind.startswith("root") else "user"
 env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/tmp"}
-who = {"user": "nobody"} if kind == "root-other" and ids.here().mode != "single" else {}
+who = {"user": "nobody"} if kind == "root-other" and userns.here().mode != "single" else {}
 
 
 def shell(text, **more):
@@ -59,7 +59,7 @@ program = Program(
     timeout=40,
     **more,
 )
-ended = start.run(
+ended = supervisor.run(
     program.flat(),
     stdin=0 if kind.endswith("terminal") else -1,
     terminal=kind.endswith("terminal"),

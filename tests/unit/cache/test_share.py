@@ -14,7 +14,7 @@ from envtool.cache.breaker import Away, Breaker
 from envtool.cache.context import Outside
 from envtool.cache.joining import join, off, pushes
 from envtool.cache.share import Share
-from envtool.container import ids
+from envtool.container import userns
 from envtool.errors import FetchError, Interrupted, StoreError
 from envtool.host_access import matches
 from envtool.model import TeamCache, Where
@@ -67,12 +67,12 @@ def write(name: str, text: str) -> None:
 # Trees are made and packed as container root: what does so starts containers, too.
 def layer(store, key=KEY, text="content") -> layers.Layer:
     """A layer that stands in the store."""
-    with layers.building(store, key, remove=ids.remove) as draft:
-        ids.own(draft.upper)
-        ids.inside(write, "file", text, at=draft.upper)
+    with layers.building(store, key, remove=userns.remove) as draft:
+        userns.own(draft.upper)
+        userns.inside(write, "file", text, at=draft.upper)
         os.rmdir(draft.work)
         with open(draft.manifest, "wb") as sheet:
-            captured = ids.inside(canonical.capture, ".", 0, (), sheet.fileno(), at=draft.upper)
+            captured = userns.inside(canonical.capture, ".", 0, (), sheet.fileno(), at=draft.upper)
         return draft.commit(captured, {})
 
 
@@ -221,7 +221,7 @@ def test_what_is_there_and_not_trusted_is_replaced(memory, store, put, share, si
 @pytest.mark.e2e
 def test_a_layer_that_is_damaged_here_is_not_pushed(memory, store, share, signer):
     built = layer(store)
-    ids.inside(write, "file", "other", at=built.tree)
+    userns.inside(write, "file", "other", at=built.tree)
     one = share(signer)
     one.offer(built)
     one.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from envtool.container import inside
+from envtool.container import pid1
 from envtool.errors import BuildError
 from envtool.kinds.debian.archive import ArchiveError
 from envtool.kinds.dockerfile.copying import CopyError
@@ -32,10 +32,10 @@ SAID = [
 
 @pytest.mark.parametrize(("error", "said"), SAID)
 def test_what_is_said(error, said):
-    assert inside._said(raised(error)) == said
+    assert pid1._said(raised(error)) == said
 
 
 @pytest.mark.parametrize("error", [error for error, _ in SAID[3:]])
 def test_places_are_for_who_asks(error, monkeypatch):
-    monkeypatch.setattr(inside, "_DEBUG", True)
-    assert "test_said.py:" in inside._said(raised(error))
+    monkeypatch.setattr(pid1, "_DEBUG", True)
+    assert "test_said.py:" in pid1._said(raised(error))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from envtool.container import ids, probe, refusals
+from envtool.container import doctor, kernel_errors, userns
 from envtool.container.program import Bind, Program, Root, Step, View
 
 TOP = Path(__file__).resolve().parents[3]
@@ -38,7 +38,7 @@ def test_a_program_is_marshallable_and_complete():
 
 def test_the_hot_path_imports_little():
     code = (
-        f"import sys; sys.path[:0] = [{str(TOP)!r}]; before = set(sys.modules); import envtool.container.start;"
+        f"import sys; sys.path[:0] = [{str(TOP)!r}]; before = set(sys.modules); import envtool.container.supervisor;"
         "print(*sorted(set(sys.modules) - before))"
     )
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
@@ -68,7 +68,7 @@ def test_the_hot_path_imports_little():
     ],
 )
 def test_refusals_have_codes(stage, number, code):
-    error = refusals.refusal(stage, number, "/x: gone")
+    error = kernel_errors.refusal(stage, number, "/x: gone")
     assert error.code == code
     assert not error.message.endswith(".")
     assert ("`rw`" in error.hint) == (number == errno.EROFS)  # nothing that `envtool doctor` knows of
@@ -83,24 +83,24 @@ def test_refusals_have_codes(stage, number, code):
 )
 def test_the_hosts_policy_is_named(monkeypatch, setting, code, mend):
     values = {"unprivileged_userns_clone": "0", "apparmor_restrict_unprivileged_userns": "1"}
-    monkeypatch.setattr(refusals, "_setting", lambda path: values[setting] if path.endswith(setting) else "")
-    monkeypatch.setattr(refusals.os, "geteuid", lambda: 1000)
-    error = refusals.refusal("mounts", errno.EPERM, "mount")
+    monkeypatch.setattr(kernel_errors, "_setting", lambda path: values[setting] if path.endswith(setting) else "")
+    monkeypatch.setattr(kernel_errors.os, "geteuid", lambda: 1000)
+    error = kernel_errors.refusal("mounts", errno.EPERM, "mount")
     assert error.code == code
     assert mend in error.hint
 
 
 def test_the_apparmor_profile_names_the_interpreter():
-    text = probe.apparmor_profile("/opt/python")
+    text = doctor.apparmor_profile("/opt/python")
     assert 'profile envtool "/opt/python" flags=(unconfined)' in text
     assert "userns," in text
 
 
 def test_a_kernel_that_is_too_old(monkeypatch):
-    monkeypatch.setattr(probe.kernel, "version", lambda: (5, 4))
-    assert probe._kernel().state == "fail"
-    monkeypatch.setattr(probe.kernel, "version", lambda: (6, 1))
-    assert probe._kernel().state == "warn"
+    monkeypatch.setattr(doctor.syscalls, "version", lambda: (5, 4))
+    assert doctor._kernel().state == "fail"
+    monkeypatch.setattr(doctor.syscalls, "version", lambda: (6, 1))
+    assert doctor._kernel().state == "warn"
 
 
 @pytest.mark.parametrize(
@@ -108,10 +108,10 @@ def test_a_kernel_that_is_too_old(monkeypatch):
     [([1000], ""), ([1000, 4, 99999], ", and what your groups may read (adm, 99999) their tasks may")],
 )
 def test_groups_that_stay_in_containers_are_named(monkeypatch, groups, said):
-    monkeypatch.setattr(probe.ids, "here", lambda: ids.Ids("single", [(0, 1000, 1)], [(0, 1000, 1)]))
-    monkeypatch.setattr(probe.os, "getgroups", lambda: groups)
-    monkeypatch.setattr(probe.os, "getegid", lambda: 1000)
-    monkeypatch.setattr(probe.grp, "getgrgid", lambda group: {4: types.SimpleNamespace(gr_name="adm")}[group])
-    found = probe._ids()
+    monkeypatch.setattr(doctor.userns, "here", lambda: userns.Ids("single", [(0, 1000, 1)], [(0, 1000, 1)]))
+    monkeypatch.setattr(doctor.os, "getgroups", lambda: groups)
+    monkeypatch.setattr(doctor.os, "getegid", lambda: 1000)
+    monkeypatch.setattr(doctor.grp, "getgrgid", lambda group: {4: types.SimpleNamespace(gr_name="adm")}[group])
+    found = doctor._ids()
     assert found.state == "warn"
     assert f"containers have one id{said}; databases" in found.text

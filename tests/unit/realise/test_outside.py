@@ -9,7 +9,7 @@ from shutil import which
 import pytest
 
 from envtool import net
-from envtool.container import ids
+from envtool.container import userns
 from envtool.host_access import Allowed
 from envtool.realise.outside import BUNDLE, java, keystore, outside
 
@@ -24,7 +24,7 @@ words between certificates
 @pytest.fixture
 def alone(monkeypatch):
     """No variable of the caller names authorities, and containers have more than one id."""
-    monkeypatch.setattr(ids, "here", lambda: ids.Ids("range", [], []))
+    monkeypatch.setattr(userns, "here", lambda: userns.Ids("range", [], []))
     for name in net.CA_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     return monkeypatch
@@ -62,7 +62,7 @@ def test_with_a_single_id_apt_becomes_nobody(alone, tmp_path, bundle):
     (tmp_path / "ca.pem").write_text("")
     alone.setattr(net.host, "CA_FILES", ())
     alone.setenv("SSL_CERT_FILE", str(tmp_path / bundle) if bundle else "")
-    alone.setattr(ids, "here", lambda: ids.Ids("single", [], []))
+    alone.setattr(userns, "here", lambda: userns.Ids("single", [], []))
     variables, binds, texts = outside(Allowed())
     (content,) = [text.content for text in texts if text.target == variables["APT_CONFIG"]]
     assert b'APT::Sandbox::User "root";\n' in content

@@ -57,7 +57,7 @@ def made(tmp_path, monkeypatch):
         monkeypatch.chdir(at)
         return function(*words)
 
-    monkeypatch.setattr(shown.ids, "inside", directly)
+    monkeypatch.setattr(shown.userns, "inside", directly)
 
     def make(place, links=()):
         top = tmp_path / place.replace("/", "-")

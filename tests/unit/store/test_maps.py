@@ -177,8 +177,8 @@ def away(store, cancelled=lambda: False, said=None):
 
 @pytest.fixture
 def _plain(monkeypatch):
-    monkeypatch.setattr(remove_store.ids, "inside", inside)
-    monkeypatch.setattr(remove_store.ids, "remove", remove)
+    monkeypatch.setattr(remove_store.userns, "inside", inside)
+    monkeypatch.setattr(remove_store.userns, "remove", remove)
 
 
 @pytest.mark.usefixtures("_plain")

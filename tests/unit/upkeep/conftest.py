@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from envtool import keys
-from envtool.container import ids
+from envtool.container import userns
 from envtool.store import canonical, layers
 from envtool.store.store import Store, locate
 
@@ -29,8 +29,8 @@ def here(function, *arguments, at):
 
 @pytest.fixture
 def store(tmp_path, monkeypatch) -> Store:
-    monkeypatch.setattr(ids, "inside", here)
-    monkeypatch.setattr(ids, "remove", lambda path: None)
+    monkeypatch.setattr(userns, "inside", here)
+    monkeypatch.setattr(userns, "remove", lambda path: None)
     return locate(environ={"ENVTOOL_STORE": str(tmp_path / "store")})
 
 

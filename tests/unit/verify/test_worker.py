@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from envtool.container import kernel
+from envtool.container import syscalls
 from envtool.verify import twice
 
 ORPHAN = """
@@ -30,14 +30,14 @@ def test_a_process_that_was_left_alone_ends_at_once():
     child = os.fork()
     if child == 0:
         try:
-            kernel.end_with(parent + 1)
+            syscalls.end_with(parent + 1)
         finally:
             os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 137
     child = os.fork()
     if child == 0:
         try:
-            kernel.end_with(parent)
+            syscalls.end_with(parent)
         finally:
             os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from envtool.container.outputs import Receiver
-from envtool.container.protected import Protection
+from envtool.container.protected_paths import Protection
 from tests.depth import examples
 
 ALWAYS = Protection((), ())

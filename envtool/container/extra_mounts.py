@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import stat
 
-from envtool.container import files, mounts, roots
+from envtool.container import copy_files, mounts, rootfs
 from envtool.fs.rootpaths import resolve
 
 TYPE_CHECKING = False
@@ -42,7 +42,7 @@ def show(shown: tuple[Any, ...], caches: dict[str, int], made: list[str]) -> Non
         elif kind == "text":
             _text(f"/dev/.text{number}", target, rest[0], rest[1], made)
         elif kind == "memory":
-            roots.ensure(target, made, directory=True)
+            rootfs.ensure(target, made, directory=True)
             size = {"size": str(rest[0])} if rest[0] else {}
             mounts.attach(mounts.filesystem("tmpfs", _PLAIN, mode="1777", **size), target)
         else:
@@ -50,7 +50,7 @@ def show(shown: tuple[Any, ...], caches: dict[str, int], made: list[str]) -> Non
 
 
 def _cache(descriptor: int, target: str, readonly: bool, owner: tuple[int, int, int] | None, made: list[str]) -> None:
-    roots.ensure(target, made, directory=True)
+    rootfs.ensure(target, made, directory=True)
     mounts.attach(descriptor, target)
     if owner is not None:
         mode, uid, gid = owner
@@ -71,7 +71,7 @@ def _text(place: str, target: str, content: bytes, owner: tuple[int, int, int], 
     with open(place, "xb") as file:
         file.write(content)
     _own(place, *owner)
-    roots.ensure(target, made, directory=False)
+    rootfs.ensure(target, made, directory=False)
     mounts.attach(mounts.clone(place, _PLAIN | mounts.RDONLY, recursive=False), target)
     os.unlink(place)
 
@@ -80,7 +80,7 @@ def _peek(place: str, target: str, tree: str, path: str, writable: bool, made: l
     source = resolve(tree, path)
     info = os.stat(source)
     directory = stat.S_ISDIR(info.st_mode)
-    roots.ensure(target, made, directory=directory)
+    rootfs.ensure(target, made, directory=directory)
     if not writable:
         mounts.attach(mounts.clone(source, _PLAIN | mounts.RDONLY, recursive=False), target)
         return
@@ -100,5 +100,5 @@ def _peek(place: str, target: str, tree: str, path: str, writable: bool, made: l
         os.chdir(here)
     else:
         place += "/file"
-        files.copy_file(source, place, stat.S_IMODE(info.st_mode), _COPIED)
+        copy_files.copy_file(source, place, stat.S_IMODE(info.st_mode), _COPIED)
     mounts.attach(mounts.clone(place, _PLAIN, recursive=False), target)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 
-from envtool.container import ids, mounts
+from envtool.container import mounts, userns
 from envtool.fs import store_files
 
 TYPE_CHECKING = False
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from envtool.container.copies import Given
+    from envtool.container.project_copy import Given
 
 HOME = "/home/envtool"
 _STAGES = ("/tmp", "/run", "/mnt", "/var/tmp", "/home")  # any directory will do: what it holds is cloned by then
@@ -68,7 +68,7 @@ def _source(path: str, attributes: int = 0, *, recursive: bool = True, identity:
         raise Unopened(error.errno, str(error.strerror)) from error
 
 
-def open_sources(program: dict[str, Any], own: ids.Ids, maps: dict[tuple[int, int], int]) -> Sources:
+def open_sources(program: dict[str, Any], own: userns.Ids, maps: dict[tuple[int, int], int]) -> Sources:
     """Clone all that comes from the host, with the caller's own rights over paths.
 
     `maps`, when the caller is root: for an owner (uid, gid) the user namespace, as a descriptor, in which what it
@@ -92,7 +92,7 @@ def open_sources(program: dict[str, Any], own: ids.Ids, maps: dict[tuple[int, in
         project, hidden, _, identity = program["view"]
         sources.project = _source(project, recursive=not root, identity=identity)
         if root and not mounts.map_owner(sources.project, maps):
-            _copy_project(sources, hidden, own, 0 if program["user"] == "root" else ids.USER)
+            _copy_project(sources, hidden, own, 0 if program["user"] == "root" else userns.USER)
     for source, _, readonly, mapped, identity in program["binds"]:
         attributes = _PLAIN | (mounts.RDONLY if readonly else 0)
         descriptor = _source(source, attributes, recursive=not mapped and readonly, identity=identity)
@@ -106,7 +106,7 @@ def open_sources(program: dict[str, Any], own: ids.Ids, maps: dict[tuple[int, in
     return sources
 
 
-def copy_foreign(program: dict[str, Any], own: ids.Ids, sources: Sources) -> None:
+def copy_foreign(program: dict[str, Any], own: userns.Ids, sources: Sources) -> None:
     """As the caller, with the maps written: a project of a group that has no id inside is copied. An overlay could
     show it but not change it: a copy to the upper layer has to keep the group (EOVERFLOW).
     """
@@ -114,35 +114,35 @@ def copy_foreign(program: dict[str, Any], own: ids.Ids, sources: Sources) -> Non
         _copy_project(sources, program["view"][1], own, None)
 
 
-def _copy_project(sources: Sources, hidden: tuple[str, ...], own: ids.Ids, user: int | None) -> None:
-    from envtool.container import copies
+def _copy_project(sources: Sources, hidden: tuple[str, ...], own: userns.Ids, user: int | None) -> None:
+    from envtool.container import project_copy
 
     try:
-        copied = copies.project(sources.project, hidden, own, user)
+        copied = project_copy.project(sources.project, hidden, own, user)
     except OSError as error:
         raise Unopened(error.errno, f"the project, `{error.filename or '.'}` of it ({error.strerror}),") from error
     os.close(sources.project)
     sources.project = copied
 
 
-def prepare(program: dict[str, Any], own: ids.Ids, sources: Sources) -> None:
+def prepare(program: dict[str, Any], own: userns.Ids, sources: Sources) -> None:
     """With the maps written, and while imports are possible: what `build` will call to copy files, and to give files of
     the project to its user, or let them win over trees that lie over it, where that has to be done."""
     if program.get("copies"):
-        from envtool.container import files
+        from envtool.container import copy_files
 
-        sources.copy_file = files.copy_file
+        sources.copy_file = copy_files.copy_file
     mixed = program["view"] is not None and own.mode == "root" and program["user"] == "user" and _mixed(sources.project)
     if mixed or "laid" in program:
-        from envtool.container import copies
+        from envtool.container import project_copy
 
         if "laid" in program and program["laid"][2]:
             from envtool.container import outputs  # noqa: F401 - copies matches with its patterns, too late to import
 
-        sources.restore_files = copies.adopt_and_settle if mixed else copies.settle
+        sources.restore_files = project_copy.adopt_and_settle if mixed else project_copy.settle
 
 
-def build(program: dict[str, Any], own: ids.Ids, sources: Sources) -> list[str]:
+def build(program: dict[str, Any], own: userns.Ids, sources: Sources) -> list[str]:
     """Make every mount and change the root. Returns the mount points that were made in a root that is kept. Nothing can
     be imported."""
     mounts.make_private()
@@ -157,7 +157,7 @@ def build(program: dict[str, Any], own: ids.Ids, sources: Sources) -> list[str]:
         os.mkdir(place + name)
         os.chmod(place + name, mode)
     if program["user"] == "user":
-        os.chown(place + "home", ids.USER, ids.USER)
+        os.chown(place + "home", userns.USER, userns.USER)
     beside = [_merged(f"b{number}", stack) for number, stack in enumerate(sources.beside)]
     plain = bool(upper) and not lowers
     if plain:
@@ -202,7 +202,7 @@ def _merged(name: str, stack: list[int]) -> int:
     return mounts.clone(name, _PLAIN | mounts.RDONLY, recursive=False)
 
 
-def _overlay_root(program: dict[str, Any], own: ids.Ids, sources: Sources, place: str) -> None:
+def _overlay_root(program: dict[str, Any], own: userns.Ids, sources: Sources, place: str) -> None:
     _, upper, work, _, _ = program["root"]
     targets = [HOME] if program["user"] == "user" else []
     targets += [program["view"][2]] if program["view"] is not None else []
@@ -299,7 +299,7 @@ def _mixed(project: int) -> bool:
     directory = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=project)
     try:
         with os.scandir(directory) as entries:
-            return any(entry.stat(follow_symlinks=False).st_uid != ids.USER for entry in entries)
+            return any(entry.stat(follow_symlinks=False).st_uid != userns.USER for entry in entries)
     finally:
         os.close(directory)
 

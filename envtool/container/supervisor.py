@@ -18,7 +18,7 @@ import stat
 import sys
 import time
 
-from envtool.container import ids, inside, kernel, messages
+from envtool.container import messages, pid1, syscalls, userns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def run(
     Several may run at once, from threads. Raises SandboxError where the container could not be made.
     """
     begin = time.monotonic()
-    own = ids.here()
+    own = userns.here()
     program = _equipped(program, terminal=terminal)
     receiver = None
     if program["outputs"] and outputs_to:
@@ -99,11 +99,11 @@ def run(
         receiver = _receiver(program, outputs_to, protected, owned=own.mode == "root")
     watch = None
     if "watch" in program:
-        from envtool.container import opened
+        from envtool.container import opened_files
 
-        watch = opened.Watch(program["watch"])
+        watch = opened_files.Watch(program["watch"])
         if watch.descriptors:
-            program |= {"watched": watch.descriptors, "begin": opened.begin}
+            program |= {"watched": watch.descriptors, "begin": opened_files.begin}
     supervisor = _Supervisor(program, own, cancel, receiver)
     try:
         supervisor.start((stdin, stdout, stderr))
@@ -119,13 +119,13 @@ def run(
     return result
 
 
-def _id_maps(program: dict[str, Any], own: ids.Ids) -> dict[tuple[int, int], int]:
+def _id_maps(program: dict[str, Any], own: userns.Ids) -> dict[tuple[int, int], int]:
     """As root: for each owner of what is shown as the container user's own, the user namespace that maps it so."""
     if own.mode != "root":
         return {}
     shown = [program["view"][0]] if program["view"] is not None else []
     shown += [source for source, _, readonly, mapped, _ in program["binds"] if mapped or not readonly]
-    to = 0 if program["user"] == "root" else ids.USER
+    to = 0 if program["user"] == "root" else userns.USER
     found: dict[tuple[int, int], int] = {}
     for path in shown:
         try:
@@ -136,20 +136,20 @@ def _id_maps(program: dict[str, Any], own: ids.Ids) -> dict[tuple[int, int], int
     return found
 
 
-def _id_map(uid: int, gid: int, to: int, own: ids.Ids) -> int:
+def _id_map(uid: int, gid: int, to: int, own: userns.Ids) -> int:
     """The namespace is made once and kept as long as this process: it costs a fork."""
     key = (uid, gid, to, own.uids[0], own.gids[0])
     with _maps_lock:
         if key not in _maps:
             (_, base, count), (_, group, groups) = own.uids[0], own.gids[0]
-            _maps[key] = ids.user_namespace(ids.moved(uid, to, base, count), ids.moved(gid, to, group, groups))
+            _maps[key] = userns.user_namespace(userns.moved(uid, to, base, count), userns.moved(gid, to, group, groups))
         return _maps[key]
 
 
 def _asked(cancel: int) -> int:
     """Many containers look at one pipe, so nothing is taken out of it: how much waits there is the message."""
-    waiting = int.from_bytes(fcntl.ioctl(cancel, kernel.FIONREAD, b"\0\0\0\0"), sys.byteorder)
-    return waiting if waiting in (kernel.SIGHUP, kernel.SIGINT, kernel.SIGTERM) else kernel.SIGTERM
+    waiting = int.from_bytes(fcntl.ioctl(cancel, syscalls.FIONREAD, b"\0\0\0\0"), sys.byteorder)
+    return waiting if waiting in (syscalls.SIGHUP, syscalls.SIGINT, syscalls.SIGTERM) else syscalls.SIGTERM
 
 
 def _sent(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, list[int]]:
@@ -174,17 +174,17 @@ def _equipped(program: dict[str, Any], *, terminal: bool) -> dict[str, Any]:
                 codecs.lookup(name)
     program = {**program, "terminal": terminal}
     if "shown" in program:
-        from envtool.container import shown
+        from envtool.container import extra_mounts
 
-        program |= {"points": shown.points, "show": shown.show}
+        program |= {"points": extra_mounts.points, "show": extra_mounts.show}
     if any("user" in step for step in program["steps"]):
         from envtool.fs.passwd import find, lacking
 
         program |= {"find": find, "lacking": lacking}
     if "vary" in program:
-        from envtool.container import vary
+        from envtool.container import perturb
 
-        program["varied"] = vary.Varied(*program["vary"])
+        program["varied"] = perturb.Varied(*program["vary"])
     return program
 
 
@@ -200,7 +200,7 @@ def _receiver(program: dict[str, Any], directory: str, protected: tuple[str, ...
             limit=program["outputs_limit"],
         )
     except OSError as error:
-        from envtool.container.refusals import refusal
+        from envtool.container.kernel_errors import refusal
 
         raise refusal("source", error.errno or 0, f"{directory}: {error.strerror}") from error
 
@@ -208,7 +208,7 @@ def _receiver(program: dict[str, Any], directory: str, protected: tuple[str, ...
 class _Supervisor:
     """One running container as its supervisor sees it."""
 
-    def __init__(self, program: dict[str, Any], own: ids.Ids, cancel: int, receiver: Any) -> None:
+    def __init__(self, program: dict[str, Any], own: userns.Ids, cancel: int, receiver: Any) -> None:
         self.program, self.own, self.cancel, self.receiver = program, own, cancel, receiver
         self.result = Exit()
         self.failure: tuple[str, int, str] | None = None  # what the container said
@@ -226,10 +226,10 @@ class _Supervisor:
 
     def start(self, stdio: tuple[int, int, int]) -> None:
         maps = _id_maps(self.program, self.own)
-        kernel.command_line()  # known to all that is forked from here on
+        syscalls.command_line()  # known to all that is forked from here on
         if self.own.mode == "root":
             self._give_pipes(stdio[1:])
-        with ids.forking:
+        with userns.forking:
             self._fork(stdio, maps)
 
     def _fork(self, stdio: tuple[int, int, int], maps: dict[tuple[int, int], int]) -> None:
@@ -239,9 +239,9 @@ class _Supervisor:
         try:
             if self.receiver is not None:
                 self.output, write = os.pipe()
-            self.helper = ids.fork()
+            self.helper = userns.fork()
             if self.helper == 0:
-                inside.first(self.program, self.own, far.fileno(), stdio, write, maps)
+                pid1.first(self.program, self.own, far.fileno(), stdio, write, maps)
                 os._exit(125)
         finally:
             far.close()
@@ -250,7 +250,7 @@ class _Supervisor:
 
     def _give_pipes(self, descriptors: tuple[int, ...]) -> None:
         # /dev/stdout of a pipe is opened anew by its owner's id: let that be the container's user.
-        outside = self.own.host_id(0 if self.program["user"] == "root" else ids.USER)
+        outside = self.own.host_id(0 if self.program["user"] == "root" else userns.USER)
         for descriptor in descriptors:
             found = os.fstat(descriptor)
             if stat.S_ISFIFO(found.st_mode) and found.st_uid != outside:
@@ -270,13 +270,13 @@ class _Supervisor:
             self._serve([descriptor for descriptor, _ in self.poll.poll(wait)])
             if self.deadline is not None and time.monotonic() >= self.deadline:
                 self._late() if self.ended else self._overdue()
-        self._signal(kernel.SIGKILL)  # it has closed all that we hear it by
+        self._signal(syscalls.SIGKILL)  # it has closed all that we hear it by
         self._reap()
         if self.ended and self.last_message != "done" and not (self.killed or self.failure):
             self.failure = ("broken", 0, "it ended before its work was done")
         failure = self.failure or self.refused
         if failure is not None and not self.result.interrupted:  # else it was killed half made, by us
-            from envtool.container.refusals import refusal
+            from envtool.container.kernel_errors import refusal
 
             raise refusal(*failure)
         self._conclude()
@@ -328,15 +328,15 @@ class _Supervisor:
             self.result.lost = f"not all outputs were copied back: {why}"
             self._close(self.output)
         elif self.hurried:
-            self._signal(kernel.SIGKILL)
+            self._signal(syscalls.SIGKILL)
             self.killed = True
         self.hurried = True
         self.deadline = time.monotonic() + _HURRY
 
-    def _end(self, number: int = kernel.SIGTERM) -> None:
+    def _end(self, number: int = syscalls.SIGTERM) -> None:
         """Ask the step to end; what does not has `grace`. While the container is being made nothing is lost."""
-        self._signal(number if self.up else kernel.SIGKILL)
-        self.gentle = number != kernel.SIGTERM
+        self._signal(number if self.up else syscalls.SIGKILL)
+        self.gentle = number != syscalls.SIGTERM
         self.deadline = time.monotonic() + self.program["grace"]
 
     def _overdue(self) -> None:
@@ -347,7 +347,7 @@ class _Supervisor:
         if self.gentle:  # ^C may be something that the step handles and goes on
             self._end()
             return
-        self._signal(kernel.SIGUSR1 if self.up and not self.killed else kernel.SIGKILL)
+        self._signal(syscalls.SIGUSR1 if self.up and not self.killed else syscalls.SIGKILL)
         self.killed = True
         self.deadline = time.monotonic() + _STUCK
 
@@ -370,7 +370,7 @@ class _Supervisor:
             for descriptor in descriptors:
                 os.close(descriptor)
         if not data:
-            self._signal(kernel.SIGKILL)  # all that it can still do is to end
+            self._signal(syscalls.SIGKILL)  # all that it can still do is to end
             return False
         return self.last_message != "done"
 
@@ -421,7 +421,7 @@ class _Supervisor:
     def _write_maps(self) -> bool:
         uids, gids = self.own.extents(user=self.program["user"] == "user")
         try:
-            ids.write_map(self.helper, uids, gids, self.own.mode)
+            userns.write_map(self.helper, uids, gids, self.own.mode)
         except OSError as error:
             self.refused = ("ids", error.errno or 0, str(error.strerror))
         return self.refused is None
@@ -429,7 +429,7 @@ class _Supervisor:
     def _attach(self, descriptors: list[int]) -> None:
         if len(descriptors) != 1 or not os.isatty(descriptors[0]):
             raise ValueError("not a terminal")
-        from envtool.container.terminal import Terminal
+        from envtool.container.pty import Terminal
 
         self.terminal = Terminal()
         self.terminal.attach(descriptors.pop(), self.poll)
@@ -443,13 +443,13 @@ class _Supervisor:
             pass
 
     def _signal(self, number: int) -> None:
-        for child in (self.pid1,) if number != kernel.SIGKILL else (self.helper, self.pid1):
+        for child in (self.pid1,) if number != syscalls.SIGKILL else (self.helper, self.pid1):
             if child:
                 try:
                     os.kill(child, number)
                 except ProcessLookupError:
                     pass
-        if number == kernel.SIGKILL and not self.pid1 and self.sock is not None:
+        if number == syscalls.SIGKILL and not self.pid1 and self.sock is not None:
             # The helper may have made a pid 1 and been killed before it could say so: that one waits for our word.
             try:
                 self.sock.shutdown(_socket.SHUT_WR)
@@ -467,7 +467,7 @@ class _Supervisor:
 
     def close(self) -> None:
         """Whatever happened: nothing of the container is left, and the terminal is as it was."""
-        self._signal(kernel.SIGKILL)
+        self._signal(syscalls.SIGKILL)
         self._reap()
         if self.terminal is not None:
             self.terminal.restore()

@@ -20,7 +20,7 @@ import os
 import resource
 import sys
 
-from envtool.container import ids, kernel, messages, roots
+from envtool.container import messages, rootfs, syscalls, userns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,14 +28,18 @@ if TYPE_CHECKING:
 
 DOCKER_CAPABILITIES = 0xA80425FB  # what Docker leaves to root by default
 _NAMESPACES = (
-    kernel.CLONE_NEWUSER | kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS | kernel.CLONE_NEWCGROUP
+    syscalls.CLONE_NEWUSER
+    | syscalls.CLONE_NEWNS
+    | syscalls.CLONE_NEWIPC
+    | syscalls.CLONE_NEWUTS
+    | syscalls.CLONE_NEWCGROUP
 )
 _MOST = 8192  # processes and threads of one container; limits of the caller that are lower stay
 _FIRST_TO_GO = 500  # of 1000: who is ended where memory ends (proc_pid_oom_score_adj(5))
 _SAID = 65536  # bytes of what a step may say of itself
 _DEBUG = bool(os.environ.get("ENVTOOL_DEBUG"))  # read here: a step has an environment of its own
 _TITLE = b"envtool: a container"
-_END_ALL = kernel.SIGUSR1  # from the supervisor: kill everything now, then collect
+_END_ALL = syscalls.SIGUSR1  # from the supervisor: kill everything now, then collect
 
 
 class Refused(Exception):  # noqa: N818 - it is what happened
@@ -48,7 +52,7 @@ class Refused(Exception):  # noqa: N818 - it is what happened
 
 def first(
     program: dict[str, Any],
-    own: ids.Ids,
+    own: userns.Ids,
     sock: int,
     stdio: tuple[int, int, int],
     output: int,
@@ -61,29 +65,29 @@ def first(
         _go_first()
         # The caller's privileges over its files are in the namespace where they come from: as root sources are
         # cloned before, as a user after the new mount namespace gives the right to clone.
-        sources = roots.open_sources(program, own, maps) if own.mode == "root" else None
+        sources = rootfs.open_sources(program, own, maps) if own.mode == "root" else None
         try:
-            kernel.unshare(_NAMESPACES | (0 if program["network"] else kernel.CLONE_NEWNET))
+            syscalls.unshare(_NAMESPACES | (0 if program["network"] else syscalls.CLONE_NEWNET))
         except OSError as error:
             raise Refused("unshare", error) from error
         os.write(sock, messages.pack("maps"))
         # While the supervisor writes the maps, which takes newuidmap a while: what needs no ids.
         if sources is None:
-            sources = roots.open_sources(program, own, maps)
+            sources = rootfs.open_sources(program, own, maps)
         if not program["network"]:
             _loopback_up()
         _socket.sethostname(program["hostname"])
-        kernel.bound_capabilities(DOCKER_CAPABILITIES if program["user"] == "root" else 0)
-        kernel.rename(_TITLE)  # steps must not see the caller's command line
+        syscalls.bound_capabilities(DOCKER_CAPABILITIES if program["user"] == "root" else 0)
+        syscalls.rename(_TITLE)  # steps must not see the caller's command line
         if os.read(sock, 1) != b"k":
             os._exit(125)
         if own.mode != "root":
-            roots.copy_foreign(program, own, sources)
-        roots.prepare(program, own, sources)
+            rootfs.copy_foreign(program, own, sources)
+        rootfs.prepare(program, own, sources)
         _import_no_more()
-        ids.become_root(own.mode)
-        kernel.prctl(kernel.PR_SET_DUMPABLE, 0)  # not before: who writes our maps must own our files of /proc
-        child = kernel.clone(kernel.CLONE_NEWPID | kernel.CLONE_PARENT)
+        userns.become_root(own.mode)
+        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)  # not before: who writes our maps must own our files of /proc
+        child = syscalls.clone(syscalls.CLONE_NEWPID | syscalls.CLONE_PARENT)
         if child == 0:
             _pid1(program, own, sock, output, sources)
         os.write(sock, messages.pack("pid", child))
@@ -102,7 +106,7 @@ def _arrange(sock: int, stdio: tuple[int, int, int], output: int, kept: set[int]
         high[1] = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
     for target in range(3):
         os.dup2(high[1 + target], target, inheritable=True)
-    kernel.keep_only({0, 1, 2, high[0], *kept, *([high[4]] if output >= 0 else [])})
+    syscalls.keep_only({0, 1, 2, high[0], *kept, *([high[4]] if output >= 0 else [])})
     return high[0], high[4]
 
 
@@ -122,7 +126,7 @@ def _go_first() -> None:
 def _report(sock: int, error: BaseException) -> None:
     if isinstance(error, Refused):
         report = error.report
-    elif isinstance(error, roots.Unopened):
+    elif isinstance(error, rootfs.Unopened):
         report = ("error", "source", error.errno or 0, str(error.strerror))
     elif isinstance(error, OSError):
         report = ("error", "mounts", error.errno or 0, f"{_refusal(error)}{where(error)}")
@@ -148,19 +152,19 @@ def where(error: BaseException) -> str:
     return f" ({' < '.join(reversed(places[-4:]))})" if places else ""
 
 
-def _pid1(program: dict[str, Any], own: ids.Ids, sock: int, output: int, sources: roots.Sources) -> NoReturn:
+def _pid1(program: dict[str, Any], own: userns.Ids, sock: int, output: int, sources: rootfs.Sources) -> NoReturn:
     try:
         # After the change of ids, which clears it. A supervisor that died before it is seen by the socket.
-        kernel.prctl(kernel.PR_SET_PDEATHSIG, kernel.SIGKILL)
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, syscalls.SIGKILL)
         os.setsid()
         os.umask(0o022)
         if os.read(sock, 1) != b"g":
             os._exit(125)
         _be_first()
-        made = roots.build(program, own, sources)
+        made = rootfs.build(program, own, sources)
         if "watched" in program:
             program["begin"](program["watch"], *program["watched"])
-        kernel.keep_only({0, 1, 2, sock, *([output] if output >= 0 else [])})
+        syscalls.keep_only({0, 1, 2, sock, *([output] if output >= 0 else [])})
         terminal = _terminal(sock, user=program["user"] == "user") if program.get("terminal") else -1
         init = _Init()
         if "varied" in program:
@@ -171,7 +175,7 @@ def _pid1(program: dict[str, Any], own: ids.Ids, sock: int, output: int, sources
         os.write(sock, messages.pack("end", status))
         if output >= 0:
             program["collect"](program["outputs_at"], program["outputs"], output, program["outputs_limit"])
-        roots.remove_made(made)
+        rootfs.remove_made(made)
         os.write(sock, messages.pack("done"))
         os._exit(0)
     except BaseException as error:
@@ -230,7 +234,7 @@ def _terminal(sock: int, *, user: bool) -> int:
     number = int.from_bytes(fcntl.ioctl(master, 0x80045430, bytes(4)), sys.byteorder)  # TIOCGPTN
     slave = os.open(f"/dev/pts/{number}", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     if user:
-        os.fchown(slave, ids.USER, -1)
+        os.fchown(slave, userns.USER, -1)
     channel = _socket.socket(fileno=os.dup(sock))
     rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, master.to_bytes(4, sys.byteorder))
     channel.sendmsg([messages.pack("pty")], [rights])
@@ -255,7 +259,7 @@ class _Init:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
 
     def _forward(self, number: int, _frame: object) -> None:
-        if number in {kernel.SIGHUP, kernel.SIGINT, kernel.SIGTERM}:
+        if number in {syscalls.SIGHUP, syscalls.SIGINT, syscalls.SIGTERM}:
             self.ending = True  # no further step
         if self.running:
             try:
@@ -266,15 +270,15 @@ class _Init:
     def _kill_all(self, _number: int, _frame: object) -> None:
         self.ending = True
         try:
-            os.kill(-1, kernel.SIGKILL)
+            os.kill(-1, syscalls.SIGKILL)
         except ProcessLookupError:
             pass
 
-    def run(self, program: dict[str, Any], own: ids.Ids, sock: int, terminal: int) -> int:
+    def run(self, program: dict[str, Any], own: userns.Ids, sock: int, terminal: int) -> int:
         """The steps one after the other: the status of the first that fails, as a shell shows it."""
         for step in program["steps"]:
             if self.ending:
-                return 128 + kernel.SIGTERM
+                return 128 + syscalls.SIGTERM
             heard, said = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             child = os.fork()
             if child == 0:
@@ -299,7 +303,7 @@ class _Init:
     def end_all(self) -> None:
         """Nothing runs any more but this process: what a task left must not write while outputs are collected."""
         try:
-            os.kill(-1, kernel.SIGKILL)
+            os.kill(-1, syscalls.SIGKILL)
             while True:
                 os.waitpid(-1, 0)
         except (ProcessLookupError, ChildProcessError):
@@ -316,10 +320,10 @@ def _pass_on(heard: int, sock: int) -> None:
         pass
 
 
-def _step(program: dict[str, Any], step: dict[str, Any], own: ids.Ids, said: int, terminal: int) -> NoReturn:
+def _step(program: dict[str, Any], step: dict[str, Any], own: userns.Ids, said: int, terminal: int) -> NoReturn:
     try:
         channel = program["varied"].channel() if "varied" in program else set()
-        kernel.keep_only({0, 1, 2, said, *channel, *([terminal] if terminal >= 0 else [])})
+        syscalls.keep_only({0, 1, 2, said, *channel, *([terminal] if terminal >= 0 else [])})
         for number in (1, 2, 3, 10, 12, 13, 15, 25):  # what Python and pid 1 changed: SIGPIPE, SIGXFSZ, ours
             _signal.signal(number, _signal.SIG_DFL)
         os.setsid()
@@ -346,14 +350,14 @@ def _step(program: dict[str, Any], step: dict[str, Any], own: ids.Ids, said: int
         os._exit(125)
 
 
-def _restrict(program: dict[str, Any], own: ids.Ids, step: dict[str, Any]) -> None:
+def _restrict(program: dict[str, Any], own: userns.Ids, step: dict[str, Any]) -> None:
     if program["user"] == "root":
         user = _user(program, own, step) if "user" in step else 0
         _drop(0 if user else DOCKER_CAPABILITIES)
         _filter(program, program["seccomp_single" if own.mode == "single" else "seccomp"])
         return
     if own.mode != "single":
-        _become(ids.USER, ids.USER, [])
+        _become(userns.USER, userns.USER, [])
     _drop(0)
     _filter(program, program["seccomp"])
 
@@ -361,21 +365,21 @@ def _restrict(program: dict[str, Any], own: ids.Ids, step: dict[str, Any]) -> No
 def _become(user: int, group: int, groups: list[int] | tuple[int, ...]) -> None:
     """Other ids, with the capabilities kept for the moment: a step of the same id may not look into us while we have
     any, and a change of ids may make us open to it (fs.suid_dumpable=1)."""
-    kernel.prctl(kernel.PR_SET_KEEPCAPS, 1)
+    syscalls.prctl(syscalls.PR_SET_KEEPCAPS, 1)
     os.setgroups(groups)
     os.setresgid(group, group, group)
     os.setresuid(user, user, user)
 
 
 def _drop(capabilities: int) -> None:
-    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
-    kernel.set_capabilities(capabilities)
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+    syscalls.set_capabilities(capabilities)
 
 
-def _user(program: dict[str, Any], own: ids.Ids, step: dict[str, Any]) -> int:
+def _user(program: dict[str, Any], own: userns.Ids, step: dict[str, Any]) -> int:
     """Become the user of a step, known by the stack; the id."""
     try:
-        user = program["find"](step["user"], roots.read("/etc/passwd"), roots.read("/etc/group"))
+        user = program["find"](step["user"], rootfs.read("/etc/passwd"), rootfs.read("/etc/group"))
     except Exception as error:
         _refuse(str(error))
     if own.mode != "single":
@@ -402,7 +406,7 @@ def _filter(program: dict[str, Any], code: bytes) -> None:
     if "varied" in program:
         program["varied"].filter(code)
     else:
-        kernel.load_seccomp(code)
+        syscalls.load_seccomp(code)
 
 
 def _call(step: dict[str, Any], said: int) -> NoReturn:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from envtool.container.kernel import version
+from envtool.container.syscalls import version
 from envtool.errors import SandboxError
 
 

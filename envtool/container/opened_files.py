@@ -11,7 +11,7 @@ import errno
 import os
 import struct
 
-from envtool.container import kernel
+from envtool.container import syscalls
 
 _OPEN, _OVERFLOW = 0x20, 0x4000  # IN_OPEN, IN_Q_OVERFLOW
 _ONLY_DIRECTORIES, _NO_LINK = 0x01000000, 0x02000000  # IN_ONLYDIR, IN_DONT_FOLLOW
@@ -26,7 +26,7 @@ class Watch:
     def __init__(self, directories: tuple[str, ...]) -> None:
         self._directories = directories
         try:
-            self._events = kernel.syscall("inotify_init1", _NONBLOCK_CLOEXEC)
+            self._events = syscalls.syscall("inotify_init1", _NONBLOCK_CLOEXEC)
         except OSError:  # as many as a user may have
             self._events = -1
         self._numbers = os.memfd_create("watches")
@@ -77,7 +77,7 @@ def begin(directories: tuple[str, ...], events: int, numbers: int) -> None:
     for directory in directories:
         try:
             mask = _OPEN | _ONLY_DIRECTORIES | _NO_LINK
-            found.append(kernel.syscall("inotify_add_watch", events, directory, mask))
+            found.append(syscalls.syscall("inotify_add_watch", events, directory, mask))
         except OSError as error:
             found.append(-(error.errno or errno.EIO))
     os.write(numbers, b"".join(map(_NUMBER.pack, found)))

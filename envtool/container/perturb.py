@@ -19,7 +19,7 @@ import select
 import sys
 from ctypes import create_string_buffer
 
-from envtool.container import kernel
+from envtool.container import syscalls
 
 _RECEIVE, _SEND = 0xC0502100, 0xC0182101  # SECCOMP_IOCTL_NOTIF_RECV, _SEND: include/uapi/linux/seccomp.h
 _CONTINUE = 1  # SECCOMP_USER_NOTIF_FLAG_CONTINUE
@@ -51,7 +51,7 @@ class Varied:
                 try:
                     for number in (1, 2, 3, 10, 12, 15):
                         _signal.signal(number, _signal.SIG_IGN)
-                    kernel.keep_only({0, 1, 2, near.fileno()})
+                    syscalls.keep_only({0, 1, 2, near.fileno()})
                     _Clerk(near, backward=self.order == "backward").serve()
                 finally:
                     os._exit(1)
@@ -64,9 +64,9 @@ class Varied:
     def filter(self, code: bytes) -> None:
         """Install the filter of a step and hand its questions to the process that answers."""
         if self._far is None:
-            kernel.load_seccomp(code)
+            syscalls.load_seccomp(code)
             return
-        listener = kernel.load_seccomp(code, listen=True)
+        listener = syscalls.load_seccomp(code, listen=True)
         rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, listener.to_bytes(4, sys.byteorder))
         self._far.sendmsg([b"l"], [rights])
         os.close(listener)
@@ -166,15 +166,15 @@ class _Refused(Exception):  # noqa: N818 - it is what happened
 def _borrow(process: int, number: int) -> int:
     """A descriptor of the very same open file."""
     try:
-        handle = kernel.syscall("pidfd_open", process, 0)
+        handle = syscalls.syscall("pidfd_open", process, 0)
     except OSError as problem:
         if problem.errno not in (errno.EINVAL, errno.ENOENT):  # a thread that is not the first of its process
             raise
         with open(f"/proc/{process}/status", "rb") as file:
             (leader,) = [line.split()[1] for line in file.read().split(b"\n") if line.startswith(b"Tgid:")]
-        handle = kernel.syscall("pidfd_open", int(leader), 0)
+        handle = syscalls.syscall("pidfd_open", int(leader), 0)
     try:
-        return kernel.syscall("pidfd_getfd", handle, number, 0)
+        return syscalls.syscall("pidfd_getfd", handle, number, 0)
     finally:
         os.close(handle)
 
@@ -186,7 +186,7 @@ def _entries(directory: int, *, backward: bool) -> list[bytes]:
     buffer = create_string_buffer(_READ)
     while True:
         try:
-            size = kernel.getdents(directory, buffer, _READ)
+            size = syscalls.getdents(directory, buffer, _READ)
         except OSError as problem:
             raise _Refused(problem.errno or errno.EIO) from None
         if not size:

@@ -18,7 +18,7 @@ import marshal
 import os
 import sys
 
-from envtool.container import kernel
+from envtool.container import syscalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ def user_namespace(uids: list[Extent], gids: list[Extent]) -> int:
         child = fork()
         if child == 0:
             try:
-                kernel.unshare(kernel.CLONE_NEWUSER)
+                syscalls.unshare(syscalls.CLONE_NEWUSER)
                 os.write(ready_write, b"k")
                 os.read(end_read, 1)
             finally:
@@ -313,7 +313,7 @@ def inside(function: Callable[..., Any], *arguments: Any, at: str = "", cancel: 
     """
     ids, parent = of(idmap) if idmap else here(), os.getpid()
     if ids is None:
-        from envtool.container.refusals import refusal
+        from envtool.container.kernel_errors import refusal
 
         raise refusal("ids", 1, f"the ids `{idmap}` are not this account's")
     with forking:
@@ -332,7 +332,7 @@ def inside(function: Callable[..., Any], *arguments: Any, at: str = "", cancel: 
             os.write(down_write, b"k")
         answer = _answer(up_read, child, cancel)
     except OSError as error:
-        from envtool.container.refusals import refusal
+        from envtool.container.kernel_errors import refusal
 
         raise refusal("ids", error.errno or 0, str(error.strerror)) from error
     finally:
@@ -346,7 +346,7 @@ def inside(function: Callable[..., Any], *arguments: Any, at: str = "", cancel: 
     if kind == "os":
         raise OSError(*value)
     if kind == "refused":
-        from envtool.container.refusals import refusal
+        from envtool.container.kernel_errors import refusal
 
         raise refusal("unshare", *value)
     if kind == "ours":
@@ -368,7 +368,7 @@ def _answer(up: int, child: int, cancel: int) -> bytes:
         if not any(descriptor == up for descriptor, _ in poll.poll()):
             from envtool.errors import Interrupted
 
-            os.kill(child, kernel.SIGKILL)
+            os.kill(child, syscalls.SIGKILL)
             raise Interrupted
     return b"".join(iter(lambda: os.read(up, 1 << 20), b""))
 
@@ -378,11 +378,11 @@ def _inside_child(
 ) -> None:
     answer: tuple[str, Any] = ("died", "")
     try:
-        kernel.end_with(parent)
+        syscalls.end_with(parent)
         try:
             if at:
                 os.chdir(at)
-            kernel.unshare(kernel.CLONE_NEWUSER | kernel.CLONE_NEWNS)
+            syscalls.unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS)
         except OSError as error:
             os.write(up, b"-")
             answer = ("refused", (error.errno, str(error.strerror)))
@@ -391,8 +391,8 @@ def _inside_child(
             if os.read(down, 1) != b"k":
                 os._exit(1)
             become_root(mode)
-            kernel.end_with(parent)  # once more: who becomes another user is no longer told
-            kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
+            syscalls.end_with(parent)  # once more: who becomes another user is no longer told
+            syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)
             os.umask(0o022)
             answer = ("value", function(*arguments))
     except OSError as error:

@@ -6,7 +6,7 @@ import ctypes
 import os
 import select
 
-from envtool.container import ids, kernel
+from envtool.container import syscalls, userns
 from envtool.errors import Interrupted
 
 
@@ -16,9 +16,9 @@ def syncfs(path: str, cancel: int = -1) -> None:
     directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     library = ctypes.CDLL(None, use_errno=True)
     try:
-        with ids.forking:
+        with userns.forking:
             up, down = os.pipe()
-            child = ids.fork()
+            child = userns.fork()
             if child == 0:
                 _sync(library, directory, down)
             os.close(down)
@@ -41,7 +41,7 @@ def syncfs(path: str, cancel: int = -1) -> None:
 def _sync(library: ctypes.CDLL, directory: int, down: int) -> None:
     number = 5
     try:
-        kernel.keep_only({directory, down})  # the locks of our parent are on its descriptors
+        syscalls.keep_only({directory, down})  # the locks of our parent are on its descriptors
         number = ctypes.get_errno() if library.syncfs(directory) else 0
         os.write(down, b"%d" % number)
     finally:

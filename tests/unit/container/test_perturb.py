@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from envtool.container import kernel, seccomp, vary
+from envtool.container import perturb, seccomp, syscalls
 from envtool.container.program import Program, Root, Step, Variation
 
 
@@ -22,13 +22,13 @@ def test_entries_are_sorted_and_given_out_in_pieces(tmp_path, backward):
     for name in ("b", "é", "a", "c" * 200):
         (tmp_path / name).touch()
     directory = os.open(tmp_path, os.O_RDONLY)
-    records = vary._entries(directory, backward=backward)
+    records = perturb._entries(directory, backward=backward)
     os.close(directory)
     names = [record[19:].split(b"\0", 1)[0] for record in records]
     assert names == sorted([b".", b"..", b"a", b"b", b"c" * 200, "é".encode()], reverse=backward)
     given, position = [], 0
     while True:
-        answer, taken = vary._chunk(records[position:], position, 256)
+        answer, taken = perturb._chunk(records[position:], position, 256)
         if not taken:
             break
         assert len(answer) <= 256
@@ -42,19 +42,19 @@ def test_entries_are_sorted_and_given_out_in_pieces(tmp_path, backward):
 
 
 def test_a_buffer_that_is_too_small_for_one_entry():
-    with pytest.raises(vary._Refused):
-        vary._chunk([b"x" * 32], 0, 8)
+    with pytest.raises(perturb._Refused):
+        perturb._chunk([b"x" * 32], 0, 8)
 
 
 def test_an_open_file_is_borrowed_whole(tmp_path):
     (tmp_path / "a").touch()
     directory = os.open(tmp_path, os.O_RDONLY)
     try:
-        borrowed = vary._borrow(os.getpid(), directory)
+        borrowed = perturb._borrow(os.getpid(), directory)
     except PermissionError:  # in one of our own containers
         pytest.skip("pidfd_getfd is refused here")
     os.lseek(borrowed, 2, os.SEEK_SET)
     assert os.lseek(directory, 0, os.SEEK_CUR) == 2
     os.close(borrowed)
     os.close(directory)
-    assert kernel.NUMBERS["pidfd_getfd"] == 438
+    assert syscalls.NUMBERS["pidfd_getfd"] == 438

@@ -11,7 +11,7 @@ import os
 import stat
 from itertools import chain
 
-from envtool.container import ids, mounts
+from envtool.container import mounts, userns
 from envtool.fs.beneath import open_beneath
 
 TYPE_CHECKING = False
@@ -27,7 +27,7 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def project(source: int, hidden: tuple[str, ...], own: ids.Ids, user: int | None) -> int:
+def project(source: int, hidden: tuple[str, ...], own: userns.Ids, user: int | None) -> int:
     """A detached tmpfs with the project in it, of which `source` is a descriptor, without what is hidden, owned by the
     container's `user` (None: by the caller, who makes it). Raises OSError.
     """
@@ -46,10 +46,10 @@ def adopt_and_settle(project: str, upper: str, trees: list[str], hidden: tuple[s
     to be the user's.
     """
     unseen = {path.rstrip("/") for path in hidden}
-    copy = _Copy.open_paths(project, upper, (ids.USER, ids.USER))
+    copy = _Copy.open_paths(project, upper, (userns.USER, userns.USER))
     covered = _Covered(given)
     for path, directory, state in copy.entries(unseen.union(given[0]), apart=".git"):
-        if state.st_uid != ids.USER and not (covered(path) and any(_has(tree, path) for tree in trees)):
+        if state.st_uid != userns.USER and not (covered(path) and any(_has(tree, path) for tree in trees)):
             copy.copy_entry(path, directory, state)
     copy.close()
     settle(project, upper, trees, hidden, given)

@@ -16,8 +16,8 @@ import tempfile
 from dataclasses import dataclass
 from typing import Literal
 
-from envtool.container import ids, kernel, mounts, seccomp
-from envtool.container.kernel import syscall
+from envtool.container import mounts, seccomp, syscalls, userns
+from envtool.container.syscalls import syscall
 from envtool.errors import SandboxError
 from envtool.fs.sizes import said
 
@@ -80,9 +80,9 @@ def _kernel() -> Check:
             state="fail",
             text=f"no system call numbers for {machine}: {', '.join(seccomp.MACHINES)} only",
         )
-    if kernel.version() < _OLDEST:
+    if syscalls.version() < _OLDEST:
         return Check(name="kernel", state="fail", text=f"Linux {release}: containers need 5.12 at least")
-    if kernel.version() < (6, 6):
+    if syscalls.version() < (6, 6):
         return Check(
             name="kernel",
             state="warn",
@@ -97,11 +97,11 @@ def _namespaces() -> list[Check]:
         mend = "sudo sysctl -w user.max_user_namespaces=65536"
         return [Check(name=name, state="fail", text="switched off (user.max_user_namespaces=0)", mend=mend)]
     try:
-        ids.inside(os.getpid)
+        userns.inside(os.getpid)
     except SandboxError as error:
         return [Check(name=name, state="fail", text=error.message, mend=_mend(error))]
     try:
-        ids.inside(_mount_something)
+        userns.inside(_mount_something)
     except OSError as error:
         if _setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
             text = "made, but without rights (AppArmor, kernel.apparmor_restrict_unprivileged_userns=1)"
@@ -128,18 +128,18 @@ def _mount_something() -> None:
 
 
 def _ids() -> Check:
-    mode = ids.here().mode
+    mode = userns.here().mode
     name = "user ids"
     if mode == "root":
-        _, base, count = ids.here().uids[0]
-        state: Literal["ok", "warn"] = "ok" if count >= ids.COUNT - 1 else "warn"
+        _, base, count = userns.here().uids[0]
+        state: Literal["ok", "warn"] = "ok" if count >= userns.COUNT - 1 else "warn"
         return Check(
             name=name, state=state, text=f"root inside is not root of this machine: ids {base} to {base + count - 1}"
         )
     if mode == "range":
-        return Check(name=name, state="ok", text=f"each container has a range of ids, from {ids.here().uids[0][1]}")
+        return Check(name=name, state="ok", text=f"each container has a range of ids, from {userns.here().uids[0][1]}")
     who = _user()
-    missing = [n for n in ("newuidmap", "newgidmap") if not ids.helper(n)]
+    missing = [n for n in ("newuidmap", "newgidmap") if not userns.helper(n)]
     have = f"containers have one id{_kept_groups()}; databases that refuse root need more"
     if missing:
         text = f"{' and '.join(missing)} not installed: {have}"
@@ -178,13 +178,13 @@ def _free_range() -> str:
             fields = line.split(":")
             if len(fields) == 3 and fields[1].isdigit() and fields[2].isdigit():
                 ends.append(int(fields[1]) + int(fields[2]))
-    return f"{max(ends)}-{max(ends) + ids.COUNT - 1}"
+    return f"{max(ends)}-{max(ends) + userns.COUNT - 1}"
 
 
 def _overlay(name: str, upper: str) -> Check:
     with tempfile.TemporaryDirectory(prefix="envtool-") as place:
         try:
-            ids.inside(_try_overlay, upper, at=place)
+            userns.inside(_try_overlay, upper, at=place)
         except OSError as error:
             if upper:
                 text = f"refused ({error.strerror}): ephemeral writes must go to disk; use `scratch: disk`"
@@ -234,9 +234,11 @@ def _idmapped() -> Check:
     name = "id-mapped mounts"
     with tempfile.TemporaryDirectory(prefix="envtool-") as place:
         try:
-            own = ids.here()
+            own = userns.here()
             (_, base, count), (_, group, groups) = own.uids[0], own.gids[0]
-            space = ids.user_namespace(ids.moved(0, ids.USER, base, count), ids.moved(0, ids.USER, group, groups))
+            space = userns.user_namespace(
+                userns.moved(0, userns.USER, base, count), userns.moved(0, userns.USER, group, groups)
+            )
             try:
                 mount = mounts.clone(place, recursive=False)
                 try:
@@ -249,7 +251,7 @@ def _idmapped() -> Check:
             return Check(
                 name=name, state="warn", text=f"refused ({error.strerror}): projects of root are copied at each start"
             )
-    if kernel.version() < (5, 19):
+    if syscalls.version() < (5, 19):
         return Check(
             name=name, state="warn", text="not as overlay layers before Linux 5.19: projects of root are copied"
         )

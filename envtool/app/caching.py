@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from envtool.app.opening import in_ci
 from envtool.app.reading import read
 from envtool.app.request import SPEC, Request
-from envtool.cache import sshsig
-from envtool.cache.show import Shown, show
 from envtool.container import userns
 from envtool.errors import StoreError, UsageError
 from envtool.fs import caller_paths
 from envtool.store import store
+from envtool.teamcache import signatures
+from envtool.teamcache.status import Shown, show
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,14 +39,14 @@ def cache_key(request: Request, file: str) -> Key:
     """Make a key in a new file, outside of any project; without a file, tell that of ENVTOOL_CACHE_KEY. Raises
     UsageError, StoreError."""
     if not file:
-        signer = sshsig.signer()
+        signer = signatures.signer()
         if signer is None:
             hint = "name a new file outside of the project: `envtool cache key FILE`"
-            raise UsageError(f"{sshsig.VARIABLE} is not set, and no file is named", code="cache-key", hint=hint)
-        return Key(public=signer.public, fingerprint=sshsig.fingerprint(signer.public))
+            raise UsageError(f"{signatures.VARIABLE} is not set, and no file is named", code="cache-key", hint=hint)
+        return Key(public=signer.public, fingerprint=signatures.fingerprint(signer.public))
     path = os.path.abspath(os.path.join(request.directory, os.path.expanduser(file)))
     _outside(path)
-    private, public = sshsig.generate(f"envtool-cache@{os.uname().nodename}")
+    private, public = signatures.generate(f"envtool-cache@{os.uname().nodename}")
     try:
         with caller_paths.written(path, mode=0o600, replace=False) as out:
             out.write(private.encode())
@@ -55,7 +55,7 @@ def cache_key(request: Request, file: str) -> Key:
         raise UsageError(f"{path} is there already", code="cache-key", hint=hint) from error
     except OSError as error:
         raise StoreError(f"the key cannot be written to {path}: {error.strerror}", code="cache-key") from error
-    return Key(public=public, fingerprint=sshsig.fingerprint(public), file=path)
+    return Key(public=public, fingerprint=signatures.fingerprint(public), file=path)
 
 
 def _outside(path: str) -> None:

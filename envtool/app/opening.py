@@ -27,8 +27,8 @@ from envtool.realise.setting import Cancel, Setting
 from envtool.store import store, temp_dirs
 
 if TYPE_CHECKING:
-    from envtool.cache.share import Share
     from envtool.realise.places import Lines
+    from envtool.teamcache.client import Share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +105,7 @@ def _inside(root: str, paths: tuple[str, ...]) -> tuple[str, ...]:
 def _joined(spec: Spec, place: store.Store, emit: Emit, cancel: Cancel) -> Share | None:
     if spec.cache is None:
         return None
-    from envtool.cache.joining import join  # brings what speaks with registries
+    from envtool.teamcache.connect import join  # brings what speaks with registries
 
     arch = os.uname().machine
     return join(

@@ -20,7 +20,7 @@ from envtool.store.leases import Claims
 from envtool.store.store import Store
 
 if TYPE_CHECKING:
-    from envtool.cache.share import Share
+    from envtool.teamcache.client import Share
 
 T = TypeVar("T")
 

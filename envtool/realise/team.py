@@ -7,7 +7,6 @@ import time
 from contextlib import suppress
 
 from envtool.api import Cache, Secret
-from envtool.cache.statement import Refused, Statement
 from envtool.container import userns
 from envtool.errors import BuildError
 from envtool.events import Progress
@@ -16,6 +15,7 @@ from envtool.model import Json
 from envtool.realise.setting import Setting
 from envtool.realise.settle import Settled
 from envtool.store import canonical, layers
+from envtool.teamcache.statement import Refused, Statement
 
 EVERY = 0.1  # seconds between two events
 

@@ -6,13 +6,13 @@ import os
 from contextlib import suppress
 
 from envtool import keys
-from envtool.cache import parcels
-from envtool.cache.statement import RESULT, Refused, Statement
 from envtool.errors import BuildError
 from envtool.model import Json
 from envtool.realise.setting import Setting
 from envtool.realise.stacks import Stack, stack_binds
 from envtool.store import layers, results, temp_dirs, unpack_layer
+from envtool.teamcache import payloads
+from envtool.teamcache.statement import RESULT, Refused, Statement
 
 
 def shared(stack: Stack, setting: Setting) -> bool:
@@ -73,4 +73,4 @@ def give(documents: list[dict[str, Json]], stack: Stack, setting: Setting) -> No
     for document in documents if not any(document["passed"] for document in documents) else ():
         key = keys.digest(dict(document))
         if found := results.find(setting.store, key):
-            share.give(parcels.of_result(key, found.directory, share.ids))
+            share.give(payloads.of_result(key, found.directory, share.ids))

@@ -17,12 +17,12 @@ from typing import NamedTuple
 
 from envtool import errors, events
 from envtool.api import Detection
-from envtool.cache.show import Item as Shelved
-from envtool.cache.show import Shown
-from envtool.cache.tally import Counts, Tally
 from envtool.model import BaseSpec, Command, Env, LayerSpec, Spec, Task, Where
 from envtool.plan import change_values as why_changes
 from envtool.plan.why import Content, Explanation, Past
+from envtool.teamcache.stats import Counts, Tally
+from envtool.teamcache.status import Item as Shelved
+from envtool.teamcache.status import Shown
 
 HERE = Where(file="envtool.yaml", line=3, column=5)
 requests = []

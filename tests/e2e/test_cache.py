@@ -20,18 +20,18 @@ from pathlib import Path
 
 import pytest
 
-from envtool.cache import shelf, sshsig
-from envtool.cache.statement import Statement
 from envtool.net.oci import reference
 from envtool.net.oci.documents import OCI_CONFIG, OCI_INDEX, OCI_LAYER_ZSTD, OCI_MANIFEST, sha256
 from envtool.net.oci.registry import Client
+from envtool.teamcache import registry_store, signatures
+from envtool.teamcache.statement import Statement
 from tests.places import Place, calling, fresh_place
 
 pytestmark = pytest.mark.e2e
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="it does not depend on who asks: root does it")
-PRIVATE, PUBLIC = sshsig.generate("ci@example")
-STRANGER, STRANGER_PUBLIC = sshsig.generate("stranger@example")
+PRIVATE, PUBLIC = signatures.generate("ci@example")
+STRANGER, STRANGER_PUBLIC = signatures.generate("stranger@example")
 PROGRAMS = ("sh", "cat", "mkdir", "sleep", "head")
 
 
@@ -105,7 +105,7 @@ def test_the_second_store_of_anybody_builds_nothing(caller, base, registry):
         assert done.log() == "one\ntwo\n"
         why = second.envtool("why", "one")
         assert "pulled today" in why.out
-        assert sshsig.fingerprint(PUBLIC) in why.out
+        assert signatures.fingerprint(PUBLIC) in why.out
         here, there = ({layer["diff_id"] for layer in place.layers()} for place in (first, second))
         assert here == there
         again = second.envtool("test", "--again", "--expect-cached", "--json")
@@ -135,7 +135,7 @@ def test_two_users_and_a_lock(base, registry):
 
 @AS_ROOT
 def test_without_the_key_in_the_spec_it_builds_and_says_why(base, registry):
-    repository, who = "team/untrusted", sshsig.fingerprint(PUBLIC)
+    repository, who = "team/untrusted", signatures.fingerprint(PUBLIC)
     root = calling("root")
     with contextlib.ExitStack() as stack:
         first, second, third = (stack.enter_context(fresh_place(root)) for _ in range(3))
@@ -238,7 +238,7 @@ class Poisoner:
         self.client = Client()
         self.where = reference.parse(f"{host}/{name}", tag="")
         self.data = data
-        self.signer = sshsig.load(PRIVATE)
+        self.signer = signatures.load(PRIVATE)
 
     def manifest(self, tag: str) -> dict:
         return json.loads(self.client.document(self.where.tagged(tag)).body)
@@ -253,13 +253,13 @@ class Poisoner:
         self.put(tag, manifest)
 
     def said(self, tag: str) -> Statement:
-        stored = json.loads(self.manifest(tag)["annotations"][shelf.STATEMENT])
+        stored = json.loads(self.manifest(tag)["annotations"][registry_store.STATEMENT])
         del stored["format"]
         return Statement(**stored)
 
-    def sign(self, tag: str, text: bytes, signer=None, namespace: bytes = sshsig.NAMESPACE) -> None:
+    def sign(self, tag: str, text: bytes, signer=None, namespace: bytes = signatures.NAMESPACE) -> None:
         signature = (signer or self.signer).sign(text, namespace)
-        self.annotate(tag, **{shelf.STATEMENT: text.decode(), shelf.SIGNATURE: signature})
+        self.annotate(tag, **{registry_store.STATEMENT: text.decode(), registry_store.SIGNATURE: signature})
 
     def blob(self, tag: str, data: bytes) -> None:
         """Another blob under a tag, with a signature that is right: whoever signed was deceived."""
@@ -297,14 +297,22 @@ def index(at: Poisoner, tag: str) -> None:
 
 HOSTILE = tarfile.TarInfo("../../outside")
 POISON = {
-    "unsigned": (lambda at, tag: at.annotate(tag, **{shelf.SIGNATURE: None}), "not signed"),
-    "nothing": (lambda at, tag: at.annotate(tag, **{shelf.STATEMENT: None, shelf.SIGNATURE: None}), "not signed"),
+    "unsigned": (lambda at, tag: at.annotate(tag, **{registry_store.SIGNATURE: None}), "not signed"),
+    "nothing": (
+        lambda at, tag: at.annotate(tag, **{registry_store.STATEMENT: None, registry_store.SIGNATURE: None}),
+        "not signed",
+    ),
     "index": (index, "not signed"),
-    "stranger": (lambda at, tag: at.sign(tag, at.said(tag).text(), sshsig.load(STRANGER)), "does not list"),
+    "stranger": (lambda at, tag: at.sign(tag, at.said(tag).text(), signatures.load(STRANGER)), "does not list"),
     "purpose": (lambda at, tag: at.sign(tag, at.said(tag).text(), namespace=b"git"), "signature does not fit"),
     "changed": (
         lambda at, tag: at.annotate(
-            tag, **{shelf.STATEMENT: dataclasses.replace(at.said(tag), diff_id=f"sha256:{'0' * 64}").text().decode()}
+            tag,
+            **{
+                registry_store.STATEMENT: dataclasses.replace(at.said(tag), diff_id=f"sha256:{'0' * 64}")
+                .text()
+                .decode()
+            },
         ),
         "signature does not fit",
     ),

@@ -10,8 +10,6 @@ from dataclasses import replace
 import pytest
 
 from envtool import api
-from envtool.cache import sshsig
-from envtool.cache.joining import join
 from envtool.container import userns
 from envtool.events import Finished
 from envtool.model import BaseSpec, Env, LayerSpec, Spec, TeamCache, Where
@@ -23,6 +21,8 @@ from envtool.realise.parts import known_parts
 from envtool.realise.setting import Cancel, Setting
 from envtool.realise.stacks import Stacks
 from envtool.store import layers, store
+from envtool.teamcache import signatures
+from envtool.teamcache.connect import join
 
 HERE = Where(file="Imagefile", line=3, column=1)
 
@@ -163,7 +163,7 @@ def test_parts_fetch_side_by_side_and_are_made_one_a_processor(world, monkeypatc
 
 def test_what_only_missing_layers_need_does_not_come_from_the_team(world, registry, tmp_path, monkeypatch):
     nodes, setting, events = world
-    private, public = sshsig.generate()
+    private, public = signatures.generate()
     monkeypatch.setenv("ENVTOOL_INSECURE_REGISTRIES", registry.host)
     monkeypatch.setenv("ENVTOOL_CACHE_KEY", private)
     team = TeamCache(registry=f"{registry.host}/team/parts", where=HERE, push="always", trust=(public,))

@@ -43,7 +43,7 @@ ALLOWED = {
     "envtool/project/rundir.py:open_run": PRIVATE,
     "envtool/store/": STORE,
     "envtool/fs/store_files.py": STORE,
-    "envtool/cache/parcels.py": STORE,
+    "envtool/teamcache/payloads.py": STORE,
     "envtool/upkeep/checking.py": STORE,
     "envtool/app/remove_store.py": STORE,
     "envtool/app/sweep.py": STORE,

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from envtool.api import Archive, Bind, Recipe, Secret
-from envtool.cache.statement import LAYER, Statement
 from envtool.realise import team
+from envtool.teamcache.statement import LAYER, Statement
 
 KEY, DIFF_ID = "a" * 64, f"sha256:{'b' * 64}"
 SAID = Statement(

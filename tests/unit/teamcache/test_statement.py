@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envtool.cache import statement
-from envtool.cache.statement import LAYER, Refused, Statement
+from envtool.teamcache import statement
+from envtool.teamcache.statement import LAYER, Refused, Statement
 
 hexes = st.text("0123456789abcdef", min_size=64, max_size=64)
 digests = hexes.map(lambda text: f"sha256:{text}")

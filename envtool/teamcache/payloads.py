@@ -7,12 +7,12 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from envtool.cache.statement import LAYER, RESULT, Statement
 from envtool.container import userns
 from envtool.net.oci.documents import OCI_LAYER_ZSTD
 from envtool.store import layers, packing
 from envtool.store.layers import Layer
 from envtool.store.store import Store
+from envtool.teamcache.statement import LAYER, RESULT, Statement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from envtool.cache import joining, shelf, sshsig, statement, tally
-from envtool.cache.statement import LAYER, RESULT, Refused
 from envtool.errors import EnvtoolError, FetchError
 from envtool.model import TeamCache
 from envtool.net.oci import reference
@@ -20,6 +18,8 @@ from envtool.net.oci.reference import Reference
 from envtool.net.oci.registry import Client
 from envtool.store import history
 from envtool.store.store import Store
+from envtool.teamcache import connect, registry_store, signatures, statement, stats
+from envtool.teamcache.statement import LAYER, RESULT, Refused
 
 ASKING = 8  # threads
 MOST = 2000  # tags that are looked at
@@ -61,7 +61,7 @@ class Shown:
     results: bool
     trust: tuple[tuple[str, str], ...]  # fingerprint and comment
     signer: str  # fingerprint of the key that is here, empty where there is none
-    tally: tally.Tally
+    tally: stats.Tally
     items: tuple[Item, ...] | None = None
     others: int = 0
     problem: str = ""
@@ -73,19 +73,19 @@ def show(
     """All of it; the registry is asked unless `offline`."""
     who, problem = "", ""
     try:
-        signer = sshsig.signer(environ, project=project)
-        who = sshsig.fingerprint(signer.public) if signer else ""
+        signer = signatures.signer(environ, project=project)
+        who = signatures.fingerprint(signer.public) if signer else ""
     except EnvtoolError as error:
         problem = error.message
     trust = tuple(
-        (sshsig.fingerprint(line), line.split(" ", 2)[2] if line.count(" ") > 1 else "") for line in team.trust
+        (signatures.fingerprint(line), line.split(" ", 2)[2] if line.count(" ") > 1 else "") for line in team.trust
     )
     pushing = problem or _pushing(team, who, trust, in_ci=in_ci)
     items: tuple[Item, ...] | None = None
     others, problem = 0, "--offline asks nobody" if offline else ""
     if not offline:
         try:
-            client = Client(patience=joining.PATIENCE)
+            client = Client(patience=connect.PATIENCE)
             items, others = _items(client, team, {each.key: str(each.built.get("name", "")) for each in _known(store)})
         except EnvtoolError as error:
             problem = error.message
@@ -96,7 +96,7 @@ def show(
         results=team.results,
         trust=trust,
         signer=who,
-        tally=tally.recall(store, team.registry),
+        tally=stats.recall(store, team.registry),
         items=items,
         others=others,
         problem=problem,
@@ -104,14 +104,14 @@ def show(
 
 
 def _pushing(team: TeamCache, who: str, trust: tuple[tuple[str, str], ...], *, in_ci: bool) -> str:
-    if joining.off():
-        return f"{joining.VARIABLE} turns the cache off here"
+    if connect.off():
+        return f"{connect.VARIABLE} turns the cache off here"
     if team.push == "never":
         return "the spec has no `push:`"
     if team.push == "ci" and not in_ci:
         return "`push: ci`, and CI is not set"
     if not who:
-        return f"{sshsig.VARIABLE} is not set"
+        return f"{signatures.VARIABLE} is not set"
     return "" if who in dict(trust) else "`trust:` does not list the signing key"
 
 
@@ -124,7 +124,7 @@ def _items(client: Registry, team: TeamCache, names: Mapping[str, str]) -> tuple
     repository = reference.parse(team.registry, tag="")
     tags = sorted(client.tags(repository))
     ours = [(tag, match) for tag in tags if (match := _TAG.fullmatch(tag))][:MOST]
-    trust = {sshsig.bare(line) for line in team.trust}
+    trust = {signatures.bare(line) for line in team.trust}
 
     def one(pair: tuple[str, re.Match[str]]) -> Item:
         tag, match = pair
@@ -147,7 +147,7 @@ def _look(
     if document is None:
         return 0, "it is gone"
     try:
-        text, _ = shelf.signed(document, trust)
+        text, _ = registry_store.signed(document, trust)
         return statement.read(text, sort=sort, key=key, ids=mode).blob_size, ""
     except Refused as refused:
         return _size(document), refused.why

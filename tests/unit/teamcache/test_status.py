@@ -8,9 +8,9 @@ import pytest
 
 from envtool.app.caching import cache_key
 from envtool.app.request import Request
-from envtool.cache import show, sshsig
 from envtool.errors import FetchError, StoreError, UsageError
 from envtool.model import TeamCache, Where
+from envtool.teamcache import signatures, status
 
 from .conftest import OTHER, PRIVATE
 
@@ -29,11 +29,11 @@ def look(memory, store, trusted, monkeypatch):
                 raise memory.fails["tags"]
             return [*memory.tags]
 
-    monkeypatch.setattr(show, "Client", Client)
+    monkeypatch.setattr(status, "Client", Client)
 
     def look(environ=None, *, in_ci=False, offline=False, **team):
         about = {"registry": "reg.example/x", "where": HERE, "trust": (trusted,), "push": "ci", **team}
-        return show.show(TeamCache(**about), store, environ or {}, project="/p", in_ci=in_ci, offline=offline)
+        return status.show(TeamCache(**about), store, environ or {}, project="/p", in_ci=in_ci, offline=offline)
 
     return look
 
@@ -64,7 +64,7 @@ def test_who_pushes_and_why_not(look, signer, stranger, trusted):
     assert look({"ENVTOOL_CACHE_KEY": OTHER}, in_ci=True).pushing == "`trust:` does not list the signing key"
     assert look(push="never").pushing == "the spec has no `push:`"
     assert "ENVTOOL_CACHE_KEY" in look({"ENVTOOL_CACHE_KEY": "/nowhere"}).pushing
-    assert look().trust == ((sshsig.fingerprint(trusted), "ci@example"),)
+    assert look().trust == ((signatures.fingerprint(trusted), "ci@example"),)
 
 
 def test_a_registry_that_is_away_is_said(memory, look):
@@ -86,7 +86,7 @@ def test_a_key_is_made_once_and_readable_by_its_owner_alone(tmp_path):
     file = tmp_path / "key"
     made = cache_key(Request(), str(file))
     assert os.stat(file).st_mode & 0o777 == 0o600
-    assert sshsig.signer({"ENVTOOL_CACHE_KEY": str(file)}).public == sshsig.bare(made.public)
+    assert signatures.signer({"ENVTOOL_CACHE_KEY": str(file)}).public == signatures.bare(made.public)
     with pytest.raises(UsageError, match="is there already"):
         cache_key(Request(), str(file))
 
@@ -104,7 +104,7 @@ def test_without_a_file_the_key_that_is_there_is_told(monkeypatch, tmp_path):
     monkeypatch.delenv("ENVTOOL_CACHE_KEY", raising=False)
     with pytest.raises(UsageError):
         cache_key(Request(), "")
-    private, public = sshsig.generate()
+    private, public = signatures.generate()
     monkeypatch.setenv("ENVTOOL_CACHE_KEY", private)
     assert cache_key(Request(), "").public == public
 

@@ -12,16 +12,16 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 
-from envtool.cache import parcels, shelf, sshsig, tally
-from envtool.cache.breaker import Away, Breaker
-from envtool.cache.context import Outside
-from envtool.cache.pushing import Pusher
-from envtool.cache.statement import LAYER, RESULT, Refused, Statement
 from envtool.errors import EnvtoolError, Interrupted
 from envtool.events import Event, Finished, Progress, Started
 from envtool.fs.sizes import said
 from envtool.model import Json, TeamCache
 from envtool.store.layers import Layer
+from envtool.teamcache import payloads, registry_store, signatures, stats
+from envtool.teamcache.circuit_breaker import Away, Breaker
+from envtool.teamcache.client_context import Outside
+from envtool.teamcache.push_queue import Pusher
+from envtool.teamcache.statement import LAYER, RESULT, Refused, Statement
 
 
 class Share:
@@ -32,8 +32,8 @@ class Share:
         self.results, self.network = team.results, team.network
         self.ids = outside.ids
         self._outside = outside
-        self._trust = {sshsig.bare(line) for line in team.trust}
-        self._counter = tally.Counter()
+        self._trust = {signatures.bare(line) for line in team.trust}
+        self._counter = stats.Counter()
         self._asking = Breaker(lambda why: self.say(f"left alone for this run: {why}"))
         self._asked: dict[tuple[str, str], Future[Statement | None]] = {}
         self._lock = threading.Lock()
@@ -48,7 +48,7 @@ class Share:
             return None
         if signer.public not in self._trust:
             if self._trust:
-                who = sshsig.fingerprint(signer.public)
+                who = signatures.fingerprint(signer.public)
                 self.say(f"nothing is pushed: `trust:` does not list the signing key, {who}")
             return None
         giving = Breaker(lambda why: self.say(f"nothing more is pushed in this run: {why}"))
@@ -79,7 +79,7 @@ class Share:
         try:
             found = self._asking.call(
                 "look",
-                lambda: shelf.look(
+                lambda: registry_store.look(
                     outside.registry, outside.repository, sort=sort, key=key, ids=outside.ids, trust=self._trust
                 ),
             )
@@ -99,7 +99,8 @@ class Share:
         outside = self._outside
         try:
             self._asking.call(
-                "take", lambda: shelf.take(outside.registry, outside.repository, found, path, progress=progress)
+                "take",
+                lambda: registry_store.take(outside.registry, outside.repository, found, path, progress=progress),
             )
         except Refused as refused:
             self.refuse(found.key, name, refused)
@@ -145,9 +146,9 @@ class Share:
     def offer(self, layer: Layer) -> None:
         """Push a layer that was built, behind the caller's back."""
         if self._pusher is not None:
-            self.give(parcels.of_layer(layer, self._outside.store, self.ids))
+            self.give(payloads.of_layer(layer, self._outside.store, self.ids))
 
-    def give(self, parcel: parcels.Parcel) -> None:
+    def give(self, parcel: payloads.Parcel) -> None:
         """Push something, behind the caller's back; what was refused here is replaced."""
         if self._pusher is not None:
             self._pusher.offer(parcel, self._outside, replace=parcel.key in self._refusals)
@@ -169,7 +170,7 @@ class Share:
         if not counts:
             return
         with suppress(OSError, EnvtoolError, Interrupted):  # numbers that nobody will miss
-            tally.note(outside.store, self.name, counts)
+            stats.note(outside.store, self.name, counts)
         now = time.time()
         self._finished(event_id, summary(counts), now, now - began)
 
@@ -193,7 +194,7 @@ class Share:
         self._outside.emit(event)
 
 
-def summary(counts: tally.Counts) -> str:
+def summary(counts: stats.Counts) -> str:
     """As in: 3 pulled, 12.1 MB; 1 pushed, 4.0 MB; 1 refused."""
     parts = [
         f"{number} {word}, {said(size)}"

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from envtool.cache import sshsig
-from envtool.cache.statement import LAYER, Statement
 from envtool.errors import FetchError
 from envtool.net.oci.documents import OCI_LAYER_ZSTD, OCI_MANIFEST, Document, sha256
 from envtool.store.store import Store, locate
+from envtool.teamcache import signatures
+from envtool.teamcache.statement import LAYER, Statement
 
-PRIVATE, PUBLIC = sshsig.generate("ci@example")
-OTHER, OTHER_PUBLIC = sshsig.generate("other@example")
+PRIVATE, PUBLIC = signatures.generate("ci@example")
+OTHER, OTHER_PUBLIC = signatures.generate("other@example")
 
 
 class Memory:
@@ -83,12 +83,12 @@ def store(tmp_path) -> Store:
 
 @pytest.fixture
 def signer():
-    return sshsig.load(PRIVATE)
+    return signatures.load(PRIVATE)
 
 
 @pytest.fixture
 def stranger():
-    return sshsig.load(OTHER)
+    return signatures.load(OTHER)
 
 
 @pytest.fixture
@@ -115,15 +115,15 @@ def said(data: bytes, key: str = "a" * 64, **more) -> Statement:
 @pytest.fixture
 def put(memory, signer, tmp_path):
     """Put a statement and its blob into the registry."""
-    from envtool.cache import shelf
     from envtool.net.oci import reference
+    from envtool.teamcache import registry_store
 
     def put(data: bytes = b"blob", by=None, **more) -> Statement:
         path = tmp_path / os.urandom(4).hex()
         path.write_bytes(data)
         statement = said(data, **more)
         where = reference.parse("reg.example/team/cache", tag="")
-        shelf.put(memory, where, statement, str(path), by or signer, arch="x86_64")
+        registry_store.put(memory, where, statement, str(path), by or signer, arch="x86_64")
         return statement
 
     return put

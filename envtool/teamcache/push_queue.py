@@ -12,17 +12,17 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from envtool.cache import shelf, sshsig, tally
-from envtool.cache.breaker import Away, Breaker
-from envtool.cache.parcels import Parcel
-from envtool.cache.shelf import Registry
-from envtool.cache.statement import Refused
 from envtool.errors import EnvtoolError
 from envtool.net.oci.reference import Reference
 from envtool.store.temp_dirs import scratch
+from envtool.teamcache import registry_store, signatures, stats
+from envtool.teamcache.circuit_breaker import Away, Breaker
+from envtool.teamcache.payloads import Parcel
+from envtool.teamcache.registry_store import Registry
+from envtool.teamcache.statement import Refused
 
 if TYPE_CHECKING:
-    from envtool.cache.context import Outside
+    from envtool.teamcache.client_context import Outside
 
 THREADS = 2
 STALL = 60.0  # seconds without a byte, after which the end of a command waits no longer
@@ -37,10 +37,10 @@ class Pusher:
         self,
         registry: Registry,
         repository: Reference,
-        signer: sshsig.Signer,
+        signer: signatures.Signer,
         trust: set[str],
         breaker: Breaker,
-        counter: tally.Counter,
+        counter: stats.Counter,
     ) -> None:
         self._registry, self._repository = registry, repository
         self._signer, self._trust = signer, trust
@@ -115,7 +115,7 @@ class Pusher:
                 self._total += said.blob_size
             self._breaker.call(
                 "put",
-                lambda: shelf.put(
+                lambda: registry_store.put(
                     self._registry,
                     self._repository,
                     said,
@@ -130,7 +130,7 @@ class Pusher:
     def _there(self, parcel: Parcel, outside: Outside) -> bool:
         asked = {"sort": parcel.sort, "key": parcel.key, "ids": outside.ids}
         try:
-            return shelf.look(self._registry, self._repository, **asked, trust=self._trust) is not None
+            return registry_store.look(self._registry, self._repository, **asked, trust=self._trust) is not None
         except Refused:
             return False
 

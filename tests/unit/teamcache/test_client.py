@@ -9,11 +9,6 @@ import time
 
 import pytest
 
-from envtool.cache import pushing, sshsig, tally
-from envtool.cache.breaker import Away, Breaker
-from envtool.cache.context import Outside
-from envtool.cache.joining import join, off, pushes
-from envtool.cache.share import Share
 from envtool.container import userns
 from envtool.errors import FetchError, Interrupted, StoreError
 from envtool.host_access import matches
@@ -22,6 +17,11 @@ from envtool.net import Patience
 from envtool.net.oci import reference
 from envtool.net.oci.registry import Client
 from envtool.store import canonical, layers
+from envtool.teamcache import push_queue, signatures, stats
+from envtool.teamcache.circuit_breaker import Away, Breaker
+from envtool.teamcache.client import Share
+from envtool.teamcache.client_context import Outside
+from envtool.teamcache.connect import join, off, pushes
 
 from .conftest import PRIVATE, PUBLIC
 
@@ -93,7 +93,7 @@ def test_a_run_is_counted_and_remembered(store, put, share, tmp_path):
         one.took(found)
         one.close()
     assert details(one) == ["1 pulled, 10 B; 1 not there"]
-    known = tally.recall(store, "reg.example/team/cache")
+    known = stats.recall(store, "reg.example/team/cache")
     assert (known.last.hits, known.last.misses, known.last.pulled_bytes) == (1, 1, 10)
     assert (known.total.hits, known.total.misses, known.total.pulled_bytes) == (2, 2, 20)
     assert known.time > time.time() - 60
@@ -156,7 +156,7 @@ def test_a_long_failure_is_one_too_many(monkeypatch):
     said: list[str] = []
     breaker = Breaker(said.append)
     clock = iter([0.0, 60.0])
-    monkeypatch.setattr("envtool.cache.breaker.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("envtool.teamcache.circuit_breaker.time.monotonic", lambda: next(clock))
 
     def fails():
         raise UNREACHABLE
@@ -234,7 +234,7 @@ def test_without_a_key_nothing_is_pushed(share, stranger, store, memory):
     one = share(stranger)
     assert not one.gives
     assert details(one) == [
-        f"nothing is pushed: `trust:` does not list the signing key, {sshsig.fingerprint(stranger.public)}"
+        f"nothing is pushed: `trust:` does not list the signing key, {signatures.fingerprint(stranger.public)}"
     ]
     one.offer(layer(store))
     one.close()
@@ -281,7 +281,7 @@ def stuck(memory, monkeypatch):
 
 @pytest.mark.e2e
 def test_a_push_that_stands_still_is_given_up(stuck, store, share, signer, monkeypatch):
-    monkeypatch.setattr(pushing, "STALL", 0.3)
+    monkeypatch.setattr(push_queue, "STALL", 0.3)
     one = share(signer)
     one.offer(layer(store))
     began = time.monotonic()
@@ -353,7 +353,7 @@ def test_a_registry_that_never_answers_is_waited_for_briefly(share, memory, monk
         patience = Patience(attempts=2, pause=0.01, longest=0.1, connect=0.5, read=0.3)
         client, where = Client(patience=patience), reference.parse(f"{host}/x", tag="")
         monkeypatch.setattr(memory, "find", lambda at: client.find(where.tagged(at.tag)))
-        monkeypatch.setattr("envtool.cache.breaker.LONG", 0.5)
+        monkeypatch.setattr("envtool.teamcache.circuit_breaker.LONG", 0.5)
         one, began = share(), time.monotonic()
         for number in range(5):
             assert one.ask(f"{number:064}", "layer deps") is None

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from envtool.cache.shelf import Registry
-from envtool.cache.sshsig import Signer
 from envtool.events import Emit
 from envtool.net.oci.reference import Reference
 from envtool.store.store import Store
+from envtool.teamcache.registry_store import Registry
+from envtool.teamcache.signatures import Signer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,12 +12,12 @@ from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 from envtool import keys
-from envtool.cache import sshsig, statement
-from envtool.cache.statement import LAYER, Refused, Statement
 from envtool.errors import FetchError
 from envtool.model import Json
 from envtool.net.oci.documents import OCI_CONFIG, OCI_MANIFEST, Descriptor, Document, sha256
 from envtool.net.oci.reference import Reference
+from envtool.teamcache import signatures, statement
+from envtool.teamcache.statement import LAYER, Refused, Statement
 
 STATEMENT, SIGNATURE = "envtool.statement", "envtool.signature"
 WRONG = frozenset({
@@ -72,18 +72,18 @@ def look(
     if document is None:
         return None
     text, who = signed(document, trust)
-    return statement.read(text, sort=sort, key=key, ids=ids), sshsig.fingerprint(who)
+    return statement.read(text, sort=sort, key=key, ids=ids), signatures.fingerprint(who)
 
 
 def signed(document: Document, trust: Collection[str]) -> tuple[bytes, str]:
     """The text of a manifest's statement, signed by one of the trusted, and by whom (a public line). Raises Refused."""
     text, signature = _annotations(document.body)
     try:
-        who = sshsig.verify(text, signature)
-    except sshsig.BadSignature as error:
+        who = signatures.verify(text, signature)
+    except signatures.BadSignature as error:
         raise Refused("signature", "its signature does not fit what it says") from error
     if who not in trust:
-        raise Refused("untrusted", f"it is signed by {sshsig.fingerprint(who)}, which `trust:` does not list")
+        raise Refused("untrusted", f"it is signed by {signatures.fingerprint(who)}, which `trust:` does not list")
     return text, who
 
 
@@ -124,7 +124,7 @@ def put(
     repository: Reference,
     said: Statement,
     path: str,
-    signer: sshsig.Signer,
+    signer: signatures.Signer,
     *,
     arch: str,
     progress: Callable[[int], None] | None = None,

@@ -7,10 +7,10 @@ import json
 
 import pytest
 
-from envtool.cache import shelf, sshsig
-from envtool.cache.statement import LAYER, Refused
 from envtool.errors import FetchError
 from envtool.net.oci import reference
+from envtool.teamcache import registry_store, signatures
+from envtool.teamcache.statement import LAYER, Refused
 
 WHERE = reference.parse("reg.example/team/cache", tag="")
 KEY = "a" * 64
@@ -20,8 +20,8 @@ TAG = f"l-{KEY}"
 @pytest.fixture
 def look(memory, trusted):
     def look(**more):
-        asked = {"sort": LAYER, "key": KEY, "ids": "range", "trust": {sshsig.bare(trusted)}}
-        found = shelf.look(memory, WHERE, **{**asked, **more})
+        asked = {"sort": LAYER, "key": KEY, "ids": "range", "trust": {signatures.bare(trusted)}}
+        found = registry_store.look(memory, WHERE, **{**asked, **more})
         return found[0] if found else None
 
     return look
@@ -37,7 +37,7 @@ def refused(call, *args, **more) -> str:
 def test_what_was_put_is_found_and_taken(memory, put, look, tmp_path):
     statement = put(b"some blob")
     assert look() == statement
-    shelf.take(memory, WHERE, statement, str(tmp_path / "out"))
+    registry_store.take(memory, WHERE, statement, str(tmp_path / "out"))
     assert (tmp_path / "out").read_bytes() == b"some blob"
 
 
@@ -64,7 +64,7 @@ def test_one_id_and_many_are_apart(put, look):
     put(ids="single")
     assert look() is None
     assert look(ids="single").ids == "single"
-    assert len(shelf.tag(LAYER, KEY, "single")) < 128
+    assert len(registry_store.tag(LAYER, KEY, "single")) < 128
 
 
 def change(memory, **annotations):
@@ -75,7 +75,7 @@ def change(memory, **annotations):
 
 def test_unsigned(memory, put, look):
     put()
-    for name in (shelf.SIGNATURE, shelf.STATEMENT):
+    for name in (registry_store.SIGNATURE, registry_store.STATEMENT):
         manifest = memory.manifest(TAG)
         del manifest["annotations"][name]
         memory.tags[TAG] = json.dumps(manifest).encode()
@@ -91,7 +91,7 @@ def test_no_manifest(memory, look, body):
 @pytest.mark.parametrize("value", [3, None, "", "-----BEGIN SSH SIGNATURE-----\n", ["x"]])
 def test_no_signature(memory, put, look, value):
     put()
-    change(memory, **{shelf.SIGNATURE: value})
+    change(memory, **{registry_store.SIGNATURE: value})
     assert refused(look) in ("unsigned", "signature")
 
 
@@ -100,7 +100,7 @@ def test_signed_by_somebody_else(put, look, stranger):
     with pytest.raises(Refused) as caught:
         look()
     assert caught.value.code == "untrusted"
-    assert sshsig.fingerprint(stranger.public) in caught.value.why
+    assert signatures.fingerprint(stranger.public) in caught.value.why
 
 
 def test_nobody_is_trusted(put, look):
@@ -110,21 +110,21 @@ def test_nobody_is_trusted(put, look):
 
 def test_a_signature_for_another_purpose(memory, put, look, signer):
     statement = put()
-    change(memory, **{shelf.SIGNATURE: signer.sign(statement.text(), b"git")})
+    change(memory, **{registry_store.SIGNATURE: signer.sign(statement.text(), b"git")})
     assert refused(look) == "signature"
 
 
 def test_a_changed_statement(memory, put, look):
     statement = put()
     other = dataclasses.replace(statement, diff_id="sha256:" + "0" * 64)
-    change(memory, **{shelf.STATEMENT: other.text().decode()})
+    change(memory, **{registry_store.STATEMENT: other.text().decode()})
     assert refused(look) == "signature"
 
 
 def test_every_changed_byte_of_what_is_signed(memory, put, look):
     text = put().text().decode()
     for where in range(0, len(text), 7):
-        change(memory, **{shelf.STATEMENT: text[:where] + chr(ord(text[where]) ^ 1) + text[where + 1 :]})
+        change(memory, **{registry_store.STATEMENT: text[:where] + chr(ord(text[where]) ^ 1) + text[where + 1 :]})
         assert refused(look) == "signature"
 
 
@@ -149,7 +149,7 @@ def test_other_ids(memory, put, look):
 def test_an_old_format(memory, put, look, signer):
     stored = json.loads(put().text())
     text = json.dumps({**stored, "format": 0}, sort_keys=True, separators=(",", ":"))
-    change(memory, **{shelf.STATEMENT: text, shelf.SIGNATURE: signer.sign(text.encode())})
+    change(memory, **{registry_store.STATEMENT: text, registry_store.SIGNATURE: signer.sign(text.encode())})
     assert refused(look) == "format"
 
 
@@ -167,9 +167,9 @@ def test_a_registry_that_is_away_is_no_refusal(memory, look):
 def test_a_blob_that_is_not_what_was_signed(memory, put, tmp_path):
     statement = put(b"some blob")
     memory.blobs[statement.blob] = b"evil blob"
-    assert refused(shelf.take, memory, WHERE, statement, str(tmp_path / "out")) == "blob"
+    assert refused(registry_store.take, memory, WHERE, statement, str(tmp_path / "out")) == "blob"
     del memory.blobs[statement.blob]
-    assert refused(shelf.take, memory, WHERE, statement, str(tmp_path / "out")) == "blob-missing"
+    assert refused(registry_store.take, memory, WHERE, statement, str(tmp_path / "out")) == "blob-missing"
 
 
 def test_a_manifest_that_is_refused_for_a_moment_is_put_again(memory, put):

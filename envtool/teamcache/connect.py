@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
-from envtool.cache import sshsig
-from envtool.cache.context import Outside
-from envtool.cache.share import Share
 from envtool.container import userns
 from envtool.errors import EnvtoolError
 from envtool.events import Emit
@@ -16,6 +13,9 @@ from envtool.net import Patience
 from envtool.net.oci import reference
 from envtool.net.oci.registry import Client
 from envtool.store.store import Store
+from envtool.teamcache import signatures
+from envtool.teamcache.client import Share
+from envtool.teamcache.client_context import Outside
 
 VARIABLE = "ENVTOOL_CACHE"
 OFF = ("off", "0", "no", "false")
@@ -49,7 +49,7 @@ def join(
     signer, why = None, ""
     if pushes(team, in_ci=in_ci):
         try:
-            signer = sshsig.signer(project=project)
+            signer = signatures.signer(project=project)
         except EnvtoolError as error:
             why = f"nothing is pushed: {error.message}"
     outside = Outside(

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from envtool.app.starting import around, check, detect
     from envtool.app.upkeep import gc, store_path, store_remove, store_size, store_verify
     from envtool.app.verifying import verify
-    from envtool.realise.setting import Cancel
+    from envtool.build.context import Cancel
     from envtool.run.provenance import bundle as statements
 
 _PLACES = {
@@ -55,7 +55,7 @@ _PLACES = {
     "envtool.app.starting": ("around", "check", "detect"),
     "envtool.app.upkeep": ("gc", "store_path", "store_remove", "store_size", "store_verify"),
     "envtool.app.verifying": ("verify",),
-    "envtool.realise.setting": ("Cancel",),
+    "envtool.build.context": ("Cancel",),
 }
 _MODULES = {name: module for module, names in _PLACES.items() for name in names}
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from envtool.app import together
 from envtool.app.opening import free, opened
 from envtool.app.request import Request
+from envtool.build.assess import look
+from envtool.build.explain import explain
 from envtool.plan.selection import choose
 from envtool.plan.why import Explanation
-from envtool.realise.explain import explain
-from envtool.realise.look import look
 
 
 def why(request: Request, names: tuple[str, ...] = ()) -> tuple[Explanation, ...]:

@@ -8,10 +8,10 @@ from dataclasses import replace
 from envtool.app.making import made
 from envtool.app.opening import working
 from envtool.app.request import Request, one_env
+from envtool.build.context import Cancel
 from envtool.errors import UsageError
 from envtool.events import Emit
 from envtool.fs import globs
-from envtool.realise.setting import Cancel
 from envtool.report.bill import rendering
 from envtool.run import contents, describe
 from envtool.ship.export import Exported

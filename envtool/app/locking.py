@@ -10,17 +10,17 @@ from envtool.app import together
 from envtool.app.opening import free, working
 from envtool.app.request import Request
 from envtool.build import locking
+from envtool.build.context import Cancel
+from envtool.build.fetch_all import Gathered, gather
+from envtool.build.scheduler import Stacks
 from envtool.build.upgrading import moving
+from envtool.build.vendor import Vendored, archive, folder, is_archive
 from envtool.errors import UsageError
 from envtool.events import Emit
 from envtool.lock import file as lock_file
 from envtool.lock.diff import Change, changes
 from envtool.lock.lock import merged
 from envtool.project.source_files import VENDOR
-from envtool.realise.gather import Gathered, gather
-from envtool.realise.setting import Cancel
-from envtool.realise.stacks import Stacks
-from envtool.realise.vendor import Vendored, archive, folder, is_archive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,10 @@ from difflib import get_close_matches
 from envtool import plugins
 from envtool.app.opening import Opened, free, opened
 from envtool.app.request import Request, one_env
+from envtool.build.assess import Look, look
+from envtool.build.stack_files import StackTree
 from envtool.container import userns
 from envtool.errors import MakeError, UsageError
-from envtool.realise.look import Look, look
-from envtool.realise.tree import StackTree
 from envtool.run.contents import packages
 from envtool.store import disk_usage, inventory, layers, store
 from envtool.store.leases import Claims

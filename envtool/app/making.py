@@ -8,12 +8,12 @@ import time
 from envtool.app import together
 from envtool.app.opening import Opened, working
 from envtool.app.request import Request, one_env
+from envtool.build.context import Cancel
+from envtool.build.scheduler import Stack, Stacks
 from envtool.errors import MakeError
 from envtool.events import Emit, Started
 from envtool.model import Env
 from envtool.project import git
-from envtool.realise.setting import Cancel
-from envtool.realise.stacks import Stack, Stacks
 from envtool.run import describe, ready, standin, warm
 from envtool.run.tasks import scratch_for
 

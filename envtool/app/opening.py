@@ -12,6 +12,8 @@ from envtool import plugins
 from envtool.app.reading import read
 from envtool.app.request import Request
 from envtool.build import locking
+from envtool.build.context import Cancel, Setting
+from envtool.build.sublayers import known_parts
 from envtool.container import userns
 from envtool.errors import UsageError
 from envtool.events import Emit, Event
@@ -22,12 +24,10 @@ from envtool.model import Spec
 from envtool.plan.graph import Graph, graph
 from envtool.project import own_logs
 from envtool.project.source_files import Files
-from envtool.realise.parts import known_parts
-from envtool.realise.setting import Cancel, Setting
 from envtool.store import store, temp_dirs
 
 if TYPE_CHECKING:
-    from envtool.realise.places import Lines
+    from envtool.build.source_lines import Lines
     from envtool.teamcache.client import Share
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from envtool.app import together
 from envtool.app.opening import opened
 from envtool.app.request import Request, no_task
+from envtool.build.assess import known
 from envtool.plan.plan import Plan
 from envtool.plan.plan import plan as make_plan
-from envtool.realise.look import known
 
 
 def plan(request: Request, verb: str = "") -> Plan:

@@ -15,8 +15,8 @@ from envtool.project.source_files import Files
 from envtool.spec import load as load_spec
 
 if TYPE_CHECKING:
+    from envtool.build.context import Cancel
     from envtool.events import Event
-    from envtool.realise.setting import Cancel
 
 
 def read(request: Request, cancel: Cancel | None = None) -> tuple[Spec, Files, plugins.Registry]:

@@ -13,14 +13,14 @@ from contextlib import suppress
 from envtool.app import together
 from envtool.app.opening import Opened, working
 from envtool.app.request import Request, no_task
+from envtool.build.context import Cancel, Setting
+from envtool.build.scheduler import Stacks
 from envtool.ending import Patience
 from envtool.errors import EnvtoolError, Interrupted, NotCachedError, UsageError
 from envtool.events import Emit, Event, Noted
 from envtool.model import Env, Task
 from envtool.plan.output_clashes import contested
 from envtool.project import rundir
-from envtool.realise.setting import Cancel, Setting
-from envtool.realise.stacks import Stacks
 from envtool.run import describe, ready, remember
 from envtool.run.result import Result, error_of, words
 
@@ -112,7 +112,7 @@ def _unremembered(chosen: Sequence[tuple[Env, Task]], done: Sequence[Result], se
 def _check_cached(at: Opened, wanted: set[str], stacks: Stacks) -> None:
     """Raise NotCachedError, with what `why` says, where one of these bases and layers is not cached, here or by the
     team."""
-    from envtool.realise.explain import explain
+    from envtool.build.explain import explain
 
     stacks.arrived(wanted)
     misses = explain(at.nodes, at.setting, wanted, lock=at.lock_lines(), misses=True)

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from envtool.api import Secret
+from envtool.build import resolution
+from envtool.build.context import Setting
+from envtool.build.resolution import Made
 from envtool.errors import EnvtoolError, MakeError, Problem, SpecError, UsageError
 from envtool.model import Env
 from envtool.plan.graph import Graph, Node
-from envtool.realise import settle
-from envtool.realise.setting import Setting
-from envtool.realise.settle import Made
 
 ASKED = frozenset(  # codes of what is not there, or may not be had
     ("outside", "pass-not-allowed", "secret-not-allowed", "secret-missing")
@@ -80,7 +80,7 @@ def _complete(error: EnvtoolError, envs: Iterable[Env], stacks: Stood, setting: 
     for env in envs:
         found |= dict.fromkeys(describe.wrong((env,), setting.allowed, os.environ) if runs else ())
         for node in _nodes(stacks.known, env):
-            found |= dict.fromkeys((*settle.wrong(node, setting), *_secrets(node, stacks, setting)))
+            found |= dict.fromkeys((*resolution.wrong(node, setting), *_secrets(node, stacks, setting)))
     if isinstance(error, SpecError):
         return SpecError(tuple(sorted(found, key=lambda each: each.where)), hint=error.hint)
     more = [f"{each.where}: {each.message}" for each in found if each.message not in error.message]
@@ -92,10 +92,10 @@ def _complete(error: EnvtoolError, envs: Iterable[Env], stacks: Stood, setting: 
 
 def _secrets(node: Node, stacks: Stood, setting: Setting) -> Iterator[Problem]:
     """Secrets of a part of a base that has yet to be built, and that may not be had."""
-    if not node.of or settle.floats(node.kind) or node.id in {made.settled.node.id for made in stacks.made()}:
+    if not node.of or resolution.floats(node.kind) or node.id in {made.settled.node.id for made in stacks.made()}:
         return
     try:
-        shown = node.kind.build(settle.request_on(node, (), (), setting), None).shown
+        shown = node.kind.build(resolution.request_on(node, (), (), setting), None).shown
     except (SpecError, MakeError):
         return
     for each in shown:

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from envtool.app import remove_store
 from envtool.app.opening import free, opened
 from envtool.app.request import Request
+from envtool.build.assess import look
+from envtool.build.context import Cancel
 from envtool.container import userns
 from envtool.errors import Interrupted, SpecError, UsageError
 from envtool.events import Emit, Finished, Outcome, Progress, Started
-from envtool.realise.look import look
-from envtool.realise.setting import Cancel
 from envtool.store import disk_limits, inventory, store, temp_dirs
 from envtool.store.collect import Collected, Policy
 from envtool.store.gc import gc as collect

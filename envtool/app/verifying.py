@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from envtool.app.opening import working
 from envtool.app.request import Request
+from envtool.build.context import Cancel
+from envtool.build.scheduler import Stacks
 from envtool.events import Emit, Noted
 from envtool.project import rundir
-from envtool.realise.setting import Cancel
-from envtool.realise.stacks import Stacks
 from envtool.verify.result import Verified
 
 

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from envtool import keys
 from envtool.api import Cache, Fetch, Request, Secret
+from envtool.build import resolution
+from envtool.build.context import Setting
+from envtool.build.resolution import Made, Settled
 from envtool.errors import Problem, SpecError
 from envtool.lock.lock import Entry, Lock, Question
 from envtool.model import Json, LayerSpec
@@ -13,9 +16,6 @@ from envtool.plan.change_values import Change, Facts
 from envtool.plan.compare_documents import compare_question
 from envtool.plan.graph import Graph, Node
 from envtool.project import source_files
-from envtool.realise import settle
-from envtool.realise.setting import Setting
-from envtool.realise.settle import Made, Settled
 
 SHOWN = 5  # changes that are told of one layer
 LONG = 40  # characters of a name or value that are told
@@ -35,12 +35,12 @@ def entries(graph: Graph, made: Sequence[Made]) -> tuple[Entry, ...]:
         pure[node.id] = (
             node.kind.pinned and not settled.inputs and not outside and all(pure[each] for each in node.needs)
         )
-        floats = settle.floats(node.kind)
+        floats = resolution.floats(node.kind)
         if not node.kind.pinned or node.of or not (floats or settled.fetches):  # a base's pins are its parts' too
             continue
         found.append(
             Entry(
-                question=settle.question(node, settled.request, [by_id[each].settled for each in node.below]),
+                question=resolution.question(node, settled.request, [by_id[each].settled for each in node.below]),
                 pins=settled.pins,
                 files=() if floats else tuple(_file(fetch) for fetch in settled.fetches),
                 key=settled.key if pure[node.id] else "",
@@ -71,16 +71,16 @@ def check(graph: Graph, lock: Lock, setting: Setting, file: str) -> None:
         if request is None:
             continue
         pins: Json = None
-        if settle.floats(node.kind) and not node.kind.pinned:
+        if resolution.floats(node.kind) and not node.kind.pinned:
             continue
-        if settle.floats(node.kind):
-            question = settle.question(node, request, below)
-            answer = settle.answer(node, request, question, setting)
+        if resolution.floats(node.kind):
+            question = resolution.question(node, request, below)
+            answer = resolution.answer(node, request, question, setting)
             if answer is None:
                 problems[_stale(node, question, lock, setting, file)] = None
                 continue
             pins = answer.pins
-        known[node.id] = settle.settled(node, request, pins)
+        known[node.id] = resolution.settled(node, request, pins)
     problems |= dict.fromkeys(_on_this_machine(graph, lock, setting, file))
     if problems:
         raise SpecError(tuple(sorted(problems, key=lambda each: (each.where, each.message))))
@@ -89,7 +89,7 @@ def check(graph: Graph, lock: Lock, setting: Setting, file: str) -> None:
 def _request(node: Node, below: Sequence[Settled], setting: Setting) -> Request | None:
     """What a lock is asked about a node; None where it cannot be: an input is not there, which its envs will say."""
     try:
-        return settle.request_on(node, below, (), setting)
+        return resolution.request_on(node, below, (), setting)
     except SpecError:
         return None
 
@@ -99,7 +99,7 @@ def _on_this_machine(graph: Graph, lock: Lock, setting: Setting, file: str) -> l
     asked = {(entry.question.kind, keys.digest(entry.question.asked)) for entry in lock.entries}
     for node in graph.nodes.values():
         base = graph.nodes[node.below[0]] if node.below else node
-        if base.kind.pinned or not settle.floats(node.kind) or node is base:
+        if base.kind.pinned or not resolution.floats(node.kind) or node is base:
             continue
         request = _request(node, [], setting)
         if request is None:

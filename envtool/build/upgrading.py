@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 from dataclasses import replace
 
+from envtool.build.context import Setting
 from envtool.errors import UsageError
 from envtool.lock.lock import Lock, items, plain, upgraded
 from envtool.plan.graph import Graph
-from envtool.realise.setting import Setting
 
 
 def moving(setting: Setting, nodes: Graph, names: tuple[str, ...]) -> Setting:

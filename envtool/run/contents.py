@@ -7,9 +7,9 @@ from typing import Any
 
 from envtool import keys
 from envtool.api import Package, Tree
+from envtool.build.scheduler import Stack
+from envtool.build.stack_files import StackTree
 from envtool.errors import EnvtoolError, UsageError
-from envtool.realise.stacks import Stack
-from envtool.realise.tree import StackTree
 from envtool.report.bill.document import Bill, Step, items
 
 RELEASES = ("/usr/lib/os-release", "/etc/os-release")

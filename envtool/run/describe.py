@@ -9,15 +9,15 @@ from typing import Literal
 
 from envtool import host_access
 from envtool.api import PROJECT
+from envtool.build.context import base_environment
+from envtool.build.host_network import outside
+from envtool.build.parents import copies, joins, laid
+from envtool.build.scheduler import Stack, stack_binds
+from envtool.build.variables import add, over
 from envtool.container.program import OUTPUTS_LIMIT, Program, Root, Step, View
 from envtool.errors import Problem, SpecError
 from envtool.fs.beneath import identity
 from envtool.model import Env, Task
-from envtool.realise.ground import copies, joins, laid
-from envtool.realise.outside import outside
-from envtool.realise.setting import base_environment
-from envtool.realise.stacks import Stack, stack_binds
-from envtool.realise.variables import add, over
 from envtool.run import standin
 
 HOME = "/home/envtool"

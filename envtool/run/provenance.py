@@ -17,14 +17,14 @@ from io import BufferedReader
 from typing import Any
 
 from envtool import __version__
+from envtool.build.context import Setting
+from envtool.build.scheduler import Stack
 from envtool.errors import Interrupted
 from envtool.fs import hashing
 from envtool.fs.beneath import Replaced, open_beneath, open_top
 from envtool.fs.directory import OpenDirectory
 from envtool.model import Env, Json, Task
 from envtool.project import git, refs, rundir
-from envtool.realise.setting import Setting
-from envtool.realise.stacks import Stack
 from envtool.run import contents
 from envtool.run.result import Result
 

@@ -16,13 +16,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from envtool.api import PROJECT, Looked
+from envtool.build.context import Setting
+from envtool.build.parents import looked, opened
+from envtool.build.scheduler import Stack
 from envtool.errors import EnvtoolError
 from envtool.fs.beneath import real_path
 from envtool.model import Json
 from envtool.project import git, snapshot, source_files
-from envtool.realise.ground import looked, opened
-from envtool.realise.setting import Setting
-from envtool.realise.stacks import Stack
 from envtool.run import host_state, standin
 from envtool.store import answer_cache
 

@@ -12,6 +12,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from envtool import host_access
+from envtool.build import resolution
+from envtool.build.context import Setting
+from envtool.build.scheduler import Stack
 from envtool.container import userns
 from envtool.container.program import Step
 from envtool.fs import store_files
@@ -20,9 +23,6 @@ from envtool.model import Env, Spec
 from envtool.plugins import discover
 from envtool.project import rundir, snapshot_cache, source_files
 from envtool.project.source_files import Files
-from envtool.realise import settle
-from envtool.realise.setting import Setting
-from envtool.realise.stacks import Stack
 from envtool.run import describe, host_state, provenance, reach, standin, told, warm
 from envtool.run.remember import Trace
 from envtool.store import layers, locks
@@ -191,7 +191,7 @@ def _decided(stack: Stack, spec: Spec, setting: Setting) -> Iterator[str]:
         settled = made.settled
         yield os.path.join(os.path.dirname(made.layer.tree), "layer.json")
         yield made.layer.tree
-        yield settle.memory(made, setting)
+        yield resolution.memory(made, setting)
         yield from settled.node.kind.watches(settled.pins)
         directory = settled.node.spec.directory
         texts = [os.path.join(directory, path) for path in settled.node.kind.texts(settled.node.spec.options)]

@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from envtool import keys, net
+from envtool.build.context import Setting
+from envtool.build.scheduler import Stack, Stacks, stack_binds
 from envtool.container import userns
 from envtool.container.outputs import Receiver
 from envtool.errors import EnvtoolError
@@ -24,8 +26,6 @@ from envtool.fs.beneath import open_beneath
 from envtool.model import Env, Json, Task
 from envtool.project import rundir, snapshot, snapshot_cache, snapshot_diff, source_files
 from envtool.project.snapshot import Unknown, View
-from envtool.realise.setting import Setting
-from envtool.realise.stacks import Stack, Stacks, stack_binds
 from envtool.run import describe, provenance, reach, shared
 from envtool.run.result import Result
 from envtool.run.tasks import run_task

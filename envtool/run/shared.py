@@ -6,10 +6,10 @@ import os
 from contextlib import suppress
 
 from envtool import keys
+from envtool.build.context import Setting
+from envtool.build.scheduler import Stack, stack_binds
 from envtool.errors import BuildError
 from envtool.model import Json
-from envtool.realise.setting import Setting
-from envtool.realise.stacks import Stack, stack_binds
 from envtool.store import layers, results, temp_dirs, unpack_layer
 from envtool.teamcache import payloads
 from envtool.teamcache.statement import RESULT, Refused, Statement

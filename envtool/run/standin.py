@@ -21,12 +21,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from envtool.api import PROJECT
+from envtool.build.context import Setting
 from envtool.container import userns
 from envtool.container.program import Bind, Peek
 from envtool.errors import EnvtoolError
 from envtool.fs.beneath import open_beneath, real_path
 from envtool.project import git, source_files
-from envtool.realise.setting import Setting
 from envtool.store import layers
 
 TOP = "/run/envtool/repository"  # the work tree of a project below the top of its repository

@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import IO
 
+from envtool.build import failure_hints
+from envtool.build.context import PATH, Setting
+from envtool.build.scheduler import Stack, stack_binds
+from envtool.build.tee import Tee
+from envtool.build.tracking import told
 from envtool.container import supervisor, userns
 from envtool.errors import EnvtoolError, MakeError, StoreError
 from envtool.events import Outcome
 from envtool.model import Env, Task
 from envtool.project import rundir, source_files
-from envtool.realise import advice
-from envtool.realise.setting import PATH, Setting
-from envtool.realise.stacks import Stack, stack_binds
-from envtool.realise.tee import Tee
-from envtool.realise.told import told
 from envtool.run import describe, provenance, standin
 from envtool.run.reach import Reach
 from envtool.run.result import Result
@@ -50,7 +50,7 @@ def run_task(
         if piece.outcome == "failed":
             base = stack.made[0].settled.node.kind.name
             commands = "\n".join([*env.set, *(" ".join(each.words()) for each in task.commands)])
-            hint = advice.of_task(
+            hint = failure_hints.of_task(
                 ended.status,
                 said,
                 commands=commands,

@@ -6,6 +6,11 @@ import os
 from collections.abc import Mapping, Sequence
 
 from envtool import keys
+from envtool.build.assess import Look, made
+from envtool.build.context import Setting
+from envtool.build.explain import ground_of, grounds, stood_on
+from envtool.build.scheduler import Stack
+from envtool.build.source_lines import in_spec
 from envtool.errors import EnvtoolError
 from envtool.model import Env, Json, Task
 from envtool.plan import why_task
@@ -14,11 +19,6 @@ from envtool.plan.graph import Graph
 from envtool.plan.why import Explanation
 from envtool.project import snapshot_diff
 from envtool.project.snapshot import Unknown, View
-from envtool.realise.explain import ground_of, grounds, stood_on
-from envtool.realise.look import Look, made
-from envtool.realise.places import in_spec
-from envtool.realise.setting import Setting
-from envtool.realise.stacks import Stack
 from envtool.run import describe, reach, remember
 from envtool.store import results, snapshots
 

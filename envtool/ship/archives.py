@@ -11,8 +11,8 @@ import os
 from collections.abc import Callable
 from functools import partial
 
+from envtool.build.context import Cancel
 from envtool.keys import canonical
-from envtool.realise.setting import Cancel
 from envtool.ship import content, layout
 from envtool.ship.assemble import Assembled, described
 from envtool.store import tar_write

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from envtool.build.context import Cancel
 from envtool.net.oci import serialize
 from envtool.net.oci.documents import OCI_CONFIG, OCI_MANIFEST, Descriptor, Document, Manifest
 from envtool.net.oci.layout import NAME
-from envtool.realise.setting import Cancel
 from envtool.ship import content
 from envtool.ship.content import Blob
 from envtool.ship.image import Content, Image

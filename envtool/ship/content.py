@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from envtool.build.context import Cancel
 from envtool.container import userns
 from envtool.errors import BuildError, Interrupted, StoreError
 from envtool.net.oci.documents import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, Descriptor
-from envtool.realise.setting import Cancel
 from envtool.ship.image import Content
 from envtool.store import decompress, packing
 from envtool.store.packing import Form, Packed

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 
 from envtool import host_access
 from envtool.api import PROJECT
+from envtool.build.context import Setting
+from envtool.build.fetch_files import bring
+from envtool.build.parents import copies, joins
+from envtool.build.scheduler import Stack
+from envtool.build.site import StackSite
+from envtool.build.stack_files import LIMIT, StackTree
+from envtool.build.tracking import told
 from envtool.errors import StoreError, UsageError
 from envtool.fs.beneath import ESCAPES
 from envtool.fs.caller_paths import reached, written
 from envtool.model import Env
 from envtool.project import source_files as projects
-from envtool.realise.bring import bring
-from envtool.realise.ground import copies, joins
-from envtool.realise.setting import Setting
-from envtool.realise.site import StackSite
-from envtool.realise.stacks import Stack
-from envtool.realise.told import told
-from envtool.realise.tree import LIMIT, StackTree
 from envtool.ship import archives, assemble, ground, layout
 from envtool.ship.assemble import Assembled
 from envtool.ship.devcontainer import MARK, document

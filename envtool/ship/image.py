@@ -10,17 +10,17 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from envtool.api import PROJECT, Fetch, Original
+from envtool.build import resolution
+from envtool.build.context import PATH
+from envtool.build.parents import joins
+from envtool.build.resolution import Made
+from envtool.build.scheduler import Stack
+from envtool.build.stack_files import StackTree
+from envtool.build.variables import add
 from envtool.errors import FetchError, UsageError
 from envtool.model import Env, Json
 from envtool.net.oci import documents, platforms, serialize
 from envtool.net.oci.documents import Config, Document, Platform, sha256
-from envtool.realise import settle
-from envtool.realise.ground import joins
-from envtool.realise.setting import PATH
-from envtool.realise.settle import Made
-from envtool.realise.stacks import Stack
-from envtool.realise.tree import StackTree
-from envtool.realise.variables import add
 from envtool.run import contents, describe
 from envtool.ship import ground, shown
 from envtool.store import blobs
@@ -145,7 +145,7 @@ def bare_config(env: Env, stack: Stack) -> dict[str, Json]:
     for line in lines if isinstance(lines, list) else []:
         name, _, value = str(line).partition("=")
         variables[name] = value
-    variables = settle.variables([made.settled for made in stack.made[bool(lines) :]], variables)
+    variables = resolution.variables([made.settled for made in stack.made[bool(lines) :]], variables)
     add(variables, env.set)
     return said | {"Env": [f"{name}={value}" for name, value in variables.items() if value is not None]}
 

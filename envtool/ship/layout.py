@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 
+from envtool.build.context import Cancel
 from envtool.errors import FetchError, StoreError, UsageError
 from envtool.fs.caller_paths import reached
 from envtool.fs.directory import OpenDirectory
 from envtool.net.oci import layout, serialize
 from envtool.net.oci.documents import OCI_INDEX, Descriptor, Index
 from envtool.net.oci.layout import NAME
-from envtool.realise.setting import Cancel
 from envtool.ship import content
 from envtool.ship.assemble import Assembled, described
 

@@ -11,6 +11,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from envtool.build.context import Setting
+from envtool.build.scheduler import Stack
+from envtool.build.tracking import told
 from envtool.errors import UsageError
 from envtool.events import Progress
 from envtool.model import Env, Json
@@ -18,9 +21,6 @@ from envtool.net.oci import reference
 from envtool.net.oci.documents import Descriptor
 from envtool.net.oci.reference import Reference
 from envtool.net.oci.registry import Client
-from envtool.realise.setting import Setting
-from envtool.realise.stacks import Stack
-from envtool.realise.told import told
 from envtool.ship import assemble, content
 from envtool.ship.content import MEDIA_TYPES, Blob
 from envtool.ship.export import Given, given, held

@@ -13,9 +13,9 @@ import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from envtool.api import PROJECT
+from envtool.build.parents import joins
+from envtool.build.resolution import Made
 from envtool.container import userns
-from envtool.realise.ground import joins
-from envtool.realise.settle import Made
 from envtool.store.layers import records
 
 

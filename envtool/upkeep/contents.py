@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from envtool.api import Package, Tree
+from envtool.build.stack_files import StackTree
 from envtool.model import Json
-from envtool.realise.tree import StackTree
 from envtool.run.contents import asked, packages
 from envtool.store.layers import Layer, records
 from envtool.store.overlay_view import Record, history, merged, record

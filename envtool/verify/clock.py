@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import threading
 
+from envtool.build.context import Setting
+from envtool.build.resolution import Made
+from envtool.build.site import StackSite
 from envtool.errors import EnvtoolError
-from envtool.realise.setting import Setting
-from envtool.realise.settle import Made
-from envtool.realise.site import StackSite
 
 NONE = "the clock could not be moved: the base's archive has no libfaketime"
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from envtool import proc, programs
+from envtool.build.context import Setting
 from envtool.container import userns
 from envtool.project import rundir
-from envtool.realise.setting import Setting
 from envtool.store.temp_dirs import scratch
 from envtool.verify.result import Difference
 

@@ -7,10 +7,10 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from envtool.build.context import Setting
+from envtool.build.scheduler import Stacks
 from envtool.container import userns
 from envtool.model import Env, Task
-from envtool.realise.setting import Setting
-from envtool.realise.stacks import Stacks
 from envtool.run import describe
 from envtool.store.temp_dirs import scratch
 from envtool.verify import layers, outputs

@@ -10,18 +10,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
+from envtool.build import resolution
+from envtool.build.context import Setting
+from envtool.build.fetch_files import bring
+from envtool.build.parents import Ground
+from envtool.build.resolution import Made
+from envtool.build.scheduler import Stacks
+from envtool.build.site import StackSite
 from envtool.container import userns
 from envtool.errors import Interrupted, SpecError
 from envtool.events import Finished, Output, Started
 from envtool.fs.beneath import identity
 from envtool.plan.graph import Node
-from envtool.realise import settle
-from envtool.realise.bring import bring
-from envtool.realise.ground import Ground
-from envtool.realise.setting import Setting
-from envtool.realise.settle import Made
-from envtool.realise.site import StackSite
-from envtool.realise.stacks import Stacks
 from envtool.run.result import error_of, words
 from envtool.store import compare_trees, layers
 from envtool.verify import diffoscope
@@ -164,7 +164,7 @@ def both(make: object, places: list[str], jobs: int) -> tuple[str, ...]:
 def recorded(made: Made, below: Sequence[Made], setting: Setting) -> str:
     """The diff ID that the lock says this very key came out as; empty where it does not say."""
     settled = made.settled
-    asked = settle.question(settled.node, settled.request, [each.settled for each in below])
+    asked = resolution.question(settled.node, settled.request, [each.settled for each in below])
     entry = setting.lock.answer(asked)
     return entry.diff_id if entry is not None and entry.key == settled.key else ""
 

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 
+from envtool.build.scheduler import Stack
 from envtool.errors import BuildError
 from envtool.events import Output
 from envtool.fs.beneath import open_beneath
 from envtool.model import Env, Task
 from envtool.project import source_files
-from envtool.realise.stacks import Stack
 from envtool.run import describe, standin
 from envtool.store import compare_trees, layers
 from envtool.verify.archives import members

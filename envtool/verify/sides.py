@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from envtool.build.variation import Variation
 from envtool.container import program
-from envtool.realise.variation import Variation
 
 DAY = 86400
 

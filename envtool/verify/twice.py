@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from envtool import proc
+from envtool.build.context import Setting
 from envtool.container import userns
 from envtool.errors import BuildError, Interrupted, MakeError
-from envtool.realise.setting import Setting
 from envtool.store.temp_dirs import scratch
 from envtool.verify.sides import Side
 from envtool.verify.worker import LayerJob, TaskJob

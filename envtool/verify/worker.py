@@ -16,17 +16,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from envtool import programs
+from envtool.build.builder import Rebuild, rebuild
+from envtool.build.context import Cancel, Setting
+from envtool.build.parents import Ground
+from envtool.build.resolution import Settled
+from envtool.build.tee import Tee
+from envtool.build.variation import Variation
 from envtool.container import supervisor, syscalls
 from envtool.container.program import Program
 from envtool.errors import EnvtoolError
 from envtool.events import Event, Output
 from envtool.fs.beneath import hold
-from envtool.realise.build import Rebuild, rebuild
-from envtool.realise.ground import Ground
-from envtool.realise.setting import Cancel, Setting
-from envtool.realise.settle import Settled
-from envtool.realise.tee import Tee
-from envtool.realise.variation import Variation
 from envtool.store.store import Store
 
 

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from envtool.app import opening
 from envtool.app.request import Request
+from envtool.build.context import Cancel
+from envtool.build.scheduler import Stack, Stacks
 from envtool.container import supervisor
 from envtool.container.program import Program, Root, Step
-from envtool.realise.setting import Cancel
-from envtool.realise.stacks import Stack, Stacks
 
 CASES = Path(__file__).parent / "dockerfiles"
 TINY = ("debian:bookworm-slim", "alpine:3.20", "node:20-alpine", "golang:1.22")

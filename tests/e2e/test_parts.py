@@ -10,16 +10,16 @@ from dataclasses import replace
 import pytest
 
 from envtool import api
+from envtool.build import builder
+from envtool.build.assess import look
+from envtool.build.context import Cancel, Setting
+from envtool.build.scheduler import Stacks
+from envtool.build.sublayers import known_parts
 from envtool.container import userns
 from envtool.events import Finished
 from envtool.model import BaseSpec, Env, LayerSpec, Spec, TeamCache, Where
 from envtool.plan.graph import graph
 from envtool.plugins import Registry
-from envtool.realise import build
-from envtool.realise.look import look
-from envtool.realise.parts import known_parts
-from envtool.realise.setting import Cancel, Setting
-from envtool.realise.stacks import Stacks
 from envtool.store import layers, store
 from envtool.teamcache import signatures
 from envtool.teamcache.connect import join
@@ -142,7 +142,7 @@ def test_parts_fetch_side_by_side_and_are_made_one_a_processor(world, monkeypatc
     there = []
     least = threading.Semaphore(1)
     setting = replace(setting, turns=least)
-    real = build._make
+    real = builder._make
 
     def making(*words, **more):
         free = least.acquire(blocking=False)
@@ -151,7 +151,7 @@ def test_parts_fetch_side_by_side_and_are_made_one_a_processor(world, monkeypatc
         there.append(free)
         return real(*words, **more)
 
-    monkeypatch.setattr(build, "_make", making)
+    monkeypatch.setattr(builder, "_make", making)
     kind = Fetched()
     parts = [api.Part(name=f"p{number}", kind=kind, options=[f"'{number}'"], where=HERE) for number in range(6)]
     monkeypatch.setattr(Image, "parts", lambda *_: parts)

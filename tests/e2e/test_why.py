@@ -16,11 +16,11 @@ import pytest
 from envtool import app, plugins
 from envtool.api import BLOBS, Fetch, Kind, Place, Recipe
 from envtool.app import opening
+from envtool.build.scheduler import Stacks
 from envtool.errors import NotCachedError, UsageError
 from envtool.fs import beneath
 from envtool.kinds import host
 from envtool.kinds.run import RunLayer
-from envtool.realise.stacks import Stacks
 
 pytestmark = pytest.mark.e2e
 
@@ -339,8 +339,8 @@ def base_date(world):
 
 def forget(world, kind) -> None:
     """Ask a kind again, as --refresh does, and keep the answers; builds nothing."""
-    from envtool.realise import settle
-    from envtool.realise.look import look, made
+    from envtool.build import resolution
+    from envtool.build.assess import look, made
 
     request = app.Request(directory=str(world.project))
     at = opening.opened(request)
@@ -349,8 +349,8 @@ def forget(world, kind) -> None:
     for one in looks.values():
         if f"{one.node.subject}:{one.node.kind.name}" == kind:
             below = made(one.node.below, looks)
-            request = settle.request_for(one.node, below, setting)
-            settle.resolve(one.node, request, setting, SimpleNamespace(found={}), again=True)
+            request = resolution.request_for(one.node, below, setting)
+            resolution.resolve(one.node, request, setting, SimpleNamespace(found={}), again=True)
 
 
 CASES = {

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from envtool import keys
+from envtool.build import resolution
+from envtool.build.context import Cancel, Setting
 from envtool.plan.graph import graph
 from envtool.project.source_files import Files
-from envtool.realise import settle
-from envtool.realise.setting import Cancel, Setting
 from envtool.spec import load
 
 if TYPE_CHECKING:
@@ -153,10 +153,10 @@ def documents(root, registry: Registry):
     )
     made = {}
     for node in nodes.nodes.values():
-        request = settle.request_for(node, [made[each] for each in node.below], setting)
+        request = resolution.request_for(node, [made[each] for each in node.below], setting)
         pins = PINS[node.kind.name](request) if node.kind.name in PINS else node.kind.resolve(request, None)
-        settled = settle.settled(node, request, pins)
-        made[node.id] = settle.Made(settled=settled, layer=Layer(diff_id=keys.digest(["golden", settled.key])))
+        settled = resolution.settled(node, request, pins)
+        made[node.id] = resolution.Made(settled=settled, layer=Layer(diff_id=keys.digest(["golden", settled.key])))
     return {
         env: [
             [made[each].settled.node.spec.name, made[each].settled.key, made[each].settled.document] for each in stack

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from envtool.build import container_steps
 from envtool.errors import BuildError
-from envtool.realise import inside
 from envtool.store import live_extract
 from tests.unit.store.archives import directory, hard, link, member, tar, unpacked
 from tests.unit.store.test_hostile import field, pax, record
@@ -46,7 +46,7 @@ def put(way: str, top: Path, data: bytes) -> Path:
         tree.mkdir()
         assert live_extract.unpack(str(top / "archive"), str(tree), ME, lambda: None) is not None
     else:
-        inside.unpack(str(top / "archive"), str(tree), owners=way == "base")
+        container_steps.unpack(str(top / "archive"), str(tree), owners=way == "base")
     return tree
 
 

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from envtool.build import resolution
+from envtool.build.context import Cancel, Setting
 from envtool.errors import SpecError
 from envtool.lock import file, text_format
 from envtool.lock.diff import changes
@@ -18,8 +20,6 @@ from envtool.lock.lock import Entry, Lock, items, lock_of, upgraded
 from envtool.plan.graph import graph
 from envtool.plugins import discover
 from envtool.project.source_files import Files
-from envtool.realise import settle
-from envtool.realise.setting import Cancel, Setting
 from envtool.spec import load
 from envtool.store.store import Store
 from tests.depth import examples
@@ -98,10 +98,10 @@ def ground(tmp_path_factory):
     made, found = {}, []
     for node in nodes.nodes.values():
         below = [made[each] for each in node.below]
-        request = settle.request_on(node, below, (), setting)
+        request = resolution.request_on(node, below, (), setting)
         pins = (PINS | MORE)[node.kind.name](request)
-        made[node.id] = settle.settled(node, request, pins)
-        found.append((node, request, Entry(question=settle.question(node, request, below), pins=pins)))
+        made[node.id] = resolution.settled(node, request, pins)
+        found.append((node, request, Entry(question=resolution.question(node, request, below), pins=pins)))
     return root, kinds, setting, found
 
 
@@ -154,10 +154,10 @@ def opened(ground, which: int, pins) -> None:
     object.__setattr__(setting, "lock", lock)
     changes(lock, Lock(entries=(entry,)))
     upgraded(lock, ["attrs"])
-    answer = settle.answer(node, request, entry.question, setting)
+    answer = resolution.answer(node, request, entry.question, setting)
     assert answer is not None
     items(answer.pins)
-    for fetch in settle.settled(node, request, answer.pins).fetches:
+    for fetch in resolution.settled(node, request, answer.pins).fetches:
         assert "/" not in fetch.name
         assert fetch.name not in ("", ".", "..")
 

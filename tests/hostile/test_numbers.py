@@ -24,6 +24,7 @@ import zstandard
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from envtool.build import container_steps
 from envtool.container import outputs
 from envtool.errors import BuildError, EnvtoolError, FetchError, SpecError, UsageError
 from envtool.fs import globs, sizes
@@ -34,7 +35,6 @@ from envtool.net.oci import documents
 from envtool.net.oci.auth import challenges
 from envtool.plugins import discover
 from envtool.project import inputs, snapshot
-from envtool.realise import inside
 from envtool.spec import load
 from envtool.spec.template import uses_args
 from envtool.store import live_extract
@@ -605,7 +605,7 @@ def test_numbers_of_an_archive(tmp_path, headers, owners, quick):
     (tmp_path / "a.tar").write_bytes(tar(pax_headers=headers))
     data = tar(pax_headers=headers)
     refused_rightly(
-        lambda: inside.unpack(str(tmp_path / "a.tar"), str(tmp_path / "to"), owners=owners),
+        lambda: container_steps.unpack(str(tmp_path / "a.tar"), str(tmp_path / "to"), owners=owners),
         lambda: walked(data),
         lambda: list(deb.members(data)),
     )
@@ -625,7 +625,7 @@ def test_archives_with_a_byte_changed(tmp_path_factory, at, byte, checked, kind)
     refused_rightly(
         lambda: walked(bytes(data)),
         lambda: list(deb.members(bytes(data))),
-        lambda: inside.unpack(str(top / "a.tar"), str(top / "to")),
+        lambda: container_steps.unpack(str(top / "a.tar"), str(top / "to")),
     )
 
 
@@ -639,7 +639,7 @@ def test_dates_of_a_zip(tmp_path, date):
     directory = data.index(b"PK\1\2")
     data = data[:12] + number + data[14 : directory + 14] + number + data[directory + 16 :]
     (tmp_path / "a.zip").write_bytes(data)
-    inside.unpack(str(tmp_path / "a.zip"), str(tmp_path / "to"))
+    container_steps.unpack(str(tmp_path / "a.zip"), str(tmp_path / "to"))
     assert (tmp_path / "to" / "f").read_bytes() == b"hello"
 
 
@@ -652,7 +652,7 @@ def test_bombs(tmp_path, monkeypatch, quick):
     for name, data in (("a.zip", out.getvalue()), ("a.tar", sparse), ("a.xz", lzma.compress(_large(4 << 20)))):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(BuildError) as error:
-            inside.unpack(str(tmp_path / name), str(tmp_path / f"to-{name}"))
+            container_steps.unpack(str(tmp_path / name), str(tmp_path / f"to-{name}"))
         assert error.value.code in ("unpack-bomb", "unpack-damaged"), name
 
 

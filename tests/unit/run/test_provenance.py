@@ -13,10 +13,10 @@ import jsonschema_rs
 import pytest
 
 from envtool.api import Fetch, Kind
+from envtool.build.resolution import Made, Settled
+from envtool.build.scheduler import Stack
 from envtool.model import BaseSpec, Command, Env, LayerSpec, Task, Where
 from envtool.plan.graph import Node
-from envtool.realise.settle import Made, Settled
-from envtool.realise.stacks import Stack
 from envtool.run import provenance
 from envtool.run.result import Result
 from envtool.store.layers import Layer

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from envtool import keys
+from envtool.build.scheduler import Stack
 from envtool.model import BaseSpec, Command, Env, Task, Where
-from envtool.realise.stacks import Stack
 from envtool.run import remember
 from envtool.store import results
 

@@ -10,13 +10,13 @@ from types import SimpleNamespace
 import pytest
 
 from envtool.api import Looked
+from envtool.build.parents import opened
+from envtool.build.scheduler import Stack
 from envtool.cli import fast
 from envtool.fs import store_files
 from envtool.host_access import Allowed
 from envtool.model import BaseSpec, Env, Spec, Where
 from envtool.project import snapshot, snapshot_cache
-from envtool.realise.ground import opened
-from envtool.realise.stacks import Stack
 from envtool.run import ready, told
 from envtool.run.remember import Trace
 from envtool.store import answer_cache, results

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envtool.realise import tree
+from envtool.build import stack_files
 from envtool.ship.image import Standing
 
 names = st.lists(st.sampled_from("abc"), min_size=1, max_size=3).map("/".join)
@@ -37,7 +37,7 @@ def test_it_is_what_an_overlay_of_them_shows(tmp_path_factory, stack):
     standing = Standing(made)
     # merged() knows regular files: with every other thing made one, it knows all that are no directories
     records = [[(path.encode(), letter.encode() + b" 644 0 0 -") for path, letter in each.items()] for each in stack]
-    files = tree.merged(records)
+    files = stack_files.merged(records)
     for path in {path for entries in stack for path in entries}:
         if path in files:
             assert standing.has(path)

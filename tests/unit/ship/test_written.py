@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from envtool.build.context import Cancel
 from envtool.errors import StoreError, UsageError
 from envtool.net.oci import documents, layout, serialize
 from envtool.net.oci.documents import Config, Platform, sha256
-from envtool.realise.setting import Cancel
 from envtool.ship import archives, assemble, content
 from envtool.ship import layout as layouts
 from envtool.ship.image import Content, Image

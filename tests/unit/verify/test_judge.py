@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from envtool.build.context import Cancel, Setting
 from envtool.errors import BuildError, Interrupted, Problem, SpecError
 from envtool.events import Finished, Started
 from envtool.model import Where
-from envtool.realise.setting import Cancel, Setting
 from envtool.store.store import Store
 from envtool.verify.layers import Bench, detail, judge, told
 from envtool.verify.result import Difference, Verified

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from envtool.api import FetchError, SpecError
+from envtool.build import context
 from envtool.kinds.image import archives
 from envtool.kinds.image import pins as pinned
 from envtool.kinds.image.base import LAYER, Image
 from envtool.net.oci import documents
-from envtool.realise import setting
 from envtool.testing import MemorySite, check_kind, check_refused, request
 from tests.unit.kinds.image.layouts import Layout, config, digest, docker_archive, dumps, packed
 from tests.unit.store.archives import gz, member, tar
@@ -240,7 +240,7 @@ def test_the_environment():
 
 
 def test_the_path_is_what_the_image_adds():
-    assert setting.PATH == pinned.PATH
+    assert context.PATH == pinned.PATH
     for path, found in {
         pinned.PATH: {},
         f"/opt/bin:{pinned.PATH}": {"PATH": "/opt/bin"},

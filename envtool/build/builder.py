@@ -1,0 +1,385 @@
+"""A recipe -> a layer in the store: fetched first, built offline, captured, and there only when it is whole."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from functools import partial
+
+from envtool import net
+from envtool.api import (
+    BESIDE,
+    BLOBS,
+    PROJECT,
+    Call,
+    Fetch,
+    InputFile,
+    Place,
+    Recipe,
+    Request,
+    Run,
+    Site,
+    Unpack,
+)
+from envtool.api import Step as ApiStep
+from envtool.build import container_steps, extra_mounts, failure_hints, shared_layers, unpack_image
+from envtool.build.context import Setting, base_environment
+from envtool.build.disk_space import NoRoom, watched
+from envtool.build.fetch_files import bring
+from envtool.build.host_network import java, outside
+from envtool.build.parents import Ground, copies, joins, laid, lies_over, looked, not_cached, opened, stack_binds
+from envtool.build.resolution import Made, Settled
+from envtool.build.step_progress import Tally, followed
+from envtool.build.tee import Tee
+from envtool.build.variables import over
+from envtool.build.variation import Variation
+from envtool.container import supervisor, userns
+from envtool.container.program import Beside, Bind, Program, Root, Step, Text, View
+from envtool.errors import BuildError, Interrupted, MakeError, SandboxError, StoreError
+from envtool.events import Outcome, Output, Progress
+from envtool.model import Json
+from envtool.project import inputs
+from envtool.store import answer_cache, blobs, canonical, disk_errors, layers, live_extract
+
+SCRATCH = ("/run/**", "/tmp/**", "/dev/**", "/proc/**", "/sys/**")  # never part of a layer, whatever wrote there
+
+
+def build(
+    settled: Settled, ground: Ground, setting: Setting, event_id: str, site: Site
+) -> tuple[layers.Layer, Outcome]:
+    """Make the layer (built), or take it from the team cache or as an image has it (pulled), or the one that another
+    process has made meanwhile (cached). `site` is what the kind may ask where its files are. Raises MakeError,
+    Interrupted."""
+    setting.make_room()
+    try:
+        try:
+            return _build(settled, ground, setting, event_id, site)
+        except NoRoom as failed:
+            if not failed.sure or not setting.make_room(full=True):
+                raise
+        return _build(settled, ground, setting, event_id, site)
+    except NoRoom as failed:
+        if setting.room.barren(setting.store, setting.root, setting.claims):
+            failed.full.hint = disk_errors.NOTHING
+        raise _full(settled, failed.error, failed.full) from failed.error
+
+
+def _full(settled: Settled, error: MakeError | OSError, full: StoreError) -> MakeError:
+    """What is said of a layer that could not be made on a full disk: nothing of what its commands said of that; what
+    else they said, with a hint."""
+    if error is full:  # it was not begun
+        return full
+    if isinstance(error, BuildError) and not failure_hints.SPACE.search(error.output):
+        error.hint = "; ".join(filter(None, (error.hint, full.message, full.hint)))
+        return error
+    return StoreError(f"{_called(settled)} could not be made: {full.message}", code=full.code, hint=full.hint)
+
+
+def _called(settled: Settled) -> str:
+    where = settled.request.where
+    return f"{where.file}:{where.line}: {settled.node.subject} `{settled.request.name}`"
+
+
+def _build(
+    settled: Settled, ground: Ground, setting: Setting, event_id: str, site: Site
+) -> tuple[layers.Layer, Outcome]:
+    recipe = settled.node.kind.build(settled.request, settled.pins)
+
+    def waiting(holder: str) -> None:
+        setting.emit(net.note(event_id, f"waiting for another envtool ({holder})"))
+
+    with (
+        layers.building(
+            setting.store, settled.key, remove=userns.remove, waiting=waiting, cancelled=setting.cancel.is_set
+        ) as draft,
+        watched(setting.store),
+    ):
+        if draft.layer is not None:
+            return draft.layer, "cached"
+        base = ground.below[0].settled if ground.below else settled
+        if shared_layers.shared(settled, base, setting) and (
+            layer := shared_layers.pulled(settled, setting, draft, event_id)
+        ):
+            return layer, "pulled"
+        if setting.cached_only and not recipe.archive:
+            raise not_cached(settled.node)
+        turn = setting.turns if settled.node.of else nullcontext()
+        with _room_for(settled, setting):
+            bring(settled, setting, event_id, site)
+            with Workbench(setting, settled.fetches, settled.inputs) as bench, turn:
+                try:
+                    captured = _make(recipe, settled, ground, setting, event_id, bench, draft)
+                except BuildError as error:
+                    error.hint = error.hint or settled.node.kind.hint(settled.request, settled.pins, error.output, site)
+                    raise
+        layer = draft.commit(captured, settled.document, shared_layers.built(settled, setting), setting.sync)
+    shared_layers.give(settled, base, layer, setting)
+    return layer, "pulled" if recipe.archive else "built"
+
+
+def _room_for(settled: Settled, setting: Setting) -> AbstractContextManager[None]:
+    """While it is made: see Room.making."""
+    there = [blobs.has(setting.store, fetch.sha256, fetch.size) for fetch in settled.fetches]
+    sizes = [fetch.size for fetch in settled.fetches]
+    missing = sum(size for size, has in zip(sizes, there, strict=True) if not has)
+    return setting.room.making(setting.store, _called(settled), sum(sizes), missing, setting.emit)
+
+
+class Rebuild:
+    """Where a layer is made that will not be kept: below `top`, an empty directory on the store's file system."""
+
+    def __init__(self, top: str) -> None:
+        self.top = top
+        self.upper, self.work, self.manifest = (os.path.join(top, name) for name in ("tree", "work", "manifest"))
+        for path in (self.upper, self.work):
+            os.mkdir(path)
+            os.chmod(path, 0o755)  # container root may be another id; whatever the umask
+
+
+def rebuild(
+    settled: Settled, ground: Ground, setting: Setting, event_id: str, place: Rebuild, variation: Variation
+) -> canonical.Captured:
+    """Make a layer once more, varied, in `place`; the store is not touched. Its files must have been fetched. Raises
+    MakeError."""
+    recipe = settled.node.kind.build(settled.request, settled.pins)
+    inputs, fetches = settled.inputs, settled.fetches
+    if variation.backward:
+        inputs, fetches = inputs[::-1], fetches[::-1]
+    with Workbench(setting, fetches, inputs, top=place.top) as bench:
+        return _make(recipe, settled, ground, setting, event_id, bench, place, variation)
+
+
+def _make(
+    recipe: Recipe,
+    settled: Settled,
+    ground: Ground,
+    setting: Setting,
+    event_id: str,
+    bench: Workbench,
+    place: layers.Draft | Rebuild,
+    variation: Variation | None = None,
+) -> canonical.Captured:
+    if recipe.archive is not None:
+        os.rmdir(place.work)
+        blob = os.path.join(bench.blobs, recipe.archive.name)
+        return unpack_image.unpacked(
+            blob, recipe.archive.diff_id, place.upper, place.manifest, settled, setting, event_id
+        )
+    userns.own(place.upper)
+    userns.own(place.work)
+    where = f"{settled.request.where.file}:{settled.request.where.line}"
+    with extra_mounts.staged(recipe, setting, event_id, where) as staged:
+        counting, tallies = counted(recipe)
+        program = _program(counting, settled, ground, bench, place.upper, place.work, staged)
+        going = partial(Progress, id=event_id, phase=recipe.phase)
+        with followed(tallies, setting.emit, event_id, going):
+            _execute(variation.applied(program) if variation else program, setting, event_id, settled)
+    setting.cancel.check()
+    setting.emit(Progress(id=event_id, phase="capturing"))
+    userns.remove(place.work)
+    drop = (*(SCRATCH[2:] if recipe.keeps_tmp else SCRATCH), *recipe.drop)
+    # container root may pass neither to the tree nor write beside it by path: it is put there, and handed the sheet
+    moment = _moment(settled, ground.below)
+    subject = f"{where}: {settled.node.subject} `{settled.request.name}`"
+    arguments = (canonical.capture, ".", moment, drop)
+    try:
+        with open(place.manifest, "wb") as sheet:
+            captured: canonical.Captured = userns.inside(
+                *arguments, sheet.fileno(), at=place.upper, cancel=setting.cancel.reader
+            )
+    except StoreError as error:
+        raise StoreError(f"{subject}: {error.message}", code=error.code, hint=error.hint) from error
+    except OSError as error:
+        if error.errno != errno.EFBIG:
+            raise
+        name = os.fsdecode(error.filename)
+        raise BuildError(f"{subject}: /{name}: {error.strerror}", code="capture-large") from error
+    return captured
+
+
+def _moment(settled: Settled, below: Sequence[Made]) -> int:
+    """The latest time that a file of the layer may have, in seconds. What lies over the project is not older than what
+    tools compare it with: where the base shows this machine's own files, they have times of their own."""
+    shows = looked(below) if lies_over(settled) else None
+    return max([settled.epoch, *(-(-state // 10**9) for state in shows.states.values())] if shows else [settled.epoch])
+
+
+class Workbench:
+    """The files a build sees, staged under their names: fetched ones as hard links, inputs as copies of exactly what
+    was hashed (the checkout may be edited meanwhile). In a directory of its own in the store, or `top`."""
+
+    def __init__(
+        self, setting: Setting, fetches: Sequence[Fetch], inputs: Sequence[InputFile], *, top: str = ""
+    ) -> None:
+        self.setting = setting
+        self.fetches = fetches
+        self.inputs = inputs
+        self.top = top
+        self.blobs = ""
+        self.project = ""
+
+    def __enter__(self) -> Workbench:
+        self._directory = nullcontext(self.top) if self.top else layers.scratch(self.setting.store)
+        top = self._directory.__enter__()
+        try:
+            self.blobs = os.path.join(top, "blobs")
+            os.mkdir(self.blobs)
+            os.chmod(self.blobs, 0o755)  # builds read it as another user, whatever the umask here
+            for fetch in self.fetches:
+                os.link(blobs.path(self.setting.store, fetch.sha256), os.path.join(self.blobs, fetch.name))
+            if self.inputs:
+                self.project = os.path.join(top, "project")
+                os.mkdir(self.project)
+                os.chmod(self.project, 0o755)
+                setting = self.setting
+                inputs.stage(setting.root, self.inputs, self.project, setting.cancel.check, setting.gate())
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._directory.__exit__(None, None, None)
+
+
+def _program(
+    recipe: Recipe,
+    settled: Settled,
+    ground: Ground,
+    bench: Workbench,
+    upper: str,
+    work: str,
+    staged: extra_mounts.Staged,
+) -> Program:
+    setting, below = bench.setting, ground.below
+    lowers = tuple(made.layer.tree for made in reversed(below))
+    if recipe.network and setting.offline:
+        raise BuildError(
+            f"{settled.node.subject} `{settled.request.name}` is built with `network: true`, and this is --offline",
+            code="offline",
+        )
+    variables, outer, texts = _outside(setting) if recipe.network else ({}, (), ())
+    environment = variables | build_environment(settled.epoch, settled.request) | staged.variables
+    always = {"SOURCE_DATE_EPOCH": str(settled.epoch)} | variables | staged.variables  # though a step's is its own
+    own = ("tmp", "run") if recipe.keeps_tmp else ()
+    return Program(
+        root=Root(lowers=lowers, upper=upper, work=work if lowers else "", own=own),
+        steps=tuple(replace(step, env={**always, **step.env}) if step.bare else step for step in steps(recipe.steps)),
+        binds=(
+            *stack_binds(below),
+            *(Bind(source=bench.blobs, target=BLOBS) for _ in recipe.steps[:1] if bench.fetches),
+            *(Bind(source=bind.source, target=bind.target) for bind in recipe.binds),
+            *outer,
+        ),
+        beside=tuple(
+            Beside(target=f"{BESIDE}/{name}", lowers=tuple(made.layer.tree for made in reversed(stack)))
+            for name, stack in sorted(ground.beside.items())
+        ),
+        view=View(project=bench.project, target=recipe.project) if bench.project else None,
+        joins=joins([*(made.settled for made in below), settled]),
+        **laid(below if recipe.project == PROJECT else ()),
+        copies=copies([made.settled for made in below]),
+        env=environment,
+        shown=(*texts, *staged.mounts),
+        user="root",
+        network=recipe.network,
+        grace=0.0,  # nothing of a layer that was ended half made is kept
+        sync=False,
+        watch=shows.trees if (shows := looked(below)) else (),
+    )
+
+
+def _outside(setting: Setting) -> tuple[dict[str, str], tuple[Bind, ...], tuple[Text, ...]]:
+    variables, binds, texts = outside(setting.allowed)
+    for_java, keystore = java()
+    return variables | for_java, binds, (*texts, *keystore)
+
+
+def build_environment(epoch: int, request: Request) -> dict[str, str]:
+    """What a build sees: nothing of this host, so that it comes out the same on another."""
+    environment = base_environment(epoch) | {"HOME": "/root", "USER": "root", "LOGNAME": "root", "TERM": "dumb"}
+    return over(environment, {**request.variables, **dict.fromkeys(request.unset)})
+
+
+def counted(recipe: Recipe) -> tuple[Recipe, list[Tally]]:
+    """The same recipe, each Call that counts with the means to do so, and what they count."""
+    tallies: list[Tally] = []
+    found: list[ApiStep] = []
+    for step in recipe.steps:
+        if isinstance(step, Call) and step.counts > 0:
+            tallies.append(Tally.make(step.counts, step.phase or recipe.phase))
+            # what is handed on is a function, and no JSON: of ours, in a fork of this very process
+            step = replace(step, arguments=(*step.arguments, tallies[-1].count))  # type: ignore[arg-type]  # noqa: PLW2901
+        found.append(step)
+    return replace(recipe, steps=tuple(found)), tallies
+
+
+def steps(described: Sequence[ApiStep]) -> tuple[Step, ...]:
+    """A recipe's steps as the container takes them."""
+    return tuple(_step(step) for step in described)
+
+
+def _step(step: ApiStep) -> Step:
+    match step:
+        case Run():
+            return Step(argv=step.command.words(), env=dict(step.env), cwd=step.cwd, user=step.user, bare=step.bare)
+        case Call(unpacks=True):
+            return Step(
+                call=step.function, arguments=(*step.arguments, live_extract.unpack), prepare=partial(_prepare, step)
+            )
+        case Call():
+            return Step(call=step.function, arguments=step.arguments, prepare=step.prepare)
+        case Unpack():
+            arguments = (f"{BLOBS}/{step.name}", step.target, step.strip, step.owners)
+            return Step(call=container_steps.unpack, arguments=arguments, prepare=live_extract.prepare)
+        case Place():
+            return Step(call=container_steps.place, arguments=(step.source, step.target, step.mode))
+
+
+def _prepare(step: Call) -> None:
+    live_extract.prepare()
+    if step.prepare is not None:
+        step.prepare()
+
+
+def _execute(program: Program, setting: Setting, event_id: str, settled: Settled) -> None:
+    if not program.steps:
+        return
+    with tempfile.TemporaryFile() as log, Tee(log, setting.emit, event_id) as tee:
+        request = settled.request
+        where = f"{request.where.file}:{request.where.line}"
+        try:
+            ended = supervisor.run(program.flat(), stdout=tee.writer, stderr=tee.writer, cancel=setting.cancel.reader)
+        except SandboxError as error:
+            if error.code in ("cwd", "container-mounts"):  # of what the recipe says, not of this machine
+                error.message = f"{where}: {settled.node.subject} `{request.name}`: {error.message}"
+                error.args = (error.message,)
+            raise
+        tee.close()
+        if program.watch:
+            with contextlib.suppress(OSError, StoreError):  # only a help: where it is not known, all counts
+                found: Json = [*ended.opened] if ended.opened is not None else None
+                answer_cache.put(setting.store, opened("layer", settled.key), found)
+        if ended.interrupted:
+            raise Interrupted
+        if ended.status:
+            said = "\n".join(filter(None, (tee.text().rstrip("\n"), ended.error)))
+            if ended.error:
+                setting.emit(Output(id=event_id, text=f"{ended.error}\n"))
+            raise BuildError(
+                f"{where}: {settled.node.subject} `{request.name}` could not be built: exit {ended.status}",
+                hint=failure_hints.of_build(
+                    ended.status,
+                    said,
+                    kind=settled.node.kind.name,
+                    commands="\n".join([*program.env, *(" ".join(step.argv) for step in program.steps)]),
+                    base=request.base_kind,
+                    network=program.network,
+                ),
+                output=said,
+            )

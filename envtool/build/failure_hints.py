@@ -1,0 +1,89 @@
+"""What a failing command's output says about the container, for those who forgot that they are in one. Pure."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Collection
+
+from envtool.build import network_errors
+
+SPACE = re.compile(r"no space left on device|enospc|disk quota exceeded|edquot", re.IGNORECASE)
+_QUOTE = "['\"`‘’]?"
+_ABSENT = re.compile(
+    r"^(?:.*: )?(?:line )?\d+: (?P<sh>[^\s:]+): (?:command )?not found$"  # dash, bash
+    r"|^(?:/\S*/)?\w*sh: (?P<busybox>[^\s:]+): (?:command )?not found$"
+    r"|^(?:.*: )?command not found: (?P<zsh>\S+)$"
+    rf"|^(?:/\S*/)?env: {_QUOTE}(?P<env>[^\s'\"`‘’]+){_QUOTE}: No such file or directory$"
+    r"|^envtool: (?P<argv>[^\n:]+): (?:not found|its interpreter or loader is not found)$",
+    re.MULTILINE,
+)
+READ_ONLY = re.compile(r"read-only file system|erofs", re.IGNORECASE)
+
+
+def absent(output: str) -> str:
+    """The last command that a shell did not find, empty where none said so."""
+    found = [*_ABSENT.finditer(output)]
+    return next((name for name in found[-1].groups() if name), "")[:100] if found else ""
+
+
+def of_task(
+    status: int,
+    output: str,
+    *,
+    commands: str,
+    network: bool,
+    scratch: str,
+    base: str,
+    programs: Callable[[], Collection[str]],
+) -> str:
+    """A line for what is probably wrong with the env rather than with the project; empty when nothing points there.
+    `commands` are what was executed, as text; `programs` the names of all that the env's PATH leads to, asked where one
+    was not found."""
+    if not network and network_errors.wanted(status, output, commands):
+        return "it tried the network, and this env has none: `network: true` gives it this machine's"
+    if scratch == "memory" and SPACE.search(output):
+        return "it wrote more than half of this machine's memory: `scratch: disk` holds it in the store instead"
+    if base == "host" and READ_ONLY.search(output):
+        return "the base `host` is read-only: a base like `{debian: bookworm}` can be written"
+    if status == 127:
+        return _unknown(absent(output), base, programs())
+    return ""
+
+
+def _unknown(name: str, base: str, programs: Collection[str]) -> str:
+    """What to do about a command that is not there, as far as this env can do something about it."""
+    if "/" in name:
+        return f"`{name}` is not there, or what its first line (`#!`) names is not in this env"
+    said = f"`{name}` is not in this env" if name else "a command is not in this env"
+    by_pip = _BY_PIP if "python3" in programs else ()
+    near = next(iter(difflib.get_close_matches(name, (*programs, *by_pip), 1, 0.7)), "")
+    meant = f"; did you mean `{near}`?" if near and near != name else ":"
+    if near in by_pip and near not in programs:
+        return f"{said}{meant} `pip: [{near}]` brings it (with `language: python`: `packages: [{near}]`)"
+    if near:
+        return f"{said}{meant}"
+    if base == "host":
+        return (
+            f"{said}, nor on this machine: install it here, or take `base: {{debian: bookworm}}` and `apt: [PACKAGE]`"
+        )
+    if "apt-get" in programs:
+        return f"{said}: a layer brings it, `apt: [PACKAGE]`"
+    return f"{said}: a `run:` layer, or another base, brings it"
+
+
+_BY_PIP = frozenset(("pytest", "tox", "nox", "ruff", "mypy", "black", "flake8", "coverage", "pylint", "sphinx-build"))
+
+
+def of_build(status: int, output: str, *, kind: str, commands: str, base: str, network: bool = False) -> str:
+    """The same for a layer of a kind, whose commands had the `network` or not."""
+    if not network and network_errors.wanted(status, output, commands, index=kind in ("run", "RUN")):
+        if kind == "RUN":
+            return "this RUN has no network: `--network=none` takes it away"
+        return "builds have no network: a `run` layer may ask for it with `network: true`"
+    if base == "host" and READ_ONLY.search(output):
+        return "the base `host` is read-only: write below /opt, or use a base like `{debian: bookworm}`"
+    if status == 127:
+        what = f"`{name}`" if (name := absent(output)) else "the command"
+        return f"{what} is not in this stack: add the layer that brings it before this one"
+    return ""

@@ -1,0 +1,199 @@
+"""The pinned files of a whole spec, without building more than it takes to know them.
+
+What the lock answers needs nothing to stand. A node whose pins have to be asked for is asked on what it stands on, so
+that is built; what no such node stands on is not. A node whose kind asks nothing is settled on what is *supposed* to
+lie below it: its files do not depend on that.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from envtool.api import Fetch
+from envtool.build import resolution
+from envtool.build.context import Setting
+from envtool.build.fetch_files import bring, claim
+from envtool.build.resolution import Made, Settled
+from envtool.build.scheduler import Stacks
+from envtool.build.site import StackSite
+from envtool.build.tracking import told
+from envtool.errors import ResolveError
+from envtool.plan.graph import Graph, Node
+from envtool.store import blobs
+from envtool.store.layers import Layer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A pinned file and what it is for: names as in "base bookworm", "layer deps", in the order of the spec."""
+
+    fetch: Fetch
+    names: tuple[str, ...]  # what builds call it; mostly one
+    needed_by: tuple[str, ...]
+    size: int = 0  # bytes, as it lies in the store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathered:
+    """All files of a spec, sorted by sha256; how many of them (and bytes) were not in the store before."""
+
+    files: tuple[Wanted, ...]
+    fetched: int
+    fetched_bytes: int
+
+
+def gather(graph: Graph, setting: Setting, *, jobs: int = 0) -> Gathered:
+    """Know every node's files, and bring them into the store. Raises MakeError, SpecError, Interrupted."""
+    stacks = Stacks(graph, setting)
+    stacks.check(graph.stacks)
+    graph = stacks.graph()
+    stacks.check(graph.stacks)
+    nodes = _settle(graph, stacks, setting, jobs)
+    found: dict[str, Wanted] = {}
+    for made in nodes:
+        settled = made.settled
+        name = f"{settled.node.subject} {settled.node.spec.name}"
+        for fetch in settled.fetches:
+            known = found.get(fetch.sha256)
+            found[fetch.sha256] = Wanted(
+                fetch=known.fetch if known else fetch,
+                names=_with(known.names if known else (), fetch.name),
+                needed_by=_with(known.needed_by if known else (), name),
+            )
+    claim([item.fetch for item in found.values()], setting)
+    absent = {sha256 for sha256, item in found.items() if not blobs.has(setting.store, sha256, item.fetch.size)}
+    with ThreadPoolExecutor(2, thread_name_prefix="bring") as pool:  # each brings eight files at once
+        [*pool.map(lambda made: _bring(made, stacks, setting), nodes)]
+    files = tuple(
+        Wanted(fetch=item.fetch, names=item.names, needed_by=item.needed_by, size=_size(setting, item.fetch))
+        for _, item in sorted(found.items())
+    )
+    new = [item for item in files if item.fetch.sha256 in absent]
+    return Gathered(files=files, fetched=len(new), fetched_bytes=sum(item.size for item in new))
+
+
+def _with(known: tuple[str, ...], name: str) -> tuple[str, ...]:
+    return known if name in known else (*known, name)
+
+
+def _size(setting: Setting, fetch: Fetch) -> int:
+    return os.stat(blobs.path(setting.store, fetch.sha256)).st_size
+
+
+# ---- knowing ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Supposed(Made):
+    """A node that is known and may not stand, and what it was settled on."""
+
+    below: tuple[Made, ...]
+
+
+def answered(graph: Graph, setting: Setting) -> dict[str, Settled]:
+    """The nodes that are settled without anything standing, by id: those the lock answers, and those that ask nothing
+    and stand on such. What is unpinned is this machine's, and asked at once."""
+    found: dict[str, Settled] = {}
+    for node in graph.nodes.values():
+        below = [found[node_id] for node_id in node.below if node_id in found]
+        if len(below) == len(node.below) and (settled := _answered(node, below, setting)) is not None:
+            found[node.id] = settled
+    return found
+
+
+def _answered(node: Node, below: Sequence[Settled], setting: Setting) -> Settled | None:
+    request = resolution.request_on(node, below, (), setting)
+    if not resolution.floats(node.kind):
+        return resolution.settled(node, request, None)
+    if not node.below and not node.kind.pinned:
+        known, pins = resolution.remembered(node, request, setting)
+        if setting.refresh or not known:
+            pins = resolution.resolve(
+                node, request, setting, StackSite(setting, request, (), ""), again=setting.refresh
+            )
+        return resolution.settled(node, request, pins)
+    question = resolution.question(node, request, below)
+    if setting.refresh or question.id in setting.moving:
+        return None
+    locked = resolution.answer(node, request, question, setting)
+    return resolution.settled(node, request, locked.pins) if locked is not None else None
+
+
+def standing(graph: Graph, known: Mapping[str, Settled]) -> frozenset[str]:
+    """The nodes that have to stand before all pins can be known, when those `known` are."""
+    return frozenset(
+        below
+        for node in graph.nodes.values()
+        if node.id not in known and resolution.floats(node.kind)
+        for below in node.below
+    )
+
+
+def _settle(graph: Graph, stacks: Stacks, setting: Setting, jobs: int) -> list[_Supposed]:
+    """Every node settled, in the graph's order; side by side where one does not need the other."""
+    known = answered(graph, setting)
+    needed = standing(graph, known)
+    futures: dict[str, Future[_Supposed]] = {}
+
+    def one(node: Node) -> _Supposed:
+        setting.cancel.check()
+        below = tuple(futures[node_id].result() for node_id in node.below)  # all were started before this one
+        if node.id in needed:
+            made = stacks.node(node.id)
+            return _Supposed(settled=made.settled, layer=made.layer, below=below)
+        settled = known[node.id] if node.id in known else _ask(node, below, setting)
+        return _Supposed(settled=settled, layer=_nothing(), below=below)
+
+    with ThreadPoolExecutor(jobs or os.cpu_count() or 1, thread_name_prefix="settle") as pool:
+        for node in graph.nodes.values():
+            futures[node.id] = pool.submit(one, node)
+        try:
+            return [futures[node_id].result() for node_id in graph.nodes]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _ask(node: Node, below: Sequence[Made], setting: Setting) -> Settled:
+    wanted = resolution.wanted(node, resolution.request_for(node, below, setting), below, setting)
+    if wanted.known:
+        return resolution.settled(node, wanted.request, wanted.pins)
+    event_id = f"resolve:{node.id}"
+    with told(setting, event_id, "resolve", node.spec.name, on=node.on) as piece:
+        site = StackSite(setting, wanted.request, below, event_id)
+        pins = resolution.resolve(node, wanted.request, setting, site, again=wanted.again)
+        piece.detail = node.kind.summary(wanted.request, pins)
+        piece.outcome = "done"
+    return resolution.settled(node, wanted.request, pins)
+
+
+def _nothing() -> Layer:
+    """Stands for a layer that is not built: whoever stands on it asks nothing."""
+    return Layer(key="", tree="", manifest="", diff_id="", size=0, entries=0, document={})
+
+
+# ---- bringing --------------------------------------------------------------------------------------------------------
+
+
+def _bring(made: _Supposed, stacks: Stacks, setting: Setting) -> None:
+    settled = made.settled
+    missing = [fetch for fetch in settled.fetches if not blobs.has(setting.store, fetch.sha256, fetch.size)]
+    if not missing:
+        return
+    setting.cancel.check()
+    event_id = f"fetch:{settled.node.id}"
+    total = sum(fetch.size for fetch in missing)
+    with told(setting, event_id, "fetch", settled.node.spec.name, total=total, on=settled.node.on) as piece:
+        piece.detail = f"{len(missing)} file{'s' if len(missing) > 1 else ''}"
+        try:
+            bring(settled, setting, event_id, StackSite(setting, settled.request, made.below, event_id))
+        except ResolveError as error:
+            if error.code != "no-stack":
+                raise
+            # where the files are can only be asked in the stack itself (npm's own default registry): so it is made
+            below = [stacks.node(node_id) for node_id in settled.node.below]
+            bring(settled, setting, event_id, StackSite(setting, settled.request, below, event_id))
+        piece.outcome = "done"

@@ -1,0 +1,186 @@
+"""What the team cache has of a stack, known and on its way before anything of the stack stands.
+
+A key is made of the diff IDs below, and those are in the statements: so the statements are asked for from the bottom
+up, level by level, and the blobs then come side by side. What only a missing layer would need is not brought at all.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+
+from envtool.build import resolution, shared_layers
+from envtool.build.context import Setting
+from envtool.build.resolution import Made, Settled
+from envtool.build.tracking import told
+from envtool.container import userns
+from envtool.plan.graph import Graph, Node
+from envtool.store import layers
+from envtool.store.layers import Layer
+
+ASKING, BRINGING = 8, 4  # threads
+
+
+class Ahead:
+    """Asks and brings for one run, from any thread: each node once."""
+
+    def __init__(self, setting: Setting) -> None:
+        self._setting = setting
+        self._known: dict[str, Made | None] = {}  # as far as statements say; a layer that is not here has no `tree`
+        self._coming: dict[str, Future[Made | None]] = {}
+        self._asking = threading.Lock()
+        self._bringing = threading.BoundedSemaphore(BRINGING)
+
+    def ask(self, graph: Graph, wanted: Sequence[str]) -> list[Made | None]:
+        """What is known of these nodes, here and there; a layer that is not here has no `tree`. Raises SpecError,
+        Interrupted."""
+        setting = self._setting
+        if setting.share is None or setting.refresh:
+            return [None] * len(wanted)
+        with self._asking:
+            for level in _levels(graph, wanted, self._known):
+                with ThreadPoolExecutor(min(ASKING, len(level)), thread_name_prefix="ask") as pool:
+                    found = [*pool.map(lambda node: self._ask(node, wanted=node.id in wanted), level)]
+                self._known |= {node.id: made for node, made in zip(level, found, strict=True)}
+            return [self._known[node_id] for node_id in wanted]
+
+    def start(self, graph: Graph, wanted: Sequence[str]) -> None:
+        """Have on its way what is there of these nodes. Raises as `ask` does."""
+        known = self.ask(graph, wanted)
+        with self._asking:
+            for node_id, made in zip(wanted, known, strict=True):
+                if (
+                    made is not None
+                    and not made.layer.tree
+                    and node_id not in self._coming
+                    and not resolution.archive(made.settled)
+                ):
+                    self._coming[node_id] = self._begin(made.settled)
+
+    def made(self, node_id: str) -> Made | None:
+        """A node that came, once it has; None where it is not to be had, and has to be made. Raises StoreError,
+        Interrupted."""
+        future = self._coming.get(node_id)
+        return future.result() if future is not None else None
+
+    def known(self, node_id: str) -> Made | None:
+        """What the store or a statement says of a node; a layer that is not here has no `tree`. None: nothing."""
+        return self._known.get(node_id)
+
+    def coming(self, node_id: str) -> bool:
+        """Whether a node is on its way, so that nothing that it stands on is needed for it."""
+        return node_id in self._coming
+
+    def wait(self) -> None:
+        """Until all that is on its way is here, or is not to be had. Raises as `made` does."""
+        for future in [*self._coming.values()]:
+            future.result()
+
+    def _ask(self, node: Node, *, wanted: bool) -> Made | None:
+        setting = self._setting
+        setting.cancel.check()
+        known = {each: made for each in node.needs if (made := self._known[each]) is not None}
+        if len(known) < len(node.needs):
+            return None
+        below = [known[each] for each in node.below]
+        beside = {name: [known[each] for each in stack] for name, stack in node.beside.items()}
+        answer = resolution.wanted(node, resolution.request_for(node, below, setting, beside), below, setting)
+        if not answer.known:
+            return None
+        settled = resolution.settled(node, answer.request, answer.pins)
+        layer = layers.find(setting.store, settled.key)
+        if layer is None and not wanted:  # what it came out as is all that is needed
+            layer = layers.recall(setting.store, settled.key, settled.document)
+        layer = layer or self._promised(settled, below)
+        return Made(settled=settled, layer=layer) if layer else None
+
+    def _promised(self, settled: Settled, below: Sequence[Made]) -> Layer | None:
+        archive = resolution.archive(settled)
+        if archive:
+            return _layer(settled, archive, 0, 0)
+        base = below[0].settled if below else settled
+        found = (
+            shared_layers.ask(settled, self._setting) if shared_layers.shared(settled, base, self._setting) else None
+        )
+        if found is None:
+            return None
+        layer = _layer(settled, found.diff_id, found.size, found.entries)
+        with suppress(OSError):  # the next run need not ask
+            layers.note(self._setting.store, layer)
+        return layer
+
+    def _begin(self, settled: Settled) -> Future[Made | None]:
+        return _thread(lambda: self._bring(settled))
+
+    def _bring(self, settled: Settled) -> Made | None:
+        setting, node = self._setting, settled.node
+        event_id = f"{node.subject}:{node.id}:pull"
+
+        def waiting(holder: str) -> None:
+            from envtool import net
+
+            setting.emit(net.note(event_id, f"waiting for another envtool ({holder})"))
+
+        setting.make_room()
+        with (
+            self._bringing,
+            told(setting, event_id, node.subject, node.spec.name, on=node.on) as piece,
+            layers.building(
+                setting.store, settled.key, remove=userns.remove, waiting=waiting, cancelled=setting.cancel.is_set
+            ) as draft,
+        ):
+            piece.detail = node.kind.summary(settled.request, settled.pins)
+            piece.outcome = "cached"
+            layer = draft.layer
+            if layer is None:
+                layer = shared_layers.pulled(settled, setting, draft, event_id)
+                piece.outcome = "pulled" if layer else "done"
+                piece.detail = ", ".join(filter(None, (piece.detail, shared_layers.came(layer) if layer else "")))
+        return Made(settled=settled, layer=layer) if layer else None
+
+
+def _layer(settled: Settled, diff_id: str, size: int, entries: int) -> Layer:
+    return Layer(
+        key=settled.key, tree="", manifest="", diff_id=diff_id, size=size, entries=entries, document=settled.document
+    )
+
+
+def _levels(graph: Graph, wanted: Iterable[str], known: Mapping[str, object]) -> list[list[Node]]:
+    """The nodes that are not known yet of all that some need, those first that need none of the others."""
+    needed: set[str] = set()
+    pending = [*wanted]
+    while pending:
+        node_id = pending.pop()
+        if node_id not in needed:
+            needed.add(node_id)
+            pending += graph.nodes[node_id].needs
+    heights: dict[str, int] = {}
+    levels: list[list[Node]] = []
+    for node in graph.nodes.values():  # each after what it needs
+        if node.id not in needed or node.id in known:
+            continue
+        height = heights[node.id] = max((heights[each] + 1 for each in node.needs if each in heights), default=0)
+        if height == len(levels):
+            levels.append([])
+        levels[height].append(node)
+    return levels
+
+
+def _thread(work: Callable[[], Made | None]) -> Future[Made | None]:
+    """In a daemon thread: what a dead registry holds up must not hold up the end of the program."""
+    future: Future[Made | None] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+        finally:
+            from envtool import net
+
+            net.close()
+
+    threading.Thread(target=run, name="pull", daemon=True).start()
+    return future

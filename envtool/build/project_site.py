@@ -1,0 +1,58 @@
+"""The part of `api.Site` that is about the project: nothing is fetched or run for it."""
+
+from __future__ import annotations
+
+import posixpath
+import urllib.parse
+from collections.abc import Collection
+from pathlib import Path
+from typing import BinaryIO
+
+from envtool.build.context import Setting
+from envtool.errors import ResolveError, UsageError
+from envtool.host_access import MOST
+from envtool.project import source_files
+
+
+class InProject:
+    """The part of `api.Site` that is about the project."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.arch = setting.arch
+        self._setting = setting
+
+    def open(self, path: str, *, limit: int = MOST) -> BinaryIO:
+        """See api.Site. Raises ResolveError."""
+        try:
+            return self._setting.gate().open(posixpath.normpath(path), limit=limit)
+        except UsageError as error:
+            raise ResolveError(error.message, code=error.code, hint=error.hint) from None
+        except FileNotFoundError:
+            raise ResolveError(f"there is no file `{path}`", code="no-file") from None
+        except OSError as error:
+            raise ResolveError(f"`{path}` cannot be read: {error.strerror}", code="not-a-file") from None
+
+    def url(self, path: str) -> str:
+        """See api.Site."""
+        return Path(self._setting.gate().root, path).as_uri()
+
+    def own(self, place: str) -> None:
+        """See api.Site."""
+        parts = urllib.parse.urlsplit(place)
+        if parts.scheme == "file" or place.startswith("/"):
+            self._setting.gate().own(urllib.parse.unquote(parts.path))
+
+    def variable(self, name: str) -> str | None:
+        """See api.Site."""
+        try:
+            return self._setting.gate().variable(name)
+        except UsageError as error:
+            raise ResolveError(error.message, code=error.code, hint=error.hint) from None
+
+    def tags(self, directory: str = "") -> tuple[str, ...]:
+        """See api.Site."""
+        return source_files.tags(self._setting.root, directory)
+
+    def described(self, directory: str, names: Collection[str]) -> str:
+        """See api.Site."""
+        return source_files.described(self._setting.root, directory, names)

@@ -1,0 +1,380 @@
+"""The stacks of many envs: each node is made once, whoever asks first; the others wait for it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from envtool.build import node_checks, resolution
+from envtool.build.context import Setting
+from envtool.build.parents import Ground, not_cached, stack_binds
+from envtool.build.prefetch import Ahead
+from envtool.build.resolution import Made
+from envtool.build.tracking import told
+from envtool.errors import BuildError, EnvtoolError
+from envtool.events import Progress
+from envtool.plan.graph import Graph, Node, grown, has_parts
+from envtool.plugin_calls import placed
+from envtool.store import answer_cache, canonical, layers
+
+__all__ = ["Made", "Stack", "Stacks", "stack_binds"]
+
+FETCHING = 8  # parts of a base whose files are fetched side by side
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """The made layers of one env, bottom first."""
+
+    made: tuple[Made, ...]
+    aside: tuple[Made, ...] = ()  # parts of the base that others look at only (another stage of a Dockerfile)
+
+    @property
+    def epoch(self) -> int:
+        """SOURCE_DATE_EPOCH of the base, seconds."""
+        return self.made[0].settled.epoch
+
+    @property
+    def variables(self) -> dict[str, str | None]:
+        """What the layers set, bottom first."""
+        return resolution.variables([made.settled for made in self.made])
+
+    @property
+    def diff_ids(self) -> tuple[str, ...]:
+        """Content addresses, bottom first."""
+        return resolution.diff_ids(self.made)
+
+
+class Stacks:
+    """Makes the nodes of a graph on demand, from any number of threads, each node once. The graph grows as the parts of
+    bases become known."""
+
+    def __init__(self, graph: Graph, setting: Setting) -> None:
+        self._graph = graph
+        self._answers: dict[str, Future[resolution.Wanted]] = {}  # of bases that have parts
+        self._setting = setting
+        self._futures: dict[str, Future[Made]] = {}
+        self._lock = threading.Lock()
+        self._recalled: dict[str, Made | None] = {}
+        self._recalling = threading.Lock()
+        self._checked: set[str] = set()  # nodes of which all is there that they ask of the project's files
+        self._ahead = Ahead(setting)
+        self._stood_on: tuple[Graph | None, frozenset[str]] = (None, frozenset())
+        setting.room.need(self._standing)
+
+    def stack(self, env: str) -> Stack:
+        """The whole stack of an env, made where it was not. Raises MakeError, SpecError, Interrupted."""
+        self.check([env])
+        base = self._grow(self._graph.stacks[env][0])
+        self.check([env])  # now the parts of its base, too
+        self.pull([env])
+        parts, ids = self._graph.parts.get(base, ()), self._graph.stacks[env]
+        needed = self._needed(env)
+        known = {each: made for each in parts if each not in needed and (made := self._known(each))}
+        if parts:
+            self._together([each for each in (base, *parts) if each not in known])
+        stack = Stack(
+            made=tuple(self.node(node_id) for node_id in ids),
+            aside=tuple(known.get(node_id) or self.node(node_id) for node_id in parts if node_id not in ids),
+        )
+        _agree(stack, self._setting)
+        return stack
+
+    def _known(self, node_id: str) -> Made | None:
+        """What is known of a node before it is made, where there is a team cache; its layer may have no tree."""
+        if self._setting.share is None:
+            return None
+        return self._recalled.get(node_id) or self._ahead.known(node_id)
+
+    def _stands(self, node_id: str) -> Made | None:
+        """A node that came from the team cache, or stood before it was asked for. Raises as `stack` does."""
+        made = self._ahead.made(node_id) or self._known(node_id)
+        setting = self._setting
+        there = made is not None and made.layer.tree and setting.claims.find_layer(setting.store, made.layer.key)
+        return made if there else None
+
+    def _fits(self, node: Node, made: Made) -> bool:
+        """Whether what an env's stack has below a node came out as the node was made on. Raises as `stack` does."""
+        graph, stood_on = self._stood_on
+        if graph is not self._graph:  # once for each, not once for each node
+            stood_on = frozenset(each for stack in self._graph.stacks.values() for each in stack)
+            self._stood_on = self._graph, stood_on
+        ground = zip(node.below, made.settled.request.below, strict=True)
+        return all(self.node(each).layer.diff_id == diff_id for each, diff_id in ground if each in stood_on)
+
+    def _needed(self, env: str) -> set[str]:
+        """What an env's stack needs: what stands, or comes from the team cache, needs nothing."""
+        needed: set[str] = set()
+        pending = [*self._graph.stacks[env]]
+        while pending:
+            node_id = pending.pop()
+            if node_id not in needed:
+                needed.add(node_id)
+                known = self._known(node_id)
+                there = self._ahead.coming(node_id) or (known is not None and known.layer.tree)
+                pending += () if there else self._graph.nodes[node_id].needs
+        return needed
+
+    def check(self, envs: Iterable[str]) -> None:
+        """Tell what these envs' stacks ask of the project's files and that is not there, before anything is fetched or
+        made for it. Raises SpecError, Interrupted."""
+        with self._lock:
+            graph = self._graph
+            stacks = [graph.stacks[env] for env in envs]
+            wanted = dict.fromkeys(each for ids in stacks for each in (*ids, *graph.parts.get(ids[0], ())))
+            new = [each for each in wanted if each not in self._checked and self._recalled.get(each) is None]
+        node_checks.check([graph.nodes[each] for each in new], self._setting)
+        with self._lock:
+            self._checked.update(new)
+
+    def pull(self, envs: Iterable[str]) -> None:
+        """Have what the team cache has of these envs' stacks on its way. Raises SpecError, Interrupted."""
+        with self._lock:
+            graph, begun = self._graph, {*self._futures}
+        begun |= {node_id for node_id, seen in [*self._recalled.items()] if seen and seen.layer.tree}
+        wanted = dict.fromkeys(each for env in envs for each in graph.stacks[env] if each not in begun)
+        self._ahead.start(graph, [*wanted])
+
+    def foreseen(self, env: str) -> Stack | None:
+        """The stack of an env as the store and the team cache know it, without making or bringing anything; None where
+        they do not know all of it. Raises SpecError, Interrupted."""
+        with self._lock:
+            graph = self._graph
+        base = graph.nodes[graph.stacks[env][0]]
+        if has_parts(base.kind) and base.id not in graph.parts:
+            return None
+        ids = graph.stacks[env]
+        found = self._ahead.ask(graph, [*ids, *(each for each in graph.parts.get(base.id, ()) if each not in ids)])
+        made = tuple(each for each in found if each is not None)
+        return Stack(made=made[: len(ids)], aside=made[len(ids) :]) if len(made) == len(found) else None
+
+    def arrived(self, ids: Iterable[str]) -> None:
+        """Wait for what is on its way, and have of these nodes also what an image's registry has: both are as good as
+        cached. Raises MakeError, Interrupted."""
+        self._ahead.wait()
+        known = [made for each in ids if (made := self._known(each)) and not made.layer.tree]
+        self._together([made.settled.node.id for made in known if resolution.archive(made.settled)])
+
+    @property
+    def known(self) -> Graph:
+        """The graph with the parts that are known by now."""
+        with self._lock:
+            return self._graph
+
+    def graph(self) -> Graph:
+        """The graph with all parts of all bases, which are asked for where they are not known. Raises as `stack`."""
+        for node in [*self._graph.nodes.values()]:
+            self._grow(node.id)
+        return self._graph
+
+    def _grow(self, node_id: str) -> str:
+        """Have the parts of a base in the graph, once its pins are known. Returns the id. Raises as `stack`."""
+        node = self._graph.nodes[node_id]
+        if node.subject == "base" and has_parts(node.kind):
+            wanted = self._answer(node)
+            with self._lock:
+                if node_id not in self._graph.parts:
+                    self._graph = grown(self._graph, node_id, node.kind.parts(wanted.request, wanted.pins))
+        return node_id
+
+    def _answer(self, node: Node) -> resolution.Wanted:
+        """The pins of a base that has parts, asked for once: they decide the graph."""
+        with self._lock:
+            future = self._answers.get(node.id)
+            mine = future is None
+            if future is None:
+                future = self._answers[node.id] = Future()
+        if mine:
+            try:
+                future.set_result(self._settle(node))
+            except BaseException as error:
+                future.set_exception(error)
+        return future.result()
+
+    def _settle(self, node: Node) -> resolution.Wanted:
+        setting = self._setting
+        wanted = resolution.wanted(node, resolution.request_for(node, (), setting), (), setting)
+        if wanted.known:
+            return wanted
+        if setting.cached_only:
+            raise not_cached(node)
+        from envtool.build.site import StackSite
+
+        event_id = f"resolve:{node.id}"
+        with told(setting, event_id, "resolve", node.spec.name, on=node.on) as piece:
+            site = StackSite(setting, wanted.request, (), event_id)
+            pins = resolution.resolve(node, wanted.request, setting, site, again=wanted.again)
+            piece.detail = node.kind.summary(wanted.request, pins)
+            piece.outcome = "done"
+        return replace(wanted, known=True, pins=pins)
+
+    def _together(self, ids: Iterable[str]) -> None:
+        """Make several nodes side by side: each thread makes what nobody has begun, and waits for the rest."""
+        with self._lock:
+            new = [node_id for node_id in ids if node_id not in self._futures]
+        if new:
+            # more than there are processors: they fetch first, which waits for others; `Setting.turns` has the rest
+            width = min(len(new), max(FETCHING, os.cpu_count() or 1))
+            with ThreadPoolExecutor(width, thread_name_prefix="part") as pool:
+                [*pool.map(self.node, new)]
+
+    def recalled(self, env: str) -> Stack | None:
+        """The stack of an env as it came out before, without making, asking or fetching anything; None where that is
+        not known. Layers that are gone from the store are in it too, with an empty `tree`. Raises SpecError."""
+        if self._setting.refresh:
+            return None
+        with self._recalling:
+            ids = self._graph.stacks[env]
+            others = [each for each in self._graph.parts.get(ids[0], ()) if each not in ids]
+            found = [self._recall(self._graph.nodes[node_id]) for node_id in (*ids, *others)]
+        made = tuple(each for each in found if each is not None)
+        return Stack(made=made[: len(ids)], aside=made[len(ids) :]) if len(made) == len(found) else None
+
+    def _recall(self, node: Node) -> Made | None:
+        if node.id in self._recalled:
+            return self._recalled[node.id]
+        made: Made | None = None
+        found = {node_id: self._recall(self._graph.nodes[node_id]) for node_id in node.needs}
+        known = {node_id: each for node_id, each in found.items() if each is not None}
+        if len(known) == len(found):
+            below = [known[node_id] for node_id in node.below]
+            beside = {name: [known[node_id] for node_id in stack] for name, stack in node.beside.items()}
+            request = resolution.request_for(node, below, self._setting, beside)
+            wanted = resolution.wanted(node, request, below, self._setting)
+            if wanted.known:
+                settled = resolution.settled(node, wanted.request, wanted.pins)
+                layer = layers.find(self._setting.store, settled.key) or layers.recall(
+                    self._setting.store, settled.key, settled.document
+                )
+                made = Made(settled=settled, layer=layer) if layer else None
+        self._recalled[node.id] = made
+        return made
+
+    def _standing(self) -> Iterator[str]:
+        """Keys of the layers of the graph that stand already, as far as that is known without making any."""
+        for node in self._graph.nodes.values():
+            try:
+                with self._recalling:
+                    made = self._recall(node)
+            except EnvtoolError:
+                continue
+            if made is not None and made.layer.tree:
+                yield made.layer.key
+        with self._recalling:  # what is not known yet may be known when it is asked for in earnest
+            self._recalled = {node_id: made for node_id, made in self._recalled.items() if made is not None}
+
+    def made(self) -> tuple[Made, ...]:
+        """Every node that stands so far, and what is known of those that need not stand."""
+        with self._lock:
+            futures, graph = {**self._futures}, self._graph
+        stand = [future.result() for future in futures.values() if future.done() and not future.exception()]
+        others = [self._known(node_id) for node_id in graph.nodes if node_id not in futures]
+        return (*stand, *(each for each in others if each is not None))
+
+    def node(self, node_id: str) -> Made:
+        """One base or layer, made (with all that it stands on) where it was not. Raises as `stack` does."""
+        with self._lock:
+            future = self._futures.get(node_id)
+            mine = future is None
+            if future is None:
+                future = self._futures[node_id] = Future()
+        if mine:
+            try:
+                node = self._graph.nodes[node_id]
+                with placed(f"{node.subject} `{node.spec.name}`", node.spec.where):
+                    future.set_result(self._make(node))
+            except BaseException as error:
+                future.set_exception(error)
+        return future.result()
+
+    def _make(self, node: Node) -> Made:
+        setting = self._setting
+        stands = self._stands(node.id)
+        if stands is not None and self._fits(node, stands):
+            return stands
+        if node.of:
+            self._together(node.needs)
+        ground = self.ground(node)
+        seen = self._recalled.get(node.id)
+        request = resolution.request_for(node, ground.below, setting, ground.beside)
+        if seen is not None and seen.layer.tree:
+            known = seen.settled.request
+            same = (known.below, known.beside) == (request.below, request.beside)
+            if same and setting.claims.find_layer(setting.store, seen.layer.key) is not None:
+                return seen
+        setting.cancel.check()
+        answered = self._answer(node) if node.subject == "base" and has_parts(node.kind) else None
+        wanted = answered or resolution.wanted(node, request, ground.below, setting)
+        if wanted.known:
+            settled = resolution.settled(node, wanted.request, wanted.pins)
+            layer = setting.claims.find_layer(setting.store, settled.key)
+            if layer is not None:
+                return Made(settled=settled, layer=layer)
+        if setting.cached_only and not (wanted.known and setting.share and resolution.archive(settled)):
+            raise not_cached(node)
+        return self._work(node, wanted, ground)
+
+    def ground(self, node: Node) -> Ground:
+        """What a node is made on, made where it was not. Raises as `stack` does."""
+        beside = {name: tuple(self.node(each) for each in stack) for name, stack in node.beside.items()}
+        return Ground(below=tuple(self.node(node_id) for node_id in node.below), beside=beside)
+
+    def _work(self, node: Node, wanted: resolution.Wanted, ground: Ground) -> Made:
+        from envtool.build import shared_layers
+        from envtool.build.builder import build
+        from envtool.build.site import StackSite
+
+        setting = self._setting
+        request, pins = wanted.request, wanted.pins
+        event_id = f"{node.subject}:{node.id}"
+        with told(setting, event_id, node.subject, node.spec.name, on=node.on) as piece:
+            site = StackSite(setting, request, ground.below, event_id)
+            if not wanted.known:
+                setting.emit(Progress(id=event_id, phase="resolving"))
+                pins = resolution.resolve(node, request, setting, site, again=wanted.again)
+            settled = resolution.settled(node, request, pins)
+            piece.detail = node.kind.summary(request, pins)
+            layer = setting.claims.find_layer(setting.store, settled.key)
+            if layer is not None:
+                piece.outcome = "cached"
+                return Made(settled=settled, layer=layer)
+            try:
+                layer, outcome = build(settled, ground, setting, event_id, site)
+            except BuildError:
+                piece.outcome = "failed"
+                raise
+            surprise = resolution.surprise(wanted, settled.key, layer.diff_id)
+            size = shared_layers.came(layer) if outcome == "pulled" else ""
+            piece.detail = "; ".join(filter(None, [", ".join(filter(None, [piece.detail, size])), surprise]))
+            piece.outcome = outcome
+            return Made(settled=settled, layer=layer)
+
+
+def _strangers(stack: Stack) -> Iterator[tuple[Made, Made]]:
+    own = sum(made.settled.node.subject == "base" or bool(made.settled.node.of) for made in stack.made)
+    for index, upper in enumerate(stack.made[own:], own):  # a base's own layers are laid one over the other on purpose
+        ground = {*upper.settled.node.below}
+        yield from ((lower, upper) for lower in stack.made[:index] if lower.settled.node.id not in ground)
+
+
+def _agree(stack: Stack, setting: Setting) -> None:
+    """Raise BuildError where two layers of which neither stands on the other wrote one path differently."""
+    for lower, upper in _strangers(stack):
+        question: Mapping[str, str] = {"conflicts": lower.layer.key, "with": upper.layer.key}
+        answer = answer_cache.get(setting.store, dict(question))
+        if not isinstance(answer, dict) or not isinstance(answer.get("paths"), list):
+            clash = canonical.conflicts(layers.records(lower.layer), layers.records(upper.layer))
+            answer = {"paths": [*clash[:10]]}
+            answer_cache.put(setting.store, dict(question), answer)
+        paths = answer["paths"]
+        if paths:
+            raise BuildError(
+                f"layers `{lower.settled.node.spec.name}` and `{upper.settled.node.spec.name}` both write"
+                f" /{paths[0].lstrip('/')}, differently, and neither stands on the other",
+                code="layer-conflict",
+                hint=f"say which comes first: give `{upper.settled.node.spec.name}` a `needs:` with the other in it",
+                output="\n".join(paths),
+            )

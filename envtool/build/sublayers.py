@@ -1,0 +1,23 @@
+"""The parts of bases that are known without asking anybody."""
+
+from __future__ import annotations
+
+from envtool.build import resolution
+from envtool.build.context import Setting
+from envtool.errors import MakeError, SpecError
+from envtool.plan.graph import Graph, grown, has_parts
+
+
+def known_parts(graph: Graph, setting: Setting) -> Graph:
+    """The graph with the parts of those bases whose pins are locked or remembered: nobody is asked. What is wrong with
+    one of them is for those envs to say that stand on it."""
+    for node in [*graph.nodes.values()]:
+        if node.subject == "base" and has_parts(node.kind) and node.id not in graph.parts:
+            try:
+                wanted = resolution.wanted(node, resolution.request_for(node, (), setting), (), setting)
+                parts = node.kind.parts(wanted.request, wanted.pins) if wanted.known else ()
+            except (SpecError, MakeError):
+                continue
+            if wanted.known:
+                graph = grown(graph, node.id, parts)
+    return graph

@@ -1,0 +1,102 @@
+import pytest
+
+from envtool.build import failure_hints
+
+HERE = ("sh", "pytest", "make", "python3", "cat")
+
+
+def task(status, output, **changes):
+    return failure_hints.of_task(
+        status,
+        output,
+        **{
+            "commands": "",
+            "network": False,
+            "scratch": "memory",
+            "base": "host",
+            "programs": lambda: HERE,
+            **changes,
+        },
+    )
+
+
+def test_who_tried_the_network_is_told_that_there_is_none():
+    line = "curl: (6) Could not resolve host: example.invalid"
+    assert "network: true" in task(1, f"some\n{line}\nmore")
+    assert not task(1, line, network=True)
+
+
+def test_the_rest_of_the_container():
+    assert "scratch: disk" in task(1, "OSError: [Errno 28] No space left on device")
+    assert not task(1, "No space left on device", scratch="disk")
+    assert "read-only" in task(1, "touch: cannot touch '/usr/x': Read-only file system")
+    assert not task(1, "Read-only file system", base="debian")
+    assert "before this one" in failure_hints.of_build(127, "", kind="run", commands="", base="debian")
+
+
+def test_an_ordinary_failure_needs_no_advice():
+    assert not task(1, "assert 1 == 2")
+    assert not failure_hints.of_build(2, "make: *** [all] Error 1", kind="run", commands="", base="debian")
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("/bin/sh: 1: pytset: not found", "pytset"),
+        ("sh: 12: pytset: not found", "pytset"),
+        ("bash: line 1: pytset: command not found", "pytset"),
+        ("/bin/bash: line 3: pytset: command not found", "pytset"),
+        ("./run.sh: line 3: pytset: command not found", "pytset"),
+        ("./run.sh: 3: pytset: not found", "pytset"),
+        ("/bin/sh: pytset: not found", "pytset"),
+        ("zsh:1: command not found: pytset", "pytset"),
+        ("/usr/bin/env: ‘pytset’: No such file or directory", "pytset"),
+        ("env: 'pytset': No such file or directory", "pytset"),
+        ("envtool: pytset: not found", "pytset"),
+        ("sh: 1: ./go.sh: not found", "./go.sh"),
+        ("something else", ""),
+        ("cat: x: No such file or directory", ""),
+    ],
+)
+def test_which_command_was_not_found(line, name):
+    assert failure_hints.absent(f"before\n{line}\nafter") == name
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "programs", "said"),
+    [
+        ("pytset", "host", HERE, "`pytset` is not in this env; did you mean `pytest`?"),
+        ("mkae", "debian", HERE, "did you mean `make`?"),
+        ("gfortran", "host", HERE, "install it here, or take `base: {debian: bookworm}` and `apt: [PACKAGE]`"),
+        (
+            "gfortran",
+            "debian",
+            (*HERE, "apt-get"),
+            "`gfortran` is not in this env: a layer brings it, `apt: [PACKAGE]`",
+        ),
+        ("gfortran", "image", HERE, "a `run:` layer, or another base, brings it"),
+        (
+            "pytest",
+            "host",
+            ("python3",),
+            "`pytest` is not in this env: `pip: [pytest]` brings it (with `language: python`: `packages: [pytest]`)",
+        ),
+        (
+            "pytset",
+            "debian",
+            ("python3", "tset"),
+            "did you mean `pytest`? `pip: [pytest]` brings it (with `language: python`: `packages: [pytest]`)",
+        ),
+        ("pytset", "debian", ("sh", "tset"), "did you mean `tset`?"),
+        ("./go.sh", "host", HERE, "`./go.sh` is not there, or what its first line (`#!`) names is not in this env"),
+    ],
+)
+def test_a_command_that_is_not_there(name, base, programs, said):
+    told = task(127, f"/bin/sh: 1: {name}: not found", base=base, programs=lambda: programs)
+    assert told.endswith(said)
+    assert "apt" not in told or base != "image", "what the base cannot do is no advice"
+
+
+def test_a_layer_that_misses_a_command_is_told_which():
+    said = failure_hints.of_build(127, "/bin/sh: 1: cc: not found", kind="run", commands="", base="debian")
+    assert said == "`cc` is not in this stack: add the layer that brings it before this one"

@@ -1,0 +1,69 @@
+"""How far a step is in a container: counted in memory that a fork shares, told as events."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from envtool.api import Call, Recipe, Run
+from envtool.build.builder import counted
+from envtool.build.step_progress import Tally, followed
+from envtool.events import Progress
+from envtool.model import Command
+
+
+def unpack(names, count):
+    for index in range(len(names)):
+        if not (child := os.fork()):  # as the workers of one step do
+            count(index)
+            os._exit(0)
+        os.waitpid(child, 0)
+
+
+def test_processes_count_and_it_is_told():
+    recipe = Recipe(
+        steps=(
+            Call(function=unpack, arguments=(["a", "b", "c"],), counts=3, phase="unpacking"),
+            Run(command=Command(shell="true")),
+        ),
+        phase="configuring",
+    )
+    told, tallies = counted(recipe)
+    assert recipe.steps[0].arguments == (["a", "b", "c"],), "a recipe is what it was"
+    assert told.steps[1] is recipe.steps[1]
+    (tally,) = tallies
+    seen = []
+    after = Progress(id="x", phase=recipe.phase)
+    with followed(tallies, seen.append, "x", lambda: after):
+        time.sleep(0.05)
+        told.steps[0].function(*told.steps[0].arguments)
+        assert tally.done() == 3
+        time.sleep(0.5)
+    assert seen[0] == Progress(id="x", phase="unpacking", count=0, of=3)
+    assert seen[-1] == after
+
+
+def test_whoever_writes_there_says_how_many_and_nothing_else():
+    tally = Tally.make(2, "unpacking")
+    for odd in (-1, 2, 1 << 40):
+        tally.count(odd)
+    assert tally.done() == 0
+    tally.memory[:2] = b"\xff\x00"
+    assert tally.done() == 1
+
+
+def test_what_counts_nothing_is_told_at_once():
+    seen = []
+    with followed([], seen.append, "x", lambda: Progress(id="x", phase="building")):
+        assert [each.phase for each in seen] == ["building"]
+    told, tallies = counted(Recipe(steps=(Call(function=unpack),)))
+    assert tallies == []
+    assert told == Recipe(steps=(Call(function=unpack),))
+
+
+def test_a_step_that_ends_early_ends_the_telling():
+    tally = Tally.make(3, "unpacking")
+    began = time.monotonic()
+    with followed([tally], lambda event: None, "x", lambda: Progress(id="x")):
+        pass
+    assert time.monotonic() - began < 2

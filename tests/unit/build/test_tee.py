@@ -1,0 +1,47 @@
+"""What is printed is kept, whole where it can be, and never more than a log may have."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from envtool.build import tee
+from envtool.store import results
+from tests.depth import examples
+
+
+def kept(pieces, tmp_path):
+    with open(tmp_path / "log", "w+b") as file, tee.Tee(file, lambda _: None, "x") as out:
+        for piece in pieces:
+            os.write(out.writer, piece)
+        out.close()
+        text = out.text(20)
+    return (tmp_path / "log").read_bytes(), text
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(tee, "HEAD", 10)
+    monkeypatch.setattr(tee, "TAIL", 7)
+
+
+@settings(max_examples=examples(50, 2000), deadline=None)
+@given(pieces=st.lists(st.binary(min_size=1, max_size=25), max_size=6))
+def test_beginning_and_end_stay(tmp_path_factory, pieces):
+    log, text = kept(pieces, tmp_path_factory.mktemp("tee"))
+    whole = b"".join(pieces)
+    if len(whole) <= 17:
+        assert log == whole
+    else:
+        assert log.startswith(whole[:10] + b"\n[envtool: ")
+        assert log.endswith(b"stay]\n" + whole[-7:])
+        assert f"{len(whole) - 17} B left out".encode() in log
+    assert text == log[-20:].decode(errors="replace")
+
+
+def test_what_is_kept_can_be_remembered(monkeypatch):
+    monkeypatch.undo()
+    assert tee.HEAD + tee.TAIL + 200 <= results.LOG

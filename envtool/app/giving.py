@@ -12,7 +12,7 @@ from envtool.build.context import Cancel
 from envtool.errors import UsageError
 from envtool.events import Emit
 from envtool.fs import globs
-from envtool.report.bill import rendering
+from envtool.report.sbom import rendering
 from envtool.run import contents, describe
 from envtool.ship.export import Exported
 from envtool.ship.image import Wish

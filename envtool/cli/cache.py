@@ -36,7 +36,7 @@ def command(ctx: click.Context, what: str, target: str | None, *, offline: bool)
         return
     shown = app.cache(request)
     if said.json:
-        from envtool.report.lines import write
+        from envtool.report.json_lines import write
 
         write(sys.stdout, caching.shown_json(shown))
     else:

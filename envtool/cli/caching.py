@@ -8,9 +8,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from envtool.fs.sizes import said as size
+from envtool.report.formatting import Style, counted
 from envtool.report.text import one_line, pad
 from envtool.report.why import when
-from envtool.report.words import Style, counted
 
 if TYPE_CHECKING:
     from envtool.model import Json
@@ -81,7 +81,7 @@ def shown_json(value: Any) -> Json:
 def tell_key(made: Any, *, as_json: bool) -> None:
     """The public line on standard output, and what to do with it on standard error."""
     if as_json:
-        from envtool.report.lines import write
+        from envtool.report.json_lines import write
 
         write(sys.stdout, {"public": made.public, "fingerprint": made.fingerprint, "file": made.file})
         return

@@ -31,7 +31,7 @@ def command(ctx: click.Context, /, first: str, second: str, files: bool) -> int:
     app = door.app()
     compared = app.diff(app.Request(**said.project()), first, second)
     if said.json:
-        from envtool.report.lines import write
+        from envtool.report.json_lines import write
 
         write(sys.stdout, looktables.compared_json(compared))
     elif compared.difference.same:

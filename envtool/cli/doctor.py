@@ -30,7 +30,7 @@ def command(ctx: click.Context, text: str | None) -> int:
     said = settings(ctx)
     checks = door.checks()
     if said.json:
-        from envtool.report.lines import write
+        from envtool.report.json_lines import write
 
         write(sys.stdout, tables.checks_json(checks))
     else:

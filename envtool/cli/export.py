@@ -68,7 +68,7 @@ def command(
     more: dict[str, Any] = {"tag": tag, "compress": compress or "", "bare": bare, "project": project, "out": out}
     exported = follow(said, lambda emit, cancel: app.export(request, env, path, form or "", emit, cancel, **more))
     if said.json:
-        from envtool.report.lines import write
+        from envtool.report.json_lines import write
 
         write(sys.stdout, tables.exported_json(exported))
     elif said.verbosity >= 0:

@@ -32,7 +32,7 @@ def command(ctx: click.Context, /, envs: tuple[str, ...], **how: Any) -> None:
     request = app.Request(**said.project(), envs=envs, **how)
     gathered = follow(said, lambda emit, cancel: app.fetch(request, emit, cancel))
     if said.json:
-        from envtool.report.lines import write
+        from envtool.report.json_lines import write
 
         write(sys.stdout, tables.fetched_json(gathered))
     elif said.verbosity >= 0:

@@ -39,7 +39,7 @@ def command(ctx: click.Context, /, keep_size: int | None, older_than: float | No
         ),
     )
     if said.json:
-        from envtool.report.lines import write
+        from envtool.report.json_lines import write
 
         write(sys.stdout, storetables.swept_json(swept))
     else:

@@ -32,7 +32,7 @@ def command(ctx: click.Context, /, name: str, path: str, files: bool) -> None:
     app = door.app()
     report = app.inspect(app.Request(**said.project()), name, path, files=files)
     if said.json:
-        from envtool.report.lines import write
+        from envtool.report.json_lines import write
 
         write(sys.stdout, looktables.inspected_json(report))
     else:

@@ -24,7 +24,7 @@ def command(ctx: click.Context) -> None:
     app = door.app()
     spec = app.load(app.Request(**said.project()))
     if said.json:
-        from envtool.report.lines import write
+        from envtool.report.json_lines import write
 
         write(sys.stdout, tables.envs_json(spec))
     else:

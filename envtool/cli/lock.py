@@ -41,7 +41,7 @@ def command(ctx: click.Context, /, names: tuple[str, ...], upgrade: bool, jobs: 
     request = app.Request(**how.project(), jobs=jobs or 0, **said)
     done = follow(how, lambda emit, cancel: app.lock(request, names if upgrade else None, emit, cancel))
     if how.json:
-        from envtool.report.lines import write
+        from envtool.report.json_lines import write
 
         write(sys.stdout, tables.locked_json(done))
     else:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from envtool.cli.tables import table
 from envtool.fs.sizes import said as size
+from envtool.report.formatting import Style, counted
 from envtool.report.text import fitted, one_line, shortened, width
-from envtool.report.words import Style, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

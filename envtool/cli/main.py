@@ -228,13 +228,13 @@ def _said(argv: Sequence[str]) -> Settings:
 
 def _report(error: EnvtoolError, argv: Sequence[str]) -> int:
     from envtool.cli.screen import over, style, width
-    from envtool.report.errors import render
+    from envtool.report.error_text import render
 
     said = _said(argv)
     if said.json:
-        from envtool.report import lines
+        from envtool.report import json_lines
 
-        lines.write(sys.stdout, lines.error(error))
+        json_lines.write(sys.stdout, json_lines.error(error))
     text = (
         over() + _stopped(argv)
         if isinstance(error, Interrupted)
@@ -246,7 +246,7 @@ def _report(error: EnvtoolError, argv: Sequence[str]) -> int:
 
 def _stopped(argv: Sequence[str]) -> str:
     from envtool.cli.screen import width
-    from envtool.report.closing import to_type
+    from envtool.report.summary import to_type
 
     return "\n".join(["interrupted", *to_type("again:", typed(argv) if VERBS.keys() & {*argv} else "", width())])
 

@@ -31,7 +31,7 @@ def command(ctx: click.Context, /, task: str, envs: tuple[str, ...], **how: Any)
     app = door.app()
     plan = app.plan(app.Request(**said.project(), envs=envs, **how), task)
     if said.json:
-        from envtool.report.lines import write
+        from envtool.report.json_lines import write
 
         write(sys.stdout, tables.plan_json(plan))
     else:

@@ -40,7 +40,7 @@ def command(ctx: click.Context, /, env: str, ref: str, compress: str, bare: bool
     more: dict[str, Any] = {"compress": compress, "bare": bare, "project": project}
     pushed = follow(said, lambda emit, cancel: app.push(request, env, ref, emit, cancel, **more))
     if said.json:
-        from envtool.report.lines import write
+        from envtool.report.json_lines import write
 
         write(sys.stdout, tables.pushed_json(pushed))
         return

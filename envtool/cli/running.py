@@ -19,10 +19,10 @@ from envtool.ending import LIMIT, Patience
 from envtool.errors import Interrupted, SpecError, UsageError
 from envtool.events import Finished, Progress
 from envtool.fs import caller_paths
-from envtool.report.closing import closing, to_type
-from envtool.report.lines import Lines, result, write
+from envtool.report.formatting import counted
+from envtool.report.json_lines import Lines, result, write
 from envtool.report.stream import Result, Stream, Subscriber
-from envtool.report.words import counted
+from envtool.report.summary import closing, to_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, TextIO
 
 from envtool.report import text
-from envtool.report.words import RULE, Style
+from envtool.report.formatting import RULE, Style
 
 if TYPE_CHECKING:
     from envtool.cli.options import Color, Settings

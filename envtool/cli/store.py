@@ -68,7 +68,7 @@ command.params += common()
 def path(ctx: click.Context, /) -> None:
     """Print the directory of the store, whether it is there or not."""
     from envtool.cli import door
-    from envtool.report.lines import write
+    from envtool.report.json_lines import write
 
     where = door.app().store_path()
     if settings(ctx).json:
@@ -82,7 +82,7 @@ def path(ctx: click.Context, /) -> None:
 def size(ctx: click.Context, /) -> None:
     """Show what the store takes on the disk. Cheap: layers are measured once."""
     from envtool.cli import door, screen, storetables
-    from envtool.report.lines import write
+    from envtool.report.json_lines import write
 
     said = settings(ctx)
     found = door.app().store_size()
@@ -104,7 +104,7 @@ def verify(ctx: click.Context, /, repair: bool, jobs: int | None) -> int:
     """
     from envtool.cli import door, screen, storetables
     from envtool.cli.running import follow
-    from envtool.report.lines import write
+    from envtool.report.json_lines import write
 
     said = settings(ctx)
     app = door.app()
@@ -126,7 +126,7 @@ def remove(ctx: click.Context, /, yes: bool) -> int:
     """
     from envtool.cli import door, screen, storetables
     from envtool.cli.running import follow
-    from envtool.report.lines import write
+    from envtool.report.json_lines import write
 
     said = settings(ctx)
     app = door.app()

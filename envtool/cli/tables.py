@@ -6,8 +6,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from envtool.fs.sizes import said as size
+from envtool.report.formatting import Style, counted
 from envtool.report.text import fitted, one_line, pad, shortened, width
-from envtool.report.words import Style, counted
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence

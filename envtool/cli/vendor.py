@@ -35,7 +35,7 @@ def command(ctx: click.Context, /, target: str, prune: bool, **how: Any) -> None
     request = app.Request(**said.project(), **how)
     vendored = follow(said, lambda emit, cancel: app.vendor(request, target, emit, cancel, prune=prune))
     if said.json:
-        from envtool.report.lines import write
+        from envtool.report.json_lines import write
 
         write(sys.stdout, tables.vendored_json(vendored))
     elif said.verbosity >= 0:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from envtool.cli import door, screen
 from envtool.cli.running import Listener, leave, wait
-from envtool.report.closing import to_type
-from envtool.report.lines import Lines, write
+from envtool.report.formatting import Style, counted
+from envtool.report.json_lines import Lines, write
+from envtool.report.summary import to_type
 from envtool.report.text import one_line, safe, seconds
-from envtool.report.words import Style, counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

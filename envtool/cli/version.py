@@ -32,7 +32,7 @@ def command(ctx: click.Context) -> None:
         "machine": system.machine,
     }
     if settings(ctx).json:
-        from envtool.report.lines import write
+        from envtool.report.json_lines import write
 
         write(
             sys.stdout, {**values, "plugins": [{"name": name, "version": version} for name, version in plugins.items()]}

@@ -33,7 +33,7 @@ def command(ctx: click.Context, names: tuple[str, ...]) -> None:
     app = door.app()
     told = app.why(app.Request(**said.project()), names)
     if said.json:
-        from envtool.report.lines import write
+        from envtool.report.json_lines import write
 
         write(sys.stdout, {"subjects": why.explanations_json(told)})
         return

@@ -7,10 +7,10 @@ from __future__ import annotations
 from typing import TextIO
 
 from envtool.events import Event, Finished, Noted, Output
-from envtool.report import words
-from envtool.report.board import Board
+from envtool.report import formatting
+from envtool.report.line_buffer import Transcript
+from envtool.report.progress import Board
 from envtool.report.text import columns, wrapped
-from envtool.report.transcript import Transcript
 
 WONDER = 2.0  # seconds after which a running piece is announced
 
@@ -18,7 +18,7 @@ WONDER = 2.0  # seconds after which a running piece is announced
 class Plain:
     """Verbosity -1: failures only; 0: what was made and run; 1: and all output as it comes."""
 
-    def __init__(self, file: TextIO, *, style: words.Style, verbosity: int = 0) -> None:
+    def __init__(self, file: TextIO, *, style: formatting.Style, verbosity: int = 0) -> None:
         self._file = file
         self._style = style
         self._verbosity = verbosity
@@ -32,7 +32,7 @@ class Plain:
         if isinstance(event, Output) and piece and self._verbosity > 0:
             self._write(self._transcript.feed(event.id, event.text, self._prefix(event.id)))
         elif isinstance(event, Noted) and self._verbosity >= 0:
-            self.say(words.noted(event))
+            self.say(formatting.noted(event))
         elif isinstance(event, Finished):
             if self._verbosity > 0:
                 if piece:
@@ -40,11 +40,13 @@ class Plain:
                     self._write(self._transcript.end(event.id, self._prefix(event.id)))
                     del self._board.pieces[event.id]
                 self.shown.add((event.env, event.name))
-            if words.worth(event, self._verbosity):
+            if formatting.worth(event, self._verbosity):
                 fetched = self._board.spent_fetching(event)
                 columns = self._columns()
                 layout = self._board.layout(columns)
-                line = words.finished(event, piece, fetched=fetched, style=self._style, columns=columns, layout=layout)
+                line = formatting.finished(
+                    event, piece, fetched=fetched, style=self._style, columns=columns, layout=layout
+                )
                 self._write(line + "\n")
 
     def tick(self, now: float) -> bool:
@@ -56,7 +58,8 @@ class Plain:
             if now - piece.started.time >= WONDER:
                 piece.announced = True
                 self._write(
-                    self._style.glyphs(words.begun(piece, self._columns(), self._board.layout(self._columns()))) + "\n"
+                    self._style.glyphs(formatting.begun(piece, self._columns(), self._board.layout(self._columns())))
+                    + "\n"
                 )
         return any(not piece.announced for piece in waiting)
 
@@ -74,7 +77,7 @@ class Plain:
 
     def _prefix(self, id: str) -> str:  # noqa: A002 - the events' own word
         several = self._board.tasks > 1 or len(self._board.pieces) > 1
-        return words.prefix(self._board.pieces[id], style=self._style) if several else ""
+        return formatting.prefix(self._board.pieces[id], style=self._style) if several else ""
 
     def _write(self, text: str) -> None:
         if text:

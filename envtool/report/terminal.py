@@ -10,12 +10,12 @@ import time
 from typing import TYPE_CHECKING, TextIO
 
 from envtool.events import Event, Finished, Noted, Output, Started
-from envtool.report import words
-from envtool.report.board import Board, Piece
+from envtool.report import formatting
+from envtool.report.formatting import RULE
+from envtool.report.line_buffer import Transcript
+from envtool.report.progress import Board, Piece
 from envtool.report.text import Live as LiveText
 from envtool.report.text import columns, one_line, wrapped
-from envtool.report.transcript import Transcript
-from envtool.report.words import RULE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,7 +29,7 @@ PATIENCE = 0.15  # seconds before a running piece is worth a moving line: what i
 class Terminal:
     """Writes to a terminal. `verbosity` 1 shows all output as it comes."""
 
-    def __init__(self, file: TextIO, *, style: words.Style, verbosity: int = 0) -> None:
+    def __init__(self, file: TextIO, *, style: formatting.Style, verbosity: int = 0) -> None:
         self._file = file
         self._style = style
         self._verbosity = verbosity
@@ -56,7 +56,7 @@ class Terminal:
         elif isinstance(event, Output) and piece:
             self._output(event, piece)
         elif isinstance(event, Noted):
-            self.say(words.noted(event))
+            self.say(formatting.noted(event))
         elif isinstance(event, Finished):
             self._finish(event, piece)
 
@@ -96,7 +96,7 @@ class Terminal:
                 self._hide()
                 start = piece.started
                 title = f"{one_line(start.env)} {one_line(start.name)}"
-                self._print(words.rule(title, min(RULE, self.columns), style=self._style))
+                self._print(formatting.rule(title, min(RULE, self.columns), style=self._style))
                 self._begun = True
             text = self._lone_text.feed(event.text)
             if text:
@@ -104,7 +104,7 @@ class Terminal:
                 self._file.flush()
                 self._fresh = text.endswith("\n")
         elif self._verbosity > 0:
-            self._lines(self._transcript.feed(event.id, event.text, words.prefix(piece, style=self._style)))
+            self._lines(self._transcript.feed(event.id, event.text, formatting.prefix(piece, style=self._style)))
 
     def _finish(self, event: Finished, piece: Piece | None) -> None:
         if event.id == self._lone:
@@ -112,10 +112,10 @@ class Terminal:
             self._newline()
             self.shown.add((event.env, event.name))
         elif self._verbosity > 0 and piece:
-            self._lines(self._transcript.end(event.id, words.prefix(piece, style=self._style)))
-        if words.worth(event, self._verbosity):
+            self._lines(self._transcript.end(event.id, formatting.prefix(piece, style=self._style)))
+        if formatting.worth(event, self._verbosity):
             fetched = self._board.spent_fetching(event)
-            line = words.finished(event, piece, fetched=fetched, style=self._style, columns=self.columns,
+            line = formatting.finished(event, piece, fetched=fetched, style=self._style, columns=self.columns,
                                   layout=self._board.layout(self.columns))  # fmt: skip
             self._print(line)
 
@@ -149,7 +149,9 @@ class Terminal:
         room = max(1, self._console.size.height - 2)
         columns = self.columns - ECHO
         layout = self._board.layout(self.columns)
-        lines = [words.running(each, now, style=self._style, columns=columns, layout=layout) for each in pieces[:room]]
+        lines = [
+            formatting.running(each, now, style=self._style, columns=columns, layout=layout) for each in pieces[:room]
+        ]
         if len(pieces) > room:
             lines[-1] = self._style.glyphs(f"   … and {len(pieces) - room + 1} more")
         text = Text("\n", no_wrap=True, overflow="ellipsis").join(Text.from_ansi(line) for line in lines)

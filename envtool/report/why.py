@@ -7,8 +7,8 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from envtool.fs.sizes import said as size
+from envtool.report.formatting import counted
 from envtool.report.text import one_line, pad, width
-from envtool.report.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from envtool.model import Json
     from envtool.plan.change_values import Change
     from envtool.plan.why import Explanation
-    from envtool.report.words import Style
+    from envtool.report.formatting import Style
 
 SHOWN = 12  # changes of one part, and items of one list, that are shown without -v
 FOLLOWING = 5  # of those that only follow from another

@@ -10,7 +10,7 @@ from envtool.api import Package, Tree
 from envtool.build.scheduler import Stack
 from envtool.build.stack_files import StackTree
 from envtool.errors import EnvtoolError, UsageError
-from envtool.report.bill.document import Bill, Step, items
+from envtool.report.sbom.document import Bill, Step, items
 
 RELEASES = ("/usr/lib/os-release", "/etc/os-release")
 

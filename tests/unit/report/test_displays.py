@@ -4,12 +4,12 @@ import io
 from types import SimpleNamespace
 
 from envtool.events import Finished, Output, Progress, Started
-from envtool.report import words
-from envtool.report.board import Piece
-from envtool.report.closing import closing
+from envtool.report import formatting
+from envtool.report.formatting import Style
 from envtool.report.plain import WONDER, Plain
+from envtool.report.progress import Piece
+from envtool.report.summary import closing
 from envtool.report.terminal import Terminal
-from envtool.report.words import Style
 
 
 def started(key, subject="layer", name="deps", env="", **rest):
@@ -143,7 +143,7 @@ def test_a_task_whose_output_is_on_the_screen_has_its_title_there_and_not_again(
 def test_what_takes_long_says_something_about_itself():
     for detail, note, said in (("", "", "under way"), ("", "index", "index"), ("14 packages", "", "14 packages")):
         piece = Piece(started=Started(id="l", subject="layer", name="apt", time=0.0, detail=detail), note=note)
-        assert said in words.begun(piece)
+        assert said in formatting.begun(piece)
 
 
 def test_what_was_half_made_when_all_was_interrupted_has_no_line():

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from envtool.cli import screen
 from envtool.events import Finished, Started
-from envtool.report import unchanged, words
-from envtool.report.board import Board
+from envtool.report import formatting, unchanged
+from envtool.report.formatting import Style
+from envtool.report.progress import Board
 from envtool.report.text import width
-from envtool.report.words import Style
 
 NOW = time.mktime((2026, 3, 30, 9, 30, 0, 0, 0, -1))  # the day after Europe's clocks change
 names = st.text(string.ascii_letters + string.digits + "[]=,._-", min_size=1, max_size=40)
@@ -39,7 +39,7 @@ def test_the_short_lines_are_the_long_ways(found, color, columns):
     for env, task, *_ in found:
         board.apply(Started(id="t", subject="task", name=task, env=env, time=NOW))
     long = [
-        words.finished(
+        formatting.finished(
             finished(*row), None, fetched=None, style=Style(color=color), columns=columns, layout=board.layout(columns)
         )
         for row in found
@@ -54,7 +54,7 @@ def test_the_short_lines_are_the_long_ways(found, color, columns):
 def test_the_short_end_is_the_long_ways(count, spent, color, unicode):
     results = [SimpleNamespace(outcome="cached")] * count
     style = Style(color=color, unicode=unicode)
-    assert unchanged.closing(count, spent, color=color, unicode=unicode) == words.total(
+    assert unchanged.closing(count, spent, color=color, unicode=unicode) == formatting.total(
         results, spent, interrupted=False, style=style
     )
 
@@ -80,7 +80,7 @@ def test_the_day_is_named_where_it_is_not_todays():
 
 
 def test_what_was_said_of_the_run_is_said_again():
-    text = words.finished(
+    text = formatting.finished(
         finished("unit", "build", NOW, "", detail="x: nothing matches", outputs=("dist/a", "dist/b")),
         None,
         fetched=None,

@@ -14,12 +14,12 @@ from envtool.cli import tables
 from envtool.errors import MakeError, Problem, SpecError
 from envtool.events import Finished, Output, Progress, Started
 from envtool.model import Where
-from envtool.report import errors, words
-from envtool.report.board import Board
+from envtool.report import error_text, formatting
+from envtool.report.formatting import Style
 from envtool.report.plain import Plain
+from envtool.report.progress import Board
 from envtool.report.source_excerpt import explain
 from envtool.report.text import clipped, plain, seconds, shortened, width, wrapped
-from envtool.report.words import Style
 
 WIDTHS = (60, 80, 100, 160, 200)
 names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=90)
@@ -64,7 +64,7 @@ def finished(subject="layer", name="deps", env="", outcome="built", spent=2.0, *
 )
 def test_a_moving_line_fits_and_tells_the_time(columns, subject, name, env, on, progress, spent, style):
     piece = piece_of(started(subject, name, env, on=on), progress)
-    line = words.running(piece, 100.0 + spent, style=style, columns=columns)
+    line = formatting.running(piece, 100.0 + spent, style=style, columns=columns)
     assert "\n" not in line
     assert width(line) <= columns
     assert plain(line).endswith(seconds(spent)) or abs(spent % 0.1 - 0.05) < 0.01, line
@@ -86,7 +86,7 @@ def test_a_finished_line_fits_and_loses_nothing_but_blanks(
 ):
     detail = " ".join(re.findall(r"\w{1,20}", detail))
     event = finished(subject, name, env, outcome, on=on, detail=detail, since=100.0, status=1)
-    said = words.finished(event, None, fetched=fetched, style=style, columns=columns)
+    said = formatting.finished(event, None, fetched=fetched, style=style, columns=columns)
     assert all(width(line) <= columns for line in said.split("\n")), said
     told = " ".join(plain(said).split())
     assert " ".join(detail.split()) in told
@@ -153,7 +153,7 @@ def test_an_excerpt_fits_and_the_caret_is_right(columns, at):
         text=text,
         width=5,
     )
-    lines = errors.render(SpecError((problem,)), style=Style(), columns=columns).split("\n")
+    lines = error_text.render(SpecError((problem,)), style=Style(), columns=columns).split("\n")
     assert max(map(width, lines)) <= columns, lines
     (source,) = [line for line in lines if line.startswith(" 1234 │")]
     (carets,) = [line for line in lines if "^" in line]
@@ -177,14 +177,14 @@ def test_an_excerpt_of_anything_fits(columns, text, column, marked, hint):
 
 def test_errors_are_prose_in_lines_that_fit():
     error = MakeError("a sentence of many words that says what is wrong " * 4, hint="and what to do about it " * 6)
-    assert max(map(width, errors.render(error, style=Style(color=True), columns=60).split("\n"))) <= 60
+    assert max(map(width, error_text.render(error, style=Style(color=True), columns=60).split("\n"))) <= 60
 
 
 # ---- phases ----------------------------------------------------------------------------------------------------------
 
 
 def running(*events, now=103.0, columns=100):
-    return words.running(piece_of(*events), now, style=Style(), columns=columns)
+    return formatting.running(piece_of(*events), now, style=Style(), columns=columns)
 
 
 def test_a_phase_is_named_and_its_bar_is_never_full():
@@ -234,15 +234,17 @@ def test_what_a_phase_had_is_told_while_it_goes_on():
 
 def test_names_that_are_not_unique_say_what_they_are_on():
     assert "python3 [trixie]" in running(started(name="python3", on="trixie"))
-    said = words.finished(finished(name="python3", on="trixie"), None, fetched=None, style=Style())
+    said = formatting.finished(finished(name="python3", on="trixie"), None, fetched=None, style=Style())
     assert " layer  python3 [trixie] " in said
 
 
 def test_a_task_that_takes_long_shows_its_last_line():
     task = started("task", "test", "unit")
     printed = Output(id="1", text="collected 40 items\n\x1b[32mtests/test_a.py ....\x1b[0m\n\n")
-    assert "test_a" not in running(task, printed, now=100.0 + words.PATIENCE - 0.1)
-    line = words.running(piece_of(task, printed), 100.0 + words.PATIENCE, style=Style(color=True), columns=100)
+    assert "test_a" not in running(task, printed, now=100.0 + formatting.PATIENCE - 0.1)
+    line = formatting.running(
+        piece_of(task, printed), 100.0 + formatting.PATIENCE, style=Style(color=True), columns=100
+    )
     assert "\x1b[2mtests/test_a.py ....\x1b[0m" in line
     assert "tests/test" in running(task, printed, now=200.0, columns=60)
     assert "50%" in running(task, Output(id="1", text="10%\r50%"), now=200.0)

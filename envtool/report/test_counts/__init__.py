@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 
-from envtool.report.counts import native, others, python, script
-from envtool.report.counts.suite import BARE, LIKELY, PROVEN, Reader, Suite, together
+from envtool.report.test_counts import javascript, native, others, python
+from envtool.report.test_counts.suite import BARE, LIKELY, PROVEN, Reader, Suite, together
 from envtool.report.text import plain, safe
 
 MOST = 32 << 20  # characters of a task's output that are read: nobody counts the tests of what prints more
@@ -37,7 +37,7 @@ class Counter:
     def __init__(self) -> None:
         self._readers: tuple[Reader, ...] = (
             python.Pytest(), python.Unittest(),
-            script.Node(), script.Jest(), script.Mocha(), script.Vitest(),
+            javascript.Node(), javascript.Jest(), javascript.Mocha(), javascript.Vitest(),
             native.Tap(), native.Prove(), native.Automake(), native.Ctest(), native.Meson(),
             others.Cargo(), others.Go(), others.Surefire(), others.Rspec(), others.Phpunit(),
         )  # fmt: skip

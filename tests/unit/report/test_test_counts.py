@@ -14,9 +14,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from envtool.report import counts
-from envtool.report.counts import LONGEST, MOST, Counter
-from envtool.report.counts.suite import PLURALS
+from envtool.report import test_counts
+from envtool.report.test_counts import LONGEST, MOST, Counter
+from envtool.report.test_counts.suite import PLURALS
 from tests.depth import examples
 
 SAMPLE = re.compile(r"^#### (.*) =>(.*)\n((?:(?!#### ).*\n)*)", re.MULTILINE)
@@ -247,11 +247,11 @@ LINES = sorted({line for each in SAMPLES for line in each.values[0].splitlines(k
 def test_no_mixture_of_lines_is_an_error_and_what_is_passed_over_means_nothing(some):
     told = counted(*some)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(counts, "LOOKED_AT", re.compile(""))
+        patch.setattr(test_counts, "LOOKED_AT", re.compile(""))
         assert counted(*some) == told
 
 
 @pytest.mark.parametrize(("output", "truth"), SAMPLES)
 def test_nothing_that_counts_is_passed_over(output, truth, monkeypatch):
-    monkeypatch.setattr(counts, "LOOKED_AT", re.compile(""))
+    monkeypatch.setattr(test_counts, "LOOKED_AT", re.compile(""))
     assert counted(output) == truth

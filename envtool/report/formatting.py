@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from envtool.events import Finished, Noted, Started
-    from envtool.report.board import Piece
+    from envtool.report.progress import Piece
     from envtool.report.stream import Result
 
 _ASCII = str.maketrans("✓✗─━╌│├└…→·", "+x-=.||`.>.")

@@ -8,8 +8,8 @@ import pytest
 
 from envtool.errors import BuildError, ResolveError, StoreError
 from envtool.model import Command
-from envtool.report.closing import closing, failure
-from envtool.report.words import Style
+from envtool.report.formatting import Style
+from envtool.report.summary import closing, failure
 
 LONG = "pytest -q --maxfail=3 --some-option=value tests/unit/one tests/unit/two tests/unit/three"
 STANDS = "the commands of the task, envtool.yaml:14"

@@ -11,8 +11,8 @@ import pytest
 
 from envtool.api import Package
 from envtool.errors import UsageError
-from envtool.report.bill import document, rendering
-from envtool.report.bill.document import Bill, Step
+from envtool.report.sbom import document, rendering
+from envtool.report.sbom.document import Bill, Step
 
 HELLO = Package(
     type="deb",
@@ -69,7 +69,7 @@ def cyclonedx_problems(text):
 def spdx_problems(bill):
     from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
-    from envtool.report.bill import spdx
+    from envtool.report.sbom import spdx
 
     return validate_full_spdx_document(spdx.model(bill))
 
@@ -160,9 +160,9 @@ def test_one_package_in_two_places_is_one_item_and_two_files_of_a_name_prove_not
 
 
 def test_a_missing_library_is_named_with_the_way_to_get_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "envtool.report.bill.cyclonedx", None)
-    monkeypatch.delitem(sys.modules, "envtool.report.bill.cyclonedx")
-    monkeypatch.delattr(sys.modules["envtool.report.bill"], "cyclonedx", raising=False)
+    monkeypatch.setitem(sys.modules, "envtool.report.sbom.cyclonedx", None)
+    monkeypatch.delitem(sys.modules, "envtool.report.sbom.cyclonedx")
+    monkeypatch.delattr(sys.modules["envtool.report.sbom"], "cyclonedx", raising=False)
     for name in [name for name in sys.modules if name.partition(".")[0] == "cyclonedx"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "cyclonedx", None)

@@ -10,7 +10,7 @@ from envtool.report.text import safe, wrapped
 
 if TYPE_CHECKING:
     from envtool.plan.why import Explanation
-    from envtool.report.words import Style
+    from envtool.report.formatting import Style
 
 TAIL = 40  # lines of a failed build's output
 

@@ -14,7 +14,7 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
 from envtool import __version__
-from envtool.report.bill.document import Bill, Item, Step, plain, purl, webpage
+from envtool.report.sbom.document import Bill, Item, Step, plain, purl, webpage
 
 
 def render(bill: Bill) -> str:

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from envtool.errors import UsageError
 from envtool.extras import command
-from envtool.report.bill.document import Bill
+from envtool.report.sbom.document import Bill
 
 Format: TypeAlias = Literal["cyclonedx", "spdx"]
 FORMATS: tuple[Format, ...] = ("cyclonedx", "spdx")
@@ -16,10 +16,10 @@ def render(bill: Bill, form: Format) -> str:
     """The document, JSON with sorted keys and a newline at its end. Raises UsageError where a library is missing."""
     try:
         if form == "cyclonedx":
-            from envtool.report.bill import cyclonedx
+            from envtool.report.sbom import cyclonedx
 
             return cyclonedx.render(bill)
-        from envtool.report.bill import spdx
+        from envtool.report.sbom import spdx
 
         return spdx.render(bill)
     except ModuleNotFoundError as error:

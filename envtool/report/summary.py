@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from envtool.errors import ResolveError
 from envtool.project import rundir
-from envtool.report import words
+from envtool.report import formatting
 from envtool.report.text import one_line, safe, shortened, width, wrapped
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _read(path: str) -> tuple[str, bool]:
         return "", False
 
 
-def output(path: str, *, style: words.Style) -> str:
+def output(path: str, *, style: formatting.Style) -> str:
     """The output that a log holds as it may be shown: whole, or its last lines and the path of the rest."""
     text, cut = _read(path)
     lines = safe(text, color=style.color).strip("\n").split("\n")
@@ -62,14 +62,14 @@ def failure(
     again: str,
     shown: bool,
     title: bool = True,
-    style: words.Style,
+    style: formatting.Style,
     columns: int,
     screen: int = 0,
     others: Sequence[Result] = (),
 ) -> str:
     """All about one task that did not pass, and `others` that the same keeps from running."""
     names = _titled((result, *others), screen or columns)
-    parts = [words.rule(names, max(columns, width(names) + 6), style=style)] if title else []
+    parts = [formatting.rule(names, max(columns, width(names) + 6), style=style)] if title else []
     told = isinstance(result.error, ResolveError)  # in words of ours: what was printed can be read in the log
     text = "" if shown or told or not result.log else output(result.log, style=style)
     if text:
@@ -87,7 +87,7 @@ def failure(
     return "\n".join(parts)
 
 
-def _again(shell: str, result: Result, columns: int, screen: int, style: words.Style) -> list[str]:
+def _again(shell: str, result: Result, columns: int, screen: int, style: formatting.Style) -> list[str]:
     """What to type, on one line where that fits. A command is never cut: a longer one has a line of its own, which the
     terminal breaks only where it is wider than that, and of one of many lines it is said where it stands."""
     first = f"   again, inside:  {shell}"
@@ -131,7 +131,7 @@ def closing(
     typed: str = "",
     kept: Sequence[str] = (),
     shown: Collection[tuple[str, str]],
-    style: words.Style,
+    style: formatting.Style,
     columns: int,
     screen: int = 0,
 ) -> str:
@@ -158,7 +158,7 @@ def closing(
         )
         for each, *others in alike.values()
     ]
-    last = words.total(results, spent, interrupted=interrupted, style=style, columns=screen)
+    last = formatting.total(results, spent, interrupted=interrupted, style=style, columns=screen)
     return "\n".join(
         [*([""] if titled else []), *filter(None, parts), last, *_next(results, typed, kept, interrupted, screen)]
     )
@@ -168,7 +168,7 @@ def _next(results: Sequence[Result], typed: str, kept: Sequence[str], interrupte
     """What is kept of a run that did not come to its end, and what to type to go on. A command is never cut."""
     if interrupted or any(each.outcome == "interrupted" for each in results):
         tasks = sum(bool(each.outputs) for each in results)
-        kept = [*kept, *([f"the outputs of {words.counted(tasks, 'task')}"] if tasks else [])]
+        kept = [*kept, *([f"the outputs of {formatting.counted(tasks, 'task')}"] if tasks else [])]
         lines = [wrapped(f"   kept:   {', '.join(kept)}", columns, indent=" " * 8)] if kept else []
         return [*lines, *to_type("again:", typed, columns)]
     if typed and any(each.error is not None and each.error.code == "store-space" for each in results):

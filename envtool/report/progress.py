@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from envtool.events import Event, Finished, Output, Progress, Started
+from envtool.report.formatting import Layout
 from envtool.report.text import one_line, safe, width
-from envtool.report.words import Layout
 
 TAIL = 4096  # characters of output kept for each piece: enough for its last line
 
 if TYPE_CHECKING:
-    from envtool.report.counts import Counter
+    from envtool.report.test_counts import Counter
 
 
 @dataclass(slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class Piece:
     def count_tests(self, text: str) -> None:
         """Hear more of what a task prints."""
         if self.counter is None:
-            from envtool.report.counts import Counter  # a run in which nothing is run does without
+            from envtool.report.test_counts import Counter  # a run in which nothing is run does without
 
             self.counter = Counter()
         self.counter.feed(text)

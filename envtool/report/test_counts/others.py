@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from envtool.report.counts.suite import BARE, Reader, Suite, suite
+from envtool.report.test_counts.suite import BARE, Reader, Suite, suite
 
 
 class Cargo(Reader):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from envtool.report.counts.suite import BARE, Reader, Suite, suite
+from envtool.report.test_counts.suite import BARE, Reader, Suite, suite
 
 _WORDS = "failed|passed|skipped|deselected|xfailed|xpassed|warnings?|errors?|rerun"
 

@@ -18,7 +18,7 @@ from spdx_tools.spdx.model.relationship import Relationship, RelationshipType
 from spdx_tools.spdx.model.spdx_no_assertion import SpdxNoAssertion
 
 from envtool import __version__
-from envtool.report.bill.document import Bill, Item, plain, purl, webpage
+from envtool.report.sbom.document import Bill, Item, plain, purl, webpage
 
 DOCUMENT = "SPDXRef-DOCUMENT"
 TOP = "SPDXRef-env"

@@ -28,7 +28,7 @@ from envtool.fs.beneath import real_path
 from envtool.fs.trusted_paths import distrust
 from envtool.host_access import Allowed
 from envtool.model import Json
-from envtool.run.warm import consent
+from envtool.run.fast_exec import consent
 from envtool.spec.node import Problems, plain
 from envtool.spec.scalar_types import PASSED, PASSED_WORDS, VARIABLE
 from envtool.spec.validate import Checker

@@ -13,7 +13,7 @@ from envtool.errors import UsageError
 from envtool.events import Emit
 from envtool.fs import globs
 from envtool.report.sbom import rendering
-from envtool.run import contents, describe
+from envtool.run import stack_contents, task_container
 from envtool.ship.export import Exported
 from envtool.ship.image import Wish
 from envtool.ship.push import Pushed
@@ -27,7 +27,7 @@ def sbom(request: Request, env: str, form: rendering.Format, emit: Emit, cancel:
         chosen = one_env(at.spec, env)
         stack = made(at, chosen)
         with layers.using(at.setting.store, [each.layer for each in stack.made]):
-            return rendering.render(contents.bill(chosen.name, stack, at.kinds.plugins), form)
+            return rendering.render(stack_contents.bill(chosen.name, stack, at.kinds.plugins), form)
 
 
 def export(
@@ -61,7 +61,9 @@ def export(
                 )
                 raise UsageError(text, code="export-devcontainer")
             named = [name for name in chosen.passed if not globs.is_glob(name)]
-            describe.check((replace(chosen, network=True),), at.setting.allowed, named)  # an editor's container has one
+            task_container.check(
+                (replace(chosen, network=True),), at.setting.allowed, named
+            )  # an editor's container has one
             where = where.below(os.path.abspath(request.directory) if path.rpartition(":")[2] else at.spec.root)
             return export.devcontainer(chosen, stack, at.setting, where, spec=at.spec.file, name=name)
         where = where.below(os.path.abspath(request.directory))

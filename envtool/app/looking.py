@@ -14,7 +14,7 @@ from envtool.build.assess import Look, look
 from envtool.build.stack_files import StackTree
 from envtool.container import userns
 from envtool.errors import MakeError, UsageError
-from envtool.run.contents import packages
+from envtool.run.stack_contents import packages
 from envtool.store import disk_usage, inventory, layers, store
 from envtool.store.leases import Claims
 from envtool.store.store import Store

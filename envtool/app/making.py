@@ -14,8 +14,8 @@ from envtool.errors import MakeError
 from envtool.events import Emit, Started
 from envtool.model import Env
 from envtool.project import git
-from envtool.run import describe, ready, standin, warm
-from envtool.run.tasks import scratch_for
+from envtool.run import fast_exec, fast_plan, task_container, task_git
+from envtool.run.task import scratch_for
 
 
 def made(at: Opened, env: Env, *, runs: bool = False) -> Stack:
@@ -24,8 +24,8 @@ def made(at: Opened, env: Env, *, runs: bool = False) -> Stack:
     stacks = Stacks(at.nodes, at.setting)
     with together.told((env,), stacks, at.setting, runs=runs):
         if runs:
-            describe.check((env,), at.setting.allowed, os.environ)
-            describe.check_workdir(env, at.setting.gate())
+            task_container.check((env,), at.setting.allowed, os.environ)
+            task_container.check_workdir(env, at.setting.gate())
         return stacks.stack(env.name)
 
 
@@ -34,12 +34,12 @@ def execute(request: Request, env: str, argv: tuple[str, ...], *, terminal: bool
     with working(request, emit, cancel) as at:
         chosen = one_env(at.spec, env)
         stack = made(at, chosen, runs=True)
-        with scratch_for(chosen, at.setting) as directory, standin.shown(at.setting) as shown:
-            prepared = ready.prepare(chosen, stack, at.spec, at.files, at.setting, scratch=directory, git=shown)
+        with scratch_for(chosen, at.setting) as directory, task_git.shown(at.setting) as shown:
+            prepared = fast_plan.prepare(chosen, stack, at.spec, at.files, at.setting, scratch=directory, git=shown)
             emit(
                 Started(id="command", subject="task", name="exec", env=env, time=time.time())
             )  # it has the terminal now
             try:
-                return warm.launch(prepared, argv, terminal=terminal, cancel=cancel.reader)
+                return fast_exec.launch(prepared, argv, terminal=terminal, cancel=cancel.reader)
             except git.Failure as error:
                 raise MakeError(f"the project cannot be read: {error}", code="project-git") from error

@@ -21,7 +21,7 @@ from envtool.events import Emit, Event, Noted
 from envtool.model import Env, Task
 from envtool.plan.output_clashes import contested
 from envtool.project import rundir
-from envtool.run import describe, ready, remember
+from envtool.run import fast_plan, result_cache, task_container
 from envtool.run.result import Result, error_of, words
 
 TICK = 0.05  # seconds between two looks at whether the end was asked for
@@ -57,13 +57,15 @@ def _run(request: Request, at: Opened, task: str, cancel: Cancel, patience: Pati
     for note in contested(chosen):
         setting.emit(Noted(text=note))
     stop = threading.Event()
-    traces: list[remember.Trace] = []
+    traces: list[result_cache.Trace] = []
 
     def one(env: Env, each: Task) -> Result:
         if stop.is_set() or cancel.is_set():
             return _ended(env, each, "interrupted" if cancel.is_set() else "skipped", "not started")
         log = rundir.log_path(directory, env.name, each.name)
-        asked = remember.Asked(env=env, task=each, setting=setting, log=log, host=describe.passed(env, os.environ))
+        asked = result_cache.Asked(
+            env=env, task=each, setting=setting, log=log, host=task_container.passed(env, os.environ)
+        )
         result, trace = _result(asked, stacks, again=request.again)
         traces.extend([trace] if trace else [])
         if request.fail_fast and result.outcome not in ("passed", "cached"):
@@ -91,7 +93,7 @@ def _run(request: Request, at: Opened, task: str, cancel: Cancel, patience: Pati
         order = {(env.name, each.name): number for number, (env, each) in enumerate(chosen)}
         traces.sort(key=lambda trace: order[trace.env.name, trace.task])
         with suppress(EnvtoolError, OSError):  # only a help: the next run is slower without it
-            ready.unchanged(traces, spec, at.files, setting, selected=request.envs, began=began)
+            fast_plan.unchanged(traces, spec, at.files, setting, selected=request.envs, began=began)
     return done
 
 
@@ -123,12 +125,12 @@ def _check_cached(at: Opened, wanted: set[str], stacks: Stacks) -> None:
         raise NotCachedError(f"{count} {verb} not cached", misses=misses, hint=hint)
 
 
-def _result(asked: remember.Asked, stacks: Stacks, *, again: bool) -> tuple[Result, remember.Trace | None]:
+def _result(asked: result_cache.Asked, stacks: Stacks, *, again: bool) -> tuple[Result, result_cache.Trace | None]:
     env, task = asked.env, asked.task
     try:
-        describe.check((env,), asked.setting.allowed, os.environ)
-        describe.check_workdir(env, asked.setting.gate())
-        return remember.perform(asked, stacks, again=again)
+        task_container.check((env,), asked.setting.allowed, os.environ)
+        task_container.check_workdir(env, asked.setting.gate())
+        return result_cache.perform(asked, stacks, again=again)
     except Interrupted:
         return _ended(env, task, "interrupted", "interrupted"), None
     except Exception as raised:  # whatever it is, it is this env's: the others run, and the report has its end

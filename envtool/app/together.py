@@ -74,11 +74,11 @@ def _complete(error: EnvtoolError, envs: Iterable[Env], stacks: Stood, setting: 
     said = error.problems if isinstance(error, SpecError) else ()
     if not {error.code, *(problem.code for problem in said)} & ASKED:
         return error
-    from envtool.run import describe
+    from envtool.run import task_container
 
     found = dict.fromkeys(said)
     for env in envs:
-        found |= dict.fromkeys(describe.wrong((env,), setting.allowed, os.environ) if runs else ())
+        found |= dict.fromkeys(task_container.wrong((env,), setting.allowed, os.environ) if runs else ())
         for node in _nodes(stacks.known, env):
             found |= dict.fromkeys((*resolution.wrong(node, setting), *_secrets(node, stacks, setting)))
     if isinstance(error, SpecError):

@@ -97,15 +97,15 @@ def try_exec(arguments: list[str]) -> int | None:
     store = _store()
     if not spec or not store:
         return None
-    from envtool.run import warm
+    from envtool.run import fast_exec
 
-    plan = warm.read(store, spec, said.words[0])
+    plan = fast_exec.read(store, spec, said.words[0])
     if plan is None:
         return None
     try:
         return _launch(plan, argv)
     finally:
-        warm.release(plan)
+        fast_exec.release(plan)
 
 
 def try_task(arguments: list[str]) -> int | None:
@@ -124,19 +124,19 @@ def try_task(arguments: list[str]) -> int | None:
         return None
     import time
 
-    from envtool.run import told
+    from envtool.run import fast_test
 
     began = time.monotonic()
-    plan = told.read(store, spec, tasks[0], said.envs)
+    plan = fast_test.read(store, spec, tasks[0], said.envs)
     if plan is None:
         return None
     with _Stopping() as stopping:
-        stands = told.stands(plan, stopping.reader)
+        stands = fast_test.stands(plan, stopping.reader)
     if stopping.heard:
         sys.stderr.write("interrupted\n")
         return 130
     try:
-        if not stands or not told.leave(plan):
+        if not stands or not fast_test.leave(plan):
             return None
     except OSError:  # the long way has the words for it
         return None
@@ -191,11 +191,11 @@ class _Stopping:
 
 
 def _launch(plan: dict[str, object], argv: tuple[str, ...]) -> int | None:
-    from envtool.run import warm
+    from envtool.run import fast_exec
 
     with _Stopping() as stopping:
         try:
-            return warm.launch(plan, argv, terminal=os.isatty(0) and os.isatty(1), cancel=stopping.reader)
+            return fast_exec.launch(plan, argv, terminal=os.isatty(0) and os.isatty(1), cancel=stopping.reader)
         except Exception as error:  # a refusal of the kernel, or of git: the long way has the words for it
             if type(error).__name__ in ("SandboxError", "Failure"):
                 return None

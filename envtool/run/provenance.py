@@ -25,7 +25,7 @@ from envtool.fs.beneath import Replaced, open_beneath, open_top
 from envtool.fs.directory import OpenDirectory
 from envtool.model import Env, Json, Task
 from envtool.project import git, refs, rundir
-from envtool.run import contents
+from envtool.run import stack_contents
 from envtool.run.result import Result
 
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -251,7 +251,7 @@ def _internal(env: Env, task: Task, stack: Stack, arch: str) -> dict[str, Json]:
         "network": env.network,
         "passed": [*env.passed],  # names alone: their values are this machine's own
         "source_date_epoch": stack.epoch,
-        "stack": f"sha256:{contents.digest(stack)}",
+        "stack": f"sha256:{stack_contents.digest(stack)}",
         "user": task.user,
         "variables": {**env.set},
         "workdir": env.workdir,
@@ -265,7 +265,7 @@ def _dependencies(stack: Stack, commit: str, view: str) -> Iterator[Json]:
         known: dict[str, Json] = {"gitCommit": name} if name else {}
         seen: dict[str, Json] = {"envtoolView": view} if view else {}
         yield {"name": "project", "digest": known | seen, **({"annotations": {"dirty": bool(dirty)}} if name else {})}
-    for made, step in zip(stack.made, contents.steps(stack), strict=True):
+    for made, step in zip(stack.made, stack_contents.steps(stack), strict=True):
         yield {
             "name": f"{made.settled.node.subject} {step.name}",
             "digest": {"sha256": step.diff_id.removeprefix("sha256:")},
@@ -273,7 +273,7 @@ def _dependencies(stack: Stack, commit: str, view: str) -> Iterator[Json]:
             "annotations": {"kind": step.kind, "key": step.key, "pinned": step.pinned},
         }
     seen_files: set[tuple[str, str]] = set()
-    for made, step in zip(stack.made, contents.steps(stack), strict=True):
+    for made, step in zip(stack.made, stack_contents.steps(stack), strict=True):
         for fetch in sorted(made.settled.fetches, key=lambda fetch: fetch.name):
             if (fetch.name, fetch.sha256) not in seen_files:
                 seen_files.add((fetch.name, fetch.sha256))

@@ -19,7 +19,7 @@ from envtool.plan.graph import Graph
 from envtool.plan.why import Explanation
 from envtool.project import snapshot_diff
 from envtool.project.snapshot import Unknown, View
-from envtool.run import describe, reach, remember
+from envtool.run import host_inputs, result_cache, task_container
 from envtool.store import results, snapshots
 
 
@@ -29,7 +29,7 @@ def explain_tasks(
     """Why tasks would be run, or told as unchanged."""
     if not tasks:
         return ()
-    view = remember.look_at(setting)
+    view = result_cache.look_at(setting)
     return tuple(_explain(env, task, graph, looks, setting, view) for env, task in tasks)
 
 
@@ -42,14 +42,16 @@ def _explain(
     never = "it has the network, and is run every time" if env.network else view if isinstance(view, str) else ""
     document: Mapping[str, Json] | None = None
     if isinstance(view, View) and not waits and not never:
-        asked = remember.Asked(env=env, task=task, setting=setting, log="", host=describe.passed(env, os.environ))
+        asked = result_cache.Asked(
+            env=env, task=task, setting=setting, log="", host=task_container.passed(env, os.environ)
+        )
         found = Stack(made=tuple(made(graph.stacks[env.name], looks)))
         try:
-            never = reach.unseen(found)
-            document = None if never else remember.document(asked, found, view.digest)
+            never = host_inputs.unseen(found)
+            document = None if never else result_cache.document(asked, found, view.digest)
         except EnvtoolError as error:
             never = error.message
-    owner = remember.owner(setting.root, env.name, task.name)
+    owner = result_cache.owner(setting.root, env.name, task.name)
     kept = results.of(setting.store, owner)
     runs = [
         why_task.Run(key=each.key, document=_with_git(each), time=each.run.started, host=each.run.host) for each in kept
@@ -91,7 +93,7 @@ def _moved(key: str, kept: Sequence[results.Remembered], setting: Setting) -> st
     """How git's directories stand now, where that is not what the result of a key saw of them; else empty."""
     saw = next((each.run.git for each in kept if each.key == key), "")
     try:
-        now = reach.history(setting).digest if saw else ""
+        now = host_inputs.history(setting).digest if saw else ""
     except EnvtoolError:
         return "unknown"
     return now if now != saw else ""

@@ -1,5 +1,5 @@
 """An env on its stack -> an image: which layers, in what order, and the config with which a container of anybody's is
-like one of ours (run/describe.py)."""
+like one of ours (run/task_container.py)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from envtool.errors import FetchError, UsageError
 from envtool.model import Env, Json
 from envtool.net.oci import documents, platforms, serialize
 from envtool.net.oci.documents import Config, Document, Platform, sha256
-from envtool.run import contents, describe
+from envtool.run import stack_contents, task_container
 from envtool.ship import ground, shown
 from envtool.store import blobs
 from envtool.store.layers import Layer, records
@@ -155,13 +155,13 @@ def run_config(env: Env, stack: Stack) -> dict[str, Json]:
     have them. An entrypoint of the base is left out, since a command is run as it is."""
     base = stack.made[0].settled
     said = {**base.node.kind.image_config(base.request, base.pins)}
-    variables = describe.environment(env, stack, {}, user="user")
+    variables = task_container.environment(env, stack, {}, user="user")
     del variables["TERM"]  # that of whoever looks
     entrypoint = said.pop("Entrypoint", None)
     command = said.pop("Cmd", None)
     labels = said.pop("Labels", None)
     seen = joins([made.settled for made in stack.made])
-    marks: dict[str, Json] = {TITLE: env.name, STACK: f"sha256:{contents.digest(stack)}"}
+    marks: dict[str, Json] = {TITLE: env.name, STACK: f"sha256:{stack_contents.digest(stack)}"}
     if seen:
         marks[SHOWN] = json.dumps({place.removeprefix(f"{PROJECT}/"): source for source, place in seen}, sort_keys=True)
     for name in ("OnBuild", "Healthcheck", "ArgsEscaped", "Image", "Hostname", "Domainname"):
@@ -169,7 +169,7 @@ def run_config(env: Env, stack: Stack) -> dict[str, Json]:
     return said | {
         "Env": [f"{name}={value}" for name, value in sorted(variables.items())],
         "User": f"{ground.USER}:{ground.USER}",
-        "WorkingDir": describe.workdir(env),
+        "WorkingDir": task_container.workdir(env),
         "Cmd": command if command and not entrypoint else [SHELL],
         "Labels": (labels if isinstance(labels, dict) else {}) | marks,
     }

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from envtool.api import Package, Tree
 from envtool.build.stack_files import StackTree
 from envtool.model import Json
-from envtool.run.contents import asked, packages
+from envtool.run.stack_contents import asked, packages
 from envtool.store.layers import Layer, records
 from envtool.store.overlay_view import Record, history, merged, record
 

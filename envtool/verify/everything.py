@@ -11,7 +11,7 @@ from envtool.build.context import Setting
 from envtool.build.scheduler import Stacks
 from envtool.container import userns
 from envtool.model import Env, Task
-from envtool.run import describe
+from envtool.run import task_container
 from envtool.store.temp_dirs import scratch
 from envtool.verify import layers, outputs
 from envtool.verify.clock import Clocks
@@ -29,7 +29,7 @@ def verify(
 ) -> tuple[Verified, ...]:
     """Each target's result, in order; with `fail_fast` those that were looked at."""
     tasks = (target[0] for target in targets if not isinstance(target, Target))
-    describe.check(tasks, setting.allowed, os.environ)
+    task_container.check(tasks, setting.allowed, os.environ)
     jobs = jobs or os.cpu_count() or 1
     stop = threading.Event()
     with scratch(setting.store, remove=userns.remove) as top:
@@ -47,7 +47,7 @@ def verify(
             if isinstance(target, Target):
                 found = layers.verify(target, bench)
             else:
-                found = outputs.verify(*target, bench, describe.passed(target[0], os.environ))
+                found = outputs.verify(*target, bench, task_container.passed(target[0], os.environ))
             if fail_fast and found.outcome != "same":
                 stop.set()
             return found

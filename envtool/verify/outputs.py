@@ -15,7 +15,7 @@ from envtool.events import Output
 from envtool.fs.beneath import open_beneath
 from envtool.model import Env, Task
 from envtool.project import source_files
-from envtool.run import describe, standin
+from envtool.run import task_container, task_git
 from envtool.store import compare_trees, layers
 from envtool.verify.archives import members
 from envtool.verify.layers import Bench, apart, both, told
@@ -58,7 +58,7 @@ def _verify(found: Verified, env: Env, task: Task, stack: Stack, bench: Bench, h
             if env.scratch == "disk":
                 scratch = os.path.join(directory, "scratch")
                 os.mkdir(scratch)
-            program = describe.container(
+            program = task_container.container(
                 env,
                 stack,
                 project=checkout,
@@ -67,7 +67,7 @@ def _verify(found: Verified, env: Env, task: Task, stack: Stack, bench: Bench, h
                 scratch=scratch,
                 task=task,
                 allowed=setting.allowed,
-                git=held.enter_context(standin.shown(setting)),
+                git=held.enter_context(task_git.shown(setting)),
             )
             job = TaskJob(program=side.variation(library).applied(program), directory=directory)
             ended = work(job, side, setting, lambda text: setting.emit(Output(id=event_id, text=text)))

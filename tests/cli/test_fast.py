@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from envtool.cli import fast, inside, main, running
 from envtool.errors import EnvtoolError
-from envtool.run import told, warm
+from envtool.run import fast_exec, fast_test
 
 SAME = [  # spellings of one command line: the words, and what they mean
     (["exec", "unit", "--", "true"], ("exec", ".", "unit", ("true",))),
@@ -53,10 +53,10 @@ def _read(patch):
     heard = []
     patch.setattr(fast, "nearest", lambda directory: directory)
     patch.setattr(fast, "_store", lambda: "/store")
-    patch.setattr(warm, "read", lambda store, spec, env: {"spec": spec, "env": env})
-    patch.setattr(warm, "release", lambda plan: None)
+    patch.setattr(fast_exec, "read", lambda store, spec, env: {"spec": spec, "env": env})
+    patch.setattr(fast_exec, "release", lambda plan: None)
     patch.setattr(fast, "_launch", lambda plan, argv: heard.append(("exec", plan["spec"], plan["env"], argv)) or 0)
-    patch.setattr(told, "read", lambda store, spec, task, envs: heard.append((task, spec, envs)))
+    patch.setattr(fast_test, "read", lambda store, spec, task, envs: heard.append((task, spec, envs)))
 
     def enter(settings, env, argv, **how):
         heard.append((settings, {**how}, ("exec", settings.directory, env, argv)))

@@ -21,7 +21,7 @@ BOTH = {
         "envtool.project.git",
         "envtool.project.repository",
     ),
-    *("envtool.run", "envtool.run.warm", "envtool.fs.store_files"),
+    *("envtool.run", "envtool.run.fast_exec", "envtool.fs.store_files"),
 }
 EXEC = {
     *("_ctypes", "_socket", "select"),
@@ -40,7 +40,7 @@ TEST = {
         "envtool.project.rundir",
         "envtool.report",
         "envtool.report.unchanged",
-        "envtool.run.told",
+        "envtool.run.fast_test",
     ),
     *("envtool.project", "envtool.project.snapshot", "envtool.run.host_state", "envtool.project.snapshot_cache"),
 }
@@ -69,7 +69,7 @@ def test_a_warm_exec(place):
     place.task("true")
     assert place.envtool("exec", "unit", "--", "true").status == 0
     found = imported(place, "exec", "unit", "--", "true")
-    assert "envtool.run.warm" in found
+    assert "envtool.run.fast_exec" in found
     assert found <= BOTH | EXEC | {"envtool.project", "envtool.project.walk"}  # what git does not say, the walk finds
     place.shell("git init -q .")
     assert place.envtool("exec", "unit", "--", "true").status == 0
@@ -85,5 +85,5 @@ def test_an_unchanged_test(place):
     for _ in range(2):
         assert place.envtool("test").status == 0
     found = imported(place, "test")
-    assert "envtool.run.told" in found
+    assert "envtool.run.fast_test" in found
     assert found <= BOTH | TEST

@@ -12,7 +12,7 @@ from envtool.errors import SpecError, UsageError
 from envtool.host_access import Allowed, Gate
 from envtool.model import BaseSpec, Env, Where
 from envtool.project import inputs
-from envtool.run import describe
+from envtool.run import task_container
 
 HERE = Where(file="envtool.yaml", line=3, column=3)
 CALLED = (("test",), ("-e", "unit"))
@@ -200,11 +200,11 @@ def test_what_pass_may_have(passed, network, allowed, wrong):
     one = env(*passed, network=network)
     said = Allowed(variables=allowed, called=CALLED)
     if not wrong:
-        describe.check((one,), said, host)
-        assert "ENVTOOL_CACHE_KEY" not in describe.passed(one, host)
+        task_container.check((one,), said, host)
+        assert "ENVTOOL_CACHE_KEY" not in task_container.passed(one, host)
         return
     with pytest.raises(SpecError) as caught:
-        describe.check((one,), said, host)
+        task_container.check((one,), said, host)
     (problem,) = caught.value.problems
     assert (problem.code, problem.where) == ("pass-not-allowed", HERE)
     assert "envtool test --allow-pass TOKEN -e unit" in problem.hint

@@ -32,7 +32,7 @@ def test_contracts_are_kept():
     ("module", "line"),
     [
         ("envtool/store/blobs.py", "import envtool.spec"),
-        ("envtool/run/tasks.py", "import envtool.kinds"),
+        ("envtool/run/task.py", "import envtool.kinds"),
         ("envtool/spec/yaml_reader.py", "import subprocess"),
         ("envtool/kinds/copy.py", "import envtool.store"),
         ("plugins/envtool_python/src/envtool_python/facts.py", "import envtool.store"),

@@ -12,7 +12,7 @@ from envtool.app import running
 from envtool.cli.running import status
 from envtool.model import Where
 from envtool.project.snapshot import Unknown
-from envtool.run import ready
+from envtool.run import fast_plan
 from envtool.run.result import Result
 
 SPEC = "version: 1\nenvs: {a: {tasks: {test: x}}, bad: {tasks: {test: x}}, z: {tasks: {test: x}}}\n"
@@ -55,7 +55,7 @@ def run(project, monkeypatch, error):
             raise error
         return passed(asked), None
 
-    monkeypatch.setattr(running.remember, "perform", perform)
+    monkeypatch.setattr(running.result_cache, "perform", perform)
     cancel = app.Cancel.make()
     try:
         return app.run(app.Request(directory=str(project), jobs=1), "test", lambda event: None, cancel)
@@ -96,8 +96,8 @@ def test_what_is_only_a_help_ends_no_run(project, monkeypatch, error):
     def unchanged(*args, **options):
         raise error
 
-    monkeypatch.setattr(ready, "unchanged", unchanged)
-    monkeypatch.setattr(running.remember, "perform", lambda asked, stacks, again: (passed(asked), _Trace(asked)))
+    monkeypatch.setattr(fast_plan, "unchanged", unchanged)
+    monkeypatch.setattr(running.result_cache, "perform", lambda asked, stacks, again: (passed(asked), _Trace(asked)))
     cancel = app.Cancel.make()
     results = app.run(app.Request(directory=str(project), jobs=1), "test", lambda event: None, cancel)
     cancel.close()
@@ -133,7 +133,7 @@ def test_one_line_allows_all_that_kept_envs_from_being_made(project, monkeypatch
             raise errors.UsageError("not allowed", code="outside")
         return passed(asked), None
 
-    monkeypatch.setattr(running.remember, "perform", perform)
+    monkeypatch.setattr(running.result_cache, "perform", perform)
     cancel = app.Cancel.make()
     app.run(app.Request(directory=str(project), jobs=1, called=(("test",), ())), "test", told.append, cancel)
     cancel.close()

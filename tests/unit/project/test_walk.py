@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from envtool.errors import UsageError
 from envtool.project import inputs, snapshot, source_files, walk
-from envtool.run import warm
+from envtool.run import fast_exec
 from tests.depth import examples
 
 TAG = walk.SIGNATURE.decode() + "\n# made by a tool\n"
@@ -70,7 +70,7 @@ def test_what_tools_make_is_no_part_of_it(case, tmp_path):
     (tool,) = (path for path in source_files.hidden(root) if path != source_files.OWN)
     assert listed == sorted(name for name in {"main.c", *files} if not name.startswith(f"{tool}/"))
     assert looked(root, plans) == listed
-    assert warm.hidden(plan(root), []) == source_files.hidden(root)
+    assert fast_exec.hidden(plan(root), []) == source_files.hidden(root)
     assert [item.path for item in inputs.find(root, ["."])] == listed
     assert [item.path for item in inputs.find(root, ["**"])] == listed
     assert source_files.Files(root).glob("**") == listed
@@ -81,7 +81,7 @@ def test_what_only_looks_like_it_is_part_of_it(case, tmp_path):
     top, plans = places(tmp_path)
     root = tree(top, PLAIN[case])
     assert source_files.listed(root) == sorted(PLAIN[case]) == looked(root, plans)
-    assert source_files.hidden(root) == (source_files.OWN,) == warm.hidden(plan(root), [])
+    assert source_files.hidden(root) == (source_files.OWN,) == fast_exec.hidden(plan(root), [])
 
 
 def test_a_link_of_such_a_name_is_a_tools_too(tmp_path):
@@ -169,7 +169,7 @@ def test_every_file_is_listed_or_hidden_and_never_both(paths, tags, tmp_path_fac
     assert looked(root, plans) == source_files.listed(root) or source_files.OWN in {
         path.split("/")[0] for path in files
     }
-    assert warm.hidden(plan(root), []) == hidden
+    assert fast_exec.hidden(plan(root), []) == hidden
     for each in hidden:
         if (
             each != source_files.OWN

@@ -26,9 +26,9 @@ from envtool.fs.beneath import open_beneath
 from envtool.model import Env, Json, Task
 from envtool.project import rundir, snapshot, snapshot_cache, snapshot_diff, source_files
 from envtool.project.snapshot import Unknown, View
-from envtool.run import describe, provenance, reach, shared
+from envtool.run import host_inputs, provenance, shared_results, task_container
 from envtool.run.result import Result
-from envtool.run.tasks import run_task
+from envtool.run.task import run_task
 from envtool.store import layers, results, snapshots
 
 SERVICES: list[Json] = []  # envs have none yet
@@ -72,7 +72,7 @@ def perform(asked: Asked, stacks: Stacks, *, again: bool) -> tuple[Result, Trace
         if supposed and isinstance(view, View) and (told := _by_team(asked, supposed, view)):
             return told
     stack = stacks.stack(env.name)
-    why = "" if env.network else reach.unseen(stack)
+    why = "" if env.network else host_inputs.unseen(stack)
     if env.network or why:
         result = run_task(env, asked.task, stack, setting, log=asked.log, host=asked.host)
         if why and result.outcome == "passed":
@@ -111,14 +111,14 @@ def document(asked: Asked, stack: Stack, view: str) -> dict[str, Json]:
     env, task = asked.env, asked.task
     passed = set(asked.host)
     user = "root" if task.user == "root" else "user"
-    variables = describe.environment(env, stack, asked.host, user=user)
+    variables = task_container.environment(env, stack, asked.host, user=user)
     shows, layered = bool(stack_binds(stack.made)), enumerate(stack.made)
     return keys.result_document(
         stack=[[made.layer.diff_id, made.layer.key if shows and not number else ""] for number, made in layered],
         view=view,
         history=source_files.history(asked.setting.root) if task.outputs else "",
         commands=[[*command.words()] for command in task.commands],
-        workdir=describe.workdir(env),
+        workdir=task_container.workdir(env),
         variables={name: value for name, value in variables.items() if name not in passed},
         passed={name: digest(variables[name]) for name in sorted(passed)},
         user=user,
@@ -167,7 +167,7 @@ def _tell(asked: Asked, stack: Stack, view: View) -> tuple[Result, Trace] | None
     except (EnvtoolError, UnicodeError):
         return None
     found = results.find(setting.store, key)
-    if found is None or reach.unseen(stack) or not _same_git(found, setting):
+    if found is None or host_inputs.unseen(stack) or not _same_git(found, setting):
         return None
     if not results.verify(found, setting.cancel.check):
         results.forget(setting.store, key)
@@ -220,14 +220,14 @@ def _tell(asked: Asked, stack: Stack, view: View) -> tuple[Result, Trace] | None
 def _same_git(found: results.Remembered, setting: Setting) -> bool:
     """Whether git's directories are what the run saw of them, if it opened any of their files."""
     try:
-        return not found.run.git or found.run.git == reach.history(setting).digest
+        return not found.run.git or found.run.git == host_inputs.history(setting).digest
     except EnvtoolError:
         return False
 
 
 def _by_team(asked: Asked, stack: Stack, view: View) -> tuple[Result, Trace] | None:
     """What another machine remembers, once it is in the store here; None when there is nothing."""
-    if not shared.shared(stack, asked.setting):
+    if not shared_results.shared(stack, asked.setting):
         return None
     try:
         key = keys.digest(document(asked, stack, view.digest))
@@ -235,7 +235,7 @@ def _by_team(asked: Asked, stack: Stack, view: View) -> tuple[Result, Trace] | N
         return None
     whose = owner(asked.setting.root, asked.env.name, asked.task.name)
     name = f"result of {asked.env.name} {asked.task.name}"
-    return _tell(asked, stack, view) if shared.bring(key, name, whose, stack, asked.setting) else None
+    return _tell(asked, stack, view) if shared_results.bring(key, name, whose, stack, asked.setting) else None
 
 
 def _copy(source: str, target: str) -> None:
@@ -298,7 +298,7 @@ class _Before:
     directories: dict[bytes, tuple[int, int, int, int]]  # how they stood (see compare.py)
     document: dict[str, Json]
     manifest: bytes
-    reach: reach.Reach
+    reach: host_inputs.Reach
 
 
 def _before(asked: Asked, stack: Stack, view: View) -> _Before | str:
@@ -308,7 +308,7 @@ def _before(asked: Asked, stack: Stack, view: View) -> _Before | str:
             directories=snapshot_diff.directories(view),
             document=document(asked, stack, view.digest),
             manifest=snapshot_diff.text(view),
-            reach=reach.Reach(stack, asked.setting),
+            reach=host_inputs.Reach(stack, asked.setting),
         )
     except (EnvtoolError, OSError, Unknown) as error:
         return str(error)
@@ -363,7 +363,7 @@ def _keep(asked: Asked, stack: Stack, before: _Before, result: Result) -> str:
         for each in documents:
             before.reach.note(keys.digest(each), setting)
         if not history:  # another machine's repository never is in the very same state
-            shared.give(documents, stack, setting)
+            shared_results.give(documents, stack, setting)
     except results.TooLarge:
         return "its log and outputs are too large"
     except UnicodeError:

@@ -13,7 +13,7 @@ import sys
 
 from envtool.fs import store_files
 from envtool.project import git
-from envtool.run import warm
+from envtool.run import fast_exec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def path(store: str, spec: str, task: str, envs: tuple[str, ...]) -> str:
 
 def version() -> tuple[object, ...]:
     """What wrote a plan, where it looked for plugins, and the kernel."""
-    return (FORMAT, *warm.version(), tuple(sys.path), os.uname().release)
+    return (FORMAT, *fast_exec.version(), tuple(sys.path), os.uname().release)
 
 
 def switches(environ: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -51,7 +51,7 @@ def read(store: str, spec: str, task: str, envs: tuple[str, ...]) -> dict[str, A
             passed(each["passes"]) != each["passed"] for each in plan["rows"]
         ):
             return None
-        if not all(warm.signature(watched) == state for watched, state in plan["watch"]):
+        if not all(fast_exec.signature(watched) == state for watched, state in plan["watch"]):
             return None
     except (OSError, ValueError, EOFError, TypeError, LookupError):
         return None

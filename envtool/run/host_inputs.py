@@ -23,12 +23,12 @@ from envtool.errors import EnvtoolError
 from envtool.fs.beneath import real_path
 from envtool.model import Json
 from envtool.project import git, snapshot, source_files
-from envtool.run import host_state, standin
+from envtool.run import host_state, task_git
 from envtool.store import answer_cache
 
 INDEX = ("ls-files", "-s", "-t", "-z", "--", ".")
 WHOLE = 1 << 20  # bytes of a file of git's that is read: of a larger one times and size count
-_APART = standin.APART - {"modules"}  # submodules of the project are in it
+_APART = task_git.APART - {"modules"}  # submodules of the project are in it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +114,7 @@ class _Top:
 
     place: str  # in the container
     source: str  # here
-    sight: standin.Sight | None = None
+    sight: task_git.Sight | None = None
 
 
 def _tops(setting: Setting) -> list[_Top]:
@@ -124,7 +124,7 @@ def _tops(setting: Setting) -> list[_Top]:
         source = os.path.join(setting.root, prefix, ".git")
         if os.path.isdir(source) and not os.path.islink(source):
             found.append(_Top(place=f"{PROJECT}/{prefix}.git", source=source))
-    if sight := standin.sight(setting):
+    if sight := task_git.sight(setting):
         found += [_Top(place=f"{PROJECT}/.git", source=source, sight=sight) for source in sight.sources]
     return found
 
@@ -167,7 +167,7 @@ def _directories(top: _Top) -> Iterator[tuple[str, str]]:
         yield f"{top.place}{below}", source
         names = [entry.name for entry in _entries(source) if entry.is_dir(follow_symlinks=False)]
         inner = os.path.lexists(f"{source}/HEAD") and os.path.lexists(f"{source}/objects")
-        apart = standin.APART if top.sight and not below else _APART if inner else frozenset[str]()
+        apart = task_git.APART if top.sight and not below else _APART if inner else frozenset[str]()
         pending += [f"{below}/{name}" for name in names if name not in apart]
         if inner:  # alternates are named there
             yield f"{top.place}{below}/objects/info", f"{source}/objects/info"

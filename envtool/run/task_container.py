@@ -18,11 +18,11 @@ from envtool.container.program import OUTPUTS_LIMIT, Program, Root, Step, View
 from envtool.errors import Problem, SpecError
 from envtool.fs.beneath import identity
 from envtool.model import Env, Task
-from envtool.run import standin
+from envtool.run import task_git
 
 HOME = "/home/envtool"
 NOTHING = host_access.Allowed()
-NO_GIT = standin.Shown()
+NO_GIT = task_git.Shown()
 
 
 def environment(
@@ -89,7 +89,7 @@ def container(
     terminal: str = "dumb",
     allowed: host_access.Allowed = NOTHING,
     watch: tuple[str, ...] = (),
-    git: standin.Shown = NO_GIT,
+    git: task_git.Shown = NO_GIT,
 ) -> Program:
     """The container of a task, or (`task` None) of `exec` and `shell`, whose steps are put in when it starts."""
     if task is not None:

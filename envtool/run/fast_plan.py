@@ -23,8 +23,8 @@ from envtool.model import Env, Spec
 from envtool.plugins import discover
 from envtool.project import rundir, snapshot_cache, source_files
 from envtool.project.source_files import Files
-from envtool.run import describe, host_state, provenance, reach, standin, told, warm
-from envtool.run.remember import Trace
+from envtool.run import fast_exec, fast_test, host_inputs, host_state, provenance, task_container, task_git
+from envtool.run.result_cache import Trace
 from envtool.store import layers, locks
 
 MARGIN = 1_000_000_000  # nanoseconds
@@ -39,19 +39,19 @@ def prepare(
     setting: Setting,
     *,
     scratch: str = "",
-    git: standin.Shown = describe.NO_GIT,
+    git: task_git.Shown = task_container.NO_GIT,
 ) -> dict[str, Any]:
     """The plan of an env whose stack stands, as `warm.launch` takes it; kept for the next time, but where a git
     directory has to be made for it: copies are nothing for a short way."""
-    program = describe.container(
+    program = task_container.container(
         env, stack, project=setting.root, hidden=(), host={}, scratch=scratch, allowed=setting.allowed, git=git
     )
     gits = source_files.gits(setting.root, setting.cancel.reader)
     outer = gits[0][1] if gits else None
     # names are found while the container is described once more for each command: the step is only a place for it
-    flat = describe.with_step(program, Step(cwd=describe.workdir(env))).flat()
+    flat = task_container.with_step(program, Step(cwd=task_container.workdir(env))).flat()
     plan: dict[str, Any] = {
-        "version": warm.version(),
+        "version": fast_exec.version(),
         "spec": _place(spec),
         "env": env.name,
         "watch": [],
@@ -68,15 +68,15 @@ def prepare(
     # what says whether a git directory of another place is the project's (repository.elsewhere)
     apart = outer is not None and outer.directory != os.path.join(real_path(setting.root), ".git")
     says = (f"{outer.common}/config", f"{outer.directory}/gitdir") if outer and apart else ()
-    for place in (*_decided(stack, spec, setting), warm.consent(), *userns.SOURCES, *says):
-        watched.setdefault(place, warm.signature(place))
+    for place in (*_decided(stack, spec, setting), fast_exec.consent(), *userns.SOURCES, *says):
+        watched.setdefault(place, fast_exec.signature(place))
     if not plan["repositories"]:  # git says what is hidden as soon as there is one
         place = os.path.join(real_path(setting.root), ".git")
-        watched.setdefault(place, warm.signature(place))
+        watched.setdefault(place, fast_exec.signature(place))
     if len(watched) <= MOST and not scratch and not git.binds and not env.network and not setting.allowed.said:
         plan["watch"] = sorted(watched.items())
-        store_files.replace(warm.path(setting.store.root, plan["spec"], env.name), store_files.seal(plan))
-    plan["let"] = describe.passed(env, os.environ)  # not before it is written: values are nobody else's
+        store_files.replace(fast_exec.path(setting.store.root, plan["spec"], env.name), store_files.seal(plan))
+    plan["let"] = task_container.passed(env, os.environ)  # not before it is written: values are nobody else's
     return plan
 
 
@@ -94,21 +94,23 @@ def unchanged(
     watched = {seen.path: tuple(seen.state) for seen in files.seen()}
     own = setting.store.path("")
     decided = dict.fromkeys(path for trace in traces for path in _decided(trace.stack, spec, setting))
-    for path in (*decided, *sys.path, warm.consent(), *userns.SOURCES, setting.store.path("store.json")):
-        watched.setdefault(path, warm.signature(path))
+    for path in (*decided, *sys.path, fast_exec.consent(), *userns.SOURCES, setting.store.path("store.json")):
+        watched.setdefault(path, fast_exec.signature(path))
     states = {
-        path: state for trace in traces for path, state in reach.reached(trace.stack, trace.found.key, setting).items()
+        path: state
+        for trace in traces
+        for path, state in host_inputs.reached(trace.stack, trace.found.key, setting).items()
     }
     for path in _code():
         if os.path.islink(path):
-            watched.setdefault(path, warm.signature(path))
+            watched.setdefault(path, fast_exec.signature(path))
         else:  # whatever becomes of it its ctime tells, in less time
-            states[path] = (warm.signature(path) or (0,))[-1]
+            states[path] = (fast_exec.signature(path) or (0,))[-1]
     for trace in traces:
-        watched |= {path: warm.signature(path) for path in (trace.found.log, _result(trace))}
+        watched |= {path: fast_exec.signature(path) for path in (trace.found.log, _result(trace))}
     if any(trace.found.run.git for trace in traces):
-        history = reach.history(setting)
-        watched |= {path: warm.signature(path) for path in history.paths}
+        history = host_inputs.history(setting)
+        watched |= {path: fast_exec.signature(path) for path in history.paths}
         if any(trace.found.run.git not in ("", history.digest) for trace in traces):
             return
     # memories of pins are written anew when they change; layers and results never change
@@ -117,11 +119,11 @@ def unchanged(
     if len(watched) > MOST or len(states) > MOST or max((*times, *states.values()), default=0) > began - MARGIN:
         return
     plan = {
-        "version": told.version(),
+        "version": fast_test.version(),
         "spec": place,
         "task": traces[0].task,
         "envs": selected,
-        "switches": told.switches(os.environ),
+        "switches": fast_test.switches(os.environ),
         "watch": sorted(watched.items()),
         "machine": host_state.pack(states),
         "root": setting.root,
@@ -132,7 +134,7 @@ def unchanged(
         "logs": setting.logs,
         "rows": [_row(trace) for trace in traces],
     }
-    store_files.replace(told.path(setting.store.root, place, traces[0].task, selected), store_files.seal(plan))
+    store_files.replace(fast_test.path(setting.store.root, place, traces[0].task, selected), store_files.seal(plan))
 
 
 def _row(trace: Trace) -> dict[str, Any]:
@@ -144,7 +146,7 @@ def _row(trace: Trace) -> dict[str, Any]:
         "host": trace.found.run.host,
         "copies": _copies(trace),
         "passes": trace.env.passed,
-        "passed": told.passed(trace.env.passed),
+        "passed": fast_test.passed(trace.env.passed),
     }
 
 

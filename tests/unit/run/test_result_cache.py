@@ -12,7 +12,7 @@ import pytest
 from envtool import keys
 from envtool.build.scheduler import Stack
 from envtool.model import BaseSpec, Command, Env, Task, Where
-from envtool.run import remember
+from envtool.run import result_cache
 from envtool.store import results
 
 HERE = Where(file="envtool.yaml", line=1, column=1)
@@ -32,8 +32,8 @@ def made(diff_id, key, mounts=()):
 
 def key(tmp_path, *, env=ENV, task=TASK, host=None, stack=(("d1", "k1"), ("d2", "k2")), mounts=(), arch="x", view="v"):
     setting = SimpleNamespace(root=str(tmp_path), arch=arch)
-    asked = remember.Asked(env=env, task=task, setting=setting, log="", host=host or {"MY_A": "1", "B": "2"})
-    return keys.digest(remember.document(asked, Stack(made=tuple(made(*each, mounts) for each in stack)), view))
+    asked = result_cache.Asked(env=env, task=task, setting=setting, log="", host=host or {"MY_A": "1", "B": "2"})
+    return keys.digest(result_cache.document(asked, Stack(made=tuple(made(*each, mounts) for each in stack)), view))
 
 
 def test_what_decides_a_result(tmp_path):
@@ -75,8 +75,8 @@ def test_what_does_not(tmp_path):
 
 def test_a_secret_is_not_written_down(tmp_path):
     setting = SimpleNamespace(root=str(tmp_path), arch="x")
-    asked = remember.Asked(env=ENV, task=TASK, setting=setting, log="", host={"MY_TOKEN": "hunter2"})
-    document = remember.document(asked, Stack(made=(made("d", "k"),)), "v")
+    asked = result_cache.Asked(env=ENV, task=TASK, setting=setting, log="", host={"MY_TOKEN": "hunter2"})
+    document = result_cache.document(asked, Stack(made=(made("d", "k"),)), "v")
     assert b"hunter2" not in keys.canonical(document)
     assert [*document["passed"]] == ["MY_TOKEN"]
 
@@ -95,7 +95,7 @@ def test_what_is_missing_or_different_is_put_back(tmp_path, store, wrong):
     results.keep(store, [document], run, owner="o", log=str(log), root=str(root), outputs=["dist/app", "dist/link"])
     found = results.find(store, keys.digest(document))
     before = app.stat()
-    assert remember._restore(found, str(root))
+    assert result_cache._restore(found, str(root))
     assert app.stat().st_ino == before.st_ino
     if wrong == "mode":
         app.chmod(0o600)
@@ -108,8 +108,8 @@ def test_what_is_missing_or_different_is_put_back(tmp_path, store, wrong):
         app.unlink()
         if wrong == "directory":
             (app / "x").mkdir(parents=True)
-            assert not remember._restore(found, str(root)), "a directory in the way is nobody's to remove"
+            assert not result_cache._restore(found, str(root)), "a directory in the way is nobody's to remove"
             return
-    assert remember._restore(found, str(root))
+    assert result_cache._restore(found, str(root))
     assert (app.read_text(), app.stat().st_mode, app.stat().st_mtime_ns) == ("one", before.st_mode, before.st_mtime_ns)
     assert os.readlink(link) == "app"

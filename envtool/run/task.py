@@ -17,8 +17,8 @@ from envtool.errors import EnvtoolError, MakeError, StoreError
 from envtool.events import Outcome
 from envtool.model import Env, Task
 from envtool.project import rundir, source_files
-from envtool.run import describe, provenance, standin
-from envtool.run.reach import Reach
+from envtool.run import provenance, task_container, task_git
+from envtool.run.host_inputs import Reach
 from envtool.run.result import Result
 from envtool.store import layers
 
@@ -92,9 +92,9 @@ def _run(
     with (
         layers.using(setting.store, [made.layer for made in stack.made]),
         scratch_for(env, setting) as scratch,
-        standin.shown(setting) as git,
+        task_git.shown(setting) as git,
     ):
-        program = describe.container(
+        program = task_container.container(
             env,
             stack,
             project=setting.root,

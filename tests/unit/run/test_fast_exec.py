@@ -6,7 +6,7 @@ import pytest
 
 from envtool import host_access
 from envtool.fs import store_files
-from envtool.run import warm
+from envtool.run import fast_exec
 
 
 @pytest.fixture
@@ -16,19 +16,19 @@ def plan(tmp_path):
     spec.write_text("version: 1\n")
     store = str(tmp_path / "store")
     made = {
-        "version": warm.version(),
+        "version": fast_exec.version(),
         "spec": str(spec),
         "env": "unit",
         "locks": (),
         "passed": (),
         "allowed": (),
-        "watch": [(str(spec), warm.signature(str(spec))), (str(tmp_path / "absent"), ())],
+        "watch": [(str(spec), fast_exec.signature(str(spec))), (str(tmp_path / "absent"), ())],
     }
 
     def write(**changes):
-        with open(warm.path(store, str(spec), "unit"), "wb") as file:
+        with open(fast_exec.path(store, str(spec), "unit"), "wb") as file:
             file.write(store_files.seal({**made, **changes}))
-        return warm.read(store, str(spec), "unit")
+        return fast_exec.read(store, str(spec), "unit")
 
     write.spec, write.store, write.top = spec, store, tmp_path
     return write
@@ -44,21 +44,21 @@ def test_any_change_sends_the_long_way(plan):
     assert plan(env="other") is None
     plan()
     plan.spec.write_text("version: 1 \n")
-    assert warm.read(plan.store, str(plan.spec), "unit") is None
+    assert fast_exec.read(plan.store, str(plan.spec), "unit") is None
 
 
 def test_what_was_not_there_counts_when_it_comes(plan):
     plan()
     (plan.top / "absent").write_text("")
-    assert warm.read(plan.store, str(plan.spec), "unit") is None
+    assert fast_exec.read(plan.store, str(plan.spec), "unit") is None
 
 
 @pytest.mark.parametrize("content", [b"", b"junk", store_files.seal([1]), store_files.seal({"version": 1})])
 def test_a_damaged_plan_is_no_plan(plan, content):
     plan()
-    with open(warm.path(plan.store, str(plan.spec), "unit"), "wb") as file:
+    with open(fast_exec.path(plan.store, str(plan.spec), "unit"), "wb") as file:
         file.write(content)
-    assert warm.read(plan.store, str(plan.spec), "unit") is None
+    assert fast_exec.read(plan.store, str(plan.spec), "unit") is None
 
 
 def test_what_git_ignores_is_asked_anew(tmp_path):
@@ -75,23 +75,25 @@ def test_what_git_ignores_is_asked_anew(tmp_path):
         "hidden": (source_files.OWN,),
     }
     assert (
-        warm.hidden(described, warm.ask(described)) == source_files.hidden(str(tmp_path)) == (".envtool", "a.o", "out")
+        fast_exec.hidden(described, fast_exec.ask(described))
+        == source_files.hidden(str(tmp_path))
+        == (".envtool", "a.o", "out")
     )
     (tmp_path / ".git/index").write_bytes(b"DIRC\0\0\0\2" + b"x" * 40)
     with pytest.raises(git.Failure, match="git cannot read"):
-        warm.hidden(described, warm.ask(described))
+        fast_exec.hidden(described, fast_exec.ask(described))
     (tmp_path / ".git/HEAD").unlink()
     with pytest.raises(git.Failure, match="no git repository"):
-        warm.ask(described)
+        fast_exec.ask(described)
 
 
 def test_only_what_is_passed_reaches_a_command(monkeypatch):
     monkeypatch.setenv("MY_TOKEN", "1")
     monkeypatch.setenv("OTHER", "2")
     made = {"environment": {"PATH": "/bin", "TERM": "dumb"}, "let": {"MY_TOKEN": "1"}}
-    assert warm.environment(made, terminal=False) == {"PATH": "/bin", "TERM": "dumb", "MY_TOKEN": "1"}
-    assert warm.passed({"passed": ("MY_*",), "allowed": ("MY_*",)}) == {"MY_TOKEN": "1"}
-    assert warm.passed({"passed": (), "allowed": ()}) == {}
+    assert fast_exec.environment(made, terminal=False) == {"PATH": "/bin", "TERM": "dumb", "MY_TOKEN": "1"}
+    assert fast_exec.passed({"passed": ("MY_*",), "allowed": ("MY_*",)}) == {"MY_TOKEN": "1"}
+    assert fast_exec.passed({"passed": (), "allowed": ()}) == {}
 
 
 def test_a_variable_that_came_after_the_plan_and_is_not_allowed_sends_the_long_way(plan, monkeypatch):
@@ -99,26 +101,26 @@ def test_a_variable_that_came_after_the_plan_and_is_not_allowed_sends_the_long_w
     pattern = {"passed": ("MY_*",), "allowed": ("MY_MODE",)}
     assert plan(**pattern)["let"] == {"MY_MODE": "1"}
     monkeypatch.setenv("MY_TOKEN", "secret")
-    assert warm.read(plan.store, str(plan.spec), "unit") is None
+    assert fast_exec.read(plan.store, str(plan.spec), "unit") is None
 
 
 def test_the_key_that_signs_is_never_passed(monkeypatch):
     monkeypatch.setenv("ENVTOOL_CACHE_KEY", "k")
-    assert "ENVTOOL_CACHE_KEY" not in warm.passed({"passed": ("*",), "allowed": ("*",)})
-    assert warm.SIGNING_KEY == host_access.SIGNING_KEY
+    assert "ENVTOOL_CACHE_KEY" not in fast_exec.passed({"passed": ("*",), "allowed": ("*",)})
+    assert fast_exec.SIGNING_KEY == host_access.SIGNING_KEY
 
 
 def test_another_home_has_no_part_in_a_plan(plan, monkeypatch):
     plan()
     monkeypatch.setenv("XDG_CONFIG_HOME", "/elsewhere")
-    assert warm.read(plan.store, str(plan.spec), "unit") is None
+    assert fast_exec.read(plan.store, str(plan.spec), "unit") is None
 
 
 def test_the_layers_of_a_plan_are_held_and_it_is_used(plan):
     """Before it is looked whether they are there: gc cannot take them between the two."""
     lock = plan.top / "layer"
     os.makedirs(plan.top / "store/plans", exist_ok=True)
-    place = warm.path(plan.store, str(plan.spec), "unit")
+    place = fast_exec.path(plan.store, str(plan.spec), "unit")
 
     def busy():
         with open(lock) as file:
@@ -130,14 +132,14 @@ def test_the_layers_of_a_plan_are_held_and_it_is_used(plan):
 
     made = plan(locks=(str(lock),))
     assert busy()
-    warm.release(made)
+    fast_exec.release(made)
     assert not busy()
     os.utime(place, (1, 1))
     plan.spec.write_text("version: 1 \n")
-    assert warm.read(plan.store, str(plan.spec), "unit") is None
+    assert fast_exec.read(plan.store, str(plan.spec), "unit") is None
     assert not busy()
     assert os.stat(place).st_mtime == 1
     made = plan(locks=(str(lock),), watch=[])
     os.utime(place, (1, 1))
-    warm.release(warm.read(plan.store, str(plan.spec), "unit"))
+    fast_exec.release(fast_exec.read(plan.store, str(plan.spec), "unit"))
     assert os.stat(place).st_mtime > 1

@@ -17,8 +17,8 @@ from envtool.fs import store_files
 from envtool.host_access import Allowed
 from envtool.model import BaseSpec, Env, Spec, Where
 from envtool.project import snapshot, snapshot_cache
-from envtool.run import ready, told
-from envtool.run.remember import Trace
+from envtool.run import fast_plan, fast_test
+from envtool.run.result_cache import Trace
 from envtool.store import answer_cache, results
 
 HERE = Where(file="envtool.yaml", line=1, column=1)
@@ -36,8 +36,8 @@ def run(tmp_path, store, monkeypatch):
         (result / name).write_text("said\n")
     monkeypatch.setenv("MY_TOKEN", "1")
     monkeypatch.setattr(fast, "_store", lambda: store.root)
-    monkeypatch.setattr(ready, "MARGIN", -(10**10))  # what was just made may be read
-    monkeypatch.setattr(ready, "_decided", lambda stack, spec, setting: iter([str(root / "envtool.yaml")]))
+    monkeypatch.setattr(fast_plan, "MARGIN", -(10**10))  # what was just made may be read
+    monkeypatch.setattr(fast_plan, "_decided", lambda stack, spec, setting: iter([str(root / "envtool.yaml")]))
     monkeypatch.setattr(snapshot, "GRAIN", -(10**10))
     base = BaseSpec(name="host", kind="host", options=None, where=HERE)
     env = Env(name="unit", group="unit", base=base, layers=(), tasks=(), where=HERE, passed=("MY_*",))
@@ -63,8 +63,8 @@ def run(tmp_path, store, monkeypatch):
     def write(*, selected=(), began=None, **changes):
         merged = {name: getattr(trace, name) for name in ("env", "task", "stack", "view", "found")} | changes
         began = time.time_ns() if began is None else began
-        ready.unchanged([Trace(**merged)], spec, files, setting, selected=selected, began=began)
-        return told.read(store.root, f"{root}/envtool.yaml", "test", selected) is not None
+        fast_plan.unchanged([Trace(**merged)], spec, files, setting, selected=selected, began=began)
+        return fast_test.read(store.root, f"{root}/envtool.yaml", "test", selected) is not None
 
     write.root, write.found, write.made, write.result, write.store = root, found, made, result, store
     write.looked, write.setting = looked, setting
@@ -122,7 +122,7 @@ def test_whatever_decided_it_counts(run, monkeypatch, tmp_path):
     differs(lambda m: m.setenv("ENVTOOL_DEBIAN_MIRROR", "http://mirror.example"))
     differs(lambda m: m.setenv("CI", "1"))
     differs(lambda m: m.syspath_prepend(str(tmp_path)))
-    differs(lambda m: m.setattr("envtool.run.warm.__version__", "99"))
+    differs(lambda m: m.setattr("envtool.run.fast_exec.__version__", "99"))
     differs(lambda m: m.setattr(os, "geteuid", lambda: 4711))
     (run.root / "new").write_text("")
     assert short(run) is None
@@ -159,7 +159,7 @@ def test_what_is_not_plain_gets_no_plan(run):
 
 
 def test_what_changed_while_it_was_read_gets_no_plan(run, monkeypatch):
-    monkeypatch.setattr(ready, "MARGIN", 0)
+    monkeypatch.setattr(fast_plan, "MARGIN", 0)
     assert not run(began=os.stat(run.root / "envtool.yaml").st_ctime_ns - 1)
     assert run(began=time.time_ns() + 10**9)
 
@@ -167,7 +167,7 @@ def test_what_changed_while_it_was_read_gets_no_plan(run, monkeypatch):
 @pytest.mark.parametrize("content", [b"", b"junk", store_files.seal([1]), store_files.seal({"version": 1})])
 def test_a_damaged_plan_is_no_plan(run, content):
     assert run()
-    with open(told.path(run.store.root, f"{run.root}/envtool.yaml", "test", ()), "wb") as file:
+    with open(fast_test.path(run.store.root, f"{run.root}/envtool.yaml", "test", ()), "wb") as file:
         file.write(content)
     assert short(run) is None
 
@@ -222,7 +222,7 @@ def test_this_machine_counts_as_far_as_it_was_opened(run, tmp_path, monkeypatch)
 
 
 def test_a_machine_that_changes_gets_no_plan(run, monkeypatch):
-    monkeypatch.setattr(ready, "MARGIN", 10**9)
+    monkeypatch.setattr(fast_plan, "MARGIN", 10**9)
     run.looked[0] = Looked(states={"/usr": time.time_ns()})
     assert not run(began=time.time_ns() + 10**8)
 

@@ -12,11 +12,11 @@ from envtool.build.context import Cancel
 from envtool.errors import UsageError
 from envtool.events import Emit
 from envtool.fs import globs
+from envtool.images.export import Exported
+from envtool.images.image import Wish
+from envtool.images.push import Pushed
 from envtool.report.sbom import rendering
 from envtool.run import stack_contents, task_container
-from envtool.ship.export import Exported
-from envtool.ship.image import Wish
-from envtool.ship.push import Pushed
 from envtool.store import layers
 from envtool.store.packing import Form
 
@@ -47,7 +47,7 @@ def export(
     """Write one env, whose stack is made where it was not, as an image: see ship.target for what `path`, `form` and
     `tag` mean, and ship.image.Wish for the rest. `out` is a descriptor for what goes to standard output. Raises as
     `execute` does."""
-    from envtool.ship import export, target
+    from envtool.images import export, target
 
     where = target.target(path, form)
     with working(request, emit, cancel) as at:
@@ -83,7 +83,7 @@ def push(
     project: bool = False,
 ) -> Pushed:
     """Put one env, whose stack is made where it was not, as an image into a registry. Raises as `execute` does."""
-    from envtool.ship import push
+    from envtool.images import push
 
     where = push.where(to)
     with working(request, emit, cancel) as at:

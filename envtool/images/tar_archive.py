@@ -12,9 +12,9 @@ from collections.abc import Callable
 from functools import partial
 
 from envtool.build.context import Cancel
+from envtool.images import blobs, layout
+from envtool.images.assemble import Assembled, described
 from envtool.keys import canonical
-from envtool.ship import content, layout
-from envtool.ship.assemble import Assembled, described
 from envtool.store import tar_write
 
 
@@ -30,7 +30,7 @@ def write(item: Assembled, out: int, cancel: Cancel, *, docker: bool) -> None:
         tar.directory(directory)
     for blob in sorted(item.blobs, key=lambda blob: blob.descriptor.size):
         cancel.check()
-        fill = partial(content.write, blob, cancel=cancel)
+        fill = partial(blobs.write, blob, cancel=cancel)
         tar.member(layout.place(blob.descriptor), blob.descriptor.size, fill)
     tar.end()
 

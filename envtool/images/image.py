@@ -18,11 +18,11 @@ from envtool.build.scheduler import Stack
 from envtool.build.stack_files import StackTree
 from envtool.build.variables import add
 from envtool.errors import FetchError, UsageError
+from envtool.images import project_links, runtime_layer
 from envtool.model import Env, Json
 from envtool.net.oci import documents, platforms, serialize
 from envtool.net.oci.documents import Config, Document, Platform, sha256
 from envtool.run import stack_contents, task_container
-from envtool.ship import ground, shown
 from envtool.store import blobs
 from envtool.store.layers import Layer, records
 from envtool.store.store import Store
@@ -130,9 +130,11 @@ def given_back(image: Image, original: Original, what: str) -> Image:
 def _ground(stack: Stack) -> Content:
     """The layer that makes containers of others like ours."""
     layers = [made.layer for made in stack.made]
-    files = {path.lstrip("/"): text for path, text in StackTree(layers).read([f"/{n}" for n in ground.NAMES]).items()}
+    files = {
+        path.lstrip("/"): text for path, text in StackTree(layers).read([f"/{n}" for n in runtime_layer.NAMES]).items()
+    }
     has = Standing(layers).has
-    data = ground.layer(has, files, shown.links(stack.made, has), project=PROJECT, epoch=stack.epoch)
+    data = runtime_layer.layer(has, files, project_links.links(stack.made, has), project=PROJECT, epoch=stack.epoch)
     return Content(name=GROUND, diff_id=sha256(data), size=len(data), data=data)
 
 
@@ -168,7 +170,7 @@ def run_config(env: Env, stack: Stack) -> dict[str, Json]:
         said.pop(name, None)
     return said | {
         "Env": [f"{name}={value}" for name, value in sorted(variables.items())],
-        "User": f"{ground.USER}:{ground.USER}",
+        "User": f"{runtime_layer.USER}:{runtime_layer.USER}",
         "WorkingDir": task_container.workdir(env),
         "Cmd": command if command and not entrypoint else [SHELL],
         "Labels": (labels if isinstance(labels, dict) else {}) | marks,

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envtool.errors import UsageError
+from envtool.images import target
+from envtool.images.target import Target
 from envtool.model import BaseSpec, Env, Where
 from envtool.net.oci import reference
-from envtool.ship import target
-from envtool.ship.target import Target
 
 HERE = Where(file="envtool.yaml", line=1, column=1)
 

@@ -19,13 +19,13 @@ from envtool.build.tracking import told
 from envtool.errors import StoreError, UsageError
 from envtool.fs.beneath import ESCAPES
 from envtool.fs.caller_paths import reached, written
+from envtool.images import assemble, layout, runtime_layer, tar_archive
+from envtool.images.assemble import Assembled
+from envtool.images.devcontainer import MARK, document
+from envtool.images.image import Content, Image, Wish, archive, given_back, image, is_its_base, refuse_host
+from envtool.images.target import PIPE, Target
 from envtool.model import Env
 from envtool.project import source_files as projects
-from envtool.ship import archives, assemble, ground, layout
-from envtool.ship.assemble import Assembled
-from envtool.ship.devcontainer import MARK, document
-from envtool.ship.image import Content, Image, Wish, archive, given_back, image, is_its_base, refuse_host
-from envtool.ship.target import PIPE, Target
 from envtool.store import layers, packing
 from envtool.store.packing import Form
 
@@ -81,7 +81,7 @@ def devcontainer(env: Env, stack: Stack, setting: Setting, target: Target, *, sp
     with layers.using(setting.store, [made.layer for made in stack.made]):
         passwd = StackTree([made.layer for made in stack.made]).read(["/etc/passwd"]).get("/etc/passwd", b"")
     shown = joins([made.settled for made in stack.made])
-    text = document(env, spec=spec, image=name, user=ground.user(passwd), shown=shown).encode()
+    text = document(env, spec=spec, image=name, user=runtime_layer.user(passwd), shown=shown).encode()
     try:
         with written(target.path, setting.root, MODE, make=True) as file:
             file.write(text)
@@ -141,9 +141,9 @@ def _project(stack: Stack, setting: Setting, path: str) -> Content:
             raise UsageError(f"{place}, which a build wrote, is too large for an image", code="export-project")
     try:
         with host_access.Entries(setting.root) as entries, open(path, "xb") as file:
-            items = ground.project(listed, entries, generated, PROJECT)
+            items = runtime_layer.project(listed, entries, generated, PROJECT)
             sink = packing.Sink(file.fileno(), "", setting.cancel.reader)
-            for piece in ground.pieces(items, stack.epoch, entries):
+            for piece in runtime_layer.pieces(items, stack.epoch, entries):
                 sink.write(piece)
             diff_id, size, _, _ = sink.close()
     except OSError as error:
@@ -187,7 +187,7 @@ def _write(item: Assembled, target: Target, setting: Setting, out: int) -> None:
         raise UsageError(f"{target.path} is a directory", code="export-target")
     try:
         with nullcontext(out) if target.path == PIPE else _file(target.path, setting.root) as descriptor:
-            archives.write(item, descriptor, setting.cancel, docker=docker)
+            tar_archive.write(item, descriptor, setting.cancel, docker=docker)
     except BrokenPipeError:
         raise  # whoever read us has gone
     except OSError as error:

@@ -43,7 +43,7 @@ def document(env: Env, *, spec: str, image: str, user: str, shown: Sequence[tupl
     passed = [name for name in env.passed if not globs.is_glob(name)]
     if passed:
         made["containerEnv"] = {name: f"${{localEnv:{name}}}" for name in passed}
-    # those at the top are found beside the project (ship/shown.py), and the checkout is left alone
+    # those at the top are found beside the project (images/project_links.py), and the checkout is left alone
     deeper = [(source, place) for source, place in shown if posixpath.dirname(place) != PROJECT]
     if deeper:
         made["onCreateCommand"] = " && ".join(_link(source, place) for source, place in deeper)

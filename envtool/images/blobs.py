@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from envtool.build.context import Cancel
 from envtool.container import userns
 from envtool.errors import BuildError, Interrupted, StoreError
+from envtool.images.image import Content
 from envtool.net.oci.documents import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, Descriptor
-from envtool.ship.image import Content
 from envtool.store import decompress, packing
 from envtool.store.packing import Form, Packed
 

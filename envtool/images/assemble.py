@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from envtool.build.context import Cancel
+from envtool.images import blobs
+from envtool.images.blobs import Blob
+from envtool.images.image import Content, Image
 from envtool.net.oci import serialize
 from envtool.net.oci.documents import OCI_CONFIG, OCI_MANIFEST, Descriptor, Document, Manifest
 from envtool.net.oci.layout import NAME
-from envtool.ship import content
-from envtool.ship.content import Blob
-from envtool.ship.image import Content, Image
 from envtool.store.packing import Form
 
 
@@ -40,7 +40,7 @@ class Assembled:
 
 def plain(image: Image) -> Assembled:
     """Every layer as its tar, also what came compressed: for docker-archive, which names layers by diff ID."""
-    return _assembled(image, [content.plain(each) for each in image.contents], came=False)
+    return _assembled(image, [blobs.plain(each) for each in image.contents], came=False)
 
 
 def local(image: Image, form: Form, directory: str, cancel: Cancel, *, jobs: int = 0) -> Assembled:
@@ -49,8 +49,8 @@ def local(image: Image, form: Form, directory: str, cancel: Cancel, *, jobs: int
 
     def pack(number: int, each: Content) -> Blob:
         if each.blob:
-            return content.as_it_came(each)
-        return content.packed(each, form, os.path.join(directory, str(number)), cancel) if form else content.plain(each)
+            return blobs.as_it_came(each)
+        return blobs.packed(each, form, os.path.join(directory, str(number)), cancel) if form else blobs.plain(each)
 
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1, thread_name_prefix="layer") as pool:
         return assembled(image, [*pool.map(pack, range(len(image.contents)), image.contents)])

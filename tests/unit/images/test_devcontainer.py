@@ -8,8 +8,8 @@ from dataclasses import replace
 import jsonschema_rs
 import pytest
 
+from envtool.images import devcontainer
 from envtool.model import BaseSpec, Env, Where
-from envtool.ship import devcontainer
 
 HERE = Where(file="envtool.yaml", line=1, column=1)
 ENV = Env(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envtool.ship import export
+from envtool.images import export
 
 
 def test_what_layers_made_beside_the_sources_is_found_by_its_place():

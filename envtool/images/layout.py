@@ -13,11 +13,11 @@ from envtool.build.context import Cancel
 from envtool.errors import FetchError, StoreError, UsageError
 from envtool.fs.caller_paths import reached
 from envtool.fs.directory import OpenDirectory
+from envtool.images import blobs
+from envtool.images.assemble import Assembled, described
 from envtool.net.oci import layout, serialize
 from envtool.net.oci.documents import OCI_INDEX, Descriptor, Index
 from envtool.net.oci.layout import NAME
-from envtool.ship import content
-from envtool.ship.assemble import Assembled, described
 
 MARK = "oci-layout"
 MARK_TEXT = b'{"imageLayoutVersion":"%s"}' % layout.VERSION.encode()
@@ -37,7 +37,7 @@ def write(item: Assembled, path: str, cancel: Cancel, project: str = "") -> None
                     name = os.path.basename(place(blob.descriptor))
                     if not _holds(inner, name, blob.descriptor):
                         with inner.atomic_write(name, MODE) as out:
-                            content.write(blob, out.fileno(), cancel)
+                            blobs.write(blob, out.fileno(), cancel)
             with top.atomic_write(MARK, MODE) as out:
                 out.write(MARK_TEXT)
             with top.atomic_write(INDEX, MODE) as out:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from envtool.errors import EnvtoolError
-from envtool.ship import push
+from envtool.images import push
 
 
 @pytest.mark.parametrize(

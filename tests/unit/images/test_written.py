@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from envtool.build.context import Cancel
 from envtool.errors import StoreError, UsageError
+from envtool.images import assemble, blobs, tar_archive
+from envtool.images import layout as layouts
+from envtool.images.image import Content, Image
 from envtool.net.oci import documents, layout, serialize
 from envtool.net.oci.documents import Config, Platform, sha256
-from envtool.ship import archives, assemble, content
-from envtool.ship import layout as layouts
-from envtool.ship.image import Content, Image
 
 AMD64 = Platform(os="linux", architecture="amd64")
 
@@ -41,7 +41,7 @@ def image(texts, name="localhost/unit:latest"):
 
 def members(item, cancel, *, docker):
     with tempfile.TemporaryFile() as file:
-        archives.write(item, file.fileno(), cancel, docker=docker)
+        tar_archive.write(item, file.fileno(), cancel, docker=docker)
         file.seek(0)
         data = file.read()
         file.seek(0)
@@ -109,15 +109,15 @@ def test_a_layout_that_is_none_is_left_alone(cancel, tmp_path):
 def test_what_is_not_what_it_is_called_does_not_go_out(cancel, tmp_path):
     lie = Content(name="x", diff_id=sha256(b"other"), size=3, data=b"one")
     with pytest.raises(StoreError, match="no longer the layer") as found, tempfile.TemporaryFile() as file:
-        content.write(content.plain(lie), file.fileno(), cancel)
+        blobs.write(blobs.plain(lie), file.fileno(), cancel)
     assert found.value.code == "layer-damaged"
     blob = tmp_path / hashlib.sha256(b"one").hexdigest()
     blob.write_bytes(b"two")
-    came = content.as_it_came(Content(name="x", diff_id=sha256(b"one"), size=3, blob=str(blob)))
+    came = blobs.as_it_came(Content(name="x", diff_id=sha256(b"one"), size=3, blob=str(blob)))
     with pytest.raises(StoreError) as found, tempfile.TemporaryFile() as file:
-        content.write(came, file.fileno(), cancel)
+        blobs.write(came, file.fileno(), cancel)
     assert found.value.code == "blob-damaged"
     blob.write_bytes(b"\x1f\x8bno gzip")
     packed = Content(name="x", diff_id=sha256(b"one"), size=3, blob=str(blob))
     with pytest.raises(StoreError, match="cannot be unpacked"), tempfile.TemporaryFile() as file:
-        content.write(content.plain(packed), file.fileno(), cancel)
+        blobs.write(blobs.plain(packed), file.fileno(), cancel)

@@ -14,13 +14,13 @@ from envtool.build.assess import Look, look
 from envtool.build.stack_files import StackTree
 from envtool.container import userns
 from envtool.errors import MakeError, UsageError
+from envtool.inspect import contents
+from envtool.inspect.contents import EnvReport, LayerReport, Member, PathReport
+from envtool.inspect.diff import Difference, difference, seen
 from envtool.run.stack_contents import packages
 from envtool.store import disk_usage, inventory, layers, store
 from envtool.store.leases import Claims
 from envtool.store.store import Store
-from envtool.upkeep import contents
-from envtool.upkeep.contents import EnvReport, LayerReport, Member, PathReport
-from envtool.upkeep.diff import Difference, difference, seen
 
 KEY = re.compile(r"(?:sha256:)?[0-9a-f]{6,64}")
 MADE = "`envtool exec {} true` makes what is missing"

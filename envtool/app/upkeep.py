@@ -15,11 +15,11 @@ from envtool.build.context import Cancel
 from envtool.container import userns
 from envtool.errors import Interrupted, SpecError, UsageError
 from envtool.events import Emit, Finished, Outcome, Progress, Started
+from envtool.inspect import store_check
+from envtool.inspect.costs import Cost, Stack, costs, stacks
 from envtool.store import disk_limits, inventory, store, temp_dirs
 from envtool.store.collect import Collected, Policy
 from envtool.store.gc import gc as collect
-from envtool.upkeep import checking
-from envtool.upkeep.costs import Cost, Stack, costs, stacks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,11 +167,11 @@ def store_path() -> str:
     return store.directory()
 
 
-def store_verify(*, repair: bool, jobs: int, emit: Emit, cancel: Cancel) -> checking.Checked:
+def store_verify(*, repair: bool, jobs: int, emit: Emit, cancel: Cancel) -> store_check.Checked:
     """Look at everything in the store, and with `repair` remove what is damaged. Raises StoreError, Interrupted."""
     place = store.locate(idmap=userns.describe())
     began = time.time()
-    total = checking.size(place)
+    total = store_check.size(place)
     emit(Started(id="store", subject="store", name="verify", time=began, total=total))
     done = 0
 
@@ -184,9 +184,9 @@ def store_verify(*, repair: bool, jobs: int, emit: Emit, cancel: Cancel) -> chec
     outcome: Outcome = "error"
     detail = ""
     try:
-        found = checking.check(place, jobs=jobs, progress=progress)
+        found = store_check.check(place, jobs=jobs, progress=progress)
         if repair:
-            found = checking.repair(place, found)
+            found = store_check.repair(place, found)
             temp_dirs.sweep(place, remove=userns.remove)
         outcome = "differs" if found.left else "done"
         detail = f"{len(found.damages)} damaged" if found.damages else ""

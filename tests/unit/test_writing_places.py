@@ -44,7 +44,7 @@ ALLOWED = {
     "envtool/store/": STORE,
     "envtool/fs/store_files.py": STORE,
     "envtool/teamcache/payloads.py": STORE,
-    "envtool/upkeep/checking.py": STORE,
+    "envtool/inspect/store_check.py": STORE,
     "envtool/app/remove_store.py": STORE,
     "envtool/app/sweep.py": STORE,
     "envtool/images/blobs.py": STORE,

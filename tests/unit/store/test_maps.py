@@ -10,12 +10,12 @@ import pytest
 
 from envtool.app import remove_store
 from envtool.errors import Interrupted, SandboxError, StoreError
+from envtool.inspect import store_check
 from envtool.store import answer_cache, blobs, collect, inventory, layers, leases, locks
 from envtool.store import store as stores
 from envtool.store.collect import Policy
 from envtool.store.gc import gc
 from envtool.store.temp_dirs import remove_tree
-from envtool.upkeep import checking
 
 SINGLE, RANGE = "single 0-1000-1 0-1000-1", "range 0-100000-65536 0-100000-65536"
 KEY = "ab" * 32
@@ -78,7 +78,7 @@ def test_answers_are_shared_but_those_about_layers(both):
         assert answer_cache.get(second, question) is None
         answer_cache.put(second, question, 2)
         assert (answer_cache.get(first, question), answer_cache.get(second, question)) == (1, 2)
-        assert not [damage for damage in checking.check(second).damages if damage.sort == "memory"]
+        assert not [damage for damage in store_check.check(second).damages if damage.sort == "memory"]
 
 
 def test_a_third_and_many_at_once(tmp_path, both):

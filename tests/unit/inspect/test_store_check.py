@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from envtool import keys
+from envtool.inspect import store_check
 from envtool.store import answer_cache, blobs, layers, results
 from envtool.store.leases import Claims
-from envtool.upkeep import checking
 
 
 def fill(tree: Path) -> None:
@@ -49,8 +49,8 @@ def whole(store, make):
     return layer, Path(blob)
 
 
-def found(store) -> list[checking.Damage]:
-    return [*checking.check(store, jobs=2).damages]
+def found(store) -> list[store_check.Damage]:
+    return [*store_check.check(store, jobs=2).damages]
 
 
 def test_what_is_whole_is_whole_and_untouched(store, whole):
@@ -60,13 +60,13 @@ def test_what_is_whole_is_whole_and_untouched(store, whole):
     for path in (mark, blob):
         os.utime(path, (1000, 1000))
     looked: list[int] = []
-    checked = checking.check(store, progress=looked.append)
+    checked = store_check.check(store, progress=looked.append)
     assert checked.damages == ()
     assert checked.left == ()
     assert checked.counts == {"layer": 2, "file": 1, "memory": 1, "result": 1}
-    assert sum(looked) == checked.size == checking.size(store)
+    assert sum(looked) == checked.size == store_check.size(store)
     assert {(os.stat(path).st_mtime, os.stat(path).st_atime) for path in (mark, blob)} == {(1000.0, 1000.0)}
-    assert checking.repair(store, checked) == checked
+    assert store_check.repair(store, checked) == checked
 
 
 def flip(path: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_damaged_tree_is_named_and_made_again(store, whole, make, fault):
     damage(Path(layer.tree))
     (one,) = found(store)
     assert (one.sort, one.name, [*one.paths]) == ("layer", layer.key, paths)
-    mended = checking.repair(store, checking.check(store))
+    mended = store_check.repair(store, store_check.check(store))
     assert [each.mended for each in mended.damages] == ["removed"]
     assert mended.left == ()
     assert layers.find(store, layer.key) is None
@@ -119,7 +119,7 @@ def test_a_wrong_owner(store, whole):
         ("file", "it belongs to user id 3", ()),
         ("layer", "its tree is not what its manifest says: 1 path", ("/etc/empty: owner 0:0, now 3:4",)),
     ]
-    assert checking.repair(store, checking.check(store)).left == ()
+    assert store_check.repair(store, store_check.check(store)).left == ()
     assert found(store) == []
 
 
@@ -133,7 +133,7 @@ def test_what_a_manifest_does_not_say(store, whole):
 
 
 def test_an_images_layer_keeps_its_own_diff_id(store, make):
-    layer = make("image", fill, kind=checking.ARCHIVE)
+    layer = make("image", fill, kind=store_check.ARCHIVE)
     sheet = Path(os.path.dirname(layer.tree), "layer.json")
     stored = json.loads(sheet.read_text())
     del stored["sum"]  # as an older envtool wrote it
@@ -175,7 +175,7 @@ def test_a_damaged_sheet(store, whole, fault):
     (one,) = found(store)
     assert (one.sort, one.name) == ("layer", layer.key)
     assert words in one.what
-    assert [each.mended for each in checking.repair(store, checking.check(store)).damages] == ["removed"]
+    assert [each.mended for each in store_check.repair(store, store_check.check(store)).damages] == ["removed"]
     assert found(store) == []
 
 
@@ -186,9 +186,9 @@ def test_a_damaged_blob(store, whole):
     assert (one.sort, one.name, one.what[:14]) == ("file", blob.name, "its content is")
     mine = Claims()
     mine.files(store, [blob.name])
-    assert [each.mended for each in checking.repair(store, checking.check(store)).left] == ["kept: it is in use"]
+    assert [each.mended for each in store_check.repair(store, store_check.check(store)).left] == ["kept: it is in use"]
     mine.close()
-    assert checking.repair(store, checking.check(store)).left == ()
+    assert store_check.repair(store, store_check.check(store)).left == ()
     assert not blob.exists()
 
 
@@ -199,7 +199,7 @@ def test_modes_are_restored(store, whole):
     os.chmod(store.path("layers"), 0o700)
     os.rmdir(store.path("plans"))
     os.rmdir(store.path("caches"))
-    mended = checking.repair(store, checking.check(store))
+    mended = store_check.repair(store, store_check.check(store))
     assert {(each.sort, each.mended) for each in mended.damages} == {("room", "restored"), ("file", "restored")}
     assert len(mended.damages) == 4
     assert stat.S_IMODE(os.stat(store.root).st_mode) == 0o700
@@ -220,7 +220,7 @@ def test_results_memories_views_and_plans(store, whole):
         ("view", "1" * 64),
         ("plan", "01234567"),
     }
-    assert checking.repair(store, checking.check(store)).left == ()
+    assert store_check.repair(store, store_check.check(store)).left == ()
     assert found(store) == []
 
 
@@ -230,7 +230,7 @@ def test_what_is_in_use_is_not_removed_and_what_is_not_ours_is_left(store, whole
     os.mkdir(store.path("layers", "mine"))
     Path(store.path("notes.txt")).write_text("")
     with layers.using(store, [layer]):
-        left = {each.name: each.mended for each in checking.repair(store, checking.check(store)).left}
+        left = {each.name: each.mended for each in store_check.repair(store, store_check.check(store)).left}
     assert left == {
         layer.key: "kept: it is in use",
         "mine": "left: it is nothing of envtool's",
@@ -245,7 +245,7 @@ def test_many_paths_are_counted_and_a_few_named(store, make):
     (one,) = found(store)
     assert one.what == "its tree is not what its manifest says: 100 paths"
     assert one.paths[-1] == "and 80 more"
-    assert len(one.paths) == checking.SHOWN + 1
+    assert len(one.paths) == store_check.SHOWN + 1
 
 
 def test_it_can_be_stopped(store, whole):
@@ -256,7 +256,7 @@ def test_it_can_be_stopped(store, whole):
         raise Stop
 
     with pytest.raises(Stop):
-        checking.check(store, progress=stop)
+        store_check.check(store, progress=stop)
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC, errno.EACCES])
@@ -266,7 +266,7 @@ def test_a_lock_that_cannot_be_had(store, whole, monkeypatch, number):
     def refuse(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(checking.locks, "held", refuse)
+    monkeypatch.setattr(store_check.locks, "held", refuse)
     if number == errno.ENOSPC:
         with pytest.raises(OSError, match="No space left"):
             found(store)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from envtool.inspect.costs import Stack, costs, stacks
 from envtool.store.inventory import Item, Sheet, Survey, Use
-from envtool.upkeep.costs import Stack, costs, stacks
 
 
 def sheet(key: str, project: str = "/p", files=()) -> Sheet:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envtool.api import Package
-from envtool.upkeep import diff
+from envtool.inspect import diff
 
 MARKS = st.sampled_from([b"1:00000001", b"1:00000002", b"2:00000001:0000000a", b"1:00000001:0000000b"])
 FIELDS = st.one_of(

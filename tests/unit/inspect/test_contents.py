@@ -10,8 +10,8 @@ import pytest
 
 from envtool.api import Package
 from envtool.errors import MakeError, UsageError
-from envtool.upkeep import contents
-from envtool.upkeep.contents import Member
+from envtool.inspect import contents
+from envtool.inspect.contents import Member
 
 
 def member(layer, name="deps", subject="layer") -> Member:

@@ -8,7 +8,7 @@ from envtool.build.context import Cancel
 from envtool.build.scheduler import Stacks
 from envtool.events import Emit, Noted
 from envtool.project import rundir
-from envtool.verify.result import Verified
+from envtool.verify.comparison import Verified
 
 
 def verify(
@@ -16,15 +16,15 @@ def verify(
 ) -> tuple[Verified, ...]:
     """Make layers (or with `build` the outputs of the task `build`) twice under variation, and compare. `names` are
     those of bases, layers and envs, or globs. Raises SpecError, UsageError, StoreError."""
-    from envtool.verify import chosen, everything
+    from envtool.verify import run_all, selection
 
     with working(request, emit, cancel) as at:
         stacks = Stacks(at.nodes, at.setting)
-        targets = chosen.outputs(at.spec, names) if build else chosen.layers(at.spec, stacks.graph(), names)
+        targets = selection.outputs(at.spec, names) if build else selection.layers(at.spec, stacks.graph(), names)
         directory, note = rundir.open_run(at.spec.root)
         if note:
             emit(Noted(text=note))
         try:
-            return everything.verify(targets, stacks, at.setting, directory, request.jobs, request.fail_fast)
+            return run_all.verify(targets, stacks, at.setting, directory, request.jobs, request.fail_fast)
         finally:
             rundir.close_run(at.spec.root, directory)

@@ -13,7 +13,7 @@ from envtool.build.context import Setting
 from envtool.container import userns
 from envtool.project import rundir
 from envtool.store.temp_dirs import scratch
-from envtool.verify.result import Difference
+from envtool.verify.comparison import Difference
 
 MOST = 50  # files
 LIMIT = 300.0  # seconds

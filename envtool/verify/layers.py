@@ -26,10 +26,10 @@ from envtool.run.result import error_of, words
 from envtool.store import compare_trees, layers
 from envtool.verify import diffoscope
 from envtool.verify.clock import Clocks
-from envtool.verify.result import Difference, Verified
-from envtool.verify.sides import SIDES, Side
-from envtool.verify.twice import place, work
-from envtool.verify.worker import LayerJob
+from envtool.verify.comparison import Difference, Verified
+from envtool.verify.variations import SIDES, Side
+from envtool.verify.worker_client import place, work
+from envtool.verify.worker_main import LayerJob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,12 +17,12 @@ from envtool.model import Env, Task
 from envtool.project import source_files
 from envtool.run import task_container, task_git
 from envtool.store import compare_trees, layers
-from envtool.verify.archives import members
+from envtool.verify.compare_archives import members
+from envtool.verify.comparison import Difference, Verified
 from envtool.verify.layers import Bench, apart, both, told
-from envtool.verify.result import Difference, Verified
-from envtool.verify.sides import DAY, SIDES, Side
-from envtool.verify.twice import place, work
-from envtool.verify.worker import TaskJob
+from envtool.verify.variations import DAY, SIDES, Side
+from envtool.verify.worker_client import place, work
+from envtool.verify.worker_main import TaskJob
 
 SHIFT = (400 * DAY + 5 * 3600 + 17) * 10**9  # nanoseconds: another year, month, weekday and hour
 FIRST_OF_ZIP = 315_619_200 * 10**9  # 1980 in all time zones: archives of this kind know no earlier time

@@ -11,8 +11,8 @@ from envtool.errors import BuildError, Interrupted, Problem, SpecError
 from envtool.events import Finished, Started
 from envtool.model import Where
 from envtool.store.store import Store
+from envtool.verify.comparison import Difference, Verified
 from envtool.verify.layers import Bench, detail, judge, told
-from envtool.verify.result import Difference, Verified
 
 FOUND = Verified(
     name="x", subject="layer", kind="run", env="unit", outcome="same", seconds=0, diff_ids=("a", "a"), stored="a"

@@ -15,8 +15,8 @@ from envtool.build.context import Setting
 from envtool.container import userns
 from envtool.errors import BuildError, Interrupted, MakeError
 from envtool.store.temp_dirs import scratch
-from envtool.verify.sides import Side
-from envtool.verify.worker import LayerJob, TaskJob
+from envtool.verify.variations import Side
+from envtool.verify.worker_main import LayerJob, TaskJob
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from envtool.container import syscalls
-from envtool.verify import twice
+from envtool.verify import worker_client
 
 ORPHAN = """
 import os, subprocess, sys
@@ -18,7 +18,7 @@ subprocess.Popen([*words, str(os.getpid())])
 
 def test_a_worker_whose_parent_is_gone_does_no_job():
     reader, writer = os.pipe()
-    words = [sys.executable, "-c", ORPHAN, twice.WORKER]
+    words = [sys.executable, "-c", ORPHAN, worker_client.WORKER]
     subprocess.run(words, stdin=subprocess.DEVNULL, stdout=writer, stderr=writer, check=True)
     os.close(writer)
     with open(reader, "rb") as said:

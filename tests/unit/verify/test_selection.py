@@ -10,9 +10,9 @@ from envtool.errors import UsageError
 from envtool.model import BaseSpec, Command, Env, LayerSpec, Spec, Task, Where
 from envtool.plan.graph import graph
 from envtool.plugins import Registry
-from envtool.verify import chosen
+from envtool.verify import selection
 from envtool.verify.outputs import copy
-from envtool.verify.sides import FIRST, SECOND
+from envtool.verify.variations import FIRST, SECOND
 
 HERE = Where(file="envtool.yaml", line=1, column=1)
 
@@ -54,21 +54,21 @@ GRAPH = graph(SPEC, Registry(bases={"box": Box()}, layers={"box": Box()}))
     ],
 )
 def test_names_of_bases_layers_and_envs(names, found):
-    assert [target.name for target in chosen.layers(SPEC, GRAPH, names)] == found
+    assert [target.name for target in selection.layers(SPEC, GRAPH, names)] == found
 
 
 def test_an_unknown_name_is_told_the_near_one():
     with pytest.raises(UsageError) as caught:
-        chosen.layers(SPEC, GRAPH, ("pyton",))
+        selection.layers(SPEC, GRAPH, ("pyton",))
     assert caught.value.hint == "did you mean `python`?"
 
 
 def test_outputs_are_those_of_build():
-    assert [(each.name, task.name) for each, task in chosen.outputs(SPEC, ())] == [("unit[b]", "build")]
+    assert [(each.name, task.name) for each, task in selection.outputs(SPEC, ())] == [("unit[b]", "build")]
     with pytest.raises(UsageError):
-        chosen.outputs(SPEC, ("lint",))
+        selection.outputs(SPEC, ("lint",))
     with pytest.raises(UsageError, match="no base, layer or env `deps`"):
-        chosen.outputs(SPEC, ("deps",))
+        selection.outputs(SPEC, ("deps",))
 
 
 def test_the_two_sides_differ_in_all_that_may_not_matter(monkeypatch):

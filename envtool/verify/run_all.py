@@ -15,8 +15,8 @@ from envtool.run import task_container
 from envtool.store.temp_dirs import scratch
 from envtool.verify import layers, outputs
 from envtool.verify.clock import Clocks
+from envtool.verify.comparison import Verified
 from envtool.verify.layers import Bench, Target
-from envtool.verify.result import Verified
 
 
 def verify(

@@ -4,7 +4,7 @@ import io
 import tarfile
 import zipfile
 
-from envtool.verify.archives import members
+from envtool.verify.compare_archives import members
 from envtool.verify.outputs import compared
 
 

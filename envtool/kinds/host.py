@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from envtool.api import Bind, Call, Json, Kind, Looked, Recipe, Request, Site, shapes
-from envtool.kinds import installed
+from envtool.kinds import host_files
 
 SYSTEM = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
 EMPTY = (
@@ -109,7 +109,7 @@ class Host(Kind):
     version: ClassVar[int] = 2
     pinned: ClassVar[bool] = False
     pins: ClassVar[Json] = shapes.record({"system": shapes.TEXT, "installed": shapes.mapping({"type": "string"})})
-    _last: installed.Installed | None = None
+    _last: host_files.Installed | None = None
 
     def resolve(self, request: Request, site: Site) -> Json:
         """What is installed now."""
@@ -127,13 +127,13 @@ class Host(Kind):
         """What no package has, as it was when these pins were looked at last."""
         last = self._last
         if last is None or _beside(last).items() - pins["installed"].items():
-            last = self._last = installed.look(LEFT_OUT)
+            last = self._last = host_files.look(LEFT_OUT)
         changed = _beside(last).items() - pins["installed"].items()  # by now: of these pins nothing is known any more
         unseen = "the machine has changed meanwhile" if changed else last.unseen
         return Looked(states=last.states, trees=tuple(last.trees), unseen=unseen)
 
     def _identity(self) -> dict[str, Json]:
-        last = self._last = installed.look(LEFT_OUT)
+        last = self._last = host_files.look(LEFT_OUT)
         return {"system": _system(), "installed": {**_databases(), **_beside(last)}}
 
     def platform(self, pins: Any) -> str:
@@ -166,16 +166,16 @@ class Host(Kind):
 
     def packages_with(self, request: Request, pins: Json, ends: Sequence[str], site: Site) -> Mapping[str, str]:
         """Where it is Debian or Ubuntu, by the Contents index of its suite."""
-        from envtool.kinds.debian import contents
+        from envtool.kinds.debian import contents_index
 
-        return contents.of_system(ends, site)
+        return contents_index.of_system(ends, site)
 
     def summary(self, request: Request, pins: Any) -> str:
         """As in: Debian GNU/Linux 12 (bookworm), this machine."""
         return f"{pins['system']}, this machine"
 
 
-def _beside(found: installed.Installed) -> dict[str, Json]:
+def _beside(found: host_files.Installed) -> dict[str, Json]:
     return {BESIDE: found.digest, BESIDE_ETC: found.etc}
 
 

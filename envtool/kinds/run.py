@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 from envtool.api import PROJECT, Call, Command, Json, Kind, Recipe, Request, Run
-from envtool.kinds import inplace
+from envtool.kinds import in_place_steps
 
 INPUTS = "/dev/envtool/inputs"  # where a layer that is built in the project's place has its inputs: nothing keeps it
 DAY = 86400  # seconds
@@ -81,7 +81,9 @@ class RunLayer(Kind):
         if not in_place:
             return Recipe(steps=steps, network=network, phase="running")
         arguments = (INPUTS, max(0, request.epoch - DAY))
-        begin, finish = (Call(function=each, arguments=arguments) for each in (inplace.begin, inplace.finish))
+        begin, finish = (
+            Call(function=each, arguments=arguments) for each in (in_place_steps.begin, in_place_steps.finish)
+        )
         return Recipe(steps=(begin, *steps, finish), network=network, project=INPUTS, phase="running")
 
     def summary(self, request: Request, pins: Json) -> str:

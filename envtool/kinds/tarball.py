@@ -100,9 +100,9 @@ class Tarball(Kind):
 
     def packages_with(self, request: Request, pins: Json, ends: Sequence[str], site: Site) -> Mapping[str, str]:
         """Where it is Debian or Ubuntu, by the Contents index of its suite."""
-        from envtool.kinds.debian import contents
+        from envtool.kinds.debian import contents_index
 
-        return contents.of_system(ends, site)
+        return contents_index.of_system(ends, site)
 
     def summary(self, request: Request, pins: Any) -> str:
         """As in: root.tar.xz."""

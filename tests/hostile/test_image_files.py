@@ -8,7 +8,7 @@ import tarfile
 import pytest
 
 from envtool.container import copy_files, rootfs
-from envtool.kinds.dockerfile import copying
+from envtool.kinds.dockerfile import copy_inside
 
 
 def member(name, kind=tarfile.REGTYPE, link="", content=b""):
@@ -78,7 +78,7 @@ def test_an_owner_is_looked_up_whatever_the_image_has_for_passwd(shape, common):
     assert ".py:" not in done.said
 
 
-@pytest.mark.parametrize("read", [rootfs.read, copying._read])
+@pytest.mark.parametrize("read", [rootfs.read, copy_inside._read])
 def test_names_are_read_from_regular_files_alone(read, tmp_path):
     good = tmp_path / "good"
     good.write_bytes(b"app:x:5:5::/:\n")

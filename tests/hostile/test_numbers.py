@@ -28,9 +28,9 @@ from envtool.build import container_steps
 from envtool.container import outputs
 from envtool.errors import BuildError, EnvtoolError, FetchError, SpecError, UsageError
 from envtool.fs import globs, sizes
-from envtool.kinds.debian import archive as deb
-from envtool.kinds.dockerfile import ignore, words
-from envtool.kinds.dockerfile.words import Lexer
+from envtool.kinds.debian import deb
+from envtool.kinds.dockerfile import dockerignore, shell_words
+from envtool.kinds.dockerfile.shell_words import Lexer
 from envtool.net.oci import documents
 from envtool.net.oci.auth import challenges
 from envtool.plugins import discover
@@ -446,7 +446,7 @@ def backtracking(pattern: str) -> str:
 )
 def test_dockerignore_means_what_its_expression_says(pattern, path):
     pattern, path = "".join(pattern), "/".join(path)
-    assert ignore.covers(pattern, path) == (re.match(backtracking(pattern), path) is not None)
+    assert dockerignore.covers(pattern, path) == (re.match(backtracking(pattern), path) is not None)
 
 
 @settings(max_examples=examples(300, 20000), deadline=None)
@@ -467,7 +467,7 @@ def test_variables_are_trimmed_as_the_shell_does(pattern, value, sign):
             wanted = value[n:] if sign == "#" else value[: len(value) - n]
         else:
             wanted = value
-        assert words._trimmed(value, doubled + pattern, sign) == wanted
+        assert shell_words._trimmed(value, doubled + pattern, sign) == wanted
 
 
 MANY = 3000
@@ -479,12 +479,12 @@ HOSTILE = [
     ("globs", lambda: globs.matcher(tuple("*a" * n + "b" for n in range(100))).fullmatch("a" * MANY)),
     ("globs", lambda: globs.matcher(("**/" * 20000 + "x",)).fullmatch("a/" * MANY)),
     ("names", lambda: globs.words("*a" * 100 + "b").fullmatch("a" * MANY)),
-    ("ignore", lambda: ignore.covers("*a" * 100 + "b" + "*a" * 100, "a" * MANY + "b" + "a" * 99)),
-    ("ignore", lambda: ignore.covers("**a" * 100 + "b", "ba/" * MANY)),
-    ("ignore", lambda: ignore.covers("**/*a*" * 100 + "b/c", "aab/" * MANY)),
-    ("trim #", lambda: words._trimmed("a" * 100_000, "*a" * 100 + "b", "#")),
-    ("trim %", lambda: words._trimmed("a" * 100_000, "b" + "a*" * 100, "%")),
-    ("replace", lambda: words._replaced("a" * 100_000, "a*a" * 100 + "b", "x", every=True)),
+    ("ignore", lambda: dockerignore.covers("*a" * 100 + "b" + "*a" * 100, "a" * MANY + "b" + "a" * 99)),
+    ("ignore", lambda: dockerignore.covers("**a" * 100 + "b", "ba/" * MANY)),
+    ("ignore", lambda: dockerignore.covers("**/*a*" * 100 + "b/c", "aab/" * MANY)),
+    ("trim #", lambda: shell_words._trimmed("a" * 100_000, "*a" * 100 + "b", "#")),
+    ("trim %", lambda: shell_words._trimmed("a" * 100_000, "b" + "a*" * 100, "%")),
+    ("replace", lambda: shell_words._replaced("a" * 100_000, "a*a" * 100 + "b", "x", every=True)),
     ("arguments", lambda: uses_args("{{" * 100_000 + "args" + "{{" * 100_000)),
     ("challenges", lambda: challenges("Bearer " + " " * 60_000 + "=")),
     ("challenges", lambda: challenges("," * 60_000 + "=")),
@@ -826,7 +826,7 @@ def test_files_of_a_project_that_are_mostly_blanks(quick):
 @pytest.mark.parametrize("number", ["9" * 5000, "7" * 400, "\u0663", "\u00b2", "-1", "1e9", "99999999999999999999"])
 def test_numbers_of_a_dockerfile(line, number, quick):
     pytest.importorskip("dockerfile")
-    from envtool.kinds.dockerfile.parse import Fault, parse
+    from envtool.kinds.dockerfile.parser import Fault, parse
     from envtool.kinds.dockerfile.stages import platform_arguments, stages
     from envtool.kinds.dockerfile.translate import Builder
 

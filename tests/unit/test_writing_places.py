@@ -64,7 +64,7 @@ ALLOWED = {
     "envtool/project/git.py:_private": PRIVATE,
     "envtool/project/repository.py": "opens with O_PATH alone, by flags that have a name",
     "envtool/project/git.py:_forget": PRIVATE,
-    "envtool/kinds/image/settle.py": PRIVATE,
+    "envtool/kinds/image/resolver.py": PRIVATE,
     "envtool/container/doctor.py": PRIVATE,
     "envtool/container/": CONTAINER,
     "envtool/build/container_steps.py": CONTAINER,

@@ -27,8 +27,8 @@ from envtool.kinds.debian import bootstrap
 from envtool.kinds.debian import pins as pinned
 
 if TYPE_CHECKING:
-    from envtool.kinds.debian.index import Index
-    from envtool.kinds.debian.stack import Ground
+    from envtool.kinds.debian.apt_sources import Ground
+    from envtool.kinds.debian.package_index import Index
 
 _NAME: Json = {
     "type": "string",
@@ -95,10 +95,10 @@ class Apt(Kind):
 
     def resolve(self, request: Request, site: Site) -> Json:
         """Ask the apt of the stack what it would install, without network, from the verified index."""
-        from envtool.kinds.debian import stack
+        from envtool.kinds.debian import apt_sources
 
         wish = Wish.read(request.options)
-        ground = stack.ground(request, site)
+        ground = apt_sources.ground(request, site)
         answer = _ask(wish, ground, site, "-qq", "--print-uris")
         if answer.status:
             raise _refusal(wish, ground, _ask(wish, ground, site, "--simulate"))
@@ -133,7 +133,7 @@ class Apt(Kind):
 
     def build(self, request: Request, pins: Any) -> Recipe:
         """Offer the debs to apt as an archive of their own, and let it install what was asked for."""
-        from envtool.kinds.debian import offer
+        from envtool.kinds.debian import offline_repo
 
         wish = Wish.read(request.options)
         debs: list[Json] = [
@@ -141,16 +141,16 @@ class Apt(Kind):
             for item in sorted(pins["debs"], key=pinned.file_name)
         ]
         names = sorted(item["name"] for item in pins["debs"])
-        environment = bootstrap.ENVIRONMENT | {"APT_CONFIG": offer.CONFIG}
+        environment = bootstrap.ENVIRONMENT | {"APT_CONFIG": offline_repo.CONFIG}
         return Recipe(
             steps=(
-                Call(function=offer.prepare, arguments=(debs, pins["arch"], BLOBS, *_flags(names))),
+                Call(function=offline_repo.prepare, arguments=(debs, pins["arch"], BLOBS, *_flags(names))),
                 *(bootstrap.run(_NO_DIRECTORY) for name in names if name == "slapd"),
                 Run(command=Command(argv=(*wish.install(), *sorted(wish.packages))), env=environment),
                 bootstrap.compile_again(),
-                Call(function=offer.settle, arguments=(debs,)),
+                Call(function=offline_repo.settle, arguments=(debs,)),
             ),
-            drop=(*bootstrap.DROP, *offer.DROP),
+            drop=(*bootstrap.DROP, *offline_repo.DROP),
             phase="installing",
         )
 
@@ -230,14 +230,14 @@ def _pin(line: str) -> dict[str, Any]:
 
 
 def _refusal(wish: Wish, ground: Ground, answer: Completed) -> ResolveError:
-    from envtool.kinds.debian import closure, lists
+    from envtool.kinds.debian import dependencies, suite_index
 
     said = (answer.stdout + b"\n" + answer.stderr).decode(errors="replace")
     index: Index | None = None
     if "Unable to locate package" in said or "has no installation candidate" in said:
-        index = lists.read(ground.lists, ground.paths)
+        index = suite_index.read(ground.lists, ground.paths)
         try:
-            closure.check(index, [re.split("[:=]", item)[0] for item in wish.packages], ground.suite)
+            dependencies.check(index, [re.split("[:=]", item)[0] for item in wish.packages], ground.suite)
         except ResolveError as error:
             return error
     for item in wish.packages:
@@ -245,10 +245,10 @@ def _refusal(wish: Wish, ground: Ground, answer: Completed) -> ResolveError:
         plain = name.partition(":")[0]
         if not any(text in said for text in (f"package {plain}\n", f"'{plain}'", f"Package {plain} ", f" {plain}\n")):
             continue
-        index = index or lists.read(ground.lists, ground.paths)
+        index = index or suite_index.read(ground.lists, ground.paths)
         if plain not in index and not index.providers(plain):
             return ResolveError(
-                f"no package `{plain}` in {ground.suite}", code="no-package", hint=closure.near(plain, index)
+                f"no package `{plain}` in {ground.suite}", code="no-package", hint=dependencies.near(plain, index)
             )
         have = [package.version for package in index.versions(plain)] if plain in index else []
         if version and version not in have:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from envtool.api import Call, Fetch, Json, Kind, Recipe, Request, Site, shapes
 from envtool.kinds.debian import bootstrap
 from envtool.kinds.debian import pins as pinned
-from envtool.kinds.debian.wish import Wish
+from envtool.kinds.debian.suite_options import Wish
 
 _STRINGS: dict[str, Json] = {"type": "array", "items": {"type": "string", "minLength": 1}}
 _SUITE: dict[str, Json] = {
@@ -82,14 +82,14 @@ class Debian(Kind):
 
     def resolve(self, request: Request, site: Site) -> Json:
         """Verify the suite's index, and choose the packages of a minimal system."""
-        from envtool.kinds.debian import lists, mirrors
-        from envtool.kinds.debian.closure import minimal
+        from envtool.kinds.debian import mirrors, suite_index
+        from envtool.kinds.debian.dependencies import minimal
 
         wish = _located(request)
         mirrors.own(site)
         site.note(f"reading the index of {wish.suite}")
-        archive = lists.find(wish, site, environ=os.environ, sources=mirrors.configured())
-        index = lists.load(archive.lists, site)
+        archive = suite_index.find(wish, site, environ=os.environ, sources=mirrors.configured())
+        index = suite_index.load(archive.lists, site)
         chosen = minimal(index, wish.packages, suite=archive.suite)
         named = {wish.mirror.rstrip("/"), wish.security_mirror.rstrip("/")}
         return {
@@ -119,14 +119,14 @@ class Debian(Kind):
 
     def faketime(self, request: Request, pins: Any, site: Site) -> bytes | None:
         """Out of the package `libfaketime` of the same index."""
-        from envtool.kinds.debian import lists, mirrors
-        from envtool.kinds.debian.archive import decompress, members, parts
+        from envtool.kinds.debian import mirrors, suite_index
+        from envtool.kinds.debian.deb import decompress, members, parts
 
         mirrors.own(site)
         found = pinned.from_pins(pins)
         places = [mirrors.places(item.url, pins["suite"], item.suite, int(pins["epoch"])) for item in found]
         wanted = [item.fetch(where) for item, where in zip(found, places, strict=True)]
-        index = lists.read(found, site.fetch(wanted))
+        index = suite_index.read(found, site.fetch(wanted))
         if "libfaketime" not in index:
             return None
         one = {**pins, "debs": [pinned.pin(index["libfaketime"])]}
@@ -138,26 +138,26 @@ class Debian(Kind):
 
     def packages_with(self, request: Request, pins: Json, ends: Sequence[str], site: Site) -> Mapping[str, str]:
         """By the suite's Contents index."""
-        from envtool.kinds.debian import contents
+        from envtool.kinds.debian import contents_index
 
-        return contents.packages(_located(request), ends, site)
+        return contents_index.packages(_located(request), ends, site)
 
     def build(self, request: Request, pins: Any) -> Recipe:
         """Unpack all, write dpkg's database, run what the packages bring."""
-        from envtool.kinds.debian import unpack
+        from envtool.kinds.debian import unpack_debs
 
         debs = sorted(pins["debs"], key=lambda item: (-item["size"], item["name"]))
         return Recipe(
             steps=(
                 Call(
-                    function=unpack.unpack,
+                    function=unpack_debs.unpack,
                     arguments=([pinned.file_name(item) for item in debs], True),
                     counts=len(debs),
                     phase="unpacking",
                 ),
                 *bootstrap.configure(pins["arch"]),
                 bootstrap.compile_again(),
-                Call(function=unpack.finish),
+                Call(function=unpack_debs.finish),
             ),
             drop=bootstrap.DROP,
             phase="configuring",

@@ -11,7 +11,7 @@ from envtool.fs.sizes import said
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from envtool.kinds.debian.index import Package
+    from envtool.kinds.debian.package_index import Package
 
 
 _WORD: Json = {

@@ -85,29 +85,29 @@ class Dockerfile(Kind):
 
     def asked_inputs(self, options: Json) -> tuple[str, ...]:
         """What tells which image a local one is."""
-        from envtool.kinds.dockerfile import making
+        from envtool.kinds.dockerfile import resolver
 
-        return making.local(options)
+        return resolver.local(options)
 
     def judge(self, options: Json) -> None:
         """Can each of `images:` be an image?"""
-        from envtool.kinds.dockerfile import images
+        from envtool.kinds.dockerfile import base_images
 
         chosen: Any = options if isinstance(options, dict) else {}
         for each in chosen.get("images", {}).values():
-            images.KIND.judge(each)
+            base_images.KIND.judge(each)
 
     def check(self, request: Request, site: Site) -> None:
         """Can the Dockerfile be read, and are the local images there that it needs?"""
-        from envtool.kinds.dockerfile import making
+        from envtool.kinds.dockerfile import resolver
 
-        making.check(request, site)
+        resolver.check(request, site)
 
     def foreseen(self, request: Request) -> tuple[Part, ...]:
         """Its COPYs of the context, and RUNs that mount it or a secret."""
-        from envtool.kinds.dockerfile import making
+        from envtool.kinds.dockerfile import resolver
 
-        return making.foreseen(request)
+        return resolver.foreseen(request)
 
     def texts(self, options: Json) -> tuple[str, ...]:
         """The Dockerfile, and what its context ignores."""
@@ -115,79 +115,79 @@ class Dockerfile(Kind):
 
     def question(self, request: Request) -> Json:
         """The images that are named, and what ADD may fetch; not what is built of them."""
-        from envtool.kinds.dockerfile import making
+        from envtool.kinds.dockerfile import resolver
 
-        return making.question(request)
+        return resolver.question(request)
 
     def resolve(self, request: Request, site: Site) -> Json:
         """Pin each image, and what is behind the URLs of ADD that say no checksum."""
-        from envtool.kinds.dockerfile import making
+        from envtool.kinds.dockerfile import resolver
 
-        return making.resolve(request, site)
+        return resolver.resolve(request, site)
 
     def fresh(self, request: Request, pins: Any) -> bool:
         """Are the images still what they were, by looking at this machine alone?"""
-        from envtool.kinds.dockerfile import making
+        from envtool.kinds.dockerfile import resolver
 
-        return making.fresh(request, pins)
+        return resolver.fresh(request, pins)
 
     def watches(self, pins: Any) -> tuple[str, ...]:
         """What the images are known by on this machine."""
-        from envtool.kinds.dockerfile import images
+        from envtool.kinds.dockerfile import base_images
 
-        return tuple(path for known in pins["images"].values() for path in images.KIND.watches(known))
+        return tuple(path for known in pins["images"].values() for path in base_images.KIND.watches(known))
 
     def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
         """The first layer of the image that the target stands on."""
-        from envtool.kinds.dockerfile import making
+        from envtool.kinds.dockerfile import resolver
 
-        found = making.own(request, pins)
+        found = resolver.own(request, pins)
         return found[0].fetches(found[1], found[2]) if found else ()
 
     def locate(self, request: Request, pins: Json, fetches: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
         """As the kind `image` has it."""
-        from envtool.kinds.dockerfile import making
+        from envtool.kinds.dockerfile import resolver
 
-        found = making.own(request, pins)
+        found = resolver.own(request, pins)
         return found[0].locate(found[1], found[2], fetches, site) if found else fetches
 
     def material(self, request: Request, pins: Json) -> Json:
         """What decides that layer; the parts have keys of their own."""
-        from envtool.kinds.dockerfile import making
+        from envtool.kinds.dockerfile import resolver
 
-        found = making.own(request, pins)
+        found = resolver.own(request, pins)
         return found[0].material(found[1], found[2]) if found else "scratch"
 
     def build(self, request: Request, pins: Json) -> Recipe:
         """That layer, or nothing for `scratch`."""
-        from envtool.kinds.dockerfile import making
+        from envtool.kinds.dockerfile import resolver
 
-        found = making.own(request, pins)
+        found = resolver.own(request, pins)
         return found[0].build(found[1], found[2]) if found else Recipe()
 
     def parts(self, request: Request, pins: Any) -> tuple[Part, ...]:
         """One for each layer of the images, and for each instruction that changes the tree."""
-        from envtool.kinds.dockerfile import making
+        from envtool.kinds.dockerfile import resolver
 
-        return making.parts(request, pins)
+        return resolver.parts(request, pins)
 
     def image_config(self, request: Request, pins: Any) -> Mapping[str, Json]:
         """What the target says of itself."""
-        from envtool.kinds.dockerfile import making
+        from envtool.kinds.dockerfile import resolver
 
-        return making.image_config(request, pins)
+        return resolver.image_config(request, pins)
 
     def variables(self, request: Request, pins: Any) -> Mapping[str, str]:
         """What its ENVs and its image's say."""
-        from envtool.kinds.dockerfile import images, making
+        from envtool.kinds.dockerfile import base_images, resolver
 
-        return images.variables(making.image_config(request, pins))
+        return base_images.variables(resolver.image_config(request, pins))
 
     def packages_with(self, request: Request, pins: Json, ends: Sequence[str], site: Site) -> Mapping[str, str]:
         """Where it is Debian or Ubuntu, by the Contents index of its suite."""
-        from envtool.kinds.debian import contents
+        from envtool.kinds.debian import contents_index
 
-        return contents.of_system(ends, site)
+        return contents_index.of_system(ends, site)
 
     def summary(self, request: Request, pins: Any) -> str:
         """As in: 2 images."""

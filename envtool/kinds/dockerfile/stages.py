@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from envtool.fs.sizes import natural
-from envtool.kinds.dockerfile.mounts import froms
-from envtool.kinds.dockerfile.parse import Fault, Instruction
-from envtool.kinds.dockerfile.words import Lexer, WordError
+from envtool.kinds.dockerfile.parser import Fault, Instruction
+from envtool.kinds.dockerfile.run_mounts import froms
+from envtool.kinds.dockerfile.shell_words import Lexer, WordError
 
 SCRATCH = "scratch"
 UNSET = "an ARG or ENV of this stage, or of the image, gives it a value; `args:` in the spec does for an ARG"

@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 from envtool.fs.sizes import natural
-from envtool.kinds.dockerfile import mounts, transfers
-from envtool.kinds.dockerfile.acts import Act, DirectoryAct, RunAct
-from envtool.kinds.dockerfile.parse import Fault, Heredoc, Instruction, heredoc_of, parse
+from envtool.kinds.dockerfile import copy_add, run_mounts
+from envtool.kinds.dockerfile.operations import Act, DirectoryAct, RunAct
+from envtool.kinds.dockerfile.parser import Fault, Heredoc, Instruction, heredoc_of, parse
+from envtool.kinds.dockerfile.shell_words import Lexer, WordError
 from envtool.kinds.dockerfile.stages import UNSET, arguments, bound, check_flags
-from envtool.kinds.dockerfile.words import Lexer, WordError
 from envtool.model import Json
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -154,7 +154,7 @@ def _run(self: Builder, it: Instruction) -> None:
             user=str(self.config.get("User") or ""),
             workdir=self.workdir,
             network=network != "none",
-            mounts=mounts.read(it, self.workdir, self.expander(it.line)),
+            mounts=run_mounts.read(it, self.workdir, self.expander(it.line)),
             script=script,
         )
     )
@@ -175,7 +175,7 @@ def _short(text: str) -> str:
 
 
 def _transfer(self: Builder, it: Instruction) -> None:
-    self.acts.append(transfers.read(it, title=_title(it), expand=self.expander(it.line), absolute=self.absolute,
+    self.acts.append(copy_add.read(it, title=_title(it), expand=self.expander(it.line), absolute=self.absolute,
                                     document=lambda each: _document(self, each, it.line)))  # fmt: skip
 
 

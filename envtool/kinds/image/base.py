@@ -41,10 +41,10 @@ class ImageLayer(Kind):
 
     def locate(self, request: Request, pins: Json, fetches: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
         """See Kind."""
-        from envtool.kinds.image import settle
+        from envtool.kinds.image import resolver
 
         options = cast("dict[str, Any]", request.options)
-        return settle.located(parse(options["image"]), options["manifest"], request.directory, fetches, site)
+        return resolver.located(parse(options["image"]), options["manifest"], request.directory, fetches, site)
 
     def build(self, request: Request, pins: Json) -> Recipe:
         """See Kind."""
@@ -126,7 +126,7 @@ class Image(Kind):
 
     def resolve(self, request: Request, site: Site) -> Json:
         """Ask what the name means now."""
-        from envtool.kinds.image import settle
+        from envtool.kinds.image import resolver
 
         try:
             source, platform = of_options(request.options)
@@ -134,7 +134,7 @@ class Image(Kind):
         except FetchError as error:
             problem = Problem(where=request.where, message=error.message, code=error.code, hint=error.hint)
             raise SpecError((problem,)) from error
-        return settle.settle(source, asked, request.directory, site, request.keep)
+        return resolver.settle(source, asked, request.directory, site, request.keep)
 
     def fetches(self, request: Request, pins: Json) -> tuple[Fetch, ...]:
         """The first layer."""
@@ -142,9 +142,9 @@ class Image(Kind):
 
     def locate(self, request: Request, pins: Json, fetches: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
         """See Kind."""
-        from envtool.kinds.image import settle
+        from envtool.kinds.image import resolver
 
-        return settle.located(of_options(request.options)[0], pinned.manifest(pins), request.directory, fetches, site)
+        return resolver.located(of_options(request.options)[0], pinned.manifest(pins), request.directory, fetches, site)
 
     def material(self, request: Request, pins: Json) -> Json:
         """Of an image without layers: there is nothing to tell it by."""
@@ -185,9 +185,9 @@ class Image(Kind):
 
     def packages_with(self, request: Request, pins: Json, ends: Sequence[str], site: Site) -> Mapping[str, str]:
         """Where it is Debian or Ubuntu, by the Contents index of its suite."""
-        from envtool.kinds.debian import contents
+        from envtool.kinds.debian import contents_index
 
-        return contents.of_system(ends, site)
+        return contents_index.of_system(ends, site)
 
     def summary(self, request: Request, pins: Json) -> str:
         """As in: alpine:3.20, 3 layers, 31 MB."""

@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable
 
 from envtool.api import Fetch, FetchError, Json, Original, ResolveError, Site
-from envtool.kinds.image import archives, pins
-from envtool.kinds.image.settle import client, place, saved
+from envtool.kinds.image import image_archives, pins
+from envtool.kinds.image.resolver import client, place, saved
 from envtool.kinds.image.source import DOCKER_ARCHIVE, LAYOUT, Source
 from envtool.net.oci import documents, layout
 from envtool.net.oci.documents import Document
@@ -24,7 +24,7 @@ def original(source: Source, pinned: Json, directory: str, site: Site) -> Origin
         return _read(pinned, site, what, lambda digest, _limit: _from_registry(source, pinned, digest, site))
     if source.scheme == LAYOUT:
         return _read(pinned, site, what, lambda digest, limit: _from_layout(path, digest, limit, site))
-    with archives.opened(path, what, site) as archive:
+    with image_archives.opened(path, what, site) as archive:
         if source.scheme == DOCKER_ARCHIVE:
             body = archive.small(str(saved(archive, source)["Config"]), documents.CONFIG_LIMIT)
             return _read(pinned, site, what, lambda _digest, _limit: body)

@@ -6,8 +6,8 @@ import pytest
 
 from envtool.container import pid1
 from envtool.errors import BuildError
-from envtool.kinds.debian.archive import ArchiveError
-from envtool.kinds.dockerfile.copying import CopyError
+from envtool.kinds.debian.deb import ArchiveError
+from envtool.kinds.dockerfile.copy_inside import CopyError
 
 
 def raised(error: BaseException) -> BaseException:

@@ -6,7 +6,7 @@ import pytest
 from jsonschema_rs import validator_for
 
 from envtool.api import Command, InputFile, Place, Request, Run, Unpack, Where
-from envtool.kinds import inplace
+from envtool.kinds import in_place_steps
 from envtool.kinds.copy import Copy
 from envtool.kinds.fetch import FetchLayer, file_name
 from envtool.kinds.run import RunLayer
@@ -46,7 +46,7 @@ def test_run_in_place():
     recipe = kind.build(replace(asked, epoch=1_700_000_000), None)
     begin, command, finish = recipe.steps
     assert command == Run(command=Command(shell="make"), cwd="/project")
-    assert (begin.function, finish.function) == (inplace.begin, inplace.finish)
+    assert (begin.function, finish.function) == (in_place_steps.begin, in_place_steps.finish)
     assert begin.arguments == finish.arguments == (recipe.project, 1_700_000_000 - 86400)
     assert recipe.project != "/project"
     assert kind.in_project(asked, None) == {".": "/project"}

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envtool.kinds.debian import unpack
-from envtool.kinds.debian.archive import ArchiveError, control_text, decompress, members, parts
+from envtool.kinds.debian import unpack_debs
+from envtool.kinds.debian.deb import ArchiveError, control_text, decompress, members, parts
 
 from .conftest import make_deb, make_tar
 
@@ -94,7 +94,7 @@ def test_extract_writes_files_links_modes_and_times(debs, tmp_path):
         },
         scripts={"./conffiles": b"/etc/a.conf\n", "./postinst": b"#!/bin/sh\n"},
     )
-    control, owned, conffiles = unpack.extract(deb, str(root))
+    control, owned, conffiles = unpack_debs.extract(deb, str(root))
     assert (root / "lib").is_symlink()
     assert (root / "usr/lib/x").read_bytes() == b"content"
     assert os.readlink(root / "usr/lib/y") == "x"
@@ -103,14 +103,14 @@ def test_extract_writes_files_links_modes_and_times(debs, tmp_path):
     assert conffiles == {"/etc/a.conf": hashlib.md5(b"conf").hexdigest()}
     assert owned[:3] == ["/.", "/lib", "/lib/x"]
     assert set(control) == {"control", "conffiles", "postinst"}
-    unpack.extract(deb, str(root))  # again, over what is there
+    unpack_debs.extract(deb, str(root))  # again, over what is there
 
 
 def test_a_file_is_never_written_through_a_link(debs, tmp_path):
     (tmp_path / "outside").write_text("before")
     (tmp_path / "root/etc").mkdir(parents=True)
     (tmp_path / "root/etc/a").symlink_to(tmp_path / "outside")
-    unpack.extract(debs("a.deb", CONTROL, {"./etc/a": b"after"}), str(tmp_path / "root"))
+    unpack_debs.extract(debs("a.deb", CONTROL, {"./etc/a": b"after"}), str(tmp_path / "root"))
     assert (tmp_path / "outside").read_text() == "before"
     assert not (tmp_path / "root/etc/a").is_symlink()
 
@@ -118,8 +118,8 @@ def test_a_file_is_never_written_through_a_link(debs, tmp_path):
 def test_the_database(debs, tmp_path):
     same = "Package: libb\nVersion: 2\nArchitecture: amd64\nMulti-Arch: same\n"
     records = [
-        unpack._Record(
-            unpack.extract(
+        unpack_debs._Record(
+            unpack_debs.extract(
                 debs(
                     "a.deb",
                     CONTROL,
@@ -133,9 +133,9 @@ def test_the_database(debs, tmp_path):
                 str(tmp_path / "root"),
             )
         ),
-        unpack._Record(unpack.extract(debs("b.deb", same, {"./usr/b": b""}), str(tmp_path / "root"))),
+        unpack_debs._Record(unpack_debs.extract(debs("b.deb", same, {"./usr/b": b""}), str(tmp_path / "root"))),
     ]
-    unpack.write_database(records[::-1], str(tmp_path / "root"))
+    unpack_debs.write_database(records[::-1], str(tmp_path / "root"))
     top = tmp_path / "root/var/lib/dpkg"
     status = (top / "status").read_text()
     assert status.count("Status: install ok unpacked") == 2
@@ -149,19 +149,21 @@ def test_the_database(debs, tmp_path):
 
 
 def test_workers_say_which_deb_is_bad(debs, tmp_path, monkeypatch):
-    monkeypatch.setattr(unpack, "BLOBS", str(tmp_path))
+    monkeypatch.setattr(unpack_debs, "BLOBS", str(tmp_path))
     debs("bad.deb", CONTROL, {"../evil": b""})
     with pytest.raises(ArchiveError, match=r"bad[.]deb: .*evil"):
-        unpack.in_parallel(["bad.deb"], print)
+        unpack_debs.in_parallel(["bad.deb"], print)
 
 
 def test_a_place_that_is_taken_is_said_without_python(tmp_path, monkeypatch, debs):
-    monkeypatch.setattr(unpack, "BLOBS", str(tmp_path))
-    monkeypatch.setattr(unpack, "extract", lambda deb, _, extract=unpack.extract: extract(deb, f"{tmp_path}/root"))
+    monkeypatch.setattr(unpack_debs, "BLOBS", str(tmp_path))
+    monkeypatch.setattr(
+        unpack_debs, "extract", lambda deb, _, extract=unpack_debs.extract: extract(deb, f"{tmp_path}/root")
+    )
     debs("a.deb", CONTROL, {"./etc/a": b"x"})
     (tmp_path / "root/etc/a/below").mkdir(parents=True)
     with pytest.raises(ArchiveError) as caught:
-        unpack.in_parallel(["a.deb"], print)
+        unpack_debs.in_parallel(["a.deb"], print)
     assert caught.value.message == (
         f"a.deb: {tmp_path}/root/etc/a: Is a directory (another package, or a layer below, has something else at this"
         " place: leave one of them out)"

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from envtool.api import ResolveError
-from envtool.kinds.debian.closure import closure, minimal, near
-from envtool.kinds.debian.index import Index
+from envtool.kinds.debian.dependencies import closure, minimal, near
+from envtool.kinds.debian.package_index import Index
 
 from .conftest import stanza
 

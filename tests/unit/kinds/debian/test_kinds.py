@@ -11,7 +11,7 @@ import jsonschema_rs
 import pytest
 
 from envtool.api import BLOBS, Call, Completed, FetchError, ResolveError, Run, SpecError
-from envtool.kinds.debian import lists, mirrors, offer, release
+from envtool.kinds.debian import mirrors, offline_repo, release, suite_index
 from envtool.kinds.debian.apt import Apt
 from envtool.kinds.debian.base import Debian
 
@@ -25,7 +25,7 @@ SYSTEM = [ESSENTIAL, stanza("apt", Depends="libc6"), stanza("libc6", "2.36-1")]
 def _here(monkeypatch, keyring):
     monkeypatch.setattr(release, "keyrings", lambda archive, extra=(): (keyring,))
     monkeypatch.setattr(mirrors, "configured", tuple)
-    monkeypatch.setattr(lists.time, "time", lambda: NOW)
+    monkeypatch.setattr(suite_index.time, "time", lambda: NOW)
     monkeypatch.setenv("ENVTOOL_DEBIAN_MIRROR", MIRROR)
 
 
@@ -279,7 +279,7 @@ def test_a_system_without_apt(site, request_for):
 @pytest.fixture
 def inside(tmp_path, monkeypatch):
     for name in ("PLACE", "CONFIG", "POLICY", "CLUSTER", "MACHINE_ID"):
-        monkeypatch.setattr(offer, name, f"{tmp_path}{getattr(offer, name)}")
+        monkeypatch.setattr(offline_repo, name, f"{tmp_path}{getattr(offline_repo, name)}")
     for name in ("etc", "usr/sbin"):
         (tmp_path / name).mkdir(parents=True)
     return tmp_path
@@ -287,7 +287,7 @@ def inside(tmp_path, monkeypatch):
 
 def test_debs_are_offered_as_an_archive(inside, debs):
     debs("a_1_amd64.deb", CONTROL_TEXT, {})
-    offer.prepare([("a_1_amd64.deb", 9, "c" * 64)], "amd64", str(inside), True)
+    offline_repo.prepare([("a_1_amd64.deb", 9, "c" * 64)], "amd64", str(inside), True)
     (listed,) = (inside / "run/envtool-apt/lists").glob("*_Packages")
     text = listed.read_text()
     assert listed.name == f"{str(inside).replace('/', '_')}_._Packages"
@@ -300,7 +300,7 @@ def test_debs_are_offered_as_an_archive(inside, debs):
 def test_a_policy_and_a_machine_id_that_are_there_stay(inside):
     (inside / "usr/sbin/policy-rc.d").write_text("mine")
     (inside / "etc/machine-id").write_text("1234")
-    offer.prepare([], "amd64", BLOBS, False)
+    offline_repo.prepare([], "amd64", BLOBS, False)
     assert (inside / "usr/sbin/policy-rc.d").read_text() == "mine"
     assert (inside / "etc/machine-id").read_text() == "1234"
     assert not (inside / "etc/postgresql-common").exists()
@@ -311,24 +311,24 @@ def test_what_is_installed_is_read_from_dpkg():
         "Package: a\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1:2\n\n"
         "Package: b\nStatus: install ok half-configured\nArchitecture: all\nVersion: 1\n"
     )
-    assert offer._installed(status) == {"a_1%3a2_amd64"}
+    assert offline_repo._installed(status) == {"a_1%3a2_amd64"}
 
 
 def keystore(entries):
     def text(value):
         return struct.pack(">H", len(value)) + value
 
-    body = offer._JKS + struct.pack(">I", len(entries))
+    body = offline_repo._JKS + struct.pack(">I", len(entries))
     for alias, time, data in entries:
         body += struct.pack(">I", 2) + text(alias) + struct.pack(">Q", time) + text(b"X.509")
         body += struct.pack(">I", len(data)) + data
-    return body + hashlib.sha1(offer._PASSWORD + offer._WHITENER + body).digest()
+    return body + hashlib.sha1(offline_repo._PASSWORD + offline_repo._WHITENER + body).digest()
 
 
 def test_keystores_of_the_same_certificates_come_out_the_same():
     one = keystore([(b"debian:b", 5, b"BB"), (b"debian:a", 6, b"AAA")])
     two = keystore([(b"debian:a", 7, b"AAA"), (b"debian:b", 8, b"BB")])
-    assert offer.canonical_keystore(one) == offer.canonical_keystore(two)
-    assert offer.canonical_keystore(one) == keystore([(b"debian:a", 0, b"AAA"), (b"debian:b", 0, b"BB")])
+    assert offline_repo.canonical_keystore(one) == offline_repo.canonical_keystore(two)
+    assert offline_repo.canonical_keystore(one) == keystore([(b"debian:a", 0, b"AAA"), (b"debian:b", 0, b"BB")])
     broken = one + b"more"
-    assert offer.canonical_keystore(broken) == broken
+    assert offline_repo.canonical_keystore(broken) == broken

@@ -6,8 +6,8 @@ import pytest
 
 from envtool.api import ResolveError
 from envtool.kinds.debian import mirrors, suites
-from envtool.kinds.debian.closure import check, minimal
-from envtool.kinds.debian.index import Index
+from envtool.kinds.debian.dependencies import check, minimal
+from envtool.kinds.debian.package_index import Index
 
 from .conftest import stanza
 

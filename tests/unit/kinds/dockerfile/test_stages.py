@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from envtool.kinds.dockerfile.parse import Fault, parse
+from envtool.kinds.dockerfile.parser import Fault, parse
+from envtool.kinds.dockerfile.shell_words import Lexer
 from envtool.kinds.dockerfile.stages import File, images, needed, platform_arguments, stages
-from envtool.kinds.dockerfile.words import Lexer
 
 
 def file(text: str, **given: str) -> File:

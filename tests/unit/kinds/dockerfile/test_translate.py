@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from envtool.kinds.dockerfile.acts import CopyAct, DirectoryAct, RunAct
-from envtool.kinds.dockerfile.parse import Fault, parse
+from envtool.kinds.dockerfile.operations import CopyAct, DirectoryAct, RunAct
+from envtool.kinds.dockerfile.parser import Fault, parse
+from envtool.kinds.dockerfile.shell_words import Lexer
 from envtool.kinds.dockerfile.stages import platform_arguments
 from envtool.kinds.dockerfile.translate import PATH, Builder
-from envtool.kinds.dockerfile.words import Lexer
 
 IMAGE = {"Env": ["PATH=/bin", "LANG=C"], "WorkingDir": "/srv", "User": "app", "Cmd": ["sh"], "Labels": {"a": "1"}}
 

@@ -12,7 +12,7 @@ import pytest
 
 from envtool.api import FetchError, SpecError
 from envtool.build import context
-from envtool.kinds.image import archives
+from envtool.kinds.image import image_archives
 from envtool.kinds.image import pins as pinned
 from envtool.kinds.image.base import LAYER, Image
 from envtool.net.oci import documents
@@ -163,7 +163,7 @@ def test_layers_that_nobody_can_read(layout, site, media_type, word):
 
 
 def test_archives_that_are_none(site, tmp_path, monkeypatch):
-    monkeypatch.setattr(archives, "FREELY", 1 << 20)
+    monkeypatch.setattr(image_archives, "FREELY", 1 << 20)
     body = config([digest(ONE)])
     named = [(["a/b:1"], body, [("l", ONE)]), (["a/c:2"], config([digest(TWO)]), [("m", TWO)])]
     docker_archive(tmp_path / "two.tar", named)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from envtool.api import Command, FetchError, Problem, Request, ResolveError, Site, SpecError
-from envtool.kinds.debian import lists, mirrors, release
-from envtool.kinds.debian.archive import members
+from envtool.kinds.debian import mirrors, release, suite_index
+from envtool.kinds.debian.deb import members
 from envtool.kinds.debian.pins import PackageList, from_pins
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def _at_hand(suite: str, arch: str, found: tuple[PackageList, ...], site: Site, 
     try:
         paths = site.fetch([item.fetch(mirrors.places(item.url, suite, item.suite, request.epoch)) for item in found])
     except FetchError as error:
-        if not lists.absent(error):
+        if not suite_index.absent(error):
             raise
         raise ResolveError(
             f"the index that base {suite} was made from is gone from its mirror: {error.message}",
@@ -94,7 +94,11 @@ def _own(request: Request, site: Site) -> Ground:
         if remark:
             site.note(remark)
         components = dict.fromkeys(part for item in of_suite for part in item.components)
-        found += [lists.listed(url, index, suite, it, arch[0]) for it in components if lists.has(index, it, arch[0])]
+        found += [
+            suite_index.listed(url, index, suite, it, arch[0])
+            for it in components
+            if suite_index.has(index, it, arch[0])
+        ]
     if not found:
         text = f"the apt that layer `{request.name}` stands on is told of no archive"
         hint = "a `copy` layer below can bring an /etc/apt/sources.list; a `debian:` base needs none"

@@ -14,7 +14,7 @@ from envtool.api import ResolveError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from envtool.kinds.debian.index import Index, Package
+    from envtool.kinds.debian.package_index import Index, Package
 
 # `usrmerge | usr-is-merged` would bring the converter and its perl modules; what we unpack is merged from the start.
 CONVERTER, MERGED = "usrmerge", "usr-is-merged"

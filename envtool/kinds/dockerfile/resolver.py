@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from envtool.api import FetchError, Json, Kind, Part, Problem, Request, ResolveError, Sealed, Site, SpecError, Where
-from envtool.kinds.dockerfile import context, ignore, images
-from envtool.kinds.dockerfile.acts import CopyAct
+from envtool.kinds.dockerfile import base_images, build_context, dockerignore
+from envtool.kinds.dockerfile.operations import CopyAct
 from envtool.kinds.dockerfile.options import as_mapping, places, texts
-from envtool.kinds.dockerfile.parse import Fault, escape, parse
-from envtool.kinds.dockerfile.plan import Assembly, Layers, ahead, built, missing, triggered, url_name
-from envtool.kinds.dockerfile.plan import foreseen as foreseen_parts
+from envtool.kinds.dockerfile.parser import Fault, escape, parse
+from envtool.kinds.dockerfile.parts import Assembly, Layers, ahead, built, missing, triggered, url_name
+from envtool.kinds.dockerfile.parts import foreseen as foreseen_parts
+from envtool.kinds.dockerfile.shell_words import Lexer
 from envtool.kinds.dockerfile.stages import SCRATCH, File, machine, needed, stages
 from envtool.kinds.dockerfile.translate import Builder
-from envtool.kinds.dockerfile.words import Lexer
 
 _PREDEFINED = {"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY", "SOURCE_DATE_EPOCH"}
 
@@ -24,7 +24,9 @@ def local(options: Json) -> tuple[str, ...]:
     """The files of the project that tell which image a local one is."""
     chosen = as_mapping(options).get("images", {})
     return tuple(
-        path for each in chosen.values() for path in (*images.KIND.inputs(each), *images.KIND.asked_inputs(each))
+        path
+        for each in chosen.values()
+        for path in (*base_images.KIND.inputs(each), *base_images.KIND.asked_inputs(each))
     )
 
 
@@ -61,9 +63,9 @@ def check(request: Request, site: Site) -> None:
         raise SpecError(tuple(problems))
     for name, line in names:
         with _Asking(request, {name: line}):
-            chosen = images.option(request.options, name)
-            images.KIND.judge(chosen)
-            for path in images.KIND.inputs(chosen):
+            chosen = base_images.option(request.options, name)
+            base_images.KIND.judge(chosen)
+            for path in base_images.KIND.inputs(chosen):
                 try:
                     site.open(posixpath.normpath(posixpath.join(request.directory, path))).close()
                 except ResolveError as error:
@@ -90,7 +92,7 @@ def foreseen(request: Request) -> tuple[Part, ...]:
     with _Faults(request):
         builders, _ = ahead(file, _target(file, request), _given(request.options))
     return foreseen_parts(
-        builders, context.options(directory, _ignored(request)), _secrets(request.options), _shown(request)
+        builders, build_context.options(directory, _ignored(request)), _secrets(request.options), _shown(request)
     )
 
 
@@ -103,9 +105,11 @@ def resolve(request: Request, site: Site) -> Json:
         target = _target(file, request)
         while names := missing(file, target, _configs(request, found)):
             for name, line in names:
-                asked = images.asked(request, images.option(request.options, name), keep.get("images", {}).get(name))
+                asked = base_images.asked(
+                    request, base_images.option(request.options, name), keep.get("images", {}).get(name)
+                )
                 with _Asking(request, {name: line}):
-                    found[name] = images.KIND.resolve(asked, site)
+                    found[name] = base_images.KIND.resolve(asked, site)
         configs = _configs(request, found)
         builders = built(file, target, configs, _given(request.options))
     urls = _urls(builders)
@@ -121,7 +125,7 @@ def resolve(request: Request, site: Site) -> Json:
 def fresh(request: Request, pins: Any) -> bool:
     """Are the images still what they were, by looking at this machine alone?"""
     return all(
-        images.KIND.fresh(images.asked(request, images.option(request.options, name)), known)
+        base_images.KIND.fresh(base_images.asked(request, base_images.option(request.options, name)), known)
         for name, known in pins["images"].items()
     )
 
@@ -140,7 +144,7 @@ def parts(request: Request, pins: Any) -> tuple[Part, ...]:
         builders=builders,
         images={name: _layers(request, name, known) for name, known in pins["images"].items()},
         where=_shown(request),
-        context=context.options(directory, _ignored(request)),
+        context=build_context.options(directory, _ignored(request)),
         secrets=_secrets(request.options),
         urls={each["url"]: each for each in pins["urls"]},
         own=_root(file, target),
@@ -249,14 +253,14 @@ def _target(file: File, request: Request) -> int:
 def _ignored(request: Request) -> tuple[str, ...]:
     """The patterns of the Dockerfile's own file, else of its context's."""
     _, own, common = texts(request.options)
-    return ignore.read(request.texts.get(own, request.texts.get(common, "")))
+    return dockerignore.read(request.texts.get(own, request.texts.get(common, "")))
 
 
 # ---- images ----------------------------------------------------------------------------------------------------------
 
 
 def _ask(request: Request, name: str) -> Json:
-    return [name, images.KIND.question(images.asked(request, images.option(request.options, name)))]
+    return [name, base_images.KIND.question(base_images.asked(request, base_images.option(request.options, name)))]
 
 
 def _images(file: File, target: int, configs: Mapping[str, Mapping[str, Json]]) -> list[str]:
@@ -264,7 +268,7 @@ def _images(file: File, target: int, configs: Mapping[str, Mapping[str, Json]]) 
 
 
 def _configs(request: Request, found: Mapping[str, Json]) -> dict[str, Mapping[str, Json]]:
-    return {name: images.config(request, name, found) for name in found}
+    return {name: base_images.config(request, name, found) for name in found}
 
 
 def _urls(builders: Mapping[int, Builder]) -> dict[str, int]:
@@ -288,14 +292,14 @@ def own(request: Request, pins: Any) -> tuple[Kind, Request, Json] | None:
         name = _root(file, _target(file, request))
     if name == SCRATCH:
         return None
-    return images.KIND, images.asked(request, images.option(request.options, name)), pins["images"][name]
+    return base_images.KIND, base_images.asked(request, base_images.option(request.options, name)), pins["images"][name]
 
 
 def _layers(request: Request, name: str, known: Json) -> Layers:
-    options = images.option(request.options, name)
-    asked = images.asked(request, options)
+    options = base_images.option(request.options, name)
+    asked = base_images.asked(request, options)
     return Layers(
         first={"options": options, "pins": known},
-        others=images.KIND.parts(asked, known),
-        empty=images.KIND.build(asked, known).archive is None,
+        others=base_images.KIND.parts(asked, known),
+        empty=base_images.KIND.build(asked, known).archive is None,
     )

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from envtool.api import FetchError, ResolveError, Site
 from envtool.kinds.debian import mirrors, release, suites
-from envtool.kinds.debian.archive import inflated
-from envtool.kinds.debian.index import Index
+from envtool.kinds.debian.deb import inflated
+from envtool.kinds.debian.package_index import Index
 from envtool.kinds.debian.pins import PackageList
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from envtool.kinds.debian.wish import Wish
+    from envtool.kinds.debian.suite_options import Wish
 
 _FORMS = ("xz", "gz")
 MOST_KEYS = 16 << 20  # bytes of a keyring

@@ -11,8 +11,8 @@ import zlib
 from typing import TYPE_CHECKING
 
 from envtool.api import Command, Fetch, FetchError, Site
-from envtool.kinds.debian import lists, mirrors, suites
-from envtool.kinds.debian.wish import Wish
+from envtool.kinds.debian import mirrors, suite_index, suites
+from envtool.kinds.debian.suite_options import Wish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,8 +27,8 @@ def packages(wish: Wish, ends: Sequence[str], site: Site) -> dict[str, str]:
     """Of each path's end, as in `ffi.h` or `pkgconfig/x.pc`: the package of the suite that has such a file in the most
     usual place. What no package has is left out. Raises ResolveError, FetchError."""
     mirrors.own(site)
-    arch = lists.architecture(site.arch)
-    asked = lists.ask(wish, site, environ=os.environ, sources=mirrors.configured())
+    arch = suite_index.architecture(site.arch)
+    asked = suite_index.ask(wish, site, environ=os.environ, sources=mirrors.configured())
     components = wish.components or suites.COMPONENTS.get(asked.mirrors.archive, ("main",))
     found: dict[str, str] = {}
     for part in (arch, "all"):  # packages for all architectures are many, and few have what is looked for

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from envtool.kinds.dockerfile.mounts import Mount
+from envtool.kinds.dockerfile.run_mounts import Mount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 
-from envtool.kinds.debian.archive import ArchiveError, control_text
+from envtool.kinds.debian.deb import ArchiveError, control_text
 
 PLACE = "/run/envtool-apt"
 CONFIG = f"{PLACE}/apt.conf"

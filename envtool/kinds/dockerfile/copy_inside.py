@@ -20,8 +20,8 @@ from envtool.fs import store_files
 from envtool.fs.passwd import Unknown, User, find, find_group, lacking
 from envtool.fs.rootpaths import resolve
 from envtool.fs.sizes import natural
-from envtool.kinds.dockerfile.context import is_pattern
-from envtool.kinds.dockerfile.ignore import covers
+from envtool.kinds.dockerfile.build_context import is_pattern
+from envtool.kinds.dockerfile.dockerignore import covers
 
 CHUNK = 1 << 20
 _NAMES = 16 << 20  # bytes of /etc/passwd and its like

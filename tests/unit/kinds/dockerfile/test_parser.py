@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envtool.kinds.dockerfile.parse import Fault, escape, heredoc_of, parse
+from envtool.kinds.dockerfile.parser import Fault, escape, heredoc_of, parse
 
 
 def one(text: str):

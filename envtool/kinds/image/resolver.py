@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from envtool.api import Fetch, FetchError, Json, Site
-from envtool.kinds.image import archives, pins
+from envtool.kinds.image import image_archives, pins
 from envtool.kinds.image.pins import Layer
 from envtool.kinds.image.source import INDEX, LAYOUT, LAYOUT_ARCHIVE, MARKER, Source
 from envtool.net.oci import documents, layout, platforms, reference
@@ -29,7 +29,7 @@ def settle(source: Source, platform: Platform, directory: str, site: Site, keep:
     path = place(source, directory)
     if source.scheme == LAYOUT:
         return _from_layout(path, in_project(path, site), source, platform, source.text)
-    with archives.opened(path, source.text, site) as archive:
+    with image_archives.opened(path, source.text, site) as archive:
         if source.scheme == LAYOUT_ARCHIVE:
             return _from_layout_archive(archive, source, platform)
         return _from_docker_archive(archive, source, platform, site)
@@ -52,7 +52,7 @@ def located(source: Source, manifest: str, directory: str, fetches: Sequence[Fet
     path = place(source, directory)
     if source.scheme == LAYOUT:
         return [replace(each, url=site.url(layout.blob_path(path, f"sha256:{each.sha256}"))) for each in fetches]
-    with archives.opened(path, source.text, site) as archive:
+    with image_archives.opened(path, source.text, site) as archive:
         names = _blob_names(archive, source)
         return [_out_of(archive, names, each, site) for each in fetches]
 
@@ -133,7 +133,7 @@ def _runs(config: Config, platform: Platform, what: str) -> Config:
     return config
 
 
-def _from_layout_archive(archive: archives.Archive, source: Source, platform: Platform) -> Json:
+def _from_layout_archive(archive: image_archives.Archive, source: Source, platform: Platform) -> Json:
     """Its documents are put where a layout's would be; its layers stay where they are."""
     with tempfile.TemporaryDirectory(prefix="envtool-image-") as top:
         os.makedirs(os.path.join(top, "blobs", "sha256"))
@@ -154,7 +154,7 @@ def _from_layout_archive(archive: archives.Archive, source: Source, platform: Pl
 # ---- what `docker save` writes ---------------------------------------------------------------------------------------
 
 
-def _from_docker_archive(archive: archives.Archive, source: Source, platform: Platform, site: Site) -> Json:
+def _from_docker_archive(archive: image_archives.Archive, source: Source, platform: Platform, site: Site) -> Json:
     entry = saved(archive, source)
     body = archive.small(str(entry["Config"]), documents.CONFIG_LIMIT)
     config = documents.read_config(body, f"{source.text}: its config")
@@ -179,7 +179,7 @@ def _from_docker_archive(archive: archives.Archive, source: Source, platform: Pl
     )
 
 
-def saved(archive: archives.Archive, source: Source) -> dict[str, Any]:
+def saved(archive: image_archives.Archive, source: Source) -> dict[str, Any]:
     """The image of manifest.json that a source names, or its only one."""
     try:
         entries = json.loads(archive.small("manifest.json", documents.DOCUMENT_LIMIT))
@@ -200,7 +200,7 @@ def saved(archive: archives.Archive, source: Source) -> dict[str, Any]:
     return found[0]
 
 
-def _blob_names(archive: archives.Archive, source: Source) -> dict[str, str]:
+def _blob_names(archive: image_archives.Archive, source: Source) -> dict[str, str]:
     """The member of each layer, by the sha256 that the layer is known by."""
     if source.scheme == LAYOUT_ARCHIVE:
         return {name.rpartition("/")[2]: name for name in archive.names() if name.startswith("blobs/sha256/")}
@@ -210,7 +210,7 @@ def _blob_names(archive: archives.Archive, source: Source) -> dict[str, str]:
     return {diff_id.removeprefix("sha256:"): name for name, diff_id in zip(names, config.diff_ids, strict=False)}
 
 
-def _out_of(archive: archives.Archive, names: dict[str, str], fetch: Fetch, site: Site) -> Fetch:
+def _out_of(archive: image_archives.Archive, names: dict[str, str], fetch: Fetch, site: Site) -> Fetch:
     name = names.get(fetch.sha256)
     if name is not None:
         return replace(fetch, url=site.keep(archive.pieces(name), sha256=fetch.sha256).as_uri())

@@ -25,10 +25,10 @@ from envtool.api import (
     Site,
     Text,
 )
-from envtool.kinds.dockerfile import copying
-from envtool.kinds.dockerfile.acts import CopyAct, DirectoryAct, RunAct
-from envtool.kinds.dockerfile.context import Context, clean
-from envtool.kinds.dockerfile.mounts import Mount
+from envtool.kinds.dockerfile import copy_inside
+from envtool.kinds.dockerfile.build_context import Context, clean
+from envtool.kinds.dockerfile.operations import CopyAct, DirectoryAct, RunAct
+from envtool.kinds.dockerfile.run_mounts import Mount
 
 CONTEXT = "/dev/envtool/context"  # not api.PROJECT: a tree may have a /project of its own; /dev is always ours
 FROM = "from"  # the name of the tree that a COPY --from looks at; mounts' have their number
@@ -74,7 +74,9 @@ class RunPart(Kind):
             user=options["user"] or "0",
             bare=True,
         )
-        enter = Call(function=copying.directory, arguments=(options["workdir"], ""))  # a command may have removed it
+        enter = Call(
+            function=copy_inside.directory, arguments=(options["workdir"], "")
+        )  # a command may have removed it
         steps = (step,) if options["workdir"] == "/" else (enter, step)
         return Recipe(steps=steps, network=options["network"], shown=tuple(shown), project=CONTEXT, keeps_tmp=True)
 
@@ -208,7 +210,7 @@ class CopyPart(Kind):
             "fetched": options["unpack_fetched"],
             **{key: options[key] for key in ("sources", "documents", "target", "owner", "mode", "exclude", "parents")},
         }
-        step = Call(function=copying.copy, arguments=(spec,), unpacks=True)
+        step = Call(function=copy_inside.copy, arguments=(spec,), unpacks=True)
         return Recipe(steps=(step,), project=CONTEXT, keeps_tmp=True)
 
     def summary(self, request: Request, pins: Any) -> str:
@@ -254,7 +256,7 @@ class DirectoryPart(Kind):
     def build(self, request: Request, pins: Json) -> Recipe:
         """See Kind."""
         options: Any = request.options
-        step = Call(function=copying.directory, arguments=(options["path"], options["user"]))
+        step = Call(function=copy_inside.directory, arguments=(options["path"], options["user"]))
         return Recipe(steps=(step,), keeps_tmp=True)
 
 
@@ -302,7 +304,7 @@ class FirstPart(Kind):
 
 
 def _image(request: Request) -> tuple[Kind, Request, Json]:
-    from envtool.kinds.dockerfile import images
+    from envtool.kinds.dockerfile import base_images
 
     options: Any = request.options
-    return images.KIND, images.asked(request, options["options"]), options["pins"]
+    return base_images.KIND, base_images.asked(request, options["options"]), options["pins"]

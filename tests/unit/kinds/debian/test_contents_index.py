@@ -7,7 +7,7 @@ import gzip
 import pytest
 
 from envtool.api import Completed, FetchError
-from envtool.kinds.debian import contents, lists, mirrors, release
+from envtool.kinds.debian import contents_index, mirrors, release, suite_index
 from envtool.kinds.debian.base import Debian
 from envtool.kinds.host import Host
 
@@ -31,7 +31,7 @@ ALL = "usr/include/eigen3/Eigen/Core.h                  libdevel/libeigen3-dev\n
 def _here(monkeypatch, keyring):
     monkeypatch.setattr(release, "keyrings", lambda archive, extra=(): (keyring,))
     monkeypatch.setattr(mirrors, "configured", tuple)
-    monkeypatch.setattr(lists.time, "time", lambda: NOW)
+    monkeypatch.setattr(suite_index.time, "time", lambda: NOW)
     monkeypatch.setenv("ENVTOOL_DEBIAN_MIRROR", MIRROR)
 
 
@@ -95,7 +95,7 @@ def test_any_system_is_asked_which_suite_it_is(mirror, site, request_for):
 
 
 def test_rows_are_found_wherever_the_pieces_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(contents, "PIECE", 64)
+    monkeypatch.setattr(contents_index, "PIECE", 64)
     path = tmp_path / "index.gz"
     path.write_bytes(packed(ROWS * 5) + packed(ROWS))  # two streams, as parallel compressors write
-    assert len([*contents.scan(path, ["ffi.h"])]) == 18
+    assert len([*contents_index.scan(path, ["ffi.h"])]) == 18

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from envtool.extras import command
-from envtool.kinds.dockerfile.words import Lexer, WordError
+from envtool.kinds.dockerfile.shell_words import Lexer, WordError
 
 _HEREDOC = re.compile(r"^\d*<<(-?)([^<]+)$")
 _RAW = Lexer(raw_quotes=True, raw_escapes=True, keep_unset=True)

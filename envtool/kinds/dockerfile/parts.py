@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from envtool.api import Json, Kind, Part, Where
-from envtool.kinds.dockerfile import layers
-from envtool.kinds.dockerfile.acts import Act, CopyAct, RunAct
-from envtool.kinds.dockerfile.parse import Fault, Instruction
+from envtool.kinds.dockerfile import layer_kinds
+from envtool.kinds.dockerfile.operations import Act, CopyAct, RunAct
+from envtool.kinds.dockerfile.parser import Fault, Instruction
 from envtool.kinds.dockerfile.stages import SCRATCH, File, Stage, images, needed
 from envtool.kinds.dockerfile.translate import Builder, triggers
 
@@ -164,13 +164,13 @@ class Assembly:
             found = self.images[name]
             first = 0
             if self.own != name:
-                first = self.plain(layers.FirstPart(), f"{name}, layer 1", found.first, line)
+                first = self.plain(layer_kinds.FirstPart(), f"{name}, layer 1", found.first, line)
             stack = (first, *(self.put(replace(part, below=(), where=self.at(line))) for part in found.others))
         self.known[name] = stack
         return stack
 
     def nothing(self, line: int) -> int:
-        return self.plain(layers.NothingPart(), SCRATCH, {}, line)
+        return self.plain(layer_kinds.NothingPart(), SCRATCH, {}, line)
 
     def plain(self, kind: Kind, name: str, options: Mapping[str, Json], line: int) -> int:
         return self.put(Part(name=name, kind=kind, options=dict(options), where=self.at(line)))
@@ -188,17 +188,17 @@ class Assembly:
         kind: Kind
         match act:
             case RunAct():
-                kind, options = layers.RunPart(), layers.run_options(act, self.context, self.secrets)
+                kind, options = layer_kinds.RunPart(), layer_kinds.run_options(act, self.context, self.secrets)
                 for number, mount in enumerate(act.mounts):
                     if mount.origin:
                         beside[str(number)] = self.tree(mount.origin, stage, act.line)
             case CopyAct():
-                kind = layers.CopyPart()
-                options = layers.copy_options(act, self.context, [self.url(each, act) for each in act.urls])
+                kind = layer_kinds.CopyPart()
+                options = layer_kinds.copy_options(act, self.context, [self.url(each, act) for each in act.urls])
                 if act.origin:
-                    beside[layers.FROM] = self.tree(act.origin, stage, act.line)
+                    beside[layer_kinds.FROM] = self.tree(act.origin, stage, act.line)
             case _:
-                kind, options = layers.DirectoryPart(), layers.directory_options(act)
+                kind, options = layer_kinds.DirectoryPart(), layer_kinds.directory_options(act)
         title = act.title if stage.index == self.target else f"{stage.name or stage.index}: {act.title}"
         return self.put(
             Part(name=title, kind=kind, options=options, where=self.at(act.line), below=stack, beside=beside)
@@ -218,9 +218,9 @@ def foreseen(
     for act in (act for builder in builders.values() for act in builder.acts):
         kind: Kind
         if isinstance(act, RunAct):
-            kind, options = layers.RunPart(), layers.run_options(act, context, secrets)
+            kind, options = layer_kinds.RunPart(), layer_kinds.run_options(act, context, secrets)
         elif isinstance(act, CopyAct) and not act.origin:
-            kind, options = layers.CopyPart(), layers.copy_options(act, context, ())
+            kind, options = layer_kinds.CopyPart(), layer_kinds.copy_options(act, context, ())
         else:
             continue
         parts.append(Part(name=act.title, kind=kind, options=options, where=Where(file=where, line=act.line, column=1)))

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envtool.kinds.dockerfile import copying
-from envtool.kinds.dockerfile.copying import CopyError, changed, copy
+from envtool.kinds.dockerfile import copy_inside
+from envtool.kinds.dockerfile.copy_inside import CopyError, changed, copy
 
 ME = f"{os.getuid()}:{os.getgid()}"
 
@@ -82,7 +82,7 @@ def test_what_is_the_containers_is_left_out(root, monkeypatch):
         place.write_text(name)
     (root / "from/proc").chmod(0o700)
     (root / "to/proc").mkdir(mode=0o711)
-    monkeypatch.setattr(copying, "_OWN", tuple(f"{root}/to/{name}" for name in ("proc", "sys", "dev")))
+    monkeypatch.setattr(copy_inside, "_OWN", tuple(f"{root}/to/{name}" for name in ("proc", "sys", "dev")))
     run(root, "")
     assert {each.split("/")[0] for each in listed(root)} == {"a", "b", "link", "[w]", "procs"}
     assert "a/proc/deep" in listed(root)
@@ -161,7 +161,7 @@ def test_what_the_system_refuses_is_said_of_a_file_and_not_of_our_code(root, mon
         run(root, "a/x.txt", target=f"to/{name}")
     assert caught.value.message.startswith(f"{root}/to/{name}: ")
     assert "255 bytes" in caught.value.hint
-    monkeypatch.setattr(copying, "_find", lambda *_: ["a/x.txt/below"])
+    monkeypatch.setattr(copy_inside, "_find", lambda *_: ["a/x.txt/below"])
     with pytest.raises(CopyError, match=r"there is no `a/x.txt/below`"):
         run(root, "a")
 
@@ -169,11 +169,13 @@ def test_what_the_system_refuses_is_said_of_a_file_and_not_of_our_code(root, mon
 @pytest.mark.skipif(os.geteuid() != 0, reason="root alone gives files away")
 def test_a_directory_belongs_to_its_user(tmp_path, monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
-    monkeypatch.setattr(copying, "_read", {"/etc/passwd": b"app:x:7:8::/:\n", "/etc/group": b"web:x:9:\n"}.__getitem__)
+    monkeypatch.setattr(
+        copy_inside, "_read", {"/etc/passwd": b"app:x:7:8::/:\n", "/etc/group": b"web:x:9:\n"}.__getitem__
+    )
     for user, owner in {"1000": (1000, 1000), "1000:50": (1000, 50), "app": (7, 8), "app:web": (7, 9), "7": (7, 7),
                         ":9": (0, 9), "": (0, 0)}.items():  # fmt: skip
         place = tmp_path / f"user {user}" / "w"
-        copying.directory(str(place), user)
+        copy_inside.directory(str(place), user)
         info = place.stat()
         assert (info.st_uid, info.st_gid) == owner
         assert place.parent.stat().st_uid == owner[0]
@@ -206,15 +208,15 @@ def test_what_cannot_be_copied_is_said(root, sources, target, why):
 
 def test_owners_by_name_are_looked_up(monkeypatch):
     texts = {"/etc/passwd": b"app:x:7:8::/:\n", "/etc/group": b"web:x:9:\n"}
-    monkeypatch.setattr(copying, "_read", texts.__getitem__)
-    assert copying.owner_of("", "") is None
-    assert copying.owner_of("app", "") == (7, 8)
-    assert copying.owner_of("app:web", "") == (7, 9)
-    assert copying.owner_of("5", "") == (5, 5)
-    assert copying.owner_of("5:6", "") == (5, 6)
+    monkeypatch.setattr(copy_inside, "_read", texts.__getitem__)
+    assert copy_inside.owner_of("", "") is None
+    assert copy_inside.owner_of("app", "") == (7, 8)
+    assert copy_inside.owner_of("app:web", "") == (7, 9)
+    assert copy_inside.owner_of("5", "") == (5, 5)
+    assert copy_inside.owner_of("5:6", "") == (5, 6)
     for wrong in ("ghost", "app:ghosts"):
         with pytest.raises(CopyError, match="ghost"):
-            copying.owner_of(wrong, "--chown")
+            copy_inside.owner_of(wrong, "--chown")
 
 
 _ONE = r"[-+=](?:[ugo]|[rwxX]{0,3})"

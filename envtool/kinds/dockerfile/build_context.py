@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from envtool.kinds.dockerfile.ignore import covers, ignored
+from envtool.kinds.dockerfile.dockerignore import covers, ignored
 from envtool.model import Json
 
 _MAGIC = re.compile(r"[*?\[\\]")

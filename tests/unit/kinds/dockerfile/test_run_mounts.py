@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from envtool.kinds.dockerfile.mounts import Mount, froms, read
-from envtool.kinds.dockerfile.parse import Fault, parse
+from envtool.kinds.dockerfile.parser import Fault, parse
+from envtool.kinds.dockerfile.run_mounts import Mount, froms, read
 
 
 def mounts(flags: str, workdir: str = "/app", **variables: str):

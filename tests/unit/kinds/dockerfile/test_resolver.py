@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from envtool import api
-from envtool.kinds.dockerfile import images, layers
+from envtool.kinds.dockerfile import base_images, layer_kinds
 from envtool.kinds.dockerfile.base import Dockerfile
 from envtool.model import Where
 
@@ -53,7 +53,7 @@ class Site:
 @pytest.fixture(autouse=True)
 def image(monkeypatch):
     found = Image()
-    monkeypatch.setattr(images, "KIND", found)
+    monkeypatch.setattr(base_images, "KIND", found)
     return found
 
 
@@ -112,7 +112,7 @@ def test_parts_stand_on_what_their_stage_stands_on():
     assert found[7].beside == {"0": (6, 7), "1": (0, 1, 2)}
     assert found[10].beside == {"from": (3, 4, 5, 8)}
     assert [part.shown for part in found] == [True] + [False] * 7 + [True] * 3
-    assert [part.where.line for part in found if isinstance(part.kind, layers.CopyPart)] == [5, 9, 10]
+    assert [part.where.line for part in found if isinstance(part.kind, layer_kinds.CopyPart)] == [5, 9, 10]
     assert {part.where.file for part in found} == {"Dockerfile"}
 
 

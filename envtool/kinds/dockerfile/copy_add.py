@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from envtool.kinds.dockerfile.acts import CopyAct
-from envtool.kinds.dockerfile.context import clean
-from envtool.kinds.dockerfile.parse import Fault, Heredoc, Instruction
+from envtool.kinds.dockerfile.build_context import clean
+from envtool.kinds.dockerfile.operations import CopyAct
+from envtool.kinds.dockerfile.parser import Fault, Heredoc, Instruction
 from envtool.kinds.dockerfile.stages import UNSET, check_flags
 
 _GIT = re.compile(  # buildkit: dfgitutil.ParseGitRef; what begins with github.com/ is a path of the context

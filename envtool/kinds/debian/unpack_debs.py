@@ -14,16 +14,7 @@ import re
 from typing import TYPE_CHECKING, TypeVar
 
 from envtool.api import BLOBS
-from envtool.kinds.debian.archive import (
-    DIRECTORY,
-    HARDLINK,
-    SYMLINK,
-    ArchiveError,
-    Member,
-    decompress,
-    members,
-    parts,
-)
+from envtool.kinds.debian.deb import DIRECTORY, HARDLINK, SYMLINK, ArchiveError, Member, decompress, members, parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envtool.kinds.dockerfile.words import Lexer, WordError
+from envtool.kinds.dockerfile.shell_words import Lexer, WordError
 
 VARIABLES = {
     "A": "a b", "EMPTY": "", "FILE": "/usr/lib/x.tar.gz", "PWD": "/home", "SHELL": "bash", "NUM1": "1", "STARS": "a*b\\c",

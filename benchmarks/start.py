@@ -18,7 +18,7 @@ from _bench import Failed, Storage, Table, further, options, python, run, second
 
 SPEC = "version: 1\nenvs:\n  bench:\n    base: host\n    tasks: {test: 'true'}\n"
 SYSTEM = ("bin", "etc", "lib", "lib32", "lib64", "sbin", "usr")
-IMPORTS = "import envtool.__main__, envtool.cli.fast, envtool.run.fast_exec, envtool.container.supervisor"
+IMPORTS = "import envtool.__main__, envtool.cli.fastpath, envtool.run.fast_exec, envtool.container.supervisor"
 BARE = "python3 -I -S -c pass"
 NAMESPACES = ("pid", "network", "ipc", "uts", "mount", "user")
 

@@ -13,10 +13,10 @@ def main() -> int:
     arguments = sys.argv[1:]
     gc.disable()  # what a short way makes is in use to its end: looking through it takes a millisecond
     if "exec" in arguments:
-        from envtool.cli import fast
+        from envtool.cli import fastpath
 
         try:
-            status = fast.try_exec(arguments)
+            status = fastpath.try_exec(arguments)
         except OSError as error:  # after its command may have begun: never once more, the long way
             from envtool.cli.main import unforeseen
 
@@ -25,9 +25,9 @@ def main() -> int:
             # nothing of ours is buffered or open: what an interpreter does to end in order is a millisecond of nothing
             os._exit(status)
     elif "test" in arguments or "run" in arguments or "build" in arguments:
-        from envtool.cli import fast
+        from envtool.cli import fastpath
 
-        status = fast.try_task(arguments)
+        status = fastpath.try_task(arguments)
         if status is not None:
             os._exit(status)
     from envtool.cli.main import main as run

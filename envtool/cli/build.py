@@ -28,7 +28,7 @@ def command(ctx: click.Context, /, junit: str | None, provenance: str | None, **
 
     What stands after `--` reaches the task as {{ args }}.
     """
-    from envtool.cli.running import perform, wanted
+    from envtool.cli.session import perform, wanted
 
     request = wanted(settings(ctx), ctx.obj, reports=(junit, provenance), **said)
     return perform(settings(ctx), "build", request, junit, provenance)

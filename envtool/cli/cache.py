@@ -26,18 +26,18 @@ def command(ctx: click.Context, what: str, target: str | None, *, offline: bool)
     `key FILE` makes a signing key in a new file, for ENVTOOL_CACHE_KEY, and prints the line for `trust:`. Without a
     file it prints that of the key that ENVTOOL_CACHE_KEY has. docs/cache.md says more.
     """
-    from envtool.cli import caching, door, screen
+    from envtool.cli import app_interface, cache_tables, console
 
     said = settings(ctx)
-    app = door.app()
+    app = app_interface.app()
     request = app.Request(**said.project(), offline=offline)
     if what == "key":
-        caching.tell_key(app.cache_key(request, target or ""), as_json=said.json)
+        cache_tables.tell_key(app.cache_key(request, target or ""), as_json=said.json)
         return
     shown = app.cache(request)
     if said.json:
         from envtool.report.json_lines import write
 
-        write(sys.stdout, caching.shown_json(shown))
+        write(sys.stdout, cache_tables.shown_json(shown))
     else:
-        print(screen.fit(caching.shown(shown, screen.style(sys.stdout, said.color), whole=said.verbosity > 0)))
+        print(console.fit(cache_tables.shown(shown, console.style(sys.stdout, said.color), whole=said.verbosity > 0)))

@@ -25,20 +25,21 @@ def command(ctx: click.Context, /, first: str, second: str, files: bool) -> int:
 
     Names are as in `inspect`. Files are compared by type, content, link target, mode and owner, not by their times.
     """
-    from envtool.cli import door, looktables, screen
+    from envtool.cli import app_interface, console, inspect_tables
 
     said = settings(ctx)
-    app = door.app()
+    app = app_interface.app()
     compared = app.diff(app.Request(**said.project()), first, second)
     if said.json:
         from envtool.report.json_lines import write
 
-        write(sys.stdout, looktables.compared_json(compared))
+        write(sys.stdout, inspect_tables.compared_json(compared))
     elif compared.difference.same:
         print(f"{first} and {second}: the same")
     else:
-        style = screen.style(sys.stdout, said.color)
+        style = console.style(sys.stdout, said.color)
         sys.stdout.writelines(
-            f"{line}\n" for line in looktables.compared(compared, style, files=files, columns=screen.width(sys.stdout))
+            f"{line}\n"
+            for line in inspect_tables.compared(compared, style, files=files, columns=console.width(sys.stdout))
         )
     return 0 if compared.difference.same else 1

@@ -22,18 +22,18 @@ def command(ctx: click.Context, text: str | None) -> int:
 
     Exit status 3 if containers cannot run here.
     """
-    from envtool.cli import door, screen, tables
+    from envtool.cli import app_interface, console, tables
 
     if text:
-        print(door.probe().apparmor_profile().rstrip("\n"))
+        print(app_interface.probe().apparmor_profile().rstrip("\n"))
         return 0
     said = settings(ctx)
-    checks = door.checks()
+    checks = app_interface.checks()
     if said.json:
         from envtool.report.json_lines import write
 
         write(sys.stdout, tables.checks_json(checks))
     else:
-        style, columns = screen.style(sys.stdout, said.color), screen.width(sys.stdout)
+        style, columns = console.style(sys.stdout, said.color), console.width(sys.stdout)
         print(tables.checks(checks, style, quiet=said.verbosity < 0, columns=columns))
     return 3 if any(check.state == "fail" for check in checks) else 0

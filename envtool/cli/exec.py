@@ -30,6 +30,6 @@ def command(ctx: click.Context, /, env: str, words: tuple[str, ...], **how: Any)
         raise UsageError(
             f"no command to run in `{env}`", code="usage.command", hint=f"`envtool shell {env}` opens a shell"
         )
-    from envtool.cli.inside import enter
+    from envtool.cli.interactive import enter
 
     return enter(settings(ctx), env, argv, **how)

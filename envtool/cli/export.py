@@ -52,11 +52,11 @@ def command(
     image goes to standard output. The same stack gives the same bytes on every machine (docs/images.md).
     With --format devcontainer it is the .devcontainer/devcontainer.json that uses the image.
     """
-    from envtool.cli import door, screen, tables
-    from envtool.cli.running import follow
+    from envtool.cli import app_interface, console, tables
+    from envtool.cli.session import follow
 
     said = settings(ctx)
-    app = door.app()
+    app = app_interface.app()
     piped = form != "devcontainer" and not path.startswith("devcontainer:") and path.rpartition(":")[2] in ("", "-")
     if piped and said.json:
         raise UsageError("with `--json` standard output is taken: say a PATH", code="export-target")
@@ -72,4 +72,4 @@ def command(
 
         write(sys.stdout, tables.exported_json(exported))
     elif said.verbosity >= 0:
-        print(screen.fit(tables.exported(exported), sys.stderr), file=sys.stderr)
+        print(console.fit(tables.exported(exported), sys.stderr), file=sys.stderr)

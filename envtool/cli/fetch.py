@@ -24,11 +24,11 @@ def command(ctx: click.Context, /, envs: tuple[str, ...], **how: Any) -> None:
 
     What is needed to know the pins is built (a layer's packages are chosen in what it stands on), nothing else.
     """
-    from envtool.cli import door, screen, tables
-    from envtool.cli.running import follow
+    from envtool.cli import app_interface, console, tables
+    from envtool.cli.session import follow
 
     said = settings(ctx)
-    app = door.app()
+    app = app_interface.app()
     request = app.Request(**said.project(), envs=envs, **how)
     gathered = follow(said, lambda emit, cancel: app.fetch(request, emit, cancel))
     if said.json:
@@ -36,4 +36,4 @@ def command(ctx: click.Context, /, envs: tuple[str, ...], **how: Any) -> None:
 
         write(sys.stdout, tables.fetched_json(gathered))
     elif said.verbosity >= 0:
-        print(screen.fit(tables.fetched(gathered), sys.stderr), file=sys.stderr)
+        print(console.fit(tables.fetched(gathered), sys.stderr), file=sys.stderr)

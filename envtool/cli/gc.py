@@ -26,11 +26,11 @@ def command(ctx: click.Context, /, keep_size: int | None, older_than: float | No
     Without options goes what was not used for 30 days and is in no lock of a project that is still there. What is in
     use is never removed, and whatever goes is made or fetched again when it is needed.
     """
-    from envtool.cli import door, screen, storetables
-    from envtool.cli.running import follow
+    from envtool.cli import app_interface, console, store_tables
+    from envtool.cli.session import follow
 
     said = settings(ctx)
-    app = door.app()
+    app = app_interface.app()
     request = app.Request(**said.project())
     swept = follow(
         said,
@@ -41,8 +41,8 @@ def command(ctx: click.Context, /, keep_size: int | None, older_than: float | No
     if said.json:
         from envtool.report.json_lines import write
 
-        write(sys.stdout, storetables.swept_json(swept))
+        write(sys.stdout, store_tables.swept_json(swept))
     else:
-        columns, style = screen.width(sys.stdout), screen.style(sys.stdout, said.color)
-        told = storetables.swept(swept, style, verbosity=said.verbosity, columns=columns)
-        print(screen.fit(told))
+        columns, style = console.width(sys.stdout), console.style(sys.stdout, said.color)
+        told = store_tables.swept(swept, style, verbosity=said.verbosity, columns=columns)
+        print(console.fit(told))

@@ -33,11 +33,11 @@ def command(ctx: click.Context, /, test: str) -> None:
 
     Where they do not say how it is tested, nothing is written but with `--test`.
     """
-    from envtool.cli import door
-    from envtool.cli.starter import starter
+    from envtool.cli import app_interface
+    from envtool.cli.init_text import starter
 
     said = settings(ctx)
-    app = door.app()
+    app = app_interface.app()
     path = os.path.join(said.directory, said.file or "envtool.yaml")
     if os.path.lexists(path):
         raise _exists(path)
@@ -68,7 +68,7 @@ def _valid(app: Any, request: Any, found: Sequence[Detection], test: str) -> tup
     """What is found, and apart from it the projects below whose spec would be wrong, each with why."""
     from dataclasses import replace
 
-    from envtool.cli.starter import starter
+    from envtool.cli.init_text import starter
 
     good: list[Detection] = []
     wrong: list[Detection] = []

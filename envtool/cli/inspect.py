@@ -26,17 +26,19 @@ def command(ctx: click.Context, /, name: str, path: str, files: bool) -> None:
     A name is that of an env, a base or a layer (`layer:NAME` where two have it), or the beginning of a key or diff ID.
     Nothing is made for it: what is looked into has to be there.
     """
-    from envtool.cli import door, looktables, screen
+    from envtool.cli import app_interface, console, inspect_tables
 
     said = settings(ctx)
-    app = door.app()
+    app = app_interface.app()
     report = app.inspect(app.Request(**said.project()), name, path, files=files)
     if said.json:
         from envtool.report.json_lines import write
 
-        write(sys.stdout, looktables.inspected_json(report))
+        write(sys.stdout, inspect_tables.inspected_json(report))
     else:
         sys.stdout.writelines(
             f"{line}\n"
-            for line in looktables.inspected(report, screen.style(sys.stdout, said.color), screen.width(sys.stdout))
+            for line in inspect_tables.inspected(
+                report, console.style(sys.stdout, said.color), console.width(sys.stdout)
+            )
         )

@@ -18,14 +18,14 @@ envtool list --json | jq -r '.envs[].name'
 @click.pass_context
 def command(ctx: click.Context) -> None:
     """Show the envs of the spec: base, layers, tasks."""
-    from envtool.cli import door, screen, tables
+    from envtool.cli import app_interface, console, tables
 
     said = settings(ctx)
-    app = door.app()
+    app = app_interface.app()
     spec = app.load(app.Request(**said.project()))
     if said.json:
         from envtool.report.json_lines import write
 
         write(sys.stdout, tables.envs_json(spec))
     else:
-        print(tables.envs(spec, screen.style(sys.stdout, said.color), screen.width(sys.stdout)))
+        print(tables.envs(spec, console.style(sys.stdout, said.color), console.width(sys.stdout)))

@@ -33,11 +33,11 @@ def command(ctx: click.Context, /, names: tuple[str, ...], upgrade: bool, jobs: 
     """
     if names and not upgrade:
         raise UsageError(f"what about {', '.join(names)}?", code="usage", hint="`envtool lock --upgrade NAME` moves it")
-    from envtool.cli import door, screen, tables
-    from envtool.cli.running import follow
+    from envtool.cli import app_interface, console, tables
+    from envtool.cli.session import follow
 
     how = settings(ctx)
-    app = door.app()
+    app = app_interface.app()
     request = app.Request(**how.project(), jobs=jobs or 0, **said)
     done = follow(how, lambda emit, cancel: app.lock(request, names if upgrade else None, emit, cancel))
     if how.json:
@@ -45,4 +45,4 @@ def command(ctx: click.Context, /, names: tuple[str, ...], upgrade: bool, jobs: 
 
         write(sys.stdout, tables.locked_json(done))
     else:
-        print(tables.locked(done, screen.width(sys.stdout)))
+        print(tables.locked(done, console.width(sys.stdout)))

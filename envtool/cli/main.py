@@ -227,7 +227,7 @@ def _said(argv: Sequence[str]) -> Settings:
 
 
 def _report(error: EnvtoolError, argv: Sequence[str]) -> int:
-    from envtool.cli.screen import over, style, width
+    from envtool.cli.console import over, style, width
     from envtool.report.error_text import render
 
     said = _said(argv)
@@ -245,7 +245,7 @@ def _report(error: EnvtoolError, argv: Sequence[str]) -> int:
 
 
 def _stopped(argv: Sequence[str]) -> str:
-    from envtool.cli.screen import width
+    from envtool.cli.console import width
     from envtool.report.summary import to_type
 
     return "\n".join(["interrupted", *to_type("again:", typed(argv) if VERBS.keys() & {*argv} else "", width())])

@@ -40,14 +40,14 @@ class Settings:
 
     def top(self) -> str:
         """The directory of the spec, whose links are not the caller's (see drafts.reached)."""
-        from envtool.cli import fast
+        from envtool.cli import fastpath
         from envtool.fs import beneath
 
         if found := beneath.held():
             return found
         if self.file:
             return os.path.dirname(os.path.abspath(os.path.join(self.directory, self.file)))
-        return os.path.dirname(fast.nearest(self.directory)) or os.path.abspath(self.directory)
+        return os.path.dirname(fastpath.nearest(self.directory)) or os.path.abspath(self.directory)
 
     def again(self) -> str:
         """How this envtool was called, for hints that can be pasted."""
@@ -144,9 +144,9 @@ def fit(said: str) -> str:
     """Help as it is written; at a terminal, no wider than that."""
     if not sys.stdout.isatty():
         return said
-    from envtool.cli import screen
+    from envtool.cli import console
 
-    return screen.fit(said)
+    return console.fit(said)
 
 
 class Verb(click.Command):
@@ -197,7 +197,7 @@ def made_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> l
 
 
 def _subjects(ctx: click.Context, incomplete: str, *, tasks: bool) -> list[str]:
-    from envtool.cli.door import app
+    from envtool.cli.app_interface import app
 
     try:
         said = settings(ctx)
@@ -210,7 +210,7 @@ def _subjects(ctx: click.Context, incomplete: str, *, tasks: bool) -> list[str]:
 
 
 def _known(ctx: click.Context) -> tuple[list[str], list[str]]:
-    from envtool.cli.door import app
+    from envtool.cli.app_interface import app
 
     try:
         said = settings(ctx)

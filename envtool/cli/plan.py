@@ -25,10 +25,10 @@ def command(ctx: click.Context, /, task: str, envs: tuple[str, ...], **how: Any)
 
     With TASK, only the envs that have it. A key is unknown above what has yet to be built.
     """
-    from envtool.cli import door, screen, tables
+    from envtool.cli import app_interface, console, tables
 
     said = settings(ctx)
-    app = door.app()
+    app = app_interface.app()
     plan = app.plan(app.Request(**said.project(), envs=envs, **how), task)
     if said.json:
         from envtool.report.json_lines import write
@@ -36,7 +36,7 @@ def command(ctx: click.Context, /, task: str, envs: tuple[str, ...], **how: Any)
         write(sys.stdout, tables.plan_json(plan))
     else:
         typed = _typed(said, plan, task, envs)
-        print(tables.plan(plan, screen.style(sys.stdout, said.color), screen.width(sys.stdout), typed))
+        print(tables.plan(plan, console.style(sys.stdout, said.color), console.width(sys.stdout), typed))
 
 
 def _typed(said: Settings, plan: Any, task: str, envs: tuple[str, ...]) -> str:

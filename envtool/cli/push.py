@@ -31,11 +31,11 @@ def command(ctx: click.Context, /, env: str, ref: str, compress: str, bare: bool
     and the tag is put last. Credentials are those of `docker login` and `podman login`. --compress gzip is for readers
     older than Docker 23 and containerd 1.5.
     """
-    from envtool.cli import door, screen, tables
-    from envtool.cli.running import follow
+    from envtool.cli import app_interface, console, tables
+    from envtool.cli.session import follow
 
     said = settings(ctx)
-    app = door.app()
+    app = app_interface.app()
     request = app.Request(**said.project(), **how)
     more: dict[str, Any] = {"compress": compress, "bare": bare, "project": project}
     pushed = follow(said, lambda emit, cancel: app.push(request, env, ref, emit, cancel, **more))
@@ -45,5 +45,5 @@ def command(ctx: click.Context, /, env: str, ref: str, compress: str, bare: bool
         write(sys.stdout, tables.pushed_json(pushed))
         return
     if said.verbosity >= 0:
-        print(screen.fit(tables.pushed(pushed), sys.stderr), file=sys.stderr)
+        print(console.fit(tables.pushed(pushed), sys.stderr), file=sys.stderr)
     print(f"{pushed.name}@{pushed.digest}")

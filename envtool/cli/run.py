@@ -23,6 +23,6 @@ def command(ctx: click.Context, /, task: str, junit: str | None, **said: Any) ->
 
     What stands after `--` reaches the task as {{ args }}.
     """
-    from envtool.cli.running import perform, wanted
+    from envtool.cli.session import perform, wanted
 
     return perform(settings(ctx), task, wanted(settings(ctx), ctx.obj, reports=(junit,), **said), junit)

@@ -30,11 +30,11 @@ def command(ctx: click.Context, /, env: str, form: str, output: str | None, **ho
     CycloneDX 1.6 or SPDX 2.3, JSON; the same stack gives the same bytes. It needs libraries that are installed only
     where they are wanted: without them it says the command.
     """
-    from envtool.cli import door
-    from envtool.cli.running import follow
+    from envtool.cli import app_interface
+    from envtool.cli.session import follow
 
     said = settings(ctx)
-    app = door.app()
+    app = app_interface.app()
     request = app.Request(**said.project(), **how)
     text = follow(said, lambda emit, cancel: app.sbom(request, env, form, emit, cancel), events=False)
     if output is None:

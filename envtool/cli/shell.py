@@ -23,6 +23,6 @@ def command(ctx: click.Context, /, env: str, **how: Any) -> int:
 
     The shell's exit status is ours.
     """
-    from envtool.cli.inside import enter
+    from envtool.cli.interactive import enter
 
     return enter(settings(ctx), env, (), **how)

@@ -67,10 +67,10 @@ command.params += common()
 @click.pass_context
 def path(ctx: click.Context, /) -> None:
     """Print the directory of the store, whether it is there or not."""
-    from envtool.cli import door
+    from envtool.cli import app_interface
     from envtool.report.json_lines import write
 
-    where = door.app().store_path()
+    where = app_interface.app().store_path()
     if settings(ctx).json:
         write(sys.stdout, {"store": where})
     else:
@@ -81,15 +81,15 @@ def path(ctx: click.Context, /) -> None:
 @click.pass_context
 def size(ctx: click.Context, /) -> None:
     """Show what the store takes on the disk. Cheap: layers are measured once."""
-    from envtool.cli import door, screen, storetables
+    from envtool.cli import app_interface, console, store_tables
     from envtool.report.json_lines import write
 
     said = settings(ctx)
-    found = door.app().store_size()
+    found = app_interface.app().store_size()
     if said.json:
-        write(sys.stdout, storetables.sizes_json(found))
+        write(sys.stdout, store_tables.sizes_json(found))
     else:
-        print(screen.fit(storetables.sizes(found, screen.style(sys.stdout, said.color))))
+        print(console.fit(store_tables.sizes(found, console.style(sys.stdout, said.color))))
 
 
 @command.command("verify", cls=Verb, examples=CHECKS)
@@ -102,17 +102,17 @@ def verify(ctx: click.Context, /, repair: bool, jobs: int | None) -> int:
     Fetched files are hashed, and layers digested anew, against what they are called; results, remembered answers and
     directories are looked at too. Things that are in use are looked at, and not removed.
     """
-    from envtool.cli import door, screen, storetables
-    from envtool.cli.running import follow
+    from envtool.cli import app_interface, console, store_tables
+    from envtool.cli.session import follow
     from envtool.report.json_lines import write
 
     said = settings(ctx)
-    app = door.app()
+    app = app_interface.app()
     found = follow(said, lambda emit, cancel: app.store_verify(repair=repair, jobs=jobs or 0, emit=emit, cancel=cancel))
     if said.json:
-        write(sys.stdout, storetables.checked_json(found))
+        write(sys.stdout, store_tables.checked_json(found))
     else:
-        print(screen.fit(storetables.checked(found, screen.style(sys.stdout, said.color))))
+        print(console.fit(store_tables.checked(found, console.style(sys.stdout, said.color))))
     return 1 if found.left else 0
 
 
@@ -124,20 +124,20 @@ def remove(ctx: click.Context, /, yes: bool) -> int:
 
     What other envtools use is waited for. Nothing goes that is not of a store.
     """
-    from envtool.cli import door, screen, storetables
-    from envtool.cli.running import follow
+    from envtool.cli import app_interface, console, store_tables
+    from envtool.cli.session import follow
     from envtool.report.json_lines import write
 
     said = settings(ctx)
-    app = door.app()
+    app = app_interface.app()
     where = app.store_path()
     if not yes and not _agreed(where):
         return 2
     done = follow(said, lambda emit, cancel: (app.store_remove(emit=emit, cancel=cancel),))[0]
     if said.json:
-        write(sys.stdout, storetables.removed_json(done, where))
+        write(sys.stdout, store_tables.removed_json(done, where))
     else:
-        print(screen.fit(storetables.removed(done, where)))
+        print(console.fit(store_tables.removed(done, where)))
     return 3 if done is not None and done.stuck else 0
 
 

@@ -12,7 +12,7 @@ from envtool.report.text import fitted, one_line, pad, shortened, width
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence
 
-    from envtool.cli.door import Check, Locked
+    from envtool.cli.app_interface import Check, Locked
     from envtool.model import Json, Spec
 
 LEAST = 12  # columns of a table that would be of no use with fewer

@@ -23,6 +23,6 @@ def command(ctx: click.Context, /, junit: str | None, **said: Any) -> int:
 
     A point of a matrix is an env of its own. What stands after `--` reaches the task as {{ args }}.
     """
-    from envtool.cli.running import perform, wanted
+    from envtool.cli.session import perform, wanted
 
     return perform(settings(ctx), "test", wanted(settings(ctx), ctx.obj, reports=(junit,), **said), junit)

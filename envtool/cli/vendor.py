@@ -27,11 +27,11 @@ def command(ctx: click.Context, /, target: str, prune: bool, **how: Any) -> None
     Without DIR the folder is envtool.vendor beside the spec, which is used before any URL. FILE.tar and FILE.tar.zst
     are archives of that folder. Only what is missing is written. ENVTOOL_BLOBS=DIR makes any project use a folder.
     """
-    from envtool.cli import door, screen, tables
-    from envtool.cli.running import follow
+    from envtool.cli import app_interface, console, tables
+    from envtool.cli.session import follow
 
     said = settings(ctx)
-    app = door.app()
+    app = app_interface.app()
     request = app.Request(**said.project(), **how)
     vendored = follow(said, lambda emit, cancel: app.vendor(request, target, emit, cancel, prune=prune))
     if said.json:
@@ -39,4 +39,4 @@ def command(ctx: click.Context, /, target: str, prune: bool, **how: Any) -> None
 
         write(sys.stdout, tables.vendored_json(vendored))
     elif said.verbosity >= 0:
-        print(screen.fit(tables.vendored(vendored), sys.stderr), file=sys.stderr)
+        print(console.fit(tables.vendored(vendored), sys.stderr), file=sys.stderr)

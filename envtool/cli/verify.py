@@ -29,6 +29,6 @@ def command(ctx: click.Context, /, names: tuple[str, ...], build: bool, **said: 
     Clock, order of directories, processors, process ids, umask, user, home, locale, time zone and paths are varied
     (docs/verify.md). Names are those of bases, layers and envs, or globs; none: all. The store is not changed.
     """
-    from envtool.cli.verifying import perform
+    from envtool.cli.verify_tables import perform
 
     return perform(settings(ctx), names, build=build, **said)

@@ -26,11 +26,11 @@ def command(ctx: click.Context, names: tuple[str, ...]) -> None:
     """
     import time
 
-    from envtool.cli import door, screen
+    from envtool.cli import app_interface, console
     from envtool.report import why
 
     said = settings(ctx)
-    app = door.app()
+    app = app_interface.app()
     told = app.why(app.Request(**said.project()), names)
     if said.json:
         from envtool.report.json_lines import write
@@ -38,7 +38,7 @@ def command(ctx: click.Context, names: tuple[str, ...]) -> None:
         write(sys.stdout, {"subjects": why.explanations_json(told)})
         return
     if told:
-        style = screen.style(sys.stdout, said.color)
-        print(screen.fit(why.explanations(told, style, now=time.time(), whole=said.verbosity > 0)))
+        style = console.style(sys.stdout, said.color)
+        print(console.fit(why.explanations(told, style, now=time.time(), whole=said.verbosity > 0)))
     if not names:
-        print(screen.fit(("\n" if told else "") + why.summary(told)))
+        print(console.fit(("\n" if told else "") + why.summary(told)))

@@ -90,7 +90,7 @@ def test_exit_status(envtool, scenario, status):
 
 
 def test_a_failed_task_outweighs_an_env_that_was_not_made(fake):
-    from envtool.cli.running import status
+    from envtool.cli.session import status
 
     failed = fake.Result(env="a", task="t", outcome="failed", status=1)
     error = fake.Result(env="b", task="t", outcome="error")
@@ -333,7 +333,7 @@ def test_help_is_a_word_too(envtool, words):
 
 
 def test_what_is_kept_of_a_run_is_what_was_made_and_fetched():
-    from envtool.cli.running import Made
+    from envtool.cli.session import Made
 
     made = Made()
     assert made.kept() == []

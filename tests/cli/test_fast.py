@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from envtool.cli import fast, inside, main, running
+from envtool.cli import fastpath, interactive, main, session
 from envtool.errors import EnvtoolError
 from envtool.run import fast_exec, fast_test
 
@@ -51,11 +51,11 @@ def read():
 
 def _read(patch):
     heard = []
-    patch.setattr(fast, "nearest", lambda directory: directory)
-    patch.setattr(fast, "_store", lambda: "/store")
+    patch.setattr(fastpath, "nearest", lambda directory: directory)
+    patch.setattr(fastpath, "_store", lambda: "/store")
     patch.setattr(fast_exec, "read", lambda store, spec, env: {"spec": spec, "env": env})
     patch.setattr(fast_exec, "release", lambda plan: None)
-    patch.setattr(fast, "_launch", lambda plan, argv: heard.append(("exec", plan["spec"], plan["env"], argv)) or 0)
+    patch.setattr(fastpath, "_launch", lambda plan, argv: heard.append(("exec", plan["spec"], plan["env"], argv)) or 0)
     patch.setattr(fast_test, "read", lambda store, spec, task, envs: heard.append((task, spec, envs)))
 
     def enter(settings, env, argv, **how):
@@ -64,13 +64,13 @@ def _read(patch):
     def perform(settings, task, request, junit, provenance=None):
         heard.append((settings, (request, junit, provenance), (task, settings.directory, request.envs)))
 
-    patch.setattr(inside, "enter", enter)
-    patch.setattr(running, "perform", perform)
+    patch.setattr(interactive, "enter", enter)
+    patch.setattr(session, "perform", perform)
 
     def short(words):
         heard.clear()
-        fast.try_exec([*words])
-        fast.try_task([*words])
+        fastpath.try_exec([*words])
+        fastpath.try_task([*words])
         return heard[0] if heard else None
 
     def long(words):
@@ -104,7 +104,7 @@ def test_the_short_way_means_what_the_long_way_does(read, words):
     meaning = short(words)
     if meaning is None:
         return
-    said = fast.line(words)
+    said = fastpath.line(words)
     found = long(words)
     assert found is not None, words
     settings, more, same = found

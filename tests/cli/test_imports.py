@@ -18,7 +18,7 @@ BANNED = {
     "asyncio",
     "importlib.metadata",
 }
-OURS = {"envtool.api", "envtool.app", "envtool.cli.door", "envtool.cli.test", "envtool.report.terminal"}
+OURS = {"envtool.api", "envtool.app", "envtool.cli.app_interface", "envtool.cli.test", "envtool.report.terminal"}
 
 
 def imported(code):
@@ -60,7 +60,7 @@ def test_the_entry_point_leaves_the_short_way_short():
 
 def test_the_short_way_of_test_imports_next_to_nothing():
     names = imported(
-        "import envtool.__main__, envtool.cli.fast, envtool.run.fast_test, envtool.project.rundir, envtool.project.snapshot,"
+        "import envtool.__main__, envtool.cli.fastpath, envtool.run.fast_test, envtool.project.rundir, envtool.project.snapshot,"
         " envtool.report.unchanged"
     )
     slow = {"click", "contextlib", "dataclasses", "hashlib", "json", "pathlib", "re", "shutil", "subprocess", "typing"}

@@ -222,7 +222,7 @@ def _shown(envtool, monkeypatch, scenario, argv):
 @pytest.mark.parametrize("long", [False, True], ids=["names", "long names"])
 @pytest.mark.parametrize("columns", WIDTHS)
 def test_what_a_verb_prints_fits(columns, long, envtool, monkeypatch):
-    monkeypatch.setattr("envtool.cli.screen.width", lambda file=None: columns)
+    monkeypatch.setattr("envtool.cli.console.width", lambda file=None: columns)
     monkeypatch.setattr("envtool.report.plain.Plain._columns", lambda self: columns)
     if long:
         for each in PRINTERS:
@@ -243,7 +243,7 @@ def test_no_number_and_no_time_is_cut_on_a_narrow_screen(columns, envtool, monke
     """What a wide screen has of them, a narrow one has, too."""
 
     def numbers(wide):
-        monkeypatch.setattr("envtool.cli.screen.width", lambda file=None: wide)
+        monkeypatch.setattr("envtool.cli.console.width", lambda file=None: wide)
         monkeypatch.setattr("envtool.report.plain.Plain._columns", lambda self: wide)
         found = {}
         for name, (scenario, argv) in SHOWN.items():

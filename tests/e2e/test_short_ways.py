@@ -17,7 +17,7 @@ BOTH = {
         "envtool.project.discovery",
         "envtool.fs.beneath",
         "envtool.cli",
-        "envtool.cli.fast",
+        "envtool.cli.fastpath",
         "envtool.project.git",
         "envtool.project.repository",
     ),

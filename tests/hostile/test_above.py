@@ -5,7 +5,7 @@ import os
 import pytest
 
 from envtool import app
-from envtool.cli import fast
+from envtool.cli import fastpath
 from envtool.errors import UsageError
 from envtool.project import discovery
 
@@ -16,7 +16,7 @@ needs_root = pytest.mark.skipif(not ROOT, reason="gives files to other users")
 
 def found(directory):
     """Both ways to a spec, which must agree."""
-    short = fast.nearest(str(directory))
+    short = fastpath.nearest(str(directory))
     try:
         long = app.find_spec(app.Request(directory=str(directory)))
     except UsageError as error:
@@ -104,7 +104,7 @@ def test_another_file_system_is_not_searched(tmp_path, monkeypatch):
 
 def test_what_cannot_be_looked_at_is_no_spec(tmp_path):
     assert discovery.spec(str(tmp_path / "gone/there")).path == ""
-    assert fast.nearest("/nothing/here") == ""
+    assert fastpath.nearest("/nothing/here") == ""
     assert discovery.spec("/").path in ("", "/envtool.yaml")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from envtool import app, errors
 from envtool.app import running
-from envtool.cli.running import status
+from envtool.cli.session import status
 from envtool.model import Where
 from envtool.project.snapshot import Unknown
 from envtool.run import fast_plan

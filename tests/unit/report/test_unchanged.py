@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envtool.cli import screen
+from envtool.cli import console
 from envtool.events import Finished, Started
 from envtool.report import formatting, unchanged
 from envtool.report.formatting import Style
@@ -69,7 +69,7 @@ def test_the_short_way_paints_where_the_long_way_does(variables, terminal, encod
         monkeypatch.setenv(name, value)
     file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     file.isatty = lambda: terminal
-    style = screen.style(file, "auto")
+    style = console.style(file, "auto")
     assert unchanged.shown(file, os.environ) == (style.color, style.unicode)
 
 

@@ -12,7 +12,7 @@ import pytest
 from envtool.api import Looked
 from envtool.build.parents import opened
 from envtool.build.scheduler import Stack
-from envtool.cli import fast
+from envtool.cli import fastpath
 from envtool.fs import store_files
 from envtool.host_access import Allowed
 from envtool.model import BaseSpec, Env, Spec, Where
@@ -35,7 +35,7 @@ def run(tmp_path, store, monkeypatch):
     for name in ("log", "result.json"):
         (result / name).write_text("said\n")
     monkeypatch.setenv("MY_TOKEN", "1")
-    monkeypatch.setattr(fast, "_store", lambda: store.root)
+    monkeypatch.setattr(fastpath, "_store", lambda: store.root)
     monkeypatch.setattr(fast_plan, "MARGIN", -(10**10))  # what was just made may be read
     monkeypatch.setattr(fast_plan, "_decided", lambda stack, spec, setting: iter([str(root / "envtool.yaml")]))
     monkeypatch.setattr(snapshot, "GRAIN", -(10**10))
@@ -72,7 +72,7 @@ def run(tmp_path, store, monkeypatch):
 
 
 def short(run, *words):
-    return fast.try_task(["-C", str(run.root), "test", *words])
+    return fastpath.try_task(["-C", str(run.root), "test", *words])
 
 
 def test_an_unchanged_run_is_told(run, capsys):
@@ -93,8 +93,8 @@ def test_an_unchanged_run_is_told(run, capsys):
     assert capsys.readouterr().err.startswith(" \x1b[")
     assert short(run, "--color=never") == 0
     assert "\x1b[" not in capsys.readouterr().err
-    assert fast.try_task(["-C", str(run.root), "run", "test", "-q"]) == 0
-    assert fast.try_task(["run", "lint", "-C", str(run.root)]) is None
+    assert fastpath.try_task(["-C", str(run.root), "run", "test", "-q"]) == 0
+    assert fastpath.try_task(["run", "lint", "-C", str(run.root)]) is None
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_spec_that_links_elsewhere_is_each_projects_own(run):
     other = run.root.parent / "other"
     other.mkdir()
     os.symlink(run.root / "envtool.yaml", other / "envtool.yaml")
-    assert fast.try_task(["-C", str(other), "test"]) is None
+    assert fastpath.try_task(["-C", str(other), "test"]) is None
 
 
 def test_without_a_record_nobody_knows_the_view(run):

@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 
-from envtool.cli import door
+from envtool.cli import app_interface
 from envtool.errors import StoreError
 from envtool.store import disk_usage, inventory, temp_dirs
 from envtool.store.collect import collect
@@ -39,11 +39,11 @@ def of(store) -> inventory.Unfinished:
 
 def test_a_directory_of_something_else_is_no_store_for_who_only_looks_either(tmp_path, monkeypatch):
     monkeypatch.setenv("ENVTOOL_STORE", str(tmp_path / "thesis"))
-    monkeypatch.setattr(door.probe(), "check", lambda root: ())
+    monkeypatch.setattr(app_interface.probe(), "check", lambda root: ())
     (tmp_path / "thesis").mkdir()
-    assert "is not a store" not in str(door.checks())
+    assert "is not a store" not in str(app_interface.checks())
     (tmp_path / "thesis/x.tex").write_text("x")
-    assert "is not a store: it holds x.tex" in str(door.checks())
+    assert "is not a store: it holds x.tex" in str(app_interface.checks())
     monkeypatch.setenv("ENVTOOL_STORE", "rel/store")
     with pytest.raises(StoreError) as caught:
         standing()

@@ -1,4 +1,4 @@
-"""docs/cli.md, written from the command line itself: `python -m envtool.cli.reference > docs/cli.md`."""
+"""docs/cli.md, written from the command line itself: `python -m envtool.cli.docs > docs/cli.md`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from envtool.cli.main import VERBS, group
 HEAD = """\
 # The command line
 
-Written by `python -m envtool.cli.reference`; a test holds it to the code.
+Written by `python -m envtool.cli.docs`; a test holds it to the code.
 
 Global options may stand before or after the verb; said twice, the one after the verb wins. What stands after `--`
 belongs to the task (it reaches the spec as `{{ args }}`) or is the command of `exec`; envtool does not read it.

@@ -87,10 +87,10 @@ def tell_key(made: Any, *, as_json: bool) -> None:
         return
     print(made.public)
     if made.file:
-        from envtool.cli import screen
+        from envtool.cli import console
 
         said = (
             f"the signing key is in {made.file}: give it to CI as a secret, in ENVTOOL_CACHE_KEY, and to nobody else;\n"
             "the line above belongs into `trust:` under `cache:` in the spec"
         )
-        print(screen.fit(said, sys.stderr), file=sys.stderr)
+        print(console.fit(said, sys.stderr), file=sys.stderr)

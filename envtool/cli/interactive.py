@@ -7,8 +7,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from envtool.cli import door, screen, signals
-from envtool.cli.running import leave
+from envtool.cli import app_interface, console, signals
+from envtool.cli.session import leave
 from envtool.ending import Patience
 from envtool.errors import UsageError
 from envtool.events import Event, Finished, Output, Started
@@ -24,9 +24,9 @@ def enter(settings: Settings, env: str, argv: tuple[str, ...], **how: Any) -> in
     """The command's own exit status; `how` are more fields of the app's Request. Raises EnvtoolError."""
     if settings.json:
         raise UsageError("`--json` means nothing here: standard output belongs to the command", code="usage.json")
-    app = door.app()
+    app = app_interface.app()
     request = app.Request(**settings.project(), **how)
-    display = screen.display(settings)
+    display = console.display(settings)
     commands: set[str] = set()
     cancel, patience = app.Cancel.make(), Patience()
 

@@ -6,8 +6,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from envtool.cli import door, screen
-from envtool.cli.running import Listener, leave, wait
+from envtool.cli import app_interface, console
+from envtool.cli.session import Listener, leave, wait
 from envtool.report.formatting import Style, counted
 from envtool.report.json_lines import Lines, write
 from envtool.report.summary import to_type
@@ -35,9 +35,9 @@ def perform(
     settings: Settings, names: tuple[str, ...], *, build: bool, jobs: int | None, fail_fast: bool, offline: bool
 ) -> int:
     """Verify; returns the exit status. Raises EnvtoolError."""
-    app = door.app()
+    app = app_interface.app()
     request = app.Request(**settings.project(), jobs=jobs or 0, fail_fast=fail_fast, offline=offline)
-    display = None if settings.json and settings.verbosity <= 0 else screen.display(settings)
+    display = None if settings.json and settings.verbosity <= 0 else console.display(settings)
     subscribers: list[Subscriber] = [display] if display else []
     subscribers += [Listener(hear) for hear in app.listeners()]
     if settings.json:
@@ -55,13 +55,13 @@ def perform(
     code = status(results, interrupted=interrupted)
     if settings.json:
         write(sys.stdout, document(results, spent, code))
-    elif text := "\n".join(filter(None, (told(each, screen.style(sys.stdout, settings.color)) for each in results))):
-        print(screen.fit(text), flush=True)
+    elif text := "\n".join(filter(None, (told(each, console.style(sys.stdout, settings.color)) for each in results))):
+        print(console.fit(text), flush=True)
     if display:
-        said = total(results, spent, interrupted=interrupted, style=screen.style(sys.stderr, settings.color))
-        sys.stderr.write((screen.over() if abandoned else "") + screen.fit(said, sys.stderr))
+        said = total(results, spent, interrupted=interrupted, style=console.style(sys.stderr, settings.color))
+        sys.stderr.write((console.over() if abandoned else "") + console.fit(said, sys.stderr))
         if interrupted:
-            sys.stderr.write("".join(f"{line}\n" for line in to_type("again:", settings.typed(), screen.width())))
+            sys.stderr.write("".join(f"{line}\n" for line in to_type("again:", settings.typed(), console.width())))
     if abandoned:
         leave(code)
     return code

@@ -14,7 +14,7 @@ from importlib import import_module
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from envtool.cli import door, screen, signals
+from envtool.cli import app_interface, console, signals
 from envtool.ending import LIMIT, Patience
 from envtool.errors import Interrupted, SpecError, UsageError
 from envtool.events import Finished, Progress
@@ -65,7 +65,7 @@ def wanted(
     reports: tuple[str | None, ...] = (),
 ) -> Any:
     """The app's Request for what the command line says; `reports` are files that it names to be written."""
-    return door.app().Request(
+    return app_interface.app().Request(
         **settings.project(),
         envs=envs,
         jobs=jobs or 0,
@@ -84,9 +84,9 @@ def follow(settings: Settings, work: Callable[[Emit, Any], Answer], *, events: b
     """Do something that makes layers, and show it: its answer. `work` is given where events go, and the latch that asks
     it to end. `events` False: `--json` does not write them, since standard output is for a document. Raises
     EnvtoolError, Interrupted."""
-    display = None if settings.json and settings.verbosity <= 0 else screen.display(settings)
+    display = None if settings.json and settings.verbosity <= 0 else console.display(settings)
     subscribers: list[Subscriber] = [display] if display else []
-    subscribers += [Listener(hear) for hear in door.app().listeners()]
+    subscribers += [Listener(hear) for hear in app_interface.app().listeners()]
     if settings.json and events:
         subscribers.append(Lines(sys.stdout))
     try:
@@ -96,7 +96,7 @@ def follow(settings: Settings, work: Callable[[Emit, Any], Answer], *, events: b
             display.close()
     if abandoned:
         sys.stderr.write(
-            "\n".join([f"{screen.over()}interrupted", *to_type("again:", settings.typed(), screen.width()), ""])
+            "\n".join([f"{console.over()}interrupted", *to_type("again:", settings.typed(), console.width()), ""])
         )
         leave(130)
     if answer is None or interrupted:
@@ -107,10 +107,10 @@ def follow(settings: Settings, work: Callable[[Emit, Any], Answer], *, events: b
 def perform(settings: Settings, task: str, request: Any, junit: str | None, provenance: str | None = None) -> int:
     """Run `task`; returns the exit status. `provenance`: a file for the statements of what passed. Raises
     EnvtoolError."""
-    display = None if settings.json and settings.verbosity <= 0 else screen.display(settings)
+    display = None if settings.json and settings.verbosity <= 0 else console.display(settings)
     report, made = _junit(junit, settings), Made()
     subscribers: list[Subscriber] = [each for each in (display, report, made) if each]
-    subscribers += [Listener(hear) for hear in door.app().listeners()]
+    subscribers += [Listener(hear) for hear in app_interface.app().listeners()]
     if settings.json:
         subscribers.append(Lines(sys.stdout))
     begun = time.monotonic()
@@ -119,7 +119,7 @@ def perform(settings: Settings, task: str, request: Any, junit: str | None, prov
     abandoned = False
     try:
         answer, interrupted, abandoned = wait(
-            lambda emit, cancel: tuple(door.app().run(request, task, emit, cancel)), subscribers, display
+            lambda emit, cancel: tuple(app_interface.app().run(request, task, emit, cancel)), subscribers, display
         )
         results = answer or ()
     finally:
@@ -128,7 +128,7 @@ def perform(settings: Settings, task: str, request: Any, junit: str | None, prov
         if report:
             written = _save(report, results)
     if provenance:
-        written &= _say(provenance, settings, door.app().statements(results))
+        written &= _say(provenance, settings, app_interface.app().statements(results))
     if not results and not interrupted:
         raise UsageError(f"no env has a task `{task}`", code="usage.task", hint="`envtool list` shows envs and tasks")
     spent = time.monotonic() - begun
@@ -145,11 +145,11 @@ def perform(settings: Settings, task: str, request: Any, junit: str | None, prov
             typed=settings.typed(),
             kept=made.kept(),
             shown=display.shown,
-            style=screen.style(sys.stderr, settings.color),
-            columns=screen.columns(),
-            screen=screen.width(),
+            style=console.style(sys.stderr, settings.color),
+            columns=console.columns(),
+            screen=console.width(),
         )
-        sys.stderr.write(f"{screen.over() if abandoned else ''}{text}\n")
+        sys.stderr.write(f"{console.over() if abandoned else ''}{text}\n")
     if abandoned or interrupted:
         leave(code)
     return code
@@ -237,7 +237,7 @@ def wait(
     after a second signal for nothing, after the first for no longer than Patience says. Every container dies with this
     process.
     """
-    app = door.app()
+    app = app_interface.app()
     answers: SimpleQueue[int | BaseException | tuple[Answer]] = SimpleQueue()
     cancel, patience = app.Cancel.make(), Patience(LIMIT + 0.3)  # the app has its own, and says what it knows
 

@@ -5,7 +5,7 @@ leaves the project is followed only to what the *caller* allows, and so is a pat
 is what is read. No message shows what a file outside holds, nor a hash of it.
 
 The caller's word comes from the command line (`--allow-file`, `--allow-secret`, `--allow-pass`), or from a file of
-their own (app/consent.py); never from the spec. docs/security.md tells it, decision 0100 says why.
+their own (app/permissions.py); never from the spec. docs/security.md tells it, decision 0100 says why.
 """
 
 from __future__ import annotations

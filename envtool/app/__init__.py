@@ -23,38 +23,38 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from envtool.app.caching import cache, cache_key
-    from envtool.app.explaining import why
-    from envtool.app.giving import export, push, sbom
-    from envtool.app.locking import Locked, fetch, lock, vendor
-    from envtool.app.looking import diff, inspect
-    from envtool.app.making import execute
-    from envtool.app.planning import plan
-    from envtool.app.reading import listeners, load
+    from envtool.app.env_stack import execute
+    from envtool.app.explain import why
+    from envtool.app.image_output import export, push, sbom
+    from envtool.app.inspection import diff, inspect
+    from envtool.app.lock_file import Locked, fetch, lock, vendor
+    from envtool.app.maintenance import gc, store_path, store_remove, store_size, store_verify
+    from envtool.app.make_plan import plan
+    from envtool.app.read_spec import listeners, load
     from envtool.app.request import SPEC, Request, find_spec, one_env
-    from envtool.app.running import run
-    from envtool.app.schemas import schema
-    from envtool.app.starting import around, check, detect
-    from envtool.app.upkeep import gc, store_path, store_remove, store_size, store_verify
-    from envtool.app.verifying import verify
+    from envtool.app.spec_schema import schema
+    from envtool.app.starter import around, check, detect
+    from envtool.app.tasks import run
+    from envtool.app.team_cache import cache, cache_key
+    from envtool.app.verify_builds import verify
     from envtool.build.context import Cancel
     from envtool.run.provenance import bundle as statements
 
 _PLACES = {
-    "envtool.app.caching": ("cache", "cache_key"),
-    "envtool.app.explaining": ("why",),
-    "envtool.app.giving": ("export", "push", "sbom"),
-    "envtool.app.locking": ("Locked", "fetch", "lock", "vendor"),
-    "envtool.app.looking": ("diff", "inspect"),
-    "envtool.app.making": ("execute",),
-    "envtool.app.planning": ("plan",),
-    "envtool.app.reading": ("listeners", "load"),
+    "envtool.app.team_cache": ("cache", "cache_key"),
+    "envtool.app.explain": ("why",),
+    "envtool.app.image_output": ("export", "push", "sbom"),
+    "envtool.app.lock_file": ("Locked", "fetch", "lock", "vendor"),
+    "envtool.app.inspection": ("diff", "inspect"),
+    "envtool.app.env_stack": ("execute",),
+    "envtool.app.make_plan": ("plan",),
+    "envtool.app.read_spec": ("listeners", "load"),
     "envtool.app.request": ("SPEC", "Request", "find_spec", "one_env"),
-    "envtool.app.running": ("run",),
-    "envtool.app.schemas": ("schema",),
-    "envtool.app.starting": ("around", "check", "detect"),
-    "envtool.app.upkeep": ("gc", "store_path", "store_remove", "store_size", "store_verify"),
-    "envtool.app.verifying": ("verify",),
+    "envtool.app.tasks": ("run",),
+    "envtool.app.spec_schema": ("schema",),
+    "envtool.app.starter": ("around", "check", "detect"),
+    "envtool.app.maintenance": ("gc", "store_path", "store_remove", "store_size", "store_verify"),
+    "envtool.app.verify_builds": ("verify",),
     "envtool.build.context": ("Cancel",),
 }
 _MODULES = {name: module for module, names in _PLACES.items() for name in names}

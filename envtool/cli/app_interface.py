@@ -252,7 +252,7 @@ def _of_others(other: Any) -> Finding | None:
 
 def checks() -> Sequence[Check]:
     """What the probe finds. A store that cannot be used, or a config.yaml that is not believed, is one more finding."""
-    place, consent = import_module("envtool.store.store"), import_module("envtool.app.consent")
+    place, consent = import_module("envtool.store.store"), import_module("envtool.app.permissions")
     idmap = import_module("envtool.container.userns").describe()
     found: list[Check] = []
     root = ""

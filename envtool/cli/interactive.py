@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from envtool.cli import app_interface, console, signals
 from envtool.cli.session import leave
-from envtool.ending import Patience
 from envtool.errors import UsageError
 from envtool.events import Event, Finished, Output, Started
 from envtool.report.stream import Stream
+from envtool.run.shutdown import Patience
 
 if TYPE_CHECKING:
     from envtool.cli.options import Settings

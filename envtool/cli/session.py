@@ -15,7 +15,6 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from envtool.cli import app_interface, console, signals
-from envtool.ending import LIMIT, Patience
 from envtool.errors import Interrupted, SpecError, UsageError
 from envtool.events import Finished, Progress
 from envtool.fs import caller_paths
@@ -23,6 +22,7 @@ from envtool.report.formatting import counted
 from envtool.report.json_lines import Lines, result, write
 from envtool.report.stream import Result, Stream, Subscriber
 from envtool.report.summary import closing, to_type
+from envtool.run.shutdown import LIMIT, Patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

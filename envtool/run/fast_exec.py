@@ -83,7 +83,7 @@ def version() -> tuple[object, ...]:
 
 
 def consent() -> str:
-    """Where the caller says what projects may have of this machine (app/consent.py reads it)."""
+    """Where the caller says what projects may have of this machine (app/permissions.py reads it)."""
     base = os.environ.get("XDG_CONFIG_HOME", "")
     return f"{base if base.startswith('/') else os.path.expanduser('~/.config')}/envtool/config.yaml"
 

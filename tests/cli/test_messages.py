@@ -161,9 +161,9 @@ def test_doctor(envtool, golden, monkeypatch):
 
 def _believed(monkeypatch):
     """There is no config.yaml that is not believed."""
-    consent = types.ModuleType("envtool.app.consent")
+    consent = types.ModuleType("envtool.app.permissions")
     consent.configured = lambda root: ()
-    monkeypatch.setitem(sys.modules, "envtool.app.consent", consent)
+    monkeypatch.setitem(sys.modules, "envtool.app.permissions", consent)
 
 
 def _probe(state):

@@ -16,7 +16,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from envtool.app import opening
+from envtool.app import open_project
 from envtool.app.request import Request
 from envtool.build.context import Cancel
 from envtool.build.scheduler import Stack, Stacks
@@ -172,7 +172,7 @@ class Case:
 
     def ours(self) -> tuple[dict, dict]:
         """The tree and the configuration that we make."""
-        found = opening.opened(Request(directory=str(self.top)), lambda _: None, Cancel.make())
+        found = open_project.opened(Request(directory=str(self.top)), lambda _: None, Cancel.make())
         stack = Stacks(found.nodes, found.setting).stack("t")
         base = stack.made[0].settled
         return tree(stack), dict(base.node.kind.image_config(base.request, base.pins))

@@ -15,7 +15,7 @@ import pytest
 
 from envtool import app, plugins
 from envtool.api import BLOBS, Fetch, Kind, Place, Recipe
-from envtool.app import opening
+from envtool.app import open_project
 from envtool.build.scheduler import Stacks
 from envtool.errors import NotCachedError, UsageError
 from envtool.fs import beneath
@@ -159,7 +159,7 @@ class World:
     def make(self, *envs, refresh=False) -> None:
         """Build the stacks of envs, without names of all."""
         request = app.Request(directory=str(self.project), refresh=refresh, envs=envs)
-        at = opening.opened(request)
+        at = open_project.opened(request)
         stacks = Stacks(at.nodes, at.setting)
         for env in at.spec.envs:
             stacks.stack(env.name)
@@ -343,7 +343,7 @@ def forget(world, kind) -> None:
     from envtool.build.assess import look, made
 
     request = app.Request(directory=str(world.project))
-    at = opening.opened(request)
+    at = open_project.opened(request)
     setting = at.setting
     looks = look(at.nodes, setting)
     for one in looks.values():

@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from envtool import host_access
-from envtool.app import consent
+from envtool.app import permissions
 from envtool.app.request import Request
 from envtool.errors import SpecError, UsageError
 from envtool.host_access import Allowed, Gate
@@ -233,7 +233,7 @@ def config(tmp_path, monkeypatch):
 
 
 def allowed(project, **said):
-    return consent.allowed(Request(**said), str(project))
+    return permissions.allowed(Request(**said), str(project))
 
 
 def test_what_is_said_for_all_and_for_one(config, project):

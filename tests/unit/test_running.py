@@ -8,7 +8,7 @@ import time
 import pytest
 
 from envtool import app, errors
-from envtool.app import running
+from envtool.app import tasks
 from envtool.cli.session import status
 from envtool.model import Where
 from envtool.project.snapshot import Unknown
@@ -55,7 +55,7 @@ def run(project, monkeypatch, error):
             raise error
         return passed(asked), None
 
-    monkeypatch.setattr(running.result_cache, "perform", perform)
+    monkeypatch.setattr(tasks.result_cache, "perform", perform)
     cancel = app.Cancel.make()
     try:
         return app.run(app.Request(directory=str(project), jobs=1), "test", lambda event: None, cancel)
@@ -97,7 +97,7 @@ def test_what_is_only_a_help_ends_no_run(project, monkeypatch, error):
         raise error
 
     monkeypatch.setattr(fast_plan, "unchanged", unchanged)
-    monkeypatch.setattr(running.result_cache, "perform", lambda asked, stacks, again: (passed(asked), _Trace(asked)))
+    monkeypatch.setattr(tasks.result_cache, "perform", lambda asked, stacks, again: (passed(asked), _Trace(asked)))
     cancel = app.Cancel.make()
     results = app.run(app.Request(directory=str(project), jobs=1), "test", lambda event: None, cancel)
     cancel.close()
@@ -114,7 +114,7 @@ def test_looking_for_more_that_is_wrong_hides_nothing(project, monkeypatch, erro
     def wrong(node, setting):
         raise error
 
-    monkeypatch.setattr(running.together.settle, "wrong", wrong)
+    monkeypatch.setattr(tasks.all_problems.settle, "wrong", wrong)
     problem = errors.Problem(where=HERE, message="there is no such file", code="input-missing")
     results = run(project, monkeypatch, errors.SpecError((problem,)))
     assert [each.outcome for each in results] == ["passed", "error", "passed"]
@@ -133,7 +133,7 @@ def test_one_line_allows_all_that_kept_envs_from_being_made(project, monkeypatch
             raise errors.UsageError("not allowed", code="outside")
         return passed(asked), None
 
-    monkeypatch.setattr(running.result_cache, "perform", perform)
+    monkeypatch.setattr(tasks.result_cache, "perform", perform)
     cancel = app.Cancel.make()
     app.run(app.Request(directory=str(project), jobs=1, called=(("test",), ())), "test", told.append, cancel)
     cancel.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from envtool.app import Request, load
-from envtool.app.starting import built
+from envtool.app.starter import built
 from envtool.cli.main import main
 from envtool.testing import MemoryProject
 

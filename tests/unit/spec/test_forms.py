@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from envtool import pin_schemas, plugins
-from envtool.app import consent
+from envtool.app import permissions
 from envtool.kinds.copy import parse_mode
 from envtool.lock import text_format as lock
 from envtool.spec.node import Problems
@@ -19,7 +19,7 @@ from envtool.spec.yaml_reader import parse, source_of
 KINDS = plugins.discover()
 SCHEMAS: dict[str, Any] = {
     "the spec": schema(KINDS),
-    "config.yaml": consent.SCHEMA,
+    "config.yaml": permissions.SCHEMA,
     "the lock": lock.SCHEMA,
     **{f"pins of {name}": kind.pins for name, kind in sorted({**KINDS.bases, **KINDS.layers}.items())},
 }
@@ -147,7 +147,7 @@ def test_a_plugin_without_words_shows_no_code_either():
     ],
 )
 def test_the_callers_own_file_is_called_by_its_name(text, said):
-    found = told(consent.SCHEMA, text, whole="config.yaml")
+    found = told(permissions.SCHEMA, text, whole="config.yaml")
     assert any(said in one for one in found), found
     assert not [one for one in found if "the spec" in one]
 

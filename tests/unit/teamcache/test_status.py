@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from envtool.app.caching import cache_key
 from envtool.app.request import Request
+from envtool.app.team_cache import cache_key
 from envtool.errors import FetchError, StoreError, UsageError
 from envtool.model import TeamCache, Where
 from envtool.teamcache import signatures, status

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envtool.app.opening import working
+from envtool.app.open_project import working
 from envtool.app.request import Request
 from envtool.build.context import Cancel
 from envtool.build.scheduler import Stacks

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from envtool import plugins, programs
-from envtool.app.consent import allowed
+from envtool.app.permissions import allowed
 from envtool.app.request import Request, find_spec, select
 from envtool.host_access import Gate
 from envtool.model import Spec

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from envtool import plugins
-from envtool.app.opening import Opened, free, opened
+from envtool.app.open_project import Opened, free, opened
 from envtool.app.request import Request, one_env
 from envtool.build.assess import Look, look
 from envtool.build.stack_files import StackTree

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import time
 
-from envtool.app import together
-from envtool.app.opening import Opened, working
+from envtool.app import all_problems
+from envtool.app.open_project import Opened, working
 from envtool.app.request import Request, one_env
 from envtool.build.context import Cancel
 from envtool.build.scheduler import Stack, Stacks
@@ -22,7 +22,7 @@ def made(at: Opened, env: Env, *, runs: bool = False) -> Stack:
     """The stack of an env; where commands are to run in it, the caller has to allow what `pass:` asks for. Raises
     SpecError, MakeError, Interrupted."""
     stacks = Stacks(at.nodes, at.setting)
-    with together.told((env,), stacks, at.setting, runs=runs):
+    with all_problems.told((env,), stacks, at.setting, runs=runs):
         if runs:
             task_container.check((env,), at.setting.allowed, os.environ)
             task_container.check_workdir(env, at.setting.gate())

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from envtool.app.opening import in_ci
-from envtool.app.reading import read
+from envtool.app.open_project import in_ci
+from envtool.app.read_spec import read
 from envtool.app.request import SPEC, Request
 from envtool.container import userns
 from envtool.errors import StoreError, UsageError

@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
 
-from envtool.app import together
-from envtool.app.opening import Opened, working
+from envtool.app import all_problems
+from envtool.app.open_project import Opened, working
 from envtool.app.request import Request, no_task
 from envtool.build.context import Cancel, Setting
 from envtool.build.scheduler import Stacks
-from envtool.ending import Patience
 from envtool.errors import EnvtoolError, Interrupted, NotCachedError, UsageError
 from envtool.events import Emit, Event, Noted
 from envtool.model import Env, Task
@@ -23,6 +22,7 @@ from envtool.plan.output_clashes import contested
 from envtool.project import rundir
 from envtool.run import fast_plan, result_cache, task_container
 from envtool.run.result import Result, error_of, words
+from envtool.run.shutdown import Patience
 
 TICK = 0.05  # seconds between two looks at whether the end was asked for
 
@@ -134,7 +134,7 @@ def _result(asked: result_cache.Asked, stacks: Stacks, *, again: bool) -> tuple[
     except Interrupted:
         return _ended(env, task, "interrupted", "interrupted"), None
     except Exception as raised:  # whatever it is, it is this env's: the others run, and the report has its end
-        error = together.complete(error_of(raised, asked.setting.store.root), (env,), stacks, asked.setting)
+        error = all_problems.complete(error_of(raised, asked.setting.store.root), (env,), stacks, asked.setting)
         output = error.output
         if os.environ.get("ENVTOOL_DEBUG") and error.code == "internal":
             output = traceback.format_exc()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from envtool.app import remove_store
-from envtool.app.opening import free, opened
+from envtool.app.open_project import free, opened
 from envtool.app.request import Request
 from envtool.build.assess import look
 from envtool.build.context import Cancel

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from envtool.app import together
-from envtool.app.opening import opened
+from envtool.app import all_problems
+from envtool.app.open_project import opened
 from envtool.app.request import Request, no_task
 from envtool.build.assess import known
 from envtool.plan.plan import Plan
@@ -15,5 +15,5 @@ def plan(request: Request, verb: str = "") -> Plan:
     at = opened(request)
     if verb and not any(task.name == verb for env in at.spec.envs for task in env.tasks):
         raise no_task(at.spec, verb)
-    with together.told(at.spec.envs, together.Unmade(at.nodes), at.setting):
+    with all_problems.told(at.spec.envs, all_problems.Unmade(at.nodes), at.setting):
         return make_plan(at.spec, at.nodes, known(at.nodes, at.setting), verb)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from envtool.app import together
-from envtool.app.opening import free, opened
+from envtool.app import all_problems
+from envtool.app.open_project import free, opened
 from envtool.app.request import Request
 from envtool.build.assess import look
 from envtool.build.explain import explain
@@ -16,7 +16,7 @@ def why(request: Request, names: tuple[str, ...] = ()) -> tuple[Explanation, ...
     layers that are not. Each comes after what it stands on. Raises SpecError, UsageError, StoreError."""
     at = opened(free(request))  # a lock that does not fit is explained like all else
     chosen = choose(at.spec, at.nodes, names)
-    with together.told(at.spec.envs, together.Unmade(at.nodes), at.setting):
+    with all_problems.told(at.spec.envs, all_problems.Unmade(at.nodes), at.setting):
         looks = look(at.nodes, at.setting)
     # of what a task stands on, only what is not cached says anything about it
     wanted = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from envtool.app.making import made
-from envtool.app.opening import working
+from envtool.app.env_stack import made
+from envtool.app.open_project import working
 from envtool.app.request import Request, one_env
 from envtool.build.context import Cancel
 from envtool.errors import UsageError

@@ -6,8 +6,8 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from envtool.app import together
-from envtool.app.opening import free, working
+from envtool.app import all_problems
+from envtool.app.open_project import free, working
 from envtool.app.request import Request
 from envtool.build import locking
 from envtool.build.context import Cancel
@@ -43,7 +43,7 @@ def lock(request: Request, upgrade: tuple[str, ...] | None, emit: Emit, cancel: 
     ):
         old, nodes = at.setting.lock, at.nodes
         stacks = Stacks(nodes, moving(at.setting, nodes, upgrade) if upgrade else at.setting)
-        with together.told(at.spec.envs, stacks, at.setting):
+        with all_problems.told(at.spec.envs, stacks, at.setting):
             stacks.check(env.name for env in at.spec.envs)
             [*pool.map(lambda env: stacks.stack(env.name), at.spec.envs)]
     found = locking.entries(stacks.graph(), stacks.made())

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from envtool import plugins
-from envtool.app.reading import read
+from envtool.app.read_spec import read
 from envtool.app.request import Request
 from envtool.build import locking
 from envtool.build.context import Cancel, Setting

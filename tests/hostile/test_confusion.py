@@ -21,10 +21,10 @@ import pytest
 from envtool import api, testing
 
 pytest.importorskip("envtool_python")
-from envtool_python import resolving, simple
-from envtool_python.index import Index
+from envtool_python import resolver, simple_index
 from envtool_python.kinds import Pip
 from envtool_python.language import Python
+from envtool_python.pip_config import Index
 from envtool_python.requirements import name_of
 
 pip = pytest.importorskip("pip")  # an environment without it has none to be confused
@@ -391,10 +391,10 @@ def resolved(files, options, strangers, tmp_path, monkeypatch, request=None):
         (tmp_path / "project" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "project" / path).write_bytes(text if isinstance(text, bytes) else text.encode())
     index = Index(variables={"PIP_INDEX_URL": f"http://127.0.0.1:{strangers.server_port}/simple"})
-    for module in (resolving, simple):
+    for module in (resolver, simple_index):
         monkeypatch.setattr(module, "read_index", lambda _site: index)
-    monkeypatch.setattr(simple, "_usual", lambda: "https://usual.invalid/simple")
-    monkeypatch.setattr(resolving, "_newest_pip", lambda *_: PIP)
+    monkeypatch.setattr(simple_index, "_usual", lambda: "https://usual.invalid/simple")
+    monkeypatch.setattr(resolver, "_newest_pip", lambda *_: PIP)
     strangers.asked.clear()
     inputs = tuple(api.InputFile(path=path, sha256="0" * 64) for path in sorted(files))
     usual = api.Request(name="requirements", options=options, where=WHERE, arch="x86_64", epoch=0, inputs=inputs)

@@ -35,7 +35,7 @@ def test_contracts_are_kept():
         ("envtool/run/task.py", "import envtool.kinds"),
         ("envtool/spec/yaml_reader.py", "import subprocess"),
         ("envtool/kinds/copy.py", "import envtool.store"),
-        ("plugins/envtool_python/src/envtool_python/facts.py", "import envtool.store"),
+        ("plugins/envtool_python/src/envtool_python/metadata.py", "import envtool.store"),
         ("plugins/envtool_node/src/envtool_node/lockfile.py", "import envtool.store"),
         ("envtool/unlisted.py", "import os"),
     ],

@@ -46,7 +46,7 @@ ALLOWED = {
     "plugins/envtool_python/src/envtool_python/calls.py": CONTAINER,
     "plugins/envtool_python/src/envtool_python/compiling.py": CONTAINER,
     "plugins/envtool_python/src/envtool_python/inside.py": CONTAINER,
-    "plugins/envtool_python/src/envtool_python/simple.py": OWN,
+    "plugins/envtool_python/src/envtool_python/simple_index.py": OWN,
     "plugins/envtool_python/src/envtool_python/tagged.py": CONTAINER,
 }
 READS = ("open", "io.open", "tarfile.open", "zipfile.ZipFile", "gzip.open")

@@ -120,7 +120,7 @@ PA, PB = "packages/a/package.json", "packages/b/package.json"
 def init(tmp_path, monkeypatch, capsys):
     """`envtool init` in a project of these files: its status, what it said, and the spec that it wrote, loaded."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("envtool_python.detecting._base", lambda facts: {"base": "host"})
+    monkeypatch.setattr("envtool_python.detect._base", lambda facts: {"base": "host"})
 
     def call(files, *argv):
         for path, text in files.items():

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from envtool_python.conventions import plugins_wanted, tox_chosen, tox_needs
-from envtool_python.facts import Facts, read_facts
+from envtool_python.metadata import Facts, read_facts
+from envtool_python.test_config import plugins_wanted, tox_chosen, tox_needs
 
 TOX = """\
 [tox]

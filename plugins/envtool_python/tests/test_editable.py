@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from envtool_python.editable import decisive_files
-from envtool_python.facts import read_facts
+from envtool_python.metadata import read_facts
 
 from envtool.fs import globs
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from envtool_python.facts import read_facts
+from envtool_python.decode import WrongFileError
+from envtool_python.metadata import read_facts
 from envtool_python.poetry import poetry_lines, poetry_version
-from envtool_python.texts import WrongFileError
 
 from envtool.testing import MemoryProject
 

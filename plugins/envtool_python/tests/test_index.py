@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from envtool_python.index import closed, file_name, index_of, last_words, of_backend, parse, redacted
+from envtool_python.pip_config import closed, file_name, index_of, last_words, of_backend, parse, redacted
 
 LISTING = """\
 global.constraint='/etc/limits.txt'

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from envtool_python import resolving
-from envtool_python.index import Index
+from envtool_python import resolver
 from envtool_python.kinds import Pip, PythonProject
+from envtool_python.pip_config import Index
 
 from envtool import api
 
@@ -77,9 +77,9 @@ class Site:
 def host(monkeypatch):
     """No test starts the host's pip."""
     index = Index(variables={"PIP_TIMEOUT": "9"}, secrets={"h.invalid": "ann:s3cret"})
-    monkeypatch.setattr(resolving, "read_index", lambda _site: index)
-    monkeypatch.setattr("envtool_python.simple.read_index", lambda _site: index)
-    monkeypatch.setattr(resolving, "host_pip", lambda *_, **__: json.dumps(PIP_REPORT))
+    monkeypatch.setattr(resolver, "read_index", lambda _site: index)
+    monkeypatch.setattr("envtool_python.simple_index.read_index", lambda _site: index)
+    monkeypatch.setattr(resolver, "host_pip", lambda *_, **__: json.dumps(PIP_REPORT))
 
 
 def request(options, *, inputs=(), epoch=1_700_000_000):

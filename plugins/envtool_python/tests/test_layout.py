@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from envtool_python.facts import read_facts
 from envtool_python.language import Python
+from envtool_python.metadata import read_facts
 
 from envtool import api
 from envtool.testing import MemoryProject

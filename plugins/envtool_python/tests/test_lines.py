@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from envtool_python import lines
-from envtool_python.lines import fault
+from envtool_python import requirement_checks
+from envtool_python.requirement_checks import fault
 from envtool_python.requirements import flatten
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -119,5 +119,5 @@ _PARTS = st.sampled_from(
 @example("a[b,c] >=1, <2.5")
 @example("a >= 1")
 def test_what_is_taken_without_asking_is_a_requirement(text):
-    if lines._PLAIN.fullmatch(text):
+    if requirement_checks._PLAIN.fullmatch(text):
         Requirement(text)

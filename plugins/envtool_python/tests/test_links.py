@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from envtool_python.kinds import Pip
+from envtool_python.pip_calls import Inputs, wanted
 from envtool_python.requirements import flatten
-from envtool_python.wanted import Inputs, wanted
 
 from envtool import api
 

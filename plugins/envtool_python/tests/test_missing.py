@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from envtool_python.missing import hint, sought
+from envtool_python.missing_libraries import hint, sought
 
 from envtool.testing import MemorySite
 

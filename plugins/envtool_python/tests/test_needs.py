@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from envtool_python.facts import read_facts
-from envtool_python.needs import has_tests, needs_of
-from envtool_python.texts import Texts
+from envtool_python.decode import Texts
+from envtool_python.metadata import read_facts
+from envtool_python.test_requirements import has_tests, needs_of
 
 from envtool.testing import MemoryProject
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from envtool_python import pythons
+from envtool_python import python_versions
 from envtool_python.language import Python
 
 from envtool import api
@@ -63,7 +63,7 @@ def test_the_hosts_python_is_known_by_its_name(monkeypatch, tmp_path):
     (tmp_path / "python3.10").write_text("")
     (tmp_path / "python3.10").chmod(0o755)
     (tmp_path / "python3").symlink_to("python3.10")
-    monkeypatch.setattr(pythons, "HOST_PATH", str(tmp_path))
+    monkeypatch.setattr(python_versions, "HOST_PATH", str(tmp_path))
     with pytest.raises(api.SpecError) as caught:
         layers(FILES["pyproject.toml"].format(">=3.12"), base="host", options={})
     assert "base host has 3.10" in caught.value.problems[0].message
@@ -72,8 +72,8 @@ def test_the_hosts_python_is_known_by_its_name(monkeypatch, tmp_path):
 
 
 def test_a_hint_is_given_where_no_suite_has_it():
-    assert "bullseye" in pythons.hint(">=3.8")
-    assert "image" in pythons.hint(">=3.99")
+    assert "bullseye" in python_versions.hint(">=3.8")
+    assert "image" in python_versions.hint(">=3.99")
 
 
 @pytest.mark.parametrize(
@@ -84,4 +84,4 @@ def test_a_hint_is_given_where_no_suite_has_it():
     ],
 )  # fmt: skip
 def test_the_base_that_is_named_has_the_patch_version(specifier, base):
-    assert f" {base}" in pythons.hint(specifier) or f"{{{base}:" in pythons.hint(specifier)
+    assert f" {base}" in python_versions.hint(specifier) or f"{{{base}:" in python_versions.hint(specifier)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from envtool_python.said import explained
+from envtool_python.pip_messages import explained
 
 INFO = {"implementation": "cpython", "version": "3.11.2", "platform": "linux-x86_64"}
 PLACES = {"six": "r.txt:3", "attrs": "r.txt:4"}

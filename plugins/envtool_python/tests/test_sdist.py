@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from envtool_python import index as envtool_index
-from envtool_python import simple
-from envtool_python.index import Index
+from envtool_python import pip_config as envtool_index
+from envtool_python import simple_index
+from envtool_python.pip_config import Index
 from envtool_python.sdist import Sdist, version_of
-from envtool_python.simple import default_index, links
+from envtool_python.simple_index import default_index, links
 
 from envtool import api
 
@@ -45,7 +45,7 @@ def request(**options):
 def index(monkeypatch):
     def use(**variables):
         secrets = variables.pop("secrets", {})
-        for module in (envtool_index, simple):
+        for module in (envtool_index, simple_index):
             monkeypatch.setattr(module, "read_index", lambda _site: Index(variables=variables, secrets=secrets))
 
     return use

@@ -5,8 +5,8 @@ from __future__ import annotations
 import codecs
 
 import pytest
+from envtool_python.decode import Below, Texts, WrongFileError, text_of
 from envtool_python.language import Python
-from envtool_python.texts import Below, Texts, WrongFileError, text_of
 
 from envtool import api
 

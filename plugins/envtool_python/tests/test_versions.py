@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from envtool_python.facts import Facts, read_facts
+from envtool_python.metadata import Facts, read_facts
 from envtool_python.tagged import match, tell_version
 from envtool_python.versions import pretended, public, rule
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from envtool_python.requirements import name_of, normal
 
 if TYPE_CHECKING:
-    from envtool_python.facts import Facts
-    from envtool_python.texts import Tree
+    from envtool_python.decode import Tree
+    from envtool_python.metadata import Facts
 
 # Where setup.py and build backends look for a version, a description or requirements.
 BUILD_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "PKG-INFO", "MANIFEST.in")

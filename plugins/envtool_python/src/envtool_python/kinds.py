@@ -8,19 +8,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
-from envtool_python import pythons
+from envtool_python import python_versions
+from envtool_python.dependency_sources import SOURCES
 from envtool_python.editable import ASIDE, BUILD_FILES, METADATA_FILES, MODULES, VERSIONS
 from envtool_python.pins import PINS, fetches, files_of, kept
+from envtool_python.pip_calls import Inputs, archives_of, asks_project, check, directories_of, facts_at, wanted
 from envtool_python.program import inside_binds, inside_command
 from envtool_python.requirements import unique
-from envtool_python.sources import SOURCES
-from envtool_python.wanted import Inputs, archives_of, asks_project, check, directories_of, facts_at, wanted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from envtool_python.facts import Facts
-    from envtool_python.resolving import Resolver
+    from envtool_python.metadata import Facts
+    from envtool_python.resolver import Resolver
 
 VENV = "/opt/venv"
 
@@ -70,7 +70,7 @@ class _Venv(api.Kind):
         self, request: api.Request, pins: api.Json, fetches: Sequence[api.Fetch], site: api.Site
     ) -> Sequence[api.Fetch]:
         """Where this machine's pip looks, with the credentials that it has."""
-        from envtool_python.simple import located
+        from envtool_python.simple_index import located
 
         names = {entry["sha256"]: entry["name"] for entry in files_of(pins)}
         paths = {entry["sha256"]: entry["path"] for entry in files_of(pins) if "path" in entry}
@@ -98,9 +98,9 @@ class _Venv(api.Kind):
 
     def hint(self, request: api.Request, pins: api.Json, output: str, site: api.Site) -> str:
         """The package that has what a build misses."""
-        from envtool_python import missing
+        from envtool_python import missing_libraries
 
-        return missing.hint(output, request.base_kind, site)
+        return missing_libraries.hint(output, request.base_kind, site)
 
     def question(self, request: api.Request) -> api.Json:
         """Resolving depends on the files that say what is needed, not on every source file of the project."""
@@ -190,7 +190,7 @@ class Pip(_Venv):
 
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
         """Settle every requirement to a file. Raises ResolveError, FetchError."""
-        from envtool_python.resolving import Resolver
+        from envtool_python.resolver import Resolver
         from envtool_python.versions import pretended
 
         chosen = _options(request.options)
@@ -281,7 +281,7 @@ class PythonProject(_Venv):
 
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
         """Settle what its build needs. Raises ResolveError, FetchError."""
-        from envtool_python.resolving import Resolver
+        from envtool_python.resolver import Resolver
         from envtool_python.versions import pretended
 
         chosen = _options(request.options)
@@ -325,11 +325,11 @@ class PythonProject(_Venv):
 def _check_python(chosen: Mapping[str, Any], resolver: Resolver) -> None:
     """Raises ResolveError where the env's Python is none that the project is for."""
     specifier, version = str(chosen.get("requires-python", "")), str(resolver.info["version"])
-    if specifier and not pythons.fits(specifier, version):
+    if specifier and not python_versions.fits(specifier, version):
         raise api.ResolveError(
-            pythons.wanted(specifier, f"{_python(chosen)} of this env is {version}"),
+            python_versions.wanted(specifier, f"{_python(chosen)} of this env is {version}"),
             code="python-version",
-            hint=pythons.hint(specifier),
+            hint=python_versions.hint(specifier),
         )
 
 

@@ -20,14 +20,14 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
-from envtool_python.conventions import plugins_wanted
+from envtool_python.decode import Below, Texts, Tree, WrongFileError, line_of
+from envtool_python.dependency_sources import INDEX, SOURCES, Sources, Wrong, is_directory
 from envtool_python.editable import build_text, decisive_files
-from envtool_python.facts import Facts, read_facts
-from envtool_python.indexes import bounded, index_of
-from envtool_python.lines import fault, faults
-from envtool_python.links import find_links
-from envtool_python.needs import has_tests, needs_of
-from envtool_python.pythons import known, python_wrong
+from envtool_python.find_links import find_links
+from envtool_python.metadata import Facts, read_facts
+from envtool_python.project_indexes import bounded, index_of
+from envtool_python.python_versions import known, python_wrong
+from envtool_python.requirement_checks import fault, faults
 from envtool_python.requirements import (
     WrongRequirementError,
     extra,
@@ -38,8 +38,8 @@ from envtool_python.requirements import (
     own_extras,
     unique,
 )
-from envtool_python.sources import INDEX, SOURCES, Sources, Wrong, is_directory
-from envtool_python.texts import Below, Texts, Tree, WrongFileError, line_of
+from envtool_python.test_config import plugins_wanted
+from envtool_python.test_requirements import has_tests, needs_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

@@ -23,7 +23,7 @@ def envtool_languages() -> list[api.Language]:
 @api.hook
 def envtool_detect(project: api.Project) -> list[api.Detection]:
     """A project with pyproject.toml, setup.py or a requirements file is a Python project."""
-    from envtool_python.detecting import detect
+    from envtool_python.detect import detect
 
     return detect(project)
 

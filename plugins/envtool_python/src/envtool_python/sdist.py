@@ -51,13 +51,13 @@ class Sdist(api.Kind):
 
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
         """Find the archive. Raises ResolveError where no index has this version."""
-        from envtool_python import simple
-        from envtool_python.index import closed, file_name, read_index
+        from envtool_python import simple_index
+        from envtool_python.pip_config import closed, file_name, read_index
 
         chosen = _options(request)
         name, version = normal(chosen["name"]), chosen["version"]
         site.note(f"looking for {name} {version}")
-        pages = simple.pages(read_index(site), name, site)
+        pages = simple_index.pages(read_index(site), name, site)
         found = [url for url in pages if version_of(file_name(url), name) is not None]
         fitting = [url for url in found if _same(version_of(file_name(url), name) or "", version)]
         if not fitting:
@@ -77,9 +77,9 @@ class Sdist(api.Kind):
         self, request: api.Request, pins: api.Json, fetches: Sequence[api.Fetch], site: api.Site
     ) -> Sequence[api.Fetch]:
         """Where this machine's pip looks."""
-        from envtool_python import simple
+        from envtool_python import simple_index
 
-        return simple.located(fetches, {fetch.sha256: _options(request)["name"] for fetch in fetches}, site)
+        return simple_index.located(fetches, {fetch.sha256: _options(request)["name"] for fetch in fetches}, site)
 
     def material(self, request: api.Request, pins: api.Json) -> api.Json:
         """Where it goes: the archive's hash says what it is."""
@@ -116,7 +116,7 @@ def _same(found: str, wanted: str) -> bool:
 
 
 def _missing(name: str, version: str, found: list[str]) -> api.ResolveError:
-    from envtool_python.index import file_name
+    from envtool_python.pip_config import file_name
 
     known = list(dict.fromkeys(version_of(file_name(url), name) or "" for url in found))
     if not known:

@@ -19,8 +19,8 @@ from envtool_python.requirements import name_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from envtool_python.facts import Facts
-    from envtool_python.resolving import Resolver
+    from envtool_python.metadata import Facts
+    from envtool_python.resolver import Resolver
 
 FALLBACK = "0"
 _TAGS = (  # of projects that do not say which: the first that any tag fits

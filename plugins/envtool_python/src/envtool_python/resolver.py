@@ -12,12 +12,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from envtool import api
-from envtool_python import missing
-from envtool_python.index import Index, closed, file_name, host_pip, last_words, of_backend, read_index, redacted
+from envtool_python import missing_libraries
 from envtool_python.pins import Entry, in_project
+from envtool_python.pip_config import Index, closed, file_name, host_pip, last_words, of_backend, read_index, redacted
+from envtool_python.pip_messages import explained
 from envtool_python.program import NO_PYTHON, TOOLS, inside_binds, inside_command
-from envtool_python.said import explained
-from envtool_python.simple import replacing
+from envtool_python.simple_index import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -94,7 +94,7 @@ class Resolver:
             )
         said = done.stderr.decode(errors="replace")
         if done.status != 0 and of_backend(said):
-            hint = missing.hint(said, self.base_kind, self.site) or hint_for(said)
+            hint = missing_libraries.hint(said, self.base_kind, self.site) or hint_for(said)
             raise api.BuildError(last_words(said), code="resolve", hint=hint, output=redacted(said))
         if done.status != 0:
             message, hint = explained(redacted(said), self.places, self.info, _lines(document))

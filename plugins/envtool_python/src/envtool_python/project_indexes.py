@@ -12,17 +12,17 @@ import re
 import tomllib
 from typing import TYPE_CHECKING, Any
 
+from envtool_python.decode import line_of
+from envtool_python.dependency_sources import INDEX, Wrong
 from envtool_python.poetry import table
 from envtool_python.requirements import name_of, unique
-from envtool_python.sources import INDEX, Wrong
-from envtool_python.texts import line_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from envtool_python.facts import Facts
-    from envtool_python.sources import Sources
-    from envtool_python.texts import Files
+    from envtool_python.decode import Files
+    from envtool_python.dependency_sources import Sources
+    from envtool_python.metadata import Facts
 
 _HINT = f"pip has no order of indexes; to look where this machine's pip looks: `sources: {{'*': {INDEX}}}` in the env"
 

@@ -20,8 +20,8 @@ from envtool_python.requirements import name_of, unique
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from envtool_python.facts import Facts
-    from envtool_python.texts import Files
+    from envtool_python.decode import Files
+    from envtool_python.metadata import Facts
 
 Python: TypeAlias = "tuple[int, int] | None"  # the version of an env's Python, where it is known
 # Options of pytest, and settings, that only a plugin knows.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from envtool_python.sources import ARCHIVES, Wrong
+from envtool_python.dependency_sources import ARCHIVES, Wrong
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,15 +12,15 @@ import tomllib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from envtool_python import layout
+from envtool_python import package_layout
+from envtool_python.decode import WrongFileError
 from envtool_python.poetry import poetry_dependencies, poetry_groups, poetry_version, table
 from envtool_python.requirements import name_of, own_extras
-from envtool_python.texts import WrongFileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from envtool_python.texts import Files
+    from envtool_python.decode import Files
 
 COMPILING = (
     "mesonpy",
@@ -106,7 +106,7 @@ def read_facts(project: Files, root: str = "") -> Facts:
 
 def _is_package(project: Files, root: str, *, has_setup: bool, system: bool, tools: Mapping[str, Any]) -> bool:
     """See layout.py: what the project says, else whether there is a build system, else what setuptools would find."""
-    answer = layout.said(tools)
+    answer = package_layout.said(tools)
     if answer is not None:
         return answer
     if system or has_setup or project.read(f"{root}setup.cfg") is not None:
@@ -116,7 +116,7 @@ def _is_package(project: Files, root: str, *, has_setup: bool, system: bool, too
     glob = getattr(project, "glob", None)
     if glob is None:  # a layer's inputs, of which somebody has said that they are to be installed
         return True
-    return layout.is_one_thing((path.removeprefix(root) for path in glob(f"{root}**")), tools)
+    return package_layout.is_one_thing((path.removeprefix(root) for path in glob(f"{root}**")), tools)
 
 
 def _dependencies(

@@ -15,13 +15,13 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from envtool import api
-from envtool_python.conventions import pytest_settings, tox_commands
-from envtool_python.facts import Facts, read_facts
+from envtool_python.decode import Texts, WrongFileError
+from envtool_python.dependency_sources import ASIDE, PROJECTS, Sources
 from envtool_python.language import depth_of, pip_of
-from envtool_python.pythons import HOST_PATH, fits_minor, known, suite_for
+from envtool_python.metadata import Facts, read_facts
+from envtool_python.python_versions import HOST_PATH, fits_minor, known, suite_for
 from envtool_python.requirements import WrongRequirementError
-from envtool_python.sources import ASIDE, PROJECTS, Sources
-from envtool_python.texts import Texts, WrongFileError
+from envtool_python.test_config import pytest_settings, tox_commands
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

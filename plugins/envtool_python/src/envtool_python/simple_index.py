@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urljoin, urlsplit
 
 from envtool import api
-from envtool_python.index import Index, closed, file_name, host_pip, read_index
+from envtool_python.pip_config import Index, closed, file_name, host_pip, read_index
 from envtool_python.requirements import normal
 
 if TYPE_CHECKING:

@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from envtool import api
-from envtool_python.facts import read_facts
+from envtool_python.decode import WrongFileError, line_of
+from envtool_python.metadata import read_facts
 from envtool_python.poetry import table
 from envtool_python.requirements import extra, name_of, normal
-from envtool_python.texts import WrongFileError, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from envtool_python.facts import Facts
-    from envtool_python.texts import Below, Texts
+    from envtool_python.decode import Below, Texts
+    from envtool_python.metadata import Facts
 
 PROJECTS = ("pyproject.toml", "setup.cfg", "setup.py")
 INDEX = "index"  # of the spec's `sources`: as this machine's pip finds it

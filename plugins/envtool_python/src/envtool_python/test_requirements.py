@@ -11,14 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from envtool_python.conventions import pytest_settings, tox_chosen, tox_needs
 from envtool_python.requirements import WrongRequirementError, extra, group, name_of, normal, unique
+from envtool_python.test_config import pytest_settings, tox_chosen, tox_needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from envtool_python.facts import Facts
-    from envtool_python.texts import Texts
+    from envtool_python.decode import Texts
+    from envtool_python.metadata import Facts
 
 TEST_NAMES = ("test", "tests", "testing")
 TEST_FILES = (

@@ -9,14 +9,14 @@ import re
 import shutil
 from typing import TYPE_CHECKING
 
-from envtool_python.sources import Wrong
+from envtool_python.dependency_sources import Wrong
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from envtool import api
-    from envtool_python.facts import Facts
-    from envtool_python.texts import Files
+    from envtool_python.decode import Files
+    from envtool_python.metadata import Facts
 
 # The python3 of releases, which does not change while they last.
 SUITES = {

@@ -13,16 +13,16 @@ import shlex
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from envtool_python.dependency_sources import ARCHIVES, Wrong, at
 from envtool_python.requirements import unique
-from envtool_python.sources import ARCHIVES, Wrong, at
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from envtool_python.decode import Texts
+    from envtool_python.dependency_sources import Sources
+    from envtool_python.pip_calls import Inputs
     from envtool_python.requirements import Lines
-    from envtool_python.sources import Sources
-    from envtool_python.texts import Texts
-    from envtool_python.wanted import Inputs
 
 _OPTION = re.compile(r"^(?:--find-links|-f)[=\s]*(\S.*)$")
 _PAGES = (".html", ".htm")

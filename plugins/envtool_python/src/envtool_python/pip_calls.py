@@ -9,13 +9,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from envtool import api
-from envtool_python import links
+from envtool_python import find_links
+from envtool_python.decode import WrongFileError, text_of
+from envtool_python.dependency_sources import (
+    ARCHIVES,
+    INDEX,
+    PROJECTS,
+    Sources,
+    Wrong,
+    at,
+    is_archive,
+    is_directory,
+    is_url,
+)
 from envtool_python.editable import BUILD_FILES
-from envtool_python.facts import Facts, read_facts
-from envtool_python.lines import faults
+from envtool_python.metadata import Facts, read_facts
+from envtool_python.requirement_checks import faults
 from envtool_python.requirements import Lines, WrongRequirementError, extra, flatten, group, name_of, own_extras, unique
-from envtool_python.sources import ARCHIVES, INDEX, PROJECTS, Sources, Wrong, at, is_archive, is_directory, is_url
-from envtool_python.texts import WrongFileError, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -125,9 +135,9 @@ def _wanted(chosen: Mapping[str, Any], files: Inputs) -> Asked:
 
 def _linked(line: str, file: str, number: int, files: Inputs, wrong: list[Wrong]) -> str:
     """A line as pip in a container is to be told it; what is wrong with a directory that it names goes to `wrong`."""
-    if bad := links.wrong(line, file, number, files):
+    if bad := find_links.wrong(line, file, number, files):
         wrong.append(bad)
-    return links.seen(line, "" if file == SPEC else file, files.known, files.directory)
+    return find_links.seen(line, "" if file == SPEC else file, files.known, files.directory)
 
 
 def _bounds(found: Lines, files: Inputs, wrong: list[Wrong]) -> list[str]:

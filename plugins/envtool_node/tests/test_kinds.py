@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 from envtool_node.kinds import Npm
 from envtool_node.lockfile import Package
-from envtool_node.resolving import NO_NODE, NO_NPM, blob_names, last_words
+from envtool_node.resolver import NO_NODE, NO_NPM, blob_names, last_words
 
 from envtool import testing
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from envtool_node.language import Node, detect
-from envtool_node.manifest import WrongManifestError, further_inputs, parse
+from envtool_node.package_json import WrongManifestError, further_inputs, parse
 
 from envtool import api, testing
 

@@ -13,7 +13,7 @@ from envtool_node.lockfile import NAMES, OMIT, REGISTRY, Platform, WrongLockErro
 from envtool_node.places import QUIET, WORK, join
 
 if TYPE_CHECKING:
-    from envtool_node import resolving
+    from envtool_node import resolver
 
 TOP = "/opt/npm"  # where node_modules is in the layer; it is seen at its own place in the project
 # npm asks a registry for what package.json has and the lock file has not, before it says that the two do not agree.
@@ -143,18 +143,18 @@ class Npm(api.Kind):
 
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
         """See resolving.py. Raises ResolveError, FetchError."""
-        from envtool_node import resolving
+        from envtool_node import resolver
 
         chosen = _options(request.options)
         origin = self._sources(request, site)
-        return resolving.pins(request, site, origin, node=_node(chosen), omit=chosen.get("omit", ()))
+        return resolver.pins(request, site, origin, node=_node(chosen), omit=chosen.get("omit", ()))
 
-    def _sources(self, request: api.Request, site: api.Site) -> resolving.Sources:
-        from envtool_node import resolving
+    def _sources(self, request: api.Request, site: api.Site) -> resolver.Sources:
+        from envtool_node import resolver
 
         named = _options(request.options).get("lockfile")
         lockfile = join(request.directory, named) if named else ""
-        return resolving.sources(request, site, _root(request), lockfile)
+        return resolver.sources(request, site, _root(request), lockfile)
 
     def fetches(self, request: api.Request, pins: api.Json) -> tuple[api.Fetch, ...]:
         """Every tarball."""
@@ -167,7 +167,7 @@ class Npm(api.Kind):
         self, request: api.Request, pins: api.Json, fetches: Sequence[api.Fetch], site: api.Site
     ) -> Sequence[api.Fetch]:
         """Where this machine's npm looks, with the credentials that it has."""
-        from envtool_node import resolving
+        from envtool_node import resolver
 
         origin = self._sources(request, site)
         config = origin.config()
@@ -180,8 +180,8 @@ class Npm(api.Kind):
             path, url = item.get("path", ""), item.get("url", "")
             there = resolved.get((path or url, item["integrity"]), "")
             if path and not (fetch.url or there or config.registry(item["name"]) or default):
-                default = resolving.ask_stack(site, _node(_options(request.options))).registry
-            places = resolving.urls(item["name"], path, url, there, config, default)
+                default = resolver.ask_stack(site, _node(_options(request.options))).registry
+            places = resolver.urls(item["name"], path, url, there, config, default)
             first, *others = dict.fromkeys([*([fetch.url] if fetch.url else []), *places])
             answer.append(replace(fetch, url=first, mirrors=(*others,), authorization=config.authorization(first)))
         return answer
@@ -263,7 +263,7 @@ class Npm(api.Kind):
         return f"{number} package{'' if number == 1 else 's'}"
 
 
-def _resolved(origin: resolving.Sources) -> dict[tuple[str, str], str]:
+def _resolved(origin: resolver.Sources) -> dict[tuple[str, str], str]:
     """Where the project's own lock file saw its tarballs."""
     try:
         packages = read(origin.read(origin.lockfile) or "{}", origin.lockfile) or {}

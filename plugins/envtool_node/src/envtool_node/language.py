@@ -9,7 +9,7 @@ from typing import ClassVar
 from envtool import api
 from envtool_node.kinds import OPTIONS
 from envtool_node.lockfile import NAMES
-from envtool_node.manifest import Manifest, WrongManifestError, further_inputs, parse
+from envtool_node.package_json import Manifest, WrongManifestError, further_inputs, parse
 from envtool_node.places import join
 
 # Lock files of other package managers -> theirs. What they pin, npm would not install.

@@ -36,8 +36,8 @@ from envtool_node.lockfile import (
     trees,
     wanted,
 )
-from envtool_node.manifest import Manifest, WrongManifestError, parse
 from envtool_node.npmrc import Config, file_name, host_config, of_project, plain_url, redacted
+from envtool_node.package_json import Manifest, WrongManifestError, parse
 from envtool_node.places import QUIET, WORK, join
 
 NO_NODE, NO_NPM = 97, 98

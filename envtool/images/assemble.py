@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from envtool.build.context import Cancel
 from envtool.images import blobs
-from envtool.images.blobs import Blob
 from envtool.images.image import Content, Image
+from envtool.images.image_blobs import Blob
 from envtool.net.oci import serialize
 from envtool.net.oci.documents import OCI_CONFIG, OCI_MANIFEST, Descriptor, Document, Manifest
 from envtool.net.oci.layout import NAME

@@ -16,10 +16,10 @@ from envtool.build.scheduler import Stack
 from envtool.build.tracking import told
 from envtool.errors import UsageError
 from envtool.events import Progress
-from envtool.images import assemble, blobs
-from envtool.images.blobs import MEDIA_TYPES, Blob
+from envtool.images import assemble, image_blobs
 from envtool.images.export import Given, given, held
 from envtool.images.image import Content, Wish
+from envtool.images.image_blobs import MEDIA_TYPES, Blob
 from envtool.model import Env, Json
 from envtool.net.oci import reference
 from envtool.net.oci.documents import Descriptor
@@ -135,7 +135,7 @@ class _Sender:
 def _layer(each: Content, sender: _Sender, form: Form, path: str) -> Blob:
     """Have one layer in the registry; what it is there."""
     if each.blob:
-        blob = blobs.as_it_came(each)
+        blob = image_blobs.as_it_came(each)
         sender.expect(blob.descriptor.size - each.size)
         sender.send(blob.descriptor, blob.path)
         return blob
@@ -146,7 +146,7 @@ def _layer(each: Content, sender: _Sender, form: Form, path: str) -> Blob:
     if whole and sender.has(known["digest"]):
         sender.expect(-each.size)
         return Blob(descriptor=Descriptor(media_type=MEDIA_TYPES[form], **known))
-    blob = blobs.packed(each, form, path, sender.setting.cancel)
+    blob = image_blobs.packed(each, form, path, sender.setting.cancel)
     answer_cache.put(store, question, {"digest": blob.descriptor.digest, "size": blob.descriptor.size})
     sender.expect(blob.descriptor.size - each.size)
     sender.send(blob.descriptor, blob.path)

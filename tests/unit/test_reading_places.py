@@ -38,7 +38,7 @@ ALLOWED = {
     "envtool/run/result_cache.py": STORE,
     "envtool/run/shared_results.py": STORE,
     "envtool/run/fast_test.py": STORE,
-    "envtool/images/blobs.py": STORE,
+    "envtool/images/image_blobs.py": STORE,
     "envtool/kinds/image/image_archives.py": PRIVATE,
     "plugins/envtool_node/src/envtool_node/building.py": CONTAINER,
     "plugins/envtool_node/src/envtool_node/npmrc.py": OWN,

@@ -47,7 +47,7 @@ ALLOWED = {
     "envtool/inspect/store_check.py": STORE,
     "envtool/app/remove_store.py": STORE,
     "envtool/app/sweep.py": STORE,
-    "envtool/images/blobs.py": STORE,
+    "envtool/images/image_blobs.py": STORE,
     "envtool/images/push.py": STORE,
     "envtool/images/export.py:_project": STORE,
     "envtool/project/inputs.py:_stage": STORE,

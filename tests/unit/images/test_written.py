@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from envtool.build.context import Cancel
 from envtool.errors import StoreError, UsageError
-from envtool.images import assemble, blobs, tar_archive
+from envtool.images import assemble, image_blobs, tar_archive
 from envtool.images import layout as layouts
 from envtool.images.image import Content, Image
 from envtool.net.oci import documents, layout, serialize
@@ -109,15 +109,15 @@ def test_a_layout_that_is_none_is_left_alone(cancel, tmp_path):
 def test_what_is_not_what_it_is_called_does_not_go_out(cancel, tmp_path):
     lie = Content(name="x", diff_id=sha256(b"other"), size=3, data=b"one")
     with pytest.raises(StoreError, match="no longer the layer") as found, tempfile.TemporaryFile() as file:
-        blobs.write(blobs.plain(lie), file.fileno(), cancel)
+        image_blobs.write(image_blobs.plain(lie), file.fileno(), cancel)
     assert found.value.code == "layer-damaged"
     blob = tmp_path / hashlib.sha256(b"one").hexdigest()
     blob.write_bytes(b"two")
-    came = blobs.as_it_came(Content(name="x", diff_id=sha256(b"one"), size=3, blob=str(blob)))
+    came = image_blobs.as_it_came(Content(name="x", diff_id=sha256(b"one"), size=3, blob=str(blob)))
     with pytest.raises(StoreError) as found, tempfile.TemporaryFile() as file:
-        blobs.write(came, file.fileno(), cancel)
+        image_blobs.write(came, file.fileno(), cancel)
     assert found.value.code == "blob-damaged"
     blob.write_bytes(b"\x1f\x8bno gzip")
     packed = Content(name="x", diff_id=sha256(b"one"), size=3, blob=str(blob))
     with pytest.raises(StoreError, match="cannot be unpacked"), tempfile.TemporaryFile() as file:
-        blobs.write(blobs.plain(packed), file.fileno(), cancel)
+        image_blobs.write(image_blobs.plain(packed), file.fileno(), cancel)

@@ -16,7 +16,7 @@ from _bench import Table, options, run, timed, workspace
 from envtool import keys
 from envtool.container import userns
 from envtool.model import Where
-from envtool.plan.why import Nearest, Past, Subject
+from envtool.plan.why import CurrentNode, NearestBuild, PastBuild
 from envtool.store import history, store
 
 
@@ -42,11 +42,11 @@ def put(place: store.Store, number: int) -> str:
     return key
 
 
-def nearest(place: store.Store, subject: Subject) -> None:
+def nearest(place: store.Store, subject: CurrentNode) -> None:
     """What `why` does of it."""
-    seeker = Nearest(subject)
+    seeker = NearestBuild(subject)
     for built in history.built(place, kinds=["layer:run"]):
-        seeker.offer(Past(key=built.key, document=built.document, time=built.time, name="tool", project="/p"))
+        seeker.offer(PastBuild(key=built.key, document=built.document, time=built.time, name="tool", project="/p"))
     assert seeker.best is not None
 
 
@@ -68,7 +68,7 @@ def main(asked: argparse.Namespace, table: Table) -> None:
             found = history.one(place, key)
             assert found is not None
             where = Where(file="envtool.yaml", line=1, column=1)
-            subject = Subject(
+            subject = CurrentNode(
                 name="tool", subject="layer", kind="run", where=where, project="/p", document=found.document
             )
             contenders = {

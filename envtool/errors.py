@@ -24,7 +24,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from envtool.fs.beneath import Replaced
+from envtool.fs.beneath import DirectoryReplacedError
 
 if TYPE_CHECKING:
     from envtool.model import Where
@@ -189,7 +189,7 @@ def refused(error: OSError) -> StoreError | None:
     """What to say when the operating system refuses a file: what, which one, and what to do. None for an error that is
     nobody's refusal (one of a library that only inherits from OSError)."""
     number = error.errno or 0
-    if isinstance(error, Replaced):
+    if isinstance(error, DirectoryReplacedError):
         return StoreError(f"{error.strerror}: {error.filename}", code="project-replaced", hint="run it again")
     if number not in _REFUSALS and number not in _ODD:
         return None

@@ -42,7 +42,7 @@ HARMLESS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Allowed:
+class HostPermissions:
     """What the caller lets a project have of this machine. `called` is the command line up to its
     verb and what comes after, for advice; `said`: some of it was said there, and holds for this call alone."""
 
@@ -82,13 +82,13 @@ def _without(words: tuple[str, ...], secret: str) -> tuple[str, ...]:
     return tuple(kept)
 
 
-class Gate:
+class HostAccess:
     """Opens what a project names. `own` are directories and files of this machine's own configuration, whose links are
     its own too."""
 
-    def __init__(self, root: str, allowed: Allowed | None = None, own: tuple[str, ...] = ()) -> None:
+    def __init__(self, root: str, allowed: HostPermissions | None = None, own: tuple[str, ...] = ()) -> None:
         self.root = real_path(root)
-        self.allowed = allowed or Allowed()
+        self.allowed = allowed or HostPermissions()
         self._own = {*own}
 
     def own(self, path: str) -> None:
@@ -251,7 +251,7 @@ class Gate:
             ) from error
 
 
-class Entries:
+class EntryOpener:
     """Files, directories and links of a project themselves: links on the way to them are followed as long as they stay
     in it. The last directory is kept open, since names come in order. For one thread; to be closed."""
 
@@ -273,7 +273,7 @@ class Entries:
             os.close(self._parent[1])
             self._parent = ("", -1)
 
-    def __enter__(self) -> Entries:
+    def __enter__(self) -> EntryOpener:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -292,7 +292,7 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
     return name != SIGNING_KEY and any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def passing(patterns: tuple[str, ...], allowed: Allowed, *, network: bool) -> tuple[str, ...]:
+def passing(patterns: tuple[str, ...], allowed: HostPermissions, *, network: bool) -> tuple[str, ...]:
     """Names and globs of the variables that `pass:` may have of the caller's: harmless ones, those that the caller
     allows, and without a network those that it names in full. One that `patterns` mean and none of these does may not
     be passed."""
@@ -301,7 +301,7 @@ def passing(patterns: tuple[str, ...], allowed: Allowed, *, network: bool) -> tu
 
 
 def check_passing(
-    subject: str, patterns: tuple[str, ...], allowed: Allowed, environ: Iterable[str], *, network: bool
+    subject: str, patterns: tuple[str, ...], allowed: HostPermissions, environ: Iterable[str], *, network: bool
 ) -> tuple[str, str]:
     """What is wrong with what `pass:` asks for, and the line to type; empty where nothing is."""
     free = passing(patterns, allowed, network=network)

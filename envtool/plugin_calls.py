@@ -30,7 +30,7 @@ Taken = Callable[[Any], Any]  # an answer -> the same as the core takes it. Rais
 _CORE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
-class _Wrong(Exception):  # noqa: N818 - it is what was answered
+class _WrongAnswer(Exception):  # noqa: N818 - it is what was answered
     """An answer that is none: what it should have been."""
 
 
@@ -40,7 +40,7 @@ class _Wrong(Exception):  # noqa: N818 - it is what was answered
 def _is(*types: type) -> Taken:
     def taken(answer: Any) -> Any:
         if (type(answer) is bool and bool not in types) or not isinstance(answer, types):
-            raise _Wrong(" or ".join("None" if each is type(None) else each.__name__ for each in types))
+            raise _WrongAnswer(" or ".join("None" if each is type(None) else each.__name__ for each in types))
         return answer
 
     return taken
@@ -51,15 +51,15 @@ def _each(*types: type) -> Taken:
 
     def taken(answer: Any) -> Any:
         if isinstance(answer, str | bytes | Mapping):  # can be iterated over, and is never meant to be
-            raise _Wrong(f"several {names}")
+            raise _WrongAnswer(f"several {names}")
         try:
             found = tuple(answer)
         except TypeError as error:
             if answer is None or not hasattr(answer, "__iter__"):
-                raise _Wrong(f"several {names}") from error
+                raise _WrongAnswer(f"several {names}") from error
             raise
         if not all(isinstance(item, types) for item in found):
-            raise _Wrong(f"several {names}")
+            raise _WrongAnswer(f"several {names}")
         return found
 
     return taken
@@ -67,7 +67,7 @@ def _each(*types: type) -> Taken:
 
 def _words(answer: Any) -> Any:
     if not isinstance(answer, Mapping) or not all(isinstance(item, str) for pair in answer.items() for item in pair):
-        raise _Wrong("a mapping of str to str")
+        raise _WrongAnswer("a mapping of str to str")
     return answer
 
 
@@ -83,14 +83,14 @@ def _json(answer: Any) -> Any:
     try:
         json.dumps(answer, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise _Wrong("JSON") from error
+        raise _WrongAnswer("JSON") from error
     return answer
 
 
 def _recipe(answer: Any) -> Any:
     _is(api.Recipe)(answer)
     if not all(isinstance(step, api.Run | api.Unpack | api.Place | api.Call) for step in answer.steps):
-        raise _Wrong("a Recipe of Run, Unpack, Place and Call")
+        raise _WrongAnswer("a Recipe of Run, Unpack, Place and Call")
     return answer
 
 
@@ -216,7 +216,7 @@ def _pins(own: Any, owner: str) -> Taken:
 
     def taken(answer: Any) -> Any:
         if wrong := pin_schemas.fault(_json(answer), own.pins):
-            raise _Wrong(f"what its own `pins` has ({wrong})")
+            raise _WrongAnswer(f"what its own `pins` has ({wrong})")
         return answer
 
     return taken
@@ -241,7 +241,7 @@ def _asked(function: Callable[..., Any], name: str, owner: str, taken: Taken | N
             return answer if taken is None else taken(answer)
         except EnvtoolError:
             raise
-        except _Wrong as wrong:
+        except _WrongAnswer as wrong:
             text = f"answered {type(answer).__name__} where {wrong} is wanted"
             raise _error(owner, name, arguments, text, wrong) from wrong
         except (Exception, SystemExit) as error:

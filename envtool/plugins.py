@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from envtool.entrypoints import EntryPoint
 
-__all__ = ["GROUP", "Registry", "discover", "installed"]
+__all__ = ["GROUP", "PluginRegistry", "discover", "installed"]
 
 OURS = "envtool itself"
 GROUP = "envtool"  # of entry points
@@ -28,7 +28,7 @@ T = TypeVar("T", api.Kind, api.Language)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Registry:
+class PluginRegistry:
     """What is known by name. `plugins` are the hook objects themselves, for detection and events."""
 
     bases: Mapping[str, api.Kind] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Registry:
         return tuple(hook for hook in found if hook is not None)
 
 
-def wrong_schema(registry: Registry) -> UsageError | None:
+def wrong_schema(registry: PluginRegistry) -> UsageError | None:
     """Whose schema is none, for when all of them together are found not to be one; None where that is no plugin's."""
     import jsonschema_rs
 
@@ -62,7 +62,7 @@ def wrong_schema(registry: Registry) -> UsageError | None:
 def discover(
     builtin: Sequence[object] | None = None,
     entry_points: Iterable[EntryPoint] | None = None,
-) -> Registry:
+) -> PluginRegistry:
     """Gather `builtin` modules (None: our own), then the group `envtool` of entry points (or those given), by name.
 
     Raises UsageError (code "plugin") naming the distribution when a plugin cannot be imported, fails in a hook, or
@@ -84,7 +84,7 @@ def discover(
             continue
         _register(manager, plugin, owner)
         plugins.append((plugin, owner))
-    return Registry(
+    return PluginRegistry(
         bases=_collect(plugins, "envtool_base_kinds", api.Kind, "base kind", _check_kind, plugin_calls.kind),
         layers=_collect(plugins, "envtool_layer_kinds", api.Kind, "layer kind", _check_kind, plugin_calls.kind),
         languages=_collect(

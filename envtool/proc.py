@@ -16,7 +16,7 @@ NOT_FOUND, TIMED_OUT = 127, 124
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Completed:
+class ProcessResult:
     """A process that ended. `status` is as a shell shows it: 128+n for signals, 127 not found, 124 timed out."""
 
     argv: tuple[str, ...]
@@ -47,7 +47,7 @@ def run(
     cwd: str | None = None,
     input: bytes = b"",  # noqa: A002 - what subprocess calls it
     timeout: float | None = 60.0,
-) -> Completed:
+) -> ProcessResult:
     """Run a program to its end. It sees the variables of KEPT and `env`, nothing else; its stdin is `input`. A name
     without a slash is looked for as programs.py says, and so is what the program itself starts.
 
@@ -80,7 +80,7 @@ def stream(
     umask: int = -1,
     input: bytes = b"",  # noqa: A002 - what subprocess calls it
     cancel: int = -1,
-) -> Completed:
+) -> ProcessResult:
     """Run a program to its end, with exactly `env`; `hear` gets each line of its standard output as it comes (the
     answer has none). It is killed when the descriptor `cancel` becomes readable, and when `hear` raises."""
     import tempfile
@@ -123,5 +123,5 @@ def _pass_on(descriptor: int, hear: Callable[[bytes], None], cancel: int) -> boo
     return True
 
 
-def _ended(argv: tuple[str, ...], status: int, stdout: bytes, stderr: bytes, cwd: str | None) -> Completed:
-    return Completed(argv=argv, status=status, stdout=stdout, stderr=stderr, cwd=cwd or "")
+def _ended(argv: tuple[str, ...], status: int, stdout: bytes, stderr: bytes, cwd: str | None) -> ProcessResult:
+    return ProcessResult(argv=argv, status=status, stdout=stdout, stderr=stderr, cwd=cwd or "")

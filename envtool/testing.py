@@ -116,7 +116,7 @@ class MemorySite:
     def open(self, path: str, *, limit: int = host_access.MOST) -> BinaryIO:
         """See api.Site."""
         try:
-            return host_access.Gate(str(self.project)).open(path, limit=limit)
+            return host_access.HostAccess(str(self.project)).open(path, limit=limit)
         except FileNotFoundError:
             raise api.ResolveError(f"there is no file `{path}`", code="no-file") from None
         except (OSError, UsageError) as error:

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from envtool.app.explain import why
     from envtool.app.image_output import export, push, sbom
     from envtool.app.inspection import diff, inspect
-    from envtool.app.lock_file import Locked, fetch, lock, vendor
+    from envtool.app.lock_file import LockResult, fetch, lock, vendor
     from envtool.app.maintenance import gc, store_path, store_remove, store_size, store_verify
     from envtool.app.make_plan import plan
     from envtool.app.read_spec import listeners, load
-    from envtool.app.request import SPEC, Request, find_spec, one_env
+    from envtool.app.request import SPEC, CommandRequest, find_spec, one_env
     from envtool.app.spec_schema import schema
     from envtool.app.starter import around, check, detect
     from envtool.app.tasks import run
@@ -44,12 +44,12 @@ _PLACES = {
     "envtool.app.team_cache": ("cache", "cache_key"),
     "envtool.app.explain": ("why",),
     "envtool.app.image_output": ("export", "push", "sbom"),
-    "envtool.app.lock_file": ("Locked", "fetch", "lock", "vendor"),
+    "envtool.app.lock_file": ("LockResult", "fetch", "lock", "vendor"),
     "envtool.app.inspection": ("diff", "inspect"),
     "envtool.app.env_stack": ("execute",),
     "envtool.app.make_plan": ("plan",),
     "envtool.app.read_spec": ("listeners", "load"),
-    "envtool.app.request": ("SPEC", "Request", "find_spec", "one_env"),
+    "envtool.app.request": ("SPEC", "CommandRequest", "find_spec", "one_env"),
     "envtool.app.tasks": ("run",),
     "envtool.app.spec_schema": ("schema",),
     "envtool.app.starter": ("around", "check", "detect"),
@@ -62,8 +62,8 @@ _MODULES = {name: module for module, names in _PLACES.items() for name in names}
 __all__ = [
     "SPEC",
     "Cancel",
-    "Locked",
-    "Request",
+    "CommandRequest",
+    "LockResult",
     "around",
     "cache",
     "cache_key",

@@ -16,8 +16,8 @@ from typing import Protocol
 
 from envtool.api import Secret
 from envtool.build import resolution
-from envtool.build.context import Setting
-from envtool.build.resolution import Made
+from envtool.build.context import Context
+from envtool.build.resolution import MadeLayer
 from envtool.errors import EnvtoolError, MakeError, Problem, SpecError, UsageError
 from envtool.model import Env
 from envtool.plan.graph import Graph, Node
@@ -32,7 +32,7 @@ class Stood(Protocol):
 
     @property
     def known(self) -> Graph: ...
-    def made(self) -> Sequence[Made]: ...
+    def made(self) -> Sequence[MadeLayer]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +41,13 @@ class Unmade:
 
     known: Graph
 
-    def made(self) -> tuple[Made, ...]:
+    def made(self) -> tuple[MadeLayer, ...]:
         """Nothing."""
         return ()
 
 
 @contextmanager
-def told(envs: Sequence[Env], stacks: Stood, setting: Setting, *, runs: bool = False) -> Iterator[None]:
+def told(envs: Sequence[Env], stacks: Stood, setting: Context, *, runs: bool = False) -> Iterator[None]:
     """Complete what is raised about these envs (see `complete`), and say what to type so that all of it is allowed."""
     try:
         yield
@@ -59,7 +59,7 @@ def told(envs: Sequence[Env], stacks: Stood, setting: Setting, *, runs: bool = F
 
 
 def complete(
-    error: EnvtoolError, envs: Iterable[Env], stacks: Stood, setting: Setting, *, runs: bool = True
+    error: EnvtoolError, envs: Iterable[Env], stacks: Stood, setting: Context, *, runs: bool = True
 ) -> EnvtoolError:
     """The error with all else that these envs ask for and that is not there, or may not be had, if it is of that kind;
     any other as it is. `runs`: commands run in them, which have variables of the caller's. Raises nothing: what goes
@@ -70,7 +70,7 @@ def complete(
         return error
 
 
-def _complete(error: EnvtoolError, envs: Iterable[Env], stacks: Stood, setting: Setting, *, runs: bool) -> EnvtoolError:
+def _complete(error: EnvtoolError, envs: Iterable[Env], stacks: Stood, setting: Context, *, runs: bool) -> EnvtoolError:
     said = error.problems if isinstance(error, SpecError) else ()
     if not {error.code, *(problem.code for problem in said)} & ASKED:
         return error
@@ -90,7 +90,7 @@ def _complete(error: EnvtoolError, envs: Iterable[Env], stacks: Stood, setting: 
     return completed
 
 
-def _secrets(node: Node, stacks: Stood, setting: Setting) -> Iterator[Problem]:
+def _secrets(node: Node, stacks: Stood, setting: Context) -> Iterator[Problem]:
     """Secrets of a part of a base that has yet to be built, and that may not be had."""
     if not node.of or resolution.floats(node.kind) or node.id in {made.settled.node.id for made in stacks.made()}:
         return

@@ -6,10 +6,10 @@ import os
 import time
 
 from envtool.app import all_problems
-from envtool.app.open_project import Opened, working
-from envtool.app.request import Request, one_env
+from envtool.app.open_project import OpenProject, working
+from envtool.app.request import CommandRequest, one_env
 from envtool.build.context import Cancel
-from envtool.build.scheduler import Stack, Stacks
+from envtool.build.scheduler import Scheduler, Stack
 from envtool.errors import MakeError
 from envtool.events import Emit, Started
 from envtool.model import Env
@@ -18,10 +18,10 @@ from envtool.run import fast_exec, fast_plan, task_container, task_git
 from envtool.run.task import scratch_for
 
 
-def made(at: Opened, env: Env, *, runs: bool = False) -> Stack:
+def made(at: OpenProject, env: Env, *, runs: bool = False) -> Stack:
     """The stack of an env; where commands are to run in it, the caller has to allow what `pass:` asks for. Raises
     SpecError, MakeError, Interrupted."""
-    stacks = Stacks(at.nodes, at.setting)
+    stacks = Scheduler(at.nodes, at.setting)
     with all_problems.told((env,), stacks, at.setting, runs=runs):
         if runs:
             task_container.check((env,), at.setting.allowed, os.environ)
@@ -29,7 +29,9 @@ def made(at: Opened, env: Env, *, runs: bool = False) -> Stack:
         return stacks.stack(env.name)
 
 
-def execute(request: Request, env: str, argv: tuple[str, ...], *, terminal: bool, emit: Emit, cancel: Cancel) -> int:
+def execute(
+    request: CommandRequest, env: str, argv: tuple[str, ...], *, terminal: bool, emit: Emit, cancel: Cancel
+) -> int:
     """Make one env and run a command in it (`argv` empty: a shell). Returns the command's own status."""
     with working(request, emit, cancel) as at:
         chosen = one_env(at.spec, env)
@@ -41,5 +43,5 @@ def execute(request: Request, env: str, argv: tuple[str, ...], *, terminal: bool
             )  # it has the terminal now
             try:
                 return fast_exec.launch(prepared, argv, terminal=terminal, cancel=cancel.reader)
-            except git.Failure as error:
+            except git.RepositoryError as error:
                 raise MakeError(f"the project cannot be read: {error}", code="project-git") from error

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from envtool.app import all_problems
 from envtool.app.open_project import free, opened
-from envtool.app.request import Request
+from envtool.app.request import CommandRequest
 from envtool.build.assess import look
 from envtool.build.explain import explain
 from envtool.plan.selection import choose
 from envtool.plan.why import Explanation
 
 
-def why(request: Request, names: tuple[str, ...] = ()) -> tuple[Explanation, ...]:
+def why(request: CommandRequest, names: tuple[str, ...] = ()) -> tuple[Explanation, ...]:
     """Why bases, layers and tasks are cached or not, those that names mean (choose); without names, all bases and
     layers that are not. Each comes after what it stands on. Raises SpecError, UsageError, StoreError."""
     at = opened(free(request))  # a lock that does not fit is explained like all else

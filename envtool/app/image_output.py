@@ -7,21 +7,21 @@ from dataclasses import replace
 
 from envtool.app.env_stack import made
 from envtool.app.open_project import working
-from envtool.app.request import Request, one_env
+from envtool.app.request import CommandRequest, one_env
 from envtool.build.context import Cancel
 from envtool.errors import UsageError
 from envtool.events import Emit
 from envtool.fs import globs
-from envtool.images.export import Exported
-from envtool.images.image import Wish
-from envtool.images.push import Pushed
+from envtool.images.export import ExportResult
+from envtool.images.image import ExportOptions
+from envtool.images.push import PushResult
 from envtool.report.sbom import rendering
 from envtool.run import stack_contents, task_container
 from envtool.store import layers
 from envtool.store.packing import Form
 
 
-def sbom(request: Request, env: str, form: rendering.Format, emit: Emit, cancel: Cancel) -> str:
+def sbom(request: CommandRequest, env: str, form: rendering.Format, emit: Emit, cancel: Cancel) -> str:
     """The bill of materials of one env, whose stack is made where it was not. Raises as `execute` does."""
     with working(request, emit, cancel) as at:
         chosen = one_env(at.spec, env)
@@ -31,7 +31,7 @@ def sbom(request: Request, env: str, form: rendering.Format, emit: Emit, cancel:
 
 
 def export(
-    request: Request,
+    request: CommandRequest,
     env: str,
     path: str,
     form: str,
@@ -43,7 +43,7 @@ def export(
     bare: bool = False,
     project: bool = False,
     out: int = -1,
-) -> Exported:
+) -> ExportResult:
     """Write one env, whose stack is made where it was not, as an image: see ship.target for what `path`, `form` and
     `tag` mean, and ship.image.Wish for the rest. `out` is a descriptor for what goes to standard output. Raises as
     `execute` does."""
@@ -67,12 +67,12 @@ def export(
             where = where.below(os.path.abspath(request.directory) if path.rpartition(":")[2] else at.spec.root)
             return export.devcontainer(chosen, stack, at.setting, where, spec=at.spec.file, name=name)
         where = where.below(os.path.abspath(request.directory))
-        wish = Wish(name=name, bare=bare, project=project)
+        wish = ExportOptions(name=name, bare=bare, project=project)
         return export.export(chosen, stack, at.setting, where, wish, form=compress, out=out)
 
 
 def push(
-    request: Request,
+    request: CommandRequest,
     env: str,
     to: str,
     emit: Emit,
@@ -81,7 +81,7 @@ def push(
     compress: Form,
     bare: bool = False,
     project: bool = False,
-) -> Pushed:
+) -> PushResult:
     """Put one env, whose stack is made where it was not, as an image into a registry. Raises as `execute` does."""
     from envtool.images import push
 
@@ -89,5 +89,5 @@ def push(
     with working(request, emit, cancel) as at:
         chosen = one_env(at.spec, env)
         stack = made(at, chosen)
-        wish = Wish(name=str(where), bare=bare, project=project)
+        wish = ExportOptions(name=str(where), bare=bare, project=project)
         return push.push(chosen, stack, at.setting, where, wish, form=compress)

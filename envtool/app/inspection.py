@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from envtool import plugins
-from envtool.app.open_project import Opened, free, opened
-from envtool.app.request import Request, one_env
-from envtool.build.assess import Look, look
+from envtool.app.open_project import OpenProject, free, opened
+from envtool.app.request import CommandRequest, one_env
+from envtool.build.assess import Assessment, look
 from envtool.build.stack_files import StackTree
 from envtool.container import userns
 from envtool.errors import MakeError, UsageError
 from envtool.inspect import contents
-from envtool.inspect.contents import EnvReport, LayerReport, Member, PathReport
-from envtool.inspect.diff import Difference, difference, seen
+from envtool.inspect.contents import EnvReport, LayerReport, PathReport, PlacedLayer
+from envtool.inspect.diff import TreeDifferences, difference, seen
 from envtool.run.stack_contents import packages
 from envtool.store import disk_usage, inventory, layers, store
-from envtool.store.leases import Claims
+from envtool.store.leases import Leases
 from envtool.store.store import Store
 
 KEY = re.compile(r"(?:sha256:)?[0-9a-f]{6,64}")
@@ -27,28 +27,28 @@ MADE = "`envtool exec {} true` makes what is missing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class InspectSubject:
     """What a name means: an env with its whole stack, or (`env` empty) one layer."""
 
     env: str
-    members: tuple[Member, ...]  # bottom first
+    members: tuple[PlacedLayer, ...]  # bottom first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Compared:
+class Comparison:
     """What `diff` found, and of what."""
 
-    first: Found
-    second: Found
-    difference: Difference
+    first: InspectSubject
+    second: InspectSubject
+    difference: TreeDifferences
 
 
-class Looking:
+class StoreInspector:
     """The store, and the project here if there is one. What is looked at is held."""
 
-    def __init__(self, request: Request) -> None:
-        self.claims = Claims()
-        self.at: Opened | None = None
+    def __init__(self, request: CommandRequest) -> None:
+        self.claims = Leases()
+        self.at: OpenProject | None = None
         try:
             self.at = opened(free(request))
         except UsageError as error:
@@ -56,9 +56,9 @@ class Looking:
                 raise
         self.store: Store = self.at.setting.store if self.at else store.locate(idmap=userns.describe())
         self.plugins: Sequence[object] = (self.at.kinds if self.at else plugins.discover()).plugins
-        self._looks: dict[str, Look] | None = None
+        self._looks: dict[str, Assessment] | None = None
 
-    def find(self, name: str) -> Found:
+    def find(self, name: str) -> InspectSubject:
         """An env, a base or a layer of the project, or a layer by the beginning of its key or diff ID. Raises
         UsageError, MakeError for what does not stand, SpecError."""
         subject, colon, plain = name.partition(":")
@@ -76,29 +76,29 @@ class Looking:
             return self._by_key(name)
         raise self._unknown(name)
 
-    def _look(self, at: Opened) -> dict[str, Look]:
+    def _look(self, at: OpenProject) -> dict[str, Assessment]:
         if self._looks is None:
             self._looks = look(at.nodes, at.setting)
         return self._looks
 
-    def _env(self, at: Opened, name: str) -> Found:
+    def _env(self, at: OpenProject, name: str) -> InspectSubject:
         looks = [self._look(at)[node_id] for node_id in at.nodes.stacks[name]]
         missing = [each.node.spec.name for each in looks if each.layer is None]
         if missing:
             text = f"{', '.join(f'`{each}`' for each in missing)} of env `{name}` {_are(missing)} not made yet"
             raise MakeError(text, code="not-cached", hint=MADE.format(name))
-        return Found(env=name, members=tuple(self._member(each) for each in looks))
+        return InspectSubject(env=name, members=tuple(self._member(each) for each in looks))
 
-    def _layer(self, name: str, looks: Sequence[Look]) -> Found:
+    def _layer(self, name: str, looks: Sequence[Assessment]) -> InspectSubject:
         standing = {each.layer.key: each for each in looks if each.layer is not None}
         if not standing:
             raise MakeError(f"`{name}` is not made yet", code="not-cached", hint="`envtool why` says what it waits for")
         if len(standing) > 1:
             keys = ", ".join(key[:12] for key in standing)
             raise UsageError(f"there are {len(standing)} layers `{name}`: say which of {keys}", code="layer-ambiguous")
-        return Found(env="", members=(self._member(*standing.values()),))
+        return InspectSubject(env="", members=(self._member(*standing.values()),))
 
-    def _by_key(self, name: str) -> Found:
+    def _by_key(self, name: str) -> InspectSubject:
         sheets = {key: self._read(key) for key in inventory.names(self.store, "layers")}
         plain = name.removeprefix("sha256:")
         found = [
@@ -111,7 +111,7 @@ class Looking:
         if len({layer.diff_id for layer in found}) > 1:
             keys = ", ".join(layer.key[:16] for layer in found)
             raise UsageError(f"`{name}` begins several: {keys}", code="layer-ambiguous")
-        return Found(env="", members=(self._bare(found[0]),))
+        return InspectSubject(env="", members=(self._bare(found[0]),))
 
     def _read(self, key: str) -> layers.Layer | None:
         try:
@@ -119,20 +119,20 @@ class Looking:
         except MakeError:
             return None
 
-    def _member(self, each: Look) -> Member:
+    def _member(self, each: Assessment) -> PlacedLayer:
         assert each.layer is not None
         node = each.node
         return self._held(node.subject, node.spec.name, node.kind.name, each.layer)
 
-    def _bare(self, layer: layers.Layer) -> Member:
+    def _bare(self, layer: layers.Layer) -> PlacedLayer:
         subject, _, kind = str(layer.document.get("kind", "")).rpartition(":")
         return self._held(subject or "layer", str(layer.built.get("name", "")) or layer.key[:12], kind, layer)
 
-    def _held(self, subject: str, name: str, kind: str, layer: layers.Layer) -> Member:
+    def _held(self, subject: str, name: str, kind: str, layer: layers.Layer) -> PlacedLayer:
         if self.claims.find_layer(self.store, layer.key) is None:
             raise MakeError(f"layer {layer.key[:12]} is gone from the store", code="layer-gone", hint="run it again")
         disk = disk_usage.of_layers(self.store, [layer.key], userns.inside)[layer.key]
-        return Member(subject=subject, name=name, kind=kind, layer=layer, disk=disk)
+        return PlacedLayer(subject=subject, name=name, kind=kind, layer=layer, disk=disk)
 
     def below(self, layer: layers.Layer) -> list[layers.Layer] | None:
         """What a layer stands on, bottom first; None where not all of it is in the store."""
@@ -163,9 +163,9 @@ def _are(names: Sequence[str]) -> str:
     return "is" if len(names) == 1 else "are"
 
 
-def inspect(request: Request, name: str, path: str, *, files: bool) -> LayerReport | EnvReport | PathReport:
+def inspect(request: CommandRequest, name: str, path: str, *, files: bool) -> LayerReport | EnvReport | PathReport:
     """Look into an env or layer, or (with an absolute path) ask who put it there. Raises as Looking.find."""
-    here = Looking(request)
+    here = StoreInspector(request)
     found = here.find(name)
     if path:
         if not path.startswith("/"):
@@ -180,9 +180,9 @@ def inspect(request: Request, name: str, path: str, *, files: bool) -> LayerRepo
     return contents.layer(member, here.below(member.layer), here.plugins, files=files)
 
 
-def diff(request: Request, first: str, second: str) -> Compared:
+def diff(request: CommandRequest, first: str, second: str) -> Comparison:
     """Compare the packages and files of two envs or layers. Raises as Looking.find."""
-    here = Looking(request)
+    here = StoreInspector(request)
     sides = here.find(first), here.find(second)
     # two layers are compared as they are, with what they delete; a stack as it is seen
     raw = not any(side.env for side in sides)
@@ -198,4 +198,4 @@ def diff(request: Request, first: str, second: str) -> Compared:
         below = here.below(made[0]) if not side.env else []
         # of a layer alone a package manager's database is no list of what is in it: it is seen with what is below
         listed.append(packages(StackTree([*(below or ()), *made]), here.plugins))
-    return Compared(first=sides[0], second=sides[1], difference=difference(trees[0], trees[1], listed[0], listed[1]))
+    return Comparison(first=sides[0], second=sides[1], difference=difference(trees[0], trees[1], listed[0], listed[1]))

@@ -8,32 +8,32 @@ from dataclasses import dataclass, replace
 
 from envtool.app import all_problems
 from envtool.app.open_project import free, working
-from envtool.app.request import Request
+from envtool.app.request import CommandRequest
 from envtool.build import locking
 from envtool.build.context import Cancel
-from envtool.build.fetch_all import Gathered, gather
-from envtool.build.scheduler import Stacks
+from envtool.build.fetch_all import GatheredFiles, gather
+from envtool.build.scheduler import Scheduler
 from envtool.build.upgrading import moving
-from envtool.build.vendor import Vendored, archive, folder, is_archive
+from envtool.build.vendor import VendorReport, archive, folder, is_archive
 from envtool.errors import UsageError
 from envtool.events import Emit
 from envtool.lock import file as lock_file
-from envtool.lock.diff import Change, changes
+from envtool.lock.diff import LockChange, changes
 from envtool.lock.lock import merged
 from envtool.project.source_files import VENDOR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Locked:
+class LockResult:
     """What `lock` did."""
 
     file: str
-    changes: tuple[Change, ...]
+    changes: tuple[LockChange, ...]
     entries: int
     written: bool
 
 
-def lock(request: Request, upgrade: tuple[str, ...] | None, emit: Emit, cancel: Cancel) -> Locked:
+def lock(request: CommandRequest, upgrade: tuple[str, ...] | None, emit: Emit, cancel: Cancel) -> LockResult:
     """Settle everything that floats, make it, and write the lock. `upgrade`: None keeps what still fits, () moves all,
     names move what they name. Raises SpecError, UsageError, MakeError, Interrupted."""
     asked = replace(free(request), refresh=upgrade == ())
@@ -42,7 +42,7 @@ def lock(request: Request, upgrade: tuple[str, ...] | None, emit: Emit, cancel: 
         ThreadPoolExecutor(request.jobs or os.cpu_count() or 1, thread_name_prefix="env") as pool,
     ):
         old, nodes = at.setting.lock, at.nodes
-        stacks = Stacks(nodes, moving(at.setting, nodes, upgrade) if upgrade else at.setting)
+        stacks = Scheduler(nodes, moving(at.setting, nodes, upgrade) if upgrade else at.setting)
         with all_problems.told(at.spec.envs, stacks, at.setting):
             stacks.check(env.name for env in at.spec.envs)
             [*pool.map(lambda env: stacks.stack(env.name), at.spec.envs)]
@@ -51,16 +51,16 @@ def lock(request: Request, upgrade: tuple[str, ...] | None, emit: Emit, cancel: 
     new = merged(old, found, platforms=frozenset(entry.question.platform for entry in found), names=names)
     written = lock_file.write(at.spec.root, at.spec.file, new)
     name = lock_file.name(at.spec.file)
-    return Locked(file=name, changes=changes(old, new), entries=len(new.entries), written=written)
+    return LockResult(file=name, changes=changes(old, new), entries=len(new.entries), written=written)
 
 
-def fetch(request: Request, emit: Emit, cancel: Cancel) -> Gathered:
+def fetch(request: CommandRequest, emit: Emit, cancel: Cancel) -> GatheredFiles:
     """Bring every pinned file of the selected envs into the store. Raises SpecError, UsageError, MakeError."""
     with working(request, emit, cancel) as at:
         return gather(at.nodes, at.setting, jobs=request.jobs)
 
 
-def vendor(request: Request, target: str, emit: Emit, cancel: Cancel, *, prune: bool) -> Vendored:
+def vendor(request: CommandRequest, target: str, emit: Emit, cancel: Cancel, *, prune: bool) -> VendorReport:
     """Write every pinned file of the spec to a folder (empty: the one beside the spec) or an archive. Raises as `fetch`
     does, and StoreError where it cannot be written."""
     path = os.path.join(os.path.abspath(request.directory), target) if target else ""

@@ -9,27 +9,27 @@ from dataclasses import dataclass, replace
 
 from envtool.app import remove_store
 from envtool.app.open_project import free, opened
-from envtool.app.request import Request
+from envtool.app.request import CommandRequest
 from envtool.build.assess import look
 from envtool.build.context import Cancel
 from envtool.container import userns
 from envtool.errors import Interrupted, SpecError, UsageError
 from envtool.events import Emit, Finished, Outcome, Progress, Started
 from envtool.inspect import store_check
-from envtool.inspect.costs import Cost, Stack, costs, stacks
+from envtool.inspect.costs import Cost, EnvLayers, costs, stacks
 from envtool.store import disk_limits, inventory, store, temp_dirs
-from envtool.store.collect import Collected, Policy
+from envtool.store.collect import GcPolicy, GcResult
 from envtool.store.gc import gc as collect
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Swept:
+class GcReport:
     """What `gc` did, or would do. Sizes are bytes on the disk, `free` and `disk` of the file system."""
 
     store: str
     dry_run: bool
     size: int  # of the store before
-    collected: Collected
+    collected: GcResult
     envs: tuple[Cost, ...]
     free: int
     disk: int
@@ -54,8 +54,14 @@ def _telling(other: str, emit: Emit, cancel: Cancel) -> tuple[Callable[[int], No
 
 
 def gc(
-    request: Request, *, keep_size: int | None, older_than: float | None, dry_run: bool, emit: Emit, cancel: Cancel
-) -> Swept:
+    request: CommandRequest,
+    *,
+    keep_size: int | None,
+    older_than: float | None,
+    dry_run: bool,
+    emit: Emit,
+    cancel: Cancel,
+) -> GcReport:
     """Remove what nothing needs. Works outside of projects, and where a spec is wrong. Raises StoreError,
     Interrupted."""
     place = store.locate(idmap=userns.describe())
@@ -63,8 +69,8 @@ def gc(
     limit = disk_limits.limit(os.environ) if keep_size is None else keep_size
     now = time.time()
 
-    def policy(found: inventory.Survey) -> Policy:
-        return Policy(now=now, older_than=older_than, keep_size=limit, named=inventory.named(found.projects))
+    def policy(found: inventory.Inventory) -> GcPolicy:
+        return GcPolicy(now=now, older_than=older_than, keep_size=limit, named=inventory.named(found.projects))
 
     progress, waiting = _telling("gc", emit, cancel)
     outcome: Outcome = "error"
@@ -91,7 +97,7 @@ def gc(
     available, disk = disk_limits.free(place)
     litter = collected.litter + (rest.stopped if dry_run else 0)  # else it was counted as it went
     collected = replace(collected, litter=litter, litter_size=collected.litter_size + rest.left)
-    return Swept(
+    return GcReport(
         store=place.root,
         dry_run=dry_run,
         size=found.size + rest.size,
@@ -104,7 +110,7 @@ def gc(
     )
 
 
-def _envs(request: Request) -> tuple[Stack, ...]:
+def _envs(request: CommandRequest) -> tuple[EnvLayers, ...]:
     """The envs of the project here, as it is now; none where there is no project, or one that cannot be read."""
     try:
         at = opened(free(request))
@@ -112,7 +118,7 @@ def _envs(request: Request) -> tuple[Stack, ...]:
     except (SpecError, UsageError):
         return ()
     return tuple(
-        Stack(
+        EnvLayers(
             project=at.spec.root,
             env=env.name,
             layers=frozenset(
@@ -124,7 +130,7 @@ def _envs(request: Request) -> tuple[Stack, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sizes:
+class StoreSizes:
     """What the store takes, by sort of thing: (how many, bytes). `free` and `disk` are of the file system. `others` is
     what of it containers here cannot use, since it belongs to other ids: (bytes, which). `unfinished` is what is being
     made or taken away; `size` has it too. `stuck` are paths of what only root can delete, or measure."""
@@ -135,11 +141,11 @@ class Sizes:
     free: int
     disk: int
     others: tuple[int, tuple[str, ...]]
-    unfinished: inventory.Unfinished
+    unfinished: inventory.UnfinishedWork
     stuck: tuple[str, ...]
 
 
-def store_size() -> Sizes:
+def store_size() -> StoreSizes:
     """Raises StoreError."""
     place = store.locate(idmap=userns.describe())
     found = inventory.survey(place, userns.inside)
@@ -152,13 +158,13 @@ def store_size() -> Sizes:
     lost = {each.ids for each in found.stuck}
     others = (foreign, tuple(each.idmap for each in store.others(place) if each.ids not in lost))
     rest = inventory.unfinished(place, userns.inside)
-    return Sizes(
+    return StoreSizes(
         store=place.root, sorts=sorts, size=found.size + rest.size, free=available, disk=disk, others=others,
         unfinished=rest, stuck=_sealed(found),
     )  # fmt: skip
 
 
-def _sealed(found: inventory.Survey) -> tuple[str, ...]:
+def _sealed(found: inventory.Inventory) -> tuple[str, ...]:
     return tuple(path for each in found.stuck for path in inventory.sealed(each))
 
 
@@ -167,7 +173,7 @@ def store_path() -> str:
     return store.directory()
 
 
-def store_verify(*, repair: bool, jobs: int, emit: Emit, cancel: Cancel) -> store_check.Checked:
+def store_verify(*, repair: bool, jobs: int, emit: Emit, cancel: Cancel) -> store_check.StoreCheck:
     """Look at everything in the store, and with `repair` remove what is damaged. Raises StoreError, Interrupted."""
     place = store.locate(idmap=userns.describe())
     began = time.time()
@@ -209,7 +215,7 @@ def store_verify(*, repair: bool, jobs: int, emit: Emit, cancel: Cancel) -> stor
     return found
 
 
-def store_remove(*, emit: Emit, cancel: Cancel) -> remove_store.Removed | None:
+def store_remove(*, emit: Emit, cancel: Cancel) -> remove_store.StoreRemoval | None:
     """Remove the store, once nobody uses it; None where there is none. Raises StoreError, Interrupted."""
     place = store.standing(userns.describe())
     if place is None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from envtool.app import all_problems
 from envtool.app.open_project import opened
-from envtool.app.request import Request, no_task
+from envtool.app.request import CommandRequest, no_task
 from envtool.build.assess import known
 from envtool.plan.plan import Plan
 from envtool.plan.plan import plan as make_plan
 
 
-def plan(request: Request, verb: str = "") -> Plan:
+def plan(request: CommandRequest, verb: str = "") -> Plan:
     """What would be used and what built, as far as it can be known without building."""
     at = opened(request)
     if verb and not any(task.name == verb for env in at.spec.envs for task in env.tasks):

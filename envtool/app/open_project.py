@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from envtool import plugins
 from envtool.app.read_spec import read
-from envtool.app.request import Request
+from envtool.app.request import CommandRequest
 from envtool.build import locking
-from envtool.build.context import Cancel, Setting
+from envtool.build.context import Cancel, Context
 from envtool.build.sublayers import known_parts
 from envtool.container import userns
 from envtool.errors import UsageError
@@ -23,30 +23,32 @@ from envtool.lock.lock import Lock
 from envtool.model import Spec
 from envtool.plan.graph import Graph, graph
 from envtool.project import own_logs
-from envtool.project.source_files import Files
+from envtool.project.source_files import ProjectFiles
 from envtool.store import store, temp_dirs
 
 if TYPE_CHECKING:
     from envtool.build.source_lines import Lines
-    from envtool.teamcache.client import Share
+    from envtool.teamcache.client import TeamCacheClient
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
+class OpenProject:
     """`spec` has only the envs that were asked for, and so has `nodes`."""
 
     spec: Spec
-    files: Files
-    kinds: plugins.Registry
+    files: ProjectFiles
+    kinds: plugins.PluginRegistry
     nodes: Graph
-    setting: Setting
+    setting: Context
 
     def lock_lines(self) -> Lines:
         """Where things stand in the lock, for what is said of them."""
         return lock_file.lines(self.files, self.spec.file)
 
 
-def opened(request: Request, emit: Emit | None = None, cancel: Cancel | None = None, *, parts: bool = True) -> Opened:
+def opened(
+    request: CommandRequest, emit: Emit | None = None, cancel: Cancel | None = None, *, parts: bool = True
+) -> OpenProject:
     """All of it; bases have the `parts` that are known. Without `emit` nothing is made: the project's files are then
     listed once. Raises SpecError (also where the lock has to fit and does not), UsageError, StoreError."""
     spec, files, kinds = read(request, cancel)
@@ -55,7 +57,7 @@ def opened(request: Request, emit: Emit | None = None, cancel: Cancel | None = N
     temp_dirs.sweep(place, remove=userns.remove)
     name = lock_file.name(spec.file)
     locked = lock_file.read(files, spec.file, kinds)
-    setting = Setting(
+    setting = Context(
         store=place,
         root=spec.root,
         arch=os.uname().machine,
@@ -79,11 +81,11 @@ def opened(request: Request, emit: Emit | None = None, cancel: Cancel | None = N
         locking.check(nodes, locked, setting, name)
     if parts and not request.refresh:
         nodes = known_parts(nodes, setting)
-    return Opened(spec=spec, files=files, kinds=kinds, nodes=nodes, setting=setting)
+    return OpenProject(spec=spec, files=files, kinds=kinds, nodes=nodes, setting=setting)
 
 
 @contextmanager
-def working(request: Request, emit: Emit, cancel: Cancel, *, parts: bool = True) -> Iterator[Opened]:
+def working(request: CommandRequest, emit: Emit, cancel: Cancel, *, parts: bool = True) -> Iterator[OpenProject]:
     """The same for verbs that make layers: what they share with the team is pushed before this ends."""
     at = opened(request, emit, cancel, parts=parts)
     try:
@@ -102,7 +104,7 @@ def _inside(root: str, paths: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(place[len(top) :] for place in places if place.startswith(top))
 
 
-def _joined(spec: Spec, place: store.Store, emit: Emit, cancel: Cancel) -> Share | None:
+def _joined(spec: Spec, place: store.Store, emit: Emit, cancel: Cancel) -> TeamCacheClient | None:
     if spec.cache is None:
         return None
     from envtool.teamcache.connect import join  # brings what speaks with registries
@@ -119,7 +121,7 @@ def _joined(spec: Spec, place: store.Store, emit: Emit, cancel: Cancel) -> Share
     )
 
 
-def free(request: Request) -> Request:
+def free(request: CommandRequest) -> CommandRequest:
     """The same where the lock need not fit."""
     return replace(request, locked=False)
 

@@ -22,16 +22,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from envtool import host_access
-from envtool.app.request import Request
+from envtool.app.request import CommandRequest
 from envtool.errors import UsageError
 from envtool.fs.beneath import real_path
 from envtool.fs.trusted_paths import distrust
-from envtool.host_access import Allowed
+from envtool.host_access import HostPermissions
 from envtool.model import Json
 from envtool.run.fast_exec import consent
 from envtool.spec.node import Problems, plain
 from envtool.spec.scalar_types import PASSED, PASSED_WORDS, VARIABLE
-from envtool.spec.validate import Checker
+from envtool.spec.validate import SchemaChecker
 from envtool.spec.yaml_reader import parse, source_of
 
 SOURCE = re.compile(rf"env:{VARIABLE[1:-1]}|file:.+", re.DOTALL)
@@ -72,7 +72,7 @@ SCHEMA: dict[str, Json] = {
 MOST = 1 << 20  # bytes of the file
 
 
-def allowed(request: Request, root: str) -> Allowed:
+def allowed(request: CommandRequest, root: str) -> HostPermissions:
     """What this call lets the project in `root` have. Raises UsageError, and SpecError about the caller's own file."""
     secrets: dict[str, str] = {}
     variables: list[str] = []
@@ -100,7 +100,7 @@ def allowed(request: Request, root: str) -> Allowed:
                 f"`--allow-file {path or repr(path)}`: there is no such file or directory", code="usage.file"
             )
         files.append(os.path.abspath(os.path.expanduser(path)))
-    return Allowed(
+    return HostPermissions(
         secrets=secrets,
         variables=tuple(dict.fromkeys(variables)),
         files=tuple(dict.fromkeys(os.path.realpath(os.path.expanduser(path)) for path in files)),
@@ -118,7 +118,7 @@ def configured(root: str) -> Iterable[Mapping[str, Any]]:
     problems = Problems()
     node = parse(text, source_of(text, path), problems)
     if node is not None:
-        Checker(SCHEMA, whole="config.yaml").check(plain(node), node, problems)
+        SchemaChecker(SCHEMA, whole="config.yaml").check(plain(node), node, problems)
         projects = node.get("projects")
         for name in projects.mapping() if projects is not None else ():
             if projects is not None and not re.match(_HOME, name):

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from envtool import plugins, programs
 from envtool.app.permissions import allowed
-from envtool.app.request import Request, find_spec, select
-from envtool.host_access import Gate
+from envtool.app.request import CommandRequest, find_spec, select
+from envtool.host_access import HostAccess
 from envtool.model import Spec
-from envtool.project.source_files import Files
+from envtool.project.source_files import ProjectFiles
 from envtool.spec import load as load_spec
 
 if TYPE_CHECKING:
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from envtool.events import Event
 
 
-def read(request: Request, cancel: Cancel | None = None) -> tuple[Spec, Files, plugins.Registry]:
+def read(request: CommandRequest, cancel: Cancel | None = None) -> tuple[Spec, ProjectFiles, plugins.PluginRegistry]:
     """The spec alone. Raises SpecError, UsageError."""
     path = find_spec(request)
     root = os.path.dirname(path)
     programs.avoid(root)
-    files = Files(root, Gate(root, allowed(request, root)), cancel.reader if cancel else -1)
+    files = ProjectFiles(root, HostAccess(root, allowed(request, root)), cancel.reader if cancel else -1)
     kinds = plugins.discover()
     spec = load_spec(files, os.path.basename(path), root=root, registry=kinds, args=request.args)
     return select(spec, request.envs), files, kinds
 
 
-def load(request: Request) -> Spec:
+def load(request: CommandRequest) -> Spec:
     """The spec, with only the envs that were asked for. Raises SpecError, UsageError."""
     return read(request)[0]
 

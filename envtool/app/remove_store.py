@@ -22,7 +22,7 @@ PAUSE = 0.1  # seconds between two looks at whether something is in use
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Removed:
+class StoreRemoval:
     """What `store remove` did: `size` bytes are gone. `foreign` are paths of things that are none of envtool's, `stuck`
     those of trees that only root can delete."""
 
@@ -34,7 +34,7 @@ class Removed:
 
 def remove(
     store: Store, *, progress: collect.Progress, waiting: locks.Waiting, cancelled: Callable[[], bool]
-) -> Removed:
+) -> StoreRemoval:
     """Remove all of it, once nobody uses any of it. Raises OSError, Interrupted."""
     size = 0
     ease(store, remove=userns.remove)
@@ -60,7 +60,7 @@ def remove(
             os.rmdir(store.root)
     known = {room.split("/")[0] for room in ROOMS} | {IDS, STAMP}
     foreign = tuple(os.path.join(store.root, name) for name in names(store, "") if name not in known)
-    return Removed(store=store.root, size=size + found.rest, foreign=foreign, stuck=left)
+    return StoreRemoval(store=store.root, size=size + found.rest, foreign=foreign, stuck=left)
 
 
 def _empty(store: Store, *, whole: bool) -> None:

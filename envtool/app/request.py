@@ -17,7 +17,7 @@ SPEC = discovery.SPEC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class CommandRequest:
     """What the command line asks for. `jobs` 0: one a processor. `file` empty: the nearest envtool.yaml upward."""
 
     directory: str = "."
@@ -39,7 +39,7 @@ class Request:
     called: tuple[tuple[str, ...], tuple[str, ...]] = field(default=((), ()), compare=False)
 
 
-def find_spec(request: Request) -> str:
+def find_spec(request: CommandRequest) -> str:
     """Absolute path of the spec: the file named, else the nearest `envtool.yaml` upward that counts
     (above.py). From here on its directory is
     the one that it is now (beneath.py). Raises UsageError."""
@@ -51,7 +51,7 @@ def find_spec(request: Request) -> str:
     return path
 
 
-def _find(request: Request) -> str:
+def _find(request: CommandRequest) -> str:
     start = os.path.abspath(request.directory)
     if not os.path.isdir(start):
         raise UsageError(f"no directory `{request.directory}`", code="no-directory")

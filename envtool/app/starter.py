@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from envtool import plugins
 from envtool.api import Detection, Project
 from envtool.app import makefile
-from envtool.app.request import SPEC, Request
+from envtool.app.request import SPEC, CommandRequest
 from envtool.model import Json
 from envtool.project import repository
-from envtool.project.source_files import Files
+from envtool.project.source_files import ProjectFiles
 from envtool.spec import load as load_spec
-from envtool.spec.language import Within
+from envtool.spec.language import SubdirectoryProject
 
 C = ("gcc", "libc6-dev", "make")
 _CPLUS = ("*.cc", "*.cpp", "*.cxx", "**/*.cc", "**/*.cpp", "**/*.cxx")
@@ -29,10 +29,10 @@ _MOST = 40  # directories below that are looked into
 _FOUND = re.compile(r"^[^#\n]*\bfind_package\s*\(\s*(?!Threads\b|CTest\b)(\w+)", re.MULTILINE | re.IGNORECASE)
 
 
-def detect(request: Request) -> tuple[Detection, ...]:
+def detect(request: CommandRequest) -> tuple[Detection, ...]:
     """What a project that has no spec yet looks like: to the plugins, in the order of their names; where none of them
     knows anything, by its build system; then by what projects in directories below look like to the plugins."""
-    files = Files(os.path.abspath(request.directory))
+    files = ProjectFiles(os.path.abspath(request.directory))
     found = _plugins(files)
     if any(each.tested for each in found):
         return found
@@ -44,14 +44,14 @@ def _plugins(project: Project) -> tuple[Detection, ...]:
     return tuple(each for hook in plugins.discover().hooks("envtool_detect") for each in hook(project=project))
 
 
-def check(request: Request, texts: Mapping[str, str]) -> None:
+def check(request: CommandRequest, texts: Mapping[str, str]) -> None:
     """Raise SpecError where a spec of these files (path below the project -> text) would be wrong in the project."""
     root = os.path.abspath(request.directory)
-    project = _With(Files(root), texts)
+    project = _ProjectWithTexts(ProjectFiles(root), texts)
     load_spec(project, SPEC, root=root, registry=plugins.discover())
 
 
-def around(request: Request) -> str:
+def around(request: CommandRequest) -> str:
     """The directory above, as one would type it, where `init` finds this project beside others and writes a spec for
     them: what one of them requires of another is in its reach. Empty where there is none."""
     here = os.path.abspath(request.directory)
@@ -60,12 +60,12 @@ def around(request: Request) -> str:
     if top == here or os.path.lexists(os.path.join(top, SPEC)):
         return ""
     place = os.path.relpath(here, top)
-    seen = detect(Request(directory=top))
+    seen = detect(CommandRequest(directory=top))
     return os.path.relpath(top) if any(each.tested and each.directory == place for each in seen) else ""
 
 
 @dataclass(frozen=True, slots=True)
-class _With:
+class _ProjectWithTexts:
     """A project as it will be with more files in it."""
 
     project: Project
@@ -106,7 +106,7 @@ def _below(project: Project) -> Iterator[Detection]:
     found = [
         replace(each, directory=place, reason=f"{place}: {each.reason}")
         for place in places[:_MOST]
-        for each in _plugins(Within(project, place))
+        for each in _plugins(SubdirectoryProject(project, place))
     ]
     yield from found
     if places and not any(each.tested for each in found):

@@ -11,10 +11,10 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
 
 from envtool.app import all_problems
-from envtool.app.open_project import Opened, working
-from envtool.app.request import Request, no_task
-from envtool.build.context import Cancel, Setting
-from envtool.build.scheduler import Stacks
+from envtool.app.open_project import OpenProject, working
+from envtool.app.request import CommandRequest, no_task
+from envtool.build.context import Cancel, Context
+from envtool.build.scheduler import Scheduler
 from envtool.errors import EnvtoolError, Interrupted, NotCachedError, UsageError
 from envtool.events import Emit, Event, Noted
 from envtool.model import Env, Task
@@ -22,16 +22,16 @@ from envtool.plan.output_clashes import contested
 from envtool.project import rundir
 from envtool.run import fast_plan, result_cache, task_container
 from envtool.run.result import Result, error_of, words
-from envtool.run.shutdown import Patience
+from envtool.run.shutdown import GracePeriod
 
 TICK = 0.05  # seconds between two looks at whether the end was asked for
 
 
-def run(request: Request, task: str, emit: Emit, cancel: Cancel) -> tuple[Result, ...]:
+def run(request: CommandRequest, task: str, emit: Emit, cancel: Cancel) -> tuple[Result, ...]:
     """Run a task in every selected env that has it, side by side. Raises SpecError, UsageError, StoreError."""
     if request.expect_cached and request.refresh:
         raise UsageError("`--expect-cached` and `--refresh` contradict each other", code="usage.contradiction")
-    began, patience = time.time_ns(), Patience()
+    began, patience = time.time_ns(), GracePeriod()
 
     def heard(event: Event) -> None:
         patience.hear(event)
@@ -41,12 +41,14 @@ def run(request: Request, task: str, emit: Emit, cancel: Cancel) -> tuple[Result
         return _run(request, at, task, cancel, patience, began)
 
 
-def _run(request: Request, at: Opened, task: str, cancel: Cancel, patience: Patience, began: int) -> tuple[Result, ...]:
+def _run(
+    request: CommandRequest, at: OpenProject, task: str, cancel: Cancel, patience: GracePeriod, began: int
+) -> tuple[Result, ...]:
     spec, setting = at.spec, at.setting
     chosen = [(env, each) for env in spec.envs for each in env.tasks if each.name == task]
     if not chosen:
         raise no_task(spec, task)
-    stacks = Stacks(at.nodes, setting)
+    stacks = Scheduler(at.nodes, setting)
     if request.expect_cached:
         wanted = {node_id for env, _ in chosen for node_id in at.nodes.stacks[env.name]}
         stacks.pull([env.name for env, _ in chosen])
@@ -57,13 +59,13 @@ def _run(request: Request, at: Opened, task: str, cancel: Cancel, patience: Pati
     for note in contested(chosen):
         setting.emit(Noted(text=note))
     stop = threading.Event()
-    traces: list[result_cache.Trace] = []
+    traces: list[result_cache.CachedResult] = []
 
     def one(env: Env, each: Task) -> Result:
         if stop.is_set() or cancel.is_set():
             return _ended(env, each, "interrupted" if cancel.is_set() else "skipped", "not started")
         log = rundir.log_path(directory, env.name, each.name)
-        asked = result_cache.Asked(
+        asked = result_cache.TaskRequest(
             env=env, task=each, setting=setting, log=log, host=task_container.passed(env, os.environ)
         )
         result, trace = _result(asked, stacks, again=request.again)
@@ -97,7 +99,7 @@ def _run(request: Request, at: Opened, task: str, cancel: Cancel, patience: Pati
     return done
 
 
-def _unremembered(chosen: Sequence[tuple[Env, Task]], done: Sequence[Result], setting: Setting) -> str:
+def _unremembered(chosen: Sequence[tuple[Env, Task]], done: Sequence[Result], setting: Context) -> str:
     """What passed and runs again the next time, though nothing changes, and why; empty where there is none."""
     reasons = {why: sorted(names) for why, names in setting.unremembered.items()}
     passed = [pair for pair, result in zip(chosen, done, strict=True) if result.outcome == "passed"]
@@ -111,7 +113,7 @@ def _unremembered(chosen: Sequence[tuple[Env, Task]], done: Sequence[Result], se
     return f"not remembered, and run again the next time: {'; '.join(parts[:3])}{rest}" if parts else ""
 
 
-def _check_cached(at: Opened, wanted: set[str], stacks: Stacks) -> None:
+def _check_cached(at: OpenProject, wanted: set[str], stacks: Scheduler) -> None:
     """Raise NotCachedError, with what `why` says, where one of these bases and layers is not cached, here or by the
     team."""
     from envtool.build.explain import explain
@@ -125,7 +127,9 @@ def _check_cached(at: Opened, wanted: set[str], stacks: Stacks) -> None:
         raise NotCachedError(f"{count} {verb} not cached", misses=misses, hint=hint)
 
 
-def _result(asked: result_cache.Asked, stacks: Stacks, *, again: bool) -> tuple[Result, result_cache.Trace | None]:
+def _result(
+    asked: result_cache.TaskRequest, stacks: Scheduler, *, again: bool
+) -> tuple[Result, result_cache.CachedResult | None]:
     env, task = asked.env, asked.task
     try:
         task_container.check((env,), asked.setting.allowed, os.environ)

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 from envtool.app.open_project import in_ci
 from envtool.app.read_spec import read
-from envtool.app.request import SPEC, Request
+from envtool.app.request import SPEC, CommandRequest
 from envtool.container import userns
 from envtool.errors import StoreError, UsageError
 from envtool.fs import caller_paths
 from envtool.store import store
 from envtool.teamcache import signatures
-from envtool.teamcache.status import Shown, show
+from envtool.teamcache.status import CacheStatus, show
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Key:
+class SigningKey:
     """A signing key: its line for `trust:`, and the file that it was put into, empty where it was there already."""
 
     public: str
@@ -25,7 +25,7 @@ class Key:
     file: str = ""
 
 
-def cache(request: Request) -> Shown:
+def cache(request: CommandRequest) -> CacheStatus:
     """The team cache of a spec. Raises SpecError, UsageError, StoreError."""
     spec = read(request)[0]
     if spec.cache is None:
@@ -35,7 +35,7 @@ def cache(request: Request) -> Shown:
     return show(spec.cache, place, os.environ, project=spec.root, in_ci=in_ci(os.environ), offline=request.offline)
 
 
-def cache_key(request: Request, file: str) -> Key:
+def cache_key(request: CommandRequest, file: str) -> SigningKey:
     """Make a key in a new file, outside of any project; without a file, tell that of ENVTOOL_CACHE_KEY. Raises
     UsageError, StoreError."""
     if not file:
@@ -43,7 +43,7 @@ def cache_key(request: Request, file: str) -> Key:
         if signer is None:
             hint = "name a new file outside of the project: `envtool cache key FILE`"
             raise UsageError(f"{signatures.VARIABLE} is not set, and no file is named", code="cache-key", hint=hint)
-        return Key(public=signer.public, fingerprint=signatures.fingerprint(signer.public))
+        return SigningKey(public=signer.public, fingerprint=signatures.fingerprint(signer.public))
     path = os.path.abspath(os.path.join(request.directory, os.path.expanduser(file)))
     _outside(path)
     private, public = signatures.generate(f"envtool-cache@{os.uname().nodename}")
@@ -55,7 +55,7 @@ def cache_key(request: Request, file: str) -> Key:
         raise UsageError(f"{path} is there already", code="cache-key", hint=hint) from error
     except OSError as error:
         raise StoreError(f"the key cannot be written to {path}: {error.strerror}", code="cache-key") from error
-    return Key(public=public, fingerprint=signatures.fingerprint(public), file=path)
+    return SigningKey(public=public, fingerprint=signatures.fingerprint(public), file=path)
 
 
 def _outside(path: str) -> None:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from envtool.app.open_project import working
-from envtool.app.request import Request
+from envtool.app.request import CommandRequest
 from envtool.build.context import Cancel
-from envtool.build.scheduler import Stacks
+from envtool.build.scheduler import Scheduler
 from envtool.events import Emit, Noted
 from envtool.project import rundir
-from envtool.verify.comparison import Verified
+from envtool.verify.comparison import VerifyResult
 
 
 def verify(
-    request: Request, names: tuple[str, ...], emit: Emit, cancel: Cancel, *, build: bool = False
-) -> tuple[Verified, ...]:
+    request: CommandRequest, names: tuple[str, ...], emit: Emit, cancel: Cancel, *, build: bool = False
+) -> tuple[VerifyResult, ...]:
     """Make layers (or with `build` the outputs of the task `build`) twice under variation, and compare. `names` are
     those of bases, layers and envs, or globs. Raises SpecError, UsageError, StoreError."""
     from envtool.verify import run_all, selection
 
     with working(request, emit, cancel) as at:
-        stacks = Stacks(at.nodes, at.setting)
+        stacks = Scheduler(at.nodes, at.setting)
         targets = selection.outputs(at.spec, names) if build else selection.layers(at.spec, stacks.graph(), names)
         directory, note = rundir.open_run(at.spec.root)
         if note:

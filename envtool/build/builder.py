@@ -28,18 +28,18 @@ from envtool.api import (
 )
 from envtool.api import Step as ApiStep
 from envtool.build import container_steps, extra_mounts, failure_hints, shared_layers, unpack_image
-from envtool.build.context import Setting, base_environment
-from envtool.build.disk_space import NoRoom, watched
+from envtool.build.context import Context, base_environment
+from envtool.build.disk_space import NoDiskSpace, watched
 from envtool.build.fetch_files import bring
 from envtool.build.host_network import java, outside
-from envtool.build.parents import Ground, copies, joins, laid, lies_over, looked, not_cached, opened, stack_binds
-from envtool.build.resolution import Made, Settled
-from envtool.build.step_progress import Tally, followed
+from envtool.build.parents import Parents, copies, joins, laid, lies_over, looked, not_cached, opened, stack_binds
+from envtool.build.resolution import MadeLayer, ResolvedNode
+from envtool.build.step_progress import StepProgress, followed
 from envtool.build.tee import Tee
 from envtool.build.variables import over
-from envtool.build.variation import Variation
+from envtool.build.variation import BuildVariation
 from envtool.container import supervisor, userns
-from envtool.container.program import Beside, Bind, Program, Root, Step, Text, View
+from envtool.container.program import BindMount, ContainerStep, ExtraTree, Program, ProjectMount, Root, TextMount
 from envtool.errors import BuildError, Interrupted, MakeError, SandboxError, StoreError
 from envtool.events import Outcome, Output, Progress
 from envtool.model import Json
@@ -50,7 +50,7 @@ SCRATCH = ("/run/**", "/tmp/**", "/dev/**", "/proc/**", "/sys/**")  # never part
 
 
 def build(
-    settled: Settled, ground: Ground, setting: Setting, event_id: str, site: Site
+    settled: ResolvedNode, ground: Parents, setting: Context, event_id: str, site: Site
 ) -> tuple[layers.Layer, Outcome]:
     """Make the layer (built), or take it from the team cache or as an image has it (pulled), or the one that another
     process has made meanwhile (cached). `site` is what the kind may ask where its files are. Raises MakeError,
@@ -59,17 +59,17 @@ def build(
     try:
         try:
             return _build(settled, ground, setting, event_id, site)
-        except NoRoom as failed:
+        except NoDiskSpace as failed:
             if not failed.sure or not setting.make_room(full=True):
                 raise
         return _build(settled, ground, setting, event_id, site)
-    except NoRoom as failed:
+    except NoDiskSpace as failed:
         if setting.room.barren(setting.store, setting.root, setting.claims):
             failed.full.hint = disk_errors.NOTHING
         raise _full(settled, failed.error, failed.full) from failed.error
 
 
-def _full(settled: Settled, error: MakeError | OSError, full: StoreError) -> MakeError:
+def _full(settled: ResolvedNode, error: MakeError | OSError, full: StoreError) -> MakeError:
     """What is said of a layer that could not be made on a full disk: nothing of what its commands said of that; what
     else they said, with a hint."""
     if error is full:  # it was not begun
@@ -80,13 +80,13 @@ def _full(settled: Settled, error: MakeError | OSError, full: StoreError) -> Mak
     return StoreError(f"{_called(settled)} could not be made: {full.message}", code=full.code, hint=full.hint)
 
 
-def _called(settled: Settled) -> str:
+def _called(settled: ResolvedNode) -> str:
     where = settled.request.where
     return f"{where.file}:{where.line}: {settled.node.subject} `{settled.request.name}`"
 
 
 def _build(
-    settled: Settled, ground: Ground, setting: Setting, event_id: str, site: Site
+    settled: ResolvedNode, ground: Parents, setting: Context, event_id: str, site: Site
 ) -> tuple[layers.Layer, Outcome]:
     recipe = settled.node.kind.build(settled.request, settled.pins)
 
@@ -122,7 +122,7 @@ def _build(
     return layer, "pulled" if recipe.archive else "built"
 
 
-def _room_for(settled: Settled, setting: Setting) -> AbstractContextManager[None]:
+def _room_for(settled: ResolvedNode, setting: Context) -> AbstractContextManager[None]:
     """While it is made: see Room.making."""
     there = [blobs.has(setting.store, fetch.sha256, fetch.size) for fetch in settled.fetches]
     sizes = [fetch.size for fetch in settled.fetches]
@@ -130,7 +130,7 @@ def _room_for(settled: Settled, setting: Setting) -> AbstractContextManager[None
     return setting.room.making(setting.store, _called(settled), sum(sizes), missing, setting.emit)
 
 
-class Rebuild:
+class RebuildDirectory:
     """Where a layer is made that will not be kept: below `top`, an empty directory on the store's file system."""
 
     def __init__(self, top: str) -> None:
@@ -142,7 +142,12 @@ class Rebuild:
 
 
 def rebuild(
-    settled: Settled, ground: Ground, setting: Setting, event_id: str, place: Rebuild, variation: Variation
+    settled: ResolvedNode,
+    ground: Parents,
+    setting: Context,
+    event_id: str,
+    place: RebuildDirectory,
+    variation: BuildVariation,
 ) -> canonical.Captured:
     """Make a layer once more, varied, in `place`; the store is not touched. Its files must have been fetched. Raises
     MakeError."""
@@ -156,13 +161,13 @@ def rebuild(
 
 def _make(
     recipe: Recipe,
-    settled: Settled,
-    ground: Ground,
-    setting: Setting,
+    settled: ResolvedNode,
+    ground: Parents,
+    setting: Context,
     event_id: str,
     bench: Workbench,
-    place: layers.Draft | Rebuild,
-    variation: Variation | None = None,
+    place: layers.NewLayer | RebuildDirectory,
+    variation: BuildVariation | None = None,
 ) -> canonical.Captured:
     if recipe.archive is not None:
         os.rmdir(place.work)
@@ -202,7 +207,7 @@ def _make(
     return captured
 
 
-def _moment(settled: Settled, below: Sequence[Made]) -> int:
+def _moment(settled: ResolvedNode, below: Sequence[MadeLayer]) -> int:
     """The latest time that a file of the layer may have, in seconds. What lies over the project is not older than what
     tools compare it with: where the base shows this machine's own files, they have times of their own."""
     shows = looked(below) if lies_over(settled) else None
@@ -214,7 +219,7 @@ class Workbench:
     was hashed (the checkout may be edited meanwhile). In a directory of its own in the store, or `top`."""
 
     def __init__(
-        self, setting: Setting, fetches: Sequence[Fetch], inputs: Sequence[InputFile], *, top: str = ""
+        self, setting: Context, fetches: Sequence[Fetch], inputs: Sequence[InputFile], *, top: str = ""
     ) -> None:
         self.setting = setting
         self.fetches = fetches
@@ -249,12 +254,12 @@ class Workbench:
 
 def _program(
     recipe: Recipe,
-    settled: Settled,
-    ground: Ground,
+    settled: ResolvedNode,
+    ground: Parents,
     bench: Workbench,
     upper: str,
     work: str,
-    staged: extra_mounts.Staged,
+    staged: extra_mounts.StagedMounts,
 ) -> Program:
     setting, below = bench.setting, ground.below
     lowers = tuple(made.layer.tree for made in reversed(below))
@@ -272,15 +277,15 @@ def _program(
         steps=tuple(replace(step, env={**always, **step.env}) if step.bare else step for step in steps(recipe.steps)),
         binds=(
             *stack_binds(below),
-            *(Bind(source=bench.blobs, target=BLOBS) for _ in recipe.steps[:1] if bench.fetches),
-            *(Bind(source=bind.source, target=bind.target) for bind in recipe.binds),
+            *(BindMount(source=bench.blobs, target=BLOBS) for _ in recipe.steps[:1] if bench.fetches),
+            *(BindMount(source=bind.source, target=bind.target) for bind in recipe.binds),
             *outer,
         ),
         beside=tuple(
-            Beside(target=f"{BESIDE}/{name}", lowers=tuple(made.layer.tree for made in reversed(stack)))
+            ExtraTree(target=f"{BESIDE}/{name}", lowers=tuple(made.layer.tree for made in reversed(stack)))
             for name, stack in sorted(ground.beside.items())
         ),
-        view=View(project=bench.project, target=recipe.project) if bench.project else None,
+        view=ProjectMount(project=bench.project, target=recipe.project) if bench.project else None,
         joins=joins([*(made.settled for made in below), settled]),
         **laid(below if recipe.project == PROJECT else ()),
         copies=copies([made.settled for made in below]),
@@ -294,7 +299,7 @@ def _program(
     )
 
 
-def _outside(setting: Setting) -> tuple[dict[str, str], tuple[Bind, ...], tuple[Text, ...]]:
+def _outside(setting: Context) -> tuple[dict[str, str], tuple[BindMount, ...], tuple[TextMount, ...]]:
     variables, binds, texts = outside(setting.allowed)
     for_java, keystore = java()
     return variables | for_java, binds, (*texts, *keystore)
@@ -306,39 +311,41 @@ def build_environment(epoch: int, request: Request) -> dict[str, str]:
     return over(environment, {**request.variables, **dict.fromkeys(request.unset)})
 
 
-def counted(recipe: Recipe) -> tuple[Recipe, list[Tally]]:
+def counted(recipe: Recipe) -> tuple[Recipe, list[StepProgress]]:
     """The same recipe, each Call that counts with the means to do so, and what they count."""
-    tallies: list[Tally] = []
+    tallies: list[StepProgress] = []
     found: list[ApiStep] = []
     for step in recipe.steps:
         if isinstance(step, Call) and step.counts > 0:
-            tallies.append(Tally.make(step.counts, step.phase or recipe.phase))
+            tallies.append(StepProgress.make(step.counts, step.phase or recipe.phase))
             # what is handed on is a function, and no JSON: of ours, in a fork of this very process
             step = replace(step, arguments=(*step.arguments, tallies[-1].count))  # type: ignore[arg-type]  # noqa: PLW2901
         found.append(step)
     return replace(recipe, steps=tuple(found)), tallies
 
 
-def steps(described: Sequence[ApiStep]) -> tuple[Step, ...]:
+def steps(described: Sequence[ApiStep]) -> tuple[ContainerStep, ...]:
     """A recipe's steps as the container takes them."""
     return tuple(_step(step) for step in described)
 
 
-def _step(step: ApiStep) -> Step:
+def _step(step: ApiStep) -> ContainerStep:
     match step:
         case Run():
-            return Step(argv=step.command.words(), env=dict(step.env), cwd=step.cwd, user=step.user, bare=step.bare)
+            return ContainerStep(
+                argv=step.command.words(), env=dict(step.env), cwd=step.cwd, user=step.user, bare=step.bare
+            )
         case Call(unpacks=True):
-            return Step(
+            return ContainerStep(
                 call=step.function, arguments=(*step.arguments, live_extract.unpack), prepare=partial(_prepare, step)
             )
         case Call():
-            return Step(call=step.function, arguments=step.arguments, prepare=step.prepare)
+            return ContainerStep(call=step.function, arguments=step.arguments, prepare=step.prepare)
         case Unpack():
             arguments = (f"{BLOBS}/{step.name}", step.target, step.strip, step.owners)
-            return Step(call=container_steps.unpack, arguments=arguments, prepare=live_extract.prepare)
+            return ContainerStep(call=container_steps.unpack, arguments=arguments, prepare=live_extract.prepare)
         case Place():
-            return Step(call=container_steps.place, arguments=(step.source, step.target, step.mode))
+            return ContainerStep(call=container_steps.place, arguments=(step.source, step.target, step.mode))
 
 
 def _prepare(step: Call) -> None:
@@ -347,7 +354,7 @@ def _prepare(step: Call) -> None:
         step.prepare()
 
 
-def _execute(program: Program, setting: Setting, event_id: str, settled: Settled) -> None:
+def _execute(program: Program, setting: Context, event_id: str, settled: ResolvedNode) -> None:
     if not program.steps:
         return
     with tempfile.TemporaryFile() as log, Tee(log, setting.emit, event_id) as tee:

@@ -9,18 +9,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from envtool.build.disk_space import Room
+from envtool.build.disk_space import DiskSpace
 from envtool.errors import Interrupted
 from envtool.events import Emit
-from envtool.host_access import Allowed, Gate
+from envtool.host_access import HostAccess, HostPermissions
 from envtool.lock.lock import Lock
 from envtool.model import Json
 from envtool.store import fetch_sources
-from envtool.store.leases import Claims
+from envtool.store.leases import Leases
 from envtool.store.store import Store
 
 if TYPE_CHECKING:
-    from envtool.teamcache.client import Share
+    from envtool.teamcache.client import TeamCacheClient
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ def _turns() -> threading.Semaphore:
     return threading.Semaphore(os.cpu_count() or 1)
 
 
-class Shared:
+class RunScoped:
     """Things that are made once for a whole run, by name."""
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ class Shared:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
+class Context:
     """The store, the project, the machine, and where news goes."""
 
     store: Store
@@ -109,18 +109,22 @@ class Setting:
     moving: Mapping[str, Json] = field(default_factory=dict)  # ids of questions asked again -> pins to stay near to
     offline: bool = False  # nothing but the store is touched
     cached_only: bool = False  # nothing may be resolved or built
-    share: Share | None = None  # the team cache, where there is one to be asked
-    shared: Shared = field(default_factory=Shared)  # see api.Site.shared
+    share: TeamCacheClient | None = None  # the team cache, where there is one to be asked
+    shared: RunScoped = field(default_factory=RunScoped)  # see api.Site.shared
     turns: threading.Semaphore = field(default_factory=_turns)  # who makes a part of a base: as many as processors
-    claims: Claims = field(default_factory=Claims)  # what of the store is needed while this is
-    room: Room = field(default_factory=Room)
-    allowed: Allowed = field(default_factory=Allowed)  # what the caller lets the project have of this machine
+    claims: Leases = field(default_factory=Leases)  # what of the store is needed while this is
+    room: DiskSpace = field(default_factory=DiskSpace)
+    allowed: HostPermissions = field(
+        default_factory=HostPermissions
+    )  # what the caller lets the project have of this machine
     arguments: tuple[str, ...] = ()  # what stood after `--`: already in the commands, kept for what is said of a run
 
-    def gate(self) -> Gate:
+    def gate(self) -> HostAccess:
         """What opens files and variables of this machine. ENVTOOL_BLOBS is the caller's word, and what the store has is
         known by its hash."""
-        return self.shared.get("gate", lambda: Gate(self.root, self.allowed, (*_folders(), self.store.path("blobs"))))
+        return self.shared.get(
+            "gate", lambda: HostAccess(self.root, self.allowed, (*_folders(), self.store.path("blobs")))
+        )
 
     def sync(self, path: str) -> None:
         """Have a directory's file system on its disk. Raises OSError, Interrupted."""

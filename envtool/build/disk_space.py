@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 from envtool.errors import BuildError, MakeError, StoreError
 from envtool.events import Emit, Finished, Noted, Started
 from envtool.store import disk_errors, disk_limits
-from envtool.store.leases import Claims
+from envtool.store.leases import Leases
 from envtool.store.store import Store
 
 if TYPE_CHECKING:
-    from envtool.store.collect import Collected, Policy
-    from envtool.store.inventory import Survey
+    from envtool.store.collect import GcPolicy, GcResult
+    from envtool.store.inventory import Inventory
 
 SCARCE = 1 << 30  # bytes: with less free, a command that says that there is no space left means this disk
 HARDLY = 1_000_000  # bytes: whoever removes less has removed nothing
@@ -27,7 +27,7 @@ _ALL = 1 << 62
 AGAIN = 60.0  # seconds after which it is tried again where not enough could be found
 
 
-class Room:
+class DiskSpace:
     """Of one verb: what it needs itself, and when it looked last. Safe in threads."""
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class Room:
                 emit(Noted(text=said))
             if never:
                 error = StoreError(said, code="store-space", hint=disk_errors.ROOM)
-                raise NoRoom(error, error, sure=True)
+                raise NoDiskSpace(error, error, sure=True)
             self._making.append(need)
         try:
             yield
@@ -73,7 +73,7 @@ class Room:
             with self._adding:
                 self._making.remove(need)
 
-    def ensure(self, store: Store, root: str, claims: Claims, emit: Emit, *, full: bool = False) -> bool:
+    def ensure(self, store: Store, root: str, claims: Leases, emit: Emit, *, full: bool = False) -> bool:
         """Collect when less is free than has to be, or the store is larger than it may be; whether anything went. A
         disk that turned out to be `full` is collected whatever the variables say. Costs one system call when all is
         well. Raises StoreError for a variable that cannot be read."""
@@ -95,7 +95,7 @@ class Room:
                 self._next = time.monotonic() + AGAIN
             return collected is not None and collected.freed > 0
 
-    def barren(self, store: Store, root: str, claims: Claims) -> bool:
+    def barren(self, store: Store, root: str, claims: Leases) -> bool:
         """Whether hardly anything of the store can go but what is needed now."""
         from envtool.container import userns
         from envtool.store.gc import gc
@@ -107,21 +107,21 @@ class Room:
             return False
         return sum(item.size for item in found.gone) < HARDLY
 
-    def _policy(self, root: str, claims: Claims, wanted: int, limit: int | None, found: Survey) -> Policy:
-        from envtool.store.collect import Policy
+    def _policy(self, root: str, claims: Leases, wanted: int, limit: int | None, found: Inventory) -> GcPolicy:
+        from envtool.store.collect import GcPolicy
         from envtool.store.inventory import named
 
         own = claims.layers | named([root])
         for each in self._needs:
             keys = each()
             own |= frozenset(keys() if keys else ())
-        return Policy(
+        return GcPolicy(
             now=time.time(), by_age=False, room=wanted, keep_size=limit, named=named(found.projects), spare=own
         )
 
     def _collect(
-        self, store: Store, root: str, claims: Claims, wanted: int, limit: int | None, emit: Emit
-    ) -> Collected | None:
+        self, store: Store, root: str, claims: Leases, wanted: int, limit: int | None, emit: Emit
+    ) -> GcResult | None:
         from envtool.container import userns
         from envtool.store.gc import gc
 
@@ -146,7 +146,7 @@ class Room:
         return collected
 
 
-class NoRoom(Exception):  # noqa: N818 - the error is what went wrong
+class NoDiskSpace(Exception):  # noqa: N818 - the error is what went wrong
     """The disk was full when something went wrong. `full` says how full; `sure`: the system said so, or it was seen.
     Else the command said it, which nothing is removed for."""
 
@@ -164,7 +164,7 @@ def watched(store: Store) -> Iterator[None]:
         number = getattr(error if isinstance(error, OSError) else error.__cause__, "errno", 0) or 0
         sure = number in disk_errors.FULL or disk_limits.full(store)
         if sure or (_said(error) and disk_limits.free(store)[0] < SCARCE):
-            raise NoRoom(error, disk_errors.full(store.root, number), sure=sure) from error
+            raise NoDiskSpace(error, disk_errors.full(store.root, number), sure=sure) from error
         raise
 
 

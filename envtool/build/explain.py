@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from envtool.build import resolution
-from envtool.build.assess import Look, look, made
-from envtool.build.context import Setting
+from envtool.build.assess import Assessment, look, made
+from envtool.build.context import Context
 from envtool.build.source_lines import Lines, places
 from envtool.model import Json
 from envtool.plan import why
-from envtool.plan.change_values import Ground
+from envtool.plan.change_values import Parent
 from envtool.plan.graph import Graph
 from envtool.plan.json_diff import MISSING
 from envtool.plan.selection import envs_of
-from envtool.plan.why import Asked, Explanation, Nearest, Past, Subject
+from envtool.plan.why import CurrentNode, Explanation, NearestBuild, PastBuild, PastQuestion
 from envtool.store import history
 
 
 def explain(
     graph: Graph,
-    setting: Setting,
+    setting: Context,
     wanted: Collection[str],
     *,
-    looks: Mapping[str, Look] | None = None,
+    looks: Mapping[str, Assessment] | None = None,
     lock: Lines | None = None,
     misses: bool = False,
 ) -> tuple[Explanation, ...]:
@@ -64,7 +64,7 @@ def explain(
     return tuple(told)
 
 
-def _subject(one: Look, looks: Mapping[str, Look], envs: tuple[str, ...], setting: Setting) -> Subject:
+def _subject(one: Assessment, looks: Mapping[str, Assessment], envs: tuple[str, ...], setting: Context) -> CurrentNode:
     node, request = one.node, one.request
     if request is None:  # its inputs do not depend on what is below
         request = resolution.request_for(node, (), setting)
@@ -73,7 +73,7 @@ def _subject(one: Look, looks: Mapping[str, Look], envs: tuple[str, ...], settin
         other for other in waits if other.request is not None
     ] or waits  # a part may not stand on what they wait for
     asks = one.settled is None and not waits
-    return Subject(
+    return CurrentNode(
         name=node.spec.name,
         subject=node.subject,
         kind=node.kind.name,
@@ -92,17 +92,17 @@ def _subject(one: Look, looks: Mapping[str, Look], envs: tuple[str, ...], settin
     )
 
 
-def ground_of(one: Look) -> Ground:
+def ground_of(one: Assessment) -> Parent:
     """A node that is cached, as something to stand on."""
     assert one.layer is not None
     document = one.layer.document
-    return Ground(diff_id=one.layer.diff_id, name=one.node.spec.name, subject=one.node.subject, document=document)
+    return Parent(diff_id=one.layer.diff_id, name=one.node.spec.name, subject=one.node.subject, document=document)
 
 
-def _nearest(missing: Sequence[Subject], setting: Setting) -> dict[int, Past]:
+def _nearest(missing: Sequence[CurrentNode], setting: Context) -> dict[int, PastBuild]:
     """The nearest earlier build of each subject, where there is one."""
-    by_kind: dict[str, list[Nearest]] = {}
-    seekers = {id(subject): Nearest(subject) for subject in missing if subject.question is None}
+    by_kind: dict[str, list[NearestBuild]] = {}
+    seekers = {id(subject): NearestBuild(subject) for subject in missing if subject.question is None}
     for seeker in seekers.values():
         by_kind.setdefault(seeker.subject.sort, []).append(seeker)
     if by_kind:
@@ -113,21 +113,21 @@ def _nearest(missing: Sequence[Subject], setting: Setting) -> dict[int, Past]:
     return {number: seeker.best for number, seeker in seekers.items() if seeker.best is not None}
 
 
-def _questions(missing: Sequence[Subject], setting: Setting) -> dict[int, Asked]:
+def _questions(missing: Sequence[CurrentNode], setting: Context) -> dict[int, PastQuestion]:
     asking = [subject for subject in missing if subject.question is not None]
     if not asking:
         return {}
     kinds = {subject.sort for subject in asking}
-    known = [Asked(question=one.question, time=one.time) for one in history.asked(setting.store, kinds)]
+    known = [PastQuestion(question=one.question, time=one.time) for one in history.asked(setting.store, kinds)]
     found = {id(subject): why.nearest_question(subject, known) for subject in asking}
     return {number: asked for number, asked in found.items() if asked is not None}
 
 
 def _locked(
-    shown: Sequence[Look], subjects: Mapping[str, Subject], looks: Mapping[str, Look], setting: Setting
-) -> dict[int, Asked]:
+    shown: Sequence[Assessment], subjects: Mapping[str, CurrentNode], looks: Mapping[str, Assessment], setting: Context
+) -> dict[int, PastQuestion]:
     """What the lock answers to another question under the same name, for each subject that has to be asked."""
-    found: dict[int, Asked] = {}
+    found: dict[int, PastQuestion] = {}
     for one in shown:
         subject = subjects[one.node.id]
         if subject.question is None or one.request is None:
@@ -137,13 +137,13 @@ def _locked(
         if entry is not None:
             other = {**subject.question, "question": entry.question.asked}
             other |= {"ground": entry.question.ground} if entry.question.ground != question.ground else {}
-            found[id(subject)] = Asked(question=other, locked=True)
+            found[id(subject)] = PastQuestion(question=other, locked=True)
     return found
 
 
-def _past(built: history.Built) -> Past:
+def _past(built: history.StoredBuild) -> PastBuild:
     noted = built.built
-    return Past(
+    return PastBuild(
         key=built.key,
         document=built.document,
         diff_id=built.diff_id,
@@ -162,25 +162,25 @@ def _origin(pulled: Json) -> str:
     return f"{pulled.get('registry', '')}, signed by {pulled.get('signed', '')}"
 
 
-def _own(one: Look, setting: Setting) -> Past | None:
+def _own(one: Assessment, setting: Context) -> PastBuild | None:
     """The build that a cached node came from."""
     assert one.layer is not None
     found = history.one(setting.store, one.layer.key)
     return _past(found) if found else None
 
 
-def grounds(belows: Iterable[Json], setting: Setting) -> dict[str, list[Past]]:
+def grounds(belows: Iterable[Json], setting: Context) -> dict[str, list[PastBuild]]:
     """The layers, by diff ID, that earlier builds stood on (lists of diff IDs), as far as they are still in the
     store."""
     wanted = {str(diff_id) for below in belows if isinstance(below, list) for diff_id in below}
-    found: dict[str, list[Past]] = {}
+    found: dict[str, list[PastBuild]] = {}
     if wanted:
         for built in history.built(setting.store, diff_ids=wanted):
             found.setdefault(built.diff_id, []).append(_past(built))
     return found
 
 
-def stood_on(below: Json, here: Sequence[Ground], found: Mapping[str, list[Past]]) -> tuple[Ground, ...]:
+def stood_on(below: Json, here: Sequence[Parent], found: Mapping[str, list[PastBuild]]) -> tuple[Parent, ...]:
     """What an earlier build stood on, by the names of now (`here`) where it is the same."""
     now = {one.diff_id: one for one in here}
     names = {one.name for one in here}
@@ -193,7 +193,7 @@ def stood_on(below: Json, here: Sequence[Ground], found: Mapping[str, list[Past]
             subject, _, kind = str(best.document.get("kind", "")).partition(":")
             base = subject == "base"
             out.append(
-                Ground(
+                Parent(
                     diff_id=best.diff_id,
                     name=best.name or (kind if base else ""),
                     subject="base" if base else "layer",

@@ -9,26 +9,28 @@ from dataclasses import dataclass, field
 
 from envtool import net
 from envtool.api import BESIDE, Cache, Memory, Peek, Recipe, Secret, Text
-from envtool.build.context import Setting
+from envtool.build.context import Context
 from envtool.container import program, userns
 from envtool.errors import BuildError, UsageError
-from envtool.host_access import Gate
+from envtool.host_access import HostAccess
 from envtool.store import caches
 
 
 @dataclass(slots=True, kw_only=True)
-class Staged:
+class StagedMounts:
     """`mounts` for the container, and what secrets add to the environment."""
 
-    mounts: list[program.Cache | program.Text | program.Memory | program.Peek] = field(default_factory=list)
+    mounts: list[program.CacheMount | program.TextMount | program.TmpfsMount | program.PeekMount] = field(
+        default_factory=list
+    )
     variables: dict[str, str] = field(default_factory=dict)
 
 
 @contextmanager
-def staged(recipe: Recipe, setting: Setting, event_id: str, where: str) -> Iterator[Staged]:
+def staged(recipe: Recipe, setting: Context, event_id: str, where: str) -> Iterator[StagedMounts]:
     """All of it, held until the build is over; `where` it is asked for, for errors. Raises BuildError (code
     secret-missing), Interrupted."""
-    found = Staged()
+    found = StagedMounts()
     shown = recipe.shown
     with ExitStack() as held:
         # always in one order: two builds that lock the same two caches must not wait for each other
@@ -41,23 +43,23 @@ def staged(recipe: Recipe, setting: Setting, event_id: str, where: str) -> Itera
                 case Cache():
                     path, fresh = directories[each.target]
                     found.mounts.append(
-                        program.Cache(source=path, target=each.target, readonly=each.readonly, fresh=fresh,
+                        program.CacheMount(source=path, target=each.target, readonly=each.readonly, fresh=fresh,
                                       mode=each.mode, uid=each.uid, gid=each.gid)
                     )  # fmt: skip
                 case Secret():
                     _secret(each, setting.gate(), found, where)
                 case Text():
                     content = each.text.encode("utf-8", "surrogateescape")
-                    found.mounts.append(program.Text(target=each.target, content=content, mode=each.mode))
+                    found.mounts.append(program.TextMount(target=each.target, content=content, mode=each.mode))
                 case Memory():
-                    found.mounts.append(program.Memory(target=each.target, size=each.size))
+                    found.mounts.append(program.TmpfsMount(target=each.target, size=each.size))
                 case Peek():
                     found.mounts.append(_peek(each, recipe.project))
         yield found
 
 
 @contextmanager
-def _cache(cache: Cache, setting: Setting, event_id: str) -> Iterator[tuple[str, bool]]:
+def _cache(cache: Cache, setting: Context, event_id: str) -> Iterator[tuple[str, bool]]:
     def waiting(holder: str) -> None:
         setting.emit(net.note(event_id, f"waiting for the cache `{cache.id}` ({holder} has it)"))
 
@@ -70,7 +72,7 @@ def _cache(cache: Cache, setting: Setting, event_id: str) -> Iterator[tuple[str,
         yield path, fresh
 
 
-def _secret(secret: Secret, gate: Gate, found: Staged, where: str) -> None:
+def _secret(secret: Secret, gate: HostAccess, found: StagedMounts, where: str) -> None:
     try:
         value = gate.secret(secret.id, secret.source)
     except UsageError as error:
@@ -84,13 +86,15 @@ def _secret(secret: Secret, gate: Gate, found: Staged, where: str) -> None:
         found.variables[secret.env] = value.decode("utf-8", "surrogateescape")
     if secret.target:
         found.mounts.append(
-            program.Text(target=secret.target, content=value, mode=secret.mode, uid=secret.uid, gid=secret.gid)
+            program.TextMount(target=secret.target, content=value, mode=secret.mode, uid=secret.uid, gid=secret.gid)
         )
 
 
-def _peek(peek: Peek, project: str) -> program.Peek:
+def _peek(peek: Peek, project: str) -> program.PeekMount:
     source = posixpath.normpath(peek.source)
     tree = project
     if source.startswith(BESIDE + "/"):
         tree = posixpath.join(BESIDE, source[len(BESIDE) + 1 :].split("/", 1)[0])
-    return program.Peek(tree=tree, path=source[len(tree) :].lstrip("/"), target=peek.target, writable=peek.writable)
+    return program.PeekMount(
+        tree=tree, path=source[len(tree) :].lstrip("/"), target=peek.target, writable=peek.writable
+    )

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 from envtool.api import Fetch
 from envtool.build import resolution
-from envtool.build.context import Setting
+from envtool.build.context import Context
 from envtool.build.fetch_files import bring, claim
-from envtool.build.resolution import Made, Settled
-from envtool.build.scheduler import Stacks
-from envtool.build.site import StackSite
+from envtool.build.resolution import MadeLayer, ResolvedNode
+from envtool.build.scheduler import Scheduler
+from envtool.build.site import ContainerSite
 from envtool.build.tracking import told
 from envtool.errors import ResolveError
 from envtool.plan.graph import Graph, Node
@@ -27,7 +27,7 @@ from envtool.store.layers import Layer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class WantedFile:
     """A pinned file and what it is for: names as in "base bookworm", "layer deps", in the order of the spec."""
 
     fetch: Fetch
@@ -37,28 +37,28 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gathered:
+class GatheredFiles:
     """All files of a spec, sorted by sha256; how many of them (and bytes) were not in the store before."""
 
-    files: tuple[Wanted, ...]
+    files: tuple[WantedFile, ...]
     fetched: int
     fetched_bytes: int
 
 
-def gather(graph: Graph, setting: Setting, *, jobs: int = 0) -> Gathered:
+def gather(graph: Graph, setting: Context, *, jobs: int = 0) -> GatheredFiles:
     """Know every node's files, and bring them into the store. Raises MakeError, SpecError, Interrupted."""
-    stacks = Stacks(graph, setting)
+    stacks = Scheduler(graph, setting)
     stacks.check(graph.stacks)
     graph = stacks.graph()
     stacks.check(graph.stacks)
     nodes = _settle(graph, stacks, setting, jobs)
-    found: dict[str, Wanted] = {}
+    found: dict[str, WantedFile] = {}
     for made in nodes:
         settled = made.settled
         name = f"{settled.node.subject} {settled.node.spec.name}"
         for fetch in settled.fetches:
             known = found.get(fetch.sha256)
-            found[fetch.sha256] = Wanted(
+            found[fetch.sha256] = WantedFile(
                 fetch=known.fetch if known else fetch,
                 names=_with(known.names if known else (), fetch.name),
                 needed_by=_with(known.needed_by if known else (), name),
@@ -68,18 +68,18 @@ def gather(graph: Graph, setting: Setting, *, jobs: int = 0) -> Gathered:
     with ThreadPoolExecutor(2, thread_name_prefix="bring") as pool:  # each brings eight files at once
         [*pool.map(lambda made: _bring(made, stacks, setting), nodes)]
     files = tuple(
-        Wanted(fetch=item.fetch, names=item.names, needed_by=item.needed_by, size=_size(setting, item.fetch))
+        WantedFile(fetch=item.fetch, names=item.names, needed_by=item.needed_by, size=_size(setting, item.fetch))
         for _, item in sorted(found.items())
     )
     new = [item for item in files if item.fetch.sha256 in absent]
-    return Gathered(files=files, fetched=len(new), fetched_bytes=sum(item.size for item in new))
+    return GatheredFiles(files=files, fetched=len(new), fetched_bytes=sum(item.size for item in new))
 
 
 def _with(known: tuple[str, ...], name: str) -> tuple[str, ...]:
     return known if name in known else (*known, name)
 
 
-def _size(setting: Setting, fetch: Fetch) -> int:
+def _size(setting: Context, fetch: Fetch) -> int:
     return os.stat(blobs.path(setting.store, fetch.sha256)).st_size
 
 
@@ -87,16 +87,16 @@ def _size(setting: Setting, fetch: Fetch) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Supposed(Made):
+class _AssumedLayer(MadeLayer):
     """A node that is known and may not stand, and what it was settled on."""
 
-    below: tuple[Made, ...]
+    below: tuple[MadeLayer, ...]
 
 
-def answered(graph: Graph, setting: Setting) -> dict[str, Settled]:
+def answered(graph: Graph, setting: Context) -> dict[str, ResolvedNode]:
     """The nodes that are settled without anything standing, by id: those the lock answers, and those that ask nothing
     and stand on such. What is unpinned is this machine's, and asked at once."""
-    found: dict[str, Settled] = {}
+    found: dict[str, ResolvedNode] = {}
     for node in graph.nodes.values():
         below = [found[node_id] for node_id in node.below if node_id in found]
         if len(below) == len(node.below) and (settled := _answered(node, below, setting)) is not None:
@@ -104,7 +104,7 @@ def answered(graph: Graph, setting: Setting) -> dict[str, Settled]:
     return found
 
 
-def _answered(node: Node, below: Sequence[Settled], setting: Setting) -> Settled | None:
+def _answered(node: Node, below: Sequence[ResolvedNode], setting: Context) -> ResolvedNode | None:
     request = resolution.request_on(node, below, (), setting)
     if not resolution.floats(node.kind):
         return resolution.settled(node, request, None)
@@ -112,7 +112,7 @@ def _answered(node: Node, below: Sequence[Settled], setting: Setting) -> Settled
         known, pins = resolution.remembered(node, request, setting)
         if setting.refresh or not known:
             pins = resolution.resolve(
-                node, request, setting, StackSite(setting, request, (), ""), again=setting.refresh
+                node, request, setting, ContainerSite(setting, request, (), ""), again=setting.refresh
             )
         return resolution.settled(node, request, pins)
     question = resolution.question(node, request, below)
@@ -122,7 +122,7 @@ def _answered(node: Node, below: Sequence[Settled], setting: Setting) -> Settled
     return resolution.settled(node, request, locked.pins) if locked is not None else None
 
 
-def standing(graph: Graph, known: Mapping[str, Settled]) -> frozenset[str]:
+def standing(graph: Graph, known: Mapping[str, ResolvedNode]) -> frozenset[str]:
     """The nodes that have to stand before all pins can be known, when those `known` are."""
     return frozenset(
         below
@@ -132,20 +132,20 @@ def standing(graph: Graph, known: Mapping[str, Settled]) -> frozenset[str]:
     )
 
 
-def _settle(graph: Graph, stacks: Stacks, setting: Setting, jobs: int) -> list[_Supposed]:
+def _settle(graph: Graph, stacks: Scheduler, setting: Context, jobs: int) -> list[_AssumedLayer]:
     """Every node settled, in the graph's order; side by side where one does not need the other."""
     known = answered(graph, setting)
     needed = standing(graph, known)
-    futures: dict[str, Future[_Supposed]] = {}
+    futures: dict[str, Future[_AssumedLayer]] = {}
 
-    def one(node: Node) -> _Supposed:
+    def one(node: Node) -> _AssumedLayer:
         setting.cancel.check()
         below = tuple(futures[node_id].result() for node_id in node.below)  # all were started before this one
         if node.id in needed:
             made = stacks.node(node.id)
-            return _Supposed(settled=made.settled, layer=made.layer, below=below)
+            return _AssumedLayer(settled=made.settled, layer=made.layer, below=below)
         settled = known[node.id] if node.id in known else _ask(node, below, setting)
-        return _Supposed(settled=settled, layer=_nothing(), below=below)
+        return _AssumedLayer(settled=settled, layer=_nothing(), below=below)
 
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1, thread_name_prefix="settle") as pool:
         for node in graph.nodes.values():
@@ -157,13 +157,13 @@ def _settle(graph: Graph, stacks: Stacks, setting: Setting, jobs: int) -> list[_
             raise
 
 
-def _ask(node: Node, below: Sequence[Made], setting: Setting) -> Settled:
+def _ask(node: Node, below: Sequence[MadeLayer], setting: Context) -> ResolvedNode:
     wanted = resolution.wanted(node, resolution.request_for(node, below, setting), below, setting)
     if wanted.known:
         return resolution.settled(node, wanted.request, wanted.pins)
     event_id = f"resolve:{node.id}"
     with told(setting, event_id, "resolve", node.spec.name, on=node.on) as piece:
-        site = StackSite(setting, wanted.request, below, event_id)
+        site = ContainerSite(setting, wanted.request, below, event_id)
         pins = resolution.resolve(node, wanted.request, setting, site, again=wanted.again)
         piece.detail = node.kind.summary(wanted.request, pins)
         piece.outcome = "done"
@@ -178,7 +178,7 @@ def _nothing() -> Layer:
 # ---- bringing --------------------------------------------------------------------------------------------------------
 
 
-def _bring(made: _Supposed, stacks: Stacks, setting: Setting) -> None:
+def _bring(made: _AssumedLayer, stacks: Scheduler, setting: Context) -> None:
     settled = made.settled
     missing = [fetch for fetch in settled.fetches if not blobs.has(setting.store, fetch.sha256, fetch.size)]
     if not missing:
@@ -189,11 +189,11 @@ def _bring(made: _Supposed, stacks: Stacks, setting: Setting) -> None:
     with told(setting, event_id, "fetch", settled.node.spec.name, total=total, on=settled.node.on) as piece:
         piece.detail = f"{len(missing)} file{'s' if len(missing) > 1 else ''}"
         try:
-            bring(settled, setting, event_id, StackSite(setting, settled.request, made.below, event_id))
+            bring(settled, setting, event_id, ContainerSite(setting, settled.request, made.below, event_id))
         except ResolveError as error:
             if error.code != "no-stack":
                 raise
             # where the files are can only be asked in the stack itself (npm's own default registry): so it is made
             below = [stacks.node(node_id) for node_id in settled.node.below]
-            bring(settled, setting, event_id, StackSite(setting, settled.request, below, event_id))
+            bring(settled, setting, event_id, ContainerSite(setting, settled.request, below, event_id))
         piece.outcome = "done"

@@ -9,14 +9,14 @@ from typing import Any
 
 from envtool.api import Fetch, Site
 from envtool.build import resolution
-from envtool.build.context import Setting
-from envtool.build.resolution import Settled
+from envtool.build.context import Context
+from envtool.build.resolution import ResolvedNode
 from envtool.errors import FetchError, ResolveError
 from envtool.store import blobs, disk_errors, fetch_sources
 from envtool.store import download as store
 
 
-def bring(settled: Settled, setting: Setting, event_id: str, site: Site) -> None:
+def bring(settled: ResolvedNode, setting: Context, event_id: str, site: Site) -> None:
     """Have every file of a node in the store, with its content. Local folders are looked into first; then what
     `resolve` saw is tried; where that is gone, the kind is asked again. Raises FetchError, ResolveError, StoreError,
     Interrupted."""
@@ -52,7 +52,7 @@ def bring(settled: Settled, setting: Setting, event_id: str, site: Site) -> None
         raise ResolveError(text, code=error.code, hint=error.hint, output=error.output) from error
 
 
-def _advice(settled: Settled, setting: Setting, error: FetchError) -> str:
+def _advice(settled: ResolvedNode, setting: Context, error: FetchError) -> str:
     """What to do about a file that cannot be had, by who said which one it is: the spec itself, the lock, or what was
     asked last."""
     request = settled.request
@@ -74,7 +74,7 @@ def _advice(settled: Settled, setting: Setting, error: FetchError) -> str:
     return f"{error.hint}; {gone}" if error.code == "fetch-unreachable" and error.hint else gone
 
 
-def download(fetches: Sequence[Fetch], setting: Setting, event_id: str, *, phase: str = "fetching") -> None:
+def download(fetches: Sequence[Fetch], setting: Context, event_id: str, *, phase: str = "fetching") -> None:
     """Fetch exact files that say where they are, or lie where ENVTOOL_BLOBS says; `phase` is what is read
     meanwhile. Raises FetchError (code offline, fetch-nowhere, …), StoreError, Interrupted."""
     claim(fetches, setting)
@@ -98,7 +98,7 @@ def download(fetches: Sequence[Fetch], setting: Setting, event_id: str, *, phase
     )
 
 
-def claim(fetches: Sequence[Fetch], setting: Setting) -> None:
+def claim(fetches: Sequence[Fetch], setting: Context) -> None:
     """Let no gc take these files, there or not, while the verb works. Raises StoreError."""
     try:
         setting.claims.lease_blobs(setting.store, [fetch.sha256 for fetch in fetches])
@@ -106,7 +106,7 @@ def claim(fetches: Sequence[Fetch], setting: Setting) -> None:
         raise disk_errors.refusal(setting.store.root, error) or error from error
 
 
-def _take(fetches: Sequence[Fetch], setting: Setting, event_id: str) -> None:
+def _take(fetches: Sequence[Fetch], setting: Context, event_id: str) -> None:
     """What lies beside the spec comes before all else; offline, so does what ENVTOOL_BLOBS has on this machine."""
     if not _missing(fetches, setting):
         return
@@ -123,7 +123,7 @@ def _take(fetches: Sequence[Fetch], setting: Setting, event_id: str) -> None:
     )
 
 
-def _located(settled: Settled, missing: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
+def _located(settled: ResolvedNode, missing: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
     """The same files with their URLs; without, where nobody can be asked but ENVTOOL_BLOBS may have them."""
     try:
         return settled.node.kind.locate(settled.request, settled.pins, missing, site)
@@ -133,7 +133,7 @@ def _located(settled: Settled, missing: Sequence[Fetch], site: Site) -> Sequence
         return missing
 
 
-def _missing(fetches: Sequence[Fetch], setting: Setting) -> list[Fetch]:
+def _missing(fetches: Sequence[Fetch], setting: Context) -> list[Fetch]:
     return [fetch for fetch in fetches if not blobs.has(setting.store, fetch.sha256, fetch.size)]
 
 

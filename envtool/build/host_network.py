@@ -13,8 +13,8 @@ import re
 
 from envtool import net
 from envtool.container import userns
-from envtool.container.program import Bind, Text
-from envtool.host_access import Allowed, matches
+from envtool.container.program import BindMount, TextMount
+from envtool.host_access import HostPermissions, matches
 
 _PLACE = "/dev/envtool/CERTS"  # a word that filters of environments look for, as it is in most of the variables' names
 BUNDLE = f"{_PLACE}/bundle.pem"
@@ -32,7 +32,7 @@ _VARIABLES = (*net.CA_VARIABLES, "NODE_EXTRA_CA_CERTS", "CARGO_HTTP_CAINFO", "GI
 _CERTIFICATE = re.compile(rb"-----BEGIN (?:TRUSTED )?CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END", re.ASCII)
 
 
-def outside(allowed: Allowed) -> tuple[dict[str, str], tuple[Bind, ...], tuple[Text, ...]]:
+def outside(allowed: HostPermissions) -> tuple[dict[str, str], tuple[BindMount, ...], tuple[TextMount, ...]]:
     """Variables, and what they name: the bundle, and settings of programs that take no variable. A proxy's password
     only where the caller allows the variable: what runs there may send it anywhere."""
     variables = net.proxies(lambda name: matches(name, allowed.variables))
@@ -43,11 +43,11 @@ def outside(allowed: Allowed) -> tuple[dict[str, str], tuple[Bind, ...], tuple[T
     if userns.here().mode == "single":
         settings["APT_CONFIG"] = settings.get("APT_CONFIG", "") + _ALONE
     named = {name: f"{_PLACE}/{name.lower()}" for name in settings}
-    texts = tuple(Text(target=named[name], content=text.encode()) for name, text in settings.items())
-    return variables | named, (Bind(source=bundle, target=BUNDLE),) if bundle else (), texts
+    texts = tuple(TextMount(target=named[name], content=text.encode()) for name, text in settings.items())
+    return variables | named, (BindMount(source=bundle, target=BUNDLE),) if bundle else (), texts
 
 
-def java() -> tuple[dict[str, str], tuple[Text, ...]]:
+def java() -> tuple[dict[str, str], tuple[TextMount, ...]]:
     """The same for Java, which takes no PEM, and says on standard error that it was told: so only where a variable of
     the caller names authorities that a JDK cannot know."""
     if not any(os.environ.get(name) for name in net.CA_VARIABLES) or not (bundle := net.bundle()):
@@ -57,7 +57,7 @@ def java() -> tuple[dict[str, str], tuple[Text, ...]]:
             store = keystore(file.read())
     except (OSError, ValueError):  # the container says that the bundle cannot be read
         return {}, ()
-    return {"JAVA_TOOL_OPTIONS": f"-Djavax.net.ssl.trustStore={_JAVA}"}, (Text(target=_JAVA, content=store),)
+    return {"JAVA_TOOL_OPTIONS": f"-Djavax.net.ssl.trustStore={_JAVA}"}, (TextMount(target=_JAVA, content=store),)
 
 
 def keystore(pem: bytes) -> bytes:

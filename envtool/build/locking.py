@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from envtool import keys
 from envtool.api import Cache, Fetch, Request, Secret
 from envtool.build import resolution
-from envtool.build.context import Setting
-from envtool.build.resolution import Made, Settled
+from envtool.build.context import Context
+from envtool.build.resolution import MadeLayer, ResolvedNode
 from envtool.errors import Problem, SpecError
-from envtool.lock.lock import Entry, Lock, Question
+from envtool.lock.lock import Lock, LockEntry, LockQuestion
 from envtool.model import Json, LayerSpec
-from envtool.plan.change_values import Change, Facts
+from envtool.plan.change_values import Change, ComparedDocument
 from envtool.plan.compare_documents import compare_question
 from envtool.plan.graph import Graph, Node
 from envtool.project import source_files
@@ -21,10 +21,10 @@ SHOWN = 5  # changes that are told of one layer
 LONG = 40  # characters of a name or value that are told
 
 
-def entries(graph: Graph, made: Sequence[Made]) -> tuple[Entry, ...]:
+def entries(graph: Graph, made: Sequence[MadeLayer]) -> tuple[LockEntry, ...]:
     """Everything outside that the nodes that stand are made of, but for what only this machine has (kind `host`)."""
     by_id = {each.settled.node.id: each for each in made}
-    found: list[Entry] = []
+    found: list[LockEntry] = []
     pure: dict[str, bool] = {}  # decided by pins and spec alone: no file of the project, no network, no other machine
     for node in graph.nodes.values():
         if node.id not in by_id:
@@ -39,7 +39,7 @@ def entries(graph: Graph, made: Sequence[Made]) -> tuple[Entry, ...]:
         if not node.kind.pinned or node.of or not (floats or settled.fetches):  # a base's pins are its parts' too
             continue
         found.append(
-            Entry(
+            LockEntry(
                 question=resolution.question(node, settled.request, [by_id[each].settled for each in node.below]),
                 pins=settled.pins,
                 files=() if floats else tuple(_file(fetch) for fetch in settled.fetches),
@@ -55,13 +55,13 @@ def _file(fetch: Fetch) -> Mapping[str, Json]:
     return pinned | ({"size": fetch.size} if fetch.size else {})
 
 
-def check(graph: Graph, lock: Lock, setting: Setting, file: str) -> None:
+def check(graph: Graph, lock: Lock, setting: Context, file: str) -> None:
     """Raise SpecError with every base and layer that the lock (in `file`) has no answer for.
 
     What stands on this machine's own system is asked for less: its answers are those of machines like this one, and
     where there are none, another machine's show that the same thing was locked.
     """
-    known: dict[str, Settled] = {}
+    known: dict[str, ResolvedNode] = {}
     problems: dict[Problem, None] = {}
     for node in graph.nodes.values():
         if any(each not in known for each in node.below):
@@ -86,7 +86,7 @@ def check(graph: Graph, lock: Lock, setting: Setting, file: str) -> None:
         raise SpecError(tuple(sorted(problems, key=lambda each: (each.where, each.message))))
 
 
-def _request(node: Node, below: Sequence[Settled], setting: Setting) -> Request | None:
+def _request(node: Node, below: Sequence[ResolvedNode], setting: Context) -> Request | None:
     """What a lock is asked about a node; None where it cannot be: an input is not there, which its envs will say."""
     try:
         return resolution.request_on(node, below, (), setting)
@@ -94,7 +94,7 @@ def _request(node: Node, below: Sequence[Settled], setting: Setting) -> Request 
         return None
 
 
-def _on_this_machine(graph: Graph, lock: Lock, setting: Setting, file: str) -> list[Problem]:
+def _on_this_machine(graph: Graph, lock: Lock, setting: Context, file: str) -> list[Problem]:
     found = []
     asked = {(entry.question.kind, keys.digest(entry.question.asked)) for entry in lock.entries}
     for node in graph.nodes.values():
@@ -106,14 +106,14 @@ def _on_this_machine(graph: Graph, lock: Lock, setting: Setting, file: str) -> l
             continue
         wanted = node.kind.question(request)
         if (node.kind.name, keys.digest(wanted)) not in asked:
-            question = Question(
+            question = LockQuestion(
                 subject=node.subject, name=node.spec.name, kind=node.kind.name, platform="", asked=wanted
             )
             found.append(_stale(node, question, lock, setting, file))
     return found
 
 
-def _stale(node: Node, question: Question, lock: Lock, setting: Setting, file: str) -> Problem:
+def _stale(node: Node, question: LockQuestion, lock: Lock, setting: Context, file: str) -> Problem:
     near = min(
         (
             entry.question
@@ -142,12 +142,12 @@ def _stale(node: Node, question: Question, lock: Lock, setting: Setting, file: s
     return Problem(where=where, message=why, code="lock-stale", hint=hint, text=_line(node.spec, setting), width=0)
 
 
-def _changes(near: Question, question: Question) -> tuple[Change, ...]:
-    old, new = (Facts(document={"question": each.asked, "kind": each.kind}) for each in (near, question))
+def _changes(near: LockQuestion, question: LockQuestion) -> tuple[Change, ...]:
+    old, new = (ComparedDocument(document={"question": each.asked, "kind": each.kind}) for each in (near, question))
     return compare_question(old, new)
 
 
-def _changed(near: Question, question: Question) -> str:
+def _changed(near: LockQuestion, question: LockQuestion) -> str:
     """What of it is otherwise, as in ": packages new attrs"."""
     changes = _changes(near, question)
     said = []
@@ -163,10 +163,10 @@ def _short(text: str) -> str:
     return text if len(text) <= LONG else f"{text[:LONG]}…"
 
 
-def _line(spec: object, setting: Setting) -> str:
+def _line(spec: object, setting: Context) -> str:
     where = spec.where if isinstance(spec, LayerSpec) else getattr(spec, "where", None)
     try:
-        text = source_files.Files(setting.root).read(where.file) or ""  # type: ignore[union-attr]
+        text = source_files.ProjectFiles(setting.root).read(where.file) or ""  # type: ignore[union-attr]
     except Exception:
         return ""
     return [*text.splitlines()[where.line - 1 : where.line], ""][0]  # type: ignore[union-attr]

@@ -8,16 +8,16 @@ from typing import NoReturn
 
 from envtool.api import Kind, Request, Secret
 from envtool.build import resolution
-from envtool.build.context import DEFAULT_EPOCH, Setting
-from envtool.build.project_site import InProject
+from envtool.build.context import DEFAULT_EPOCH, Context
+from envtool.build.project_site import ProjectSite
 from envtool.errors import EnvtoolError, Interrupted, PluginError, Problem, ResolveError, SpecError, UsageError
-from envtool.host_access import Gate
+from envtool.host_access import HostAccess
 from envtool.plan.graph import Node, foreseen
 from envtool.plugin_calls import placed
 from envtool.project import inputs
 
 
-def check(nodes: Iterable[Node], setting: Setting) -> None:
+def check(nodes: Iterable[Node], setting: Context) -> None:
     """Raise SpecError for all that these nodes ask of the project's files and that is not there, may not be had, or is
     wrong in itself. Raises Interrupted."""
     found: dict[Problem, None] = {}
@@ -34,7 +34,7 @@ def check(nodes: Iterable[Node], setting: Setting) -> None:
         raise SpecError(tuple(sorted(found, key=lambda each: each.where)))
 
 
-def _named(setting: Setting, node: Node) -> None:
+def _named(setting: Context, node: Node) -> None:
     """Whether each pattern that is needed means something. Raises SpecError, Interrupted."""
     patterns = resolution.within(node.spec, node.kind.inputs(node.spec.options))
     if not patterns:
@@ -45,7 +45,7 @@ def _named(setting: Setting, node: Node) -> None:
             patterns,
             keeps=resolution.keeps(node),
             apart=(*setting.files, *setting.logs),
-            door=Gate(setting.root, setting.allowed),
+            door=HostAccess(setting.root, setting.allowed),
             cancel=setting.cancel.reader,
             listed=setting.listed,
         )
@@ -55,20 +55,20 @@ def _named(setting: Setting, node: Node) -> None:
         raise resolution.said_of(node.spec, error) from error
 
 
-def _own(setting: Setting, node: Node) -> None:
+def _own(setting: Context, node: Node) -> None:
     """What the kind itself finds wrong. Raises SpecError."""
     kind, spec = node.kind, node.spec
     if node.of or type(kind).check is Kind.check:
         return
     try:
-        kind.check(_request(setting, node), Nobody(setting))
+        kind.check(_request(setting, node), NoNetworkSite(setting))
     except (SpecError, PluginError, Interrupted):
         raise
     except EnvtoolError as error:
         raise resolution.said_of(spec, error) from error
 
 
-def _request(setting: Setting, node: Node) -> Request:
+def _request(setting: Context, node: Node) -> Request:
     spec = node.spec
     return Request(
         name=spec.name,
@@ -82,7 +82,7 @@ def _request(setting: Setting, node: Node) -> Request:
     )
 
 
-def _foreseen(setting: Setting, node: Node) -> None:
+def _foreseen(setting: Context, node: Node) -> None:
     """What the parts that a base will have ask of the project. Raises SpecError, Interrupted."""
     if node.of or type(node.kind).foreseen is Kind.foreseen:
         return
@@ -98,7 +98,7 @@ def _foreseen(setting: Setting, node: Node) -> None:
         raise SpecError(tuple(found))
 
 
-def _lacking(setting: Setting, part: Node) -> Iterator[Problem]:
+def _lacking(setting: Context, part: Node) -> Iterator[Problem]:
     """Secrets that are required, and that the spec says to be files of the project that are not there."""
     gate = setting.gate()
     for each in part.kind.build(_request(setting, part), None).shown:
@@ -112,7 +112,7 @@ def _lacking(setting: Setting, part: Node) -> Iterator[Problem]:
                 yield Problem(where=part.spec.where, message=message, code="secret-missing", hint=hint)
 
 
-class Nobody(InProject):
+class NoNetworkSite(ProjectSite):
     """`api.Site` where nobody may be asked."""
 
     def get(self, *_: object, **__: object) -> NoReturn:

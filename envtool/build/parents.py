@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import TypedDict
 
 from envtool.api import PROJECT, Looked
-from envtool.build.resolution import Made, Settled
-from envtool.container.program import Bind
+from envtool.build.resolution import MadeLayer, ResolvedNode
+from envtool.container.program import BindMount
 from envtool.errors import MakeError
 from envtool.model import Json
 from envtool.plan.graph import Node
@@ -19,11 +19,11 @@ WHOLE = "."  # the place in the project that is all of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ground:
+class Parents:
     """What a layer is made on: what it stands on, bottom first, and other stacks that its build sees, by name."""
 
-    below: tuple[Made, ...] = ()
-    beside: Mapping[str, tuple[Made, ...]] = field(default_factory=dict)
+    below: tuple[MadeLayer, ...] = ()
+    beside: Mapping[str, tuple[MadeLayer, ...]] = field(default_factory=dict)
 
     @property
     def layers(self) -> tuple[layers.Layer, ...]:
@@ -36,7 +36,7 @@ def not_cached(node: Node) -> MakeError:
     return MakeError(f"{node.subject} `{node.spec.name}` is not cached", code="not-cached")
 
 
-def joins(stack: Sequence[Settled]) -> tuple[tuple[str, str], ...]:
+def joins(stack: Sequence[ResolvedNode]) -> tuple[tuple[str, str], ...]:
     """What layers of a stack show inside the project: (directory in the container, place in the project)."""
     return tuple(
         (source, posixpath.normpath(posixpath.join(PROJECT, place)))
@@ -46,27 +46,27 @@ def joins(stack: Sequence[Settled]) -> tuple[tuple[str, str], ...]:
     )
 
 
-def lies_over(settled: Settled) -> bool:
+def lies_over(settled: ResolvedNode) -> bool:
     """Whether what a layer has at PROJECT lies over the project itself."""
     return WHOLE in map(posixpath.normpath, settled.node.kind.in_project(settled.request, settled.pins))
 
 
-class Laid(TypedDict):
+class ProjectOverlay(TypedDict):
     """What a Program says of layers that lie over the project."""
 
     laid: tuple[int, ...]
     inputs: tuple[str, ...]
 
 
-def laid(stack: Sequence[Made]) -> Laid:
+def laid(stack: Sequence[MadeLayer]) -> ProjectOverlay:
     """Which layers of a stack (bottom first) lie over the project, and what of its own they were made from. Where one
     does, all others do with what they have there: it was built on that."""
     lying = [made.settled for made in stack if lies_over(made.settled)]
     inputs = {item.path for settled in lying for item in settled.inputs}
-    return Laid(laid=(*range(len(stack)),) if lying else (), inputs=(*sorted(inputs),))
+    return ProjectOverlay(laid=(*range(len(stack)),) if lying else (), inputs=(*sorted(inputs),))
 
 
-def copies(stack: Sequence[Settled]) -> tuple[tuple[str, str], ...]:
+def copies(stack: Sequence[ResolvedNode]) -> tuple[tuple[str, str], ...]:
     """What layers of a stack generated beside the sources: (file or tree in the container, place in the project)."""
     return tuple(
         (source, posixpath.normpath(posixpath.join(PROJECT, place)))
@@ -75,16 +75,16 @@ def copies(stack: Sequence[Settled]) -> tuple[tuple[str, str], ...]:
     )
 
 
-def stack_binds(stack: Sequence[Made]) -> tuple[Bind, ...]:
+def stack_binds(stack: Sequence[MadeLayer]) -> tuple[BindMount, ...]:
     """What a base shows of the host in every container on it (kind `host`: its system directories)."""
     if not stack:
         return ()
     base = stack[0].settled
     recipe = base.node.kind.build(base.request, base.pins)
-    return tuple(Bind(source=bind.source, target=bind.target) for bind in recipe.mounts)
+    return tuple(BindMount(source=bind.source, target=bind.target) for bind in recipe.mounts)
 
 
-def looked(stack: Sequence[Made]) -> Looked | None:
+def looked(stack: Sequence[MadeLayer]) -> Looked | None:
     """How what a base shows of the host stood when it was settled; None where it shows nothing."""
     base = stack[0].settled if stack else None
     return base.node.kind.looked(base.pins) if base else None

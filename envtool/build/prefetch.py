@@ -12,8 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
 from envtool.build import resolution, shared_layers
-from envtool.build.context import Setting
-from envtool.build.resolution import Made, Settled
+from envtool.build.context import Context
+from envtool.build.resolution import MadeLayer, ResolvedNode
 from envtool.build.tracking import told
 from envtool.container import userns
 from envtool.plan.graph import Graph, Node
@@ -23,17 +23,19 @@ from envtool.store.layers import Layer
 ASKING, BRINGING = 8, 4  # threads
 
 
-class Ahead:
+class Prefetcher:
     """Asks and brings for one run, from any thread: each node once."""
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: Context) -> None:
         self._setting = setting
-        self._known: dict[str, Made | None] = {}  # as far as statements say; a layer that is not here has no `tree`
-        self._coming: dict[str, Future[Made | None]] = {}
+        self._known: dict[
+            str, MadeLayer | None
+        ] = {}  # as far as statements say; a layer that is not here has no `tree`
+        self._coming: dict[str, Future[MadeLayer | None]] = {}
         self._asking = threading.Lock()
         self._bringing = threading.BoundedSemaphore(BRINGING)
 
-    def ask(self, graph: Graph, wanted: Sequence[str]) -> list[Made | None]:
+    def ask(self, graph: Graph, wanted: Sequence[str]) -> list[MadeLayer | None]:
         """What is known of these nodes, here and there; a layer that is not here has no `tree`. Raises SpecError,
         Interrupted."""
         setting = self._setting
@@ -59,13 +61,13 @@ class Ahead:
                 ):
                     self._coming[node_id] = self._begin(made.settled)
 
-    def made(self, node_id: str) -> Made | None:
+    def made(self, node_id: str) -> MadeLayer | None:
         """A node that came, once it has; None where it is not to be had, and has to be made. Raises StoreError,
         Interrupted."""
         future = self._coming.get(node_id)
         return future.result() if future is not None else None
 
-    def known(self, node_id: str) -> Made | None:
+    def known(self, node_id: str) -> MadeLayer | None:
         """What the store or a statement says of a node; a layer that is not here has no `tree`. None: nothing."""
         return self._known.get(node_id)
 
@@ -78,7 +80,7 @@ class Ahead:
         for future in [*self._coming.values()]:
             future.result()
 
-    def _ask(self, node: Node, *, wanted: bool) -> Made | None:
+    def _ask(self, node: Node, *, wanted: bool) -> MadeLayer | None:
         setting = self._setting
         setting.cancel.check()
         known = {each: made for each in node.needs if (made := self._known[each]) is not None}
@@ -94,9 +96,9 @@ class Ahead:
         if layer is None and not wanted:  # what it came out as is all that is needed
             layer = layers.recall(setting.store, settled.key, settled.document)
         layer = layer or self._promised(settled, below)
-        return Made(settled=settled, layer=layer) if layer else None
+        return MadeLayer(settled=settled, layer=layer) if layer else None
 
-    def _promised(self, settled: Settled, below: Sequence[Made]) -> Layer | None:
+    def _promised(self, settled: ResolvedNode, below: Sequence[MadeLayer]) -> Layer | None:
         archive = resolution.archive(settled)
         if archive:
             return _layer(settled, archive, 0, 0)
@@ -111,10 +113,10 @@ class Ahead:
             layers.note(self._setting.store, layer)
         return layer
 
-    def _begin(self, settled: Settled) -> Future[Made | None]:
+    def _begin(self, settled: ResolvedNode) -> Future[MadeLayer | None]:
         return _thread(lambda: self._bring(settled))
 
-    def _bring(self, settled: Settled) -> Made | None:
+    def _bring(self, settled: ResolvedNode) -> MadeLayer | None:
         setting, node = self._setting, settled.node
         event_id = f"{node.subject}:{node.id}:pull"
 
@@ -138,10 +140,10 @@ class Ahead:
                 layer = shared_layers.pulled(settled, setting, draft, event_id)
                 piece.outcome = "pulled" if layer else "done"
                 piece.detail = ", ".join(filter(None, (piece.detail, shared_layers.came(layer) if layer else "")))
-        return Made(settled=settled, layer=layer) if layer else None
+        return MadeLayer(settled=settled, layer=layer) if layer else None
 
 
-def _layer(settled: Settled, diff_id: str, size: int, entries: int) -> Layer:
+def _layer(settled: ResolvedNode, diff_id: str, size: int, entries: int) -> Layer:
     return Layer(
         key=settled.key, tree="", manifest="", diff_id=diff_id, size=size, entries=entries, document=settled.document
     )
@@ -168,9 +170,9 @@ def _levels(graph: Graph, wanted: Iterable[str], known: Mapping[str, object]) ->
     return levels
 
 
-def _thread(work: Callable[[], Made | None]) -> Future[Made | None]:
+def _thread(work: Callable[[], MadeLayer | None]) -> Future[MadeLayer | None]:
     """In a daemon thread: what a dead registry holds up must not hold up the end of the program."""
-    future: Future[Made | None] = Future()
+    future: Future[MadeLayer | None] = Future()
 
     def run() -> None:
         try:

@@ -8,16 +8,16 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import BinaryIO
 
-from envtool.build.context import Setting
+from envtool.build.context import Context
 from envtool.errors import ResolveError, UsageError
 from envtool.host_access import MOST
 from envtool.project import source_files
 
 
-class InProject:
+class ProjectSite:
     """The part of `api.Site` that is about the project."""
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: Context) -> None:
         self.arch = setting.arch
         self._setting = setting
 

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from envtool import keys, pin_schemas
 from envtool.api import Fetch, InputFile, Kind, Request, Site
-from envtool.build.context import DEFAULT_EPOCH, Setting
+from envtool.build.context import DEFAULT_EPOCH, Context
 from envtool.build.variables import add
 from envtool.errors import (
     EnvtoolError,
@@ -26,8 +26,8 @@ from envtool.errors import (
     ResolveError,
     SpecError,
 )
-from envtool.host_access import Gate
-from envtool.lock.lock import Entry, Question, ground
+from envtool.host_access import HostAccess
+from envtool.lock.lock import LockEntry, LockQuestion, ground
 from envtool.lock.text_format import wrong_pins
 from envtool.model import BaseSpec, Json, LayerSpec
 from envtool.plan.graph import Node, has_parts
@@ -40,7 +40,7 @@ PINS = 3  # raise it when pins of our own kinds look otherwise: what older store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
+class ResolvedNode:
     """A node with everything that decides it."""
 
     node: Node
@@ -58,14 +58,14 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
+class MadeLayer:
     """A node that stands in the store."""
 
-    settled: Settled
+    settled: ResolvedNode
     layer: Layer
 
 
-class Asked(Site, Protocol):
+class RecordingSite(Site, Protocol):
     """A site that can tell afterwards where files were seen."""
 
     @property
@@ -74,25 +74,25 @@ class Asked(Site, Protocol):
 
 
 def request_for(
-    node: Node, below: Sequence[Made], setting: Setting, beside: Mapping[str, Sequence[Made]] | None = None
+    node: Node, below: Sequence[MadeLayer], setting: Context, beside: Mapping[str, Sequence[MadeLayer]] | None = None
 ) -> Request:
     """The request of a node on what it stands on. Raises SpecError for inputs that are not there."""
     request = request_on(node, [made.settled for made in below], diff_ids(below), setting)
     return replace(request, beside={name: diff_ids(stack) for name, stack in beside.items()}) if beside else request
 
 
-def diff_ids(stack: Sequence[Made]) -> tuple[str, ...]:
+def diff_ids(stack: Sequence[MadeLayer]) -> tuple[str, ...]:
     """Content addresses, bottom first."""
     return tuple(made.layer.diff_id for made in stack)
 
 
-def request_on(node: Node, below: Sequence[Settled], diff_ids: tuple[str, ...], setting: Setting) -> Request:
+def request_on(node: Node, below: Sequence[ResolvedNode], diff_ids: tuple[str, ...], setting: Context) -> Request:
     """The same where nothing below need stand: without diff IDs it does for what a lock is asked. Raises SpecError."""
     with placed(f"{node.subject} `{node.spec.name}`", node.spec.where):
         return _request_on(node, below, diff_ids, setting)
 
 
-def _request_on(node: Node, below: Sequence[Settled], diff_ids: tuple[str, ...], setting: Setting) -> Request:
+def _request_on(node: Node, below: Sequence[ResolvedNode], diff_ids: tuple[str, ...], setting: Context) -> Request:
     spec = node.spec
     base = below[0] if below else None
     said = {} if node.of else variables(below)  # a part has what it needs of them in its options
@@ -114,7 +114,7 @@ def _request_on(node: Node, below: Sequence[Settled], diff_ids: tuple[str, ...],
     )
 
 
-def variables(stack: Sequence[Settled], below: Mapping[str, str | None] | None = None) -> dict[str, str | None]:
+def variables(stack: Sequence[ResolvedNode], below: Mapping[str, str | None] | None = None) -> dict[str, str | None]:
     """What the layers of a stack set for everything above them, bottom first, on what is set `below`; None for what is
     taken away. What a base says counts as it is, also of lists: that is all there is in it."""
     merged = dict(below or {})
@@ -134,11 +134,11 @@ def floats(kind: Kind) -> bool:
     return type(kind).resolve is not Kind.resolve
 
 
-def question(node: Node, request: Request, below: Sequence[Settled]) -> Question:
+def question(node: Node, request: Request, below: Sequence[ResolvedNode]) -> LockQuestion:
     """What a lock is asked about a node: see lock.lock."""
     base = below[0] if below else None
     own = base.node.kind.platform(base.pins) if base and not base.node.kind.pinned else ""
-    return Question(
+    return LockQuestion(
         subject=node.subject,
         name=request.name,
         kind=node.kind.name,
@@ -149,7 +149,7 @@ def question(node: Node, request: Request, below: Sequence[Settled]) -> Question
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Resolution:
     """A request with what is known of its answer: `known` when no one has to be asked, since nothing floats, or it is
     locked, or remembered and still fits this host. `again`: ask, whatever is remembered."""
 
@@ -157,31 +157,31 @@ class Wanted:
     known: bool
     pins: Json = None
     again: bool = False
-    locked: Entry | None = None  # the answer in the lock
+    locked: LockEntry | None = None  # the answer in the lock
 
 
-def wanted(node: Node, request: Request, below: Sequence[Made], setting: Setting) -> Wanted:
+def wanted(node: Node, request: Request, below: Sequence[MadeLayer], setting: Context) -> Resolution:
     """What is known of a node's pins: from the lock first, then from the store. Where they have to be settled, the
     request says which earlier answer to stay near to."""
     if not floats(node.kind):
-        return Wanted(request=request, known=True)
+        return Resolution(request=request, known=True)
     if setting.refresh:
-        return Wanted(request=request, known=False, again=True)
+        return Resolution(request=request, known=False, again=True)
     if node.kind.pinned:
         asked = question(node, request, [made.settled for made in below])
         if asked.id in setting.moving:
-            return Wanted(request=replace(request, keep=setting.moving[asked.id]), known=False, again=True)
+            return Resolution(request=replace(request, keep=setting.moving[asked.id]), known=False, again=True)
         locked = answer(node, request, asked, setting)
         if locked is not None:
-            return Wanted(request=request, known=True, pins=locked.pins, locked=locked)
+            return Resolution(request=request, known=True, pins=locked.pins, locked=locked)
         near = setting.lock.nearest(asked)
         if near is not None:
             request = replace(request, keep=near.pins)
     known, pins = remembered(node, request, setting)
-    return Wanted(request=request, known=known, pins=pins)
+    return Resolution(request=request, known=known, pins=pins)
 
 
-def answer(node: Node, request: Request, asked: Question, setting: Setting) -> Entry | None:
+def answer(node: Node, request: Request, asked: LockQuestion, setting: Context) -> LockEntry | None:
     """What the lock answers, None where it does not. All that a kind makes of pins is tried on them first: a schema
     cannot say everything (a number that counts something else's rows), and a plugin may have none. Raises SpecError
     (code lock-pins)."""
@@ -224,7 +224,7 @@ def check_fetch(fetch: Fetch) -> None:
         raise ValueError("no size")
 
 
-def surprise(wanted: Wanted, key: str, diff_id: str) -> str:
+def surprise(wanted: Resolution, key: str, diff_id: str) -> str:
     """What to say of a layer that did not come out as the lock says; empty when it did, or the lock does not say."""
     locked = wanted.locked
     if locked is None or locked.key != key or not locked.diff_id or locked.diff_id == diff_id:
@@ -232,7 +232,7 @@ def surprise(wanted: Wanted, key: str, diff_id: str) -> str:
     return f"not as locked: `envtool verify {wanted.request.name}` says what differs"
 
 
-def remembered(node: Node, request: Request, setting: Setting) -> tuple[bool, Json]:
+def remembered(node: Node, request: Request, setting: Context) -> tuple[bool, Json]:
     """What the store remembers of a question."""
     known = answer_cache.get(setting.store, memo_question(node, request))
     if not isinstance(known, dict) or "pins" not in known or pin_schemas.fault(known["pins"], node.kind.pins):
@@ -240,7 +240,7 @@ def remembered(node: Node, request: Request, setting: Setting) -> tuple[bool, Js
     return (True, known["pins"]) if node.kind.fresh(request, known["pins"]) else (False, None)
 
 
-def resolve(node: Node, request: Request, setting: Setting, site: Asked, *, again: bool) -> Json:
+def resolve(node: Node, request: Request, setting: Context, site: RecordingSite, *, again: bool) -> Json:
     """The pins of a node, asked for once: other processes with the same question wait for this answer. Raises
     ResolveError (code offline) where it would have to be asked offline."""
     question = memo_question(node, request)
@@ -271,7 +271,9 @@ def resolve(node: Node, request: Request, setting: Setting, site: Asked, *, agai
         return pins
 
 
-def _resolved(node: Node, request: Request, site: Asked, failed: dict[str, EnvtoolError], question: str) -> Json:
+def _resolved(
+    node: Node, request: Request, site: RecordingSite, failed: dict[str, EnvtoolError], question: str
+) -> Json:
     """What the kind says; where it could not say it in this run, the same error again: whoever asked has waited for its
     attempts already."""
     if (said := failed.get(question)) is not None:
@@ -290,14 +292,14 @@ def _anew(error: EnvtoolError) -> EnvtoolError:
     return said
 
 
-def seen(node: Node, request: Request, setting: Setting) -> Mapping[str, str]:
+def seen(node: Node, request: Request, setting: Context) -> Mapping[str, str]:
     """Where `resolve` saw files, on this machine: sha256 -> URL."""
     known = answer_cache.get(setting.store, memo_question(node, request))
     found = known.get("seen") if isinstance(known, dict) else None
     return {key: url for key, url in found.items() if isinstance(url, str)} if isinstance(found, dict) else {}
 
 
-def settled(node: Node, request: Request, pins: Json) -> Settled:
+def settled(node: Node, request: Request, pins: Json) -> ResolvedNode:
     """Everything that decides the node, and its key. Pure."""
     kind = node.kind
     epoch = request.epoch
@@ -326,7 +328,7 @@ def settled(node: Node, request: Request, pins: Json) -> Settled:
             beside={name: [*stack] for name, stack in request.beside.items()},
         )
     )
-    return Settled(
+    return ResolvedNode(
         node=node,
         request=request,
         pins=pins,
@@ -337,13 +339,13 @@ def settled(node: Node, request: Request, pins: Json) -> Settled:
     )
 
 
-def archive(settled: Settled) -> str:
+def archive(settled: ResolvedNode) -> str:
     """The diff ID of an image's own layer, empty for any other."""
     found = settled.node.kind.build(settled.request, settled.pins).archive
     return found.diff_id if found else ""
 
 
-def memory(made: Made, setting: Setting) -> str:
+def memory(made: MadeLayer, setting: Context) -> str:
     """The file that remembers the pins of a node: while it is unchanged, so are they."""
     return answer_cache.path(setting.store, memo_question(made.settled.node, made.settled.request))
 
@@ -361,7 +363,7 @@ def memo_question(node: Node, request: Request) -> dict[str, Json]:
     }
 
 
-def wrong(node: Node, setting: Setting) -> tuple[Problem, ...]:
+def wrong(node: Node, setting: Context) -> tuple[Problem, ...]:
     """All that is wrong with what a node asks of the project's files. Raises Interrupted."""
     found: list[Problem] = []
     for ask in (_inputs, texts):
@@ -389,7 +391,7 @@ def keeps(node: Node) -> Callable[[str], bool] | None:
     return lambda path: path.startswith(prefix) and kind.keeps(options, path[len(prefix) :])
 
 
-def _inputs(setting: Setting, node: Node) -> tuple[InputFile, ...]:
+def _inputs(setting: Context, node: Node) -> tuple[InputFile, ...]:
     kind, spec = node.kind, node.spec
     options = spec.options
     some = (
@@ -416,7 +418,7 @@ def _inputs(setting: Setting, node: Node) -> tuple[InputFile, ...]:
             keeps=keeps(node),
             follows=follows,
             apart=(*setting.files, *setting.logs),
-            door=Gate(setting.root, setting.allowed),
+            door=HostAccess(setting.root, setting.allowed),
             cancel=cancel.reader,
             check=cancel.check,
             listed=setting.listed,
@@ -427,13 +429,13 @@ def _inputs(setting: Setting, node: Node) -> tuple[InputFile, ...]:
         raise said_of(spec, error) from error
 
 
-def texts(setting: Setting, node: Node) -> dict[str, str]:
+def texts(setting: Context, node: Node) -> dict[str, str]:
     """Text of the files that a kind reads. Raises SpecError."""
     spec = node.spec
     found: dict[str, str] = {}
     for path in node.kind.texts(spec.options):
         try:
-            text = source_files.Files(setting.root, setting.gate()).read(posixpath.join(spec.directory, path))
+            text = source_files.ProjectFiles(setting.root, setting.gate()).read(posixpath.join(spec.directory, path))
         except EnvtoolError as error:
             raise said_of(spec, error) from error
         if text is not None:

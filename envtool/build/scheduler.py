@@ -9,10 +9,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from envtool.build import node_checks, resolution
-from envtool.build.context import Setting
-from envtool.build.parents import Ground, not_cached, stack_binds
-from envtool.build.prefetch import Ahead
-from envtool.build.resolution import Made
+from envtool.build.context import Context
+from envtool.build.parents import Parents, not_cached, stack_binds
+from envtool.build.prefetch import Prefetcher
+from envtool.build.resolution import MadeLayer
 from envtool.build.tracking import told
 from envtool.errors import BuildError, EnvtoolError
 from envtool.events import Progress
@@ -20,7 +20,7 @@ from envtool.plan.graph import Graph, Node, grown, has_parts
 from envtool.plugin_calls import placed
 from envtool.store import answer_cache, canonical, layers
 
-__all__ = ["Made", "Stack", "Stacks", "stack_binds"]
+__all__ = ["MadeLayer", "Scheduler", "Stack", "stack_binds"]
 
 FETCHING = 8  # parts of a base whose files are fetched side by side
 
@@ -29,8 +29,8 @@ FETCHING = 8  # parts of a base whose files are fetched side by side
 class Stack:
     """The made layers of one env, bottom first."""
 
-    made: tuple[Made, ...]
-    aside: tuple[Made, ...] = ()  # parts of the base that others look at only (another stage of a Dockerfile)
+    made: tuple[MadeLayer, ...]
+    aside: tuple[MadeLayer, ...] = ()  # parts of the base that others look at only (another stage of a Dockerfile)
 
     @property
     def epoch(self) -> int:
@@ -48,20 +48,20 @@ class Stack:
         return resolution.diff_ids(self.made)
 
 
-class Stacks:
+class Scheduler:
     """Makes the nodes of a graph on demand, from any number of threads, each node once. The graph grows as the parts of
     bases become known."""
 
-    def __init__(self, graph: Graph, setting: Setting) -> None:
+    def __init__(self, graph: Graph, setting: Context) -> None:
         self._graph = graph
-        self._answers: dict[str, Future[resolution.Wanted]] = {}  # of bases that have parts
+        self._answers: dict[str, Future[resolution.Resolution]] = {}  # of bases that have parts
         self._setting = setting
-        self._futures: dict[str, Future[Made]] = {}
+        self._futures: dict[str, Future[MadeLayer]] = {}
         self._lock = threading.Lock()
-        self._recalled: dict[str, Made | None] = {}
+        self._recalled: dict[str, MadeLayer | None] = {}
         self._recalling = threading.Lock()
         self._checked: set[str] = set()  # nodes of which all is there that they ask of the project's files
-        self._ahead = Ahead(setting)
+        self._ahead = Prefetcher(setting)
         self._stood_on: tuple[Graph | None, frozenset[str]] = (None, frozenset())
         setting.room.need(self._standing)
 
@@ -83,20 +83,20 @@ class Stacks:
         _agree(stack, self._setting)
         return stack
 
-    def _known(self, node_id: str) -> Made | None:
+    def _known(self, node_id: str) -> MadeLayer | None:
         """What is known of a node before it is made, where there is a team cache; its layer may have no tree."""
         if self._setting.share is None:
             return None
         return self._recalled.get(node_id) or self._ahead.known(node_id)
 
-    def _stands(self, node_id: str) -> Made | None:
+    def _stands(self, node_id: str) -> MadeLayer | None:
         """A node that came from the team cache, or stood before it was asked for. Raises as `stack` does."""
         made = self._ahead.made(node_id) or self._known(node_id)
         setting = self._setting
         there = made is not None and made.layer.tree and setting.claims.find_layer(setting.store, made.layer.key)
         return made if there else None
 
-    def _fits(self, node: Node, made: Made) -> bool:
+    def _fits(self, node: Node, made: MadeLayer) -> bool:
         """Whether what an env's stack has below a node came out as the node was made on. Raises as `stack` does."""
         graph, stood_on = self._stood_on
         if graph is not self._graph:  # once for each, not once for each node
@@ -180,7 +180,7 @@ class Stacks:
                     self._graph = grown(self._graph, node_id, node.kind.parts(wanted.request, wanted.pins))
         return node_id
 
-    def _answer(self, node: Node) -> resolution.Wanted:
+    def _answer(self, node: Node) -> resolution.Resolution:
         """The pins of a base that has parts, asked for once: they decide the graph."""
         with self._lock:
             future = self._answers.get(node.id)
@@ -194,18 +194,18 @@ class Stacks:
                 future.set_exception(error)
         return future.result()
 
-    def _settle(self, node: Node) -> resolution.Wanted:
+    def _settle(self, node: Node) -> resolution.Resolution:
         setting = self._setting
         wanted = resolution.wanted(node, resolution.request_for(node, (), setting), (), setting)
         if wanted.known:
             return wanted
         if setting.cached_only:
             raise not_cached(node)
-        from envtool.build.site import StackSite
+        from envtool.build.site import ContainerSite
 
         event_id = f"resolve:{node.id}"
         with told(setting, event_id, "resolve", node.spec.name, on=node.on) as piece:
-            site = StackSite(setting, wanted.request, (), event_id)
+            site = ContainerSite(setting, wanted.request, (), event_id)
             pins = resolution.resolve(node, wanted.request, setting, site, again=wanted.again)
             piece.detail = node.kind.summary(wanted.request, pins)
             piece.outcome = "done"
@@ -233,10 +233,10 @@ class Stacks:
         made = tuple(each for each in found if each is not None)
         return Stack(made=made[: len(ids)], aside=made[len(ids) :]) if len(made) == len(found) else None
 
-    def _recall(self, node: Node) -> Made | None:
+    def _recall(self, node: Node) -> MadeLayer | None:
         if node.id in self._recalled:
             return self._recalled[node.id]
-        made: Made | None = None
+        made: MadeLayer | None = None
         found = {node_id: self._recall(self._graph.nodes[node_id]) for node_id in node.needs}
         known = {node_id: each for node_id, each in found.items() if each is not None}
         if len(known) == len(found):
@@ -249,7 +249,7 @@ class Stacks:
                 layer = layers.find(self._setting.store, settled.key) or layers.recall(
                     self._setting.store, settled.key, settled.document
                 )
-                made = Made(settled=settled, layer=layer) if layer else None
+                made = MadeLayer(settled=settled, layer=layer) if layer else None
         self._recalled[node.id] = made
         return made
 
@@ -266,7 +266,7 @@ class Stacks:
         with self._recalling:  # what is not known yet may be known when it is asked for in earnest
             self._recalled = {node_id: made for node_id, made in self._recalled.items() if made is not None}
 
-    def made(self) -> tuple[Made, ...]:
+    def made(self) -> tuple[MadeLayer, ...]:
         """Every node that stands so far, and what is known of those that need not stand."""
         with self._lock:
             futures, graph = {**self._futures}, self._graph
@@ -274,7 +274,7 @@ class Stacks:
         others = [self._known(node_id) for node_id in graph.nodes if node_id not in futures]
         return (*stand, *(each for each in others if each is not None))
 
-    def node(self, node_id: str) -> Made:
+    def node(self, node_id: str) -> MadeLayer:
         """One base or layer, made (with all that it stands on) where it was not. Raises as `stack` does."""
         with self._lock:
             future = self._futures.get(node_id)
@@ -290,7 +290,7 @@ class Stacks:
                 future.set_exception(error)
         return future.result()
 
-    def _make(self, node: Node) -> Made:
+    def _make(self, node: Node) -> MadeLayer:
         setting = self._setting
         stands = self._stands(node.id)
         if stands is not None and self._fits(node, stands):
@@ -312,26 +312,26 @@ class Stacks:
             settled = resolution.settled(node, wanted.request, wanted.pins)
             layer = setting.claims.find_layer(setting.store, settled.key)
             if layer is not None:
-                return Made(settled=settled, layer=layer)
+                return MadeLayer(settled=settled, layer=layer)
         if setting.cached_only and not (wanted.known and setting.share and resolution.archive(settled)):
             raise not_cached(node)
         return self._work(node, wanted, ground)
 
-    def ground(self, node: Node) -> Ground:
+    def ground(self, node: Node) -> Parents:
         """What a node is made on, made where it was not. Raises as `stack` does."""
         beside = {name: tuple(self.node(each) for each in stack) for name, stack in node.beside.items()}
-        return Ground(below=tuple(self.node(node_id) for node_id in node.below), beside=beside)
+        return Parents(below=tuple(self.node(node_id) for node_id in node.below), beside=beside)
 
-    def _work(self, node: Node, wanted: resolution.Wanted, ground: Ground) -> Made:
+    def _work(self, node: Node, wanted: resolution.Resolution, ground: Parents) -> MadeLayer:
         from envtool.build import shared_layers
         from envtool.build.builder import build
-        from envtool.build.site import StackSite
+        from envtool.build.site import ContainerSite
 
         setting = self._setting
         request, pins = wanted.request, wanted.pins
         event_id = f"{node.subject}:{node.id}"
         with told(setting, event_id, node.subject, node.spec.name, on=node.on) as piece:
-            site = StackSite(setting, request, ground.below, event_id)
+            site = ContainerSite(setting, request, ground.below, event_id)
             if not wanted.known:
                 setting.emit(Progress(id=event_id, phase="resolving"))
                 pins = resolution.resolve(node, request, setting, site, again=wanted.again)
@@ -340,7 +340,7 @@ class Stacks:
             layer = setting.claims.find_layer(setting.store, settled.key)
             if layer is not None:
                 piece.outcome = "cached"
-                return Made(settled=settled, layer=layer)
+                return MadeLayer(settled=settled, layer=layer)
             try:
                 layer, outcome = build(settled, ground, setting, event_id, site)
             except BuildError:
@@ -350,17 +350,17 @@ class Stacks:
             size = shared_layers.came(layer) if outcome == "pulled" else ""
             piece.detail = "; ".join(filter(None, [", ".join(filter(None, [piece.detail, size])), surprise]))
             piece.outcome = outcome
-            return Made(settled=settled, layer=layer)
+            return MadeLayer(settled=settled, layer=layer)
 
 
-def _strangers(stack: Stack) -> Iterator[tuple[Made, Made]]:
+def _strangers(stack: Stack) -> Iterator[tuple[MadeLayer, MadeLayer]]:
     own = sum(made.settled.node.subject == "base" or bool(made.settled.node.of) for made in stack.made)
     for index, upper in enumerate(stack.made[own:], own):  # a base's own layers are laid one over the other on purpose
         ground = {*upper.settled.node.below}
         yield from ((lower, upper) for lower in stack.made[:index] if lower.settled.node.id not in ground)
 
 
-def _agree(stack: Stack, setting: Setting) -> None:
+def _agree(stack: Stack, setting: Context) -> None:
     """Raise BuildError where two layers of which neither stands on the other wrote one path differently."""
     for lower, upper in _strangers(stack):
         question: Mapping[str, str] = {"conflicts": lower.layer.key, "with": upper.layer.key}

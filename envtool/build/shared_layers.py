@@ -7,20 +7,20 @@ import time
 from contextlib import suppress
 
 from envtool.api import Cache, Secret
-from envtool.build.context import Setting
-from envtool.build.resolution import Settled
+from envtool.build.context import Context
+from envtool.build.resolution import ResolvedNode
 from envtool.container import userns
 from envtool.errors import BuildError
 from envtool.events import Progress
 from envtool.fs.sizes import said
 from envtool.model import Json
 from envtool.store import canonical, layers
-from envtool.teamcache.statement import Refused, Statement
+from envtool.teamcache.statement import RefusedStatement, Statement
 
 EVERY = 0.1  # seconds between two events
 
 
-def shared(settled: Settled, base: Settled, setting: Setting) -> bool:
+def shared(settled: ResolvedNode, base: ResolvedNode, setting: Context) -> bool:
     """Whether a node may come from the cache and go there: not what shows this machine's own system, not what a
     network, a cache or a secret may have decided (unless the spec says so), and not an image's layers, which their own
     registry has. `base` is what it stands on, or itself."""
@@ -32,7 +32,7 @@ def shared(settled: Settled, base: Settled, setting: Setting) -> bool:
     return not (recipe.archive or recipe.mounts) and (share.network or not outside)
 
 
-def ask(settled: Settled, setting: Setting) -> Statement | None:
+def ask(settled: ResolvedNode, setting: Context) -> Statement | None:
     """What the cache says of a node, if that may be used. Raises Interrupted."""
     share = setting.share
     if share is None:
@@ -41,12 +41,12 @@ def ask(settled: Settled, setting: Setting) -> Statement | None:
     found = share.ask(settled.key, name)
     locked = _locked(settled, setting)
     if found is not None and locked and found.diff_id != locked:
-        share.refuse(settled.key, name, Refused("locked", "it is not what the lock says that it came out as"))
+        share.refuse(settled.key, name, RefusedStatement("locked", "it is not what the lock says that it came out as"))
         return None
     return found
 
 
-def _locked(settled: Settled, setting: Setting) -> str:
+def _locked(settled: ResolvedNode, setting: Context) -> str:
     """The diff ID that the lock has for exactly this key, empty where it has none."""
     return next((entry.diff_id for entry in setting.lock.entries if entry.key == settled.key), "")
 
@@ -58,7 +58,7 @@ def came(layer: layers.Layer) -> str:
     return said(size) if isinstance(size, int) else ""
 
 
-def pulled(settled: Settled, setting: Setting, draft: layers.Draft, event_id: str) -> layers.Layer | None:
+def pulled(settled: ResolvedNode, setting: Context, draft: layers.NewLayer, event_id: str) -> layers.Layer | None:
     """The layer from the cache, put into the store as a build's would be; None where it cannot be had. Raises
     StoreError, Interrupted."""
     share, found = setting.share, ask(settled, setting)
@@ -81,7 +81,9 @@ def pulled(settled: Settled, setting: Setting, draft: layers.Draft, event_id: st
     try:
         captured = _unpack(path, found, draft, settled, setting, event_id)
     except BuildError as error:
-        share.refuse(settled.key, name, Refused("content", f"its content is not what was signed ({error.code})"))
+        share.refuse(
+            settled.key, name, RefusedStatement("content", f"its content is not what was signed ({error.code})")
+        )
         _empty(draft)
         return None
     finally:
@@ -93,7 +95,7 @@ def pulled(settled: Settled, setting: Setting, draft: layers.Draft, event_id: st
 
 
 def _unpack(
-    path: str, found: Statement, draft: layers.Draft, settled: Settled, setting: Setting, event_id: str
+    path: str, found: Statement, draft: layers.NewLayer, settled: ResolvedNode, setting: Context, event_id: str
 ) -> canonical.Captured:
     from envtool.build import unpack_image
 
@@ -104,20 +106,20 @@ def _unpack(
     return captured
 
 
-def _empty(draft: layers.Draft) -> None:
+def _empty(draft: layers.NewLayer) -> None:
     """What was unpacked is gone: something is built in its place."""
     userns.remove(draft.upper)
     os.mkdir(draft.upper)
     os.chmod(draft.upper, 0o755)
 
 
-def give(settled: Settled, base: Settled, layer: layers.Layer, setting: Setting) -> None:
+def give(settled: ResolvedNode, base: ResolvedNode, layer: layers.Layer, setting: Context) -> None:
     """Let the cache have a layer that was built here."""
     if setting.share is not None and setting.share.gives and shared(settled, base, setting):
         setting.share.offer(layer)
 
 
-def built(settled: Settled, setting: Setting) -> dict[str, Json]:
+def built(settled: ResolvedNode, setting: Context) -> dict[str, Json]:
     """What `envtool why` tells of a build beside its key: later builds are compared with it by name and options."""
     request = settled.request
     refused = setting.share.refusal(settled.key) if setting.share else ""

@@ -12,11 +12,11 @@ from envtool import net
 from envtool.api import PROJECT, Bind, Command, Completed, Fetch, Request, Sealed
 from envtool.build import fetch_files
 from envtool.build.builder import Workbench, build_environment
-from envtool.build.context import Setting
+from envtool.build.context import Context
 from envtool.build.host_network import outside
 from envtool.build.parents import copies, joins, laid, stack_binds
-from envtool.build.project_site import InProject
-from envtool.build.resolution import Made
+from envtool.build.project_site import ProjectSite
+from envtool.build.resolution import MadeLayer
 from envtool.build.tee import Tee
 from envtool.container import program as container
 from envtool.container import supervisor
@@ -27,10 +27,10 @@ from envtool.store import blobs, fetch_by_integrity
 T = TypeVar("T")
 
 
-class StackSite(InProject):
+class ContainerSite(ProjectSite):
     """`api.Site` for one node. The container it offers has the layers below the node."""
 
-    def __init__(self, setting: Setting, request: Request, below: Sequence[Made], event_id: str) -> None:
+    def __init__(self, setting: Context, request: Request, below: Sequence[MadeLayer], event_id: str) -> None:
         super().__init__(setting)
         self._request = request
         self._below = below
@@ -103,8 +103,8 @@ class StackSite(InProject):
         if not all(made.layer.tree for made in self._below):  # `fetch` settles without building
             raise ResolveError("what it stands on is not built", code="no-stack")
         environment = build_environment(self._request.epoch, self._request)
-        texts: tuple[container.Text, ...] = ()
-        shown = [container.Bind(source=bind.source, target=bind.target) for bind in binds]
+        texts: tuple[container.TextMount, ...] = ()
+        shown = [container.BindMount(source=bind.source, target=bind.target) for bind in binds]
         if network:
             variables, more, texts = outside(self._setting.allowed)
             environment |= variables
@@ -120,9 +120,9 @@ class StackSite(InProject):
         ):
             program = container.Program(
                 root=container.Root(lowers=tuple(made.layer.tree for made in reversed(self._below))),
-                steps=(container.Step(argv=command.words()),),
+                steps=(container.ContainerStep(argv=command.words()),),
                 binds=(*stack_binds(self._below), *shown),
-                view=container.View(project=bench.project, target=PROJECT) if bench.project else None,
+                view=container.ProjectMount(project=bench.project, target=PROJECT) if bench.project else None,
                 joins=joins([made.settled for made in self._below]),
                 **laid(self._below),
                 copies=copies([made.settled for made in self._below]),

@@ -9,20 +9,20 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias
 
 from envtool import host_access
-from envtool.build.assess import Look
-from envtool.build.context import Setting
-from envtool.build.resolution import Made
+from envtool.build.assess import Assessment
+from envtool.build.context import Context
+from envtool.build.resolution import MadeLayer
 from envtool.errors import UsageError
 from envtool.fs.beneath import open_beneath
 from envtool.model import Where
-from envtool.plan.change_values import Places
+from envtool.plan.change_values import LocationLookup
 from envtool.plan.package_names import normal
 
 Lines: TypeAlias = Callable[[str, str], str]  # (name, version) of a pin -> "envtool.lock:118", or nothing
 LARGEST = 1 << 18  # bytes of a file that is searched for names
 
 
-def places(look: Look, below: Iterable[Made], setting: Setting, lock: Lines | None) -> Places:
+def places(look: Assessment, below: Iterable[MadeLayer], setting: Context, lock: Lines | None) -> LocationLookup:
     """The places of one node's pins, options and variables."""
     spec = look.node.spec
     setters = _setters(below)
@@ -35,10 +35,10 @@ def places(look: Look, below: Iterable[Made], setting: Setting, lock: Lines | No
         asked = _asked(look, name, setting.root)
         return ", from ".join(word for word in (known, asked) if word)
 
-    return Places(option=option, pin=pin, variable=lambda name: setters.get(name, ""))
+    return LocationLookup(option=option, pin=pin, variable=lambda name: setters.get(name, ""))
 
 
-def _setters(below: Iterable[Made]) -> Mapping[str, str]:
+def _setters(below: Iterable[MadeLayer]) -> Mapping[str, str]:
     found: dict[str, str] = {}
     for made in below:
         node = made.settled.node
@@ -77,7 +77,7 @@ def in_spec(root: str, where: Where, text: str) -> str:
     return f"{where.file}:{where.line}"
 
 
-def _asked(look: Look, name: str, root: str) -> str:
+def _asked(look: Assessment, name: str, root: str) -> str:
     """Where a package of this name is asked for: a line of an input that begins with it, or one of the layer's own."""
     words = r"[-_.]+".join(re.escape(word) for word in normal(name).split("-"))
     begins = re.compile(rf"[\s\"'\[,-]*{words}(?![\w-])", re.IGNORECASE)

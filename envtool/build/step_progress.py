@@ -19,7 +19,7 @@ EVERY = 0.2  # seconds between two looks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tally:
+class StepProgress:
     """Which of `of` things are done."""
 
     memory: mmap.mmap
@@ -27,7 +27,7 @@ class Tally:
     phase: str
 
     @classmethod
-    def make(cls, of: int, phase: str) -> Tally:
+    def make(cls, of: int, phase: str) -> StepProgress:
         """One at which nothing is done yet."""
         return cls(mmap.mmap(-1, of), of, phase)
 
@@ -42,7 +42,7 @@ class Tally:
 
 
 @contextmanager
-def followed(tallies: list[Tally], emit: Emit, event_id: str, after: Callable[[], Progress]) -> Iterator[None]:
+def followed(tallies: list[StepProgress], emit: Emit, event_id: str, after: Callable[[], Progress]) -> Iterator[None]:
     """Say how far they are, one after the other, while the context lasts; once all is counted, what `after` says."""
     if not tallies:
         emit(after())

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from envtool.build import resolution
-from envtool.build.context import Setting
+from envtool.build.context import Context
 from envtool.errors import MakeError, SpecError
 from envtool.plan.graph import Graph, grown, has_parts
 
 
-def known_parts(graph: Graph, setting: Setting) -> Graph:
+def known_parts(graph: Graph, setting: Context) -> Graph:
     """The graph with the parts of those bases whose pins are locked or remembered: nobody is asked. What is wrong with
     one of them is for those envs to say that stand on it."""
     for node in [*graph.nodes.values()]:

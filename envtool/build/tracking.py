@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from envtool.build.context import Setting
+from envtool.build.context import Context
 from envtool.errors import EnvtoolError
 from envtool.events import Finished, Outcome, Started, Subject
 
 
 @dataclass(slots=True, kw_only=True)
-class Piece:
+class TrackedWork:
     """What is said of the work when it ends: filled in while it goes on. It is an error until it is something else."""
 
     began: float  # seconds since the epoch
@@ -26,11 +26,11 @@ class Piece:
 
 @contextmanager
 def told(
-    setting: Setting, event_id: str, subject: Subject, name: str, *, env: str = "", total: int = 0, on: str = ""
-) -> Iterator[Piece]:
+    setting: Context, event_id: str, subject: Subject, name: str, *, env: str = "", total: int = 0, on: str = ""
+) -> Iterator[TrackedWork]:
     """Say when work begins and how it ends; `on` as in events.Started. What interrupts it makes it `interrupted`,
     whatever was said before."""
-    piece = Piece(began=time.time())
+    piece = TrackedWork(began=time.time())
     setting.emit(Started(id=event_id, subject=subject, name=name, time=piece.began, env=env, total=total, on=on))
     try:
         yield piece

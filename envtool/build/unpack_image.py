@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from envtool import net
-from envtool.build.context import Setting
-from envtool.build.resolution import Settled
+from envtool.build.context import Context
+from envtool.build.resolution import ResolvedNode
 from envtool.container import userns
 from envtool.errors import MakeError
 from envtool.events import Progress
@@ -16,7 +16,7 @@ SHOWN = 3  # of the members that were left out
 
 
 def unpacked(
-    blob: str, diff_id: str, tree: str, manifest: str, settled: Settled, setting: Setting, event_id: str
+    blob: str, diff_id: str, tree: str, manifest: str, settled: ResolvedNode, setting: Context, event_id: str
 ) -> canonical.Captured:
     """Unpack a file into an empty directory, and write its manifest; `diff_id` is what its tar has to be. Raises
     BuildError (codes unpack-…), StoreError, Interrupted."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 from dataclasses import replace
 
-from envtool.build.context import Setting
+from envtool.build.context import Context
 from envtool.errors import UsageError
 from envtool.lock.lock import Lock, items, plain, upgraded
 from envtool.plan.graph import Graph
 
 
-def moving(setting: Setting, nodes: Graph, names: tuple[str, ...]) -> Setting:
+def moving(setting: Context, nodes: Graph, names: tuple[str, ...]) -> Context:
     """A setting in which what the names name is settled anew. Raises UsageError for names that mean nothing, and for
     packages that only a newer base can move."""
     old = setting.lock

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from envtool.container import program
-from envtool.container.program import Bind, Program
+from envtool.container.program import BindMount, Program
 
 FAKETIME = "/run/envtool/libfaketime.so"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Variation:
+class BuildVariation:
     """`ahead` (seconds) needs `faketime`, the path of a libfaketime that fits the container's C library."""
 
-    inside: program.Variation
+    inside: program.ContainerVariation
     backward: bool = False  # the build's files are staged in the opposite order
     faketime: str = ""
     ahead: int = 0
@@ -32,6 +32,6 @@ class Variation:
             "DONT_FAKE_MONOTONIC": "1",
             "FAKETIME_DISABLE_SHM": "1",
         }
-        binds = (*varied.binds, Bind(source=self.faketime, target=FAKETIME))
+        binds = (*varied.binds, BindMount(source=self.faketime, target=FAKETIME))
         steps = tuple(replace(step, env={**step.env, **clock}) if step.bare else step for step in varied.steps)
         return replace(varied, binds=binds, env={**varied.env, **clock}, steps=steps)

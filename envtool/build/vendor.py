@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any, TypeAlias
 
-from envtool.build.fetch_all import Wanted
+from envtool.build.fetch_all import WantedFile
 from envtool.errors import StoreError, UsageError
 from envtool.fs.caller_paths import reached, written
 from envtool.fs.directory import OpenDirectory
@@ -45,7 +45,7 @@ Check: TypeAlias = Callable[[], None]  # raises Interrupted when the end was ask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Vendored:
+class VendorReport:
     """What was done: how many files were written, were there already, and were removed; `size` bytes in all."""
 
     path: str
@@ -61,8 +61,8 @@ def is_archive(path: str) -> bool:
 
 
 def folder(
-    files: Sequence[Wanted], store: Store, path: str, *, prune: bool, check: Check, project: str = ""
-) -> Vendored:
+    files: Sequence[WantedFile], store: Store, path: str, *, prune: bool, check: Check, project: str = ""
+) -> VendorReport:
     """Bring a folder up to date: what is missing (or not what its name says) is written, each file by one rename.
 
     `project`: see drafts.reached.
@@ -98,10 +98,10 @@ def folder(
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error}", code="vendor-write") from error
     size = sum(item.size for item in files)
-    return Vendored(path=path, written=added, kept=len(files) - added, removed=removed, size=size)
+    return VendorReport(path=path, written=added, kept=len(files) - added, removed=removed, size=size)
 
 
-def archive(files: Sequence[Wanted], store: Store, path: str, *, check: Check, project: str = "") -> Vendored:
+def archive(files: Sequence[WantedFile], store: Store, path: str, *, check: Check, project: str = "") -> VendorReport:
     """Write an archive that holds the folder `envtool.vendor/`: the same bytes for the same files (and the same zstd).
 
     Raises StoreError, Interrupted.
@@ -120,14 +120,14 @@ def archive(files: Sequence[Wanted], store: Store, path: str, *, check: Check, p
                     tar.addfile(_member(_place(item), item.size), source)
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error}", code="vendor-write") from error
-    return Vendored(path=path, written=len(files), kept=0, removed=0, size=sum(item.size for item in files))
+    return VendorReport(path=path, written=len(files), kept=0, removed=0, size=sum(item.size for item in files))
 
 
-def _place(item: Wanted) -> str:
+def _place(item: WantedFile) -> str:
     return f"{item.fetch.sha256[:2]}/{item.fetch.sha256}"
 
 
-def _index(files: Sequence[Wanted], others: Sequence[str]) -> str:
+def _index(files: Sequence[WantedFile], others: Sequence[str]) -> str:
     lines = [f"# {len(files)} files, {sum(item.size for item in files)} bytes: what it is, and what needs it", ""]
     for item in files:
         words = f"{', '.join(item.names)} ({', '.join(item.needed_by)}; {item.size} bytes)"
@@ -166,7 +166,7 @@ def _present(name: str, inner: OpenDirectory) -> list[str]:
     return [each for each in inner.names() if re.fullmatch(r"[0-9a-f]{64}", each) and each.startswith(name)]
 
 
-def _holds(inner: OpenDirectory, item: Wanted) -> bool:
+def _holds(inner: OpenDirectory, item: WantedFile) -> bool:
     try:
         with inner.read(item.fetch.sha256) as file:
             if os.fstat(file.fileno()).st_size != item.size:
@@ -177,7 +177,7 @@ def _holds(inner: OpenDirectory, item: Wanted) -> bool:
 
 
 @contextmanager
-def _opened(item: Wanted, store: Store) -> Iterator[IO[bytes]]:
+def _opened(item: WantedFile, store: Store) -> Iterator[IO[bytes]]:
     """A file of the store whose content is right. Raises StoreError."""
     if not blobs.verify(store, item.fetch.sha256):
         text = f"{item.names[0]} was damaged in {store.root} and has been put aside"
@@ -186,7 +186,7 @@ def _opened(item: Wanted, store: Store) -> Iterator[IO[bytes]]:
         yield source
 
 
-def _copy(item: Wanted, store: Store, out: IO[bytes]) -> None:
+def _copy(item: WantedFile, store: Store, out: IO[bytes]) -> None:
     with _opened(item, store) as source:
         shutil.copyfileobj(source, out, 1 << 20)
 

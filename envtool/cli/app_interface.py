@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
     from envtool.api import Detection
     from envtool.events import Emit, Event
-    from envtool.lock.diff import Change
+    from envtool.lock.diff import LockChange
     from envtool.model import Json, Spec
     from envtool.plan.why import Explanation
-    from envtool.report.stream import Result
+    from envtool.report.stream import ReportedResult
 
 
-class Latch(Protocol):
+class CancelToken(Protocol):
     """How a run is asked to end: set in a signal handler, asked and waited for by the app."""
 
     def set(self, number: int = 15) -> None: ...
@@ -35,17 +35,17 @@ class Latch(Protocol):
 class Latches(Protocol):
     """The class of latches (realise.setting.Cancel)."""
 
-    def make(self) -> Latch:
+    def make(self) -> CancelToken:
         """A fresh one."""
 
 
-class Locked(Protocol):
+class LockOutcome(Protocol):
     """What `lock` did (app.Locked)."""
 
     @property
     def file(self) -> str: ...
     @property
-    def changes(self) -> Sequence[Change]: ...
+    def changes(self) -> Sequence[LockChange]: ...
     @property
     def entries(self) -> int: ...
     @property
@@ -57,7 +57,7 @@ class App(Protocol):
 
     Cancel: Latches
 
-    def Request(  # noqa: N802 - a class
+    def CommandRequest(  # noqa: N802 - a class
         self,
         *,
         directory: str = ".",
@@ -88,33 +88,40 @@ class App(Protocol):
     def why(self, request: Any, names: tuple[str, ...] = ()) -> Sequence[Explanation]:
         """Why things are cached or not; without names, all that are not. Raises SpecError, UsageError."""
 
-    def run(self, request: Any, task: str, emit: Emit, cancel: Latch) -> Sequence[Result]:
+    def run(self, request: Any, task: str, emit: Emit, cancel: CancelToken) -> Sequence[ReportedResult]:
         """Run a task wherever it is; returns early, with what is known, when `cancel` is set. Raises EnvtoolError."""
 
     def verify(
-        self, request: Any, names: tuple[str, ...], emit: Emit, cancel: Latch, *, build: bool = False
+        self, request: Any, names: tuple[str, ...], emit: Emit, cancel: CancelToken, *, build: bool = False
     ) -> Sequence[Any]:
         """Make layers, or a task's outputs, twice and compare: verify.result.Verified. Raises EnvtoolError."""
 
-    def lock(self, request: Any, upgrade: tuple[str, ...] | None, emit: Emit, cancel: Latch) -> Locked:
+    def lock(self, request: Any, upgrade: tuple[str, ...] | None, emit: Emit, cancel: CancelToken) -> LockOutcome:
         """Settle, make and write the lock. Raises EnvtoolError."""
 
     def execute(
-        self, request: Any, env: str, argv: tuple[str, ...], *, terminal: bool, emit: Emit, cancel: Latch
+        self, request: Any, env: str, argv: tuple[str, ...], *, terminal: bool, emit: Emit, cancel: CancelToken
     ) -> int:
         """Make an env and run a command (a shell without one) in it; its status. Raises EnvtoolError."""
 
-    def statements(self, results: Sequence[Result]) -> str:
+    def statements(self, results: Sequence[ReportedResult]) -> str:
         """JSON Lines: the provenance of the results that passed."""
 
-    def fetch(self, request: Any, emit: Emit, cancel: Latch) -> Any:
+    def fetch(self, request: Any, emit: Emit, cancel: CancelToken) -> Any:
         """A gather.Gathered. Raises EnvtoolError."""
 
-    def vendor(self, request: Any, target: str, emit: Emit, cancel: Latch, *, prune: bool) -> Any:
+    def vendor(self, request: Any, target: str, emit: Emit, cancel: CancelToken, *, prune: bool) -> Any:
         """A vendor.Vendored. Raises EnvtoolError."""
 
     def gc(
-        self, request: Any, *, keep_size: int | None, older_than: float | None, dry_run: bool, emit: Emit, cancel: Latch
+        self,
+        request: Any,
+        *,
+        keep_size: int | None,
+        older_than: float | None,
+        dry_run: bool,
+        emit: Emit,
+        cancel: CancelToken,
     ) -> Any:
         """A Swept. Raises EnvtoolError."""
 
@@ -124,10 +131,10 @@ class App(Protocol):
     def store_size(self) -> Any:
         """A Sizes. Raises StoreError."""
 
-    def store_remove(self, *, emit: Emit, cancel: Latch) -> Any:
+    def store_remove(self, *, emit: Emit, cancel: CancelToken) -> Any:
         """A Removed, None where there is no store. Raises EnvtoolError."""
 
-    def store_verify(self, *, repair: bool, jobs: int, emit: Emit, cancel: Latch) -> Any:
+    def store_verify(self, *, repair: bool, jobs: int, emit: Emit, cancel: CancelToken) -> Any:
         """A Checked. Raises EnvtoolError."""
 
     def inspect(self, request: Any, name: str, path: str, *, files: bool) -> Any:
@@ -136,7 +143,7 @@ class App(Protocol):
     def diff(self, request: Any, first: str, second: str) -> Any:
         """A Compared. Raises EnvtoolError."""
 
-    def sbom(self, request: Any, env: str, form: str, emit: Emit, cancel: Latch) -> str:
+    def sbom(self, request: Any, env: str, form: str, emit: Emit, cancel: CancelToken) -> str:
         """A document. Raises EnvtoolError."""
 
     def cache(self, request: Any) -> Any:
@@ -152,7 +159,7 @@ class App(Protocol):
         path: str,
         form: str,
         emit: Emit,
-        cancel: Latch,
+        cancel: CancelToken,
         *,
         tag: str = "",
         compress: str = "",
@@ -168,7 +175,7 @@ class App(Protocol):
         env: str,
         to: str,
         emit: Emit,
-        cancel: Latch,
+        cancel: CancelToken,
         *,
         compress: str,
         bare: bool = False,
@@ -192,7 +199,7 @@ class App(Protocol):
         """The plugins that want every event."""
 
 
-class Check(Protocol):
+class CheckOutcome(Protocol):
     """What the probe found about one thing."""
 
     @property
@@ -210,7 +217,7 @@ class Check(Protocol):
 class Probe(Protocol):
     """envtool.container.doctor."""
 
-    def check(self, store: str) -> Sequence[Check]:
+    def check(self, store: str) -> Sequence[CheckOutcome]:
         """All that matters of this machine."""
 
     def apparmor_profile(self) -> str:
@@ -250,11 +257,11 @@ def _of_others(other: Any) -> Finding | None:
     return Finding(name="store", state="warn", text=text, mend=f"sudo rm -r {import_module('shlex').join(places)}")
 
 
-def checks() -> Sequence[Check]:
+def checks() -> Sequence[CheckOutcome]:
     """What the probe finds. A store that cannot be used, or a config.yaml that is not believed, is one more finding."""
     place, consent = import_module("envtool.store.store"), import_module("envtool.app.permissions")
     idmap = import_module("envtool.container.userns").describe()
-    found: list[Check] = []
+    found: list[CheckOutcome] = []
     root = ""
     try:
         stands = place.standing(idmap)

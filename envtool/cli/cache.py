@@ -30,7 +30,7 @@ def command(ctx: click.Context, what: str, target: str | None, *, offline: bool)
 
     said = settings(ctx)
     app = app_interface.app()
-    request = app.Request(**said.project(), offline=offline)
+    request = app.CommandRequest(**said.project(), offline=offline)
     if what == "key":
         cache_tables.tell_key(app.cache_key(request, target or ""), as_json=said.json)
         return

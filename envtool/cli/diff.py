@@ -29,7 +29,7 @@ def command(ctx: click.Context, /, first: str, second: str, files: bool) -> int:
 
     said = settings(ctx)
     app = app_interface.app()
-    compared = app.diff(app.Request(**said.project()), first, second)
+    compared = app.diff(app.CommandRequest(**said.project()), first, second)
     if said.json:
         from envtool.report.json_lines import write
 

@@ -64,7 +64,7 @@ def command(
         hint = f"`envtool export {env} {env}.tar`, or `| podman load`"
         raise UsageError("an image is not written to a terminal: say where", code="export-target", hint=hint)
     out = sys.stdout.fileno() if piped else -1
-    request = app.Request(**said.project(), **how)
+    request = app.CommandRequest(**said.project(), **how)
     more: dict[str, Any] = {"tag": tag, "compress": compress or "", "bare": bare, "project": project, "out": out}
     exported = follow(said, lambda emit, cancel: app.export(request, env, path, form or "", emit, cancel, **more))
     if said.json:

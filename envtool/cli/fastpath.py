@@ -130,7 +130,7 @@ def try_task(arguments: list[str]) -> int | None:
     plan = fast_test.read(store, spec, tasks[0], said.envs)
     if plan is None:
         return None
-    with _Stopping() as stopping:
+    with _SignalCatcher() as stopping:
         stands = fast_test.stands(plan, stopping.reader)
     if stopping.heard:
         sys.stderr.write("interrupted\n")
@@ -162,10 +162,10 @@ def try_task(arguments: list[str]) -> int | None:
     return 0
 
 
-class _Stopping:
+class _SignalCatcher:
     """Meanwhile ^C, SIGTERM and a closed terminal are heard, and make `reader` readable; the second one ends us."""
 
-    def __enter__(self) -> _Stopping:
+    def __enter__(self) -> _SignalCatcher:
         import _signal  # type: ignore[import-not-found]  # what `signal` wraps in enums, ten times as slow to import
 
         self.reader, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -193,11 +193,11 @@ class _Stopping:
 def _launch(plan: dict[str, object], argv: tuple[str, ...]) -> int | None:
     from envtool.run import fast_exec
 
-    with _Stopping() as stopping:
+    with _SignalCatcher() as stopping:
         try:
             return fast_exec.launch(plan, argv, terminal=os.isatty(0) and os.isatty(1), cancel=stopping.reader)
         except Exception as error:  # a refusal of the kernel, or of git: the long way has the words for it
-            if type(error).__name__ in ("SandboxError", "Failure"):
+            if type(error).__name__ in ("SandboxError", "RepositoryError"):
                 return None
             raise
 

@@ -29,7 +29,7 @@ def command(ctx: click.Context, /, envs: tuple[str, ...], **how: Any) -> None:
 
     said = settings(ctx)
     app = app_interface.app()
-    request = app.Request(**said.project(), envs=envs, **how)
+    request = app.CommandRequest(**said.project(), envs=envs, **how)
     gathered = follow(said, lambda emit, cancel: app.fetch(request, emit, cancel))
     if said.json:
         from envtool.report.json_lines import write

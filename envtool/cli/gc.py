@@ -31,7 +31,7 @@ def command(ctx: click.Context, /, keep_size: int | None, older_than: float | No
 
     said = settings(ctx)
     app = app_interface.app()
-    request = app.Request(**said.project())
+    request = app.CommandRequest(**said.project())
     swept = follow(
         said,
         lambda emit, cancel: app.gc(

@@ -41,7 +41,7 @@ def command(ctx: click.Context, /, test: str) -> None:
     path = os.path.join(said.directory, said.file or "envtool.yaml")
     if os.path.lexists(path):
         raise _exists(path)
-    request = app.Request(**said.project())
+    request = app.CommandRequest(**said.project())
     found, wrong = _valid(app, request, app.detect(request), test)
     texts = starter(found, test)
     if not texts:

@@ -30,7 +30,7 @@ def command(ctx: click.Context, /, name: str, path: str, files: bool) -> None:
 
     said = settings(ctx)
     app = app_interface.app()
-    report = app.inspect(app.Request(**said.project()), name, path, files=files)
+    report = app.inspect(app.CommandRequest(**said.project()), name, path, files=files)
     if said.json:
         from envtool.report.json_lines import write
 

@@ -11,8 +11,8 @@ from envtool.cli import app_interface, console, signals
 from envtool.cli.session import leave
 from envtool.errors import UsageError
 from envtool.events import Event, Finished, Output, Started
-from envtool.report.stream import Stream
-from envtool.run.shutdown import Patience
+from envtool.report.stream import EventStream
+from envtool.run.shutdown import GracePeriod
 
 if TYPE_CHECKING:
     from envtool.cli.options import Settings
@@ -25,10 +25,10 @@ def enter(settings: Settings, env: str, argv: tuple[str, ...], **how: Any) -> in
     if settings.json:
         raise UsageError("`--json` means nothing here: standard output belongs to the command", code="usage.json")
     app = app_interface.app()
-    request = app.Request(**settings.project(), **how)
+    request = app.CommandRequest(**settings.project(), **how)
     display = console.display(settings)
     commands: set[str] = set()
-    cancel, patience = app.Cancel.make(), Patience()
+    cancel, patience = app.Cancel.make(), GracePeriod()
 
     def stop(number: int) -> None:
         if cancel.is_set():  # the second time: do not wait; every container dies with this process
@@ -41,7 +41,7 @@ def enter(settings: Settings, env: str, argv: tuple[str, ...], **how: Any) -> in
         sys.stderr.write("interrupted\n")
         leave(130)
 
-    with Stream([display], display.say) as stream:
+    with EventStream([display], display.say) as stream:
 
         def emit(event: Event) -> None:
             patience.hear(event)

@@ -22,7 +22,7 @@ def command(ctx: click.Context) -> None:
 
     said = settings(ctx)
     app = app_interface.app()
-    spec = app.load(app.Request(**said.project()))
+    spec = app.load(app.CommandRequest(**said.project()))
     if said.json:
         from envtool.report.json_lines import write
 

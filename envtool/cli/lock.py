@@ -38,7 +38,7 @@ def command(ctx: click.Context, /, names: tuple[str, ...], upgrade: bool, jobs: 
 
     how = settings(ctx)
     app = app_interface.app()
-    request = app.Request(**how.project(), jobs=jobs or 0, **said)
+    request = app.CommandRequest(**how.project(), jobs=jobs or 0, **said)
     done = follow(how, lambda emit, cancel: app.lock(request, names if upgrade else None, emit, cancel))
     if how.json:
         from envtool.report.json_lines import write

@@ -68,7 +68,7 @@ STATUSES = """
 """
 
 
-class Verbs(click.Group):
+class VerbGroup(click.Group):
     """The group: a verb's module is imported when the verb is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -131,7 +131,7 @@ def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:  
         ctx.exit()
 
 
-@click.group(cls=Verbs, subcommand_metavar="VERB ...", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=VerbGroup, subcommand_metavar="VERB ...", context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "-V", "--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version."
 )

@@ -201,7 +201,7 @@ def _subjects(ctx: click.Context, incomplete: str, *, tasks: bool) -> list[str]:
 
     try:
         said = settings(ctx)
-        spec = app().load(app().Request(**said.project()))
+        spec = app().load(app().CommandRequest(**said.project()))
     except Exception:
         return []
     names = {name for env in spec.envs for name in (env.name, env.base.name, *(layer.name for layer in env.layers))}
@@ -214,7 +214,7 @@ def _known(ctx: click.Context) -> tuple[list[str], list[str]]:
 
     try:
         said = settings(ctx)
-        spec = app().load(app().Request(**said.project()))
+        spec = app().load(app().CommandRequest(**said.project()))
     except Exception:
         return [], []
     return [env.name for env in spec.envs], sorted({task.name for env in spec.envs for task in env.tasks})

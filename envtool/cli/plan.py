@@ -29,7 +29,7 @@ def command(ctx: click.Context, /, task: str, envs: tuple[str, ...], **how: Any)
 
     said = settings(ctx)
     app = app_interface.app()
-    plan = app.plan(app.Request(**said.project(), envs=envs, **how), task)
+    plan = app.plan(app.CommandRequest(**said.project(), envs=envs, **how), task)
     if said.json:
         from envtool.report.json_lines import write
 

@@ -36,7 +36,7 @@ def command(ctx: click.Context, /, env: str, ref: str, compress: str, bare: bool
 
     said = settings(ctx)
     app = app_interface.app()
-    request = app.Request(**said.project(), **how)
+    request = app.CommandRequest(**said.project(), **how)
     more: dict[str, Any] = {"compress": compress, "bare": bare, "project": project}
     pushed = follow(said, lambda emit, cancel: app.push(request, env, ref, emit, cancel, **more))
     if said.json:

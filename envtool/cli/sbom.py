@@ -35,7 +35,7 @@ def command(ctx: click.Context, /, env: str, form: str, output: str | None, **ho
 
     said = settings(ctx)
     app = app_interface.app()
-    request = app.Request(**said.project(), **how)
+    request = app.CommandRequest(**said.project(), **how)
     text = follow(said, lambda emit, cancel: app.sbom(request, env, form, emit, cancel), events=False)
     if output is None:
         sys.stdout.write(text)

@@ -20,9 +20,9 @@ from envtool.events import Finished, Progress
 from envtool.fs import caller_paths
 from envtool.report.formatting import counted
 from envtool.report.json_lines import Lines, result, write
-from envtool.report.stream import Result, Stream, Subscriber
+from envtool.report.stream import EventStream, ReportedResult, Subscriber
 from envtool.report.summary import closing, to_type
-from envtool.run.shutdown import LIMIT, Patience
+from envtool.run.shutdown import LIMIT, GracePeriod
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 
-def status(results: Sequence[Result], *, interrupted: bool = False) -> int:
+def status(results: Sequence[ReportedResult], *, interrupted: bool = False) -> int:
     """The exit status of a run. A failed task (1) is certain knowledge, and so is a spec that is wrong for an env (2):
     they outweigh an env that could not be made (3)."""
     outcomes = {each.outcome for each in results}
@@ -65,7 +65,7 @@ def wanted(
     reports: tuple[str | None, ...] = (),
 ) -> Any:
     """The app's Request for what the command line says; `reports` are files that it names to be written."""
-    return app_interface.app().Request(
+    return app_interface.app().CommandRequest(
         **settings.project(),
         envs=envs,
         jobs=jobs or 0,
@@ -114,7 +114,7 @@ def perform(settings: Settings, task: str, request: Any, junit: str | None, prov
     if settings.json:
         subscribers.append(Lines(sys.stdout))
     begun = time.monotonic()
-    results: Sequence[Result] = ()
+    results: Sequence[ReportedResult] = ()
     written = True
     abandoned = False
     try:
@@ -221,7 +221,7 @@ def _say(path: str, settings: Settings, text: str) -> bool:
     return True
 
 
-def _save(report: Junit, results: Sequence[Result]) -> bool:
+def _save(report: Junit, results: Sequence[ReportedResult]) -> bool:
     try:
         report.write(results)
     except OSError as error:
@@ -239,7 +239,7 @@ def wait(
     """
     app = app_interface.app()
     answers: SimpleQueue[int | BaseException | tuple[Answer]] = SimpleQueue()
-    cancel, patience = app.Cancel.make(), Patience(LIMIT + 0.3)  # the app has its own, and says what it knows
+    cancel, patience = app.Cancel.make(), GracePeriod(LIMIT + 0.3)  # the app has its own, and says what it knows
 
     def say(text: str, *, over: bool = False) -> None:
         if display:
@@ -247,7 +247,7 @@ def wait(
         else:
             print(text, file=sys.stderr)
 
-    with Stream(subscribers, say) as stream, signals.caught(answers.put):
+    with EventStream(subscribers, say) as stream, signals.caught(answers.put):
 
         def emit(event: Event) -> None:
             patience.hear(event)

@@ -26,7 +26,7 @@ envtool store remove --yes
 """
 
 
-class Verbs(click.Group):
+class StoreVerbGroup(click.Group):
     """The group of these verbs."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -54,7 +54,7 @@ class Verbs(click.Group):
 
 
 @click.group(
-    "store", cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]}, subcommand_metavar="VERB ..."
+    "store", cls=StoreVerbGroup, context_settings={"help_option_names": ["-h", "--help"]}, subcommand_metavar="VERB ..."
 )
 def command() -> None:
     """Show where the store is, what it takes, and whether it is whole; remove it."""

@@ -12,7 +12,7 @@ from envtool.report.text import fitted, one_line, pad, shortened, width
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence
 
-    from envtool.cli.app_interface import Check, Locked
+    from envtool.cli.app_interface import CheckOutcome, LockOutcome
     from envtool.model import Json, Spec
 
 LEAST = 12  # columns of a table that would be of no use with fewer
@@ -223,7 +223,7 @@ def _image(value: Any) -> str:
     return f"{value.name}, {counted(len(value.layers), 'layer')}, {size(value.size)}"
 
 
-def locked(done: Locked, columns: int = 0) -> str:
+def locked(done: LockOutcome, columns: int = 0) -> str:
     """What moved, old and new, and the sum."""
     state = "written" if done.written else "unchanged"
     sum_up = f"{done.file}: {done.entries} locked, {state}"
@@ -238,7 +238,7 @@ def locked(done: Locked, columns: int = 0) -> str:
     return "\n".join([*table(rows, columns), "", fitted(sum_up, columns)])
 
 
-def locked_json(done: Locked) -> Json:
+def locked_json(done: LockOutcome) -> Json:
     """The same as a value (docs/json.md)."""
     return {
         "event": "lock",
@@ -249,7 +249,7 @@ def locked_json(done: Locked) -> Json:
     }
 
 
-def checks(found: Sequence[Check], style: Style, *, quiet: bool = False, columns: int = 0) -> str:
+def checks(found: Sequence[CheckOutcome], style: Style, *, quiet: bool = False, columns: int = 0) -> str:
     """A line for each, under what is wrong the command that mends it, and what comes of all."""
     lines: list[str] = []
     for check in found:
@@ -271,7 +271,7 @@ def checks(found: Sequence[Check], style: Style, *, quiet: bool = False, columns
     return "\n".join(lines if quiet and lines == [] else [*lines, "", fitted(last, columns)])
 
 
-def checks_json(found: Iterable[Check]) -> Json:
+def checks_json(found: Iterable[CheckOutcome]) -> Json:
     """The same as a value (docs/json.md)."""
     return {
         "checks": [{"name": each.name, "state": each.state, "text": each.text, "mend": each.mend} for each in found]

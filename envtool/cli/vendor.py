@@ -32,7 +32,7 @@ def command(ctx: click.Context, /, target: str, prune: bool, **how: Any) -> None
 
     said = settings(ctx)
     app = app_interface.app()
-    request = app.Request(**said.project(), **how)
+    request = app.CommandRequest(**said.project(), **how)
     vendored = follow(said, lambda emit, cancel: app.vendor(request, target, emit, cancel, prune=prune))
     if said.json:
         from envtool.report.json_lines import write

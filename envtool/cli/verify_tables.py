@@ -36,7 +36,7 @@ def perform(
 ) -> int:
     """Verify; returns the exit status. Raises EnvtoolError."""
     app = app_interface.app()
-    request = app.Request(**settings.project(), jobs=jobs or 0, fail_fast=fail_fast, offline=offline)
+    request = app.CommandRequest(**settings.project(), jobs=jobs or 0, fail_fast=fail_fast, offline=offline)
     display = None if settings.json and settings.verbosity <= 0 else console.display(settings)
     subscribers: list[Subscriber] = [display] if display else []
     subscribers += [Listener(hear) for hear in app.listeners()]

@@ -31,7 +31,7 @@ def command(ctx: click.Context, names: tuple[str, ...]) -> None:
 
     said = settings(ctx)
     app = app_interface.app()
-    told = app.why(app.Request(**said.project()), names)
+    told = app.why(app.CommandRequest(**said.project()), names)
     if said.json:
         from envtool.report.json_lines import write
 

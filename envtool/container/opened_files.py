@@ -20,7 +20,7 @@ _EVENT = struct.Struct("iIII")  # wd, mask, cookie, length of the name
 _NUMBER = struct.Struct("i")
 
 
-class Watch:
+class OpenedFilesWatch:
     """The supervisor's side of one container's watches."""
 
     def __init__(self, directories: tuple[str, ...]) -> None:

@@ -38,7 +38,7 @@ _MOMENTS = (-(1 << 63), (1 << 63) - 1)  # nanoseconds that the project's own fil
 # ---- inside, after everything but pid 1 has ended ------------------------------------------------------------------
 
 
-class _Sender:
+class _OutputSender:
     """What goes out, and how much more may."""
 
     __slots__ = ("entries", "pipe", "room", "sent")
@@ -53,7 +53,7 @@ class _Sender:
 def collect(project: str, patterns: tuple[str, ...], pipe: int, limit: int) -> None:
     """Send what matches `patterns` (relative to `project`; `*`, `?`, `[]` and `**`), directories whole, once each.
     `limit` is the most that all files together may have, in bytes."""
-    to = _Sender(pipe, limit)
+    to = _OutputSender(pipe, limit)
     try:
         os.chdir(project)
         for pattern in patterns:
@@ -157,7 +157,7 @@ def _fits(test: Any, part: str, name: str) -> bool:
     return test(name) is not None and (not name.startswith(".") or part.startswith("."))
 
 
-def _send(to: _Sender, path: str) -> None:
+def _send(to: _OutputSender, path: str) -> None:
     if path in to.sent:
         return
     to.sent.add(path)
@@ -225,7 +225,7 @@ def _frame(pipe: int, frame: tuple[Any, ...], data: bytes = b"") -> None:
 # ---- outside -------------------------------------------------------------------------------------------------------
 
 
-class Receiver:
+class OutputReceiver:
     """Writes the stream below one directory. `owned`: give everything to that directory's owner (caller root).
     `protected` are paths below it that are no outputs unless one of `patterns` is the very path. `limit`: bytes of all
     files together."""

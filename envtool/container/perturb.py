@@ -27,7 +27,7 @@ _READ = 1 << 16
 _KEPT = 512  # listings that are remembered while they are read
 
 
-class Varied:
+class ContainerPerturber:
     """One container's variation: `begin` once in pid 1, then `filter` in every step."""
 
     def __init__(self, order: str, processors: int, pids: int) -> None:
@@ -52,7 +52,7 @@ class Varied:
                     for number in (1, 2, 3, 10, 12, 15):
                         _signal.signal(number, _signal.SIG_IGN)
                     syscalls.keep_only({0, 1, 2, near.fileno()})
-                    _Clerk(near, backward=self.order == "backward").serve()
+                    _DirectoryLister(near, backward=self.order == "backward").serve()
                 finally:
                     os._exit(1)
             near.close()
@@ -73,7 +73,7 @@ class Varied:
         self._far.close()
 
 
-class _Clerk:
+class _DirectoryLister:
     """Answers questions about directories until it is killed with the container."""
 
     def __init__(self, sock: _socket.socket, *, backward: bool) -> None:
@@ -109,7 +109,7 @@ class _Clerk:
         value, error, flags, undo = 0, 0, 0, None
         try:
             value, undo = self._list(process, first & 0xFFFFFFFF, second, third & 0xFFFFFFFF)
-        except _Refused as refused:
+        except _KernelError as refused:
             error = -refused.number
         except OSError:  # what we may not look into is listed as it is
             flags = _CONTINUE
@@ -155,7 +155,7 @@ class _Clerk:
         return len(answer), (directory, position)
 
 
-class _Refused(Exception):  # noqa: N818 - it is what happened
+class _KernelError(Exception):
     """The kernel's own answer to the call."""
 
     def __init__(self, number: int) -> None:
@@ -188,7 +188,7 @@ def _entries(directory: int, *, backward: bool) -> list[bytes]:
         try:
             size = syscalls.getdents(directory, buffer, _READ)
         except OSError as problem:
-            raise _Refused(problem.errno or errno.EIO) from None
+            raise _KernelError(problem.errno or errno.EIO) from None
         if not size:
             break
         block, at = buffer.raw[:size], 0
@@ -208,7 +208,7 @@ def _chunk(records: list[bytes], position: int, room: int) -> tuple[bytes, int]:
     for record in records:
         if size + len(record) > room:
             if not taken:
-                raise _Refused(errno.EINVAL)
+                raise _KernelError(errno.EINVAL)
             break
         size += len(record)
         after = position + len(taken) + 1

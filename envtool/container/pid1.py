@@ -42,7 +42,7 @@ _TITLE = b"envtool: a container"
 _END_ALL = syscalls.SIGUSR1  # from the supervisor: kill everything now, then collect
 
 
-class Refused(Exception):  # noqa: N818 - it is what happened
+class StageFailed(Exception):  # noqa: N818 - it is what happened
     """A stage of the start failed: what the supervisor will raise."""
 
     def __init__(self, stage: str, error: OSError, text: str = "") -> None:
@@ -52,7 +52,7 @@ class Refused(Exception):  # noqa: N818 - it is what happened
 
 def first(
     program: dict[str, Any],
-    own: userns.Ids,
+    own: userns.IdMaps,
     sock: int,
     stdio: tuple[int, int, int],
     output: int,
@@ -69,7 +69,7 @@ def first(
         try:
             syscalls.unshare(_NAMESPACES | (0 if program["network"] else syscalls.CLONE_NEWNET))
         except OSError as error:
-            raise Refused("unshare", error) from error
+            raise StageFailed("unshare", error) from error
         os.write(sock, messages.pack("maps"))
         # While the supervisor writes the maps, which takes newuidmap a while: what needs no ids.
         if sources is None:
@@ -124,9 +124,9 @@ def _go_first() -> None:
 
 
 def _report(sock: int, error: BaseException) -> None:
-    if isinstance(error, Refused):
+    if isinstance(error, StageFailed):
         report = error.report
-    elif isinstance(error, rootfs.Unopened):
+    elif isinstance(error, rootfs.SourceNotOpened):
         report = ("error", "source", error.errno or 0, str(error.strerror))
     elif isinstance(error, OSError):
         report = ("error", "mounts", error.errno or 0, f"{_refusal(error)}{where(error)}")
@@ -152,7 +152,9 @@ def where(error: BaseException) -> str:
     return f" ({' < '.join(reversed(places[-4:]))})" if places else ""
 
 
-def _pid1(program: dict[str, Any], own: userns.Ids, sock: int, output: int, sources: rootfs.Sources) -> NoReturn:
+def _pid1(
+    program: dict[str, Any], own: userns.IdMaps, sock: int, output: int, sources: rootfs.MountSources
+) -> NoReturn:
     try:
         # After the change of ids, which clears it. A supervisor that died before it is seen by the socket.
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, syscalls.SIGKILL)
@@ -166,7 +168,7 @@ def _pid1(program: dict[str, Any], own: userns.Ids, sock: int, output: int, sour
             program["begin"](program["watch"], *program["watched"])
         syscalls.keep_only({0, 1, 2, sock, *([output] if output >= 0 else [])})
         terminal = _terminal(sock, user=program["user"] == "user") if program.get("terminal") else -1
-        init = _Init()
+        init = _Pid1()
         if "varied" in program:
             program["varied"].begin()
         os.write(sock, messages.pack("up"))
@@ -185,7 +187,7 @@ def _pid1(program: dict[str, Any], own: userns.Ids, sock: int, output: int, sour
 
 def _be_first() -> None:
     if os.getpid() != 1:  # what ends all processes of a container would end those of others
-        raise Refused("internal", OSError(), "it has no process ids of its own")
+        raise StageFailed("internal", OSError(), "it has no process ids of its own")
 
 
 def _import_no_more() -> None:
@@ -244,7 +246,7 @@ def _terminal(sock: int, *, user: bool) -> int:
     return slave
 
 
-class _Init:
+class _Pid1:
     """pid 1 while steps run: which one is running, and whether all is to end."""
 
     __slots__ = ("ending", "running")
@@ -274,7 +276,7 @@ class _Init:
         except ProcessLookupError:
             pass
 
-    def run(self, program: dict[str, Any], own: userns.Ids, sock: int, terminal: int) -> int:
+    def run(self, program: dict[str, Any], own: userns.IdMaps, sock: int, terminal: int) -> int:
         """The steps one after the other: the status of the first that fails, as a shell shows it."""
         for step in program["steps"]:
             if self.ending:
@@ -320,7 +322,7 @@ def _pass_on(heard: int, sock: int) -> None:
         pass
 
 
-def _step(program: dict[str, Any], step: dict[str, Any], own: userns.Ids, said: int, terminal: int) -> NoReturn:
+def _step(program: dict[str, Any], step: dict[str, Any], own: userns.IdMaps, said: int, terminal: int) -> NoReturn:
     try:
         channel = program["varied"].channel() if "varied" in program else set()
         syscalls.keep_only({0, 1, 2, said, *channel, *([terminal] if terminal >= 0 else [])})
@@ -341,7 +343,7 @@ def _step(program: dict[str, Any], step: dict[str, Any], own: userns.Ids, said: 
         try:
             os.chdir(step["cwd"])
         except OSError as error:
-            raise Refused("cwd", error, f"{step['cwd']}: {error.strerror}") from error
+            raise StageFailed("cwd", error, f"{step['cwd']}: {error.strerror}") from error
         if step["call"] is not None:
             _call(step, said)
         execute(step["argv"], step["env"])
@@ -350,7 +352,7 @@ def _step(program: dict[str, Any], step: dict[str, Any], own: userns.Ids, said: 
         os._exit(125)
 
 
-def _restrict(program: dict[str, Any], own: userns.Ids, step: dict[str, Any]) -> None:
+def _restrict(program: dict[str, Any], own: userns.IdMaps, step: dict[str, Any]) -> None:
     if program["user"] == "root":
         user = _user(program, own, step) if "user" in step else 0
         _drop(0 if user else DOCKER_CAPABILITIES)
@@ -376,7 +378,7 @@ def _drop(capabilities: int) -> None:
     syscalls.set_capabilities(capabilities)
 
 
-def _user(program: dict[str, Any], own: userns.Ids, step: dict[str, Any]) -> int:
+def _user(program: dict[str, Any], own: userns.IdMaps, step: dict[str, Any]) -> int:
     """Become the user of a step, known by the stack; the id."""
     try:
         user = program["find"](step["user"], rootfs.read("/etc/passwd"), rootfs.read("/etc/group"))

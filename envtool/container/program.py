@@ -18,7 +18,7 @@ OUTPUTS_LIMIT = 2 << 30  # where a spec says nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bind:
+class BindMount:
     """A host file or directory at a place of the container. Sources that are missing are an error."""
 
     source: str
@@ -30,7 +30,7 @@ class Bind:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Beside:
+class ExtraTree:
     """Another tree to look at, read-only: layer trees, top-most first, merged at a place below /dev."""
 
     lowers: tuple[str, ...]
@@ -38,7 +38,7 @@ class Beside:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cache:
+class CacheMount:
     """A writable directory of the store at `target`, whose files belong to the container's ids. A `fresh` one gets its
     owner and mode."""
 
@@ -52,7 +52,7 @@ class Cache:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Text:
+class TextMount:
     """A read-only file that is nowhere but in this container."""
 
     target: str
@@ -63,7 +63,7 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
+class TmpfsMount:
     """An empty directory in memory; `size` in bytes, 0: half of the machine's."""
 
     target: str
@@ -71,7 +71,7 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Peek:
+class PeekMount:
     """A file or directory of the view or of what is beside, at another place too: `path` in the tree that is shown at
     `tree`. Writes go nowhere."""
 
@@ -100,7 +100,7 @@ class Root:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class ProjectMount:
     """The project as the container sees it: read-only below, ephemeral above, at `target`.
 
     `hidden` are project-relative paths (git-ignored entries, directories collapsed) that must not exist inside.
@@ -113,7 +113,7 @@ class View:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class ContainerStep:
     """One process: `argv` executed, or `call` run without exec in a forked child (then the Program cannot be
     marshalled). `prepare` is called before the root changes, to import what `call` needs.
     """
@@ -129,7 +129,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Variation:
+class ContainerVariation:
     """What may differ between two machines or two runs and must not matter, made to differ (vary.py)."""
 
     order: Literal["", "forward", "backward"] = ""  # how directories are listed: by name, against it, as they are
@@ -142,11 +142,11 @@ class Program:
     """One container: steps run one after the other; the first that fails ends it and gives its status."""
 
     root: Root
-    steps: tuple[Step, ...]
-    binds: tuple[Bind, ...] = ()  # after the view, in order
-    beside: tuple[Beside, ...] = ()
-    shown: tuple[Cache | Text | Memory | Peek, ...] = ()  # last, in order
-    view: View | None = None
+    steps: tuple[ContainerStep, ...]
+    binds: tuple[BindMount, ...] = ()  # after the view, in order
+    beside: tuple[ExtraTree, ...] = ()
+    shown: tuple[CacheMount | TextMount | TmpfsMount | PeekMount, ...] = ()  # last, in order
+    view: ProjectMount | None = None
     joins: tuple[tuple[str, str], ...] = ()  # (directory of the root, place in the view): the one is seen at the other
     laid: tuple[
         int, ...
@@ -165,7 +165,7 @@ class Program:
     outputs: tuple[str, ...] = ()  # patterns relative to the view's target, collected before teardown, always
     outputs_limit: int = OUTPUTS_LIMIT  # bytes of all of them together, holes and all
     sync: bool = True  # False: fsync and its kin do nothing (builds: the core syncs once at the end)
-    vary: Variation | None = None
+    vary: ContainerVariation | None = None
     watch: tuple[str, ...] = ()  # directories of the container: which files in them are opened is told (opened.py)
 
     def flat(self) -> dict[str, Any]:
@@ -211,14 +211,14 @@ class Program:
         }
 
 
-def _flat(shown: Cache | Text | Memory | Peek) -> tuple[Any, ...]:
+def _flat(shown: CacheMount | TextMount | TmpfsMount | PeekMount) -> tuple[Any, ...]:
     match shown:
-        case Cache():
+        case CacheMount():
             owner = (shown.mode, shown.uid, shown.gid) if shown.fresh else None
             return ("cache", shown.target, shown.source, shown.readonly, owner)
-        case Text():
+        case TextMount():
             return ("text", shown.target, shown.content, (shown.mode, shown.uid, shown.gid))
-        case Memory():
+        case TmpfsMount():
             return ("memory", shown.target, shown.size)
-        case Peek():
+        case PeekMount():
             return ("peek", shown.target, shown.tree, shown.path, shown.writable)

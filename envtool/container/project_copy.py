@@ -27,7 +27,7 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def project(source: int, hidden: tuple[str, ...], own: userns.Ids, user: int | None) -> int:
+def project(source: int, hidden: tuple[str, ...], own: userns.IdMaps, user: int | None) -> int:
     """A detached tmpfs with the project in it, of which `source` is a descriptor, without what is hidden, owned by the
     container's `user` (None: by the caller, who makes it). Raises OSError.
     """

@@ -12,7 +12,7 @@ import tty
 _GET_SIZE, _SET_SIZE = termios.TIOCGWINSZ, termios.TIOCSWINSZ
 
 
-class Terminal:
+class PtyTerminal:
     """`attach` once, then `input` and `serve` as the poll object says, `leave` at the end of the pty, `restore`."""
 
     def __init__(self) -> None:

@@ -30,11 +30,11 @@ _NAMES = 16 << 20  # bytes of /etc/passwd and its like
 _READONLY_PROC = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 
 
-class Unopened(OSError):  # noqa: N818 - it is what happened
+class SourceNotOpened(OSError):  # noqa: N818 - it is what happened
     """A source of the host could not be opened."""
 
 
-class Sources:
+class MountSources:
     """Detached mounts of what the host shows: descriptors, and whether a bind is a directory."""
 
     __slots__ = (
@@ -65,16 +65,16 @@ def _source(path: str, attributes: int = 0, *, recursive: bool = True, identity:
     try:
         return mounts.clone(path, attributes, recursive=recursive, identity=identity)
     except OSError as error:
-        raise Unopened(error.errno, str(error.strerror)) from error
+        raise SourceNotOpened(error.errno, str(error.strerror)) from error
 
 
-def open_sources(program: dict[str, Any], own: userns.Ids, maps: dict[tuple[int, int], int]) -> Sources:
+def open_sources(program: dict[str, Any], own: userns.IdMaps, maps: dict[tuple[int, int], int]) -> MountSources:
     """Clone all that comes from the host, with the caller's own rights over paths.
 
     `maps`, when the caller is root: for an owner (uid, gid) the user namespace, as a descriptor, in which what it
     owns belongs to the container's user.
     """
-    sources = Sources()
+    sources = MountSources()
     lowers, upper, work, scratch, _ = program["root"]
     root = own.mode == "root"
     sources.lowers = [_source(path) for path in lowers]
@@ -106,7 +106,7 @@ def open_sources(program: dict[str, Any], own: userns.Ids, maps: dict[tuple[int,
     return sources
 
 
-def copy_foreign(program: dict[str, Any], own: userns.Ids, sources: Sources) -> None:
+def copy_foreign(program: dict[str, Any], own: userns.IdMaps, sources: MountSources) -> None:
     """As the caller, with the maps written: a project of a group that has no id inside is copied. An overlay could
     show it but not change it: a copy to the upper layer has to keep the group (EOVERFLOW).
     """
@@ -114,18 +114,20 @@ def copy_foreign(program: dict[str, Any], own: userns.Ids, sources: Sources) -> 
         _copy_project(sources, program["view"][1], own, None)
 
 
-def _copy_project(sources: Sources, hidden: tuple[str, ...], own: userns.Ids, user: int | None) -> None:
+def _copy_project(sources: MountSources, hidden: tuple[str, ...], own: userns.IdMaps, user: int | None) -> None:
     from envtool.container import project_copy
 
     try:
         copied = project_copy.project(sources.project, hidden, own, user)
     except OSError as error:
-        raise Unopened(error.errno, f"the project, `{error.filename or '.'}` of it ({error.strerror}),") from error
+        raise SourceNotOpened(
+            error.errno, f"the project, `{error.filename or '.'}` of it ({error.strerror}),"
+        ) from error
     os.close(sources.project)
     sources.project = copied
 
 
-def prepare(program: dict[str, Any], own: userns.Ids, sources: Sources) -> None:
+def prepare(program: dict[str, Any], own: userns.IdMaps, sources: MountSources) -> None:
     """With the maps written, and while imports are possible: what `build` will call to copy files, and to give files of
     the project to its user, or let them win over trees that lie over it, where that has to be done."""
     if program.get("copies"):
@@ -142,7 +144,7 @@ def prepare(program: dict[str, Any], own: userns.Ids, sources: Sources) -> None:
         sources.restore_files = project_copy.adopt_and_settle if mixed else project_copy.settle
 
 
-def build(program: dict[str, Any], own: userns.Ids, sources: Sources) -> list[str]:
+def build(program: dict[str, Any], own: userns.IdMaps, sources: MountSources) -> list[str]:
     """Make every mount and change the root. Returns the mount points that were made in a root that is kept. Nothing can
     be imported."""
     mounts.make_private()
@@ -178,7 +180,7 @@ def build(program: dict[str, Any], own: userns.Ids, sources: Sources) -> list[st
     return made if upper else []
 
 
-def _stage(sources: Sources) -> None:
+def _stage(sources: MountSources) -> None:
     os.mkdir("root")
     os.mkdir("skel")
     staged = [*enumerate(sources.lowers), ("k", sources.upper), ("e", sources.scratch), ("p", sources.project)]
@@ -202,7 +204,7 @@ def _merged(name: str, stack: list[int]) -> int:
     return mounts.clone(name, _PLAIN | mounts.RDONLY, recursive=False)
 
 
-def _overlay_root(program: dict[str, Any], own: userns.Ids, sources: Sources, place: str) -> None:
+def _overlay_root(program: dict[str, Any], own: userns.IdMaps, sources: MountSources, place: str) -> None:
     _, upper, work, _, _ = program["root"]
     targets = [HOME] if program["user"] == "user" else []
     targets += [program["view"][2]] if program["view"] is not None else []
@@ -267,7 +269,7 @@ def _prepare(program: dict[str, Any], place: str) -> dict[str, int]:
     return detached
 
 
-def _view(program: dict[str, Any], sources: Sources, place: str) -> int:
+def _view(program: dict[str, Any], sources: MountSources, place: str) -> int:
     """The project under a layer that whites out what is hidden, trees that lie over it, and writes above; detached."""
     hidden = program["view"][1]
     laid, inputs, produced = program.get("laid", ((), (), ()))
@@ -339,7 +341,7 @@ def _parents(path: str, made: dict[str, bool]) -> bool:
 
 
 def _populate(
-    program: dict[str, Any], sources: Sources, detached: dict[str, int], view: int, *, kept: bool
+    program: dict[str, Any], sources: MountSources, detached: dict[str, int], view: int, *, kept: bool
 ) -> list[str]:
     """In the new root: attach everything, in an order in which nothing covers what came before."""
     made: list[str] = []

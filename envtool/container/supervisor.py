@@ -101,7 +101,7 @@ def run(
     if "watch" in program:
         from envtool.container import opened_files
 
-        watch = opened_files.Watch(program["watch"])
+        watch = opened_files.OpenedFilesWatch(program["watch"])
         if watch.descriptors:
             program |= {"watched": watch.descriptors, "begin": opened_files.begin}
     supervisor = _Supervisor(program, own, cancel, receiver)
@@ -119,7 +119,7 @@ def run(
     return result
 
 
-def _id_maps(program: dict[str, Any], own: userns.Ids) -> dict[tuple[int, int], int]:
+def _id_maps(program: dict[str, Any], own: userns.IdMaps) -> dict[tuple[int, int], int]:
     """As root: for each owner of what is shown as the container user's own, the user namespace that maps it so."""
     if own.mode != "root":
         return {}
@@ -136,7 +136,7 @@ def _id_maps(program: dict[str, Any], own: userns.Ids) -> dict[tuple[int, int], 
     return found
 
 
-def _id_map(uid: int, gid: int, to: int, own: userns.Ids) -> int:
+def _id_map(uid: int, gid: int, to: int, own: userns.IdMaps) -> int:
     """The namespace is made once and kept as long as this process: it costs a fork."""
     key = (uid, gid, to, own.uids[0], own.gids[0])
     with _maps_lock:
@@ -184,7 +184,7 @@ def _equipped(program: dict[str, Any], *, terminal: bool) -> dict[str, Any]:
     if "vary" in program:
         from envtool.container import perturb
 
-        program["varied"] = perturb.Varied(*program["vary"])
+        program["varied"] = perturb.ContainerPerturber(*program["vary"])
     return program
 
 
@@ -192,7 +192,7 @@ def _receiver(program: dict[str, Any], directory: str, protected: tuple[str, ...
     from envtool.container import outputs
 
     try:
-        return outputs.Receiver(
+        return outputs.OutputReceiver(
             directory,
             owned=owned,
             protected=protected,
@@ -208,7 +208,7 @@ def _receiver(program: dict[str, Any], directory: str, protected: tuple[str, ...
 class _Supervisor:
     """One running container as its supervisor sees it."""
 
-    def __init__(self, program: dict[str, Any], own: userns.Ids, cancel: int, receiver: Any) -> None:
+    def __init__(self, program: dict[str, Any], own: userns.IdMaps, cancel: int, receiver: Any) -> None:
         self.program, self.own, self.cancel, self.receiver = program, own, cancel, receiver
         self.result = Exit()
         self.failure: tuple[str, int, str] | None = None  # what the container said
@@ -429,9 +429,9 @@ class _Supervisor:
     def _attach(self, descriptors: list[int]) -> None:
         if len(descriptors) != 1 or not os.isatty(descriptors[0]):
             raise ValueError("not a terminal")
-        from envtool.container.pty import Terminal
+        from envtool.container.pty import PtyTerminal
 
-        self.terminal = Terminal()
+        self.terminal = PtyTerminal()
         self.terminal.attach(descriptors.pop(), self.poll)
         self.open += 1
         self._reply(b"t")

@@ -38,7 +38,7 @@ SOURCES = ("/etc/subuid", "/etc/subgid", "/usr/bin/newuidmap")  # what changes w
 _SYSTEM = ("/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin", "/sbin", "/run/wrappers/bin")  # the last is NixOS's
 
 
-class Ids:
+class IdMaps:
     """The maps of one caller: `mode`, and what the kernel is told."""
 
     __slots__ = ("gids", "mode", "uids")
@@ -62,7 +62,7 @@ class Ids:
         return -1
 
 
-def here() -> Ids:
+def here() -> IdMaps:
     """The ids of the caller, the same every time for one user of one machine."""
     uid, gid = os.geteuid(), os.getegid()
     users, groups, people = (_rows(f"/etc/{name}", b":") for name in ("subuid", "subgid", "passwd"))
@@ -77,10 +77,10 @@ def here() -> Ids:
         # beyond COUNT: nothing in a container that has few ids itself
         further = [(COUNT, _FURTHER + COUNT, _LAST + 1 - COUNT)] if end > _FURTHER + _LAST else []
         extents = [(0, base, count), *further]
-        return Ids("root", extents, [*extents])
+        return IdMaps("root", extents, [*extents])
     if uids and gids and helper("newuidmap") and helper("newgidmap"):
-        return Ids("range", _around(uid, *uids[0]), _around(gid, *gids[0]))
-    return Ids("single", [(0, uid, 1)], [(0, gid, 1)])
+        return IdMaps("range", _around(uid, *uids[0]), _around(gid, *gids[0]))
+    return IdMaps("single", [(0, uid, 1)], [(0, gid, 1)])
 
 
 def describe() -> str:
@@ -91,7 +91,7 @@ def describe() -> str:
     return f"{ids.mode} {' '.join(maps)}"
 
 
-def of(described: str) -> Ids | None:
+def of(described: str) -> IdMaps | None:
     """The maps of which `describe` said this; None where it never said so, or the host's root would be in them."""
     if described == describe():
         return here()
@@ -104,7 +104,7 @@ def of(described: str) -> Ids | None:
     if not right or mode not in ("root", "range", "single") or (mode == "root") != (os.geteuid() == 0):
         return None
     further = [extent for extent in here().uids if extent[0] >= COUNT] if mode == "root" else []
-    return Ids(mode, [*uids, *further], [*gids, *further])  # type: ignore[list-item]  # each has three
+    return IdMaps(mode, [*uids, *further], [*gids, *further])  # type: ignore[list-item]  # each has three
 
 
 def helper(name: str) -> str:

@@ -5,7 +5,7 @@ a directory for a symlink while we walk gains nothing. The rules and the error a
 openat2(2), which some container engines refuse; absolute links are errors too. Imports only os: it is on the warm path.
 
 The project's own directory can be renamed by its owner at any moment, and a link put in its place. So it is opened
-once, where its spec is found (`hold`): from then on its path means that very directory, or is an error (`Replaced`).
+once, where its spec is found (`hold`): from then on its path means that very directory, or is an error (`DirectoryReplacedError`).
 The descriptor is kept, so that no other directory can get its numbers.
 """
 
@@ -22,7 +22,7 @@ _held: dict[str, int] = {}  # descriptors of projects by their paths, the one th
 _real: dict[str, str] = {}
 
 
-class Replaced(OSError):  # noqa: N818 - it is what happened
+class DirectoryReplacedError(OSError):
     """At the path of the project there is another directory by now, or none."""
 
     def __init__(self, path: str) -> None:
@@ -35,7 +35,7 @@ def hold(path: str, identity: tuple[int, ...] = ()) -> None:
     descriptor = open_top(path)
     if identity and _identity(descriptor) != identity:
         os.close(descriptor)
-        raise Replaced(path)
+        raise DirectoryReplacedError(path)
     place = _real.get(path) or os.readlink(f"/proc/self/fd/{descriptor}")
     for each in (place, path):
         known = _held.pop(each, -1)
@@ -74,11 +74,11 @@ def open_top(path: str) -> int:
         found = os.open(path, _TOP)
     except (FileNotFoundError, NotADirectoryError):
         if known >= 0:
-            raise Replaced(path) from None
+            raise DirectoryReplacedError(path) from None
         raise
     if known >= 0 and _identity(found) != _identity(known):
         os.close(found)
-        raise Replaced(path)
+        raise DirectoryReplacedError(path)
     return found
 
 

@@ -22,16 +22,16 @@ def state(found: os.stat_result) -> State:
     return (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
 
 
-class Changes:
+class DirectoryChanges:
     """What this process changed. For any number of threads."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self._chains: dict[State, int] = {}
 
-    def record_around(self, directory: int) -> Change:
+    def record_around(self, directory: int) -> DirectoryChange:
         """A context for one change in an open directory."""
-        return Change(self, directory)
+        return DirectoryChange(self, directory)
 
     def note(self, before: State, after: State) -> None:
         """One state became the other by us."""
@@ -44,12 +44,12 @@ class Changes:
             return before == after or (chain is not None and chain == self._chains.get(after))
 
 
-class Change:
+class DirectoryChange:
     """See Changes.around. One at a time: else another's state would come between."""
 
     __slots__ = ("_before", "_changes", "_directory")
 
-    def __init__(self, changes: Changes, directory: int) -> None:
+    def __init__(self, changes: DirectoryChanges, directory: int) -> None:
         self._changes, self._directory = changes, directory
 
     def __enter__(self) -> None:
@@ -67,4 +67,4 @@ class Change:
             self._changes.lock.release()
 
 
-OURS = Changes()
+OURS = DirectoryChanges()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import IO
 
-    from envtool.fs.changes import Change, Changes
+    from envtool.fs.changes import DirectoryChange, DirectoryChanges
 
 PREFIX, SUFFIX = ".envtool-", ".tmp"  # of what is being written; a kill leaves it, `OpenDirectory.sweep` takes it away
 _RANDOM = 8  # bytes, of which the name has hexadecimal digits
@@ -40,7 +40,7 @@ class OpenDirectory:
 
     __slots__ = ("changes", "fd", "owner")
 
-    def __init__(self, fd: int, owner: tuple[int, int] | None, changes: Changes | None = None) -> None:
+    def __init__(self, fd: int, owner: tuple[int, int] | None, changes: DirectoryChanges | None = None) -> None:
         self.fd, self.owner, self.changes = fd, owner, changes
 
     @classmethod
@@ -57,7 +57,7 @@ class OpenDirectory:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def changing(self) -> Change | _Untold:
+    def changing(self) -> DirectoryChange | _NoRecord:
         """A context for one change in it."""
         return self.changes.record_around(self.fd) if self.changes else _UNTOLD
 
@@ -135,10 +135,10 @@ class OpenDirectory:
             os.close(fd)  # swept by another process before it was locked
         raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
-    def atomic_write(self, name: str, mode: int = 0, *, replace: bool = True, sync: bool = True) -> Written:
+    def atomic_write(self, name: str, mode: int = 0, *, replace: bool = True, sync: bool = True) -> AtomicFile:
         """A context with a file to write, which takes its place at the end, whole, or is gone. `replace` False: never
         in the place of something (FileExistsError)."""
-        return Written(self, plain(name), mode, replace=replace, sync=sync)
+        return AtomicFile(self, plain(name), mode, replace=replace, sync=sync)
 
     def create(self, name: str) -> IO[bytes]:
         """A new file in its place at once, for what others read while it grows; one of this name is taken away. To be
@@ -279,7 +279,7 @@ class NewFile:
         self._directory.close()
 
 
-class Written:
+class AtomicFile:
     """See OpenDirectory.written."""
 
     __slots__ = ("_directory", "_draft", "_file", "_mode", "_name", "_replace", "_sync")
@@ -336,7 +336,7 @@ def _link(temporary: str, name: str, fd: int) -> None:
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name) from None
 
 
-class _Untold:
+class _NoRecord:
     """A context in which nothing is noted."""
 
     def __enter__(self) -> None:
@@ -346,7 +346,7 @@ class _Untold:
         pass
 
 
-_UNTOLD = _Untold()
+_UNTOLD = _NoRecord()
 
 
 # ---- names -----------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from __future__ import annotations
 _RANGE = 1 << 30  # ids; root has more
 
 
-class Unknown(Exception):  # noqa: N818 - it is who it is
+class UnknownUserError(Exception):
     """No such user or group; its text says so."""
 
 
@@ -30,7 +30,7 @@ def find(wanted: str, passwd: bytes, group: bytes) -> User:
         (each for each in entries if each[2] == name), None
     )
     if entry is None and not _number(name):
-        raise Unknown(f"there is no user `{name}` in /etc/passwd")
+        raise UnknownUserError(f"there is no user `{name}` in /etc/passwd")
     uid = int(entry[2]) if entry else int(name)
     gid = int(entry[3]) if entry and _number(entry[3]) else 0
     home = entry[5] if entry and len(entry) > 5 and entry[5] else "/"
@@ -50,7 +50,7 @@ def find_group(wanted: str, group: bytes) -> int:
     """The id of GROUP or GID. Raises Unknown."""
     entry = next((each for each in _entries(group, 3) if each[0] == wanted), None)
     if entry is None and not _number(wanted):
-        raise Unknown(f"there is no group `{wanted}` in /etc/group")
+        raise UnknownUserError(f"there is no group `{wanted}` in /etc/group")
     return int(entry[2]) if entry else int(wanted)
 
 

@@ -8,20 +8,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from envtool.build.context import Cancel
-from envtool.images import blobs
-from envtool.images.image import Content, Image
+from envtool.images import image_blobs
+from envtool.images.image import ExportedImage, ImageLayerContent
 from envtool.images.image_blobs import Blob
 from envtool.net.oci import serialize
-from envtool.net.oci.documents import OCI_CONFIG, OCI_MANIFEST, Descriptor, Document, Manifest
+from envtool.net.oci.documents import OCI_CONFIG, OCI_MANIFEST, Descriptor, Document, ImageManifest
 from envtool.net.oci.layout import NAME
 from envtool.store.packing import Form
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Assembled:
+class AssembledImage:
     """What is written: `layers` bottom first, one for each of the image's; `config` and `manifest` name them all."""
 
-    image: Image
+    image: ExportedImage
     layers: tuple[Blob, ...]
     config: Blob
     manifest: Document
@@ -38,44 +38,48 @@ class Assembled:
         return sum(blob.descriptor.size for blob in self.blobs)
 
 
-def plain(image: Image) -> Assembled:
+def plain(image: ExportedImage) -> AssembledImage:
     """Every layer as its tar, also what came compressed: for docker-archive, which names layers by diff ID."""
-    return _assembled(image, [blobs.plain(each) for each in image.contents], came=False)
+    return _assembled(image, [image_blobs.plain(each) for each in image.contents], came=False)
 
 
-def local(image: Image, form: Form, directory: str, cancel: Cancel, *, jobs: int = 0) -> Assembled:
+def local(image: ExportedImage, form: Form, directory: str, cancel: Cancel, *, jobs: int = 0) -> AssembledImage:
     """Layers of images as those images had them, ours as `form` says; what has to be packed for that is put into
     `directory`. Raises StoreError, Interrupted."""
 
-    def pack(number: int, each: Content) -> Blob:
+    def pack(number: int, each: ImageLayerContent) -> Blob:
         if each.blob:
-            return blobs.as_it_came(each)
-        return blobs.packed(each, form, os.path.join(directory, str(number)), cancel) if form else blobs.plain(each)
+            return image_blobs.as_it_came(each)
+        return (
+            image_blobs.packed(each, form, os.path.join(directory, str(number)), cancel)
+            if form
+            else image_blobs.plain(each)
+        )
 
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1, thread_name_prefix="layer") as pool:
         return assembled(image, [*pool.map(pack, range(len(image.contents)), image.contents)])
 
 
-def assembled(image: Image, layers: Sequence[Blob]) -> Assembled:
+def assembled(image: ExportedImage, layers: Sequence[Blob]) -> AssembledImage:
     """The image with these layers. Where it is the very image that its base names, it has that one's manifest."""
     return _assembled(image, layers, came=image.origin is not None)
 
 
-def _assembled(image: Image, layers: Sequence[Blob], *, came: bool) -> Assembled:
+def _assembled(image: ExportedImage, layers: Sequence[Blob], *, came: bool) -> AssembledImage:
     config = Blob(descriptor=serialize.descriptor(image.config, OCI_CONFIG), data=image.config)
     manifest = image.origin if came else None
     if manifest is None:
-        named = Manifest(
+        named = ImageManifest(
             media_type=OCI_MANIFEST,
             config=config.descriptor,
             layers=tuple(layer.descriptor for layer in layers),
             annotations=image.annotations,
         )
         manifest = serialize.manifest_document(named)
-    return Assembled(image=image, layers=tuple(layers), config=config, manifest=manifest)
+    return AssembledImage(image=image, layers=tuple(layers), config=config, manifest=manifest)
 
 
-def described(item: Assembled) -> Descriptor:
+def described(item: AssembledImage) -> Descriptor:
     """How an index names it: with its platform, and the name under which it was given away."""
     document = item.manifest
     name = item.image.name

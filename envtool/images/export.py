@@ -9,21 +9,30 @@ from dataclasses import dataclass
 
 from envtool import host_access
 from envtool.api import PROJECT
-from envtool.build.context import Setting
+from envtool.build.context import Context
 from envtool.build.fetch_files import bring
 from envtool.build.parents import copies, joins
 from envtool.build.scheduler import Stack
-from envtool.build.site import StackSite
+from envtool.build.site import ContainerSite
 from envtool.build.stack_files import LIMIT, StackTree
 from envtool.build.tracking import told
 from envtool.errors import StoreError, UsageError
 from envtool.fs.beneath import ESCAPES
 from envtool.fs.caller_paths import reached, written
 from envtool.images import assemble, layout, runtime_layer, tar_archive
-from envtool.images.assemble import Assembled
+from envtool.images.assemble import AssembledImage
 from envtool.images.devcontainer import MARK, document
-from envtool.images.image import Content, Image, Wish, archive, given_back, image, is_its_base, refuse_host
-from envtool.images.target import PIPE, Target
+from envtool.images.image import (
+    ExportedImage,
+    ExportOptions,
+    ImageLayerContent,
+    archive,
+    given_back,
+    image,
+    is_its_base,
+    refuse_host,
+)
+from envtool.images.target import PIPE, ExportTarget
 from envtool.model import Env
 from envtool.project import source_files as projects
 from envtool.store import layers, packing
@@ -33,7 +42,7 @@ MODE = 0o644  # whatever the umask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class ExportedLayer:
     """One layer as it was given away: `name` is what the spec calls it; `size` bytes under `digest`."""
 
     name: str
@@ -44,18 +53,20 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Exported:
+class ExportResult:
     """What was written: `digest` names the manifest (empty where there is none), `size` is bytes of all blobs."""
 
     env: str
-    target: Target
+    target: ExportTarget
     name: str
     digest: str
     size: int
-    layers: tuple[Given, ...]
+    layers: tuple[ExportedLayer, ...]
 
 
-def export(env: Env, stack: Stack, setting: Setting, target: Target, wish: Wish, *, form: Form, out: int) -> Exported:
+def export(
+    env: Env, stack: Stack, setting: Context, target: ExportTarget, wish: ExportOptions, *, form: Form, out: int
+) -> ExportResult:
     """Write it; `out` is a descriptor for what goes to PIPE. Raises UsageError, MakeError, Interrupted."""
     docker = target.form == "docker-archive"
     if form and target.form not in ("oci", "oci-archive"):
@@ -69,12 +80,14 @@ def export(env: Env, stack: Stack, setting: Setting, target: Target, wish: Wish,
         item = assemble.plain(made) if docker else assemble.local(made, form, work, setting.cancel)
         _write(item, target, setting, out)
         piece.outcome = "done"
-    return Exported(
+    return ExportResult(
         env=env.name, target=target, name=wish.name, digest=item.manifest.digest, size=item.size, layers=given(item)
     )
 
 
-def devcontainer(env: Env, stack: Stack, setting: Setting, target: Target, *, spec: str, name: str) -> Exported:
+def devcontainer(
+    env: Env, stack: Stack, setting: Context, target: ExportTarget, *, spec: str, name: str
+) -> ExportResult:
     """Write the file with which editors open the env's image. Raises UsageError, StoreError."""
     refuse_host(env, stack)
     _ours(target.path, setting.root)
@@ -87,7 +100,7 @@ def devcontainer(env: Env, stack: Stack, setting: Setting, target: Target, *, sp
             file.write(text)
     except OSError as error:
         raise _unwritten(target.path, error) from error
-    return Exported(env=env.name, target=target, name=name, digest="", size=len(text), layers=())
+    return ExportResult(env=env.name, target=target, name=name, digest="", size=len(text), layers=())
 
 
 def _ours(path: str, project: str) -> None:
@@ -110,24 +123,26 @@ def _unwritten(path: str, error: OSError) -> StoreError:
 
 
 @contextmanager
-def held(env: Env, stack: Stack, setting: Setting, event_id: str, wish: Wish) -> Iterator[tuple[Image, str]]:
+def held(
+    env: Env, stack: Stack, setting: Context, event_id: str, wish: ExportOptions
+) -> Iterator[tuple[ExportedImage, str]]:
     """The image of an env with all that it is made of at hand, and a directory for what has to be packed. Raises
     UsageError, MakeError, Interrupted."""
     with layers.using(setting.store, [made.layer for made in stack.made]), layers.scratch(setting.store) as work:
         files = _project(stack, setting, os.path.join(work, "project")) if wish.project else None
         made = image(env, stack, setting.store, wish, project=files)
         base = stack.made[0].settled
-        site = StackSite(setting, base.request, (), event_id)
+        site = ContainerSite(setting, base.request, (), event_id)
         if is_its_base(env, wish):
             original = base.node.kind.original(base.request, base.pins, site)
             made = given_back(made, original, base.request.name) if original else made
         for each in stack.made:
             if archive(each) is not None:  # its tree may have come from another image's file, packed otherwise
-                bring(each.settled, setting, event_id, StackSite(setting, each.settled.request, (), event_id))
+                bring(each.settled, setting, event_id, ContainerSite(setting, each.settled.request, (), event_id))
         yield made, work
 
 
-def _project(stack: Stack, setting: Setting, path: str) -> Content:
+def _project(stack: Stack, setting: Context, path: str) -> ImageLayerContent:
     """A layer with the files that git has or would take, and what layers made beside them, written to a file."""
     settled = [made.settled for made in stack.made]
     listed = projects.listed(setting.root, setting.cancel.reader)
@@ -140,9 +155,9 @@ def _project(stack: Stack, setting: Setting, path: str) -> Content:
         if len(content) >= LIMIT:
             raise UsageError(f"{place}, which a build wrote, is too large for an image", code="export-project")
     try:
-        with host_access.Entries(setting.root) as entries, open(path, "xb") as file:
+        with host_access.EntryOpener(setting.root) as entries, open(path, "xb") as file:
             items = runtime_layer.project(listed, entries, generated, PROJECT)
-            sink = packing.Sink(file.fileno(), "", setting.cancel.reader)
+            sink = packing.CompressedWriter(file.fileno(), "", setting.cancel.reader)
             for piece in runtime_layer.pieces(items, stack.epoch, entries):
                 sink.write(piece)
             diff_id, size, _, _ = sink.close()
@@ -150,7 +165,7 @@ def _project(stack: Stack, setting: Setting, path: str) -> Content:
         setting.cancel.check()
         why = "it leads out of the project, which it did not a moment ago" if error.errno == ESCAPES else error.strerror
         raise StoreError(f"the project cannot be read: {error.filename}: {why}", code="export-project") from error
-    return Content(name="project", diff_id=diff_id, size=size, tar=path)
+    return ImageLayerContent(name="project", diff_id=diff_id, size=size, tar=path)
 
 
 def _beside(wanted: Sequence[tuple[str, str]], tree: StackTree) -> dict[str, str]:
@@ -164,10 +179,10 @@ def _beside(wanted: Sequence[tuple[str, str]], tree: StackTree) -> dict[str, str
     return found
 
 
-def given(item: Assembled) -> tuple[Given, ...]:
+def given(item: AssembledImage) -> tuple[ExportedLayer, ...]:
     """The layers of an image as they are given away, bottom first."""
     return tuple(
-        Given(
+        ExportedLayer(
             name=content.name,
             diff_id=content.diff_id,
             digest=blob.descriptor.digest,
@@ -178,7 +193,7 @@ def given(item: Assembled) -> tuple[Given, ...]:
     )
 
 
-def _write(item: Assembled, target: Target, setting: Setting, out: int) -> None:
+def _write(item: AssembledImage, target: ExportTarget, setting: Context, out: int) -> None:
     docker = target.form == "docker-archive"
     if target.form == "oci":
         layout.write(item, target.path, setting.cancel, setting.root)

@@ -13,7 +13,7 @@ from envtool.api import PROJECT, Fetch, Original
 from envtool.build import resolution
 from envtool.build.context import PATH
 from envtool.build.parents import joins
-from envtool.build.resolution import Made
+from envtool.build.resolution import MadeLayer
 from envtool.build.scheduler import Stack
 from envtool.build.stack_files import StackTree
 from envtool.build.variables import add
@@ -21,7 +21,7 @@ from envtool.errors import FetchError, UsageError
 from envtool.images import project_links, runtime_layer
 from envtool.model import Env, Json
 from envtool.net.oci import documents, platforms, serialize
-from envtool.net.oci.documents import Config, Document, Platform, sha256
+from envtool.net.oci.documents import Document, ImageConfig, Platform, sha256
 from envtool.run import stack_contents, task_container
 from envtool.store import blobs
 from envtool.store.layers import Layer, records
@@ -38,7 +38,7 @@ GROUND = "user, home, project"  # the layer of `ground`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Content:
+class ImageLayerContent:
     """One layer: `size` bytes of tar with this diff ID. It is a captured tree of the store (`tree`), a blob as an image
     had it (`blob`, a path), a tar that was written for this (`tar`, a path), or a small one (`data`)."""
 
@@ -52,20 +52,20 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
+class ExportedImage:
     """A whole image. `origin` is the manifest as it came, where this is the very image that the base names."""
 
     name: str  # for people: "localhost/unit:latest"
     epoch: int
     platform: Platform
     config: bytes
-    contents: tuple[Content, ...]  # bottom first
+    contents: tuple[ImageLayerContent, ...]  # bottom first
     annotations: Mapping[str, str] = field(default_factory=dict)
     origin: Document | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class ExportOptions:
     """What was asked of an image: its name; `bare`: the stack and nothing else, run as its base says; `project`: with
     the project's files."""
 
@@ -74,7 +74,9 @@ class Wish:
     project: bool = False
 
 
-def image(env: Env, stack: Stack, store: Store, wish: Wish, *, project: Content | None = None) -> Image:
+def image(
+    env: Env, stack: Stack, store: Store, wish: ExportOptions, *, project: ImageLayerContent | None = None
+) -> ExportedImage:
     """The image of an env whose layers stand, with the layer `project` on top. Raises UsageError where the base cannot
     be given away."""
     refuse_host(env, stack)
@@ -84,7 +86,7 @@ def image(env: Env, stack: Stack, store: Store, wish: Wish, *, project: Content 
     created = _time(stack.epoch)
     base = stack.made[0].settled
     source = base.node.kind.image_source(base.request, base.pins)
-    config = Config(
+    config = ImageConfig(
         platform=platforms.parse(source.platform) if source else platforms.of_machine(base.request.arch),
         diff_ids=tuple(content.diff_id for content in found),
         run=bare_config(env, stack) if wish.bare else run_config(env, stack),
@@ -97,7 +99,7 @@ def image(env: Env, stack: Stack, store: Store, wish: Wish, *, project: Content 
         created=created,
     )
     named = {BASE_NAME: source.name, BASE_DIGEST: source.digest} if source and source.name else {}
-    return Image(
+    return ExportedImage(
         name=wish.name,
         epoch=stack.epoch,
         platform=config.platform,
@@ -107,12 +109,12 @@ def image(env: Env, stack: Stack, store: Store, wish: Wish, *, project: Content 
     )
 
 
-def is_its_base(env: Env, wish: Wish) -> bool:
+def is_its_base(env: Env, wish: ExportOptions) -> bool:
     """Whether the image of an env is what it stands on, and nothing else."""
     return wish.bare and not (wish.project or env.layers or env.set)
 
 
-def given_back(image: Image, original: Original, what: str) -> Image:
+def given_back(image: ExportedImage, original: Original, what: str) -> ExportedImage:
     """The image with the documents that it came with. Raises FetchError where they are not of these layers."""
     config = documents.read_config(original.config, f"{what}: its config")
     by_id = {content.diff_id: content for content in image.contents}
@@ -127,15 +129,15 @@ def given_back(image: Image, original: Original, what: str) -> Image:
     )
 
 
-def _ground(stack: Stack) -> Content:
+def _ground(stack: Stack) -> ImageLayerContent:
     """The layer that makes containers of others like ours."""
     layers = [made.layer for made in stack.made]
     files = {
         path.lstrip("/"): text for path, text in StackTree(layers).read([f"/{n}" for n in runtime_layer.NAMES]).items()
     }
-    has = Standing(layers).has
+    has = VisiblePaths(layers).has
     data = runtime_layer.layer(has, files, project_links.links(stack.made, has), project=PROJECT, epoch=stack.epoch)
-    return Content(name=GROUND, diff_id=sha256(data), size=len(data), data=data)
+    return ImageLayerContent(name=GROUND, diff_id=sha256(data), size=len(data), data=data)
 
 
 def bare_config(env: Env, stack: Stack) -> dict[str, Json]:
@@ -177,7 +179,7 @@ def run_config(env: Env, stack: Stack) -> dict[str, Json]:
     }
 
 
-class Standing:
+class VisiblePaths:
     """Which paths the merged layers have, as their manifests say. `layers` bottom first."""
 
     def __init__(self, layers: Sequence[Layer]) -> None:
@@ -209,22 +211,22 @@ def refuse_host(env: Env, stack: Stack) -> None:
         )
 
 
-def archive(made: Made) -> Fetch | None:
+def archive(made: MadeLayer) -> Fetch | None:
     """The file that a layer was in an image; None for what was made here."""
     settled = made.settled
     found = settled.node.kind.build(settled.request, settled.pins).archive
     return next(fetch for fetch in settled.fetches if fetch.name == found.name) if found else None
 
 
-def _content(made: Made, store: Store) -> Content:
+def _content(made: MadeLayer, store: Store) -> ImageLayerContent:
     layer, name = made.layer, made.settled.node.spec.name
     fetch = archive(made)
     if fetch is None:
-        return Content(name=name, diff_id=layer.diff_id, size=layer.size, tree=layer.tree)
-    return Content(name=name, diff_id=layer.diff_id, size=layer.size, blob=blobs.path(store, fetch.sha256))
+        return ImageLayerContent(name=name, diff_id=layer.diff_id, size=layer.size, tree=layer.tree)
+    return ImageLayerContent(name=name, diff_id=layer.diff_id, size=layer.size, blob=blobs.path(store, fetch.sha256))
 
 
-def _history(stack: Stack, kept: Sequence[Made], created: str) -> list[tuple[str, str, bool]]:
+def _history(stack: Stack, kept: Sequence[MadeLayer], created: str) -> list[tuple[str, str, bool]]:
     return [
         (created, f"envtool: {made.settled.node.spec.name} ({made.settled.node.kind.name})", made not in kept)
         for made in stack.made

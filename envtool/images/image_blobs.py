@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from envtool.build.context import Cancel
 from envtool.container import userns
 from envtool.errors import BuildError, Interrupted, StoreError
-from envtool.images.image import Content
+from envtool.images.image import ImageLayerContent
 from envtool.net.oci.documents import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, Descriptor
 from envtool.store import decompress, packing
 from envtool.store.packing import Form, Packed
@@ -29,15 +29,15 @@ class Blob:
     descriptor: Descriptor
     data: bytes | None = None
     path: str = ""
-    content: Content | None = None
+    content: ImageLayerContent | None = None
 
 
-def plain(content: Content) -> Blob:
+def plain(content: ImageLayerContent) -> Blob:
     """A layer as its tar, whatever it is packed with."""
     return Blob(descriptor=Descriptor(media_type=OCI_LAYER, digest=content.diff_id, size=content.size), content=content)
 
 
-def as_it_came(content: Content) -> Blob:
+def as_it_came(content: ImageLayerContent) -> Blob:
     """The layer of an image as that image had it. Raises StoreError."""
     form = packing.form_of(content.blob)
     name = os.path.basename(content.blob)
@@ -47,7 +47,7 @@ def as_it_came(content: Content) -> Blob:
     )
 
 
-def packed(content: Content, form: Form, path: str, cancel: Cancel) -> Blob:
+def packed(content: ImageLayerContent, form: Form, path: str, cancel: Cancel) -> Blob:
     """A layer, packed into the new file `path`. Raises StoreError, Interrupted."""
     packing.prepare(form)
     try:
@@ -65,7 +65,7 @@ def write(blob: Blob, out: int, cancel: Cancel) -> None:
     if blob.content is not None:
         _, _, digest, size = _pack(blob.content, out, "", cancel)
     else:
-        sink = packing.Sink(out, "", cancel.reader)
+        sink = packing.CompressedWriter(out, "", cancel.reader)
         with _ended(), _opened(blob) as pieces:
             for piece in pieces:
                 sink.write(piece)
@@ -77,13 +77,13 @@ def write(blob: Blob, out: int, cancel: Cancel) -> None:
         )
 
 
-def _pack(content: Content, out: int, form: Form, cancel: Cancel) -> Packed:
+def _pack(content: ImageLayerContent, out: int, form: Form, cancel: Cancel) -> Packed:
     """Write a layer's tar, compressed by `form`, and see that it is the one of its diff ID."""
     with _ended():
         if content.tree:
             answer: Packed = userns.inside(packing.pack, ".", out, form, cancel.reader, at=content.tree)
         else:
-            sink = packing.Sink(out, form, cancel.reader)
+            sink = packing.CompressedWriter(out, form, cancel.reader)
             for piece in _tar(content):
                 sink.write(piece)
             answer = sink.close()
@@ -117,7 +117,7 @@ def _opened(blob: Blob) -> Iterator[Iterator[bytes]]:
         yield iter(lambda: file.read(CHUNK), b"")
 
 
-def _tar(content: Content) -> Iterator[bytes]:
+def _tar(content: ImageLayerContent) -> Iterator[bytes]:
     if content.data:
         yield content.data
         return

@@ -13,10 +13,10 @@ from envtool.build.context import Cancel
 from envtool.errors import FetchError, StoreError, UsageError
 from envtool.fs.caller_paths import reached
 from envtool.fs.directory import OpenDirectory
-from envtool.images import blobs
-from envtool.images.assemble import Assembled, described
+from envtool.images import image_blobs
+from envtool.images.assemble import AssembledImage, described
 from envtool.net.oci import layout, serialize
-from envtool.net.oci.documents import OCI_INDEX, Descriptor, Index
+from envtool.net.oci.documents import OCI_INDEX, Descriptor, ImageIndex
 from envtool.net.oci.layout import NAME
 
 MARK = "oci-layout"
@@ -25,7 +25,7 @@ INDEX = "index.json"
 MODE = 0o644  # whatever the umask: others read the directory
 
 
-def write(item: Assembled, path: str, cancel: Cancel, project: str = "") -> None:
+def write(item: AssembledImage, path: str, cancel: Cancel, project: str = "") -> None:
     """Write it there; `project`: see drafts.reached. Raises UsageError where there is something else, StoreError,
     Interrupted."""
     before = _before(path)
@@ -37,7 +37,7 @@ def write(item: Assembled, path: str, cancel: Cancel, project: str = "") -> None
                     name = os.path.basename(place(blob.descriptor))
                     if not _holds(inner, name, blob.descriptor):
                         with inner.atomic_write(name, MODE) as out:
-                            blobs.write(blob, out.fileno(), cancel)
+                            image_blobs.write(blob, out.fileno(), cancel)
             with top.atomic_write(MARK, MODE) as out:
                 out.write(MARK_TEXT)
             with top.atomic_write(INDEX, MODE) as out:
@@ -49,7 +49,7 @@ def write(item: Assembled, path: str, cancel: Cancel, project: str = "") -> None
 def index(entry: Descriptor, before: tuple[Descriptor, ...] = ()) -> bytes:
     """The index with one more image."""
     kept = tuple(other for other in before if other.annotations.get(NAME) != entry.annotations[NAME])
-    return serialize.index_document(Index(media_type=OCI_INDEX, manifests=(*kept, entry))).body
+    return serialize.index_document(ImageIndex(media_type=OCI_INDEX, manifests=(*kept, entry))).body
 
 
 def place(descriptor: Descriptor) -> str:

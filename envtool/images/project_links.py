@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from envtool.api import PROJECT
 from envtool.build.parents import joins
-from envtool.build.resolution import Made
+from envtool.build.resolution import MadeLayer
 from envtool.container import userns
 from envtool.store.layers import records
 
 
-def links(stack: Sequence[Made], exists: Callable[[str], bool]) -> dict[str, str]:
+def links(stack: Sequence[MadeLayer], exists: Callable[[str], bool]) -> dict[str, str]:
     """Path -> target of each link, both absolute. `exists` tells of a path (relative to the root) whether the stack has
     it."""
     found: dict[str, str] = {}
@@ -60,7 +60,7 @@ def _parents(path: str) -> Iterator[str]:
         yield path
 
 
-def _outward(made: Made, source: str) -> dict[str, str]:
+def _outward(made: MadeLayer, source: str) -> dict[str, str]:
     """The relative links below a directory of a layer that lead out of it."""
     if not made.layer.tree:
         return {}

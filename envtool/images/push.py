@@ -11,20 +11,20 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from envtool.build.context import Setting
+from envtool.build.context import Context
 from envtool.build.scheduler import Stack
 from envtool.build.tracking import told
 from envtool.errors import UsageError
 from envtool.events import Progress
 from envtool.images import assemble, image_blobs
-from envtool.images.export import Given, given, held
-from envtool.images.image import Content, Wish
+from envtool.images.export import ExportedLayer, given, held
+from envtool.images.image import ExportOptions, ImageLayerContent
 from envtool.images.image_blobs import MEDIA_TYPES, Blob
 from envtool.model import Env, Json
 from envtool.net.oci import reference
 from envtool.net.oci.documents import Descriptor
 from envtool.net.oci.reference import Reference
-from envtool.net.oci.registry import Client
+from envtool.net.oci.registry import RegistryClient
 from envtool.store import answer_cache, packing
 from envtool.store.packing import Form
 
@@ -32,7 +32,7 @@ AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pushed:
+class PushResult:
     """What is there now: `name` with its tag, `digest` of the manifest; `size` bytes, of which `sent` went up."""
 
     env: str
@@ -40,7 +40,7 @@ class Pushed:
     digest: str
     size: int
     sent: int
-    layers: tuple[Given, ...]
+    layers: tuple[ExportedLayer, ...]
 
 
 def where(text: str) -> Reference:
@@ -51,19 +51,19 @@ def where(text: str) -> Reference:
     return found
 
 
-def push(env: Env, stack: Stack, setting: Setting, to: Reference, wish: Wish, *, form: Form) -> Pushed:
+def push(env: Env, stack: Stack, setting: Context, to: Reference, wish: ExportOptions, *, form: Form) -> PushResult:
     """Push it. Raises UsageError, MakeError, Interrupted."""
     if setting.offline:
         raise UsageError("`--offline` and a registry contradict each other", code="offline")
     event_id = f"push:{env.name}"
-    client = Client(cancelled=setting.cancel.is_set)
+    client = RegistryClient(cancelled=setting.cancel.is_set)
     with (
         told(setting, event_id, "push", env.name) as piece,
         held(env, stack, setting, event_id, wish) as (made, work),
     ):
-        sender = _Sender(client, to, setting, event_id, mount=_beside(stack, to))
+        sender = _LayerSender(client, to, setting, event_id, mount=_beside(stack, to))
 
-        def one(number: int, each: Content) -> Blob:
+        def one(number: int, each: ImageLayerContent) -> Blob:
             return _layer(each, sender, form, os.path.join(work, str(number)))
 
         sender.expect(sum(each.size for each in made.contents))
@@ -75,7 +75,7 @@ def push(env: Env, stack: Stack, setting: Setting, to: Reference, wish: Wish, *,
         setting.cancel.check()
         client.push_document(to, item.manifest.body, item.manifest.media_type)
         piece.outcome = "done"
-    return Pushed(
+    return PushResult(
         env=env.name, name=str(to), digest=item.manifest.digest, size=item.size, sent=sender.sent, layers=given(item)
     )
 
@@ -90,11 +90,11 @@ def _beside(stack: Stack, to: Reference) -> tuple[str, ...]:
     return (found.repository,) if found.registry == to.registry else ()
 
 
-class _Sender:
+class _LayerSender:
     """Sends blobs from several threads, and says how far they are."""
 
     def __init__(
-        self, client: Client, to: Reference, setting: Setting, event_id: str, *, mount: tuple[str, ...]
+        self, client: RegistryClient, to: Reference, setting: Context, event_id: str, *, mount: tuple[str, ...]
     ) -> None:
         self.client = client
         self.to = to
@@ -132,7 +132,7 @@ class _Sender:
             self.setting.emit(Progress(id=self._event_id, done=self._done, total=self._total))
 
 
-def _layer(each: Content, sender: _Sender, form: Form, path: str) -> Blob:
+def _layer(each: ImageLayerContent, sender: _LayerSender, form: Form, path: str) -> Blob:
     """Have one layer in the registry; what it is there."""
     if each.blob:
         blob = image_blobs.as_it_came(each)

@@ -27,7 +27,7 @@ _LINES = {"etc/passwd": b"envtool:x:1000:1000::/home/envtool:/bin/sh\n", "etc/gr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
+class RuntimeFile:
     """One member: a symlink to `link`, a file like the project's `file`, a file with `content`, or a directory."""
 
     mode: int
@@ -43,53 +43,53 @@ def layer(
     """The tar. `exists` tells of a path (relative to the root) whether the stack has it; `files` are those of NAMES
     that it has, with their content; `links` are what else is to be there, path -> target; `project` is the project's
     directory."""
-    items: dict[str, Item] = {}
+    items: dict[str, RuntimeFile] = {}
     top = project.strip("/")
     for path, mode, owner in (("tmp", 0o1777, 0), ("run", 0o755, 0), (HOME, 0o755, USER), (top, 0o755, USER)):
         if path == HOME or not exists(path):
-            items[path] = Item(mode=mode, owner=owner)
+            items[path] = RuntimeFile(mode=mode, owner=owner)
     for path in NAMES:
         text = files.get(path, b"")
         known = any(line.split(b":")[2:3] == [b"%d" % USER] for line in text.split(b"\n"))
         if not known and (path in files or not exists(path)):
             gap = b"" if not text or text.endswith(b"\n") else b"\n"
-            items[path] = Item(mode=0o644, content=text + gap + _LINES[path])
+            items[path] = RuntimeFile(mode=0o644, content=text + gap + _LINES[path])
     for place, target in links.items():
-        items[place.strip("/")] = Item(mode=0o777, link=target)
+        items[place.strip("/")] = RuntimeFile(mode=0o777, link=target)
     _parents(items, lambda path: not exists(path), top)
     return tar(items, epoch)
 
 
 def project(
-    listed: Sequence[str], entries: host_access.Entries, generated: Mapping[str, bytes], top: str
-) -> dict[str, Item]:
+    listed: Sequence[str], entries: host_access.EntryOpener, generated: Mapping[str, bytes], top: str
+) -> dict[str, RuntimeFile]:
     """The project's files as members below `top` (absolute): `listed` are their paths in it, which `entries` opens;
     `generated` are files that layers made beside the sources, by their place (absolute). Owned by the user of tasks,
     executable or not, whatever else their modes say. Raises OSError, UsageError."""
     inside = top.strip("/")
-    items = {place.strip("/"): Item(mode=0o644, owner=USER, content=text) for place, text in generated.items()}
+    items = {place.strip("/"): RuntimeFile(mode=0o644, owner=USER, content=text) for place, text in generated.items()}
     for path in listed:
         descriptor = entries.open(path)
         try:
             mode = os.fstat(descriptor).st_mode
             if stat.S_ISLNK(mode):
-                items[f"{inside}/{path}"] = Item(mode=0o777, owner=USER, link=os.readlink("", dir_fd=descriptor))
+                items[f"{inside}/{path}"] = RuntimeFile(mode=0o777, owner=USER, link=os.readlink("", dir_fd=descriptor))
             elif stat.S_ISREG(mode):
-                items[f"{inside}/{path}"] = Item(mode=0o755 if mode & 0o100 else 0o644, owner=USER, file=path)
+                items[f"{inside}/{path}"] = RuntimeFile(mode=0o755 if mode & 0o100 else 0o644, owner=USER, file=path)
         finally:
             os.close(descriptor)
-    items[inside] = Item(mode=0o755, owner=USER)
+    items[inside] = RuntimeFile(mode=0o755, owner=USER)
     _parents(items, lambda path: path.startswith(inside + "/"), inside)
     return items
 
 
-def _parents(items: dict[str, Item], wanted: Callable[[str], bool], top: str) -> None:
+def _parents(items: dict[str, RuntimeFile], wanted: Callable[[str], bool], top: str) -> None:
     """Directories for members whose parents are wanted and not there; the user's below `top`."""
     for path in [*items]:
         owner = USER if path.startswith(top + "/") else 0
         while path := posixpath.dirname(path):
             if path not in items and wanted(path):
-                items[path] = Item(mode=0o755, owner=owner)
+                items[path] = RuntimeFile(mode=0o755, owner=owner)
 
 
 def user(passwd: bytes) -> str:
@@ -101,21 +101,23 @@ def user(passwd: bytes) -> str:
     return NAME
 
 
-def tar(items: Mapping[str, Item], epoch: int) -> bytes:
+def tar(items: Mapping[str, RuntimeFile], epoch: int) -> bytes:
     """Members by path, each directory before its content, as a tar with all times at `epoch` (seconds): none of them is
     a file of the project."""
     return b"".join(_pieces(items, epoch, lambda _: BytesIO(), 0))
 
 
 def pieces(
-    items: Mapping[str, Item], epoch: int, entries: host_access.Entries, limit: int = host_access.MOST
+    items: Mapping[str, RuntimeFile], epoch: int, entries: host_access.EntryOpener, limit: int = host_access.MOST
 ) -> Iterator[bytes]:
     """The same, bit by bit, with files of the project, which have at most `limit` bytes together. Raises OSError;
     UsageError where a file is none any more or changes meanwhile, and for larger ones."""
     return _pieces(items, epoch, lambda path: host_access.regular(entries.open(path), path, limit), limit)
 
 
-def _pieces(items: Mapping[str, Item], epoch: int, opened: Callable[[str], BinaryIO], room: int) -> Iterator[bytes]:
+def _pieces(
+    items: Mapping[str, RuntimeFile], epoch: int, opened: Callable[[str], BinaryIO], room: int
+) -> Iterator[bytes]:
     for path in sorted(items, key=lambda path: os.fsencode(path).split(b"/")):
         item, name = items[path], os.fsencode(path)
         head = partial(tar_write.header, mode=item.mode, uid=item.owner, gid=item.owner, mtime=epoch)

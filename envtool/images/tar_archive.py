@@ -12,15 +12,15 @@ from collections.abc import Callable
 from functools import partial
 
 from envtool.build.context import Cancel
-from envtool.images import blobs, layout
-from envtool.images.assemble import Assembled, described
+from envtool.images import image_blobs, layout
+from envtool.images.assemble import AssembledImage, described
 from envtool.keys import canonical
 from envtool.store import tar_write
 
 
-def write(item: Assembled, out: int, cancel: Cancel, *, docker: bool) -> None:
+def write(item: AssembledImage, out: int, cancel: Cancel, *, docker: bool) -> None:
     """Write it to a descriptor. Raises StoreError, OSError, Interrupted; then what was written is no archive."""
-    tar = _Tar(out, item.image.epoch)
+    tar = _TarWriter(out, item.image.epoch)
     named = {layout.MARK: layout.MARK_TEXT, layout.INDEX: layout.index(described(item))}
     if docker:
         named |= _docker(item)
@@ -30,12 +30,12 @@ def write(item: Assembled, out: int, cancel: Cancel, *, docker: bool) -> None:
         tar.directory(directory)
     for blob in sorted(item.blobs, key=lambda blob: blob.descriptor.size):
         cancel.check()
-        fill = partial(blobs.write, blob, cancel=cancel)
+        fill = partial(image_blobs.write, blob, cancel=cancel)
         tar.member(layout.place(blob.descriptor), blob.descriptor.size, fill)
     tar.end()
 
 
-def _docker(item: Assembled) -> dict[str, bytes]:
+def _docker(item: AssembledImage) -> dict[str, bytes]:
     """What docker reads (moby's image/tarexport; image/spec/v1.2.md): config and layers by their paths, and in
     `repositories` what versions before 1.10 looked for."""
     layers = [layout.place(layer.descriptor) for layer in item.layers]
@@ -48,7 +48,7 @@ def _docker(item: Assembled) -> dict[str, bytes]:
     }
 
 
-class _Tar:
+class _TarWriter:
     """Members one after the other, straight to a descriptor."""
 
     def __init__(self, out: int, epoch: int) -> None:

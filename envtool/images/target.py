@@ -19,7 +19,7 @@ _PACKED = (".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.xz", ".txz", ".tar.bz2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class ExportTarget:
     """A format and a path; PIPE stands for standard output."""
 
     form: Format
@@ -28,12 +28,12 @@ class Target:
     def __str__(self) -> str:
         return f"{self.form}:{self.path}"
 
-    def below(self, directory: str) -> Target:
+    def below(self, directory: str) -> ExportTarget:
         """The same with a path that is relative to a directory."""
         return self if self.path == PIPE else replace(self, path=posixpath.join(directory, self.path))
 
 
-def target(path: str, form: str) -> Target:
+def target(path: str, form: str) -> ExportTarget:
     """What was asked for: a path alone (`unit.tar` is an archive, `unit` a layout), skopeo's words (`oci:DIR`,
     `oci-archive:FILE`, `docker-archive:FILE`), or a path and a format. Raises UsageError (code export-target)."""
     word, colon, rest = path.partition(":")
@@ -44,7 +44,7 @@ def target(path: str, form: str) -> Target:
         if not path:
             raise UsageError(f"`{word}:` needs a path", code="export-target")
     if form == "devcontainer":
-        return Target(form="devcontainer", path=path or DEVCONTAINER)
+        return ExportTarget(form="devcontainer", path=path or DEVCONTAINER)
     path = path or PIPE
     if path.endswith(_PACKED):
         raise UsageError(
@@ -56,7 +56,7 @@ def target(path: str, form: str) -> Target:
     found: Format = known or ("docker-archive" if path == PIPE or path.endswith(".tar") else "oci")
     if found == "oci" and path == PIPE:
         raise UsageError("an OCI layout is a directory: say where", code="export-target", hint="envtool export ENV DIR")
-    return Target(form=found, path=path)
+    return ExportTarget(form=found, path=path)
 
 
 def name(env: Env, tag: str, form: Format = "oci") -> str:

@@ -11,7 +11,7 @@ from envtool.build.stack_files import StackTree
 from envtool.model import Json
 from envtool.run.stack_contents import asked, packages
 from envtool.store.layers import Layer, records
-from envtool.store.overlay_view import Record, history, merged, record
+from envtool.store.overlay_view import OverlayEntry, history, merged, record
 
 WORDS = {"d": "directory", "o": "directory", "f": "file", "l": "symlink", "w": "deletion", "p": "fifo",
          "b": "block device", "c": "character device"}  # fmt: skip
@@ -19,7 +19,7 @@ DEEP = 2  # components of a path that a sum of sizes is told for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class PlacedLayer:
     """A made layer with its place in a spec, or with as much of that as its sheet says."""
 
     subject: str  # "base", "layer"
@@ -30,7 +30,7 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class File:
+class ListedFile:
     """One entry. `layer` is the index of the one that has it, in a stack."""
 
     path: str  # absolute
@@ -43,14 +43,14 @@ class File:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sums:
+class FileTotals:
     """Of many files. `directories` are (path, bytes of all files below), largest first."""
 
     entries: int
     types: Mapping[str, int]
     size: int  # bytes of contents
     directories: tuple[tuple[str, int], ...]
-    files: tuple[File, ...]  # the largest
+    files: tuple[ListedFile, ...]  # the largest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,19 +58,19 @@ class LayerReport:
     """A layer, looked into. `brought` are packages that are in what it makes and not in what it stands on; None where
     that is not in the store any more."""
 
-    member: Member
-    sums: Sums
+    member: PlacedLayer
+    sums: FileTotals
     brought: tuple[Package, ...] | None
     built: Mapping[str, Json]
     below: tuple[str, ...]  # keys, bottom first; empty where one is gone
-    files: tuple[File, ...] = ()
+    files: tuple[ListedFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class StackLayer:
     """A layer in a stack. `seen` are bytes of its files that no other layer hides."""
 
-    member: Member
+    member: PlacedLayer
     entries: int
     seen: int
 
@@ -80,18 +80,18 @@ class EnvReport:
     """A stack, looked into, bottom first."""
 
     env: str
-    steps: tuple[Step, ...]
-    sums: Sums
+    steps: tuple[StackLayer, ...]
+    sums: FileTotals
     packages: Mapping[str, int]  # type -> how many
-    files: tuple[File, ...] = ()
+    files: tuple[ListedFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class PathInLayer:
     """What one layer says of a path: whether that is seen, and what it is there."""
 
-    member: Member
-    file: File
+    member: PlacedLayer
+    file: ListedFile
     seen: bool
 
 
@@ -101,11 +101,11 @@ class PathReport:
 
     path: str
     there: bool
-    said: tuple[Said, ...]
+    said: tuple[PathInLayer, ...]
     owners: tuple[Package, ...] = field(default=())
 
 
-def layer(member: Member, below: Sequence[Layer] | None, plugins: Sequence[object], *, files: bool) -> LayerReport:
+def layer(member: PlacedLayer, below: Sequence[Layer] | None, plugins: Sequence[object], *, files: bool) -> LayerReport:
     """Look into one layer; `below` is what it stands on, None where that is not all there. Raises UsageError for a
     plugin that fails, MakeError for a damaged layer."""
     found = [_file(path, record(fields)) for path, fields in records(member.layer)]
@@ -128,7 +128,7 @@ def _name(package: Package) -> tuple[str, str, str, str]:
     return package.type, package.namespace, package.name, package.version
 
 
-def env(name: str, members: Sequence[Member], plugins: Sequence[object], *, files: bool) -> EnvReport:
+def env(name: str, members: Sequence[PlacedLayer], plugins: Sequence[object], *, files: bool) -> EnvReport:
     """Look into a stack. Raises as `layer`."""
     listed = [[*records(member.layer)] for member in members]
     seen = [_file(path, record(fields), at) for path, (fields, at) in sorted(merged(listed).items())]
@@ -141,7 +141,7 @@ def env(name: str, members: Sequence[Member], plugins: Sequence[object], *, file
     return EnvReport(
         env=name,
         steps=tuple(
-            Step(member=member, entries=len(entries), seen=size)
+            StackLayer(member=member, entries=len(entries), seen=size)
             for member, entries, size in zip(members, listed, sizes, strict=True)
         ),
         sums=sums(seen),
@@ -150,12 +150,12 @@ def env(name: str, members: Sequence[Member], plugins: Sequence[object], *, file
     )
 
 
-def path(where: str, members: Sequence[Member], plugins: Sequence[object]) -> PathReport:
+def path(where: str, members: Sequence[PlacedLayer], plugins: Sequence[object]) -> PathReport:
     """Who put a path there. `where` is absolute. Raises as `layer`."""
     name = os.path.normpath(where).lstrip("/")
     told = history(os.fsencode(name), [records(member.layer) for member in members])
     said = tuple(
-        Said(member=members[at], file=_file(os.fsencode(name), record(fields), at), seen=seen)
+        PathInLayer(member=members[at], file=_file(os.fsencode(name), record(fields), at), seen=seen)
         for at, fields, seen in told
     )
     there = any(each.seen for each in said)
@@ -169,12 +169,12 @@ def owners(tree: Tree, where: str, plugins: Sequence[object]) -> tuple[Package, 
     return tuple(asked("envtool_owners", plugins, tree=tree, path=where))
 
 
-def sums(found: Iterable[File], most: int = 10) -> Sums:
+def sums(found: Iterable[ListedFile], most: int = 10) -> FileTotals:
     """Pure."""
     types: dict[str, int] = {}
     sizes: dict[str, int] = {}
     total = count = 0
-    largest: list[File] = []
+    largest: list[ListedFile] = []
     for each in found:
         count += 1
         types[each.type] = types.get(each.type, 0) + 1
@@ -187,11 +187,13 @@ def sums(found: Iterable[File], most: int = 10) -> Sums:
         largest.append(each)
     largest.sort(key=lambda each: (-each.size, each.path))
     ranked = sorted(sizes.items(), key=lambda pair: (-pair[1], pair[0]))
-    return Sums(entries=count, types=types, size=total, directories=tuple(ranked[:most]), files=tuple(largest[:most]))
+    return FileTotals(
+        entries=count, types=types, size=total, directories=tuple(ranked[:most]), files=tuple(largest[:most])
+    )
 
 
-def _file(name: bytes, said: Record, at: int = 0) -> File:
-    return File(
+def _file(name: bytes, said: OverlayEntry, at: int = 0) -> ListedFile:
+    return ListedFile(
         path=f"/{os.fsdecode(name)}",
         type=WORDS.get(said.letter, said.letter),
         mode=said.mode,
@@ -202,6 +204,6 @@ def _file(name: bytes, said: Record, at: int = 0) -> File:
     )
 
 
-def hides(report: PathReport) -> tuple[Said, ...]:
+def hides(report: PathReport) -> tuple[PathInLayer, ...]:
     """What is there and not seen."""
     return tuple(each for each in report.said if not each.seen and each.file.type != WORDS["w"])

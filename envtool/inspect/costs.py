@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from envtool.store.inventory import Item, Sort, Survey
+from envtool.store.inventory import Inventory, Sort, StoredItem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stack:
+class EnvLayers:
     """An env that is known of: its layers that stand in the store, by key."""
 
     project: str  # absolute path
@@ -36,23 +36,23 @@ class Cost:
     after_files: int
 
 
-def stacks(found: Survey, here: Iterable[Stack]) -> tuple[Stack, ...]:
+def stacks(found: Inventory, here: Iterable[EnvLayers]) -> tuple[EnvLayers, ...]:
     """All envs: those of this project as it is now, those of others as they started last."""
     known = {(stack.project, stack.env): stack for stack in here}
     mine = {stack.project for stack in known.values()}
     for use in sorted(found.uses, key=lambda use: use.time):
         project = os.path.dirname(use.spec)
         if use.env and project not in mine:
-            known[project, use.env] = Stack(project=project, env=use.env, layers=use.layers & found.sheets.keys())
+            known[project, use.env] = EnvLayers(project=project, env=use.env, layers=use.layers & found.sheets.keys())
     taken = {key for stack in known.values() for key in stack.layers}
     for key, sheet in sorted(found.sheets.items()):
         if key not in taken:
-            rest = known.get((sheet.project, ""), Stack(project=sheet.project, env="", layers=frozenset()))
-            known[sheet.project, ""] = Stack(project=sheet.project, env="", layers=rest.layers | {key})
+            rest = known.get((sheet.project, ""), EnvLayers(project=sheet.project, env="", layers=frozenset()))
+            known[sheet.project, ""] = EnvLayers(project=sheet.project, env="", layers=rest.layers | {key})
     return tuple(stack for _, stack in sorted(known.items(), key=lambda pair: (pair[0][0], not pair[0][1], pair[0][1])))
 
 
-def costs(found: Survey, envs: Collection[Stack], gone: Collection[Item]) -> tuple[Cost, ...]:
+def costs(found: Inventory, envs: Collection[EnvLayers], gone: Collection[StoredItem]) -> tuple[Cost, ...]:
     """One for each env, in their order."""
     counts = Counter(key for env in envs for key in env.layers)
     sizes = {(item.sort, item.name): item for item in found.items if not item.other}
@@ -61,10 +61,10 @@ def costs(found: Survey, envs: Collection[Stack], gone: Collection[Item]) -> tup
 
 
 def _cost(
-    env: Stack,
-    found: Survey,
+    env: EnvLayers,
+    found: Inventory,
     counts: Mapping[str, int],
-    sizes: Mapping[tuple[Sort, str], Item],
+    sizes: Mapping[tuple[Sort, str], StoredItem],
     lost: Collection[tuple[Sort, str]],
 ) -> Cost:
     layers = {key: sizes["layer", key] for key in env.layers if ("layer", key) in sizes}

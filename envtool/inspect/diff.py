@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from envtool.api import Package
-from envtool.store.overlay_view import Entries, Record, merged, record
+from envtool.store.overlay_view import Entries, OverlayEntry, merged, record
 
 KINDS = ("type", "content", "link", "device", "mode", "owner", "xattr")
 Tree: TypeAlias = Mapping[bytes, bytes]  # path -> fields of each entry, as a manifest has them
@@ -17,18 +17,18 @@ DEEP = 3  # components of a path by which differences are counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Changed:
+class ChangedFile:
     """One path. `how` is "added", "removed" or "changed"; `kinds` (of KINDS) say what is another; sizes are bytes."""
 
     path: str
     how: str
     kinds: tuple[str, ...]
-    old: Record | None
-    new: Record | None
+    old: OverlayEntry | None
+    new: OverlayEntry | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Moved:
+class ChangedPackage:
     """One package: its versions before and after, several where it is there several times."""
 
     type: str
@@ -43,7 +43,7 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class DirectoryDifferences:
     """The differences below one directory, counted. `size` is how many bytes it grew by."""
 
     path: str
@@ -54,12 +54,12 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class TreeDifferences:
     """All of it, sorted."""
 
-    packages: tuple[Moved, ...]
-    files: tuple[Changed, ...]
-    places: tuple[Place, ...]
+    packages: tuple[ChangedPackage, ...]
+    files: tuple[ChangedFile, ...]
+    places: tuple[DirectoryDifferences, ...]
 
     @property
     def same(self) -> bool:
@@ -67,10 +67,10 @@ class Difference:
         return not self.packages and not self.files
 
 
-def difference(old: Tree, new: Tree, before: Iterable[Package], after: Iterable[Package]) -> Difference:
+def difference(old: Tree, new: Tree, before: Iterable[Package], after: Iterable[Package]) -> TreeDifferences:
     """Of two trees and the packages in them. Pure."""
     changed = files(old, new)
-    return Difference(packages=moved(before, after), files=changed, places=places(changed))
+    return TreeDifferences(packages=moved(before, after), files=changed, places=places(changed))
 
 
 def seen(stack: Sequence[Entries]) -> Tree:
@@ -78,9 +78,9 @@ def seen(stack: Sequence[Entries]) -> Tree:
     return {path: b"d" + fields[1:] if fields[:1] == b"o" else fields for path, (fields, _) in merged(stack).items()}
 
 
-def files(old: Tree, new: Tree) -> tuple[Changed, ...]:
+def files(old: Tree, new: Tree) -> tuple[ChangedFile, ...]:
     """Every path that is not the same."""
-    found: list[Changed] = []
+    found: list[ChangedFile] = []
     for path in sorted(old.keys() | new.keys()):
         mine, other = old.get(path), new.get(path)
         if mine == other:
@@ -90,11 +90,11 @@ def files(old: Tree, new: Tree) -> tuple[Changed, ...]:
         if was and now and not kinds:
             continue
         how = "changed" if was and now else "added" if now else "removed"
-        found.append(Changed(path=f"/{os.fsdecode(path)}", how=how, kinds=kinds, old=was, new=now))
+        found.append(ChangedFile(path=f"/{os.fsdecode(path)}", how=how, kinds=kinds, old=was, new=now))
     return tuple(found)
 
 
-def _kinds(old: Record, new: Record) -> tuple[str, ...]:
+def _kinds(old: OverlayEntry, new: OverlayEntry) -> tuple[str, ...]:
     if old.letter != new.letter:
         return ("type",)
     found: list[str] = []
@@ -111,11 +111,11 @@ def _kinds(old: Record, new: Record) -> tuple[str, ...]:
     return tuple(found)
 
 
-def moved(before: Iterable[Package], after: Iterable[Package]) -> tuple[Moved, ...]:
+def moved(before: Iterable[Package], after: Iterable[Package]) -> tuple[ChangedPackage, ...]:
     """Every package that is not there as often, or not in the same versions."""
     old, new = _versions(before), _versions(after)
     return tuple(
-        Moved(type=key[0], name=key[1], old=old.get(key, ()), new=new.get(key, ()))
+        ChangedPackage(type=key[0], name=key[1], old=old.get(key, ()), new=new.get(key, ()))
         for key in sorted(old.keys() | new.keys())
         if old.get(key, ()) != new.get(key, ())
     )
@@ -129,7 +129,7 @@ def _versions(packages: Iterable[Package]) -> Mapping[tuple[str, str], tuple[str
     return {key: tuple(sorted(versions)) for key, versions in found.items()}
 
 
-def places(changed: Sequence[Changed]) -> tuple[Place, ...]:
+def places(changed: Sequence[ChangedFile]) -> tuple[DirectoryDifferences, ...]:
     """By directory, those with the most differences first."""
     found: dict[str, list[int]] = {}
     for each in changed:
@@ -139,6 +139,6 @@ def places(changed: Sequence[Changed]) -> tuple[Place, ...]:
         counts[("added", "removed", "changed").index(each.how)] += 1
         counts[3] += (each.new.size if each.new else 0) - (each.old.size if each.old else 0)
     return tuple(
-        Place(path=path, added=added, removed=removed, changed=other, size=size)
+        DirectoryDifferences(path=path, added=added, removed=removed, changed=other, size=size)
         for path, (added, removed, other, size) in sorted(found.items(), key=lambda pair: (-sum(pair[1][:3]), pair[0]))
     )

@@ -26,7 +26,7 @@ from envtool.fs import store_files
 from envtool.store import blobs, canonical, json_documents, layers, locks, results, snapshots
 from envtool.store.collect import collect
 from envtool.store.disk_errors import FULL
-from envtool.store.inventory import Item, as_others, deletable, names, under
+from envtool.store.inventory import StoredItem, as_others, deletable, names, under
 from envtool.store.overlay_view import record
 from envtool.store.store import IDS, OWN, ROOMS, STAMP, Store, others
 from envtool.store.temp_dirs import remove_tree
@@ -53,7 +53,7 @@ class Damage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
+class StoreCheck:
     """All that was found, and how much was looked at: things by sort, and bytes."""
 
     damages: tuple[Damage, ...]
@@ -76,7 +76,7 @@ class _Job:
     look: Callable[[], Damage | None]
 
 
-def check(store: Store, *, jobs: int = 0, progress: Progress | None = None) -> Checked:
+def check(store: Store, *, jobs: int = 0, progress: Progress | None = None) -> StoreCheck:
     """Look at all of it, the largest first. `progress` may raise, and then that is raised."""
     stores = _stores(store)
     work = sorted(_jobs(stores), key=lambda job: (-job.size, job.sort, job.name))
@@ -99,7 +99,7 @@ def check(store: Store, *, jobs: int = 0, progress: Progress | None = None) -> C
         counts[job.sort] = counts.get(job.sort, 0) + 1
     wrong = [*rooms(store), *(damage for other in stores[1:] for damage in _rooms(other))]
     damages = [*wrong, *sorted(found, key=lambda each: (each.sort, each.name))]
-    return Checked(damages=tuple(damages), counts=counts, size=sum(job.size for job in work))
+    return StoreCheck(damages=tuple(damages), counts=counts, size=sum(job.size for job in work))
 
 
 def size(store: Store) -> int:
@@ -403,7 +403,7 @@ def _strangers(place: str, listed: Iterable[str]) -> Iterator[Damage]:
 # ---- repair ----------------------------------------------------------------------------------------------------------
 
 
-def repair(store: Store, found: Checked) -> Checked:
+def repair(store: Store, found: StoreCheck) -> StoreCheck:
     """Take away what is damaged, to be made or fetched again, and restore the modes of directories. What is in use, and
     what is not ours, stays."""
     return replace(found, damages=tuple(replace(each, mended=_mend(store, each)) for each in found.damages))
@@ -417,7 +417,7 @@ def _mend(whole: Store, damage: Damage) -> str:
         if damage.sort == "room":
             return _restore(store, damage.name)
         if damage.sort in ("layer", "file", "result"):
-            item = Item(sort=damage.sort, name=damage.name, size=0, used=0.0, ids=damage.ids)  # type: ignore[arg-type]
+            item = StoredItem(sort=damage.sort, name=damage.name, size=0, used=0.0, ids=damage.ids)  # type: ignore[arg-type]
             if damage.sort == "file" and damage.what.startswith("its mode"):
                 os.chmod(blobs.path(store, damage.name), 0o644)
                 return "restored"

@@ -10,10 +10,10 @@ def envtool_base_kinds() -> list[api.Kind]:
     from envtool.kinds.debian.base import Debian
     from envtool.kinds.dockerfile.base import Dockerfile
     from envtool.kinds.host import Host
-    from envtool.kinds.image.base import Image
+    from envtool.kinds.image.base import ImageBase
     from envtool.kinds.tarball import Tarball
 
-    return [Host(), Debian(), Tarball(), Image(), Dockerfile()]
+    return [Host(), Debian(), Tarball(), ImageBase(), Dockerfile()]
 
 
 @api.hook

@@ -109,7 +109,7 @@ class Host(Kind):
     version: ClassVar[int] = 2
     pinned: ClassVar[bool] = False
     pins: ClassVar[Json] = shapes.record({"system": shapes.TEXT, "installed": shapes.mapping({"type": "string"})})
-    _last: host_files.Installed | None = None
+    _last: host_files.HostFiles | None = None
 
     def resolve(self, request: Request, site: Site) -> Json:
         """What is installed now."""
@@ -175,7 +175,7 @@ class Host(Kind):
         return f"{pins['system']}, this machine"
 
 
-def _beside(found: host_files.Installed) -> dict[str, Json]:
+def _beside(found: host_files.HostFiles) -> dict[str, Json]:
     return {BESIDE: found.digest, BESIDE_ETC: found.etc}
 
 

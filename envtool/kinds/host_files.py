@@ -36,7 +36,7 @@ ALTERNATIVES = "/etc/alternatives"  # what commands without a package are also c
 
 
 @dataclass(slots=True)
-class Installed:
+class HostFiles:
     """How it all stood at one moment."""
 
     digest: str = ""  # of all but /etc; lower-case hex
@@ -46,21 +46,21 @@ class Installed:
     unseen: str = ""  # why not all could be looked at
 
 
-def look(private: frozenset[str]) -> Installed:
+def look(private: frozenset[str]) -> HostFiles:
     """How it stands now. `private` are the names in /etc that no stack is given."""
-    return _Look(private).look()
+    return _HostScan(private).look()
 
 
-class _Look:
+class _HostScan:
     def __init__(self, private: frozenset[str]) -> None:
         self._private = private
-        self._found = Installed()
+        self._found = HostFiles()
         self._rows: dict[str, str] = {}
         self._walked: set[str] = set()
         self._trees: dict[str, None] = {}
         self._links: list[str] = []
 
-    def look(self) -> Installed:
+    def look(self) -> HostFiles:
         found = self._found
         tops = [top for top in TOPS if os.path.isdir(top) and not os.path.islink(top)]
         for pattern in DEEP:

@@ -6,12 +6,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from envtool.lock.lock import Entry, Lock, items
+from envtool.lock.lock import Lock, LockEntry, items
 from envtool.model import Json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class LockChange:
     """One pinned thing that came (`old` empty), went (`new` empty) or moved. `entry` is the base or layer, as in `layer
     deps`; without a `name` it came or went as a whole."""
 
@@ -22,16 +22,18 @@ class Change:
     platform: str = ""
 
 
-def changes(old: Lock, new: Lock) -> tuple[Change, ...]:
+def changes(old: Lock, new: Lock) -> tuple[LockChange, ...]:
     """Everything that differs, by entry and name. Entries of one name (a matrix) are told apart by what they hold."""
-    found: dict[Change, None] = {}
+    found: dict[LockChange, None] = {}
     for title, before, after in _pairs(old, new):
         whole = after or before
         assert whole is not None
         platform = whole.question.platform
         if before is None or after is None:
             size = f"{len(_pinned(whole))} pinned"
-            row = Change(entry=title, name="", old=size if before else "", new=size if after else "", platform=platform)
+            row = LockChange(
+                entry=title, name="", old=size if before else "", new=size if after else "", platform=platform
+            )
             found[row] = None
             continue
         had, has = _pinned(before), _pinned(after)
@@ -39,15 +41,17 @@ def changes(old: Lock, new: Lock) -> tuple[Change, ...]:
             gone, come = had.get(name, set()) - has.get(name, set()), has.get(name, set()) - had.get(name, set())
             if gone or come:
                 found[
-                    Change(entry=title, name=name, old=_shown(gone, come), new=_shown(come, gone), platform=platform)
+                    LockChange(
+                        entry=title, name=name, old=_shown(gone, come), new=_shown(come, gone), platform=platform
+                    )
                 ] = None
     return tuple(found)
 
 
-def _pairs(old: Lock, new: Lock) -> Iterator[tuple[str, Entry | None, Entry | None]]:
+def _pairs(old: Lock, new: Lock) -> Iterator[tuple[str, LockEntry | None, LockEntry | None]]:
     """Entries of both locks that stand for the same thing: same question, else same name and kind, in order."""
     left = {entry.question.id: entry for entry in old.entries}
-    rest: list[Entry] = []
+    rest: list[LockEntry] = []
     for entry in new.entries:
         same = left.pop(entry.question.id, None)
         if same is None:
@@ -63,16 +67,16 @@ def _pairs(old: Lock, new: Lock) -> Iterator[tuple[str, Entry | None, Entry | No
         yield _title(entry), entry, None
 
 
-def _kin(entry: Entry) -> tuple[str, str, str, str]:
+def _kin(entry: LockEntry) -> tuple[str, str, str, str]:
     question = entry.question
     return (question.subject, question.name, question.kind, question.platform)
 
 
-def _title(entry: Entry) -> str:
+def _title(entry: LockEntry) -> str:
     return f"{entry.question.subject} {entry.question.name}"
 
 
-def _pinned(entry: Entry) -> dict[str, set[tuple[str, str]]]:
+def _pinned(entry: LockEntry) -> dict[str, set[tuple[str, str]]]:
     """Name -> versions and hashes; files that the spec pins by hash alone have no version."""
     found: dict[str, set[tuple[str, str]]] = {}
     for item in items(entry.pins):

@@ -10,8 +10,8 @@ from envtool.errors import Problem, SpecError, UsageError
 from envtool.fs.directory import OpenDirectory
 from envtool.lock import text_format
 from envtool.lock.lock import Lock
-from envtool.plugins import Registry
-from envtool.project.source_files import Files
+from envtool.plugins import PluginRegistry
+from envtool.project.source_files import ProjectFiles
 
 
 def name(spec: str) -> str:
@@ -19,7 +19,7 @@ def name(spec: str) -> str:
     return os.path.splitext(spec)[0] + ".lock"
 
 
-def read(files: Files, spec: str, kinds: Registry) -> Lock | None:
+def read(files: ProjectFiles, spec: str, kinds: PluginRegistry) -> Lock | None:
     """The lock of a spec (its name in the project), None where there is none. `kinds` say what pins are. Raises
     SpecError, UsageError."""
     file = name(spec)
@@ -38,7 +38,7 @@ def read(files: Files, spec: str, kinds: Registry) -> Lock | None:
     return lock
 
 
-def lines(files: Files, spec: str) -> Callable[[str, str], str]:
+def lines(files: ProjectFiles, spec: str) -> Callable[[str, str], str]:
     """For people: (name, version) of a pinned item -> where it stands in the lock (`envtool.lock:118`), if it does."""
     file = name(spec)
     content = files.read(file) or ""

@@ -17,7 +17,7 @@ from envtool.model import Json, Where
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class LockQuestion:
     """What an entry answers. `asked` is the kind's own question (JSON); `platform` is the architecture as
     `uname -m` says it and, on a base that is this machine's own, what `Kind.platform` says."""
 
@@ -35,13 +35,13 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class LockEntry:
     """An answer: `pins` as the kind's `resolve` gave them (None where nothing floats), `files` what is fetched then.
 
     `key` and `diff_id` say what it came out as where it was built, for layers that no file of the project decides.
     """
 
-    question: Question
+    question: LockQuestion
     pins: Json = None
     files: tuple[Mapping[str, Json], ...] = ()
     key: str = ""
@@ -53,14 +53,14 @@ class Entry:
 class Lock:
     """All answers. Made by `lock_of`, which puts them in order."""
 
-    entries: tuple[Entry, ...] = ()
-    _by_id: Mapping[str, Entry] = field(default_factory=dict, compare=False)
+    entries: tuple[LockEntry, ...] = ()
+    _by_id: Mapping[str, LockEntry] = field(default_factory=dict, compare=False)
 
-    def answer(self, question: Question) -> Entry | None:
+    def answer(self, question: LockQuestion) -> LockEntry | None:
         """The entry for exactly this question."""
         return self._by_id.get(question.id)
 
-    def nearest(self, question: Question) -> Entry | None:
+    def nearest(self, question: LockQuestion) -> LockEntry | None:
         """The entry of the same name, kind and platform that answers another question: the one with the same
         ground, or with the same `asked`, before any other."""
         same = [
@@ -73,16 +73,16 @@ class Lock:
         return same[0] if same else None
 
 
-def lock_of(entries: Iterable[Entry]) -> Lock:
+def lock_of(entries: Iterable[LockEntry]) -> Lock:
     """A lock of these answers: sorted, each question once."""
-    by_id: dict[str, Entry] = {}
+    by_id: dict[str, LockEntry] = {}
     for entry in entries:
         by_id.setdefault(entry.question.id, entry)
     ordered = sorted(by_id.values(), key=_order)
     return Lock(entries=tuple(ordered), _by_id={entry.question.id: entry for entry in ordered})
 
 
-def _order(entry: Entry) -> tuple[str, ...]:
+def _order(entry: LockEntry) -> tuple[str, ...]:
     question = entry.question
     return (question.subject, question.name, question.kind, question.platform, question.id)
 
@@ -140,7 +140,7 @@ def upgraded(lock: Lock, names: Iterable[str]) -> tuple[Lock, Mapping[str, Json]
 
 
 def merged(
-    old: Lock, new: Iterable[Entry], *, platforms: frozenset[str], names: frozenset[tuple[str, str]] | None = None
+    old: Lock, new: Iterable[LockEntry], *, platforms: frozenset[str], names: frozenset[tuple[str, str]] | None = None
 ) -> Lock:
     """The lock to write: new answers, and of the old ones those of other platforms. `names` (subject and name)
     limits what the new answers stand for: with it, old answers of other names stay."""
@@ -155,7 +155,7 @@ def merged(
     return lock_of([*(_came_out(entry, known.get(entry.question.id)) for entry in fresh), *stay])
 
 
-def _came_out(new: Entry, old: Entry | None) -> Entry:
+def _came_out(new: LockEntry, old: LockEntry | None) -> LockEntry:
     # what was not built this time came out as it did before, as long as its key is the same
     if old is not None and not new.diff_id and new.key == old.key:
         return replace(new, diff_id=old.diff_id)

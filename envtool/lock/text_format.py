@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from envtool import pin_schemas
 from envtool.errors import Problem, SpecError
-from envtool.lock.lock import Entry, Lock, Question, lock_of
+from envtool.lock.lock import Lock, LockEntry, LockQuestion, lock_of
 from envtool.model import Json, Where
 
 VERSION = 1
@@ -85,7 +85,7 @@ def dumps(lock: Lock) -> str:
     return "".join(_lines({"version": VERSION, "entries": entries}, 0)) + "\n"
 
 
-def _document(entry: Entry) -> dict[str, Json]:
+def _document(entry: LockEntry) -> dict[str, Json]:
     question = entry.question
     document: dict[str, Json] = {
         question.subject: question.name,
@@ -180,7 +180,7 @@ def loads(text: str, *, file: str = FILE) -> Lock:
     return lock_of(_entries(document["entries"], text, file))
 
 
-def _entries(documents: list[dict[str, Any]], text: str, file: str) -> Iterator[Entry]:
+def _entries(documents: list[dict[str, Any]], text: str, file: str) -> Iterator[LockEntry]:
     """Each with the line that names it: that is the first of an entry, as we write it."""
     at = 0
     for document in documents:
@@ -190,7 +190,7 @@ def _entries(documents: list[dict[str, Any]], text: str, file: str) -> Iterator[
         yield replace(_entry(document), where=Where(file=file, line=text.count("\n", 0, at) + 1, column=1))
 
 
-def wrong_pins(entry: Entry, why: str) -> SpecError:
+def wrong_pins(entry: LockEntry, why: str) -> SpecError:
     """The error for an entry whose pins are not what its kind answers (code lock-pins)."""
     asked, where = entry.question, entry.where or Where(file=FILE, line=1, column=1)
     message = f"the pins of {asked.subject} `{asked.name}` are not what kind `{asked.kind}` writes: {why}"
@@ -228,10 +228,10 @@ def _deep(document: Json) -> bool:
     return bool(level)
 
 
-def _entry(document: Mapping[str, Any]) -> Entry:
+def _entry(document: Mapping[str, Any]) -> LockEntry:
     subject = "base" if "base" in document else "layer"
-    return Entry(
-        question=Question(
+    return LockEntry(
+        question=LockQuestion(
             subject=subject,  # type: ignore[arg-type]
             name=document[subject],
             kind=document["kind"],

@@ -19,12 +19,30 @@ from envtool.net.host_config import (
     trust,
 )
 from envtool.net.redact import redacted
-from envtool.net.request import Answer, Upload, exchange
-from envtool.net.transfer import PATIENCE, Cancelled, Files, Patience, wait
+from envtool.net.request import HttpResponse, UploadBody, exchange
+from envtool.net.transfer import PATIENCE, Cancelled, Files, RetryPolicy, wait
 
 __all__ = [
-    "CA_FILES", "CA_VARIABLES", "PATIENCE", "PROXY_VARIABLES", "Answer", "Cancelled", "Files", "Patience", "Upload",
-    "bundle", "certificates", "close", "exchange", "get", "netrc", "note", "proxies", "redacted", "retrieve", "trust",
+    "CA_FILES",
+    "CA_VARIABLES",
+    "PATIENCE",
+    "PROXY_VARIABLES",
+    "Cancelled",
+    "Files",
+    "HttpResponse",
+    "RetryPolicy",
+    "UploadBody",
+    "bundle",
+    "certificates",
+    "close",
+    "exchange",
+    "get",
+    "netrc",
+    "note",
+    "proxies",
+    "redacted",
+    "retrieve",
+    "trust",
     "wait",
 ]  # fmt: skip
 

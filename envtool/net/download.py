@@ -17,10 +17,10 @@ from envtool.net.transfer import (
     LARGEST,
     PATIENCE,
     Cancelled,
+    DownloadSink,
     Files,
-    Patience,
     Retry,
-    Sink,
+    RetryPolicy,
     check,
     large,
     transfer,
@@ -32,7 +32,7 @@ CHANGED = "the file changed at its source, or something between rewrote it: look
 PAGE = "a login page, or a proxy's? look at the URL with a browser"
 
 
-class Memory(Sink):
+class MemorySink(DownloadSink):
     """All of it at once, up to `limit` bytes."""
 
     larger = ""
@@ -52,7 +52,7 @@ class Memory(Sink):
             raise large(self._url, self)
 
 
-class _Exact(Sink):
+class _VerifyingSink(DownloadSink):
     def __init__(
         self, url: str, out: BinaryIO, size: int, limit: int, algorithm: str, progress: Callable[[int], None]
     ) -> None:
@@ -114,13 +114,13 @@ def get(
     url: str,
     *,
     limit: int = 64 << 20,
-    patience: Patience = PATIENCE,
+    patience: RetryPolicy = PATIENCE,
     cancelled: Cancelled | None = None,
     files: Files | None = None,
 ) -> bytes:
     """A small file whole; `files` opens what file URLs name (gate.py). Raises FetchError (also when it is larger than
     `limit` bytes), Interrupted."""
-    sink = Memory(url, limit)
+    sink = MemorySink(url, limit)
 
     def attempt() -> None:
         sink.restart()
@@ -140,7 +140,7 @@ def retrieve(
     limit: int = 0,
     authorization: str = "",
     progress: Callable[[int], None] | None = None,
-    patience: Patience = PATIENCE,
+    patience: RetryPolicy = PATIENCE,
     cancelled: Cancelled | None = None,
     resume: bool = False,
     files: Files | None = None,
@@ -158,7 +158,7 @@ def retrieve(
     """
     algorithm, _, wanted = (digest or f"sha256:{sha256}").partition(":")
     with open(path, "r+b" if resume and os.path.exists(path) else "w+b") as out:
-        sink = _Exact(url, out, size, size or limit or LARGEST, algorithm, progress or _ignore)
+        sink = _VerifyingSink(url, out, size, size or limit or LARGEST, algorithm, progress or _ignore)
         sink.adopt()
         if sink.length and wanted and sink.mismatch_error(wanted) is None:
             return sink.length
@@ -187,7 +187,11 @@ def retrieve(
 
 
 def retrying(
-    url: str, attempt: Callable[[], None], reached: Callable[[], int], patience: Patience, cancelled: Cancelled | None
+    url: str,
+    attempt: Callable[[], None],
+    reached: Callable[[], int],
+    patience: RetryPolicy,
+    cancelled: Cancelled | None,
 ) -> None:
     """Attempt after attempt while they raise Retry, as patience has it. Raises FetchError, Interrupted."""
     failures = 0

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from envtool.errors import FetchError
-from envtool.net.download import Memory, abandonable, retrying
+from envtool.net.download import MemorySink, abandonable, retrying
 from envtool.net.host_config import certificates, session
 from envtool.net.redact import redacted
 from envtool.net.transfer import (
     AGAIN,
     PATIENCE,
+    AuthorizationHeader,
     Cancelled,
-    Exactly,
-    Patience,
     Retry,
+    RetryPolicy,
     check,
     faults,
     retry_after,
@@ -28,7 +28,7 @@ BUSY = {429: "it limits how often it is asked: log in, wait, or name a mirror"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class HttpResponse:
     """What came: header names are in lower case, `url` is the one that answered after all redirects."""
 
     status: int
@@ -38,7 +38,7 @@ class Answer:
     url: str
 
 
-class Upload:
+class UploadBody:
     """`size` bytes of a file from `offset` on, as a request's body. `progress` gets what was read of it since its last
     call (negative when it is read again)."""
 
@@ -58,7 +58,7 @@ class Upload:
     def __len__(self) -> int:
         return self._size
 
-    def __iter__(self) -> Upload:  # what requests knows a stream by
+    def __iter__(self) -> UploadBody:  # what requests knows a stream by
         return self
 
     def __next__(self) -> bytes:
@@ -94,13 +94,13 @@ def exchange(
     url: str,
     *,
     headers: Mapping[str, str] | None = None,
-    body: bytes | Upload = b"",
+    body: bytes | UploadBody = b"",
     authorization: str = "",
     limit: int = 4 << 20,
     again: bool = True,
-    patience: Patience = PATIENCE,
+    patience: RetryPolicy = PATIENCE,
     cancelled: Cancelled | None = None,
-) -> Answer:
+) -> HttpResponse:
     """Ask once more while the connection breaks or the server is busy (408, 425, 429, 5xx), unless not `again`; any
     other status is an answer. Redirects are followed as `host.session` has it; no `authorization` follows to another
     host, and ~/.netrc takes no part.
@@ -108,12 +108,12 @@ def exchange(
     Raises FetchError (codes fetch-unreachable, fetch-large for an answer of more than `limit` bytes, and those of
     `transfer.transfer`), Interrupted.
     """
-    found: list[Answer] = []
+    found: list[HttpResponse] = []
     if not url.startswith(("http://", "https://")):
         raise FetchError(f"{redacted(url)}: not an http or https URL", code="fetch-url")
 
     def attempt() -> None:
-        if isinstance(body, Upload):
+        if isinstance(body, UploadBody):
             body.seek(0)
         found[:] = [_once(method, url, dict(headers or {}), body, authorization, limit, patience, cancelled)]
 
@@ -134,13 +134,13 @@ def _once(
     method: str,
     url: str,
     headers: dict[str, str],
-    body: bytes | Upload,
+    body: bytes | UploadBody,
     authorization: str,
     limit: int,
-    patience: Patience,
+    patience: RetryPolicy,
     cancelled: Cancelled | None,
-) -> Answer:
-    sink = Memory(url, limit)
+) -> HttpResponse:
+    sink = MemorySink(url, limit)
     with (
         faults(url, patience),
         session().request(
@@ -148,7 +148,7 @@ def _once(
             url,
             headers={"Accept-Encoding": "identity"} | headers,
             data=body or None,
-            auth=Exactly(authorization),
+            auth=AuthorizationHeader(authorization),
             stream=True,
             allow_redirects=True,
             timeout=(patience.connect, patience.read),
@@ -162,7 +162,7 @@ def _once(
             )
         if method != "HEAD" and answer.status_code not in BODILESS:
             stream(url, answer, sink, patience, cancelled)
-        return Answer(
+        return HttpResponse(
             status=answer.status_code,
             reason=str(answer.reason or ""),
             headers={name.lower(): value for name, value in answer.headers.items()},

@@ -31,7 +31,7 @@ BUNDLE = "if a proxy of yours signs it, let SSL_CERT_FILE name a bundle with its
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class RetryPolicy:
     """How long we try, in seconds. An attempt that brought the file well further does not count."""
 
     attempts: int = 5
@@ -42,7 +42,7 @@ class Patience:
     slow: float = 1024.0  # bytes a second: an attempt that stays below it for `read` seconds is given up
 
 
-PATIENCE = Patience()
+PATIENCE = RetryPolicy()
 
 
 class Retry(Exception):  # noqa: N818 - a reason, not an error yet
@@ -69,7 +69,7 @@ class Retry(Exception):  # noqa: N818 - a reason, not an error yet
 LARGEST = 8 << 30  # bytes of a file whose size is not known beforehand, unless `limit` says more
 
 
-class Sink:
+class DownloadSink:
     """Where a file goes. `length` bytes are there; `size` is what there should be (0: unknown); at most `limit` are
     taken. The last answer was a web `page`, and was `framed`: its end could be told from a connection that broke.
     """
@@ -90,7 +90,7 @@ class Sink:
         raise NotImplementedError
 
 
-def large(url: str, sink: Sink) -> FetchError:
+def large(url: str, sink: DownloadSink) -> FetchError:
     """The error about a file that is larger than anything that was asked for."""
     return FetchError(f"{redacted(url)}: more than {said(sink.limit)}", code="fetch-large", hint=sink.larger)
 
@@ -101,7 +101,7 @@ def check(cancelled: Cancelled | None) -> None:
         raise Interrupted
 
 
-class Exactly:
+class AuthorizationHeader:
     """The header Authorization as it was given ("": none): as an `auth` of requests, so that no ~/.netrc takes its
     place."""
 
@@ -116,8 +116,8 @@ class Exactly:
 
 def transfer(
     url: str,
-    sink: Sink,
-    patience: Patience,
+    sink: DownloadSink,
+    patience: RetryPolicy,
     cancelled: Cancelled | None,
     authorization: str = "",
     files: Files | None = None,
@@ -141,7 +141,7 @@ def transfer(
         session().get(
             url,
             headers=headers,
-            auth=Exactly(authorization) if authorization else _own(url),
+            auth=AuthorizationHeader(authorization) if authorization else _own(url),
             stream=True,
             timeout=(patience.connect, patience.read),
             verify=certificates() or True,
@@ -152,7 +152,7 @@ def transfer(
 
 
 @contextlib.contextmanager
-def faults(url: str, patience: Patience) -> Iterator[None]:
+def faults(url: str, patience: RetryPolicy) -> Iterator[None]:
     """What the libraries raise, as Retry where another attempt may do better, else as FetchError."""
     import requests
     import urllib3
@@ -205,7 +205,7 @@ def _untrusted(url: str, error: Exception) -> Exception:
     return FetchError(f"{redacted(url)}: no secure connection: {root(error)}", code="fetch-tls", hint=BUNDLE)
 
 
-def _judge(url: str, answer: requests.Response, sink: Sink, authorization: str) -> None:
+def _judge(url: str, answer: requests.Response, sink: DownloadSink, authorization: str) -> None:
     """Judge an answer before its body: afterwards the body goes on at the sink's length."""
     status = answer.status_code
     where = answer.headers.get("Content-Range", "")
@@ -236,7 +236,9 @@ def _judge(url: str, answer: requests.Response, sink: Sink, authorization: str) 
     sink.restart()
 
 
-def stream(url: str, answer: requests.Response, sink: Sink, patience: Patience, cancelled: Cancelled | None) -> None:
+def stream(
+    url: str, answer: requests.Response, sink: DownloadSink, patience: RetryPolicy, cancelled: Cancelled | None
+) -> None:
     """The body of an answer into the sink. Raises Retry where it is cut short or too slow, FetchError, Interrupted."""
     text = answer.headers.get("Content-Length", "")
     length = natural(text)
@@ -293,7 +295,7 @@ def _own(url: str) -> tuple[str, str] | None:
     return found if any(found) else None
 
 
-def _copy(url: str, sink: Sink, cancelled: Cancelled | None, files: Files | None) -> None:
+def _copy(url: str, sink: DownloadSink, cancelled: Cancelled | None, files: Files | None) -> None:
     parts = urllib.parse.urlsplit(url)
     if parts.netloc not in ("", "localhost"):
         raise FetchError(f"{redacted(url)}: a file URL names no host: file:///path", code="fetch-url")

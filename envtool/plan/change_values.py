@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from envtool.keys import canonical
 from envtool.model import Json
-from envtool.plan.json_diff import MISSING, Difference, Side
+from envtool.plan.json_diff import MISSING, JsonDifference, Side
 
 Part: TypeAlias = Literal[
     "format", "kind", "arch", "epoch", "base", "layer", "spec", "machine", "material", "input", "file", "pin",
@@ -39,7 +39,7 @@ def _nowhere(*_: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
+class LocationLookup:
     """Where things stand, as far as somebody knows: each takes a name and returns `file:line`, or nothing."""
 
     pin: Callable[[str, str], str] = _nowhere  # of a pin (name, version), in the lock and where it is asked for
@@ -48,7 +48,7 @@ class Places:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ground:
+class Parent:
     """One of what something stands on. `name` is empty where it is not known any more."""
 
     diff_id: str
@@ -58,15 +58,15 @@ class Ground:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class ComparedDocument:
     """One of the two that are compared: the document, and what is known beside it. `options` MISSING: not known."""
 
     document: Mapping[str, Json]
-    below: tuple[Ground, ...] = ()
+    below: tuple[Parent, ...] = ()
     options: Side = MISSING
 
 
-def change_of(part: Part, one: Difference, places: Places | None = None) -> Change:
+def change_of(part: Part, one: JsonDifference, places: LocationLookup | None = None) -> Change:
     """A difference as a change. A path in a file system is name enough; else the whole way to it is."""
     words = [step for step in one.path if isinstance(step, str)]
     name = words[-1] if words and words[-1].startswith("/") else ".".join(words)

@@ -16,15 +16,17 @@ from envtool.fs import globs
 from envtool.keys import canonical
 from envtool.model import Json
 from envtool.plan import package_names
-from envtool.plan.change_values import Change, Facts, Ground, Part, Places, change_of, short, text
-from envtool.plan.json_diff import MISSING, Difference, Side, differences
+from envtool.plan.change_values import Change, ComparedDocument, LocationLookup, Parent, Part, change_of, short, text
+from envtool.plan.json_diff import MISSING, JsonDifference, Side, differences
 
 KNOWN = ("format", "kind", "version", "arch", "epoch", "below", "material", "files", "inputs", "variables")
 
 
-def compare(old: Facts, new: Facts, *, places: Places | None = None, pinned: bool = True) -> tuple[Change, ...]:
+def compare(
+    old: ComparedDocument, new: ComparedDocument, *, places: LocationLookup | None = None, pinned: bool = True
+) -> tuple[Change, ...]:
     """All that changed, causes before consequences; empty exactly when the documents are the same."""
-    places = places or Places()
+    places = places or LocationLookup()
     before, after = old.document, new.document
     found: list[Change] = [*_scalars(before, after)]
     ground = [*below(old.below, new.below, _list(before, "below"), _list(after, "below"))]
@@ -47,11 +49,11 @@ def compare(old: Facts, new: Facts, *, places: Places | None = None, pinned: boo
 
 
 def compare_question(
-    old: Facts, new: Facts, *, inputs: Sequence[str] = (), places: Places | None = None
+    old: ComparedDocument, new: ComparedDocument, *, inputs: Sequence[str] = (), places: LocationLookup | None = None
 ) -> tuple[Change, ...]:
     """What of a question to `resolve` is otherwise: its `document` is the question, which kinds word as they like. What
     in it is the layer's options, and which rows are about `inputs` (paths), is seen by their looks."""
-    places = places or Places()
+    places = places or LocationLookup()
     before, after = old.document, new.document
     found = [*below(old.below, new.below, _list(before, "below"), _list(after, "below"))]
     found += [one for one in _scalars(before, after) if one.name in ("kind", "version", "arch")]
@@ -86,7 +88,7 @@ def _input_name(row: Side) -> str:
     return str(row[0]) if is_row and isinstance(row, list) else ""
 
 
-def _below_options(one: Difference, question: Json, options: Side) -> int:
+def _below_options(one: JsonDifference, question: Json, options: Side) -> int:
     """How many steps of the way to a difference lead to the layer's own options; -1 where it leads past them."""
     at: Any = question
     for depth, step in enumerate((*one.path, "")):
@@ -127,7 +129,7 @@ def _scalars(old: Mapping[str, Json], new: Mapping[str, Json]) -> Iterator[Chang
 
 
 def below(
-    old: Sequence[Ground], new: Sequence[Ground], old_ids: Sequence[Json] = (), new_ids: Sequence[Json] = ()
+    old: Sequence[Parent], new: Sequence[Parent], old_ids: Sequence[Json] = (), new_ids: Sequence[Json] = ()
 ) -> Iterator[Change]:
     """What something stands on. `old` and `new` name what the diff IDs of the documents (`old_ids`, `new_ids`) are,
     as far as that is known."""
@@ -136,7 +138,7 @@ def below(
     kept = {one.diff_id for one in before} & {one.diff_id for one in after}
     gone = [one for one in before if one.diff_id not in kept]
     come = [one for one in after if one.diff_id not in kept]
-    pairs: list[tuple[Ground, Ground]] = []
+    pairs: list[tuple[Parent, Parent]] = []
     for wanted in come:
         other = next((one for one in gone if one.subject == wanted.subject and one.name == wanted.name), None)
         if other is None and wanted.subject == "base":  # another base stands under another name
@@ -156,21 +158,21 @@ def below(
         yield Change(part="layer", name="", how="order", old=_names(before), new=_names(after))
 
 
-def _grounds(known: Sequence[Ground], ids: Sequence[Json]) -> list[Ground]:
+def _grounds(known: Sequence[Parent], ids: Sequence[Json]) -> list[Parent]:
     if not ids:
         return [*known]
     by_id = {one.diff_id: one for one in known}
     return [
-        by_id.get(str(one), Ground(diff_id=str(one), subject="layer" if index else "base"))
+        by_id.get(str(one), Parent(diff_id=str(one), subject="layer" if index else "base"))
         for index, one in enumerate(ids)
     ]
 
 
-def _otherwise(old: Ground, new: Ground) -> Change:
+def _otherwise(old: Parent, new: Parent) -> Change:
     because: tuple[Change, ...] = ()
     note = "what it was is no longer in the store" if not old.document else ""
     if old.document and new.document:
-        because = compare(Facts(document=old.document), Facts(document=new.document))
+        because = compare(ComparedDocument(document=old.document), ComparedDocument(document=new.document))
         note = "" if because else "the same recipe came out otherwise"
     if old.name != new.name and old.name:
         return Change(part=new.subject, name=new.name, old=old.name, new=new.name, note=note)
@@ -184,11 +186,11 @@ def _otherwise(old: Ground, new: Ground) -> Change:
     )
 
 
-def _names(grounds: Iterable[Ground]) -> str:
+def _names(grounds: Iterable[Parent]) -> str:
     return ", ".join(one.name or short(one.diff_id) for one in grounds)
 
 
-def _pins(old: Mapping[str, list[Json]], new: Mapping[str, list[Json]], places: Places) -> Iterator[Change]:
+def _pins(old: Mapping[str, list[Json]], new: Mapping[str, list[Json]], places: LocationLookup) -> Iterator[Change]:
     gone, come = _by_name(file for file in old if file not in new), _by_name(file for file in new if file not in old)
     for file in new:
         name, version = package_names.name_and_version(file)
@@ -286,7 +288,7 @@ def _texts(value: Side) -> Iterator[str]:
 
 
 def _material(
-    old: Facts, new: Facts, *, restated: Sequence[Change], places: Places, pinned: bool
+    old: ComparedDocument, new: ComparedDocument, *, restated: Sequence[Change], places: LocationLookup, pinned: bool
 ) -> tuple[list[Change], list[Change]]:
     """What the kind added to the key: (what the spec says, the rest). Kinds often repeat their pins there: that is said
     once, with the pins."""
@@ -306,7 +308,7 @@ def _material(
     return spec, rest
 
 
-def _repeats(one: Difference, names: set[str]) -> bool:
+def _repeats(one: JsonDifference, names: set[str]) -> bool:
     if any(isinstance(step, str) and package_names.normal(step) in names for step in one.path):
         return True
     sides = [side for side in (one.old, one.new) if side is not MISSING]
@@ -314,30 +316,32 @@ def _repeats(one: Difference, names: set[str]) -> bool:
     return bool(names) and any(package_names.normal(package_names.name_and_version(file)[0]) in names for file in files)
 
 
-def _is_position(one: Difference) -> bool:
+def _is_position(one: JsonDifference) -> bool:
     """A number where pins are: kinds count them."""
     return all(type(side) is int for side in (one.old, one.new) if side is not MISSING)
 
 
-def _options(old: Facts, new: Facts, spec: Sequence[Change], places: Places) -> list[Change]:
+def _options(
+    old: ComparedDocument, new: ComparedDocument, spec: Sequence[Change], places: LocationLookup
+) -> list[Change]:
     """What the spec says otherwise and no key holds by itself: it may be why pins or inputs are others."""
     known = {(change.how, change.old, change.new) for change in spec}
     found = [change_of("spec", one, places) for one in _option_differences(old, new)]
     return [change for change in found if (change.how, change.old, change.new) not in known]
 
 
-def _option_differences(old: Facts, new: Facts) -> tuple[Difference, ...]:
+def _option_differences(old: ComparedDocument, new: ComparedDocument) -> tuple[JsonDifference, ...]:
     if old.options is MISSING or new.options is MISSING:
         return ()
     return differences(old.options, new.options)
 
 
-def _values(one: Difference) -> tuple[str, bytes, bytes]:
+def _values(one: JsonDifference) -> tuple[str, bytes, bytes]:
     sides = [b"" if side is MISSING else canonical(side) for side in (one.old, one.new)]
     return one.how, sides[0], sides[1]
 
 
-def _variables(old: Json, new: Json, places: Places) -> Iterator[Change]:
+def _variables(old: Json, new: Json, places: LocationLookup) -> Iterator[Change]:
     for one in differences(old, new):
         change = change_of("variable", one)
         yield Change(

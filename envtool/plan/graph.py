@@ -13,7 +13,7 @@ from typing import Literal
 from envtool.api import Kind, Part
 from envtool.keys import digest
 from envtool.model import BaseSpec, Env, Json, LayerSpec, Spec
-from envtool.plugins import Registry
+from envtool.plugins import PluginRegistry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ class Graph:
     parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def graph(spec: Spec, registry: Registry) -> Graph:
+def graph(spec: Spec, registry: PluginRegistry) -> Graph:
     """The whole DAG of a spec, linear in the layers written (and in what each `needs`)."""
     nodes: dict[str, Node] = {}
     stacks: dict[str, tuple[str, ...]] = {}
@@ -146,7 +146,9 @@ def _on(stack: tuple[str, ...], base: str, shown: Sequence[str]) -> tuple[str, .
     return (base, *dict.fromkeys(shown), *stack[1:]) if stack[:1] == (base,) else stack
 
 
-def _stack(env: Env, registry: Registry, nodes: dict[str, Node], chains: dict[tuple[str, ...], str]) -> tuple[str, ...]:
+def _stack(
+    env: Env, registry: PluginRegistry, nodes: dict[str, Node], chains: dict[tuple[str, ...], str]
+) -> tuple[str, ...]:
     base_kind = registry.bases[env.base.kind]
     base_id = digest(["base", base_kind.name, env.base.directory, env.base.options])
     if base_id not in nodes:

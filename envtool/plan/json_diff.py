@@ -31,7 +31,7 @@ Path: TypeAlias = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class JsonDifference:
     """One place. `path` leads to it by keys, positions (of the new list, where it is there) and members' names; `how`
     is "order" where a list has the same members in another order."""
 
@@ -41,18 +41,18 @@ class Difference:
     how: Literal["changed", "added", "removed", "order"] = "changed"
 
 
-def differences(old: Json, new: Json, path: Path = ()) -> tuple[Difference, ...]:
+def differences(old: Json, new: Json, path: Path = ()) -> tuple[JsonDifference, ...]:
     """Every place where two values differ; none exactly when their canonical forms are the same."""
     return tuple(_differences(old, new, path))
 
 
-def _differences(old: Json, new: Json, path: Path) -> Iterator[Difference]:
+def _differences(old: Json, new: Json, path: Path) -> Iterator[JsonDifference]:
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*old, *new}):
             if key not in old:
-                yield Difference(path=(*path, key), old=MISSING, new=new[key], how="added")
+                yield JsonDifference(path=(*path, key), old=MISSING, new=new[key], how="added")
             elif key not in new:
-                yield Difference(path=(*path, key), old=old[key], new=MISSING, how="removed")
+                yield JsonDifference(path=(*path, key), old=old[key], new=MISSING, how="removed")
             else:
                 yield from _differences(old[key], new[key], (*path, key))
     elif isinstance(old, list) and isinstance(new, list):
@@ -62,7 +62,7 @@ def _differences(old: Json, new: Json, path: Path) -> Iterator[Difference]:
         else:
             yield from _sequence(old, new, path)
     elif canonical(old) != canonical(new):  # not `!=`: 1, 1.0 and true are equal to Python, and three texts as JSON
-        yield Difference(path=path, old=old, new=new)
+        yield JsonDifference(path=path, old=old, new=new)
 
 
 def _names(members: Sequence[Json]) -> list[str] | None:
@@ -80,26 +80,26 @@ def _names(members: Sequence[Json]) -> list[str] | None:
     return found if len(set(found)) == len(found) else None
 
 
-def _named(old: dict[str, Json], new: dict[str, Json], path: Path) -> Iterator[Difference]:
+def _named(old: dict[str, Json], new: dict[str, Json], path: Path) -> Iterator[JsonDifference]:
     before = [name for name in old if name in new]
     after = [name for name in new if name in old]
     if before != after:
-        yield Difference(path=path, old=[*old.values()], new=[*new.values()], how="order")
+        yield JsonDifference(path=path, old=[*old.values()], new=[*new.values()], how="order")
     for name in (*new, *(name for name in old if name not in new)):
         if name not in old:
-            yield Difference(path=(*path, name), old=MISSING, new=new[name], how="added")
+            yield JsonDifference(path=(*path, name), old=MISSING, new=new[name], how="added")
         elif name not in new:
-            yield Difference(path=(*path, name), old=old[name], new=MISSING, how="removed")
+            yield JsonDifference(path=(*path, name), old=old[name], new=MISSING, how="removed")
         else:
             yield from _differences(old[name], new[name], (*path, name))
 
 
-def _sequence(old: list[Json], new: list[Json], path: Path) -> Iterator[Difference]:
+def _sequence(old: list[Json], new: list[Json], path: Path) -> Iterator[JsonDifference]:
     texts = [canonical(member) for member in old], [canonical(member) for member in new]
     if texts[0] == texts[1]:
         return
     if Counter(texts[0]) == Counter(texts[1]):
-        yield Difference(path=path, old=[*old], new=[*new], how="order")
+        yield JsonDifference(path=path, old=[*old], new=[*new], how="order")
         return
     if max(len(old), len(new)) > LONG:
         yield from _bag(old, new, texts, path)
@@ -111,19 +111,21 @@ def _sequence(old: list[Json], new: list[Json], path: Path) -> Iterator[Differen
         for index in range(both):
             yield from _differences(old[a + index], new[c + index], (*path, c + index))
         for index in range(a + both, b):
-            yield Difference(path=(*path, index), old=old[index], new=MISSING, how="removed")
+            yield JsonDifference(path=(*path, index), old=old[index], new=MISSING, how="removed")
         for index in range(c + both, d):
-            yield Difference(path=(*path, index), old=MISSING, new=new[index], how="added")
+            yield JsonDifference(path=(*path, index), old=MISSING, new=new[index], how="added")
 
 
-def _bag(old: list[Json], new: list[Json], texts: tuple[list[bytes], list[bytes]], path: Path) -> Iterator[Difference]:
+def _bag(
+    old: list[Json], new: list[Json], texts: tuple[list[bytes], list[bytes]], path: Path
+) -> Iterator[JsonDifference]:
     counts = Counter(texts[0]), Counter(texts[1])
     gone, come = counts[0] - counts[1], counts[1] - counts[0]
     for index, text in enumerate(texts[0]):
         if gone[text] > 0:
             gone[text] -= 1
-            yield Difference(path=(*path, index), old=old[index], new=MISSING, how="removed")
+            yield JsonDifference(path=(*path, index), old=old[index], new=MISSING, how="removed")
     for index, text in enumerate(texts[1]):
         if come[text] > 0:
             come[text] -= 1
-            yield Difference(path=(*path, index), old=MISSING, new=new[index], how="added")
+            yield JsonDifference(path=(*path, index), old=MISSING, new=new[index], how="added")

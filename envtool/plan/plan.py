@@ -14,7 +14,7 @@ State = Literal["cached", "build", "unknown"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class NodeSummary:
     """What is known of a node before anything is built. `key` is empty while what it stands on is unknown."""
 
     state: State
@@ -54,21 +54,21 @@ class Plan:
     notes: tuple[str, ...] = ()  # what is allowed and likely a mistake
 
 
-def plan(spec: Spec, graph: Graph, known: Mapping[str, Known], verb: str = "") -> Plan:
+def plan(spec: Spec, graph: Graph, known: Mapping[str, NodeSummary], verb: str = "") -> Plan:
     """Put what is known beside what was asked. With a verb only envs that have that task are shown."""
     shown = [env for env in spec.envs if not verb or any(task.name == verb for task in env.tasks)]
     tasks = [(env, task) for env in shown for task in env.tasks if not verb or task.name == verb]
     return Plan(envs=tuple(_planned(env, graph, known, verb) for env in shown), notes=contested(tasks))
 
 
-def _planned(env: Env, graph: Graph, known: Mapping[str, Known], verb: str) -> PlannedEnv:
+def _planned(env: Env, graph: Graph, known: Mapping[str, NodeSummary], verb: str) -> PlannedEnv:
     tasks = tuple(task.name for task in env.tasks if not verb or task.name == verb)
     steps = tuple(_step(graph.nodes[node_id], known) for node_id in graph.stacks[env.name])
     return PlannedEnv(name=env.name, tasks=tasks, steps=steps)
 
 
-def _step(node: Node, known: Mapping[str, Known]) -> PlannedStep:
-    state = known.get(node.id, Known(state="unknown"))
+def _step(node: Node, known: Mapping[str, NodeSummary]) -> PlannedStep:
+    state = known.get(node.id, NodeSummary(state="unknown"))
     return PlannedStep(
         name=node.spec.name,
         kind=node.spec.kind,

@@ -13,7 +13,7 @@ from envtool.plan.graph import Graph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chosen:
+class SelectedNodes:
     """Node ids, each after what it stands on, and tasks with their envs, in the order of the spec."""
 
     nodes: tuple[str, ...]
@@ -21,11 +21,11 @@ class Chosen:
     tasks: tuple[tuple[Env, Task], ...] = ()
 
 
-def choose(spec: Spec, graph: Graph, names: Sequence[str]) -> Chosen:
+def choose(spec: Spec, graph: Graph, names: Sequence[str]) -> SelectedNodes:
     """What names mean: layers, bases and envs (`*` and `?` are wild, a group means all its envs), a task as ENV:TASK,
     or where there is nothing else of the name as TASK. None: all nodes. Raises UsageError."""
     if not names:
-        return Chosen(nodes=tuple(graph.nodes))
+        return SelectedNodes(nodes=tuple(graph.nodes))
     nodes: set[str] = set()
     tasks: dict[tuple[str, str], tuple[Env, Task]] = {}
     for name in names:
@@ -38,7 +38,9 @@ def choose(spec: Spec, graph: Graph, names: Sequence[str]) -> Chosen:
     named = frozenset(nodes)
     for env, _ in tasks.values():
         nodes.update(graph.stacks[env.name])
-    return Chosen(nodes=tuple(one for one in graph.nodes if one in nodes), named=named, tasks=tuple(tasks.values()))
+    return SelectedNodes(
+        nodes=tuple(one for one in graph.nodes if one in nodes), named=named, tasks=tuple(tasks.values())
+    )
 
 
 def envs_of(graph: Graph) -> dict[str, tuple[str, ...]]:

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 from envtool.keys import canonical
 from envtool.model import Json, Where
 from envtool.plan import package_names
-from envtool.plan.change_values import Change, Facts, Ground, Places
+from envtool.plan.change_values import Change, ComparedDocument, LocationLookup, Parent
 from envtool.plan.compare_documents import compare, compare_question
 from envtool.plan.json_diff import MISSING, Side, differences
 
@@ -23,7 +23,7 @@ MOST = 8  # what any one part of a document adds at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Past:
+class PastBuild:
     """An earlier build, as it stands in the store. What older envtools did not write is empty: `name` and `project` (of
     the first who built it), `options` MISSING."""
 
@@ -39,7 +39,7 @@ class Past:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class PastQuestion:
     """An earlier question to a kind's `resolve`, with the time of its answer, or (`locked`) that of the lock."""
 
     question: Mapping[str, Json]
@@ -48,7 +48,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+class CurrentNode:
     """A base or layer as it stands now. `document` is None where its key is not known yet: then `question` says what is
     to be asked, or (both None) `waits` what has to be made first. `inputs` are rows as in documents."""
 
@@ -61,7 +61,7 @@ class Subject:
     project: str = ""
     options: Json = None
     inputs: tuple[Json, ...] = ()
-    below: tuple[Ground, ...] = ()
+    below: tuple[Parent, ...] = ()
     waits: tuple[str, ...] = ()
     question: Mapping[str, Json] | None = None
     document: Mapping[str, Json] | None = None
@@ -75,7 +75,7 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Content:
+class NodeContents:
     """What a cached base or layer is made of."""
 
     diff_id: str
@@ -106,35 +106,35 @@ class Explanation:
     key: str = ""
     summary: str = ""
     project: str = ""
-    since: Past | None = None
+    since: PastBuild | None = None
     locked: bool = False
     changes: tuple[Change, ...] = ()
     same: tuple[str, ...] = ()
     waits: tuple[str, ...] = ()
-    content: Content | None = None
+    content: NodeContents | None = None
 
 
 # ---- the nearest ---------------------------------------------------------------------------------------------------
 
 
-class Nearest:
+class NearestBuild:
     """Looks at earlier builds one after the other and keeps the nearest: there may be thousands, so what can be known
     of the subject is made once, and a build that is too far already is not looked at further."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: CurrentNode) -> None:
         self.subject = subject
-        self.best: Past | None = None
+        self.best: PastBuild | None = None
         self._score: tuple[float, float] = (float("inf"), 0.0)
         self._new: Mapping[str, Json] = subject.document or {"inputs": [*subject.inputs]}
         self._rows = {part: _rows(self._new[part]) for part in ("files", "inputs") if part in self._new}
 
-    def offer(self, past: Past) -> None:
+    def offer(self, past: PastBuild) -> None:
         """Consider one more."""
         far = self.distance(past, self._score[0])
         if far is not None and (far, -past.time) < self._score:
             self.best, self._score = past, (far, -past.time)
 
-    def distance(self, past: Past, limit: float = float("inf")) -> float | None:
+    def distance(self, past: PastBuild, limit: float = float("inf")) -> float | None:
         """How far an earlier build is from what is wanted now; None when it is no earlier build of it (another kind, or
         nothing in common but the kind), or further than `limit`."""
         old, new, subject = past.document, self._new, self.subject
@@ -187,10 +187,10 @@ def _base(path: str) -> str:
     return path.rstrip("/").rpartition("/")[2]
 
 
-def nearest_question(subject: Subject, asked: Iterable[Asked]) -> Asked | None:
+def nearest_question(subject: CurrentNode, asked: Iterable[PastQuestion]) -> PastQuestion | None:
     """The earlier question with the fewest differences, of several the newest; None when nothing is the same but the
     kind."""
-    best: Asked | None = None
+    best: PastQuestion | None = None
     score: tuple[int, float] = (1 << 30, 0.0)
     assert subject.question is not None
     for one in asked:
@@ -206,13 +206,13 @@ def nearest_question(subject: Subject, asked: Iterable[Asked]) -> Asked | None:
 
 
 def explain(
-    subject: Subject,
+    subject: CurrentNode,
     *,
-    past: Past | None = None,
-    ground: tuple[Ground, ...] = (),
-    asked: Asked | None = None,
-    content: Content | None = None,
-    places: Places | None = None,
+    past: PastBuild | None = None,
+    ground: tuple[Parent, ...] = (),
+    asked: PastQuestion | None = None,
+    content: NodeContents | None = None,
+    places: LocationLookup | None = None,
 ) -> Explanation:
     """All that can be said of a base or layer. `past` is the nearest earlier build and `ground` what that stood on;
     `asked` the nearest earlier question where there is no key yet; `content` is given when it is cached."""
@@ -223,17 +223,17 @@ def explain(
     if content is not None:
         state = "cached"
     elif subject.document is not None and past is not None:
-        old = Facts(document=past.document, below=ground, options=past.options)
-        new = Facts(document=subject.document, below=subject.below, options=subject.options)
+        old = ComparedDocument(document=past.document, below=ground, options=past.options)
+        new = ComparedDocument(document=subject.document, below=subject.below, options=subject.options)
         changes = compare(old, new, places=places, pinned=subject.pinned)
         same = unchanged(old, new)
     elif state == "ask" and asked is not None:
         assert subject.question is not None
-        old = Facts(document=asked.question, below=ground)
-        new = Facts(document=subject.question, below=subject.below, options=subject.options)
+        old = ComparedDocument(document=asked.question, below=ground)
+        new = ComparedDocument(document=subject.question, below=subject.below, options=subject.options)
         paths = [str(row[0]) for row in subject.inputs if isinstance(row, list)]
         changes = compare_question(old, new, inputs=paths, places=places)
-        past = Past(key="", document={}, time=asked.time)
+        past = PastBuild(key="", document={}, time=asked.time)
         locked = asked.locked
     elif state == "wait" and past is not None:
         changes = own_changes(subject, past, places)
@@ -258,17 +258,20 @@ def explain(
     )
 
 
-def own_changes(subject: Subject, past: Past, places: Places | None) -> tuple[Change, ...]:
+def own_changes(subject: CurrentNode, past: PastBuild, places: LocationLookup | None) -> tuple[Change, ...]:
     """What a layer that waits for another says otherwise by itself: in its options and inputs, all that is known."""
     old: dict[str, Json] = {"inputs": past.document.get("inputs"), "material": None}
     new: dict[str, Json] = {"inputs": [*subject.inputs], "material": None}
     if past.options is not MISSING:
         old["material"], new["material"] = past.options, subject.options
-    sides = Facts(document=old, options=past.options), Facts(document=new, options=subject.options)
+    sides = (
+        ComparedDocument(document=old, options=past.options),
+        ComparedDocument(document=new, options=subject.options),
+    )
     return compare(*sides, places=places, pinned=subject.pinned)
 
 
-def unchanged(old: Facts, new: Facts) -> tuple[str, ...]:
+def unchanged(old: ComparedDocument, new: ComparedDocument) -> tuple[str, ...]:
     """What is as it was, in a few words: ("the base", "layer python", "11 pins", "the spec")."""
     words = ground_words(_list(old.document, "below"), _list(new.document, "below"), new.below)
     for key, word in (("files", "pin"), ("inputs", "input")):
@@ -284,17 +287,19 @@ def unchanged(old: Facts, new: Facts) -> tuple[str, ...]:
     return tuple(words)
 
 
-def ground_words(old: Iterable[Json], new: Iterable[Json], ground: Iterable[Ground]) -> list[str]:
+def ground_words(old: Iterable[Json], new: Iterable[Json], ground: Iterable[Parent]) -> list[str]:
     """The part of `ground` whose diff IDs are in both."""
     kept = {str(one) for one in old} & {str(one) for one in new}
     return ["the base" if one.subject == "base" else f"layer {one.name}" for one in ground if one.diff_id in kept]
 
 
-def content(document: Mapping[str, Json], below: Iterable[Ground], *, diff_id: str, size: int, entries: int) -> Content:
+def content(
+    document: Mapping[str, Json], below: Iterable[Parent], *, diff_id: str, size: int, entries: int
+) -> NodeContents:
     """What a layer that stands in the store is made of, from its own document."""
     variables = document.get("variables")
     epoch = document.get("epoch")
-    return Content(
+    return NodeContents(
         diff_id=diff_id,
         size=size,
         entries=entries,

@@ -13,10 +13,10 @@ from typing import TypeAlias
 
 from envtool.keys import canonical
 from envtool.model import Json, Where
-from envtool.plan.change_values import Change, Facts, Ground, Places, change_of, short, text
+from envtool.plan.change_values import Change, ComparedDocument, LocationLookup, Parent, change_of, short, text
 from envtool.plan.compare_documents import below
 from envtool.plan.json_diff import differences
-from envtool.plan.why import Explanation, Past, State, ground_words
+from envtool.plan.why import Explanation, PastBuild, State, ground_words
 
 View: TypeAlias = Mapping[str, tuple[int, str]]
 SPEC = ("commands", "workdir", "user", "outputs", "network", "services")
@@ -24,7 +24,7 @@ KNOWN = (*SPEC, "format", "arch", "stack", "view", "history", "repository", "var
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class PastRun:
     """A run that passed and is remembered."""
 
     key: str
@@ -34,7 +34,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class CurrentTask:
     """A task as it stands now. `document` is None where its stack is not made (`waits` says what is missing) or where
     nothing of it is ever remembered (`never` says why)."""
 
@@ -44,16 +44,20 @@ class Task:
     project: str = ""
     document: Mapping[str, Json] | None = None
     key: str = ""
-    below: tuple[Ground, ...] = ()
+    below: tuple[Parent, ...] = ()
     waits: tuple[str, ...] = ()
     never: str = ""
 
 
 def compare_runs(
-    old: Facts, new: Facts, *, views: tuple[View | None, View | None] = (None, None), places: Places | None = None
+    old: ComparedDocument,
+    new: ComparedDocument,
+    *,
+    views: tuple[View | None, View | None] = (None, None),
+    places: LocationLookup | None = None,
 ) -> tuple[Change, ...]:
     """All that changed between two result documents; empty exactly when they are the same."""
-    places = places or Places()
+    places = places or LocationLookup()
     before, after = old.document, new.document
     found: list[Change] = [*below(old.below, new.below, _stack(before), _stack(after)), *_shown(before, new)]
     for key, part in (("format", "format"), ("arch", "arch")):
@@ -96,13 +100,13 @@ def _rows(document: Mapping[str, Json]) -> list[list[Json]]:
     return [row for row in rows if isinstance(row, list) and row] if isinstance(rows, list) else []
 
 
-def _shown(old: Mapping[str, Json], new: Facts) -> Iterator[Change]:
+def _shown(old: Mapping[str, Json], new: ComparedDocument) -> Iterator[Change]:
     """Bases of the same tree that show another system of the machine beside it: then their keys are in the stack."""
     keys = {str(row[0]): row[1:] for row in _rows(old)}
     for row in _rows(new.document):
         was = keys.get(str(row[0]))
         if was is not None and was != row[1:]:
-            ground = next((one for one in new.below if one.diff_id == row[0]), Ground(diff_id="", subject="base"))
+            ground = next((one for one in new.below if one.diff_id == row[0]), Parent(diff_id="", subject="base"))
             sides = short(text(was)), short(text(row[1:]))
             note = "what it shows of this machine"
             yield Change(part=ground.subject, name=ground.name, old=sides[0], new=sides[1], note=note)
@@ -138,9 +142,9 @@ def _files(old: View | None, new: View | None) -> Iterator[Change]:
         yield Change(part="file", name="", note="how the project is looked at")
 
 
-def nearest_run(document: Mapping[str, Json], runs: Iterable[Run]) -> Run | None:
+def nearest_run(document: Mapping[str, Json], runs: Iterable[PastRun]) -> PastRun | None:
     """The remembered run of this task with the fewest parts that are otherwise, of several the newest."""
-    best: Run | None = None
+    best: PastRun | None = None
     score = (1 << 30, 0.0)
     for run in runs:
         parts = {*document, *run.document}
@@ -151,13 +155,13 @@ def nearest_run(document: Mapping[str, Json], runs: Iterable[Run]) -> Run | None
 
 
 def explain_task(
-    task: Task,
-    runs: Iterable[Run],
+    task: CurrentTask,
+    runs: Iterable[PastRun],
     *,
     view: Callable[[str], View | None] = lambda _: None,
     now: View | None = None,
-    ground: Callable[[Mapping[str, Json]], tuple[Ground, ...]] = lambda _: (),
-    places: Places | None = None,
+    ground: Callable[[Mapping[str, Json]], tuple[Parent, ...]] = lambda _: (),
+    places: LocationLookup | None = None,
 ) -> Explanation:
     """What can be said of a task. `view` finds the manifest of a digest and `now` is today's; `ground` names what the
     stack of an earlier document was."""
@@ -173,12 +177,12 @@ def explain_task(
     elif task.document is not None:
         run = nearest_run(task.document, known)
         if run is not None:
-            old = Facts(document=run.document, below=ground(run.document))
-            new = Facts(document=task.document, below=task.below)
+            old = ComparedDocument(document=run.document, below=ground(run.document))
+            new = ComparedDocument(document=task.document, below=task.below)
             views = (view(text(run.document.get("view"))), now)
             changes = compare_runs(old, new, views=views, places=places)
             same = _same(old, new)
-    since = Past(key=run.key, document={}, time=run.time, project=task.project) if run is not None else None
+    since = PastBuild(key=run.key, document={}, time=run.time, project=task.project) if run is not None else None
     return Explanation(
         name=f"{task.env}:{task.name}",
         subject="task",
@@ -196,7 +200,7 @@ def explain_task(
     )
 
 
-def _same(old: Facts, new: Facts) -> tuple[str, ...]:
+def _same(old: ComparedDocument, new: ComparedDocument) -> tuple[str, ...]:
     words = ground_words(_stack(old.document), _stack(new.document), new.below)
     for key, word in (("view", "the project's files"), ("commands", "its commands"), ("variables", "variables")):
         if old.document.get(key) == new.document.get(key):

@@ -12,7 +12,7 @@ import os
 SPEC = "envtool.yaml"
 
 
-class Above:
+class SpecSearch:
     """The spec of a directory. `path` is empty where there is none, or none that counts: then `passed_over` is the
     nearest that there is, and `why` says why it does not count."""
 
@@ -27,11 +27,11 @@ def counts(owner: int, began: os.stat_result) -> bool:
     return owner in (os.geteuid(), 0, began.st_uid)
 
 
-def spec(directory: str) -> Above:
+def spec(directory: str) -> SpecSearch:
     """The nearest spec from an absolute path upward: the one of the very directory whoever it belongs to, since one
     stands in it; one above only if it and its directory count."""
     if os.path.isfile(_in(directory)):
-        return Above(_in(directory))
+        return SpecSearch(_in(directory))
     try:
         began = os.stat(directory)
         place = directory
@@ -39,10 +39,10 @@ def spec(directory: str) -> Above:
             place = above
             if os.path.isfile(_in(place)):
                 why = _against(place, began)
-                return Above("", _in(place), why) if why else Above(_in(place))
+                return SpecSearch("", _in(place), why) if why else SpecSearch(_in(place))
     except OSError:  # gone, or a directory above that we may not look into
         pass
-    return Above("")
+    return SpecSearch("")
 
 
 def _in(directory: str) -> str:

@@ -16,17 +16,17 @@ import fcntl
 import os
 import time
 
-from envtool.project.repository import Failure, Linked, Repository, around, elsewhere, seen, small, within
+from envtool.project.repository import Repository, RepositoryError, SymlinkError, around, elsewhere, seen, small, within
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = [
-    "Failure",
-    "Linked",
+    "GitStoppedError",
     "Repository",
-    "Stopped",
+    "RepositoryError",
+    "SymlinkError",
     "around",
     "ask",
     "check",
@@ -49,14 +49,14 @@ _INDEX, _EXCLUDE, _WHERE = 3, 4, 5  # descriptors, as git has them
 _SHARED = "sharedindex."  # files that a split index stands on: git looks for them in its own directory
 
 
-class Stopped(Failure):
+class GitStoppedError(RepositoryError):
     """The caller asked to stop meanwhile."""
 
 
 def _settings(repository: Repository) -> bytes:
     try:
         return repository.read("config", shared=True).lower()
-    except (OSError, Linked):
+    except (OSError, SymlinkError):
         return b""
 
 
@@ -95,7 +95,7 @@ class Git:
         if status or b"error: " in errors:  # names of a sparse index whose objects are not there would just be missing
             said = errors.decode(errors="replace").strip().splitlines()
             why = said[-1] if said else f"it ended by signal {status & 127}" if status & 127 else "it does not say why"
-            raise Failure(f"git cannot read {self.repository.directory}: {why}")
+            raise RepositoryError(f"git cannot read {self.repository.directory}: {why}")
         return output
 
     def ended(self, cancel: int = -1, limit: float | None = None) -> tuple[int, bytes, bytes]:
@@ -132,8 +132,8 @@ class Git:
                 os.close(child)
             if child not in ready:
                 if ready:
-                    raise Stopped("stopped while git was asked")
-                raise Failure(
+                    raise GitStoppedError("stopped while git was asked")
+                raise RepositoryError(
                     f"git was asked about {self.repository.top} for {limit:.0f} s and did not end: is a file of the"
                     " repository, or a .gitignore, something that cannot be read to its end?"
                 )
@@ -155,7 +155,7 @@ def ask(
     `configured`: by the caller's configuration; `files` are to be in its git directory, which has no refs otherwise.
     Raises Failure, also where there is no repository any more."""
     if repository is None:
-        raise Failure(f"{directory}/.git is no git repository")
+        raise RepositoryError(f"{directory}/.git is no git repository")
     streams: list[int] = []
     inputs: list[int] = []
     private = ""
@@ -190,7 +190,7 @@ def ask(
     except BaseException as error:
         _forget(streams, private)
         if isinstance(error, OSError):
-            raise Failure(f"git cannot be asked about {repository.top}: {error.strerror}") from error
+            raise RepositoryError(f"git cannot be asked about {repository.top}: {error.strerror}") from error
         raise
     finally:
         for descriptor in inputs:
@@ -208,7 +208,7 @@ def check(listing: bytes, repository: Repository) -> None:
             parts = name.lower().removesuffix(b"/").split(b"/")
             if {b"", b".", b"..", b".git"}.intersection(parts):
                 shown = os.fsdecode(name).encode("utf-8", "replace").decode()
-                raise Failure(f"{repository.directory}/index names `{shown}`, which git would never check out")
+                raise RepositoryError(f"{repository.directory}/index names `{shown}`, which git would never check out")
 
 
 def _strange() -> Iterable[bytes]:
@@ -243,7 +243,7 @@ def _index(repository: Repository) -> int:
     if begin[:4] == b"DIRC" and begin[4:] in (b"\0\0\0\2", b"\0\0\0\3", b"\0\0\0\4"):
         return found
     os.close(found)
-    raise Failure(f"{place} is no index of git's, version 2 to 4")
+    raise RepositoryError(f"{place} is no index of git's, version 2 to 4")
 
 
 def small_index(repository: Repository) -> bytes:

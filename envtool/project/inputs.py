@@ -37,7 +37,7 @@ def find(
     keeps: Callable[[str], bool] | None = None,
     follows: Callable[[str, str], bool] | None = None,
     apart: Iterable[str] = (),
-    door: host_access.Gate | None = None,
+    door: host_access.HostAccess | None = None,
     cancel: int = -1,
     check: Callable[[], None] | None = None,
     listed: Callable[[], list[str]] | None = None,
@@ -67,8 +67,8 @@ def find(
         *((one, False, bare) for one in named),
         *((one, False, seen) for one in asked),
     ]
-    door = door or host_access.Gate(root)
-    with host_access.Entries(root) as entries:
+    door = door or host_access.HostAccess(root)
+    with host_access.EntryOpener(root) as entries:
         hasher = source_files.Hasher(check)
         search = _Search(root, entries, keeps, {*apart}, cancel, door, hasher, follows, listed)
         search.fill(wishes, lambda found: seen if found is seen else paths)
@@ -98,14 +98,14 @@ def check(
     *,
     keeps: Callable[[str], bool] | None = None,
     apart: Iterable[str] = (),
-    door: host_access.Gate | None = None,
+    door: host_access.HostAccess | None = None,
     cancel: int = -1,
     listed: Callable[[], list[str]] | None = None,
 ) -> None:
     """Whether `find` would find something for each pattern: nothing of the project is read for it, only named. Raises
     as `find` does."""
-    with host_access.Entries(root) as entries:
-        door, hasher = door or host_access.Gate(root), source_files.Hasher(None)
+    with host_access.EntryOpener(root) as entries:
+        door, hasher = door or host_access.HostAccess(root), source_files.Hasher(None)
         search = _Search(root, entries, keeps, {*apart}, cancel, door, hasher, None, listed)
         search.fill([(pattern, True, set()) for pattern in patterns], lambda found: found)
 
@@ -116,11 +116,11 @@ class _Search:
     def __init__(
         self,
         root: str,
-        entries: host_access.Entries,
+        entries: host_access.EntryOpener,
         keeps: Callable[[str], bool] | None,
         apart: set[str],
         cancel: int,
-        door: host_access.Gate,
+        door: host_access.HostAccess,
         hasher: source_files.Hasher,
         follows: Callable[[str, str], bool] | None,
         names: Callable[[], list[str]] | None,
@@ -160,7 +160,7 @@ class _Search:
         keeps = self._keeps
         try:
             mode = None if wanted in ("", ".") else source_files.mode_of(self._root, wanted)
-        except source_files.LeavesError:
+        except source_files.OutsideProjectError:
             return ways, self.beyond(wanted), stat.S_IFDIR
         if mode is not None and stat.S_ISLNK(mode) and self._led_out(wanted, asked=self.follows is not None):
             return ways, self.beyond(wanted), mode
@@ -241,7 +241,7 @@ class _Search:
         finally:
             os.close(top)
 
-    def led(self, link: str, way: symlinks.Way) -> list[str]:
+    def led(self, link: str, way: symlinks.LinkPath) -> list[str]:
         """The files that a link means. What is ours, or git's, only a link means that a pattern names."""
         if stat.S_ISDIR(way.mode):
             return self.below(way.end)
@@ -275,7 +275,7 @@ def _follow(pending: list[str], search: _Search, rows: dict[str, InputFile], bui
             rows[path] = replace(rows[path], sha256=rows[way.end].sha256)
 
 
-def _outside(path: str, real: str, door: host_access.Gate, hasher: source_files.Hasher) -> Iterator[InputFile]:
+def _outside(path: str, real: str, door: host_access.HostAccess, hasher: source_files.Hasher) -> Iterator[InputFile]:
     """The file `real`, or all in that directory, as if `path` were in the project. Raises UsageError."""
     if not os.path.isdir(real):
         yield _read_outside(path, real, door, hasher)
@@ -290,7 +290,7 @@ def _outside(path: str, real: str, door: host_access.Gate, hasher: source_files.
             yield _read_outside(f"{path}/{name}", there, door, hasher)
 
 
-def _read_outside(path: str, real: str, door: host_access.Gate, hasher: source_files.Hasher) -> InputFile:
+def _read_outside(path: str, real: str, door: host_access.HostAccess, hasher: source_files.Hasher) -> InputFile:
     try:
         with door.open_absolute(real) as file:
             mode = os.fstat(file.fileno()).st_mode
@@ -325,7 +325,7 @@ def stage(
     files: Sequence[InputFile],
     target: str,
     check: Callable[[], None] | None = None,
-    door: host_access.Gate | None = None,
+    door: host_access.HostAccess | None = None,
 ) -> None:
     """Copy inputs into the existing directory `target`, exactly what was hashed, readable by all, their times the
     epoch's, holes left holes. `door` opens what lies out of the project. Raises UsageError (code input-changed) where a
@@ -333,14 +333,14 @@ def stage(
     links = {item.path: item.link for item in files if item.link}
     for directory in _between(links) - {item.path for item in files}:
         _make_directories(target, directory)
-    with host_access.Entries(root) as entries:
+    with host_access.EntryOpener(root) as entries:
         for item in files:
             if links and any(each in links for each in above(item.path)):
                 continue  # it is there under its own name, and the link leads to it
             place = os.path.join(target, item.path)
             _make_directories(target, os.path.dirname(item.path))
             try:
-                _stage(entries, item, place, check, door or host_access.Gate(root))
+                _stage(entries, item, place, check, door or host_access.HostAccess(root))
             except UsageError as error:
                 raise _changed(item.path) from error
             except OSError as error:
@@ -350,7 +350,11 @@ def stage(
 
 
 def _stage(
-    entries: host_access.Entries, item: InputFile, place: str, check: Callable[[], None] | None, door: host_access.Gate
+    entries: host_access.EntryOpener,
+    item: InputFile,
+    place: str,
+    check: Callable[[], None] | None,
+    door: host_access.HostAccess,
 ) -> None:
     if not item.content:
         with open(place, "xb") as out:
@@ -382,7 +386,7 @@ def _stage(
     os.utime(place, (0, 0))
 
 
-def _target(entries: host_access.Entries, item: InputFile) -> str:
+def _target(entries: host_access.EntryOpener, item: InputFile) -> str:
     """Where a link leads by now. Raises OSError."""
     if item.outside:
         return os.readlink(item.outside)

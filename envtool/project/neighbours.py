@@ -48,7 +48,7 @@ def _beside(place: str, own: str, name: str) -> list[str]:
 
 def _content(top: str, path: str) -> bytes | None:
     try:
-        with host_access.Entries(top) as entries, host_access.regular(entries.open(path), path, SIZE) as file:
+        with host_access.EntryOpener(top) as entries, host_access.regular(entries.open(path), path, SIZE) as file:
             return file.read(SIZE)
     except (OSError, UsageError):
         return None

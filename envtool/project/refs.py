@@ -42,7 +42,9 @@ def tags(repository: git.Repository) -> list[tuple[str, str]]:
     found = {name: value for name, value in _packed(repository) if name.startswith(_TAGS)}
     for number, name in enumerate(_loose(repository)):
         if number == MOST:
-            raise git.Failure(f"{repository.common}/refs/tags has more than {MOST} files: `git pack-refs --all` helps")
+            raise git.RepositoryError(
+                f"{repository.common}/refs/tags has more than {MOST} files: `git pack-refs --all` helps"
+            )
         if _is_id(value := _read(repository, name, shared=True)):
             found[name] = value
     return sorted(found.items())
@@ -98,7 +100,7 @@ def _entries(repository: git.Repository, below: str) -> list[tuple[str, bool]]:
 def _packed(repository: git.Repository) -> Iterator[tuple[str, str]]:
     try:
         text = repository.read("packed-refs", PACKED, shared=True).decode("utf-8", "surrogateescape")
-    except (OSError, git.Linked):
+    except (OSError, git.SymlinkError):
         return
     for line in text.split("\n"):
         value, _, name = line.partition(" ")
@@ -109,7 +111,7 @@ def _packed(repository: git.Repository) -> Iterator[tuple[str, str]]:
 def _read(repository: git.Repository, name: str, *, shared: bool) -> str:
     try:
         return repository.read(name, shared=shared).decode("utf-8", "surrogateescape").strip()
-    except (OSError, git.Linked):
+    except (OSError, git.SymlinkError):
         return ""
 
 

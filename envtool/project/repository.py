@@ -25,11 +25,11 @@ _LOOP = 40  # ELOOP
 _gits: dict[tuple[str, str], tuple[str, str]] = {}
 
 
-class Failure(Exception):  # noqa: N818 - git's, or the repository's
+class RepositoryError(Exception):
     """git was not able to answer; the text says what is wrong, and where."""
 
 
-class Linked(Failure):
+class SymlinkError(RepositoryError):
     """What should be a file of git's is a link."""
 
 
@@ -51,7 +51,7 @@ class Repository:
         self.common = common  # objects and refs are: another one where this is one of several worktrees
         self.owner = owner  # a user id: whose its directory is
         self._known = known  # device and inode of both
-        self.caller: Caller
+        self.caller: CallerGit
 
     @property
     def identity(self) -> tuple[int, int]:
@@ -64,7 +64,7 @@ class Repository:
         descriptor = os.open(path, _HANDLE)
         if _identity(os.fstat(descriptor)) != self._known[path]:
             os.close(descriptor)
-            raise Failure(f"{path} is another directory than a moment ago")
+            raise RepositoryError(f"{path} is another directory than a moment ago")
         return descriptor
 
     def open(self, name: str, most: int = SMALL, *, shared: bool = False) -> int:
@@ -74,7 +74,9 @@ class Repository:
             found = open_beneath(directory, name, os.O_PATH, follow=False)
         except OSError as error:
             if error.errno == _LOOP:
-                raise Linked(f"{self.common if shared else self.directory}/{name} is reached through a link") from None
+                raise SymlinkError(
+                    f"{self.common if shared else self.directory}/{name} is reached through a link"
+                ) from None
             raise
         finally:
             os.close(directory)
@@ -115,7 +117,7 @@ def around(root: str) -> Repository | None:
             if found := _begins(top, project):
                 if project and not counts(found.owner, project):
                     return None
-                found.caller = Caller(top, root)
+                found.caller = CallerGit(top, root)
                 return found if found.caller.program else None
         project = project or os.stat(top)
         above = os.path.dirname(top)
@@ -160,7 +162,7 @@ def _begins(top: str, project: os.stat_result | None, checkout: str = "") -> Rep
     except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a zero in a path
         return None
     except OSError as error:
-        raise Failure(f"{place}: {error.strerror}") from error
+        raise RepositoryError(f"{place}: {error.strerror}") from error
     return Repository(top, directory, common, known, found.st_uid)
 
 
@@ -170,7 +172,7 @@ def _leads(place: str, state: os.stat_result) -> str:
         return os.readlink(place)
     said = small(place)
     if not said.startswith(b"gitdir: "):
-        raise Failure(f"{place} is a file that does not say `gitdir: ` and where the git directory is")
+        raise RepositoryError(f"{place} is a file that does not say `gitdir: ` and where the git directory is")
     return os.fsdecode(said[8:].rstrip(b"\r\n"))
 
 
@@ -194,7 +196,7 @@ def _check(top: str, directory: str, common: str, which: str, owner: int) -> Non
     found = os.stat(which).st_uid
     if found == owner or (found in (os.geteuid(), 0) and _names(top, directory, common)):
         return
-    raise Failure(
+    raise RepositoryError(
         f"{_inside(top, '.git')} leads to {which}, which belongs to user {found} and not to the project's owner"
         f" ({owner}), and does not say that this is its work tree (`git worktree repair` there makes it say so)"
     )
@@ -258,7 +260,7 @@ def _path(directory: str, said: str) -> str:
 def _read(path: str) -> bytes:
     try:
         return small(path)
-    except (OSError, Linked):
+    except (OSError, SymlinkError):
         return b""
 
 
@@ -304,10 +306,10 @@ def _regular(found: int, path: str, most: int) -> int:
     try:
         state = os.fstat(found)
         if state.st_mode & _KIND != _REGULAR:
-            kind = Linked if state.st_mode & _KIND == _LINK else Failure
+            kind = SymlinkError if state.st_mode & _KIND == _LINK else RepositoryError
             raise kind(f"{path} is not a regular file, as git's own are")
         if state.st_size > most:
-            raise Failure(f"{path} is larger than {most >> 20} MiB")
+            raise RepositoryError(f"{path} is larger than {most >> 20} MiB")
         return os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_CLOEXEC)
     finally:
         os.close(found)
@@ -316,7 +318,7 @@ def _regular(found: int, path: str, most: int) -> int:
 # ---- which git, and what it sees of ours -----------------------------------------------------------------------------
 
 
-class Caller:
+class CallerGit:
     """What is the caller's choice: which git, and its configuration. Nothing of it is taken from the checkout, which
     is the repository from its `top` on, or only the project where a whole home directory is a repository."""
 
@@ -349,7 +351,7 @@ def checkout(root: str) -> str:
     """The real path of all that came with the project at `root`."""
     try:
         repository = around(root)
-    except Failure:
+    except RepositoryError:
         repository = None
     return _checkout(repository.top, root) if repository else os.path.realpath(root)
 

@@ -40,16 +40,16 @@ _MORE = 1 << 63
 _DISTRUSTED = struct.pack("q", -1)
 
 
-class Unknown(Exception):  # noqa: N818 - it is what is the case
+class SnapshotError(Exception):
     """The view cannot be told: git fails, a file cannot be read, or there is far too much."""
 
 
-class View:
+class Snapshot:
     """How the project stood at one moment."""
 
     __slots__ = ("digest", "hashes", "logs", "names", "place", "root", "stats")
 
-    def __init__(self, asked: Asked, digest: str, names: list[bytes], stats: bytes, hashes: bytes) -> None:
+    def __init__(self, asked: SnapshotQuery, digest: str, names: list[bytes], stats: bytes, hashes: bytes) -> None:
         self.root, self.place, self.logs = asked.root, asked.place, asked.logs
         self.digest = digest  # lower-case hex
         self.names = names  # project-relative, as git said them: directories and vanished files among them
@@ -57,7 +57,7 @@ class View:
         self.hashes = hashes  # 32 bytes a name; empty where nothing had to be hashed: `text` knows where they are
 
 
-class Asked:
+class SnapshotQuery:
     """A question under way: what was recorded, and git at work."""
 
     __slots__ = ("gits", "logs", "place", "record", "repository", "root", "top")
@@ -78,7 +78,7 @@ def look(
     *,
     logs: tuple[str, ...] = (),
     afresh: bool = False,
-) -> View:
+) -> Snapshot:
     """How the project stands now. `place` is the path of its record, which is brought up to date; `afresh`: whatever it
     says. `logs` are files that are as if they were not there (logs.py). `check` is called while files are hashed, and
     may raise. Raises Unknown, at once when the descriptor `cancel` becomes readable."""
@@ -90,27 +90,27 @@ def look(
     return found
 
 
-def ask(root: str, place: str, logs: tuple[str, ...] = ()) -> Asked:
+def ask(root: str, place: str, logs: tuple[str, ...] = ()) -> SnapshotQuery:
     """Begin: git works meanwhile. Follow with `settle` or `drop`. Raises Unknown."""
     try:
-        asked = Asked(root, place, logs)
+        asked = SnapshotQuery(root, place, logs)
         if asked.repository:
             known: list[bytes] = asked.record.get("repositories") or [b""]
             try:
                 for prefix in known:
                     if started := _start(asked, prefix):
                         asked.gits[prefix] = started
-            except git.Failure:
+            except git.RepositoryError:
                 drop(asked)
                 raise
-    except git.Failure as error:
-        raise Unknown(str(error)) from error
+    except git.RepositoryError as error:
+        raise SnapshotError(str(error)) from error
     except OSError as error:
-        raise Unknown(f"{root}: {error.strerror}") from error
+        raise SnapshotError(f"{root}: {error.strerror}") from error
     return asked
 
 
-def _start(asked: Asked, prefix: bytes) -> git.Git | None:
+def _start(asked: SnapshotQuery, prefix: bytes) -> git.Git | None:
     """Ask git for the names of one repository of the project; None where there is none any more."""
     assert asked.repository is not None
     if not prefix:
@@ -122,14 +122,14 @@ def _start(asked: Asked, prefix: bytes) -> git.Git | None:
     try:
         where = open_beneath(asked.top, os.fsdecode(prefix), os.O_PATH | os.O_DIRECTORY, follow=False)
     except OSError as error:
-        raise git.Failure(f"{directory}: {error.strerror}") from error
+        raise git.RepositoryError(f"{directory}: {error.strerror}") from error
     try:
         return git.ask(inner, directory, git.LISTED, where=where)
     finally:
         os.close(where)
 
 
-def drop(asked: Asked) -> None:
+def drop(asked: SnapshotQuery) -> None:
     """Ask no further."""
     for each in asked.gits.values():
         each.drop()
@@ -139,19 +139,19 @@ def drop(asked: Asked) -> None:
 
 
 def settle(
-    asked: Asked, *, unchanged: bool = False, cancel: int = -1, check: Callable[[], None] | None = None
-) -> View | None:
+    asked: SnapshotQuery, *, unchanged: bool = False, cancel: int = -1, check: Callable[[], None] | None = None
+) -> Snapshot | None:
     """The answer. With `unchanged` None at the first sign that something may have changed. Raises Unknown, at once
     when the descriptor `cancel` becomes readable, and what `check` raises."""
     try:
         return _settle(asked, cancel, check, unchanged=unchanged)
-    except git.Failure as error:
-        raise Unknown(str(error)) from error
+    except git.RepositoryError as error:
+        raise SnapshotError(str(error)) from error
     finally:
         drop(asked)
 
 
-def _settle(asked: Asked, cancel: int, check: Callable[[], None] | None, *, unchanged: bool) -> View | None:
+def _settle(asked: SnapshotQuery, cancel: int, check: Callable[[], None] | None, *, unchanged: bool) -> Snapshot | None:
     known = asked.record
     names: list[bytes] = known.get("names", [])
     stats = _stats(asked, names, known.get("parents", []))  # git works meanwhile
@@ -162,11 +162,11 @@ def _settle(asked: Asked, cancel: int, check: Callable[[], None] | None, *, unch
             os.path.lexists(inner) == there for inner, there in known["inner"]
         )
         if same and stats == known["stats"]:
-            return View(asked, known["digest"], names, stats, b"")
+            return Snapshot(asked, known["digest"], names, stats, b"")
         return None if unchanged else _again(asked, _from_git(asked, said, stats, cancel), check)
     found = _walk(asked)
     if found == names and "walked" in known and stats == known["stats"]:
-        return View(asked, known["digest"], names, stats, b"")
+        return Snapshot(asked, known["digest"], names, stats, b"")
     walked = {"names": found, "walked": b"".join(chain.from_iterable((name, b"\0") for name in found))}
     if unchanged:
         return None
@@ -176,7 +176,7 @@ def _settle(asked: Asked, cancel: int, check: Callable[[], None] | None, *, unch
 # ---- which files there are -------------------------------------------------------------------------------------------
 
 
-def _from_git(asked: Asked, said: dict[bytes, bytes], stats: bytes, cancel: int) -> dict[str, Any]:
+def _from_git(asked: SnapshotQuery, said: dict[bytes, bytes], stats: bytes, cancel: int) -> dict[str, Any]:
     """Names and stats of all repositories of the project, of those in it too. `said` is what git said where it was
     asked, `stats` of the names that were recorded."""
     assert asked.repository is not None
@@ -190,7 +190,7 @@ def _from_git(asked: Asked, said: dict[bytes, bytes], stats: bytes, cancel: int)
         if prefix not in said:
             started = _start(asked, prefix)
             if started is None:
-                raise Unknown(f"{os.fsdecode(prefix)}.git is no git repository")
+                raise SnapshotError(f"{os.fsdecode(prefix)}.git is no git repository")
             said[prefix] = started.end(cancel)
         git.check(said[prefix], asked.repository)
         names = snapshot_cache.names(prefix, said[prefix])
@@ -224,20 +224,20 @@ def above(names: Sequence[bytes]) -> list[bytes]:
     return sorted(found)
 
 
-def _walk(asked: Asked) -> list[bytes]:
+def _walk(asked: SnapshotQuery) -> list[bytes]:
     """All names of a project that is in no repository, sorted."""
     from envtool.project.walk import walk
 
     try:
         return sorted(os.fsencode(path) for path in walk(asked.top)[0])
     except OSError as error:
-        raise Unknown(f"{error.filename or asked.root}: {error.strerror}") from error
+        raise SnapshotError(f"{error.filename or asked.root}: {error.strerror}") from error
 
 
 # ---- how they stand --------------------------------------------------------------------------------------------------
 
 
-def _stats(asked: Asked, names: Sequence[bytes], parents: Sequence[bytes]) -> bytes:
+def _stats(asked: SnapshotQuery, names: Sequence[bytes], parents: Sequence[bytes]) -> bytes:
     """A row a name: mode, inode, size, mtime, ctime; zeros for what is not there. A name that leads through one of
     `parents` is not there where that is a symlink: whatever the index says, git would not check it out so. Neither are
     the logs of this run."""
@@ -314,7 +314,7 @@ def _modes(stats: bytes) -> list[int]:
     return memoryview(stats).cast("q")[::_FIELDS].tolist()
 
 
-def _again(asked: Asked, new: dict[str, Any], check: Callable[[], None] | None) -> View:
+def _again(asked: SnapshotQuery, new: dict[str, Any], check: Callable[[], None] | None) -> Snapshot:
     """The digest, with all hashed anew that does not stand as it was recorded; the record is written again."""
     import time
 
@@ -322,7 +322,7 @@ def _again(asked: Asked, new: dict[str, Any], check: Callable[[], None] | None) 
     names, stats = new["names"], new["stats"]
     recorded = _recorded(asked)
     hashes, kept = bytearray(), bytearray()
-    tree = _Tree(asked.top)
+    tree = _DirectoryTree(asked.top)
     room = MOST
     try:
         for number, name in enumerate(names):
@@ -332,7 +332,7 @@ def _again(asked: Asked, new: dict[str, Any], check: Callable[[], None] | None) 
                 mode, _, size, _, ctime = _numbers(row)
                 room -= size
                 if room < 0:
-                    raise Unknown(f"more than {MOST >> 30} GiB of files that are new")
+                    raise SnapshotError(f"more than {MOST >> 30} GiB of files that are new")
                 if check is not None and not number & 0xFF:
                     check()
                 digest, steady = _hash(tree, name, mode, row, check)
@@ -343,7 +343,7 @@ def _again(asked: Asked, new: dict[str, Any], check: Callable[[], None] | None) 
     finally:
         tree.close()
     hashed = bytes(hashes)
-    found = View(asked, digest_of(rows_text(names, stats, hashed)), names, stats, hashed)
+    found = Snapshot(asked, digest_of(rows_text(names, stats, hashed)), names, stats, hashed)
     snapshot_cache.write(asked.place, asked.root, {**new, "stats": bytes(kept), "digest": found.digest}, hashed)
     return found
 
@@ -370,7 +370,7 @@ def _own(name: bytes) -> bool:
     return first == _OURS[0] or (first == _OURS[1] and bool(below))
 
 
-class _Tree:
+class _DirectoryTree:
     """The directories of the project, one at a time, reached without following a link."""
 
     __slots__ = ("_directory", "_held", "_top")
@@ -394,7 +394,9 @@ class _Tree:
         self._held = -1
 
 
-def _hash(tree: _Tree, name: bytes, mode: int, row: bytes, check: Callable[[], None] | None) -> tuple[bytes, bool]:
+def _hash(
+    tree: _DirectoryTree, name: bytes, mode: int, row: bytes, check: Callable[[], None] | None
+) -> tuple[bytes, bool]:
     """sha256 of a content or target, and whether it stood still meanwhile. Of other things only the type counts."""
     kind = mode & _KIND
     if kind not in (_LINK, _FILE):
@@ -418,14 +420,14 @@ def _hash(tree: _Tree, name: bytes, mode: int, row: bytes, check: Callable[[], N
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise Unknown(f"{os.fsdecode(name)}: {error.strerror}") from error
+        raise SnapshotError(f"{os.fsdecode(name)}: {error.strerror}") from error
 
 
 def _row(found: os.stat_result) -> bytes:
     return _packed((found.st_mode, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
 
 
-def _recorded(asked: Asked) -> dict[tuple[bytes, bytes], bytes]:
+def _recorded(asked: SnapshotQuery) -> dict[tuple[bytes, bytes], bytes]:
     """(name, row) -> hash, of all that is recorded."""
     if not asked.record:
         return {}

@@ -8,14 +8,14 @@ import time
 from envtool.fs import changes
 from envtool.fs.beneath import open_top
 from envtool.project import snapshot_cache
-from envtool.project.snapshot import GONE, GRAIN, ROW, Unknown, View, above, digest_of, look, rows_text
+from envtool.project.snapshot import GONE, GRAIN, ROW, Snapshot, SnapshotError, above, digest_of, look, rows_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envtool.fs.changes import State
 
 
-def text(view: View) -> bytes:
+def text(view: Snapshot) -> bytes:
     """What a view's digest is of: path, mode (octal) and hash (hex) of each file, each ended by a zero, sorted by path.
     Raises Unknown where the project has moved on since."""
     hashes = view.hashes
@@ -27,11 +27,11 @@ def text(view: View) -> bytes:
         again = look(view.root, view.place, logs=view.logs, afresh=True)
         found = _rows_text(view, again.hashes) if again.names == view.names else b""
     if not found:
-        raise Unknown("the project has changed since")
+        raise SnapshotError("the project has changed since")
     return found
 
 
-def _rows_text(view: View, hashes: bytes) -> bytes:
+def _rows_text(view: Snapshot, hashes: bytes) -> bytes:
     """The text that these hashes make; empty where it is not what the digest is of."""
     if len(hashes) != 32 * len(view.names):
         return b""
@@ -39,7 +39,7 @@ def _rows_text(view: View, hashes: bytes) -> bytes:
     return found if digest_of(found) == view.digest else b""
 
 
-def changed(before: View, after: View) -> set[str]:
+def changed(before: Snapshot, after: Snapshot) -> set[str]:
     """Paths that were touched between two moments, also those whose content came out the same; "." where something was
     that cannot be named. Raises Unknown."""
     if before.names == after.names and before.stats == after.stats:
@@ -52,7 +52,7 @@ def changed(before: View, after: View) -> set[str]:
     return touched
 
 
-def directories(view: View) -> dict[bytes, State]:
+def directories(view: Snapshot) -> dict[bytes, State]:
     """How the directories of a view stand, the project itself (empty) among them. A change of one that is younger than
     the clock of a file system can tell is waited out. Raises OSError."""
     found: dict[bytes, State] = {}
@@ -71,7 +71,7 @@ def directories(view: View) -> dict[bytes, State]:
     return found
 
 
-def moved(before: dict[bytes, State], view: View) -> str:
+def moved(before: dict[bytes, State], view: Snapshot) -> str:
     """A directory in which, or with which, somebody but us did something since; empty where there is none. Raises
     OSError."""
     top = open_top(view.root)
@@ -88,7 +88,7 @@ def moved(before: dict[bytes, State], view: View) -> str:
     return ""
 
 
-def _rows(view: View) -> dict[bytes, bytes]:
+def _rows(view: Snapshot) -> dict[bytes, bytes]:
     rows = ((name, view.stats[ROW * number : ROW * (number + 1)]) for number, name in enumerate(view.names))
     return {name: row for name, row in rows if row != GONE}
 

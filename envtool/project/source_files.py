@@ -17,7 +17,7 @@ from typing import BinaryIO, TypeVar
 from envtool import host_access
 from envtool.errors import EnvtoolError, Interrupted, UsageError
 from envtool.fs import globs, hashing
-from envtool.fs.beneath import ESCAPES, Replaced, open_beneath, open_top, real_path
+from envtool.fs.beneath import ESCAPES, DirectoryReplacedError, open_beneath, open_top, real_path
 from envtool.fs.sizes import said, written
 from envtool.model import InputFile
 from envtool.project import OWN as OWN  # noqa: PLC0414 - they are this room's words too
@@ -65,7 +65,7 @@ def hidden(root: str, cancel: int = -1) -> tuple[str, ...]:
     try:
         for prefix, repository, _ in known:
             found |= {prefix + name for name in _ignored(repository, root, prefix, cancel)}
-    except git.Failure as error:
+    except git.RepositoryError as error:
         raise _unread(error) from error
     if not known:
         with _opened(root) as top:
@@ -87,7 +87,7 @@ def sees_git(root: str) -> bool:
     """Whether a task sees a git directory. Raises EnvtoolError (code project-git)."""
     try:
         return git.seen(_around(root), root)
-    except git.Failure as error:
+    except git.RepositoryError as error:
         raise _unread(error) from error
 
 
@@ -100,7 +100,7 @@ def history(root: str) -> str:
             return ""
         head = refs.head(repository)
         tags = "".join(f"{value} {name}\n" for name, value in refs.tags(repository))
-    except git.Failure as error:
+    except git.RepositoryError as error:
         raise _unread(error) from error
     said = f"{head}\n" if head else ""
     return hashlib.sha256(f"{said}\0{tags}".encode("utf-8", "surrogateescape")).hexdigest()
@@ -129,7 +129,7 @@ def _of_repository(root: str, below: str, look: Callable[[git.Repository], T], n
         _around(root)
         repository = git.around(directory)
         return look(repository) if repository else nothing
-    except git.Failure as error:
+    except git.RepositoryError as error:
         raise _unread(error) from error
 
 
@@ -157,7 +157,7 @@ def _repositories(root: str, cancel: int) -> list[tuple[str, git.Repository, lis
                 place = os.path.join(directory, name)
                 if os.path.lexists(os.path.join(place, ".git")) and os.path.realpath(place) == place:
                     pending.append((f"{prefix}{name}/", git.within(repository, place)))
-    except git.Failure as error:
+    except git.RepositoryError as error:
         raise _unread(error) from error
     return found
 
@@ -218,10 +218,10 @@ def _ignored(repository: git.Repository, root: str, prefix: str, cancel: int) ->
     return [os.fsdecode(name.rstrip(b"/")) for name in listing.split(b"\0")[:-1]]
 
 
-def _unread(error: git.Failure | OSError) -> EnvtoolError:
-    if isinstance(error, git.Stopped):
+def _unread(error: git.RepositoryError | OSError) -> EnvtoolError:
+    if isinstance(error, git.GitStoppedError):
         return Interrupted()
-    if isinstance(error, Replaced):
+    if isinstance(error, DirectoryReplacedError):
         return EnvtoolError(f"{error.strerror}: {error.filename}", code="project-replaced", hint="run it again")
     return EnvtoolError(f"the project cannot be read: {error}", code="project-git")
 
@@ -266,11 +266,11 @@ def mode_of(root: str, path: str) -> int | None:
     """Type and permissions of a file, directory or link of the project, None where there is nothing. Raises UsageError
     where a link on the way leads out of the project."""
     try:
-        with host_access.Entries(root) as entries:
+        with host_access.EntryOpener(root) as entries:
             descriptor = entries.open(path)
     except OSError as error:
         if error.errno == ESCAPES:
-            raise LeavesError(path) from None
+            raise OutsideProjectError(path) from None
         if isinstance(error, FileNotFoundError | NotADirectoryError):
             return None
         raise UsageError(f"input `{path}` cannot be read: {error.strerror}", code="input-missing") from error
@@ -280,7 +280,7 @@ def mode_of(root: str, path: str) -> int | None:
         os.close(descriptor)
 
 
-class LeavesError(UsageError):
+class OutsideProjectError(UsageError):
     """A path of the project whose way leads out of it by a link."""
 
     def __init__(self, path: str) -> None:
@@ -321,7 +321,7 @@ class Hasher:
         return hashing.sha256(file, self._check)
 
 
-def read_input(entries: host_access.Entries, path: str, hasher: Hasher, *, content: bool) -> InputFile:
+def read_input(entries: host_access.EntryOpener, path: str, hasher: Hasher, *, content: bool) -> InputFile:
     if not content:
         return InputFile(path=path, sha256=hashlib.sha256().hexdigest(), content=False)
     try:
@@ -338,7 +338,7 @@ def read_input(entries: host_access.Entries, path: str, hasher: Hasher, *, conte
         raise UsageError(f"input {error.message}", code=code, hint=error.hint) from None
     except OSError as error:
         if error.errno == ESCAPES:
-            raise LeavesError(path) from None
+            raise OutsideProjectError(path) from None
         raise UsageError(f"input `{path}` cannot be read: {error.strerror}", code="input-missing") from error
     return InputFile(path=path, sha256=digest, executable=bool(mode & 0o100))
 
@@ -347,7 +347,7 @@ def read_input(entries: host_access.Entries, path: str, hasher: Hasher, *, conte
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class SeenPath:
     """A path that was looked at, and how it stood: `state` is empty when it was not there. A plan made from it holds
     while `signature(path)` is the same."""
 
@@ -364,20 +364,20 @@ def signature(path: str) -> tuple[int, ...]:
     return (info.st_dev, info.st_ino, info.st_mode, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
 
 
-class Files:
+class ProjectFiles:
     """`api.Project` over a directory. Keeps a record of all that was read, or looked for and not there."""
 
-    def __init__(self, root: str, door: host_access.Gate | None = None, cancel: int = -1) -> None:
+    def __init__(self, root: str, door: host_access.HostAccess | None = None, cancel: int = -1) -> None:
         """Where git is asked, it is given up as soon as the descriptor `cancel` is readable."""
         self._root = real_path(root)
-        self._gate = door or host_access.Gate(root)
+        self._gate = door or host_access.HostAccess(root)
         self._cancel = cancel
         self._seen: dict[str, tuple[int, ...]] = {}
         self._listed: list[str] | None = None
         self._found: dict[str, list[str]] = {}  # by pattern
 
     @property
-    def allowed(self) -> host_access.Allowed:
+    def allowed(self) -> host_access.HostPermissions:
         """What the caller lets the project have."""
         return self._gate.allowed
 
@@ -433,13 +433,13 @@ class Files:
         """See api.Project. Raises EnvtoolError (code project-git)."""
         try:
             repository = git.around(self._root)
-        except git.Failure as error:
+        except git.RepositoryError as error:
             raise _unread(error) from error
         return neighbours.files(repository.top, self._root, name, self._note) if repository else {}
 
-    def seen(self) -> tuple[Seen, ...]:
+    def seen(self) -> tuple[SeenPath, ...]:
         """Everything that was looked at so far."""
-        return tuple(Seen(path=path, state=state) for path, state in sorted(self._seen.items()))
+        return tuple(SeenPath(path=path, state=state) for path, state in sorted(self._seen.items()))
 
     def _note(self, place: str) -> None:
         if place not in self._seen:

@@ -11,13 +11,13 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from envtool.host_access import Entries
+from envtool.host_access import EntryOpener
 
 _MOST_LINKS = 40  # as path_resolution(7) has it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
+class LinkPath:
     """A path of the project, walked: the links that were met (none lies behind another link), and where it ends, by a
     path without links; "" is the project itself. `mode` is that of the end."""
 
@@ -26,7 +26,7 @@ class Way:
     mode: int
 
 
-def walk(entries: Entries, path: str) -> Way | None:
+def walk(entries: EntryOpener, path: str) -> LinkPath | None:
     """Where a path leads, every link followed, the last one too; None where it leads nowhere in the project."""
     pending, links, here, mode = _parts(path), [], "", stat.S_IFDIR
     while pending:
@@ -50,10 +50,10 @@ def walk(entries: Entries, path: str) -> Way | None:
         if target.startswith("/") or len(links) > _MOST_LINKS:
             return None
         pending += _parts(target)
-    return Way(links=tuple(dict.fromkeys(links)), end=here, mode=mode)
+    return LinkPath(links=tuple(dict.fromkeys(links)), end=here, mode=mode)
 
 
-def _look(entries: Entries, path: str) -> tuple[int, str]:
+def _look(entries: EntryOpener, path: str) -> tuple[int, str]:
     """The mode of what is there, and where it leads if it is a link. Raises OSError."""
     descriptor = entries.open(path)
     try:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from envtool.events import Finished, Noted, Started
-    from envtool.report.progress import Piece
-    from envtool.report.stream import Result
+    from envtool.report.progress import RunningWork
+    from envtool.report.stream import ReportedResult
 
 _ASCII = str.maketrans("✓✗─━╌│├└…→·", "+x-=.||`.>.")
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
@@ -70,7 +70,7 @@ def counted(number: int, word: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class LineLayout:
     """One line: `lead` with the sign or subject, what is named, what is said of it, and its times."""
 
     lead: str
@@ -131,7 +131,7 @@ def _named(event: Started | Finished) -> str:
 
 def finished(
     event: Finished,
-    piece: Piece | None,
+    piece: RunningWork | None,
     *,
     fetched: float | None,
     style: Style,
@@ -145,31 +145,31 @@ def finished(
     return "\n".join((replace(row, detail="").text(columns), wrapped(f"   {row.detail}", columns)))
 
 
-def _finished(event: Finished, piece: Piece | None, *, fetched: float | None, style: Style) -> Row:
+def _finished(event: Finished, piece: RunningWork | None, *, fetched: float | None, style: Style) -> LineLayout:
     detail = one_line(event.detail)
     if event.subject == "task":
         return _task(event, piece, detail, style=style)
     lead, names = f" {pad(event.subject, 7)}", (_named(event),)
     if event.outcome not in _GOOD:
         end = style.paint("31", f"{event.outcome} {seconds(event.seconds)}")
-        return Row(lead=lead, names=names, detail=detail, end=end)
+        return LineLayout(lead=lead, names=names, detail=detail, end=end)
     detail = detail or (one_line(piece.started.detail) if piece else "")
     if event.subject == "cache":
         end = seconds(event.seconds) if event.seconds >= QUICK else ""
-        return Row(lead=lead, names=names, detail=detail, end=end)
+        return LineLayout(lead=lead, names=names, detail=detail, end=end)
     middle = f"fetched {seconds(fetched)}" if fetched is not None else ""
     outcome = {"cached": "cached", "done": ""}.get(event.outcome, event.outcome)
     end = f"{outcome} {seconds(event.seconds)}".strip()
-    return Row(lead=lead, names=names, detail=detail, middle=middle, end=end)
+    return LineLayout(lead=lead, names=names, detail=detail, middle=middle, end=end)
 
 
-def _task(event: Finished, piece: Piece | None, detail: str, *, style: Style) -> Row:
+def _task(event: Finished, piece: RunningWork | None, detail: str, *, style: Style) -> LineLayout:
     names = (one_line(event.env), one_line(event.name))
     made = _made(event, style)
     if event.outcome == "cached":
         told = one_line(unchanged.detail(event.since, event.host, now=event.time))
         notes = f"; {detail}" if detail else ""
-        return Row(lead=f" {style.paint('32', unchanged.SIGN)} ", names=names, detail=f"{told}{notes}{made}")
+        return LineLayout(lead=f" {style.paint('32', unchanged.SIGN)} ", names=names, detail=f"{told}{notes}{made}")
     good = event.outcome in _GOOD
     sign = style.paint("32" if good else "31", style.glyphs("✓" if good else "✗"))
     if event.outcome == "skipped":
@@ -180,7 +180,7 @@ def _task(event: Finished, piece: Piece | None, detail: str, *, style: Style) ->
     detail = counts if good and counts and not detail else f"{detail}: {counts}" if counts else detail
     if good:
         detail = f"{detail}{made}".strip()
-    return Row(lead=f" {sign} ", names=names, detail=detail, end=seconds(event.seconds))
+    return LineLayout(lead=f" {sign} ", names=names, detail=detail, end=seconds(event.seconds))
 
 
 def _made(event: Finished, style: Style) -> str:
@@ -195,15 +195,15 @@ def noted(event: Noted) -> str:
     return f"note: {one_line(event.text)}"
 
 
-def begun(piece: Piece, columns: int = 0, layout: Layout | None = None) -> str:
+def begun(piece: RunningWork, columns: int = 0, layout: Layout | None = None) -> str:
     """The line of a piece that has been running for a while, where nothing can move."""
     start = piece.started
     if start.subject == "task":
         names: tuple[str, ...] = (one_line(start.env), one_line(start.name))
-        return Row(lead="   ", names=names, detail="…", layout=layout or Layout()).text(columns)
+        return LineLayout(lead="   ", names=names, detail="…", layout=layout or Layout()).text(columns)
     detail = one_line(piece.note or piece.phase or start.detail) or "under way"
     lead, names = f" {pad(start.subject, 7)}", (_named(start),)
-    return Row(lead=lead, names=names, detail=detail, end="…", layout=layout or Layout()).text(columns)
+    return LineLayout(lead=lead, names=names, detail=detail, end="…", layout=layout or Layout()).text(columns)
 
 
 def _bar(done: int, total: int, cells: int = 16) -> str:
@@ -211,7 +211,7 @@ def _bar(done: int, total: int, cells: int = 16) -> str:
     return "━" * full + "╌" * (cells - full)
 
 
-def _phases(piece: Piece, style: Style) -> tuple[str, list[str]]:
+def _phases(piece: RunningWork, style: Style) -> tuple[str, list[str]]:
     """How far a piece is, with a bar, and in fewer and fewer words: a bar only while there is an end in sight that is
     not reached, for one that is full says that all is over. Where all of a phase is there, some of it still goes on."""
     whole = bool(piece.phase) and (0 < piece.of <= piece.count or (not piece.of and 0 < piece.total <= piece.done))
@@ -226,7 +226,7 @@ def _phases(piece: Piece, style: Style) -> tuple[str, list[str]]:
     return bar, [each for each in (said, short, words or amount) if each]
 
 
-def running(piece: Piece, now: float, *, style: Style, columns: int = 0, layout: Layout | None = None) -> str:
+def running(piece: RunningWork, now: float, *, style: Style, columns: int = 0, layout: Layout | None = None) -> str:
     """The moving line of a piece under way."""
     start, layout = piece.started, layout or Layout()
     elapsed = max(0.0, now - start.time)
@@ -236,11 +236,11 @@ def running(piece: Piece, now: float, *, style: Style, columns: int = 0, layout:
     if start.subject == "task":
         names = (one_line(start.env), one_line(start.name))
         last = piece.last_line() if elapsed >= PATIENCE and not note else ""
-        return Row(lead=f" {sign} ", names=names, detail=note or last, end=end, layout=layout).text(
+        return LineLayout(lead=f" {sign} ", names=names, detail=note or last, end=end, layout=layout).text(
             columns, dim=style if last else None, moving=True
         )
     bar, details = _phases(piece, style) if not note else ("", [note])
-    plain = Row(lead=f" {sign} {pad(start.subject, 7)}", names=(_named(start),), end=end, layout=layout)
+    plain = LineLayout(lead=f" {sign} {pad(start.subject, 7)}", names=(_named(start),), end=end, layout=layout)
     if bar and not 0 < columns < BARRED and (row := replace(plain, detail=bar)).holds(columns):
         return row.text(columns, moving=True)
     rows = [replace(plain, detail=detail) for detail in details or [one_line(start.detail)]]
@@ -253,7 +253,7 @@ def rule(title: str, columns: int, *, style: Style) -> str:
     return style.glyphs(text + "─" * max(2, columns - width(text)))
 
 
-def total(results: Sequence[Result], spent: float, *, interrupted: bool, style: Style, columns: int = 0) -> str:
+def total(results: Sequence[ReportedResult], spent: float, *, interrupted: bool, style: Style, columns: int = 0) -> str:
     """The last line: "── 1 failed, 2 passed in 9.8s ──", what went wrong first."""
     failed = sum(result.outcome in ("failed", "timeout") for result in results)
     broken = sum(result.outcome == "error" for result in results)
@@ -294,7 +294,7 @@ def worth(event: Finished, verbosity: int) -> bool:
     return verbosity > 0 or event.subject in ("task", "verify", "cache") or event.outcome in ("built", "pulled")
 
 
-def prefix(piece: Piece, *, style: Style) -> str:
+def prefix(piece: RunningWork, *, style: Style) -> str:
     """Whose line it is, where several print: the env for tasks, else what is made."""
     start = piece.started
     name = start.env if start.subject == "task" else f"{start.subject} {_named(start)}"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from envtool.events import Event
     from envtool.model import Json
     from envtool.plan.why import Explanation
-    from envtool.report.stream import Result
+    from envtool.report.stream import ReportedResult
 
 
 class Lines:
@@ -43,7 +43,7 @@ def write(file: TextIO, value: Json) -> None:
     file.flush()
 
 
-def result(results: Sequence[Result], spent: float, status: int) -> Json:
+def result(results: Sequence[ReportedResult], spent: float, status: int) -> Json:
     """The last object of a run."""
     return {
         "event": "result",

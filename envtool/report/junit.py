@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from junitparser import TestCase
 
-    from envtool.report.stream import Result
+    from envtool.report.stream import ReportedResult
 
 KEPT = 1 << 20  # characters of output kept for a task: the end, where failures stand
 _INVALID = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
@@ -64,7 +64,7 @@ class Junit:
         """Nothing moves."""
         return False
 
-    def write(self, results: Sequence[Result] = ()) -> None:
+    def write(self, results: Sequence[ReportedResult] = ()) -> None:
         """Write the file, whole or not at all. `results` add what no event told: tasks whose env was not made.
         Raises OSError.
         """

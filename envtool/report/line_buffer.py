@@ -7,7 +7,7 @@ from envtool.report.text import safe
 LONGEST = 1 << 17  # characters: a line that has more and goes on is broken here
 
 
-class Transcript:
+class LineBuffer:
     """Gathers pieces of output to whole lines, by id. Control sequences are made harmless."""
 
     def __init__(self, *, color: bool) -> None:

@@ -8,8 +8,8 @@ from typing import TextIO
 
 from envtool.events import Event, Finished, Noted, Output
 from envtool.report import formatting
-from envtool.report.line_buffer import Transcript
-from envtool.report.progress import Board
+from envtool.report.line_buffer import LineBuffer
+from envtool.report.progress import ProgressState
 from envtool.report.text import columns, wrapped
 
 WONDER = 2.0  # seconds after which a running piece is announced
@@ -22,8 +22,8 @@ class Plain:
         self._file = file
         self._style = style
         self._verbosity = verbosity
-        self._board = Board()
-        self._transcript = Transcript(color=style.color)
+        self._board = ProgressState()
+        self._transcript = LineBuffer(color=style.color)
         self.shown: set[tuple[str, str]] = set()  # (env, task) whose whole output is on the screen
 
     def event(self, event: Event) -> None:

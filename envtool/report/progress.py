@@ -12,11 +12,11 @@ from envtool.report.text import one_line, safe, width
 TAIL = 4096  # characters of output kept for each piece: enough for its last line
 
 if TYPE_CHECKING:
-    from envtool.report.test_counts import Counter
+    from envtool.report.test_counts import TestCounter
 
 
 @dataclass(slots=True, kw_only=True)
-class Piece:
+class RunningWork:
     """One piece of work under way."""
 
     started: Started
@@ -27,7 +27,7 @@ class Piece:
     phase: str = ""
     note: str = ""
     tail: str = ""
-    counter: Counter | None = None  # of a task's tests, as soon as it has printed something
+    counter: TestCounter | None = None  # of a task's tests, as soon as it has printed something
     announced: bool = False
 
     def follow(self, event: Progress) -> None:
@@ -40,9 +40,9 @@ class Piece:
     def count_tests(self, text: str) -> None:
         """Hear more of what a task prints."""
         if self.counter is None:
-            from envtool.report.test_counts import Counter  # a run in which nothing is run does without
+            from envtool.report.test_counts import TestCounter  # a run in which nothing is run does without
 
-            self.counter = Counter()
+            self.counter = TestCounter()
         self.counter.feed(text)
 
     def last_line(self) -> str:
@@ -57,10 +57,10 @@ def _name(event: Started) -> int:
 
 
 @dataclass(slots=True)
-class Board:
+class ProgressState:
     """The pieces under way, in order of their start, and how long fetches took that ended, by name and `on`."""
 
-    pieces: dict[str, Piece] = field(default_factory=dict)
+    pieces: dict[str, RunningWork] = field(default_factory=dict)
     fetched: dict[tuple[str, str], float] = field(default_factory=dict)
     tasks: int = 0  # started so far
     widest: tuple[int, int, int] = (0, 0, 0)  # columns of the names started so far: of what is made, envs, tasks
@@ -69,13 +69,13 @@ class Board:
         """Where lines of ours have their columns, on a screen of so many."""
         return Layout.of(*self.widest, columns)
 
-    def apply(self, event: Event) -> Piece | None:
+    def apply(self, event: Event) -> RunningWork | None:
         """Follow an event; returns the piece it belongs to (also the one that just ended), None for strangers."""
         if isinstance(event, Started):
             self.tasks += event.subject == "task"
             names = (0, width(event.env), width(event.name)) if event.subject == "task" else (_name(event), 0, 0)
             self.widest = cast("tuple[int, int, int]", tuple(map(max, self.widest, names)))
-            self.pieces[event.id] = Piece(started=event, total=event.total)
+            self.pieces[event.id] = RunningWork(started=event, total=event.total)
             return self.pieces[event.id]
         if isinstance(event, Finished):
             if event.subject == "fetch":

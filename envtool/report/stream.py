@@ -24,7 +24,7 @@ BACKLOG = 64  # pieces of output between the workers and the subscribers
 TICK = 0.1  # seconds between two ticks while a subscriber is busy
 
 
-class Result(Protocol):
+class ReportedResult(Protocol):
     """How one task of one env ended, as the end of a report needs it (app.Result is one)."""
 
     @property
@@ -76,7 +76,7 @@ class Subscriber(Protocol):
         """
 
 
-class Stream:
+class EventStream:
     """Give `emit` to the workers; leave the `with` block before you use what the subscribers gathered."""
 
     def __init__(self, subscribers: Sequence[Subscriber], complain: Callable[[str], None]) -> None:

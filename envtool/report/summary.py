@@ -14,13 +14,13 @@ from envtool.report.text import one_line, safe, shortened, width, wrapped
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from envtool.report.stream import Result
+    from envtool.report.stream import ReportedResult
 
 WHOLE = 200  # lines of output that are shown whole
 LAST = 100  # lines shown of an output that is longer
 
 
-def _titled(results: Sequence[Result], columns: int) -> str:
+def _titled(results: Sequence[ReportedResult], columns: int) -> str:
     """Tasks by name: the first three, as far as they have room side by side, and how many more there are."""
     names = [f"{each.env} {each.task}" for each in results]
     for count in range(min(3, len(names)), 0, -1):
@@ -57,7 +57,7 @@ def output(path: str, *, style: formatting.Style) -> str:
 
 
 def failure(
-    result: Result,
+    result: ReportedResult,
     *,
     again: str,
     shown: bool,
@@ -65,7 +65,7 @@ def failure(
     style: formatting.Style,
     columns: int,
     screen: int = 0,
-    others: Sequence[Result] = (),
+    others: Sequence[ReportedResult] = (),
 ) -> str:
     """All about one task that did not pass, and `others` that the same keeps from running."""
     names = _titled((result, *others), screen or columns)
@@ -87,7 +87,7 @@ def failure(
     return "\n".join(parts)
 
 
-def _again(shell: str, result: Result, columns: int, screen: int, style: formatting.Style) -> list[str]:
+def _again(shell: str, result: ReportedResult, columns: int, screen: int, style: formatting.Style) -> list[str]:
     """What to type, on one line where that fits. A command is never cut: a longer one has a line of its own, which the
     terminal breaks only where it is wider than that, and of one of many lines it is said where it stands."""
     first = f"   again, inside:  {shell}"
@@ -123,7 +123,7 @@ def _joined(commands: Sequence[str]) -> str:
 
 
 def closing(
-    results: Sequence[Result],
+    results: Sequence[ReportedResult],
     spent: float,
     *,
     interrupted: bool,
@@ -142,7 +142,7 @@ def closing(
     bad = [result for result in results if result.outcome in ("failed", "timeout", "error")]
     # one alone, whose output was shown as it came, has its title above that
     titled = len(bad) > 1 or any((each.env, each.task) not in shown for each in bad)
-    alike: dict[object, list[Result]] = {}  # what keeps several envs from being made is told once
+    alike: dict[object, list[ReportedResult]] = {}  # what keeps several envs from being made is told once
     for each in bad:
         alike.setdefault(each.message if each.outcome == "error" else (each.env, each.task), []).append(each)
     parts = [
@@ -164,7 +164,9 @@ def closing(
     )
 
 
-def _next(results: Sequence[Result], typed: str, kept: Sequence[str], interrupted: bool, columns: int) -> list[str]:
+def _next(
+    results: Sequence[ReportedResult], typed: str, kept: Sequence[str], interrupted: bool, columns: int
+) -> list[str]:
     """What is kept of a run that did not come to its end, and what to type to go on. A command is never cut."""
     if interrupted or any(each.outcome == "interrupted" for each in results):
         tasks = sum(bool(each.outputs) for each in results)

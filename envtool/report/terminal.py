@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, TextIO
 from envtool.events import Event, Finished, Noted, Output, Started
 from envtool.report import formatting
 from envtool.report.formatting import RULE
-from envtool.report.line_buffer import Transcript
-from envtool.report.progress import Board, Piece
-from envtool.report.text import Live as LiveText
+from envtool.report.line_buffer import LineBuffer
+from envtool.report.progress import ProgressState, RunningWork
+from envtool.report.text import LiveSanitizer as LiveText
 from envtool.report.text import columns, one_line, wrapped
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ class Terminal:
         self._file = file
         self._style = style
         self._verbosity = verbosity
-        self._board = Board()
-        self._transcript = Transcript(color=style.color)
+        self._board = ProgressState()
+        self._transcript = LineBuffer(color=style.color)
         self._live: Live | None = None
         self._console: Console | None = None
         self._lone = ""  # id of the only running piece, a task, whose output goes straight to the screen
@@ -90,7 +90,7 @@ class Terminal:
             self._lone = ""
             self._newline()
 
-    def _output(self, event: Output, piece: Piece) -> None:
+    def _output(self, event: Output, piece: RunningWork) -> None:
         if event.id == self._lone:
             if not self._begun:
                 self._hide()
@@ -106,7 +106,7 @@ class Terminal:
         elif self._verbosity > 0:
             self._lines(self._transcript.feed(event.id, event.text, formatting.prefix(piece, style=self._style)))
 
-    def _finish(self, event: Finished, piece: Piece | None) -> None:
+    def _finish(self, event: Finished, piece: RunningWork | None) -> None:
         if event.id == self._lone:
             self._lone = ""
             self._newline()
@@ -142,7 +142,7 @@ class Terminal:
             self._file.flush()
             self._fresh = True
 
-    def _block(self, pieces: list[Piece], now: float) -> Text:
+    def _block(self, pieces: list[RunningWork], now: float) -> Text:
         from rich.text import Text
 
         assert self._console
@@ -158,7 +158,7 @@ class Terminal:
         text.no_wrap, text.overflow = True, "ellipsis"
         return text
 
-    def _draw(self, pieces: list[Piece], now: float) -> None:
+    def _draw(self, pieces: list[RunningWork], now: float) -> None:
         from rich.console import Console
         from rich.live import Live
 

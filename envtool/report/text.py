@@ -64,7 +64,7 @@ def safe(text: str, *, color: bool = False) -> str:
     return "\n".join(lines)
 
 
-class Live:
+class LiveSanitizer:
     """Output of others shown as it comes, in pieces that may end anywhere: inside a line or a control sequence."""
 
     def __init__(self, *, color: bool) -> None:

@@ -168,10 +168,10 @@ def launch(plan: dict[str, Any], argv: tuple[str, ...], *, terminal: bool, cance
 
     try:
         ignored = hidden(plan, running, cancel)
-    except git.Stopped:
+    except git.GitStoppedError:
         return 130
     if running and running[0][1].repository.directory != plan["git"]:
-        raise git.Failure(f"{plan['git']} is the project's git directory no more")
+        raise git.RepositoryError(f"{plan['git']} is the project's git directory no more")
     program = dict(plan["program"])
     project, _, target, identity = program["view"]
     program["view"] = (project, ignored, target, identity)

@@ -13,18 +13,18 @@ from typing import Any
 
 from envtool import host_access
 from envtool.build import resolution
-from envtool.build.context import Setting
+from envtool.build.context import Context
 from envtool.build.scheduler import Stack
 from envtool.container import userns
-from envtool.container.program import Step
+from envtool.container.program import ContainerStep
 from envtool.fs import store_files
 from envtool.fs.beneath import identity, real_path
 from envtool.model import Env, Spec
 from envtool.plugins import discover
 from envtool.project import rundir, snapshot_cache, source_files
-from envtool.project.source_files import Files
+from envtool.project.source_files import ProjectFiles
 from envtool.run import fast_exec, fast_test, host_inputs, host_state, provenance, task_container, task_git
-from envtool.run.result_cache import Trace
+from envtool.run.result_cache import CachedResult
 from envtool.store import layers, locks
 
 MARGIN = 1_000_000_000  # nanoseconds
@@ -35,11 +35,11 @@ def prepare(
     env: Env,
     stack: Stack,
     spec: Spec,
-    files: Files,
-    setting: Setting,
+    files: ProjectFiles,
+    setting: Context,
     *,
     scratch: str = "",
-    git: task_git.Shown = task_container.NO_GIT,
+    git: task_git.TaskGit = task_container.NO_GIT,
 ) -> dict[str, Any]:
     """The plan of an env whose stack stands, as `warm.launch` takes it; kept for the next time, but where a git
     directory has to be made for it: copies are nothing for a short way."""
@@ -49,7 +49,7 @@ def prepare(
     gits = source_files.gits(setting.root, setting.cancel.reader)
     outer = gits[0][1] if gits else None
     # names are found while the container is described once more for each command: the step is only a place for it
-    flat = task_container.with_step(program, Step(cwd=task_container.workdir(env))).flat()
+    flat = task_container.with_step(program, ContainerStep(cwd=task_container.workdir(env))).flat()
     plan: dict[str, Any] = {
         "version": fast_exec.version(),
         "spec": _place(spec),
@@ -81,7 +81,13 @@ def prepare(
 
 
 def unchanged(
-    traces: Sequence[Trace], spec: Spec, files: Files, setting: Setting, *, selected: tuple[str, ...], began: int
+    traces: Sequence[CachedResult],
+    spec: Spec,
+    files: ProjectFiles,
+    setting: Context,
+    *,
+    selected: tuple[str, ...],
+    began: int,
 ) -> None:
     """Keep what `told.read` needs to tell, the next time, that all tasks of a run passed before. `selected` are the
     envs as they were asked for, `began` is when this run began to read (ns since the epoch): what was changed after
@@ -137,7 +143,7 @@ def unchanged(
     store_files.replace(fast_test.path(setting.store.root, place, traces[0].task, selected), store_files.seal(plan))
 
 
-def _row(trace: Trace) -> dict[str, Any]:
+def _row(trace: CachedResult) -> dict[str, Any]:
     """What is said of one task, and left of it."""
     return {
         "env": trace.env.name,
@@ -150,11 +156,11 @@ def _row(trace: Trace) -> dict[str, Any]:
     }
 
 
-def _result(trace: Trace) -> str:
+def _result(trace: CachedResult) -> str:
     return os.path.join(trace.found.directory, "result.json")
 
 
-def _copies(trace: Trace) -> list[tuple[str, str]]:
+def _copies(trace: CachedResult) -> list[tuple[str, str]]:
     """What a run leaves as evidence: (path in the store, name beside the others)."""
     log = rundir.log_path("", trace.env.name, trace.task)
     found = [(trace.found.log, os.path.basename(log))]
@@ -168,7 +174,7 @@ def _place(spec: Spec) -> str:
     return os.path.join(real_path(spec.root), os.path.basename(spec.file))
 
 
-def _plain(trace: Trace) -> bool:
+def _plain(trace: CachedResult) -> bool:
     """What the short way has words for: a result without outputs or notes, and plain names."""
     name = f"{trace.env.name}{trace.task}"
     return not trace.found.outputs and not trace.found.run.message and name.isascii() and name.isprintable()
@@ -185,7 +191,7 @@ def _code() -> Iterator[str]:
             yield from (os.path.join(parent, name) for name in names if name.endswith(".py"))
 
 
-def _decided(stack: Stack, spec: Spec, setting: Setting) -> Iterator[str]:
+def _decided(stack: Stack, spec: Spec, setting: Context) -> Iterator[str]:
     """Paths that decided the stack, beside what was read of the project: inputs, pins, layers, this machine."""
     yield from spec.read
     yield sysconfig.get_path("purelib")  # plugins come and go here

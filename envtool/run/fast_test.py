@@ -97,7 +97,7 @@ def stands(plan: dict[str, Any], cancel: int = -1) -> bool:
             snapshot.drop(asked)
             return False
         found = snapshot.settle(asked, unchanged=True, cancel=cancel)
-    except (snapshot.Unknown, git.Failure):
+    except (snapshot.SnapshotError, git.RepositoryError):
         return False
     return found is not None and found.digest == plan["view"]
 

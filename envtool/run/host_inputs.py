@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from envtool.api import PROJECT, Looked
-from envtool.build.context import Setting
+from envtool.build.context import Context
 from envtool.build.parents import looked, opened
 from envtool.build.scheduler import Stack
 from envtool.errors import EnvtoolError
@@ -32,7 +32,7 @@ _APART = task_git.APART - {"modules"}  # submodules of the project are in it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class History:
+class GitHistory:
     """How git's directories stand, as far as a task can see them."""
 
     digest: str  # lower-case hex
@@ -40,12 +40,12 @@ class History:
     paths: tuple[str, ...]  # of the host: while their stats are the same, so is the digest
 
 
-class Reach:
+class HostInputs:
     """What one task can reach, looked at before it starts; `opened` is set when it has ended."""
 
     __slots__ = ("_began", "_directories", "_machine", "opened")
 
-    def __init__(self, stack: Stack, setting: Setting) -> None:
+    def __init__(self, stack: Stack, setting: Context) -> None:
         """Raises EnvtoolError where git cannot be asked."""
         self._machine = looked(stack.made)
         self._directories = {place for top in _tops(setting) for place, _ in _directories(top)}
@@ -57,7 +57,7 @@ class Reach:
         """Directories of the container, of which it has to be told what was opened in them."""
         return (*(self._machine.trees if self._machine else ()), *self._directories)
 
-    def git(self, setting: Setting) -> str:
+    def git(self, setting: Context) -> str:
         """The digest of git's directories where the task opened something in them, else empty. Raises EnvtoolError,
         also where they changed meanwhile."""
         if not self._directories or (
@@ -74,7 +74,7 @@ class Reach:
         """Whether what was opened of the machine still stands as it did."""
         return self._machine is None or host_state.stands(*host_state.pack(_reached(self._machine, [self.opened])))
 
-    def note(self, key: str, setting: Setting) -> None:
+    def note(self, key: str, setting: Context) -> None:
         """Remember what of the machine was opened for the result of this key."""
         if self._machine is not None:
             trees = {*self._machine.trees}
@@ -90,7 +90,7 @@ def unseen(stack: Stack) -> str:
     return shown.unseen if shown else ""
 
 
-def reached(stack: Stack, key: str, setting: Setting) -> dict[str, int]:
+def reached(stack: Stack, key: str, setting: Context) -> dict[str, int]:
     """What of the machine decided the result of a key and the layers below it: ctimes (ns) by path."""
     shown = looked(stack.made)
     if shown is None:
@@ -109,27 +109,27 @@ def _reached(shown: Looked, told: Sequence[Iterable[str] | None]) -> dict[str, i
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Top:
+class _GitDirectory:
     """A git directory, or one of those that a stand-in is made of."""
 
     place: str  # in the container
     source: str  # here
-    sight: task_git.Sight | None = None
+    sight: task_git.TaskGitSource | None = None
 
 
-def _tops(setting: Setting) -> list[_Top]:
+def _tops(setting: Context) -> list[_GitDirectory]:
     """All that a task of the project sees. Raises EnvtoolError."""
     found = []
     for prefix, _ in source_files.gits(setting.root, setting.cancel.reader):
         source = os.path.join(setting.root, prefix, ".git")
         if os.path.isdir(source) and not os.path.islink(source):
-            found.append(_Top(place=f"{PROJECT}/{prefix}.git", source=source))
+            found.append(_GitDirectory(place=f"{PROJECT}/{prefix}.git", source=source))
     if sight := task_git.sight(setting):
-        found += [_Top(place=f"{PROJECT}/.git", source=source, sight=sight) for source in sight.sources]
+        found += [_GitDirectory(place=f"{PROJECT}/.git", source=source, sight=sight) for source in sight.sources]
     return found
 
 
-def history(setting: Setting) -> History:
+def history(setting: Context) -> GitHistory:
     """How git's directories stand now: every file in them but objects, which commits name, and other work trees. Of an
     index it is what it says, not the times of files that it keeps. Raises EnvtoolError."""
     rows: list[str] = []
@@ -150,15 +150,15 @@ def history(setting: Setting) -> History:
                     newest = max(newest, state.st_ctime_ns)
                     if os.path.basename(path) != "index":
                         rows.append(f"{place}/{os.path.basename(path)} {state.st_mode} {_content(path, state)}")
-    except git.Failure as error:
+    except git.RepositoryError as error:
         raise EnvtoolError(f"the project cannot be read: {error}", code="project-git") from error
     except OSError as error:
         raise EnvtoolError(f"git's directory cannot be read: {error}", code="project-git") from error
     text = "\n".join(sorted(rows)).encode("utf-8", "surrogateescape")
-    return History(digest=hashlib.sha256(text).hexdigest(), newest=newest, paths=tuple(paths))
+    return GitHistory(digest=hashlib.sha256(text).hexdigest(), newest=newest, paths=tuple(paths))
 
 
-def _directories(top: _Top) -> Iterator[tuple[str, str]]:
+def _directories(top: _GitDirectory) -> Iterator[tuple[str, str]]:
     """(place in the container, path here) of a git directory and of those in it."""
     pending = [""]
     while pending:
@@ -173,7 +173,7 @@ def _directories(top: _Top) -> Iterator[tuple[str, str]]:
             yield f"{top.place}{below}/objects/info", f"{source}/objects/info"
 
 
-def _files(top: _Top, source: str) -> Iterator[tuple[str, os.stat_result]]:
+def _files(top: _GitDirectory, source: str) -> Iterator[tuple[str, os.stat_result]]:
     for entry in _entries(source):
         state = entry.stat(follow_symlinks=False)
         counts = top.sight is None or top.sight.counts(top.source, entry.path[len(top.source) + 1 :])

@@ -17,11 +17,11 @@ from io import BufferedReader
 from typing import Any
 
 from envtool import __version__
-from envtool.build.context import Setting
+from envtool.build.context import Context
 from envtool.build.scheduler import Stack
 from envtool.errors import Interrupted
 from envtool.fs import hashing
-from envtool.fs.beneath import Replaced, open_beneath, open_top
+from envtool.fs.beneath import DirectoryReplacedError, open_beneath, open_top
 from envtool.fs.directory import OpenDirectory
 from envtool.model import Env, Json, Task
 from envtool.project import git, refs, rundir
@@ -83,7 +83,7 @@ def statement(
     }
 
 
-def record(env: Env, task: Task, stack: Stack, setting: Setting, result: Result, *, view: str = "") -> str:
+def record(env: Env, task: Task, stack: Stack, setting: Context, result: Result, *, view: str = "") -> str:
     """Write the statement beside the log of a passed task; its path, empty where it could not be written: evidence is
     a help, never a reason to fail."""
     path = path_for(result.log)
@@ -151,7 +151,7 @@ def commit(root: str, cancel: int = -1) -> str:
         repository = git.around(root)
         head = refs.head(repository) if repository else ""
         os.close(open_top(root))  # it is still the project that this is said of
-    except (git.Failure, Replaced):
+    except (git.RepositoryError, DirectoryReplacedError):
         return ""
     if not head or repository is None:
         return head
@@ -192,7 +192,7 @@ class _Comparison:
                 if not _is(repository.top, os.fsdecode(name), *map(bytes.decode, entries[name])):
                     return True
             return any(self._is_module_dirty(repository, name, entries[os.fsencode(name)][1]) for name in modules)
-        except (git.Failure, OSError, KeyError, TypeError, RecursionError):
+        except (git.RepositoryError, OSError, KeyError, TypeError, RecursionError):
             return True
 
     def _is_module_dirty(self, repository: git.Repository, name: str, commit: bytes) -> bool:
@@ -208,14 +208,14 @@ class _Comparison:
         asked = git.ask(repository, repository.top, words, configured=False)
         status, output, errors = asked.ended(self._cancel, self._left())
         if status not in (0, 256) or b"error: " in errors:
-            raise git.Failure("no answer")
+            raise git.RepositoryError("no answer")
         return status, output
 
     def _left(self) -> float:
         """Seconds. Raises git.Failure where there are none."""
         left = self._until - time.monotonic()
         if left <= 0:
-            raise git.Failure("no time is left")
+            raise git.RepositoryError("no time is left")
         return left
 
 

@@ -15,17 +15,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from envtool import keys, net
-from envtool.build.context import Setting
-from envtool.build.scheduler import Stack, Stacks, stack_binds
+from envtool.build.context import Context
+from envtool.build.scheduler import Scheduler, Stack, stack_binds
 from envtool.container import userns
-from envtool.container.outputs import Receiver
+from envtool.container.outputs import OutputReceiver
 from envtool.errors import EnvtoolError
 from envtool.events import Finished, Started
 from envtool.fs import hashing
 from envtool.fs.beneath import open_beneath
 from envtool.model import Env, Json, Task
 from envtool.project import rundir, snapshot, snapshot_cache, snapshot_diff, source_files
-from envtool.project.snapshot import Unknown, View
+from envtool.project.snapshot import Snapshot, SnapshotError
 from envtool.run import host_inputs, provenance, shared_results, task_container
 from envtool.run.result import Result
 from envtool.run.task import run_task
@@ -35,41 +35,41 @@ SERVICES: list[Json] = []  # envs have none yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class TaskRequest:
     """One task of one env, about to run."""
 
     env: Env
     task: Task
-    setting: Setting
+    setting: Context
     log: str  # path of the evidence
     host: Mapping[str, str]  # the caller's variables that reach it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trace:
+class CachedResult:
     """A result that stands in the store, and what it was told or remembered of."""
 
     env: Env
     task: str
     stack: Stack
     view: str  # digest
-    found: results.Remembered
+    found: results.StoredResult
 
 
-def perform(asked: Asked, stacks: Stacks, *, again: bool) -> tuple[Result, Trace | None]:
+def perform(asked: TaskRequest, stacks: Scheduler, *, again: bool) -> tuple[Result, CachedResult | None]:
     """Tell the result that is remembered, or run the task and remember what it came to. `again` runs it anyway. Raises
     what making the stack and the container raise."""
     env, setting = asked.env, asked.setting
-    view: View | str = ""
+    view: Snapshot | str = ""
     recalled: Stack | None = None
     if not env.network and not again:
         recalled = stacks.recalled(env.name)
         view = look_at(setting) if recalled else ""
-        if recalled and isinstance(view, View) and (told := _tell(asked, recalled, view)):
+        if recalled and isinstance(view, Snapshot) and (told := _tell(asked, recalled, view)):
             return told
         view = view or (look_at(setting) if setting.share and setting.share.results else "")
         supposed = recalled or (stacks.foreseen(env.name) if view else None)
-        if supposed and isinstance(view, View) and (told := _by_team(asked, supposed, view)):
+        if supposed and isinstance(view, Snapshot) and (told := _by_team(asked, supposed, view)):
             return told
     stack = stacks.stack(env.name)
     why = "" if env.network else host_inputs.unseen(stack)
@@ -80,33 +80,33 @@ def perform(asked: Asked, stacks: Stacks, *, again: bool) -> tuple[Result, Trace
         return result, None
     if not view or recalled is None or stack.made != recalled.made:  # something was made: that took its time
         view = look_at(setting)
-        if not again and isinstance(view, View) and (told := _by_team(asked, stack, view)):
+        if not again and isinstance(view, Snapshot) and (told := _by_team(asked, stack, view)):
             return told
-    before = _before(asked, stack, view) if isinstance(view, View) else view
-    seen = view.digest if isinstance(view, View) else ""
-    reached = before.reach if isinstance(before, _Before) else None
+    before = _before(asked, stack, view) if isinstance(view, Snapshot) else view
+    seen = view.digest if isinstance(view, Snapshot) else ""
+    reached = before.reach if isinstance(before, _StateBefore) else None
     result = run_task(env, asked.task, stack, setting, log=asked.log, host=asked.host, view=seen, reach=reached)
     if result.outcome != "passed":
         return result, None
-    why = _keep(asked, stack, before, result) if isinstance(before, _Before) else before
-    if why or not isinstance(before, _Before):
+    why = _keep(asked, stack, before, result) if isinstance(before, _StateBefore) else before
+    if why or not isinstance(before, _StateBefore):
         _not_remembered(asked, why)
         return result, None
     return result, _trace(asked, stack, before.view.digest, before.document)
 
 
-def _not_remembered(asked: Asked, why: str) -> None:
+def _not_remembered(asked: TaskRequest, why: str) -> None:
     """Said at once to programs, and to people at the end of the run."""
     asked.setting.emit(net.note(_id(asked), f"not remembered: {why}"))
     asked.setting.unremembered.setdefault(why, []).append(f"{asked.env.name} {asked.task.name}")
 
 
-def _trace(asked: Asked, stack: Stack, view: str, document: Mapping[str, Json]) -> Trace | None:
+def _trace(asked: TaskRequest, stack: Stack, view: str, document: Mapping[str, Json]) -> CachedResult | None:
     found = results.find(asked.setting.store, keys.digest(dict(document)))
-    return Trace(env=asked.env, task=asked.task.name, stack=stack, view=view, found=found) if found else None
+    return CachedResult(env=asked.env, task=asked.task.name, stack=stack, view=view, found=found) if found else None
 
 
-def document(asked: Asked, stack: Stack, view: str) -> dict[str, Json]:
+def document(asked: TaskRequest, stack: Stack, view: str) -> dict[str, Json]:
     """All that decides what the task comes to. Raises EnvtoolError where git cannot be asked."""
     env, task = asked.env, asked.task
     passed = set(asked.host)
@@ -141,24 +141,24 @@ def owner(root: str, env: str, task: str) -> str:
     return keys.digest([root, env, task])[:32]
 
 
-def _id(asked: Asked) -> str:
+def _id(asked: TaskRequest) -> str:
     return f"task:{asked.env.name}:{asked.task.name}"
 
 
-def look_at(setting: Setting) -> View | str:
+def look_at(setting: Context) -> Snapshot | str:
     """How the project stands, or why that cannot be told. Raises Interrupted."""
     try:
         cancel = setting.cancel
         place = snapshot_cache.place(setting.store.root, setting.root)
         return snapshot.look(setting.root, place, cancel.reader, cancel.check, logs=setting.logs)
-    except Unknown as error:
+    except SnapshotError as error:
         return str(error)
 
 
 # ---- telling ---------------------------------------------------------------------------------------------------------
 
 
-def _tell(asked: Asked, stack: Stack, view: View) -> tuple[Result, Trace] | None:
+def _tell(asked: TaskRequest, stack: Stack, view: Snapshot) -> tuple[Result, CachedResult] | None:
     """The result that is remembered, its log and outputs where a run would have left them; None when there is none."""
     setting = asked.setting
     try:
@@ -201,7 +201,7 @@ def _tell(asked: Asked, stack: Stack, view: View) -> tuple[Result, Trace] | None
             host=found.run.host,
         )
     )
-    trace = Trace(env=asked.env, task=asked.task.name, stack=stack, view=view.digest, found=found)
+    trace = CachedResult(env=asked.env, task=asked.task.name, stack=stack, view=view.digest, found=found)
     result = Result(
         env=asked.env.name,
         task=asked.task.name,
@@ -217,7 +217,7 @@ def _tell(asked: Asked, stack: Stack, view: View) -> tuple[Result, Trace] | None
     return result, trace
 
 
-def _same_git(found: results.Remembered, setting: Setting) -> bool:
+def _same_git(found: results.StoredResult, setting: Context) -> bool:
     """Whether git's directories are what the run saw of them, if it opened any of their files."""
     try:
         return not found.run.git or found.run.git == host_inputs.history(setting).digest
@@ -225,7 +225,7 @@ def _same_git(found: results.Remembered, setting: Setting) -> bool:
         return False
 
 
-def _by_team(asked: Asked, stack: Stack, view: View) -> tuple[Result, Trace] | None:
+def _by_team(asked: TaskRequest, stack: Stack, view: Snapshot) -> tuple[Result, CachedResult] | None:
     """What another machine remembers, once it is in the store here; None when there is nothing."""
     if not shared_results.shared(stack, asked.setting):
         return None
@@ -245,7 +245,7 @@ def _copy(source: str, target: str) -> None:
 
 
 def _restore(
-    found: results.Remembered,
+    found: results.StoredResult,
     root: str,
     protected: tuple[str, ...] = (),
     patterns: tuple[str, ...] = (),
@@ -255,7 +255,7 @@ def _restore(
     wrong = [each for each in found.outputs if not _stands(root, each, check)]
     if not wrong:
         return True
-    receiver = Receiver(root, owned=userns.here().mode == "root", protected=protected, patterns=patterns)
+    receiver = OutputReceiver(root, owned=userns.here().mode == "root", protected=protected, patterns=patterns)
     try:
         for each in wrong:
             if each.link:
@@ -267,7 +267,7 @@ def _restore(
     return not notes and not receiver.lost
 
 
-def _stands(root: str, output: results.Output, check: Callable[[], None] | None) -> bool:
+def _stands(root: str, output: results.StoredOutput, check: Callable[[], None] | None) -> bool:
     """Whether an output is in the project as it was, reached through no link."""
     parent, name = os.path.split(output.path)
     try:
@@ -291,36 +291,36 @@ def _stands(root: str, output: results.Output, check: Callable[[], None] | None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Before:
+class _StateBefore:
     """What stood when a task began."""
 
-    view: View
+    view: Snapshot
     directories: dict[bytes, tuple[int, int, int, int]]  # how they stood (see compare.py)
     document: dict[str, Json]
     manifest: bytes
-    reach: host_inputs.Reach
+    reach: host_inputs.HostInputs
 
 
-def _before(asked: Asked, stack: Stack, view: View) -> _Before | str:
+def _before(asked: TaskRequest, stack: Stack, view: Snapshot) -> _StateBefore | str:
     try:
-        return _Before(
+        return _StateBefore(
             view=view,
             directories=snapshot_diff.directories(view),
             document=document(asked, stack, view.digest),
             manifest=snapshot_diff.text(view),
-            reach=host_inputs.Reach(stack, asked.setting),
+            reach=host_inputs.HostInputs(stack, asked.setting),
         )
-    except (EnvtoolError, OSError, Unknown) as error:
+    except (EnvtoolError, OSError, SnapshotError) as error:
         return str(error)
 
 
-def _keep(asked: Asked, stack: Stack, before: _Before, result: Result) -> str:
+def _keep(asked: TaskRequest, stack: Stack, before: _StateBefore, result: Result) -> str:
     """Remember a run that passed, unless somebody touched the project meanwhile; else why not. Never raises: it is only
     a help."""
     setting = asked.setting
     try:
         after = look_at(setting)
-        if not isinstance(after, View):
+        if not isinstance(after, Snapshot):
             return after
         if touched := snapshot_diff.changed(before.view, after) - {*result.outputs}:
             more = f" and {len(touched) - 1} more" if len(touched) > 1 else ""
@@ -344,7 +344,7 @@ def _keep(asked: Asked, stack: Stack, before: _Before, result: Result) -> str:
         results.keep(
             setting.store,
             documents,
-            results.Run(
+            results.StoredRun(
                 env=result.env,
                 task=result.task,
                 started=result.started,
@@ -368,6 +368,6 @@ def _keep(asked: Asked, stack: Stack, before: _Before, result: Result) -> str:
         return "its log and outputs are too large"
     except UnicodeError:
         return "a name in it is not UTF-8"
-    except (OSError, EnvtoolError, Unknown) as error:
+    except (OSError, EnvtoolError, SnapshotError) as error:
         return str(error)
     return ""

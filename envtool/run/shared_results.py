@@ -6,16 +6,16 @@ import os
 from contextlib import suppress
 
 from envtool import keys
-from envtool.build.context import Setting
+from envtool.build.context import Context
 from envtool.build.scheduler import Stack, stack_binds
 from envtool.errors import BuildError
 from envtool.model import Json
 from envtool.store import layers, results, temp_dirs, unpack_layer
 from envtool.teamcache import payloads
-from envtool.teamcache.statement import RESULT, Refused, Statement
+from envtool.teamcache.statement import RESULT, RefusedStatement, Statement
 
 
-def shared(stack: Stack, setting: Setting) -> bool:
+def shared(stack: Stack, setting: Context) -> bool:
     """Whether results on a stack are shared: not where it shows this machine's own system."""
     share = setting.share
     if share is None or not share.results or stack_binds(stack.made):
@@ -23,7 +23,7 @@ def shared(stack: Stack, setting: Setting) -> bool:
     return all(made.settled.node.kind.pinned for made in stack.made)
 
 
-def bring(key: str, name: str, owner: str, stack: Stack, setting: Setting) -> bool:
+def bring(key: str, name: str, owner: str, stack: Stack, setting: Context) -> bool:
     """Have a result of another machine in the store, where there is one that may be used. `name` is for what is said of
     it. Raises Interrupted, StoreError."""
     share = setting.share
@@ -43,7 +43,7 @@ def bring(key: str, name: str, owner: str, stack: Stack, setting: Setting) -> bo
         if not why and not results.adopt(setting.store, key, made, owner):
             why = "it is not a whole result of this key"
         if why:
-            share.refuse(key, name, Refused("content", why))
+            share.refuse(key, name, RefusedStatement("content", why))
             return False
         for each in (*stack.made, *stack.aside):
             layers.note(setting.store, each.layer)
@@ -52,7 +52,7 @@ def bring(key: str, name: str, owner: str, stack: Stack, setting: Setting) -> bo
     return False
 
 
-def _unpack(path: str, made: str, sheet: str, found: Statement, setting: Setting) -> None:
+def _unpack(path: str, made: str, sheet: str, found: Statement, setting: Context) -> None:
     unpack_layer.prepare()
     place = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -64,7 +64,7 @@ def _unpack(path: str, made: str, sheet: str, found: Statement, setting: Setting
     unpack_layer.result(answer, setting.store.root)
 
 
-def give(documents: list[dict[str, Json]], stack: Stack, setting: Setting) -> None:
+def give(documents: list[dict[str, Json]], stack: Stack, setting: Context) -> None:
     """Let the cache have a result that is remembered here under the keys of these documents; not one that variables of
     `pass:` reached, whose hashes are in it: a short secret can be guessed from its hash."""
     share = setting.share

@@ -9,7 +9,7 @@ from envtool.events import Event, Finished, Started
 LIMIT = 0.5  # seconds: what is being made is not kept, so nobody waits for it longer
 
 
-class Patience:
+class GracePeriod:
     """How long is waited for what runs, once the end was asked for. `limit` is in seconds."""
 
     def __init__(self, limit: float = LIMIT) -> None:

@@ -10,7 +10,7 @@ from envtool.api import Package, Tree
 from envtool.build.scheduler import Stack
 from envtool.build.stack_files import StackTree
 from envtool.errors import EnvtoolError, UsageError
-from envtool.report.sbom.document import Bill, Step, items
+from envtool.report.sbom.document import Sbom, SbomLayer, items
 
 RELEASES = ("/usr/lib/os-release", "/etc/os-release")
 
@@ -20,10 +20,10 @@ def digest(stack: Stack) -> str:
     return keys.digest([*stack.diff_ids])
 
 
-def steps(stack: Stack) -> tuple[Step, ...]:
+def steps(stack: Stack) -> tuple[SbomLayer, ...]:
     """The stack's base and layers, bottom first."""
     return tuple(
-        Step(
+        SbomLayer(
             name=made.settled.node.spec.name,
             kind=made.settled.node.kind.name,
             key=made.layer.key,
@@ -35,12 +35,12 @@ def steps(stack: Stack) -> tuple[Step, ...]:
     )
 
 
-def bill(env: str, stack: Stack, plugins: Sequence[object]) -> Bill:
+def bill(env: str, stack: Stack, plugins: Sequence[object]) -> Sbom:
     """The bill of materials of a stack that stands. Raises UsageError naming the plugin that fails."""
     tree = StackTree([made.layer for made in stack.made])
     system, release = _release(tree)
     files = [(fetch.name, fetch.sha256) for made in stack.made for fetch in made.settled.fetches]
-    return Bill(
+    return Sbom(
         env=env,
         digest=digest(stack),
         epoch=stack.epoch,

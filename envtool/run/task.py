@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import IO
 
 from envtool.build import failure_hints
-from envtool.build.context import PATH, Setting
+from envtool.build.context import PATH, Context
 from envtool.build.scheduler import Stack, stack_binds
 from envtool.build.tee import Tee
 from envtool.build.tracking import told
@@ -18,7 +18,7 @@ from envtool.events import Outcome
 from envtool.model import Env, Task
 from envtool.project import rundir, source_files
 from envtool.run import provenance, task_container, task_git
-from envtool.run.host_inputs import Reach
+from envtool.run.host_inputs import HostInputs
 from envtool.run.result import Result
 from envtool.store import layers
 
@@ -27,12 +27,12 @@ def run_task(
     env: Env,
     task: Task,
     stack: Stack,
-    setting: Setting,
+    setting: Context,
     *,
     log: str,
     host: Mapping[str, str],
     view: str = "",
-    reach: Reach | None = None,
+    reach: HostInputs | None = None,
 ) -> Result:
     """Run it. `view` is the digest of the project, where it is known: it goes into the evidence; `reach` is told what
     was opened. Raises SandboxError
@@ -81,12 +81,12 @@ def _run(
     env: Env,
     task: Task,
     stack: Stack,
-    setting: Setting,
+    setting: Context,
     *,
     log: str,
     host: Mapping[str, str],
     event_id: str,
-    reach: Reach | None = None,
+    reach: HostInputs | None = None,
 ) -> tuple[supervisor.Exit, str]:
     """How its container ended and, where it failed, the last of what it said."""
     with (
@@ -160,6 +160,6 @@ def _outcome(ended: supervisor.Exit, task: Task) -> tuple[Outcome, str]:
     return "passed", notes
 
 
-def scratch_for(env: Env, setting: Setting) -> AbstractContextManager[str]:
+def scratch_for(env: Env, setting: Context) -> AbstractContextManager[str]:
     """A directory for what the env's commands write, gone afterwards; empty for memory."""
     return layers.scratch(setting.store, remove=userns.remove) if env.scratch == "disk" else nullcontext("")

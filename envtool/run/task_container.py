@@ -14,15 +14,15 @@ from envtool.build.host_network import outside
 from envtool.build.parents import copies, joins, laid
 from envtool.build.scheduler import Stack, stack_binds
 from envtool.build.variables import add, over
-from envtool.container.program import OUTPUTS_LIMIT, Program, Root, Step, View
+from envtool.container.program import OUTPUTS_LIMIT, ContainerStep, Program, ProjectMount, Root
 from envtool.errors import Problem, SpecError
 from envtool.fs.beneath import identity
 from envtool.model import Env, Task
 from envtool.run import task_git
 
 HOME = "/home/envtool"
-NOTHING = host_access.Allowed()
-NO_GIT = task_git.Shown()
+NOTHING = host_access.HostPermissions()
+NO_GIT = task_git.TaskGit()
 
 
 def environment(
@@ -41,14 +41,14 @@ def passed(env: Env, environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if host_access.matches(name, env.passed)}
 
 
-def check(envs: Iterable[Env], allowed: host_access.Allowed, environ: Iterable[str]) -> None:
+def check(envs: Iterable[Env], allowed: host_access.HostPermissions, environ: Iterable[str]) -> None:
     """Raise SpecError (code pass-not-allowed) for envs whose `pass:` means variables that the caller did not allow."""
     problems = wrong(envs, allowed, environ)
     if problems:
         raise SpecError(problems)
 
 
-def wrong(envs: Iterable[Env], allowed: host_access.Allowed, environ: Iterable[str]) -> tuple[Problem, ...]:
+def wrong(envs: Iterable[Env], allowed: host_access.HostPermissions, environ: Iterable[str]) -> tuple[Problem, ...]:
     """The problems that `check` raises."""
     names = tuple(environ)
     problems = []
@@ -59,7 +59,7 @@ def wrong(envs: Iterable[Env], allowed: host_access.Allowed, environ: Iterable[s
     return tuple(problems)
 
 
-def check_workdir(env: Env, door: host_access.Gate) -> None:
+def check_workdir(env: Env, door: host_access.HostAccess) -> None:
     """Raise SpecError (code workdir) where commands would start in a directory that is not in the project: whatever the
     caller allows, containers have no more of this machine than that."""
     real = door.leads_out(env.workdir)
@@ -87,9 +87,9 @@ def container(
     task: Task | None = None,
     user: Literal["root", "user"] = "user",
     terminal: str = "dumb",
-    allowed: host_access.Allowed = NOTHING,
+    allowed: host_access.HostPermissions = NOTHING,
     watch: tuple[str, ...] = (),
-    git: task_git.Shown = NO_GIT,
+    git: task_git.TaskGit = NO_GIT,
 ) -> Program:
     """The container of a task, or (`task` None) of `exec` and `shell`, whose steps are put in when it starts."""
     if task is not None:
@@ -98,9 +98,9 @@ def container(
     variables, binds, texts = outside(allowed) if env.network else ({}, (), ())
     return Program(
         root=Root(lowers=tuple(made.layer.tree for made in reversed(stack.made)), scratch=scratch),
-        steps=tuple(Step(argv=command.words(), cwd=cwd) for command in task.commands) if task else (),
+        steps=tuple(ContainerStep(argv=command.words(), cwd=cwd) for command in task.commands) if task else (),
         binds=(*stack_binds(stack.made), *binds, *git.binds),
-        view=View(project=project, hidden=(*hidden, *git.hidden), target=PROJECT, identity=identity(project)),
+        view=ProjectMount(project=project, hidden=(*hidden, *git.hidden), target=PROJECT, identity=identity(project)),
         joins=joins([made.settled for made in stack.made]),
         **laid(stack.made),
         produced=env.produced,
@@ -116,6 +116,6 @@ def container(
     )
 
 
-def with_step(program: Program, step: Step) -> Program:
+def with_step(program: Program, step: ContainerStep) -> Program:
     """The same container with one step."""
     return replace(program, steps=(step,))

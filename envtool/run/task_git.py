@@ -21,9 +21,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from envtool.api import PROJECT
-from envtool.build.context import Setting
+from envtool.build.context import Context
 from envtool.container import userns
-from envtool.container.program import Bind, Peek
+from envtool.container.program import BindMount, PeekMount
 from envtool.errors import EnvtoolError
 from envtool.fs.beneath import open_beneath, real_path
 from envtool.project import git, source_files
@@ -39,7 +39,7 @@ _ASSUMED = 0x80  # of the first byte of an entry's flags: CE_VALID, gitformat-in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
+class TaskGitSource:
     """What is to be shown."""
 
     repository: git.Repository
@@ -59,15 +59,15 @@ class Sight:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class TaskGit:
     """What a container has to be given for it; nothing where nothing is shown."""
 
-    binds: tuple[Bind, ...] = ()
+    binds: tuple[BindMount, ...] = ()
     hidden: tuple[str, ...] = ()
-    peeks: tuple[Peek, ...] = ()
+    peeks: tuple[PeekMount, ...] = ()
 
 
-def sight(setting: Setting) -> Sight | None:
+def sight(setting: Context) -> TaskGitSource | None:
     """What of a repository is to be shown to the project's tasks; None where the project has its own, or there is none
     that may be. Raises EnvtoolError (code project-git)."""
     root = real_path(setting.root)
@@ -75,18 +75,18 @@ def sight(setting: Setting) -> Sight | None:
     try:
         if found is None or not git.elsewhere(found, root):
             return None
-    except git.Failure as error:
+    except git.RepositoryError as error:
         raise EnvtoolError(f"the project cannot be read: {error}", code="project-git") from error
     below = os.path.relpath(root, found.top)
-    return Sight(repository=found, prefix="" if below == "." else f"{below}/")
+    return TaskGitSource(repository=found, prefix="" if below == "." else f"{below}/")
 
 
 @contextlib.contextmanager
-def shown(setting: Setting) -> Iterator[Shown]:
+def shown(setting: Context) -> Iterator[TaskGit]:
     """A stand-in for the time of a task. Raises EnvtoolError."""
     found = sight(setting)
     if found is None:
-        yield Shown()
+        yield TaskGit()
         return
     with layers.scratch(setting.store, remove=userns.remove) as top:
         try:
@@ -94,17 +94,17 @@ def shown(setting: Setting) -> Iterator[Shown]:
             objects = f"{found.repository.common}/objects"
             with _opened(objects) as descriptor:
                 state = os.fstat(descriptor)
-        except (git.Failure, OSError, ValueError) as error:
+        except (git.RepositoryError, OSError, ValueError) as error:
             raise EnvtoolError(f"the project cannot be read: {error}", code="project-git") from error
         own = (state.st_dev, state.st_ino)
         work = f"{TOP}/{found.prefix}".rstrip("/")
-        yield Shown(
+        yield TaskGit(
             binds=(
-                Bind(source=f"{top}/git", target=f"{PROJECT}/.git", readonly=False),
-                Bind(source=objects, target=f"{PROJECT}/.git/{_OBJECTS}", mapped=True, identity=own),
+                BindMount(source=f"{top}/git", target=f"{PROJECT}/.git", readonly=False),
+                BindMount(source=objects, target=f"{PROJECT}/.git/{_OBJECTS}", mapped=True, identity=own),
             ),
             hidden=() if found.prefix else (".git",),
-            peeks=(Peek(tree=PROJECT, path=".", target=work),) if found.prefix else (),
+            peeks=(PeekMount(tree=PROJECT, path=".", target=work),) if found.prefix else (),
         )
 
 
@@ -118,7 +118,7 @@ def _opened(directory: str) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _make(found: Sight, target: str) -> None:
+def _make(found: TaskGitSource, target: str) -> None:
     os.mkdir(target, 0o755)
     for source in found.sources:
         for path, directory, name in files(found.repository, shared=source == found.repository.common):

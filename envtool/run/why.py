@@ -6,25 +6,25 @@ import os
 from collections.abc import Mapping, Sequence
 
 from envtool import keys
-from envtool.build.assess import Look, made
-from envtool.build.context import Setting
+from envtool.build.assess import Assessment, made
+from envtool.build.context import Context
 from envtool.build.explain import ground_of, grounds, stood_on
 from envtool.build.scheduler import Stack
 from envtool.build.source_lines import in_spec
 from envtool.errors import EnvtoolError
 from envtool.model import Env, Json, Task
 from envtool.plan import why_task
-from envtool.plan.change_values import Ground, Places
+from envtool.plan.change_values import LocationLookup, Parent
 from envtool.plan.graph import Graph
 from envtool.plan.why import Explanation
 from envtool.project import snapshot_diff
-from envtool.project.snapshot import Unknown, View
+from envtool.project.snapshot import Snapshot, SnapshotError
 from envtool.run import host_inputs, result_cache, task_container
 from envtool.store import results, snapshots
 
 
 def explain_tasks(
-    tasks: Sequence[tuple[Env, Task]], graph: Graph, looks: Mapping[str, Look], setting: Setting
+    tasks: Sequence[tuple[Env, Task]], graph: Graph, looks: Mapping[str, Assessment], setting: Context
 ) -> tuple[Explanation, ...]:
     """Why tasks would be run, or told as unchanged."""
     if not tasks:
@@ -34,15 +34,15 @@ def explain_tasks(
 
 
 def _explain(
-    env: Env, task: Task, graph: Graph, looks: Mapping[str, Look], setting: Setting, view: View | str
+    env: Env, task: Task, graph: Graph, looks: Mapping[str, Assessment], setting: Context, view: Snapshot | str
 ) -> Explanation:
     stack = [looks[node_id] for node_id in graph.stacks[env.name]]
     waits = tuple(one.node.spec.name for one in stack if one.layer is None and one.request is not None)
     here = tuple(ground_of(one) for one in stack if one.layer is not None)
     never = "it has the network, and is run every time" if env.network else view if isinstance(view, str) else ""
     document: Mapping[str, Json] | None = None
-    if isinstance(view, View) and not waits and not never:
-        asked = result_cache.Asked(
+    if isinstance(view, Snapshot) and not waits and not never:
+        asked = result_cache.TaskRequest(
             env=env, task=task, setting=setting, log="", host=task_container.passed(env, os.environ)
         )
         found = Stack(made=tuple(made(graph.stacks[env.name], looks)))
@@ -54,18 +54,19 @@ def _explain(
     owner = result_cache.owner(setting.root, env.name, task.name)
     kept = results.of(setting.store, owner)
     runs = [
-        why_task.Run(key=each.key, document=_with_git(each), time=each.run.started, host=each.run.host) for each in kept
+        why_task.PastRun(key=each.key, document=_with_git(each), time=each.run.started, host=each.run.host)
+        for each in kept
     ]
     key = keys.digest({**document}) if document else ""
     if document and (moved := _moved(key, kept, setting)):
         document, key = {**document, "history": moved}, ""
     earlier = grounds([_diff_ids(run.document) for run in runs], setting)
 
-    def ground(old: Mapping[str, Json]) -> tuple[Ground, ...]:
+    def ground(old: Mapping[str, Json]) -> tuple[Parent, ...]:
         return stood_on(_diff_ids(old), here, earlier)
 
     return why_task.explain_task(
-        why_task.Task(
+        why_task.CurrentTask(
             env=env.name,
             name=task.name,
             where=task.where,
@@ -80,16 +81,16 @@ def _explain(
         view=lambda digest: snapshots.get(setting.store, digest),
         now=_files(view),
         ground=ground,
-        places=Places(option=lambda text: in_spec(setting.root, task.where, text)),
+        places=LocationLookup(option=lambda text: in_spec(setting.root, task.where, text)),
     )
 
 
-def _with_git(found: results.Remembered) -> Mapping[str, Json]:
+def _with_git(found: results.StoredResult) -> Mapping[str, Json]:
     """A run's document, with what it saw of git where it opened its files."""
     return {**found.document, "history": found.run.git} if found.run.git else found.document
 
 
-def _moved(key: str, kept: Sequence[results.Remembered], setting: Setting) -> str:
+def _moved(key: str, kept: Sequence[results.StoredResult], setting: Context) -> str:
     """How git's directories stand now, where that is not what the result of a key saw of them; else empty."""
     saw = next((each.run.git for each in kept if each.key == key), "")
     try:
@@ -99,10 +100,10 @@ def _moved(key: str, kept: Sequence[results.Remembered], setting: Setting) -> st
     return now if now != saw else ""
 
 
-def _files(view: View | str) -> why_task.View | None:
+def _files(view: Snapshot | str) -> why_task.View | None:
     try:
-        return snapshots.rows(snapshot_diff.text(view)) if isinstance(view, View) else None
-    except Unknown:
+        return snapshots.rows(snapshot_diff.text(view)) if isinstance(view, Snapshot) else None
+    except SnapshotError:
         return None
 
 

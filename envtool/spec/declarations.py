@@ -12,59 +12,61 @@ from envtool.fs import globs
 from envtool.model import BaseSpec, Json, LayerSpec
 from envtool.plugin_calls import placed
 from envtool.spec import scalar_types
-from envtool.spec.node import Node, Problems, plain
+from envtool.spec.node import Problems, YamlNode, plain
 from envtool.spec.schema import LAYER_KEYS, options_schema
 from envtool.spec.template import Renderer, Scope, TemplateError, is_template
-from envtool.spec.validate import Checker
+from envtool.spec.validate import SchemaChecker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from envtool.plugins import Registry
+    from envtool.plugins import PluginRegistry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Declared:
+class DeclaredLayer:
     """One base or layer of the spec, checked against the schema but not rendered."""
 
     name: str
     kind: Kind
-    node: Node  # what options are made of: a mapping, or the value alone
-    at: Node  # where to point
+    node: YamlNode  # what options are made of: a mapping, or the value alone
+    at: YamlNode  # where to point
     directory: str
     templated: bool
-    needs: tuple[Node, ...] | None = None
-    set: Node | None = None
-    path: Node | None = None
+    needs: tuple[YamlNode, ...] | None = None
+    set: YamlNode | None = None
+    path: YamlNode | None = None
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Work:
+class LoadContext:
     """What all steps of one `load` share."""
 
-    registry: Registry
+    registry: PluginRegistry
     problems: Problems
     renderer: Renderer = field(default_factory=Renderer)
-    checkers: dict[tuple[str, str], Checker] = field(default_factory=dict)
-    bases: dict[str, Declared] = field(default_factory=dict)
-    layers: dict[str, Declared] = field(default_factory=dict)
-    known_bases: dict[str, Node | None] = field(default_factory=dict)  # also those that were declared wrongly
-    known_layers: dict[str, Node | None] = field(default_factory=dict)
+    checkers: dict[tuple[str, str], SchemaChecker] = field(default_factory=dict)
+    bases: dict[str, DeclaredLayer] = field(default_factory=dict)
+    layers: dict[str, DeclaredLayer] = field(default_factory=dict)
+    known_bases: dict[str, YamlNode | None] = field(default_factory=dict)  # also those that were declared wrongly
+    known_layers: dict[str, YamlNode | None] = field(default_factory=dict)
     ready_bases: dict[int, BaseSpec] = field(default_factory=dict)  # without templates: made once; by id of Declared
     ready_layers: dict[int, LayerSpec] = field(default_factory=dict)
-    places: dict[int, tuple[Node, Declared]] = field(default_factory=dict)  # written in place, by id of their node
+    places: dict[int, tuple[YamlNode, DeclaredLayer]] = field(
+        default_factory=dict
+    )  # written in place, by id of their node
     speaks: bool = False  # some env has a language: which layers that adds is not known before the env is made
     told: set[int] = field(default_factory=set)  # ids of the nodes of needs that were found to be unknown
 
-    def layer(self, node: Node, name: str) -> str:
+    def layer(self, node: YamlNode, name: str) -> str:
         """The layer that a name means where it is written."""
         return node.source.meant(name, self.known_layers)
 
-    def base(self, node: Node, name: str) -> str:
+    def base(self, node: YamlNode, name: str) -> str:
         """The base that a name means where it is written."""
         return node.source.meant(name, self.known_bases)
 
-    def text(self, node: Node, scope: Scope | None) -> str:
+    def text(self, node: YamlNode, scope: Scope | None) -> str:
         """A scalar as text, rendered. `scope` None: left as written."""
         value = node.value
         if not isinstance(value, str):
@@ -81,7 +83,7 @@ class Work:
                 self.problems.raise_any()
             return ""
 
-    def json(self, node: Node, scope: Scope | None) -> Json:
+    def json(self, node: YamlNode, scope: Scope | None) -> Json:
         """A value with its scalars rendered; keys and structure stay."""
         value = node.value
         if isinstance(value, str):
@@ -92,21 +94,21 @@ class Work:
             return [self.json(child, scope) for child in value]
         return value
 
-    def checker(self, sort: str, name: str, keys: Mapping[str, Json]) -> Checker:
+    def checker(self, sort: str, name: str, keys: Mapping[str, Json]) -> SchemaChecker:
         """The compiled schema of one kind's or language's options."""
         if (sort, name) not in self.checkers:
-            self.checkers[sort, name] = Checker(options_schema(keys))
+            self.checkers[sort, name] = SchemaChecker(options_schema(keys))
         return self.checkers[sort, name]
 
 
-def declare_base(work: Work, name: str, node: Node, at: Node) -> Declared | None:
+def declare_base(work: LoadContext, name: str, node: YamlNode, at: YamlNode) -> DeclaredLayer | None:
     """A base from its mapping; None where that is wrong (the schema has said so)."""
     entries = node.mapping()
     kinds = [key for key in entries if key in work.registry.bases]
     if len(kinds) != 1 or len(entries) != 1:
         return None
     value = entries[kinds[0]]
-    return Declared(
+    return DeclaredLayer(
         name=name,
         kind=work.registry.bases[kinds[0]],
         node=value,
@@ -116,7 +118,7 @@ def declare_base(work: Work, name: str, node: Node, at: Node) -> Declared | None
     )
 
 
-def declare_layer(work: Work, name: str, node: Node, at: Node) -> Declared | None:
+def declare_layer(work: LoadContext, name: str, node: YamlNode, at: YamlNode) -> DeclaredLayer | None:
     """A layer from its mapping; None where that is wrong. `name` empty: the kind's name."""
     entries = node.mapping()
     if not entries:
@@ -145,9 +147,9 @@ def declare_layer(work: Work, name: str, node: Node, at: Node) -> Declared | Non
     options = entries[kind.name]
     if kind.siblings:
         own = {key: value for key, value in entries.items() if key not in LAYER_KEYS}
-        options = Node(own, node.source, node.line, node.column, node.width, keys=node.keys)
+        options = YamlNode(own, node.source, node.line, node.column, node.width, keys=node.keys)
     needs, given, path = entries.get("needs"), entries.get("set"), entries.get("path")
-    return Declared(
+    return DeclaredLayer(
         name=name or kind.name,
         kind=kind,
         node=options,
@@ -160,15 +162,15 @@ def declare_layer(work: Work, name: str, node: Node, at: Node) -> Declared | Non
     )
 
 
-def _all_siblings(work: Work) -> set[str]:
+def _all_siblings(work: LoadContext) -> set[str]:
     return {key for kind in work.registry.layers.values() for key in kind.siblings}
 
 
-def has_template(node: Node) -> bool:
+def has_template(node: YamlNode) -> bool:
     return any(is_template(scalar.value) for scalar in scalars(node))
 
 
-def scalars(node: Node) -> Iterator[Node]:
+def scalars(node: YamlNode) -> Iterator[YamlNode]:
     """All scalars in a value."""
     if isinstance(node.value, dict):
         for child in node.value.values():
@@ -180,7 +182,7 @@ def scalars(node: Node) -> Iterator[Node]:
         yield node
 
 
-def make_base(work: Work, declared: Declared, scope: Scope | None) -> BaseSpec:
+def make_base(work: LoadContext, declared: DeclaredLayer, scope: Scope | None) -> BaseSpec:
     """The base for one env (or, with `scope` None, as declared)."""
     if not declared.templated and id(declared) in work.ready_bases:
         return work.ready_bases[id(declared)]
@@ -196,7 +198,7 @@ def make_base(work: Work, declared: Declared, scope: Scope | None) -> BaseSpec:
     return made
 
 
-def make_layer(work: Work, declared: Declared, scope: Scope | None) -> LayerSpec:
+def make_layer(work: LoadContext, declared: DeclaredLayer, scope: Scope | None) -> LayerSpec:
     """The layer for one env (or, with `scope` None, as declared)."""
     if not declared.templated and id(declared) in work.ready_layers:
         return work.ready_layers[id(declared)]
@@ -214,7 +216,7 @@ def make_layer(work: Work, declared: Declared, scope: Scope | None) -> LayerSpec
     return made
 
 
-def _options(work: Work, declared: Declared, scope: Scope | None, sort: str) -> Json:
+def _options(work: LoadContext, declared: DeclaredLayer, scope: Scope | None, sort: str) -> Json:
     """Rendered options, checked: by the kind's schema where a template had a say, and for paths that leave."""
     kind = declared.kind
     if not declared.templated:
@@ -230,7 +232,7 @@ def _options(work: Work, declared: Declared, scope: Scope | None, sort: str) -> 
         if kind.siblings:
             fine = checker.check(options, declared.node, work.problems, at=at, rendered=True)
         else:
-            alone = Node({kind.name: declared.node}, declared.node.source, declared.node.line, declared.node.column)
+            alone = YamlNode({kind.name: declared.node}, declared.node.source, declared.node.line, declared.node.column)
             fine = checker.check({kind.name: options}, alone, work.problems, at=at, rendered=True)
         if not fine:
             return options
@@ -238,7 +240,7 @@ def _options(work: Work, declared: Declared, scope: Scope | None, sort: str) -> 
     return options
 
 
-def _judge(work: Work, declared: Declared, options: Json, sort: str) -> None:
+def _judge(work: LoadContext, declared: DeclaredLayer, options: Json, sort: str) -> None:
     """Note what the kind finds wrong in its options, and patterns that are none or leave the project."""
     kind = declared.kind
     if type(kind).inputs is Kind.inputs and type(kind).judge is Kind.judge:
@@ -266,7 +268,9 @@ def _judge(work: Work, declared: Declared, options: Json, sort: str) -> None:
             check_pattern(work, node, path)
 
 
-def settings(work: Work, given: Node | None, path: Node | None, scope: Scope | None) -> dict[str, str | None]:
+def settings(
+    work: LoadContext, given: YamlNode | None, path: YamlNode | None, scope: Scope | None
+) -> dict[str, str | None]:
     """The variables that `set:` and `path:` beside it mean; None for those that are taken away."""
     found: dict[str, str | None] = {}
     for name, value in given.mapping().items() if given is not None else ():
@@ -282,7 +286,7 @@ def settings(work: Work, given: Node | None, path: Node | None, scope: Scope | N
     return found
 
 
-def _places(work: Work, node: Node, scope: Scope | None) -> Iterator[str]:
+def _places(work: LoadContext, node: YamlNode, scope: Scope | None) -> Iterator[str]:
     """The directories that an item of `path:` means, as a container has them."""
     if scope is None and is_template(node.value):
         return
@@ -300,14 +304,14 @@ def _places(work: Work, node: Node, scope: Scope | None) -> Iterator[str]:
             yield posixpath.normpath(f"{PROJECT}/{inside}")
 
 
-def check_pattern(work: Work, node: Node, pattern: str) -> None:
+def check_pattern(work: LoadContext, node: YamlNode, pattern: str) -> None:
     """Note what a pattern has that cannot be meant."""
     message, hint = globs.fault(pattern)
     if message:
         work.problems.add(node, message, code="pattern", hint=hint)
 
 
-def leaves(work: Work, node: Node, path: str) -> None:
+def leaves(work: LoadContext, node: YamlNode, path: str) -> None:
     """Note that `path` is no path inside the project."""
     if path.startswith(("/", "~")):
         message, hint = f"the path `{path}` is absolute", "paths are relative to the spec"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from envtool.api import Kind, Language
     from envtool.model import Json
-    from envtool.plugins import Registry
+    from envtool.plugins import PluginRegistry
 
 _INTRO = """\
 # Reference: envtool.yaml
@@ -30,7 +30,7 @@ and may not leave the project.
 """
 
 
-def reference(registry: Registry) -> str:
+def reference(registry: PluginRegistry) -> str:
     """Markdown, ending in a newline; the same for the same registry."""
     whole: Any = schema(registry)
     definitions = whole["$defs"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from envtool.model import BaseSpec, Env, LayerSpec, Where
 from envtool.spec import matrix, scalar_types
-from envtool.spec.declarations import Work, declare_base, declare_layer, leaves, make_base, make_layer, settings
+from envtool.spec.declarations import LoadContext, declare_base, declare_layer, leaves, make_base, make_layer, settings
 from envtool.spec.language import Added, language_layers
 from envtool.spec.tasks import make_tasks
 from envtool.spec.template import is_template
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from envtool.api import Project
-    from envtool.spec.declarations import Declared
-    from envtool.spec.node import Node
+    from envtool.spec.declarations import DeclaredLayer
+    from envtool.spec.node import YamlNode
     from envtool.spec.template import Scope
 
 HOST = "host"  # the base that is always there
@@ -25,13 +25,13 @@ LAYERS = 1000  # of one env; the kernel takes fewer in one mount, the container 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
+class EnvPoint:
     """One env to make: its group's node with all it inherits, and where in the matrix it is."""
 
     name: str
     group: str
-    node: Node
-    at: Node  # the key in `envs:`
+    node: YamlNode
+    at: YamlNode  # the key in `envs:`
     values: dict[str, str]
     args: str  # what `{{ args }}` becomes
     project: Project
@@ -45,7 +45,7 @@ class Point:
         return {"matrix": self.values, "env": {"name": self.name, "group": self.group}}
 
 
-def expand(work: Work, group: str, node: Node) -> list[tuple[str, dict[str, str]]]:
+def expand(work: LoadContext, group: str, node: YamlNode) -> list[tuple[str, dict[str, str]]]:
     """The names and matrix values of one env of the file; one without values when it has no matrix."""
     axes = node.get("matrix")
     if axes is None or not axes.mapping():
@@ -57,7 +57,7 @@ def expand(work: Work, group: str, node: Node) -> list[tuple[str, dict[str, str]
     return matrix.points(axes, group, work.problems)
 
 
-def make_env(work: Work, point: Point) -> Env | None:
+def make_env(work: LoadContext, point: EnvPoint) -> Env | None:
     """The env, all templates rendered. What is wrong is noted; None when there is nothing to go on with."""
     node, scope = point.node, point.scope
     base = _base(work, point)
@@ -93,7 +93,7 @@ def make_env(work: Work, point: Point) -> Env | None:
     )
 
 
-def choice(work: Work, node: Node | None, scope: Scope, options: tuple[str, ...]) -> str:
+def choice(work: LoadContext, node: YamlNode | None, scope: Scope, options: tuple[str, ...]) -> str:
     """One of `options`, the first when nothing is said. What the schema could not see (a template) is judged here."""
     if node is None:
         return options[0]
@@ -104,10 +104,10 @@ def choice(work: Work, node: Node | None, scope: Scope, options: tuple[str, ...]
     return chosen if chosen in options else options[0]
 
 
-def _base(work: Work, point: Point) -> BaseSpec | None:
+def _base(work: LoadContext, point: EnvPoint) -> BaseSpec | None:
     node = point.node.get("base")
     name = HOST if node is None else ""
-    declared: Declared | None
+    declared: DeclaredLayer | None
     if node is not None and isinstance(node.value, dict):
         declared = _in_place(work, node, lambda: declare_base(work, _place_name(node), node, node))
         return make_base(work, declared, point.scope) if declared is not None else None
@@ -135,14 +135,14 @@ def _base(work: Work, point: Point) -> BaseSpec | None:
     return None
 
 
-def _place_name(node: Node) -> str:
+def _place_name(node: YamlNode) -> str:
     """What a base written in place is called: `debian:bookworm`, or its kind."""
     for kind, value in node.mapping().items():
         return f"{kind}:{value.value}" if isinstance(value.value, str) and not is_template(value.value) else kind
     return ""
 
 
-def _in_place(work: Work, node: Node, declare: Callable[[], Declared | None]) -> Declared | None:
+def _in_place(work: LoadContext, node: YamlNode, declare: Callable[[], DeclaredLayer | None]) -> DeclaredLayer | None:
     """What is written in place is declared once, however many envs inherit it."""
     found = work.places.get(id(node))
     if found is None:
@@ -153,16 +153,16 @@ def _in_place(work: Work, node: Node, declare: Callable[[], Declared | None]) ->
     return found[1]
 
 
-def _layers(work: Work, point: Point) -> list[tuple[LayerSpec, Node]]:
+def _layers(work: LoadContext, point: EnvPoint) -> list[tuple[LayerSpec, YamlNode]]:
     """The user's layers with the nodes that brought them."""
     node = point.node.get("layers")
     entries = node.items() if node is not None else []
     if node is not None and len(entries) > LAYERS:
         work.problems.add(node, f"env `{point.group}` has {len(entries):,} layers, at most {LAYERS:,} go", code="limit")
         return []
-    out: list[tuple[LayerSpec, Node]] = []
+    out: list[tuple[LayerSpec, YamlNode]] = []
     for entry in entries:
-        declared: Declared | None = None
+        declared: DeclaredLayer | None = None
         if isinstance(entry.value, dict):
             declared = _in_place(work, entry, lambda entry=entry: declare_layer(work, "", entry, entry))  # type: ignore[misc]
         elif isinstance(entry.value, str):
@@ -178,7 +178,7 @@ def _layers(work: Work, point: Point) -> list[tuple[LayerSpec, Node]]:
     return _numbered(out)
 
 
-def _numbered(layers: list[tuple[LayerSpec, Node]]) -> list[tuple[LayerSpec, Node]]:
+def _numbered(layers: list[tuple[LayerSpec, YamlNode]]) -> list[tuple[LayerSpec, YamlNode]]:
     """Layers written in place are called by their kind; the second of a kind `apt-2`."""
     taken = {spec.name for spec, entry in layers if not isinstance(entry.value, dict)}
     for index, (spec, entry) in enumerate(layers):
@@ -192,7 +192,7 @@ def _numbered(layers: list[tuple[LayerSpec, Node]]) -> list[tuple[LayerSpec, Nod
 
 
 def _added(
-    work: Work, point: Point, base: BaseSpec | None, layers: list[tuple[LayerSpec, Node]]
+    work: LoadContext, point: EnvPoint, base: BaseSpec | None, layers: list[tuple[LayerSpec, YamlNode]]
 ) -> tuple[tuple[LayerSpec, ...], tuple[LayerSpec, ...], frozenset[str]]:
     """What the env's language adds before and after the user's layers, and the names of those that stand on it. What it
     puts before them anyway is no reason to: so it is asked first as if there were none."""
@@ -217,7 +217,7 @@ def _added(
     return (*(ask(above) if above else (before, after)), above)
 
 
-def _above(layers: list[tuple[LayerSpec, Node]], before: set[str]) -> frozenset[str]:
+def _above(layers: list[tuple[LayerSpec, YamlNode]], before: set[str]) -> frozenset[str]:
     """Names of the user's layers that need what is neither theirs nor before all of them, or stand on all before them
     and one of those does."""
     names = {spec.name for spec, _ in layers} | before
@@ -229,10 +229,10 @@ def _above(layers: list[tuple[LayerSpec, Node]], before: set[str]) -> frozenset[
 
 
 def _stack(
-    work: Work,
-    point: Point,
+    work: LoadContext,
+    point: EnvPoint,
     before: tuple[LayerSpec, ...],
-    layers: list[tuple[LayerSpec, Node]],
+    layers: list[tuple[LayerSpec, YamlNode]],
     after: tuple[LayerSpec, ...],
     above: frozenset[str],
 ) -> tuple[LayerSpec, ...]:
@@ -266,10 +266,10 @@ def _renamed(spec: LayerSpec, name: str) -> LayerSpec:
 
 
 def _check_names(
-    work: Work,
-    point: Point,
+    work: LoadContext,
+    point: EnvPoint,
     before: tuple[LayerSpec, ...],
-    layers: list[tuple[LayerSpec, Node]],
+    layers: list[tuple[LayerSpec, YamlNode]],
     after: tuple[LayerSpec, ...],
 ) -> None:
     seen: dict[str, Where] = {}
@@ -286,7 +286,7 @@ def _check_names(
         seen[spec.name] = spec.where
 
 
-def _check_needs(work: Work, point: Point, stack: tuple[LayerSpec, ...]) -> None:
+def _check_needs(work: LoadContext, point: EnvPoint, stack: tuple[LayerSpec, ...]) -> None:
     below: set[str] = set()
     every = {spec.name for spec in stack}
     node = point.node.get("layers")
@@ -311,7 +311,9 @@ def _check_needs(work: Work, point: Point, stack: tuple[LayerSpec, ...]) -> None
         below.add(spec.name)
 
 
-def _unknown_need(work: Work, point: Point, spec: LayerSpec, need: str, every: set[str]) -> tuple[Node, str, str]:
+def _unknown_need(
+    work: LoadContext, point: EnvPoint, spec: LayerSpec, need: str, every: set[str]
+) -> tuple[YamlNode, str, str]:
     """Where to point, what is wrong, and what to do."""
     declared = work.layers.get(spec.name)
     written = next((node for node in (declared.needs or () if declared else ()) if node.value == need), None)
@@ -325,12 +327,12 @@ def _unknown_need(work: Work, point: Point, spec: LayerSpec, need: str, every: s
     return at, f"layer `{spec.name}` needs the unknown layer `{need}`", hint
 
 
-def _entry(layers: Node, name: str) -> Node:
+def _entry(layers: YamlNode, name: str) -> YamlNode:
     """The very item of `layers:`, where it is written by name."""
     return next((item for item in layers.items() if item.value == name), layers)
 
 
-def _workdir(work: Work, point: Point) -> str:
+def _workdir(work: LoadContext, point: EnvPoint) -> str:
     node = point.node.get("workdir")
     if node is None or not isinstance(node.value, str):
         return point.directory

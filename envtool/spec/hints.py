@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from envtool.model import Json
-    from envtool.spec.node import Node, Problems
+    from envtool.spec.node import Problems, YamlNode
 
 LISTED = 40  # keys that are listed where none is near
 _OPEN = "…"  # stands for what an example does not know
@@ -117,7 +117,7 @@ def place(path: Sequence[str | int]) -> str:
 
 def for_key(
     key: str,
-    node: Node,
+    node: YamlNode,
     known: Sequence[str],
     path: Sequence[str | int],
     schema: dict[str, Json],
@@ -140,7 +140,7 @@ def called(key: str) -> str:
     return _CALLED[found[0]] if found else ""
 
 
-def _elsewhere(key: str, node: Node, here: str, schema: dict[str, Json]) -> str:
+def _elsewhere(key: str, node: YamlNode, here: str, schema: dict[str, Json]) -> str:
     """Where a key belongs that is known, only not in this place."""
     if not here or not _keys("env", schema):  # the schema of something else than a spec
         return ""
@@ -183,7 +183,7 @@ _MOVES = {
 }
 
 
-def _written(key: str, node: Node) -> str:
+def _written(key: str, node: YamlNode) -> str:
     """A key with its value as it is written, where that is short."""
     child = node.get(key)
     value = child.value if child is not None else None
@@ -193,7 +193,7 @@ def _written(key: str, node: Node) -> str:
     return f"{key}: {text}" if len(text) <= 40 and "\n" not in text else f"{key}: {_OPEN}"
 
 
-def beside(kinds: Mapping[str, Sequence[str]], node: Node, known: Sequence[str]) -> Sequence[str]:
+def beside(kinds: Mapping[str, Sequence[str]], node: YamlNode, known: Sequence[str]) -> Sequence[str]:
     """The keys that a layer may have once its kind is there; all where there is none, or several."""
     written = [key for key in node.mapping() if key in kinds]
     return known if len(written) != 1 else (written[0], *kinds[written[0]])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from envtool.spec.node import Node
+from envtool.spec.node import YamlNode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +16,7 @@ BUDGET = 500_000  # values in all merged envs together: a spec of 1,000 envs has
 WHOLE = frozenset({"base"})  # {debian: x} merged with {image: y} would be two bases
 
 
-def merge(below: Node, above: Node, *, top: bool = True) -> Node:
+def merge(below: YamlNode, above: YamlNode, *, top: bool = True) -> YamlNode:
     """`above` laid over `below`. Both stay as they are; the places of what is taken are kept."""
     if not (isinstance(below.value, dict) and isinstance(above.value, dict)):
         return above
@@ -26,20 +26,20 @@ def merge(below: Node, above: Node, *, top: bool = True) -> Node:
         values[name] = value if old is None or (top and name in WHOLE) else merge(old, value, top=False)
         keys[name] = above.key(name)
     size = 1 + sum(value.size for value in values.values())
-    return Node(values, above.source, above.line, above.column, above.width, keys=keys, size=size)
+    return YamlNode(values, above.source, above.line, above.column, above.width, keys=keys, size=size)
 
 
 @dataclass(slots=True)
 class Inheritance:
     """Resolves `extends` between all envs; each is merged once."""
 
-    envs: Mapping[str, Node]
-    keys: Mapping[str, Node | None]  # where each is declared
+    envs: Mapping[str, YamlNode]
+    keys: Mapping[str, YamlNode | None]  # where each is declared
     problems: Problems
-    done: dict[str, Node] = field(default_factory=dict)
+    done: dict[str, YamlNode] = field(default_factory=dict)
     left: int = BUDGET
 
-    def spend(self, size: int, node: Node) -> None:
+    def spend(self, size: int, node: YamlNode) -> None:
         """Count values that came by inheriting and by matrices. Raises SpecError when they are too many."""
         self.left -= size
         if self.left < 0:
@@ -47,7 +47,7 @@ class Inheritance:
             self.problems.add(node, message, code="limit")
             self.problems.raise_any()
 
-    def merged(self, name: str) -> Node:
+    def merged(self, name: str) -> YamlNode:
         """The env `name` with all it inherits, without defaults. What is wrong with `extends` is noted."""
         pending = [name]
         while pending:  # by hand, not by recursion: a chain may be as long as the file
@@ -72,19 +72,19 @@ class Inheritance:
                 pending.pop()
         return self.done[name]
 
-    def _parents(self, name: str) -> list[Node]:
+    def _parents(self, name: str) -> list[YamlNode]:
         extends = self.envs[name].get("extends")
         if extends is None:
             return []
         nodes = extends.items() if isinstance(extends.value, list) else [extends]
         return [node for node in nodes if isinstance(node.value, str)]
 
-    def _meant(self, parent: Node) -> str:
+    def _meant(self, parent: YamlNode) -> str:
         return parent.source.meant(str(parent.value), self.envs)
 
-    def _lay(self, name: str) -> Node:
+    def _lay(self, name: str) -> YamlNode:
         own = self.envs[name]
-        below: Node | None = None
+        below: YamlNode | None = None
         for parent in self._parents(name):
             meant = self._meant(parent)
             if meant not in self.envs:
@@ -97,7 +97,7 @@ class Inheritance:
                 below = inherited if below is None else merge(below, inherited)
         return own if below is None else merge(below, own)
 
-    def _cycle(self, pending: list[str], parent: Node) -> None:
+    def _cycle(self, pending: list[str], parent: YamlNode) -> None:
         meant = self._meant(parent)
         path = " → ".join([*pending[pending.index(meant) :], meant])
         self.problems.add(parent, f"env `{meant}` extends itself: {path}", code="cycle", hint="remove one `extends`")

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
     from envtool.api import Language, Project
     from envtool.model import BaseSpec, Json
-    from envtool.spec.declarations import Work
-    from envtool.spec.node import Node
+    from envtool.spec.declarations import LoadContext
+    from envtool.spec.node import YamlNode
     from envtool.spec.template import Scope
 
 Added = tuple[tuple[LayerSpec, ...], tuple[LayerSpec, ...]]
 
 
-class Within:
+class SubdirectoryProject:
     """The project as a spec in `directory` sees it: paths are relative to that."""
 
     def __init__(self, project: Project, directory: str) -> None:
@@ -45,13 +45,13 @@ class Within:
 
 
 def language_layers(
-    work: Work,
+    work: LoadContext,
     env: str,
-    node: Node,
+    node: YamlNode,
     scope: Scope,
     *,
     base: BaseSpec | None,
-    layers: list[tuple[LayerSpec, Node]],
+    layers: list[tuple[LayerSpec, YamlNode]],
     above: frozenset[str],
     project: Project,
     directory: str,
@@ -88,11 +88,13 @@ def language_layers(
         above=tuple(spec.name for spec, _ in layers if spec.name in above),
         where=at.where,
     )
-    seen = Within(project, directory) if directory != "." else project
+    seen = SubdirectoryProject(project, directory) if directory != "." else project
     return _expand(work, language, draft, at, project=seen, directory=directory)
 
 
-def _expand(work: Work, language: Language, draft: EnvDraft, at: Node, *, project: Project, directory: str) -> Added:
+def _expand(
+    work: LoadContext, language: Language, draft: EnvDraft, at: YamlNode, *, project: Project, directory: str
+) -> Added:
     try:
         drafts = language.layers(draft, project)
     except SpecError as error:
@@ -108,7 +110,7 @@ def _expand(work: Work, language: Language, draft: EnvDraft, at: Node, *, projec
     )
 
 
-def _layer(work: Work, language: str, draft: LayerDraft, at: Node, directory: str) -> LayerSpec | None:
+def _layer(work: LoadContext, language: str, draft: LayerDraft, at: YamlNode, directory: str) -> LayerSpec | None:
     kind = work.registry.layers.get(draft.kind)
     if kind is None:
         message = f"language `{language}` adds a layer of the unknown kind `{draft.kind}`"
@@ -124,7 +126,7 @@ def _layer(work: Work, language: str, draft: LayerDraft, at: Node, directory: st
     )
 
 
-def _check_keys(work: Work, env: str, node: Node, name: str, language: Language | None) -> None:
+def _check_keys(work: LoadContext, env: str, node: YamlNode, name: str, language: Language | None) -> None:
     """Keys of a language that is not this env's."""
     owners: dict[str, list[str]] = {}
     for each in work.registry.languages.values():

@@ -13,21 +13,21 @@ from envtool.errors import UsageError
 from envtool.model import Env, Spec
 from envtool.plugins import wrong_schema
 from envtool.spec import scalar_types
-from envtool.spec.declarations import Work, declare_base, declare_layer, make_base, make_layer
-from envtool.spec.envs import HOST, Point, expand, make_env
+from envtool.spec.declarations import LoadContext, declare_base, declare_layer, make_base, make_layer
+from envtool.spec.envs import HOST, EnvPoint, expand, make_env
 from envtool.spec.inherit import Inheritance, merge
-from envtool.spec.node import Node, Problems, plain
+from envtool.spec.node import Problems, YamlNode, plain
 from envtool.spec.schema import LAYER_KEYS, schema
 from envtool.spec.team_cache import team_cache
 from envtool.spec.template import is_template
-from envtool.spec.validate import Checker
+from envtool.spec.validate import SchemaChecker
 from envtool.spec.yaml_reader import parse, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from envtool.api import Project
-    from envtool.plugins import Registry
+    from envtool.plugins import PluginRegistry
 
 FILES = 200  # of one spec
 ENVS = 10_000  # all points of all matrices
@@ -38,7 +38,7 @@ def load(
     file: str,
     *,
     root: str,
-    registry: Registry,
+    registry: PluginRegistry,
     args: Sequence[str] = (),
     only: Sequence[str] = (),
 ) -> Spec:
@@ -49,12 +49,12 @@ def load(
     UsageError when there is no such file.
     """
     problems = Problems()
-    recorder = _Recorder(project)
+    recorder = _ReadRecorder(project)
     files = _read(recorder, file, problems)
     checker = _checker(registry)
     for one in files:
         checker.check(plain(one.node), one.node, problems)
-    work = Work(registry=registry, problems=problems)
+    work = LoadContext(registry=registry, problems=problems)
     _declare(work, files)
     envs = _envs(work, files, recorder, shlex.join(args), only)
     bases = {name: make_base(work, declared, None) for name, declared in work.bases.items()}
@@ -74,7 +74,7 @@ def load(
     )
 
 
-def _produced(files: Sequence[_File], envs: Sequence[Env]) -> tuple[str, ...]:
+def _produced(files: Sequence[_LoadedFile], envs: Sequence[Env]) -> tuple[str, ...]:
     """Patterns of all outputs: of what was expanded, and of other envs as far as no template makes them."""
     found = {pattern for env in envs for task in env.tasks for pattern in task.outputs}
     for one in files:
@@ -95,11 +95,11 @@ def _outputs(value: Any, *, here: bool = False) -> Iterator[str]:
         yield value
 
 
-def _checker(registry: Registry) -> Checker:
+def _checker(registry: PluginRegistry) -> SchemaChecker:
     """Raises UsageError (code plugin) where a plugin's schema is none."""
     try:
         beside = {name: (*kind.siblings, *LAYER_KEYS) for name, kind in registry.layers.items()}
-        return Checker(schema(registry), beside=beside)
+        return SchemaChecker(schema(registry), beside=beside)
     except Exception as error:
         wrong = wrong_schema(registry)
         if wrong is None:
@@ -124,7 +124,7 @@ def selected(patterns: Sequence[str], name: str, group: str) -> bool:
 
 
 @dataclass(slots=True)
-class _Recorder:
+class _ReadRecorder:
     """The project, remembering what was read: also what was looked for and is not there."""
 
     project: Project
@@ -150,20 +150,20 @@ class _Recorder:
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
+class _LoadedFile:
     """One parsed file; `defaults` are its own over those of the files that include it."""
 
-    node: Node
-    defaults: Node | None
+    node: YamlNode
+    defaults: YamlNode | None
 
 
-def _read(project: _Recorder, file: str, problems: Problems) -> list[_File]:
+def _read(project: _ReadRecorder, file: str, problems: Problems) -> list[_LoadedFile]:
     """The file and, depth first, all it includes."""
     text = project.read(file)
     if text is None:
         raise UsageError(f"there is no {file}", code="no-spec", hint="write one, or let `envtool init` write it")
-    files: list[_File] = []
-    seen: dict[str, Node | None] = {posixpath.normpath(file): None}
+    files: list[_LoadedFile] = []
+    seen: dict[str, YamlNode | None] = {posixpath.normpath(file): None}
     pending: list[_Pending] = [(file, text, None, "")]
     while pending:
         name, text, below, prefix = pending.pop()
@@ -172,22 +172,24 @@ def _read(project: _Recorder, file: str, problems: Problems) -> list[_File]:
         node = parse(text.removeprefix("\ufeff"), source, problems)
         if node is None:
             if not problems.found:
-                problems.add(Node(None, source, 1, 1, 0), "the file is empty", code="empty", hint="begin: version: 1")
-            files.append(_File(Node({}, source, 1, 1, 0, keys={}), None))
+                problems.add(
+                    YamlNode(None, source, 1, 1, 0), "the file is empty", code="empty", hint="begin: version: 1"
+                )
+            files.append(_LoadedFile(YamlNode({}, source, 1, 1, 0, keys={}), None))
             problems.raise_any()
         assert node is not None
         own = node.get("defaults")
         own = own if own is not None and isinstance(own.value, dict) else None
         defaults = own if below is None else below if own is None else merge(below, own)
-        files.append(_File(node, defaults))
+        files.append(_LoadedFile(node, defaults))
         pending += reversed(_included(project, node, defaults, seen, problems))
     return files
 
 
-_Pending: TypeAlias = tuple[str, str, "Node | None", str]  # path, text, defaults of those that include it, prefix
+_Pending: TypeAlias = tuple[str, str, "YamlNode | None", str]  # path, text, defaults of those that include it, prefix
 
 
-def _entered(include: Node | None) -> list[tuple[str, Node]]:
+def _entered(include: YamlNode | None) -> list[tuple[str, YamlNode]]:
     """The files of an `include`, each with the name that it is included by, or without."""
     if include is None:
         return []
@@ -197,7 +199,11 @@ def _entered(include: Node | None) -> list[tuple[str, Node]]:
 
 
 def _included(
-    project: _Recorder, node: Node, defaults: Node | None, seen: dict[str, Node | None], problems: Problems
+    project: _ReadRecorder,
+    node: YamlNode,
+    defaults: YamlNode | None,
+    seen: dict[str, YamlNode | None],
+    problems: Problems,
 ) -> list[_Pending]:
     found: list[_Pending] = []
     for name, entry in _entered(node.get("include")):
@@ -231,7 +237,7 @@ def _included(
 
 
 def _absent(
-    project: _Recorder, path: str, node: Node, seen: Mapping[str, object], problems: Problems
+    project: _ReadRecorder, path: str, node: YamlNode, seen: Mapping[str, object], problems: Problems
 ) -> tuple[str, str]:
     """What to say of an included file that is not there: a directory, or a name that another is near to."""
     directory = node.source.directory
@@ -254,7 +260,7 @@ def _absent(
 # ---- names ---------------------------------------------------------------------------------------------------------
 
 
-def _declare(work: Work, files: list[_File]) -> None:
+def _declare(work: LoadContext, files: list[_LoadedFile]) -> None:
     """All bases and layers of all files, each name once."""
     for one in files:
         for name, value, key in _entries(one.node, "bases"):
@@ -290,13 +296,13 @@ def _declare(work: Work, files: list[_File]) -> None:
     _cycles(work)
 
 
-def _entries(root: Node, section: str) -> list[tuple[str, Node, Node]]:
+def _entries(root: YamlNode, section: str) -> list[tuple[str, YamlNode, YamlNode]]:
     node = root.get(section)
     prefix = root.source.prefix
     return [] if node is None else [(prefix + name, value, node.key(name)) for name, value in node.mapping().items()]
 
 
-def _fresh(work: Work, noun: str, name: str, key: Node, known: dict[str, Node | None]) -> bool:
+def _fresh(work: LoadContext, noun: str, name: str, key: YamlNode, known: dict[str, YamlNode | None]) -> bool:
     """Is the name new? What is said twice in one file, the parser has found already."""
     first = known.get(name)
     if first is not None:
@@ -308,7 +314,7 @@ def _fresh(work: Work, noun: str, name: str, key: Node, known: dict[str, Node | 
     return True
 
 
-def _cycles(work: Work) -> None:
+def _cycles(work: LoadContext) -> None:
     """Layers that need themselves, by way of others or directly; each cycle is told once."""
     state: dict[str, int] = {}  # 1: on the path, 2: done
     for start in work.layers:
@@ -340,11 +346,11 @@ def _cycles(work: Work) -> None:
 # ---- envs ----------------------------------------------------------------------------------------------------------
 
 
-def _envs(work: Work, files: list[_File], project: Project, args: str, only: Sequence[str]) -> list[Env]:
+def _envs(work: LoadContext, files: list[_LoadedFile], project: Project, args: str, only: Sequence[str]) -> list[Env]:
     """Every env of every file, expanded; `only` those asked for."""
-    keys: dict[str, Node | None] = {}
-    nodes: dict[str, Node] = {}
-    defaults: dict[str, Node | None] = {}
+    keys: dict[str, YamlNode | None] = {}
+    nodes: dict[str, YamlNode] = {}
+    defaults: dict[str, YamlNode | None] = {}
     for one in files:
         for name, value, key in _entries(one.node, "envs"):
             if _fresh(work, "env", name, key, keys):
@@ -372,7 +378,7 @@ def _envs(work: Work, files: list[_File], project: Project, args: str, only: Seq
                 work.problems.add(at, f"more than {ENVS:,} envs", code="limit")
                 work.problems.raise_any()
             if selected(only, name, group):
-                point = Point(name=name, group=group, node=merged, at=at, values=values_, args=args, project=project)
+                point = EnvPoint(name=name, group=group, node=merged, at=at, values=values_, args=args, project=project)
                 env = make_env(work, point)
                 if env is not None:
                     made.append(env)

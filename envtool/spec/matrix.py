@@ -15,7 +15,7 @@ from envtool.spec.scalar_types import label
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from envtool.spec.node import Node, Problems
+    from envtool.spec.node import Problems, YamlNode
 
 Point: TypeAlias = "dict[str, str]"
 
@@ -23,7 +23,7 @@ POINTS = 2000  # of one matrix
 ENTRIES = 200  # of `include` and of `exclude`: each is compared with each point
 
 
-def points(matrix: Node, env: str, problems: Problems) -> list[tuple[str, Point]]:
+def points(matrix: YamlNode, env: str, problems: Problems) -> list[tuple[str, Point]]:
     """Each point with the name of its env, in the order of the axes as written; [] when something is wrong."""
     axes = {name: [text(value) for value in node.items()] for name, node in _axes(matrix).items()}
     count = 1
@@ -54,22 +54,22 @@ def name_of(env: str, values: list[str]) -> str:
     return f"{env}[{','.join(label(value) for value in values)}]"
 
 
-def text(node: Node) -> str:
+def text(node: YamlNode) -> str:
     """A matrix value: numbers are taken as they were written."""
     return node.value if isinstance(node.value, str) else node.text
 
 
-def _axes(matrix: Node) -> Mapping[str, Node]:
+def _axes(matrix: YamlNode) -> Mapping[str, YamlNode]:
     return {name: node for name, node in matrix.mapping().items() if name not in ("include", "exclude")}
 
 
-def _entries(matrix: Node, key: str) -> list[tuple[Node, Point]]:
+def _entries(matrix: YamlNode, key: str) -> list[tuple[YamlNode, Point]]:
     node = matrix.get(key)
     return [(entry, {k: text(v) for k, v in entry.mapping().items()}) for entry in (node.items() if node else [])]
 
 
 def _excluded(
-    combinations: list[Point], matrix: Node, axes: Mapping[str, list[str]], problems: Problems
+    combinations: list[Point], matrix: YamlNode, axes: Mapping[str, list[str]], problems: Problems
 ) -> list[Point]:
     for node, entry in _entries(matrix, "exclude"):
         unknown = [name for name in entry if name not in axes]
@@ -85,7 +85,7 @@ def _excluded(
 
 
 def _included(
-    combinations: list[Point], matrix: Node, axes: Mapping[str, list[str]], env: str
+    combinations: list[Point], matrix: YamlNode, axes: Mapping[str, list[str]], env: str
 ) -> list[tuple[str, Point]]:
     """Extends `combinations` in place; gives the points that stand for themselves."""
     alone: list[tuple[str, Point]] = []

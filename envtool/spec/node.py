@@ -20,7 +20,7 @@ GUESSES = 20  # near names looked for: each costs up to some milliseconds when t
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class SpecFile:
     """One file of the spec. `order` counts files in the order of reading; `directory` is the file's, relative to
     the project; `prefix` comes before the names that it declares ("api/"), where it is included by a name.
     """
@@ -39,7 +39,7 @@ class Source:
         return prefix + name
 
 
-class Node:
+class YamlNode:
     """A scalar, list or mapping with its place. `line` and `column` count from 1; `width` is in characters, on its
     first line; `size` is the number of nodes in it, aliases expanded.
 
@@ -50,13 +50,13 @@ class Node:
 
     def __init__(
         self,
-        value: Scalar | list[Node] | dict[str, Node],
-        source: Source,
+        value: Scalar | list[YamlNode] | dict[str, YamlNode],
+        source: SpecFile,
         line: int,
         column: int,
         width: int = 1,
         text: str = "",
-        keys: dict[str, Node] | None = None,
+        keys: dict[str, YamlNode] | None = None,
         size: int = 1,
     ) -> None:
         self.value = value
@@ -72,23 +72,23 @@ class Node:
     def where(self) -> Where:
         return Where(file=self.source.file, line=self.line, column=self.column)
 
-    def mapping(self) -> dict[str, Node]:
+    def mapping(self) -> dict[str, YamlNode]:
         """The entries, none when it is not a mapping (then the schema has already said so)."""
         return self.value if isinstance(self.value, dict) else {}
 
-    def items(self) -> list[Node]:
+    def items(self) -> list[YamlNode]:
         """The members, none when it is not a list."""
         return self.value if isinstance(self.value, list) else []
 
-    def get(self, key: str) -> Node | None:
+    def get(self, key: str) -> YamlNode | None:
         return self.value.get(key) if isinstance(self.value, dict) else None
 
-    def key(self, name: str) -> Node:
+    def key(self, name: str) -> YamlNode:
         """The node of the key `name`, for pointing at the key rather than at its value."""
         return self.keys[name] if self.keys and name in self.keys else self
 
 
-def plain(node: Node) -> Json:
+def plain(node: YamlNode) -> Json:
     """The bare value, for the schema and for kinds."""
     value = node.value
     if isinstance(value, dict):
@@ -107,7 +107,7 @@ class Problems:
     surprises: dict[tuple[int, int, int], str] = field(default_factory=dict)
     guesses: int = GUESSES
 
-    def add(self, node: Node, message: str, *, code: str, hint: str = "") -> None:
+    def add(self, node: YamlNode, message: str, *, code: str, hint: str = "") -> None:
         """Say that something is wrong at `node`. What stands there twice (through an alias, or in each point of a
         matrix) is said once. Raises SpecError when there are FOUND.
         """
@@ -136,7 +136,7 @@ class Problems:
     def near(
         self,
         name: str,
-        known: Mapping[str, Node | None] | Iterable[str],
+        known: Mapping[str, YamlNode | None] | Iterable[str],
         prefix: str = "did you mean",
         listed: int = 12,
     ) -> str:
@@ -152,7 +152,7 @@ class Problems:
             close = difflib.get_close_matches(name, names[:500], 1, 0.6)
             if close:
                 place = known[close[0]] if hasattr(known, "keys") else None  # type: ignore[index]
-                at = f" ({place.source.file}:{place.line})" if isinstance(place, Node) else ""
+                at = f" ({place.source.file}:{place.line})" if isinstance(place, YamlNode) else ""
                 return f"{prefix} `{close[0]}`?{at}"
         if 0 < len(names) <= listed:
             return "known: " + ", ".join(f"`{n}`" for n in sorted(names))

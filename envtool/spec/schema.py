@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from envtool.model import Json
-    from envtool.plugins import Registry
+    from envtool.plugins import PluginRegistry
 
 LAYER_KEYS = ("needs", "path", "set")
 SERVICES = "services"  # known to be planned: told apart from a slip
@@ -24,7 +24,7 @@ ENV_KEYS = frozenset({
 })  # fmt: skip
 
 
-def schema(registry: Registry) -> dict[str, Json]:
+def schema(registry: PluginRegistry) -> dict[str, Json]:
     """The JSON Schema (2020-12) of a spec, for these kinds and languages."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -235,7 +235,7 @@ def _long_task() -> Json:
     }
 
 
-def _base(registry: Registry) -> Json:
+def _base(registry: PluginRegistry) -> Json:
     return {
         "description": "One kind of base with its options.",
         "examples": [{"debian": "bookworm"}],
@@ -247,7 +247,7 @@ def _base(registry: Registry) -> Json:
     }
 
 
-def _layer(registry: Registry) -> Json:
+def _layer(registry: PluginRegistry) -> Json:
     siblings: dict[str, list[Json]] = {}
     for _, kind in sorted(registry.layers.items()):
         for key, value in kind.siblings.items():
@@ -280,7 +280,7 @@ def _layer(registry: Registry) -> Json:
     }
 
 
-def _env(registry: Registry, *, extends: bool) -> Json:
+def _env(registry: PluginRegistry, *, extends: bool) -> Json:
     own: dict[str, Json] = {
         "base": {
             "description": "The name of a base, or one written in place. `host` unless said.",
@@ -352,7 +352,7 @@ def _env(registry: Registry, *, extends: bool) -> Json:
     }
 
 
-def _languages(registry: Registry) -> dict[str, Json]:
+def _languages(registry: PluginRegistry) -> dict[str, Json]:
     return {"enum": [*sorted(registry.languages)]} if registry.languages else {"type": "string"}
 
 
@@ -370,7 +370,7 @@ def options_schema(keys: Mapping[str, Json]) -> dict[str, Json]:
     return {"type": "object", "properties": {**keys}}
 
 
-def published(registry: Registry) -> dict[str, Json]:
+def published(registry: PluginRegistry) -> dict[str, Json]:
     """The schema as editors see it: where a value has to look like something, it may also be a template, which is
     judged when it is rendered."""
     return {key: _with_templates(value) for key, value in schema(registry).items()}

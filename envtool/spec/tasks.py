@@ -10,14 +10,14 @@ from envtool.spec.declarations import check_pattern, leaves
 from envtool.spec.template import is_arguments, is_template, uses_args
 
 if TYPE_CHECKING:
-    from envtool.spec.declarations import Work
-    from envtool.spec.node import Node
+    from envtool.spec.declarations import LoadContext
+    from envtool.spec.node import YamlNode
     from envtool.spec.template import Scope
 
 USERS = ("user", "root")
 
 
-def make_tasks(work: Work, env: Node, scope: Scope, args: str, directory: str) -> tuple[Task, ...]:
+def make_tasks(work: LoadContext, env: YamlNode, scope: Scope, args: str, directory: str) -> tuple[Task, ...]:
     """All tasks of an env, in the order written. `args` is what `{{ args }}` becomes in a line for sh."""
     tasks = env.get("tasks")
     if tasks is None or not tasks.mapping():
@@ -50,7 +50,7 @@ def make_tasks(work: Work, env: Node, scope: Scope, args: str, directory: str) -
     return tuple(made)
 
 
-def seconds(work: Work, node: Node | None, scope: Scope) -> float | None:
+def seconds(work: LoadContext, node: YamlNode | None, scope: Scope) -> float | None:
     """A duration in seconds; None when there is none or it is wrong (which is noted)."""
     if node is None or isinstance(node.value, bool) or not isinstance(node.value, str | int | float):
         return None
@@ -62,7 +62,7 @@ def seconds(work: Work, node: Node | None, scope: Scope) -> float | None:
     return found
 
 
-def _size(work: Work, node: Node | None, scope: Scope) -> int | None:
+def _size(work: LoadContext, node: YamlNode | None, scope: Scope) -> int | None:
     """A size in bytes; None when there is none or it is wrong (which is noted)."""
     if node is None or isinstance(node.value, bool) or not isinstance(node.value, str | int | float):
         return None
@@ -74,7 +74,7 @@ def _size(work: Work, node: Node | None, scope: Scope) -> int | None:
     return found
 
 
-def _user(work: Work, node: Node | None, scope: Scope) -> str:
+def _user(work: LoadContext, node: YamlNode | None, scope: Scope) -> str:
     if node is None:
         return ""
     chosen = work.text(node, scope)
@@ -83,13 +83,13 @@ def _user(work: Work, node: Node | None, scope: Scope) -> str:
     return chosen
 
 
-def _texts(run: Node) -> list[str]:
+def _texts(run: YamlNode) -> list[str]:
     if isinstance(run.value, str):
         return [run.value]
     return [text for item in run.items() for text in _texts(item)]
 
 
-def _commands(work: Work, run: Node, scope: Scope, label: str) -> tuple[Command, ...]:
+def _commands(work: LoadContext, run: YamlNode, scope: Scope, label: str) -> tuple[Command, ...]:
     nodes = run.items() if isinstance(run.value, list) else [run]
     commands = [_command(work, node, scope) for node in nodes]
     for node, command in zip(nodes, commands, strict=True):
@@ -99,7 +99,7 @@ def _commands(work: Work, run: Node, scope: Scope, label: str) -> tuple[Command,
     return tuple(command for command in commands if command is not None)
 
 
-def _command(work: Work, node: Node, scope: Scope) -> Command | None:
+def _command(work: LoadContext, node: YamlNode, scope: Scope) -> Command | None:
     if isinstance(node.value, str):
         line = work.text(node, scope)
         return Command(shell=line) if line.strip() else None
@@ -121,7 +121,7 @@ def _split(scope: Scope) -> list[str]:
     return shlex.split(args)
 
 
-def _outputs(work: Work, node: Node | None, scope: Scope, directory: str) -> tuple[str, ...]:
+def _outputs(work: LoadContext, node: YamlNode | None, scope: Scope, directory: str) -> tuple[str, ...]:
     found: list[str] = []
     for item in node.items() if node is not None else []:
         if not isinstance(item.value, str):

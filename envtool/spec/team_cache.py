@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from envtool.model import TeamCache
-from envtool.spec.node import Node, Problems, plain
+from envtool.spec.node import Problems, YamlNode, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ REPOSITORY = re.compile(
 PUBLIC = re.compile(r"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI[A-Za-z0-9+/]{43}(?: .*)?")
 
 
-def team_cache(roots: Sequence[Node], problems: Problems) -> TeamCache | None:
+def team_cache(roots: Sequence[YamlNode], problems: Problems) -> TeamCache | None:
     """The team cache of a spec, whose files have these roots: the first file's. What is wrong with it is noted."""
     for root in roots[1:]:
         if root.get("cache") is not None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from envtool.model import Json
-    from envtool.spec.node import Node, Problems
+    from envtool.spec.node import Problems, YamlNode
 
 Path: TypeAlias = "tuple[str | int, ...]"
 
@@ -41,7 +41,7 @@ _TRUTHS = dict.fromkeys(("true", "yes", "y", "on", "1"), "true") | dict.fromkeys
 _PLURALS = {"a string": "strings", "a whole number": "whole numbers", "a number": "numbers", "a mapping": "mappings"}
 
 
-class Checker:
+class SchemaChecker:
     """One schema, compiled once. Immutable; the compiled form is thread-safe."""
 
     __slots__ = ("beside", "compiled", "schema", "whole")
@@ -54,7 +54,7 @@ class Checker:
         self.schema, self.whole, self.beside = schema, whole, beside or {}
         self.compiled = jsonschema_rs.Draft202012Validator(schema)
 
-    def check(self, value: Json, node: Node, problems: Problems, *, at: Path = (), rendered: bool = False) -> bool:
+    def check(self, value: Json, node: YamlNode, problems: Problems, *, at: Path = (), rendered: bool = False) -> bool:
         """Note all that is wrong with `value`, which came from `node`. `at` is where `node` stands in the spec, for
         the words. `rendered`: templates have become text, so that text is judged too. True: all is well.
         """
@@ -95,7 +95,7 @@ def _meant(error: Any, *, rendered: bool) -> list[Any]:
     return min(candidates, key=len) if candidates else [error]
 
 
-def _report(error: Any, checker: Checker, root: Node, problems: Problems, at: Path) -> None:
+def _report(error: Any, checker: SchemaChecker, root: YamlNode, problems: Problems, at: Path) -> None:
     schema = checker.schema
     path: Path = tuple(error.instance_path)
     node = find(root, path)
@@ -145,7 +145,7 @@ def _report(error: Any, checker: Checker, root: Node, problems: Problems, at: Pa
             problems.add(node, f"{subject}: {said[:1].lower()}{said[1:200]}", code="value")
 
 
-def _report_missing(checker: Checker, node: Node, path: Path, errors: list[Any], problems: Problems) -> None:
+def _report_missing(checker: SchemaChecker, node: YamlNode, path: Path, errors: list[Any], problems: Problems) -> None:
     """Keys that have to be there, all at once, with an example of the whole."""
     outer = min((error.schema_path for error in errors), key=len)  # some may be of an alternative within
     form = _lookup(checker.schema, [*outer][:-1])
@@ -192,12 +192,12 @@ def _misspelt(missing: Any, errors: list[Any]) -> bool:
     )
 
 
-def find(root: Node, path: Sequence[str | int]) -> Node:
+def find(root: YamlNode, path: Sequence[str | int]) -> YamlNode:
     """The node at a path of keys and indices (as far as it exists)."""
     node = root
     for step in path:
         value = node.value
-        child: Node | None = None
+        child: YamlNode | None = None
         if isinstance(step, str):
             child = node.get(step)
         elif isinstance(value, list) and step < len(value):
@@ -247,7 +247,7 @@ def _of(path: Path) -> str:
 
 
 def _unknown_key(
-    key: str, node: Node, known: list[str], problems: Problems, path: Path, schema: dict[str, Json]
+    key: str, node: YamlNode, known: list[str], problems: Problems, path: Path, schema: dict[str, Json]
 ) -> None:
     here = node.key(key)
     if key == SERVICES and path in ((), ("envs", *path[1:2]), ("defaults",)):
@@ -258,11 +258,11 @@ def _unknown_key(
     problems.add(here, f"unknown key `{key}`{_of(path)}", code="unknown-key", hint=hint)
 
 
-def _listed(node: Node) -> str:
+def _listed(node: YamlNode) -> str:
     return " and ".join(f"`{key}`" for key in node.mapping())
 
 
-def show(node: Node, value: object) -> str:
+def show(node: YamlNode, value: object) -> str:
     """A value as a reader of the file would call it."""
     if value is None:
         return "nothing"
@@ -277,7 +277,7 @@ def show(node: Node, value: object) -> str:
     return f"a mapping with {_listed(node)}" if 0 < len(node.mapping()) <= 3 else "a mapping"
 
 
-def _type_hint(node: Node, error: Any, wanted: str, as_in: str) -> str:
+def _type_hint(node: YamlNode, error: Any, wanted: str, as_in: str) -> str:
     """What to write; `as_in` is the hint with an example."""
     value = error.instance
     if value is None:
@@ -295,7 +295,7 @@ def _type_hint(node: Node, error: Any, wanted: str, as_in: str) -> str:
     return as_in or ("write one value" if isinstance(value, list | dict) and "list" not in wanted else "")
 
 
-def _members(node: Node, value: str) -> str:
+def _members(node: YamlNode, value: str) -> str:
     """What was written as one text, as the members of a list: names with blanks or commas between them are several."""
     words = re.split(r"[,\s]+", value.strip())
     if len(words) > 1 and all(re.fullmatch(r"[A-Za-z0-9._/][A-Za-z0-9._/+-]*", word) for word in words):

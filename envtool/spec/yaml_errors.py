@@ -24,7 +24,7 @@ _ITEM = re.compile(r"\s*- ")
 _UNSPACED = re.compile(r"\s*([A-Za-z0-9_.-]+):(?=[^\s/:])(.*)")
 
 
-class Wrong(NamedTuple):
+class SyntaxMistake(NamedTuple):
     """A place (line and column from 1, width in characters), what is wrong there, and what to do."""
 
     line: int
@@ -34,16 +34,18 @@ class Wrong(NamedTuple):
     hint: str
 
 
-def explain(error: yaml.MarkedYAMLError, lines: Sequence[str], loader: Any) -> Wrong:
+def explain(error: yaml.MarkedYAMLError, lines: Sequence[str], loader: Any) -> SyntaxMistake:
     """What a parser's error means. `lines` are the whole text's; `loader` is the parser that raised it."""
     mark = error.problem_mark or error.context_mark
     at = (mark.line, mark.column) if mark else (0, 0)
     begun = (error.context_mark.line, error.context_mark.column) if error.context_mark else at
-    case = _Case(lines, at, begun, str(error.problem or ""), str(error.context or ""), loader)
+    case = _ErrorContext(lines, at, begun, str(error.problem or ""), str(error.context or ""), loader)
     line = case.line
     if "tab" in case.said.split() or "\t" in line[: len(line) - len(line.lstrip())] or case.here == "\t":
         column = max(line.find("\t"), 0)
-        return Wrong(at[0] + 1, column + 1, 1, "a tab: YAML is indented with spaces", "replace the tab by spaces")
+        return SyntaxMistake(
+            at[0] + 1, column + 1, 1, "a tab: YAML is indented with spaces", "replace the tab by spaces"
+        )
     for needle, told in _TOLD:
         if needle in case.said or needle in case.context:
             return told(case)
@@ -51,7 +53,7 @@ def explain(error: yaml.MarkedYAMLError, lines: Sequence[str], loader: Any) -> W
 
 
 @dataclass(frozen=True, slots=True)
-class _Case:
+class _ErrorContext:
     """One error. Places count from 0: `at` is where reading ended, `begun` where what was being read begins."""
 
     lines: Sequence[str]
@@ -79,9 +81,9 @@ class _Case:
     def text(self, number: int) -> str:
         return self.lines[number] if 0 <= number < len(self.lines) else ""
 
-    def wrong(self, message: str, hint: str, at: tuple[int, int] | None = None, width: int = 1) -> Wrong:
+    def wrong(self, message: str, hint: str, at: tuple[int, int] | None = None, width: int = 1) -> SyntaxMistake:
         line, column = at or self.at
-        return Wrong(line + 1, column + 1, width, message, hint)
+        return SyntaxMistake(line + 1, column + 1, width, message, hint)
 
     def above(self) -> int:
         """The nearest line above that says something; -1 where there is none."""
@@ -132,18 +134,18 @@ class _Case:
 # ---- the kinds of mistake --------------------------------------------------------------------------------------------
 
 
-def _open_quote(case: _Case) -> Wrong:
+def _open_quote(case: _ErrorContext) -> SyntaxMistake:
     return case.wrong(f"the quote {case.opened} is not closed", f"write {case.opened} where the text ends", case.begun)
 
 
-def _escape(case: _Case) -> Wrong:
+def _escape(case: _ErrorContext) -> SyntaxMistake:
     column = case.at[1] if case.here == "\\" else case.line.rfind("\\", 0, case.at[1] + 1)
     escape = case.line[column : column + 2]
     hint = f"write `\\{escape}` for a backslash, or put the text in single quotes"
     return case.wrong(f"`{escape}` means nothing in double quotes", hint, (case.at[0], max(column, 0)), 2)
 
 
-def _brackets(case: _Case) -> Wrong:
+def _brackets(case: _ErrorContext) -> SyntaxMistake:
     """In a list or mapping in brackets something follows that is neither a comma nor the end."""
     opener, closer = case.opened, _CLOSERS.get(case.opened, "]")
     head = case.line[: case.at[1]]
@@ -169,7 +171,7 @@ def _second_colon(head: str) -> bool:
     return re.search(r":\s", entry) is not None
 
 
-def _colon(case: _Case) -> Wrong:
+def _colon(case: _ErrorContext) -> SyntaxMistake:
     """A `: ` where no key can be."""
     line, above = case.line, case.above()
     if re.search(r":\s", line[: case.at[1]]):
@@ -183,7 +185,7 @@ def _colon(case: _Case) -> Wrong:
     return _no_colon(case, (above, other))
 
 
-def _deeper(case: _Case, above: int) -> Wrong:
+def _deeper(case: _ErrorContext, above: int) -> SyntaxMistake:
     """A line that is indented below one that has a value already."""
     indent = _indent(case.line)
     message = f"the line is indented deeper than line {above + 1}, which has a value already"
@@ -191,7 +193,7 @@ def _deeper(case: _Case, above: int) -> Wrong:
     return case.wrong(message, hint, (case.at[0], indent), max(1, len(case.line.rstrip()) - indent))
 
 
-def _no_colon(case: _Case, at: tuple[int, int]) -> Wrong:
+def _no_colon(case: _ErrorContext, at: tuple[int, int]) -> SyntaxMistake:
     line = case.text(at[0])
     text = line[at[1] :].rstrip()
     hint = "write `key: value`; is a quote or a bracket left open above?"
@@ -203,55 +205,55 @@ def _no_colon(case: _Case, at: tuple[int, int]) -> Wrong:
     return case.wrong(message, hint, at, max(1, len(text)))
 
 
-def _missing_colon(case: _Case) -> Wrong:
+def _missing_colon(case: _ErrorContext) -> SyntaxMistake:
     return _no_colon(case, case.begun)
 
 
-def _reserved(case: _Case) -> Wrong:
+def _reserved(case: _ErrorContext) -> SyntaxMistake:
     what = "a backtick" if case.here == "`" else f"`{case.here}`"
     return case.wrong(f"{what} cannot begin a value", case.in_quotes(case.at[1]))
 
 
-def _alias(case: _Case) -> Wrong:
-    case = _Case(case.lines, case.begun, case.begun, case.said, case.context, case.loader)
+def _alias(case: _ErrorContext) -> SyntaxMistake:
+    case = _ErrorContext(case.lines, case.begun, case.begun, case.said, case.context, case.loader)
     what = {"*": "an alias", "&": "an anchor"}.get(case.here, "a name")
     return case.wrong(f"`{case.here}` begins {what} in YAML", case.in_quotes(case.at[1]))
 
 
-def _block_text(case: _Case) -> Wrong:
+def _block_text(case: _ErrorContext) -> SyntaxMistake:
     hint = "put the text on the lines below, indented, or leave the sign out and put it in quotes"
     return case.wrong(f"text after `{case.opened}`", hint)
 
 
-def _item(case: _Case) -> Wrong:
+def _item(case: _ErrorContext) -> SyntaxMistake:
     hint = "put each `- ` on a line of its own below the key, or write the list as [a, b]"
     return case.wrong("a list cannot begin in the line of its key", hint)
 
 
-def _question(case: _Case) -> Wrong:
+def _question(case: _ErrorContext) -> SyntaxMistake:
     return case.wrong("`?` cannot begin a value", case.in_quotes(case.at[1]))
 
 
-def _content(case: _Case) -> Wrong:
+def _content(case: _ErrorContext) -> SyntaxMistake:
     here = f"`{case.here}`" if case.here else "the end of the line"
     hint = "is a quote or a bracket missing before it, or one too many?"
     return case.wrong(f"{here} where a value has to be", hint)
 
 
-def _after(case: _Case) -> Wrong:
+def _after(case: _ErrorContext) -> SyntaxMistake:
     return case.wrong("text after the end of all values", "is a bracket closed too early above, or a line `...` there?")
 
 
-def _directive(case: _Case) -> Wrong:
+def _directive(case: _ErrorContext) -> SyntaxMistake:
     return case.wrong("a line that begins with `%` is for programs that write YAML", "remove it", case.begun)
 
 
-def _tag(case: _Case) -> Wrong:
-    case = _Case(case.lines, case.begun, case.begun, case.said, case.context, case.loader)
+def _tag(case: _ErrorContext) -> SyntaxMistake:
+    case = _ErrorContext(case.lines, case.begun, case.begun, case.said, case.context, case.loader)
     return case.wrong("`!` begins a YAML tag", case.in_quotes(case.at[1]))
 
 
-def _key(case: _Case) -> Wrong:
+def _key(case: _ErrorContext) -> SyntaxMistake:
     """In a mapping something follows that is no key."""
     token = case.token()
     first = case.line[: case.at[1]].strip(" -") == ""
@@ -273,14 +275,14 @@ def _key(case: _Case) -> Wrong:
     return _indented(case)
 
 
-def _among_items(case: _Case) -> Wrong:
+def _among_items(case: _ErrorContext) -> SyntaxMistake:
     """In a list something follows that is no item."""
     if case.begun[1] == _indent(case.line):
         return case.wrong("a key among list items", "write `- ` before it, or indent the list deeper than its key")
     return _indented(case)
 
 
-def _indented(case: _Case) -> Wrong:
+def _indented(case: _ErrorContext) -> SyntaxMistake:
     """The line begins in a column where nothing above does."""
     above, here = case.above(), _indent(case.line)
     before = case.text(above)

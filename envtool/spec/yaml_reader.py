@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
 
-from envtool.spec.node import Node, Problems, Scalar, Source
+from envtool.spec.node import Problems, Scalar, SpecFile, YamlNode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,25 +56,25 @@ _TAGS = {
 _UNTAG = "remove it; text that begins with `!` is put in quotes"
 
 
-class Refused(Exception):  # noqa: N818 - never leaves this module
+class ParsingStopped(Exception):  # noqa: N818 - never leaves this module
     """Reading cannot go on; the problem has been noted."""
 
 
-def source_of(text: str, file: str, *, order: int = 0, directory: str = ".", prefix: str = "") -> Source:
+def source_of(text: str, file: str, *, order: int = 0, directory: str = ".", prefix: str = "") -> SpecFile:
     """`text` in lines, as YAML counts them."""
-    return Source(file=file, lines=tuple(_LINES.split(text[:BYTES])), order=order, directory=directory, prefix=prefix)
+    return SpecFile(file=file, lines=tuple(_LINES.split(text[:BYTES])), order=order, directory=directory, prefix=prefix)
 
 
-def parse(text: str, source: Source, problems: Problems) -> Node | None:
+def parse(text: str, source: SpecFile, problems: Problems) -> YamlNode | None:
     """The document's root. None when it cannot be read at all; duplicate keys and the like are noted and read over."""
-    start = Node(None, source, 1, 1, width=0)
+    start = YamlNode(None, source, 1, 1, width=0)
     if len(text) > BYTES:
         problems.add(start, f"the file is larger than {BYTES // 2**20} MiB", code="limit")
         return None
-    reader = _Reader(source, problems)
+    reader = _YamlReader(source, problems)
     try:
         return reader.document(yaml.parse(text, Loader=_Loader))
-    except Refused:
+    except ParsingStopped:
         return None
     except yaml.MarkedYAMLError as error:
         if "maximum nesting depth" in str(error.problem):  # libyaml's own limit, since 0.2.6
@@ -83,13 +83,13 @@ def parse(text: str, source: Source, problems: Problems) -> Node | None:
             from envtool.spec import yaml_errors
 
             wrong = yaml_errors.explain(error, source.lines, _Loader)
-            at = Node(None, source, wrong.line, wrong.column, wrong.width)
+            at = YamlNode(None, source, wrong.line, wrong.column, wrong.width)
             problems.add(at, wrong.message, code="yaml", hint=wrong.hint)
         return None
     except (yaml.YAMLError, UnicodeEncodeError):  # a character that no YAML may hold
         upto = _ODD.split(text, maxsplit=1)[0]
         lines = _LINES.split(upto)
-        at = Node(None, source, len(lines), len(lines[-1]) + 1)
+        at = YamlNode(None, source, len(lines), len(lines[-1]) + 1)
         odd = f"U+{ord(text[len(upto)]):04X}" if len(upto) < len(text) else "one"
         problems.add(at, f"a character that YAML does not allow: {odd}", code="yaml", hint="write it as an escape")
         return None
@@ -103,25 +103,25 @@ class _Frame:
 
     __slots__ = ("anchor", "key", "node")
 
-    def __init__(self, node: Node, anchor: str | None) -> None:
+    def __init__(self, node: YamlNode, anchor: str | None) -> None:
         self.node = node
         self.anchor = anchor
-        self.key: Node | None = None
+        self.key: YamlNode | None = None
 
 
-class _Reader:
+class _YamlReader:
     """Composes one document. A loop over events with a stack of its own: depth is checked, never suffered."""
 
-    def __init__(self, source: Source, problems: Problems) -> None:
+    def __init__(self, source: SpecFile, problems: Problems) -> None:
         self.source = source
         self.problems = problems
-        self.anchors: dict[str, Node | None] = {}  # None: still being read
-        self.begun: dict[str, Node] = {}  # where each is written
+        self.anchors: dict[str, YamlNode | None] = {}  # None: still being read
+        self.begun: dict[str, YamlNode] = {}  # where each is written
         self.stack: list[_Frame] = []
         self.total = 0
-        self.root: Node | None = None
+        self.root: YamlNode | None = None
 
-    def document(self, events: Iterator[Any]) -> Node | None:
+    def document(self, events: Iterator[Any]) -> YamlNode | None:
         documents = 0
         for event in events:
             kind = type(event)
@@ -146,16 +146,16 @@ class _Reader:
 
     # -- pieces --
 
-    def at(self, event: Any, width: int = 1) -> Node:
+    def at(self, event: Any, width: int = 1) -> YamlNode:
         mark = event.start_mark
-        return Node(None, self.source, mark.line + 1, mark.column + 1, width)
+        return YamlNode(None, self.source, mark.line + 1, mark.column + 1, width)
 
-    def refuse(self, node: Node, message: str, code: str, hint: str = "") -> NoReturn:
+    def refuse(self, node: YamlNode, message: str, code: str, hint: str = "") -> NoReturn:
         self.problems.add(node, message, code=code, hint=hint)
-        raise Refused
+        raise ParsingStopped
 
-    def open(self, event: Any, value: dict[str, Node] | list[Node], expected: type) -> None:
-        node = Node(value, self.source, event.start_mark.line + 1, event.start_mark.column + 1, 1)
+    def open(self, event: Any, value: dict[str, YamlNode] | list[YamlNode], expected: type) -> None:
+        node = YamlNode(value, self.source, event.start_mark.line + 1, event.start_mark.column + 1, 1)
         if len(self.stack) >= DEPTH:
             self.refuse(node, _DEEP, "limit")
         if event.tag is not None and _TAGS.get(event.tag) is not expected:
@@ -169,11 +169,11 @@ class _Reader:
             self.anchors[event.anchor] = None
         self.stack.append(_Frame(node, event.anchor))
 
-    def refuse_key(self, node: Node) -> NoReturn:
+    def refuse_key(self, node: YamlNode) -> NoReturn:
         """A list or mapping in a key's place: as a rule a template that is not in quotes."""
         text = self.source.lines[node.line - 1]
         if text[node.column - 2 : node.column] == "{{":
-            here = Node(None, self.source, node.line, node.column - 1, 2)
+            here = YamlNode(None, self.source, node.line, node.column - 1, 2)
             end = text.find("}}", node.column)
             written = f': "{text[node.column - 2 : end + 2]}"' if end > 0 and '"' not in text else ""
             hint = f"is a quote missing around `{{{{`? Put the whole value in quotes{written}"
@@ -208,7 +208,7 @@ class _Reader:
             self.refuse(here, "an alias as a key", "yaml", "write the key out")
         self.put(target, None, at=here)
 
-    def put(self, node: Node, anchor: str | None, counted: int = 0, at: Node | None = None) -> None:
+    def put(self, node: YamlNode, anchor: str | None, counted: int = 0, at: YamlNode | None = None) -> None:
         """A whole value has been read: give it to the list or mapping around it."""
         self.total += node.size - counted
         if self.total > NODES:
@@ -228,7 +228,7 @@ class _Reader:
         else:
             self.entry(frame, node)
 
-    def entry(self, frame: _Frame, value: Node) -> None:
+    def entry(self, frame: _Frame, value: YamlNode) -> None:
         key, frame.key = frame.key, None
         mapping, keys = frame.node.value, frame.node.keys
         assert key is not None
@@ -254,10 +254,10 @@ class _Reader:
         mapping[name] = value
         keys[name] = key
 
-    def scalar(self, event: Any) -> Node:
+    def scalar(self, event: Any) -> YamlNode:
         start, end, text = event.start_mark, event.end_mark, event.value
         width = end.column - start.column if end.line == start.line else 1
-        node = Node(text, self.source, start.line + 1, start.column + 1, width)
+        node = YamlNode(text, self.source, start.line + 1, start.column + 1, width)
         if len(text) > SCALAR:
             self.refuse(node, f"a value of more than {SCALAR // 1024} KiB", "limit", "put it into a file")
         tag = event.tag
@@ -268,7 +268,7 @@ class _Reader:
             node.value = self.resolve(text, node)
         return node
 
-    def resolve(self, text: str, node: Node) -> Scalar:
+    def resolve(self, text: str, node: YamlNode) -> Scalar:
         """What a plain scalar means."""
         if text in _NULLS:
             return None

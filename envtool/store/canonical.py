@@ -36,7 +36,7 @@ CAPABILITY = b"security.capability"
 DIRECTORY, FILE, LINK, WHITEOUT, FIFO, DEVICE = range(6)
 
 
-class Entry:
+class TreeEntry:
     """One name in a tree. Plain and slotted: there are a hundred thousand of them."""
 
     __slots__ = ("info", "kind", "mtime", "name", "opaque", "path", "xattrs")
@@ -88,7 +88,7 @@ def write_tar(tree: str | int, out: BinaryIO) -> int:
     return _stream(entries(tree), put, _ignore)
 
 
-def entries(tree: str | int) -> list[Entry]:
+def entries(tree: str | int) -> list[TreeEntry]:
     """All that a captured tree holds, each directory before its content, as its tar has them."""
     return list(_walk(_top(tree)))
 
@@ -147,7 +147,7 @@ def _top(tree: str | int) -> bytes:
     return b"/proc/self/fd/%d" % tree if isinstance(tree, int) else os.fsencode(tree)
 
 
-def _canonicalise(top: bytes, epoch: int, drop: re.Pattern[bytes]) -> list[Entry]:
+def _canonicalise(top: bytes, epoch: int, drop: re.Pattern[bytes]) -> list[TreeEntry]:
     moment = epoch * 1_000_000_000
     os.chmod(top, 0o755)
     os.chown(top, 0, 0) if os.geteuid() == 0 else None
@@ -166,11 +166,11 @@ def _canonicalise(top: bytes, epoch: int, drop: re.Pattern[bytes]) -> list[Entry
 def _walk(
     top: bytes,
     dropped: Callable[[bytes], bool] | None = None,
-    clean: Callable[[Entry, list[bytes]], None] | None = None,
-) -> Iterator[Entry]:
+    clean: Callable[[TreeEntry, list[bytes]], None] | None = None,
+) -> Iterator[TreeEntry]:
     """All entries below `top`, each directory before its content. With `dropped` and `clean` it changes the tree."""
     pending = _children(top, b"", dropped)
-    _attributes(Entry(b"", top, DIRECTORY, os.stat(top)), clean)
+    _attributes(TreeEntry(b"", top, DIRECTORY, os.stat(top)), clean)
     while pending:
         entry = pending.pop()
         if entry.kind in (DIRECTORY, FILE):
@@ -180,9 +180,9 @@ def _walk(
             pending += _children(entry.path, entry.name + b"/", dropped)
 
 
-def _children(directory: bytes, prefix: bytes, dropped: Callable[[bytes], bool] | None) -> list[Entry]:
+def _children(directory: bytes, prefix: bytes, dropped: Callable[[bytes], bool] | None) -> list[TreeEntry]:
     """In reverse order, as a stack has them."""
-    found: list[tuple[bytes, Entry]] = []
+    found: list[tuple[bytes, TreeEntry]] = []
     with os.scandir(directory) as names:
         for item in names:
             name = prefix + item.name
@@ -201,12 +201,12 @@ def _children(directory: bytes, prefix: bytes, dropped: Callable[[bytes], bool] 
                     f"/{shown} cannot be part of a layer: OCI images read names with `.wh.` as deletions",
                     code="capture-name",
                 )
-            found.append((b".wh." + item.name if kind == WHITEOUT else item.name, Entry(name, path, kind, info)))
+            found.append((b".wh." + item.name if kind == WHITEOUT else item.name, TreeEntry(name, path, kind, info)))
     found.sort(key=_first, reverse=True)
     return [entry for _, entry in found]
 
 
-def _first(pair: tuple[bytes, Entry]) -> bytes:
+def _first(pair: tuple[bytes, TreeEntry]) -> bytes:
     return pair[0]
 
 
@@ -231,7 +231,7 @@ def _remove(path: bytes, mode: int) -> None:
         os.unlink(path)
 
 
-def _attributes(entry: Entry, clean: Callable[[Entry, list[bytes]], None] | None) -> None:
+def _attributes(entry: TreeEntry, clean: Callable[[TreeEntry, list[bytes]], None] | None) -> None:
     try:
         names = [os.fsencode(name) for name in os.listxattr(entry.path, follow_symlinks=False)]
     except OSError:  # a file system without them
@@ -253,7 +253,7 @@ def _attributes(entry: Entry, clean: Callable[[Entry, list[bytes]], None] | None
         clean(entry, marks)
 
 
-def _clean(entry: Entry, marks: list[bytes]) -> None:
+def _clean(entry: TreeEntry, marks: list[bytes]) -> None:
     for name in marks:
         if name.endswith((b".overlay.redirect", b".overlay.metacopy")):
             shown = os.fsdecode(entry.name)
@@ -280,7 +280,7 @@ def capability(value: bytes) -> bytes:
 # ---- the tar and the manifest ---------------------------------------------------------------------------------------
 
 
-def _stream(found: list[Entry], put: Callable[[bytes], None], record: Callable[[bytes], None]) -> int:
+def _stream(found: list[TreeEntry], put: Callable[[bytes], None], record: Callable[[bytes], None]) -> int:
     """Write the members of a tar, and a record for each; the size of the tar in bytes."""
     _bounded(found)
     linked: dict[tuple[int, int], tuple[bytes, bytes]] = {}  # inode -> first name, fingerprint
@@ -333,7 +333,7 @@ def _stream(found: list[Entry], put: Callable[[bytes], None], record: Callable[[
     return size
 
 
-def _bounded(found: list[Entry]) -> None:
+def _bounded(found: list[TreeEntry]) -> None:
     """Raise OSError (EFBIG) where files claim more than a layer may have: holes cost nobody but us, who hash them."""
     total = 0
     for entry in found:
@@ -350,7 +350,7 @@ def fingerprint(size: int, crc: int, xattrs: Mapping[bytes, bytes]) -> bytes:
     return mark + b":%08x" % zlib.crc32(repr(sorted(xattrs.items())).encode()) if xattrs else mark
 
 
-def _special(entry: Entry, mode: int, uid: int, gid: int) -> tuple[bytes, bytes, bytes]:
+def _special(entry: TreeEntry, mode: int, uid: int, gid: int) -> tuple[bytes, bytes, bytes]:
     """Manifest letter, fingerprint and header of what has no content."""
     name, mtime, rdev = entry.name, entry.mtime, entry.info.st_rdev
     if entry.kind == DIRECTORY:
@@ -376,7 +376,7 @@ def _special(entry: Entry, mode: int, uid: int, gid: int) -> tuple[bytes, bytes,
     return b"b" if block else b"c", b"%d:%d" % device, head
 
 
-def _content(entry: Entry, put: Callable[[bytes], None]) -> int:
+def _content(entry: TreeEntry, put: Callable[[bytes], None]) -> int:
     """Pass a file's content on, padded; its CRC-32. Holes read as zeros. Raises StoreError when the size is not what
     it was: something still writes into the tree."""
     expected = entry.info.st_size

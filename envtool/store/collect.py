@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from envtool.store import json_documents, layers, leases, locks, results
-from envtool.store.inventory import Item, Survey, as_others, deletable, lock_of, names, under, uses, where
+from envtool.store.inventory import Inventory, StoredItem, as_others, deletable, lock_of, names, under, uses, where
 from envtool.store.store import Store, others
 from envtool.store.temp_dirs import GOING, Remove, remove_tree, scratch, sweep
 
@@ -30,7 +30,7 @@ Progress: TypeAlias = Callable[[int], None]  # is told how many bytes were freed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class GcPolicy:
     """What may go. `older_than` (seconds): what was not used for so long goes, whoever's it is; None: for AGE, and only
     what no lock names. `keep_size` (bytes): more goes, least recently used first, until the rest is no larger; what
     locks name goes last. `room`: at least so many bytes are to be freed. `spare` never goes (keys and sha256)."""
@@ -45,11 +45,11 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Collected:
+class GcResult:
     """What went (or would), what could not since it is in use, and litter: things that nobody ever looks at again."""
 
-    gone: tuple[Item, ...]
-    busy: tuple[Item, ...]
+    gone: tuple[StoredItem, ...]
+    busy: tuple[StoredItem, ...]
     litter: int = 0  # how many
     litter_size: int = 0
 
@@ -59,15 +59,15 @@ class Collected:
         return self.litter_size + sum(item.size for item in self.gone)
 
 
-def order(item: Item, policy: Policy) -> tuple[bool, float, int, str]:
+def order(item: StoredItem, policy: GcPolicy) -> tuple[bool, float, int, str]:
     """What goes first: not named by a lock, unused for longest, what stands on others before what they stand on."""
     return item.policy_name in policy.named, item.used, -item.height, item.name
 
 
-def decide(found: Survey, policy: Policy) -> tuple[Item, ...]:
+def decide(found: Inventory, policy: GcPolicy) -> tuple[StoredItem, ...]:
     """What is to go, in that order. Pure."""
     limit = policy.now - (AGE if policy.older_than is None else policy.older_than)
-    doomed: list[Item] = []
+    doomed: list[StoredItem] = []
     size, freed = found.size, 0
     for item in sorted(found.items, key=lambda item: order(item, policy)):
         if item.policy_name in policy.spare:
@@ -83,14 +83,14 @@ def decide(found: Survey, policy: Policy) -> tuple[Item, ...]:
 
 
 def collect(
-    store: Store, doomed: Sequence[Item], *, remove: Remove, progress: Progress | None = None
-) -> tuple[list[Item], list[Item]]:
+    store: Store, doomed: Sequence[StoredItem], *, remove: Remove, progress: Progress | None = None
+) -> tuple[list[StoredItem], list[StoredItem]]:
     """Remove these: (what went, what is in use). Raises OSError."""
-    gone: list[Item] = []
-    busy: list[Item] = []
+    gone: list[StoredItem] = []
+    busy: list[StoredItem] = []
     turn = threading.Lock()
 
-    def went(item: Item) -> None:
+    def went(item: StoredItem) -> None:
         with turn:
             gone.append(item)
             if progress is not None:
@@ -114,13 +114,15 @@ def collect(
     return sorted(gone, key=lambda item: rank[item.sort, item.name, item.ids]), busy
 
 
-def _trees(store: Store, doomed: Sequence[Item], remove: Remove, went: Callable[[Item], None]) -> list[Item]:
+def _trees(
+    store: Store, doomed: Sequence[StoredItem], remove: Remove, went: Callable[[StoredItem], None]
+) -> list[StoredItem]:
     """Remove what one id map has of these; those that are in use. `went` is told what is gone."""
-    busy: list[Item] = []
+    busy: list[StoredItem] = []
     remove, stop = as_others(remove, store), threading.Event()
     plans = [*uses(store)] if any(item.sort == "layer" for item in doomed) else []
 
-    def one(item: Item) -> None:
+    def one(item: StoredItem) -> None:
         if stop.is_set():
             return
         try:
@@ -145,7 +147,7 @@ def _trees(store: Store, doomed: Sequence[Item], remove: Remove, went: Callable[
     return busy
 
 
-def in_use(store: Store, doomed: Sequence[Item]) -> list[Item]:
+def in_use(store: Store, doomed: Sequence[StoredItem]) -> list[StoredItem]:
     """Those that could not go now."""
     found = []
     with locks.exclusive(store, leases.LOCK):
@@ -161,7 +163,7 @@ def in_use(store: Store, doomed: Sequence[Item]) -> list[Item]:
     return found
 
 
-def _take(store: Store, item: Item, target: str) -> bool:
+def _take(store: Store, item: StoredItem, target: str) -> bool:
     """Move a tree out of everybody's sight; False when it is in use. One that is gone already is ours."""
     try:
         if item.sort == "result":  # who reads one sees that it is whole, or takes the long way
@@ -178,7 +180,7 @@ def _take(store: Store, item: Item, target: str) -> bool:
 # ---- litter ----------------------------------------------------------------------------------------------------------
 
 
-def litter(store: Store, found: Survey, now: float) -> list[str]:
+def litter(store: Store, found: Inventory, now: float) -> list[str]:
     """Paths of what nobody looks at any more: plans and answers about what is gone, manifests that no
     result names, partial files that nobody goes on with."""
     paths: list[str] = []
@@ -208,7 +210,7 @@ def _old(store: Store, before: float, *room: str) -> Iterator[str]:
                 yield path
 
 
-def _forgotten(store: Store, found: Survey, now: float) -> Iterator[str]:
+def _forgotten(store: Store, found: Inventory, now: float) -> Iterator[str]:
     """Answers about layers and files that are gone, and those that nobody asked for very long."""
     for name in names(store, "memo"):
         path = store.path("memo", name)

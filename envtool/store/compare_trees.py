@@ -12,7 +12,7 @@ from collections.abc import Collection
 from typing import TypeAlias
 
 from envtool.store import canonical
-from envtool.store.canonical import DEVICE, DIRECTORY, FILE, LINK, WHITEOUT, Entry
+from envtool.store.canonical import DEVICE, DIRECTORY, FILE, LINK, WHITEOUT, TreeEntry
 
 # path in the tree (from /), the kinds of difference, and a few lines that show it (may be empty)
 Difference: TypeAlias = tuple[str, list[str], str]
@@ -31,7 +31,7 @@ CHUNK = 1 << 20
 def differences(first: str | int, second: str | int, ignored: Collection[str] = ()) -> list[Difference]:
     """All entries that differ, by path. Trees are paths or open descriptors; `ignored` are kinds that do not count.
     Raises OSError."""
-    one, two = _Tree(first), _Tree(second)
+    one, two = _ComparedTree(first), _ComparedTree(second)
     found: list[Difference] = []
     for name in sorted({*one.entries, *two.entries}):
         mine, other = one.entries.get(name), two.entries.get(name)
@@ -49,7 +49,7 @@ def differences(first: str | int, second: str | int, ignored: Collection[str] = 
     return found
 
 
-class _Tree:
+class _ComparedTree:
     """A tree's entries by name, and for a further name of a file the name that its content has in the tar."""
 
     def __init__(self, tree: str | int) -> None:
@@ -64,7 +64,9 @@ class _Tree:
                     self.linked[entry.name] = name
 
 
-def _compare(one: _Tree, mine: Entry, two: _Tree, other: Entry, *, shown: bool) -> list[tuple[str, list[str]]]:
+def _compare(
+    one: _ComparedTree, mine: TreeEntry, two: _ComparedTree, other: TreeEntry, *, shown: bool
+) -> list[tuple[str, list[str]]]:
     found: list[tuple[str, list[str]]] = []
 
     def differ(kind: str, left: object, right: object) -> None:
@@ -94,7 +96,7 @@ def _compare(one: _Tree, mine: Entry, two: _Tree, other: Entry, *, shown: bool) 
     return found
 
 
-def _type(entry: Entry) -> str:
+def _type(entry: TreeEntry) -> str:
     if entry.kind == DEVICE:
         word = "block device" if stat.S_ISBLK(entry.info.st_mode) else "character device"
         return f"{word} {os.major(entry.info.st_rdev)}:{os.minor(entry.info.st_rdev)}"
@@ -103,7 +105,7 @@ def _type(entry: Entry) -> str:
     return _TYPES.get(entry.kind, "fifo")
 
 
-def _same_content(mine: Entry, other: Entry) -> bool:
+def _same_content(mine: TreeEntry, other: TreeEntry) -> bool:
     if mine.info.st_size != other.info.st_size:
         return False
     with open(mine.path, "rb", buffering=0) as left, open(other.path, "rb", buffering=0) as right:

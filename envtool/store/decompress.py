@@ -93,7 +93,7 @@ def _unzstd(file: BinaryIO) -> Iterator[bytes]:
         raise BuildError(f"not what zstd writes: {error}", code="unpack-damaged") from error
 
 
-class Ahead:
+class ReadAhead:
     """An iterator's items, made in another thread a few at a time. `close` it: the thread ends with it."""
 
     def __init__(self, items: Iterator[bytes]) -> None:

@@ -14,15 +14,15 @@ from envtool.api import Fetch
 from envtool.errors import FetchError, Interrupted
 from envtool.events import Emit, Progress
 from envtool.store import blobs, disk_errors, fetch_sources, locks
-from envtool.store.fetch_sources import Source
+from envtool.store.fetch_sources import FetchSource
 from envtool.store.store import Store
 
-Failed: TypeAlias = dict[tuple[str, tuple[Source, ...]], FetchError]  # by sha256 and places
+Failed: TypeAlias = dict[tuple[str, tuple[FetchSource, ...]], FetchError]  # by sha256 and places
 EVERY = 0.1  # seconds between two events
 GRACE = 0.3  # seconds that transfers have to end after a failure or a cancel
 
 
-class _Meter:
+class _ProgressMeter:
     """Bytes and files of all transfers together, told at most ten times a second."""
 
     def __init__(self, emit: Emit, event_id: str, phase: str, fetches: Sequence[Fetch]) -> None:
@@ -66,7 +66,7 @@ def download(
     event_id: str,
     jobs: int = 8,
     cancel: net.Cancelled | None = None,
-    patience: net.Patience = net.PATIENCE,
+    patience: net.RetryPolicy = net.PATIENCE,
     vendor: str = "",
     files: net.Files | None = None,
     phase: str = "fetching",
@@ -84,7 +84,7 @@ def download(
     if missing:
         elsewhere = fetch_sources.configured()
         work = [(fetch, fetch_sources.of(fetch, vendor=vendor, blobs=elsewhere)) for fetch in missing]
-        _Transfers(store, emit, event_id, cancel, patience, files, failed).fetch_all(work, jobs, phase)
+        _BlobFetcher(store, emit, event_id, cancel, patience, files, failed).fetch_all(work, jobs, phase)
     return [blobs.path(store, fetch.sha256) for fetch in fetches]
 
 
@@ -104,8 +104,8 @@ def take(
     work = [(fetch, places) for fetch in missing if (places := fetch_sources.local(fetch, folders))]
     if not work:
         return
-    transfers = _Transfers(store, emit, event_id, cancel, net.PATIENCE, files)
-    meter = _Meter(emit, event_id, "fetching", [fetch for fetch, _ in work])
+    transfers = _BlobFetcher(store, emit, event_id, cancel, net.PATIENCE, files)
+    meter = _ProgressMeter(emit, event_id, "fetching", [fetch for fetch, _ in work])
     for fetch, places in work:
         try:
             transfers.fetch_one(fetch, places, meter)
@@ -114,7 +114,7 @@ def take(
     meter.end()
 
 
-class _Transfers:
+class _BlobFetcher:
     """Some files on their way into the store, side by side."""
 
     def __init__(
@@ -123,7 +123,7 @@ class _Transfers:
         emit: Emit,
         event_id: str,
         cancel: net.Cancelled | None,
-        patience: net.Patience,
+        patience: net.RetryPolicy,
         files: net.Files | None,
         failed: Failed | None = None,
     ) -> None:
@@ -132,14 +132,14 @@ class _Transfers:
         self._cancel, self._patience = cancel, patience
         self._stop = threading.Event()
         self._turn = threading.Lock()
-        self._hosts = fetch_sources.Hosts()
+        self._hosts = fetch_sources.UnreachableHosts()
 
     def _is_cancelled(self) -> bool:
         return self._stop.is_set() or (self._cancel is not None and self._cancel())
 
-    def fetch_all(self, work: list[tuple[Fetch, tuple[Source, ...]]], jobs: int, phase: str) -> None:
+    def fetch_all(self, work: list[tuple[Fetch, tuple[FetchSource, ...]]], jobs: int, phase: str) -> None:
         """Bring them all. Raises FetchError, StoreError, Interrupted."""
-        meter = _Meter(self._emit, self._id, phase, [fetch for fetch, _ in work])
+        meter = _ProgressMeter(self._emit, self._id, phase, [fetch for fetch, _ in work])
         queue = iter(sorted(work, key=lambda item: -item[0].size))  # the longest first: no straggler at the end
 
         def some() -> None:
@@ -165,7 +165,7 @@ class _Transfers:
         _judge(running, self._cancel)
         meter.end()
 
-    def fetch_one(self, fetch: Fetch, places: tuple[Source, ...], meter: _Meter) -> None:
+    def fetch_one(self, fetch: Fetch, places: tuple[FetchSource, ...], meter: _ProgressMeter) -> None:
         """Bring one. Raises FetchError, StoreError, Interrupted."""
 
         def waiting(holder: str) -> None:
@@ -179,7 +179,7 @@ class _Transfers:
             if (said := self._failed.get((fetch.sha256, places))) is not None:
                 raise FetchError(said.message, code=said.code, hint=said.hint, found=said.found)
             path = blobs.partial(self._store, fetch.sha256)
-            failed: list[tuple[Source, FetchError]] = []
+            failed: list[tuple[FetchSource, FetchError]] = []
             try:
                 for place in places:
                     try:
@@ -201,7 +201,7 @@ class _Transfers:
             self._failed[fetch.sha256, places] = copy
             raise wrong
 
-    def _from(self, place: Source, fetch: Fetch, path: str, meter: _Meter, *, last: bool) -> None:
+    def _from(self, place: FetchSource, fetch: Fetch, path: str, meter: _ProgressMeter, *, last: bool) -> None:
         came = 0
 
         def progress(count: int) -> None:

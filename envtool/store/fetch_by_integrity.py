@@ -30,7 +30,7 @@ def learn(
     emit: Emit,
     event_id: str,
     cancel: net.Cancelled | None = None,
-    patience: net.Patience = net.PATIENCE,
+    patience: net.RetryPolicy = net.PATIENCE,
     files: net.Files | None = None,
 ) -> list[Fetch]:
     """See api.Site.learn. What was learnt once is remembered as long as the blob is there.
@@ -40,7 +40,7 @@ def learn(
     answers = [_remembered(item, store) for item in sealed]
     missing = {(item.integrity, item.urls): item for item, known in zip(sealed, answers, strict=True) if known is None}
     if missing:
-        work = _Learning(store, emit, event_id, cancel, patience, files)
+        work = _SealedFetcher(store, emit, event_id, cancel, patience, files)
         learnt = dict(zip(missing, work.fetch_all([*missing.values()]), strict=True))
         answers = [
             known if known is not None else learnt[item.integrity, item.urls]
@@ -69,7 +69,7 @@ def _remembered(item: Sealed, store: Store) -> tuple[str, str, int] | None:
     return (item.urls[0], sha256, size) if there else None
 
 
-class _Learning:
+class _SealedFetcher:
     """Some files on their way, side by side."""
 
     def __init__(
@@ -78,7 +78,7 @@ class _Learning:
         emit: Emit,
         event_id: str,
         cancel: net.Cancelled | None,
-        patience: net.Patience,
+        patience: net.RetryPolicy,
         files: net.Files | None,
     ) -> None:
         self._files = files

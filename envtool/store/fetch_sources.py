@@ -19,7 +19,7 @@ from envtool.errors import FetchError, StoreError
 from envtool.project.source_files import VENDOR
 
 if TYPE_CHECKING:
-    from envtool.net import Patience
+    from envtool.net import RetryPolicy
 
 VARIABLE = "ENVTOOL_BLOBS"
 WRONG = ("fetch-hash", "fetch-size", "fetch-large")
@@ -27,7 +27,7 @@ GONE = "fetch-gone"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class FetchSource:
     """One place to ask for a file; `what` is said before its URL, to tell where the URL comes from."""
 
     url: str
@@ -56,21 +56,21 @@ def configured(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
     return tuple(found)
 
 
-def of(fetch: Fetch, *, vendor: str = "", blobs: tuple[str, ...] = ()) -> tuple[Source, ...]:
+def of(fetch: Fetch, *, vendor: str = "", blobs: tuple[str, ...] = ()) -> tuple[FetchSource, ...]:
     """All places for one file, in the order in which they are asked. `vendor` is a path, `blobs` are URLs."""
     found = []
     inside = f"{fetch.sha256[:2]}/{fetch.sha256}"
     if vendor and os.path.exists(os.path.join(vendor, inside)):
-        found.append(Source(url=Path(vendor, inside).as_uri(), what=f"{VENDOR}: "))
-    found += [Source(url=url) for url in (fetch.url, *fetch.mirrors) if url]
-    found += [Source(url=f"{url}/{inside}", what=f"{VARIABLE}: ") for url in blobs]
+        found.append(FetchSource(url=Path(vendor, inside).as_uri(), what=f"{VENDOR}: "))
+    found += [FetchSource(url=url) for url in (fetch.url, *fetch.mirrors) if url]
+    found += [FetchSource(url=f"{url}/{inside}", what=f"{VARIABLE}: ") for url in blobs]
     return tuple(found)
 
 
-def local(fetch: Fetch, folders: Sequence[str]) -> tuple[Source, ...]:
+def local(fetch: Fetch, folders: Sequence[str]) -> tuple[FetchSource, ...]:
     """The folders (absolute paths) that seem to have a file."""
     places = [os.path.join(folder, fetch.sha256[:2], fetch.sha256) for folder in folders]
-    return tuple(Source(url=Path(place).as_uri()) for place in places if os.path.exists(place))
+    return tuple(FetchSource(url=Path(place).as_uri()) for place in places if os.path.exists(place))
 
 
 def folders(root: str) -> list[str]:
@@ -81,7 +81,7 @@ def folders(root: str) -> list[str]:
     return ([beside] if beside else []) + [urllib.parse.unquote(url.path) for url in named if url.scheme == "file"]
 
 
-def failure(fetch: Fetch, failed: list[tuple[Source, FetchError]]) -> FetchError:
+def failure(fetch: Fetch, failed: list[tuple[FetchSource, FetchError]]) -> FetchError:
     """What to say when no source had it: the only error as it is, else one that lists all that was tried.
 
     The code is fetch-hash (or -size) when one served something else, fetch-gone when none has it, else that of the
@@ -108,14 +108,14 @@ def failure(fetch: Fetch, failed: list[tuple[Source, FetchError]]) -> FetchError
     )
 
 
-class Hosts:
+class UnreachableHosts:
     """Which hosts did not answer: while there are others to ask, they are tried once more and no oftener."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._dead: set[str] = set()
 
-    def retry_policy(self, url: str, patience: Patience, *, last: bool) -> Patience:
+    def retry_policy(self, url: str, patience: RetryPolicy, *, last: bool) -> RetryPolicy:
         """How long to try a URL."""
         with self._lock:
             dead = urllib.parse.urlsplit(url).netloc in self._dead

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from envtool.store import locks
-from envtool.store.collect import LOCK, Collected, Policy, Progress, collect, decide, in_use, litter, tidy
+from envtool.store.collect import LOCK, GcPolicy, GcResult, Progress, collect, decide, in_use, litter, tidy
 from envtool.store.disk_usage import Inside
-from envtool.store.inventory import Item, Survey, survey, without
+from envtool.store.inventory import Inventory, StoredItem, survey, without
 from envtool.store.store import Store
 from envtool.store.temp_dirs import Remove, ease
 
@@ -17,7 +17,7 @@ ROUNDS = 3  # what is in use is passed over, and something else looked for, so m
 
 def gc(
     store: Store,
-    policy: Callable[[Survey], Policy],
+    policy: Callable[[Inventory], GcPolicy],
     *,
     inside: Inside,
     remove: Remove,
@@ -25,7 +25,7 @@ def gc(
     progress: Progress | None = None,
     waiting: locks.Waiting | None = None,
     cancelled: locks.Cancelled | None = None,
-) -> tuple[Survey, Collected]:
+) -> tuple[Inventory, GcResult]:
     """Collect by the policy for what is there: (what was there, what went). With `dry_run` nothing goes. Safe beside
     everything else that uses the store. Raises Interrupted, StoreError, OSError."""
     ease(store, remove=remove)
@@ -37,19 +37,19 @@ def gc(
             busy = in_use(store, doomed)
             free = decide(found, replace(rules, spare=rules.spare | {item.policy_name for item in busy}))
             paths = litter(store, found, rules.now)
-            return found, Collected(gone=free, busy=tuple(busy), litter=len(paths) + len(found.halves))
+            return found, GcResult(gone=free, busy=tuple(busy), litter=len(paths) + len(found.halves))
         collect(store, found.halves, remove=remove)  # nobody can use one
         count, size = tidy(store, litter(store, found, rules.now), inside=inside, remove=remove)
         gone, busy = _rounds(store, found, rules, remove, progress)
-    collected = Collected(gone=tuple(gone), busy=tuple(busy), litter=count + len(found.halves), litter_size=size)
+    collected = GcResult(gone=tuple(gone), busy=tuple(busy), litter=count + len(found.halves), litter_size=size)
     return found, collected
 
 
 def _rounds(
-    store: Store, found: Survey, rules: Policy, remove: Remove, progress: Progress | None
-) -> tuple[list[Item], list[Item]]:
-    gone: list[Item] = []
-    busy: list[Item] = []
+    store: Store, found: Inventory, rules: GcPolicy, remove: Remove, progress: Progress | None
+) -> tuple[list[StoredItem], list[StoredItem]]:
+    gone: list[StoredItem] = []
+    busy: list[StoredItem] = []
     left = found
     for _ in range(ROUNDS):
         went, stayed = collect(store, decide(left, rules), remove=remove, progress=progress)

@@ -19,7 +19,7 @@ from envtool.store.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Built:
+class StoredBuild:
     """An earlier build. `built` is what was noted beside it (empty for layers of older envtools)."""
 
     key: str
@@ -30,14 +30,14 @@ class Built:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class StoredQuestion:
     """An earlier question whose answer is remembered, and when it was asked last."""
 
     question: Mapping[str, Json]
     time: float
 
 
-def built(store: Store, *, kinds: Collection[str] = (), diff_ids: Collection[str] = ()) -> Iterator[Built]:
+def built(store: Store, *, kinds: Collection[str] = (), diff_ids: Collection[str] = ()) -> Iterator[StoredBuild]:
     """All layers in the store of any of these kinds ("layer:pip"), or with any of these diff IDs."""
     words = [f'"kind":{json.dumps(kind, ensure_ascii=False)}'.encode() for kind in kinds]
     words += [diff_id.encode() for diff_id in diff_ids]
@@ -47,7 +47,7 @@ def built(store: Store, *, kinds: Collection[str] = (), diff_ids: Collection[str
             yield found
 
 
-def one(store: Store, key: str, words: Collection[bytes] = (b"",)) -> Built | None:
+def one(store: Store, key: str, words: Collection[bytes] = (b"",)) -> StoredBuild | None:
     """The build of a layer, None when it is not in the store (or its sheet has none of `words` in it)."""
     path = store.path("layers", key, "layer.json")
     data = _read(path, words)
@@ -59,12 +59,12 @@ def one(store: Store, key: str, words: Collection[bytes] = (b"",)) -> Built | No
         when = noted.get("time") or os.stat(path).st_mtime
         if not isinstance(decided, dict) or not json_documents.seconds(when):
             return None
-        return Built(key=key, diff_id=str(said["diff_id"]), time=float(when), document=decided, built=noted)
+        return StoredBuild(key=key, diff_id=str(said["diff_id"]), time=float(when), document=decided, built=noted)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def asked(store: Store, kinds: Collection[str]) -> Iterator[Asked]:
+def asked(store: Store, kinds: Collection[str]) -> Iterator[StoredQuestion]:
     """All remembered questions to kinds of these names."""
     words = [f'"kind":{json.dumps(kind, ensure_ascii=False)}'.encode() for kind in kinds]
     for name in _names(store, "memo"):
@@ -75,7 +75,7 @@ def asked(store: Store, kinds: Collection[str]) -> Iterator[Asked]:
         try:
             question: Any = json_documents.loads(data)["question"]
             if question.get("kind") in kinds:
-                yield Asked(question=question, time=os.stat(path).st_mtime)
+                yield StoredQuestion(question=question, time=os.stat(path).st_mtime)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
 

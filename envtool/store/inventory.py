@@ -26,7 +26,7 @@ _LARGEST = 64 << 20  # bytes of a lock that is read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
+class StoredItem:
     """A thing that gc may remove: a layer by key, a fetched file by sha256, a result by key, a cache by its place in
     caches/. `size` is what it takes on the disk, `used` when it was used last, seconds since the epoch."""
 
@@ -45,7 +45,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sheet:
+class LayerSheet:
     """What a layer's own layer.json says of it."""
 
     key: str
@@ -59,7 +59,7 @@ class Sheet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Use:
+class LastUse:
     """A plan: which layers an env had when it started last (`env` empty: several envs of one run)."""
 
     path: str
@@ -70,15 +70,15 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Survey:
+class Inventory:
     """All of it. `sheets` are of the layers that containers here can use, and so is what `uses` names. `halves` are
     layers without a readable sheet; `rest` bytes are of memories, plans and views. `stuck` are the stores of id maps
     whose trees only root can delete."""
 
-    items: tuple[Item, ...]
-    sheets: Mapping[str, Sheet]
-    uses: tuple[Use, ...]
-    halves: tuple[Item, ...]
+    items: tuple[StoredItem, ...]
+    sheets: Mapping[str, LayerSheet]
+    uses: tuple[LastUse, ...]
+    halves: tuple[StoredItem, ...]
     rest: int
     stuck: tuple[Store, ...] = ()
     elsewhere: frozenset[str] = frozenset()  # projects that layers of other id maps were made for
@@ -99,7 +99,7 @@ class Survey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unfinished:
+class UnfinishedWork:
     """Bytes in tmp/: `made` are of what is being made now, `going` of what is being taken away, `left` of what nobody
     is at: runs that were stopped left so many things (`stopped`), and whoever uses the store next takes them away."""
 
@@ -114,7 +114,7 @@ class Unfinished:
         return self.made + self.going + self.left
 
 
-def unfinished(store: Store, inside: disk_usage.Inside) -> Unfinished:
+def unfinished(store: Store, inside: disk_usage.Inside) -> UnfinishedWork:
     """Look at tmp/ of every id map whose trees this account can delete."""
     made = going = left = stopped = 0
     for each in (store, *(other for other in others(store) if deletable(other, inside))):
@@ -133,10 +133,10 @@ def unfinished(store: Store, inside: disk_usage.Inside) -> Unfinished:
             else:
                 left += size
                 stopped += 1
-    return Unfinished(made=made, going=going, left=left, stopped=stopped)
+    return UnfinishedWork(made=made, going=going, left=left, stopped=stopped)
 
 
-def survey(store: Store, inside: disk_usage.Inside) -> Survey:
+def survey(store: Store, inside: disk_usage.Inside) -> Inventory:
     """Look at everything. What goes away meanwhile is passed over."""
     items, sheets, plans, halves = _of_one(store, inside)
     items += _files(store)
@@ -151,7 +151,7 @@ def survey(store: Store, inside: disk_usage.Inside) -> Survey:
         halves += broken
         projects |= {sheet.project for sheet in theirs.values() if sheet.project}
     rest = sum(_blocks(store.path(room, name)) for room in ("memo", "plans", "views") for name in names(store, room))
-    return Survey(
+    return Inventory(
         items=tuple(items), sheets=sheets, uses=plans, halves=tuple(halves), rest=rest, stuck=tuple(stuck),
         elsewhere=frozenset(projects),
     )  # fmt: skip
@@ -159,17 +159,21 @@ def survey(store: Store, inside: disk_usage.Inside) -> Survey:
 
 def _of_one(
     store: Store, inside: disk_usage.Inside
-) -> tuple[list[Item], dict[str, Sheet], tuple[Use, ...], list[Item]]:
+) -> tuple[list[StoredItem], dict[str, LayerSheet], tuple[LastUse, ...], list[StoredItem]]:
     """What one id map has for itself: its layers, results and caches, its sheets, what uses them, and its halves."""
     found = {key: _sheet(store, key) for key in names(store, "layers")}
     sheets = {key: sheet for key, sheet in found.items() if sheet is not None}
-    halves = [Item(sort="layer", name=key, size=0, used=0.0, ids=store.ids) for key in found.keys() - sheets.keys()]
+    halves = [
+        StoredItem(sort="layer", name=key, size=0, used=0.0, ids=store.ids) for key in found.keys() - sheets.keys()
+    ]
     plans = tuple(uses(store))
     inside = as_others(inside, store)
     sizes = disk_usage.of_layers(store, sheets, inside)
     used = last_used(sheets, {key: _marked(store, key) for key in sheets}, plans)
     items = [
-        Item(sort="layer", name=key, size=sizes[key], used=used[key], height=len(sheets[key].below), ids=store.ids)
+        StoredItem(
+            sort="layer", name=key, size=sizes[key], used=used[key], height=len(sheets[key].below), ids=store.ids
+        )
         for key in sheets
     ]
     return [*items, *_results(store), *_caches(store, inside)], sheets, plans, halves
@@ -203,7 +207,9 @@ def under(store: Store, ids: str) -> Store:
     return next((each for each in (store, *others(store)) if each.ids == ids), store)
 
 
-def last_used(sheets: Mapping[str, Sheet], marked: Mapping[str, float], uses: Sequence[Use]) -> dict[str, float]:
+def last_used(
+    sheets: Mapping[str, LayerSheet], marked: Mapping[str, float], uses: Sequence[LastUse]
+) -> dict[str, float]:
     """When each layer was used: by its own mark, the plans that name it, and whatever stands on it. Pure."""
     used = dict(marked)
     for use in uses:
@@ -248,7 +254,7 @@ def names(store: Store, *room: str) -> list[str]:
         return []
 
 
-def _sheet(store: Store, key: str) -> Sheet | None:
+def _sheet(store: Store, key: str) -> LayerSheet | None:
     try:
         said = layers.sheet(store, key)
         document: Any = said.document
@@ -256,7 +262,7 @@ def _sheet(store: Store, key: str) -> Sheet | None:
         when = built.get("time") or os.stat(store.path("layers", key, "layer.json")).st_mtime
         if not seconds(when):
             return None
-        return Sheet(
+        return LayerSheet(
             key=key,
             kind=str(document["kind"]),
             name=str(built.get("name", "")),
@@ -289,7 +295,7 @@ def _blocks(path: str) -> int:
         return 0
 
 
-def uses(store: Store) -> Iterator[Use]:
+def uses(store: Store) -> Iterator[LastUse]:
     """The plans that can be read."""
     prefix = store.path("layers", "")
     for name in names(store, "plans"):
@@ -301,12 +307,12 @@ def uses(store: Store) -> Iterator[Use]:
             time = os.stat(path).st_mtime
             env = "" if name.endswith(".told") else str(plan["env"])
             keys = [place[len(prefix) :].split("/")[0] for place, _ in plan["watch"] if place.startswith(prefix)]
-            yield Use(path=path, spec=str(plan["spec"]), env=env, layers=frozenset(keys), time=time)
+            yield LastUse(path=path, spec=str(plan["spec"]), env=env, layers=frozenset(keys), time=time)
         except (OSError, ValueError, EOFError, TypeError, KeyError, AttributeError):
             continue
 
 
-def _files(store: Store) -> Iterator[Item]:
+def _files(store: Store) -> Iterator[StoredItem]:
     for prefix in names(store, "blobs", "sha256"):
         try:
             with os.scandir(store.path("blobs", "sha256", prefix)) as found:
@@ -314,23 +320,23 @@ def _files(store: Store) -> Iterator[Item]:
                     info = item.stat(follow_symlinks=False)
                     if len(item.name) == 64:
                         used = max(info.st_atime, info.st_mtime)  # see claims.py
-                        yield Item(sort="file", name=item.name, size=info.st_blocks * disk_usage.BLOCK, used=used)
+                        yield StoredItem(sort="file", name=item.name, size=info.st_blocks * disk_usage.BLOCK, used=used)
         except OSError:
             continue
 
 
-def _results(store: Store) -> Iterator[Item]:
+def _results(store: Store) -> Iterator[StoredItem]:
     for key in names(store, "results"):
         place = store.path("results", key)
         try:
             if key != "of":
                 size, used = disk_usage.measure(place), os.stat(place).st_mtime
-                yield Item(sort="result", name=key, size=size, used=used, ids=store.ids)
+                yield StoredItem(sort="result", name=key, size=size, used=used, ids=store.ids)
         except OSError:
             continue
 
 
-def _caches(store: Store, inside: disk_usage.Inside) -> Iterator[Item]:
+def _caches(store: Store, inside: disk_usage.Inside) -> Iterator[StoredItem]:
     """What RUNs of Dockerfiles keep (caches.py). They change, so they are measured each time."""
     for key in names(store, caches.ROOM):
         for number in names(store, caches.ROOM, key):
@@ -342,10 +348,10 @@ def _caches(store: Store, inside: disk_usage.Inside) -> Iterator[Item]:
                 used = max(os.stat(place).st_mtime, _time(locks.place(store, f"cache-{key}-{number}")))
             except (OSError, EnvtoolError, RuntimeError):
                 continue
-            yield Item(sort="cache", name=f"{key}/{number}", size=size, used=used, ids=store.ids)
+            yield StoredItem(sort="cache", name=f"{key}/{number}", size=size, used=used, ids=store.ids)
 
 
-def where(store: Store, item: Item) -> str:
+def where(store: Store, item: StoredItem) -> str:
     """The path of an item, in the store `under` its ids."""
     if item.sort == "file":
         return blobs.path(store, item.name)
@@ -353,14 +359,14 @@ def where(store: Store, item: Item) -> str:
     return store.path(room, item.name)
 
 
-def lock_of(item: Item) -> str:
+def lock_of(item: StoredItem) -> str:
     """Name of the lock that whoever uses an item holds; empty where there is none."""
     if item.sort == "layer":
         return layers.used_mark(item.name)
     return f"cache-{item.name.replace('/', '-')}" if item.sort == "cache" else ""
 
 
-def without(found: Survey, gone: Iterable[Item]) -> Survey:
+def without(found: Inventory, gone: Iterable[StoredItem]) -> Inventory:
     """The same when these are gone."""
     lost = {(item.sort, item.name, item.ids) for item in gone}
     return replace(found, items=tuple(item for item in found.items if (item.sort, item.name, item.ids) not in lost))

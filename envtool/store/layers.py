@@ -22,7 +22,7 @@ from envtool.store.json_documents import dumps, load, whole
 from envtool.store.store import Store
 from envtool.store.temp_dirs import Remove, scratch
 
-__all__ = ["Draft", "Layer", "building", "find", "scratch", "using"]
+__all__ = ["Layer", "NewLayer", "building", "find", "scratch", "using"]
 
 
 _FIELDS = re.compile(
@@ -130,7 +130,7 @@ def note(store: Store, layer: Layer) -> None:
         answer_cache.put(store, {"diff id of": layer.key}, layer.diff_id)
 
 
-class Draft:
+class NewLayer:
     """A layer being made, in a directory of its own. `layer` is set when it stands (another may have made it)."""
 
     def __init__(self, store: Store, key: str, top: str, layer: Layer | None) -> None:
@@ -179,7 +179,7 @@ def building(
     remove: Remove | None = None,
     waiting: locks.Waiting | None = None,
     cancelled: locks.Cancelled | None = None,
-) -> Iterator[Draft]:
+) -> Iterator[NewLayer]:
     """Be the one builder of a layer. When another has made it meanwhile, `layer` of the draft is set and there is
     nothing to do; else fill `upper` (with `work` beside it for the overlay, which must be gone again), capture,
     `commit`. Without a commit nothing is left. `remove` deletes trees that container ids own. Raises Interrupted,
@@ -189,11 +189,11 @@ def building(
         stack.enter_context(locks.exclusive(store, f"build-{key}", waiting=waiting, cancelled=cancelled))
         layer = find(store, key)
         if layer is not None:
-            yield Draft(store, key, "", layer)
+            yield NewLayer(store, key, "", layer)
             return
         try:
             top = stack.enter_context(scratch(store, remove=remove))
-            draft = Draft(store, key, top, None)
+            draft = NewLayer(store, key, top, None)
             for path in (os.path.dirname(draft.upper), draft.upper, draft.work):
                 os.mkdir(path)
                 os.chmod(path, 0o755)  # container root may be another id; whatever the umask
@@ -202,7 +202,7 @@ def building(
         yield draft
 
 
-class _Held:
+class _HeldLocks:
     """Shared locks of this process, counted: two hundred layers in ten containers are two hundred descriptors."""
 
     def __init__(self) -> None:
@@ -210,7 +210,7 @@ class _Held:
         self.open: dict[tuple[str, str], tuple[int, int]] = {}
 
 
-_held = _Held()
+_held = _HeldLocks()
 
 
 @contextmanager

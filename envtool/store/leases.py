@@ -25,7 +25,7 @@ LOCK = "claims"
 SHEET = "claims"
 
 
-class Claims:
+class Leases:
     """Held until nobody refers to it any more, or `close`. Safe in threads."""
 
     def __init__(self) -> None:

@@ -19,8 +19,8 @@ from typing import IO, Any, cast
 
 from envtool.errors import BuildError
 from envtool.store import decompress, zip_read
-from envtool.store.tar_extract import WHITEOUT, Directory, Tree, own
-from envtool.store.tar_read import BLOCK, DIRECTORY, Member, Reader, begins, refuse, shown
+from envtool.store.tar_extract import WHITEOUT, ArchiveExtractor, ExtractedDirectory, own
+from envtool.store.tar_read import BLOCK, DIRECTORY, TarMember, TarReader, begins, refuse, shown
 from envtool.store.zip_read import Members
 
 PIECE = 1 << 20
@@ -44,7 +44,7 @@ def unpack(
 ) -> list[str] | None:
     """See api.Call. `target` is absolute in `root`, without links. Raises BuildError (codes unpack-…), OSError."""
     with open(path, "rb") as file:
-        reader = Reader(_pull(file, _limit(file)))
+        reader = TarReader(_pull(file, _limit(file)))
         members = iter(reader)
         try:
             first = next(members, None)
@@ -55,12 +55,12 @@ def unpack(
         make()
 
         def all_of_them() -> Members:
-            member: Member | None = first
+            member: TarMember | None = first
             while member is not None:
                 yield member, reader.content()
                 member = next(members, None)
 
-        with _Live(root, target, owner=owner) as tree:
+        with LiveExtractor(root, target, owner=owner) as tree:
             return tree.add_all(all_of_them())
 
 
@@ -76,7 +76,7 @@ def extract(path: str, target: str, *, strip: int = 0, owners: bool = False, roo
     """
     with open(path, "rb") as file:
         members = _members(file, _limit(file))
-        with _Live(root, target, strip=strip, plain=not owners, keeps_links=True) as tree:
+        with LiveExtractor(root, target, strip=strip, plain=not owners, keeps_links=True) as tree:
             lines = tree.add_all(members)
             tree.check_chosen()
             return lines
@@ -95,7 +95,7 @@ def _members(file: IO[bytes], limit: int) -> Members:
     if not begins(head[:BLOCK]):
         refuse("unpack-format", "neither a tar (gz, xz, bz2, zst) nor a zip archive")
     waiting = [head]
-    reader = Reader(lambda: waiting.pop() if waiting else pull())
+    reader = TarReader(lambda: waiting.pop() if waiting else pull())
     for member in reader:
         yield member, reader.content()
 
@@ -137,11 +137,11 @@ def _opened(file: IO[bytes], *, alone: bool) -> IO[bytes]:
     if magic == b"\xfd7zXZ\0" or (alone and magic.startswith(_ALONE)):
         return lzma.LZMAFile(file)
     if magic.startswith(b"\x28\xb5\x2f\xfd"):
-        return cast("IO[bytes]", _Pieces(file))
+        return cast("IO[bytes]", _ZstdStream(file))
     return file
 
 
-class _Pieces:
+class _ZstdStream:
     """What zstd packed, as `read` gives it."""
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -151,7 +151,7 @@ class _Pieces:
         return next(self._pieces, b"")
 
 
-class _Live(Tree):
+class LiveExtractor(ArchiveExtractor):
     """The model is read from the disk, directory by directory, when the way first leads there.
 
     `owner`: whose everything is, None: the archive's; the rest as `extract` has it."""
@@ -169,15 +169,15 @@ class _Live(Tree):
         self._at = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         super().__init__(self._at, owners=not plain)
         self._owner, self._strip, self._plain, self._keeps_links = owner, strip, plain, keeps_links
-        self._seen: set[Directory] = set()
-        self._ours: dict[Directory, None] = {}  # directories that were made, or that a member names
+        self._seen: set[ExtractedDirectory] = set()
+        self._ours: dict[ExtractedDirectory, None] = {}  # directories that were made, or that a member names
         self._tops: dict[bytes, bytes] = {}  # the first names at the archive's top, as they are told
         self._deep = False  # whether any name is deeper than what is dropped of it
         self._chosen = False  # whether any member was not passed by
         into = [part for part in os.fsencode(target).split(b"/") if part]
-        self.start = self._parent_directory(into, Member(b"/".join(into), DIRECTORY))
+        self.start = self._parent_directory(into, TarMember(b"/".join(into), DIRECTORY))
 
-    def __enter__(self) -> _Live:
+    def __enter__(self) -> LiveExtractor:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -208,7 +208,7 @@ class _Live(Tree):
             why = "all of it lies in /dev, /proc and /sys, of which every container has its own"
         refuse("unpack-nothing", f"{why}; {has}")
 
-    def add_member(self, member: Member, content: Any) -> None:
+    def add_member(self, member: TarMember, content: Any) -> None:
         if not self._chosen:
             self._note_top_name(member)
         if self._owner is not None:
@@ -219,7 +219,7 @@ class _Live(Tree):
             member.xattrs = {}
         super().add_member(member, content)
 
-    def _note_top_name(self, member: Member) -> None:
+    def _note_top_name(self, member: TarMember) -> None:
         """Have in mind what the archive has at its top, until something of it is chosen."""
         parts = super()._split_name(member.name, member.name)
         if parts:
@@ -241,12 +241,12 @@ class _Live(Tree):
             return True
         return self.start is self.root and parts[:1] in ([each] for each in _MOUNTED)
 
-    def _apply_root_member(self, member: Member) -> None:
+    def _apply_root_member(self, member: TarMember) -> None:
         """The archive's "./" is the target."""
         if self.start is not self.root:
             self._apply_directory_member(self.start, member)
 
-    def _visit_directory(self, directory: Directory) -> None:
+    def _visit_directory(self, directory: ExtractedDirectory) -> None:
         if directory in self._seen:
             return
         self._seen.add(directory)
@@ -255,14 +255,14 @@ class _Live(Tree):
                 name = os.fsencode(entry.name)
                 if name not in directory.children:
                     directory.children[name] = (
-                        Directory(name, directory, 0)
+                        ExtractedDirectory(name, directory, 0)
                         if entry.is_dir(follow_symlinks=False)
                         else b"l"
                         if entry.is_symlink()
                         else b"f"
                     )
 
-    def _mkdir(self, at: Directory, name: bytes, mtime: int) -> Directory:
+    def _mkdir(self, at: ExtractedDirectory, name: bytes, mtime: int) -> ExtractedDirectory:
         made = super()._mkdir(at, name, mtime)
         self._seen.add(made)
         self._ours[made] = None
@@ -270,26 +270,26 @@ class _Live(Tree):
             made.uid, made.gid = self._owner
         return made
 
-    def _make_directory(self, at: Directory, name: bytes, member: Member) -> None:
+    def _make_directory(self, at: ExtractedDirectory, name: bytes, member: TarMember) -> None:
         if self._keeps_links and self._leads_to_directory(at, name, member):
             return
         super()._make_directory(at, name, member)
         found = at.children[name]
-        assert isinstance(found, Directory)
+        assert isinstance(found, ExtractedDirectory)
         self._apply_directory_member(found, member)
 
-    def _leads_to_directory(self, at: Directory, name: bytes, member: Member) -> bool:
+    def _leads_to_directory(self, at: ExtractedDirectory, name: bytes, member: TarMember) -> bool:
         """Whether there is a link to a directory of the target. Raises BuildError for one that leads out of it."""
         found = at.children.get(name)
         if not isinstance(found, bytes) or found[:1] != b"l":
             return False
         return self._walk(self._split_name(member.name, member.name), member, make=False) is not None
 
-    def _apply_directory_member(self, found: Directory, member: Member) -> None:
+    def _apply_directory_member(self, found: ExtractedDirectory, member: TarMember) -> None:
         self._ours[found] = None
         found.mode, found.uid, found.gid, found.mtime = member.mode, member.uid, member.gid, member.mtime
 
-    def _remove_children(self, directory: Directory) -> None:
+    def _remove_children(self, directory: ExtractedDirectory) -> None:
         super()._remove_children(directory)
         self._ours.pop(directory, None)
 

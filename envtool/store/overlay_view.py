@@ -9,7 +9,7 @@ DIRECTORIES = b"do"
 Entries: TypeAlias = Iterable[tuple[bytes, bytes]]  # (path, fields) of each entry of a manifest, canonical.records
 
 
-class Record(NamedTuple):
+class OverlayEntry(NamedTuple):
     """The fields of one entry of a manifest. `letter` is d (o: opaque), f, l, w (a deletion), p, b or c; `mark` of a
     file is size:crc[:crc of xattrs], of a symlink the sha256 of its target, of a device its numbers."""
 
@@ -25,10 +25,10 @@ class Record(NamedTuple):
         return int(self.mark.partition(":")[0]) if self.letter == "f" else 0
 
 
-def record(fields: bytes) -> Record:
+def record(fields: bytes) -> OverlayEntry:
     """Raises ValueError for what is no entry of a manifest."""
     letter, mode, uid, gid, mark = fields.split(b" ")
-    return Record(letter.decode(), int(mode, 8), int(uid), int(gid), mark.decode())
+    return OverlayEntry(letter.decode(), int(mode, 8), int(uid), int(gid), mark.decode())
 
 
 def merged(layers: Sequence[Entries]) -> dict[bytes, tuple[bytes, int]]:

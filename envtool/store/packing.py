@@ -51,12 +51,12 @@ def maker(form: Form) -> str:
 def pack(tree: str | int, out: int, form: Form, stop: int = -1) -> Packed:
     """Write the tar of a captured tree to the descriptor `out`. Raises OSError (ECANCELED once the descriptor `stop` is
     readable), StoreError."""
-    sink = Sink(out, form, stop)
+    sink = CompressedWriter(out, form, stop)
     canonical.write_tar(tree, sink)  # type: ignore[arg-type]  # it only writes
     return sink.close()
 
 
-class Sink:
+class CompressedWriter:
     """What is written to it goes to a descriptor, compressed as `form` says, and is hashed on both sides."""
 
     def __init__(self, out: int, form: Form, stop: int = -1) -> None:

@@ -39,7 +39,7 @@ PLAN = re.compile(r"[0-9a-f]{8}(\.(view|view\.hashes|told))?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
+class StoredOutput:
     """A file or symlink that was copied back."""
 
     path: str  # relative to the project
@@ -51,7 +51,7 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class StoredRun:
     """What is said of a run that passed. Times are seconds since the epoch."""
 
     env: str
@@ -64,14 +64,14 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Remembered:
+class StoredResult:
     """A result in the store, whole as far as sizes tell."""
 
     key: str
     directory: str
     document: Mapping[str, Json]
-    run: Run
-    outputs: tuple[Output, ...]
+    run: StoredRun
+    outputs: tuple[StoredOutput, ...]
     sums: Mapping[str, str] = field(
         default_factory=dict
     )  # sha256 of those of _SUMMED that are there; empty for results of older envtools
@@ -86,7 +86,7 @@ class Remembered:
         """Path of the provenance of the run, there or not."""
         return os.path.join(self.directory, STATEMENT)
 
-    def output_path(self, output: Output) -> str:
+    def output_path(self, output: StoredOutput) -> str:
         """Path of the remembered file."""
         return os.path.join(self.directory, "outputs", output.path)
 
@@ -95,20 +95,20 @@ class TooLarge(Exception):  # noqa: N818 - it is what it is
     """More than is worth remembering."""
 
 
-def find(store: Store, key: str) -> Remembered | None:
+def find(store: Store, key: str) -> StoredResult | None:
     """The result under a key; None when there is none, or none that is whole."""
     return _read(key, store.path("results", key))
 
 
-def _read(key: str, directory: str) -> Remembered | None:
+def _read(key: str, directory: str) -> StoredResult | None:
     try:
         stored = json_documents.load(os.path.join(directory, "result.json"))
-        found = Remembered(
+        found = StoredResult(
             key=key,
             directory=directory,
             document=stored["document"],
-            run=Run(**stored["run"]),
-            outputs=tuple(Output(**each) for each in stored["outputs"]),
+            run=StoredRun(**stored["run"]),
+            outputs=tuple(StoredOutput(**each) for each in stored["outputs"]),
             sums=stored.get("sums", {}),
         )
         right = stored["format"] == FORMAT and keys.digest(stored["document"]) == key
@@ -120,7 +120,7 @@ def _read(key: str, directory: str) -> Remembered | None:
     return found if right else None
 
 
-def _said(found: Remembered) -> bool:
+def _said(found: StoredResult) -> bool:
     """Whether all that is said of a run and its outputs can be."""
     run = found.run
     texts: list[object] = [run.env, run.task, run.host, run.message, run.git]
@@ -142,13 +142,13 @@ def _is(path: str, size: int, *, link: bool = False) -> bool:
     return stat.S_ISLNK(state.st_mode) if link else stat.S_ISREG(state.st_mode) and state.st_size == size
 
 
-def of(store: Store, owner: str) -> list[Remembered]:
+def of(store: Store, owner: str) -> list[StoredResult]:
     """All results of an owner that are whole."""
     found = [find(store, key) for key in _names(store.path("results", "of", owner))]
     return [each for each in found if each is not None]
 
 
-def verify(found: Remembered, check: Callable[[], None] | None = None) -> bool:
+def verify(found: StoredResult, check: Callable[[], None] | None = None) -> bool:
     """Whether the remembered outputs, log and provenance still are what they were. Raises what `check` raises, which is
     called often."""
     try:
@@ -166,7 +166,7 @@ def verify(found: Remembered, check: Callable[[], None] | None = None) -> bool:
         return False
 
 
-def used(store: Store, found: Remembered, owner: str) -> None:
+def used(store: Store, found: StoredResult, owner: str) -> None:
     """Note that it was of use: it stays for longer."""
     for path in (found.directory, store.path("results", "of", owner, found.key)):
         try:
@@ -178,7 +178,7 @@ def used(store: Store, found: Remembered, owner: str) -> None:
 def keep(
     store: Store,
     keyed: Sequence[Mapping[str, Json]],
-    run: Run,
+    run: StoredRun,
     *,
     owner: str,
     log: str,
@@ -247,8 +247,8 @@ def _evidence(path: str, target: str) -> int:
     return size
 
 
-def _take(root: str, outputs: Iterable[str], target: str, check: Callable[[], None] | None) -> list[Output]:
-    taken: list[Output] = []
+def _take(root: str, outputs: Iterable[str], target: str, check: Callable[[], None] | None) -> list[StoredOutput]:
+    taken: list[StoredOutput] = []
     room = OUTPUTS
     for path in sorted(set(outputs)):
         place = os.path.join(target, path)
@@ -262,13 +262,13 @@ def _take(root: str, outputs: Iterable[str], target: str, check: Callable[[], No
             if stat.S_ISLNK(state.st_mode):
                 link = os.readlink(name, dir_fd=parent.fd)
                 os.symlink(link, place)
-                taken.append(Output(path=path, link=link))
+                taken.append(StoredOutput(path=path, link=link))
                 continue
             with parent.read(name) as file, open(place, "xb") as copy:
                 state = os.fstat(file.fileno())
                 digest = _copy(file, copy, OUTPUTS, check)
         taken.append(
-            Output(
+            StoredOutput(
                 path=path,
                 mode=stat.S_IMODE(state.st_mode),
                 size=os.path.getsize(place),

@@ -6,12 +6,12 @@ import os
 import zlib
 from collections.abc import Iterator
 
-from envtool.store.tar_read import Member
+from envtool.store.tar_read import TarMember
 
 _POLYNOMIAL = 0xEDB88320
 
 
-def write(descriptor: int, member: Member, content: Iterator[memoryview]) -> int:
+def write(descriptor: int, member: TarMember, content: Iterator[memoryview]) -> int:
     """Write a file's content, leaving its holes; the CRC-32 of all of it."""
     crc = 0
     if member.extents is None:

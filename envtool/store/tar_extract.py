@@ -20,7 +20,7 @@ from envtool.fs.passwd import lacking
 from envtool.fs.sizes import said
 from envtool.store import canonical
 from envtool.store.sparse import write
-from envtool.store.tar_read import DIRECTORY, FIFO, HARD, REGULAR, SYMBOLIC, Member, refuse
+from envtool.store.tar_read import DIRECTORY, FIFO, HARD, REGULAR, SYMBOLIC, TarMember, refuse
 
 DEPTH = 250  # directories below one another: what walks trees later recurses
 NAME, PATH = 255, 4000  # bytes
@@ -35,12 +35,12 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _YEARS = (-(1 << 31) * 10**9, (1 << 34) * 10**9)  # nanoseconds: what ext4 can say
 
 
-class Directory:
+class ExtractedDirectory:
     """A directory of the model: by name its directories, and of everything else the fields of its manifest record."""
 
     __slots__ = ("above", "children", "gid", "hidden", "mode", "mtime", "name", "opaque", "uid", "xattrs")
 
-    def __init__(self, name: bytes, above: Directory | None, mtime: int) -> None:
+    def __init__(self, name: bytes, above: ExtractedDirectory | None, mtime: int) -> None:
         self.name = name
         self.above = above
         self.children: dict[bytes, Node] = {}
@@ -50,21 +50,21 @@ class Directory:
         self.xattrs: dict[bytes, bytes] | None = None
 
 
-Node: TypeAlias = "Directory | bytes"
+Node: TypeAlias = "ExtractedDirectory | bytes"
 _DELETED = b"w 0 0 0 -"
 
 
-class Tree:
+class ArchiveExtractor:
     """See above. `owners` False: everything belongs to who unpacks (a caller with a single id)."""
 
     def __init__(self, top: int, *, owners: bool) -> None:
-        self.root = Directory(b"", None, 0)
+        self.root = ExtractedDirectory(b"", None, 0)
         self.left_out: list[tuple[bytes, str]] = []
         self.logical = 0  # bytes of all files, holes and all
         self._top = top
         self._owners = owners
-        self._open: OrderedDict[Directory, int] = OrderedDict()
-        self._devices: set[tuple[Directory, bytes]] = set()
+        self._open: OrderedDict[ExtractedDirectory, int] = OrderedDict()
+        self._devices: set[tuple[ExtractedDirectory, bytes]] = set()
         self.start = self.root  # where names begin
         self._first = True
         self._member_count = 0
@@ -74,7 +74,7 @@ class Tree:
         while self._open:
             os.close(self._open.popitem()[1])
 
-    def add_member(self, member: Member, content: Iterator[memoryview]) -> None:
+    def add_member(self, member: TarMember, content: Iterator[memoryview]) -> None:
         """One more member. Raises BuildError: codes unpack-name, unpack-parent, unpack-link, unpack-whiteout,
         unpack-owner, unpack-xattr, unpack-many; OSError."""
         self._member_count += 1
@@ -111,7 +111,7 @@ class Tree:
             self._devices.add((directory, last))
             self.left_out.append((member.name, "device"))
 
-    def _apply_root_member(self, member: Member) -> None:
+    def _apply_root_member(self, member: TarMember) -> None:
         self.root.mtime = member.mtime  # all else of the root is as in every layer
 
     # ---- the way to a member ----
@@ -124,23 +124,23 @@ class Tree:
         """Whether a member of this name is passed by."""
         return False
 
-    def _visit_directory(self, directory: Directory) -> None:
+    def _visit_directory(self, directory: ExtractedDirectory) -> None:
         """The way leads to a directory: its children are looked at next."""
 
-    def _parent_directory(self, parts: list[bytes], member: Member) -> Directory:
+    def _parent_directory(self, parts: list[bytes], member: TarMember) -> ExtractedDirectory:
         """The directory a member lies in, made where no member has named it yet."""
         found = self._walk(parts, member, make=True)
         assert found is not None
         return found
 
-    def _walk(self, parts: list[bytes], member: Member, *, make: bool) -> Directory | None:
+    def _walk(self, parts: list[bytes], member: TarMember, *, make: bool) -> ExtractedDirectory | None:
         """The directory of this name, links followed; None where there is none and it is not to be made."""
         at, ahead, followed = self.start, parts[::-1], 0
         self._visit_directory(at)
         while ahead:
             part = ahead.pop()
             below = at.children.get(part) if part != b".." else at.above or at
-            if isinstance(below, Directory):
+            if isinstance(below, ExtractedDirectory):
                 at = below
             elif below is None or below == _DELETED:
                 if not make:
@@ -164,7 +164,7 @@ class Tree:
             self._followed(at, member)
         return at
 
-    def _followed(self, at: Directory, member: Member) -> None:
+    def _followed(self, at: ExtractedDirectory, member: TarMember) -> None:
         """Symlinks led here."""
         depth, above, inside = 0, at, at is self.start
         while above.above is not None:
@@ -175,7 +175,7 @@ class Tree:
         if not inside:
             refuse("unpack-parent", "leads out of the target through a symlink", member.name)
 
-    def _descriptor(self, directory: Directory) -> int:
+    def _descriptor(self, directory: ExtractedDirectory) -> int:
         """An open descriptor of it, good until the next call."""
         if directory.above is None:
             return self._top
@@ -189,18 +189,18 @@ class Tree:
         self._open[directory] = found
         return found
 
-    def _mkdir(self, at: Directory, name: bytes, mtime: int) -> Directory:
+    def _mkdir(self, at: ExtractedDirectory, name: bytes, mtime: int) -> ExtractedDirectory:
         if at.children.get(name) == _DELETED:
             self._clear(at, name)
         os.mkdir(name, 0o700, dir_fd=self._descriptor(at))
-        made = Directory(name, at, mtime)
+        made = ExtractedDirectory(name, at, mtime)
         made.opaque = at.hidden is not None and name in at.hidden
         at.children[name] = made
         return made
 
-    def _make_directory(self, at: Directory, name: bytes, member: Member) -> None:
+    def _make_directory(self, at: ExtractedDirectory, name: bytes, member: TarMember) -> None:
         found = at.children.get(name)
-        if not isinstance(found, Directory):
+        if not isinstance(found, ExtractedDirectory):
             self._clear(at, name)
             found = self._mkdir(at, name, member.mtime)
         found.mode, found.mtime = member.mode, member.mtime
@@ -208,18 +208,18 @@ class Tree:
             found.uid, found.gid = member.uid, member.gid
         found.xattrs = self._xattrs(member) or None
 
-    def _clear(self, at: Directory, name: bytes) -> None:
+    def _clear(self, at: ExtractedDirectory, name: bytes) -> None:
         """Make room: what comes later counts."""
         found = at.children.pop(name, None)
         if found is None:
             return
-        if isinstance(found, Directory):
+        if isinstance(found, ExtractedDirectory):
             self._remove_children(found)
             os.rmdir(name, dir_fd=self._descriptor(at))
         else:
             os.unlink(name, dir_fd=self._descriptor(at))
 
-    def _remove_children(self, directory: Directory) -> None:
+    def _remove_children(self, directory: ExtractedDirectory) -> None:
         self._visit_directory(directory)
         for name in [*directory.children]:
             self._clear(directory, name)
@@ -229,7 +229,9 @@ class Tree:
 
     # ---- members ----
 
-    def _create_member(self, at: Directory, name: bytes, member: Member, content: Iterator[memoryview]) -> bytes:
+    def _create_member(
+        self, at: ExtractedDirectory, name: bytes, member: TarMember, content: Iterator[memoryview]
+    ) -> bytes:
         """Put a file, symlink or fifo on disk; the fields of its record."""
         place = self._descriptor(at)
         uid, gid = (member.uid, member.gid) if self._owners else (0, 0)
@@ -267,7 +269,7 @@ class Tree:
         os.utime(name, ns=(member.mtime, member.mtime), dir_fd=place, follow_symlinks=False)
         return record
 
-    def _create_hard_link(self, at: Directory, name: bytes, member: Member) -> None:
+    def _create_hard_link(self, at: ExtractedDirectory, name: bytes, member: TarMember) -> None:
         parts = self._split_name(member.link, member.name)
         above = self._walk(parts[:-1], member, make=False) if parts else None
         source = above.children.get(parts[-1]) if above else None
@@ -280,7 +282,7 @@ class Tree:
         if above is at and parts[-1] == name:
             return
         self._clear(at, name)
-        if isinstance(at.children.get(name), Directory) or above.children.get(parts[-1]) is not source:
+        if isinstance(at.children.get(name), ExtractedDirectory) or above.children.get(parts[-1]) is not source:
             refuse("unpack-link", "is a hard link to what it takes the place of", member.name)
         place = os.dup(self._descriptor(at))  # opening the other one may close it
         try:
@@ -289,7 +291,7 @@ class Tree:
             os.close(place)
         at.children[name] = source
 
-    def _xattrs(self, member: Member) -> dict[bytes, bytes]:
+    def _xattrs(self, member: TarMember) -> dict[bytes, bytes]:
         """Those that are kept: what others say is said to another machine, or to overlayfs."""
         if not member.xattrs:
             return {}
@@ -305,7 +307,7 @@ class Tree:
 
     # ---- what is deleted ----
 
-    def _whiteout(self, member: Member, parts: list[bytes]) -> None:
+    def _whiteout(self, member: TarMember, parts: list[bytes]) -> None:
         """A deletion of something below (OCI image spec, layer.md). Its order among the members means nothing: what is
         in this layer itself stays, but lets nothing through."""
         last = parts[-1]
@@ -330,7 +332,7 @@ class Tree:
             directory.hidden = set()
         directory.hidden.add(name)
         found = directory.children.get(name)
-        if isinstance(found, Directory):
+        if isinstance(found, ExtractedDirectory):
             found.opaque = True
         elif found is None:
             os.mknod(name, stat.S_IFCHR, 0, dir_fd=self._descriptor(directory))
@@ -341,10 +343,10 @@ class Tree:
         of all that was in a directory which is a file now."""
         at: Node | None = self.root
         for part in parts:
-            at = at.children.get(part) if isinstance(at, Directory) else None
+            at = at.children.get(part) if isinstance(at, ExtractedDirectory) else None
             if at is None or at == _DELETED:
                 return False
-            if not isinstance(at, Directory):
+            if not isinstance(at, ExtractedDirectory):
                 return True
         return False
 
@@ -361,13 +363,15 @@ class Tree:
         self._finish_directory(self.root, b"", records, covered=False)
         return records
 
-    def _finish_directory(self, directory: Directory, prefix: bytes, records: list[bytes], *, covered: bool) -> None:
+    def _finish_directory(
+        self, directory: ExtractedDirectory, prefix: bytes, records: list[bytes], *, covered: bool
+    ) -> None:
         """`covered`: nothing of a lower layer is seen here, and a deletion would be listed as a broken name."""
         named = [(WHITEOUT + n if node == _DELETED else n, n, node) for n, node in directory.children.items()]
         named.sort(key=lambda item: item[0])
         for _, name, node in named:
             path = prefix + name
-            if isinstance(node, Directory):
+            if isinstance(node, ExtractedDirectory):
                 letter = b"o" if node.opaque else b"d"
                 records.append(b"%s %o %d %d - %s\0" % (letter, node.mode, node.uid, node.gid, path))
                 self._finish_directory(node, path + b"/", records, covered=covered or node.opaque)
@@ -377,7 +381,7 @@ class Tree:
                 records.append(b"%s %s\0" % (node, path))
         self._apply_attributes(directory, prefix)
 
-    def _apply_attributes(self, directory: Directory, path: bytes) -> None:
+    def _apply_attributes(self, directory: ExtractedDirectory, path: bytes) -> None:
         descriptor = self._descriptor(directory)
         if directory.above is not None:
             if directory.opaque:

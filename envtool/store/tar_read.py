@@ -23,7 +23,7 @@ REGULAR, HARD, SYMBOLIC, CHARACTER, BLOCKDEV, DIRECTORY, FIFO = b"0", b"1", b"2"
 Extents: TypeAlias = "list[tuple[int, int]]"  # offset and length of what is not a hole, in order
 
 
-class Member:
+class TarMember:
     """One member. `name` and `link` as they are written, `size` that of the file in bytes, `mtime` in nanoseconds,
     `extents` None for a file without holes. Plain and slotted: there are a hundred thousand of them."""
 
@@ -61,7 +61,7 @@ def begins(block: bytes) -> bool:
     return True
 
 
-class Reader:
+class TarReader:
     """The members of a tar, in order; `content` of the last one, once, before the next is asked for.
 
     `pull` gives the tar in pieces, b"" at its end. Raises BuildError: codes unpack-truncated, unpack-header (what is no
@@ -78,7 +78,7 @@ class Reader:
         self._name: bytes | None = None
         self._ended = False
 
-    def __iter__(self) -> Iterator[Member]:
+    def __iter__(self) -> Iterator[TarMember]:
         while (member := self._next()) is not None:
             yield member
 
@@ -137,7 +137,7 @@ class Reader:
 
     # ---- headers ----
 
-    def _next(self) -> Member | None:
+    def _next(self) -> TarMember | None:
         self._skip()
         self._name = None
         records: dict[bytes, list[bytes]] = {}
@@ -174,14 +174,16 @@ class Reader:
         while self._refill():  # whatever follows means nothing (POSIX.1-2017, pax), and is of the tar's hash
             pass
 
-    def _member(self, block: bytes, kind: bytes, records: dict[bytes, list[bytes]], long: dict[bytes, bytes]) -> Member:
+    def _member(
+        self, block: bytes, kind: bytes, records: dict[bytes, list[bytes]], long: dict[bytes, bytes]
+    ) -> TarMember:
         name = _text(block[0:100])
         magic = block[257:265]
         if magic == b"ustar\x0000" and block[345]:
             prefix = block[345:476] if block[508:512] == b"tar\0" else block[345:500]
             name = _text(prefix) + b"/" + name
         self._name = long.get(b"L", name)
-        member = Member(name, kind)
+        member = TarMember(name, kind)
         member.mode = _number(block[100:108], "mode") & 0o7777
         member.uid, member.gid = _number(block[108:116], "uid"), _number(block[116:124], "gid")
         stored = _number(block[124:136], "size")
@@ -204,7 +206,7 @@ class Reader:
 
     # ---- sparse files ----
 
-    def _sparse(self, member: Member, block: bytes, kind: bytes, records: dict[bytes, list[bytes]]) -> None:
+    def _sparse(self, member: TarMember, block: bytes, kind: bytes, records: dict[bytes, list[bytes]]) -> None:
         """Where the content of a sparse file belongs (GNU tar's manual, "Storing Sparse Files")."""
         if kind == b"S":
             size, extents = self._old_extents(block)
@@ -355,7 +357,7 @@ def _records(body: bytes) -> dict[bytes, list[bytes]]:
     return found
 
 
-def _apply(member: Member, records: dict[bytes, list[bytes]], stored: int) -> int:
+def _apply(member: TarMember, records: dict[bytes, list[bytes]], stored: int) -> int:
     """Lay PAX records over a member; the size of what is stored."""
     for key, values in records.items():
         value = values[-1]

@@ -22,8 +22,8 @@ from typing import Any
 
 from envtool.errors import BuildError, Interrupted, StoreError
 from envtool.store import canonical, decompress, disk_errors
-from envtool.store.tar_extract import Tree
-from envtool.store.tar_read import Reader, refuse, shown
+from envtool.store.tar_extract import ArchiveExtractor
+from envtool.store.tar_read import TarReader, refuse, shown
 
 RATIO = 250  # a layer that unpacks to more than so many times its size is a bomb: deflate ends at 1032, zstd nowhere
 FREELY = 1 << 28  # bytes that any layer may unpack to
@@ -31,7 +31,7 @@ TOLD = 20  # of what was left out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unpacked:
+class UnpackResult:
     """What came of it. `left_out` are the first of `left_out_count`: (member, why)."""
 
     captured: canonical.Captured
@@ -71,7 +71,7 @@ def attempt(
     return ("done", captured, told, len(left_out))
 
 
-def result(answer: tuple[Any, ...], root: str = "") -> Unpacked:
+def result(answer: tuple[Any, ...], root: str = "") -> UnpackResult:
     """What `attempt` answered; `root` is the store's. Raises BuildError (codes unpack-…: the archive is not what it
     should be), StoreError (code store-space, store-write), Interrupted."""
     kind, *rest = answer
@@ -85,7 +85,7 @@ def result(answer: tuple[Any, ...], root: str = "") -> Unpacked:
             raise disk_errors.full(root, number)
         raise StoreError(f"member {name} cannot be written here: {text}", code="store-write")
     captured, left_out, count = rest
-    return Unpacked(captured=captured, left_out=left_out, left_out_count=count)
+    return UnpackResult(captured=captured, left_out=left_out, left_out_count=count)
 
 
 def _unpack(
@@ -97,8 +97,8 @@ def _unpack(
     disk = os.statvfs(top)
     room = disk.f_bavail * disk.f_frsize
     limit = max(FREELY, RATIO * packed)
-    ahead = decompress.Ahead(decompress.pieces(blob))
-    tree = Tree(top, owners=owners)
+    ahead = decompress.ReadAhead(decompress.pieces(blob))
+    tree = ArchiveExtractor(top, owners=owners)
 
     def pull() -> bytes:
         nonlocal size
@@ -114,7 +114,7 @@ def _unpack(
         return piece
 
     try:
-        reader = Reader(pull)
+        reader = TarReader(pull)
         for member in reader:
             try:
                 tree.add_member(member, reader.content())

@@ -15,11 +15,11 @@ from typing import IO, TypeAlias
 
 from envtool.errors import BuildError
 from envtool.store.tar_extract import PATH
-from envtool.store.tar_read import DIRECTORY, REGULAR, SYMBOLIC, Member, refuse
+from envtool.store.tar_read import DIRECTORY, REGULAR, SYMBOLIC, TarMember, refuse
 
 MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 PIECE = 1 << 20
-Members: TypeAlias = Iterator[tuple[Member, Iterator[memoryview]]]
+Members: TypeAlias = Iterator[tuple[TarMember, Iterator[memoryview]]]
 _ENCRYPTED = 1
 _DAMAGED = (
     ArithmeticError,  # OverflowError: numbers that no system call takes
@@ -64,10 +64,10 @@ def members(file: IO[bytes], limit: int) -> Members:
             yield member, content(archive, info) if member.kind == REGULAR else iter(())
 
 
-def _member(info: zipfile.ZipInfo) -> Member:
+def _member(info: zipfile.ZipInfo) -> TarMember:
     unix = info.external_attr >> 16
     kind = DIRECTORY if info.is_dir() else SYMBOLIC if stat.S_ISLNK(unix) else REGULAR
-    found = Member(info.filename.encode("utf-8", "surrogateescape"), kind)
+    found = TarMember(info.filename.encode("utf-8", "surrogateescape"), kind)
     found.mode = 0o755 if kind == DIRECTORY else stat.S_IMODE(unix) | 0o644
     found.size = info.file_size if kind == REGULAR else 0
     found.mtime = _moment(info.date_time) * 1_000_000_000

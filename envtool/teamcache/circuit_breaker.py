@@ -19,11 +19,11 @@ FINAL = frozenset({
 })  # fmt: skip
 
 
-class Away(Exception):  # noqa: N818 - a reason, no error: what is not had is built
+class RegistryUnavailable(Exception):  # noqa: N818 - a reason, no error: what is not had is built
     """The registry was not asked, or did not serve."""
 
 
-class Breaker:
+class CircuitBreaker:
     """Lets calls through until TRIES of one sort in a row have failed, or one for good, or one for long. `told` hears
     why, once."""
 
@@ -42,7 +42,7 @@ class Breaker:
         """The answer of a call to the registry; calls of another sort do not tell whether those of this one work.
         Raises Away, Interrupted, and what is no failure of the registry."""
         if not self._open:
-            raise Away
+            raise RegistryUnavailable
         began = time.monotonic()
         try:
             answer = work()
@@ -50,7 +50,7 @@ class Breaker:
             raise
         except EnvtoolError as error:
             self._failed(sort, error, time.monotonic() - began)
-            raise Away(error.message) from error
+            raise RegistryUnavailable(error.message) from error
         with self._lock:
             self._failures[sort] = 0
         return answer

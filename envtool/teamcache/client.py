@@ -18,23 +18,23 @@ from envtool.fs.sizes import said
 from envtool.model import Json, TeamCache
 from envtool.store.layers import Layer
 from envtool.teamcache import payloads, registry_store, signatures, stats
-from envtool.teamcache.circuit_breaker import Away, Breaker
-from envtool.teamcache.client_context import Outside
-from envtool.teamcache.push_queue import Pusher
-from envtool.teamcache.statement import LAYER, RESULT, Refused, Statement
+from envtool.teamcache.circuit_breaker import CircuitBreaker, RegistryUnavailable
+from envtool.teamcache.client_context import ClientContext
+from envtool.teamcache.push_queue import PushQueue
+from envtool.teamcache.statement import LAYER, RESULT, RefusedStatement, Statement
 
 
-class Share:
+class TeamCacheClient:
     """The cache of one command. May be used from any thread."""
 
-    def __init__(self, team: TeamCache, outside: Outside) -> None:
+    def __init__(self, team: TeamCache, outside: ClientContext) -> None:
         self.name = team.registry
         self.results, self.network = team.results, team.network
         self.ids = outside.ids
         self._outside = outside
         self._trust = {signatures.bare(line) for line in team.trust}
-        self._counter = stats.Counter()
-        self._asking = Breaker(lambda why: self.say(f"left alone for this run: {why}"))
+        self._counter = stats.StatsCounter()
+        self._asking = CircuitBreaker(lambda why: self.say(f"left alone for this run: {why}"))
         self._asked: dict[tuple[str, str], Future[Statement | None]] = {}
         self._lock = threading.Lock()
         self._said: set[str] = set()
@@ -42,7 +42,7 @@ class Share:
         self._signers: dict[str, str] = {}
         self._pusher = self._make_pusher(outside)
 
-    def _make_pusher(self, outside: Outside) -> Pusher | None:
+    def _make_pusher(self, outside: ClientContext) -> PushQueue | None:
         signer = outside.signer
         if signer is None:
             return None
@@ -51,8 +51,8 @@ class Share:
                 who = signatures.fingerprint(signer.public)
                 self.say(f"nothing is pushed: `trust:` does not list the signing key, {who}")
             return None
-        giving = Breaker(lambda why: self.say(f"nothing more is pushed in this run: {why}"))
-        return Pusher(outside.giving, outside.repository, signer, self._trust, giving, self._counter)
+        giving = CircuitBreaker(lambda why: self.say(f"nothing more is pushed in this run: {why}"))
+        return PushQueue(outside.giving, outside.repository, signer, self._trust, giving, self._counter)
 
     # ---- asking
 
@@ -83,10 +83,10 @@ class Share:
                     outside.registry, outside.repository, sort=sort, key=key, ids=outside.ids, trust=self._trust
                 ),
             )
-        except Refused as refused:
+        except RefusedStatement as refused:
             self.refuse(key, name, refused)
             return None
-        except Away:
+        except RegistryUnavailable:
             return None
         if found is None:
             self._counter.add(misses=1)
@@ -102,10 +102,10 @@ class Share:
                 "take",
                 lambda: registry_store.take(outside.registry, outside.repository, found, path, progress=progress),
             )
-        except Refused as refused:
+        except RefusedStatement as refused:
             self.refuse(found.key, name, refused)
             return False
-        except Away:
+        except RegistryUnavailable:
             return False
         except OSError as error:
             self.say(f"{name} could not be kept: {error.strerror}")
@@ -120,7 +120,7 @@ class Share:
         """Count what was used."""
         self._counter.add(hits=1, pulled_bytes=found.blob_size)
 
-    def refuse(self, key: str, name: str, refused: Refused) -> None:
+    def refuse(self, key: str, name: str, refused: RefusedStatement) -> None:
         """Note that what is there for a key may not be used, and say so."""
         with self._lock:
             known = key in self._refusals
@@ -148,7 +148,7 @@ class Share:
         if self._pusher is not None:
             self.give(payloads.of_layer(layer, self._outside.store, self.ids))
 
-    def give(self, parcel: payloads.Parcel) -> None:
+    def give(self, parcel: payloads.Payload) -> None:
         """Push something, behind the caller's back; what was refused here is replaced."""
         if self._pusher is not None:
             self._pusher.offer(parcel, self._outside, replace=parcel.key in self._refusals)
@@ -194,7 +194,7 @@ class Share:
         self._outside.emit(event)
 
 
-def summary(counts: stats.Counts) -> str:
+def summary(counts: stats.CacheCounts) -> str:
     """As in: 3 pulled, 12.1 MB; 1 pushed, 4.0 MB; 1 refused."""
     parts = [
         f"{number} {word}, {said(size)}"

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from envtool.events import Emit
 from envtool.net.oci.reference import Reference
 from envtool.store.store import Store
-from envtool.teamcache.registry_store import Registry
+from envtool.teamcache.registry_store import RegistryProtocol
 from envtool.teamcache.signatures import Signer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outside:
+class ClientContext:
     """What a share needs of the command it works for."""
 
     store: Store
-    registry: Registry  # to be asked
-    giving: Registry  # to be pushed to
+    registry: RegistryProtocol  # to be asked
+    giving: RegistryProtocol  # to be pushed to
     repository: Reference
     ids: str  # "single" or "range": whose files its containers can make
     arch: str  # uname -m

@@ -9,19 +9,19 @@ from envtool.container import userns
 from envtool.errors import EnvtoolError
 from envtool.events import Emit
 from envtool.model import TeamCache
-from envtool.net import Patience
+from envtool.net import RetryPolicy
 from envtool.net.oci import reference
-from envtool.net.oci.registry import Client
+from envtool.net.oci.registry import RegistryClient
 from envtool.store.store import Store
 from envtool.teamcache import signatures
-from envtool.teamcache.client import Share
-from envtool.teamcache.client_context import Outside
+from envtool.teamcache.client import TeamCacheClient
+from envtool.teamcache.client_context import ClientContext
 
 VARIABLE = "ENVTOOL_CACHE"
 OFF = ("off", "0", "no", "false")
 # A build must not wait for long for what it could make itself
-PATIENCE = Patience(attempts=2, pause=0.3, longest=2.0, connect=3.0, read=5.0, slow=32768.0)
-GIVING = Patience(attempts=2, pause=0.5, longest=5.0, connect=3.0, read=10.0, slow=4096.0)
+PATIENCE = RetryPolicy(attempts=2, pause=0.3, longest=2.0, connect=3.0, read=5.0, slow=32768.0)
+GIVING = RetryPolicy(attempts=2, pause=0.5, longest=5.0, connect=3.0, read=10.0, slow=4096.0)
 
 
 def off(environ: Mapping[str, str] | None = None) -> bool:
@@ -41,7 +41,7 @@ def mode() -> str:
 
 def join(
     team: TeamCache, store: Store, *, project: str, arch: str, emit: Emit, cancelled: Callable[[], bool], in_ci: bool
-) -> Share | None:
+) -> TeamCacheClient | None:
     """The team cache for one command; None where this machine wants none. Asks nobody, and raises nothing: a signing
     key that is none is told, and then nothing is pushed."""
     if off():
@@ -52,10 +52,10 @@ def join(
             signer = signatures.signer(project=project)
         except EnvtoolError as error:
             why = f"nothing is pushed: {error.message}"
-    outside = Outside(
+    outside = ClientContext(
         store=store,
-        registry=Client(cancelled=cancelled, patience=PATIENCE),
-        giving=Client(cancelled=cancelled, patience=GIVING),
+        registry=RegistryClient(cancelled=cancelled, patience=PATIENCE),
+        giving=RegistryClient(cancelled=cancelled, patience=GIVING),
         repository=reference.parse(team.registry, tag=""),
         ids=mode(),
         arch=arch,
@@ -63,7 +63,7 @@ def join(
         cancelled=cancelled,
         signer=signer,
     )
-    share = Share(team, outside)
+    share = TeamCacheClient(team, outside)
     if why:
         share.say(why)
     return share

@@ -16,7 +16,7 @@ from envtool.teamcache.statement import LAYER, RESULT, Statement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parcel:
+class Payload:
     """Something to be pushed. `pack` writes its blob to a path and says what it is; it raises OSError and EnvtoolError
     where it is gone, or not what it was."""
 
@@ -25,7 +25,7 @@ class Parcel:
     pack: Callable[[str], Statement]
 
 
-def of_layer(layer: Layer, store: Store, mode: str) -> Parcel:
+def of_layer(layer: Layer, store: Store, mode: str) -> Payload:
     """A layer that stands in the store; `mode` is whose files containers here can make."""
 
     def pack(path: str) -> Statement:
@@ -36,17 +36,17 @@ def of_layer(layer: Layer, store: Store, mode: str) -> Parcel:
             raise OSError(errno.EUCLEAN, "the layer in the store is damaged")
         return _statement(LAYER, layer.key, mode, came, layer.entries)
 
-    return Parcel(sort=LAYER, key=layer.key, pack=pack)
+    return Payload(sort=LAYER, key=layer.key, pack=pack)
 
 
-def of_result(key: str, directory: str, mode: str) -> Parcel:
+def of_result(key: str, directory: str, mode: str) -> Payload:
     """A result in the store, whole: its sheet, log and outputs."""
 
     def pack(path: str) -> Statement:
         came = _into(path, lambda out: packing.pack(directory, out, "zstd"))
         return _statement(RESULT, key, mode, came, 0)
 
-    return Parcel(sort=RESULT, key=key, pack=pack)
+    return Payload(sort=RESULT, key=key, pack=pack)
 
 
 def _into(path: str, pack: Callable[[int], packing.Packed]) -> packing.Packed:

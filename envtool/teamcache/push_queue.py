@@ -16,13 +16,13 @@ from envtool.errors import EnvtoolError
 from envtool.net.oci.reference import Reference
 from envtool.store.temp_dirs import scratch
 from envtool.teamcache import registry_store, signatures, stats
-from envtool.teamcache.circuit_breaker import Away, Breaker
-from envtool.teamcache.payloads import Parcel
-from envtool.teamcache.registry_store import Registry
-from envtool.teamcache.statement import Refused
+from envtool.teamcache.circuit_breaker import CircuitBreaker, RegistryUnavailable
+from envtool.teamcache.payloads import Payload
+from envtool.teamcache.registry_store import RegistryProtocol
+from envtool.teamcache.statement import RefusedStatement
 
 if TYPE_CHECKING:
-    from envtool.teamcache.client_context import Outside
+    from envtool.teamcache.client_context import ClientContext
 
 THREADS = 2
 STALL = 60.0  # seconds without a byte, after which the end of a command waits no longer
@@ -30,23 +30,23 @@ GRACE = 1.0  # seconds that what is under way then has to end
 LONGEST = 900.0  # seconds that the end of a command waits at all
 
 
-class Pusher:
+class PushQueue:
     """Pushes what it is offered. Raises nothing: what cannot be pushed is not."""
 
     def __init__(
         self,
-        registry: Registry,
+        registry: RegistryProtocol,
         repository: Reference,
         signer: signatures.Signer,
         trust: set[str],
-        breaker: Breaker,
-        counter: stats.Counter,
+        breaker: CircuitBreaker,
+        counter: stats.StatsCounter,
     ) -> None:
         self._registry, self._repository = registry, repository
         self._signer, self._trust = signer, trust
         self._breaker, self._counter = breaker, counter
         self._turn = threading.Condition()
-        self._queue: deque[tuple[Parcel, Outside, bool]] = deque()
+        self._queue: deque[tuple[Payload, ClientContext, bool]] = deque()
         self._offered: set[tuple[str, str]] = set()
         self._working = 0
         self._threads = 0
@@ -60,7 +60,7 @@ class Pusher:
         with self._turn:
             return len(self._queue) + self._working
 
-    def offer(self, parcel: Parcel, outside: Outside, *, replace: bool = False) -> None:
+    def offer(self, parcel: Payload, outside: ClientContext, *, replace: bool = False) -> None:
         """Push something, some time; with `replace` also where something that seems right is there."""
         with self._turn:
             if (parcel.sort, parcel.key) in self._offered or self._given_up:
@@ -98,14 +98,14 @@ class Pusher:
                 self._moved = time.monotonic()
             try:
                 self._push(parcel, outside, replace)
-            except (Away, OSError, EnvtoolError):
+            except (RegistryUnavailable, OSError, EnvtoolError):
                 pass  # the breaker has said what there is to say; a layer that a gc took is no loss, nor a full disk
             finally:
                 with self._turn:
                     self._working -= 1
                     self._turn.notify_all()
 
-    def _push(self, parcel: Parcel, outside: Outside, replace: bool) -> None:
+    def _push(self, parcel: Payload, outside: ClientContext, replace: bool) -> None:
         if not replace and self._breaker.call("look", lambda: self._there(parcel, outside)):
             return
         with scratch(outside.store) as top:
@@ -127,11 +127,11 @@ class Pusher:
             )
         self._counter.add(pushed=1, pushed_bytes=said.blob_size)
 
-    def _there(self, parcel: Parcel, outside: Outside) -> bool:
+    def _there(self, parcel: Payload, outside: ClientContext) -> bool:
         asked = {"sort": parcel.sort, "key": parcel.key, "ids": outside.ids}
         try:
             return registry_store.look(self._registry, self._repository, **asked, trust=self._trust) is not None
-        except Refused:
+        except RefusedStatement:
             return False
 
     def _moving(self, count: int) -> None:

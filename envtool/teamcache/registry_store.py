@@ -17,7 +17,7 @@ from envtool.model import Json
 from envtool.net.oci.documents import OCI_CONFIG, OCI_MANIFEST, Descriptor, Document, sha256
 from envtool.net.oci.reference import Reference
 from envtool.teamcache import signatures, statement
-from envtool.teamcache.statement import LAYER, Refused, Statement
+from envtool.teamcache.statement import LAYER, RefusedStatement, Statement
 
 STATEMENT, SIGNATURE = "envtool.statement", "envtool.signature"
 WRONG = frozenset({
@@ -27,7 +27,7 @@ MISSING = frozenset({"fetch-gone", "registry-missing"})
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # uname -m -> Go's words
 
 
-class Registry(Protocol):
+class RegistryProtocol(Protocol):
     """What is needed of oci.registry.Client."""
 
     def find(self, reference: Reference) -> Document | None:
@@ -59,7 +59,7 @@ def tag(sort: str, key: str, ids: str) -> str:
 
 
 def look(
-    registry: Registry, repository: Reference, *, sort: str, key: str, ids: str, trust: Collection[str]
+    registry: RegistryProtocol, repository: Reference, *, sort: str, key: str, ids: str, trust: Collection[str]
 ) -> tuple[Statement, str] | None:
     """What is under the tag of a key, if it may be used, and the fingerprint of who signed it; None where there is
     nothing. `trust` are public lines without comments. Raises Refused, FetchError (the registry)."""
@@ -67,7 +67,7 @@ def look(
         document = registry.find(repository.with_tag(tag(sort, key, ids)))
     except FetchError as error:
         if error.code in WRONG:
-            raise Refused("manifest", "its manifest is none") from error
+            raise RefusedStatement("manifest", "its manifest is none") from error
         raise
     if document is None:
         return None
@@ -81,9 +81,11 @@ def signed(document: Document, trust: Collection[str]) -> tuple[bytes, str]:
     try:
         who = signatures.verify(text, signature)
     except signatures.BadSignature as error:
-        raise Refused("signature", "its signature does not fit what it says") from error
+        raise RefusedStatement("signature", "its signature does not fit what it says") from error
     if who not in trust:
-        raise Refused("untrusted", f"it is signed by {signatures.fingerprint(who)}, which `trust:` does not list")
+        raise RefusedStatement(
+            "untrusted", f"it is signed by {signatures.fingerprint(who)}, which `trust:` does not list"
+        )
     return text, who
 
 
@@ -93,14 +95,14 @@ def _annotations(body: bytes) -> tuple[bytes, str]:
         annotations = stored["annotations"]
         text, signature = annotations[STATEMENT], annotations[SIGNATURE]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise Refused("unsigned", "it is not signed") from error
+        raise RefusedStatement("unsigned", "it is not signed") from error
     if not isinstance(text, str) or not isinstance(signature, str) or not text.isascii():
-        raise Refused("unsigned", "it is not signed")
+        raise RefusedStatement("unsigned", "it is not signed")
     return text.encode("ascii"), signature
 
 
 def take(
-    registry: Registry,
+    registry: RegistryProtocol,
     repository: Reference,
     found: Statement,
     path: str,
@@ -113,14 +115,14 @@ def take(
         registry.pull_blob(repository, wanted, path, progress=progress)
     except FetchError as error:
         if error.code in WRONG:
-            raise Refused("blob", "its blob is not what was signed") from error
+            raise RefusedStatement("blob", "its blob is not what was signed") from error
         if error.code in MISSING:
-            raise Refused("blob-missing", "its blob is gone") from error
+            raise RefusedStatement("blob-missing", "its blob is gone") from error
         raise
 
 
 def put(
-    registry: Registry,
+    registry: RegistryProtocol,
     repository: Reference,
     said: Statement,
     path: str,
@@ -163,4 +165,4 @@ def _manifest(said: Statement, config: bytes, signature: str) -> dict[str, Json]
     }
 
 
-__all__ = ["LAYER", "Refused", "Registry", "Statement", "look", "put", "tag", "take"]
+__all__ = ["LAYER", "RefusedStatement", "RegistryProtocol", "Statement", "look", "put", "tag", "take"]

@@ -22,7 +22,7 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
-class Refused(Exception):  # noqa: N818 - a reason, no error: what is refused is built
+class RefusedStatement(Exception):  # noqa: N818 - a reason, no error: what is refused is built
     """Something in the cache may not be used. `why` is for people, `code` for programs."""
 
     def __init__(self, code: str, why: str) -> None:
@@ -55,14 +55,14 @@ def read(text: bytes, *, sort: str, key: str, ids: str) -> Statement:
     """A statement whose signature was verified, if it is about what was asked. Raises Refused."""
     stored = _parsed(text)
     if stored.get("format") != FORMAT:
-        raise Refused("format", f"its format is {stored.get('format')!r:.20}, this envtool knows {FORMAT}")
+        raise RefusedStatement("format", f"its format is {stored.get('format')!r:.20}, this envtool knows {FORMAT}")
     found = _whole(stored)
     if found is None or found.text() != text:
-        raise Refused("statement", "its statement is not of the form that is signed")
+        raise RefusedStatement("statement", "its statement is not of the form that is signed")
     if found.sort != sort or found.key != key:
-        raise Refused("replayed", f"its statement is of another {found.sort}, {found.key[:12]}")
+        raise RefusedStatement("replayed", f"its statement is of another {found.sort}, {found.key[:12]}")
     if found.ids != ids:
-        raise Refused("ids", f"it was made with a {found.ids} of user ids, containers here have a {ids}")
+        raise RefusedStatement("ids", f"it was made with a {found.ids} of user ids, containers here have a {ids}")
     return found
 
 
@@ -72,7 +72,7 @@ def _parsed(text: bytes) -> dict[str, Json]:
     except (ValueError, RecursionError):
         stored = None
     if not isinstance(stored, dict):
-        raise Refused("statement", "its statement cannot be read")
+        raise RefusedStatement("statement", "its statement cannot be read")
     return stored
 
 

@@ -12,7 +12,7 @@ from envtool.store.store import Store
 
 
 @dataclass(slots=True, kw_only=True)
-class Counts:
+class CacheCounts:
     """Layers and results that came from there (`hits`) or were not there (`misses`), and so on; sizes in bytes."""
 
     hits: int = 0
@@ -27,19 +27,19 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
+class CacheStats:
     """What the store remembers: `time` (seconds since the epoch) is when the last run ended, 0 where there was none."""
 
-    total: Counts = field(default_factory=Counts)
-    last: Counts = field(default_factory=Counts)
+    total: CacheCounts = field(default_factory=CacheCounts)
+    last: CacheCounts = field(default_factory=CacheCounts)
     time: float = 0.0
 
 
-class Counter:
+class StatsCounter:
     """Counts in a run, from any thread."""
 
     def __init__(self) -> None:
-        self.counts = Counts()
+        self.counts = CacheCounts()
         self._lock = threading.Lock()
 
     def add(self, **more: int) -> None:
@@ -49,21 +49,23 @@ class Counter:
                 setattr(self.counts, name, getattr(self.counts, name) + number)
 
 
-def recall(store: Store, registry: str) -> Tally:
+def recall(store: Store, registry: str) -> CacheStats:
     """What is known of a registry here."""
     answer: Any = answer_cache.get(store, _question(registry))
     try:
-        return Tally(total=Counts(**answer["total"]), last=Counts(**answer["last"]), time=float(answer["time"]))
+        return CacheStats(
+            total=CacheCounts(**answer["total"]), last=CacheCounts(**answer["last"]), time=float(answer["time"])
+        )
     except (KeyError, TypeError, ValueError):
-        return Tally()
+        return CacheStats()
 
 
-def note(store: Store, registry: str, counts: Counts) -> None:
+def note(store: Store, registry: str, counts: CacheCounts) -> None:
     """Add a run to what is known. Raises OSError, Interrupted."""
     question = _question(registry)
     with answer_cache.asking(store, question):
         before = recall(store, registry).total
-        total = {one.name: getattr(before, one.name) + getattr(counts, one.name) for one in fields(Counts)}
+        total = {one.name: getattr(before, one.name) + getattr(counts, one.name) for one in fields(CacheCounts)}
         answer_cache.put(
             store, question, {"total": {**total}, "last": {**asdict(counts)}, "time": round(time.time(), 3)}
         )

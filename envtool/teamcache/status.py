@@ -15,11 +15,11 @@ from envtool.model import TeamCache
 from envtool.net.oci import reference
 from envtool.net.oci.documents import Document
 from envtool.net.oci.reference import Reference
-from envtool.net.oci.registry import Client
+from envtool.net.oci.registry import RegistryClient
 from envtool.store import history
 from envtool.store.store import Store
 from envtool.teamcache import connect, registry_store, signatures, statement, stats
-from envtool.teamcache.statement import LAYER, RESULT, Refused
+from envtool.teamcache.statement import LAYER, RESULT, RefusedStatement
 
 ASKING = 8  # threads
 MOST = 2000  # tags that are looked at
@@ -27,7 +27,7 @@ _TAG = re.compile(r"([lr])(1?)-([0-9a-f]{64})")
 _SORTS = {"l": LAYER, "r": RESULT}
 
 
-class Registry(Protocol):
+class ReadableRegistry(Protocol):
     """What is needed of oci.registry.Client."""
 
     def find(self, reference: Reference) -> Document | None:
@@ -38,7 +38,7 @@ class Registry(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
+class CacheItem:
     """Something under a tag. `refused` says why it may not be used, empty where it may; `size` is that of its blob, in
     bytes; `name` that of the layer, where this machine has it."""
 
@@ -51,7 +51,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class CacheStatus:
     """`items` is None where the registry could not be asked: `problem` says why. `others` are tags that are not ours,
     or too many to be looked at. `pushing` says why nothing is pushed from here, empty where it is."""
 
@@ -61,15 +61,15 @@ class Shown:
     results: bool
     trust: tuple[tuple[str, str], ...]  # fingerprint and comment
     signer: str  # fingerprint of the key that is here, empty where there is none
-    tally: stats.Tally
-    items: tuple[Item, ...] | None = None
+    tally: stats.CacheStats
+    items: tuple[CacheItem, ...] | None = None
     others: int = 0
     problem: str = ""
 
 
 def show(
     team: TeamCache, store: Store, environ: Mapping[str, str], *, project: str, in_ci: bool, offline: bool = False
-) -> Shown:
+) -> CacheStatus:
     """All of it; the registry is asked unless `offline`."""
     who, problem = "", ""
     try:
@@ -81,15 +81,15 @@ def show(
         (signatures.fingerprint(line), line.split(" ", 2)[2] if line.count(" ") > 1 else "") for line in team.trust
     )
     pushing = problem or _pushing(team, who, trust, in_ci=in_ci)
-    items: tuple[Item, ...] | None = None
+    items: tuple[CacheItem, ...] | None = None
     others, problem = 0, "--offline asks nobody" if offline else ""
     if not offline:
         try:
-            client = Client(patience=connect.PATIENCE)
+            client = RegistryClient(patience=connect.PATIENCE)
             items, others = _items(client, team, {each.key: str(each.built.get("name", "")) for each in _known(store)})
         except EnvtoolError as error:
             problem = error.message
-    return Shown(
+    return CacheStatus(
         registry=team.registry,
         push=team.push,
         pushing=pushing,
@@ -115,29 +115,29 @@ def _pushing(team: TeamCache, who: str, trust: tuple[tuple[str, str], ...], *, i
     return "" if who in dict(trust) else "`trust:` does not list the signing key"
 
 
-def _known(store: Store) -> list[history.Built]:
+def _known(store: Store) -> list[history.StoredBuild]:
     found = [history.one(store, key) for key in os.listdir(store.path("layers"))]
     return [each for each in found if each is not None]
 
 
-def _items(client: Registry, team: TeamCache, names: Mapping[str, str]) -> tuple[tuple[Item, ...], int]:
+def _items(client: ReadableRegistry, team: TeamCache, names: Mapping[str, str]) -> tuple[tuple[CacheItem, ...], int]:
     repository = reference.parse(team.registry, tag="")
     tags = sorted(client.tags(repository))
     ours = [(tag, match) for tag in tags if (match := _TAG.fullmatch(tag))][:MOST]
     trust = {signatures.bare(line) for line in team.trust}
 
-    def one(pair: tuple[str, re.Match[str]]) -> Item:
+    def one(pair: tuple[str, re.Match[str]]) -> CacheItem:
         tag, match = pair
         sort, mode, key = _SORTS[match[1]], "single" if match[2] else "range", match[3]
         size, refused = _look(client, repository, tag, sort=sort, key=key, mode=mode, trust=trust)
-        return Item(tag=tag, sort=sort, key=key, size=size, refused=refused, name=names.get(key, ""))
+        return CacheItem(tag=tag, sort=sort, key=key, size=size, refused=refused, name=names.get(key, ""))
 
     with ThreadPoolExecutor(ASKING, thread_name_prefix="ask") as pool:
         return tuple(pool.map(one, ours)), len(tags) - len(ours)
 
 
 def _look(
-    client: Registry, repository: Reference, tag: str, *, sort: str, key: str, mode: str, trust: Collection[str]
+    client: ReadableRegistry, repository: Reference, tag: str, *, sort: str, key: str, mode: str, trust: Collection[str]
 ) -> tuple[int, str]:
     """The size of what is under a tag (as its manifest says) and why it may not be used."""
     try:
@@ -149,7 +149,7 @@ def _look(
     try:
         text, _ = registry_store.signed(document, trust)
         return statement.read(text, sort=sort, key=key, ids=mode).blob_size, ""
-    except Refused as refused:
+    except RefusedStatement as refused:
         return _size(document), refused.why
 
 

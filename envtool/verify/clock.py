@@ -5,24 +5,24 @@ from __future__ import annotations
 import os
 import threading
 
-from envtool.build.context import Setting
-from envtool.build.resolution import Made
-from envtool.build.site import StackSite
+from envtool.build.context import Context
+from envtool.build.resolution import MadeLayer
+from envtool.build.site import ContainerSite
 from envtool.errors import EnvtoolError
 
 NONE = "the clock could not be moved: the base's archive has no libfaketime"
 
 
-class Clocks:
+class FaketimeLibraries:
     """Finds the library for a base once, and keeps it in `directory`."""
 
-    def __init__(self, setting: Setting, directory: str) -> None:
+    def __init__(self, setting: Context, directory: str) -> None:
         self._setting = setting
         self._directory = directory
         self._found: dict[str, tuple[str, str]] = {}
         self._lock = threading.Lock()
 
-    def library_for(self, base: Made) -> tuple[str, str]:
+    def library_for(self, base: MadeLayer) -> tuple[str, str]:
         """The path of the library (empty when there is none), and what there is to say about it."""
         with self._lock:
             key = base.settled.node.id
@@ -30,9 +30,9 @@ class Clocks:
                 self._found[key] = self._find(base)
             return self._found[key]
 
-    def _find(self, base: Made) -> tuple[str, str]:
+    def _find(self, base: MadeLayer) -> tuple[str, str]:
         settled = base.settled
-        site = StackSite(self._setting, settled.request, (), f"verify:{settled.node.id}")
+        site = ContainerSite(self._setting, settled.request, (), f"verify:{settled.node.id}")
         try:
             content = settled.node.kind.faketime(settled.request, settled.pins, site)
         except EnvtoolError as error:

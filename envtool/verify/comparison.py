@@ -8,7 +8,7 @@ from envtool.events import Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class PathDifference:
     """One path that differs: in what (store.compare.KINDS, or "member NAME" of an archive), and lines that show it."""
 
     path: str
@@ -17,7 +17,7 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verified:
+class VerifyResult:
     """One layer, or the outputs of one env's task, that was made twice. `outcome`: "same", "differs", "error",
     "interrupted". `diff_ids` of the two sides (empty for outputs), `stored` that of the layer in the store, `expected`
     what a lock says; an empty one was not compared."""
@@ -28,7 +28,7 @@ class Verified:
     env: str  # the first env that stands on it
     outcome: Outcome
     seconds: float
-    differences: tuple[Difference, ...] = ()
+    differences: tuple[PathDifference, ...] = ()
     between: str = ""  # which two differ: "two builds", "the store and a build"
     diff_ids: tuple[str, ...] = ()
     stored: str = ""

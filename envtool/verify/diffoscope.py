@@ -9,17 +9,17 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from envtool import proc, programs
-from envtool.build.context import Setting
+from envtool.build.context import Context
 from envtool.container import userns
 from envtool.project import rundir
 from envtool.store.temp_dirs import scratch
-from envtool.verify.comparison import Difference
+from envtool.verify.comparison import PathDifference
 
 MOST = 50  # files
 LIMIT = 300.0  # seconds
 
 
-def report(trees: Sequence[int], differences: Sequence[Difference], setting: Setting, run: str, name: str) -> str:
+def report(trees: Sequence[int], differences: Sequence[PathDifference], setting: Context, run: str, name: str) -> str:
     """The path of its report on the files whose content differs; empty where there is none. `trees` are open
     directories that container ids own; `run` is where the report is kept."""
     program = programs.find("diffoscope")

@@ -11,12 +11,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from envtool.build import resolution
-from envtool.build.context import Setting
+from envtool.build.context import Context
 from envtool.build.fetch_files import bring
-from envtool.build.parents import Ground
-from envtool.build.resolution import Made
-from envtool.build.scheduler import Stacks
-from envtool.build.site import StackSite
+from envtool.build.parents import Parents
+from envtool.build.resolution import MadeLayer
+from envtool.build.scheduler import Scheduler
+from envtool.build.site import ContainerSite
 from envtool.container import userns
 from envtool.errors import Interrupted, SpecError
 from envtool.events import Finished, Output, Started
@@ -25,15 +25,15 @@ from envtool.plan.graph import Node
 from envtool.run.result import error_of, words
 from envtool.store import compare_trees, layers
 from envtool.verify import diffoscope
-from envtool.verify.clock import Clocks
-from envtool.verify.comparison import Difference, Verified
-from envtool.verify.variations import SIDES, Side
+from envtool.verify.clock import FaketimeLibraries
+from envtool.verify.comparison import PathDifference, VerifyResult
+from envtool.verify.variations import SIDES, VariationSide
 from envtool.verify.worker_client import place, work
 from envtool.verify.worker_main import LayerJob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class VerifyTarget:
     """A node to verify: `name` tells it from others of its name, `env` is the first that stands on it."""
 
     node: Node
@@ -42,19 +42,19 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
+class VerifyContext:
     """What verifying needs. `evidence` is the directory that keeps reports."""
 
-    stacks: Stacks
-    setting: Setting
-    clocks: Clocks
+    stacks: Scheduler
+    setting: Context
+    clocks: FaketimeLibraries
     evidence: str
     jobs: int = 2
 
 
-def verify(target: Target, bench: Bench) -> Verified:
+def verify(target: VerifyTarget, bench: VerifyContext) -> VerifyResult:
     """Make it twice, compare. Only Interrupted is raised; every other error is in the result."""
-    found = Verified(
+    found = VerifyResult(
         name=target.name,
         subject=target.node.subject,
         kind=target.node.kind.name,
@@ -70,7 +70,7 @@ def verify(target: Target, bench: Bench) -> Verified:
 
 
 @contextmanager
-def told(found: Verified, event_id: str, setting: Setting) -> Iterator[list[Verified]]:
+def told(found: VerifyResult, event_id: str, setting: Context) -> Iterator[list[VerifyResult]]:
     """Emits the events of one comparison; its result is the last of the list, also after an error."""
     began = time.time()
     setting.emit(Started(id=event_id, subject="verify", name=found.name, time=began))
@@ -102,7 +102,7 @@ def told(found: Verified, event_id: str, setting: Setting) -> Iterator[list[Veri
         )
 
 
-def detail(found: Verified) -> str:
+def detail(found: VerifyResult) -> str:
     """A few words for the progress line."""
     if found.outcome == "differs":
         number = len(found.differences)
@@ -110,15 +110,15 @@ def detail(found: Verified) -> str:
     return {"same": found.kind}.get(found.outcome, "")
 
 
-def _verify(found: Verified, made: Made, ground: Ground, bench: Bench, event_id: str) -> Verified:
+def _verify(found: VerifyResult, made: MadeLayer, ground: Parents, bench: VerifyContext, event_id: str) -> VerifyResult:
     setting, settled = bench.setting, made.settled
     with ExitStack() as stack:
         stack.enter_context(layers.using(setting.store, [*ground.layers, made.layer]))
-        bring(settled, setting, event_id, StackSite(setting, settled.request, ground.below, event_id))
+        bring(settled, setting, event_id, ContainerSite(setting, settled.request, ground.below, event_id))
         library, note = bench.clocks.library_for((*ground.below, made)[0])
         places = [stack.enter_context(place(setting, side)) for side in SIDES]
 
-        def one(side: Side, directory: str) -> str:
+        def one(side: VariationSide, directory: str) -> str:
             apart(side, library, setting)
             job = LayerJob(
                 store=setting.store,
@@ -148,7 +148,7 @@ def _verify(found: Verified, made: Made, ground: Ground, bench: Bench, event_id:
         return judge(found, trees, made.layer.tree, bench)
 
 
-def apart(side: Side, library: str, setting: Setting) -> None:
+def apart(side: VariationSide, library: str, setting: Context) -> None:
     """Where the clock cannot be moved the second side waits for another second."""
     if side.ahead and not library:
         select.select([setting.cancel.reader], [], [], 1.1)
@@ -161,7 +161,7 @@ def both(make: object, places: list[str], jobs: int) -> tuple[str, ...]:
         return tuple(pool.map(make, SIDES, places))  # type: ignore[arg-type]
 
 
-def recorded(made: Made, below: Sequence[Made], setting: Setting) -> str:
+def recorded(made: MadeLayer, below: Sequence[MadeLayer], setting: Context) -> str:
     """The diff ID that the lock says this very key came out as; empty where it does not say."""
     settled = made.settled
     asked = resolution.question(settled.node, settled.request, [each.settled for each in below])
@@ -169,7 +169,7 @@ def recorded(made: Made, below: Sequence[Made], setting: Setting) -> str:
     return entry.diff_id if entry is not None and entry.key == settled.key else ""
 
 
-def judge(found: Verified, trees: list[str], stored: str, bench: Bench) -> Verified:
+def judge(found: VerifyResult, trees: list[str], stored: str, bench: VerifyContext) -> VerifyResult:
     """What the three (or four) diff IDs say, and where the trees differ."""
     first, second = found.diff_ids
     if first != second:
@@ -185,6 +185,6 @@ def judge(found: Verified, trees: list[str], stored: str, bench: Bench) -> Verif
         for descriptor in opened:
             stack.callback(os.close, descriptor)
         listed = userns.inside(compare_trees.differences, *opened)
-        differences = tuple(Difference(path=path, kinds=tuple(kinds), shown=shown) for path, kinds, shown in listed)
+        differences = tuple(PathDifference(path=path, kinds=tuple(kinds), shown=shown) for path, kinds, shown in listed)
         report = diffoscope.report(opened, differences, bench.setting, bench.evidence, found.name)
     return replace(found, outcome="differs", between=between, differences=differences, report=report)

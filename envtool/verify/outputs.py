@@ -18,9 +18,9 @@ from envtool.project import source_files
 from envtool.run import task_container, task_git
 from envtool.store import compare_trees, layers
 from envtool.verify.compare_archives import members
-from envtool.verify.comparison import Difference, Verified
-from envtool.verify.layers import Bench, apart, both, told
-from envtool.verify.variations import DAY, SIDES, Side
+from envtool.verify.comparison import PathDifference, VerifyResult
+from envtool.verify.layers import VerifyContext, apart, both, told
+from envtool.verify.variations import DAY, SIDES, VariationSide
 from envtool.verify.worker_client import place, work
 from envtool.verify.worker_main import TaskJob
 
@@ -29,9 +29,9 @@ FIRST_OF_ZIP = 315_619_200 * 10**9  # 1980 in all time zones: archives of this k
 IGNORED = ("time", "owner")  # of an output: when it was made, and for whom
 
 
-def verify(env: Env, task: Task, bench: Bench, host: Mapping[str, str]) -> Verified:
+def verify(env: Env, task: Task, bench: VerifyContext, host: Mapping[str, str]) -> VerifyResult:
     """Run the task twice, compare its outputs. Only Interrupted is raised; every other error is in the result."""
-    found = Verified(
+    found = VerifyResult(
         name=f"{env.name} {task.name}", subject="task", kind=task.name, env=env.name, outcome="error", seconds=0.0
     )
     with told(found, f"verify:{env.name}:{task.name}", bench.setting) as done:
@@ -39,7 +39,9 @@ def verify(env: Env, task: Task, bench: Bench, host: Mapping[str, str]) -> Verif
     return done[-1]
 
 
-def _verify(found: Verified, env: Env, task: Task, stack: Stack, bench: Bench, host: Mapping[str, str]) -> Verified:
+def _verify(
+    found: VerifyResult, env: Env, task: Task, stack: Stack, bench: VerifyContext, host: Mapping[str, str]
+) -> VerifyResult:
     setting = bench.setting
     event_id = f"verify:{env.name}:{task.name}"
     hidden = source_files.hidden(setting.root, setting.cancel.reader)
@@ -48,7 +50,7 @@ def _verify(found: Verified, env: Env, task: Task, stack: Stack, bench: Bench, h
         library, note = bench.clocks.library_for(stack.made[0])
         places = [held.enter_context(place(setting, side)) for side in SIDES]
 
-        def one(side: Side, directory: str) -> str:
+        def one(side: VariationSide, directory: str) -> str:
             apart(side, library, setting)
             checkout = setting.root
             if side.backward:  # a second clone: other path, other times, made in another order
@@ -97,14 +99,14 @@ def _verify(found: Verified, env: Env, task: Task, stack: Stack, bench: Bench, h
     )
 
 
-def compared(first: str, second: str) -> tuple[Difference, ...]:
+def compared(first: str, second: str) -> tuple[PathDifference, ...]:
     """The differences of two directories of outputs; for archives, of their members."""
     found = []
     for path, kinds, shown in compare_trees.differences(first, second, IGNORED):
         text = shown
         if "content" in kinds:
             text = "\n".join(members(first + path, second + path)) or shown
-        found.append(Difference(path=path, kinds=tuple(kinds), shown=text))
+        found.append(PathDifference(path=path, kinds=tuple(kinds), shown=text))
     return tuple(found)
 
 

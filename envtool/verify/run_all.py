@@ -7,44 +7,44 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from envtool.build.context import Setting
-from envtool.build.scheduler import Stacks
+from envtool.build.context import Context
+from envtool.build.scheduler import Scheduler
 from envtool.container import userns
 from envtool.model import Env, Task
 from envtool.run import task_container
 from envtool.store.temp_dirs import scratch
 from envtool.verify import layers, outputs
-from envtool.verify.clock import Clocks
-from envtool.verify.comparison import Verified
-from envtool.verify.layers import Bench, Target
+from envtool.verify.clock import FaketimeLibraries
+from envtool.verify.comparison import VerifyResult
+from envtool.verify.layers import VerifyContext, VerifyTarget
 
 
 def verify(
-    targets: Sequence[Target | tuple[Env, Task]],
-    stacks: Stacks,
-    setting: Setting,
+    targets: Sequence[VerifyTarget | tuple[Env, Task]],
+    stacks: Scheduler,
+    setting: Context,
     evidence: str,
     jobs: int = 0,
     fail_fast: bool = False,
-) -> tuple[Verified, ...]:
+) -> tuple[VerifyResult, ...]:
     """Each target's result, in order; with `fail_fast` those that were looked at."""
-    tasks = (target[0] for target in targets if not isinstance(target, Target))
+    tasks = (target[0] for target in targets if not isinstance(target, VerifyTarget))
     task_container.check(tasks, setting.allowed, os.environ)
     jobs = jobs or os.cpu_count() or 1
     stop = threading.Event()
     with scratch(setting.store, remove=userns.remove) as top:
-        bench = Bench(
+        bench = VerifyContext(
             stacks=stacks,
             setting=setting,
-            clocks=Clocks(setting, top),
+            clocks=FaketimeLibraries(setting, top),
             evidence=evidence,
             jobs=jobs,
         )
 
-        def one(target: Target | tuple[Env, Task]) -> Verified | None:
+        def one(target: VerifyTarget | tuple[Env, Task]) -> VerifyResult | None:
             if stop.is_set() or setting.cancel.is_set():
                 return None
-            if isinstance(target, Target):
+            if isinstance(target, VerifyTarget):
                 found = layers.verify(target, bench)
             else:
                 found = outputs.verify(*target, bench, task_container.passed(target[0], os.environ))

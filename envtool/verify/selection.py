@@ -10,10 +10,10 @@ from envtool.errors import UsageError
 from envtool.fs import globs
 from envtool.model import Env, Spec, Task
 from envtool.plan.graph import Graph
-from envtool.verify.layers import Target
+from envtool.verify.layers import VerifyTarget
 
 
-def layers(spec: Spec, graph: Graph, names: Sequence[str]) -> tuple[Target, ...]:
+def layers(spec: Spec, graph: Graph, names: Sequence[str]) -> tuple[VerifyTarget, ...]:
     """The nodes whose layer, base or env is named, each once, bottom first; without names all. Raises UsageError."""
     owner: dict[str, str] = {}  # node -> the first env that stands on it
     known: dict[str, set[str]] = {}
@@ -28,7 +28,7 @@ def layers(spec: Spec, graph: Graph, names: Sequence[str]) -> tuple[Target, ...]
     _check(names, {name for each in known.values() for name in each})
     count = Counter(node.spec.name for node in graph.nodes.values())
     return tuple(
-        Target(
+        VerifyTarget(
             node=node,
             name=node.spec.name if count[node.spec.name] == 1 else f"{node.spec.name} in {owner[node.id]}",
             env=owner[node.id],

@@ -6,21 +6,21 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from envtool.build.variation import Variation
+from envtool.build.variation import BuildVariation
 from envtool.container import program
 
 DAY = 86400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Side:
+class VariationSide:
     """One way to make it. `directory` is the path of its work below the scratch directory: the store path, the build
     path and the checkout path of this side."""
 
     directory: str
     umask: int
     variables: Mapping[str, str]
-    container: program.Variation
+    container: program.ContainerVariation
     backward: bool = False
     ahead: int = 0  # seconds
 
@@ -29,13 +29,15 @@ class Side:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "PYTHON", "LD_"))}
         return kept | dict(self.variables) | {"TMPDIR": temporary}
 
-    def variation(self, faketime: str) -> Variation:
+    def variation(self, faketime: str) -> BuildVariation:
         """What differs for the container."""
         ahead = self.ahead if faketime else 0
-        return Variation(inside=self.container, backward=self.backward, faketime=faketime if ahead else "", ahead=ahead)
+        return BuildVariation(
+            inside=self.container, backward=self.backward, faketime=faketime if ahead else "", ahead=ahead
+        )
 
 
-FIRST = Side(
+FIRST = VariationSide(
     directory="1",
     umask=0o022,
     variables={
@@ -47,9 +49,9 @@ FIRST = Side(
         "TZ": "Pacific/Kiritimati",
         "PYTHONHASHSEED": "1",
     },
-    container=program.Variation(order="forward"),
+    container=program.ContainerVariation(order="forward"),
 )
-SECOND = Side(
+SECOND = VariationSide(
     directory="a/longer path, ünd of other characters/2",
     umask=0o077,
     variables={
@@ -61,7 +63,7 @@ SECOND = Side(
         "TZ": "America/St_Johns",
         "PYTHONHASHSEED": "22222",
     },
-    container=program.Variation(order="backward", processors=1, pids=97),
+    container=program.ContainerVariation(order="backward", processors=1, pids=97),
     backward=True,
     ahead=400 * DAY + 5 * 3600 + 17,  # another year, month, weekday and hour
 )

@@ -11,16 +11,16 @@ from contextlib import contextmanager
 from typing import Any
 
 from envtool import proc
-from envtool.build.context import Setting
+from envtool.build.context import Context
 from envtool.container import userns
 from envtool.errors import BuildError, Interrupted, MakeError
 from envtool.store.temp_dirs import scratch
-from envtool.verify.variations import Side
+from envtool.verify.variations import VariationSide
 from envtool.verify.worker_main import LayerJob, TaskJob
 
 
 @contextmanager
-def place(setting: Setting, side: Side) -> Iterator[str]:
+def place(setting: Context, side: VariationSide) -> Iterator[str]:
     """An empty directory for one side, on the store's file system; gone afterwards, whatever happens."""
     with scratch(setting.store, remove=userns.remove) as top:
         path = top
@@ -35,7 +35,7 @@ def place(setting: Setting, side: Side) -> Iterator[str]:
 WORKER = "import sys; from envtool.verify import worker; sys.exit(worker.main())"
 
 
-def work(job: LayerJob | TaskJob, side: Side, setting: Setting, hear: Callable[[str], None]) -> Any:
+def work(job: LayerJob | TaskJob, side: VariationSide, setting: Context, hear: Callable[[str], None]) -> Any:
     """Let a process of its own do the job; its answer. `hear` gets what the commands print. Raises BuildError,
     MakeError, Interrupted."""
     answers: list[dict[str, Any]] = []

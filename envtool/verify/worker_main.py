@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from envtool import programs
-from envtool.build.builder import Rebuild, rebuild
-from envtool.build.context import Cancel, Setting
-from envtool.build.parents import Ground
-from envtool.build.resolution import Settled
+from envtool.build.builder import RebuildDirectory, rebuild
+from envtool.build.context import Cancel, Context
+from envtool.build.parents import Parents
+from envtool.build.resolution import ResolvedNode
 from envtool.build.tee import Tee
-from envtool.build.variation import Variation
+from envtool.build.variation import BuildVariation
 from envtool.container import supervisor, syscalls
 from envtool.container.program import Program
 from envtool.errors import EnvtoolError
@@ -38,10 +38,10 @@ class LayerJob:
     root: str
     identity: tuple[int, ...]  # of the root: see beneath.hold
     arch: str
-    settled: Settled
-    ground: Ground
+    settled: ResolvedNode
+    ground: Parents
     directory: str
-    variation: Variation
+    variation: BuildVariation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +81,8 @@ def _layer(job: LayerJob, emit: Any) -> dict[str, Any]:
     programs.avoid(job.root)
     if job.identity:
         hold(job.root, job.identity)
-    setting = Setting(store=job.store, root=job.root, arch=job.arch, emit=emit, cancel=Cancel.make(), refresh=False)
-    captured = rebuild(job.settled, job.ground, setting, "verify", Rebuild(job.directory), job.variation)
+    setting = Context(store=job.store, root=job.root, arch=job.arch, emit=emit, cancel=Cancel.make(), refresh=False)
+    captured = rebuild(job.settled, job.ground, setting, "verify", RebuildDirectory(job.directory), job.variation)
     return {"captured": [*captured]}
 
 

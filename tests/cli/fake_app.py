@@ -19,10 +19,10 @@ from envtool import errors, events
 from envtool.api import Detection
 from envtool.model import BaseSpec, Command, Env, LayerSpec, Spec, Task, Where
 from envtool.plan import change_values as why_changes
-from envtool.plan.why import Content, Explanation, Past
-from envtool.teamcache.stats import Counts, Tally
-from envtool.teamcache.status import Item as Shelved
-from envtool.teamcache.status import Shown
+from envtool.plan.why import Explanation, NodeContents, PastBuild
+from envtool.teamcache.stats import CacheCounts, CacheStats
+from envtool.teamcache.status import CacheItem as Shelved
+from envtool.teamcache.status import CacheStatus
 
 HERE = Where(file="envtool.yaml", line=3, column=5)
 requests = []
@@ -49,7 +49,7 @@ class Cancel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class CommandRequest:
     directory: str = "."
     file: str = ""
     envs: tuple = ()
@@ -150,7 +150,7 @@ def sbom(request, env, form, emit, cancel):
 
 def cache(request):
     requests.append(request)
-    counts = Counts(hits=3, misses=1, refused=1, pulled_bytes=44_000_000, pushed=1, pushed_bytes=812_000)
+    counts = CacheCounts(hits=3, misses=1, refused=1, pulled_bytes=44_000_000, pushed=1, pushed_bytes=812_000)
     key = "3f9c" * 16
     items = (
         Shelved(tag=f"l-{key}", sort="layer", key=key, size=41_000_000, name="deps"),
@@ -158,14 +158,14 @@ def cache(request):
         Shelved(tag=f"l1-{key}", sort="layer", key=key, size=12, refused="it is not signed"),
     )
     away = scenario() == "broken"
-    return Shown(
+    return CacheStatus(
         registry="registry.example/team/cache",
         push="ci",
         pushing="`push: ci`, and CI is not set",
         results=True,
         trust=() if away else (("SHA256:abc", "ci@example"),),
         signer="",
-        tally=Tally() if away else Tally(total=counts, last=counts, time=1.0),
+        tally=CacheStats() if away else CacheStats(total=counts, last=counts, time=1.0),
         items=None if away else items,
         others=0 if away else 2,
         problem="registry.example: no answer for 5 s (2 attempts)" if away else "",
@@ -305,7 +305,7 @@ def plan(request, verb=""):
     )
 
 
-PAST = Past(key="3f9c" * 16, document={}, time=1_700_000_000.0, name="deps", project="/src")
+PAST = PastBuild(key="3f9c" * 16, document={}, time=1_700_000_000.0, name="deps", project="/src")
 
 
 def why(request, names=()):
@@ -327,7 +327,7 @@ def why(request, names=()):
             Explanation(name="unit:net", state="run", summary="it has the network, and is run every time", **more),
         )  # fmt: skip
     if scenario() == "hit":
-        content = Content(
+        content = NodeContents(
             diff_id="sha256:" + "ab" * 32,
             size=41_000_000,
             entries=2100,
@@ -477,7 +477,7 @@ class Change:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Locked:
+class LockResult:
     file: str
     changes: tuple
     entries: int
@@ -491,7 +491,7 @@ def lock(request, upgrade, emit, cancel):
     moved = (Change(entry="layer deps", name="attrs", old="24.2.0", new="25.3.0"),)
     new = (Change(entry="layer tools", name="", old="", new="14 pinned"),)
     done = moved if upgrade else new if upgrade is None else ()
-    return Locked(file="envtool.lock", changes=done, entries=3, written=bool(done))
+    return LockResult(file="envtool.lock", changes=done, entries=3, written=bool(done))
 
 
 def execute(request, env, argv, *, terminal, emit, cancel):

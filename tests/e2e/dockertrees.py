@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from envtool.app import open_project
-from envtool.app.request import Request
+from envtool.app.request import CommandRequest
 from envtool.build.context import Cancel
-from envtool.build.scheduler import Stack, Stacks
+from envtool.build.scheduler import Scheduler, Stack
 from envtool.container import supervisor
-from envtool.container.program import Program, Root, Step
+from envtool.container.program import ContainerStep, Program, Root
 
 CASES = Path(__file__).parent / "dockerfiles"
 TINY = ("debian:bookworm-slim", "alpine:3.20", "node:20-alpine", "golang:1.22")
@@ -172,8 +172,8 @@ class Case:
 
     def ours(self) -> tuple[dict, dict]:
         """The tree and the configuration that we make."""
-        found = open_project.opened(Request(directory=str(self.top)), lambda _: None, Cancel.make())
-        stack = Stacks(found.nodes, found.setting).stack("t")
+        found = open_project.opened(CommandRequest(directory=str(self.top)), lambda _: None, Cancel.make())
+        stack = Scheduler(found.nodes, found.setting).stack("t")
         base = stack.made[0].settled
         return tree(stack), dict(base.node.kind.image_config(base.request, base.pins))
 
@@ -237,7 +237,7 @@ def _say() -> None:
 def tree(stack: Stack) -> dict[str, list]:
     """All files of a stack, as a container sees them."""
     lowers = tuple(made.layer.tree for made in reversed(stack.made))
-    program = Program(root=Root(lowers=lowers, own=("tmp", "run")), steps=(Step(call=_say),), user="root")
+    program = Program(root=Root(lowers=lowers, own=("tmp", "run")), steps=(ContainerStep(call=_say),), user="root")
     with tempfile.TemporaryFile() as said:
         ended = supervisor.run(program.flat(), stdout=said.fileno())
         assert ended.status == 0, ended

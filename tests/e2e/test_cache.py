@@ -22,7 +22,7 @@ import pytest
 
 from envtool.net.oci import reference
 from envtool.net.oci.documents import OCI_CONFIG, OCI_INDEX, OCI_LAYER_ZSTD, OCI_MANIFEST, sha256
-from envtool.net.oci.registry import Client
+from envtool.net.oci.registry import RegistryClient
 from envtool.teamcache import registry_store, signatures
 from envtool.teamcache.statement import Statement
 from tests.places import Place, calling, fresh_place
@@ -235,7 +235,7 @@ class Poisoner:
     """Changes what is under the tags of a repository."""
 
     def __init__(self, host: str, name: str, data: Path) -> None:
-        self.client = Client()
+        self.client = RegistryClient()
         self.where = reference.parse(f"{host}/{name}", tag="")
         self.data = data
         self.signer = signatures.load(PRIVATE)

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from envtool.container import pid1, supervisor, syscalls, userns
-from envtool.container.program import Bind, Program, Root, Step, View
+from envtool.container.program import BindMount, ContainerStep, Program, ProjectMount, Root
 from envtool.errors import SandboxError
 from tests.places import CALLERS, runtime
 
@@ -94,15 +94,15 @@ class Result:
         self.out = out
 
 
-def go(tree: str, *script: str, step: Step | None = None, project: Path | None = None, **more) -> Result:
+def go(tree: str, *script: str, step: ContainerStep | None = None, project: Path | None = None, **more) -> Result:
     """Run shell lines (or one step) in a container; both streams are captured in a file."""
     steps = (
         more.pop("steps", None)
         or ((step,) if step else ())
-        or tuple(Step(argv=("/bin/sh", "-ec", line)) for line in script)
+        or tuple(ContainerStep(argv=("/bin/sh", "-ec", line)) for line in script)
     )
     options = {k: more.pop(k) for k in ("cancel", "outputs_to") if k in more}
-    view = View(project=str(project), hidden=more.pop("hidden", ())) if project else None
+    view = ProjectMount(project=str(project), hidden=more.pop("hidden", ())) if project else None
     program = Program(root=more.pop("root", Root(lowers=(tree,))), steps=steps, env=ENV, view=view, **more)
     log = os.memfd_create("log")
     try:
@@ -204,9 +204,9 @@ def test_proc_is_masked(tree):
 
 def test_no_network_but_loopback(tree):
     assert go(tree, "ls /sys/class/net").out == "lo\n"
-    result = go(tree, "true", step=Step(argv=("/bin/bash", "-c", "echo > /dev/tcp/127.0.0.1/9")))
+    result = go(tree, "true", step=ContainerStep(argv=("/bin/bash", "-c", "echo > /dev/tcp/127.0.0.1/9")))
     assert "Connection refused" in result.out
-    result = go(tree, "true", step=Step(argv=("/bin/bash", "-c", "echo > /dev/tcp/198.51.100.1/80")))
+    result = go(tree, "true", step=ContainerStep(argv=("/bin/bash", "-c", "echo > /dev/tcp/198.51.100.1/80")))
     assert "Network is unreachable" in result.out
     assert "localhost" in go(tree, "cat /etc/hosts").out
 
@@ -251,7 +251,9 @@ def test_the_stack_is_not_changed(tree):
 
 def test_standard_streams_can_be_opened_by_name(tree):
     read, write = os.pipe()
-    program = Program(root=Root(lowers=(tree,)), steps=(Step(argv=("/bin/sh", "-c", "echo x > /dev/stdout")),), env=ENV)
+    program = Program(
+        root=Root(lowers=(tree,)), steps=(ContainerStep(argv=("/bin/sh", "-c", "echo x > /dev/stdout")),), env=ENV
+    )
     try:
         assert supervisor.run(program.flat(), stdout=write, stderr=write).status == 0
         assert os.read(read, 100) == b"x\n"
@@ -286,7 +288,7 @@ def test_upper_keeps_what_is_written_and_no_mount_points(tree, tmp_path):
             "mkdir -p /opt/x; echo 1 > /opt/x/y; rm /bin/uname; echo t > /tmp/t; sleep 0.01",
             root=Root(lowers=(tree,), upper=str(upper), work=str(work)),
             user="root",
-            binds=(Bind(source=str(shown), target="/srv/a/b"),),
+            binds=(BindMount(source=str(shown), target="/srv/a/b"),),
         )
         assert result.status == 0, result.out
         found = userns.inside(listed, at=str(upper))
@@ -310,7 +312,7 @@ def test_a_mount_point_behind_an_images_symlink_is_not_kept(tree, tmp_path):
     userns.own(str(layer / "real"))
     try:
         result = go(tree, "test -d /srv/tool", root=Root(lowers=(str(layer), tree), upper=str(upper), work=str(work)),
-                    user="root", binds=(Bind(source=str(shown), target="/srv/tool"),))  # fmt: skip
+                    user="root", binds=(BindMount(source=str(shown), target="/srv/tool"),))  # fmt: skip
         assert result.status == 0, result.out
         assert userns.inside(listed, at=str(upper)) in ([], ["real"])
     finally:
@@ -353,7 +355,7 @@ def test_a_directory_as_root(tmp_path):
     upper = tmp_path / "base"
     upper.mkdir()
     try:
-        result = go("", step=Step(call=fill), root=Root(upper=str(upper)), user="root")
+        result = go("", step=ContainerStep(call=fill), root=Root(upper=str(upper)), user="root")
         assert result.status == 0, (result.out, result.exit.error)
         assert userns.inside(listed, at=str(upper)) == ["etc", "etc/hostname"]
     finally:
@@ -391,16 +393,16 @@ def test_binds(tree, tmp_path):
         tree,
         "cat /opt/d/f /etc/one; echo x > /cache/x; ! echo x > /opt/d/y",
         binds=(
-            Bind(source=str(tmp_path / "d"), target="/opt/d"),
-            Bind(source=str(tmp_path / "d" / "f"), target="/etc/one"),
-            Bind(source=str(tmp_path / "rw"), target="/cache", readonly=False),
+            BindMount(source=str(tmp_path / "d"), target="/opt/d"),
+            BindMount(source=str(tmp_path / "d" / "f"), target="/etc/one"),
+            BindMount(source=str(tmp_path / "rw"), target="/cache", readonly=False),
         ),
     )
     assert result.status == 0, result.out
     assert result.out.startswith("f\nf\n")
     assert (tmp_path / "rw" / "x").stat().st_uid == os.geteuid()
     with pytest.raises(SandboxError) as caught:
-        go(tree, "true", binds=(Bind(source=str(tmp_path / "none"), target="/x"),))
+        go(tree, "true", binds=(BindMount(source=str(tmp_path / "none"), target="/x"),))
     assert caught.value.code == "source"
 
 
@@ -417,7 +419,7 @@ def test_an_images_symlink_cannot_lead_out(tree, tmp_path):
         tree,
         "test -d /opt/d; id -un",
         root=Root(lowers=(str(layer), tree)),
-        binds=(Bind(source=str(tmp_path / "d"), target="/opt/d"),),
+        binds=(BindMount(source=str(tmp_path / "d"), target="/opt/d"),),
     )
     assert list(outside.iterdir()) == []
     assert result.out.endswith("envtool\n")
@@ -533,13 +535,16 @@ def test_statuses_are_a_shells(tree):
     assert go(tree, "exit 7", "echo no").status == 7
     assert go(tree, "exit 7", "echo no").out == ""
     assert go(tree, "kill -9 $$").status == 137
-    assert go(tree, step=Step(argv=("nosuch",))).status == 127
-    assert go(tree, step=Step(argv=("nosuch",))).out == "envtool: nosuch: not found\n"
-    assert go(tree, step=Step(argv=("/etc/os-release",))).status == 126
-    script = (Step(argv=("/bin/sh", "-c", "echo 'echo got $1' > /tmp/s; chmod +x /tmp/s")), Step(argv=("/tmp/s", "x")))
+    assert go(tree, step=ContainerStep(argv=("nosuch",))).status == 127
+    assert go(tree, step=ContainerStep(argv=("nosuch",))).out == "envtool: nosuch: not found\n"
+    assert go(tree, step=ContainerStep(argv=("/etc/os-release",))).status == 126
+    script = (
+        ContainerStep(argv=("/bin/sh", "-c", "echo 'echo got $1' > /tmp/s; chmod +x /tmp/s")),
+        ContainerStep(argv=("/tmp/s", "x")),
+    )
     assert go(tree, steps=script).out == "got x\n"
     with pytest.raises(SandboxError) as caught:
-        go(tree, step=Step(argv=("true",), cwd="/nowhere"))
+        go(tree, step=ContainerStep(argv=("true",), cwd="/nowhere"))
     assert caught.value.code == "cwd"
 
 
@@ -549,7 +554,7 @@ def fail(word: str) -> None:
 
 
 def test_a_call_that_raises(tree):
-    result = go(tree, step=Step(call=fail, arguments=("loud",)), user="root")
+    result = go(tree, step=ContainerStep(call=fail, arguments=("loud",)), user="root")
     assert result.status == 1
     assert result.out == "said loud\n"
     assert result.exit.error.startswith("ValueError: loud")
@@ -560,7 +565,7 @@ def importing() -> None:
 
 
 def test_a_call_cannot_import_from_the_image(tree):
-    result = go(tree, step=Step(call=importing), user="root")
+    result = go(tree, step=ContainerStep(call=importing), user="root")
     assert result.exit.error.startswith("ModuleNotFoundError")
 
 
@@ -723,7 +728,9 @@ def test_a_terminal(tree):
                 root=Root(lowers=(tree,)),
                 env=ENV,
                 steps=(
-                    Step(argv=("/bin/bash", "-ec", "tty; test -w $(tty); stty size; read x; echo got-$x; sleep 98767")),
+                    ContainerStep(
+                        argv=("/bin/bash", "-ec", "tty; test -w $(tty); stty size; read x; echo got-$x; sleep 98767")
+                    ),
                 ),
             )
             os._exit(supervisor.run(program.flat(), terminal=True).status)
@@ -811,7 +818,7 @@ def test_a_directory_of_the_root_is_seen_in_the_project(tree: str, project: Path
         "test ! -e junk/deep/d && echo joined > junk/new && cat /made/new",
         "cat src/more/new; echo 1 > src/more/other; ls /made",
     )
-    steps = tuple(Step(argv=("/bin/sh", "-ec", line), cwd="/project") for line in script)
+    steps = tuple(ContainerStep(argv=("/bin/sh", "-ec", line), cwd="/project") for line in script)
     joins = (("/made", "/project/junk"), ("/made", "/project/src/more"))
     done = go(tree, steps=steps, project=project, hidden=("junk",), joins=joins, user="root")
     assert done.status == 0, done.out

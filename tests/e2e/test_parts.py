@@ -12,14 +12,14 @@ import pytest
 from envtool import api
 from envtool.build import builder
 from envtool.build.assess import look
-from envtool.build.context import Cancel, Setting
-from envtool.build.scheduler import Stacks
+from envtool.build.context import Cancel, Context
+from envtool.build.scheduler import Scheduler
 from envtool.build.sublayers import known_parts
 from envtool.container import userns
 from envtool.events import Finished
 from envtool.model import BaseSpec, Env, LayerSpec, Spec, TeamCache, Where
 from envtool.plan.graph import graph
-from envtool.plugins import Registry
+from envtool.plugins import PluginRegistry
 from envtool.store import layers, store
 from envtool.teamcache import signatures
 from envtool.teamcache.connect import join
@@ -92,8 +92,8 @@ def world(tmp_path, monkeypatch):
     events = []
     cancel = Cancel.make()
     place = store.locate(idmap=userns.describe())
-    setting = Setting(store=place, root=spec.root, arch=os.uname().machine, emit=events.append, cancel=cancel)
-    yield graph(spec, Registry(bases={"image": Image()}, layers={"lines": LINES})), setting, events
+    setting = Context(store=place, root=spec.root, arch=os.uname().machine, emit=events.append, cancel=cancel)
+    yield graph(spec, PluginRegistry(bases={"image": Image()}, layers={"lines": LINES})), setting, events
     cancel.close()
     for name in os.listdir(place.path("layers")):
         userns.remove(place.path("layers", name))
@@ -105,7 +105,7 @@ def finished(events):
 
 def test_parts_are_made_and_stood_on(world):
     nodes, setting, events = world
-    made = Stacks(known_parts(nodes, setting), setting).stack("e").made
+    made = Scheduler(known_parts(nodes, setting), setting).stack("e").made
     assert [each.settled.node.spec.name for each in made] == ["img", "one", "copied", "top"]
     assert finished(events) == dict.fromkeys(("img", "one", "stage", "more", "copied", "top"), "built")
     with open(f"{made[2].layer.tree}/base/kept") as file:
@@ -116,7 +116,7 @@ def test_parts_are_made_and_stood_on(world):
     assert beside == [layers.find(setting.store, each.key).diff_id for each in hidden(setting, made)]
 
     events.clear()
-    again = Stacks(known_parts(nodes, setting), setting)
+    again = Scheduler(known_parts(nodes, setting), setting)
     assert again.recalled("e").made == again.stack("e").made
     assert [each.layer for each in again.stack("e").made] == [each.layer for each in made]
     assert not events
@@ -155,7 +155,7 @@ def test_parts_fetch_side_by_side_and_are_made_one_a_processor(world, monkeypatc
     kind = Fetched()
     parts = [api.Part(name=f"p{number}", kind=kind, options=[f"'{number}'"], where=HERE) for number in range(6)]
     monkeypatch.setattr(Image, "parts", lambda *_: parts)
-    made = Stacks(known_parts(nodes, setting), setting).stack("e").made
+    made = Scheduler(known_parts(nodes, setting), setting).stack("e").made
     assert len(made) == 8
     assert there.count(False) >= 6  # each part had the only turn
     assert least.acquire(blocking=False)
@@ -173,14 +173,14 @@ def test_what_only_missing_layers_need_does_not_come_from_the_team(world, regist
         return replace(at, share=join(team, at.store, **about))
 
     first = shared(setting)
-    made = Stacks(nodes, first).stack("e").made
+    made = Scheduler(nodes, first).stack("e").made
     first.share.close()
     assert events[-1].detail.startswith("6 pushed")
     events.clear()
     monkeypatch.setenv("ENVTOOL_STORE", str(tmp_path / "other"))
     other = shared(replace(setting, store=store.locate(idmap=userns.describe())))
     try:
-        again = Stacks(nodes, other).stack("e").made
+        again = Scheduler(nodes, other).stack("e").made
         assert [each.layer.diff_id for each in again] == [each.layer.diff_id for each in made]
         outcomes = {event.name: event.outcome for event in events if isinstance(event, Finished)}
         assert outcomes.pop("img") in ("pulled", "done")
@@ -191,7 +191,7 @@ def test_what_only_missing_layers_need_does_not_come_from_the_team(world, regist
         assert all(one.layer for one in look(grown, other).values())
         events.clear()
         quiet = replace(shared(other), cached_only=True)
-        later = Stacks(grown, quiet)
+        later = Scheduler(grown, quiet)
         assert [each.settled.node.spec.name for each in later.recalled("e").aside] == ["stage", "more"]
         assert later.stack("e").diff_ids == tuple(each.layer.diff_id for each in made)
         assert {each.settled.node.spec.name for each in later.made()} >= {"img", "stage", "more", "top"}

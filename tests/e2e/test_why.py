@@ -16,7 +16,7 @@ import pytest
 from envtool import app, plugins
 from envtool.api import BLOBS, Fetch, Kind, Place, Recipe
 from envtool.app import open_project
-from envtool.build.scheduler import Stacks
+from envtool.build.scheduler import Scheduler
 from envtool.errors import NotCachedError, UsageError
 from envtool.fs import beneath
 from envtool.kinds import host
@@ -158,20 +158,20 @@ class World:
 
     def make(self, *envs, refresh=False) -> None:
         """Build the stacks of envs, without names of all."""
-        request = app.Request(directory=str(self.project), refresh=refresh, envs=envs)
+        request = app.CommandRequest(directory=str(self.project), refresh=refresh, envs=envs)
         at = open_project.opened(request)
-        stacks = Stacks(at.nodes, at.setting)
+        stacks = Scheduler(at.nodes, at.setting)
         for env in at.spec.envs:
             stacks.stack(env.name)
         at.setting.cancel.close()
 
     def lock(self) -> None:
         cancel = app.Cancel.make()
-        app.lock(app.Request(directory=str(self.project)), None, lambda _: None, cancel)
+        app.lock(app.CommandRequest(directory=str(self.project)), None, lambda _: None, cancel)
         cancel.close()
 
     def why(self, *names):
-        return app.why(app.Request(directory=str(self.project)), names)
+        return app.why(app.CommandRequest(directory=str(self.project)), names)
 
     def tell(self, name, env=""):
         """What is told of the nodes of a name; of several those of `env`."""
@@ -342,7 +342,7 @@ def forget(world, kind) -> None:
     from envtool.build import resolution
     from envtool.build.assess import look, made
 
-    request = app.Request(directory=str(world.project))
+    request = app.CommandRequest(directory=str(world.project))
     at = open_project.opened(request)
     setting = at.setting
     looks = look(at.nodes, setting)
@@ -530,7 +530,7 @@ def test_damaged_sheets_are_passed_over(world):
 def test_expect_cached_fails_before_anything_is_built(world):
     def run(**more):
         cancel = app.Cancel.make()
-        request = app.Request(directory=str(world.project), expect_cached=True, **more)
+        request = app.CommandRequest(directory=str(world.project), expect_cached=True, **more)
         return app.run(request, "test", lambda _: None, cancel)
 
     world.edit("work: {layers: [tool]}", "work: {layers: [tool], tasks: {test: 'true'}}")
@@ -549,7 +549,7 @@ def test_expect_cached_fails_before_anything_is_built(world):
 
 def run(world, **more):
     cancel = app.Cancel.make()
-    (result,) = app.run(app.Request(directory=str(world.project), **more), "test", lambda _: None, cancel)
+    (result,) = app.run(app.CommandRequest(directory=str(world.project), **more), "test", lambda _: None, cancel)
     cancel.close()
     return result.outcome
 

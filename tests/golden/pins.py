@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from envtool import keys
 from envtool.build import resolution
-from envtool.build.context import Cancel, Setting
+from envtool.build.context import Cancel, Context
 from envtool.plan.graph import graph
-from envtool.project.source_files import Files
+from envtool.project.source_files import ProjectFiles
 from envtool.spec import load
 
 if TYPE_CHECKING:
-    from envtool.plugins import Registry
+    from envtool.plugins import PluginRegistry
 
 ARCHIVE = "https://archive.invalid/debian"
 INDEX = "https://index.invalid/files"
@@ -138,12 +138,12 @@ class Layer:
     diff_id: str
 
 
-def documents(root, registry: Registry):
+def documents(root, registry: PluginRegistry):
     """Key and key document of every layer of every env of a spec, in the order of stacks; diff IDs are made of keys."""
-    files = Files(str(root))
+    files = ProjectFiles(str(root))
     spec = load(files, "envtool.yaml", root=str(root), registry=registry, args=())
     nodes = graph(spec, registry)
-    setting = Setting(
+    setting = Context(
         store=None,
         root=str(root),
         arch="x86_64",
@@ -156,7 +156,7 @@ def documents(root, registry: Registry):
         request = resolution.request_for(node, [made[each] for each in node.below], setting)
         pins = PINS[node.kind.name](request) if node.kind.name in PINS else node.kind.resolve(request, None)
         settled = resolution.settled(node, request, pins)
-        made[node.id] = resolution.Made(settled=settled, layer=Layer(diff_id=keys.digest(["golden", settled.key])))
+        made[node.id] = resolution.MadeLayer(settled=settled, layer=Layer(diff_id=keys.digest(["golden", settled.key])))
     return {
         env: [
             [made[each].settled.node.spec.name, made[each].settled.key, made[each].settled.document] for each in stack

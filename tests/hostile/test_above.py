@@ -18,7 +18,7 @@ def found(directory):
     """Both ways to a spec, which must agree."""
     short = fastpath.nearest(str(directory))
     try:
-        long = app.find_spec(app.Request(directory=str(directory)))
+        long = app.find_spec(app.CommandRequest(directory=str(directory)))
     except UsageError as error:
         if short or error.code != "no-spec":
             raise

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from envtool.container.outputs import Receiver
+from envtool.container.outputs import OutputReceiver
 
 CONFIG = b'[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tworktree = .\n\tfsmonitor = "touch pwned; false"\n'
 BARE = {"HEAD": b"ref: refs/heads/m\n", "objects/x": b"", "refs/x": b"", "config": CONFIG}
@@ -15,7 +15,7 @@ APART = {"HEAD": b"ref: refs/heads/m\n", "commondir": b"../b\n"}  # what it shar
 
 def receive(top, entries, **more):
     """Write (kind, path, content) as if they came from a container; the notes."""
-    receiver = Receiver(str(top), owned=False, **more)
+    receiver = OutputReceiver(str(top), owned=False, **more)
     for kind, path, content in entries:
         if kind == "file":
             receiver._take(("file", path, 0o644, 0, len(content)), b"")

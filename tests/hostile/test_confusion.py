@@ -24,7 +24,7 @@ pytest.importorskip("envtool_python")
 from envtool_python import resolver, simple_index
 from envtool_python.kinds import Pip
 from envtool_python.language import Python
-from envtool_python.pip_config import Index
+from envtool_python.pip_config import PipConfig
 from envtool_python.requirements import name_of
 
 pip = pytest.importorskip("pip")  # an environment without it has none to be confused
@@ -390,7 +390,7 @@ def resolved(files, options, strangers, tmp_path, monkeypatch, request=None):
     for path, text in files.items():
         (tmp_path / "project" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "project" / path).write_bytes(text if isinstance(text, bytes) else text.encode())
-    index = Index(variables={"PIP_INDEX_URL": f"http://127.0.0.1:{strangers.server_port}/simple"})
+    index = PipConfig(variables={"PIP_INDEX_URL": f"http://127.0.0.1:{strangers.server_port}/simple"})
     for module in (resolver, simple_index):
         monkeypatch.setattr(module, "read_index", lambda _site: index)
     monkeypatch.setattr(simple_index, "_usual", lambda: "https://usual.invalid/simple")

@@ -134,7 +134,7 @@ def test_a_repository_of_somebody_elses_is_not_asked(way, private, tmp_path):
     for told in (known(root), *failures(root)):
         assert there not in told
         assert "secret-tag" not in told
-    with pytest.raises(git.Failure, match=r"which belongs to user 0 and not to the project's owner \(4711\)"):
+    with pytest.raises(git.RepositoryError, match=r"which belongs to user 0 and not to the project's owner \(4711\)"):
         git.around(str(root))
     give(root, 0)  # who owns both has no secrets from himself
     assert there in known(root)
@@ -190,13 +190,13 @@ def test_a_directory_that_is_swapped_is_an_error(root, private):
     (root / ".git").symlink_to(private / ".git")
     assert refs.head(found) == ""
     assert refs.tags(found) == []
-    with pytest.raises(git.Failure):
+    with pytest.raises(git.RepositoryError):
         git.ask(found, str(root), git.LISTED)
     (root / ".git").unlink()
     run(root, "init", "-q")
-    with pytest.raises(git.Failure, match=r"another directory than a moment ago"):
+    with pytest.raises(git.RepositoryError, match=r"another directory than a moment ago"):
         refs.head(found)
-    with pytest.raises(git.Failure):
+    with pytest.raises(git.RepositoryError):
         git.ask(found, str(root), git.LISTED)
 
 

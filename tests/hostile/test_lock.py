@@ -12,14 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from envtool.build import resolution
-from envtool.build.context import Cancel, Setting
+from envtool.build.context import Cancel, Context
 from envtool.errors import SpecError
 from envtool.lock import file, text_format
 from envtool.lock.diff import changes
-from envtool.lock.lock import Entry, Lock, items, lock_of, upgraded
+from envtool.lock.lock import Lock, LockEntry, items, lock_of, upgraded
 from envtool.plan.graph import graph
 from envtool.plugins import discover
-from envtool.project.source_files import Files
+from envtool.project.source_files import ProjectFiles
 from envtool.spec import load
 from envtool.store.store import Store
 from tests.depth import examples
@@ -85,10 +85,10 @@ def ground(tmp_path_factory):
     (root / "package.json").write_text("{}")
     (root / "package-lock.json").write_text('{"lockfileVersion": 3, "packages": {}}')
     kinds = discover()
-    files = Files(str(root))
+    files = ProjectFiles(str(root))
     spec = load(files, "envtool.yaml", root=str(root), registry=kinds, args=())
     nodes = graph(spec, kinds)
-    setting = Setting(
+    setting = Context(
         store=Store(root=str(root / "store")),
         root=str(root),
         arch="x86_64",
@@ -101,7 +101,7 @@ def ground(tmp_path_factory):
         request = resolution.request_on(node, below, (), setting)
         pins = (PINS | MORE)[node.kind.name](request)
         made[node.id] = resolution.settled(node, request, pins)
-        found.append((node, request, Entry(question=resolution.question(node, request, below), pins=pins)))
+        found.append((node, request, LockEntry(question=resolution.question(node, request, below), pins=pins)))
     return root, kinds, setting, found
 
 
@@ -144,13 +144,13 @@ def opened(ground, which: int, pins) -> None:
     """The way of a lock into a verb. Raises SpecError."""
     root, kinds, setting, found = ground
     node, request, entry = found[which]
-    setting = Setting(
+    setting = Context(
         store=Store(root=str(root / "store")), root=str(root), arch="x86_64", emit=setting.emit, cancel=setting.cancel
     )
     others = [each for _, _, each in found if each is not entry]
-    new = Entry(question=entry.question, pins=pins)
+    new = LockEntry(question=entry.question, pins=pins)
     (root / "envtool.lock").write_text(text_format.dumps(lock_of([*others, new])))
-    lock = file.read(Files(str(root)), "envtool.yaml", kinds)
+    lock = file.read(ProjectFiles(str(root)), "envtool.yaml", kinds)
     object.__setattr__(setting, "lock", lock)
     changes(lock, Lock(entries=(entry,)))
     upgraded(lock, ["attrs"])

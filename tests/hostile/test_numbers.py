@@ -38,7 +38,7 @@ from envtool.project import inputs, snapshot
 from envtool.spec import load
 from envtool.spec.template import uses_args
 from envtool.store import live_extract
-from envtool.store.tar_read import Reader
+from envtool.store.tar_read import TarReader
 from tests.depth import examples
 
 pytestmark = pytest.mark.any_caller
@@ -57,7 +57,7 @@ def attempt(work):
 def walked(data: bytes) -> None:
     """Read a tar to its end."""
     pieces = iter([data])
-    reader = Reader(lambda: next(pieces, b""))
+    reader = TarReader(lambda: next(pieces, b""))
     for _ in reader:
         for _ in reader.content():
             pass
@@ -250,7 +250,7 @@ def sent(top, patterns, limit=GIB, project="."):
     """What comes back of a directory."""
     reader, writer = os.pipe()
     (top / "to").mkdir()
-    receiver = outputs.Receiver(str(top / "to"), owned=False, limit=limit)
+    receiver = outputs.OutputReceiver(str(top / "to"), owned=False, limit=limit)
     if not (child := os.fork()):
         os.close(reader)
         outputs.collect(str(top / project), patterns, writer, limit)
@@ -280,7 +280,7 @@ def test_a_number_in_a_frame_that_cannot_be(tmp_path, number, place_):
 
     frame = ["file", "f", 0o644, 10**18, 3]
     frame[place_] = number
-    receiver = outputs.Receiver(str(tmp_path), owned=False, limit=GIB)
+    receiver = outputs.OutputReceiver(str(tmp_path), owned=False, limit=GIB)
     pieces = [tuple(frame), ("data", 0, 3), ("end",)]
     reader, writer = os.pipe()
     for each in pieces:
@@ -308,7 +308,7 @@ def test_a_stream_that_is_none(tmp_path_factory, data, at):
     for each in (("file", "f", 0o644, 1, 3), ("data", 0, 3), ("end",), ("link", "l", "f"), ("directory", "d", 0o755)):
         head = messages.pack(*each)
         whole += len(head).to_bytes(4, "little") + head + (b"abc" if each[0] == "data" else b"")
-    receiver = outputs.Receiver(str(tmp_path_factory.mktemp("to")), owned=False, limit=GIB)
+    receiver = outputs.OutputReceiver(str(tmp_path_factory.mktemp("to")), owned=False, limit=GIB)
     reader, writer = os.pipe()
     os.write(writer, whole[:at] + data + whole[at:])
     os.close(writer)
@@ -726,12 +726,12 @@ def test_numbers_of_a_manifest(size, version):
 def test_a_length_that_a_server_made_up(tmp_path, length):
     from types import SimpleNamespace
 
-    from envtool.net.download import Memory
+    from envtool.net.download import MemorySink
     from envtool.net.transfer import PATIENCE, Retry, retry_after, stream
 
     body = io.BytesIO(b"hello")
     answer = SimpleNamespace(headers={"Content-Length": length}, raw=SimpleNamespace(read1=lambda n, **_: body.read(n)))
-    sink = Memory("http://x.invalid/", 100)
+    sink = MemorySink("http://x.invalid/", 100)
     with contextlib.suppress(Retry, FetchError):
         stream("http://x.invalid/", answer, sink, PATIENCE, None)
     assert sink.length in (0, 5)
@@ -748,7 +748,7 @@ def test_a_body_without_end(tmp_path):
     headers = {"Transfer-Encoding": "chunked"}
     answer = SimpleNamespace(headers=headers, raw=SimpleNamespace(read1=lambda n, **_: bytes(n)))
     with open(tmp_path / "x", "w+b") as out:
-        sink = download._Exact("http://x.invalid/", out, 0, 1 << 20, "sha256", lambda _: None)
+        sink = download._VerifyingSink("http://x.invalid/", out, 0, 1 << 20, "sha256", lambda _: None)
         with pytest.raises(FetchError) as error:
             stream("http://x.invalid/", answer, sink, PATIENCE, None)
     assert error.value.code == "fetch-large"
@@ -826,12 +826,12 @@ def test_files_of_a_project_that_are_mostly_blanks(quick):
 @pytest.mark.parametrize("number", ["9" * 5000, "7" * 400, "\u0663", "\u00b2", "-1", "1e9", "99999999999999999999"])
 def test_numbers_of_a_dockerfile(line, number, quick):
     pytest.importorskip("dockerfile")
-    from envtool.kinds.dockerfile.parser import Fault, parse
+    from envtool.kinds.dockerfile.parser import DockerfileFault, parse
     from envtool.kinds.dockerfile.stages import platform_arguments, stages
-    from envtool.kinds.dockerfile.translate import Builder
+    from envtool.kinds.dockerfile.translate import StageReader
 
-    with contextlib.suppress(Fault):  # with its line; else it has a meaning
+    with contextlib.suppress(DockerfileFault):  # with its line; else it has a meaning
         first, instruction = parse(f"FROM x\n{line.format(number)}\n")
         stages((first, instruction), Lexer(), "x86_64", {})
-        builder = Builder({}, lexer=Lexer(), given={}, outer=platform_arguments("x86_64"), seen=None)
+        builder = StageReader({}, lexer=Lexer(), given={}, outer=platform_arguments("x86_64"), seen=None)
         builder.add(instruction)

@@ -65,7 +65,7 @@ def test_nothing_but_files_of_the_project_comes_into_an_image(change, late, vict
     """Before its kind is looked at, and between that and reading it."""
     written, said = [], ""
     try:
-        with host_access.Entries(str(tmp_path / "project")) as entries:
+        with host_access.EntryOpener(str(tmp_path / "project")) as entries:
             if not late:
                 CHANGES[change](victim, outside)
             items = runtime_layer.project(["d/key"], entries, {}, "/project")
@@ -88,7 +88,10 @@ def test_nothing_but_files_of_the_project_comes_into_an_image(change, late, vict
 def test_files_are_bounded_together(tmp_path):
     for name in "ab":
         (tmp_path / name).write_bytes(b"x" * 600)
-    with host_access.Entries(str(tmp_path)) as entries, pytest.raises(EnvtoolError, match=r"too large for an image"):
+    with (
+        host_access.EntryOpener(str(tmp_path)) as entries,
+        pytest.raises(EnvtoolError, match=r"too large for an image"),
+    ):
         items = runtime_layer.project(["a", "b"], entries, {}, "/project")
         list(runtime_layer.pieces(items, 0, entries, limit=1000))
 
@@ -96,7 +99,7 @@ def test_files_are_bounded_together(tmp_path):
 def test_a_file_that_grows_is_an_error(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(b"x" * 600)
-    with host_access.Entries(str(tmp_path)) as entries:
+    with host_access.EntryOpener(str(tmp_path)) as entries:
         pieces = runtime_layer.pieces(runtime_layer.project(["a"], entries, {}, "/project"), 0, entries)
         with pytest.raises(EnvtoolError, match=r"changed while it was read"):
             for _ in pieces:

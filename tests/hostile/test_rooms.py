@@ -12,16 +12,16 @@ import pytest
 
 from envtool import host_access
 from envtool.container import project_copy
-from envtool.container.outputs import Receiver
+from envtool.container.outputs import OutputReceiver
 from envtool.errors import EnvtoolError
 from envtool.fs import beneath, caller_paths
-from envtool.fs.beneath import Replaced
+from envtool.fs.beneath import DirectoryReplacedError
 from envtool.fs.directory import OpenDirectory
 from envtool.lock import file as lock_file
 from envtool.lock.lock import Lock
 from envtool.project import inputs, rundir, source_files
 from envtool.project import snapshot as snapshot_module
-from envtool.project.snapshot import Unknown
+from envtool.project.snapshot import SnapshotError
 from envtool.run import provenance
 from envtool.store import results
 from tests.hostile.test_writing import snapshot
@@ -52,7 +52,7 @@ def write_by_a_link_of_the_callers(root: str) -> None:
 def evidence_of_a_run(root: str) -> None:
     run, note = rundir.open_run(root)
     rundir.close_run(root, run)
-    raise Replaced(root) if note and not run.startswith(root) else AssertionError(run)
+    raise DirectoryReplacedError(root) if note and not run.startswith(root) else AssertionError(run)
 
 
 def see(root: str) -> None:
@@ -60,15 +60,15 @@ def see(root: str) -> None:
 
 
 ROOMS: dict[str, Callable[[str], object]] = {
-    "gate": lambda root: host_access.Gate(root).open("key").close(),
-    "gate, absolute": lambda root: host_access.Gate(root).open_absolute(f"{root}/key").close(),
-    "gate, a secret": lambda root: host_access.Gate(root).secret("s", "file:key"),
-    "gate, a secret of the caller's": lambda root: host_access.Gate(
-        root, host_access.Allowed(secrets={"s": "file:key"})
+    "gate": lambda root: host_access.HostAccess(root).open("key").close(),
+    "gate, absolute": lambda root: host_access.HostAccess(root).open_absolute(f"{root}/key").close(),
+    "gate, a secret": lambda root: host_access.HostAccess(root).secret("s", "file:key"),
+    "gate, a secret of the caller's": lambda root: host_access.HostAccess(
+        root, host_access.HostPermissions(secrets={"s": "file:key"})
     ).secret("s", ""),
-    "entries": lambda root: host_access.Entries(root).open("key"),
-    "entries below": lambda root: host_access.Entries(root).open("sub/key"),
-    "files": lambda root: source_files.Files(root).read("key"),
+    "entries": lambda root: host_access.EntryOpener(root).open("key"),
+    "entries below": lambda root: host_access.EntryOpener(root).open("sub/key"),
+    "files": lambda root: source_files.ProjectFiles(root).read("key"),
     "names": source_files.listed,
     "hidden": source_files.hidden,
     "history": source_files.history,
@@ -81,7 +81,7 @@ ROOMS: dict[str, Callable[[str], object]] = {
     "a report, by a link": write_by_a_link_of_the_callers,
     "evidence of a run": evidence_of_a_run,
     "the lock": lambda root: lock_file.write(root, "envtool.yaml", Lock()),
-    "outputs": lambda root: Receiver(root, owned=True).link("new", "key"),
+    "outputs": lambda root: OutputReceiver(root, owned=True).link("new", "key"),
     "a remembered output": lambda root: results._take(root, ["key"], f"{root}.taken", None),
     "an open directory": OpenDirectory.open,
     "a commit": lambda root: provenance.commit(root) or raised(root),
@@ -89,7 +89,7 @@ ROOMS: dict[str, Callable[[str], object]] = {
 
 
 def raised(root: str) -> None:
-    raise Replaced(root)
+    raise DirectoryReplacedError(root)
 
 
 @pytest.mark.parametrize("way", ["link", "directory", "nothing"])
@@ -104,7 +104,7 @@ def test_no_room_takes_another_directory_for_the_project(top, room, way):
         (top / "theirs").rename(top / "project")
         (top / "theirs").mkdir()
     before = snapshot(top / ("project" if way == "directory" else "theirs"))
-    with pytest.raises((OSError, EnvtoolError, Unknown)) as told:
+    with pytest.raises((OSError, EnvtoolError, SnapshotError)) as told:
         ROOMS[room](root)
     assert SECRET not in str(told.value)
     if way != "nothing":
@@ -118,7 +118,9 @@ def test_each_room_takes_the_project_that_was_found(top, room):
     beneath.hold(root)
     beneath.hold(root)
     os.makedirs(f"{root}.taken", exist_ok=True)
-    expected = {"tags": Replaced, "a commit": Replaced, "evidence": AssertionError}.get(room.removesuffix(" of a run"))
+    expected = {"tags": DirectoryReplacedError, "a commit": DirectoryReplacedError, "evidence": AssertionError}.get(
+        room.removesuffix(" of a run")
+    )
     if expected:  # there are none; and it came to where it should
         with pytest.raises(expected, match=root):
             ROOMS[room](root)
@@ -133,7 +135,7 @@ def test_a_project_that_is_held_is_never_another_one(top):
     (top / "project").rename(top / "moved")
     for _ in range(3):  # no new directory gets the number of one that is open
         (top / "project").mkdir()
-        with pytest.raises(Replaced):
+        with pytest.raises(DirectoryReplacedError):
             beneath.hold(root)
         assert beneath.identity(root) == identity
         (top / "project").rmdir()
@@ -143,7 +145,7 @@ def test_a_project_that_is_held_is_never_another_one(top):
 
 
 def test_a_project_that_is_not_the_one_that_is_meant(top):
-    with pytest.raises(Replaced):
+    with pytest.raises(DirectoryReplacedError):
         beneath.hold(str(top / "project"), (1, 2))
     assert beneath.identity(str(top / "project")) == ()
 

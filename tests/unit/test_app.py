@@ -21,17 +21,17 @@ def project(tmp_path):
 
 
 def names(project, *patterns):
-    return [env.name for env in app.load(app.Request(directory=str(project), envs=patterns)).envs]
+    return [env.name for env in app.load(app.CommandRequest(directory=str(project), envs=patterns)).envs]
 
 
 def test_the_spec_is_found_upward(project):
-    found = app.find_spec(app.Request(directory=str(project / "a/b")))
+    found = app.find_spec(app.CommandRequest(directory=str(project / "a/b")))
     assert found == str(project / "envtool.yaml")
 
 
 def test_no_spec_says_how_to_begin(tmp_path):
     with pytest.raises(UsageError) as caught:
-        app.find_spec(app.Request(directory=str(tmp_path)))
+        app.find_spec(app.CommandRequest(directory=str(tmp_path)))
     assert caught.value.code == "no-spec"
     assert "envtool init" in caught.value.hint
 
@@ -50,7 +50,7 @@ def test_an_unknown_env_suggests_the_near_one(project):
 
 
 def test_exec_wants_one_point_of_a_matrix(project):
-    spec = app.load(app.Request(directory=str(project)))
+    spec = app.load(app.CommandRequest(directory=str(project)))
     with pytest.raises(UsageError) as caught:
         app.one_env(spec, "unit")
     assert caught.value.code == "env-ambiguous"

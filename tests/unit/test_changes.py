@@ -8,7 +8,7 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envtool.fs.changes import Changes, state
+from envtool.fs.changes import DirectoryChanges, state
 from envtool.fs.directory import OpenDirectory
 
 
@@ -28,7 +28,7 @@ def opened(path, changes):
 
 
 def test_what_we_do_is_ours_alone(tmp_path):
-    changes = Changes()
+    changes = DirectoryChanges()
     with opened(tmp_path, changes) as directory:
         before = states(directory)
         write(directory, "a")
@@ -42,7 +42,7 @@ def test_what_we_do_is_ours_alone(tmp_path):
 
 
 def test_what_others_do_is_not(tmp_path):
-    changes = Changes()
+    changes = DirectoryChanges()
     with opened(tmp_path, changes) as directory:
         write(directory, "a")
         before = states(directory)
@@ -53,7 +53,7 @@ def test_what_others_do_is_not(tmp_path):
 
 
 def test_many_threads_are_one_of_us(tmp_path):
-    changes = Changes()
+    changes = DirectoryChanges()
     with opened(tmp_path, changes) as directory:
         before = states(directory)
         threads = [threading.Thread(target=write, args=(directory, str(number))) for number in range(20)]
@@ -66,7 +66,7 @@ def test_many_threads_are_one_of_us(tmp_path):
 
 @given(st.lists(st.booleans(), max_size=30), st.data())
 def test_a_chain_breaks_where_somebody_else_came_between(ours, data):
-    changes = Changes()
+    changes = DirectoryChanges()
     row = [(1, 1, number, number) for number in range(len(ours) + 1)]
     for number, own in enumerate(ours):
         if own:

@@ -7,9 +7,9 @@ import pytest
 
 from envtool import host_access
 from envtool.app import permissions
-from envtool.app.request import Request
+from envtool.app.request import CommandRequest
 from envtool.errors import SpecError, UsageError
-from envtool.host_access import Allowed, Gate
+from envtool.host_access import HostAccess, HostPermissions
 from envtool.model import BaseSpec, Env, Where
 from envtool.project import inputs
 from envtool.run import task_container
@@ -44,13 +44,13 @@ def text(file):
 def test_links_inside_are_followed_and_links_out_need_a_word(project):
     (project / "link").symlink_to("inside")
     (project / "out").symlink_to("../outside/secret")
-    assert text(Gate(str(project)).open("link")) == "mine"
-    error = refused(lambda: Gate(str(project), Allowed(called=CALLED)).open("out"))
+    assert text(HostAccess(str(project)).open("link")) == "mine"
+    error = refused(lambda: HostAccess(str(project), HostPermissions(called=CALLED)).open("out"))
     real = os.path.realpath(project / "out")
     assert error.hint == f"if it is yours to be read here: `envtool test --allow-file {real} -e unit`"
     for allowed in (real, os.path.dirname(real)):
-        assert text(Gate(str(project), Allowed(files=(allowed,))).open("out")) == "CANARY"
-    assert refused(lambda: Gate(str(project), Allowed(files=(real + "s",))).open("out")).code == "outside"
+        assert text(HostAccess(str(project), HostPermissions(files=(allowed,))).open("out")) == "CANARY"
+    assert refused(lambda: HostAccess(str(project), HostPermissions(files=(real + "s",))).open("out")).code == "outside"
 
 
 TOKENS = (
@@ -71,7 +71,7 @@ def test_gits_configuration_needs_a_word(project, path):
     (project / "link").symlink_to(path)
     (project / "way").symlink_to(os.path.dirname(path))
     for name in (path, "link", f"way/{os.path.basename(path)}"):
-        door = Gate(str(project), Allowed(called=CALLED))
+        door = HostAccess(str(project), HostPermissions(called=CALLED))
         real = f"{os.path.realpath(project)}/{path}"
         for call in (
             lambda door=door, name=name: door.open(name),
@@ -82,14 +82,14 @@ def test_gits_configuration_needs_a_word(project, path):
             assert refused(call).code == "outside"
         assert refused(lambda door=door, name=name: door.open(name)).hint.endswith(f"--allow-file {real} -e unit`")
         for allowed in (real, str(project)):
-            door = Gate(str(project), Allowed(files=(allowed,)))
+            door = HostAccess(str(project), HostPermissions(files=(allowed,)))
             assert text(door.open(name)) == "CANARY"
             assert inputs.find(str(project), [name], door=door)
-        assert refused(lambda name=name: Gate(str(project)).secret("s", f"file:{name}")).code in (
+        assert refused(lambda name=name: HostAccess(str(project)).secret("s", f"file:{name}")).code in (
             "outside",
             "secret-not-allowed",
         )
-        door = Gate(str(project), Allowed(secrets={"s": f"file:{name}"}))
+        door = HostAccess(str(project), HostPermissions(secrets={"s": f"file:{name}"}))
         assert door.secret("s", f"file:{name}") == b"CANARY"
 
 
@@ -97,13 +97,13 @@ def test_other_files_of_git_need_none(project):
     for path in (".git/HEAD", "config", ".gitconfig", ".github/config", "git/config"):
         (project / path).parent.mkdir(exist_ok=True)
         (project / path).write_text("mine")
-        assert text(Gate(str(project)).open(path)) == "mine"
+        assert text(HostAccess(str(project)).open(path)) == "mine"
         assert inputs.find(str(project), [path])
-    assert refused(lambda: Gate(str(project)).secret("s", "file:.git/HEAD")).code == "secret-not-allowed"
+    assert refused(lambda: HostAccess(str(project)).secret("s", "file:.git/HEAD")).code == "secret-not-allowed"
 
 
 def test_what_this_machine_names_itself_is_open_and_nothing_beside_it(project, tmp_path):
-    door = Gate(str(project))
+    door = HostAccess(str(project))
     secret = str(tmp_path / "outside/secret")
     assert refused(lambda: door.open_absolute(secret)).code == "outside"
     door.own(str(tmp_path / "outside"))
@@ -118,7 +118,7 @@ def test_nothing_but_regular_files_is_opened(project, tmp_path):
     (project / "circle").symlink_to("circle")
     with (project / "sparse").open("wb") as file:
         file.truncate(host_access.MOST + 1)
-    door = Gate(str(project), Allowed(files=("/dev",)))
+    door = HostAccess(str(project), HostPermissions(files=("/dev",)))
     (project / "device").symlink_to("/dev/zero")
     codes = [refused(lambda name=name: door.open(name)).code for name in ("fifo", "circle", "sparse", "device")]
     assert codes == ["not-a-file", "not-a-file", "too-large", "not-a-file"]
@@ -127,11 +127,11 @@ def test_nothing_but_regular_files_is_opened(project, tmp_path):
 
 
 def test_no_more_is_read_than_there_was(project):
-    with Gate(str(project)).open("inside") as file:
+    with HostAccess(str(project)).open("inside") as file:
         pieces = host_access.pieces(file)
         (project / "inside").write_text("mine" * 100)
         assert len(b"".join(pieces)) <= 400
-    with Gate(str(project)).open("inside") as file:
+    with HostAccess(str(project)).open("inside") as file:
         assert len(b"".join(host_access.pieces(file))) == os.stat(project / "inside").st_size
 
 
@@ -139,9 +139,9 @@ def test_no_more_is_read_than_there_was(project):
 
 
 def test_a_secret_of_the_project_is_its_own(project):
-    assert Gate(str(project)).secret("s", "file:inside") == b"mine"
-    assert Gate(str(project)).secret("s", "file:gone") is None
-    assert Gate(str(project)).secret("s", "") is None
+    assert HostAccess(str(project)).secret("s", "file:inside") == b"mine"
+    assert HostAccess(str(project)).secret("s", "file:gone") is None
+    assert HostAccess(str(project)).secret("s", "") is None
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_secret_of_the_project_is_its_own(project):
 )
 def test_any_other_secret_needs_the_callers_word(project, monkeypatch, source):
     monkeypatch.setenv("TOKEN", "CANARY")
-    error = refused(lambda: Gate(str(project), Allowed(called=CALLED)).secret("s", source))
+    error = refused(lambda: HostAccess(str(project), HostPermissions(called=CALLED)).secret("s", source))
     assert error.code == "secret-not-allowed"
     assert "envtool test --allow-secret " in error.hint
     assert f"s={source}" in error.hint.replace("'", "")
@@ -158,17 +158,20 @@ def test_any_other_secret_needs_the_callers_word(project, monkeypatch, source):
 def test_what_the_caller_says_comes_first(project, monkeypatch, tmp_path):
     monkeypatch.setenv("TOKEN", "t")
     monkeypatch.setenv("OTHER", "CANARY")
-    assert Gate(str(project), Allowed(secrets={"s": ""})).secret("s", "env:TOKEN") == b"t"
-    assert Gate(str(project), Allowed(secrets={"s": "env:TOKEN"})).secret("s", "env:OTHER") == b"t"
-    assert Gate(str(project), Allowed(secrets={"s": "env:TOKEN"})).secret("s", "") == b"t"
+    assert HostAccess(str(project), HostPermissions(secrets={"s": ""})).secret("s", "env:TOKEN") == b"t"
+    assert HostAccess(str(project), HostPermissions(secrets={"s": "env:TOKEN"})).secret("s", "env:OTHER") == b"t"
+    assert HostAccess(str(project), HostPermissions(secrets={"s": "env:TOKEN"})).secret("s", "") == b"t"
     place = str(tmp_path / "outside/secret")
-    assert Gate(str(project), Allowed(secrets={"s": f"file:{place}"})).secret("s", "file:inside") == b"CANARY"
-    refused(lambda: Gate(str(project), Allowed(secrets={"other": ""})).secret("s", "env:TOKEN"))
+    assert (
+        HostAccess(str(project), HostPermissions(secrets={"s": f"file:{place}"})).secret("s", "file:inside")
+        == b"CANARY"
+    )
+    refused(lambda: HostAccess(str(project), HostPermissions(secrets={"other": ""})).secret("s", "env:TOKEN"))
 
 
 def test_a_link_to_a_secret_outside_is_none_of_the_projects(project):
     (project / "link").symlink_to("../outside/secret")
-    assert refused(lambda: Gate(str(project)).secret("s", "file:link")).code == "outside"
+    assert refused(lambda: HostAccess(str(project)).secret("s", "file:link")).code == "outside"
 
 
 # ---- variables -------------------------------------------------------------------------------------------------------
@@ -198,7 +201,7 @@ def env(*passed, network):
 def test_what_pass_may_have(passed, network, allowed, wrong):
     host = {"TOKEN": "CANARY", "TERM": "x", "CI": "1", "LANG": "C", "LC_ALL": "C", "ENVTOOL_CACHE_KEY": "k"}
     one = env(*passed, network=network)
-    said = Allowed(variables=allowed, called=CALLED)
+    said = HostPermissions(variables=allowed, called=CALLED)
     if not wrong:
         task_container.check((one,), said, host)
         assert "ENVTOOL_CACHE_KEY" not in task_container.passed(one, host)
@@ -233,7 +236,7 @@ def config(tmp_path, monkeypatch):
 
 
 def allowed(project, **said):
-    return permissions.allowed(Request(**said), str(project))
+    return permissions.allowed(CommandRequest(**said), str(project))
 
 
 def test_what_is_said_for_all_and_for_one(config, project):
@@ -261,7 +264,7 @@ def test_what_the_caller_types_has_to_be_there(config, project, path):
 
 
 def test_without_a_file_nothing_is_allowed(config, project):
-    assert allowed(project) == Allowed()
+    assert allowed(project) == HostPermissions()
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from tests.unit.test_inputs import _fields
 
 from envtool.errors import UsageError
-from envtool.host_access import Allowed, Gate
+from envtool.host_access import HostAccess, HostPermissions
 from envtool.kinds.copy import Copy
 from envtool.project import inputs
 from tests.unit.kinds.test_kinds import request as asked
@@ -37,7 +37,9 @@ def tree(tmp_path):
 
 
 def door(tree, *names):
-    return Gate(str(tree), Allowed(files=tuple(str(tree.parent / name) for name in names), called=(("test",), ())))
+    return HostAccess(
+        str(tree), HostPermissions(files=tuple(str(tree.parent / name) for name in names), called=(("test",), ()))
+    )
 
 
 def follows(link, path):
@@ -89,7 +91,7 @@ def test_it_is_refused_with_the_line_to_type_where_not(tree, tmp_path, pattern):
     (line,) = gate.allowed.asked
     assert line[0] == "--allow-file"
     assert f"`envtool test --allow-file {line[1]}`" in caught.value.hint
-    again = Gate(str(tree), Allowed(files=(os.path.realpath(line[1]),)))
+    again = HostAccess(str(tree), HostPermissions(files=(os.path.realpath(line[1]),)))
     assert inputs.find(str(tree), [pattern], follows=follows, door=again), "what was typed is enough"
 
 
@@ -115,7 +117,7 @@ def test_what_leads_out_to_nothing_is_not_to_be_allowed(tree):
 
 
 def test_what_was_refused_in_one_call_is_allowed_by_one_line():
-    said = Allowed(called=(("-C", "x", "test"), ("--allow-secret", "s=old", "-e", "unit")))
+    said = HostPermissions(called=(("-C", "x", "test"), ("--allow-secret", "s=old", "-e", "unit")))
     assert said.line("--allow-pass", "A", "--allow-pass", "B").endswith(
         "--allow-pass A --allow-pass B --allow-secret s=old -e unit"
     )

@@ -9,7 +9,7 @@ import pytest
 
 from envtool.cli import main
 from envtool.errors import refused
-from envtool.fs.beneath import Replaced
+from envtool.fs.beneath import DirectoryReplacedError
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,6 @@ def test_what_is_nobodys_refusal_is_a_bug(capsys, monkeypatch):
 
 
 def test_a_project_that_was_moved_is_said_in_a_sentence():
-    said = refused(Replaced("/home/me/app"))
+    said = refused(DirectoryReplacedError("/home/me/app"))
     assert said.message == "the project's directory was moved or replaced meanwhile: /home/me/app"
     assert (said.code, said.hint) == ("project-replaced", "run it again")

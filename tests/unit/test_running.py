@@ -11,7 +11,7 @@ from envtool import app, errors
 from envtool.app import tasks
 from envtool.cli.session import status
 from envtool.model import Where
-from envtool.project.snapshot import Unknown
+from envtool.project.snapshot import SnapshotError
 from envtool.run import fast_plan
 from envtool.run.result import Result
 
@@ -28,7 +28,7 @@ RAISED = {
     "a library's own": (OSError("odd"), 3, "this is a bug"),
     "a bug": (ZeroDivisionError("division by zero"), 3, "ZeroDivisionError: division by zero (this is a bug)"),
     "a deep one": (RecursionError("too deep"), 3, "this is a bug"),
-    "of a view": (Unknown("odd"), 3, "this is a bug"),
+    "of a view": (SnapshotError("odd"), 3, "this is a bug"),
     "no memory": (MemoryError(), 3, "this is a bug"),
 }  # fmt: skip
 
@@ -58,7 +58,7 @@ def run(project, monkeypatch, error):
     monkeypatch.setattr(tasks.result_cache, "perform", perform)
     cancel = app.Cancel.make()
     try:
-        return app.run(app.Request(directory=str(project), jobs=1), "test", lambda event: None, cancel)
+        return app.run(app.CommandRequest(directory=str(project), jobs=1), "test", lambda event: None, cancel)
     finally:
         cancel.close()
 
@@ -99,7 +99,7 @@ def test_what_is_only_a_help_ends_no_run(project, monkeypatch, error):
     monkeypatch.setattr(fast_plan, "unchanged", unchanged)
     monkeypatch.setattr(tasks.result_cache, "perform", lambda asked, stacks, again: (passed(asked), _Trace(asked)))
     cancel = app.Cancel.make()
-    results = app.run(app.Request(directory=str(project), jobs=1), "test", lambda event: None, cancel)
+    results = app.run(app.CommandRequest(directory=str(project), jobs=1), "test", lambda event: None, cancel)
     cancel.close()
     assert [each.outcome for each in results] == ["passed"] * 3
 
@@ -135,7 +135,7 @@ def test_one_line_allows_all_that_kept_envs_from_being_made(project, monkeypatch
 
     monkeypatch.setattr(tasks.result_cache, "perform", perform)
     cancel = app.Cancel.make()
-    app.run(app.Request(directory=str(project), jobs=1, called=(("test",), ())), "test", told.append, cancel)
+    app.run(app.CommandRequest(directory=str(project), jobs=1, called=(("test",), ())), "test", told.append, cancel)
     cancel.close()
     notes = [event.text for event in told if type(event).__name__ == "Noted"]
     assert [note for note in notes if "to allow all" in note] == (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from envtool.app import Request, load
+from envtool.app import CommandRequest, load
 from envtool.app.starter import built
 from envtool.cli.main import main
 from envtool.testing import MemoryProject
@@ -132,7 +132,7 @@ def init(tmp_path, monkeypatch, capsys):
         (tmp_path / ".git/refs").mkdir(exist_ok=True)
         status = main([*argv, "init"])
         said = capsys.readouterr().err
-        spec = load(Request()) if (tmp_path / "envtool.yaml").exists() else None
+        spec = load(CommandRequest()) if (tmp_path / "envtool.yaml").exists() else None
         return status, said, {env.name: env for env in spec.envs} if spec else {}
 
     return call

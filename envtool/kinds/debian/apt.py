@@ -27,8 +27,8 @@ from envtool.kinds.debian import bootstrap
 from envtool.kinds.debian import pins as pinned
 
 if TYPE_CHECKING:
-    from envtool.kinds.debian.apt_sources import Ground
-    from envtool.kinds.debian.package_index import Index
+    from envtool.kinds.debian.apt_sources import AptSources
+    from envtool.kinds.debian.package_index import PackageIndex
 
 _NAME: Json = {
     "type": "string",
@@ -46,14 +46,14 @@ _NAMES: Json = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class AptOptions:
     """What the spec says: package names and whether recommended ones come along."""
 
     packages: tuple[str, ...]
     recommends: bool = False
 
     @classmethod
-    def read(cls, options: Json) -> Wish:
+    def read(cls, options: Json) -> AptOptions:
         """From the options of the spec: a list, or a mapping."""
         value: Any = {"packages": options} if isinstance(options, list) else options
         return cls(packages=tuple(value["packages"]), recommends=value.get("recommends", False))
@@ -97,7 +97,7 @@ class Apt(Kind):
         """Ask the apt of the stack what it would install, without network, from the verified index."""
         from envtool.kinds.debian import apt_sources
 
-        wish = Wish.read(request.options)
+        wish = AptOptions.read(request.options)
         ground = apt_sources.ground(request, site)
         answer = _ask(wish, ground, site, "-qq", "--print-uris")
         if answer.status:
@@ -128,14 +128,14 @@ class Apt(Kind):
 
     def material(self, request: Request, pins: Json) -> Json:
         """The debs (whose names and hashes are in the key), and which of them were asked for."""
-        wish = Wish.read(request.options)
+        wish = AptOptions.read(request.options)
         return {"packages": [*sorted(wish.packages)], "recommends": wish.recommends}
 
     def build(self, request: Request, pins: Any) -> Recipe:
         """Offer the debs to apt as an archive of their own, and let it install what was asked for."""
         from envtool.kinds.debian import offline_repo
 
-        wish = Wish.read(request.options)
+        wish = AptOptions.read(request.options)
         debs: list[Json] = [
             [pinned.file_name(item), item["size"], item["sha256"]]
             for item in sorted(pins["debs"], key=pinned.file_name)
@@ -180,7 +180,7 @@ exec "$@"
 """
 
 
-def _ask(wish: Wish, ground: Ground, site: Site, *how: str) -> Completed:
+def _ask(wish: AptOptions, ground: AptSources, site: Site, *how: str) -> Completed:
     sources = "\n".join(
         f"deb [arch={ground.arch} trusted=yes] http://{index}.invalid {item.suite} {item.component}"
         for index, item in enumerate(ground.lists)
@@ -229,11 +229,11 @@ def _pin(line: str) -> dict[str, Any]:
     }
 
 
-def _refusal(wish: Wish, ground: Ground, answer: Completed) -> ResolveError:
+def _refusal(wish: AptOptions, ground: AptSources, answer: Completed) -> ResolveError:
     from envtool.kinds.debian import dependencies, suite_index
 
     said = (answer.stdout + b"\n" + answer.stderr).decode(errors="replace")
-    index: Index | None = None
+    index: PackageIndex | None = None
     if "Unable to locate package" in said or "has no installation candidate" in said:
         index = suite_index.read(ground.lists, ground.paths)
         try:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ground:
+class AptSources:
     """The lists to choose from, and where each lies on this machine."""
 
     suite: str
@@ -30,7 +30,7 @@ class Ground:
     paths: Sequence[PathLike[str]]
 
 
-def ground(request: Request, site: Site) -> Ground:
+def ground(request: Request, site: Site) -> AptSources:
     """The index under a layer. Raises SpecError, ResolveError, FetchError."""
     if request.base_kind == "host":
         problem = Problem(
@@ -46,7 +46,7 @@ def ground(request: Request, site: Site) -> Ground:
     return _own(request, site)
 
 
-def _at_hand(suite: str, arch: str, found: tuple[PackageList, ...], site: Site, request: Request) -> Ground:
+def _at_hand(suite: str, arch: str, found: tuple[PackageList, ...], site: Site, request: Request) -> AptSources:
     mirrors.own(site)
     try:
         paths = site.fetch([item.fetch(mirrors.places(item.url, suite, item.suite, request.epoch)) for item in found])
@@ -58,7 +58,7 @@ def _at_hand(suite: str, arch: str, found: tuple[PackageList, ...], site: Site, 
             code="index-gone",
             hint=f"`envtool lock --upgrade {request.base_name}` moves base and layers to one new index",
         ) from error
-    return Ground(suite=suite, arch=arch, lists=found, paths=paths)
+    return AptSources(suite=suite, arch=arch, lists=found, paths=paths)
 
 
 # ---- systems that we did not make ----------------------------------------------------------------------------
@@ -74,7 +74,7 @@ exec tar -chf - --ignore-failed-read "$@" 2>/dev/null
 """
 
 
-def _own(request: Request, site: Site) -> Ground:
+def _own(request: Request, site: Site) -> AptSources:
     answer = site.run(Command(argv=("/bin/sh", "-c", _READ)))
     arch = answer.stderr.decode(errors="replace").strip().splitlines()[:1]
     if answer.status not in (0, 2) or not arch or not answer.stdout:
@@ -106,8 +106,8 @@ def _own(request: Request, site: Site) -> Ground:
     return _at_hand(sources[0].suite, arch[0], tuple(found), site, request)
 
 
-def _sources(files: dict[str, bytes]) -> list[mirrors.Source]:
-    found: list[mirrors.Source] = []
+def _sources(files: dict[str, bytes]) -> list[mirrors.AptSource]:
+    found: list[mirrors.AptSource] = []
     for path in sorted(files, key=lambda name: (name != "etc/apt/sources.list", name)):
         text = files[path].decode(errors="replace")
         if path.startswith("etc/apt/sources.list.d/") and path.endswith(".sources"):
@@ -117,7 +117,7 @@ def _sources(files: dict[str, bytes]) -> list[mirrors.Source]:
     return found
 
 
-def _keyrings(files: dict[str, bytes], sources: list[mirrors.Source]) -> tuple[release.Keyring, ...]:
+def _keyrings(files: dict[str, bytes], sources: list[mirrors.AptSource]) -> tuple[release.Keyring, ...]:
     # As apt does: the keys that the source names, else all that the system trusts.
     named = [item.signed_by.lstrip("/") for item in sources if item.signed_by]
     trusted = [path for path in files if path.startswith("etc/apt/trusted.gpg") and path.endswith((".gpg", ".asc"))]

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from envtool.api import Call, Fetch, Json, Kind, Recipe, Request, Site, shapes
 from envtool.kinds.debian import bootstrap
 from envtool.kinds.debian import pins as pinned
-from envtool.kinds.debian.suite_options import Wish
+from envtool.kinds.debian.suite_options import SuiteOptions
 
 _STRINGS: dict[str, Json] = {"type": "array", "items": {"type": "string", "minLength": 1}}
 _SUITE: dict[str, Json] = {
@@ -77,7 +77,7 @@ class Debian(Kind):
 
     def inputs(self, options: Json) -> tuple[str, ...]:
         """The keyring, when the project brings one."""
-        keyring = Wish.read(options).keyring
+        keyring = SuiteOptions.read(options).keyring
         return (keyring,) if keyring else ()
 
     def resolve(self, request: Request, site: Site) -> Json:
@@ -168,9 +168,9 @@ class Debian(Kind):
         return pinned.summary(pins)
 
 
-def _located(request: Request) -> Wish:
+def _located(request: Request) -> SuiteOptions:
     """What the spec says, with the keyring's path in the project."""
-    wish = Wish.read(request.options)
+    wish = SuiteOptions.read(request.options)
     if not wish.keyring:
         return wish
     return replace(wish, keyring=posixpath.normpath(posixpath.join(request.directory, wish.keyring)))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from envtool.api import Command, Fetch, FetchError, Site
 from envtool.kinds.debian import mirrors, suite_index, suites
-from envtool.kinds.debian.suite_options import Wish
+from envtool.kinds.debian.suite_options import SuiteOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ _TRIPLET = re.compile(r"/[a-z0-9_]+-linux-gnu[a-z0-9]*/")
 _NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+$")
 
 
-def packages(wish: Wish, ends: Sequence[str], site: Site) -> dict[str, str]:
+def packages(wish: SuiteOptions, ends: Sequence[str], site: Site) -> dict[str, str]:
     """Of each path's end, as in `ffi.h` or `pkgconfig/x.pc`: the package of the suite that has such a file in the most
     usual place. What no package has is left out. Raises ResolveError, FetchError."""
     mirrors.own(site)
@@ -59,7 +59,7 @@ def of_system(ends: Sequence[str], site: Site) -> dict[str, str]:
     suite = re.search(r"^VERSION_CODENAME=\"?([a-z]+)\"?$", said, re.MULTILINE)
     if not suite or not suites.family(suite[1]):
         return {}
-    return packages(Wish(suite=suite[1]), ends, site)
+    return packages(SuiteOptions(suite=suite[1]), ends, site)
 
 
 def _rank(path: str, package: str) -> tuple[bool, int, bool, int, str]:

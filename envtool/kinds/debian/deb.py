@@ -38,7 +38,7 @@ class ArchiveError(ValueError):
         return str(self)
 
 
-class Member(NamedTuple):
+class DebMember(NamedTuple):
     """One member: `path` relative without `./` (empty for the top), `kind` one of the constants above, `mtime` in
     seconds, data at `start`:`start + size` of the archive.
     """
@@ -201,7 +201,7 @@ def _zstd_error() -> type[Exception]:
     return zstandard.ZstdError
 
 
-def members(data: bytes) -> Iterator[Member]:
+def members(data: bytes) -> Iterator[DebMember]:
     """The members of a tar. Raises ArchiveError for `..`, devices, and whatever does not add up."""
     at, long_name, long_link = 0, "", ""
     while at + 512 <= len(data):
@@ -232,7 +232,7 @@ def members(data: bytes) -> Iterator[Member]:
         kind = _KINDS.get(flag)
         if kind is None:
             raise ArchiveError(f"`{name}` is a device or something else that a package may not bring")
-        yield Member(
+        yield DebMember(
             path=normal(name),
             kind=kind,
             mode=_number(head[100:108]) & 0o7777,

@@ -14,13 +14,13 @@ from envtool.api import ResolveError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from envtool.kinds.debian.package_index import Index, Package
+    from envtool.kinds.debian.package_index import DebianPackage, PackageIndex
 
 # `usrmerge | usr-is-merged` would bring the converter and its perl modules; what we unpack is merged from the start.
 CONVERTER, MERGED = "usrmerge", "usr-is-merged"
 
 
-def minimal(index: Index, more: Iterable[str] = (), *, suite: str) -> list[Package]:
+def minimal(index: PackageIndex, more: Iterable[str] = (), *, suite: str) -> list[DebianPackage]:
     """A minimal system: everything essential or of priority required, and apt, with what they need; and `more`."""
     check(index, more, suite)
     required = [*index.marked("Essential", "yes"), *index.marked("Priority", "required"), "apt"]
@@ -31,10 +31,10 @@ def minimal(index: Index, more: Iterable[str] = (), *, suite: str) -> list[Packa
     return chosen
 
 
-def closure(index: Index, seed: Iterable[str], *, suite: str) -> list[Package]:
+def closure(index: PackageIndex, seed: Iterable[str], *, suite: str) -> list[DebianPackage]:
     """All packages needed by the seed, sorted by name. Raises ResolveError for what cannot be satisfied."""
-    chosen: dict[str, Package] = {}
-    offered: dict[str, list[Package]] = {}  # virtual name -> chosen packages that provide it
+    chosen: dict[str, DebianPackage] = {}
+    offered: dict[str, list[DebianPackage]] = {}  # virtual name -> chosen packages that provide it
     todo: list[tuple[str, str]] = [(name, "") for name in seed]
     while todo:
         name, wanted_by = todo.pop(0)
@@ -53,7 +53,7 @@ def closure(index: Index, seed: Iterable[str], *, suite: str) -> list[Package]:
     return [chosen[name] for name in sorted(chosen)]
 
 
-def check(index: Index, names: Iterable[str], suite: str) -> None:
+def check(index: PackageIndex, names: Iterable[str], suite: str) -> None:
     """Raise ResolveError (code no-package) that names all of these that the index does not have, with what they are
     like."""
     missing = [name for name in dict.fromkeys(names) if name not in index and not index.providers(name)]
@@ -88,7 +88,7 @@ def _close(name: str, index: Iterable[str]) -> list[str]:
     return sorted(like, key=rank)[:3]
 
 
-def _named(index: Index, name: str, wanted_by: str, suite: str) -> Package:
+def _named(index: PackageIndex, name: str, wanted_by: str, suite: str) -> DebianPackage:
     if name in index:
         return index[name]
     providers = index.providers(name)
@@ -98,11 +98,11 @@ def _named(index: Index, name: str, wanted_by: str, suite: str) -> Package:
     raise ResolveError(f"no package `{name}` in {suite}{because}", code="no-package", hint=near(name, index))
 
 
-def _provided(package: Package) -> list[str]:
+def _provided(package: DebianPackage) -> list[str]:
     return [item.strip().partition(" ")[0].partition(":")[0] for item in package.provides.split(",") if item.strip()]
 
 
-def _relations(package: Package) -> list[list[dict[str, object]]]:
+def _relations(package: DebianPackage) -> list[list[dict[str, object]]]:
     from debian.deb822 import PkgRelation
 
     found: list[list[dict[str, object]]] = []
@@ -114,9 +114,9 @@ def _relations(package: Package) -> list[list[dict[str, object]]]:
 
 def _met(
     item: dict[str, object],
-    index: Index,
-    chosen: dict[str, Package],
-    offered: dict[str, list[Package]],
+    index: PackageIndex,
+    chosen: dict[str, DebianPackage],
+    offered: dict[str, list[DebianPackage]],
     pending: set[str],
 ) -> bool:
     name = str(item["name"])
@@ -129,13 +129,13 @@ def _met(
     return any(provider.name in pending or provider.name in chosen for provider in _virtual(item, index))
 
 
-def _virtual(item: dict[str, object], index: Index) -> list[Package]:
+def _virtual(item: dict[str, object], index: PackageIndex) -> list[DebianPackage]:
     # A versioned relation is met by a versioned Provides alone; those are rare below a minimal system (perlapi-*,
     # *-abi-*), and name the version in their own name or hold by construction of the archive.
     return index.providers(str(item["name"]))
 
 
-def _pick(index: Index, alternatives: list[dict[str, object]], package: Package, suite: str) -> str:
+def _pick(index: PackageIndex, alternatives: list[dict[str, object]], package: DebianPackage, suite: str) -> str:
     for item in alternatives:
         name = str(item["name"])
         if name in index and _fits(index[name], item):
@@ -147,7 +147,7 @@ def _pick(index: Index, alternatives: list[dict[str, object]], package: Package,
     raise ResolveError(f"package `{package.name}` needs `{text}`, which {suite} does not have", code="unsatisfied")
 
 
-def _fits(package: Package, item: dict[str, object]) -> bool:
+def _fits(package: DebianPackage, item: dict[str, object]) -> bool:
     version = item.get("version")
     if not isinstance(version, tuple):
         return True

@@ -24,7 +24,7 @@ _ONE_LINE = re.compile(r"deb\s+(?:\[(?P<options>[^]]*)\]\s+)?(?P<url>\S+)\s+(?P<
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class AptSource:
     """One entry of an apt configuration: `signed_by` is a path, or empty."""
 
     url: str  # without a slash at its end
@@ -33,7 +33,7 @@ class Source:
     signed_by: str = ""
 
 
-def one_line(text: str) -> Iterator[Source]:
+def one_line(text: str) -> Iterator[AptSource]:
     """Entries of a sources.list."""
     for line in text.splitlines():
         found = _ONE_LINE.match(line.strip())
@@ -41,7 +41,7 @@ def one_line(text: str) -> Iterator[Source]:
             continue
         options = dict(item.partition("=")[::2] for item in (found["options"] or "").split())
         signed = options.get("signed-by", "")
-        yield Source(
+        yield AptSource(
             url=found["url"].rstrip("/"),
             suite=found["suite"],
             components=tuple(found["components"].split()),
@@ -49,7 +49,7 @@ def one_line(text: str) -> Iterator[Source]:
         )
 
 
-def deb822(text: str) -> Iterator[Source]:
+def deb822(text: str) -> Iterator[AptSource]:
     """Entries of a .sources file: every URI with every suite. Disabled and deb-src stanzas are left out."""
     for stanza in re.split(r"\n\s*\n", text):
         fields: dict[str, str] = {}
@@ -68,7 +68,7 @@ def deb822(text: str) -> Iterator[Source]:
         signed = fields.get("signed-by", "")
         for url in fields.get("uris", "").split():
             for suite in fields.get("suites", "").split():
-                yield Source(
+                yield AptSource(
                     url=url.rstrip("/"),
                     suite=suite,
                     components=tuple(fields.get("components", "").split()),
@@ -76,9 +76,9 @@ def deb822(text: str) -> Iterator[Source]:
                 )
 
 
-def configured(etc: str = "/etc/apt") -> tuple[Source, ...]:
+def configured(etc: str = "/etc/apt") -> tuple[AptSource, ...]:
     """What the host's own apt is told, in the order of its files; empty on a host without apt."""
-    found: list[Source] = []
+    found: list[AptSource] = []
     parts = f"{etc}/sources.list.d"
     names = sorted(os.listdir(parts)) if os.path.isdir(parts) else []
     for path in [f"{etc}/sources.list", *(f"{parts}/{name}" for name in names)]:
@@ -94,7 +94,7 @@ def configured(etc: str = "/etc/apt") -> tuple[Source, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mirrors:
+class SuiteMirrors:
     """Where to look for a suite (`main`), and for its security pocket; in the order in which to try."""
 
     main: tuple[str, ...]
@@ -108,9 +108,9 @@ def choose(
     *,
     mirror: str = "",
     security: str = "",
-    sources: Iterable[Source],
+    sources: Iterable[AptSource],
     environ: Mapping[str, str],
-) -> Mirrors:
+) -> SuiteMirrors:
     """The mirrors for a suite. Raises ResolveError where nothing says where the archive is."""
     archive = family(suite)
     ours = [item for item in sources if family(item.suite) and archive in ("", family(item.suite))]
@@ -133,7 +133,7 @@ def choose(
     beside = [f"{url}-security" for url in main] if archive != "ubuntu" else []
     hosts = [item.url for item in ours if _is_security(item.suite)]
     candidates = [security] if security else [*beside, *main, *hosts] if told else [*hosts, *beside, *main]
-    return Mirrors(
+    return SuiteMirrors(
         main=main,
         security=_unique(candidates),
         archive=archive,

@@ -24,7 +24,7 @@ _IMPORTANCE = {"required": 0, "important": 1, "standard": 2, "optional": 3, "ext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Package:
+class DebianPackage:
     """One binary package of an index. Relations are the text of the field; `size` bytes."""
 
     name: str
@@ -51,7 +51,7 @@ class Package:
         return _IMPORTANCE.get(self.priority, 5), self.name
 
 
-class Index:
+class PackageIndex:
     """All packages of several Packages files; the highest version of a name wins. Immutable once made."""
 
     def __init__(self, texts: Sequence[str]) -> None:
@@ -60,7 +60,7 @@ class Index:
         for origin, text in enumerate(texts):
             for found in _NAME.finditer(text):
                 self._places.setdefault(found[1], []).append((origin, found.start()))
-        self._parsed: dict[str, Package] = {}
+        self._parsed: dict[str, DebianPackage] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self._places
@@ -68,12 +68,12 @@ class Index:
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
 
-    def __getitem__(self, name: str) -> Package:
+    def __getitem__(self, name: str) -> DebianPackage:
         if name not in self._parsed:
             self._parsed[name] = self._best(self.versions(name))
         return self._parsed[name]
 
-    def versions(self, name: str) -> list[Package]:
+    def versions(self, name: str) -> list[DebianPackage]:
         """Every version of a name that is on offer; empty for an unknown one."""
         return [self._package(origin, start) for origin, start in self._places.get(name, ())]
 
@@ -97,7 +97,7 @@ class Index:
                     found.setdefault(item.strip().partition(" ")[0].partition(":")[0], []).append(name)
         return found
 
-    def providers(self, virtual: str) -> list[Package]:
+    def providers(self, virtual: str) -> list[DebianPackage]:
         """Packages that provide a name, the one to prefer first."""
         names = dict.fromkeys(self._providers.get(virtual, ()))
         return sorted((self[name] for name in names), key=lambda item: item.rank)
@@ -107,13 +107,13 @@ class Index:
         found = _NAME.search(text, start)
         return found[1] if found else ""
 
-    def _package(self, origin: int, start: int) -> Package:
+    def _package(self, origin: int, start: int) -> DebianPackage:
         text = self._texts[origin]
         end = text.find("\n\n", start)
         stanza = text[start : end if end >= 0 else len(text)]
         fields = {name.lower(): value for name, value in _FIELD.findall(stanza)}
         try:
-            return Package(
+            return DebianPackage(
                 name=fields["package"],
                 version=fields["version"],
                 architecture=fields["architecture"],
@@ -133,7 +133,7 @@ class Index:
                 f"the index describes package `{fields.get('package', '?')}` badly: {error}", code="index"
             ) from error
 
-    def _best(self, items: list[Package]) -> Package:
+    def _best(self, items: list[DebianPackage]) -> DebianPackage:
         if len(items) == 1:
             return items[0]
         if not items:

@@ -11,7 +11,7 @@ from envtool.fs.sizes import said
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from envtool.kinds.debian.package_index import Package
+    from envtool.kinds.debian.package_index import DebianPackage
 
 
 _WORD: Json = {
@@ -90,7 +90,7 @@ def from_pins(pins: Any) -> tuple[PackageList, ...]:
     return tuple(PackageList(**{field: item.get(field, "") for field in _LIST_FIELDS}) for item in pins["lists"])
 
 
-def pin(package: Package) -> dict[str, Json]:
+def pin(package: DebianPackage) -> dict[str, Json]:
     """A package as it stands in the pins; `list` says which of the lists it is from, 0 is left out."""
     found: dict[str, Json] = {
         "name": package.name,

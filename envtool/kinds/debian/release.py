@@ -28,7 +28,7 @@ _ENTRY = re.compile(r"^ ([0-9a-f]{64}) +([0-9]{1,18}) (\S+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class ReleaseFile:
     """A file of the archive as its Release names it: `path` is below dists/SUITE, `size` bytes."""
 
     path: str
@@ -46,7 +46,7 @@ class Release:
     suite: str
     codename: str
     by_hash: bool
-    files: dict[str, Entry]
+    files: dict[str, ReleaseFile]
     signers: tuple[str, ...]  # fingerprints of the certificates
 
 
@@ -164,7 +164,7 @@ def parse(data: bytes, *, keyrings: Sequence[Keyring], what: str) -> Release:
     if not marker or "Date" not in fields:
         raise ResolveError(f"{what} has no SHA256 section or no Date: too old an archive", code="release")
     body = re.split(r"^(?=\S)", body.partition("\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
-    files = {name: Entry(path=name, sha256=digest, size=int(size)) for digest, size, name in _ENTRY.findall(body)}
+    files = {name: ReleaseFile(path=name, sha256=digest, size=int(size)) for digest, size, name in _ENTRY.findall(body)}
     return Release(
         sha256=hashlib.sha256(data).hexdigest(),
         date=_time(fields["Date"], what),

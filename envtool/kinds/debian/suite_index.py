@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from envtool.api import FetchError, ResolveError, Site
 from envtool.kinds.debian import mirrors, release, suites
 from envtool.kinds.debian.deb import inflated
-from envtool.kinds.debian.package_index import Index
+from envtool.kinds.debian.package_index import PackageIndex
 from envtool.kinds.debian.pins import PackageList
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from envtool.kinds.debian.suite_options import Wish
+    from envtool.kinds.debian.suite_options import SuiteOptions
 
 _FORMS = ("xz", "gz")
 MOST_KEYS = 16 << 20  # bytes of a keyring
@@ -25,7 +25,7 @@ LARGEST = 1 << 30  # bytes of a Packages file: those of Debian have 60 MB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Archive:
+class VerifiedSuite:
     """A suite with its pockets, verified. `date` (seconds) is the main suite's; `suite` its code name."""
 
     suite: str
@@ -41,7 +41,9 @@ def architecture(machine: str) -> str:
     return suites.ARCHITECTURES[machine]
 
 
-def find(wish: Wish, site: Site, *, environ: Mapping[str, str], sources: tuple[mirrors.Source, ...]) -> Archive:
+def find(
+    wish: SuiteOptions, site: Site, *, environ: Mapping[str, str], sources: tuple[mirrors.AptSource, ...]
+) -> VerifiedSuite:
     """Ask the mirrors for a suite and its pockets. Raises ResolveError, FetchError."""
     arch = architecture(site.arch)
     asked = ask(wish, site, environ=environ, sources=sources)
@@ -61,20 +63,22 @@ def find(wish: Wish, site: Site, *, environ: Mapping[str, str], sources: tuple[m
             site.note(f"{name}: not on this mirror")
             continue
         lists += [listed(at, found, name, part, arch) for part in components if has(found, part, arch)]
-    return Archive(suite=suite, arch=arch, date=main.date, lists=tuple(lists))
+    return VerifiedSuite(suite=suite, arch=arch, date=main.date, lists=tuple(lists))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class FoundRelease:
     """A suite's own InRelease, verified, and the mirror that had it."""
 
-    mirrors: mirrors.Mirrors
+    mirrors: mirrors.SuiteMirrors
     url: str
     main: release.Release
     keyrings: tuple[release.Keyring, ...]
 
 
-def ask(wish: Wish, site: Site, *, environ: Mapping[str, str], sources: tuple[mirrors.Source, ...]) -> Asked:
+def ask(
+    wish: SuiteOptions, site: Site, *, environ: Mapping[str, str], sources: tuple[mirrors.AptSource, ...]
+) -> FoundRelease:
     """Ask the mirrors for a suite, without its pockets. Raises ResolveError, FetchError."""
     where = mirrors.choose(
         wish.suite, mirror=wish.mirror, security=wish.security_mirror, sources=sources, environ=environ
@@ -85,7 +89,7 @@ def ask(wish: Wish, site: Site, *, environ: Mapping[str, str], sources: tuple[mi
         with site.open(wish.keyring) as file:
             keyrings += (release.Keyring(path=wish.keyring, data=file.read(MOST_KEYS)),)
     url, main = _release(where.main, wish.suite, wish, site, keyrings)
-    return Asked(mirrors=where, url=url, main=main, keyrings=keyrings)
+    return FoundRelease(mirrors=where, url=url, main=main, keyrings=keyrings)
 
 
 def absent(error: FetchError) -> bool:
@@ -96,7 +100,7 @@ def absent(error: FetchError) -> bool:
 
 
 def _release(
-    urls: tuple[str, ...], suite: str, wish: Wish, site: Site, keyrings: tuple[release.Keyring, ...]
+    urls: tuple[str, ...], suite: str, wish: SuiteOptions, site: Site, keyrings: tuple[release.Keyring, ...]
 ) -> tuple[str, release.Release]:
     first: FetchError | None = None
     for url in urls:
@@ -154,14 +158,14 @@ def listed(url: str, found: release.Release, suite: str, component: str, arch: s
     raise ResolveError(f"suite `{suite}` has no component `{component}` for {arch}", code="no-component")
 
 
-def load(lists: tuple[PackageList, ...], site: Site) -> Index:
+def load(lists: tuple[PackageList, ...], site: Site) -> PackageIndex:
     """Fetch Packages files (checked by size and hash) and scan them. Raises FetchError, ResolveError."""
     return read(lists, site.fetch([item.fetch() for item in lists]))
 
 
-def read(lists: Sequence[PackageList], paths: Sequence[os.PathLike[str]]) -> Index:
+def read(lists: Sequence[PackageList], paths: Sequence[os.PathLike[str]]) -> PackageIndex:
     """Scan Packages files that are at hand. Raises ResolveError."""
-    return Index([_text(path, item) for path, item in zip(paths, lists, strict=True)])
+    return PackageIndex([_text(path, item) for path, item in zip(paths, lists, strict=True)])
 
 
 def _text(path: os.PathLike[str], item: PackageList) -> str:

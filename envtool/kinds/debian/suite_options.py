@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class SuiteOptions:
     """What the spec says of a Debian base. `pockets` None: those that the suite has."""
 
     suite: str
@@ -23,7 +23,7 @@ class Wish:
     valid_until: bool = True
 
     @classmethod
-    def read(cls, options: Json) -> Wish:
+    def read(cls, options: Json) -> SuiteOptions:
         """From the options of the spec: `SUITE`, or a mapping (checked against the schema before)."""
         value: Any = {"suite": options} if isinstance(options, str) else options
         return cls(

@@ -14,7 +14,7 @@ import re
 from typing import TYPE_CHECKING, TypeVar
 
 from envtool.api import BLOBS
-from envtool.kinds.debian.deb import DIRECTORY, HARDLINK, SYMLINK, ArchiveError, Member, decompress, members, parts
+from envtool.kinds.debian.deb import DIRECTORY, HARDLINK, SYMLINK, ArchiveError, DebMember, decompress, members, parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +43,7 @@ def unpack(names: list[str], merged: bool, count: Callable[[int], None]) -> None
             os.makedirs(f"/usr/{name}", 0o755, exist_ok=True)
             if not os.path.lexists(f"/{name}"):
                 os.symlink(f"usr/{name}", f"/{name}")
-    write_database([_Record(result) for result in in_parallel(names, count)])
+    write_database([_DpkgRecord(result) for result in in_parallel(names, count)])
 
 
 def in_parallel(names: list[str], count: Callable[[int], None], workers: int = 0) -> list[Unpacked]:
@@ -125,7 +125,7 @@ def extract(deb: str, root: str) -> Unpacked:
     return control, owned, {name: digest for name, digest in conffiles.items() if digest}
 
 
-def _place(item: Member, data: bytes, root: str) -> None:
+def _place(item: DebMember, data: bytes, root: str) -> None:
     target = f"{root}/{item.path}"
     if item.kind == DIRECTORY:
         if _make_directory(target):
@@ -187,7 +187,7 @@ def finish() -> None:
 # ---- the database ------------------------------------------------------------------------------------------------
 
 
-class _Record:
+class _DpkgRecord:
     # One unpacked package as the database names it: `key` is `name`, or `name:arch` where several may be installed.
     __slots__ = ("arch", "conffiles", "control", "files", "key", "name", "owned", "stanza")
 
@@ -201,7 +201,7 @@ class _Record:
         self.key = f"{self.name}:{self.arch}" if _SAME.search(self.stanza) else self.name
 
 
-def write_database(records: list[_Record], root: str = "") -> None:
+def write_database(records: list[_DpkgRecord], root: str = "") -> None:
     """Write dpkg's database with every package unpacked and none configured."""
     top = f"{root}/var/lib/dpkg"
     for name in ("info", "updates", "triggers", "alternatives", "parts"):
@@ -228,7 +228,7 @@ def write_database(records: list[_Record], root: str = "") -> None:
     _write(f"{top}/triggers/Lock", "", mode=0o600)
 
 
-def _write_info(record: _Record, info: str) -> None:
+def _write_info(record: _DpkgRecord, info: str) -> None:
     for name, (content, mtime) in record.files.items():
         if name == "control" or "/" in name:
             continue
@@ -238,7 +238,7 @@ def _write_info(record: _Record, info: str) -> None:
     _write(f"{info}/{record.key}.list", "".join(f"{path}\n" for path in record.owned))
 
 
-def _status(record: _Record) -> str:
+def _status(record: _DpkgRecord) -> str:
     lines = [record.stanza]
     if record.conffiles:
         lines.append("Conffiles:")
@@ -246,7 +246,7 @@ def _status(record: _Record) -> str:
     return "\n".join([*lines, "Status: install ok unpacked", ""])
 
 
-def _interests(record: _Record) -> list[tuple[str, str]]:
+def _interests(record: _DpkgRecord) -> list[tuple[str, str]]:
     found = []
     for line in record.files.get("triggers", (b"", 0))[0].decode().split("\n"):
         words = line.partition("#")[0].split()

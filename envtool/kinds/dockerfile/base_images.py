@@ -8,9 +8,9 @@ from typing import Any, cast
 
 from envtool.api import Json, Kind, Request
 from envtool.kinds.image import pins as pins_of_image
-from envtool.kinds.image.base import Image
+from envtool.kinds.image.base import ImageBase
 
-KIND: Kind = Image()
+KIND: Kind = ImageBase()
 
 
 def option(options: Json, name: str) -> Json:

@@ -18,7 +18,7 @@ _PATTERN = re.compile(r"(?:[^\\*?\[]|\\.)*[*?\[]", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
+class BuildContext:
     """`directory` is relative to the spec's; `sources` to the context, as they were written."""
 
     directory: str
@@ -26,7 +26,7 @@ class Context:
     ignore: tuple[str, ...]
 
     @classmethod
-    def read(cls, options: Any, sources: Sequence[str]) -> Context:
+    def read(cls, options: Any, sources: Sequence[str]) -> BuildContext:
         """Of a part's options."""
         return cls(
             directory=options["context"],

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 from envtool.api import BuildError
 from envtool.fs import store_files
-from envtool.fs.passwd import Unknown, User, find, find_group, lacking
+from envtool.fs.passwd import UnknownUserError, User, find, find_group, lacking
 from envtool.fs.rootpaths import resolve
 from envtool.fs.sizes import natural
 from envtool.kinds.dockerfile.build_context import is_pattern
@@ -159,7 +159,7 @@ def owner_of(text: str, said: str) -> tuple[int, int] | None:
         if colon and group:
             return user.uid, find_group(group, _read("/etc/group"))
         return user.uid, user.uid if natural(name) is not None else user.gid
-    except Unknown as error:
+    except UnknownUserError as error:
         raise CopyError(f"{said}: {error}") from None
 
 

@@ -26,7 +26,7 @@ from envtool.api import (
     Text,
 )
 from envtool.kinds.dockerfile import copy_inside
-from envtool.kinds.dockerfile.build_context import Context, clean
+from envtool.kinds.dockerfile.build_context import BuildContext, clean
 from envtool.kinds.dockerfile.operations import CopyAct, DirectoryAct, RunAct
 from envtool.kinds.dockerfile.run_mounts import Mount
 
@@ -242,8 +242,8 @@ def _copied(options: Any) -> list[str]:
     return [] if options["beside"] else options["sources"]
 
 
-def _context(options: Json, sources: Sequence[str]) -> Context:
-    return Context.read(options, sources)
+def _context(options: Json, sources: Sequence[str]) -> BuildContext:
+    return BuildContext.read(options, sources)
 
 
 class DirectoryPart(Kind):
@@ -265,7 +265,7 @@ def directory_options(act: DirectoryAct) -> dict[str, Json]:
     return {"path": act.path, "user": act.user}
 
 
-class NothingPart(Kind):
+class ScratchPart(Kind):
     """`scratch`: an empty tree, for what is built on it to stand on."""
 
     name: ClassVar[str] = "scratch"
@@ -276,7 +276,7 @@ class NothingPart(Kind):
         return Recipe()
 
 
-class FirstPart(Kind):
+class FirstLayerPart(Kind):
     """The first layer of an image that is not the base's own. Options: `options` and `pins` of the image kind."""
 
     name: ClassVar[str] = "image layer"

@@ -9,15 +9,15 @@ from typing import Any
 from envtool.api import Json, Kind, Part, Where
 from envtool.kinds.dockerfile import layer_kinds
 from envtool.kinds.dockerfile.operations import Act, CopyAct, RunAct
-from envtool.kinds.dockerfile.parser import Fault, Instruction
-from envtool.kinds.dockerfile.stages import SCRATCH, File, Stage, images, needed
-from envtool.kinds.dockerfile.translate import Builder, triggers
+from envtool.kinds.dockerfile.parser import DockerfileFault, Instruction
+from envtool.kinds.dockerfile.stages import SCRATCH, ParsedDockerfile, Stage, images, needed
+from envtool.kinds.dockerfile.translate import StageReader, triggers
 
 _SOMEWHERE = "/envtool/some/directory/of/an/image"  # no path from there is `/`
 Configs = Mapping[str, Mapping[str, Json]]
 
 
-def triggered(file: File, configs: Configs) -> File:
+def triggered(file: ParsedDockerfile, configs: Configs) -> ParsedDockerfile:
     """The same stages, each beginning with what the image or stage below left to be done (ONBUILD)."""
     stages: list[Stage] = []
     for stage in file.stages:
@@ -28,26 +28,26 @@ def triggered(file: File, configs: Configs) -> File:
             left = [str(each) for each in found or ()]
         try:
             stages.append(replace(stage, body=(*triggers(left, stage.line), *stage.body)))
-        except Fault as error:
+        except DockerfileFault as error:
             stages.append(replace(stage, fault=error))
     return replace(file, stages=tuple(stages))
 
 
-def missing(file: File, target: int, configs: Configs) -> tuple[tuple[str, int], ...]:
+def missing(file: ParsedDockerfile, target: int, configs: Configs) -> tuple[tuple[str, int], ...]:
     """Images that have to be known, and are not yet: (name, line). Raises Fault."""
     whole = triggered(file, configs)
     return tuple(each for each in images(whole, needed(whole, target)) if each[0] not in configs)
 
 
-def built(file: File, target: int, configs: Configs, given: Mapping[str, str]) -> dict[int, Builder]:
+def built(file: ParsedDockerfile, target: int, configs: Configs, given: Mapping[str, str]) -> dict[int, StageReader]:
     """Every stage that the target needs, read. Raises Fault."""
     whole = triggered(file, configs)
-    found: dict[int, Builder] = {}
+    found: dict[int, StageReader] = {}
     for index in needed(whole, target):
         stage = whole.stages[index]
         below = found.get(stage.parent)
         config = below.config if below else configs.get(stage.base, {})
-        builder = Builder(
+        builder = StageReader(
             config, lexer=file.lexer, given=given, outer=file.arguments, seen=below.seen if below else None
         )
         for instruction in stage.body:
@@ -56,52 +56,54 @@ def built(file: File, target: int, configs: Configs, given: Mapping[str, str]) -
     return found
 
 
-class UnknownError(Exception):
+class UnknownVariableError(Exception):
     """A variable that an image may have set, of which nothing is known yet."""
 
 
-class _Ahead(dict[str, str]):
+class _UnknownVariables(dict[str, str]):
     """Variables of a stage while its image is not known: those that are not here may have any value."""
 
     def __contains__(self, name: object) -> bool:
         if not super().__contains__(name):
-            raise UnknownError
+            raise UnknownVariableError
         return True
 
     def get(self, name: str, default: Any = None) -> Any:
         return self[name] if name in self else default  # noqa: SIM401 - `in` is what refuses
 
 
-def ahead(file: File, target: int, given: Mapping[str, str]) -> tuple[dict[int, Builder], list[Fault]]:
+def ahead(
+    file: ParsedDockerfile, target: int, given: Mapping[str, str]
+) -> tuple[dict[int, StageReader], list[DockerfileFault]]:
     """Every stage that the target needs, as far as it can be read before any image is known: acts that need a variable
     of an image are left out. And all that is wrong, whatever the images are. Raises Fault for stages as such."""
     whole = triggered(file, {})
-    found: dict[int, Builder] = {}
-    faults: list[Fault] = []
+    found: dict[int, StageReader] = {}
+    faults: list[DockerfileFault] = []
     for index in needed(whole, target):
         stage = whole.stages[index]
         below = found.get(stage.parent)
-        builder = Builder(
+        builder = StageReader(
             below.config if below else {}, lexer=file.lexer, given=given, outer=file.arguments,
             seen=below.seen if below else None,
         )  # fmt: skip
         if below is None and stage.base != SCRATCH:
-            builder.seen = _Ahead()
+            builder.seen = _UnknownVariables()
             builder.config["WorkingDir"] = _SOMEWHERE
-        elif below is not None and isinstance(below.seen, _Ahead):
-            builder.seen = _Ahead(below.seen)
+        elif below is not None and isinstance(below.seen, _UnknownVariables):
+            builder.seen = _UnknownVariables(below.seen)
         for instruction in stage.body:
             try:
                 builder.add(instruction)
-            except Fault as fault:
+            except DockerfileFault as fault:
                 faults.append(fault)
-            except UnknownError:
+            except UnknownVariableError:
                 _forget(builder, instruction)
         found[index] = builder
     return found, faults
 
 
-def _forget(builder: Builder, instruction: Instruction) -> None:
+def _forget(builder: StageReader, instruction: Instruction) -> None:
     """What an instruction would have set is not known either."""
     words = instruction.arguments[:: 2 if instruction.name == "ENV" else 1]
     if instruction.name in ("ENV", "ARG"):
@@ -112,7 +114,7 @@ def _forget(builder: Builder, instruction: Instruction) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layers:
+class ImageParts:
     """The layers of an image as parts: the first is the base's own where that is the image its target stands on."""
 
     first: Mapping[str, Json]  # options of a FirstPart
@@ -121,12 +123,12 @@ class Layers:
 
 
 @dataclass(slots=True, kw_only=True)
-class Assembly:
+class PartsAssembler:
     """Parts, while they are put together; numbers count from 1, 0 is the base's own layer."""
 
-    file: File
-    builders: Mapping[int, Builder]
-    images: Mapping[str, Layers]
+    file: ParsedDockerfile
+    builders: Mapping[int, StageReader]
+    images: Mapping[str, ImageParts]
     where: str  # path of the Dockerfile, for people
     context: Mapping[str, Json]
     secrets: Mapping[str, str]
@@ -164,13 +166,13 @@ class Assembly:
             found = self.images[name]
             first = 0
             if self.own != name:
-                first = self.plain(layer_kinds.FirstPart(), f"{name}, layer 1", found.first, line)
+                first = self.plain(layer_kinds.FirstLayerPart(), f"{name}, layer 1", found.first, line)
             stack = (first, *(self.put(replace(part, below=(), where=self.at(line))) for part in found.others))
         self.known[name] = stack
         return stack
 
     def nothing(self, line: int) -> int:
-        return self.plain(layer_kinds.NothingPart(), SCRATCH, {}, line)
+        return self.plain(layer_kinds.ScratchPart(), SCRATCH, {}, line)
 
     def plain(self, kind: Kind, name: str, options: Mapping[str, Json], line: int) -> int:
         return self.put(Part(name=name, kind=kind, options=dict(options), where=self.at(line)))
@@ -211,7 +213,7 @@ class Assembly:
 
 
 def foreseen(
-    builders: Mapping[int, Builder], context: Mapping[str, Json], secrets: Mapping[str, str], where: str
+    builders: Mapping[int, StageReader], context: Mapping[str, Json], secrets: Mapping[str, str], where: str
 ) -> tuple[Part, ...]:
     """Of the acts that are known the parts that look at the project, to see whether all is there: none can be built."""
     parts: list[Part] = []

@@ -10,12 +10,12 @@ from envtool.api import FetchError, Json, Kind, Part, Problem, Request, ResolveE
 from envtool.kinds.dockerfile import base_images, build_context, dockerignore
 from envtool.kinds.dockerfile.operations import CopyAct
 from envtool.kinds.dockerfile.options import as_mapping, places, texts
-from envtool.kinds.dockerfile.parser import Fault, escape, parse
-from envtool.kinds.dockerfile.parts import Assembly, Layers, ahead, built, missing, triggered, url_name
+from envtool.kinds.dockerfile.parser import DockerfileFault, escape, parse
+from envtool.kinds.dockerfile.parts import ImageParts, PartsAssembler, ahead, built, missing, triggered, url_name
 from envtool.kinds.dockerfile.parts import foreseen as foreseen_parts
 from envtool.kinds.dockerfile.shell_words import Lexer
-from envtool.kinds.dockerfile.stages import SCRATCH, File, machine, needed, stages
-from envtool.kinds.dockerfile.translate import Builder
+from envtool.kinds.dockerfile.stages import SCRATCH, ParsedDockerfile, machine, needed, stages
+from envtool.kinds.dockerfile.translate import StageReader
 
 _PREDEFINED = {"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY", "SOURCE_DATE_EPOCH"}
 
@@ -33,7 +33,7 @@ def local(options: Json) -> tuple[str, ...]:
 def question(request: Request) -> Json:
     """The images that are named, and what ADD may fetch; not what is built of them."""
     file = _file(request)
-    with _Faults(request):
+    with _FaultTranslator(request):
         target = _target(file, request)
         names = _images(file, target, {})
         whole = triggered(file, {})
@@ -54,7 +54,7 @@ def check(request: Request, site: Site) -> None:
     """Raise SpecError, ResolveError for what is wrong in the Dockerfile, and for files of local images that are not
     there, as far as the names are known before any image is."""
     file = _file(request)
-    with _Faults(request):
+    with _FaultTranslator(request):
         target = _target(file, request)
         names = missing(file, target, {})
         _, faults = ahead(file, target, _given(request.options))
@@ -62,7 +62,7 @@ def check(request: Request, site: Site) -> None:
     if problems:
         raise SpecError(tuple(problems))
     for name, line in names:
-        with _Asking(request, {name: line}):
+        with _ImageErrorLines(request, {name: line}):
             chosen = base_images.option(request.options, name)
             base_images.KIND.judge(chosen)
             for path in base_images.KIND.inputs(chosen):
@@ -89,7 +89,7 @@ def foreseen(request: Request) -> tuple[Part, ...]:
     """What looks at the project, as far as the Dockerfile tells it before any image is known. Raises SpecError."""
     file = _file(request)
     _, directory = places(request.options)
-    with _Faults(request):
+    with _FaultTranslator(request):
         builders, _ = ahead(file, _target(file, request), _given(request.options))
     return foreseen_parts(
         builders, build_context.options(directory, _ignored(request)), _secrets(request.options), _shown(request)
@@ -101,19 +101,19 @@ def resolve(request: Request, site: Site) -> Json:
     file = _file(request)
     keep = cast("dict[str, Any]", request.keep or {})
     found: dict[str, Json] = {}
-    with _Faults(request):
+    with _FaultTranslator(request):
         target = _target(file, request)
         while names := missing(file, target, _configs(request, found)):
             for name, line in names:
                 asked = base_images.asked(
                     request, base_images.option(request.options, name), keep.get("images", {}).get(name)
                 )
-                with _Asking(request, {name: line}):
+                with _ImageErrorLines(request, {name: line}):
                     found[name] = base_images.KIND.resolve(asked, site)
         configs = _configs(request, found)
         builders = built(file, target, configs, _given(request.options))
     urls = _urls(builders)
-    with _Asking(request, urls):
+    with _ImageErrorLines(request, urls):
         learnt = site.learn([Sealed(urls=(url,), name=f"{at}-{url_name(url)}") for at, url in enumerate(urls)])
     pinned: list[Json] = [
         {"url": url, "sha256": each.sha256, "size": each.size, "name": url_name(url)}
@@ -134,12 +134,12 @@ def parts(request: Request, pins: Any) -> tuple[Part, ...]:
     """One for each layer of the images, and for each instruction that changes the tree."""
     file = _file(request)
     _, directory = places(request.options)
-    with _Faults(request):
+    with _FaultTranslator(request):
         target = _target(file, request)
         configs = _configs(request, pins["images"])
         builders = built(file, target, configs, _given(request.options))
         whole = triggered(file, configs)
-    return Assembly(
+    return PartsAssembler(
         file=whole,
         builders=builders,
         images={name: _layers(request, name, known) for name, known in pins["images"].items()},
@@ -155,7 +155,7 @@ def parts(request: Request, pins: Any) -> tuple[Part, ...]:
 def image_config(request: Request, pins: Any) -> Mapping[str, Json]:
     """What the target says of itself."""
     file = _file(request)
-    with _Faults(request):
+    with _FaultTranslator(request):
         target = _target(file, request)
         configs = _configs(request, pins["images"])
         return built(file, target, configs, _given(request.options))[target].config
@@ -164,7 +164,7 @@ def image_config(request: Request, pins: Any) -> Mapping[str, Json]:
 # ---- reading ---------------------------------------------------------------------------------------------------------
 
 
-class _Faults:
+class _FaultTranslator:
     """Turns a Fault into an error of the spec, at its line of the Dockerfile."""
 
     def __init__(self, request: Request) -> None:
@@ -174,11 +174,11 @@ class _Faults:
         pass
 
     def __exit__(self, _: object, error: object, __: object) -> None:
-        if isinstance(error, Fault):
+        if isinstance(error, DockerfileFault):
             raise SpecError((_problem(self.request, error),)) from error
 
 
-class _Asking:
+class _ImageErrorLines:
     """Says of what cannot be had which line of the Dockerfile asks for it, where that is known: `lines` by its name."""
 
     def __init__(self, request: Request, lines: Mapping[str, int]) -> None:
@@ -196,7 +196,7 @@ class _Asking:
                 raise type(error)(f"{place}: {error.message}", code=error.code, hint=error.hint) from error
 
 
-def _problem(request: Request, fault: Fault) -> Problem:
+def _problem(request: Request, fault: DockerfileFault) -> Problem:
     where = Where(file=_shown(request), line=fault.line, column=1)
     return Problem(where=where, message=fault.message, code="dockerfile", hint=fault.hint)
 
@@ -217,7 +217,7 @@ def _given(options: Json) -> dict[str, str]:
     return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in found.items()}
 
 
-def _file(request: Request) -> File:
+def _file(request: Request) -> ParsedDockerfile:
     """The Dockerfile, as stages. Raises SpecError."""
     place, _ = places(request.options)
     text = request.texts.get(place)
@@ -226,14 +226,14 @@ def _file(request: Request) -> File:
         problem = Problem(where=request.where, message=f"there is no `{place}`", code="dockerfile-missing", hint=hint)
         raise SpecError((problem,))
     given = _given(request.options)
-    with _Faults(request):
+    with _FaultTranslator(request):
         lexer = Lexer(escape=escape(text))
         file = stages(parse(text), lexer, request.arch, given, str(as_mapping(request.options).get("target", "")))
         _check(file, given, request)
     return file
 
 
-def _check(file: File, given: Mapping[str, str], request: Request) -> None:
+def _check(file: ParsedDockerfile, given: Mapping[str, str], request: Request) -> None:
     here = f"linux/{machine(request.arch)}"
     wanted = str(as_mapping(request.options).get("platform", here))
     if "/".join(wanted.split("/")[:2]) != here:
@@ -246,7 +246,7 @@ def _check(file: File, given: Mapping[str, str], request: Request) -> None:
         raise SpecError((Problem(where=request.where, message=text, code="dockerfile-args"),))
 
 
-def _target(file: File, request: Request) -> int:
+def _target(file: ParsedDockerfile, request: Request) -> int:
     return file.target(str(as_mapping(request.options).get("target", ""))).index
 
 
@@ -263,7 +263,7 @@ def _ask(request: Request, name: str) -> Json:
     return [name, base_images.KIND.question(base_images.asked(request, base_images.option(request.options, name)))]
 
 
-def _images(file: File, target: int, configs: Mapping[str, Mapping[str, Json]]) -> list[str]:
+def _images(file: ParsedDockerfile, target: int, configs: Mapping[str, Mapping[str, Json]]) -> list[str]:
     return [name for name, _ in missing(file, target, configs)]
 
 
@@ -271,13 +271,13 @@ def _configs(request: Request, found: Mapping[str, Json]) -> dict[str, Mapping[s
     return {name: base_images.config(request, name, found) for name in found}
 
 
-def _urls(builders: Mapping[int, Builder]) -> dict[str, int]:
+def _urls(builders: Mapping[int, StageReader]) -> dict[str, int]:
     """What has to be pinned, in the order of its names, and the line that asks for it."""
     copies = [act for builder in builders.values() for act in builder.acts if isinstance(act, CopyAct)]
     return dict(sorted({url: act.line for act in copies if not act.checksum for url in act.urls}.items()))
 
 
-def _root(file: File, target: int) -> str:
+def _root(file: ParsedDockerfile, target: int) -> str:
     """The image that a stage stands on in the end."""
     stage = file.stages[target]
     while stage.parent >= 0:
@@ -288,17 +288,17 @@ def _root(file: File, target: int) -> str:
 def own(request: Request, pins: Any) -> tuple[Kind, Request, Json] | None:
     """The kind `image`, as it is asked for the image whose first layer is the base's; None for `scratch`."""
     file = _file(request)
-    with _Faults(request):
+    with _FaultTranslator(request):
         name = _root(file, _target(file, request))
     if name == SCRATCH:
         return None
     return base_images.KIND, base_images.asked(request, base_images.option(request.options, name)), pins["images"][name]
 
 
-def _layers(request: Request, name: str, known: Json) -> Layers:
+def _layers(request: Request, name: str, known: Json) -> ImageParts:
     options = base_images.option(request.options, name)
     asked = base_images.asked(request, options)
-    return Layers(
+    return ImageParts(
         first={"options": options, "pins": known},
         others=base_images.KIND.parts(asked, known),
         empty=base_images.KIND.build(asked, known).archive is None,

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from envtool.kinds.dockerfile.parser import Fault, Instruction
+from envtool.kinds.dockerfile.parser import DockerfileFault, Instruction
 
 _SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _SPELLINGS = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly", "rw": "readwrite"}
@@ -45,7 +45,9 @@ def froms(instruction: Instruction) -> Iterator[str]:
     for text in instruction.all("mount"):
         found = next((value for key, value in _fields(text, instruction.line) if key == "from"), "")
         if "$" in found:
-            raise Fault(f"from={found}: variables are not expanded here; give the image a stage", instruction.line)
+            raise DockerfileFault(
+                f"from={found}: variables are not expanded here; give the image a stage", instruction.line
+            )
         if found:
             yield found
 
@@ -62,13 +64,13 @@ def _fields(text: str, line: int) -> list[tuple[str, str]]:
     try:
         (row,) = csv.reader([text], strict=True)
     except (csv.Error, ValueError) as error:
-        raise Fault(f"--mount={text}: {error}", line) from None
+        raise DockerfileFault(f"--mount={text}: {error}", line) from None
     found = []
     for field in row:
         key, equals, value = field.partition("=")
         key = _SPELLINGS.get(key.lower(), key.lower())
         if not equals and key not in _FLAGS:
-            raise Fault(f"--mount={text}: `{field}` is not KEY=VALUE", line)
+            raise DockerfileFault(f"--mount={text}: `{field}` is not KEY=VALUE", line)
         found.append((key, value if equals else "true"))
     return found
 
@@ -77,19 +79,19 @@ def _mount(fields: list[tuple[str, str]], workdir: str, line: int) -> Mount:
     given = dict(fields)
     kind = given.pop("type", "bind").lower()
     if kind not in _TAKES:
-        raise Fault(f"--mount=type={kind} is not supported", line, hint=f"what is: {', '.join(_TAKES)}")
+        raise DockerfileFault(f"--mount=type={kind} is not supported", line, hint=f"what is: {', '.join(_TAKES)}")
     strange = next((key for key in given if key not in _TAKES[kind]), None)
     if strange is not None:
-        raise Fault(
+        raise DockerfileFault(
             f"--mount=type={kind} takes no `{strange}`", line, hint=f"it takes {', '.join(sorted(_TAKES[kind]))}"
         )
     if kind == "cache" and (given.get("from") or given.get("source")):
-        raise Fault("--mount=type=cache with `from` or `source` is not supported: a cache begins empty", line)
+        raise DockerfileFault("--mount=type=cache with `from` or `source` is not supported: a cache begins empty", line)
     if kind == "secret":
         return _secret(given, workdir, line)
     target = _absolute(given.get("target", ""), workdir, line)  # without one it is WORKDIR
     if given.get("sharing", "shared").lower() not in ("shared", "private", "locked"):
-        raise Fault(f"sharing={given['sharing']}: it is shared, private or locked", line)
+        raise DockerfileFault(f"sharing={given['sharing']}: it is shared, private or locked", line)
     return Mount(
         type=kind,
         target=target,
@@ -107,10 +109,10 @@ def _mount(fields: list[tuple[str, str]], workdir: str, line: int) -> Mount:
 
 def _secret(given: dict[str, str], workdir: str, line: int) -> Mount:
     if given.get("id") and given.get("source"):
-        raise Fault("--mount=type=secret has both an id and a source", line)
+        raise DockerfileFault("--mount=type=secret has both an id and a source", line)
     name = given.get("id") or posixpath.basename(given.get("source") or given.get("target", ""))
     if not name:
-        raise Fault("--mount=type=secret has no id", line)
+        raise DockerfileFault("--mount=type=secret has no id", line)
     target = given.get("target", "")
     if not target and not given.get("env"):
         target = f"/run/secrets/{name}"
@@ -130,7 +132,7 @@ def _absolute(path: str, workdir: str, line: int) -> str:
     found = posixpath.normpath(posixpath.join("/", workdir, path))
     found = "/" + found.lstrip("/")
     if found == "/":
-        raise Fault("a mount cannot cover `/`", line, hint="`target=` says where; without one it is WORKDIR")
+        raise DockerfileFault("a mount cannot cover `/`", line, hint="`target=` says where; without one it is WORKDIR")
     return found
 
 
@@ -143,7 +145,7 @@ def _readonly(given: dict[str, str], kind: str, line: int) -> bool:
 def _yes(given: dict[str, str], key: str, line: int) -> bool:
     value = given.get(key, "false").lower()
     if value not in ("true", "false", "1", "0"):
-        raise Fault(f"{key}={value}: it is true or false", line)
+        raise DockerfileFault(f"{key}={value}: it is true or false", line)
     return value in ("true", "1")
 
 
@@ -152,12 +154,12 @@ def _number(given: dict[str, str], key: str, base: int, default: int, line: int)
         return default
     digits = "0?[0-7]{1,4}" if base == 8 else "[0-9]{1,9}"
     if not re.fullmatch(digits, given[key]):
-        raise Fault(f"{key}={given[key]}: not a number in {'octal' if base == 8 else 'decimal'}", line)
+        raise DockerfileFault(f"{key}={given[key]}: not a number in {'octal' if base == 8 else 'decimal'}", line)
     return int(given[key], base)
 
 
 def _size(text: str, line: int) -> int:
     found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([kmgt]?)(?:i?b)?", text.lower())
     if found is None:
-        raise Fault(f"size={text}: not a size, as in 64m", line)
+        raise DockerfileFault(f"size={text}: not a size, as in 64m", line)
     return int(float(found[1]) * _SIZES[found[2]])

@@ -40,12 +40,12 @@ class Lexer:
 
     def _read(self, text: str, variables: Mapping[str, str]) -> tuple[str, list[str]]:
         try:
-            return _Reader(self, text, variables).read("", self.raw_escapes)
+            return _WordReader(self, text, variables).read("", self.raw_escapes)
         except RecursionError:
             raise WordError("substitutions are nested too deep") from None
 
 
-class _Words:
+class _WordList:
     """Words, while they are put together: a blank ends one only where it stands by itself."""
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class _Words:
         return self.done
 
 
-class _Reader:
+class _WordReader:
     def __init__(self, lexer: Lexer, text: str, variables: Mapping[str, str]) -> None:
         self.lexer = lexer
         self.text = text
@@ -102,7 +102,7 @@ class _Reader:
     def read(self, stop: str, raw_escapes: bool) -> tuple[str, list[str]]:
         """Up to `stop` (empty: to the end): the expanded text, and its words."""
         out: list[str] = []
-        words = _Words()
+        words = _WordList()
         while character := self.peek():
             if character == stop:
                 self.at += 1

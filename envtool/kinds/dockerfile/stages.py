@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from envtool.fs.sizes import natural
-from envtool.kinds.dockerfile.parser import Fault, Instruction
+from envtool.kinds.dockerfile.parser import DockerfileFault, Instruction
 from envtool.kinds.dockerfile.run_mounts import froms
 from envtool.kinds.dockerfile.shell_words import Lexer, WordError
 
@@ -33,11 +33,11 @@ class Stage:
     parent: int
     line: int
     body: tuple[Instruction, ...]
-    fault: Fault | None = None  # what is wrong with its FROM, for whoever needs it
+    fault: DockerfileFault | None = None  # what is wrong with its FROM, for whoever needs it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class File:
+class ParsedDockerfile:
     """A whole Dockerfile: its stages, and the arguments that stand before the first, with their values."""
 
     stages: tuple[Stage, ...]
@@ -61,7 +61,7 @@ class File:
         index = self.find(name, len(self.stages))
         if index < 0:
             names = ", ".join(f"`{stage.name}`" for stage in self.stages if stage.name) or "none has a name"
-            raise Fault(f"there is no stage `{name}`", self.stages[-1].line, hint=f"the stages: {names}")
+            raise DockerfileFault(f"there is no stage `{name}`", self.stages[-1].line, hint=f"the stages: {names}")
         return self.stages[index]
 
 
@@ -81,23 +81,23 @@ def platform_arguments(arch: str, target: str = "") -> dict[str, str]:
 
 def stages(
     instructions: Sequence[Instruction], lexer: Lexer, arch: str, given: Mapping[str, str], target: str = ""
-) -> File:
+) -> ParsedDockerfile:
     """Split into stages; `given` are the arguments of the spec. Raises Fault."""
     ahead = next((at for at, each in enumerate(instructions) if each.name == "FROM"), len(instructions))
     values = {**platform_arguments(arch, target), **given}
     for each in instructions[:ahead]:
         if each.name != "ARG":
-            raise Fault(f"{each.name} stands before the first FROM", each.line)
+            raise DockerfileFault(f"{each.name} stands before the first FROM", each.line)
         for name, default in arguments(each):
             if name not in given and default is not None:
                 values[name] = expanded(lexer, default, values, each.line)
         bound(values, each.line)
     if ahead == len(instructions):
-        raise Fault("there is no FROM", instructions[-1].line if instructions else 1)
+        raise DockerfileFault("there is no FROM", instructions[-1].line if instructions else 1)
     declared = frozenset(
         word.partition("=")[0] for each in instructions if each.name == "ARG" for word in each.arguments
     )
-    file = File(stages=(), arguments=values, declared=declared, lexer=lexer, machine=machine(arch))
+    file = ParsedDockerfile(stages=(), arguments=values, declared=declared, lexer=lexer, machine=machine(arch))
     for start, end in _spans(instructions, ahead):
         file = replace(file, stages=(*file.stages, _stage(file, instructions[start], instructions[start + 1 : end])))
     return file
@@ -108,31 +108,31 @@ def _spans(instructions: Sequence[Instruction], first: int) -> Iterator[tuple[in
     yield from zip(begins, [*begins[1:], len(instructions)], strict=True)
 
 
-def _stage(file: File, begin: Instruction, body: Sequence[Instruction]) -> Stage:
+def _stage(file: ParsedDockerfile, begin: Instruction, body: Sequence[Instruction]) -> Stage:
     """What is wrong with FROM counts where the stage is needed; its name, as far as there is one, is known to all."""
     words = [*begin.arguments, "", "", ""]
     name = words[2].lower() if words[1].lower() == "as" else ""
     plain = Stage(index=len(file.stages), name=name, base="", parent=-1, line=begin.line, body=tuple(body))
     try:
         return _begun(file, begin, plain)
-    except Fault as error:
+    except DockerfileFault as error:
         return replace(plain, fault=error)
 
 
-def _begun(file: File, begin: Instruction, plain: Stage) -> Stage:
+def _begun(file: ParsedDockerfile, begin: Instruction, plain: Stage) -> Stage:
     if begin.fault is not None:
         raise begin.fault
     check_flags(begin, "platform")
     words = begin.arguments
     if len(words) not in (1, 3) or (len(words) == 3 and words[1].lower() != "as"):
-        raise Fault("FROM takes `IMAGE`, or `IMAGE AS NAME`", begin.line)
+        raise DockerfileFault("FROM takes `IMAGE`, or `IMAGE AS NAME`", begin.line)
     if plain.name and not _NAME.fullmatch(plain.name):
-        raise Fault(
+        raise DockerfileFault(
             f"`{words[2]}` is no name for a stage: letters first, then letters, digits, `-`, `_`, `.`", begin.line
         )
     base = expanded(file.lexer, words[0], file.arguments, begin.line)
     if not base:
-        raise Fault(
+        raise DockerfileFault(
             f"FROM names no image: `{words[0]}` is empty",
             begin.line,
             hint="an ARG before the first FROM gives it a default, `args:` in the spec a value",
@@ -149,10 +149,10 @@ def _check_platform(text: str, here: str, line: int) -> None:
     words = text.split("/")
     asked = words[:2] if len(words) > 1 else ["linux", here] if text in ("", "linux") else ["linux", text]
     if [asked[0], machine(asked[1])] != ["linux", here]:
-        raise Fault(f"--platform={text} needs a machine of that kind: this is linux/{here}", line)
+        raise DockerfileFault(f"--platform={text} needs a machine of that kind: this is linux/{here}", line)
 
 
-def needed(file: File, target: int) -> tuple[int, ...]:
+def needed(file: ParsedDockerfile, target: int) -> tuple[int, ...]:
     """The stages that a target needs, itself last, each after what it needs. Triggers of images are not seen. Raises
     Fault for what is wrong with one of them."""
     order: list[int] = []
@@ -169,7 +169,7 @@ def needed(file: File, target: int) -> tuple[int, ...]:
     return tuple(dict.fromkeys(order))
 
 
-def _others(file: File, stage: Stage) -> list[int]:
+def _others(file: ParsedDockerfile, stage: Stage) -> list[int]:
     found = [stage.parent] if stage.parent >= 0 else []
     for name, _ in looks(stage.body):
         index = file.find(name, stage.index)
@@ -178,7 +178,7 @@ def _others(file: File, stage: Stage) -> list[int]:
     return found
 
 
-def images(file: File, wanted: Iterable[int]) -> tuple[tuple[str, int], ...]:
+def images(file: ParsedDockerfile, wanted: Iterable[int]) -> tuple[tuple[str, int], ...]:
     """The images that stages stand on or look into, as (name, line of the first use). Raises Fault."""
     found: dict[str, int] = {}
     for index in wanted:
@@ -189,7 +189,7 @@ def images(file: File, wanted: Iterable[int]) -> tuple[tuple[str, int], ...]:
             if file.find(name, stage.index) >= 0:
                 continue
             if name.isdigit() or any(each.name == name.lower() for each in file.stages[stage.index :]):
-                raise Fault(f"--from={name}: there is no such stage before this one", line)
+                raise DockerfileFault(f"--from={name}: there is no such stage before this one", line)
             found.setdefault(name, line)
     return tuple(found.items())
 
@@ -199,7 +199,9 @@ def looks(body: Iterable[Instruction]) -> Iterator[tuple[str, int]]:
     for each in body:
         if each.name == "COPY" and (name := each.flag("from")):
             if "$" in name:
-                raise Fault(f"--from={name}: variables are not expanded here; give the image a stage", each.line)
+                raise DockerfileFault(
+                    f"--from={name}: variables are not expanded here; give the image a stage", each.line
+                )
             yield name, each.line
         elif each.name == "RUN":
             yield from ((name, each.line) for name in froms(each))
@@ -211,17 +213,17 @@ def bound(variables: Mapping[str, str], line: int) -> None:
         text = (
             f"there are more than {VARIABLES:,} variables, or they have more than {ENVIRONMENT:,} characters together"
         )
-        raise Fault(text, line, hint="no command could be started with them")
+        raise DockerfileFault(text, line, hint="no command could be started with them")
 
 
 def arguments(instruction: Instruction) -> Iterator[tuple[str, str | None]]:
     """The names that an ARG declares, each with its default as it was written. Raises Fault."""
     if not instruction.arguments:
-        raise Fault("ARG names nothing", instruction.line)
+        raise DockerfileFault("ARG names nothing", instruction.line)
     for word in instruction.arguments:
         name, equals, default = word.partition("=")
         if not name:
-            raise Fault(f"ARG `{word}` has no name", instruction.line)
+            raise DockerfileFault(f"ARG `{word}` has no name", instruction.line)
         yield name, default if equals else None
 
 
@@ -230,7 +232,7 @@ def expanded(lexer: Lexer, word: str, variables: Mapping[str, str], line: int) -
     try:
         return lexer.expand(word, variables)
     except WordError as error:
-        raise Fault(f"`{word}`: {error}", line) from None
+        raise DockerfileFault(f"`{word}`: {error}", line) from None
 
 
 def check_flags(instruction: Instruction, *known: str) -> None:
@@ -238,4 +240,4 @@ def check_flags(instruction: Instruction, *known: str) -> None:
     for name, _ in instruction.flags:
         if name not in known:
             hint = f"what it takes: {', '.join(f'--{each}' for each in known)}" if known else "it takes none"
-            raise Fault(f"{instruction.name} --{name} is not supported", instruction.line, hint=hint)
+            raise DockerfileFault(f"{instruction.name} --{name} is not supported", instruction.line, hint=hint)

@@ -11,7 +11,7 @@ from typing import Any
 from envtool.fs.sizes import natural
 from envtool.kinds.dockerfile import copy_add, run_mounts
 from envtool.kinds.dockerfile.operations import Act, DirectoryAct, RunAct
-from envtool.kinds.dockerfile.parser import Fault, Heredoc, Instruction, heredoc_of, parse
+from envtool.kinds.dockerfile.parser import DockerfileFault, Heredoc, Instruction, heredoc_of, parse
 from envtool.kinds.dockerfile.shell_words import Lexer, WordError
 from envtool.kinds.dockerfile.stages import UNSET, arguments, bound, check_flags
 from envtool.model import Json
@@ -24,7 +24,7 @@ _DURATION = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{1,9})?(?:ns|us|µs|ms|s|m|h)){1
 _UNITS = {"ns": 1, "us": 1000, "µs": 1000, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 
 
-class Builder:
+class StageReader:
     """One stage while its instructions are read, one after the other. `config` is the image's so far."""
 
     def __init__(
@@ -66,7 +66,7 @@ class Builder:
             raise instruction.fault
         method = _METHODS.get(instruction.name)
         if method is None:
-            raise Fault(
+            raise DockerfileFault(
                 f"there is no instruction `{instruction.name}`", instruction.line, hint=_nearest(instruction.name)
             )
         method(self, instruction)
@@ -76,13 +76,15 @@ class Builder:
         try:
             return self.grown(self.lexer.expand(word, self.seen), word, line)
         except WordError as error:
-            raise Fault(f"`{word}`: {error}", line) from None
+            raise DockerfileFault(f"`{word}`: {error}", line) from None
 
     def grown(self, found: str, written: str, line: int) -> str:
         """What was `written`, expanded, as long as there is room. Raises Fault."""
         self.room -= max(0, len(found) - len(written))
         if self.room < 0:
-            raise Fault(f"with their variables put in, instructions are longer than {GROWN >> 20} MiB together", line)
+            raise DockerfileFault(
+                f"with their variables put in, instructions are longer than {GROWN >> 20} MiB together", line
+            )
         return found
 
     def expander(self, line: int) -> Callable[[str], str]:
@@ -109,12 +111,14 @@ def triggers(texts: Sequence[str], line: int) -> list[Instruction]:
     for text in texts:
         try:
             (instruction,) = parse(text)
-        except (Fault, ValueError):
-            raise Fault(f"the image leaves something to be done that cannot be read: ONBUILD {text}", line) from None
+        except (DockerfileFault, ValueError):
+            raise DockerfileFault(
+                f"the image leaves something to be done that cannot be read: ONBUILD {text}", line
+            ) from None
         if instruction.name in ("FROM", "ONBUILD", "MAINTAINER"):
-            raise Fault(f"the image leaves a {instruction.name} to be done (ONBUILD), which cannot be", line)
+            raise DockerfileFault(f"the image leaves a {instruction.name} to be done (ONBUILD), which cannot be", line)
         if instruction.fault is not None:
-            raise Fault(instruction.fault.message, line, instruction.fault.hint)
+            raise DockerfileFault(instruction.fault.message, line, instruction.fault.hint)
         found.append(replace(instruction, line=line))
     return found
 
@@ -122,12 +126,12 @@ def triggers(texts: Sequence[str], line: int) -> list[Instruction]:
 # ---- what makes layers -----------------------------------------------------------------------------------------------
 
 
-def _run(self: Builder, it: Instruction) -> None:
+def _run(self: StageReader, it: Instruction) -> None:
     sandboxed = it.flag("security", "sandbox") == "sandbox"  # as every RUN is
     check_flags(it, "mount", "network", *(("security",) if sandboxed else ()))
     network = it.flag("network", "default")
     if network not in ("default", "none", "host"):
-        raise Fault(f"--network={network}: it is default, none or host", it.line)
+        raise DockerfileFault(f"--network={network}: it is default, none or host", it.line)
     shell = tuple(self.config.get("Shell") or SHELL)
     script = ("", "")
     if it.json:
@@ -143,7 +147,7 @@ def _run(self: Builder, it: Instruction) -> None:
             command = "\n".join((command, *(f"{each.content}{each.name}" for each in it.heredocs)))
         argv = (f"/dev/pipes/{script[0]}",) if script[0] else (*shell, command)
     if not argv or not (it.json or it.arguments):
-        raise Fault("RUN has no command", it.line)
+        raise DockerfileFault("RUN has no command", it.line)
     self.made.clear()  # it may remove them
     self.acts.append(
         RunAct(
@@ -174,21 +178,21 @@ def _short(text: str) -> str:
     return text if len(text) <= TITLE else text[: TITLE - 1].rstrip() + "…"
 
 
-def _transfer(self: Builder, it: Instruction) -> None:
+def _transfer(self: StageReader, it: Instruction) -> None:
     self.acts.append(copy_add.read(it, title=_title(it), expand=self.expander(it.line), absolute=self.absolute,
                                     document=lambda each: _document(self, each, it.line)))  # fmt: skip
 
 
-def _document(self: Builder, heredoc: Heredoc, line: int) -> str:
+def _document(self: StageReader, heredoc: Heredoc, line: int) -> str:
     if not heredoc.expand:
         return heredoc.text()
     try:
         return self.grown(Lexer(quotes=False).expand(heredoc.text(), self.seen), heredoc.text(), line)
     except WordError as error:
-        raise Fault(f"here-document {heredoc.name}: {error}", line) from None
+        raise DockerfileFault(f"here-document {heredoc.name}: {error}", line) from None
 
 
-def _workdir(self: Builder, it: Instruction) -> None:
+def _workdir(self: StageReader, it: Instruction) -> None:
     path = self.absolute(self.expand(_one(it), it.line)).rstrip("/") or "/"
     self.config["WorkingDir"] = path
     if path != "/" and path not in self.made:
@@ -200,7 +204,7 @@ def _workdir(self: Builder, it: Instruction) -> None:
 # ---- what the image says of itself -----------------------------------------------------------------------------------
 
 
-def _arg(self: Builder, it: Instruction) -> None:
+def _arg(self: StageReader, it: Instruction) -> None:
     for name, default in arguments(it):
         if name in self.given:
             self.seen[name] = self.given[name]
@@ -211,7 +215,7 @@ def _arg(self: Builder, it: Instruction) -> None:
     bound(self.seen, it.line)
 
 
-def _env(self: Builder, it: Instruction) -> None:
+def _env(self: StageReader, it: Instruction) -> None:
     found = _pairs(self, it)
     self.env |= found
     self.seen |= found
@@ -219,61 +223,61 @@ def _env(self: Builder, it: Instruction) -> None:
     self.config["Env"] = [f"{name}={value}" for name, value in self.env.items()]
 
 
-def _label(self: Builder, it: Instruction) -> None:
+def _label(self: StageReader, it: Instruction) -> None:
     self.config["Labels"] = {**(self.config.get("Labels") or {}), **_pairs(self, it)}
 
 
-def _pairs(self: Builder, it: Instruction) -> dict[str, str]:
+def _pairs(self: StageReader, it: Instruction) -> dict[str, str]:
     """All are expanded with what was set before the instruction."""
     check_flags(it)
     words = [self.expand(word, it.line) for word in it.arguments]
     if not words or len(words) % 2:
-        raise Fault(f"{it.name} takes NAME=VALUE", it.line)
+        raise DockerfileFault(f"{it.name} takes NAME=VALUE", it.line)
     found = dict(zip(words[::2], words[1::2], strict=True))
     if "" in found:
-        raise Fault(f"{it.name} has a name that is empty", it.line)
+        raise DockerfileFault(f"{it.name} has a name that is empty", it.line)
     return found
 
 
-def _user(self: Builder, it: Instruction) -> None:
+def _user(self: StageReader, it: Instruction) -> None:
     self.config["User"] = self.expand(_one(it), it.line)
 
 
-def _shell(self: Builder, it: Instruction) -> None:
+def _shell(self: StageReader, it: Instruction) -> None:
     check_flags(it)
     if not it.json or not it.arguments:
-        raise Fault('SHELL takes a list in JSON, as in ["/bin/bash", "-c"]', it.line)
+        raise DockerfileFault('SHELL takes a list in JSON, as in ["/bin/bash", "-c"]', it.line)
     self.config["Shell"] = [*it.arguments]
 
 
-def _cmd(self: Builder, it: Instruction) -> None:
+def _cmd(self: StageReader, it: Instruction) -> None:
     self.config["Cmd"] = _command(self, it)
     self.commanded = True
 
 
-def _entrypoint(self: Builder, it: Instruction) -> None:
+def _entrypoint(self: StageReader, it: Instruction) -> None:
     self.config["Entrypoint"] = _command(self, it)
     if not self.commanded:
         self.config.pop("Cmd", None)  # the image's below: it was for another program
 
 
-def _command(self: Builder, it: Instruction) -> list[str]:
+def _command(self: StageReader, it: Instruction) -> list[str]:
     check_flags(it)
     if it.json:
         return [*it.arguments]
     if it.heredocs:
-        raise Fault(f"here-documents in {it.name} are not supported", it.line)
+        raise DockerfileFault(f"here-documents in {it.name} are not supported", it.line)
     return [*(self.config.get("Shell") or SHELL), *it.arguments]
 
 
-def _expose(self: Builder, it: Instruction) -> None:
+def _expose(self: StageReader, it: Instruction) -> None:
     check_flags(it)
     ports: dict[str, Json] = {}
     for word in it.arguments:
         for each in self.lexer.split(word, self.seen):
             ports |= {port: {} for port in _ports(each, it.line)}
     if not it.arguments:
-        raise Fault("EXPOSE names no port", it.line)
+        raise DockerfileFault("EXPOSE names no port", it.line)
     self.config["ExposedPorts"] = {**(self.config.get("ExposedPorts") or {}), **ports}
 
 
@@ -286,7 +290,7 @@ def _ports(text: str, line: int) -> Iterator[str]:
     )
     low, high = (int(found["low"]), int(found["high"] or found["low"])) if found else (1, 0)
     if found is None or not low <= high <= 65535 or not _is_address(found["ip"] or ""):
-        raise Fault(f"EXPOSE `{text}` is no port, as in 80, 53/udp, 8000-8010 or 8080:80", line)
+        raise DockerfileFault(f"EXPOSE `{text}` is no port, as in 80, 53/udp, 8000-8010 or 8080:80", line)
     yield from (f"{port}/{found['protocol'] or 'tcp'}" for port in range(low, high + 1))
 
 
@@ -299,40 +303,42 @@ def _is_address(text: str) -> bool:
         return False
 
 
-def _volume(self: Builder, it: Instruction) -> None:
+def _volume(self: StageReader, it: Instruction) -> None:
     check_flags(it)
     found = [self.expand(word, it.line).strip() for word in it.arguments]
     if not found:
-        raise Fault("VOLUME names no directory", it.line)
+        raise DockerfileFault("VOLUME names no directory", it.line)
     if "" in found:
-        raise Fault(f"VOLUME names no directory: `{it.arguments[found.index('')]}` is empty", it.line, hint=UNSET)
+        raise DockerfileFault(
+            f"VOLUME names no directory: `{it.arguments[found.index('')]}` is empty", it.line, hint=UNSET
+        )
     self.config["Volumes"] = {**(self.config.get("Volumes") or {}), **{each: {} for each in found}}
 
 
-def _stopsignal(self: Builder, it: Instruction) -> None:
+def _stopsignal(self: StageReader, it: Instruction) -> None:
     self.config["StopSignal"] = self.expand(_one(it), it.line)
 
 
-def _maintainer(_: Builder, it: Instruction) -> None:
+def _maintainer(_: StageReader, it: Instruction) -> None:
     """Of the history of images only, which no tree and no configuration has."""
     check_flags(it)
 
 
-def _onbuild(self: Builder, it: Instruction) -> None:
+def _onbuild(self: StageReader, it: Instruction) -> None:
     for trigger in triggers([it.trigger], it.line):  # said here, and not to whoever builds on the image
         if trigger.name not in _METHODS:
-            raise Fault(f"ONBUILD {trigger.name} is not supported", it.line)
+            raise DockerfileFault(f"ONBUILD {trigger.name} is not supported", it.line)
     self.config["OnBuild"] = [*(self.config.get("OnBuild") or ()), it.trigger]
 
 
-def _healthcheck(self: Builder, it: Instruction) -> None:
+def _healthcheck(self: StageReader, it: Instruction) -> None:
     check_flags(it, "interval", "timeout", "start-period", "start-interval", "retries")
     kind = it.arguments[0].upper() if it.arguments else ""
     if kind == "NONE" and len(it.arguments) == 1:
         self.config["Healthcheck"] = {"Test": ["NONE"]}
         return
     if kind != "CMD" or len(it.arguments) < 2:
-        raise Fault("HEALTHCHECK is NONE, or CMD and a command", it.line)
+        raise DockerfileFault("HEALTHCHECK is NONE, or CMD and a command", it.line)
     found: dict[str, Json] = {"Test": ["CMD" if it.json else "CMD-SHELL", *it.arguments[1:]]}
     for flag, key in (("interval", "Interval"), ("timeout", "Timeout"), ("start-period", "StartPeriod"),
                       ("start-interval", "StartInterval")):  # fmt: skip
@@ -341,7 +347,7 @@ def _healthcheck(self: Builder, it: Instruction) -> None:
     if it.flag("retries"):
         retries = natural(it.flag("retries"), 1 << 31)
         if retries is None:
-            raise Fault(f"--retries={it.flag('retries')} is no number", it.line)
+            raise DockerfileFault(f"--retries={it.flag('retries')} is no number", it.line)
         found["Retries"] = retries
     self.config["Healthcheck"] = found
 
@@ -349,7 +355,7 @@ def _healthcheck(self: Builder, it: Instruction) -> None:
 def _duration(text: str, flag: str, line: int) -> int:
     """Nanoseconds, as Go writes durations."""
     if text != "0" and not _DURATION.fullmatch(text):
-        raise Fault(f"--{flag}={text} is no duration, as in 1m30s", line)
+        raise DockerfileFault(f"--{flag}={text} is no duration, as in 1m30s", line)
     pieces = re.findall(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h)", text)
     return round(sum(float(number) * _UNITS[unit] for number, unit in pieces))
 
@@ -357,11 +363,11 @@ def _duration(text: str, flag: str, line: int) -> int:
 def _one(it: Instruction) -> str:
     check_flags(it)
     if len(it.arguments) != 1 or not it.arguments[0]:
-        raise Fault(f"{it.name} takes one argument", it.line)
+        raise DockerfileFault(f"{it.name} takes one argument", it.line)
     return it.arguments[0]
 
 
-_METHODS: Mapping[str, Callable[[Builder, Instruction], None]] = {
+_METHODS: Mapping[str, Callable[[StageReader, Instruction], None]] = {
     "RUN": _run, "COPY": _transfer, "ADD": _transfer, "WORKDIR": _workdir, "ARG": _arg, "ENV": _env, "LABEL": _label,
     "USER": _user, "SHELL": _shell, "CMD": _cmd, "ENTRYPOINT": _entrypoint, "EXPOSE": _expose, "VOLUME": _volume,
     "STOPSIGNAL": _stopsignal, "MAINTAINER": _maintainer, "ONBUILD": _onbuild, "HEALTHCHECK": _healthcheck,

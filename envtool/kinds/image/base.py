@@ -22,8 +22,8 @@ from envtool.api import (
 )
 from envtool.fs.sizes import said
 from envtool.kinds.image import pins as pinned
-from envtool.kinds.image.pins import Layer
-from envtool.kinds.image.source import Source, of_options, parse, wanted
+from envtool.kinds.image.pins import PinnedLayer
+from envtool.kinds.image.source import ImageLocation, of_options, parse, wanted
 
 BLOB = "layer"  # what a build calls the file
 
@@ -58,7 +58,7 @@ class ImageLayer(Kind):
 LAYER = ImageLayer()
 
 
-def parts(layers: Sequence[Layer], source: Source, manifest: str, request: Request) -> tuple[Part, ...]:
+def parts(layers: Sequence[PinnedLayer], source: ImageLocation, manifest: str, request: Request) -> tuple[Part, ...]:
     """Layers of an image as parts of a base. They stand on nothing: each is what it is in any image."""
     image = f"{source.reference.name}@{manifest}" if source.reference is not None else source.text
     return tuple(
@@ -79,7 +79,7 @@ def parts(layers: Sequence[Layer], source: Source, manifest: str, request: Reque
     )
 
 
-class Image(Kind):
+class ImageBase(Kind):
     """The base kind. Its own layer is the image's first; see `pins.make` for the pins."""
 
     name: ClassVar[str] = "image"
@@ -197,6 +197,6 @@ class Image(Kind):
         return f"{short}, {count}, {said(sum(each.size for each in layers))}"
 
 
-def _layer(options: Json) -> Layer:
+def _layer(options: Json) -> PinnedLayer:
     found = cast("dict[str, Any]", options)
-    return Layer(**{name: found[name] for name in ("digest", "size", "media_type", "diff_id")})
+    return PinnedLayer(**{name: found[name] for name in ("digest", "size", "media_type", "diff_id")})

@@ -30,7 +30,7 @@ _OPENERS: Mapping[bytes, Callable[[BinaryIO], object]] = {
 RATIO, FREELY = 250, 1 << 28  # as for layers: what unpacks to more than that is a bomb
 
 
-class Archive:
+class ImageArchive:
     """The members of an open archive, by their names without `./`."""
 
     def __init__(self, what: str, archive: tarfile.TarFile) -> None:
@@ -98,14 +98,14 @@ class Archive:
 
 
 @contextmanager
-def opened(path: str, what: str, site: Site) -> Iterator[Archive]:
+def opened(path: str, what: str, site: Site) -> Iterator[ImageArchive]:
     """An archive of the project; a compressed one is kept in the store as the tar that it is. Raises FetchError (code
     image-archive)."""
     try:
         with site.open(path) as file:
             plain = _unpacked(file, what, site)
             with tarfile.open(plain, "r:") if plain else tarfile.open(fileobj=file, mode="r:") as archive:
-                yield Archive(what, archive)
+                yield ImageArchive(what, archive)
     except ResolveError as error:
         raise FetchError(f"{what}: {error.message}", code="image-archive", hint=error.hint) from None
     except (tarfile.TarError, EOFError, lzma.LZMAError, gzip.BadGzipFile) as error:

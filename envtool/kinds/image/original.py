@@ -8,14 +8,14 @@ from collections.abc import Callable
 from envtool.api import Fetch, FetchError, Json, Original, ResolveError, Site
 from envtool.kinds.image import image_archives, pins
 from envtool.kinds.image.resolver import client, place, saved
-from envtool.kinds.image.source import DOCKER_ARCHIVE, LAYOUT, Source
+from envtool.kinds.image.source import DOCKER_ARCHIVE, LAYOUT, ImageLocation
 from envtool.net.oci import documents, layout
 from envtool.net.oci.documents import Document
 
 Get = Callable[[str, int], bytes]  # digest, bytes at most -> content
 
 
-def original(source: Source, pinned: Json, directory: str, site: Site) -> Original:
+def original(source: ImageLocation, pinned: Json, directory: str, site: Site) -> Original:
     """The documents of the image that was written down. `directory` is what paths are relative to, below the project.
     Raises FetchError."""
     path = place(source, directory)
@@ -64,7 +64,7 @@ def _kept(site: Site, digest: str, limit: int, get: Get, what: str) -> bytes:
     return path.read_bytes()
 
 
-def _from_registry(source: Source, pinned: Json, digest: str, site: Site) -> bytes:
+def _from_registry(source: ImageLocation, pinned: Json, digest: str, site: Site) -> bytes:
     assert source.reference is not None
     found: Document = client(site).document(source.reference.with_digest(pins.manifest(pinned)))
     if digest == found.digest:

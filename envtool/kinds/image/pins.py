@@ -12,7 +12,7 @@ from envtool.api import Fetch, FetchError, Json, shapes
 from envtool.net.oci.media_types import LAYERS
 
 if TYPE_CHECKING:
-    from envtool.net.oci.documents import Config, Descriptor
+    from envtool.net.oci.documents import Descriptor, ImageConfig
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # every container's own: realise.setting
 OURS = frozenset({"HOME", "HOSTNAME", "LOGNAME", "OLDPWD", "PWD", "SHLVL", "SOURCE_DATE_EPOCH", "TERM", "USER"})
@@ -21,7 +21,7 @@ EARLIEST, LATEST = 315532800, 4102444800  # 1980, before which zip files cannot 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
+class PinnedLayer:
     """One layer of an image: the blob as it is transported, and the digest of the tar in it."""
 
     digest: str
@@ -62,12 +62,14 @@ SCHEMA = shapes.record(
 )
 
 
-def fetch(layer: Layer, name: str) -> Fetch:
+def fetch(layer: PinnedLayer, name: str) -> Fetch:
     """A layer's blob as a file that is fetched."""
     return Fetch(sha256=layer.digest.removeprefix("sha256:"), name=name, size=layer.size)
 
 
-def make(*, name: str, index: str, manifest: str, config: Config, config_digest: str, layers: list[Layer]) -> Json:
+def make(
+    *, name: str, index: str, manifest: str, config: ImageConfig, config_digest: str, layers: list[PinnedLayer]
+) -> Json:
     """The pins of an image. `index` and `manifest` are digests, "" for an archive that has none."""
     run = dict(config.run)
     if "Labels" in run:  # no mapping: a `name` and a `version` in it would be taken for a package
@@ -85,23 +87,23 @@ def make(*, name: str, index: str, manifest: str, config: Config, config_digest:
     }
 
 
-def paired(layers: tuple[Descriptor, ...], config: Config) -> list[Layer]:
+def paired(layers: tuple[Descriptor, ...], config: ImageConfig) -> list[PinnedLayer]:
     """Layers of a manifest with what the config says that they unpack to."""
     return [
-        Layer(digest=each.digest, size=each.size, media_type=each.media_type, diff_id=diff_id)
+        PinnedLayer(digest=each.digest, size=each.size, media_type=each.media_type, diff_id=diff_id)
         for each, diff_id in zip(layers, config.diff_ids, strict=True)
     ]
 
 
-def layers(pins: Json) -> tuple[Layer, ...]:
+def layers(pins: Json) -> tuple[PinnedLayer, ...]:
     """All layers, bottom first, as the image has them."""
-    return tuple(Layer(**item) for item in _top(pins)["layers"])
+    return tuple(PinnedLayer(**item) for item in _top(pins)["layers"])
 
 
-def stacked(pins: Json) -> tuple[Layer, ...]:
+def stacked(pins: Json) -> tuple[PinnedLayer, ...]:
     """The layers that a container stacks, bottom first. One that comes twice is needed at its upper place only: there
     it hides all that it would show below."""
-    found: dict[str, Layer] = {}
+    found: dict[str, PinnedLayer] = {}
     for each in layers(pins):
         found.pop(each.diff_id, None)
         found[each.diff_id] = each

@@ -12,16 +12,16 @@ from typing import Any
 
 from envtool.api import Fetch, FetchError, Json, Site
 from envtool.kinds.image import image_archives, pins
-from envtool.kinds.image.pins import Layer
-from envtool.kinds.image.source import INDEX, LAYOUT, LAYOUT_ARCHIVE, MARKER, Source
+from envtool.kinds.image.pins import PinnedLayer
+from envtool.kinds.image.source import INDEX, LAYOUT, LAYOUT_ARCHIVE, MARKER, ImageLocation
 from envtool.net.oci import documents, layout, platforms, reference
-from envtool.net.oci.documents import Config, Descriptor, Index, Platform
-from envtool.net.oci.registry import Client
+from envtool.net.oci.documents import Descriptor, ImageConfig, ImageIndex, Platform
+from envtool.net.oci.registry import RegistryClient
 
 NESTING = 2  # indexes in an index, as the registry's client has it
 
 
-def settle(source: Source, platform: Platform, directory: str, site: Site, keep: Json = None) -> Json:
+def settle(source: ImageLocation, platform: Platform, directory: str, site: Site, keep: Json = None) -> Json:
     """The pins of the image that a source names now. `directory` is what paths are relative to, below the project.
     `keep`: the answer of another platform, whose index is taken again while the name is the same. Raises FetchError."""
     if source.reference is not None:
@@ -35,7 +35,7 @@ def settle(source: Source, platform: Platform, directory: str, site: Site, keep:
         return _from_docker_archive(archive, source, platform, site)
 
 
-def place(source: Source, directory: str) -> str:
+def place(source: ImageLocation, directory: str) -> str:
     """The path in the project of an image that is in files."""
     return posixpath.normpath(posixpath.join(directory, source.path))
 
@@ -45,7 +45,9 @@ def in_project(path: str, site: Site) -> layout.Read:
     return lambda name: site.open(posixpath.join(path, name))
 
 
-def located(source: Source, manifest: str, directory: str, fetches: Sequence[Fetch], site: Site) -> Sequence[Fetch]:
+def located(
+    source: ImageLocation, manifest: str, directory: str, fetches: Sequence[Fetch], site: Site
+) -> Sequence[Fetch]:
     """The same blobs with where they are for this machine. Raises FetchError."""
     if source.reference is not None:
         return [_in_registry(source, manifest, each, site) for each in fetches]
@@ -60,11 +62,11 @@ def located(source: Source, manifest: str, directory: str, fetches: Sequence[Fet
 # ---- registries ------------------------------------------------------------------------------------------------------
 
 
-def client(site: Site) -> Client:
-    return site.shared("image:registries", lambda: Client(cancelled=site.cancelled))
+def client(site: Site) -> RegistryClient:
+    return site.shared("image:registries", lambda: RegistryClient(cancelled=site.cancelled))
 
 
-def _from_registry(source: Source, platform: Platform, site: Site, keep: Json) -> Json:
+def _from_registry(source: ImageLocation, platform: Platform, site: Site, keep: Json) -> Json:
     asked = source.reference
     assert asked is not None
     name = str(replace(asked, digest="") if asked.tag else asked)
@@ -83,7 +85,7 @@ def _from_registry(source: Source, platform: Platform, site: Site, keep: Json) -
     )
 
 
-def _in_registry(source: Source, manifest: str, fetch: Fetch, site: Site) -> Fetch:
+def _in_registry(source: ImageLocation, manifest: str, fetch: Fetch, site: Site) -> Fetch:
     assert source.reference is not None
     first, *others = client(site).blob_locations(source.reference.with_digest(manifest), f"sha256:{fetch.sha256}")
     mirrors = tuple(place.url for place in others)
@@ -93,12 +95,12 @@ def _in_registry(source: Source, manifest: str, fetch: Fetch, site: Site) -> Fet
 # ---- layouts ---------------------------------------------------------------------------------------------------------
 
 
-def _from_layout(directory: str, read: layout.Read, source: Source, platform: Platform, what: str) -> Json:
+def _from_layout(directory: str, read: layout.Read, source: ImageLocation, platform: Platform, what: str) -> Json:
     index = layout.read_index(directory, read)
     top = entry = _entry(index, source.name, platform, what)
     for _ in range(NESTING + 1):
         document = documents.read(layout.read_document(directory, entry, read), what)
-        if not isinstance(document, Index):
+        if not isinstance(document, ImageIndex):
             break
         entry = platforms.choose(document, platform, what)
     else:
@@ -117,7 +119,7 @@ def _from_layout(directory: str, read: layout.Read, source: Source, platform: Pl
     )
 
 
-def _entry(index: Index, name: str, platform: Platform, what: str) -> Descriptor:
+def _entry(index: ImageIndex, name: str, platform: Platform, what: str) -> Descriptor:
     """The entry of a name; of several without one, that of this machine, where each says what it is for."""
     entries = {each.digest: each for each in index.manifests}
     if not name and len(entries) > 1 and all(each.platform for each in entries.values()):
@@ -125,7 +127,7 @@ def _entry(index: Index, name: str, platform: Platform, what: str) -> Descriptor
     return layout.choose(index, name, what)
 
 
-def _runs(config: Config, platform: Platform, what: str) -> Config:
+def _runs(config: ImageConfig, platform: Platform, what: str) -> ImageConfig:
     """The config, with its platform. Raises FetchError."""
     config = replace(config, platform=platforms.filled(config.platform, platform))
     if not platforms.runs(platform, config.platform):
@@ -133,7 +135,7 @@ def _runs(config: Config, platform: Platform, what: str) -> Config:
     return config
 
 
-def _from_layout_archive(archive: image_archives.Archive, source: Source, platform: Platform) -> Json:
+def _from_layout_archive(archive: image_archives.ImageArchive, source: ImageLocation, platform: Platform) -> Json:
     """Its documents are put where a layout's would be; its layers stay where they are."""
     with tempfile.TemporaryDirectory(prefix="envtool-image-") as top:
         os.makedirs(os.path.join(top, "blobs", "sha256"))
@@ -154,7 +156,9 @@ def _from_layout_archive(archive: image_archives.Archive, source: Source, platfo
 # ---- what `docker save` writes ---------------------------------------------------------------------------------------
 
 
-def _from_docker_archive(archive: image_archives.Archive, source: Source, platform: Platform, site: Site) -> Json:
+def _from_docker_archive(
+    archive: image_archives.ImageArchive, source: ImageLocation, platform: Platform, site: Site
+) -> Json:
     entry = saved(archive, source)
     body = archive.small(str(entry["Config"]), documents.CONFIG_LIMIT)
     config = documents.read_config(body, f"{source.text}: its config")
@@ -168,7 +172,7 @@ def _from_docker_archive(archive: image_archives.Archive, source: Source, platfo
         digest, size = diff_id, archive.size(name)
         if media_type != documents.OCI_LAYER:  # nobody has written down what the packed one is
             digest = f"sha256:{site.keep(archive.pieces(name)).name}"
-        layers.append(Layer(digest=digest, size=size, media_type=media_type, diff_id=diff_id))
+        layers.append(PinnedLayer(digest=digest, size=size, media_type=media_type, diff_id=diff_id))
     return pins.make(
         name=source.text,
         index="",
@@ -179,7 +183,7 @@ def _from_docker_archive(archive: image_archives.Archive, source: Source, platfo
     )
 
 
-def saved(archive: image_archives.Archive, source: Source) -> dict[str, Any]:
+def saved(archive: image_archives.ImageArchive, source: ImageLocation) -> dict[str, Any]:
     """The image of manifest.json that a source names, or its only one."""
     try:
         entries = json.loads(archive.small("manifest.json", documents.DOCUMENT_LIMIT))
@@ -200,7 +204,7 @@ def saved(archive: image_archives.Archive, source: Source) -> dict[str, Any]:
     return found[0]
 
 
-def _blob_names(archive: image_archives.Archive, source: Source) -> dict[str, str]:
+def _blob_names(archive: image_archives.ImageArchive, source: ImageLocation) -> dict[str, str]:
     """The member of each layer, by the sha256 that the layer is known by."""
     if source.scheme == LAYOUT_ARCHIVE:
         return {name.rpartition("/")[2]: name for name in archive.names() if name.startswith("blobs/sha256/")}
@@ -210,7 +214,7 @@ def _blob_names(archive: image_archives.Archive, source: Source) -> dict[str, st
     return {diff_id.removeprefix("sha256:"): name for name, diff_id in zip(names, config.diff_ids, strict=False)}
 
 
-def _out_of(archive: image_archives.Archive, names: dict[str, str], fetch: Fetch, site: Site) -> Fetch:
+def _out_of(archive: image_archives.ImageArchive, names: dict[str, str], fetch: Fetch, site: Site) -> Fetch:
     name = names.get(fetch.sha256)
     if name is not None:
         return replace(fetch, url=site.keep(archive.pieces(name), sha256=fetch.sha256).as_uri())

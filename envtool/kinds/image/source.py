@@ -29,7 +29,7 @@ MARKER, INDEX = "oci-layout", "index.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class ImageLocation:
     """Where an image is: in a registry, or at `path` below the spec's directory, where `name` tells which."""
 
     text: str  # as it was written
@@ -46,7 +46,7 @@ class Source:
         return (self.path,) if self.scheme else ()
 
 
-def parse(text: str) -> Source:
+def parse(text: str) -> ImageLocation:
     """Raises FetchError (codes reference, image-transport)."""
     scheme, colon, rest = text.partition(":")
     if colon and scheme in (LAYOUT, LAYOUT_ARCHIVE, DOCKER_ARCHIVE) and not rest.isdigit():
@@ -63,7 +63,7 @@ def parse(text: str) -> Source:
                 code="image-transport",
                 hint="paths are relative to the spec",
             )
-        return Source(text=text, scheme=scheme, path=posixpath.normpath(path), name=name)
+        return ImageLocation(text=text, scheme=scheme, path=posixpath.normpath(path), name=name)
     if scheme in ("http", "https") and rest.startswith("//"):
         hint = f"leave {scheme}:// out: `{rest.lstrip('/')}`"
         raise FetchError(f"image `{text}`: it is not a URL", code="reference", hint=hint)
@@ -74,10 +74,10 @@ def parse(text: str) -> Source:
             code="image-transport",
             hint=hint or f"`skopeo copy {text} oci:DIR` makes a layout of it",
         )
-    return Source(text=text, reference=reference.parse(text))
+    return ImageLocation(text=text, reference=reference.parse(text))
 
 
-def of_options(options: Json) -> tuple[Source, str]:
+def of_options(options: Json) -> tuple[ImageLocation, str]:
     """The source and the platform ("" for this machine's) that a base's options name. Raises as `parse`."""
     if isinstance(options, dict):
         return parse(str(options["name"])), str(options.get("platform", ""))

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from envtool import net
 from envtool.errors import FetchError
-from envtool.net import Cancelled, Patience, redacted
+from envtool.net import Cancelled, RetryPolicy, redacted
 from envtool.net.oci.credentials import Credentials, find
 from envtool.net.oci.hosts import Endpoint
 
@@ -42,7 +42,7 @@ class Challenge:
 
 
 @dataclass(slots=True)
-class _Way:
+class _EndpointAuth:
     """What is known of one endpoint: how to get in, and the headers that do, by their scopes."""
 
     challenge: Challenge
@@ -65,12 +65,12 @@ def challenges(header: str) -> list[Challenge]:
     return found
 
 
-class Tokens:
+class RegistryAuth:
     """The headers that let us in, for all threads of a client."""
 
-    def __init__(self, *, patience: Patience, cancelled: Cancelled | None, seek: Seek = find) -> None:
+    def __init__(self, *, patience: RetryPolicy, cancelled: Cancelled | None, seek: Seek = find) -> None:
         self._patience, self._cancelled, self._seek = patience, cancelled, seek
-        self._ways: dict[str, _Way] = {}
+        self._ways: dict[str, _EndpointAuth] = {}
         self._lock = threading.Lock()
         self._known: dict[tuple[str, str], Credentials | None] = {}
 
@@ -88,7 +88,7 @@ class Tokens:
         if challenge is None:
             return ""
         with self._lock:
-            way = self._ways.setdefault(endpoint.root, _Way(challenge=challenge))
+            way = self._ways.setdefault(endpoint.root, _EndpointAuth(challenge=challenge))
             way.challenge = challenge
         return self._get_in(endpoint, way, scopes, refused)
 
@@ -111,7 +111,7 @@ class Tokens:
             text = text.replace(secret, "***")
         return text
 
-    def _get_in(self, endpoint: Endpoint, way: _Way, scopes: tuple[str, ...], refused: str) -> str:
+    def _get_in(self, endpoint: Endpoint, way: _EndpointAuth, scopes: tuple[str, ...], refused: str) -> str:
         """One thread asks for a header, the others wait for it."""
         with way.asking:
             value, end = way.headers.get(scopes, ("", 0.0))
@@ -154,7 +154,7 @@ class Tokens:
             raise FetchError(text, code="registry-token")
         return f"Bearer {token}", max(life - MARGIN, life / 2)
 
-    def _ask_for_token(self, realm: str, fields: list[tuple[str, str]], known: Credentials | None) -> net.Answer:
+    def _ask_for_token(self, realm: str, fields: list[tuple[str, str]], known: Credentials | None) -> net.HttpResponse:
         if known is not None and known.identity:
             form = [("grant_type", "refresh_token"), ("client_id", CLIENT), ("refresh_token", known.identity)]
             service = [pair for pair in fields if pair[0] == "service"]

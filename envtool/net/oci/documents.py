@@ -73,7 +73,7 @@ class Descriptor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
+class ImageManifest:
     """One image for one platform, or an artifact (then config and layers may be anything)."""
 
     media_type: str
@@ -85,7 +85,7 @@ class Manifest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Index:
+class ImageIndex:
     """Several manifests under one name: one for each platform."""
 
     media_type: str
@@ -96,7 +96,7 @@ class Index:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class ImageConfig:
     """An image's config. `run` is its `config` object ("Env", "User", "Entrypoint", "Cmd", "WorkingDir" …), as it is,
     its known fields checked for their types."""
 
@@ -129,23 +129,23 @@ def sha256(body: bytes) -> str:
 # ---- reading: each raises FetchError (code registry-document), with `what` as the document's name in the message
 
 
-def read(document: Document, what: str) -> Manifest | Index:
+def read(document: Document, what: str) -> ImageManifest | ImageIndex:
     """A manifest or an index: by its media type, which must be one of ACCEPTED and what the body itself says."""
     if document.media_type in INDEXES:
         return read_index(document.body, document.media_type, what)
     return read_manifest(document.body, document.media_type, what)
 
 
-def read_manifest(body: bytes, media_type: str, what: str) -> Manifest:
+def read_manifest(body: bytes, media_type: str, what: str) -> ImageManifest:
     """A manifest. A media type in the body must be the given one."""
     if media_type not in MANIFESTS:
         surprise(what, media_type, "a manifest")
-    reader = _Reader(what)
+    reader = _JsonReader(what)
     top = reader.top(body, media_type)
     if "manifests" in top or "fsLayers" in top:
         reader.fail_document("it says that it is a manifest, but has the fields of something else")
     layers = reader.array(top, "layers", LAYER_LIMIT)
-    return Manifest(
+    return ImageManifest(
         media_type=media_type,
         config=reader.descriptor(top.get("config"), "config"),
         layers=tuple(reader.descriptor(layer, f"layers[{number}]") for number, layer in enumerate(layers)),
@@ -155,16 +155,16 @@ def read_manifest(body: bytes, media_type: str, what: str) -> Manifest:
     )
 
 
-def read_index(body: bytes, media_type: str, what: str) -> Index:
+def read_index(body: bytes, media_type: str, what: str) -> ImageIndex:
     """An index. A media type in the body must be the given one."""
     if media_type not in INDEXES:
         surprise(what, media_type, "an index")
-    reader = _Reader(what)
+    reader = _JsonReader(what)
     top = reader.top(body, media_type)
     if "config" in top or "layers" in top or "fsLayers" in top:
         reader.fail_document("it says that it is an index, but has the fields of something else")
     entries = reader.array(top, "manifests", ENTRY_LIMIT)
-    return Index(
+    return ImageIndex(
         media_type=media_type,
         manifests=tuple(reader.descriptor(entry, f"manifests[{number}]") for number, entry in enumerate(entries)),
         annotations=reader.strings(top, "annotations"),
@@ -173,9 +173,9 @@ def read_index(body: bytes, media_type: str, what: str) -> Index:
     )
 
 
-def read_config(body: bytes, what: str) -> Config:
+def read_config(body: bytes, what: str) -> ImageConfig:
     """The config of an image (not of an artifact). Its platform may lack what it does not say: see platforms.filled."""
-    reader = _Reader(what)
+    reader = _JsonReader(what)
     top = reader.object(body)
     fields = {name: reader.text(top, name) for name in ("os", "architecture", "variant", "created", "author")}
     rootfs = reader.mapping(top, "rootfs")
@@ -186,7 +186,7 @@ def read_config(body: bytes, what: str) -> Config:
         if not isinstance(diff_id, str) or not is_digest(diff_id):
             reader.fail_document(f"a diff ID is {_short(diff_id)}, not sha256: and 64 hex digits")
     history = reader.array(top, "history", 8 * LAYER_LIMIT)
-    return Config(
+    return ImageConfig(
         platform=Platform(os=fields["os"], architecture=fields["architecture"], variant=fields["variant"]),
         diff_ids=tuple(str(diff_id) for diff_id in diff_ids),
         run=_run_config(reader, reader.mapping(top, "config")),
@@ -196,9 +196,9 @@ def read_config(body: bytes, what: str) -> Config:
     )
 
 
-def check_image(manifest: Manifest, config: Config, what: str) -> None:
+def check_image(manifest: ImageManifest, config: ImageConfig, what: str) -> None:
     """Do manifest and config belong together, and can the layers be read? Raises FetchError (registry-document)."""
-    reader = _Reader(what)
+    reader = _JsonReader(what)
     if manifest.config.media_type not in CONFIGS:
         reader.fail_document(f"it is no image but an artifact: its config is {_short(manifest.config.media_type)}")
     for layer in manifest.layers:
@@ -211,7 +211,7 @@ def check_image(manifest: Manifest, config: Config, what: str) -> None:
         )
 
 
-def _run_config(reader: _Reader, run: dict[str, Json]) -> dict[str, Json]:
+def _run_config(reader: _JsonReader, run: dict[str, Json]) -> dict[str, Json]:
     for name in ("User", "WorkingDir", "StopSignal"):
         reader.text(run, name)
     for name in ("Env", "Entrypoint", "Cmd", "OnBuild", "Shell"):
@@ -224,7 +224,7 @@ def _run_config(reader: _Reader, run: dict[str, Json]) -> dict[str, Json]:
     return {name: value for name, value in run.items() if value is not None}
 
 
-class _Reader:
+class _JsonReader:
     """Takes fields out of JSON objects, and says in which document one is not what it should be. A field that is null
     is one that is not there: Go writes both."""
 
@@ -293,7 +293,7 @@ class _Reader:
     def descriptor(self, value: Json, where: str) -> Descriptor:
         if not isinstance(value, dict):
             self.fail_document(f"{where} is {_short(value)}, not a descriptor")
-        inner = _Reader(f"{self.what}: {where}")
+        inner = _JsonReader(f"{self.what}: {where}")
         digest, size = inner.text(value, "digest"), value.get("size")
         if not is_digest(digest):
             inner.fail_document(f"its digest is {_short(digest)}, not sha256: and 64 hex digits")

@@ -46,7 +46,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class RegistryRule:
     """A `[[registry]]` of registries.conf. `mirrors` are (location, insecure, pull-from-mirror)."""
 
     prefix: str
@@ -57,10 +57,10 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hosts:
+class RegistryHosts:
     """All that this host's configuration says about registries."""
 
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[RegistryRule, ...] = ()
     insecure: frozenset[str] = frozenset()  # host[:port]
 
     def pull_endpoints(self, reference: Reference) -> tuple[Endpoint, ...]:
@@ -90,7 +90,7 @@ class Hosts:
         mirrors = (place for rule in self.rules for place, insecure, _ in rule.mirrors if insecure)
         return netloc in self.insecure or any(place.partition("/")[0] == netloc for place in (*rules, *mirrors))
 
-    def _rule(self, reference: Reference) -> Rule | None:
+    def _rule(self, reference: Reference) -> RegistryRule | None:
         fitting = [rule for rule in self.rules if _fits(reference.name, rule.prefix)]
         rule = max(fitting, key=lambda rule: len(rule.prefix.removeprefix("*")), default=None)
         if rule is not None and rule.blocked:
@@ -104,11 +104,11 @@ class Hosts:
         return Endpoint(registry=registry, repository=repository, plain=plain, mirror=mirror)
 
 
-def load(environ: Mapping[str, str] | None = None) -> Hosts:
+def load(environ: Mapping[str, str] | None = None) -> RegistryHosts:
     """Read the configuration of this host and trust its registries' own authorities (`net.trust`). Raises FetchError
     (code registry-configuration)."""
     environ = os.environ if environ is None else environ
-    rules: dict[str, Rule] = {}
+    rules: dict[str, RegistryRule] = {}
     for path in _files(environ):
         for rule in _rules(path):
             rules[rule.prefix] = rule
@@ -116,9 +116,9 @@ def load(environ: Mapping[str, str] | None = None) -> Hosts:
         _trust(directory)
     mirrors, insecure = _daemon(DAEMON)
     if mirrors and DOCKER_HUB not in rules:
-        rules[DOCKER_HUB] = Rule(prefix=DOCKER_HUB, location=DOCKER_HUB, mirrors=mirrors)
+        rules[DOCKER_HUB] = RegistryRule(prefix=DOCKER_HUB, location=DOCKER_HUB, mirrors=mirrors)
     insecure |= {item.strip() for item in environ.get(INSECURE, "").split(",")} - {""}
-    return Hosts(rules=tuple(rules.values()), insecure=frozenset(insecure))
+    return RegistryHosts(rules=tuple(rules.values()), insecure=frozenset(insecure))
 
 
 def _daemon(path: str) -> tuple[tuple[tuple[str, bool, str], ...], set[str]]:
@@ -161,7 +161,7 @@ def _own(environ: Mapping[str, str]) -> str:
     return os.path.join(environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config"), "containers")
 
 
-def _rules(path: str) -> list[Rule]:
+def _rules(path: str) -> list[RegistryRule]:
     import tomllib
 
     try:
@@ -174,7 +174,7 @@ def _rules(path: str) -> list[Rule]:
         raise FetchError(f"{path}: {error}", code="registry-configuration") from error
 
 
-def _rule(item: Mapping[str, Json]) -> Rule:
+def _rule(item: Mapping[str, Json]) -> RegistryRule:
     location = str(item.get("location") or "")
     prefix = str(item.get("prefix") or location)
     if not prefix:
@@ -189,7 +189,7 @@ def _rule(item: Mapping[str, Json]) -> Rule:
             raise ValueError(f"a mirror of {prefix} has no location")
         pulled = only or str(mirror.get("pull-from-mirror") or "")
         mirrors.append((str(mirror["location"]).rstrip("/"), bool(mirror.get("insecure")), pulled))
-    return Rule(
+    return RegistryRule(
         prefix=prefix.rstrip("/"),
         location=(location or ("" if prefix.startswith("*.") else prefix)).rstrip("/"),
         insecure=bool(item.get("insecure")),

@@ -13,21 +13,21 @@ from typing import NoReturn
 
 from envtool import net
 from envtool.errors import FetchError
-from envtool.net import Answer, Cancelled, Patience, Upload
-from envtool.net.oci.auth import Tokens, login
+from envtool.net import Cancelled, HttpResponse, RetryPolicy, UploadBody
+from envtool.net.oci.auth import RegistryAuth, login
 from envtool.net.oci.documents import ACCEPTED
 from envtool.net.oci.hosts import INSECURE, Endpoint
 
 NOT_TLS = re.compile(r"wrong.version.number|record.layer.failure|http.request|unknown.protocol", re.IGNORECASE)
 
 
-class Wire:
+class RegistryTransport:
     """Requests of one client, from any thread."""
 
-    def __init__(self, *, patience: Patience, cancelled: Cancelled | None, plain: Callable[[str], bool]) -> None:
+    def __init__(self, *, patience: RetryPolicy, cancelled: Cancelled | None, plain: Callable[[str], bool]) -> None:
         self.patience, self.cancelled = patience, cancelled
         self.plain = plain  # may plain HTTP be spoken with this host[:port]?
-        self.tokens = Tokens(patience=patience, cancelled=cancelled)
+        self.tokens = RegistryAuth(patience=patience, cancelled=cancelled)
         self._asked: set[tuple[str, str]] = set()
         self._plain: dict[str, bool] = {}  # by host: does it really speak plain HTTP?
         self._lock = threading.Lock()
@@ -57,10 +57,10 @@ class Wire:
         actions: str = "pull",
         scopes: tuple[str, ...] = (),
         headers: Mapping[str, str] | None = None,
-        body: bytes | Upload = b"",
+        body: bytes | UploadBody = b"",
         limit: int = 4 << 20,
         again: bool = True,
-    ) -> Answer:
+    ) -> HttpResponse:
         """Ask below /v2/REPOSITORY/ (or at a whole URL, where an earlier answer sent us), and once more with new
         authorization after a 401. Any status is an answer.
 
@@ -72,7 +72,7 @@ class Wire:
         wanted = (f"repository:{endpoint.repository}:{actions}", *scopes)
         refused = self.tokens.header(endpoint, wanted) if ours else ""
 
-        def once(authorization: str) -> Answer:
+        def once(authorization: str) -> HttpResponse:
             try:
                 return net.exchange(
                     method, url, headers=headers, body=body, authorization=authorization, limit=limit, again=again,
@@ -92,7 +92,7 @@ class Wire:
             self._asked.add((endpoint.root, endpoint.repository))
         return answer
 
-    def location(self, answer: Answer, endpoint: Endpoint) -> str:
+    def location(self, answer: HttpResponse, endpoint: Endpoint) -> str:
         """Where an upload goes on, "" where nothing is said. Raises FetchError where that is by plain HTTP to a host
         that nobody allowed that for."""
         given = answer.headers.get("location", "")
@@ -120,7 +120,7 @@ class Wire:
                 self.raise_for_status(answer, endpoint, f"{endpoint.host}/{endpoint.repository}")
         return self.tokens.header(endpoint, (f"repository:{endpoint.repository}:pull",))
 
-    def retry_policy(self, endpoint: Endpoint) -> Patience:
+    def retry_policy(self, endpoint: Endpoint) -> RetryPolicy:
         """How long we try there: a mirror is not tried for long, since it can be done without."""
         attempts = min(2, self.patience.attempts) if endpoint.mirror else self.patience.attempts
         return dataclasses.replace(self.patience, attempts=attempts)
@@ -129,7 +129,7 @@ class Wire:
         """Wait before another attempt. Raises Interrupted."""
         net.wait(min(self.patience.pause * 2 ** (failures - 1), self.patience.longest), self.cancelled)
 
-    def raise_for_status(self, answer: Answer, endpoint: Endpoint, what: str) -> NoReturn:
+    def raise_for_status(self, answer: HttpResponse, endpoint: Endpoint, what: str) -> NoReturn:
         """The error that a status is. `what` names what was asked for."""
         said = _said(answer)
         status = f"HTTP {answer.status} {answer.reason}".strip() + (f": {said}" if said else "")
@@ -155,7 +155,7 @@ def insecure(endpoint: Endpoint) -> FetchError:
     return FetchError(text, code="registry-insecure", hint=hint)
 
 
-def _said(answer: Answer) -> str:
+def _said(answer: HttpResponse) -> str:
     """What the registry itself says of an error."""
     try:
         errors = json.loads(answer.body)["errors"]

@@ -14,7 +14,7 @@ from typing import BinaryIO, TypeAlias
 from envtool import host_access
 from envtool.errors import EnvtoolError, FetchError
 from envtool.net.oci import documents
-from envtool.net.oci.documents import Descriptor, Document, Index
+from envtool.net.oci.documents import Descriptor, Document, ImageIndex
 
 NAME = "org.opencontainers.image.ref.name"
 VERSION = "1.0.0"
@@ -33,7 +33,7 @@ def plain(directory: str) -> Read:
     return read
 
 
-def read_index(directory: str, read: Read) -> Index:
+def read_index(directory: str, read: Read) -> ImageIndex:
     """The index of a layout. Raises FetchError (code registry-document, registry-missing): it is none."""
     marker = _small(directory, "oci-layout", 1 << 16, read)
     try:
@@ -46,7 +46,7 @@ def read_index(directory: str, read: Read) -> Index:
     return documents.read_index(body, documents.OCI_INDEX, f"{directory}/index.json")
 
 
-def choose(index: Index, name: str, what: str) -> Descriptor:
+def choose(index: ImageIndex, name: str, what: str) -> Descriptor:
     """The entry of that name (its annotation org.opencontainers.image.ref.name), or the only one where no name is
     asked for. Raises FetchError (code registry-missing), which tells what there is."""
     named = [entry for entry in index.manifests if not name or entry.annotations.get(NAME) == name]

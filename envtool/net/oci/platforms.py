@@ -6,7 +6,7 @@ import functools
 
 from envtool.errors import FetchError
 from envtool.fs.sizes import natural
-from envtool.net.oci.documents import Descriptor, Index, Platform
+from envtool.net.oci.documents import Descriptor, ImageIndex, Platform
 
 __all__ = ["Platform", "choose", "filled", "level", "of_machine", "parse", "runs"]
 
@@ -90,7 +90,7 @@ def runs(platform: Platform, image: Platform) -> int:
     return 0
 
 
-def choose(index: Index, platform: Platform, what: str) -> Descriptor:
+def choose(index: ImageIndex, platform: Platform, what: str) -> Descriptor:
     """The entry of an index for a platform: the best, of equals the first. An entry that says no platform counts only
     where it is the only one. Raises FetchError (code registry-platform), which tells what there is."""
     entries = [entry for entry in index.manifests if not _attestation(entry)]

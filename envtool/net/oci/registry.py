@@ -16,11 +16,11 @@ from typing import TypeVar
 
 from envtool import net
 from envtool.errors import FetchError
-from envtool.net import PATIENCE, Answer, Cancelled, Patience
+from envtool.net import PATIENCE, Cancelled, HttpResponse, RetryPolicy
 from envtool.net.oci import documents, hosts, platforms, serialize, upload
-from envtool.net.oci.documents import Config, Descriptor, Document, Index, Manifest, Platform
-from envtool.net.oci.hosts import Endpoint, Hosts
-from envtool.net.oci.http import Wire, same_place
+from envtool.net.oci.documents import Descriptor, Document, ImageConfig, ImageIndex, ImageManifest, Platform
+from envtool.net.oci.hosts import Endpoint, RegistryHosts
+from envtool.net.oci.http import RegistryTransport, same_place
 from envtool.net.oci.reference import Reference
 
 Found = TypeVar("Found")
@@ -31,7 +31,7 @@ PAGES = 1000  # of tags, a thousand each: then it is enough
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class BlobLocation:
     """Where a blob can be had on this machine: for `api.Fetch.url` and `.authorization` (never into pins or messages).
     Several are tried in order: the host's mirrors first."""
 
@@ -40,29 +40,29 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
+class RegistryImage:
     """An image for one platform, as a registry has it."""
 
     reference: Reference  # with the digest of `manifest`, not that of the index
     index: str  # digest of what the tag names: the index if there is one, else the manifest
     document: Document  # the manifest's own bytes, digest and media type
-    manifest: Manifest
-    config: Config
+    manifest: ImageManifest
+    config: ImageConfig
 
 
-class Client:
+class RegistryClient:
     """Speaks with any number of registries. May be shared by threads; keeps tokens. Errors: FetchError, whose codes
     are registry-missing (no such manifest, tag or blob), registry-denied (credentials), registry-insecure (plain HTTP
     that nobody asked for), registry-document (what came is not what the specification says), registry-digest,
     registry-platform, registry-blocked, registry-token, registry-credentials, registry-configuration, registry-refused
     (any other status), and those of `net.exchange`."""
 
-    def __init__(self, *, cancelled: Cancelled | None = None, patience: Patience = PATIENCE) -> None:
-        self._wire = Wire(
+    def __init__(self, *, cancelled: Cancelled | None = None, patience: RetryPolicy = PATIENCE) -> None:
+        self._wire = RegistryTransport(
             patience=patience, cancelled=cancelled, plain=lambda host: self._configured().allows_http(host)
         )
         self._lock = threading.Lock()
-        self._hosts: Hosts | None = None
+        self._hosts: RegistryHosts | None = None
         self._away: set[str] = set()  # mirrors that did not answer
 
     # ---- pull
@@ -80,14 +80,14 @@ class Client:
                 return None
             raise
 
-    def image(self, reference: Reference, platform: Platform) -> Image:
+    def image(self, reference: Reference, platform: Platform) -> RegistryImage:
         """An image with its config: index -> manifest of `platform` -> config, all verified, config checked against
         the manifest (layer count, platform)."""
         document = top = self.document(reference)
         what = str(reference)
         for _ in range(NESTING + 1):
             found = documents.read(document, what)
-            if isinstance(found, Manifest):
+            if isinstance(found, ImageManifest):
                 break
             entry = platforms.choose(found, platform, what)
             document = self._described(reference, entry)
@@ -99,7 +99,7 @@ class Client:
         if not platforms.runs(platform, config.platform):
             raise FetchError(f"{what}: is for {config.platform}, not for {platform}", code="registry-platform")
         pinned = reference.with_digest(document.digest)
-        return Image(reference=pinned, index=top.digest, document=document, manifest=found, config=config)
+        return RegistryImage(reference=pinned, index=top.digest, document=document, manifest=found, config=config)
 
     def blob(self, reference: Reference, descriptor: Descriptor) -> bytes:
         """A small blob whole (at most 8 MiB), of the descriptor's size and digest."""
@@ -108,13 +108,13 @@ class Client:
             raise FetchError(text, code="registry-document")
         return self._ask_in_order(reference, lambda endpoint: self._blob(endpoint, descriptor))
 
-    def blob_locations(self, reference: Reference, digest: str) -> tuple[Place, ...]:
+    def blob_locations(self, reference: Reference, digest: str) -> tuple[BlobLocation, ...]:
         """Where the blob can be had, in the order to be tried: mirrors that have it, then the registry itself; asks for
         a token where one is wanted."""
         *mirrors, registry = self._endpoints(reference)
         having = [mirror for mirror in mirrors if self._try_mirror(mirror, lambda mirror: self._has(mirror, digest))]
         return tuple(
-            Place(
+            BlobLocation(
                 url=f"{endpoint.root}{endpoint.repository}/blobs/{digest}",
                 authorization=self._wire.authorization(endpoint, reference.selector),
             )
@@ -199,7 +199,7 @@ class Client:
 
     # ---- one endpoint
 
-    def _configured(self) -> Hosts:
+    def _configured(self) -> RegistryHosts:
         with self._lock:
             if self._hosts is None:
                 self._hosts = hosts.load()
@@ -312,11 +312,11 @@ class Client:
             if error.code != "registry-missing":
                 raise
             before = None
-        entries = before.manifests if isinstance(before, Index) else ()
-        kind = found.artifact_type or (found.config.media_type if isinstance(found, Manifest) else "")
+        entries = before.manifests if isinstance(before, ImageIndex) else ()
+        kind = found.artifact_type or (found.config.media_type if isinstance(found, ImageManifest) else "")
         entry = dataclasses.replace(document.descriptor(), artifact_type=kind, annotations=found.annotations)
         if entry not in entries:
-            index = Index(media_type=documents.OCI_INDEX, manifests=(*entries, entry))
+            index = ImageIndex(media_type=documents.OCI_INDEX, manifests=(*entries, entry))
             listed = serialize.index_document(index)
             upload.push_document(self._wire, endpoint, tag, listed.body, listed.media_type)
 
@@ -331,7 +331,7 @@ class Client:
             if fallback is None:
                 return ()
             found = documents.read(fallback, what)
-            index = found if isinstance(found, Index) else Index(media_type=documents.OCI_INDEX, manifests=())
+            index = found if isinstance(found, ImageIndex) else ImageIndex(media_type=documents.OCI_INDEX, manifests=())
         else:
             self._wire.raise_for_status(answer, endpoint, what)
         return tuple(entry for entry in index.manifests if artifact_type in ("", entry.artifact_type))
@@ -341,7 +341,7 @@ def _referrers_tag(digest: str) -> str:
     return digest.replace(":", "-")
 
 
-def _media_type(answer: Answer, what: str) -> str:
+def _media_type(answer: HttpResponse, what: str) -> str:
     """What a document is: by its header, or by itself where the header says nothing."""
     media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type in VAGUE:
@@ -355,7 +355,7 @@ def _media_type(answer: Answer, what: str) -> str:
     return media_type
 
 
-def _next(answer: Answer, endpoint: Endpoint) -> str:
+def _next(answer: HttpResponse, endpoint: Endpoint) -> str:
     """The next page that a Link header names, "" at the end; none that is elsewhere."""
     link = answer.headers.get("link", "")
     target = link.partition("<")[2].partition(">")[0]

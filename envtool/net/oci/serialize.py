@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from envtool.keys import canonical
 from envtool.model import Json
-from envtool.net.oci.documents import Config, Descriptor, Document, Index, Manifest, Platform, sha256
+from envtool.net.oci.documents import Descriptor, Document, ImageConfig, ImageIndex, ImageManifest, Platform, sha256
 
 
-def manifest_document(manifest: Manifest) -> Document:
+def manifest_document(manifest: ImageManifest) -> Document:
     """A manifest with its digest."""
     top: dict[str, Json] = {
         "schemaVersion": 2,
@@ -21,7 +21,7 @@ def manifest_document(manifest: Manifest) -> Document:
     return _document(top, manifest.media_type)
 
 
-def index_document(index: Index) -> Document:
+def index_document(index: ImageIndex) -> Document:
     """An index with its digest."""
     top: dict[str, Json] = {
         "schemaVersion": 2,
@@ -32,7 +32,7 @@ def index_document(index: Index) -> Document:
     return _document(top, index.media_type)
 
 
-def config_bytes(config: Config) -> bytes:
+def config_bytes(config: ImageConfig) -> bytes:
     """An image's config."""
     top: dict[str, Json] = {
         **_platform(config.platform),

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
 from envtool.errors import FetchError
-from envtool.net import Upload
+from envtool.net import UploadBody
 from envtool.net.oci import documents
 from envtool.net.oci.hosts import Endpoint
-from envtool.net.oci.http import Wire
+from envtool.net.oci.http import RegistryTransport
 from envtool.net.oci.reference import Reference
 
 WHOLE = 8 << 20  # bytes of a blob up to which it is sent in one request that is repeated when it breaks
@@ -22,7 +22,7 @@ BYTES = "application/octet-stream"
 PUSH = "pull,push"
 
 
-def has_blob(wire: Wire, endpoint: Endpoint, digest: str, *, actions: str = "pull") -> bool:
+def has_blob(wire: RegistryTransport, endpoint: Endpoint, digest: str, *, actions: str = "pull") -> bool:
     """Is the blob in the repository? One HEAD."""
     answer = wire.send("HEAD", endpoint, f"blobs/{digest}", actions=actions)
     if answer.status == 404:
@@ -33,7 +33,7 @@ def has_blob(wire: Wire, endpoint: Endpoint, digest: str, *, actions: str = "pul
 
 
 def push_blob(
-    wire: Wire,
+    wire: RegistryTransport,
     endpoint: Endpoint,
     digest: str,
     size: int,
@@ -54,7 +54,7 @@ def push_blob(
             return "mounted"
         location = elsewhere or location  # an upload that has begun will do; others are forgotten by the registry
     with open(source, "rb") if isinstance(source, str) else io.BytesIO(source) as file:
-        sender = _Sender(wire, endpoint, digest, size, file, progress)
+        sender = _BlobSender(wire, endpoint, digest, size, file, progress)
         try:
             sender.send_whole(location) if size <= WHOLE else sender.send_resumable(location)
         except FetchError as error:
@@ -64,7 +64,7 @@ def push_blob(
     return "sent"
 
 
-def _mounted(wire: Wire, endpoint: Endpoint, digest: str, other: str) -> tuple[bool, str]:
+def _mounted(wire: RegistryTransport, endpoint: Endpoint, digest: str, other: str) -> tuple[bool, str]:
     """Take the blob from another repository; if that fails, for whatever reason, perhaps where to upload it instead."""
     query = urllib.parse.urlencode({"mount": digest, "from": other})
     scopes = (f"repository:{other}:pull",)
@@ -78,7 +78,7 @@ def _mounted(wire: Wire, endpoint: Endpoint, digest: str, other: str) -> tuple[b
 
 
 def push_document(
-    wire: Wire, endpoint: Endpoint, reference: Reference, body: bytes, media_type: str
+    wire: RegistryTransport, endpoint: Endpoint, reference: Reference, body: bytes, media_type: str
 ) -> tuple[str, bool]:
     """See Client.push_document. Also tells whether the registry itself remembers what a subject refers to."""
     digest = documents.sha256(body)
@@ -99,12 +99,12 @@ def push_document(
     return digest, "oci-subject" in answer.headers
 
 
-class _Sender:
+class _BlobSender:
     """One blob on its way. `progress` gets what was sent, and less than nothing for what is sent again."""
 
     def __init__(
         self,
-        wire: Wire,
+        wire: RegistryTransport,
         endpoint: Endpoint,
         digest: str,
         size: int,
@@ -148,9 +148,9 @@ class _Sender:
             self._wire.raise_for_status(answer, self._endpoint, self._what)
         return location
 
-    def _part(self, offset: int) -> Upload:
+    def _part(self, offset: int) -> UploadBody:
         size = self._size - offset
-        return Upload(self._file, size, offset=offset, progress=self._progress, cancelled=self._wire.cancelled)
+        return UploadBody(self._file, size, offset=offset, progress=self._progress, cancelled=self._wire.cancelled)
 
     def _patch(self, location: str, offset: int) -> str:
         headers = {"Content-Type": BYTES}
@@ -168,7 +168,7 @@ class _Sender:
             self._wire.raise_for_status(answer, self._endpoint, self._what)
         return self._wire.location(answer, self._endpoint) or location
 
-    def _finish(self, location: str, body: bytes | Upload, *, again: bool) -> None:
+    def _finish(self, location: str, body: bytes | UploadBody, *, again: bool) -> None:
         url = location + ("&" if "?" in location else "?") + urllib.parse.urlencode({"digest": self._digest})
         headers = {"Content-Type": BYTES}
         answer = self._wire.send("PUT", self._endpoint, url, actions=PUSH, headers=headers, body=body, again=again)

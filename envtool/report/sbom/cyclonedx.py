@@ -14,10 +14,10 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
 from envtool import __version__
-from envtool.report.sbom.document import Bill, Item, Step, plain, purl, webpage
+from envtool.report.sbom.document import Sbom, SbomLayer, SbomPackage, plain, purl, webpage
 
 
-def render(bill: Bill) -> str:
+def render(bill: Sbom) -> str:
     """The document."""
     top = Component(
         type=ComponentType.CONTAINER,
@@ -52,11 +52,11 @@ def render(bill: Bill) -> str:
     return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def _layer(step: Step) -> str:
+def _layer(step: SbomLayer) -> str:
     return plain(f"{step.name} ({step.kind}) {step.diff_id}")
 
 
-def _component(item: Item) -> Component:
+def _component(item: SbomPackage) -> Component:
     package = item.package
     page = webpage(package.homepage)
     url = purl(package)

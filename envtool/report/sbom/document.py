@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
+class SbomPackage:
     """A package, every place in the stack that says it is there, and the sha256 of the pinned file it came in (or
     empty)."""
 
@@ -26,7 +26,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class SbomLayer:
     """A base or layer of the stack."""
 
     name: str
@@ -38,15 +38,15 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bill:
+class Sbom:
     """What is in the stack of an env. `steps` are bottom first, the base among them; `system` and `release` are what
     its os-release calls itself ("debian", "12"; empty where there is none)."""
 
     env: str
     digest: str  # of the stack, hex
     epoch: int  # seconds
-    steps: tuple[Step, ...]
-    items: tuple[Item, ...]
+    steps: tuple[SbomLayer, ...]
+    items: tuple[SbomPackage, ...]
     system: str = ""
     release: str = ""
 
@@ -67,10 +67,10 @@ class Bill:
         return uuid.UUID(bytes=bytes(raw))
 
 
-def items(packages: Sequence[Package], files: Sequence[tuple[str, str]]) -> tuple[Item, ...]:
+def items(packages: Sequence[Package], files: Sequence[tuple[str, str]]) -> tuple[SbomPackage, ...]:
     """Packages with the hashes of what they came in, one for each package URL, sorted. `files`: (name, sha256) of
     everything that the stack's layers were made of."""
-    found: dict[tuple[object, ...], Item] = {}
+    found: dict[tuple[object, ...], SbomPackage] = {}
     for package in packages:
         key = (package.type, package.namespace, package.name, package.version, *sorted(package.qualifiers.items()))
         known = found.get(key)
@@ -78,7 +78,7 @@ def items(packages: Sequence[Package], files: Sequence[tuple[str, str]]) -> tupl
         match = globs.matcher(package.archives)
         sha256s = sorted({sha256 for name, sha256 in files if match.fullmatch(name)})
         sha256 = sha256s[0] if len(sha256s) == 1 else ""  # two files of one name and version: who can say which
-        found[key] = Item(package=known.package if known else package, paths=paths, sha256=sha256)
+        found[key] = SbomPackage(package=known.package if known else package, paths=paths, sha256=sha256)
     return tuple(item for _, item in sorted(found.items(), key=lambda pair: tuple(map(str, pair[0]))))
 
 

@@ -6,13 +6,13 @@ from typing import Literal, TypeAlias
 
 from envtool.errors import UsageError
 from envtool.extras import command
-from envtool.report.sbom.document import Bill
+from envtool.report.sbom.document import Sbom
 
 Format: TypeAlias = Literal["cyclonedx", "spdx"]
 FORMATS: tuple[Format, ...] = ("cyclonedx", "spdx")
 
 
-def render(bill: Bill, form: Format) -> str:
+def render(bill: Sbom, form: Format) -> str:
     """The document, JSON with sorted keys and a newline at its end. Raises UsageError where a library is missing."""
     try:
         if form == "cyclonedx":

@@ -18,21 +18,21 @@ from spdx_tools.spdx.model.relationship import Relationship, RelationshipType
 from spdx_tools.spdx.model.spdx_no_assertion import SpdxNoAssertion
 
 from envtool import __version__
-from envtool.report.sbom.document import Bill, Item, plain, purl, webpage
+from envtool.report.sbom.document import Sbom, SbomPackage, plain, purl, webpage
 
 DOCUMENT = "SPDXRef-DOCUMENT"
 TOP = "SPDXRef-env"
 BASE = "SPDXRef-base"
 
 
-def render(bill: Bill) -> str:
+def render(bill: Sbom) -> str:
     """The document."""
     converter = DocumentConverter()  # type: ignore[no-untyped-call]
     document = converter.convert(model(bill))
     return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def model(bill: Bill) -> Document:
+def model(bill: Sbom) -> Document:
     """The document as the library's own value, which it can validate."""
     nothing = SpdxNoAssertion()
     layers = "\n".join(plain(f"{step.name} ({step.kind}) {step.diff_id}") for step in bill.steps)
@@ -76,7 +76,7 @@ def model(bill: Bill) -> Document:
     )
 
 
-def _package(item: Item) -> Package:
+def _package(item: SbomPackage) -> Package:
     package = item.package
     nothing = SpdxNoAssertion()
     url = purl(package)

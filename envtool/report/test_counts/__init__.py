@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 
 from envtool.report.test_counts import javascript, native, others, python
-from envtool.report.test_counts.suite import BARE, LIKELY, PROVEN, Reader, Suite, together
+from envtool.report.test_counts.suite import BARE, LIKELY, PROVEN, RunnerParser, SuiteCounts, together
 from envtool.report.text import plain, safe
 
 MOST = 32 << 20  # characters of a task's output that are read: nobody counts the tests of what prints more
@@ -31,18 +31,18 @@ LOOKED_AT = re.compile(
 CAPTURED = re.compile(r"-+ Captured \w+ \w+ -+$")  # of a pytest: what failing tests printed
 
 
-class Counter:
+class TestCounter:
     """Takes a task's output in pieces that may end anywhere."""
 
     def __init__(self) -> None:
-        self._readers: tuple[Reader, ...] = (
+        self._readers: tuple[RunnerParser, ...] = (
             python.Pytest(), python.Unittest(),
-            javascript.Node(), javascript.Jest(), javascript.Mocha(), javascript.Vitest(),
+            javascript.NodeTest(), javascript.Jest(), javascript.Mocha(), javascript.Vitest(),
             native.Tap(), native.Prove(), native.Automake(), native.Ctest(), native.Meson(),
             others.Cargo(), others.Go(), others.Surefire(), others.Rspec(), others.Phpunit(),
         )  # fmt: skip
-        self._suites: list[Suite] = []
-        self._end: Reader | None = None  # whose summary the output ends with
+        self._suites: list[SuiteCounts] = []
+        self._end: RunnerParser | None = None  # whose summary the output ends with
         self._dull = False  # the line before was one that nobody looks at
         self._doubt = False  # from here on nothing proves anything
         self._rest = ""
@@ -89,7 +89,7 @@ class Counter:
             found = reader.line("…" if dull else line)
             if found and not any(other.inside for other in self._readers if other is not reader):
                 del self._suites[len(self._suites) - min(found.replaces, len(self._suites)) :]
-                self._suites.append(Suite(found.parts, min(found.trust, LIKELY) if self._doubt else found.trust))
+                self._suites.append(SuiteCounts(found.parts, min(found.trust, LIKELY) if self._doubt else found.trust))
                 ends = reader
         if ends or (self._end and not EPILOGUE.match(line) and not self._end.trails(line)):
             self._end = ends

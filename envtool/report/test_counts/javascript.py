@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from envtool.report.test_counts.suite import BARE, Reader, Suite, suite
+from envtool.report.test_counts.suite import BARE, RunnerParser, SuiteCounts, suite
 
 
-class Node(Reader):
+class NodeTest(RunnerParser):
     """Eight lines at the end, of `# pass 3` (as TAP) or `ℹ pass 3`; as TAP, after what a reader of TAP has counted."""
 
     LINE = re.compile(r"(# |ℹ )(tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) (\d+)(?:\.\d+)?$")
@@ -18,7 +18,7 @@ class Node(Reader):
         self._after_plan = self._planned = False
         self._failed = False
 
-    def line(self, text: str) -> Suite | None:
+    def line(self, text: str) -> SuiteCounts | None:
         found = self.LINE.match(text)
         after_plan, self._after_plan = self._after_plan, bool(self.PLAN.match(text))
         if not found:
@@ -42,7 +42,7 @@ class Node(Reader):
         return self._failed
 
 
-class Jest(Reader):
+class Jest(RunnerParser):
     """`Tests: 1 failed, 2 passed, 3 total` below `Test Suites: …`."""
 
     SUITES = re.compile(r"Test Suites: .*\d+ total$")
@@ -55,7 +55,7 @@ class Jest(Reader):
     def __init__(self) -> None:
         self._below = False
 
-    def line(self, text: str) -> Suite | None:
+    def line(self, text: str) -> SuiteCounts | None:
         below, self._below = self._below, bool(self.SUITES.match(text))
         found = self.TESTS.match(text) if below else None
         if not found:
@@ -67,7 +67,7 @@ class Jest(Reader):
         return bool(self.AFTER.match(text))
 
 
-class Mocha(Reader):
+class Mocha(RunnerParser):
     """`  3 passing (5ms)`, with lines for what is pending and failing below it; each test that passed has a ✔."""
 
     PASSED = re.compile(r" +[✔✓] ")
@@ -78,7 +78,7 @@ class Mocha(Reader):
         self._parts: list[tuple[str, int]] = []
         self._proven = self._told = self._failed = False
 
-    def line(self, text: str) -> Suite | None:
+    def line(self, text: str) -> SuiteCounts | None:
         found = self.LINE.match(text)
         if not found:
             self._seen += bool(self.PASSED.match(text))
@@ -100,7 +100,7 @@ class Mocha(Reader):
         return self._failed
 
 
-class Vitest(Reader):
+class Vitest(RunnerParser):
     """`Tests  1 failed | 2 passed (3)` below `Test Files  …`."""
 
     FILES = re.compile(r" *Test Files  .*\(\d+\)$")
@@ -111,7 +111,7 @@ class Vitest(Reader):
     def __init__(self) -> None:
         self._below = False
 
-    def line(self, text: str) -> Suite | None:
+    def line(self, text: str) -> SuiteCounts | None:
         below, self._below = self._below, bool(self.FILES.match(text))
         found = self.TESTS.match(text) if below else None
         if not found:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from envtool.report.test_counts.suite import Reader, Suite, suite
+from envtool.report.test_counts.suite import RunnerParser, SuiteCounts, suite
 
 
-class Tap(Reader):
+class Tap(RunnerParser):
     """`1..3`, before or after three lines of `ok 1 - …`, `not ok 2 - …`. Indented ones are subtests."""
 
     BEGINS = re.compile(r"TAP version \d+$|Bail out!")
@@ -19,7 +19,7 @@ class Tap(Reader):
         self._plan = -1
         self._counts = dict.fromkeys(("failed", "passed", "skipped", "todo"), 0)
 
-    def line(self, text: str) -> Suite | None:
+    def line(self, text: str) -> SuiteCounts | None:
         if plan := self.PLAN.match(text):
             if self._plan >= 0 or not self._seen():  # before its tests
                 self._begin(int(plan[1]))
@@ -47,7 +47,7 @@ class Tap(Reader):
         self._plan = plan
         self._counts = dict.fromkeys(self._counts, 0)
 
-    def _end(self, plan: int) -> Suite | None:
+    def _end(self, plan: int) -> SuiteCounts | None:
         found = suite(*self._counts.items(), proven=True) if self._seen() == plan else None
         self._begin()
         return found
@@ -57,7 +57,7 @@ class Tap(Reader):
         return text.startswith("#")
 
 
-class Prove(Reader):
+class Prove(RunnerParser):
     """`Files=2, Tests=5, …` and `Result: PASS`; above them a line for each program that failed, or in which tests did.
     Its tests as TAP, with -v, are no suites beside it. What was skipped has passed, as TAP counts."""
 
@@ -70,7 +70,7 @@ class Prove(Reader):
         self._failed: list[int] = []
         self._tests = -1
 
-    def line(self, text: str) -> Suite | None:
+    def line(self, text: str) -> SuiteCounts | None:
         tests, self._tests = self._tests, -1
         if self.BEGINS.match(text):
             self.inside = 1
@@ -86,7 +86,7 @@ class Prove(Reader):
         return None
 
 
-class Automake(Reader):
+class Automake(RunnerParser):
     """`# TOTAL: 5` and the lines below it, under the title of a test suite."""
 
     TITLE = re.compile(r"Testsuite summary for \S")
@@ -100,7 +100,7 @@ class Automake(Reader):
     def __init__(self) -> None:
         self._counts: dict[str, int] | None = None
 
-    def line(self, text: str) -> Suite | None:
+    def line(self, text: str) -> SuiteCounts | None:
         if self.TITLE.match(text):
             self._counts = {}
             return None
@@ -119,7 +119,7 @@ class Automake(Reader):
         return bool(self.AFTER.match(text))
 
 
-class Ctest(Reader):
+class Ctest(RunnerParser):
     """`67% tests passed, 1 tests failed out of 3`; that one was skipped, or not run at all, only its own line says."""
 
     TEST = re.compile(r" *\d+/\d+ +Test +#\d+: .*?(?:\.\s+(Passed)|\*\*\*(\S.*?)) +\d+\.\d+ sec(?: .*)?$")
@@ -132,7 +132,7 @@ class Ctest(Reader):
     def __init__(self) -> None:
         self._seen: list[str] = []
 
-    def line(self, text: str) -> Suite | None:
+    def line(self, text: str) -> SuiteCounts | None:
         if test := self.TEST.match(text):
             self._seen.append(test[1] or test[2])
             return None
@@ -154,7 +154,7 @@ class Ctest(Reader):
         return bool(self.AFTER.match(text))
 
 
-class Meson(Reader):
+class Meson(RunnerParser):
     """`Ok: 3` and the lines below it; each test has a line of its own before."""
 
     TEST = re.compile(
@@ -172,7 +172,7 @@ class Meson(Reader):
         self._counts: dict[str, int] = {}
         self._told = False
 
-    def line(self, text: str) -> Suite | None:
+    def line(self, text: str) -> SuiteCounts | None:
         found = self.LINE.match(text)
         if not found or (found[1] != "Ok" and not self._counts):
             if self._counts:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from envtool.report.test_counts.suite import BARE, Reader, Suite, suite
+from envtool.report.test_counts.suite import BARE, RunnerParser, SuiteCounts, suite
 
 
-class Cargo(Reader):
+class Cargo(RunnerParser):
     """`test result: ok. 3 passed; …` of each test program, which began with `running 3 tests`."""
 
     BEGINS = re.compile(r"running (\d+) tests?$")
@@ -21,7 +21,7 @@ class Cargo(Reader):
     def __init__(self) -> None:
         self._begun: list[int] = []
 
-    def line(self, text: str) -> Suite | None:
+    def line(self, text: str) -> SuiteCounts | None:
         if begins := self.BEGINS.match(text):
             self._begun.append(int(begins[1]))
             self.inside = len(self._begun)
@@ -42,7 +42,7 @@ class Cargo(Reader):
         return bool(self.AFTER.match(text))
 
 
-class Go(Reader):
+class Go(RunnerParser):
     """With -v `--- PASS: TestX (0.00s)` of each test that has begun, subtests left aside; without, a line a package."""
 
     BEGINS = re.compile(r"=== RUN   ([^\s/]+)$")
@@ -58,7 +58,7 @@ class Go(Reader):
         self._counts: list[str] = []
         self._verbose = False  # the package that the next line of a package is of
 
-    def line(self, text: str) -> Suite | None:
+    def line(self, text: str) -> SuiteCounts | None:
         if begins := self.BEGINS.match(text):
             self._begun.append(begins[1])
             self._verbose, self.inside = True, 1
@@ -75,7 +75,7 @@ class Go(Reader):
             return None if text.endswith("[no tests to run]") else suite((word, 1), proven=True)
         return None
 
-    def _end(self) -> Suite | None:
+    def _end(self) -> SuiteCounts | None:
         counts, begun, self._counts, self._begun, self.inside = self._counts, self._begun, [], [], 0
         return suite(*((word, counts.count(word)) for word in self.WORDS.values()), proven=not begun)
 
@@ -83,7 +83,7 @@ class Go(Reader):
         return bool(self.AFTER.match(text))
 
 
-class Surefire(Reader):
+class Surefire(RunnerParser):
     """The line below a module's `Results:`, which has no time; the lines of its classes have one."""
 
     RESULTS = re.compile(r"(?:\[INFO\] )?Results ?:$")
@@ -95,7 +95,7 @@ class Surefire(Reader):
         self._classes = [0, 0, 0, 0]
         self._results = False
 
-    def line(self, text: str) -> Suite | None:
+    def line(self, text: str) -> SuiteCounts | None:
         found = self.LINE.match(text)
         if not found:
             self._results = self._results or bool(self.RESULTS.match(text))
@@ -116,7 +116,7 @@ class Surefire(Reader):
         return bool(self.AFTER.match(text))
 
 
-class Rspec(Reader):
+class Rspec(RunnerParser):
     """`5 examples, 1 failure, 1 pending` below `Finished in …`."""
 
     FINISHED = re.compile(r"Finished in .*seconds? \(files took .* to load\)$")
@@ -128,7 +128,7 @@ class Rspec(Reader):
     def __init__(self) -> None:
         self._finished = False
 
-    def line(self, text: str) -> Suite | None:
+    def line(self, text: str) -> SuiteCounts | None:
         finished, self._finished = self._finished, bool(self.FINISHED.match(text))
         found = self.ENDS.match(text)
         if not found:
@@ -148,7 +148,7 @@ class Rspec(Reader):
         return bool(self.AFTER.match(text))
 
 
-class Phpunit(Reader):
+class Phpunit(RunnerParser):
     """`OK (5 tests, 9 assertions)`, or `Tests: 5, Assertions: 9, Failures: 1.` below a headline. Each test had a letter
     before."""
 
@@ -162,7 +162,7 @@ class Phpunit(Reader):
         self._letters = ""
         self._headline = False
 
-    def line(self, text: str) -> Suite | None:
+    def line(self, text: str) -> SuiteCounts | None:
         headline, self._headline = self._headline, bool(self.HEADLINE.match(text))
         if progress := self.PROGRESS.match(text):
             self._letters = progress[1] if len(progress[1]) == int(progress[2]) else self._letters + progress[1]

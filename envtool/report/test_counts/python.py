@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-from envtool.report.test_counts.suite import BARE, Reader, Suite, suite
+from envtool.report.test_counts.suite import BARE, RunnerParser, SuiteCounts, suite
 
 _WORDS = "failed|passed|skipped|deselected|xfailed|xpassed|warnings?|errors?|rerun"
 
 
-class Pytest(Reader):
+class Pytest(RunnerParser):
     """Its last line, between bars or, with -q, alone. A run between bars is seen to begin; with -q its progress is."""
 
     BEGINS = re.compile(r"=+ test session starts =+$")
@@ -25,7 +25,7 @@ class Pytest(Reader):
         self._whole = False
         self._dots = 0
 
-    def line(self, text: str) -> Suite | None:
+    def line(self, text: str) -> SuiteCounts | None:
         if self.BEGINS.match(text):
             self.inside += 1
         found = self.ENDS.match(text)
@@ -44,7 +44,7 @@ class Pytest(Reader):
         return None if self.inside else suite(*counts, proven=proven, otherwise=BARE)
 
 
-class Unittest(Reader):
+class Unittest(RunnerParser):
     """`Ran 3 tests in 0.1s`, and how they ended. It says how many ran, and what did not pass, more than once of a test
     with subtests, and also of fixtures, which are no tests: what passed has to be worked out, and is not always known.
     """
@@ -69,7 +69,7 @@ class Unittest(Reader):
         self._said: list[str] = []
         self._verbose = False
 
-    def line(self, text: str) -> Suite | None:
+    def line(self, text: str) -> SuiteCounts | None:
         before, self._before = self._before, text
         if self._ran >= 0:
             ran, self._ran = self._ran, -1
@@ -92,7 +92,7 @@ class Unittest(Reader):
             self._dots = ""
         return None
 
-    def _suite(self, ran: int, said: str) -> Suite | None:
+    def _suite(self, ran: int, said: str) -> SuiteCounts | None:
         counts = {word.strip(): int(number) for word, number in self.COUNT.findall(said)}
         failed, errors, skipped = (counts.get(word, 0) for word in ("failures", "errors", "skipped"))
         expected, unexpected = counts.get("expected failures", 0), counts.get("unexpected successes", 0)

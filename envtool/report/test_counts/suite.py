@@ -27,7 +27,7 @@ PROVEN, LIKELY, BARE = 2, 1, 0
 
 
 @dataclass(frozen=True, slots=True)
-class Suite:
+class SuiteCounts:
     """How many tests came to what, in the order in which it is told, and how far that can be believed. `replaces`: how
     many suites before it were only a part of this one."""
 
@@ -39,12 +39,12 @@ class Suite:
         return ", ".join(f"{number} {word if number == 1 else PLURALS.get(word, word)}" for word, number in self.parts)
 
 
-class Reader:
+class RunnerParser:
     """Reads one runner's output. Lines have no colours, and no white space at the end; empty ones are left out."""
 
     inside = 0  # runs that have begun and not ended, of a runner that says when one begins
 
-    def line(self, text: str) -> Suite | None:
+    def line(self, text: str) -> SuiteCounts | None:
         """The suite whose summary ends with this line, or goes on with it (it `replaces` what it was before)."""
         raise NotImplementedError
 
@@ -53,18 +53,18 @@ class Reader:
         return False
 
 
-def suite(*parts: tuple[str, int], proven: bool, otherwise: int = LIKELY, replaces: int = 0) -> Suite | None:
+def suite(*parts: tuple[str, int], proven: bool, otherwise: int = LIKELY, replaces: int = 0) -> SuiteCounts | None:
     """One of these parts; None where nothing was run, or where they cannot be."""
     if any(not 0 <= number < 10**9 for _, number in parts) or not any(number for _, number in parts):
         return None
-    return Suite(tuple(each for each in parts if each[1]), PROVEN if proven else otherwise, replaces)
+    return SuiteCounts(tuple(each for each in parts if each[1]), PROVEN if proven else otherwise, replaces)
 
 
-def together(suites: Iterable[Suite]) -> Suite:
+def together(suites: Iterable[SuiteCounts]) -> SuiteCounts:
     """Several as one."""
     sums: dict[str, int] = {}
     for each in suites:
         for word, number in each.parts:
             sums[word] = sums.get(word, 0) + number
     known = sorted(sums, key=lambda word: ORDER.index(word) if word in ORDER else len(ORDER))
-    return Suite(tuple((word, sums[word]) for word in known), PROVEN)
+    return SuiteCounts(tuple((word, sums[word]) for word in known), PROVEN)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 from envtool_node.kinds import Npm
-from envtool_node.lockfile import Package
+from envtool_node.lockfile import LockedPackage
 from envtool_node.resolver import NO_NODE, NO_NPM, blob_names, last_words
 
 from envtool import testing
@@ -359,4 +359,4 @@ def test_summary(project):
     ],
 )
 def test_names_of_blobs_are_file_names(name, path, expected):
-    assert blob_names([Package(name=name, version="1", path=path)]) == [expected]
+    assert blob_names([LockedPackage(name=name, version="1", path=path)]) == [expected]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from envtool_node.language import Node, detect
+from envtool_node.language import NodeLanguage, detect
 from envtool_node.package_json import WrongManifestError, further_inputs, parse
 
 from envtool import api, testing
@@ -24,21 +24,21 @@ def manifest(**more):
 
 def test_a_project_with_a_lock_file():
     files = {"package.json": manifest(dependencies={"a": "1"}), "package-lock.json": LOCK}
-    node, npm = testing.check_language(Node(), files, omit=["dev"], scripts=False)
+    node, npm = testing.check_language(NodeLanguage(), files, omit=["dev"], scripts=False)
     assert (node.kind, node.options, node.after) == ("apt", ["nodejs", "npm"], False)
     assert (npm.kind, npm.options, npm.needs) == ("npm", {"omit": ["dev"], "scripts": False}, ("nodejs", "mine"))
 
 
 def test_without_dependencies_there_is_nothing_to_install():
     files = {"package.json": manifest(scripts={"test": "node --test"})}
-    assert [layer.kind for layer in testing.check_language(Node(), files)] == ["apt"]
+    assert [layer.kind for layer in testing.check_language(NodeLanguage(), files)] == ["apt"]
 
 
 @pytest.mark.parametrize(("base", "node"), [("host", "node"), ("debian", "/opt/node/bin/node")])
 def test_a_node_that_is_there_is_not_installed(base, node):
     files = testing.MemoryProject({"package.json": manifest(dependencies={"a": "1"})})
     options = {} if node == "node" else {"node": node}
-    (npm,) = Node().layers(draft(base, **options), files)
+    (npm,) = NodeLanguage().layers(draft(base, **options), files)
     assert npm.options == options
 
 
@@ -53,7 +53,7 @@ def test_workspaces_and_local_packages_are_inputs():
         "web/packages/a/node_modules/b/package.json": "{}",
         "lib/package.json": "{}",
     }
-    (npm,) = [layer for layer in testing.check_language(Node(), files, directory="web") if layer.kind == "npm"]
+    (npm,) = [layer for layer in testing.check_language(NodeLanguage(), files, directory="web") if layer.kind == "npm"]
     assert npm.options == {
         "directory": "web",
         "inputs": ["lib/package.json", "web/packages/a/package.json", "web/vendor/v-1.0.0.tgz"],
@@ -83,7 +83,7 @@ def test_workspaces_in_yarns_notation():
 )
 def test_what_is_wrong_is_said_with_its_place(files, said):
     with pytest.raises(api.SpecError) as caught:
-        Node().layers(draft(), testing.MemoryProject(files))
+        NodeLanguage().layers(draft(), testing.MemoryProject(files))
     (problem,) = caught.value.problems
     assert said in problem.message
     assert problem.where.file in ("envtool.yaml", "package.json")
@@ -100,7 +100,7 @@ def test_where_json_breaks():
 
 def test_with_a_lock_of_npms_own_the_others_are_passed_over():
     files = {"package.json": manifest(packageManager="yarn@4.0.0"), "yarn.lock": "", "npm-shrinkwrap.json": LOCK}
-    assert [layer.kind for layer in testing.check_language(Node(), files)] == ["apt", "npm"]
+    assert [layer.kind for layer in testing.check_language(NodeLanguage(), files)] == ["apt", "npm"]
 
 
 NPM_INIT = 'echo "Error: no test specified" && exit 1'

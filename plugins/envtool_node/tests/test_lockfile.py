@@ -7,7 +7,7 @@ import json
 import pytest
 from envtool_node.lockfile import (
     REGISTRY,
-    Platform,
+    NodePlatform,
     WrongLockError,
     fits,
     hostless,
@@ -24,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 HOST = "https://npm.example.invalid"
-LINUX = Platform(os="linux", cpu="x64", libc="glibc")
+LINUX = NodePlatform(os="linux", cpu="x64", libc="glibc")
 SHA512 = "sha512-1rYdTpyv03iycF1+BhzrzQJCdOuAOtaqHTWJZCWvijKD2N5Xu0TtVC8/+1faWqcP9iBCWOmjmhoH94dH82BxPQ=="
 
 # esbuild 0.21, react's scheduler, an alias, a bundled dependency, a workspace with a version of its own
@@ -113,7 +113,7 @@ def test_what_is_wanted_here():
         "node_modules/string-width-cjs": "string-width/-/string-width-4.2.3.tgz",
         "packages/a/node_modules/is-number": "is-number/-/is-number-6.0.0.tgz",
     }
-    mac = wanted(PACKAGES, Platform(os="darwin", cpu="arm64"))
+    mac = wanted(PACKAGES, NodePlatform(os="darwin", cpu="arm64"))
     assert "node_modules/@esbuild/darwin-arm64" in mac
     assert "node_modules/@esbuild/linux-x64" not in mac
 
@@ -157,7 +157,7 @@ def test_platforms_are_compared_as_npm_does(entry, fit):
 
 
 def test_an_unknown_libc_refuses_nothing():
-    assert fits({"libc": ["musl"]}, Platform(os="linux", cpu="x64"))
+    assert fits({"libc": ["musl"]}, NodePlatform(os="linux", cpu="x64"))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 import pytest
-from envtool_node.npmrc import Config, expanded, host_config, of_environment, of_project, parse, plain_url, redacted
+from envtool_node.npmrc import NpmConfig, expanded, host_config, of_environment, of_project, parse, plain_url, redacted
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -130,18 +130,18 @@ def test_user_and_password():
         "//h.invalid:8080/a/:username": "ann",
         "//h.invalid:8080/a/:_password": base64.b64encode(b"pw").decode(),
     }
-    config = Config(settings=settings)
+    config = NpmConfig(settings=settings)
     assert (
         config.authorization("http://h.invalid:8080/a/b/-/b-1.tgz") == "Basic " + base64.b64encode(b"ann:pw").decode()
     )
     assert (
-        Config(settings=settings | {"//h.invalid:8080/a/:_password": "%"}).authorization("http://h.invalid:8080/a/b")
+        NpmConfig(settings=settings | {"//h.invalid:8080/a/:_password": "%"}).authorization("http://h.invalid:8080/a/b")
         == ""
     )
 
 
 def test_the_longest_place_wins():
-    config = Config(settings={"//h.invalid/:_authToken": "all", "//h.invalid/npm/private/:_authToken": "one"})
+    config = NpmConfig(settings={"//h.invalid/:_authToken": "all", "//h.invalid/npm/private/:_authToken": "one"})
     assert config.authorization("https://h.invalid/npm/private/x/-/x-1.tgz") == "Bearer one"
     assert config.authorization("https://h.invalid/npm/x/-/x-1.tgz") == "Bearer all"
     assert config.authorization("https://user@h.invalid/x.tgz") == "Bearer all"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from envtool_python.metadata import Facts, read_facts
+from envtool_python.metadata import ProjectMetadata, read_facts
 from envtool_python.test_config import plugins_wanted, tox_chosen, tox_needs
 
 TOX = """\
@@ -35,9 +35,9 @@ class Project:
 
 def test_deps_of_the_default_environment_that_always_hold():
     project = Project(tox__ini=TOX, requirements_D_ci__txt="x")
-    assert tox_needs(project, Facts()) == (("pytest>=6", "coverage[toml]"), ("requirements-ci.txt",))
-    assert tox_needs(Project(), Facts()) == ((), ())
-    assert tox_needs(Project(tox__ini="[testenv\nno"), Facts()) == ((), ())
+    assert tox_needs(project, ProjectMetadata()) == (("pytest>=6", "coverage[toml]"), ("requirements-ci.txt",))
+    assert tox_needs(Project(), ProjectMetadata()) == ((), ())
+    assert tox_needs(Project(tox__ini="[testenv\nno"), ProjectMetadata()) == ((), ())
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_deps_of_the_default_environment_that_always_hold():
 )  # fmt: skip
 def test_deps_of_factors_that_are_for_tests(line, holds):
     project = Project(tox__ini=f"[tox]\nenvlist = py3-{{unit,docs}}\n[testenv]\ndeps =\n    {line}\n")
-    assert tox_needs(project, Facts()) == (("six",) if holds else (), ())
+    assert tox_needs(project, ProjectMetadata()) == (("six",) if holds else (), ())
 
 
 @pytest.mark.parametrize(
@@ -66,14 +66,16 @@ def test_deps_of_factors_that_are_for_tests(line, holds):
 )  # fmt: skip
 def test_deps_of_factors_that_are_this_python(line, holds):
     project = Project(tox__ini=f"[testenv]\ndeps =\n    {line}\n")
-    assert tox_needs(project, Facts(), (3, 11)) == (("six",) if holds else (), ())
-    assert tox_needs(project, Facts()) == ((), ()) or line.startswith("unit-")  # where it is not known which one it is
+    assert tox_needs(project, ProjectMetadata(), (3, 11)) == (("six",) if holds else (), ())
+    assert tox_needs(project, ProjectMetadata()) == ((), ()) or line.startswith(
+        "unit-"
+    )  # where it is not known which one it is
 
 
 def test_extras_of_factors_that_are_this_python():
     project = Project(tox__ini="[testenv]\nextras =\n    py{38,311}: tests\n    py27: old\n")
-    assert tox_chosen(project, Facts(), (3, 11)) == ((), ("tests",))
-    assert tox_chosen(project, Facts()) == ((), ())
+    assert tox_chosen(project, ProjectMetadata(), (3, 11)) == ((), ("tests",))
+    assert tox_chosen(project, ProjectMetadata()) == ((), ())
 
 
 def test_deps_in_pyproject():

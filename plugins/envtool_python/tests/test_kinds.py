@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from envtool_python import resolver
 from envtool_python.kinds import Pip, PythonProject
-from envtool_python.pip_config import Index
+from envtool_python.pip_config import PipConfig
 
 from envtool import api
 
@@ -76,7 +76,7 @@ class Site:
 @pytest.fixture(autouse=True)
 def host(monkeypatch):
     """No test starts the host's pip."""
-    index = Index(variables={"PIP_TIMEOUT": "9"}, secrets={"h.invalid": "ann:s3cret"})
+    index = PipConfig(variables={"PIP_TIMEOUT": "9"}, secrets={"h.invalid": "ann:s3cret"})
     monkeypatch.setattr(resolver, "read_index", lambda _site: index)
     monkeypatch.setattr("envtool_python.simple_index.read_index", lambda _site: index)
     monkeypatch.setattr(resolver, "host_pip", lambda *_, **__: json.dumps(PIP_REPORT))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from envtool_python.decode import Texts
+from envtool_python.decode import DecodedFiles
 from envtool_python.metadata import read_facts
 from envtool_python.test_requirements import has_tests, needs_of
 
@@ -98,7 +98,7 @@ ROWS = {  # files -> groups, extras, files, lines
 @pytest.mark.parametrize("row", ROWS)
 def test_where_they_are(row):
     files, wanted = ROWS[row]
-    project = Texts(MemoryProject(files))
+    project = DecodedFiles(MemoryProject(files))
     found = needs_of({}, project, read_facts(project))
     assert (found.groups, found.extras, found.files, found.lines) == wanted
 
@@ -113,5 +113,5 @@ def test_where_they_are(row):
     ],
 )  # fmt: skip
 def test_whether_there_are_tests(files, answer):
-    project = Texts(MemoryProject(dict.fromkeys(files, "")))
+    project = DecodedFiles(MemoryProject(dict.fromkeys(files, "")))
     assert has_tests(project, read_facts(project)) is answer

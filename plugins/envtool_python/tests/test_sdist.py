@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from envtool_python import pip_config as envtool_index
 from envtool_python import simple_index
-from envtool_python.pip_config import Index
+from envtool_python.pip_config import PipConfig
 from envtool_python.sdist import Sdist, version_of
 from envtool_python.simple_index import default_index, links
 
@@ -46,7 +46,7 @@ def index(monkeypatch):
     def use(**variables):
         secrets = variables.pop("secrets", {})
         for module in (envtool_index, simple_index):
-            monkeypatch.setattr(module, "read_index", lambda _site: Index(variables=variables, secrets=secrets))
+            monkeypatch.setattr(module, "read_index", lambda _site: PipConfig(variables=variables, secrets=secrets))
 
     return use
 

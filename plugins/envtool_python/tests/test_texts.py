@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 
 import pytest
-from envtool_python.decode import Below, Texts, WrongFileError, text_of
+from envtool_python.decode import DecodedFiles, SubdirectoryReader, WrongFileError, text_of
 from envtool_python.language import Python
 
 from envtool import api
@@ -83,5 +83,5 @@ def test_a_file_that_is_no_text_is_an_error_with_its_line():
 
 
 def test_a_directory_is_a_project_of_its_own():
-    inner = Below(Texts(Bytes({"a/b.txt": b"x", "c.txt": b""})), "a")
+    inner = SubdirectoryReader(DecodedFiles(Bytes({"a/b.txt": b"x", "c.txt": b""})), "a")
     assert (inner.read("b.txt"), inner.read("c.txt"), inner.glob("**")) == ("x", None, ["b.txt"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from envtool_python.metadata import Facts, read_facts
+from envtool_python.metadata import ProjectMetadata, read_facts
 from envtool_python.tagged import match, tell_version
 from envtool_python.versions import pretended, public, rule
 
@@ -93,9 +93,12 @@ def test_setup_py_may_say_the_rule():
 
 
 def test_the_spec_comes_first_and_other_projects_are_told_nothing():
-    assert pretended(Resolver("v1.0"), Facts(versioned=True), "", "3.1")["SETUPTOOLS_SCM_PRETEND_VERSION"] == "3.1"
-    assert pretended(Resolver("v1.0"), Facts(), "", None) == {}
-    assert rule(Facts()).admits("anything")
+    assert (
+        pretended(Resolver("v1.0"), ProjectMetadata(versioned=True), "", "3.1")["SETUPTOOLS_SCM_PRETEND_VERSION"]
+        == "3.1"
+    )
+    assert pretended(Resolver("v1.0"), ProjectMetadata(), "", None) == {}
+    assert rule(ProjectMetadata()).admits("anything")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import sys
 import time
 
 from envtool.container import supervisor, userns
-from envtool.container.program import Bind, Program, Root, Step, Variation, View
+from envtool.container.program import BindMount, ContainerStep, ContainerVariation, Program, ProjectMount, Root
 
 top, attacker, kind = sys.argv[1:4]
 user = "root" if kind.startswith("root") else "user"
@@ -17,7 +17,7 @@ who = {"user": "nobody"} if kind == "root-other" and userns.here().mode != "sing
 
 
 def shell(text, **more):
-    return Step(argv=("/bin/sh", "-c", text), **more)
+    return ContainerStep(argv=("/bin/sh", "-c", text), **more)
 
 
 def wait(seconds):
@@ -31,29 +31,29 @@ begin = shell(f"{python} 20 /tmp/report /tmp/stop </dev/null >/tmp/said 2>&1 & w
 end = shell("touch /tmp/stop; n=0; while [ ! -e /tmp/report ] && [ $n -lt 200 ]; do sleep 0.05; n=$((n+1)); done;"
             "cat /tmp/said; cat /tmp/report", **who)  # fmt: skip
 count = 6
-between = [Step(argv=("/bin/sleep", "0.03"), **who) for _ in range(count)]
+between = [ContainerStep(argv=("/bin/sleep", "0.03"), **who) for _ in range(count)]
 more = {}
 if kind.endswith("other") and user == "root":
-    between[::2] = [Step(argv=("/bin/sleep", "0.03")) for _ in between[::2]]
+    between[::2] = [ContainerStep(argv=("/bin/sleep", "0.03")) for _ in between[::2]]
 if kind.endswith("call"):
-    between = [Step(call=wait, arguments=(0.4,))]
+    between = [ContainerStep(call=wait, arguments=(0.4,))]
 if kind.endswith("varied"):
-    more["vary"] = Variation(order="backward", processors=1, pids=1)
+    more["vary"] = ContainerVariation(order="backward", processors=1, pids=1)
 if kind.endswith("network"):
     more["network"] = True
 if kind.endswith("outputs"):
     os.makedirs(os.path.join(top, "project"), exist_ok=True)
-    more |= {"outputs": ("nothing",), "view": View(project=os.path.join(top, "project"))}
+    more |= {"outputs": ("nothing",), "view": ProjectMount(project=os.path.join(top, "project"))}
 steps = [begin, *between, end]
 if kind.endswith("alone"):
-    steps = [Step(argv=("/usr/bin/python3", "-I", "-S", "-c", attacker))]
+    steps = [ContainerStep(argv=("/usr/bin/python3", "-I", "-S", "-c", attacker))]
 if kind.endswith("terminal"):
     steps = [shell(f"{python} 0.5 /tmp/report; cat /tmp/report", env={"ATTACKER": attacker})]
 
 program = Program(
     root=Root(lowers=(os.path.join(top, "tree"),)),
     steps=tuple(steps),
-    binds=(Bind(source="/usr", target="/usr"),),
+    binds=(BindMount(source="/usr", target="/usr"),),
     env=env,
     user=user,
     timeout=40,

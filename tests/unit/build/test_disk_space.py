@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from envtool.build.disk_space import NoRoom, Room, watched
+from envtool.build.disk_space import DiskSpace, NoDiskSpace, watched
 from envtool.errors import BuildError, Interrupted, StoreError
 from envtool.events import Finished
 from envtool.store import disk_limits as space
-from envtool.store.collect import Collected
-from envtool.store.inventory import Item, Survey
-from envtool.store.leases import Claims
+from envtool.store.collect import GcResult
+from envtool.store.inventory import Inventory, StoredItem
+from envtool.store.leases import Leases
 from envtool.store.store import locate
 
 
@@ -25,11 +25,11 @@ def place(tmp_path, monkeypatch):
     monkeypatch.delenv(space.FREE, raising=False)
     monkeypatch.delenv(space.SIZE, raising=False)
     asked = []
-    gone = [Item(sort="layer", name="a", size=1 << 60, used=1.0)]
+    gone = [StoredItem(sort="layer", name="a", size=1 << 60, used=1.0)]
 
     def gc(_, policy, **__):
-        asked.append(policy(Survey(items=(), sheets={}, uses=(), halves=(), rest=0)))
-        return None, Collected(gone=tuple(gone), busy=())
+        asked.append(policy(Inventory(items=(), sheets={}, uses=(), halves=(), rest=0)))
+        return None, GcResult(gone=tuple(gone), busy=())
 
     monkeypatch.setattr("envtool.store.gc.gc", gc)
     return store, asked, gone
@@ -38,7 +38,7 @@ def place(tmp_path, monkeypatch):
 def test_nothing_is_done_where_there_is_room(place, monkeypatch):
     store, asked, _ = place
     monkeypatch.setenv(space.FREE, "0")
-    assert not Room().ensure(store, "/p", Claims(), pytest.fail)
+    assert not DiskSpace().ensure(store, "/p", Leases(), pytest.fail)
     assert not asked
 
 
@@ -47,14 +47,14 @@ def test_it_is_made_once_whoever_asks_and_said_in_one_line(place, monkeypatch):
     lacking = [5, 5, 5, 5]
     monkeypatch.setattr(space, "lacking", lambda *_: lacking[-1])
     events = []
-    one = Room()
+    one = DiskSpace()
 
     def emit(event):
         events.append(event)
         lacking.append(0)
 
     with ThreadPoolExecutor(4) as pool:
-        made = [*pool.map(lambda _: one.ensure(store, "/p", Claims(), emit), range(4))]
+        made = [*pool.map(lambda _: one.ensure(store, "/p", Leases(), emit), range(4))]
     assert made.count(True) == len(asked) == 1
     assert [event.detail for event in events if isinstance(event, Finished)] == [
         "1 thing that was used least recently is gone, to make room"
@@ -68,7 +68,7 @@ def test_what_is_needed_is_spared(place, monkeypatch, tmp_path):
     monkeypatch.setenv(space.FREE, "100%")
     (tmp_path / "envtool.yaml").write_text("")
     (tmp_path / "envtool.lock").write_text("b" * 64)
-    claims = Claims()
+    claims = Leases()
     claims.lease_layer(store, "held")
 
     class Graph:
@@ -76,7 +76,7 @@ def test_what_is_needed_is_spared(place, monkeypatch, tmp_path):
             return ["standing"]
 
     graph, gone = Graph(), Graph()
-    one = Room()
+    one = DiskSpace()
     one.need(graph.keys)
     one.need(gone.keys)
     del gone
@@ -88,10 +88,10 @@ def test_where_nothing_is_found_it_is_not_looked_for_at_every_step(place, monkey
     store, asked, gone = place
     monkeypatch.setenv(space.FREE, "100%")
     gone.clear()
-    one = Room()
-    assert not any(one.ensure(store, "/p", Claims(), pytest.fail) for _ in range(5))
+    one = DiskSpace()
+    assert not any(one.ensure(store, "/p", Leases(), pytest.fail) for _ in range(5))
     assert len(asked) == 1
-    assert not one.ensure(store, "/p", Claims(), pytest.fail, full=True)
+    assert not one.ensure(store, "/p", Leases(), pytest.fail, full=True)
     assert len(asked) == 2
     assert asked[1].room > 0
 
@@ -100,9 +100,9 @@ def test_the_size_of_the_store_is_looked_at_once(place, monkeypatch):
     store, asked, _ = place
     monkeypatch.setenv(space.FREE, "0")
     monkeypatch.setenv(space.SIZE, "20GB")
-    one = Room()
+    one = DiskSpace()
     for _ in range(3):
-        one.ensure(store, "/p", Claims(), lambda _: None)
+        one.ensure(store, "/p", Leases(), lambda _: None)
     assert [policy.keep_size for policy in asked] == [20 * 10**9]
 
 
@@ -113,7 +113,7 @@ def test_an_error_on_a_full_disk_is_one_of_room(place, monkeypatch, error):
     store, _, _ = place
     if not isinstance(error, OSError):
         monkeypatch.setattr(space, "full", lambda _: True)
-    with pytest.raises(NoRoom) as caught, watched(store):
+    with pytest.raises(NoDiskSpace) as caught, watched(store):
         raise error
     assert caught.value.error is error
 
@@ -143,7 +143,7 @@ def disk(place, monkeypatch):
 
 def test_what_is_made_at_one_time_is_added_up(disk):
     _, said, making = disk
-    one = Room()
+    one = DiskSpace()
     with making(one, "base `a`", 15, 15):
         assert not said, "alone it has room"
         with making(one, "base `b`", 15, 15):
@@ -152,7 +152,9 @@ def test_what_is_made_at_one_time_is_added_up(disk):
                 f"base `b`, with what is being made beside it, {ending}"
             ]
             with (
-                pytest.raises(NoRoom, match="base `c`, with what is being made beside it, takes 102 B at least") as no,
+                pytest.raises(
+                    NoDiskSpace, match="base `c`, with what is being made beside it, takes 102 B at least"
+                ) as no,
                 making(one, "base `c`", 21, 21),
             ):
                 pytest.fail("it was begun")
@@ -165,7 +167,7 @@ def test_what_is_made_at_one_time_is_added_up(disk):
 
 def test_what_the_others_have_written_is_counted_once(disk):
     free, said, making = disk
-    one = Room()
+    one = DiskSpace()
     with making(one, "base `a`", 10, 10):
         free[0] = 60  # most of `a` is there
         with making(one, "base `b`", 10, 10):
@@ -181,27 +183,27 @@ def test_what_the_others_have_written_is_counted_once(disk):
 def test_a_layer_of_nothing_that_is_fetched_is_begun_on_any_disk(disk):
     free, said, making = disk
     free[0] = 0
-    with making(Room(), "layer `x`", 0, 0):
+    with making(DiskSpace(), "layer `x`", 0, 0):
         assert not said
 
 
 def test_it_is_known_when_nothing_more_can_go(place, monkeypatch):
     store, asked, gone = place
-    one = Room()
-    assert not one.barren(store, "/p", Claims())
+    one = DiskSpace()
+    assert not one.barren(store, "/p", Leases())
     assert asked[0].room > 1 << 60, "all that can go"
     assert not asked[0].by_age
-    gone[:] = [Item(sort="result", name="a", size=37_000, used=1.0)]
-    assert one.barren(store, "/p", Claims())
+    gone[:] = [StoredItem(sort="result", name="a", size=37_000, used=1.0)]
+    assert one.barren(store, "/p", Leases())
     monkeypatch.setattr("envtool.store.gc.gc", lambda *_, **__: (_ for _ in ()).throw(StoreError("busy", code="x")))
-    assert not one.barren(store, "/p", Claims()), "nobody looked"
+    assert not one.barren(store, "/p", Leases()), "nobody looked"
 
 
 def test_room_is_made_for_all_that_is_being_made(place, monkeypatch):
     store, asked, _ = place
     monkeypatch.setattr(space, "free", lambda _: (100, 1000))
-    one = Room()
-    with pytest.raises(NoRoom), one.making(store, "a", 500, 500, pytest.fail):
+    one = DiskSpace()
+    with pytest.raises(NoDiskSpace), one.making(store, "a", 500, 500, pytest.fail):
         pass
-    one.ensure(store, "/p", Claims(), lambda _: None, full=True)
+    one.ensure(store, "/p", Leases(), lambda _: None, full=True)
     assert asked[0].room == 500 + 4 * 500 - 100

@@ -11,7 +11,7 @@ import pytest
 from envtool import net
 from envtool.build.host_network import BUNDLE, java, keystore, outside
 from envtool.container import userns
-from envtool.host_access import Allowed
+from envtool.host_access import HostPermissions
 
 PEM = """\
 words between certificates
@@ -24,7 +24,7 @@ words between certificates
 @pytest.fixture
 def alone(monkeypatch):
     """No variable of the caller names authorities, and containers have more than one id."""
-    monkeypatch.setattr(userns, "here", lambda: userns.Ids("range", [], []))
+    monkeypatch.setattr(userns, "here", lambda: userns.IdMaps("range", [], []))
     for name in net.CA_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     return monkeypatch
@@ -34,7 +34,7 @@ def test_the_bundle_stands_over_no_path_of_the_tree(alone, tmp_path):
     bundle = tmp_path / "ca.pem"
     bundle.write_text("")
     alone.setenv("PIP_CERT", str(bundle))
-    variables, binds, texts = outside(Allowed())
+    variables, binds, texts = outside(HostPermissions())
     assert [(bind.source, bind.target, bind.readonly) for bind in binds] == [(str(bundle), BUNDLE, True)]
     places = {bind.target for bind in binds} | {text.target for text in texts}
     assert all(place.startswith("/dev/envtool/") for place in places)
@@ -51,7 +51,7 @@ def test_the_names_do_not_tell_machines_apart(alone, tmp_path):
     for name in ("one.pem", "another.pem"):
         (tmp_path / name).write_text(name)
         alone.setenv("SSL_CERT_FILE", str(tmp_path / name))
-        variables, _, texts = outside(Allowed())
+        variables, _, texts = outside(HostPermissions())
         found.append((variables, texts))
     assert found[0] == found[1]
 
@@ -62,8 +62,8 @@ def test_with_a_single_id_apt_becomes_nobody(alone, tmp_path, bundle):
     (tmp_path / "ca.pem").write_text("")
     alone.setattr(net.host, "CA_FILES", ())
     alone.setenv("SSL_CERT_FILE", str(tmp_path / bundle) if bundle else "")
-    alone.setattr(userns, "here", lambda: userns.Ids("single", [], []))
-    variables, binds, texts = outside(Allowed())
+    alone.setattr(userns, "here", lambda: userns.IdMaps("single", [], []))
+    variables, binds, texts = outside(HostPermissions())
     (content,) = [text.content for text in texts if text.target == variables["APT_CONFIG"]]
     assert b'APT::Sandbox::User "root";\n' in content
     assert (b"CaInfo" in content) == ("WGETRC" in variables) == bool(binds) == bool(bundle)
@@ -74,7 +74,7 @@ def test_without_a_bundle_there_is_nothing(alone, tmp_path, text):
     alone.setattr(net.host, "CA_FILES", ())
     alone.setenv("SSL_CERT_FILE", text and str(tmp_path))
     alone.setenv("HTTPS_PROXY", "http://proxy:1")
-    variables, binds, texts = outside(Allowed())
+    variables, binds, texts = outside(HostPermissions())
     assert (binds, texts) == ((), ())
     assert variables.pop("https_proxy") == "http://proxy:1"
     assert all("proxy" in name.lower() for name in variables)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from envtool.api import Fetch, Kind
 from envtool.build import resolution
-from envtool.build.context import Cancel, Setting
+from envtool.build.context import Cancel, Context
 from envtool.model import LayerSpec, Where
 from envtool.plan.graph import Node
 from envtool.store.store import Store
@@ -58,7 +58,7 @@ CANCEL = Cancel.make()
 
 
 def key(root, options, pins, variables, **changes):
-    setting = Setting(store=Store(root="/none"), root=root, arch="x86_64", emit=lambda _: None, cancel=CANCEL)
+    setting = Context(store=Store(root="/none"), root=root, arch="x86_64", emit=lambda _: None, cancel=CANCEL)
     spec = LayerSpec(name="l", kind="box", options=options, where=Where(file="e", line=1, column=1))
     node = Node(id="n", subject="layer", spec=spec, kind=changes.pop("kind", Box()), below=())
     request = resolution.request_for(node, (), setting)

@@ -11,7 +11,7 @@ from envtool.build import resolution
 from envtool.build.builder import build_environment
 from envtool.build.context import Cancel
 from envtool.build.resolution import settled
-from envtool.host_access import Allowed
+from envtool.host_access import HostPermissions
 from envtool.model import BaseSpec, LayerSpec, Where
 from envtool.plan.graph import Node
 
@@ -127,7 +127,13 @@ def test_what_only_resolve_looks_at_is_in_no_key(tmp_path):
 
     def now():
         setting = SimpleNamespace(
-            root=str(tmp_path), arch="x86_64", cancel=Cancel.make(), files=(), logs=(), allowed=Allowed(), listed=None
+            root=str(tmp_path),
+            arch="x86_64",
+            cancel=Cancel.make(),
+            files=(),
+            logs=(),
+            allowed=HostPermissions(),
+            listed=None,
         )
         request = resolution.request_for(node, (), setting)
         return resolution.settled(node, request, None), resolution.memo_question(node, request)

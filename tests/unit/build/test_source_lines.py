@@ -5,8 +5,8 @@ import pytest
 from envtool import api
 from envtool.api import InputFile, Kind, Request
 from envtool.build import source_lines as module
-from envtool.build.assess import Look
-from envtool.build.context import Cancel, Setting
+from envtool.build.assess import Assessment
+from envtool.build.context import Cancel, Context
 from envtool.model import LayerSpec, Where
 from envtool.plan.graph import Node
 from envtool.store.store import Store
@@ -47,7 +47,7 @@ def places(tmp_path):
     )
     (tmp_path / "blob").write_bytes(b"\xff\x00attrs")
     cancel = Cancel.make()
-    setting = Setting(store=Store(root="/none"), root=str(tmp_path), arch="x", emit=lambda _: None, cancel=cancel)
+    setting = Context(store=Store(root="/none"), root=str(tmp_path), arch="x", emit=lambda _: None, cancel=cancel)
     cancel.close()
 
     def of(line, *inputs, lock=None, column=3):
@@ -56,7 +56,7 @@ def places(tmp_path):
         node = Node(id="n", subject="layer", spec=spec, kind=Box(), below=())
         files = tuple(InputFile(path=path, sha256="0" * 64) for path in inputs)
         request = Request(name="l", options={}, inputs=files, where=where, arch="x", epoch=1)
-        return module.places(Look(node=node, request=request), (), setting, lock)
+        return module.places(Assessment(node=node, request=request), (), setting, lock)
 
     return of
 

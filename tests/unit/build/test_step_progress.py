@@ -7,7 +7,7 @@ import time
 
 from envtool.api import Call, Recipe, Run
 from envtool.build.builder import counted
-from envtool.build.step_progress import Tally, followed
+from envtool.build.step_progress import StepProgress, followed
 from envtool.events import Progress
 from envtool.model import Command
 
@@ -44,7 +44,7 @@ def test_processes_count_and_it_is_told():
 
 
 def test_whoever_writes_there_says_how_many_and_nothing_else():
-    tally = Tally.make(2, "unpacking")
+    tally = StepProgress.make(2, "unpacking")
     for odd in (-1, 2, 1 << 40):
         tally.count(odd)
     assert tally.done() == 0
@@ -62,7 +62,7 @@ def test_what_counts_nothing_is_told_at_once():
 
 
 def test_a_step_that_ends_early_ends_the_telling():
-    tally = Tally.make(3, "unpacking")
+    tally = StepProgress.make(3, "unpacking")
     began = time.monotonic()
     with followed([tally], lambda event: None, "x", lambda: Progress(id="x")):
         pass

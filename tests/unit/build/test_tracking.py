@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from envtool.build.context import Cancel, Setting
+from envtool.build.context import Cancel, Context
 from envtool.build.tracking import told
 from envtool.errors import BuildError, Interrupted
 from envtool.events import Event, Finished, Started
@@ -14,14 +14,14 @@ from envtool.store.store import Store
 
 
 @pytest.fixture
-def heard() -> Iterator[tuple[Setting, list[Event]]]:
+def heard() -> Iterator[tuple[Context, list[Event]]]:
     events: list[Event] = []
     cancel = Cancel.make()
-    yield Setting(store=Store(root="/nowhere"), root="/", arch="x86_64", emit=events.append, cancel=cancel), events
+    yield Context(store=Store(root="/nowhere"), root="/", arch="x86_64", emit=events.append, cancel=cancel), events
     cancel.close()
 
 
-def ends(heard: tuple[Setting, list[Event]]) -> Finished:
+def ends(heard: tuple[Context, list[Event]]) -> Finished:
     start, end = heard[1]
     assert isinstance(start, Started)
     assert isinstance(end, Finished)
@@ -31,7 +31,7 @@ def ends(heard: tuple[Setting, list[Event]]) -> Finished:
     return end
 
 
-def test_work_that_ends_says_what_came_of_it(heard: tuple[Setting, list[Event]]) -> None:
+def test_work_that_ends_says_what_came_of_it(heard: tuple[Context, list[Event]]) -> None:
     with told(heard[0], "task:unit:test", "task", "test", env="unit") as piece:
         piece.outcome, piece.status, piece.detail, piece.outputs = "failed", 7, "exit 7", ("dist/a",)
     end = ends(heard)
@@ -39,7 +39,7 @@ def test_work_that_ends_says_what_came_of_it(heard: tuple[Setting, list[Event]])
     assert piece.seconds == end.seconds
 
 
-def test_an_error_is_one_unless_the_work_had_a_better_word(heard: tuple[Setting, list[Event]]) -> None:
+def test_an_error_is_one_unless_the_work_had_a_better_word(heard: tuple[Context, list[Event]]) -> None:
     with pytest.raises(KeyError), told(heard[0], "fetch:a", "fetch", "a", total=7):
         raise KeyError
     assert ends(heard).outcome == "error"
@@ -52,7 +52,7 @@ def test_an_error_is_one_unless_the_work_had_a_better_word(heard: tuple[Setting,
     assert ends(heard).outcome == "failed"
 
 
-def test_what_is_interrupted_says_so_and_nothing_else(heard: tuple[Setting, list[Event]]) -> None:
+def test_what_is_interrupted_says_so_and_nothing_else(heard: tuple[Context, list[Event]]) -> None:
     with pytest.raises(Interrupted), told(heard[0], "layer:a", "layer", "a") as piece:
         piece.outcome = "failed"
         raise Interrupted

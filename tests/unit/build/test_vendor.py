@@ -10,7 +10,7 @@ import pytest
 
 from envtool.api import Fetch
 from envtool.build import vendor
-from envtool.build.fetch_all import Wanted
+from envtool.build.fetch_all import WantedFile
 from envtool.errors import Interrupted, StoreError, UsageError
 from envtool.store import blobs
 from envtool.store.store import locate
@@ -29,7 +29,7 @@ def wanted(store, *bodies):
         source.write_bytes(body)
         blobs.put(store, str(source), sha256)
         fetch = Fetch(url="", sha256=sha256, name=f"{body.decode()}.whl")
-        found.append(Wanted(fetch=fetch, names=(fetch.name,), needed_by=("layer deps", "base b"), size=len(body)))
+        found.append(WantedFile(fetch=fetch, names=(fetch.name,), needed_by=("layer deps", "base b"), size=len(body)))
     return sorted(found, key=lambda item: item.fetch.sha256)
 
 

@@ -18,7 +18,7 @@ def stream(*frames, chunk=1 << 16) -> list[bytes]:
 
 
 def receive(directory, *frames, chunk=1 << 16):
-    receiver = outputs.Receiver(str(directory), owned=False)
+    receiver = outputs.OutputReceiver(str(directory), owned=False)
     for piece in stream(*frames, chunk=chunk):
         read, write = os.pipe()
         os.write(write, piece)

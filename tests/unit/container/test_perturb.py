@@ -5,14 +5,14 @@ import os
 import pytest
 
 from envtool.container import perturb, seccomp, syscalls
-from envtool.container.program import Program, Root, Step, Variation
+from envtool.container.program import ContainerStep, ContainerVariation, Program, Root
 
 
 def test_a_container_that_is_not_varied_costs_nothing():
-    plain = Program(root=Root(), steps=(Step(argv=("true",)),)).flat()
+    plain = Program(root=Root(), steps=(ContainerStep(argv=("true",)),)).flat()
     assert "vary" not in plain
     assert plain["seccomp"] == seccomp.build(single=False, sync=True)
-    varied = Program(root=Root(), steps=(), vary=Variation(order="forward", processors=1, pids=3)).flat()
+    varied = Program(root=Root(), steps=(), vary=ContainerVariation(order="forward", processors=1, pids=3)).flat()
     assert varied["vary"] == ("forward", 1, 3)
     assert varied["seccomp"] == seccomp.build(single=False, sync=True, ask=("getdents64",))
 
@@ -42,7 +42,7 @@ def test_entries_are_sorted_and_given_out_in_pieces(tmp_path, backward):
 
 
 def test_a_buffer_that_is_too_small_for_one_entry():
-    with pytest.raises(perturb._Refused):
+    with pytest.raises(perturb._KernelError):
         perturb._chunk([b"x" * 32], 0, 8)
 
 

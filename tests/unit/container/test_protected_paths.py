@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from envtool.container.outputs import Receiver
+from envtool.container.outputs import OutputReceiver
 from envtool.container.protected_paths import Protection
 from tests.depth import examples
 
@@ -147,7 +147,7 @@ def tree(top):
 def test_nothing_is_written(project, tmp_path, kind, path):
     (tmp_path / "source").write_text("evil")
     before = tree(tmp_path)
-    receiver = Receiver(str(project), owned=False, protected=("ci/part.yaml",), patterns=("**",))
+    receiver = OutputReceiver(str(project), owned=False, protected=("ci/part.yaml",), patterns=("**",))
     frames = {
         "file": [("file", path, 0o644, 0, 4), ("data", 0, 4), ("end",)],
         "directory": [("directory", path, 0o755)],
@@ -169,7 +169,7 @@ def test_nothing_is_written(project, tmp_path, kind, path):
     [".git", ".git/config", "sub/../.GIT", "way/../.git", "envtool.yaml", ".envtool/runs", "git~1", "sub/.git"],
 )
 def test_no_link_leads_there(project, target):
-    receiver = Receiver(str(project), owned=False)
+    receiver = OutputReceiver(str(project), owned=False)
     receiver._take(("link", "l", target), b"")
     paths, notes = receiver.finish()
     assert not paths
@@ -178,7 +178,7 @@ def test_no_link_leads_there(project, target):
 
 
 def test_a_refusal_is_said_once_a_directory(project):
-    receiver = Receiver(str(project), owned=False)
+    receiver = OutputReceiver(str(project), owned=False)
     for number in range(1000):
         receiver._take(("file", f".git/objects/{number}", 0o644, 0, 0), b"")
         receiver._take(("end",), b"")
@@ -188,7 +188,7 @@ def test_a_refusal_is_said_once_a_directory(project):
 def test_what_a_kill_left_is_swept(project):
     left = project / "way/.envtool-0123456789abcdef.tmp"
     left.write_text("half")
-    receiver = Receiver(str(project), owned=False)
+    receiver = OutputReceiver(str(project), owned=False)
     for frame in (("file", "way/x", 0o644, 0, 0), ("end",)):
         receiver._take(frame, b"")
     assert receiver.finish() == (("way/x",), ())

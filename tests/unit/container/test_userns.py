@@ -145,7 +145,7 @@ def test_the_description_is_the_same_for_the_same_machine(machine, monkeypatch):
 
 def test_another_map_is_read_back_as_it_was_said(monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    monkeypatch.setattr(userns, "here", lambda: userns.Ids("single", [(0, 1000, 1)], [(0, 1000, 1)]))
+    monkeypatch.setattr(userns, "here", lambda: userns.IdMaps("single", [(0, 1000, 1)], [(0, 1000, 1)]))
     said = "range 0-100000-1000;1000-1000-1;1001-101000-64535 0-100000-1000;1000-1000-1;1001-101000-64535"
     found = userns.of(said)
     assert found is not None
@@ -165,5 +165,5 @@ def test_another_map_is_read_back_as_it_was_said(monkeypatch):
 def test_what_no_map_is_said_as_is_none(monkeypatch, said):
     """A damaged store says it: above all, the host's root is in none."""
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    monkeypatch.setattr(userns, "here", lambda: userns.Ids("single", [(0, 1000, 1)], [(0, 1000, 1)]))
+    monkeypatch.setattr(userns, "here", lambda: userns.IdMaps("single", [(0, 1000, 1)], [(0, 1000, 1)]))
     assert userns.of(said) is None

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from envtool.container import doctor, kernel_errors, userns
-from envtool.container.program import Bind, Program, Root, Step, View
+from envtool.container.program import BindMount, ContainerStep, Program, ProjectMount, Root
 
 TOP = Path(__file__).resolve().parents[3]
 
@@ -20,9 +20,9 @@ TOP = Path(__file__).resolve().parents[3]
 def test_a_program_is_marshallable_and_complete():
     program = Program(
         root=Root(lowers=("/b", "/a"), memory=5),
-        steps=(Step(argv=("true",), env={"A": "2", "C": "3"}, cwd="/x"),),
-        binds=(Bind(source="/s", target="/t"),),
-        view=View(project="/p", hidden=("h",)),
+        steps=(ContainerStep(argv=("true",), env={"A": "2", "C": "3"}, cwd="/x"),),
+        binds=(BindMount(source="/s", target="/t"),),
+        view=ProjectMount(project="/p", hidden=("h",)),
         env={"A": "1", "B": "1"},
         outputs=("*.log",),
     )
@@ -108,7 +108,7 @@ def test_a_kernel_that_is_too_old(monkeypatch):
     [([1000], ""), ([1000, 4, 99999], ", and what your groups may read (adm, 99999) their tasks may")],
 )
 def test_groups_that_stay_in_containers_are_named(monkeypatch, groups, said):
-    monkeypatch.setattr(doctor.userns, "here", lambda: userns.Ids("single", [(0, 1000, 1)], [(0, 1000, 1)]))
+    monkeypatch.setattr(doctor.userns, "here", lambda: userns.IdMaps("single", [(0, 1000, 1)], [(0, 1000, 1)]))
     monkeypatch.setattr(doctor.os, "getgroups", lambda: groups)
     monkeypatch.setattr(doctor.os, "getegid", lambda: 1000)
     monkeypatch.setattr(doctor.grp, "getgrgid", lambda group: {4: types.SimpleNamespace(gr_name="adm")}[group])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from envtool.plugins import discover
-from envtool.project.source_files import Files
+from envtool.project.source_files import ProjectFiles
 from envtool.spec import load
 
 TOP = Path(__file__).parents[3]
@@ -52,7 +52,7 @@ def test_specs_that_are_shown_are_right(text, tmp_path):
     (tmp_path / "envtool.yaml").write_text(text)
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "shown"\nversion = "1"\n')
     (tmp_path / "package.json").write_text('{"name": "shown"}')
-    spec = load(Files(str(tmp_path)), "envtool.yaml", root=str(tmp_path), registry=discover(), args=())
+    spec = load(ProjectFiles(str(tmp_path)), "envtool.yaml", root=str(tmp_path), registry=discover(), args=())
     assert spec.envs
 
 

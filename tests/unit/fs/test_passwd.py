@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envtool.fs.passwd import Unknown, find, find_group, lacking
+from envtool.fs.passwd import UnknownUserError, find, find_group, lacking
 
 PASSWD = (
     b"# remark\nroot:x:0:0:root:/root:/bin/sh\napp:x:7:8::/home/app:/bin/sh\n12:x:30:31::/odd:\nbroken:x:y:z\n+::::::\n"
@@ -37,11 +37,11 @@ def test_users(wanted, uid, gid, groups, home):
 
 
 def test_who_is_not_there_is_named():
-    with pytest.raises(Unknown, match="`ghost`"):
+    with pytest.raises(UnknownUserError, match="`ghost`"):
         find("ghost", PASSWD, GROUP)
-    with pytest.raises(Unknown, match="`ghosts`"):
+    with pytest.raises(UnknownUserError, match="`ghosts`"):
         find("app:ghosts", PASSWD, GROUP)
-    with pytest.raises(Unknown, match="`broken`"):
+    with pytest.raises(UnknownUserError, match="`broken`"):
         find("broken", PASSWD, GROUP)
     assert find("0", b"", b"").home == "/"
     assert find_group("5", b"") == 5
@@ -51,7 +51,7 @@ def test_who_is_not_there_is_named():
 def test_any_file_can_be_read(wanted, passwd, group):
     try:
         find(wanted, passwd, group)
-    except Unknown:
+    except UnknownUserError:
         return
 
 

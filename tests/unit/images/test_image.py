@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envtool.build import stack_files
-from envtool.images.image import Standing
+from envtool.images.image import VisiblePaths
 
 names = st.lists(st.sampled_from("abc"), min_size=1, max_size=3).map("/".join)
 layers = st.lists(st.dictionaries(names, st.sampled_from("fdlow"), max_size=6), max_size=4)
@@ -34,7 +34,7 @@ def test_it_is_what_an_overlay_of_them_shows(tmp_path_factory, stack):
         text = b"".join(b"%s 644 0 0 0:0 %s\0" % (letter.encode(), path.encode()) for path, letter in entries.items())
         (top / str(number)).write_bytes(text)
         made.append(SimpleNamespace(manifest=str(top / str(number)), key=str(number), listed=""))
-    standing = Standing(made)
+    standing = VisiblePaths(made)
     # merged() knows regular files: with every other thing made one, it knows all that are no directories
     records = [[(path.encode(), letter.encode() + b" 644 0 0 -") for path, letter in each.items()] for each in stack]
     files = stack_files.merged(records)

@@ -62,7 +62,7 @@ def test_a_project_is_owned_by_whoever_runs_tasks(tmp_path):
         (tmp_path / path).write_text(path)
         (tmp_path / path).chmod(mode)
     (tmp_path / "l").symlink_to("a/b")
-    with host_access.Entries(str(tmp_path)) as entries:
+    with host_access.EntryOpener(str(tmp_path)) as entries:
         items = runtime_layer.project(["a/b", "c", "l"], entries, {"/project/a/made": b"made"}, "/project")
         found = members(b"".join(runtime_layer.pieces(items, EPOCH, entries)))
     assert [*found] == ["project", "project/a", "project/a/b", "project/a/made", "project/c", "project/l"]
@@ -79,7 +79,7 @@ names = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size
 
 @given(st.dictionaries(st.lists(names, min_size=1, max_size=3).map("/".join), st.binary(max_size=2000), max_size=8))
 def test_any_tar_is_read_back(files):
-    items = {path: runtime_layer.Item(mode=0o640, owner=7, content=text) for path, text in files.items()}
+    items = {path: runtime_layer.RuntimeFile(mode=0o640, owner=7, content=text) for path, text in files.items()}
     data = runtime_layer.tar(items, EPOCH)
     assert data == runtime_layer.tar(dict(reversed(items.items())), EPOCH)
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from envtool.errors import UsageError
 from envtool.images import target
-from envtool.images.target import Target
+from envtool.images.target import ExportTarget
 from envtool.model import BaseSpec, Env, Where
 from envtool.net.oci import reference
 
@@ -39,7 +39,7 @@ def env(group="unit", point=()):
     ],
 )
 def test_paths(path, form, wanted):
-    assert target.target(path, form) == Target(form=wanted[0], path=wanted[1])
+    assert target.target(path, form) == ExportTarget(form=wanted[0], path=wanted[1])
 
 
 @pytest.mark.parametrize(

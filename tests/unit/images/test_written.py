@@ -16,9 +16,9 @@ from envtool.build.context import Cancel
 from envtool.errors import StoreError, UsageError
 from envtool.images import assemble, image_blobs, tar_archive
 from envtool.images import layout as layouts
-from envtool.images.image import Content, Image
+from envtool.images.image import ExportedImage, ImageLayerContent
 from envtool.net.oci import documents, layout, serialize
-from envtool.net.oci.documents import Config, Platform, sha256
+from envtool.net.oci.documents import ImageConfig, Platform, sha256
 
 AMD64 = Platform(os="linux", architecture="amd64")
 
@@ -33,10 +33,13 @@ def cancel():
 def image(texts, name="localhost/unit:latest"):
     """An image of layers that are in memory."""
     found = tuple(
-        Content(name=str(number), diff_id=sha256(text), size=len(text), data=text) for number, text in enumerate(texts)
+        ImageLayerContent(name=str(number), diff_id=sha256(text), size=len(text), data=text)
+        for number, text in enumerate(texts)
     )
-    config = Config(platform=AMD64, diff_ids=tuple(each.diff_id for each in found), created="2020-01-01T00:00:00Z")
-    return Image(name=name, epoch=1577836800, platform=AMD64, config=serialize.config_bytes(config), contents=found)
+    config = ImageConfig(platform=AMD64, diff_ids=tuple(each.diff_id for each in found), created="2020-01-01T00:00:00Z")
+    return ExportedImage(
+        name=name, epoch=1577836800, platform=AMD64, config=serialize.config_bytes(config), contents=found
+    )
 
 
 def members(item, cancel, *, docker):
@@ -107,17 +110,17 @@ def test_a_layout_that_is_none_is_left_alone(cancel, tmp_path):
 
 
 def test_what_is_not_what_it_is_called_does_not_go_out(cancel, tmp_path):
-    lie = Content(name="x", diff_id=sha256(b"other"), size=3, data=b"one")
+    lie = ImageLayerContent(name="x", diff_id=sha256(b"other"), size=3, data=b"one")
     with pytest.raises(StoreError, match="no longer the layer") as found, tempfile.TemporaryFile() as file:
         image_blobs.write(image_blobs.plain(lie), file.fileno(), cancel)
     assert found.value.code == "layer-damaged"
     blob = tmp_path / hashlib.sha256(b"one").hexdigest()
     blob.write_bytes(b"two")
-    came = image_blobs.as_it_came(Content(name="x", diff_id=sha256(b"one"), size=3, blob=str(blob)))
+    came = image_blobs.as_it_came(ImageLayerContent(name="x", diff_id=sha256(b"one"), size=3, blob=str(blob)))
     with pytest.raises(StoreError) as found, tempfile.TemporaryFile() as file:
         image_blobs.write(came, file.fileno(), cancel)
     assert found.value.code == "blob-damaged"
     blob.write_bytes(b"\x1f\x8bno gzip")
-    packed = Content(name="x", diff_id=sha256(b"one"), size=3, blob=str(blob))
+    packed = ImageLayerContent(name="x", diff_id=sha256(b"one"), size=3, blob=str(blob))
     with pytest.raises(StoreError, match="cannot be unpacked"), tempfile.TemporaryFile() as file:
         image_blobs.write(image_blobs.plain(packed), file.fileno(), cancel)

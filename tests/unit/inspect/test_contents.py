@@ -11,11 +11,11 @@ import pytest
 from envtool.api import Package
 from envtool.errors import MakeError, UsageError
 from envtool.inspect import contents
-from envtool.inspect.contents import Member
+from envtool.inspect.contents import PlacedLayer
 
 
-def member(layer, name="deps", subject="layer") -> Member:
-    return Member(subject=subject, name=name, kind="run", layer=layer, disk=4096)
+def member(layer, name="deps", subject="layer") -> PlacedLayer:
+    return PlacedLayer(subject=subject, name=name, kind="run", layer=layer, disk=4096)
 
 
 def listed(tree):

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from envtool.inspect.costs import Stack, costs, stacks
-from envtool.store.inventory import Item, Sheet, Survey, Use
+from envtool.inspect.costs import EnvLayers, costs, stacks
+from envtool.store.inventory import Inventory, LastUse, LayerSheet, StoredItem
 
 
-def sheet(key: str, project: str = "/p", files=()) -> Sheet:
-    return Sheet(
+def sheet(key: str, project: str = "/p", files=()) -> LayerSheet:
+    return LayerSheet(
         key=key, kind="layer:run", name=key, project=project, diff_id=key, below=(), files=tuple(files), time=1.0
     )
 
 
-def item(name: str, size: int, sort="layer", used=5.0) -> Item:
-    return Item(sort=sort, name=name, size=size, used=used)
+def item(name: str, size: int, sort="layer", used=5.0) -> StoredItem:
+    return StoredItem(sort=sort, name=name, size=size, used=used)
 
 
-SURVEY = Survey(
+SURVEY = Inventory(
     items=(
         item("base", 100),
         item("a", 10, used=7.0),
@@ -34,15 +34,15 @@ SURVEY = Survey(
         "old": sheet("old"),
     },
     uses=(
-        Use(path="1", spec="/q/envtool.yaml", env="other", layers=frozenset(["base", "b", "gone"]), time=1.0),
-        Use(path="2", spec="/q/envtool.yaml", env="other", layers=frozenset(["base", "c"]), time=2.0),
-        Use(path="3", spec="/p/envtool.yaml", env="unit", layers=frozenset(["base", "old"]), time=3.0),
-        Use(path="4", spec="/r/envtool.yaml", env="", layers=frozenset(["base"]), time=3.0),
+        LastUse(path="1", spec="/q/envtool.yaml", env="other", layers=frozenset(["base", "b", "gone"]), time=1.0),
+        LastUse(path="2", spec="/q/envtool.yaml", env="other", layers=frozenset(["base", "c"]), time=2.0),
+        LastUse(path="3", spec="/p/envtool.yaml", env="unit", layers=frozenset(["base", "old"]), time=3.0),
+        LastUse(path="4", spec="/r/envtool.yaml", env="", layers=frozenset(["base"]), time=3.0),
     ),
     halves=(),
     rest=0,
 )
-HERE = [Stack(project="/p", env="unit", layers=frozenset(["base", "a", "b"]))]
+HERE = [EnvLayers(project="/p", env="unit", layers=frozenset(["base", "a", "b"]))]
 
 
 def test_envs_are_those_of_here_as_they_are_and_of_others_as_they_were():

@@ -14,7 +14,7 @@ import pytest
 from envtool import keys
 from envtool.inspect import store_check
 from envtool.store import answer_cache, blobs, layers, results
-from envtool.store.leases import Claims
+from envtool.store.leases import Leases
 
 
 def fill(tree: Path) -> None:
@@ -42,7 +42,7 @@ def whole(store, make):
     log.write_text("passed\n")
     out = Path(store.path("tmp", "out"))
     out.write_text("made")
-    run = results.Run(env="unit", task="test", started=1.0, seconds=1.0, host="here")
+    run = results.StoredRun(env="unit", task="test", started=1.0, seconds=1.0, host="here")
     results.keep(store, [{"task": "test"}], run, owner="o", log=str(log), root=store.path("tmp"), outputs=["out"])
     log.unlink()
     out.unlink()
@@ -184,7 +184,7 @@ def test_a_damaged_blob(store, whole):
     flip(blob)
     (one,) = found(store)
     assert (one.sort, one.name, one.what[:14]) == ("file", blob.name, "its content is")
-    mine = Claims()
+    mine = Leases()
     mine.files(store, [blob.name])
     assert [each.mended for each in store_check.repair(store, store_check.check(store)).left] == ["kept: it is in use"]
     mine.close()

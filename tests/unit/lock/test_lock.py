@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from envtool.errors import SpecError
 from envtool.lock import text_format
 from envtool.lock.diff import changes
-from envtool.lock.lock import Entry, Lock, Question, ground, items, lock_of, merged, upgraded, without
+from envtool.lock.lock import Lock, LockEntry, LockQuestion, ground, items, lock_of, merged, upgraded, without
 
 SHA = "ab" * 32
 
 
 def question(name="deps", **more):
-    return Question(
+    return LockQuestion(
         **{"subject": "layer", "name": name, "kind": "pip", "platform": "x86_64", "asked": ["attrs"], **more}
     )
 
@@ -31,7 +31,7 @@ def pins(**versions):
 
 
 def entry(name="deps", *, answer=None, **more):
-    return Entry(question=question(name, **more), pins=answer or pins(attrs="25.1", click="8"))
+    return LockEntry(question=question(name, **more), pins=answer or pins(attrs="25.1", click="8"))
 
 
 JSON = st.recursive(
@@ -41,9 +41,9 @@ JSON = st.recursive(
 )
 ENTRIES = st.lists(
     st.builds(
-        Entry,
+        LockEntry,
         question=st.builds(
-            Question,
+            LockQuestion,
             subject=st.sampled_from(["base", "layer"]),
             name=st.text(min_size=1, max_size=6),
             kind=st.sampled_from(["pip", "apt"]),

@@ -7,18 +7,18 @@ from types import SimpleNamespace
 import pytest
 
 from envtool.build.locking import _stale
-from envtool.lock.lock import Entry, Lock, Question
+from envtool.lock.lock import Lock, LockEntry, LockQuestion
 from envtool.model import Where
 
 ASKED = {"options": {"packages": ["attrs"], "index": "https://h/simple"}, "files": [["req.txt", "a" * 64]]}
 
 
 def question(asked, name="deps", kind="pip", platform="linux/amd64"):
-    return Question(subject="layer", name=name, kind=kind, platform=platform, asked=asked)
+    return LockQuestion(subject="layer", name=name, kind=kind, platform=platform, asked=asked)
 
 
 def told(*locked, asked=ASKED, kind="pip", tmp="/nonexistent"):
-    lock = Lock(entries=tuple(Entry(question=each, pins={}, files=()) for each in locked))
+    lock = Lock(entries=tuple(LockEntry(question=each, pins={}, files=()) for each in locked))
     spec = SimpleNamespace(name="deps", where=Where(file="envtool.yaml", line=4, column=3))
     node = SimpleNamespace(subject="layer", spec=spec)
     return _stale(node, question(asked, kind=kind), lock, SimpleNamespace(root=tmp), "envtool.lock").message

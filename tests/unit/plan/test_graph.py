@@ -4,8 +4,8 @@ from hypothesis import strategies as st
 from envtool.api import Kind
 from envtool.model import BaseSpec, Env, LayerSpec, Spec, Where
 from envtool.plan.graph import graph
-from envtool.plan.plan import Known, plan
-from envtool.plugins import Registry
+from envtool.plan.plan import NodeSummary, plan
+from envtool.plugins import PluginRegistry
 
 HERE = Where(file="envtool.yaml", line=1, column=1)
 
@@ -26,7 +26,7 @@ class Venv(Kind):
     needs_only = True
 
 
-REGISTRY = Registry(bases={"box": Box()}, layers={"run": Run(), "venv": Venv()})
+REGISTRY = PluginRegistry(bases={"box": Box()}, layers={"run": Run(), "venv": Venv()})
 
 
 def layer(name, kind="run", needs=None, options=None):
@@ -100,7 +100,10 @@ def test_the_plan_says_what_is_known_and_what_is_not():
     wanted = spec(env("e", layer("a"), layer("b")))
     made = graph(wanted, REGISTRY)
     base, first, _ = made.stacks["e"]
-    known = {base: Known(state="cached", key="k1"), first: Known(state="build", key="k2", summary="2 things")}
+    known = {
+        base: NodeSummary(state="cached", key="k1"),
+        first: NodeSummary(state="build", key="k2", summary="2 things"),
+    }
     shown = plan(wanted, made, known)
     assert [(step.name, step.state, step.key) for step in shown.envs[0].steps] == [
         ("one", "cached", "k1"),

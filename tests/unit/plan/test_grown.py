@@ -7,7 +7,7 @@ import pytest
 from envtool import api
 from envtool.model import BaseSpec, Env, LayerSpec, Spec, Where
 from envtool.plan.graph import graph, grown, has_parts
-from envtool.plugins import Registry
+from envtool.plugins import PluginRegistry
 
 HERE = Where(file="envtool.yaml", line=1, column=1)
 
@@ -49,7 +49,7 @@ def whole():
         env("c", one, ()),
     )
     spec = Spec(file="envtool.yaml", root="/p", envs=envs, bases={}, layers={}, read=())
-    kinds = Registry(bases={"image": Image()}, layers={"box": Box()})
+    kinds = PluginRegistry(bases={"image": Image()}, layers={"box": Box()})
     return graph(spec, kinds)
 
 

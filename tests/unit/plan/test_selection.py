@@ -7,7 +7,7 @@ from envtool.errors import UsageError
 from envtool.model import BaseSpec, Command, Env, LayerSpec, Spec, Task, Where
 from envtool.plan.graph import graph
 from envtool.plan.selection import choose, envs_of
-from envtool.plugins import Registry
+from envtool.plugins import PluginRegistry
 
 HERE = Where(file="envtool.yaml", line=1, column=1)
 
@@ -38,7 +38,7 @@ ENVS = (
     env("docs", "docs", "one", layer("sphinx"), tasks=("html", "docs")),
 )
 SPEC = Spec(file="envtool.yaml", root="/p", envs=ENVS, bases={}, layers={}, read=())
-GRAPH = graph(SPEC, Registry(bases={"box": Box()}, layers={"box": Box()}))
+GRAPH = graph(SPEC, PluginRegistry(bases={"box": Box()}, layers={"box": Box()}))
 
 
 def chosen(*names):

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from envtool import keys
 from envtool.model import Where
 from envtool.plan import why
-from envtool.plan.change_values import Facts, Ground, Places
+from envtool.plan.change_values import ComparedDocument, LocationLookup, Parent
 from envtool.plan.compare_documents import compare, compare_question
-from envtool.plan.why import Asked, Nearest, Past, Subject
+from envtool.plan.why import CurrentNode, NearestBuild, PastBuild, PastQuestion
 
 HERE = Where(file="envtool.yaml", line=3, column=3)
 SHA = [digit * 64 for digit in "0123456789abcdef"]
@@ -34,12 +34,12 @@ def document(**changes):
     return {**made, **changes}
 
 
-BASE = Ground(diff_id="sha256:b", name="bookworm", subject="base")
-LAYER = Ground(diff_id="sha256:l", name="python", document={"kind": "layer:apt", "material": {"packages": ["python3"]}})
+BASE = Parent(diff_id="sha256:b", name="bookworm", subject="base")
+LAYER = Parent(diff_id="sha256:l", name="python", document={"kind": "layer:apt", "material": {"packages": ["python3"]}})
 
 
 def facts(made, below=(BASE, LAYER), options=None):
-    return Facts(document=made, below=below, options=options)
+    return ComparedDocument(document=made, below=below, options=options)
 
 
 def told(old, new, **more):
@@ -78,14 +78,16 @@ def documents(draw):
 
 @given(documents(), documents(), st.booleans(), SMALL, SMALL)
 def test_something_changed_exactly_when_the_keys_differ(old, new, pinned, one, other):
-    changes = compare(Facts(document=old, options=one), Facts(document=new, options=other), pinned=pinned)
+    changes = compare(
+        ComparedDocument(document=old, options=one), ComparedDocument(document=new, options=other), pinned=pinned
+    )
     assert bool(changes) == (keys.digest(old) != keys.digest(new))
     assert not changes or any(not change.follows for change in changes), "nothing follows from nothing"
 
 
 @given(documents())
 def test_of_equal_documents_nothing_is_said(made):
-    assert compare(Facts(document=made), Facts(document=copy.deepcopy(made))) == ()
+    assert compare(ComparedDocument(document=made), ComparedDocument(document=copy.deepcopy(made))) == ()
 
 
 LEAVES = {
@@ -116,7 +118,7 @@ def test_one_changed_leaf_is_named(leaf):
     new = document()
     new = copy.deepcopy(new)
     change(new)
-    (one,) = compare(Facts(document=document()), Facts(document=new))
+    (one,) = compare(ComparedDocument(document=document()), ComparedDocument(document=new))
     assert (one.part, one.name) == expected
     assert not one.follows
 
@@ -126,7 +128,7 @@ def test_one_changed_leaf_is_named(leaf):
 
 def test_pins_are_versions():
     files = [["attrs-25.3.0-py3-none-any.whl", SHA[5]], ["gcc_4%3a13.0_amd64.deb", SHA[6]], ["new.bin", SHA[7]]]
-    where = Places(pin=lambda name, version: f"envtool.lock:{len(name)}")
+    where = LocationLookup(pin=lambda name, version: f"envtool.lock:{len(name)}")
     found = compare(facts(document()), facts(document(files=files)), places=where)
     pins = [(one.name, one.how, one.old, one.new, one.where) for one in found if one.part == "pin"]
     assert pins == [
@@ -196,7 +198,7 @@ def test_another_base_is_one_change_and_the_rest_follows():
 
 
 def test_order_and_coming_and_going_of_what_is_below():
-    more = Ground(diff_id="sha256:m", name="more")
+    more = Parent(diff_id="sha256:m", name="more")
     three = facts(document(below=["sha256:b", "sha256:l", "sha256:m"]), below=(BASE, LAYER, more))
     turned = facts(document(below=["sha256:b", "sha256:m", "sha256:l"]), below=(BASE, more, LAYER))
     assert told(three, turned) == [("layer", "", "order", "bookworm, python, more", "bookworm, more, python", False)]
@@ -214,7 +216,11 @@ def test_what_is_below_and_gone_from_the_store_is_paired_by_its_place():
 
 def test_a_machine_is_no_spec():
     old, new = ({"installed": {"/var/lib/dpkg/status": sha}} for sha in SHA[:2])
-    found = compare(Facts(document=document(material=old)), Facts(document=document(material=new)), pinned=False)
+    found = compare(
+        ComparedDocument(document=document(material=old)),
+        ComparedDocument(document=document(material=new)),
+        pinned=False,
+    )
     assert [(one.part, one.name) for one in found] == [("machine", "/var/lib/dpkg/status")]
 
 
@@ -228,8 +234,8 @@ def question(options, inputs, **more):
 def test_a_question_says_options_inputs_and_what_else():
     old = question({"packages": ["attrs"]}, [["r.txt", SHA[1], ""], ["s.txt", SHA[1], ""]])
     new = question({"packages": ["attrs<25"]}, [["r.txt", SHA[2], ""], ["t.txt", SHA[1], ""]], arch="riscv64")
-    options = Facts(document=new, options={"packages": ["attrs<25"]})
-    found = compare_question(Facts(document=old), options, inputs=["r.txt", "t.txt"])
+    options = ComparedDocument(document=new, options={"packages": ["attrs<25"]})
+    found = compare_question(ComparedDocument(document=old), options, inputs=["r.txt", "t.txt"])
     assert [(one.part, one.name, one.how) for one in found] == [
         ("arch", "arch", "changed"),
         ("spec", "packages", "changed"),
@@ -241,20 +247,22 @@ def test_a_question_says_options_inputs_and_what_else():
 
 def test_what_a_question_asks_beside_that_is_shown_as_it_is():
     old, new = ({"question": {"options": ["gcc"], "lists": [sha]}} for sha in SHA[:2])
-    (one,) = compare_question(Facts(document=old), Facts(document=new, options=["gcc"]), inputs=["lists.txt"])
+    (one,) = compare_question(
+        ComparedDocument(document=old), ComparedDocument(document=new, options=["gcc"]), inputs=["lists.txt"]
+    )
     assert (one.part, one.name) == ("question", "lists")
     lock = {**new, "ground": "1"}
-    (one,) = compare_question(Facts(document=lock), Facts(document=new))
+    (one,) = compare_question(ComparedDocument(document=lock), ComparedDocument(document=new))
     assert one.part == "lock"
 
 
 def test_the_nearest_question_is_the_least_different_then_the_newest():
     subject = dataclasses.replace(SUBJECT, question=question(["a"], []), document=None)
     asked = [
-        Asked(question=question(["b"], []), time=1),
-        Asked(question=question(["c"], []), time=2),
-        Asked(question=question(["c"], [["x", SHA[0], ""]], arch="y"), time=3),
-        Asked(question=question(["a"], [], kind="layer:apt"), time=4),
+        PastQuestion(question=question(["b"], []), time=1),
+        PastQuestion(question=question(["c"], []), time=2),
+        PastQuestion(question=question(["c"], [["x", SHA[0], ""]], arch="y"), time=3),
+        PastQuestion(question=question(["a"], [], kind="layer:apt"), time=4),
     ]
     assert why.nearest_question(subject, asked).time == 2
     assert why.nearest_question(subject, asked[3:]) is None
@@ -262,7 +270,7 @@ def test_the_nearest_question_is_the_least_different_then_the_newest():
 
 # ---- the nearest build ---------------------------------------------------------------------------------------------
 
-SUBJECT = Subject(
+SUBJECT = CurrentNode(
     name="deps",
     subject="layer",
     kind="pip",
@@ -274,11 +282,13 @@ SUBJECT = Subject(
 
 
 def past(time=1.0, name="deps", project="/home/ann/app", options=("attrs",), **changes):
-    return Past(key=str(time), document=document(**changes), time=time, name=name, project=project, options=[*options])
+    return PastBuild(
+        key=str(time), document=document(**changes), time=time, name=name, project=project, options=[*options]
+    )
 
 
 def nearest(*pasts, subject=SUBJECT):
-    seeker = Nearest(subject)
+    seeker = NearestBuild(subject)
     for one in pasts:
         seeker.offer(one)
     return seeker.best and seeker.best.time

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from envtool import keys
 from envtool.model import Where
-from envtool.plan.change_values import Facts, Ground
-from envtool.plan.why_task import Run, Task, compare_runs, explain_task, nearest_run
+from envtool.plan.change_values import ComparedDocument, Parent
+from envtool.plan.why_task import CurrentTask, PastRun, compare_runs, explain_task, nearest_run
 
 HERE = Where(file="envtool.yaml", line=9, column=7)
 
@@ -53,7 +53,7 @@ LEAVES = {
 
 
 def compare(old, new, **more):
-    return compare_runs(Facts(document=old), Facts(document=new), **more)
+    return compare_runs(ComparedDocument(document=old), ComparedDocument(document=new), **more)
 
 
 @pytest.mark.parametrize("leaf", LEAVES)
@@ -102,31 +102,31 @@ def test_files_of_the_project_are_named():
 
 def test_the_nearest_run_is_the_least_different_then_the_newest():
     runs = [
-        Run(key="1", document=document(view="v2"), time=1.0),
-        Run(key="2", document=document(view="v3"), time=2.0),
-        Run(key="3", document=document(view="v3", user="root"), time=3.0),
+        PastRun(key="1", document=document(view="v2"), time=1.0),
+        PastRun(key="2", document=document(view="v3"), time=2.0),
+        PastRun(key="3", document=document(view="v3", user="root"), time=3.0),
     ]
     assert nearest_run(document(), runs).key == "2"
     assert nearest_run(document(), []) is None
 
 
-BASE = Ground(diff_id="sha256:b", name="host", subject="base")
-LAYER = Ground(diff_id="sha256:l", name="deps")
+BASE = Parent(diff_id="sha256:b", name="host", subject="base")
+LAYER = Parent(diff_id="sha256:l", name="deps")
 
 
 def task(**more):
-    return Task(
+    return CurrentTask(
         env="unit", name="test", where=HERE, **({"document": document(), "key": "k", "below": (BASE, LAYER)} | more)
     )
 
 
 def test_a_remembered_run_is_told_with_when_and_where():
-    told = explain_task(task(), [Run(key="k", document=document(), time=5.0, host="build7")])
+    told = explain_task(task(), [PastRun(key="k", document=document(), time=5.0, host="build7")])
     assert (told.state, told.since.time, told.summary) == ("cached", 5.0, "on build7")
 
 
 def test_a_run_that_is_due_says_what_changed_and_what_did_not():
-    runs = [Run(key="x", document=document(view="v0"), time=5.0)]
+    runs = [PastRun(key="x", document=document(view="v0"), time=5.0)]
     manifests = {"v0": {"a.py": (0o644, "1")}}
     told = explain_task(task(), runs, view=manifests.get, now={"a.py": (0o644, "2")}, ground=lambda _: (BASE, LAYER))
     assert told.state == "run"

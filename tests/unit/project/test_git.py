@@ -331,7 +331,7 @@ def test_names_that_lead_out_are_refused(root, name, tmp_path):
     (root / ".git/index").write_bytes(index(name))
     with pytest.raises(EnvtoolError, match="git would never check out"):
         source_files.listed(str(root))
-    with pytest.raises(snapshot.Unknown, match="git would never check out"):
+    with pytest.raises(snapshot.SnapshotError, match="git would never check out"):
         snapshot.look(str(root), str(tmp_path / "record"))
     git.check(b"a.git\0..a/b\0.gitignore\0a/b/\0...\0", git.around(str(root)))
 

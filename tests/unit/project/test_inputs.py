@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from envtool.host_access import Allowed, Gate
+from envtool.host_access import HostAccess, HostPermissions
 from envtool.kinds.copy import Copy
 from envtool.project import inputs, source_files, symlinks
 from tests.unit.kinds.test_kinds import request as asked
@@ -97,7 +97,7 @@ def test_a_link_that_leads_nowhere_in_the_project_counts_by_its_name(tree, tmp_p
 
 
 def test_what_the_caller_lets_be_read_outside_counts_by_its_content(tree, tmp_path):
-    door = Gate(str(tree), Allowed(files=(str(tmp_path / "outside.txt"),)))
+    door = HostAccess(str(tree), HostPermissions(files=(str(tmp_path / "outside.txt"),)))
     before = find(tree, "out", door=door)["out"]
     (tmp_path / "outside.txt").write_text("changed")
     assert find(tree, "out", door=door)["out"].sha256 != before.sha256
@@ -178,10 +178,10 @@ def _fields(value):
 
 
 def test_walking_and_what_is_known_of_it_agree(tree):
-    from envtool.host_access import Entries
+    from envtool.host_access import EntryOpener
 
     links = {path: os.readlink(tree / path) for path in source_files.listed(str(tree)) if (tree / path).is_symlink()}
-    with Entries(str(tree)) as entries:
+    with EntryOpener(str(tree)) as entries:
         for path in ("chain.txt", "settings/sub", "by/way.yaml", "src/all/a.yaml", "src/main.py", "ignored.txt"):
             way = symlinks.walk(entries, path)
             assert way is not None

@@ -320,12 +320,12 @@ def test_without_git_everything_belongs_to_it(tree, monkeypatch):
 def test_what_cannot_be_read_is_not_known(tree, monkeypatch):
     root, see = tree
     monkeypatch.setattr(snapshot, "MOST", 3)
-    with pytest.raises(snapshot.Unknown):
+    with pytest.raises(snapshot.SnapshotError):
         see()
     git(root, "init", "-q")
     (root / ".git/index").write_bytes(b"junk")
     monkeypatch.undo()
-    with pytest.raises(snapshot.Unknown):
+    with pytest.raises(snapshot.SnapshotError):
         see()
 
 
@@ -391,7 +391,7 @@ def test_the_manifest_is_what_the_digest_is_of(tree):
     old = see()
     (root / "src/f2.py").write_text("y")
     see()
-    with pytest.raises(snapshot.Unknown):
+    with pytest.raises(snapshot.SnapshotError):
         snapshot_diff.text(old)
 
 
@@ -471,7 +471,7 @@ def test_a_record_whose_halves_are_not_of_one_look(tree):
     assert snapshot_diff.text(again) == text
     Path(f"{place}.hashes").write_bytes(old)
     (root / "src/f1.py").write_text("edited again\n")
-    with pytest.raises(snapshot.Unknown):
+    with pytest.raises(snapshot.SnapshotError):
         snapshot_diff.text(again)
 
 

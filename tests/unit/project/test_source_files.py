@@ -31,13 +31,18 @@ def test_files_around_a_project_are_those_of_its_repository_near_it(tmp_path):
     (top / "link").symlink_to("/etc")
     (top / "b/link").mkdir()
     (top / "b/link/x").symlink_to("../x")
-    files = source_files.Files(str(top / "b"))
+    files = source_files.ProjectFiles(str(top / "b"))
     assert files.around("x") == {}, "no repository"
     git(top, "init", "-q")
     assert files.around("x") == {"../x": b"x", "../a/x": b"a/x", "../lib/pa/x": b"lib/pa/x"}
     assert str(top / "lib/pa/x") in {seen.path for seen in files.seen()}
-    assert source_files.Files(str(top / "b/c")).around("x").keys() == {"../x", "../../x", "../../a/x", "../../lib/pa/x"}
-    assert source_files.Files(str(top)).around("x") == {}
+    assert source_files.ProjectFiles(str(top / "b/c")).around("x").keys() == {
+        "../x",
+        "../../x",
+        "../../a/x",
+        "../../lib/pa/x",
+    }
+    assert source_files.ProjectFiles(str(top)).around("x") == {}
 
 
 @pytest.fixture
@@ -192,7 +197,7 @@ def test_stage_copies_what_was_hashed(repository, tmp_path):
 
 
 def test_files_remember_what_was_looked_at(repository):
-    files = source_files.Files(str(repository))
+    files = source_files.ProjectFiles(str(repository))
     assert files.read("a.py") == "x"
     assert files.read("setup.cfg") is None
     assert files.glob("**/*.py") == ["a.py", "new.py", "src/b.py", "src/c d\n.py"]

@@ -73,7 +73,7 @@ def test_what_tools_make_is_no_part_of_it(case, tmp_path):
     assert fast_exec.hidden(plan(root), []) == source_files.hidden(root)
     assert [item.path for item in inputs.find(root, ["."])] == listed
     assert [item.path for item in inputs.find(root, ["**"])] == listed
-    assert source_files.Files(root).glob("**") == listed
+    assert source_files.ProjectFiles(root).glob("**") == listed
 
 
 @pytest.mark.parametrize("case", PLAIN)

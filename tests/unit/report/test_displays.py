@@ -7,7 +7,7 @@ from envtool.events import Finished, Output, Progress, Started
 from envtool.report import formatting
 from envtool.report.formatting import Style
 from envtool.report.plain import WONDER, Plain
-from envtool.report.progress import Piece
+from envtool.report.progress import RunningWork
 from envtool.report.summary import closing
 from envtool.report.terminal import Terminal
 
@@ -142,7 +142,7 @@ def test_a_task_whose_output_is_on_the_screen_has_its_title_there_and_not_again(
 
 def test_what_takes_long_says_something_about_itself():
     for detail, note, said in (("", "", "under way"), ("", "index", "index"), ("14 packages", "", "14 packages")):
-        piece = Piece(started=Started(id="l", subject="layer", name="apt", time=0.0, detail=detail), note=note)
+        piece = RunningWork(started=Started(id="l", subject="layer", name="apt", time=0.0, detail=detail), note=note)
         assert said in formatting.begun(piece)
 
 

@@ -12,7 +12,7 @@ import pytest
 from envtool.api import Package
 from envtool.errors import UsageError
 from envtool.report.sbom import document, rendering
-from envtool.report.sbom.document import Bill, Step
+from envtool.report.sbom.document import Sbom, SbomLayer
 
 HELLO = Package(
     type="deb",
@@ -52,11 +52,13 @@ FILES = [("hello_2.10-3+b1_amd64.deb", "a" * 64), ("attrs-25.3.0-py3-none-any.wh
 
 def made(*packages, **more):
     steps = (
-        Step(name="bookworm", kind="debian", key="1", diff_id="sha256:" + "1" * 64, summary="88 packages", pinned=True),
-        Step(name="deps", kind="pip", key="2", diff_id="sha256:" + "2" * 64, summary="12 wheels", pinned=True),
+        SbomLayer(
+            name="bookworm", kind="debian", key="1", diff_id="sha256:" + "1" * 64, summary="88 packages", pinned=True
+        ),
+        SbomLayer(name="deps", kind="pip", key="2", diff_id="sha256:" + "2" * 64, summary="12 wheels", pinned=True),
     )
     values = {"env": "unit[a]", "digest": "d" * 64, "epoch": 1_700_000_000, "system": "debian", "release": "12"} | more
-    return Bill(steps=steps, items=document.items(packages, FILES), **values)
+    return Sbom(steps=steps, items=document.items(packages, FILES), **values)
 
 
 def cyclonedx_problems(text):

@@ -4,7 +4,7 @@ import threading
 import time
 
 from envtool.events import Output, Progress
-from envtool.report.stream import BACKLOG, Stream
+from envtool.report.stream import BACKLOG, EventStream
 
 
 class Recorder:
@@ -37,7 +37,7 @@ class Mover(Recorder):
 
 def test_many_threads_one_caller_nothing_lost_order_kept():
     seen = Recorder()
-    with Stream([seen], print) as stream:
+    with EventStream([seen], print) as stream:
 
         def work(name):
             for number in range(200):
@@ -57,7 +57,7 @@ def test_many_threads_one_caller_nothing_lost_order_kept():
 
 def test_a_broken_subscriber_is_named_once_and_the_others_go_on():
     complaints, broken, good = [], Broken(), Recorder()
-    with Stream([broken, good], complaints.append) as stream:
+    with EventStream([broken, good], complaints.append) as stream:
         for _ in range(3):
             stream.emit(Output(id="a", text="x"))
     assert len(good.events) == len(broken.events) == 3
@@ -66,7 +66,7 @@ def test_a_broken_subscriber_is_named_once_and_the_others_go_on():
 
 def test_settle_waits_for_what_was_emitted():
     seen = Recorder()
-    with Stream([seen], print) as stream:
+    with EventStream([seen], print) as stream:
         for number in range(50):
             stream.emit(Progress(id="a", done=number))
             stream.settle()
@@ -76,7 +76,7 @@ def test_settle_waits_for_what_was_emitted():
 def test_ticks_come_only_while_something_moves():
     still, mover = Recorder(), Mover()
     for subscriber, least, most in ((still, 1, 1), (mover, 3, 7)):
-        with Stream([subscriber], print) as stream:
+        with EventStream([subscriber], print) as stream:
             stream.emit(Progress(id="a"))
             time.sleep(0.5)
         assert least <= subscriber.ticks <= most
@@ -99,7 +99,7 @@ def test_output_waits_for_slow_subscribers_and_for_closed_ones_no_more():
             stream.emit(Output(id="a", text=str(number)))
             sent.append(number)
 
-    with Stream([slow], print) as stream:
+    with EventStream([slow], print) as stream:
         worker = threading.Thread(target=work, args=(stream,))
         worker.start()
         entered.wait(10)

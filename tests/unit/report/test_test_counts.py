@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from envtool.report import test_counts
-from envtool.report.test_counts import LONGEST, MOST, Counter
+from envtool.report.test_counts import LONGEST, MOST, TestCounter
 from envtool.report.test_counts.suite import PLURALS
 from tests.depth import examples
 
@@ -28,7 +28,7 @@ SAMPLES = [
 
 
 def counted(*pieces: str) -> str:
-    counter = Counter()
+    counter = TestCounter()
     for piece in pieces:
         counter.feed(piece)
     return counter.text()
@@ -90,7 +90,7 @@ def test_a_line_alone_is_exact_and_the_last_or_nothing(output, truth):
 
 
 def test_what_is_printed_without_end_costs_little():
-    counter = Counter()
+    counter = TestCounter()
     began = time.process_time()
     for _ in range(200):
         counter.feed("x" * 65536)

@@ -28,7 +28,7 @@ def test_it_is_safe_to_make_safe_twice(said):
 
 @given(NASTY, st.lists(st.integers(0, 40)), st.booleans())
 def test_live_output_is_safe_wherever_it_is_cut(said, cuts, color):
-    live = text.Live(color=color)
+    live = text.LiveSanitizer(color=color)
     at = [0, *sorted(min(cut, len(said)) for cut in cuts), len(said)]
     shown = "".join(live.feed(said[start:end]) for start, end in pairwise(at))
     assert HARMLESS.sub("", shown.replace("\r\x1b[K", "")) == ""
@@ -58,7 +58,7 @@ def test_colours_end_with_their_line():
 
 
 def test_a_sequence_cut_in_two_is_still_one():
-    live = text.Live(color=True)
+    live = text.LiveSanitizer(color=True)
     assert (
         live.feed("a\x1b[3") + live.feed("1mb\x1b]0;ti") + live.feed("tle\x07c\r") + live.feed("\nd")
         == "a\x1b[31mbc\nd"

@@ -16,7 +16,7 @@ from envtool.cli import console
 from envtool.events import Finished, Started
 from envtool.report import formatting, unchanged
 from envtool.report.formatting import Style
-from envtool.report.progress import Board
+from envtool.report.progress import ProgressState
 from envtool.report.text import width
 
 NOW = time.mktime((2026, 3, 30, 9, 30, 0, 0, 0, -1))  # the day after Europe's clocks change
@@ -35,7 +35,7 @@ rows = st.tuples(names, names, st.floats(0, NOW), st.sampled_from(["", "builder.
 
 @given(st.lists(rows, max_size=4), st.booleans(), st.sampled_from([0, 0, 40, 60, 62, 80, 100, 160]))
 def test_the_short_lines_are_the_long_ways(found, color, columns):
-    board = Board()
+    board = ProgressState()
     for env, task, *_ in found:
         board.apply(Started(id="t", subject="task", name=task, env=env, time=NOW))
     long = [

@@ -17,7 +17,7 @@ from envtool.model import Where
 from envtool.report import error_text, formatting
 from envtool.report.formatting import Style
 from envtool.report.plain import Plain
-from envtool.report.progress import Board
+from envtool.report.progress import ProgressState
 from envtool.report.source_excerpt import explain
 from envtool.report.text import clipped, plain, seconds, shortened, width, wrapped
 
@@ -28,7 +28,7 @@ styles = st.builds(Style, color=st.booleans(), unicode=st.booleans())
 
 
 def piece_of(*events):
-    board = Board()
+    board = ProgressState()
     piece = None
     for event in events:
         piece = board.apply(event)

@@ -80,10 +80,10 @@ def test_what_git_ignores_is_asked_anew(tmp_path):
         == (".envtool", "a.o", "out")
     )
     (tmp_path / ".git/index").write_bytes(b"DIRC\0\0\0\2" + b"x" * 40)
-    with pytest.raises(git.Failure, match="git cannot read"):
+    with pytest.raises(git.RepositoryError, match="git cannot read"):
         fast_exec.hidden(described, fast_exec.ask(described))
     (tmp_path / ".git/HEAD").unlink()
-    with pytest.raises(git.Failure, match="no git repository"):
+    with pytest.raises(git.RepositoryError, match="no git repository"):
         fast_exec.ask(described)
 
 

@@ -14,11 +14,11 @@ from envtool.build.parents import opened
 from envtool.build.scheduler import Stack
 from envtool.cli import fastpath
 from envtool.fs import store_files
-from envtool.host_access import Allowed
+from envtool.host_access import HostPermissions
 from envtool.model import BaseSpec, Env, Spec, Where
 from envtool.project import snapshot, snapshot_cache
 from envtool.run import fast_plan, fast_test
-from envtool.run.result_cache import Trace
+from envtool.run.result_cache import CachedResult
 from envtool.store import answer_cache, results
 
 HERE = Where(file="envtool.yaml", line=1, column=1)
@@ -41,11 +41,11 @@ def run(tmp_path, store, monkeypatch):
     monkeypatch.setattr(snapshot, "GRAIN", -(10**10))
     base = BaseSpec(name="host", kind="host", options=None, where=HERE)
     env = Env(name="unit", group="unit", base=base, layers=(), tasks=(), where=HERE, passed=("MY_*",))
-    found = results.Remembered(
+    found = results.StoredResult(
         key="k",
         directory=str(result),
         document={},
-        run=results.Run(env="unit", task="test", started=time.time(), seconds=1.0, host=""),
+        run=results.StoredRun(env="unit", task="test", started=time.time(), seconds=1.0, host=""),
         outputs=(),
     )
     looked: list[Looked | None] = [None]
@@ -53,17 +53,17 @@ def run(tmp_path, store, monkeypatch):
     settled = SimpleNamespace(node=SimpleNamespace(kind=kind), pins=None)
     made = SimpleNamespace(layer=SimpleNamespace(tree="/somewhere", key="k"), settled=settled)
     view = snapshot.look(str(root), snapshot_cache.place(store.root, str(root)))
-    trace = Trace(env=env, task="test", stack=Stack(made=(made,)), view=view.digest, found=found)
+    trace = CachedResult(env=env, task="test", stack=Stack(made=(made,)), view=view.digest, found=found)
     spec = Spec(file="envtool.yaml", root=str(root), envs=(env,), bases={}, layers={}, read=())
     files = SimpleNamespace(seen=list)
     setting = SimpleNamespace(
-        store=store, root=str(root), allowed=Allowed(), cancel=SimpleNamespace(reader=-1), logs=()
+        store=store, root=str(root), allowed=HostPermissions(), cancel=SimpleNamespace(reader=-1), logs=()
     )
 
     def write(*, selected=(), began=None, **changes):
         merged = {name: getattr(trace, name) for name in ("env", "task", "stack", "view", "found")} | changes
         began = time.time_ns() if began is None else began
-        fast_plan.unchanged([Trace(**merged)], spec, files, setting, selected=selected, began=began)
+        fast_plan.unchanged([CachedResult(**merged)], spec, files, setting, selected=selected, began=began)
         return fast_test.read(store.root, f"{root}/envtool.yaml", "test", selected) is not None
 
     write.root, write.found, write.made, write.result, write.store = root, found, made, result, store
@@ -144,14 +144,14 @@ def test_without_its_result_it_is_the_long_ways_matter(run, name):
 def test_what_is_not_plain_gets_no_plan(run):
     def with_run(**changes):
         values = {"env": "unit", "task": "test", "started": 1.0, "seconds": 1.0, "host": "", **changes}
-        return results.Remembered(
-            key="k", directory=run.found.directory, document={}, run=results.Run(**values), outputs=()
+        return results.StoredResult(
+            key="k", directory=run.found.directory, document={}, run=results.StoredRun(**values), outputs=()
         )
 
     assert not run(found=with_run(message="x: nothing matches"))
-    outputs = (results.Output(path="a"),)
+    outputs = (results.StoredOutput(path="a"),)
     kept = {"key": "k", "directory": run.found.directory, "document": {}, "run": run.found.run}
-    assert not run(found=results.Remembered(**kept, outputs=outputs))
+    assert not run(found=results.StoredResult(**kept, outputs=outputs))
     gone = SimpleNamespace(layer=SimpleNamespace(tree=""))
     assert not run(stack=Stack(made=(gone,)))
     env = Env(name="ünit", group="u", base=None, layers=(), tasks=(), where=HERE)

@@ -13,7 +13,7 @@ import jsonschema_rs
 import pytest
 
 from envtool.api import Fetch, Kind
-from envtool.build.resolution import Made, Settled
+from envtool.build.resolution import MadeLayer, ResolvedNode
 from envtool.build.scheduler import Stack
 from envtool.model import BaseSpec, Command, Env, LayerSpec, Task, Where
 from envtool.plan.graph import Node
@@ -33,10 +33,12 @@ def made(name, number, *fetches):
     spec = (LayerSpec if number else BaseSpec)(name=name, kind="plain", options=None, where=HERE)
     node = Node(id=name, subject="layer" if number else "base", spec=spec, kind=Plain(), below=())
     request = SimpleNamespace(name=name)
-    settled = Settled(node=node, request=request, pins=None, fetches=fetches, document={}, key="k", epoch=1_700_000_000)
+    settled = ResolvedNode(
+        node=node, request=request, pins=None, fetches=fetches, document={}, key="k", epoch=1_700_000_000
+    )
     diff_id = f"sha256:{number:064x}"
     layer = Layer(key=f"{number:064d}", tree="", manifest="", diff_id=diff_id, size=0, entries=0, document={})
-    return Made(settled=settled, layer=layer)
+    return MadeLayer(settled=settled, layer=layer)
 
 
 SECRET = "https://me:secret@mirror.invalid/attrs.whl?token=secret"

@@ -7,7 +7,7 @@ import pytest
 from envtool import api
 from envtool.errors import Problem, SpecError
 from envtool.model import Where
-from envtool.plugins import Registry
+from envtool.plugins import PluginRegistry
 from envtool.spec import load
 
 if TYPE_CHECKING:
@@ -110,8 +110,8 @@ class Files:
 
 
 @pytest.fixture(scope="session")
-def registry() -> Registry:
-    return Registry(
+def registry() -> PluginRegistry:
+    return PluginRegistry(
         bases={kind.name: kind for kind in (Host(), Debian())},
         layers={kind.name: kind for kind in (Apt(), Pip(), Run())},
         languages={"python": Python()},
@@ -119,7 +119,7 @@ def registry() -> Registry:
 
 
 @pytest.fixture(scope="session")
-def read(registry: Registry) -> Callable[..., Spec]:
+def read(registry: PluginRegistry) -> Callable[..., Spec]:
     """Load a text, or several as keywords with `files`."""
 
     def read(text: str = "", *, files: dict[str, str] | None = None, **options: Any) -> Spec:

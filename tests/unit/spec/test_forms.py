@@ -13,7 +13,7 @@ from envtool.kinds.copy import parse_mode
 from envtool.lock import text_format as lock
 from envtool.spec.node import Problems
 from envtool.spec.schema import schema
-from envtool.spec.validate import Checker
+from envtool.spec.validate import SchemaChecker
 from envtool.spec.yaml_reader import parse, source_of
 
 KINDS = plugins.discover()
@@ -83,7 +83,7 @@ def told(document: Any, text: str, **options: Any) -> list[str]:
     assert node is not None
     from envtool.spec.node import plain
 
-    Checker(document, **options).check(plain(node), node, problems)
+    SchemaChecker(document, **options).check(plain(node), node, problems)
     return [f"{problem.message} -- {problem.hint}" for problem in problems.found.values()]
 
 

@@ -7,7 +7,7 @@ import pytest
 from envtool import api
 from envtool.errors import SpecError
 from envtool.plan.graph import graph
-from envtool.plugins import Registry
+from envtool.plugins import PluginRegistry
 from envtool.spec import load
 from tests.unit.spec.conftest import Apt, Debian, Files, Host, Pip, Run
 
@@ -33,7 +33,7 @@ class Mute(api.Language):
         return ()
 
 
-REGISTRY = Registry(
+REGISTRY = PluginRegistry(
     bases={kind.name: kind for kind in (Host(), Debian())},
     layers={kind.name: kind for kind in (Apt(), Pip(), Run())},
     languages={"snake": Snake(), "mute": Mute()},

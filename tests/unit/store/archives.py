@@ -47,7 +47,7 @@ def digest(data: bytes) -> str:
 
 def unpacked(
     top: Path, data: bytes, *, packed: bytes | None = None, diff_id: str = "", owners: bool | None = None, **more
-) -> tuple[unpack_layer.Unpacked, Path, list[bytes]]:
+) -> tuple[unpack_layer.UnpackResult, Path, list[bytes]]:
     """Unpack (`packed`, which is) a tar below `top`: what came of it, the tree, the records of the manifest."""
     top.mkdir(parents=True, exist_ok=True)
     blob, tree, manifest = top / "blob", top / "tree", top / "manifest"

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from envtool import keys
 from envtool.fs import store_files
 from envtool.store import answer_cache, blobs, caches, collect, disk_usage, inventory, layers, leases, locks
-from envtool.store.collect import AGE, Policy, decide
+from envtool.store.collect import AGE, GcPolicy, decide
 from envtool.store.gc import gc
-from envtool.store.inventory import Item, Survey, Use, named
-from envtool.store.leases import Claims
+from envtool.store.inventory import Inventory, LastUse, StoredItem, named
+from envtool.store.leases import Leases
 from envtool.store.temp_dirs import remove_tree
 
 NOW = 1_800_000_000.0
@@ -82,7 +82,7 @@ def blob(store, content: bytes, used: float) -> str:
 def run(store, *, dry_run=False, **how):
     return gc(
         store,
-        lambda found: Policy(now=NOW, named=named(found.projects), **how),
+        lambda found: GcPolicy(now=NOW, named=named(found.projects), **how),
         inside=here,
         remove=remove_tree,
         dry_run=dry_run,
@@ -97,7 +97,7 @@ def standing(store) -> set[str]:
 
 ITEMS = st.lists(
     st.builds(
-        Item,
+        StoredItem,
         sort=st.sampled_from(["layer", "file", "result"]),
         name=st.integers(0, 40).map(str),
         size=st.integers(0, 1000),
@@ -108,13 +108,13 @@ ITEMS = st.lists(
 )
 
 
-def whole(items) -> Survey:
-    return Survey(items=tuple(items), sheets={}, uses=(), halves=(), rest=7)
+def whole(items) -> Inventory:
+    return Inventory(items=tuple(items), sheets={}, uses=(), halves=(), rest=7)
 
 
 @given(ITEMS, st.sets(st.integers(0, 40).map(str)), st.sets(st.integers(0, 40).map(str)), st.integers(0, 5000))
 def test_a_size_is_kept_by_what_is_of_least_use(items, lock, spare, limit):
-    policy = Policy(now=NOW, by_age=False, keep_size=limit, named=frozenset(lock), spare=frozenset(spare))
+    policy = GcPolicy(now=NOW, by_age=False, keep_size=limit, named=frozenset(lock), spare=frozenset(spare))
     gone = decide(whole(items), policy)
     stays = [item for item in items if item not in gone]
     assert not {item.name for item in gone} & spare
@@ -130,16 +130,16 @@ def test_a_size_is_kept_by_what_is_of_least_use(items, lock, spare, limit):
 
 @given(ITEMS, st.sets(st.integers(0, 40).map(str)))
 def test_by_default_goes_what_is_old_and_in_no_lock(items, lock):
-    gone = decide(whole(items), Policy(now=NOW, named=frozenset(lock)))
+    gone = decide(whole(items), GcPolicy(now=NOW, named=frozenset(lock)))
     assert {*gone} == {item for item in items if item.used < NOW - AGE and item.name not in lock}
-    assert {*decide(whole(items), Policy(now=NOW, named=frozenset(lock), older_than=5 * DAY))} == {
+    assert {*decide(whole(items), GcPolicy(now=NOW, named=frozenset(lock), older_than=5 * DAY))} == {
         item for item in items if item.used < NOW - 5 * DAY
     }
 
 
 @given(ITEMS, st.integers(0, 3000))
 def test_room_is_made_and_no_more(items, wanted):
-    gone = decide(whole(items), Policy(now=NOW, by_age=False, room=wanted))
+    gone = decide(whole(items), GcPolicy(now=NOW, by_age=False, room=wanted))
     assert sum(item.size for item in gone) >= min(wanted, sum(item.size for item in items))
     assert not gone or sum(item.size for item in gone[:-1]) < wanted
 
@@ -155,7 +155,7 @@ def test_what_a_layer_stands_on_is_used_whenever_it_is(store):
     found = inventory.survey(store, here)
     assert {item.name: item.used for item in found.items} == dict.fromkeys([base, middle, top], NOW - DAY)
     # and so the top of an unused stack goes before the rest of it
-    first = decide(found, Policy(now=NOW, by_age=False, keep_size=found.size - 1))
+    first = decide(found, GcPolicy(now=NOW, by_age=False, keep_size=found.size - 1))
     assert [item.name for item in first] == [top]
 
 
@@ -196,7 +196,7 @@ def test_what_is_old_goes_whole_and_what_is_used_stays(store, tmp_path):
 def test_what_is_held_stays(store):
     held, free = make(store, "a"), make(store, "b")
     wanted, other = blob(store, b"wanted", 0.0), blob(store, b"other", 0.0)
-    mine = Claims()
+    mine = Leases()
     assert mine.find(store, held) is not None
     mine.files(store, [wanted])
     for path in (store.path("locks", layers.used_mark(held)), blobs.path(store, wanted)):
@@ -214,7 +214,7 @@ def test_what_is_held_stays(store):
 def test_something_else_goes_for_what_is_held(store):
     held = make(store, "a", used=1.0, size=100_000)
     others = [make(store, f"{n}", used=2.0 + n, size=100_000) for n in range(4)]
-    mine = Claims()
+    mine = Leases()
     mine.layer(store, held)
     os.utime(store.path("locks", layers.used_mark(held)), (1, 1))
     done = run(store, by_age=False, room=150_000)[1]
@@ -229,7 +229,7 @@ def test_a_dead_claim_claims_nothing(store):
         file.write(f"{wanted}\n")
     assert leases.claimed(store) == set()
     with open(store.path("tmp", "dead", leases.SHEET)):
-        mine = Claims()
+        mine = Leases()
         mine.files(store, [wanted, "0" * 64])
         mine.files(store, ["1" * 64])
         assert leases.claimed(store) == {wanted, "0" * 64, "1" * 64}
@@ -252,7 +252,7 @@ def test_whoever_claims_and_looks_is_never_deceived(store):
     thread = threading.Thread(target=collecting)
     thread.start()
     try:
-        mine = Claims()
+        mine = Leases()
         for name, content in zip(names, contents, strict=True):
             mine.files(store, [name])
             if not blobs.has(store, name):
@@ -390,7 +390,7 @@ def test_a_use_in_a_plan_that_is_told(store):
             store_files.seal({"spec": "/p/envtool.yaml", "watch": [(store.path("layers", key, "layer.json"), ())]})
         )
     assert [*inventory.uses(store)] == [
-        Use(
+        LastUse(
             path=file.name,
             spec="/p/envtool.yaml",
             env="",

@@ -21,7 +21,7 @@ from envtool.store.download import download
 
 BODY = os.urandom(400_000)
 SHA = hashlib.sha256(BODY).hexdigest()
-QUICK = net.Patience(attempts=3, pause=0.01, longest=0.2, connect=2, read=0.4)
+QUICK = net.RetryPolicy(attempts=3, pause=0.01, longest=0.2, connect=2, read=0.4)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -237,7 +237,7 @@ def test_get(server, tmp_path):
     with pytest.raises(FetchError, match="more than 10 B"):
         net.get(server.url + "good", limit=10)
     (tmp_path / "a b").write_bytes(b"x")
-    files = host_access.Gate(str(tmp_path)).open_absolute
+    files = host_access.HostAccess(str(tmp_path)).open_absolute
     assert net.get((tmp_path / "a b").as_uri(), files=files) == b"x"
     with pytest.raises(FetchError, match="not read here"):
         net.get((tmp_path / "a b").as_uri())

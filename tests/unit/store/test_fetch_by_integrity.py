@@ -19,7 +19,7 @@ from envtool.store import blobs
 from envtool.store.download import download
 from envtool.store.fetch_by_integrity import learn
 
-QUICK = net.Patience(attempts=2, pause=0.01, longest=0.1, connect=2, read=2)
+QUICK = net.RetryPolicy(attempts=2, pause=0.01, longest=0.1, connect=2, read=2)
 BODY = os.urandom(70_000)
 OTHER = BODY[:-1] + bytes([BODY[-1] ^ 1])
 SHA = hashlib.sha256(BODY).hexdigest()

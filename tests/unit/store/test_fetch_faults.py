@@ -34,7 +34,7 @@ _spec.loader.exec_module(faulty)
 BODY = os.urandom(300_000)
 SHA = hashlib.sha256(BODY).hexdigest()
 PAGE = b"<!doctype html><title>Sign in</title>" * 20
-QUICK = net.Patience(attempts=3, pause=0.01, longest=0.1, connect=2, read=0.3, slow=1000)
+QUICK = net.RetryPolicy(attempts=3, pause=0.01, longest=0.1, connect=2, read=0.3, slow=1000)
 VARIABLES = (*net.PROXY_VARIABLES, *(name.upper() for name in net.PROXY_VARIABLES), *net.CA_VARIABLES)
 
 
@@ -57,7 +57,7 @@ def pinned(server, name, *, size=300_000, **more):
     return Fetch(url=server.url + name, sha256=SHA, name=name, size=size, **more)
 
 
-ANYWHERE = host_access.Gate("/").open_absolute
+ANYWHERE = host_access.HostAccess("/").open_absolute
 
 
 def bring(store, *fetches, **more):
@@ -223,7 +223,7 @@ def test_retry_after_is_honoured_and_capped(server, store, value, least):
         handler.send(b"", 429, Retry_After=value()) if turn == 1 else handler.send(BODY)
     )
     began = time.monotonic()
-    bring(store, pinned(server, "x"), patience=net.Patience(attempts=2, pause=0.01, longest=0.3, connect=2, read=2))
+    bring(store, pinned(server, "x"), patience=net.RetryPolicy(attempts=2, pause=0.01, longest=0.3, connect=2, read=2))
     assert least <= time.monotonic() - began < 2
 
 
@@ -236,7 +236,7 @@ def test_what_breaks_is_resumed_where_it_broke(server, store):
 
 def test_another_process_goes_on_where_one_ended(server, store):
     server.routes["x"] = lambda handler, turn: handler.resumable(BODY, cut=80_000 if turn == 1 else None)
-    once = net.Patience(attempts=1, pause=0.01, connect=2, read=0.3)
+    once = net.RetryPolicy(attempts=1, pause=0.01, connect=2, read=0.3)
     assert refused(store, pinned(server, "x"), patience=once).code == "fetch-unreachable"
     assert os.path.getsize(blobs.partial(store, SHA)) == 80_000
     events = []
@@ -267,7 +267,7 @@ def test_what_an_earlier_process_left_is_judged_like_all_else(server, store, lef
 
 def test_a_mirror_goes_on_where_another_ended(server, store):
     server.routes |= {"url": lambda h, _: h.resumable(BODY, cut=80_000), "good": lambda h, _: h.resumable(BODY)}
-    once = net.Patience(attempts=1, pause=0.01, connect=2, read=0.3)
+    once = net.RetryPolicy(attempts=1, pause=0.01, connect=2, read=0.3)
     bring(store, pinned(server, "url", mirrors=(server.url + "good",)), patience=once)
     assert [headers.get("Range") for _, headers in server.asked] == [None, "bytes=80000-"]
 
@@ -419,7 +419,7 @@ def halfway(handler, _):
 def test_cancel_is_obeyed_at_once(server, store, route, way):
     server.routes["x"] = route
     began = time.monotonic()
-    slow = net.Patience(read=30, longest=60)
+    slow = net.RetryPolicy(read=30, longest=60)
 
     def cancelled():
         return time.monotonic() - began > 0.3
@@ -610,7 +610,7 @@ def test_a_host_that_is_down_holds_up_one_file_only(server, store):
         mirrors = (f"{server.url}{number}",)
         fetches.append(Fetch(url=f"{dead.url}{number}", sha256=sha256, name=f"{number}", size=100, mirrors=mirrors))
     began = time.monotonic()
-    bring(store, *fetches, jobs=1, patience=net.Patience(attempts=3, pause=0.15, connect=1, read=1))
+    bring(store, *fetches, jobs=1, patience=net.RetryPolicy(attempts=3, pause=0.15, connect=1, read=1))
     assert time.monotonic() - began < 2  # six files that wait in full would take 2.7 s
 
 
@@ -683,7 +683,7 @@ def test_what_is_kept_is_right_whatever_the_server_does(server, store, faults, s
 
     server.routes["x"] = route
     fetch = Fetch(url=server.url + "x", sha256=sha256, name="x", size=len(body) if sized else 0)
-    patience = net.Patience(attempts=8, pause=0.001, longest=0.002, connect=2, read=0.5)
+    patience = net.RetryPolicy(attempts=8, pause=0.001, longest=0.002, connect=2, read=0.5)
     came = True
     try:
         bring(store, fetch, patience=patience)

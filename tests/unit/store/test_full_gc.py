@@ -9,7 +9,7 @@ import time
 import pytest
 
 from envtool.store import inventory, locks, temp_dirs
-from envtool.store.collect import Policy
+from envtool.store.collect import GcPolicy
 from envtool.store.gc import gc
 from envtool.store.store import locate
 
@@ -65,7 +65,7 @@ def test_gc_makes_room_for_itself(store, monkeypatch, room, dry_run):
     Disk(monkeypatch, store)
     _, done = gc(
         store,
-        lambda found: Policy(now=time.time(), older_than=-1.0),
+        lambda found: GcPolicy(now=time.time(), older_than=-1.0),
         inside=lambda function, *arguments, at: 0,
         remove=lambda path: None,
         dry_run=dry_run,

@@ -9,7 +9,7 @@ import pytest
 from envtool import keys
 from envtool.fs import store_files
 from envtool.model import Where
-from envtool.plan.why import Nearest, Past, Subject
+from envtool.plan.why import CurrentNode, NearestBuild, PastBuild
 from envtool.store import answer_cache, history
 
 
@@ -76,7 +76,7 @@ def test_each_layer_is_read_once_and_parsed_only_if_it_is_of_the_kind(store, mon
             time=float(number),
         )
     document = history.one(store, put(store, 6000)).document
-    subject = Subject(
+    subject = CurrentNode(
         name="tool",
         subject="layer",
         kind="run",
@@ -88,10 +88,10 @@ def test_each_layer_is_read_once_and_parsed_only_if_it_is_of_the_kind(store, mon
     monkeypatch.setattr(store_files, "read", lambda path, **more: read.append(path) or Path(path).read_bytes())
     loads = history.json_documents.loads
     monkeypatch.setattr(history.json_documents, "loads", lambda data: parsed.append(data) or loads(data))
-    seeker = Nearest(subject)
+    seeker = NearestBuild(subject)
     for built in history.built(store, kinds=["layer:run"]):
         if built.built:
-            seeker.offer(Past(key=built.key, document=built.document, time=built.time, name="tool", project="/p"))
+            seeker.offer(PastBuild(key=built.key, document=built.document, time=built.time, name="tool", project="/p"))
     assert len(read) == len(set(read)) == 201
     assert len(parsed) == 151
     assert seeker.best.time == 199.0

@@ -13,7 +13,7 @@ from envtool.errors import Interrupted, SandboxError, StoreError
 from envtool.inspect import store_check
 from envtool.store import answer_cache, blobs, collect, inventory, layers, leases, locks
 from envtool.store import store as stores
-from envtool.store.collect import Policy
+from envtool.store.collect import GcPolicy
 from envtool.store.gc import gc
 from envtool.store.temp_dirs import remove_tree
 
@@ -121,9 +121,9 @@ def test_what_lies_in_ids_and_is_no_map_is_left_alone(both):
 def test_a_file_that_another_map_claims_stays(both):
     first, second = both
     sha256 = os.path.basename(blobs.keep(first, [b"hello"]))
-    held = leases.Claims()
+    held = leases.Leases()
     held.files(second, [sha256])
-    item = inventory.Item(sort="file", name=sha256, size=5, used=0.0)
+    item = inventory.StoredItem(sort="file", name=sha256, size=5, used=0.0)
     assert collect.collect(first, [item], remove=remove) == ([], [item])
     held.close()
     assert collect.collect(first, [item], remove=remove) == ([item], [])
@@ -134,7 +134,7 @@ def test_gc_takes_what_another_map_left_by_its_age_alone(both):
     made(first, time=NOW - 40 * 86400)
     made(second, time=NOW - 40 * 86400)
     made(first, "cd" * 32, time=NOW)
-    policy = Policy(now=NOW, named=frozenset([KEY]))  # a lock names it: that is of use to the map of here alone
+    policy = GcPolicy(now=NOW, named=frozenset([KEY]))  # a lock names it: that is of use to the map of here alone
     found, done = gc(second, lambda _: policy, inside=inside, remove=remove, dry_run=True)
     assert [(item.name, item.ids) for item in done.gone] == [(KEY, "")]
     assert {item.ids for item in found.items if item.sort == "layer"} == {"", second.ids}
@@ -149,7 +149,7 @@ def test_gc_holds_what_another_map_uses(both):
     first, second = both
     layer = layers.find(second, made(second, time=NOW - 40 * 86400))
     with layers.using(second, [layer]):
-        _, done = gc(first, lambda _: Policy(now=NOW, older_than=0.0), inside=inside, remove=remove)
+        _, done = gc(first, lambda _: GcPolicy(now=NOW, older_than=0.0), inside=inside, remove=remove)
     assert [(item.name, item.ids) for item in done.busy][:1] == [(KEY, second.ids)]
     assert layers.find(second, KEY)
 
@@ -160,7 +160,7 @@ def test_what_only_root_can_delete_is_told_and_left(both, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with open(os.path.join(second.idmap_path(), "store.json"), "w") as file:
         file.write("{")
-    found, done = gc(first, lambda _: Policy(now=NOW, older_than=0.0), inside=inside, remove=remove)
+    found, done = gc(first, lambda _: GcPolicy(now=NOW, older_than=0.0), inside=inside, remove=remove)
     assert [each.ids for each in found.stuck] == [second.ids]
     assert not done.gone
     assert os.path.isdir(second.path("layers", KEY))
@@ -210,7 +210,7 @@ def test_whoever_uses_it_is_waited_for(both, which):
     with locks.exclusive(both[which], f"build-{KEY}"), pytest.raises(Interrupted):
         away(both[0], cancelled=lambda: bool(said), said=said)
     assert said == [f"pid {os.getpid()}"]
-    held = leases.Claims()
+    held = leases.Leases()
     held.files(both[which], ["ab" * 32])
     with pytest.raises(Interrupted):
         away(both[0], cancelled=lambda: len(said) > 1, said=said)

@@ -13,7 +13,7 @@ from envtool.store import results, snapshots
 
 DOCUMENT = {"format": 1, "view": "v", "commands": [["true"]]}
 KEY = keys.digest(DOCUMENT)
-RUN = results.Run(env="unit", task="test", started=1.7e9, seconds=2.5, host="here")
+RUN = results.StoredRun(env="unit", task="test", started=1.7e9, seconds=2.5, host="here")
 
 
 @pytest.fixture

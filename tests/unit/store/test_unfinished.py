@@ -33,7 +33,7 @@ def fill(path, size=100_000):
         file.write(b"x" * size)
 
 
-def of(store) -> inventory.Unfinished:
+def of(store) -> inventory.UnfinishedWork:
     return inventory.unfinished(store, here)
 
 
@@ -51,7 +51,7 @@ def test_a_directory_of_something_else_is_no_store_for_who_only_looks_either(tmp
 
 
 def test_nothing(store):
-    assert of(store) == inventory.Unfinished()
+    assert of(store) == inventory.UnfinishedWork()
 
 
 def test_what_is_being_made(store):
@@ -111,7 +111,7 @@ def test_what_gc_takes_away(store):
     """Layers are moved out of sight first; until they are gone they are what is going."""
     key = "ab" * 32
     fill(store.path("results", key))
-    item = inventory.Item(sort="result", name=key, size=1, used=0.0)
+    item = inventory.StoredItem(sort="result", name=key, size=1, used=0.0)
     found = []
 
     def remove(path):

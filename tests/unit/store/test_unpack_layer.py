@@ -321,7 +321,7 @@ def read(data: bytes, piece: int) -> list[tuple]:
         at += piece
         return data[at - piece : at]
 
-    reader = tar_read.Reader(pull)
+    reader = tar_read.TarReader(pull)
     return [
         (
             m.name,

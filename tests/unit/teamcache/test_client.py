@@ -13,14 +13,14 @@ from envtool.container import userns
 from envtool.errors import FetchError, Interrupted, StoreError
 from envtool.host_access import matches
 from envtool.model import TeamCache, Where
-from envtool.net import Patience
+from envtool.net import RetryPolicy
 from envtool.net.oci import reference
-from envtool.net.oci.registry import Client
+from envtool.net.oci.registry import RegistryClient
 from envtool.store import canonical, layers
 from envtool.teamcache import push_queue, signatures, stats
-from envtool.teamcache.circuit_breaker import Away, Breaker
-from envtool.teamcache.client import Share
-from envtool.teamcache.client_context import Outside
+from envtool.teamcache.circuit_breaker import CircuitBreaker, RegistryUnavailable
+from envtool.teamcache.client import TeamCacheClient
+from envtool.teamcache.client_context import ClientContext
 from envtool.teamcache.connect import join, off, pushes
 
 from .conftest import PRIVATE, PUBLIC
@@ -34,9 +34,9 @@ UNREACHABLE = FetchError("reg.example: no answer for 5 s (2 attempts)", code="fe
 def share(memory, store, trusted):
     """Make one; `events` are what it said."""
 
-    def share(signer=None, trust=(trusted,), cancelled=lambda: False) -> Share:
+    def share(signer=None, trust=(trusted,), cancelled=lambda: False) -> TeamCacheClient:
         events: list = []
-        outside = Outside(
+        outside = ClientContext(
             store=store,
             registry=memory,
             giving=memory,
@@ -48,7 +48,7 @@ def share(memory, store, trusted):
             signer=signer,
         )
         team = TeamCache(registry="reg.example/team/cache", where=HERE, trust=trust)
-        one = Share(team, outside)
+        one = TeamCacheClient(team, outside)
         one.events = events
         return one
 
@@ -154,21 +154,21 @@ def test_credentials_that_are_refused_are_not_tried_again(memory, share):
 
 def test_a_long_failure_is_one_too_many(monkeypatch):
     said: list[str] = []
-    breaker = Breaker(said.append)
+    breaker = CircuitBreaker(said.append)
     clock = iter([0.0, 60.0])
     monkeypatch.setattr("envtool.teamcache.circuit_breaker.time.monotonic", lambda: next(clock))
 
     def fails():
         raise UNREACHABLE
 
-    with pytest.raises(Away):
+    with pytest.raises(RegistryUnavailable):
         breaker.call("look", fails)
     assert breaker.away
     assert len(said) == 1
 
 
 def test_interrupted_is_no_failure():
-    breaker = Breaker(pytest.fail)
+    breaker = CircuitBreaker(pytest.fail)
 
     def interrupted():
         raise Interrupted
@@ -350,8 +350,8 @@ def test_a_registry_that_never_answers_is_waited_for_briefly(share, memory, monk
     with socket.create_server(("127.0.0.1", 0)) as silent:
         host = f"127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setenv("ENVTOOL_INSECURE_REGISTRIES", host)
-        patience = Patience(attempts=2, pause=0.01, longest=0.1, connect=0.5, read=0.3)
-        client, where = Client(patience=patience), reference.parse(f"{host}/x", tag="")
+        patience = RetryPolicy(attempts=2, pause=0.01, longest=0.1, connect=0.5, read=0.3)
+        client, where = RegistryClient(patience=patience), reference.parse(f"{host}/x", tag="")
         monkeypatch.setattr(memory, "find", lambda at: client.find(where.tagged(at.tag)))
         monkeypatch.setattr("envtool.teamcache.circuit_breaker.LONG", 0.5)
         one, began = share(), time.monotonic()

@@ -10,7 +10,7 @@ import pytest
 from envtool.errors import FetchError
 from envtool.net.oci import reference
 from envtool.teamcache import registry_store, signatures
-from envtool.teamcache.statement import LAYER, Refused
+from envtool.teamcache.statement import LAYER, RefusedStatement
 
 WHERE = reference.parse("reg.example/team/cache", tag="")
 KEY = "a" * 64
@@ -28,7 +28,7 @@ def look(memory, trusted):
 
 
 def refused(call, *args, **more) -> str:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RefusedStatement) as caught:
         call(*args, **more)
     assert caught.value.why
     return caught.value.code
@@ -97,7 +97,7 @@ def test_no_signature(memory, put, look, value):
 
 def test_signed_by_somebody_else(put, look, stranger):
     put(by=stranger)
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RefusedStatement) as caught:
         look()
     assert caught.value.code == "untrusted"
     assert signatures.fingerprint(stranger.public) in caught.value.why

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envtool.teamcache import statement
-from envtool.teamcache.statement import LAYER, Refused, Statement
+from envtool.teamcache.statement import LAYER, RefusedStatement, Statement
 
 hexes = st.text("0123456789abcdef", min_size=64, max_size=64)
 digests = hexes.map(lambda text: f"sha256:{text}")
@@ -45,21 +45,21 @@ def test_there_and_back(one):
 @given(one=statements, other=hexes)
 def test_a_statement_of_another_key_is_refused(one, other):
     if other != one.key:
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(RefusedStatement) as caught:
             statement.read(one.text(), sort=one.sort, key=other, ids=one.ids)
         assert caught.value.code == "replayed"
 
 
 def test_what_it_is_about_counts():
     for change, code in (({"sort": "result"}, "replayed"), ({"ids": "single"}, "ids")):
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(RefusedStatement) as caught:
             statement.read(dataclasses.replace(ONE, **change).text(), **asked(ONE))
         assert caught.value.code == code
 
 
 @given(text=st.binary(max_size=400))
 def test_anything_else_is_refused(text):
-    with pytest.raises(Refused):
+    with pytest.raises(RefusedStatement):
         statement.read(text, **asked(ONE))
 
 
@@ -71,7 +71,7 @@ def test_a_change_of_one_byte_is_another_statement_or_none(data):
     changed = text[:where] + bytes([text[where] ^ by]) + text[where + 1 :]
     try:
         found = statement.read(changed, **asked(ONE))
-    except Refused:
+    except RefusedStatement:
         return
     assert found != ONE  # the signature is what refuses it
 
@@ -94,13 +94,13 @@ def test_a_change_of_one_byte_is_another_statement_or_none(data):
 )
 def test_other_values_are_refused(change, code):
     stored = {**json.loads(ONE.text()), **change}
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RefusedStatement) as caught:
         statement.read(json.dumps(stored, sort_keys=True, separators=(",", ":")).encode(), **asked(ONE))
     assert caught.value.code == code
 
 
 @pytest.mark.parametrize("text", [b"[" * 100_000, b'{"format":' + b"1" * 70_000 + b"}", b"null", b"\xff", b""])
 def test_what_no_parser_should_see_is_refused(text):
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RefusedStatement) as caught:
         statement.read(text, **asked(ONE))
     assert caught.value.code == "statement"

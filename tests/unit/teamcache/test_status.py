@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from envtool.app.request import Request
+from envtool.app.request import CommandRequest
 from envtool.app.team_cache import cache_key
 from envtool.errors import FetchError, StoreError, UsageError
 from envtool.model import TeamCache, Where
@@ -29,7 +29,7 @@ def look(memory, store, trusted, monkeypatch):
                 raise memory.fails["tags"]
             return [*memory.tags]
 
-    monkeypatch.setattr(status, "Client", Client)
+    monkeypatch.setattr(status, "RegistryClient", Client)
 
     def look(environ=None, *, in_ci=False, offline=False, **team):
         about = {"registry": "reg.example/x", "where": HERE, "trust": (trusted,), "push": "ci", **team}
@@ -84,11 +84,11 @@ def test_offline_asks_nobody(memory, look):
 
 def test_a_key_is_made_once_and_readable_by_its_owner_alone(tmp_path):
     file = tmp_path / "key"
-    made = cache_key(Request(), str(file))
+    made = cache_key(CommandRequest(), str(file))
     assert os.stat(file).st_mode & 0o777 == 0o600
     assert signatures.signer({"ENVTOOL_CACHE_KEY": str(file)}).public == signatures.bare(made.public)
     with pytest.raises(UsageError, match="is there already"):
-        cache_key(Request(), str(file))
+        cache_key(CommandRequest(), str(file))
 
 
 @pytest.mark.parametrize("mark", ["envtool.yaml", ".git"])
@@ -96,19 +96,19 @@ def test_no_key_is_put_into_a_project(tmp_path, mark):
     (tmp_path / mark).touch()
     (tmp_path / "sub").mkdir()
     with pytest.raises(UsageError, match="inside the project"):
-        cache_key(Request(directory=str(tmp_path)), "sub/key")
+        cache_key(CommandRequest(directory=str(tmp_path)), "sub/key")
     assert not (tmp_path / "sub/key").exists()
 
 
 def test_without_a_file_the_key_that_is_there_is_told(monkeypatch, tmp_path):
     monkeypatch.delenv("ENVTOOL_CACHE_KEY", raising=False)
     with pytest.raises(UsageError):
-        cache_key(Request(), "")
+        cache_key(CommandRequest(), "")
     private, public = signatures.generate()
     monkeypatch.setenv("ENVTOOL_CACHE_KEY", private)
-    assert cache_key(Request(), "").public == public
+    assert cache_key(CommandRequest(), "").public == public
 
 
 def test_a_place_that_cannot_be_written_is_an_error(tmp_path):
     with pytest.raises(StoreError):
-        cache_key(Request(), str(tmp_path / "nowhere/key"))
+        cache_key(CommandRequest(), str(tmp_path / "nowhere/key"))

@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from envtool.build.context import Cancel, Setting
+from envtool.build.context import Cancel, Context
 from envtool.errors import BuildError, Interrupted, Problem, SpecError
 from envtool.events import Finished, Started
 from envtool.model import Where
 from envtool.store.store import Store
-from envtool.verify.comparison import Difference, Verified
-from envtool.verify.layers import Bench, detail, judge, told
+from envtool.verify.comparison import PathDifference, VerifyResult
+from envtool.verify.layers import VerifyContext, detail, judge, told
 
-FOUND = Verified(
+FOUND = VerifyResult(
     name="x", subject="layer", kind="run", env="unit", outcome="same", seconds=0, diff_ids=("a", "a"), stored="a"
 )
 
@@ -22,13 +22,13 @@ FOUND = Verified(
 @pytest.fixture
 def setting():
     heard = []
-    made = Setting(store=Store(root="/nonexistent"), root="/", arch="x86_64", emit=heard.append, cancel=Cancel.make())
+    made = Context(store=Store(root="/nonexistent"), root="/", arch="x86_64", emit=heard.append, cancel=Cancel.make())
     yield made, heard
     made.cancel.close()
 
 
 def bench(setting):
-    return Bench(stacks=None, setting=setting, clocks=None, evidence="")
+    return VerifyContext(stacks=None, setting=setting, clocks=None, evidence="")
 
 
 @pytest.mark.parametrize(("expected", "outcome"), [("", "same"), ("a", "same"), ("b", "differs")])
@@ -61,7 +61,7 @@ def test_an_error_is_a_result_and_is_told(setting, error, outcome, message):
 
 
 def test_the_words_of_the_progress_line():
-    one = Difference(path="/a", kinds=("mode",))
+    one = PathDifference(path="/a", kinds=("mode",))
     assert detail(FOUND) == "run"
     assert detail(replace(FOUND, outcome="differs", differences=(one,))) == "1 path differs"
     assert detail(replace(FOUND, outcome="differs", differences=(one, one))) == "2 paths differ"

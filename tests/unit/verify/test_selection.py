@@ -9,7 +9,7 @@ from envtool.api import Kind
 from envtool.errors import UsageError
 from envtool.model import BaseSpec, Command, Env, LayerSpec, Spec, Task, Where
 from envtool.plan.graph import graph
-from envtool.plugins import Registry
+from envtool.plugins import PluginRegistry
 from envtool.verify import selection
 from envtool.verify.outputs import copy
 from envtool.verify.variations import FIRST, SECOND
@@ -38,7 +38,7 @@ def spec(*envs):
 
 
 SPEC = spec(env("unit[a]", "python", "deps"), env("unit[b]", "python", base="two", tasks=("build",)), env("lint"))
-GRAPH = graph(SPEC, Registry(bases={"box": Box()}, layers={"box": Box()}))
+GRAPH = graph(SPEC, PluginRegistry(bases={"box": Box()}, layers={"box": Box()}))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
-from envtool_node.lockfile import NAMES, OMIT, REGISTRY, Platform, WrongLockError, read, wanted
+from envtool_node.lockfile import NAMES, OMIT, REGISTRY, NodePlatform, WrongLockError, read, wanted
 from envtool_node.places import QUIET, WORK, join
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class Npm(api.Kind):
         origin = self._sources(request, site)
         return resolver.pins(request, site, origin, node=_node(chosen), omit=chosen.get("omit", ()))
 
-    def _sources(self, request: api.Request, site: api.Site) -> resolver.Sources:
+    def _sources(self, request: api.Request, site: api.Site) -> resolver.InstallSources:
         from envtool_node import resolver
 
         named = _options(request.options).get("lockfile")
@@ -263,11 +263,11 @@ class Npm(api.Kind):
         return f"{number} package{'' if number == 1 else 's'}"
 
 
-def _resolved(origin: resolver.Sources) -> dict[tuple[str, str], str]:
+def _resolved(origin: resolver.InstallSources) -> dict[tuple[str, str], str]:
     """Where the project's own lock file saw its tarballs."""
     try:
         packages = read(origin.read(origin.lockfile) or "{}", origin.lockfile) or {}
-        found = wanted(packages, Platform(os="", cpu=""))
+        found = wanted(packages, NodePlatform(os="", cpu=""))
     except WrongLockError:
         return {}
     return {package.identity: package.resolved for package in found.values()}

@@ -9,7 +9,7 @@ from typing import ClassVar
 from envtool import api
 from envtool_node.kinds import OPTIONS
 from envtool_node.lockfile import NAMES
-from envtool_node.package_json import Manifest, WrongManifestError, further_inputs, parse
+from envtool_node.package_json import PackageJson, WrongManifestError, further_inputs, parse
 from envtool_node.places import join
 
 # Lock files of other package managers -> theirs. What they pin, npm would not install.
@@ -25,7 +25,7 @@ HOST_PATH = "/usr/local/bin:/usr/bin:/bin"
 SUPPORTED = "supported are package-lock.json and npm-shrinkwrap.json: `npm install --package-lock-only` makes one"
 
 
-class Node(api.Language):
+class NodeLanguage(api.Language):
     """An env that runs a Node.js project's tests."""
 
     name: ClassVar[str] = "node"
@@ -52,7 +52,7 @@ class Node(api.Language):
 
 
 def _layers(
-    env: api.EnvDraft, project: api.Project, directory: str, manifest: Manifest, locked: str
+    env: api.EnvDraft, project: api.Project, directory: str, manifest: PackageJson, locked: str
 ) -> tuple[api.LayerDraft, ...]:
     taken = {*env.layer_names, *env.above}
     drafts: list[api.LayerDraft] = []
@@ -79,7 +79,7 @@ def _new(name: str, taken: set[str]) -> str:
     return name
 
 
-def _check_manager(env: api.EnvDraft, project: api.Project, directory: str, manifest: Manifest, locked: str) -> None:
+def _check_manager(env: api.EnvDraft, project: api.Project, directory: str, manifest: PackageJson, locked: str) -> None:
     if locked:
         return
     for name, manager in OTHERS.items():
@@ -132,7 +132,7 @@ def detect(project: api.Project) -> list[api.Detection]:
     return [api.Detection(language="node", reason=reason, env={**env, "tasks": {"test": task}})]
 
 
-def _tested_workspace(project: api.Project, manifest: Manifest) -> bool:
+def _tested_workspace(project: api.Project, manifest: PackageJson) -> bool:
     """Whether a package of the workspace has a script that runs its tests."""
     for path in further_inputs(manifest, ".", project.glob) if manifest.workspaces else ():
         if not path.endswith("package.json"):
@@ -143,7 +143,7 @@ def _tested_workspace(project: api.Project, manifest: Manifest) -> bool:
     return False
 
 
-def _stranger(project: api.Project, manifest: Manifest) -> str:
+def _stranger(project: api.Project, manifest: PackageJson) -> str:
     """What a package requires of those beside it, where that is no workspace's: npm takes a name that a package beside
     it has from the registry, and what a path above leads to is out of the layer's reach."""
     directory = str(getattr(project, "directory", "."))
@@ -159,7 +159,7 @@ def _stranger(project: api.Project, manifest: Manifest) -> str:
     return ""
 
 
-def _parsed(project: api.Project, path: str) -> Manifest | None:
+def _parsed(project: api.Project, path: str) -> PackageJson | None:
     try:
         return parse(project.read(path) or "{}", path)
     except WrongManifestError:  # not what this one is about

@@ -28,7 +28,7 @@ class WrongLockError(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Platform:
+class NodePlatform:
     """Where packages are to run, in Node's words: os "linux", cpu "x64", libc "glibc" or "musl" ("" unknown)."""
 
     os: str
@@ -37,7 +37,7 @@ class Platform:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Package:
+class LockedPackage:
     """A tarball. Set is one of `path` (below whichever registry has the name), `url`, `local` (beside package.json)."""
 
     name: str
@@ -81,7 +81,7 @@ def installed(place: str) -> bool:
     return place.startswith(_NODE_MODULES) or f"/{_NODE_MODULES}" in place
 
 
-def origin(place: str, entry: Entry) -> Package | None:
+def origin(place: str, entry: Entry) -> LockedPackage | None:
     """The tarball of an entry; None for links, workspaces and what comes inside of another package's tarball. Raises
     WrongLockError naming the package for what has no tarball with a hash.
     """
@@ -106,7 +106,9 @@ def origin(place: str, entry: Entry) -> Package | None:
     else:
         what = "a git repository" if "git" in scheme or scheme == "ssh" else f"`{resolved}`"
         raise WrongLockError(f"{name} comes from {what}, which has no hash")
-    return Package(name=name, version=version, path=path, url=url, local=local, integrity=integrity, resolved=resolved)
+    return LockedPackage(
+        name=name, version=version, path=path, url=url, local=local, integrity=integrity, resolved=resolved
+    )
 
 
 def _below_registry(url: str, name: str) -> str:
@@ -116,12 +118,12 @@ def _below_registry(url: str, name: str) -> str:
     return path if path.startswith(f"{name}/-/") else ""
 
 
-def wanted(packages: Mapping[str, Entry], platform: Platform, omit: Iterable[str] = ()) -> dict[str, Package]:
+def wanted(packages: Mapping[str, Entry], platform: NodePlatform, omit: Iterable[str] = ()) -> dict[str, LockedPackage]:
     """Place -> tarball, of all that npm may unpack here: what is omitted or made for another platform is not among
     them. Raises WrongLockError.
     """
     left_out = frozenset(omit)
-    found: dict[str, Package] = {}
+    found: dict[str, LockedPackage] = {}
     for place, entry in sorted(packages.items()):
         if _omitted(entry, left_out) or (entry.get("optional") and not fits(entry, platform)):
             continue
@@ -141,7 +143,7 @@ def _omitted(entry: Entry, omit: frozenset[str]) -> bool:
     )
 
 
-def fits(entry: Entry, platform: Platform) -> bool:
+def fits(entry: Entry, platform: NodePlatform) -> bool:
     """Whether a package is made for this platform, by its `os`, `cpu` and `libc`."""
     return (
         _listed(platform.os, entry.get("os"))

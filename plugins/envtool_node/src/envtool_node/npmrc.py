@@ -86,7 +86,7 @@ def of_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class NpmConfig:
     """Settings, the winning one of each key. Its text never shows them."""
 
     settings: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -142,7 +142,7 @@ class Config:
         return path if os.path.isfile(path) else ""
 
 
-def host_config(project: str, environ: Mapping[str, str], told: Callable[[str], str | None]) -> Config:
+def host_config(project: str, environ: Mapping[str, str], told: Callable[[str], str | None]) -> NpmConfig:
     """All that npm would read on this machine for a project: the machine's file, the user's, the project's (its text),
     variables; the later one wins. The project's says which registries there are, and `told` which variables it may
     know; not by which proxy, nor whether a certificate counts: tokens of the others would go that way."""
@@ -155,7 +155,7 @@ def host_config(project: str, environ: Mapping[str, str], told: Callable[[str], 
     settings |= parse(expanded(_text(user), environ.get))
     own = parse(expanded(project, told))
     settings |= {key: value for key, value in own.items() if key.lower() not in NETWORK - {"registry"}}
-    return Config(settings=settings | variables)
+    return NpmConfig(settings=settings | variables)
 
 
 def _machine_files(variables: Mapping[str, str], environ: Mapping[str, str]) -> Iterator[str]:

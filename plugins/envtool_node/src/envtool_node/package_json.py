@@ -26,7 +26,7 @@ class WrongManifestError(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
+class PackageJson:
     """One package.json. `workspaces` are its patterns, `local` the paths that `file:` dependencies name; both as
     written, relative to it."""
 
@@ -38,7 +38,7 @@ class Manifest:
     manager: str = ""  # of `packageManager`: "npm", "yarn", "pnpm"
 
 
-def parse(text: str, file: str) -> Manifest:
+def parse(text: str, file: str) -> PackageJson:
     """Raises WrongManifestError."""
     try:
         document = json.loads(text.removeprefix("\ufeff"))
@@ -61,7 +61,7 @@ def parse(text: str, file: str) -> Manifest:
     if not isinstance(spaces, list):
         raise WrongManifestError(f"{file}: `workspaces` is not a list", file=file)
     local = [wish.partition(":")[2] for wish in dependencies.values() if re.match(r"(file|link):", wish)]
-    return Manifest(
+    return PackageJson(
         name=str(document.get("name", "")),
         scripts=_table(document.get("scripts"), "scripts", file),
         dependencies=dependencies,
@@ -79,7 +79,7 @@ def _table(value: Any, key: str, file: str) -> Mapping[str, Any]:
     return value
 
 
-def further_inputs(manifest: Manifest, directory: str, glob: Glob) -> tuple[str, ...]:
+def further_inputs(manifest: PackageJson, directory: str, glob: Glob) -> tuple[str, ...]:
     """The other files that npm looks at: package.json of workspaces and of linked directories, local tarballs;
     relative to the spec, as `directory` (of this manifest) is. What leads out of the project is not among them.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from envtool import api
 from envtool_node.kinds import Npm
-from envtool_node.language import Node, detect
+from envtool_node.language import NodeLanguage, detect
 
 
 @api.hook
@@ -16,7 +16,7 @@ def envtool_layer_kinds() -> list[api.Kind]:
 @api.hook
 def envtool_languages() -> list[api.Language]:
     """`language: node`."""
-    return [Node()]
+    return [NodeLanguage()]
 
 
 @api.hook

@@ -27,8 +27,8 @@ from envtool import api
 from envtool_node.lockfile import (
     NAMES,
     Entry,
-    Package,
-    Platform,
+    LockedPackage,
+    NodePlatform,
     WrongLockError,
     hostless,
     links,
@@ -36,8 +36,8 @@ from envtool_node.lockfile import (
     trees,
     wanted,
 )
-from envtool_node.npmrc import Config, file_name, host_config, of_project, plain_url, redacted
-from envtool_node.package_json import Manifest, WrongManifestError, parse
+from envtool_node.npmrc import NpmConfig, file_name, host_config, of_project, plain_url, redacted
+from envtool_node.package_json import PackageJson, WrongManifestError, parse
 from envtool_node.places import QUIET, WORK, join
 
 NO_NODE, NO_NPM = 97, 98
@@ -80,18 +80,18 @@ exec cat package-lock.json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stack:
+class NodeRuntime:
     """What the stack below has."""
 
     facts: Mapping[str, api.Json]  # "version", "npm", "os", "cpu", "libc", "headers"
     registry: str  # where its npm looks when nothing is configured
 
     @property
-    def platform(self) -> Platform:
-        return Platform(os=str(self.facts["os"]), cpu=str(self.facts["cpu"]), libc=str(self.facts["libc"]))
+    def platform(self) -> NodePlatform:
+        return NodePlatform(os=str(self.facts["os"]), cpu=str(self.facts["cpu"]), libc=str(self.facts["libc"]))
 
 
-def ask_stack(site: api.Site, node: str) -> Stack:
+def ask_stack(site: api.Site, node: str) -> NodeRuntime:
     """What its Node.js and npm are. Raises ResolveError."""
     done = _run(site, _ASK, (node, _FACTS), {**QUIET}, node=node)
     document, version, registry = done.decode().strip().splitlines()[-3:]
@@ -102,7 +102,7 @@ def ask_stack(site: api.Site, node: str) -> Stack:
             hint="take a newer suite, or a layer that brings a newer Node.js",
         )
     facts = {**json.loads(document), "npm": version}
-    return Stack(facts=facts, registry=registry.rstrip("/") + "/")
+    return NodeRuntime(facts=facts, registry=registry.rstrip("/") + "/")
 
 
 def _run(
@@ -162,7 +162,7 @@ def hint_for(said: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sources:
+class InstallSources:
     """A project to install: `root` is its directory in the project, `lockfile` the path of its lock file ("" none)."""
 
     root: str
@@ -184,12 +184,12 @@ class Sources:
         except UnicodeDecodeError:
             raise api.ResolveError(f"{path} is not UTF-8", code="npm-file") from None
 
-    def config(self) -> Config:
+    def config(self) -> NpmConfig:
         """The settings of npm on this machine, and in the project's own file."""
         return host_config(self.read(join(self.root, ".npmrc")) or "", os.environ, self.site.variable)
 
     @property
-    def manifest(self) -> Manifest:
+    def manifest(self) -> PackageJson:
         """Raises ResolveError."""
         path = join(self.root, "package.json")
         try:
@@ -198,18 +198,18 @@ class Sources:
             raise api.ResolveError(f"{error.file}:{error.line}: {error}", code="npm-file") from None
 
 
-def sources(request: api.Request, site: api.Site, root: str, lockfile: str) -> Sources:
+def sources(request: api.Request, site: api.Site, root: str, lockfile: str) -> InstallSources:
     """`lockfile` "": whichever is there."""
     files = frozenset(item.path for item in request.inputs)
     found = lockfile or next((path for name in NAMES if (path := join(root, name)) in files), "")
-    return Sources(root=root, files=files, site=site, lockfile=found)
+    return InstallSources(root=root, files=files, site=site, lockfile=found)
 
 
 # ---- all of it ------------------------------------------------------------------------------------------------------
 
 
 def pins(
-    request: api.Request, site: api.Site, origin: Sources, *, node: str, omit: Sequence[str]
+    request: api.Request, site: api.Site, origin: InstallSources, *, node: str, omit: Sequence[str]
 ) -> dict[str, api.Json]:
     """See the module. Raises ResolveError, FetchError."""
     stack = ask_stack(site, node)
@@ -252,7 +252,9 @@ def _kept(request: api.Request) -> str | None:
     return json.dumps({"lockfileVersion": 3, "requires": True, "packages": packages}) if packages else None
 
 
-def _settle(site: api.Site, origin: Sources, config: Config, *, node: str, lock: str | None) -> Mapping[str, Entry]:
+def _settle(
+    site: api.Site, origin: InstallSources, config: NpmConfig, *, node: str, lock: str | None
+) -> Mapping[str, Entry]:
     """Let the npm of the stack make a lock file of version 3, from another one or from package.json alone."""
     binds = []
     env = {**QUIET, "ENVTOOL_NPMRC": config.text(), "ENVTOOL_LOCK": lock or ""}
@@ -268,7 +270,7 @@ def _settle(site: api.Site, origin: Sources, config: Config, *, node: str, lock:
     return packages
 
 
-def _learn(site: api.Site, places: Mapping[str, Package], config: Config, default: str) -> list[api.Json]:
+def _learn(site: api.Site, places: Mapping[str, LockedPackage], config: NpmConfig, default: str) -> list[api.Json]:
     """The tarballs, fetched once, with their sha256; each once, in the order of their names."""
     once = {package.identity: package for package in places.values() if not package.local}
     chosen = sorted(once.values(), key=lambda item: (item.name, item.version, item.identity))
@@ -302,7 +304,7 @@ def _learn(site: api.Site, places: Mapping[str, Package], config: Config, defaul
     ]
 
 
-def urls(name: str, path: str, url: str, resolved: str, config: Config, default: str) -> tuple[str, ...]:
+def urls(name: str, path: str, url: str, resolved: str, config: NpmConfig, default: str) -> tuple[str, ...]:
     """Where a tarball may be, in order: the URL that the project names; else the registry that this machine has for the
     package, where the lock file saw it, and where npm looks when nothing is configured. With their own credentials.
     """
@@ -314,7 +316,7 @@ def urls(name: str, path: str, url: str, resolved: str, config: Config, default:
     return tuple(dict.fromkeys(found or [default + path]))
 
 
-def blob_names(packages: Sequence[Package]) -> list[str]:
+def blob_names(packages: Sequence[LockedPackage]) -> list[str]:
     """A file name for each: its own, with the scope before it; told apart by number where two share it."""
     names: list[str] = []
     for package in packages:
@@ -329,7 +331,7 @@ def blob_names(packages: Sequence[Package]) -> list[str]:
 # ---- what cannot be ---------------------------------------------------------------------------------------------
 
 
-def _check_links(origin: Sources, linked: Mapping[str, str]) -> None:
+def _check_links(origin: InstallSources, linked: Mapping[str, str]) -> None:
     for place, target in linked.items():
         path = join(origin.root, target)
         if path.startswith(("/", "..")):
@@ -343,7 +345,7 @@ def _check_links(origin: Sources, linked: Mapping[str, str]) -> None:
             )
 
 
-def _check_local(origin: Sources, places: Mapping[str, Package]) -> None:
+def _check_local(origin: InstallSources, places: Mapping[str, LockedPackage]) -> None:
     for package in places.values():
         path = join(origin.root, package.local) if package.local else ""
         if path and path not in origin.files:

@@ -23,14 +23,14 @@ _MARKS = (  # UTF-32's begins as UTF-16's does
 _COOKIE = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
 
 
-class Files(Protocol):
+class FileReader(Protocol):
     """What the pure steps need of `api.Project`."""
 
     def read(self, path: str) -> str | None:
         """Text of a project-relative file, None when there is none."""
 
 
-class Tree(Files, Protocol):
+class TreeReader(FileReader, Protocol):
     """A project that can also be looked through."""
 
     def glob(self, pattern: str) -> list[str]:
@@ -45,7 +45,7 @@ class WrongFileError(ValueError):
         self.file, self.line, self.column, self.hint = file, line, column, hint
 
 
-class Texts:
+class DecodedFiles:
     """A project whose files are read by these rules."""
 
     def __init__(self, project: api.Project) -> None:
@@ -71,10 +71,10 @@ class Texts:
         return found
 
 
-class Below:
+class SubdirectoryReader:
     """The part of a project that is in one directory, as if it were all."""
 
-    def __init__(self, project: Tree, directory: str) -> None:
+    def __init__(self, project: TreeReader, directory: str) -> None:
         self._project = project
         self._prefix = f"{directory}/"
 

@@ -27,8 +27,8 @@ from envtool_python.requirements import extra, name_of, normal
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from envtool_python.decode import Below, Texts
-    from envtool_python.metadata import Facts
+    from envtool_python.decode import DecodedFiles, SubdirectoryReader
+    from envtool_python.metadata import ProjectMetadata
 
 PROJECTS = ("pyproject.toml", "setup.cfg", "setup.py")
 INDEX = "index"  # of the spec's `sources`: as this machine's pip finds it
@@ -52,7 +52,7 @@ _REPOSITORY = re.compile(r"^(git|hg|svn|bzr)(\+|://)|^git@")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wrong:
+class WrongSource:
     """A requirement whose source cannot be honoured: where that is said, and what to write instead."""
 
     message: str
@@ -63,7 +63,7 @@ class Wrong:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class DependencySource:
     """Where a name comes from: a `directory` or an `archive` (relative to the spec's), a `url`, a member of the
     `workspace`, or a place that is `refused`, or `absent` here, which is refused too; `said` in words."""
 
@@ -74,7 +74,7 @@ class Source:
     line: int
 
 
-class Mapped(dict[str, str]):
+class MappedRequirement(dict[str, str]):
     """Files by their paths."""
 
     def read(self, path: str) -> str | None:
@@ -82,16 +82,18 @@ class Mapped(dict[str, str]):
         return self.get(path)
 
 
-class Sources:
+class DependencySources:
     """What the requirements of one layer come from; collects directories and URLs, and what is wrong."""
 
-    def __init__(self, project: Texts | Below | Any, given: Mapping[str, str], depth: int = 0) -> None:
+    def __init__(
+        self, project: DecodedFiles | SubdirectoryReader | Any, given: Mapping[str, str], depth: int = 0
+    ) -> None:
         """`given` are the spec's own `sources`; so many directories above the spec's are still the project."""
         self.project = project
         self.given = {normal(name): value for name, value in given.items()}
         self.depth = depth
         self.chosen: dict[str, str] = {}  # name -> directory or URL
-        self.wrong: dict[str, Wrong] = {}
+        self.wrong: dict[str, WrongSource] = {}
         self._names = {
             posixpath.normpath(value): name
             for name, value in self.given.items()
@@ -103,7 +105,9 @@ class Sources:
 
     # ---- lines -----------------------------------------------------------------------------------------------------
 
-    def place(self, lines: Iterable[str], facts: Facts, *, root: str = "", file: str = "", line: int = 0) -> list[str]:
+    def place(
+        self, lines: Iterable[str], facts: ProjectMetadata, *, root: str = "", file: str = "", line: int = 0
+    ) -> list[str]:
         """The lines as pip is to be told them; `root` ("" or "sub/") is the directory of the project that asks, `file`
         and `line` where it does so (else looked for in pyproject.toml)."""
         declared = self.declared(facts, root)
@@ -125,11 +129,11 @@ class Sources:
                 answer += self._settle(name, requirement, source)
         return answer
 
-    def all_of(self, facts: Facts, root: str = "") -> None:
+    def all_of(self, facts: ProjectMetadata, root: str = "") -> None:
         """For a project whose requirements only its build backend knows: all that it says may be among them."""
         self.place(self.declared(facts, root), facts, root=root)
 
-    def _settle(self, name: str, requirement: str, source: Source) -> list[str]:
+    def _settle(self, name: str, requirement: str, source: DependencySource) -> list[str]:
         if source.kind == "workspace":
             source = self._member(name, source)
         if self._was_left_behind(name, source):
@@ -145,7 +149,7 @@ class Sources:
             self._refuse(name, f"`{name}` comes from {source.said}", source)
         return [requirement]
 
-    def _was_left_behind(self, name: str, source: Source) -> bool:
+    def _was_left_behind(self, name: str, source: DependencySource) -> bool:
         """Whether this is an unpacked source distribution that requires the name, and its place did not come along: a
         workspace or a directory beside the project is for who develops it, and who releases it says what pip is to
         find (PKG-INFO, core metadata specifications). One index alone, or a repository, is said to everybody."""
@@ -157,7 +161,7 @@ class Sources:
             return False
         return name in released(self.project.read(posixpath.join(posixpath.dirname(source.file), "PKG-INFO")))
 
-    def _directory(self, name: str, requirement: str, source: Source) -> list[str]:
+    def _directory(self, name: str, requirement: str, source: DependencySource) -> list[str]:
         """A project of the checkout: what it requires itself is placed too. One that is no package gives its
         requirements alone."""
         root = "" if source.value == "." else f"{source.value}/"
@@ -183,7 +187,7 @@ class Sources:
         self.chosen[name] = source.value
         return [requirement]
 
-    def _required(self, facts: Facts, root: str, asked: str) -> list[str]:
+    def _required(self, facts: ProjectMetadata, root: str, asked: str) -> list[str]:
         if facts.dependencies is None:
             self.all_of(facts, root)
             return []
@@ -192,7 +196,7 @@ class Sources:
         known = {normal(key) for key in facts.extras}
         return self.place(extra(facts.name, facts.extras, asked), facts, root=root) if asked in known else []
 
-    def _reference(self, text: str, root: str, file: str, line: int) -> tuple[str, Source | None]:
+    def _reference(self, text: str, root: str, file: str, line: int) -> tuple[str, DependencySource | None]:
         """A requirement without what it says of its place, and that. Archives at URLs are pip's own business."""
         plain, options = _OPTIONS.match(text).groups()  # type: ignore[union-attr]
         if options and not is_url(plain):
@@ -203,7 +207,7 @@ class Sources:
         if direct:
             name, extras, url, marker = direct.group(1), direct.group(2) or "", direct.group(3), direct.group(4) or ""
             if is_url(url):
-                return text, Source(kind="written", value=url, said=url, file=file, line=line)
+                return text, DependencySource(kind="written", value=url, said=url, file=file, line=line)
             source = self._place_of(url, name, root, file, line)
             return f"{name}{extras}{' ' + marker if marker else ''}", source
         if _REPOSITORY.match(text):
@@ -230,13 +234,13 @@ class Sources:
             return False
         return path in self._names or any(self.project.read(f"{path}/{name}") is not None for name in PROJECTS)
 
-    def top(self, facts: Facts, root: str = "") -> tuple[Facts, str]:
+    def top(self, facts: ProjectMetadata, root: str = "") -> tuple[ProjectMetadata, str]:
         """The project whose indexes and bounds hold: the workspace around this one, else itself."""
         for above in self._workspaces(root):
             return read_facts(self.project, above), above
         return facts, root
 
-    def _called(self, source: Source) -> str:
+    def _called(self, source: DependencySource) -> str:
         """The name of the project in a directory."""
         if is_archive(source.value):
             return archived(source.value)
@@ -244,11 +248,11 @@ class Sources:
             return ""
         return read_facts(self.project, f"{source.value}/" if source.value != "." else "").name
 
-    def _place_of(self, text: str, name: str, root: str, file: str, line: int) -> Source:
+    def _place_of(self, text: str, name: str, root: str, file: str, line: int) -> DependencySource:
         """What a path or URL that is no archive at a URL means."""
         line = line or line_of(self.project.read(file), name or text)
         if _REPOSITORY.match(text):
-            return Source(kind="refused", value=text, said=f"the repository {text}", file=file, line=line)
+            return DependencySource(kind="refused", value=text, said=f"the repository {text}", file=file, line=line)
         inner = re.sub(r"^file:(//)?", "", text.partition("#")[0])
         inner = unquote(inner) if text.startswith("file:") else inner
         hatch = re.match(r"^/?\{root((?::parent)*)(?::uri|:real)?\}/?", inner)
@@ -265,11 +269,11 @@ class Sources:
         if path.startswith("/") or ups > self.depth:
             how = ", as every absolute path is: write ./… of what is in it" if path.startswith("/") else ""
             said = f"{path}, outside of the project{how}"
-            return Source(kind="absent", value=path, said=said, file=file, line=line)
+            return DependencySource(kind="absent", value=path, said=said, file=file, line=line)
         if path.endswith(ARCHIVES):
             kind, how = ("archive", "") if self._has(path) else ("refused", ", which is not there")
-            return Source(kind=kind, value=path, said=f"the archive {path}{how}", file=file, line=line)
-        return Source(kind="directory", value=path, said=shown, file=file, line=line)
+            return DependencySource(kind=kind, value=path, said=f"the archive {path}{how}", file=file, line=line)
+        return DependencySource(kind="directory", value=path, said=shown, file=file, line=line)
 
     def _has(self, path: str) -> bool:
         """Whether the project has a file, which need not be text."""
@@ -287,9 +291,9 @@ class Sources:
 
     # ---- where a name comes from -----------------------------------------------------------------------------------
 
-    def declared(self, facts: Facts, root: str = "") -> dict[str, Source]:
+    def declared(self, facts: ProjectMetadata, root: str = "") -> dict[str, DependencySource]:
         """Name -> what the project's own tables say; those of a workspace around it hold for what it does not say."""
-        found: dict[str, Source] = {}
+        found: dict[str, DependencySource] = {}
         for above in self._workspaces(root):
             top = read_facts(self.project, above)
             found |= self._tables(top, above)
@@ -305,10 +309,10 @@ class Sources:
             if prefix != root and table(table(read_facts(self.project, prefix).tools, "uv"), "workspace"):
                 yield prefix
 
-    def _tables(self, facts: Facts, root: str) -> dict[str, Source]:
+    def _tables(self, facts: ProjectMetadata, root: str) -> dict[str, DependencySource]:
         file = f"{root}pyproject.toml"
         text = self.project.read(file) if facts.tools else None
-        found: dict[str, Source] = {}
+        found: dict[str, DependencySource] = {}
         for name, value in _entries(facts.tools):
             items = value if isinstance(value, list) else [value]
             kinds = [
@@ -318,17 +322,21 @@ class Sources:
             if not said:
                 continue
             if len({(one.kind, one.value) for one in said}) > 1 or len(said) < len(kinds):
-                several = Source(kind="refused", value="", said="one of several places", file=file, line=said[0].line)
+                several = DependencySource(
+                    kind="refused", value="", said="one of several places", file=file, line=said[0].line
+                )
                 said = [several]
             found.setdefault(normal(name), said[0])
         return found
 
-    def _one(self, item: Mapping[str, Any], name: str, root: str, file: str, text: str | None) -> Source | None:
+    def _one(
+        self, item: Mapping[str, Any], name: str, root: str, file: str, text: str | None
+    ) -> DependencySource | None:
         """One place of a name, in uv's or Poetry's words; None where it says none."""
         line = line_of(text, name)
 
-        def refused(said: str) -> Source:
-            return Source(kind="refused", value=said, said=said, file=file, line=line)
+        def refused(said: str) -> DependencySource:
+            return DependencySource(kind="refused", value=said, said=said, file=file, line=line)
 
         if item.get("git"):
             return refused(f"the repository {item['git']}")
@@ -340,35 +348,35 @@ class Sources:
         if item.get("marker") and "version" not in item:
             return refused(f"{place or 'the workspace'} where {item['marker']}")
         if item.get("workspace"):
-            return Source(kind="workspace", value="", said="the workspace", file=file, line=line)
+            return DependencySource(kind="workspace", value="", said="the workspace", file=file, line=line)
         if item.get("subdirectory"):
             return refused(f"a directory of {place}")
         if place.startswith(("http://", "https://")):
-            return Source(kind="url", value=place, said=place, file=file, line=line)
+            return DependencySource(kind="url", value=place, said=place, file=file, line=line)
         return self._place_of(place, name, root, file, line)
 
-    def _given(self, name: str, place: tuple[str, int]) -> Source | None:
+    def _given(self, name: str, place: tuple[str, int]) -> DependencySource | None:
         value = self.given.get(name)
         if value is None:
             return None
         kind = INDEX if value == INDEX else "url" if is_url(value) else "directory"
         value = posixpath.normpath(value) if kind == "directory" else value
         if kind == "directory" and is_archive(value):
-            return Source(kind="archive", value=value, said=f"the archive {value}", file="", line=place[1])
-        return Source(kind=kind, value=value, said=f"the directory {value}", file="", line=place[1])
+            return DependencySource(kind="archive", value=value, said=f"the archive {value}", file="", line=place[1])
+        return DependencySource(kind=kind, value=value, said=f"the directory {value}", file="", line=place[1])
 
-    def _member(self, name: str, source: Source) -> Source:
+    def _member(self, name: str, source: DependencySource) -> DependencySource:
         """The member of the workspace that has this name."""
         places = self._projects().get(name, [])
         if len(places) == 1:
-            return Source(
+            return DependencySource(
                 kind="directory", value=places[0], said=f"the directory {places[0]}", file=source.file, line=source.line
             )
         said = "the workspace, which has no such project here" if not places else f"one of {', '.join(places)}"
         kind = "refused" if places else "absent"
-        return Source(kind=kind, value="", said=said, file=source.file, line=source.line)
+        return DependencySource(kind=kind, value="", said=said, file=source.file, line=source.line)
 
-    def _sibling(self, name: str, place: tuple[str, int], root: str) -> Source | None:
+    def _sibling(self, name: str, place: tuple[str, int], root: str) -> DependencySource | None:
         """Refuses a name that a project beside this one has too, where nothing says which one is meant."""
         if self.given.get("*") == INDEX:
             return None
@@ -380,7 +388,7 @@ class Sources:
         if outside:
             self.wrong.setdefault(
                 name,
-                Wrong(
+                WrongSource(
                     message=f"`{name}` is required, and {outside[0]}, outside of this project, is called so too",
                     hint="for that one, put envtool.yaml into a directory that has both, and say there "
                     f"`sources: {{{name}: DIRECTORY}}`; `sources: {{{name}: {INDEX}}}` is for that of the index",
@@ -391,7 +399,7 @@ class Sources:
             return None
         self.wrong.setdefault(
             name,
-            Wrong(
+            WrongSource(
                 message=f"`{name}` is required, and {places[0]} is called so too: which one is meant?",
                 hint=f"say it in the env: `sources: {{{name}: {places[0]}}}` for this one, "
                 f"`sources: {{{name}: {INDEX}}}` for that of the index",
@@ -431,14 +439,14 @@ class Sources:
             files = {path: text for file in PROJECTS for path, text in (around(file) if around else {}).items()}
             for place in sorted({posixpath.dirname(path) for path in files}):
                 try:
-                    name = normal(read_facts(Mapped(files), f"{place}/").name)
+                    name = normal(read_facts(MappedRequirement(files), f"{place}/").name)
                 except WrongFileError:
                     continue
                 if name and not ASIDE & {*place.split("/")}:
                     self._around.setdefault(name, []).append(place)
         return self._around
 
-    def _refuse_path(self, text: str, source: Source) -> None:
+    def _refuse_path(self, text: str, source: DependencySource) -> None:
         """Of a place that no name goes with."""
         why = f"it is {source.said}"
         if source.kind == "directory":
@@ -456,15 +464,17 @@ class Sources:
                 "a spec in a directory that both are in can have it; here, write the name of the project, and in the "
                 "env an archive that it is in, `sources: {NAME: ARCHIVE}`"
             )
-        self.wrong.setdefault(text, Wrong(message=f"`{text}`: {why}", hint=hint, file=source.file, line=source.line))
+        self.wrong.setdefault(
+            text, WrongSource(message=f"`{text}`: {why}", hint=hint, file=source.file, line=source.line)
+        )
 
-    def _refuse(self, name: str, message: str, source: Source) -> None:
+    def _refuse(self, name: str, message: str, source: DependencySource) -> None:
         hint = (
             f"say in the env what to take: `sources: {{{name}: DIRECTORY}}` or `{{{name}: ARCHIVE}}` of the project, "
             f"`sources: {{{name}: URL}}` of an archive, "
             f"or `sources: {{{name}: {INDEX}}}` for what this machine's pip finds"
         )
-        self.wrong.setdefault(name, Wrong(message=message, hint=hint, file=source.file, line=source.line))
+        self.wrong.setdefault(name, WrongSource(message=message, hint=hint, file=source.file, line=source.line))
 
 
 def _entries(tools: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -15,10 +15,10 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from envtool import api
-from envtool_python.decode import Texts, WrongFileError
-from envtool_python.dependency_sources import ASIDE, PROJECTS, Sources
+from envtool_python.decode import DecodedFiles, WrongFileError
+from envtool_python.dependency_sources import ASIDE, PROJECTS, DependencySources
 from envtool_python.language import depth_of, pip_of
-from envtool_python.metadata import Facts, read_facts
+from envtool_python.metadata import ProjectMetadata, read_facts
 from envtool_python.python_versions import HOST_PATH, fits_minor, known, suite_for
 from envtool_python.requirements import WrongRequirementError
 from envtool_python.test_config import pytest_settings, tox_commands
@@ -39,7 +39,7 @@ _MANY = 50  # test files that are looked into
 
 def detect(project: api.Project) -> list[api.Detection]:
     """A guess from the project's files alone; nothing of it is executed."""
-    texts = Texts(project)
+    texts = DecodedFiles(project)
     try:
         path = next((path for path in FILES if texts.read(path) is not None), "")
         if not path:
@@ -64,7 +64,7 @@ def detect(project: api.Project) -> list[api.Detection]:
 
 
 def _beside(
-    project: Texts, facts: Facts, directory: str, options: dict[str, api.Json]
+    project: DecodedFiles, facts: ProjectMetadata, directory: str, options: dict[str, api.Json]
 ) -> tuple[dict[str, api.Json], str, list[str]]:
     """The spec's `sources` for requirements that projects of the checkout are called like, their directories; what is
     not clear, where several are; and the directories that come along. What the project's own files say needs none."""
@@ -74,7 +74,7 @@ def _beside(
         layer_names=(), where=api.Where(file="", line=1, column=1), directory=directory,
     )  # fmt: skip
     while True:
-        sources = Sources(project, given, depth_of(directory))
+        sources = DependencySources(project, given, depth_of(directory))
         try:
             pip_of(env, project, facts, sources)
         except WrongRequirementError:  # told where the spec is checked
@@ -90,13 +90,13 @@ def _beside(
         given |= found
 
 
-def _below(project: Texts) -> list[str]:
+def _below(project: DecodedFiles) -> list[str]:
     """Directories of projects below, whose tests are theirs."""
     found = {posixpath.dirname(path) for name in PROJECTS for path in project.glob(f"**/{name}")}
     return sorted(place for place in found if place and not ASIDE & {*place.split("/")})
 
 
-def _own(project: Texts, more: dict[str, api.Json] | None, apart: list[str]) -> dict[str, api.Json] | None:
+def _own(project: DecodedFiles, more: dict[str, api.Json] | None, apart: list[str]) -> dict[str, api.Json] | None:
     """The same task without the tests of projects below that are not installed, which could not pass; None where no
     test is left."""
     command = (more or {}).get("tasks", {}).get("test") if isinstance((more or {}).get("tasks"), dict) else ""  # type: ignore[union-attr]
@@ -114,7 +114,9 @@ def _own(project: Texts, more: dict[str, api.Json] | None, apart: list[str]) -> 
     return more
 
 
-def _not_installed(project: Texts, facts: Facts, more: dict[str, api.Json]) -> tuple[dict[str, api.Json], str]:
+def _not_installed(
+    project: DecodedFiles, facts: ProjectMetadata, more: dict[str, api.Json]
+) -> tuple[dict[str, api.Json], str]:
     """The task of a project that is not a package: its tests find the modules beside them by `python -m pytest`, which
     looks in the current directory. And what keeps them from being found, empty where nothing does."""
     command = more["tasks"]["test"]  # type: ignore[index,call-overload]
@@ -134,7 +136,7 @@ def _not_installed(project: Texts, facts: Facts, more: dict[str, api.Json]) -> t
     return more, ""
 
 
-def _imported(project: Texts) -> set[str]:
+def _imported(project: DecodedFiles) -> set[str]:
     """Names of the modules that the first tests import."""
     found: set[str] = set()
     for path in sorted({path for pattern in COLLECTED for path in project.glob(pattern)})[:_MANY]:
@@ -150,7 +152,7 @@ def _imported(project: Texts) -> set[str]:
     return found
 
 
-def _base(facts: Facts) -> dict[str, api.Json]:
+def _base(facts: ProjectMetadata) -> dict[str, api.Json]:
     """A base, where this machine has no Python, or none that the project wants."""
     here = known(api.EnvDraft(
         name="unit", base_kind="host", options={}, layer_names=(), where=api.Where(file="", line=1, column=1)
@@ -163,7 +165,7 @@ def _base(facts: Facts) -> dict[str, api.Json]:
     return {"base": {"debian": (suite_for(wanted) if wanted else "") or _DEFAULT_BASE}}
 
 
-def _tests(project: Texts, facts: Facts) -> dict[str, api.Json] | None:
+def _tests(project: DecodedFiles, facts: ProjectMetadata) -> dict[str, api.Json] | None:
     """The task `test`, and the env's keys that it needs; None where nothing would pass."""
     settings = pytest_settings(project, facts)
     if "django" in (project.read("manage.py") or "").lower():
@@ -185,7 +187,7 @@ def _task(command: str) -> dict[str, api.Json]:
     return {"tasks": {"test": command}}
 
 
-def _any(project: Texts, patterns: tuple[str, ...]) -> bool:
+def _any(project: DecodedFiles, patterns: tuple[str, ...]) -> bool:
     return any(project.glob(pattern) for pattern in patterns)
 
 

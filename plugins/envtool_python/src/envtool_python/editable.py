@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from envtool_python.requirements import name_of, normal
 
 if TYPE_CHECKING:
-    from envtool_python.decode import Tree
-    from envtool_python.metadata import Facts
+    from envtool_python.decode import TreeReader
+    from envtool_python.metadata import ProjectMetadata
 
 # Where setup.py and build backends look for a version, a description or requirements.
 BUILD_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "PKG-INFO", "MANIFEST.in")
@@ -45,7 +45,7 @@ _TOKEN = re.compile(r"[\w./*-]+")
 _BUILDERS = frozenset({"setuptools", "setuptools_scm", "hatch", "flit", "poetry", "pdm", "uv", "scikit-build"})
 
 
-def decisive_files(project: Tree, facts: Facts) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def decisive_files(project: TreeReader, facts: ProjectMetadata) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Files and globs, each of which matches; and more, of which only the names count. Both empty: everything."""
     everything = project.glob("**")
     text = build_text(facts)
@@ -111,7 +111,7 @@ def _parents(path: str) -> list[str]:
     return [path[:at] for at, character in enumerate(path) if character == "/"]
 
 
-def _version_is_plain(project: Tree, facts: Facts, text: str, everything: list[str]) -> bool:
+def _version_is_plain(project: TreeReader, facts: ProjectMetadata, text: str, everything: list[str]) -> bool:
     """Whether reading the version imports nothing: `attr:` and flit import a module whose version is no literal."""
     tops = {
         path.removeprefix("src/").partition("/")[0].removesuffix(".py") for path in everything if path.endswith(".py")
@@ -171,7 +171,7 @@ def _all_but_aside(everything: list[str], text: str) -> tuple[str, ...]:
     return tuple(sorted(name for name in top - aside if name not in {".git", ".envtool"})) if aside else ()
 
 
-def build_text(facts: Facts) -> str:
+def build_text(facts: ProjectMetadata) -> str:
     """The build's files without the tables of tools that build nothing (pytest, ruff, …)."""
     return "\n".join(_build_lines(text) for text in facts.texts)
 

@@ -13,22 +13,22 @@ import shlex
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from envtool_python.dependency_sources import ARCHIVES, Wrong, at
+from envtool_python.dependency_sources import ARCHIVES, WrongSource, at
 from envtool_python.requirements import unique
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from envtool_python.decode import Texts
-    from envtool_python.dependency_sources import Sources
-    from envtool_python.pip_calls import Inputs
-    from envtool_python.requirements import Lines
+    from envtool_python.decode import DecodedFiles
+    from envtool_python.dependency_sources import DependencySources
+    from envtool_python.pip_calls import PipInputs
+    from envtool_python.requirements import RequirementLines
 
 _OPTION = re.compile(r"^(?:--find-links|-f)[=\s]*(\S.*)$")
 _PAGES = (".html", ".htm")
 
 
-def find_links(lines: Lines, project: Texts, sources: Sources) -> list[str]:
+def find_links(lines: RequirementLines, project: DecodedFiles, sources: DependencySources) -> list[str]:
     """The directories of the project that requirement files look for archives in; what cannot be honoured goes to
     `sources.wrong`."""
     found: list[str] = []
@@ -48,16 +48,16 @@ def find_links(lines: Lines, project: Texts, sources: Sources) -> list[str]:
             continue
         why = f"`{line}`: {inner[0]} has no archive that is part of the project"
         hint = "files that git ignores are none of it: commit them, or name each: `NAME @ file:./DIRECTORY/FILE`"
-        sources.wrong.setdefault(line, Wrong(message=why, hint=hint, file=file, line=number))
+        sources.wrong.setdefault(line, WrongSource(message=why, hint=hint, file=file, line=number))
     return found
 
 
-def _outside(line: str, place: str, file: str, number: int) -> Wrong:
+def _outside(line: str, place: str, file: str, number: int) -> WrongSource:
     hint = "directories of this machine are named in its own configuration: `pip config set global.find-links`"
-    return Wrong(message=f"`{line}`: {place} is outside of the project", hint=hint, file=file, line=number)
+    return WrongSource(message=f"`{line}`: {place} is outside of the project", hint=hint, file=file, line=number)
 
 
-def wrong(line: str, file: str, number: int, files: Inputs) -> Wrong | None:
+def wrong(line: str, file: str, number: int, files: PipInputs) -> WrongSource | None:
     """What is wrong with the directory that a line names, as far as the project's files tell."""
     value = _value(line)
     if not value or "${" in value:  # a variable, of which pip puts in the value
@@ -77,7 +77,7 @@ def wrong(line: str, file: str, number: int, files: Inputs) -> Wrong | None:
         why, hint = f"the layer does not depend on {there[0]}", f"name it: `inputs: [{there[0]}]`"
     else:
         return None
-    return Wrong(message=f"`{line}`: {why}", hint=hint, file=file, line=number, code="requirements")
+    return WrongSource(message=f"`{line}`: {why}", hint=hint, file=file, line=number, code="requirements")
 
 
 def seen(line: str, file: str, known: Collection[str], directory: str) -> str:

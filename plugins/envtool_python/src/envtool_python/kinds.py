@@ -12,14 +12,14 @@ from envtool_python import python_versions
 from envtool_python.dependency_sources import SOURCES
 from envtool_python.editable import ASIDE, BUILD_FILES, METADATA_FILES, MODULES, VERSIONS
 from envtool_python.pins import PINS, fetches, files_of, kept
-from envtool_python.pip_calls import Inputs, archives_of, asks_project, check, directories_of, facts_at, wanted
+from envtool_python.pip_calls import PipInputs, archives_of, asks_project, check, directories_of, facts_at, wanted
 from envtool_python.program import inside_binds, inside_command
 from envtool_python.requirements import unique
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from envtool_python.metadata import Facts
+    from envtool_python.metadata import ProjectMetadata
     from envtool_python.resolver import Resolver
 
 VENV = "/opt/venv"
@@ -52,7 +52,7 @@ _COMMON: dict[str, api.Json] = {
 }
 
 
-class _Venv(api.Kind):
+class _VenvKind(api.Kind):
     """What both kinds share: they own a virtual environment."""
 
     needs_only: ClassVar[bool] = True
@@ -115,7 +115,7 @@ class _Venv(api.Kind):
     whole: ClassVar[bool] = False  # True: its inputs are the whole project
 
 
-class Pip(_Venv):
+class Pip(_VenvKind):
     """`pip: [attrs, "pytest>=8"]`: packages in a virtual environment, pinned to exact files."""
 
     name: ClassVar[str] = "pip"
@@ -186,7 +186,7 @@ class Pip(_Venv):
         """Are all files that it names there, and all lines requirements? Raises ResolveError, SpecError."""
         chosen = _options(request.options)
         named = [*self.inputs(chosen), *self.optional_inputs(chosen), *self.asked_inputs(chosen)]
-        check(chosen, Inputs(request, site, ahead=named))
+        check(chosen, PipInputs(request, site, ahead=named))
 
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
         """Settle every requirement to a file. Raises ResolveError, FetchError."""
@@ -194,7 +194,7 @@ class Pip(_Venv):
         from envtool_python.versions import pretended
 
         chosen = _options(request.options)
-        files = Inputs(request, site)
+        files = PipInputs(request, site)
         asked = wanted(chosen, files)
         resolver = Resolver(
             site, python=_python(chosen), venv=_path(chosen), index=chosen.get("index", ""), base_kind=request.base_kind
@@ -228,7 +228,7 @@ class Pip(_Venv):
         return _count(sum(entry["use"] == "install" for entry in files_of(pins)), "package")
 
 
-class PythonProject(_Venv):
+class PythonProject(_VenvKind):
     """`python-project: {}`: the project itself, installed into the virtual environment of the layer it needs."""
 
     name: ClassVar[str] = "python-project"
@@ -277,7 +277,7 @@ class PythonProject(_Venv):
     def check(self, request: api.Request, site: api.Site) -> None:
         """Is there a project? Raises ResolveError."""
         root = posixpath.normpath(_options(request.options).get("root", "."))
-        _buildable(Inputs(request, site, ahead=[posixpath.join(root, name) for name in BUILD_FILES]), root)
+        _buildable(PipInputs(request, site, ahead=[posixpath.join(root, name) for name in BUILD_FILES]), root)
 
     def resolve(self, request: api.Request, site: api.Site) -> api.Json:
         """Settle what its build needs. Raises ResolveError, FetchError."""
@@ -286,7 +286,7 @@ class PythonProject(_Venv):
 
         chosen = _options(request.options)
         root = posixpath.normpath(chosen.get("root", "."))
-        facts = _buildable(Inputs(request, site), root)
+        facts = _buildable(PipInputs(request, site), root)
         install = chosen.get("install") or facts.install
         resolver = Resolver(
             site, python=_python(chosen), venv=_path(chosen), index=chosen.get("index", ""), base_kind=request.base_kind
@@ -408,7 +408,7 @@ def _indices(pins: api.Json, use: str) -> list[api.Json]:
     return [index for index, entry in enumerate(files_of(pins)) if entry["use"] == use]
 
 
-def _buildable(files: Inputs, root: str) -> Facts:
+def _buildable(files: PipInputs, root: str) -> ProjectMetadata:
     """The facts of the project in `root`. Raises ResolveError (code no-project) where there is none."""
     facts = facts_at(files, _prefix(root))
     if not facts.buildable:

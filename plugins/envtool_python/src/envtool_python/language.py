@@ -20,11 +20,11 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from envtool import api
-from envtool_python.decode import Below, Texts, Tree, WrongFileError, line_of
-from envtool_python.dependency_sources import INDEX, SOURCES, Sources, Wrong, is_directory
+from envtool_python.decode import DecodedFiles, SubdirectoryReader, TreeReader, WrongFileError, line_of
+from envtool_python.dependency_sources import INDEX, SOURCES, DependencySources, WrongSource, is_directory
 from envtool_python.editable import build_text, decisive_files
 from envtool_python.find_links import find_links
-from envtool_python.metadata import Facts, read_facts
+from envtool_python.metadata import ProjectMetadata, read_facts
 from envtool_python.project_indexes import bounded, index_of
 from envtool_python.python_versions import known, python_wrong
 from envtool_python.requirement_checks import fault, faults
@@ -94,7 +94,7 @@ class Python(api.Language):
         return self._known[asked]
 
     def _new_layers(self, env: api.EnvDraft, project: api.Project) -> tuple[api.LayerDraft, ...]:
-        texts = Texts(project)
+        texts = DecodedFiles(project)
         try:
             return _layers(env, texts, read_facts(texts))
         except WrongFileError as error:
@@ -105,7 +105,7 @@ class Python(api.Language):
             raise api.SpecError((problem,)) from None
         except WrongRequirementError as error:
             if error.file:
-                place = Wrong(
+                place = WrongSource(
                     message=str(error), hint=error.hint, file=error.file, line=error.line, code="requirements"
                 )
                 check(env, texts, [place])
@@ -114,12 +114,12 @@ class Python(api.Language):
             ) from None
 
 
-def _layers(env: api.EnvDraft, project: Texts, facts: Facts) -> tuple[api.LayerDraft, ...]:
+def _layers(env: api.EnvDraft, project: DecodedFiles, facts: ProjectMetadata) -> tuple[api.LayerDraft, ...]:
     options: Mapping[str, Any] = env.options
-    names = _Names((*env.layer_names, *env.above))
+    names = _LayerNames((*env.layer_names, *env.above))
     python = str(options.get("python", "python3"))
     install = options.get("install") or _install(facts)
-    sources = Sources(project, options.get("sources", {}), depth_of(env.directory))
+    sources = DependencySources(project, options.get("sources", {}), depth_of(env.directory))
     pip, wrong = pip_of(env, project, facts, sources)
     check(env, project, [*wrong, *sources.wrong.values(), *python_wrong(env, project, facts)])
     local = {name: place for name, place in sources.chosen.items() if is_directory(place)}
@@ -145,7 +145,11 @@ def _layers(env: api.EnvDraft, project: Texts, facts: Facts) -> tuple[api.LayerD
         asked = {}
     for name, place in local.items():
         other = read_facts(project, f"{place}/")
-        add(f"project-{name}", "python-project", _project(Below(project, place), other, other.install, root=place))
+        add(
+            f"project-{name}",
+            "python-project",
+            _project(SubdirectoryReader(project, place), other, other.install, root=place),
+        )
     if install != "none":
         add("project", "python-project", {**_project(project, facts, install), **asked, **version})
     return tuple(drafts)
@@ -156,7 +160,7 @@ def depth_of(directory: str) -> int:
     return len([part for part in directory.split("/") if part not in ("", ".")])
 
 
-def _project(project: Tree, facts: Facts, install: str, *, root: str = "") -> dict[str, api.Json]:
+def _project(project: TreeReader, facts: ProjectMetadata, install: str, *, root: str = "") -> dict[str, api.Json]:
     """The options of a layer that installs the project in `root`, whose files `project` has."""
     chosen: dict[str, api.Json] = {"root": root} if root else {}
     chosen["install"] = install
@@ -172,7 +176,7 @@ def _in(root: str, paths: Iterable[str]) -> list[str]:
     return [f"{root}/{path}" if root else path for path in paths]
 
 
-class _Names:
+class _LayerNames:
     """Layer names that the env does not have yet."""
 
     def __init__(self, taken: tuple[str, ...]) -> None:
@@ -185,15 +189,15 @@ class _Names:
         return name
 
 
-def _install(facts: Facts) -> str:
+def _install(facts: ProjectMetadata) -> str:
     if not facts.installable:
         return "none"
     return facts.install
 
 
 def pip_of(
-    env: api.EnvDraft, project: Texts, facts: Facts, sources: Sources
-) -> tuple[dict[str, api.Json], tuple[Wrong, ...]]:
+    env: api.EnvDraft, project: DecodedFiles, facts: ProjectMetadata, sources: DependencySources
+) -> tuple[dict[str, api.Json], tuple[WrongSource, ...]]:
     """The pip layer's options, empty where nothing is required, and what of its indexes and bounds cannot be honoured.
     Requirement strings are written out, so that the layer depends on them and not on whatever else pyproject.toml says.
     """
@@ -254,9 +258,9 @@ def pip_of(
 
 
 def _faults(
-    env: api.EnvDraft, project: Texts, facts: Facts, sources: Sources,
+    env: api.EnvDraft, project: DecodedFiles, facts: ProjectMetadata, sources: DependencySources,
     lines: Iterable[str], toxs: Collection[str], found: Any,
-) -> list[Wrong]:  # fmt: skip
+) -> list[WrongSource]:  # fmt: skip
     """What pip would refuse of the lines, each with its place; right lines of requirement files go to `sources`."""
     options: Mapping[str, Any] = env.options
     own = options.get("packages", ())
@@ -273,17 +277,17 @@ def _faults(
     return bad
 
 
-def _read_below(project: Texts, sources: Sources) -> list[str]:
+def _read_below(project: DecodedFiles, sources: DependencySources) -> list[str]:
     """What decides the metadata of the project's own directories that requirements come from."""
     found: list[str] = []
     for place in sources.chosen.values():
         if is_directory(place):
-            decisive, by_name = decisive_files(Below(project, place), read_facts(project, f"{place}/"))
+            decisive, by_name = decisive_files(SubdirectoryReader(project, place), read_facts(project, f"{place}/"))
             found += _in(place, unique((*decisive, *by_name))) or [place]
     return found
 
 
-def _added(project: Texts, facts: Facts, names: Collection[str]) -> list[str]:
+def _added(project: DecodedFiles, facts: ProjectMetadata, names: Collection[str]) -> list[str]:
     """What we add by ourselves to the requirements of these names: pytest and its plugins, where there are tests."""
     if not has_tests(project, facts):
         return []
@@ -293,7 +297,7 @@ def _added(project: Texts, facts: Facts, names: Collection[str]) -> list[str]:
     return adds
 
 
-def check(env: api.EnvDraft, project: Texts, wrong: Iterable[Wrong]) -> None:
+def check(env: api.EnvDraft, project: DecodedFiles, wrong: Iterable[WrongSource]) -> None:
     """Raises SpecError that tells all of these."""
     problems = []
     for each in wrong:

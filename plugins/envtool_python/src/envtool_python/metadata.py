@@ -20,7 +20,7 @@ from envtool_python.requirements import name_of, own_extras
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from envtool_python.decode import Files
+    from envtool_python.decode import FileReader
 
 COMPILING = (
     "mesonpy",
@@ -41,7 +41,7 @@ _EXTENSIONS = re.compile(r"\b(ext_modules|cffi_modules|rust_extensions|cmdclass_
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class ProjectMetadata:
     """A project. `dependencies` is None where only running its build backend tells (dynamic, setup.py)."""
 
     name: str = ""
@@ -67,7 +67,7 @@ class Facts:
         return "wheel" if by_wheel else "editable"
 
 
-def read_facts(project: Files, root: str = "") -> Facts:
+def read_facts(project: FileReader, root: str = "") -> ProjectMetadata:
     """The facts of the project at `root` ("" or "sub/"). Raises WrongFileError."""
     text = project.read(f"{root}pyproject.toml")
     setup = project.read(f"{root}setup.py")
@@ -85,7 +85,7 @@ def read_facts(project: Files, root: str = "") -> Facts:
     )
     dependencies, extras = _dependencies(meta, tools, old, name, buildable=buildable)
     version_unknown = "version" in dynamic or "version" not in meta
-    return Facts(
+    return ProjectMetadata(
         name=name,
         installable=installable,
         buildable=buildable,
@@ -104,7 +104,7 @@ def read_facts(project: Files, root: str = "") -> Facts:
     )
 
 
-def _is_package(project: Files, root: str, *, has_setup: bool, system: bool, tools: Mapping[str, Any]) -> bool:
+def _is_package(project: FileReader, root: str, *, has_setup: bool, system: bool, tools: Mapping[str, Any]) -> bool:
     """See layout.py: what the project says, else whether there is a build system, else what setuptools would find."""
     answer = package_layout.said(tools)
     if answer is not None:
@@ -120,7 +120,7 @@ def _is_package(project: Files, root: str, *, has_setup: bool, system: bool, too
 
 
 def _dependencies(
-    meta: Mapping[str, Any], tools: Mapping[str, Any], old: _Old, name: str, *, buildable: bool
+    meta: Mapping[str, Any], tools: Mapping[str, Any], old: _SetupMetadata, name: str, *, buildable: bool
 ) -> tuple[tuple[str, ...] | None, dict[str, tuple[str, ...]]]:
     """What the project requires, None where only its build backend knows, and its extras."""
     extras = {str(key): tuple(map(str, value)) for key, value in table(meta, "optional-dependencies").items()}
@@ -161,7 +161,7 @@ def _plain_editable(line: str) -> str:
     return f"{match.group(2)} @ {match.group(1)}" if match else line
 
 
-def _requires_python(meta: Mapping[str, Any], tools: Mapping[str, Any], old: _Old) -> str:
+def _requires_python(meta: Mapping[str, Any], tools: Mapping[str, Any], old: _SetupMetadata) -> str:
     if isinstance(meta.get("requires-python"), str):
         return str(meta["requires-python"])
     poetry = table(table(tools, "poetry"), "dependencies").get("python")
@@ -169,7 +169,7 @@ def _requires_python(meta: Mapping[str, Any], tools: Mapping[str, Any], old: _Ol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Old:
+class _SetupMetadata:
     """What setup.cfg and setup.py write out, as far as reading tells."""
 
     name: str = ""
@@ -178,7 +178,7 @@ class _Old:
     tests: tuple[str, ...] = ()
 
 
-def _setuptools(setup: str | None, config: str | None) -> _Old:
+def _setuptools(setup: str | None, config: str | None) -> _SetupMetadata:
     import configparser
 
     parser = configparser.RawConfigParser(strict=False, allow_no_value=True)
@@ -193,7 +193,7 @@ def _setuptools(setup: str | None, config: str | None) -> _Old:
     for key, value in (written["extras_require"] if isinstance(written.get("extras_require"), dict) else {}).items():
         extras[str(key).partition(":")[0]] = _text_lines(value)
     extras.pop("", None)  # `:marker`: of no extra
-    return _Old(
+    return _SetupMetadata(
         name=str(written.get("name") or sections.get("metadata", {}).get("name", "")),
         python=str(written.get("python_requires") or options.get("python_requires", "")),
         extras=extras,

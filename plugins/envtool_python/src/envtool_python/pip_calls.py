@@ -15,17 +15,26 @@ from envtool_python.dependency_sources import (
     ARCHIVES,
     INDEX,
     PROJECTS,
-    Sources,
-    Wrong,
+    DependencySources,
+    WrongSource,
     at,
     is_archive,
     is_directory,
     is_url,
 )
 from envtool_python.editable import BUILD_FILES
-from envtool_python.metadata import Facts, read_facts
+from envtool_python.metadata import ProjectMetadata, read_facts
 from envtool_python.requirement_checks import faults
-from envtool_python.requirements import Lines, WrongRequirementError, extra, flatten, group, name_of, own_extras, unique
+from envtool_python.requirements import (
+    RequirementLines,
+    WrongRequirementError,
+    extra,
+    flatten,
+    group,
+    name_of,
+    own_extras,
+    unique,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -35,13 +44,13 @@ SPEC = "the spec"  # the file of what stands in the layer's own options
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class PipRequest:
     """What pip is asked for: `calls` are lines for one call each, all of which go into one environment; `directories`
     are those of the project that names come from. `extras` of the project are asked for where only its build backend
     can say what they require (None otherwise), in the call of that number.
     """
 
-    facts: Facts
+    facts: ProjectMetadata
     calls: tuple[tuple[str, ...], ...]
     constraints: tuple[str, ...]
     directories: Mapping[str, str]
@@ -50,20 +59,20 @@ class Asked:
     places: Mapping[str, str]  # a name that is required -> file and line, as in "requirements.txt:3", where it is known
 
 
-def wanted(chosen: Mapping[str, Any], files: Inputs) -> Asked:
+def wanted(chosen: Mapping[str, Any], files: PipInputs) -> PipRequest:
     """Read what the options name. Raises ResolveError."""
     try:
         return _wanted(chosen, files)
     except (WrongFileError, WrongRequirementError) as error:
         raise _wrong(error, files) from None
-    except _OutsideError as error:
+    except _UndeclaredInputError as error:
         raise api.ResolveError(
             f"{error} is included, but the layer does not depend on it", code="requirements",
             hint=f"name it: `inputs: [{error}]`",
         ) from None  # fmt: skip
 
 
-def check(chosen: Mapping[str, Any], files: Inputs) -> None:
+def check(chosen: Mapping[str, Any], files: PipInputs) -> None:
     """Raises ResolveError, SpecError as `wanted`; what the layer names and is not there is for others to tell."""
     named = (*chosen.get("requirements", ()), *chosen.get("constraints", ()))
     try:
@@ -74,16 +83,16 @@ def check(chosen: Mapping[str, Any], files: Inputs) -> None:
     wanted(chosen, files)
 
 
-def _wanted(chosen: Mapping[str, Any], files: Inputs) -> Asked:
+def _wanted(chosen: Mapping[str, Any], files: PipInputs) -> PipRequest:
     wrong = [*_absent(chosen, files), *faults(chosen.get("packages", ()), SPEC, 0, written=True)]
     places: dict[str, str] = {}
-    facts = read_facts(files) if asks_project(chosen) or chosen.get("groups") else Facts()
-    sources = Sources(files, chosen.get("sources", {}), depth=files.depth)
+    facts = read_facts(files) if asks_project(chosen) or chosen.get("groups") else ProjectMetadata()
+    sources = DependencySources(files, chosen.get("sources", {}), depth=files.depth)
     bounded = flatten(files.read, (), chosen.get("constraints", ()))
     extras = [*chosen.get("extras", ())] if asks_project(chosen) else None
     calls: list[tuple[str, ...]] = []
     packages = [_linked(line, SPEC, 0, files, wrong) for line in chosen.get("packages", ())]
-    rest: list[str] = sources.place(packages, Facts(), file=SPEC)
+    rest: list[str] = sources.place(packages, ProjectMetadata(), file=SPEC)
     constraints = [*_bounds(bounded, files, wrong), *chosen.get("bounds", ())]
     for path in chosen.get("requirements", ()):
         found = flatten(files.read, [path])
@@ -99,7 +108,7 @@ def _wanted(chosen: Mapping[str, Any], files: Inputs) -> Asked:
                 continue
             places.setdefault(name_of(line), f"{file}:{number}")
             told = _linked(line, file, number, files, wrong)
-            lines += [told] if told != line else sources.place([line], Facts(), file=file, line=number)
+            lines += [told] if told != line else sources.place([line], ProjectMetadata(), file=file, line=number)
         if found.moded:  # a hash or an option holds for all of a call: for this file alone
             calls.append(unique(lines))
         else:
@@ -122,7 +131,7 @@ def _wanted(chosen: Mapping[str, Any], files: Inputs) -> Asked:
     if rest or asked is not None:
         calls.append(unique(rest))
     adds = chosen.get("adds", ())
-    return Asked(
+    return PipRequest(
         facts=facts,
         calls=(*calls, unique(adds)) if adds else tuple(calls),
         constraints=unique(constraints),
@@ -133,22 +142,22 @@ def _wanted(chosen: Mapping[str, Any], files: Inputs) -> Asked:
     )
 
 
-def _linked(line: str, file: str, number: int, files: Inputs, wrong: list[Wrong]) -> str:
+def _linked(line: str, file: str, number: int, files: PipInputs, wrong: list[WrongSource]) -> str:
     """A line as pip in a container is to be told it; what is wrong with a directory that it names goes to `wrong`."""
     if bad := find_links.wrong(line, file, number, files):
         wrong.append(bad)
     return find_links.seen(line, "" if file == SPEC else file, files.known, files.directory)
 
 
-def _bounds(found: Lines, files: Inputs, wrong: list[Wrong]) -> list[str]:
+def _bounds(found: RequirementLines, files: PipInputs, wrong: list[WrongSource]) -> list[str]:
     """The constraints of files, as `_linked`."""
     return [_linked(line, *found.places.get(line, (SPEC, 0)), files, wrong) for line in found.constraints]
 
 
-def _absent(chosen: Mapping[str, Any], files: Inputs) -> list[Wrong]:
+def _absent(chosen: Mapping[str, Any], files: PipInputs) -> list[WrongSource]:
     """Directories that the layer's own `sources` name, and in which there is no project."""
     return [
-        Wrong(
+        WrongSource(
             message=f"`sources: {{{name}: {place}}}`: there is no project in {place} (no {', '.join(PROJECTS)})",
             hint="write the path of a directory of the project that has one, of a wheel or source archive in it "
             f"(it ends in {', '.join(ARCHIVES[:3])}), the URL of one, or `{INDEX}`",
@@ -160,7 +169,7 @@ def _absent(chosen: Mapping[str, Any], files: Inputs) -> list[Wrong]:
     ]
 
 
-def _check_sources(sources: Sources, wrong: list[Wrong], files: Inputs) -> None:
+def _check_sources(sources: DependencySources, wrong: list[WrongSource], files: PipInputs) -> None:
     """Raises SpecError for lines and sources that are wrong, all at once; ResolveError where a requirement comes from
     no index, and the layer does not say so."""
     found = [*wrong, *sources.wrong.values()]
@@ -191,21 +200,21 @@ def archives_of(chosen: Mapping[str, Any]) -> list[str]:
     return [place for place in chosen.get("sources", {}).values() if is_archive(place)]
 
 
-def _wrong(error: WrongFileError | WrongRequirementError, files: Inputs) -> api.ResolveError | api.SpecError:
+def _wrong(error: WrongFileError | WrongRequirementError, files: PipInputs) -> api.ResolveError | api.SpecError:
     if isinstance(error, WrongFileError):
         where = f"{error.file}:{error.line}:{error.column}"
         return api.ResolveError(f"{where}: {error}", code="pyproject", hint=error.hint)
     if error.file:
-        place = Wrong(message=str(error), hint=error.hint, file=error.file, line=error.line, code="requirements")
+        place = WrongSource(message=str(error), hint=error.hint, file=error.file, line=error.line, code="requirements")
         return api.SpecError((files.problem(place),))
     return api.ResolveError(str(error), code="requirements", hint=error.hint)
 
 
-class _OutsideError(LookupError):
+class _UndeclaredInputError(LookupError):
     """A file exists, but is not among the inputs."""
 
 
-class Inputs:
+class PipInputs:
     """The project's files as a layer may read them: what is not among its inputs does not exist."""
 
     def __init__(self, request: api.Request, site: api.Site, ahead: Iterable[str] | None = None) -> None:
@@ -234,7 +243,7 @@ class Inputs:
             if posixpath.basename(path) in BUILD_FILES:
                 return None
             if not self.reached(path):
-                raise _OutsideError(path)
+                raise _UndeclaredInputError(path)
         return text_of(content, path)
 
     def has(self, path: str) -> str:
@@ -252,7 +261,7 @@ class Inputs:
             return any(_may_reach(pattern, whole) for pattern in self.known)
         return whole == "." or any(known == whole or known.startswith(f"{whole}/") for known in self.known)
 
-    def problem(self, wrong: Wrong) -> api.Problem:
+    def problem(self, wrong: WrongSource) -> api.Problem:
         """The same at its place: of the layer's own options, where that stands in the spec."""
         where, text = self.where, ""
         if wrong.file != SPEC:
@@ -260,7 +269,7 @@ class Inputs:
             where = api.Where(file=whole, line=wrong.line or 1, column=1)
             try:
                 found = (self.read(wrong.file) or "").splitlines()[where.line - 1 : where.line]
-            except (_OutsideError, WrongFileError, api.ResolveError):
+            except (_UndeclaredInputError, WrongFileError, api.ResolveError):
                 found = []
             text = found[0] if found else ""
         return api.Problem(where=where, message=wrong.message, code=wrong.code, hint=wrong.hint, text=text, width=0)
@@ -278,7 +287,7 @@ def _may_reach(pattern: str, whole: str) -> bool:
     return True
 
 
-def facts_at(files: Inputs, prefix: str) -> Facts:
+def facts_at(files: PipInputs, prefix: str) -> ProjectMetadata:
     """The facts of the project at `prefix`. Raises ResolveError."""
     try:
         return read_facts(files, prefix)

@@ -34,7 +34,7 @@ _SECRET = re.compile(r"(?<=://)[^/@\s'\"]+@")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Index:
+class PipConfig:
     """Variables and files that make pip in a container look where the host's pip looks."""
 
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -82,7 +82,7 @@ def parse(listing: str) -> dict[str, str]:
     return {option: text for option, (_, text) in found.items()}
 
 
-def index_of(options: Mapping[str, str]) -> Index:
+def index_of(options: Mapping[str, str]) -> PipConfig:
     """What a container needs for these options of pip's."""
     variables: dict[str, str] = {}
     binds: dict[str, api.Bind] = {}
@@ -102,7 +102,7 @@ def index_of(options: Mapping[str, str]) -> Index:
             target = f"{TOOLS}/{option}.pem"
             variables["PIP_" + option.upper().replace("-", "_")] = target
             binds[target] = api.Bind(source=os.path.realpath(source), target=target)
-    return Index(variables=variables, binds=tuple(binds.values()), secrets=secrets)
+    return PipConfig(variables=variables, binds=tuple(binds.values()), secrets=secrets)
 
 
 def _secret(url: str) -> Iterable[tuple[str, str]]:
@@ -124,7 +124,7 @@ def _directory(place: str) -> Iterable[api.Bind]:
         yield api.Bind(source=os.path.realpath(path), target=path)
 
 
-def read_index(site: api.Site) -> Index:
+def read_index(site: api.Site) -> PipConfig:
     """The host's configuration, as its own pip reads it; its file URLs are this machine's own. Raises ResolveError
     where pip cannot be started."""
     index = index_of(parse(host_pip("config", "list")))

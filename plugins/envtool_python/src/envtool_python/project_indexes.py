@@ -13,21 +13,21 @@ import tomllib
 from typing import TYPE_CHECKING, Any
 
 from envtool_python.decode import line_of
-from envtool_python.dependency_sources import INDEX, Wrong
+from envtool_python.dependency_sources import INDEX, WrongSource
 from envtool_python.poetry import table
 from envtool_python.requirements import name_of, unique
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from envtool_python.decode import Files
-    from envtool_python.dependency_sources import Sources
-    from envtool_python.metadata import Facts
+    from envtool_python.decode import FileReader
+    from envtool_python.dependency_sources import DependencySources
+    from envtool_python.metadata import ProjectMetadata
 
 _HINT = f"pip has no order of indexes; to look where this machine's pip looks: `sources: {{'*': {INDEX}}}` in the env"
 
 
-def index_of(project: Files, facts: Facts, root: str = "") -> tuple[str, tuple[Wrong, ...]]:
+def index_of(project: FileReader, facts: ProjectMetadata, root: str = "") -> tuple[str, tuple[WrongSource, ...]]:
     """The URL of the index that replaces the usual one ("" where none does), and what cannot be honoured."""
     uv, file = table(facts.tools, "uv"), f"{root}pyproject.toml"
     own = project.read(f"{root}uv.toml")
@@ -40,7 +40,7 @@ def index_of(project: Files, facts: Facts, root: str = "") -> tuple[str, tuple[W
         return "".join(first), ()
     text = project.read(file) or ""
     wrong = tuple(
-        Wrong(
+        WrongSource(
             message=f"files may come from {place}, beside the usual index",
             hint=_HINT,
             file=file,
@@ -100,8 +100,8 @@ def _line(text: str, place: str) -> int:
 
 
 def bounded(
-    lines: list[str], top: Facts, root: str, sources: Sources, packages: Iterable[str]
-) -> tuple[list[str], list[str], tuple[Wrong, ...]]:
+    lines: list[str], top: ProjectMetadata, root: str, sources: DependencySources, packages: Iterable[str]
+) -> tuple[list[str], list[str], tuple[WrongSource, ...]]:
     """The lines with what stands over them, the bounds for whatever else requires a name, and what pip cannot do: it
     has no word for a requirement that holds under a condition alone, or that is dropped wherever it is. The spec's own
     `packages` come before all of these.
@@ -112,7 +112,7 @@ def bounded(
     file = f"{root}pyproject.toml"
     text = sources.project.read(file)
     wrong = [
-        Wrong(
+        WrongSource(
             message=f"`{line}` is to {what} wherever it is required, which pip cannot",
             hint=f"say in the env what to take: `packages: [{name_of(line)}]`, with a version",
             file=file,
@@ -137,7 +137,7 @@ def bounded(
     return lines, [*unique(bounds)], tuple(wrong)
 
 
-def bounds_of(facts: Facts) -> tuple[list[str], list[str]]:
+def bounds_of(facts: ProjectMetadata) -> tuple[list[str], list[str]]:
     """Constraints that a project sets on whatever requires a name, and lines that stand over every requirement of
     theirs: uv's constraint-dependencies and override-dependencies, PDM's overrides."""
     uv = table(facts.tools, "uv")
@@ -152,7 +152,7 @@ def bounds_of(facts: Facts) -> tuple[list[str], list[str]]:
     return constraints, overrides
 
 
-def excluded(facts: Facts) -> list[str]:
+def excluded(facts: ProjectMetadata) -> list[str]:
     """Names that nothing may bring: uv's exclude-dependencies, PDM's excludes."""
     resolution = table(table(facts.tools, "pdm"), "resolution")
     found = [*table(facts.tools, "uv").get("exclude-dependencies", ()), *resolution.get("excludes", ())]

@@ -9,14 +9,14 @@ import re
 import shutil
 from typing import TYPE_CHECKING
 
-from envtool_python.dependency_sources import Wrong
+from envtool_python.dependency_sources import WrongSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from envtool import api
-    from envtool_python.decode import Files
-    from envtool_python.metadata import Facts
+    from envtool_python.decode import FileReader
+    from envtool_python.metadata import ProjectMetadata
 
 # The python3 of releases, which does not change while they last.
 SUITES = {
@@ -29,7 +29,7 @@ HOST_PATH = "/usr/local/bin:/usr/bin:/bin"
 _PATCHES = 60  # more than any minor version of Python has had
 
 
-def python_wrong(env: api.EnvDraft, project: Files, facts: Facts) -> Iterator[Wrong]:
+def python_wrong(env: api.EnvDraft, project: FileReader, facts: ProjectMetadata) -> Iterator[WrongSource]:
     """That the project wants another Python than the base has, where both are known."""
     name = str(env.options.get("python", "python3"))
     version = known(env)
@@ -37,7 +37,7 @@ def python_wrong(env: api.EnvDraft, project: Files, facts: Facts) -> Iterator[Wr
         return
     has = f"base {_suite(env) or env.base_kind} has" if name == "python3" else "`python:` names"
     file, line = place(project)
-    yield Wrong(
+    yield WrongSource(
         message=wanted(facts.requires_python, f"{has} {version[0]}.{version[1]}"),
         hint=hint(facts.requires_python),
         file=file,
@@ -63,7 +63,7 @@ def suite_for(specifier: str) -> str:
     return next((suite for suite, version in _DEBIAN.items() if fits(specifier, version)), "")
 
 
-def place(project: Files) -> tuple[str, int]:
+def place(project: FileReader) -> tuple[str, int]:
     """The file and the line that say which Python is wanted."""
     words = re.compile(r"^\s*[\"']?(requires-python|python_requires|python)[\"']?\s*=")
     for file in ("pyproject.toml", "setup.cfg", "setup.py"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from envtool_python.dependency_sources import ARCHIVES, Wrong
+from envtool_python.dependency_sources import ARCHIVES, WrongSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -122,7 +122,9 @@ def _url(line: str, scheme: str) -> tuple[str, str]:
     return "", ""
 
 
-def faults(lines: Iterable[str], file: str, number: int, *, written: bool = False) -> list[Wrong]:
+def faults(lines: Iterable[str], file: str, number: int, *, written: bool = False) -> list[WrongSource]:
     """What is wrong with these lines in themselves, each at that place."""
     found = [fault(line, written=written) for line in lines]
-    return [Wrong(message=why, hint=hint, file=file, line=number, code="requirements") for why, hint in found if why]
+    return [
+        WrongSource(message=why, hint=hint, file=file, line=number, code="requirements") for why, hint in found if why
+    ]

@@ -37,7 +37,7 @@ class WrongRequirementError(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lines:
+class RequirementLines:
     """What pip is asked for. `extras` is None where no file names the project itself (`-e .[test]`)."""
 
     requirements: tuple[str, ...] = ()
@@ -68,14 +68,14 @@ def unique(lines: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(lines))
 
 
-def flatten(read: Read, files: Iterable[str], constraints: Iterable[str] = ()) -> Lines:
+def flatten(read: Read, files: Iterable[str], constraints: Iterable[str] = ()) -> RequirementLines:
     """All lines of these files with every nested `-r` and `-c` followed. Raises WrongRequirementError."""
     state = _Flattening(read)
     for path in files:
         state.file(path, constraint=False, parent="")
     for path in constraints:
         state.file(path, constraint=True, parent="")
-    return Lines(
+    return RequirementLines(
         requirements=unique(state.requirements),
         constraints=unique(state.constraints),
         extras=None if state.extras is None else unique(state.extras),

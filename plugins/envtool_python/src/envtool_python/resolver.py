@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 from envtool import api
 from envtool_python import missing_libraries
 from envtool_python.pins import Entry, in_project
-from envtool_python.pip_config import Index, closed, file_name, host_pip, last_words, of_backend, read_index, redacted
+from envtool_python.pip_config import (
+    PipConfig,
+    closed,
+    file_name,
+    host_pip,
+    last_words,
+    of_backend,
+    read_index,
+    redacted,
+)
 from envtool_python.pip_messages import explained
 from envtool_python.program import NO_PYTHON, TOOLS, inside_binds, inside_command
 from envtool_python.simple_index import replacing
@@ -70,7 +79,7 @@ class Resolver:
         self.python = python
         self.base_kind = base_kind  # for hints
         self.venv = venv
-        self.index: Index = replacing(read_index(site), index)
+        self.index: PipConfig = replacing(read_index(site), index)
         self.files: list[Entry] = []
         self.places: Mapping[str, str] = {}  # of requirements, for what is said of them: Asked.places
         self.info: dict[str, Any] = {}
@@ -238,7 +247,7 @@ def _pin(entry: Entry, build: list[str], use: str) -> Entry:
     return pinned
 
 
-def fetch_of(entry: Entry, index: Index) -> api.Fetch:
+def fetch_of(entry: Entry, index: PipConfig) -> api.Fetch:
     """The fetch of a pinned file."""
     url = str(entry["url"])
     return api.Fetch(url=index.opened(url), sha256=entry["sha256"], name=file_name(url), size=int(entry["size"]))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urljoin, urlsplit
 
 from envtool import api
-from envtool_python.pip_config import Index, closed, file_name, host_pip, read_index
+from envtool_python.pip_config import PipConfig, closed, file_name, host_pip, read_index
 from envtool_python.requirements import normal
 
 if TYPE_CHECKING:
@@ -42,13 +42,13 @@ def located(
         return [*pool.map(one, fetches)]
 
 
-def _find(fetch: api.Fetch, name: str, index: Index, site: api.Site) -> str:
+def _find(fetch: api.Fetch, name: str, index: PipConfig, site: api.Site) -> str:
     fitting = [url for url in pages(index, name, site) if file_name(url) == fetch.name]
     # of several, that whose link has this hash; where links have none, the fetch checks it
     return closed(next((url for url in fitting if fetch.sha256 in urlsplit(url).fragment), "".join(fitting[:1])))
 
 
-def replacing(index: Index, url: str) -> Index:
+def replacing(index: PipConfig, url: str) -> PipConfig:
     """The index with this one in the place of the usual one, and of those beside it. Where this machine has a mirror of
     the usual one, or looks there already, its own configuration stands; likewise where it knows no index at all."""
     variables = dict(index.variables)
@@ -74,7 +74,7 @@ def _usual() -> str:
     return default_index(host_pip("install", "--help", variables={"COLUMNS": "300"}))
 
 
-class _Anchors(HTMLParser):
+class _LinkParser(HTMLParser):
     """The links of a page, absolute."""
 
     def __init__(self, url: str) -> None:
@@ -93,12 +93,12 @@ class _Anchors(HTMLParser):
 
 def links(page: str, url: str) -> list[str]:
     """Absolute URLs of a page's links, hashes and all."""
-    parser = _Anchors(url)
+    parser = _LinkParser(url)
     parser.feed(page)
     return parser.found
 
 
-def pages(index: Index, name: str, site: api.Site) -> Iterator[str]:
+def pages(index: PipConfig, name: str, site: api.Site) -> Iterator[str]:
     """All that the host's pip would look at, in its order: find-links, then the indexes."""
     variables = index.variables
     for place in variables.get("PIP_FIND_LINKS", "").split():

@@ -20,8 +20,8 @@ from envtool_python.requirements import name_of, unique
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from envtool_python.decode import Files
-    from envtool_python.metadata import Facts
+    from envtool_python.decode import FileReader
+    from envtool_python.metadata import ProjectMetadata
 
 Python: TypeAlias = "tuple[int, int] | None"  # the version of an env's Python, where it is known
 # Options of pytest, and settings, that only a plugin knows.
@@ -76,7 +76,9 @@ _MOST = 1000  # alternatives of a condition
 _INCLUDE = re.compile(r"^(?:-r|--requirement)[\s=]*(\S+)$")
 
 
-def tox_needs(project: Files, facts: Facts, python: Python = None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def tox_needs(
+    project: FileReader, facts: ProjectMetadata, python: Python = None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Requirement lines and requirement files of tox's default environment, as far as they hold for every one, or for
     tests under this Python."""
     lines: list[str] = []
@@ -93,7 +95,9 @@ def tox_needs(project: Files, facts: Facts, python: Python = None) -> tuple[tupl
     return tuple(lines), tuple(files)
 
 
-def tox_chosen(project: Files, facts: Facts, python: Python = None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def tox_chosen(
+    project: FileReader, facts: ProjectMetadata, python: Python = None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The dependency groups and the extras of the project that tox's default environment asks for."""
     bases = _tox_tables(project, facts)
     ini = [_ini(text).get("testenv", {}) for text in _tox_texts(project, facts)]
@@ -110,7 +114,7 @@ def tox_chosen(project: Files, facts: Facts, python: Python = None) -> tuple[tup
     return found[0], found[1]
 
 
-def tox_commands(project: Files, facts: Facts) -> list[str]:
+def tox_commands(project: FileReader, facts: ProjectMetadata) -> list[str]:
     """The commands of tox's default environment, as they are written, as far as they hold for every one; none where
     it has some that cannot be written in a line."""
     found: list[str] = []
@@ -125,7 +129,7 @@ def tox_commands(project: Files, facts: Facts) -> list[str]:
     return found
 
 
-def plugins_wanted(project: Files, facts: Facts) -> tuple[str, ...]:
+def plugins_wanted(project: FileReader, facts: ProjectMetadata) -> tuple[str, ...]:
     """The plugins without which pytest refuses, or ignores, the options that the project gives it."""
     settings = pytest_settings(project, facts) or {}
     given = " ".join(_words(settings.get("addopts", "")))
@@ -149,7 +153,7 @@ def _required(value: object) -> list[str]:
     return [line for line in lines if name_of(line)]
 
 
-def _tox_deps(project: Files, facts: Facts, python: Python) -> Iterator[str]:
+def _tox_deps(project: FileReader, facts: ProjectMetadata, python: Python) -> Iterator[str]:
     for base in _tox_tables(project, facts):
         yield from _holding("\n".join(line for line in base.get("deps", ()) if isinstance(line, str)), python)
     for text in _tox_texts(project, facts):
@@ -189,16 +193,16 @@ def _alternatives(condition: str) -> Iterator[str]:
         yield from itertools.islice(map("".join, itertools.product(*parts)), _MOST)
 
 
-def _tox_tables(project: Files, facts: Facts) -> list[Mapping[str, Any]]:
+def _tox_tables(project: FileReader, facts: ProjectMetadata) -> list[Mapping[str, Any]]:
     own = _toml(project.read("tox.toml") or "")
     return [table(where, "env_run_base") for where in (table(facts.tools, "tox"), own)]
 
 
-def _tox_texts(project: Files, facts: Facts) -> list[object]:
+def _tox_texts(project: FileReader, facts: ProjectMetadata) -> list[object]:
     return [project.read("tox.ini"), table(facts.tools, "tox").get("legacy_tox_ini")]
 
 
-def pytest_settings(project: Files, facts: Facts) -> Mapping[str, Any] | None:
+def pytest_settings(project: FileReader, facts: ProjectMetadata) -> Mapping[str, Any] | None:
     """Those of the first file that has some, which is the one that pytest reads; None where there is none."""
     for path in ("pytest.toml", ".pytest.toml"):
         text = project.read(path)

@@ -17,8 +17,8 @@ from envtool_python.test_config import pytest_settings, tox_chosen, tox_needs
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from envtool_python.decode import Texts
-    from envtool_python.metadata import Facts
+    from envtool_python.decode import DecodedFiles
+    from envtool_python.metadata import ProjectMetadata
 
 TEST_NAMES = ("test", "tests", "testing")
 TEST_FILES = (
@@ -38,7 +38,7 @@ TESTS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Needs:
+class TestRequirements:
     """Groups and extras of the project, requirement files, and lines."""
 
     groups: tuple[str, ...] = ()
@@ -47,12 +47,14 @@ class Needs:
     lines: tuple[str, ...] = ()
 
 
-def needs_of(options: Mapping[str, Any], project: Texts, facts: Facts, python: tuple[int, int] | None = None) -> Needs:
+def needs_of(
+    options: Mapping[str, Any], project: DecodedFiles, facts: ProjectMetadata, python: tuple[int, int] | None = None
+) -> TestRequirements:
     """What the spec says, else what is found. `python`: the version of the env's, where it is known."""
     plain = facts.dependencies is None or not facts.installable
     files = ["requirements.txt"] if plain and project.read("requirements.txt") is not None else []
     found = _found(project, facts, python)
-    return Needs(
+    return TestRequirements(
         groups=tuple(options.get("groups", found.groups)),
         extras=tuple(options.get("extras", found.extras)),
         files=tuple(options.get("requirements", unique([*files, *found.files]))),
@@ -60,33 +62,33 @@ def needs_of(options: Mapping[str, Any], project: Texts, facts: Facts, python: t
     )
 
 
-def _found(project: Texts, facts: Facts, python: tuple[int, int] | None) -> Needs:
+def _found(project: DecodedFiles, facts: ProjectMetadata, python: tuple[int, int] | None) -> TestRequirements:
     groups, extras = _named(facts, TEST_NAMES)
     if groups or extras:
-        return Needs(groups=groups, extras=extras)
+        return TestRequirements(groups=groups, extras=extras)
     groups, extras = (_known(names, table) for names, table in zip(
         tox_chosen(project, facts, python), (facts.groups, facts.extras), strict=True
     ))  # fmt: skip
     test_files = tuple(path for path in TEST_FILES if project.read(path) is not None)
     if test_files:
-        return Needs(groups=groups, extras=extras, files=test_files)
+        return TestRequirements(groups=groups, extras=extras, files=test_files)
     lines, files = tox_needs(project, facts, python)
     if lines or files or groups or extras:
-        return Needs(groups=groups, extras=extras, files=files, lines=lines)
+        return TestRequirements(groups=groups, extras=extras, files=files, lines=lines)
     if facts.test_lines:
-        return Needs(lines=facts.test_lines)
+        return TestRequirements(lines=facts.test_lines)
     groups, extras = _named(facts, ("dev",))
-    dev = Needs(groups=groups, extras=() if groups else extras)
+    dev = TestRequirements(groups=groups, extras=() if groups else extras)
     brings = _bringing(facts)
     if brings is not None and not any(name in brings[1] for name in (*dev.groups, *dev.extras)):
         name = brings[1][0]
-        return Needs(groups=(name,)) if brings[0] == "group" else Needs(extras=(name,))
+        return TestRequirements(groups=(name,)) if brings[0] == "group" else TestRequirements(extras=(name,))
     if dev.groups or dev.extras:
         return dev
-    return Needs(files=tuple(path for path in DEV_FILES if project.read(path) is not None))
+    return TestRequirements(files=tuple(path for path in DEV_FILES if project.read(path) is not None))
 
 
-def _named(facts: Facts, names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _named(facts: ProjectMetadata, names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The groups and the extras of these names."""
     groups, extras = ([key for key in table if normal(key) in names] for table in (facts.groups, facts.extras))
     return tuple(groups), tuple(extras)
@@ -97,7 +99,7 @@ def _known(names: Iterable[str], table: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(key for key in table if normal(key) in wanted)
 
 
-def _bringing(facts: Facts) -> tuple[str, list[str]] | None:
+def _bringing(facts: ProjectMetadata) -> tuple[str, list[str]] | None:
     """The groups that bring pytest, the smallest first; where none does, the extras."""
     kinds: tuple[tuple[str, Iterable[str], Callable[[str], Iterable[str]]], ...] = (
         ("group", facts.groups, lambda name: group(facts.groups, name)),
@@ -117,7 +119,7 @@ def _bringing(facts: Facts) -> tuple[str, list[str]] | None:
     return None
 
 
-def has_tests(project: Texts, facts: Facts) -> bool:
+def has_tests(project: DecodedFiles, facts: ProjectMetadata) -> bool:
     """Whether there is anything that pytest would run."""
     if pytest_settings(project, facts) is not None or project.read("conftest.py") is not None:
         return True

@@ -19,7 +19,7 @@ from envtool_python.requirements import name_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from envtool_python.metadata import Facts
+    from envtool_python.metadata import ProjectMetadata
     from envtool_python.resolver import Resolver
 
 FALLBACK = "0"
@@ -37,7 +37,7 @@ _KEYS = ("tag_regex", "git_describe_command", "fallback_version")  # of setuptoo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class TagRule:
     """Which tags are versions: globs as of `git describe --match`, and a regular expression that finds the version.
 
     The expression is the project's, and may take for ever: only containers try it (`Resolver.matched`).
@@ -56,7 +56,7 @@ class Rule:
         return found and not any(fnmatch.fnmatchcase(tag, each) for each in self.excludes)
 
 
-def pretended(resolver: Resolver, facts: Facts, prefix: str, said: str | None) -> dict[str, str]:
+def pretended(resolver: Resolver, facts: ProjectMetadata, prefix: str, said: str | None) -> dict[str, str]:
     """Variables that tell such a backend the version; none for other projects. `said` is the spec's. Raises
     ResolveError."""
     if not (facts.versioned or said):
@@ -64,7 +64,7 @@ def pretended(resolver: Resolver, facts: Facts, prefix: str, said: str | None) -
     return dict.fromkeys(_VARIABLES, said or _version(resolver, rule(facts), prefix))
 
 
-def _version(resolver: Resolver, chosen: Rule, prefix: str) -> str:
+def _version(resolver: Resolver, chosen: TagRule, prefix: str) -> str:
     tags = [tag for tag in resolver.site.tags(prefix) if chosen.admits(tag)]
     if chosen.regex:
         said = resolver.matched(chosen.regex, tags, anchored=chosen.anchored)
@@ -95,7 +95,7 @@ def public(text: str) -> str:
 # ---- what the project says -------------------------------------------------------------------------------------------
 
 
-def rule(facts: Facts) -> Rule:
+def rule(facts: ProjectMetadata) -> TagRule:
     """The project's rule, as setuptools-scm, hatch-vcs, pdm, versioningit and those that use dunamai have it."""
     tools = facts.tools
     hatch, pdm, it = _at(tools, "hatch", "version"), _at(tools, "pdm", "version"), _at(tools, "versioningit")
@@ -108,7 +108,7 @@ def rule(facts: Facts) -> Rule:
     fallbacks = [*(table.get("fallback_version") for table in scm), hatch.get("fallback-version")]
     fallbacks += [pdm.get("fallback_version"), it.get("default-version")]
     fallback = _first(fallbacks)
-    return Rule(
+    return TagRule(
         matches=(*_matched(commands), *_strings(_at(it, "vcs").get("match")), *_strings([pdm.get("tag_filter")])),
         excludes=_strings(_at(it, "vcs").get("exclude")),
         regex=anchored or anywhere,

@@ -118,7 +118,7 @@ def test_a_file_is_never_written_through_a_link(debs, tmp_path):
 def test_the_database(debs, tmp_path):
     same = "Package: libb\nVersion: 2\nArchitecture: amd64\nMulti-Arch: same\n"
     records = [
-        unpack_debs._Record(
+        unpack_debs._DpkgRecord(
             unpack_debs.extract(
                 debs(
                     "a.deb",
@@ -133,7 +133,7 @@ def test_the_database(debs, tmp_path):
                 str(tmp_path / "root"),
             )
         ),
-        unpack_debs._Record(unpack_debs.extract(debs("b.deb", same, {"./usr/b": b""}), str(tmp_path / "root"))),
+        unpack_debs._DpkgRecord(unpack_debs.extract(debs("b.deb", same, {"./usr/b": b""}), str(tmp_path / "root"))),
     ]
     unpack_debs.write_database(records[::-1], str(tmp_path / "root"))
     top = tmp_path / "root/var/lib/dpkg"

@@ -7,7 +7,7 @@ import pytest
 
 from envtool.api import ResolveError
 from envtool.kinds.debian.dependencies import closure, minimal, near
-from envtool.kinds.debian.package_index import Index
+from envtool.kinds.debian.package_index import PackageIndex
 
 from .conftest import stanza
 
@@ -15,7 +15,7 @@ DATA = Path(__file__).parent / "data"
 
 
 def index(*texts):
-    return Index(["\n".join(items) for items in texts])
+    return PackageIndex(["\n".join(items) for items in texts])
 
 
 def names(packages):
@@ -26,7 +26,7 @@ def names(packages):
 def test_the_minimal_system_is_mmdebstraps(suite):
     """`data/SUITE.minbase` is what `mmdebstrap --variant=minbase SUITE` installed; bookworm's has the converter to
     a merged /usr with the perl modules that it needs, which nothing needs where /usr was never anything else."""
-    found = minimal(Index([lzma.decompress((DATA / f"{suite}.Packages.xz").read_bytes()).decode()]), suite=suite)
+    found = minimal(PackageIndex([lzma.decompress((DATA / f"{suite}.Packages.xz").read_bytes()).decode()]), suite=suite)
     theirs = set((DATA / f"{suite}.minbase").read_text().split())
     ours = set(names(found))
     if suite == "bookworm":
@@ -65,7 +65,7 @@ def test_a_path_that_leaves_the_mirror_is_refused():
 def test_a_stanza_without_a_hash_is_refused():
     text = "\n".join(line for line in stanza("a").splitlines() if "SHA256" not in line)
     with pytest.raises(ResolveError, match="`a`"):
-        Index([text])["a"]
+        PackageIndex([text])["a"]
 
 
 def test_alternatives_take_what_is_chosen_already_else_the_first_that_fits():

@@ -4,7 +4,7 @@ import pytest
 
 from envtool.api import ResolveError
 from envtool.kinds.debian import mirrors
-from envtool.kinds.debian.mirrors import Source
+from envtool.kinds.debian.mirrors import AptSource
 
 DEB822 = """\
 # a comment
@@ -40,7 +40,9 @@ def test_one_line_reads_options_and_leaves_out_comments_and_sources():
         deb-src http://b.invalid/debian bookworm main
     """
     assert list(mirrors.one_line(text)) == [
-        Source(url="http://b.invalid/debian", suite="bookworm", components=("main", "contrib"), signed_by="/keys/b.gpg")
+        AptSource(
+            url="http://b.invalid/debian", suite="bookworm", components=("main", "contrib"), signed_by="/keys/b.gpg"
+        )
     ]
 
 
@@ -66,7 +68,7 @@ def test_configured_reads_both_styles_in_order(tmp_path):
     assert mirrors.configured(str(tmp_path / "none")) == ()
 
 
-SOURCES = (*mirrors.deb822(DEB822), Source(url="http://third.invalid/apt", suite="nodistro"))
+SOURCES = (*mirrors.deb822(DEB822), AptSource(url="http://third.invalid/apt", suite="nodistro"))
 
 
 def test_another_suite_of_the_archive_is_on_the_same_mirror():
@@ -96,6 +98,8 @@ def test_a_host_without_mirrors_is_told_what_to_set(suite):
 
 
 def test_an_unknown_suite_is_looked_for_on_every_mirror_of_the_host():
-    found = mirrors.choose("new", sources=(*SOURCES, Source(url="http://u.invalid/ubuntu", suite="noble")), environ={})
+    found = mirrors.choose(
+        "new", sources=(*SOURCES, AptSource(url="http://u.invalid/ubuntu", suite="noble")), environ={}
+    )
     assert found.main == ("http://a.invalid/debian", "http://u.invalid/ubuntu")
     assert found.archive == ""

@@ -7,11 +7,11 @@ import pytest
 from envtool.api import ResolveError
 from envtool.kinds.debian import mirrors, suites
 from envtool.kinds.debian.dependencies import check, minimal
-from envtool.kinds.debian.package_index import Index
+from envtool.kinds.debian.package_index import PackageIndex
 
 from .conftest import stanza
 
-INDEX = Index(["\n".join([stanza("gcc"), stanza("make"), stanza("mawk", Provides="awk"), stanza("libfoo-dev")])])
+INDEX = PackageIndex(["\n".join([stanza("gcc"), stanza("make"), stanza("mawk", Provides="awk"), stanza("libfoo-dev")])])
 
 
 @pytest.mark.parametrize(

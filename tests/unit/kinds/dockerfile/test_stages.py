@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from envtool.kinds.dockerfile.parser import Fault, parse
+from envtool.kinds.dockerfile.parser import DockerfileFault, parse
 from envtool.kinds.dockerfile.shell_words import Lexer
-from envtool.kinds.dockerfile.stages import File, images, needed, platform_arguments, stages
+from envtool.kinds.dockerfile.stages import ParsedDockerfile, images, needed, platform_arguments, stages
 
 
-def file(text: str, **given: str) -> File:
+def file(text: str, **given: str) -> ParsedDockerfile:
     return stages(parse(text), Lexer(), "x86_64", given)
 
 
@@ -72,12 +72,12 @@ def test_a_later_stage_of_the_same_name_is_the_one():
     ],
 )
 def test_what_is_wrong_is_said(text, line, why):
-    with pytest.raises(Fault, match=why) as caught:
+    with pytest.raises(DockerfileFault, match=why) as caught:
         images(found := file(text), needed(found, len(found.stages) - 1))
     assert caught.value.line == line
 
 
 def test_a_target_that_is_not_there():
-    with pytest.raises(Fault, match="no stage `x`") as caught:
+    with pytest.raises(DockerfileFault, match="no stage `x`") as caught:
         file("FROM a AS b\n").target("x")
     assert "`b`" in caught.value.hint

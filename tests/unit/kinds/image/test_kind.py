@@ -14,14 +14,14 @@ from envtool.api import FetchError, SpecError
 from envtool.build import context
 from envtool.kinds.image import image_archives
 from envtool.kinds.image import pins as pinned
-from envtool.kinds.image.base import LAYER, Image
+from envtool.kinds.image.base import LAYER, ImageBase
 from envtool.net.oci import documents
 from envtool.testing import MemorySite, check_kind, check_refused, request
 from tests.unit.kinds.image.layouts import Layout, config, digest, docker_archive, dumps, packed
 from tests.unit.store.archives import gz, member, tar
 
 ONE, TWO = tar(member("one", b"1")), tar(member("two", b"2"))
-KIND = Image()
+KIND = ImageBase()
 
 
 def asked(options, **more):

@@ -8,15 +8,15 @@ import pytest
 
 from envtool.api import FetchError
 from envtool.kinds.image import pins as pinned
-from envtool.kinds.image.base import LAYER, Image
+from envtool.kinds.image.base import LAYER, ImageBase
 from envtool.net.oci import documents
-from envtool.net.oci.documents import Descriptor, Document, Manifest
-from envtool.net.oci.registry import Image as Found
-from envtool.net.oci.registry import Place
+from envtool.net.oci.documents import Descriptor, Document, ImageManifest
+from envtool.net.oci.registry import BlobLocation
+from envtool.net.oci.registry import RegistryImage as Found
 from envtool.testing import MemorySite, check_kind, request
 from tests.unit.kinds.image.layouts import config, digest
 
-KIND = Image()
+KIND = ImageBase()
 ONE, TWO, INDEX, OTHER = (digest(text) for text in (b"1", b"2", b"index", b"other index"))
 
 
@@ -26,7 +26,7 @@ class Client:
     def __init__(self, media_type=documents.OCI_LAYER_ZSTD, places=()):
         self.asked = []
         self.media_type = media_type
-        self.found = places or (Place(url="https://r.invalid/v2/a/blobs/x", authorization="Bearer secret"),)
+        self.found = places or (BlobLocation(url="https://r.invalid/v2/a/blobs/x", authorization="Bearer secret"),)
 
     def image(self, reference, platform):
         self.asked.append((str(reference), str(platform)))
@@ -36,7 +36,7 @@ class Client:
             reference=reference.with_digest(digest(b"manifest")),
             index=reference.digest or INDEX,
             document=Document(media_type=documents.OCI_MANIFEST, digest=digest(b"manifest"), body=b""),
-            manifest=Manifest(media_type=documents.OCI_MANIFEST, config=config_descriptor, layers=layers),
+            manifest=ImageManifest(media_type=documents.OCI_MANIFEST, config=config_descriptor, layers=layers),
             config=documents.read_config(config([ONE, TWO], Env=["A=1"]), "c"),
         )
 
@@ -77,7 +77,10 @@ def test_layers_are_asked_for_by_what_was_pinned():
 
 
 def test_mirrors_come_first_and_keep_no_credentials_of_others():
-    places = (Place(url="https://mirror.invalid/x"), Place(url="https://r.invalid/x", authorization="Basic secret"))
+    places = (
+        BlobLocation(url="https://mirror.invalid/x"),
+        BlobLocation(url="https://r.invalid/x", authorization="Basic secret"),
+    )
     client = Client(places=places)
     asked = request("r.invalid/team/app:v1")
     pins = KIND.resolve(asked, site(client))

@@ -11,13 +11,13 @@ import pytest
 
 from envtool import net
 from envtool.net.oci import documents, hosts, reference, serialize
-from envtool.net.oci.registry import Client
+from envtool.net.oci.registry import RegistryClient
 
 _spec = importlib.util.spec_from_file_location("faulty", Path(__file__).parents[1] / "store" / "faulty.py")
 faulty = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(faulty)
 
-QUICK = net.Patience(attempts=3, pause=0.01, longest=0.1, connect=2, read=0.5, slow=1000)
+QUICK = net.RetryPolicy(attempts=3, pause=0.01, longest=0.1, connect=2, read=0.5, slow=1000)
 VARIABLES = (*net.PROXY_VARIABLES, *(name.upper() for name in net.PROXY_VARIABLES), *net.CA_VARIABLES)
 
 
@@ -47,12 +47,12 @@ class Scripted(faulty.Faulty):
         self.host = f"127.0.0.1:{self.server_port}"
         self.layer = b"a layer, " * 1000
         self.config = serialize.config_bytes(
-            documents.Config(
+            documents.ImageConfig(
                 platform=documents.Platform(os="linux", architecture="amd64"), diff_ids=(documents.sha256(b"tar"),)
             )
         )
         self.manifest = serialize.manifest_document(
-            documents.Manifest(
+            documents.ImageManifest(
                 media_type=documents.OCI_MANIFEST,
                 config=serialize.descriptor(self.config, documents.OCI_CONFIG),
                 layers=(serialize.descriptor(self.layer, documents.OCI_LAYER_GZIP),),
@@ -126,4 +126,4 @@ def other_tls(context):
 
 @pytest.fixture
 def client():
-    return Client(patience=QUICK)
+    return RegistryClient(patience=QUICK)

@@ -14,7 +14,7 @@ import pytest
 from envtool import net
 from envtool.errors import FetchError
 from envtool.net.oci import auth, documents, serialize
-from envtool.net.oci.registry import Client
+from envtool.net.oci.registry import RegistryClient
 
 
 class Service:
@@ -184,7 +184,7 @@ def test_who_is_refused_is_told_where_the_credentials_were_from(scripted, monkey
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     Service(scripted).token = lambda handler, _: handler.send(b"", 401)
     with pytest.raises(FetchError) as caught:
-        Client(patience=net.Patience(attempts=1)).document(scripted.reference())
+        RegistryClient(patience=net.RetryPolicy(attempts=1)).document(scripted.reference())
     assert caught.value.code == "registry-denied"
     assert str(tmp_path / "config.json") in caught.value.hint
     assert f"login {scripted.host}" in caught.value.hint

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from envtool.errors import FetchError
 from envtool.net.oci import documents, platforms, serialize
-from envtool.net.oci.documents import Config, Descriptor, Document, Index, Manifest, Platform
+from envtool.net.oci.documents import Descriptor, Document, ImageConfig, ImageIndex, ImageManifest, Platform
 
 digests = st.binary(max_size=8).map(documents.sha256)
 words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
@@ -34,7 +34,11 @@ more = {
 }
 
 
-@given(st.builds(Manifest, media_type=st.sampled_from(documents.MANIFESTS), config=descriptors, layers=several, **more))
+@given(
+    st.builds(
+        ImageManifest, media_type=st.sampled_from(documents.MANIFESTS), config=descriptors, layers=several, **more
+    )
+)
 def test_manifests_are_read_as_they_are_written(manifest):
     document = serialize.manifest_document(manifest)
     assert documents.read(document, "x") == manifest
@@ -42,14 +46,14 @@ def test_manifests_are_read_as_they_are_written(manifest):
     assert document.descriptor().size == len(document.body)
 
 
-@given(st.builds(Index, media_type=st.sampled_from(documents.INDEXES), manifests=several, **more))
+@given(st.builds(ImageIndex, media_type=st.sampled_from(documents.INDEXES), manifests=several, **more))
 def test_indexes_are_read_as_they_are_written(index):
     assert documents.read(serialize.index_document(index), "x") == index
 
 
 @given(
     st.builds(
-        Config,
+        ImageConfig,
         platform=found_platforms,
         diff_ids=st.lists(digests, max_size=5).map(tuple),
         run=st.fixed_dictionaries(
@@ -102,7 +106,7 @@ def test_what_go_writes_for_nothing_is_nothing():
             "rootfs": {"type": "layers", "diff_ids": None},
         }
     ).encode()
-    assert documents.read_config(body, "x") == Config(
+    assert documents.read_config(body, "x") == ImageConfig(
         platform=Platform(os="linux", architecture="arm64"), diff_ids=(), run={"User": ""}
     )
 
@@ -127,7 +131,7 @@ def index(*texts):
         )
         for number, text in enumerate(texts)
     ]
-    return Index(media_type=documents.OCI_INDEX, manifests=tuple(entries))
+    return ImageIndex(media_type=documents.OCI_INDEX, manifests=tuple(entries))
 
 
 @pytest.mark.parametrize(
@@ -221,7 +225,7 @@ def test_what_buildkit_puts_beside_is_no_image():
         size=9,
         annotations={"vnd.docker.reference.type": "attestation-manifest"},
     )
-    plain = Index(media_type=documents.OCI_INDEX, manifests=(attestation, index("").manifests[0]))
+    plain = ImageIndex(media_type=documents.OCI_INDEX, manifests=(attestation, index("").manifests[0]))
     assert platforms.choose(plain, platforms.of_machine("x86_64"), "x").size == 0
     assert platforms.choose(found, platforms.of_machine("x86_64"), "x").size == 0
 

@@ -11,7 +11,7 @@ import pytest
 
 from envtool.errors import FetchError, Interrupted
 from envtool.net.oci import documents, platforms, reference, registry, serialize
-from envtool.net.oci.registry import Client
+from envtool.net.oci.registry import RegistryClient
 
 AMD64 = platforms.of_machine("x86_64")
 NOWHERE = "sha256:" + "0" * 64
@@ -308,7 +308,7 @@ def test_what_stalls_is_left_at_once_when_asked(scripted, tmp_path, where):
         handler.drip(b"x" * 100, 0.05)
 
     scripted.routes[name] = stall
-    client = Client(cancelled=lambda: stop)
+    client = RegistryClient(cancelled=lambda: stop)
     with pytest.raises(Interrupted):
         if where == "blobs":
             client.pull_blob(scripted.reference(), layer, str(tmp_path / "x"))
@@ -322,7 +322,7 @@ def test_what_stalls_is_left_at_once_when_asked(scripted, tmp_path, where):
 def test_indexes_in_indexes_in_indexes(scripted, client):
     inner = scripted.manifest.descriptor()
     for _ in range(5):
-        index = serialize.index_document(documents.Index(media_type=documents.OCI_INDEX, manifests=(inner,)))
+        index = serialize.index_document(documents.ImageIndex(media_type=documents.OCI_INDEX, manifests=(inner,)))
         scripted.put(index.body, documents.OCI_INDEX, name=index.digest)
         inner = index.descriptor()
         scripted.put(index.body, documents.OCI_INDEX)
@@ -569,7 +569,7 @@ def test_a_push_is_left_at_once_when_asked(scripted, tmp_path):
     scripted.routes["upload/1"] = stall
     began = time.monotonic()
     with pytest.raises(Interrupted):
-        Client(cancelled=lambda: stop).push_blob(scripted.reference(), digest, len(body), body)
+        RegistryClient(cancelled=lambda: stop).push_blob(scripted.reference(), digest, len(body), body)
     assert time.monotonic() - began < 1
 
 

@@ -16,17 +16,19 @@ import pytest
 from envtool import net
 from envtool.errors import FetchError
 from envtool.net.oci import documents, layout, platforms, reference, serialize
-from envtool.net.oci.documents import Config, Descriptor, Index, Manifest
-from envtool.net.oci.registry import Client
+from envtool.net.oci.documents import Descriptor, ImageConfig, ImageIndex, ImageManifest
+from envtool.net.oci.registry import RegistryClient
 
 AMD64 = platforms.of_machine("x86_64")
 
 
 def image(layers=(b"one layer", b"another"), platform=AMD64, **more):
     """Blobs and manifest of an image (its layers are no archives: nobody unpacks them here)."""
-    config = serialize.config_bytes(Config(platform=platform, diff_ids=tuple(map(documents.sha256, layers)), **more))
+    config = serialize.config_bytes(
+        ImageConfig(platform=platform, diff_ids=tuple(map(documents.sha256, layers)), **more)
+    )
     layers = [gzip.compress(layer, 1, mtime=0) for layer in layers]
-    manifest = Manifest(
+    manifest = ImageManifest(
         media_type=documents.OCI_MANIFEST,
         config=serialize.descriptor(config, documents.OCI_CONFIG),
         layers=tuple(serialize.descriptor(layer, documents.OCI_LAYER_GZIP) for layer in layers),
@@ -65,7 +67,7 @@ def test_what_is_pushed_is_pulled(request, let_in, tmp_path, kind):
     blobs, document = image((b"small", os.urandom(9 << 20)), run={"Env": ["A=b"]})
     large = blobs[2]
     (tmp_path / "large").write_bytes(large)
-    client, moved = Client(), []
+    client, moved = RegistryClient(), []
     sent = [client.push_blob(ref, documents.sha256(blob), len(blob), blob) for blob in blobs[:2]]
     digest = documents.sha256(large)
     sent.append(client.push_blob(ref, digest, len(large), str(tmp_path / "large"), progress=moved.append))
@@ -79,7 +81,7 @@ def test_what_is_pushed_is_pulled(request, let_in, tmp_path, kind):
     assert client.find(ref) is None
     assert client.push_document(ref, document.body, document.media_type) == document.digest
 
-    fresh = Client()
+    fresh = RegistryClient()
     taken = fresh.image(ref, AMD64)
     assert taken.document == document
     assert taken.config.run == {"Env": ["A=b"]}
@@ -89,7 +91,7 @@ def test_what_is_pushed_is_pulled(request, let_in, tmp_path, kind):
     assert fresh.has_blob(ref, digest)
     assert not fresh.has_blob(ref, documents.sha256(b"no such thing"))
 
-    place = Client().blob_locations(taken.reference, digest)[0]
+    place = RegistryClient().blob_locations(taken.reference, digest)[0]
     assert bool(place.authorization) == bool(found.username)
     net.retrieve(place.url, str(tmp_path / "again"), digest=digest, authorization=place.authorization)
     assert place.authorization not in repr(place) or not place.authorization
@@ -100,14 +102,14 @@ def test_nobody_else_is_let_in(request, let_in, monkeypatch, tmp_path, kind):
     found = let_in(request.getfixturevalue(kind))
     blobs, document = image()
     ref = reference.parse(found.name("private/app"))
-    push(Client(), ref, blobs, document)
+    push(RegistryClient(), ref, blobs, document)
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "nothing"))
     with pytest.raises(FetchError) as caught:
-        Client().image(ref, AMD64)
+        RegistryClient().image(ref, AMD64)
     assert caught.value.code == "registry-denied"
     assert f"docker login {found.host}" in caught.value.hint
     with pytest.raises(FetchError) as caught:
-        Client().push_blob(ref, documents.sha256(b"x"), 1, b"x")
+        RegistryClient().push_blob(ref, documents.sha256(b"x"), 1, b"x")
     assert caught.value.code == "registry-denied"
 
 
@@ -116,17 +118,17 @@ def test_where_plain_http_is_allowed_https_is_spoken_all_the_same(tls_registry, 
     monkeypatch.setenv("ENVTOOL_INSECURE_REGISTRIES", found.host)
     blobs, document = image((b"allowed and not needed",))
     ref = reference.parse(found.name("team/allowed"))
-    assert push(Client(), ref, blobs, document) == document.digest
-    assert Client().blob_locations(ref, document.digest)[0].url.startswith("https://")
+    assert push(RegistryClient(), ref, blobs, document) == document.digest
+    assert RegistryClient().blob_locations(ref, document.digest)[0].url.startswith("https://")
 
 
 def test_anybody_may_pull_what_is_public(token_registry, let_in, monkeypatch, tmp_path):
     found = let_in(token_registry)
     blobs, document = image()
     ref = reference.parse(found.name("public/app"))
-    push(Client(), ref, blobs, document)
+    push(RegistryClient(), ref, blobs, document)
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "nothing"))
-    stranger = Client()
+    stranger = RegistryClient()
     assert stranger.image(ref, AMD64).document == document
     with pytest.raises(FetchError) as caught:
         push(stranger, ref, [b"more"], document)
@@ -136,14 +138,14 @@ def test_anybody_may_pull_what_is_public(token_registry, let_in, monkeypatch, tm
 def test_the_image_of_a_platform(registry, let_in):
     found = let_in(registry)
     ref = reference.parse(found.name("many/platforms"))
-    client, entries = Client(), []
+    client, entries = RegistryClient(), []
     for text in ("linux/arm64/v8", "linux/amd64"):
         platform = platforms.parse(text)
         blobs, document = image((text.encode(),), platform)
         push(client, ref.with_tag(""), blobs, document)
         entry = document.descriptor()
         entries.append(Descriptor(media_type=entry.media_type, digest=entry.digest, size=entry.size, platform=platform))
-    index = serialize.index_document(Index(media_type=documents.OCI_INDEX, manifests=tuple(entries)))
+    index = serialize.index_document(ImageIndex(media_type=documents.OCI_INDEX, manifests=tuple(entries)))
     client.push_document(ref, index.body, index.media_type)
     for entry, text in zip(entries, ("linux/arm64", "linux/amd64"), strict=True):
         taken = client.image(ref, platforms.parse(text))
@@ -156,7 +158,7 @@ def test_the_image_of_a_platform(registry, let_in):
 
 def test_many_push_at_once(registry, let_in):
     found = let_in(registry)
-    client = Client()
+    client = RegistryClient()
     blobs, document = image((os.urandom(1 << 20), b"shared by all"))
     start = threading.Barrier(8)
 
@@ -175,14 +177,14 @@ def test_many_push_at_once(registry, let_in):
 
 def test_what_refers_to_an_image(registry, let_in):
     found = let_in(registry)
-    client = Client()
+    client = RegistryClient()
     blobs, document = image()
     ref = reference.parse(found.name("signed/app"))
     pinned = ref.with_digest(push(client, ref, blobs, document))
     assert client.referrers(pinned) == ()
     for kind in ("application/x.signature", "application/x.bill"):
         artifact = serialize.manifest_document(
-            Manifest(
+            ImageManifest(
                 media_type=documents.OCI_MANIFEST,
                 config=serialize.descriptor(b"{}", documents.OCI_EMPTY),
                 layers=(serialize.descriptor(kind.encode(), kind),),
@@ -200,7 +202,7 @@ def test_what_refers_to_an_image(registry, let_in):
 
 def test_what_is_deleted_is_gone(registry, let_in):
     found = let_in(registry)
-    client = Client()
+    client = RegistryClient()
     blobs, document = image((b"to be deleted",))
     ref = reference.parse(found.name("deleted/app"))
     push(client, ref, blobs, document)
@@ -211,7 +213,7 @@ def test_what_is_deleted_is_gone(registry, let_in):
 
 def test_what_is_not_there_is_told(registry, let_in, tmp_path):
     found = let_in(registry)
-    client = Client()
+    client = RegistryClient()
     ref = reference.parse(found.name("absent/app", "none"))
     assert client.find(ref) is None
     assert client.tags(ref) == []
@@ -245,7 +247,7 @@ def test_what_skopeo_pushes_we_pull_and_the_other_way_round(registry, let_in, tm
     blobs, document = image((b"by skopeo", b"again"))
     written(tmp_path / "a", blobs, document)
     found.skopeo("copy", f"oci:{tmp_path}/a:1", f"docker://{found.name('peer/skopeo')}")
-    client = Client()
+    client = RegistryClient()
     taken = client.image(reference.parse(found.name("peer/skopeo")), AMD64)
     assert taken.document == document
     for layer, blob in zip(taken.manifest.layers, blobs[1:], strict=True):
@@ -266,7 +268,7 @@ def test_dockers_own_media_types_come_from_skopeo(registry, let_in, tmp_path):
     blobs, document = image((b"in another dress",))
     written(tmp_path / "a", blobs, document)
     found.skopeo("copy", "--format", "v2s2", f"oci:{tmp_path}/a:1", f"docker://{found.name('peer/docker')}")
-    taken = Client().image(reference.parse(found.name("peer/docker")), AMD64)
+    taken = RegistryClient().image(reference.parse(found.name("peer/docker")), AMD64)
     assert taken.manifest.media_type == documents.DOCKER_MANIFEST
     assert documents.LAYERS[taken.manifest.layers[0].media_type] == "gzip"
     assert taken.config.diff_ids == (documents.sha256(b"in another dress"),)
@@ -313,7 +315,7 @@ def test_a_layout_that_lies(tmp_path):
 def test_images_of_a_layout_are_named(tmp_path):
     entry = Descriptor(media_type=documents.OCI_MANIFEST, digest=documents.sha256(b""), size=0)
     others = Descriptor(media_type=documents.OCI_MANIFEST, digest=documents.sha256(b"1"), size=1, annotations={layout.NAME: "b"})  # fmt: skip
-    index = Index(media_type=documents.OCI_INDEX, manifests=(entry, entry, others))
+    index = ImageIndex(media_type=documents.OCI_INDEX, manifests=(entry, entry, others))
     assert layout.choose(index, "b", "x") == others
     for name in ("", "c"):
         with pytest.raises(FetchError) as caught:
